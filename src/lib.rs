@@ -1,1 +1,4 @@
-pub fn nothing() {}
+//! Tollgate decides payments by rules that are sandboxed plugins.
+
+pub mod domain;
+pub mod rules;

@@ -1,0 +1,126 @@
+//! A decision: the payment, everything its outcome depended on, the outcome.
+
+use serde::{Deserialize, Serialize};
+
+use super::payment::{Payment, PaymentId};
+use super::plugin::{Digest, Profile};
+use super::ruleset::Mode;
+use super::selector::Fact;
+use super::tenant::{ClientId, TenantId};
+use super::verdict::{FailureOutcome, Folded, OutcomeReason, RuleResult, Vote, fold_v1, no_active_ruleset};
+
+/// Which machine computed the verdicts: the Wasmtime version and every setting
+/// that can change a result or its fuel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EngineId(pub String);
+
+/// How a payment came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Origin {
+    Api,
+}
+
+impl Origin {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+        }
+    }
+}
+
+/// The client's name for one submission: 1 to 255 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub const LENGTH_MAX: usize = 255;
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid =
+            (1..=Self::LENGTH_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionReference {
+    pub number: i32,
+    pub digest: Digest,
+}
+
+/// One rule as it was bound, what it was given and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleEvidence {
+    pub name: String,
+    pub plugin: Digest,
+    pub profile: Profile,
+    pub on_failure: FailureOutcome,
+    pub overridable: bool,
+    pub mode: Mode,
+    pub facts: Vec<Fact>,
+    /// Nothing for a rule in shadow mode.
+    pub result: Option<RuleResult>,
+    pub fuel_used: u64,
+    /// Told, never compared.
+    pub elapsed_us: u32,
+}
+
+/// The recorded input and output of a decision, in the form that is stored.
+/// The bytes of version 1 are frozen: a change of any type in here is a new version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub payment: Payment,
+    /// Nothing when no ruleset was active.
+    pub revision: Option<RevisionReference>,
+    pub rules: Vec<RuleEvidence>,
+    pub engine: EngineId,
+    pub fold_version: u16,
+    pub reasons: Vec<OutcomeReason>,
+}
+
+impl Evidence {
+    /// The outcome that the recorded results fold to, by the recorded fold.
+    pub fn fold(&self) -> Folded {
+        if self.revision.is_none() {
+            return no_active_ruleset();
+        }
+        let votes: Vec<Vote<'_>> = self
+            .rules
+            .iter()
+            .filter_map(|rule| {
+                let result = rule.result.as_ref()?;
+                Some(Vote {
+                    rule: &rule.name,
+                    overridable: rule.overridable,
+                    on_failure: rule.on_failure,
+                    result,
+                })
+            })
+            .collect();
+        fold_v1(&votes)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub tenant: TenantId,
+    pub client: ClientId,
+    pub key: IdempotencyKey,
+    /// Of the request body as parsed: tells a retry from another payment under the same key.
+    pub request_hash: Digest,
+    pub origin: Origin,
+    pub outcome: super::verdict::Outcome,
+    pub evidence: Evidence,
+}
+
+impl Decision {
+    pub fn id(&self) -> PaymentId {
+        self.evidence.payment.id
+    }
+}

@@ -1,0 +1,16 @@
+//! The trade, pure: what payments, rules, verdicts and decisions are.
+//!
+//! Owns the words every other room speaks and the computations that must come
+//! out the same for ever (the fold, the selector values). Must never know
+//! Rocket, sqlx or Wasmtime, and never read a clock, a file or a random number.
+
+pub mod decision;
+pub mod list;
+pub mod money;
+pub mod party;
+pub mod payment;
+pub mod plugin;
+pub mod ruleset;
+pub mod selector;
+pub mod tenant;
+pub mod verdict;

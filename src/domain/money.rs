@@ -1,0 +1,134 @@
+//! Money as ISO 4217 has it: integer minor units of a known currency.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The largest amount: 2^53-1 minor units, which every language holds exactly.
+pub const AMOUNT_MINOR_MAX: i64 = (1 << 53) - 1;
+
+/// An active ISO 4217 currency that payments are made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency {
+    code: [u8; 3],
+    exponent: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MoneyError {
+    #[error("expected a currency code of ISO 4217 in upper case, such as EUR")]
+    UnknownCurrency,
+    #[error("expected a whole number of minor units from 1 to {AMOUNT_MINOR_MAX}")]
+    AmountOutOfRange,
+}
+
+impl Currency {
+    pub fn parse(code: &str) -> Result<Self, MoneyError> {
+        let code: [u8; 3] = code.as_bytes().try_into().map_err(|_| MoneyError::UnknownCurrency)?;
+        let exponent = EXPONENTS
+            .iter()
+            .find(|(_, codes)| codes.as_bytes().chunks(4).any(|listed| listed[..3] == code))
+            .map(|(exponent, _)| *exponent)
+            .ok_or(MoneyError::UnknownCurrency)?;
+        Ok(Self { code, exponent })
+    }
+
+    pub fn code(&self) -> &str {
+        // Only codes of the table below are ever constructed, and those are ASCII.
+        std::str::from_utf8(&self.code).unwrap_or_default()
+    }
+
+    /// Digits after the decimal point.
+    pub fn exponent(&self) -> u8 {
+        self.exponent
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = MoneyError;
+    fn try_from(code: String) -> Result<Self, MoneyError> {
+        Self::parse(&code)
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> Self {
+        currency.code().to_owned()
+    }
+}
+
+/// A positive amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Money {
+    minor: i64,
+    currency: Currency,
+}
+
+impl Money {
+    pub fn new(minor: i64, currency: Currency) -> Result<Self, MoneyError> {
+        if (1..=AMOUNT_MINOR_MAX).contains(&minor) {
+            Ok(Self { minor, currency })
+        } else {
+            Err(MoneyError::AmountOutOfRange)
+        }
+    }
+
+    pub fn minor(&self) -> i64 {
+        self.minor
+    }
+
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+}
+
+/// ISO 4217 list one by exponent, funds codes, metals and test codes left out:
+/// nobody is paid in them.
+const EXPONENTS: [(u8, &str); 4] = [
+    (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"),
+    (
+        2,
+        "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD \
+         CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS \
+         GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP \
+         LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK \
+         NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS \
+         SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST \
+         XCD XCG YER ZAR ZMW ZWG",
+    ),
+    (3, "BHD IQD JOD KWD LYD OMR TND"),
+    (4, "UYW CLF"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_code_parses_with_its_exponent() {
+        for (exponent, codes) in EXPONENTS {
+            for code in codes.split(' ') {
+                let currency = Currency::parse(code).expect(code);
+                assert_eq!((currency.code(), currency.exponent()), (code, exponent));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_currency_is_refused() {
+        for code in ["", "eur", "EU", "EURO", "XXX", "XTS", "UR ", "R U", "ÄÖ"] {
+            assert_eq!(Currency::parse(code), Err(MoneyError::UnknownCurrency), "{code}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_from_one_to_the_largest_exact_integer() {
+        let euro = Currency::parse("EUR").expect("EUR");
+        for minor in [1, AMOUNT_MINOR_MAX] {
+            assert!(Money::new(minor, euro).is_ok(), "{minor}");
+        }
+        for minor in [i64::MIN, -1, 0, AMOUNT_MINOR_MAX + 1] {
+            assert_eq!(Money::new(minor, euro), Err(MoneyError::AmountOutOfRange), "{minor}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A payment: parsed once at the edge, typed from then on.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::money::Money;
+use super::party::{Country, Party};
+
+/// UUIDv7. A payment and the decision on it share their id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PaymentId(pub Uuid);
+
+impl std::fmt::Display for PaymentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Method {
+    Card,
+    CreditTransfer,
+    Instant,
+    DirectDebit,
+    Wallet,
+    Other,
+}
+
+impl Method {
+    pub const ALL: [Self; 6] =
+        [Self::Card, Self::CreditTransfer, Self::Instant, Self::DirectDebit, Self::Wallet, Self::Other];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::CreditTransfer => "credit_transfer",
+            Self::Instant => "instant",
+            Self::DirectDebit => "direct_debit",
+            Self::Wallet => "wallet",
+            Self::Other => "other",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+}
+
+/// Never holds a card number: the edge refuses one wherever it could stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    pub fingerprint: String,
+    pub bin: Option<String>,
+    pub country: Option<Country>,
+}
+
+/// What a client submits, before Tollgate has given it an id and a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentOrder {
+    pub reference: String,
+    pub amount: Money,
+    pub debtor: Party,
+    pub creditor: Party,
+    pub method: Method,
+    pub customer: Option<String>,
+    pub merchant: Option<String>,
+    pub card: Option<Card>,
+    pub device: Option<String>,
+    pub ip: Option<IpAddr>,
+    pub requested_at_ms: Option<u64>,
+    pub purpose: Option<String>,
+    pub remittance: Option<String>,
+    /// In the order of the keys, each key once.
+    pub metadata: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    pub id: PaymentId,
+    /// UTC milliseconds, by the host's clock.
+    pub received_at_ms: u64,
+    pub order: PaymentOrder,
+}
+
+/// True for what could be a card number (ISO/IEC 7812): 12 to 19 digits,
+/// whatever separates them, whose Luhn check holds.
+pub fn looks_like_card_number(text: &str) -> bool {
+    if text.chars().any(|c| !c.is_ascii_digit() && !matches!(c, ' ' | '-' | '.' | '/')) {
+        return false;
+    }
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
+    let luhn_sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| match (place % 2, digit * 2) {
+            (0, _) => *digit,
+            (_, doubled) if doubled > 9 => doubled - 9,
+            (_, doubled) => doubled,
+        })
+        .sum();
+    (12..=19).contains(&digits.len()) && luhn_sum.is_multiple_of(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn card_numbers_are_recognised_however_they_are_written() {
+        for text in ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"] {
+            assert!(looks_like_card_number(text), "{text}");
+        }
+        for text in ["4111111111111112", "411111", "tok_4111111111111111", "fp-9f8a7b", ""] {
+            assert!(!looks_like_card_number(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_method_is_read_back_from_its_name() {
+        for method in Method::ALL {
+            assert_eq!(Method::parse(method.name()), Some(method));
+        }
+    }
+}

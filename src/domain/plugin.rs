@@ -1,0 +1,98 @@
+//! A plugin: a WebAssembly component known by the digest of its bytes.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(pub [u8; 32]);
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("expected a SHA-256 digest: 64 hexadecimal digits in lower case")]
+pub struct DigestError;
+
+impl Digest {
+    pub fn parse(hex: &str) -> Result<Self, DigestError> {
+        let mut bytes = [0; 32];
+        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(DigestError);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let text = std::str::from_utf8(pair).map_err(|_| DigestError)?;
+            *byte = u8::from_str_radix(text, 16).map_err(|_| DigestError)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which limits a plugin runs under; chosen when it is taken in, stored with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Profile {
+    /// Compiled languages.
+    Small,
+    /// Languages that bring an interpreter.
+    Large,
+}
+
+impl Profile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Small, Self::Large].into_iter().find(|profile| profile.name() == name)
+    }
+}
+
+/// What a plugin says of itself. Untrusted text, bounded when it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    /// JSON Schema of the settings, as JSON text.
+    pub settings_schema: String,
+}
+
+/// A plugin that was inspected, compiled and asked to describe itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    pub digest: Digest,
+    pub size_bytes: u64,
+    /// Version of the rule contract, such as `1.0.0`.
+    pub contract: String,
+    pub profile: Profile,
+    pub description: Description,
+    /// How long the compiling child took; zero when the cache had it.
+    pub compile_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_back_from_its_hexadecimal_form() {
+        let digest = Digest(std::array::from_fn(|place| place as u8 * 7));
+        assert_eq!(Digest::parse(&digest.to_string()), Ok(digest));
+        for hex in ["", "00", &"G".repeat(64), &"A".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
+            assert_eq!(Digest::parse(hex), Err(DigestError), "{hex}");
+        }
+    }
+}

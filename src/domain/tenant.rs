@@ -1,0 +1,72 @@
+//! Who owns data and who acts on it.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A customer of the platform. Everything it owns carries this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantId(pub Uuid);
+
+/// A machine that calls the API for its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(pub Uuid);
+
+impl std::fmt::Display for TenantId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Display for ClientId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a token allows (RFC 6749 section 3.3). Each is a word of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    PaymentsWrite,
+    PaymentsRead,
+    DecisionsRead,
+    RulesetsRead,
+    RulesetsWrite,
+    ListsRead,
+    ListsWrite,
+    PluginsRead,
+    PluginsWrite,
+}
+
+impl Scope {
+    pub const ALL: [Self; 9] = [
+        Self::PaymentsWrite,
+        Self::PaymentsRead,
+        Self::DecisionsRead,
+        Self::RulesetsRead,
+        Self::RulesetsWrite,
+        Self::ListsRead,
+        Self::ListsWrite,
+        Self::PluginsRead,
+        Self::PluginsWrite,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PaymentsWrite => "payments:write",
+            Self::PaymentsRead => "payments:read",
+            Self::DecisionsRead => "decisions:read",
+            Self::RulesetsRead => "rulesets:read",
+            Self::RulesetsWrite => "rulesets:write",
+            Self::ListsRead => "lists:read",
+            Self::ListsWrite => "lists:write",
+            Self::PluginsRead => "plugins:read",
+            Self::PluginsWrite => "plugins:write",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}

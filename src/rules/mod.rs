@@ -1,0 +1,102 @@
+//! The sandbox: where plugins are inspected, compiled and run.
+//!
+//! Owns everything that touches Wasmtime, and the port behind which rules may
+//! one day run in a process of their own. Must never know the database or
+//! HTTP, and never lets a plugin's output through unchecked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::domain::decision::EngineId;
+use crate::domain::payment::Payment;
+use crate::domain::plugin::{Digest, Plugin, Profile};
+use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::{FailureClass, Reason, RuleResult};
+
+/// One rule of a call.
+#[derive(Debug, Clone)]
+pub struct RuleCall {
+    pub plugin: Digest,
+    pub profile: Profile,
+    pub state: Arc<[u8]>,
+    pub facts: Vec<Fact>,
+}
+
+/// A whole ruleset on one payment: one call of the engine.
+#[derive(Debug, Clone)]
+pub struct RulesetCall {
+    pub tenant: TenantId,
+    pub payment: Arc<Payment>,
+    pub rules: Vec<RuleCall>,
+    pub deadline: Instant,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleRun {
+    pub result: RuleResult,
+    pub fuel_used: u64,
+    pub elapsed_us: u32,
+}
+
+/// What a rule's `prepare` made of its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    pub profile: Profile,
+    pub queries: Vec<FactQuery>,
+    pub state: Vec<u8>,
+}
+
+/// The engine as a whole could not serve; no rule is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EngineError {
+    #[error("too many payments of this tenant are waiting for their rules")]
+    Busy,
+    #[error("the rules did not finish before the deadline")]
+    Deadline,
+    #[error("the rule engine cannot be reached: {0}")]
+    Unavailable(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PrepareError {
+    #[error("no plugin {0} is loaded")]
+    UnknownPlugin(Digest),
+    /// The rule's own words on wrong settings; `field` points into them.
+    #[error("the rule refuses its settings")]
+    Refused(Vec<Reason>),
+    #[error("the rule failed while it read its settings ({class}): {detail}", class = class.name())]
+    Failed { class: FailureClass, detail: String },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AddPluginError {
+    /// The bytes are at fault; the text says why and what to do about it.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// "Evaluate this ruleset on this input": the port to wherever rules run.
+#[async_trait]
+pub trait RuleEngine: Send + Sync + std::fmt::Debug {
+    fn id(&self) -> &EngineId;
+
+    /// Answers one run per rule, in their order. A rule that fails is a run
+    /// that says so; an error means the whole call gave nothing.
+    async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError>;
+
+    async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError>;
+
+    /// Inspects, compiles (in a child process) and keeps a plugin. The same bytes twice are one plugin.
+    async fn add_plugin(&self, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError>;
+
+    /// A plugin that is loaded.
+    fn plugin(&self, digest: Digest) -> Option<Plugin>;
+}
