@@ -1,0 +1,51 @@
+//! Postgres: everything that is stored, and all SQL.
+//!
+//! Owns the pools, the tenant transaction, the migrations, the journal and the
+//! private server. Must never know HTTP, and never lets a tenant's rows be
+//! reached outside the tenant transaction.
+
+pub mod transaction;
+
+use thiserror::Error;
+
+/// What can go wrong between Tollgate and its database.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// It cannot be reached, is shutting down or has no connection to spare; trying again may help.
+    #[error("the database cannot be reached")]
+    Unavailable(#[source] sqlx::Error),
+    #[error("the database refused a statement")]
+    Database(#[source] sqlx::Error),
+    /// What is stored cannot be read back: damage, or a newer version wrote it.
+    #[error("stored {what} cannot be read")]
+    Unreadable { what: &'static str },
+    /// The task that did the work ended without an answer.
+    #[error("the database work was abandoned")]
+    Abandoned,
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        // Class 08 is a broken connection, 57P0x a server going down, 53 too few resources.
+        let passing = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Database(database) => database
+                .code()
+                .is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class))),
+            _ => false,
+        };
+        if passing { Self::Unavailable(error) } else { Self::Database(error) }
+    }
+}
+
+impl StorageError {
+    /// The SQLSTATE of a unique violation, for callers that turn it into a conflict.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
