@@ -1,4 +1,6 @@
 //! Tollgate decides payments by rules that are sandboxed plugins.
 
+pub mod auth;
 pub mod domain;
 pub mod rules;
+pub mod world;
