@@ -240,10 +240,10 @@ mod tests {
         let secret = RootSecret::from_text(HEX).expect("a secret");
         let derived = |purpose| hexadecimal(secret.derive(purpose).expect("derives").expose());
         let pinned = [
-            (Purpose::CompiledPlugins, "PIN0"),
-            (Purpose::SigningKeys, "PIN1"),
-            (Purpose::Checkpoints, "PIN2"),
-            (Purpose::Cursors, "PIN3"),
+            (Purpose::CompiledPlugins, "1dc613cad80241dad2bd430ce041c5f2d5bbeea4628ea481c2cb9d2c3c05d9c5"),
+            (Purpose::SigningKeys, "b1774c85c9e132090021f24fadb5118618f680c0333178b00c4c982ac80d1028"),
+            (Purpose::Checkpoints, "b157aea4bbb4c20d991015c025649dd9fb07c000551fe79c2bcec83e91593873"),
+            (Purpose::Cursors, "8049f5e3938cf0e4bec1c484f949de4e693d04af7a2a5e44e62d9f0bd66473d8"),
         ];
         for (purpose, key) in pinned {
             assert_eq!(derived(purpose), key, "{purpose:?}");

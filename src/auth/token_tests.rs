@@ -81,9 +81,14 @@ fn message(header: &Value, claims: &Value) -> String {
 }
 
 fn sign_with(stored: &StoredSigningKey, header: &Value, claims: &Value) -> String {
+    sign_text(stored, &header.to_string(), &claims.to_string())
+}
+
+/// For JSON that no `Value` can hold.
+fn sign_text(stored: &StoredSigningKey, header: &str, claims: &str) -> String {
     let ring = ring(std::slice::from_ref(stored));
     let key = &ring.signing(NOW_MS).expect("a key").encoding;
-    let message = message(header, claims);
+    let message = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, Algorithm::EdDSA).expect("signed");
     format!("{message}.{signature}")
 }
@@ -254,6 +259,22 @@ fn times_must_be_whole_numbers() {
             let refused = fixture.verify_claims(|claims| claims[name] = value);
             assert_eq!(refused, Err(TokenError::Claims), "{name} {shown}");
         }
+    }
+}
+
+#[test]
+fn a_claim_or_header_said_twice_is_refused() {
+    let fixture = fixture();
+    let (header, claims) = (fixture.header().to_string(), claims().to_string());
+    let twice = |json: &str, member: &str| json.replacen('{', &format!("{{{member},"), 1);
+    for (header, claims) in [
+        (header.clone(), twice(&claims, &format!(r#""exp":{}"#, NOW_S + 600))),
+        (header.clone(), twice(&claims, &format!(r#""tenant":"{}""#, Uuid::from_u128(9)))),
+        (twice(&header, r#""alg":"HS256""#), claims.clone()),
+        (twice(&header, r#""kid":"other""#), claims),
+    ] {
+        let refused = fixture.tokens.verify(&sign_text(&fixture.key, &header, &claims));
+        assert_eq!(refused, Err(TokenError::Claims), "{header} {claims}");
     }
 }
 
