@@ -224,6 +224,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_unknown_name_is_refused_even_with_the_secret_of_the_decoy() {
+        let hasher = hasher(HashingLimits::default());
+        let foreseen = || SecretText::generate_for_client(&CountingRandomness::default());
+        assert!(hasher.verify(foreseen(), Some(&hasher.decoy)).await.expect("checked"));
+        assert!(!hasher.verify(foreseen(), None).await.expect("checked"));
+    }
+
+    #[tokio::test]
     async fn a_hash_of_older_parameters_still_verifies() {
         let params = Params::new(64, 1, 1, None).expect("parameters");
         let older = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

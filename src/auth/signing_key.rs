@@ -173,7 +173,7 @@ fn thumbprint(public_key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::fixtures::{NOW_MS, sealer, stored_key};
+    use crate::auth::fixtures::{CountingRandomness, NOW_MS, sealer, stored_key};
 
     #[test]
     fn the_thumbprint_is_that_of_rfc_8037_appendix_a_3() {
@@ -238,6 +238,17 @@ mod tests {
         for swapped in swaps {
             assert!(KeyRing::open(&[swapped], &sealer(1), NOW_MS).is_err());
         }
+    }
+
+    #[test]
+    fn a_key_under_a_name_of_its_own_choice_does_not_open() {
+        let mut key = stored_key(1);
+        let seed = sealer(1).open(&key.sealed_private_key, &key.kid).expect("opens");
+        key.kid = "chosen".to_owned();
+        key.sealed_private_key =
+            sealer(1).seal(&seed, &key.kid, &CountingRandomness::default()).expect("sealed");
+        let opened = KeyRing::open(&[key], &sealer(1), NOW_MS);
+        assert!(matches!(opened, Err(AuthError::SigningKey(kid)) if kid == "chosen"));
     }
 
     #[test]

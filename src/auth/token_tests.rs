@@ -135,6 +135,19 @@ fn a_lifetime_outside_of_five_to_ten_minutes_is_refused() {
 }
 
 #[test]
+fn only_believed_tokens_are_remembered() {
+    let fixture = fixture();
+    let text = fixture.issue().text;
+    assert!(fixture.tokens.verify(&format!("{text}A")).is_err());
+    assert_eq!(fixture.tokens.epoch().verified.len(), 0);
+    fixture.tokens.verify(&text).expect("believed");
+    fixture.tokens.verify(&text).expect("believed");
+    assert_eq!(fixture.tokens.epoch().verified.len(), 1);
+    fixture.tokens.replace_keys(ring(std::slice::from_ref(&fixture.key)));
+    assert_eq!(fixture.tokens.epoch().verified.len(), 0, "a new ring starts without memories");
+}
+
+#[test]
 fn a_token_changed_anywhere_is_refused() {
     let fixture = fixture();
     let text = fixture.issue().text;
