@@ -60,10 +60,9 @@ fn review() -> Consequence {
 
 impl Rule for AmountLimits {
     type Settings = Settings;
-    /// The settings with the most specific limits first.
     type State = Settings;
 
-    fn prepare(mut settings: Settings) -> Result<Prepared<Settings>, Vec<Reason>> {
+    fn prepare(settings: Settings) -> Result<Prepared<Settings>, Vec<Reason>> {
         let mut wrong = Vec::new();
         if settings.limits.is_empty() {
             wrong.push(invalid_setting("/limits", "At least one limit is needed."));
@@ -81,17 +80,15 @@ impl Rule for AmountLimits {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        settings
-            .limits
-            .sort_by_key(|limit| (limit.currency.is_none(), limit.method.is_none()));
         Ok(Prepared::without_facts(settings))
     }
 
     fn evaluate(payment: &Payment, _: &[Fact], state: &Settings) -> Result<Evaluation, String> {
-        let Some(limit) = state.limits.iter().find(|limit| limit.is_for(payment)) else {
-            return Ok(without_limit(payment, state.without_limit));
-        };
-        Ok(limit.judge(payment))
+        let limits = state.limits.iter().filter(|limit| limit.is_for(payment));
+        Ok(match limits.max_by_key(|limit| limit.specificity()) {
+            Some(limit) => limit.judge(payment),
+            None => without_limit(payment, state.without_limit),
+        })
     }
 }
 
@@ -109,6 +106,10 @@ fn without_limit(payment: &Payment, consequence: Consequence) -> Evaluation {
 impl Limit {
     fn scope(&self) -> (Option<&str>, Option<Method>) {
         (self.currency.as_deref(), self.method)
+    }
+
+    fn specificity(&self) -> (bool, bool) {
+        (self.currency.is_some(), self.method.is_some())
     }
 
     fn is_for(&self, payment: &Payment) -> bool {

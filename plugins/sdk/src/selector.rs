@@ -109,7 +109,15 @@ impl Selector {
 
 /// One step of a JSON pointer (RFC 6901): `~` and `/` are escaped.
 pub fn pointer_step(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+    let mut step = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '~' => step.push_str("~0"),
+            '/' => step.push_str("~1"),
+            other => step.push(other),
+        }
+    }
+    step
 }
 
 fn account_number(party: &Party) -> Option<&str> {

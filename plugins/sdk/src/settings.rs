@@ -2,26 +2,20 @@
 //! when it is wrong. Must never accept a setting that the rule does not know:
 //! a misspelt limit is no limit.
 
+mod json;
+mod typed;
+
 use serde::de::DeserializeOwned;
-use serde_path_to_error::{Path, Segment};
 
 use crate::selector::pointer_step;
 use crate::verdict::Reason;
+use json::NotJson;
+use typed::{Kind, Wrong};
 
 /// Reads settings, or says which of them is wrong and where it stands.
 pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Reason>> {
-    // Serde would take an array for a struct, field by field.
-    if text.trim_start().starts_with('[') {
-        return Err(vec![invalid_setting(
-            "",
-            "The settings are an object, not an array.",
-        )]);
-    }
-    let mut source = serde_json::Deserializer::from_str(text);
-    let settings = serde_path_to_error::deserialize(&mut source)
-        .map_err(|error| vec![explain(error.inner(), error.path())])?;
-    source.end().map_err(|error| vec![not_json(&error)])?;
-    Ok(settings)
+    let json = json::parse(text).map_err(|wrong| vec![not_json(&wrong)])?;
+    T::deserialize(&json).map_err(|wrong| vec![explain(&wrong)])
 }
 
 /// A setting of the right type that makes no sense, at its JSON pointer.
@@ -29,53 +23,31 @@ pub fn invalid_setting(field: impl Into<String>, message: impl Into<String>) -> 
     Reason::new("invalid-setting", message).at(field)
 }
 
-fn not_json(error: &serde_json::Error) -> Reason {
-    Reason::new(
-        "settings-not-json",
-        format!("The settings are not a JSON document: {error}."),
-    )
-    .at("")
+fn not_json(wrong: &NotJson) -> Reason {
+    let NotJson { what, offset_bytes } = wrong;
+    let message = format!("The settings are not JSON: {what} at byte {offset_bytes}.");
+    Reason::new("settings-not-json", message).at("")
 }
 
-fn explain(error: &serde_json::Error, path: &Path) -> Reason {
-    if !error.is_data() {
-        return not_json(error);
+fn explain(wrong: &Wrong) -> Reason {
+    let mut field = String::new();
+    for step in wrong.reversed_steps.iter().rev() {
+        field.push('/');
+        field.push_str(&pointer_step(step));
     }
-    let text = error.to_string();
-    // The pointer says where; a line and column of canonical JSON help no one.
-    let what = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(what, _)| what);
-    let field = pointer(path);
-    if what.starts_with("unknown field") {
-        Reason::new(
-            "unknown-setting",
-            format!("There is no such setting: {what}."),
-        )
-        .at(field)
-    } else if let Some(name) = missing_name(what) {
-        let message = format!("The setting '{name}' is required.");
-        Reason::new("missing-setting", message).at(format!("{field}/{}", pointer_step(name)))
-    } else {
-        invalid_setting(field, format!("The setting has the wrong form: {what}."))
-    }
-}
-
-fn missing_name(what: &str) -> Option<&str> {
-    what.strip_prefix("missing field `")?.strip_suffix('`')
-}
-
-fn pointer(path: &Path) -> String {
-    let mut pointer = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => pointer.push_str(&format!("/{}", pointer_step(key))),
-            Segment::Enum { variant } => pointer.push_str(&format!("/{}", pointer_step(variant))),
-            Segment::Unknown => break,
+    let name = wrong.reversed_steps.first().map_or("", String::as_str);
+    match &wrong.kind {
+        Kind::Unknown { known } => {
+            let known = known.join(", ");
+            let message = format!("There is no setting '{name}' here. There are: {known}.");
+            Reason::new("unknown-setting", message).at(field)
         }
+        Kind::Missing => {
+            let message = format!("The setting '{name}' is required.");
+            Reason::new("missing-setting", message).at(field)
+        }
+        Kind::Invalid(what) => invalid_setting(field, format!("Wrong setting: {what}.")),
     }
-    pointer
 }
 
 #[cfg(test)]
@@ -121,6 +93,7 @@ mod tests {
         expect("[]", "invalid-setting", "");
         expect("7", "invalid-setting", "");
         expect("{}", "missing-setting", "/limits");
+        expect(r#"{"limits": [["ip", 1]]}"#, "invalid-setting", "/limits/0");
         expect(r#"{"limits": 1}"#, "invalid-setting", "/limits");
         expect(r#"{"limits": [], "a/b": 1}"#, "unknown-setting", "/a~1b");
         let limit = |inner: &str| format!(r#"{{"limits": [{{{inner}}}]}}"#);
