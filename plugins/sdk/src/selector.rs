@@ -105,6 +105,13 @@ impl Selector {
         };
         words.to_owned()
     }
+
+    /// For messages that begin with it: "The debtor's account".
+    pub fn at_the_start_of_a_sentence(&self) -> String {
+        // Each of the words above begins with "the".
+        let words = self.in_words();
+        format!("T{}", words.get(1..).unwrap_or_default())
+    }
 }
 
 /// One step of a JSON pointer (RFC 6901): `~` and `/` are escaped.

@@ -80,7 +80,10 @@ impl de::Error for Wrong {
     }
 
     fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
-        Wrong::new(Kind::Invalid(format!("expected one of: {}", known.join(", "))))
+        Wrong::new(Kind::Invalid(format!(
+            "expected one of: {}",
+            known.join(", ")
+        )))
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
