@@ -4,6 +4,11 @@
 //! one day run in a process of their own. Must never know the database or
 //! HTTP, and never lets a plugin's output through unchecked.
 
+mod contract;
+mod engine;
+mod limits;
+mod sandbox;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
