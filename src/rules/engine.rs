@@ -92,7 +92,7 @@ impl Sandbox {
                 reason = %pool_error,
                 "the instance pool cannot be reserved; rules run without it, about twice as slowly"
             );
-            Engine::new(&run_config()).map_err(|error| EngineSetupError::Setup {
+            Engine::new(&compiled_config()).map_err(|error| EngineSetupError::Setup {
                 profile,
                 reason: format!("{error:#}"),
             })
@@ -103,7 +103,7 @@ impl Sandbox {
 }
 
 fn pooled_engine(limits: &Limits) -> wasmtime::Result<Engine> {
-    let mut config = run_config();
+    let mut config = compiled_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
     Engine::new(&config)
 }
@@ -134,10 +134,6 @@ pub(super) fn compiled_config() -> Config {
         // The child is limited by processor time and memory, which threads make hard to foresee.
         .parallel_compilation(false);
     config
-}
-
-fn run_config() -> Config {
-    compiled_config()
 }
 
 /// Pinned, because Wasmtime's own costs change between releases. Growing a

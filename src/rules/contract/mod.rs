@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
+use super::component::ContractVersion;
 use super::sandbox::CallState;
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Description;
@@ -20,32 +21,6 @@ use crate::domain::verdict::{Evaluation, Reason};
 
 /// What the contract adds to the engine's id: raised whenever a bound changes.
 pub(super) const BOUNDS_VERSION: u32 = 1;
-
-/// The released versions, by the exact name of the interface that a plugin exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    V1,
-}
-
-impl Version {
-    const ALL: [Self; 1] = [Self::V1];
-
-    pub fn export_name(self) -> &'static str {
-        match self {
-            Self::V1 => "tollgate:rules/rule@1.0.0",
-        }
-    }
-
-    pub fn number(self) -> &'static str {
-        match self {
-            Self::V1 => "1.0.0",
-        }
-    }
-
-    pub fn parse(number: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.number() == number)
-    }
-}
 
 /// A payment in the form each version wants it, converted once for a whole ruleset.
 pub struct Input {
@@ -118,13 +93,13 @@ pub(super) enum Bound {
 impl Bound {
     /// The linker is empty: what imports anything does not bind.
     pub(super) fn new(
-        version: Version,
+        version: ContractVersion,
         linker: &Linker<CallState>,
         component: &Component,
     ) -> wasmtime::Result<Self> {
         let linked = linker.instantiate_pre(component)?;
         match version {
-            Version::V1 => v1::PaymentRulePre::new(linked).map(Self::V1),
+            ContractVersion::V1_0_0 => v1::PaymentRulePre::new(linked).map(Self::V1),
         }
     }
 
@@ -140,13 +115,7 @@ impl Bound {
     }
 }
 
-/// The facts and the state that go in beside the payment.
+/// How much text the payment brings.
 pub(super) fn payment_bytes(input: &Input) -> usize {
-    input.v1.get().map_or_else(
-        || match &input.payment {
-            InputPayment::Domain(_) => input.v1().map_or(0, v1::text_bytes),
-            InputPayment::Contract => 0,
-        },
-        v1::text_bytes,
-    )
+    input.v1().map_or(0, v1::text_bytes)
 }
