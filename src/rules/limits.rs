@@ -67,7 +67,7 @@ const LARGE: Limits = Limits {
     table_elements: 20_000,
     tables_per_instance: 16,
     core_instances_per_instance: 64,
-    computing_ms: 1_000,
+    computing_ms: 2_000,
     slots: 16,
 };
 

@@ -80,8 +80,10 @@ impl LocalEngine {
         task.await.map_err(|error| EngineError::Unavailable(error.to_string()))
     }
 
-    pub(super) fn library(&self) -> &Arc<Library> {
-        &self.library
+    /// One rule on an input that need not be a domain payment: for cases.
+    pub(super) async fn evaluate_one(&self, input: Input, rule: RuleCall) -> Result<RuleRun, EngineError> {
+        let library = self.library.clone();
+        self.run(async move { evaluate(&library, &input, &rule, RULESET_FUEL).await }).await
     }
 }
 
@@ -127,7 +129,7 @@ impl RuleEngine for LocalEngine {
 }
 
 /// One run per rule, in their order.
-pub(super) async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall]) -> Vec<RuleRun> {
+async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall]) -> Vec<RuleRun> {
     let mut runs = Vec::with_capacity(rules.len());
     let mut fuel_left = RULESET_FUEL;
     let mut let_go = Instant::now();

@@ -122,12 +122,14 @@ fn input_bytes(request: &Request<'_>) -> usize {
 }
 
 fn failure_of(fault: CallFault, state: &CallState) -> Failure {
-    let error = match fault {
+    let (error, otherwise) = match fault {
         CallFault::Answer(wrong) => {
             return Failure::new(FailureClass::InvalidAnswer, format!("the answer holds {wrong}"));
         }
         CallFault::Host(detail) => return Failure::new(FailureClass::Host, detail),
-        CallFault::Engine(error) => error,
+        CallFault::Instance(error) => (error, FailureClass::Host),
+        // Bad pointers, bad UTF-8, unknown variants, more bytes than may be moved.
+        CallFault::Engine(error) => (error, FailureClass::InvalidAnswer),
     };
     if let Some(what) = state.limit_hit {
         return Failure::new(FailureClass::MemoryLimit, format!("it asked for more {what} than it may have"));
@@ -135,12 +137,10 @@ fn failure_of(fault: CallFault, state: &CallState) -> Failure {
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return Failure::new(class_of(*trap), trap.to_string());
     }
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() || error.is::<std::io::Error>() {
         return Failure::new(FailureClass::Host, "no room for another instance");
     }
-    // What is left are answers that could not be read: bad pointers, bad
-    // UTF-8, unknown variants, more bytes than may be moved.
-    Failure::new(FailureClass::InvalidAnswer, format!("the answer cannot be read: {error:#}"))
+    Failure::new(otherwise, format!("{error:#}"))
 }
 
 fn class_of(trap: Trap) -> FailureClass {

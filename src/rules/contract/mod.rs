@@ -76,6 +76,8 @@ pub(super) enum CallFault {
     Engine(wasmtime::Error),
     /// The answer is outside the bounds; says which.
     Answer(String),
+    /// No instance could be made, for a reason outside of the plugin unless it trapped.
+    Instance(wasmtime::Error),
     Host(String),
 }
 

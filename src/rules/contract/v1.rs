@@ -28,7 +28,7 @@ pub(super) async fn call(
     store: &mut Store<CallState>,
     request: Request<'_>,
 ) -> Result<Answer, CallFault> {
-    let instance = plugin.instantiate_async(&mut *store).await?;
+    let instance = plugin.instantiate_async(&mut *store).await.map_err(CallFault::Instance)?;
     let rule = instance.tollgate_rules_rule();
     match request {
         Request::Describe => describe(rule, store).await,
@@ -132,7 +132,7 @@ fn party_of(party: &domain::party::Party) -> Party {
     }
 }
 
-pub(in crate::rules) fn method_of(method: domain::payment::Method) -> Method {
+fn method_of(method: domain::payment::Method) -> Method {
     use domain::payment::Method as From;
     match method {
         From::Card => Method::Card,
