@@ -1,0 +1,3 @@
+;; Wants to know the time. Whatever imports anything is refused by name.
+(component
+  (import "wasi:clocks/wall-clock@0.2.0" (instance)))
