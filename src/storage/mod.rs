@@ -4,6 +4,9 @@
 //! private server. Must never know HTTP, and never lets a tenant's rows be
 //! reached outside the tenant transaction.
 
+pub mod binaries;
+pub mod partitions;
+pub mod private_server;
 pub mod transaction;
 
 use thiserror::Error;
