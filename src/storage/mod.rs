@@ -5,8 +5,11 @@
 //! reached outside the tenant transaction.
 
 pub mod binaries;
+pub mod migrate;
 pub mod partitions;
+pub mod pool;
 pub mod private_server;
+pub mod provision;
 pub mod transaction;
 
 use thiserror::Error;
