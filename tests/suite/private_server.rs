@@ -13,7 +13,7 @@ use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 use crate::support::process::{folder_of_part, part, server_settings};
 
 /// The user that runs the server for root has to reach it.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap()
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tollgate::storage::binaries::Binaries;
+use tollgate::storage::migrate::fingerprint;
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
 use super::process::{folder_of_part, part, server_settings};
@@ -115,14 +116,17 @@ async fn start_server(data_dir: &Path) -> PrivateServer {
     }
 }
 
-/// Of tests that were killed.
+/// Of tests that were killed, and the templates of other migrations.
 async fn drop_left_databases(server: &PrivateServer) {
     let mut connection: PgConnection = server.connect_options().connect().await.unwrap();
-    let left: Vec<String> =
-        sqlx::query_scalar("select datname from pg_database where datname like 'test\\_%'")
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
+    let left: Vec<String> = sqlx::query_scalar(
+        "select datname::text from pg_database
+         where datname like 'test\\_%' or (datname like 'template\\_%' and datname <> $1)",
+    )
+    .bind(format!("template_{}", fingerprint()))
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
     for name in left {
         let statement = AssertSqlSafe(format!("drop database if exists {name} with (force)"));
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
