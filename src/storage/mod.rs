@@ -4,12 +4,18 @@
 //! private server. Must never know HTTP, and never lets a tenant's rows be
 //! reached outside the tenant transaction.
 
+pub mod binaries;
 mod canonical;
 mod columns;
 pub mod decisions;
 pub mod evidence;
 pub mod lists;
+pub mod migrate;
+pub mod partitions;
 pub mod plugins;
+pub mod pool;
+pub mod private_server;
+pub mod provision;
 pub mod rulesets;
 pub mod signing_keys;
 pub mod tenants;
