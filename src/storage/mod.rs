@@ -9,6 +9,7 @@ mod canonical;
 mod columns;
 pub mod decisions;
 pub mod evidence;
+pub mod facts;
 pub mod lists;
 pub mod migrate;
 pub mod partitions;
