@@ -137,7 +137,7 @@ async fn a_postgres_that_still_works_in_the_data_directory_is_ended_first() {
     let mut orphan = Command::new(Binaries::find(None).unwrap().postgres)
         .arg("-D")
         .arg(&cluster)
-        .args(["-c", "listen_addresses=", "-c", "unix_socket_directories="])
+        .args(["-c", "listen_addresses=", "-c", "unix_socket_directories=."])
         .uid(owner.uid())
         .gid(owner.gid())
         .spawn()
