@@ -1,6 +1,7 @@
 //! The private server against what happens to it: kills, leftovers, seconds, root.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{ConnectOptions, PgConnection};
 use tempfile::TempDir;
+use tollgate::storage::binaries::Binaries;
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
 use crate::support::process::{folder_of_part, part, server_settings};
@@ -123,6 +125,31 @@ async fn a_pid_file_that_names_a_stranger_or_a_zombie_is_no_obstacle() {
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     zombie.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_postgres_that_still_works_in_the_data_directory_is_ended_first() {
+    let folder = folder();
+    start(folder.path()).await.unwrap().stop().await.unwrap();
+    let cluster = folder.path().join("postgres/cluster");
+    let owner = cluster.metadata().unwrap();
+    // Without the shim nothing tells it that its application has ended.
+    let mut orphan = Command::new(Binaries::find(None).unwrap().postgres)
+        .arg("-D")
+        .arg(&cluster)
+        .args(["-c", "listen_addresses=", "-c", "unix_socket_directories=."])
+        .uid(owner.uid())
+        .gid(owner.gid())
+        .spawn()
+        .unwrap();
+    until("the start of the orphan", || {
+        std::fs::read_to_string(cluster.join("postmaster.pid")).is_ok_and(|file| file.contains("ready"))
+    })
+    .await;
+    let server = start(folder.path()).await.unwrap();
+    assert!(orphan.try_wait().unwrap().is_some_and(|end| end.success()), "it was not shut down in order");
+    connect(&server).await;
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]
