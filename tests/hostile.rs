@@ -4,6 +4,8 @@
 
 #[path = "sandbox/harness.rs"]
 mod harness;
+#[path = "sandbox/shipped.rs"]
+mod shipped;
 
 use std::sync::Arc;
 use std::time::Duration;

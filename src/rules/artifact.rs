@@ -77,9 +77,16 @@ impl ArtifactCache {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }
 
-    fn load_file(&self, path: &Path, engine: &Engine, digest: Digest, profile: Profile) -> io::Result<Component> {
+    fn load_file(
+        &self,
+        path: &Path,
+        engine: &Engine,
+        digest: Digest,
+        profile: Profile,
+    ) -> io::Result<Component> {
         use rustix::fs::OFlags;
-        let mut file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
+        let mut file =
+            OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
         self.verify(&mut file, digest, profile)?;
         load_verified(engine, &mut file)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))
@@ -103,8 +110,9 @@ impl ArtifactCache {
         }
         let mut tag = [0; TAG_BYTES];
         file.read_exact(&mut tag)?;
-        aws_lc_rs::constant_time::verify_slices_are_equal(context.sign().as_ref(), &tag)
-            .map_err(|_| wrong("its authentication code does not fit: damaged, or written by another installation"))
+        aws_lc_rs::constant_time::verify_slices_are_equal(context.sign().as_ref(), &tag).map_err(|_| {
+            wrong("its authentication code does not fit: damaged, or written by another installation")
+        })
     }
 
     fn authenticator(&self, digest: Digest, profile: Profile) -> hmac::Context {

@@ -37,9 +37,13 @@ const MIB: u64 = 1 << 20;
 pub enum CompileError {
     #[error("the component does not compile: {0}")]
     Invalid(String),
-    #[error("compiling the plugin took more than {0} s of processor time: make it smaller or its functions simpler")]
+    #[error(
+        "compiling the plugin took more than {0} s of processor time: make it smaller or its functions simpler"
+    )]
     CpuTime(u64),
-    #[error("compiling the plugin needed more than {0} MiB of memory: make it smaller or its functions simpler")]
+    #[error(
+        "compiling the plugin needed more than {0} MiB of memory: make it smaller or its functions simpler"
+    )]
     Memory(u64),
     #[error("the compiled plugin is larger than {0} MiB")]
     TooLarge(u64),

@@ -87,7 +87,7 @@ impl Library {
     /// A plugin ready to run, from memory or from the disk cache. Nothing for
     /// one that was never added, or is asked for under another profile.
     pub(super) async fn bound(self: &Arc<Self>, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
-        if let Some(bound) = self.from_memory(digest, profile) {
+        if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
         let contract = {
@@ -96,10 +96,10 @@ impl Library {
         };
         let alone = self.alone_with(digest);
         let _alone = alone.lock().await;
-        if let Some(bound) = self.from_memory(digest, profile) {
+        if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
-        let bound = self.from_disk(digest, profile, contract).await?;
+        let bound = self.on_disk(digest, profile, contract).await?;
         self.keep(digest, profile, bound.clone());
         Some(bound)
     }
@@ -133,9 +133,13 @@ impl Library {
         })
     }
 
-    async fn try_profile(self: &Arc<Self>, candidate: &Candidate, profile: Profile) -> Result<Plugin, NotAdded> {
+    async fn try_profile(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        profile: Profile,
+    ) -> Result<Plugin, NotAdded> {
         let Candidate { digest, inspection, .. } = candidate;
-        let (bound, compile_ms) = match self.from_disk(*digest, profile, inspection.contract).await {
+        let (bound, compile_ms) = match self.on_disk(*digest, profile, inspection.contract).await {
             Some(bound) => (bound, 0),
             None => self.compile(candidate, profile).await?,
         };
@@ -177,7 +181,7 @@ impl Library {
         Ok((Arc::new(bound), compile_ms))
     }
 
-    async fn from_disk(
+    async fn on_disk(
         self: &Arc<Self>,
         digest: Digest,
         profile: Profile,
@@ -193,7 +197,7 @@ impl Library {
         loaded.ok().flatten().map(Arc::new)
     }
 
-    fn from_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
+    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         let entry = loaded.get(&(digest, profile))?;
         entry.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
@@ -296,7 +300,11 @@ fn number_of(contract: ContractVersion) -> &'static str {
     contract.export_name().rsplit('@').next().unwrap_or_default()
 }
 
-fn bind(sandbox: &Sandbox, contract: ContractVersion, component: &Component) -> Result<Bound, AddPluginError> {
+fn bind(
+    sandbox: &Sandbox,
+    contract: ContractVersion,
+    component: &Component,
+) -> Result<Bound, AddPluginError> {
     Bound::new(contract, &sandbox.linker, component).map_err(|error| {
         AddPluginError::Refused(format!("the plugin does not have the shape of the rule contract: {error:#}"))
     })
@@ -308,7 +316,8 @@ async fn describe(sandbox: &Sandbox, bound: &Bound) -> Result<Description, NotAd
         Ok(Answer::Described(description)) => Ok(description),
         Ok(_) => Err(NotAdded::unavailable("another question was answered".to_owned())),
         Err(failure) => {
-            let why = format!("the plugin cannot describe itself ({}): {}", failure.class.name(), failure.detail);
+            let why =
+                format!("the plugin cannot describe itself ({}): {}", failure.class.name(), failure.detail);
             Err(match failure.class {
                 FailureClass::MemoryLimit => NotAdded::TooLarge(why),
                 FailureClass::Host => NotAdded::unavailable(why),

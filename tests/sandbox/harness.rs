@@ -10,7 +10,9 @@ use tollgate::domain::party::Party;
 use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::tenant::TenantId;
-use tollgate::rules::{EngineError, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings, component};
+use tollgate::rules::{
+    EngineError, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings, component,
+};
 use uuid::Uuid;
 
 pub struct Harness {
@@ -106,9 +108,8 @@ pub fn component(fixture: &str) -> Vec<u8> {
     of_the_contract(core)
 }
 
-/// Functions of 50 loops inside each other, three kilobytes apiece: every
-/// loop carries all values of those around it, which makes a compiler's
-/// register allocation take minutes.
+/// 400 loops inside each other, a few kilobytes for a function: the time a
+/// compiler takes grows with the square of their depth.
 pub fn compile_bomb() -> Vec<u8> {
     let good = std::fs::read_to_string("tests/hostile/good.wat").expect("the fixture");
     let open = "(loop (local.set 0 (i32.add (local.get 0) (local.get 1))) ".repeat(400);
@@ -122,7 +123,13 @@ fn of_the_contract(mut core: Vec<u8>) -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir("plugins/wit").expect("the contract");
     let world = resolve.select_world(&[package], Some("payment-rule")).expect("the world");
-    wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8, false)
-        .expect("the contract fits");
+    wit_component::embed_component_metadata(
+        &mut core,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+        false,
+    )
+    .expect("the contract fits");
     component::from_core_module(&core).expect("a component")
 }
