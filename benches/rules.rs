@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout)]
 
+/// Shared with the tests, used in part.
+#[allow(dead_code)]
 #[path = "../tests/sandbox/harness.rs"]
 mod harness;
 

@@ -309,3 +309,21 @@ async fn an_engine_whose_compiler_is_missing_says_so_and_blames_no_plugin() {
     let added = harness.engine.add_plugin(component("good").into()).await;
     assert!(matches!(added, Err(AddPluginError::Engine(EngineError::Unavailable(_)))), "{added:?}");
 }
+
+#[tokio::test]
+async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() {
+    let harness = Harness::start();
+    let roomy = harness.add("roomy").await;
+    assert_eq!(harness.engine.plugin(roomy).map(|plugin| plugin.profile), Some(Profile::Large));
+    let mut call = harness.call(tenant(1), &[&roomy, &roomy], Duration::from_secs(60));
+    call.rules[1].profile = Profile::Large;
+    let runs = harness.engine.evaluate(call).await.expect("the engine serves");
+    assert_eq!(runs[0].result, RuleResult::Unavailable, "not under limits it was not stored with");
+    assert_eq!(runs[1].result, passes());
+}
+
+#[tokio::test]
+async fn a_plugin_that_no_limits_hold_is_refused() {
+    let why = refused(component("too_roomy")).await;
+    assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
+}

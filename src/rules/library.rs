@@ -96,6 +96,7 @@ impl Library {
         };
         let alone = self.alone_with(digest);
         let _alone = alone.lock().await;
+        // Another call may have brought it while this one waited.
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
@@ -171,11 +172,12 @@ impl Library {
                 NotAdded::unavailable(format!("the compiled plugin cannot be stored: {error}"))
             })?;
             let sandbox = library.sandboxes.of(profile);
-            let component = library.artifacts.load(&sandbox.engine, digest, profile);
             // What was just compiled and does not load is beyond the pool's limits.
-            component
-                .ok_or_else(|| NotAdded::too_large(profile))
-                .and_then(|component| bind(sandbox, contract, &component).map_err(NotAdded::Other))
+            let component = library
+                .artifacts
+                .load_or_say_why(&sandbox.engine, digest, profile)
+                .map_err(|error| NotAdded::too_large(profile, &error))?;
+            bind(sandbox, contract, &component).map_err(NotAdded::Other)
         })
         .await??;
         Ok((Arc::new(bound), compile_ms))
@@ -237,16 +239,10 @@ enum NotAdded {
 }
 
 impl NotAdded {
-    fn too_large(profile: Profile) -> Self {
-        let limits = Limits::of(profile);
+    fn too_large(profile: Profile, why: &std::io::Error) -> Self {
         Self::TooLarge(format!(
-            "the plugin needs more than a {} plugin may have: {} MiB of memory, {} core instances, \
-             {} tables of {} elements",
-            profile.name(),
-            limits.memory_bytes >> 20,
-            limits.core_instances_per_instance,
-            limits.tables_per_instance,
-            limits.table_elements,
+            "the plugin cannot be run under the limits of {} plugins: {why}",
+            profile.name()
         ))
     }
 
