@@ -149,6 +149,13 @@ macro_rules! export_rule {
             };
         }
 
+        // Built natively a rule exports nothing, and would count as dead code.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = $crate::prepare::<$rule>;
+            let _ = $crate::evaluate::<$rule>;
+        };
+
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code)]
         const _: () = {
