@@ -7,9 +7,10 @@
 //! compiled again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::hmac;
@@ -38,8 +39,7 @@ impl ArtifactCache {
 
     /// The compiled plugin, or nothing where the cache has none to be trusted.
     pub(super) fn load(&self, engine: &Engine, digest: Digest, profile: Profile) -> Option<Component> {
-        let path = self.path(digest, profile);
-        match self.load_file(&path, engine, digest, profile) {
+        match self.load_or_say_why(engine, digest, profile) {
             Ok(component) => Some(component),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -77,9 +77,18 @@ impl ArtifactCache {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }
 
-    fn load_file(&self, path: &Path, engine: &Engine, digest: Digest, profile: Profile) -> io::Result<Component> {
+    /// As `load`, for one that was stored just now.
+    pub(super) fn load_or_say_why(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        profile: Profile,
+    ) -> io::Result<Component> {
         use rustix::fs::OFlags;
-        let mut file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(self.path(digest, profile))?;
         self.verify(&mut file, digest, profile)?;
         load_verified(engine, &mut file)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))
@@ -103,8 +112,9 @@ impl ArtifactCache {
         }
         let mut tag = [0; TAG_BYTES];
         file.read_exact(&mut tag)?;
-        aws_lc_rs::constant_time::verify_slices_are_equal(context.sign().as_ref(), &tag)
-            .map_err(|_| wrong("its authentication code does not fit: damaged, or written by another installation"))
+        aws_lc_rs::constant_time::verify_slices_are_equal(context.sign().as_ref(), &tag).map_err(|_| {
+            wrong("its authentication code does not fit: damaged, or written by another installation")
+        })
     }
 
     fn authenticator(&self, digest: Digest, profile: Profile) -> hmac::Context {
@@ -118,35 +128,33 @@ impl ArtifactCache {
     }
 }
 
-/// Through the descriptor that was verified, so that another file under the
-/// same name changes nothing. The tag behind the code is outside of all its sections.
-#[cfg(target_os = "linux")]
+/// On Linux through the descriptor that was verified, so that another file
+/// under the same name changes nothing; the pages stay backed by the file. The
+/// tag behind the code is outside of all its sections. Elsewhere, and without
+/// a /proc, by reading that descriptor again.
 #[allow(unsafe_code)]
 fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // SAFETY: the code under this descriptor carries this installation's own
-    // authentication code for this plugin, engine and profile, and was made by
-    // `Engine::precompile_component`. The file is 0600 in a 0700 folder and is
-    // replaced by renaming only, so nobody but this user could change it under
-    // the mapping, and this user's processes are the server's equals.
-    unsafe { Component::deserialize_file(engine, path) }
-}
-
-#[cfg(not(target_os = "linux"))]
-#[allow(unsafe_code)]
-fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component> {
-    use std::io::{Seek, SeekFrom};
-    let mut bytes = Vec::new();
+    // SAFETY (of both): the code under this descriptor carries this
+    // installation's own authentication code for this plugin, engine and
+    // profile, and was made by `Engine::precompile_component`. The file is 0600
+    // in a 0700 folder and is replaced by renaming only, so nobody but this
+    // user could change it after it was verified, and this user's processes
+    // are the server's equals.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    if cfg!(target_os = "linux") && path.exists() {
+        return unsafe { Component::deserialize_file(engine, path) };
+    }
+    let mut code = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    bytes.truncate(bytes.len().saturating_sub(TAG_BYTES));
-    // SAFETY: as on Linux; the bytes were read from the descriptor that was verified.
-    unsafe { Component::deserialize(engine, bytes) }
+    file.read_to_end(&mut code)?;
+    code.truncate(code.len().saturating_sub(TAG_BYTES));
+    unsafe { Component::deserialize(engine, code) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::rules::engine::{Sandboxes, compiled_config};
 

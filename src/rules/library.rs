@@ -87,7 +87,7 @@ impl Library {
     /// A plugin ready to run, from memory or from the disk cache. Nothing for
     /// one that was never added, or is asked for under another profile.
     pub(super) async fn bound(self: &Arc<Self>, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
-        if let Some(bound) = self.from_memory(digest, profile) {
+        if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
         let contract = {
@@ -96,10 +96,11 @@ impl Library {
         };
         let alone = self.alone_with(digest);
         let _alone = alone.lock().await;
-        if let Some(bound) = self.from_memory(digest, profile) {
+        // Another call may have brought it while this one waited.
+        if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
-        let bound = self.from_disk(digest, profile, contract).await?;
+        let bound = self.on_disk(digest, profile, contract).await?;
         self.keep(digest, profile, bound.clone());
         Some(bound)
     }
@@ -133,9 +134,13 @@ impl Library {
         })
     }
 
-    async fn try_profile(self: &Arc<Self>, candidate: &Candidate, profile: Profile) -> Result<Plugin, NotAdded> {
+    async fn try_profile(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        profile: Profile,
+    ) -> Result<Plugin, NotAdded> {
         let Candidate { digest, inspection, .. } = candidate;
-        let (bound, compile_ms) = match self.from_disk(*digest, profile, inspection.contract).await {
+        let (bound, compile_ms) = match self.on_disk(*digest, profile, inspection.contract).await {
             Some(bound) => (bound, 0),
             None => self.compile(candidate, profile).await?,
         };
@@ -167,17 +172,18 @@ impl Library {
                 NotAdded::unavailable(format!("the compiled plugin cannot be stored: {error}"))
             })?;
             let sandbox = library.sandboxes.of(profile);
-            let component = library.artifacts.load(&sandbox.engine, digest, profile);
             // What was just compiled and does not load is beyond the pool's limits.
-            component
-                .ok_or_else(|| NotAdded::too_large(profile))
-                .and_then(|component| bind(sandbox, contract, &component).map_err(NotAdded::Other))
+            let component = library
+                .artifacts
+                .load_or_say_why(&sandbox.engine, digest, profile)
+                .map_err(|error| NotAdded::too_large(profile, &error))?;
+            bind(sandbox, contract, &component).map_err(NotAdded::Other)
         })
         .await??;
         Ok((Arc::new(bound), compile_ms))
     }
 
-    async fn from_disk(
+    async fn on_disk(
         self: &Arc<Self>,
         digest: Digest,
         profile: Profile,
@@ -193,7 +199,7 @@ impl Library {
         loaded.ok().flatten().map(Arc::new)
     }
 
-    fn from_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
+    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         let entry = loaded.get(&(digest, profile))?;
         entry.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
@@ -233,16 +239,10 @@ enum NotAdded {
 }
 
 impl NotAdded {
-    fn too_large(profile: Profile) -> Self {
-        let limits = Limits::of(profile);
+    fn too_large(profile: Profile, why: &std::io::Error) -> Self {
         Self::TooLarge(format!(
-            "the plugin needs more than a {} plugin may have: {} MiB of memory, {} core instances, \
-             {} tables of {} elements",
-            profile.name(),
-            limits.memory_bytes >> 20,
-            limits.core_instances_per_instance,
-            limits.tables_per_instance,
-            limits.table_elements,
+            "the plugin cannot be run under the limits of {} plugins: {why}",
+            profile.name()
         ))
     }
 
@@ -296,7 +296,11 @@ fn number_of(contract: ContractVersion) -> &'static str {
     contract.export_name().rsplit('@').next().unwrap_or_default()
 }
 
-fn bind(sandbox: &Sandbox, contract: ContractVersion, component: &Component) -> Result<Bound, AddPluginError> {
+fn bind(
+    sandbox: &Sandbox,
+    contract: ContractVersion,
+    component: &Component,
+) -> Result<Bound, AddPluginError> {
     Bound::new(contract, &sandbox.linker, component).map_err(|error| {
         AddPluginError::Refused(format!("the plugin does not have the shape of the rule contract: {error:#}"))
     })
@@ -308,7 +312,8 @@ async fn describe(sandbox: &Sandbox, bound: &Bound) -> Result<Description, NotAd
         Ok(Answer::Described(description)) => Ok(description),
         Ok(_) => Err(NotAdded::unavailable("another question was answered".to_owned())),
         Err(failure) => {
-            let why = format!("the plugin cannot describe itself ({}): {}", failure.class.name(), failure.detail);
+            let why =
+                format!("the plugin cannot describe itself ({}): {}", failure.class.name(), failure.detail);
             Err(match failure.class {
                 FailureClass::MemoryLimit => NotAdded::TooLarge(why),
                 FailureClass::Host => NotAdded::unavailable(why),

@@ -115,9 +115,7 @@ fn input_bytes(request: &Request<'_>) -> usize {
     match request {
         Request::Describe => 0,
         Request::Prepare { settings } => settings.len(),
-        Request::Evaluate { input, facts, state } => {
-            payment_bytes(input) + size_of_val(*facts) + state.len()
-        }
+        Request::Evaluate { input, facts, state } => payment_bytes(input) + size_of_val(*facts) + state.len(),
     }
 }
 

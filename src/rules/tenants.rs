@@ -114,7 +114,7 @@ mod tests {
         let tenants = Tenants::new(1, 1);
         let _busy = tenants.admit(tenant(0)).await.expect("it runs");
         for number in 1..=3000 {
-            tenants.admit(tenant(number)).await.expect("it runs");
+            drop(tenants.admit(tenant(number)).await.expect("it runs"));
         }
         assert!(tenants.queues.lock().expect("unpoisoned").len() <= REMEMBERED_MAX + 1);
         let mut waiting = Box::pin(tenants.admit(tenant(0)));

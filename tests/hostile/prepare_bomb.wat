@@ -10,7 +10,7 @@
   (data (i32.const 0x500) "hostile" "1.0.0" "Means harm." "{}")
   (func (export "tollgate:rules/rule@1.0.0#describe") (result i32) i32.const 0x400)
   (func (export "tollgate:rules/rule@1.0.0#prepare") (param i32 i32) (result i32)
-    (i32.store (i32.const 0x604) (i32.const 0x1000)) ;; the queries; zeros are queries for a list
+    (i32.store (i32.const 0x604) (i32.const 0x3000)) ;; the queries; zeros are queries for a list
     (i32.store (i32.const 0x608) (i32.const 1000))
     i32.const 0x600)
   (global $free (mut i32) (i32.const 0x2000))
@@ -19,4 +19,5 @@
     global.get $free
     (global.set $free (i32.add (global.get $free) (local.get $size))))
   (func (export "tollgate:rules/rule@1.0.0#evaluate") (param i32) (result i32)
-    i32.const 0x700) ;; zeros: ok, pass, no notes)
+    ;; Zeros: ok, pass, no notes.
+    i32.const 0x700))

@@ -113,7 +113,7 @@ fn mistakes(settings: &Settings) -> Vec<Reason> {
         let earlier = &settings.lists[..index];
         if earlier
             .iter()
-            .any(|earlier| earlier.query() == check.query())
+            .any(|earlier| earlier.lookup() == check.lookup())
         {
             let message = "An earlier entry looks up the same value on the same list.";
             wrong.push(Reason::new("duplicate-list", message).at(field));
@@ -123,6 +123,10 @@ fn mistakes(settings: &Settings) -> Vec<Reason> {
 }
 
 impl Check {
+    fn lookup(&self) -> (&str, &Selector, Matching) {
+        (&self.list, &self.selector, self.matching)
+    }
+
     fn query(&self) -> FactQuery {
         FactQuery::Listed {
             list: self.list.clone(),

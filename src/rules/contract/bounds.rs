@@ -94,7 +94,9 @@ fn reasons(list: &mut [Reason]) -> Result<(), Wrong> {
         }
         reason.message = text_for_people("a message", &reason.message)?;
         if reason.field.as_deref().is_some_and(|field| !is_json_pointer(field)) {
-            return Err(format!("a field that is not a JSON pointer of at most {FIELD_CHARS_MAX} characters"));
+            return Err(format!(
+                "a field that is not a JSON pointer of at most {FIELD_CHARS_MAX} characters"
+            ));
         }
     }
     Ok(())
@@ -121,7 +123,9 @@ fn query(query: &FactQuery) -> Result<(), Wrong> {
                 || key.chars().count() > METADATA_KEY_CHARS_MAX
                 || key.chars().any(is_invisible) =>
         {
-            Err(format!("a metadata key that is empty, above {METADATA_KEY_CHARS_MAX} characters or unreadable"))
+            Err(format!(
+                "a metadata key that is empty, above {METADATA_KEY_CHARS_MAX} characters or unreadable"
+            ))
         }
         _ => Ok(()),
     }

@@ -63,7 +63,10 @@ pub(super) enum Request<'a> {
 #[derive(Debug)]
 pub(super) enum Answer {
     Described(Description),
-    Prepared { queries: Vec<FactQuery>, state: Vec<u8> },
+    Prepared {
+        queries: Vec<FactQuery>,
+        state: Vec<u8>,
+    },
     Refused(Vec<Reason>),
     Evaluated(Evaluation),
     /// The rule's own words on why it cannot judge.

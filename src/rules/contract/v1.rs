@@ -62,9 +62,7 @@ async fn prepare(
             let queries: Vec<_> = queries.into_iter().map(query_from).collect();
             bounds::prepared(&queries, &state).map(|()| Answer::Prepared { queries, state })
         }
-        Err(reasons) => {
-            bounds::refusal(reasons.into_iter().map(reason_from).collect()).map(Answer::Refused)
-        }
+        Err(reasons) => bounds::refusal(reasons.into_iter().map(reason_from).collect()).map(Answer::Refused),
     }
     .map_err(CallFault::Answer)
 }
