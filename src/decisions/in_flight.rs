@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::submit::{SubmitError, Submitted};
 use crate::domain::decision::IdempotencyKey;
@@ -57,7 +56,7 @@ pub enum Turn {
 /// count must leave out: they may be committed between the two looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ahead {
-    pub ids: Vec<Uuid>,
+    pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
 }
@@ -91,10 +90,7 @@ impl InFlight {
         // A clock that steps back must not let a later payment stand before an earlier one.
         let received_at_ms = now_ms.max(state.last_received_at_ms);
         state.last_received_at_ms = received_at_ms;
-        let ahead = queries
-            .iter()
-            .map(|query| state.ahead(tenant, &order, received_at_ms, query))
-            .collect();
+        let ahead = queries.iter().map(|query| state.ahead(tenant, &order, received_at_ms, query)).collect();
         let values = Selector::values(&order);
         let pending = Pending {
             id,
@@ -130,7 +126,7 @@ impl State {
             if pending.currency != order.amount.currency() {
                 continue;
             }
-            ahead.ids.push(pending.id.0);
+            ahead.ids.push(pending.id);
             // Undecided counts as approved: a limit may turn one too many away, never let one through.
             let counts = match counting {
                 Counting::Submitted => true,
@@ -185,6 +181,8 @@ impl Drop for Entered {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::domain::money::Money;
     use crate::domain::party::Party;
@@ -214,7 +212,12 @@ mod tests {
         [FactQuery::Velocity { selector: Selector::Customer, window_ms: 60_000, counting }]
     }
 
-    fn enter(registry: &Arc<InFlight>, id: u128, order: PaymentOrder, counting: Counting) -> (Entered, Ahead) {
+    fn enter(
+        registry: &Arc<InFlight>,
+        id: u128,
+        order: PaymentOrder,
+        counting: Counting,
+    ) -> (Entered, Ahead) {
         let id = PaymentId(Uuid::from_u128(id));
         let tenant = TenantId(Uuid::from_u128(9));
         let (entered, mut ahead) = registry.enter(tenant, id, 1_000_000, order, &velocity(counting));
@@ -251,11 +254,7 @@ mod tests {
     #[test]
     fn the_second_submission_of_a_key_joins_the_first() {
         let registry = InFlight::default();
-        let owner = (
-            TenantId(Uuid::nil()),
-            ClientId(Uuid::nil()),
-            IdempotencyKey::parse("k").expect("key"),
-        );
+        let owner = (TenantId(Uuid::nil()), ClientId(Uuid::nil()), IdempotencyKey::parse("k").expect("key"));
         let Turn::First(_sender) = registry.take_turn(&owner) else { panic!("not first") };
         assert!(matches!(registry.take_turn(&owner), Turn::Join(_)));
         registry.end_turn(&owner);

@@ -286,9 +286,9 @@ fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
 fn profile_of(inspection: &Inspection) -> Profile {
     let small = Limits::of(Profile::Small);
     let fits = inspection.size_bytes <= SMALL_BYTES_MAX
-        && inspection.counts.core_instances <= small.core_instances_per_instance.into()
-        && inspection.counts.memories <= small.memories_per_instance.into()
-        && inspection.counts.tables <= small.tables_per_instance.into();
+        && inspection.counts.core_instances <= u64::from(small.core_instances_per_instance)
+        && inspection.counts.memories <= u64::from(small.memories_per_instance)
+        && inspection.counts.tables <= u64::from(small.tables_per_instance);
     if fits { Profile::Small } else { Profile::Large }
 }
 
