@@ -7,8 +7,10 @@
 mod canonical;
 mod columns;
 pub mod decisions;
+mod diagnosis;
 pub mod evidence;
 pub mod facts;
+pub mod journal;
 pub mod lists;
 pub mod plugins;
 pub mod rulesets;
