@@ -1,0 +1,5 @@
+//! What the tests stand on. Holds no tests.
+
+pub mod cluster;
+pub mod database;
+pub mod process;
