@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod isolation;
+mod journal;
 mod outage;
 mod private_server;
 mod provisioning;

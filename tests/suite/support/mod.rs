@@ -2,4 +2,6 @@
 
 pub mod cluster;
 pub mod database;
+pub mod decisions;
 pub mod process;
+pub mod proxy;
