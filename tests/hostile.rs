@@ -327,3 +327,21 @@ async fn a_plugin_that_no_limits_hold_is_refused() {
     let why = refused(component("too_roomy")).await;
     assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
 }
+
+/// Limits bind a whole process, so the test starts itself anew for them.
+#[tokio::test]
+async fn an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none() {
+    const CONFINED: &str = "TOLLGATE_TEST_CONFINED";
+    if std::env::var_os(CONFINED).is_none() {
+        let name = "an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none";
+        let status = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
+            .args(["--exact", name])
+            .env(CONFINED, "1")
+            .status();
+        assert!(status.expect("it starts").success());
+        return;
+    }
+    let small = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };
+    rustix::process::setrlimit(rustix::process::Resource::As, small).expect("a limit");
+    fails_as("unreachable", Unreachable).await;
+}
