@@ -195,6 +195,18 @@ async fn a_rule_that_asks_for_too_many_facts_cannot_be_prepared() {
 }
 
 #[tokio::test]
+async fn more_input_than_a_rule_may_be_given_is_the_hosts_failure_and_not_the_rules() {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let mut call = harness.call(tenant(1), &[&good, &good], Duration::from_secs(60));
+    call.rules[0].state = vec![0; (1 << 20) + 1].into();
+    let runs = harness.engine.evaluate(call).await.expect("the engine serves");
+    let detail = "the input is above 1048576 bytes".to_owned();
+    assert_eq!(runs[0].result, RuleResult::Failed { class: FailureClass::Host, detail });
+    assert_eq!(runs[1].result, passes());
+}
+
+#[tokio::test]
 async fn a_plugin_that_is_not_loaded_is_unavailable_and_the_others_run() {
     let harness = Harness::start();
     let good = harness.add("good").await;
