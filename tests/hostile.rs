@@ -195,6 +195,18 @@ async fn a_rule_that_asks_for_too_many_facts_cannot_be_prepared() {
 }
 
 #[tokio::test]
+async fn more_input_than_a_rule_may_be_given_is_the_hosts_failure_and_not_the_rules() {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let mut call = harness.call(tenant(1), &[&good, &good], Duration::from_secs(60));
+    call.rules[0].state = vec![0; (1 << 20) + 1].into();
+    let runs = harness.engine.evaluate(call).await.expect("the engine serves");
+    let detail = "the input is above 1048576 bytes".to_owned();
+    assert_eq!(runs[0].result, RuleResult::Failed { class: FailureClass::Host, detail });
+    assert_eq!(runs[1].result, passes());
+}
+
+#[tokio::test]
 async fn a_plugin_that_is_not_loaded_is_unavailable_and_the_others_run() {
     let harness = Harness::start();
     let good = harness.add("good").await;
@@ -326,4 +338,22 @@ async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() 
 async fn a_plugin_that_no_limits_hold_is_refused() {
     let why = refused(component("too_roomy")).await;
     assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
+}
+
+/// Limits bind a whole process, so the test starts itself anew for them.
+#[tokio::test]
+async fn an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none() {
+    const CONFINED: &str = "TOLLGATE_TEST_CONFINED";
+    if std::env::var_os(CONFINED).is_none() {
+        let name = "an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none";
+        let status = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
+            .args(["--exact", name])
+            .env(CONFINED, "1")
+            .status();
+        assert!(status.expect("it starts").success());
+        return;
+    }
+    let small = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };
+    rustix::process::setrlimit(rustix::process::Resource::As, small).expect("a limit");
+    fails_as("unreachable", Unreachable).await;
 }
