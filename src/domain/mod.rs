@@ -13,4 +13,5 @@ pub mod plugin;
 pub mod ruleset;
 pub mod selector;
 pub mod tenant;
+pub mod time;
 pub mod verdict;

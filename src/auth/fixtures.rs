@@ -1,0 +1,40 @@
+//! Keys and chance that tests can foresee.
+//!
+//! Owns what several test modules of this room need. Must never be built into
+//! the program: its randomness is a counter.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::root_secret::{Purpose, RootSecret};
+use super::sealed::Sealer;
+use super::signing_key::StoredSigningKey;
+use crate::domain::time::Randomness;
+
+pub const NOW_MS: u64 = 1_800_000_000_000;
+
+/// Never the same bytes twice, always the same bytes per test.
+#[derive(Debug, Default)]
+pub struct CountingRandomness(AtomicU64);
+
+impl Randomness for CountingRandomness {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let count = self.0.fetch_add(1, Ordering::SeqCst);
+            chunk.copy_from_slice(&digest(&SHA256, &count.to_le_bytes()).as_ref()[..chunk.len()]);
+        }
+    }
+}
+
+pub fn sealer(root: u8) -> Sealer {
+    let text = format!("{root:02x}{}", "ab".repeat(31));
+    let secret = RootSecret::from_text(&text).expect("a root secret");
+    Sealer::new(&secret.derive(Purpose::SigningKeys).expect("derives")).expect("a key")
+}
+
+/// The `number`th signing key of these tests, made that many milliseconds after `NOW_MS`.
+pub fn stored_key(number: u64) -> StoredSigningKey {
+    let randomness = CountingRandomness(AtomicU64::new(number * 1000));
+    StoredSigningKey::generate(&sealer(1), &randomness, NOW_MS + number).expect("generated")
+}

@@ -1,0 +1,53 @@
+//! Who may act: secrets, passwords, signing keys and access tokens.
+//!
+//! Owns the root secret and everything derived from it, and the rules of
+//! OAuth's client credentials. Must never know the database or HTTP: keys and
+//! hashes come in and go out as plain data. Nothing secret may reach a
+//! `Debug`, a `Display` or an error.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+#[cfg(test)]
+mod fixtures;
+mod form;
+pub mod oauth;
+pub mod password;
+pub mod root_secret;
+pub mod scope;
+pub mod sealed;
+pub mod signing_key;
+pub mod token;
+mod verified_cache;
+
+/// What can go wrong on our side. Why a caller was refused is said by
+/// [`token::TokenError`] and [`oauth::OAuthError`].
+#[derive(Debug, Error)]
+pub enum AuthError {
+    #[error("the root secret must be 32 random bytes, as 64 hexadecimal digits or as base64")]
+    RootSecretText,
+    #[error("the root secret is one byte repeated, so it was never random")]
+    RootSecretNotRandom,
+    #[error("the root secret file {} must be a regular file that only its owner can read (mode 0600)", .0.display())]
+    RootSecretExposed(PathBuf),
+    #[error("the root secret file {} holds no root secret: it must be 64 hexadecimal digits or base64 of 32 bytes", .0.display())]
+    RootSecretFileContent(PathBuf),
+    #[error("the root secret file {} cannot be used", path.display())]
+    RootSecretFile { path: PathBuf, source: io::Error },
+    #[error("a sealed value does not open: it was changed, belongs elsewhere or has another root secret")]
+    Sealed,
+    #[error("the stored signing key {0} is not a key of its own id")]
+    SigningKey(String),
+    #[error("no signing key is in use")]
+    NoSigningKey,
+    #[error("an access token must live 300 to 600 seconds, not {0}")]
+    TokenLifetime(u64),
+    #[error("too many passwords are being checked")]
+    Busy,
+    #[error("a stored password hash cannot be read")]
+    StoredHash,
+    #[error("the cryptographic library failed to {0}")]
+    Cryptography(&'static str),
+}

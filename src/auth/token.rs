@@ -1,0 +1,284 @@
+//! Access tokens of clients: JWTs as RFC 9068 has them, signed with Ed25519.
+//!
+//! Owns what a token says and every check before it is believed. Must never
+//! take the algorithm, the key or the time from anywhere but our own settings,
+//! key ring and clock.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::AuthError;
+use super::scope::ScopeSet;
+use super::signing_key::{JwkSet, KeyRing, SigningKey};
+use super::verified_cache::{Verified, VerifiedCache, fingerprint};
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::time::{Clock, Randomness};
+
+/// The clocks of two nodes may differ this much. All tokens are our own, so
+/// little is needed; a token lives this much longer than it says.
+pub const LEEWAY_S: u64 = 5;
+
+/// A token cannot be taken back, so it is short-lived; shorter ones would make
+/// clients sign in so often that password hashing becomes the load.
+pub const LIFETIMES_S: std::ops::RangeInclusive<u64> = 300..=600;
+
+/// Ours have about 700 bytes.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// About 200 bytes each.
+const CACHE_CAPACITY: usize = 20_000;
+
+const TOKEN_TYPE: &str = "at+jwt";
+
+/// Why a token is not believed. All of it is `invalid_token` to the caller;
+/// the difference is for logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenError {
+    #[error("the token is not a signed JWT")]
+    Malformed,
+    #[error("the token is not an access token")]
+    Type,
+    #[error("the token names no key in use")]
+    UnknownKey,
+    #[error("the token is not signed with the algorithm of its key")]
+    Algorithm,
+    #[error("the signature of the token is wrong")]
+    Signature,
+    #[error("the token lacks a claim or has one of the wrong kind")]
+    Claims,
+    #[error("the token is of another issuer")]
+    Issuer,
+    #[error("the token is for another audience")]
+    Audience,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+}
+
+/// Who a believed token stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifiedToken {
+    pub tenant: TenantId,
+    pub client: ClientId,
+    pub scopes: ScopeSet,
+    pub expires_at_ms: u64,
+    pub id: Uuid,
+}
+
+/// A new token, for its client only.
+pub struct IssuedToken {
+    pub text: String,
+    pub scopes: ScopeSet,
+    pub lifetime_s: u64,
+    pub expires_at_ms: u64,
+    pub id: Uuid,
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The claims. Times are whole seconds; a string or a fraction is refused.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: Uuid,
+    client_id: Uuid,
+    tenant: Uuid,
+    scope: String,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: Uuid,
+}
+
+/// What all tokens of this service have in common.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    issuer: String,
+    audience: String,
+    lifetime_s: u64,
+}
+
+impl TokenSettings {
+    pub fn new(issuer: String, audience: String, lifetime_s: u64) -> Result<Self, AuthError> {
+        if !LIFETIMES_S.contains(&lifetime_s) {
+            return Err(AuthError::TokenLifetime(lifetime_s));
+        }
+        Ok(Self { issuer, audience, lifetime_s })
+    }
+}
+
+/// A key ring and what was verified with it. Replaced as one: a verification
+/// that began under older keys remembers its result where nobody looks.
+#[derive(Debug)]
+struct Epoch {
+    keys: KeyRing,
+    verified: VerifiedCache,
+}
+
+impl Epoch {
+    fn of(keys: KeyRing) -> Arc<Self> {
+        Arc::new(Self { keys, verified: VerifiedCache::new(CACHE_CAPACITY) })
+    }
+}
+
+/// Issues and verifies access tokens.
+#[derive(Debug)]
+pub struct AccessTokens {
+    settings: TokenSettings,
+    validation: Validation,
+    epoch: RwLock<Arc<Epoch>>,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl AccessTokens {
+    pub fn new(
+        settings: TokenSettings,
+        keys: KeyRing,
+        clock: Arc<dyn Clock>,
+        randomness: Arc<dyn Randomness>,
+    ) -> Self {
+        let validation = validation(&settings);
+        Self { settings, validation, epoch: RwLock::new(Epoch::of(keys)), clock, randomness }
+    }
+
+    /// Rotates. Tokens of keys that are not in the new ring end at once.
+    pub fn replace_keys(&self, keys: KeyRing) {
+        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Epoch::of(keys);
+    }
+
+    pub fn jwks(&self) -> JwkSet {
+        self.epoch().keys.jwks(self.clock.now_ms())
+    }
+
+    pub fn issue(
+        &self,
+        tenant: TenantId,
+        client: ClientId,
+        scopes: ScopeSet,
+    ) -> Result<IssuedToken, AuthError> {
+        let now_ms = self.clock.now_ms();
+        let epoch = self.epoch();
+        let key = epoch.keys.signing(now_ms).ok_or(AuthError::NoSigningKey)?;
+        let lifetime_s = self.settings.lifetime_s;
+        let id = self.randomness.uuid_v7(now_ms);
+        let issued_at_s = now_ms / 1000;
+        let claims = Claims {
+            iss: self.settings.issuer.clone(),
+            aud: self.settings.audience.clone(),
+            sub: client.0,
+            client_id: client.0,
+            tenant: tenant.0,
+            scope: scopes.to_string(),
+            iat: issued_at_s,
+            nbf: issued_at_s,
+            exp: issued_at_s + lifetime_s,
+            jti: id,
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(TOKEN_TYPE.to_owned());
+        header.kid = Some(key.kid.clone());
+        let text = jsonwebtoken::encode(&header, &claims, &key.encoding)
+            .map_err(|_| AuthError::Cryptography("sign a token"))?;
+        Ok(IssuedToken { text, scopes, lifetime_s, expires_at_ms: claims.exp * 1000, id })
+    }
+
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let now_ms = self.clock.now_ms();
+        let epoch = self.epoch();
+        let fingerprint = fingerprint(token);
+        if let Some(verified) = epoch.verified.get(&fingerprint, now_ms) {
+            return Ok(verified);
+        }
+        let verified = self.verify_anew(token, &epoch.keys, now_ms)?;
+        epoch.verified.insert(fingerprint, verified);
+        Ok(verified.token)
+    }
+
+    fn verify_anew(&self, token: &str, keys: &KeyRing, now_ms: u64) -> Result<Verified, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(refusal)?;
+        if header.typ.as_deref() != Some(TOKEN_TYPE) || header.crit.is_some() {
+            return Err(TokenError::Type);
+        }
+        let key = header.kid.as_deref().and_then(|kid| keys.verifying(kid, now_ms));
+        let key = key.ok_or(TokenError::UnknownKey)?;
+        // Checks the algorithm, the signature, the issuer and the audience.
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation);
+        in_time(&claims.map_err(refusal)?.claims, key, now_ms)
+    }
+
+    fn epoch(&self) -> Arc<Epoch> {
+        self.epoch.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the library checks. The times are left to us: it reads the system's clock.
+fn validation(settings: &TokenSettings) -> Validation {
+    // All our keys are Ed25519, so this is the allow-list of each of them.
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+    validation.set_issuer(&[&settings.issuer]);
+    validation.set_audience(&[&settings.audience]);
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation
+}
+
+fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<Verified, TokenError> {
+    // A token of ours acts for its client and never lives longer than we allow.
+    let lifetime_s = claims.exp.checked_sub(claims.iat).ok_or(TokenError::Claims)?;
+    if claims.sub != claims.client_id || lifetime_s > *LIFETIMES_S.end() {
+        return Err(TokenError::Claims);
+    }
+    let in_ms = |time_s: u64| time_s.checked_mul(1000).ok_or(TokenError::Claims);
+    let expires_at_ms = in_ms(claims.exp)?;
+    let valid_from_ms = in_ms(claims.nbf)?.saturating_sub(LEEWAY_S * 1000);
+    let expired_from_ms = expires_at_ms.saturating_add(LEEWAY_S * 1000);
+    if now_ms >= expired_from_ms {
+        return Err(TokenError::Expired);
+    }
+    if now_ms < valid_from_ms {
+        return Err(TokenError::NotYetValid);
+    }
+    let token = VerifiedToken {
+        tenant: TenantId(claims.tenant),
+        client: ClientId(claims.client_id),
+        scopes: ScopeSet::parse_known(&claims.scope),
+        expires_at_ms,
+        id: claims.jti,
+    };
+    let valid_until_ms = key.retired_at_ms.map_or(expired_from_ms, |at_ms| at_ms.min(expired_from_ms));
+    Ok(Verified { token, valid_from_ms, valid_until_ms })
+}
+
+fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {
+    match error.kind() {
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => TokenError::Algorithm,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claims,
+        // A claim or a header that does not fit its type; `alg: none` is one.
+        ErrorKind::Json(error) if error.is_data() => TokenError::Claims,
+        _ => TokenError::Malformed,
+    }
+}
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

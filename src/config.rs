@@ -1,0 +1,300 @@
+//! One configuration, from Rocket.toml, its profiles and the environment.
+//!
+//! Owns every key's name, default and range; checked once, at start, with
+//! errors that name the key and what is allowed. Must never be read piecemeal
+//! elsewhere: rooms get plain settings.
+
+use std::path::PathBuf;
+
+use figment::providers::{Env, Format, Toml};
+use figment::{Figment, Profile};
+use rocket::data::ToByteUnit;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// What may stand at the top level: Rocket's own keys, the databases, ours.
+const TOP_LEVEL_KEYS: [&str; 19] = [
+    "address",
+    "port",
+    "workers",
+    "max_blocking",
+    "ident",
+    "ip_header",
+    "proxy_proto_header",
+    "limits",
+    "temp_dir",
+    "keep_alive",
+    "shutdown",
+    "log_level",
+    "cli_colors",
+    "secret_key",
+    "tls",
+    "profile",
+    "databases",
+    "tollgate",
+    "http2_keep_alive",
+];
+
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("configuration: {0}")]
+    Figment(#[from] Box<figment::Error>),
+    #[error("configuration: unknown key `{key}`; allowed are {}", TOP_LEVEL_KEYS.join(", "))]
+    UnknownKey { key: String },
+    #[error("configuration: `tollgate.{key}` is {found}; expected {expected}")]
+    OutOfRange { key: &'static str, found: String, expected: String },
+    #[error(
+        "configuration: `databases.main.url` is not set; outside of the debug profile a database must be \
+         named, for example by ROCKET_DATABASES='{{main={{url=\"postgres://user@host/tollgate\"}}}}'"
+    )]
+    NoDatabase,
+}
+
+impl From<figment::Error> for ConfigError {
+    fn from(error: figment::Error) -> Self {
+        Self::Figment(Box::new(error))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The keys of `[*.tollgate]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the private Postgres, the compiled plugins and the root secret live.
+    pub data_dir: PathBuf,
+    /// Plugins in here are shared by all tenants.
+    pub plugins_dir: PathBuf,
+    /// 32 bytes in base64 or hexadecimal. Made and kept in `data_dir` when not given.
+    pub root_secret: Option<String>,
+    /// Seed a demonstration tenant.
+    pub demo: bool,
+    pub log_format: LogFormat,
+    /// As of tracing's `EnvFilter`.
+    pub log_filter: String,
+    /// `iss` of access tokens and of the authorization server's metadata.
+    pub issuer: String,
+    /// `aud` of access tokens.
+    pub audience: String,
+    pub access_token_lifetime_s: u64,
+    /// Bounds one request, waiting included.
+    pub deadline_ms: u64,
+    /// Requests served at once; more are turned away with 503.
+    pub requests_max: usize,
+    pub plugin_size_max_bytes: u64,
+    pub journal_queue_max: usize,
+    pub journal_batch_max: usize,
+    pub journal_writers: usize,
+    /// Threads that run rules; zero for one per core.
+    pub rule_threads: usize,
+    /// Payments of one tenant whose rules run at once; zero for half of the threads.
+    pub tenant_concurrency: usize,
+    /// Payments of one tenant that may wait for that.
+    pub tenant_waiting_max: usize,
+    pub compiled_plugins_max: usize,
+    /// Between "not ready" and refusing connections, for load balancers to notice.
+    pub shutdown_notice_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: ".tollgate".into(),
+            plugins_dir: "plugins".into(),
+            root_secret: None,
+            demo: false,
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+            issuer: "http://127.0.0.1:8000".into(),
+            audience: "tollgate".into(),
+            access_token_lifetime_s: 600,
+            deadline_ms: 3_000,
+            requests_max: 2_048,
+            plugin_size_max_bytes: 24 << 20,
+            journal_queue_max: 8_192,
+            journal_batch_max: 512,
+            journal_writers: 1,
+            rule_threads: 0,
+            tenant_concurrency: 0,
+            tenant_waiting_max: 1_024,
+            compiled_plugins_max: 1_000,
+            shutdown_notice_ms: 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// By hand, so that the root secret cannot reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+/// One database of `[*.databases]`; further keys are those of rocket_db_pools.
+#[derive(Clone, Deserialize)]
+struct DatabaseSettings {
+    url: String,
+}
+
+/// The part of the tree that is ours; read from its root, so that errors tell the whole path of a key.
+#[derive(Deserialize)]
+struct Tree {
+    #[serde(default)]
+    tollgate: Settings,
+    #[serde(default)]
+    databases: Databases,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Databases {
+    main: Option<DatabaseSettings>,
+    journal: Option<DatabaseSettings>,
+    system: Option<DatabaseSettings>,
+}
+
+#[derive(Clone)]
+pub struct Config {
+    /// For Rocket and the database pool.
+    pub figment: Figment,
+    pub settings: Settings,
+    /// Nothing: start the private Postgres.
+    pub database_url: Option<String>,
+    /// For roles that log in by themselves.
+    pub journal_url: Option<String>,
+    pub system_url: Option<String>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads Rocket.toml (or the file `ROCKET_CONFIG` names) and the environment.
+    pub fn load() -> Result<Self, ConfigError> {
+        let ours = |key: &figment::value::UncasedStr| key.starts_with("tollgate_");
+        let file = Env::var_or("ROCKET_CONFIG", "Rocket.toml");
+        let figment = Figment::from(rocket::Config::default())
+            .merge(Toml::file(file).nested())
+            .merge(
+                Env::prefixed("ROCKET_")
+                    .ignore(&["PROFILE", "CONFIG"])
+                    .filter(move |key| !ours(key))
+                    .global(),
+            )
+            .merge(Env::prefixed("ROCKET_TOLLGATE_").map(|key| format!("tollgate.{key}").into()).global())
+            .select(Profile::from_env_or("ROCKET_PROFILE", rocket::Config::DEFAULT_PROFILE));
+        Self::from_figment(figment)
+    }
+
+    pub fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
+        check_top_level(&figment)?;
+        // Rocket's own values are checked here too, where the error can still name the key.
+        figment.extract::<rocket::Config>()?;
+        let Tree { tollgate: settings, databases } = figment.extract()?;
+        check_ranges(&settings)?;
+        let url = |database: Option<DatabaseSettings>| database.map(|database| database.url);
+        let (database_url, journal_url, system_url) =
+            (url(databases.main), url(databases.journal), url(databases.system));
+        if database_url.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
+            return Err(ConfigError::NoDatabase);
+        }
+        let limit = settings.plugin_size_max_bytes.bytes();
+        let figment = figment
+            .merge(("limits.bytes", limit))
+            // Signals are ours: readiness fails before connections are refused.
+            .merge(("shutdown.ctrlc", false))
+            .merge(("shutdown.signals", Vec::<String>::new()));
+        Ok(Self { figment, settings, database_url, journal_url, system_url })
+    }
+}
+
+fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
+    let all: figment::value::Dict = figment.extract()?;
+    match all.keys().find(|key| !TOP_LEVEL_KEYS.contains(&key.as_str())) {
+        Some(key) => Err(ConfigError::UnknownKey { key: key.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
+    let ranges: [(&'static str, u64, u64, u64); 9] = [
+        ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
+        ("deadline_ms", settings.deadline_ms, 100, 60_000),
+        ("requests_max", settings.requests_max as u64, 1, 1_000_000),
+        ("plugin_size_max_bytes", settings.plugin_size_max_bytes, 1_024, 128 << 20),
+        ("journal_queue_max", settings.journal_queue_max as u64, 1, 1_000_000),
+        ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),
+        ("journal_writers", settings.journal_writers as u64, 1, 16),
+        ("tenant_waiting_max", settings.tenant_waiting_max as u64, 1, 1_000_000),
+        ("compiled_plugins_max", settings.compiled_plugins_max as u64, 1, 100_000),
+    ];
+    match ranges.into_iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
+        Some((key, found, least, most)) => {
+            let expected = format!("a number from {least} to {most}");
+            Err(ConfigError::OutOfRange { key, found: found.to_string(), expected })
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(toml: &str) -> Result<Config, ConfigError> {
+        let figment = Figment::from(rocket::Config::debug_default())
+            .merge(Toml::string(toml).nested())
+            .select(rocket::Config::DEBUG_PROFILE);
+        Config::from_figment(figment)
+    }
+
+    #[test]
+    fn the_shipped_file_is_valid() {
+        let config = config(include_str!("../Rocket.toml")).expect("valid");
+        assert!(config.settings.demo);
+        assert_eq!(config.database_url, None);
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_by_its_name_with_what_is_allowed() {
+        for (toml, told) in [
+            ("[default]\nporrt = 1", vec!["porrt", "address"]),
+            ("[default]\nport = \"x\"", vec!["port", "u16"]),
+            ("[default.tollgate]\ndeadline = 1", vec!["deadline", "deadline_ms"]),
+            ("[default.tollgate]\ndeadline_ms = \"soon\"", vec!["tollgate.deadline_ms", "u64"]),
+            ("[default.tollgate]\ndeadline_ms = 1", vec!["tollgate.deadline_ms", "100 to 60000"]),
+            (
+                "[default.tollgate]\naccess_token_lifetime_s = 3600",
+                vec!["access_token_lifetime_s", "300 to 600"],
+            ),
+            ("[default.databases.main]\nuri = 1", vec!["url"]),
+        ] {
+            let message = config(toml).expect_err(toml).to_string();
+            for part in told {
+                assert!(message.contains(part), "{toml:?}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn outside_of_the_debug_profile_a_database_must_be_named() {
+        let figment =
+            Figment::from(rocket::Config::release_default()).select(rocket::Config::RELEASE_PROFILE);
+        assert!(matches!(Config::from_figment(figment), Err(ConfigError::NoDatabase)));
+    }
+
+    #[test]
+    fn the_root_secret_is_not_in_the_debug_form() {
+        let config = config("[default.tollgate]\nroot_secret = \"hush\"").expect("valid");
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,264 @@
+//! Payments that this node is deciding at the moment.
+//!
+//! Owns two promises: a concurrent duplicate joins the first submission of its
+//! key, and velocity facts count the payments that are not stored yet. Must
+//! never decide anything, and never hold its lock across an await.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::submit::{SubmitError, Submitted};
+use crate::domain::decision::IdempotencyKey;
+use crate::domain::money::Currency;
+use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use crate::domain::selector::{Counting, FactQuery, Selector};
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::verdict::Outcome;
+
+/// Nothing until the first submission has its answer.
+pub type Answer = watch::Receiver<Option<Result<Submitted, SubmitError>>>;
+
+/// Whose name for which submission.
+pub type KeyOwner = (TenantId, ClientId, IdempotencyKey);
+
+#[derive(Debug, Default)]
+pub struct InFlight {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: HashMap<KeyOwner, Answer>,
+    values: HashMap<(TenantId, Selector, String), Vec<Pending>>,
+    last_received_at_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    id: PaymentId,
+    received_at_ms: u64,
+    amount_minor: i64,
+    currency: Currency,
+    /// Nothing until the rules have spoken.
+    outcome: Option<Outcome>,
+}
+
+/// What a submission of a key found.
+#[derive(Debug)]
+pub enum Turn {
+    First(watch::Sender<Option<Result<Submitted, SubmitError>>>),
+    Join(Answer),
+}
+
+/// The payments in flight that a velocity query counts, and that the stored
+/// count must leave out: they may be committed between the two looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ahead {
+    pub ids: Vec<Uuid>,
+    pub count: u64,
+    pub total_minor: i64,
+}
+
+impl InFlight {
+    pub fn take_turn(&self, owner: &KeyOwner) -> Turn {
+        let mut state = self.state();
+        if let Some(answer) = state.answers.get(owner) {
+            return Turn::Join(answer.clone());
+        }
+        let (sender, receiver) = watch::channel(None);
+        state.answers.insert(owner.clone(), receiver);
+        Turn::First(sender)
+    }
+
+    pub fn end_turn(&self, owner: &KeyOwner) {
+        self.state().answers.remove(owner);
+    }
+
+    /// Gives the payment its time and counts who is ahead of it, in one step:
+    /// of two payments one is always ahead of the other.
+    pub fn enter(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        id: PaymentId,
+        now_ms: u64,
+        order: PaymentOrder,
+        queries: &[FactQuery],
+    ) -> (Entered, Vec<Ahead>) {
+        let mut state = self.state();
+        // A clock that steps back must not let a later payment stand before an earlier one.
+        let received_at_ms = now_ms.max(state.last_received_at_ms);
+        state.last_received_at_ms = received_at_ms;
+        let ahead = queries
+            .iter()
+            .map(|query| state.ahead(tenant, &order, received_at_ms, query))
+            .collect();
+        let values = Selector::values(&order);
+        let pending = Pending {
+            id,
+            received_at_ms,
+            amount_minor: order.amount.minor(),
+            currency: order.amount.currency(),
+            outcome: None,
+        };
+        for (selector, value) in &values {
+            state.values.entry((tenant, selector.clone(), value.clone())).or_default().push(pending);
+        }
+        drop(state);
+        let payment = Arc::new(Payment { id, received_at_ms, order });
+        (Entered { registry: self.clone(), tenant, payment, values }, ahead)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is complete in itself, so a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn ahead(&self, tenant: TenantId, order: &PaymentOrder, received_at_ms: u64, query: &FactQuery) -> Ahead {
+        let FactQuery::Velocity { selector, window_ms, counting } = query else {
+            return Ahead::default();
+        };
+        let Some(value) = selector.value_of(order) else {
+            return Ahead::default();
+        };
+        let mut ahead = Ahead::default();
+        for pending in self.values.get(&(tenant, selector.clone(), value)).into_iter().flatten() {
+            if pending.currency != order.amount.currency() {
+                continue;
+            }
+            ahead.ids.push(pending.id.0);
+            // Undecided counts as approved: a limit may turn one too many away, never let one through.
+            let counts = match counting {
+                Counting::Submitted => true,
+                Counting::Approved => pending.outcome.is_none_or(|outcome| outcome == Outcome::Approve),
+            };
+            if counts && pending.received_at_ms > received_at_ms.saturating_sub(*window_ms) {
+                ahead.count += 1;
+                ahead.total_minor = ahead.total_minor.saturating_add(pending.amount_minor);
+            }
+        }
+        ahead
+    }
+}
+
+/// A payment's place in the registry; dropping it gives the place up.
+#[derive(Debug)]
+pub struct Entered {
+    registry: Arc<InFlight>,
+    tenant: TenantId,
+    pub payment: Arc<Payment>,
+    values: Vec<(Selector, String)>,
+}
+
+impl Entered {
+    pub fn decided(&self, outcome: Outcome) {
+        let mut state = self.registry.state();
+        for (selector, value) in &self.values {
+            let key = (self.tenant, selector.clone(), value.clone());
+            for pending in state.values.get_mut(&key).into_iter().flatten() {
+                if pending.id == self.payment.id {
+                    pending.outcome = Some(outcome);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut state = self.registry.state();
+        for (selector, value) in std::mem::take(&mut self.values) {
+            let key = (self.tenant, selector, value);
+            if let Some(pending) = state.values.get_mut(&key) {
+                pending.retain(|other| other.id != self.payment.id);
+                if pending.is_empty() {
+                    state.values.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::money::Money;
+    use crate::domain::party::Party;
+    use crate::domain::payment::Method;
+
+    fn order(customer: &str, currency: &str) -> PaymentOrder {
+        let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
+        PaymentOrder {
+            reference: "r".into(),
+            amount: Money::new(100, Currency::parse(currency).expect("currency")).expect("amount"),
+            debtor: party.clone(),
+            creditor: party,
+            method: Method::Wallet,
+            customer: Some(customer.into()),
+            merchant: None,
+            card: None,
+            device: None,
+            ip: None,
+            requested_at_ms: None,
+            purpose: None,
+            remittance: None,
+            metadata: vec![],
+        }
+    }
+
+    fn velocity(counting: Counting) -> [FactQuery; 1] {
+        [FactQuery::Velocity { selector: Selector::Customer, window_ms: 60_000, counting }]
+    }
+
+    fn enter(registry: &Arc<InFlight>, id: u128, order: PaymentOrder, counting: Counting) -> (Entered, Ahead) {
+        let id = PaymentId(Uuid::from_u128(id));
+        let tenant = TenantId(Uuid::from_u128(9));
+        let (entered, mut ahead) = registry.enter(tenant, id, 1_000_000, order, &velocity(counting));
+        (entered, ahead.remove(0))
+    }
+
+    #[test]
+    fn each_payment_counts_exactly_those_that_entered_before_it() {
+        let registry = Arc::new(InFlight::default());
+        let mut places = Vec::new();
+        for id in 0..5_u64 {
+            let (place, ahead) = enter(&registry, id.into(), order("c1", "EUR"), Counting::Submitted);
+            assert_eq!((ahead.count, ahead.total_minor), (id, 100 * id.cast_signed()));
+            places.push(place);
+        }
+        assert_eq!(enter(&registry, 50, order("c1", "USD"), Counting::Submitted).1, Ahead::default());
+        assert_eq!(enter(&registry, 51, order("c2", "EUR"), Counting::Submitted).1, Ahead::default());
+        drop(places);
+        assert!(registry.state().values.is_empty(), "places that are given up leave nothing behind");
+    }
+
+    #[test]
+    fn a_payment_that_was_turned_away_no_longer_counts_as_approved() {
+        let registry = Arc::new(InFlight::default());
+        let (undecided, _) = enter(&registry, 1, order("c", "EUR"), Counting::Approved);
+        let (rejected, _) = enter(&registry, 2, order("c", "EUR"), Counting::Approved);
+        rejected.decided(Outcome::Reject);
+        let (_, ahead) = enter(&registry, 3, order("c", "EUR"), Counting::Approved);
+        assert_eq!(ahead.count, 1);
+        assert_eq!(ahead.ids.len(), 2, "the stored count leaves both out, whatever they count for");
+        drop(undecided);
+    }
+
+    #[test]
+    fn the_second_submission_of_a_key_joins_the_first() {
+        let registry = InFlight::default();
+        let owner = (
+            TenantId(Uuid::nil()),
+            ClientId(Uuid::nil()),
+            IdempotencyKey::parse("k").expect("key"),
+        );
+        let Turn::First(_sender) = registry.take_turn(&owner) else { panic!("not first") };
+        assert!(matches!(registry.take_turn(&owner), Turn::Join(_)));
+        registry.end_turn(&owner);
+        assert!(matches!(registry.take_turn(&owner), Turn::First(_)));
+    }
+}

@@ -1,0 +1,13 @@
+//! The use cases: what Tollgate does with payments, rules and rulesets.
+//!
+//! Owns the order of things: facts before rules, rules before the fold, the
+//! journal before the answer. Must never know HTTP; SQL and Wasmtime stay
+//! behind `storage` and the `RuleEngine` port.
+
+pub mod active;
+pub mod evaluate;
+pub mod in_flight;
+pub mod plugins;
+pub mod replay;
+pub mod rulesets;
+pub mod submit;

@@ -1,0 +1,152 @@
+//! Taking in plugins: uploads, the folder of shared ones, and what other nodes
+//! took in.
+//!
+//! Owns the rule that a plugin is stored only after this node inspected,
+//! compiled and described it. Must never delete the bytes of a plugin.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use sqlx::PgPool;
+use thiserror::Error;
+
+use crate::domain::plugin::{Digest, Plugin};
+use crate::domain::tenant::TenantId;
+use crate::domain::time::Clock;
+use crate::rules::{AddPluginError, EngineError, RuleEngine};
+use crate::storage::{StorageError, plugins};
+
+#[derive(Debug, Error)]
+pub enum UploadError {
+    /// The text says what is wrong with the bytes and what to do about it.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the bytes have the digest {actual}, not the one announced")]
+    DigestMismatch { actual: Digest },
+    #[error(transparent)]
+    Engine(EngineError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<AddPluginError> for UploadError {
+    fn from(error: AddPluginError) -> Self {
+        match error {
+            AddPluginError::Refused(why) => Self::Refused(why),
+            AddPluginError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Plugins {
+    app: PgPool,
+    system: PgPool,
+    engine: Arc<dyn RuleEngine>,
+    clock: Arc<dyn Clock>,
+    /// Size and time of each file of the folder when it was last looked at.
+    seen_files: Mutex<HashMap<PathBuf, (u64, Option<SystemTime>)>>,
+}
+
+impl Plugins {
+    pub fn new(app: PgPool, system: PgPool, engine: Arc<dyn RuleEngine>, clock: Arc<dyn Clock>) -> Self {
+        Self { app, system, engine, clock, seen_files: Mutex::default() }
+    }
+
+    /// Takes in a tenant's plugin. `announced` is the digest the client expects.
+    pub async fn upload(
+        &self,
+        tenant: TenantId,
+        actor: &str,
+        bytes: Vec<u8>,
+        announced: Option<Digest>,
+    ) -> Result<Plugin, UploadError> {
+        let actual = digest_of(&bytes);
+        if announced.is_some_and(|announced| announced != actual) {
+            return Err(UploadError::DigestMismatch { actual });
+        }
+        let bytes: Arc<[u8]> = bytes.into();
+        let plugin = self.engine.add_plugin(bytes.clone()).await?;
+        let now_ms = self.clock.now_ms();
+        plugins::add(&self.system, &plugin, &bytes, false, now_ms).await?;
+        plugins::grant(&self.app, tenant, plugin.digest, actor, now_ms).await?;
+        Ok(plugin)
+    }
+
+    /// Sees to it that the engine has a stored plugin.
+    pub async fn ensure_loaded(&self, digest: Digest) -> Result<Plugin, StorageError> {
+        if let Some(plugin) = self.engine.plugin(digest) {
+            return Ok(plugin);
+        }
+        let bytes = plugins::bytes_any(&self.system, digest)
+            .await?
+            .ok_or(StorageError::Unreadable { what: "plugin" })?;
+        self.engine.add_plugin(bytes.into()).await.map_err(|error| {
+            tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
+            StorageError::Unreadable { what: "plugin" }
+        })
+    }
+
+    /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.
+    /// Files that have not changed since the last look are passed over; a file
+    /// that cannot be loaded is told once and stops nothing.
+    pub async fn take_in_folder(&self, folder: &Path) -> Result<Vec<Plugin>, StorageError> {
+        let mut loaded = Vec::new();
+        for path in self.new_files(folder) {
+            let Ok(bytes) = tokio::fs::read(&path).await else { continue };
+            let bytes: Arc<[u8]> = bytes.into();
+            match self.engine.add_plugin(bytes.clone()).await {
+                Ok(plugin) => {
+                    plugins::add(&self.system, &plugin, &bytes, true, self.clock.now_ms()).await?;
+                    tracing::info!(
+                        name = plugin.description.name,
+                        version = plugin.description.version,
+                        digest = %plugin.digest,
+                        compile_ms = plugin.compile_ms,
+                        "plugin loaded"
+                    );
+                    loaded.push(plugin);
+                }
+                Err(error) => tracing::warn!(file = %path.display(), %error, "plugin refused"),
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn new_files(&self, folder: &Path) -> Vec<PathBuf> {
+        let mut seen = self.seen_files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = wasm_files(folder);
+        files.retain(|(path, stamp)| seen.insert(path.clone(), *stamp) != Some(*stamp));
+        files.into_iter().map(|(path, _)| path).collect()
+    }
+}
+
+type Stamp = (u64, Option<SystemTime>);
+
+fn wasm_files(folder: &Path) -> Vec<(PathBuf, Stamp)> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let mut paths = entries(folder);
+    let below: Vec<PathBuf> =
+        paths.iter().filter(|path| path.is_dir()).flat_map(|path| entries(path)).collect();
+    paths.extend(below);
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    paths.sort();
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            Some((path, (metadata.len(), metadata.modified().ok())))
+        })
+        .collect()
+}
+
+/// SHA-256 of a plugin's bytes.
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    Digest(digest)
+}

@@ -1,0 +1,204 @@
+//! Replay: a stored decision computed again and compared with what was recorded.
+//!
+//! Owns the meaning of "identical": evaluations, failure classes, reasons and
+//! outcome, and fuel where the engine is the same. Must never read facts or
+//! settings from anywhere but the record and its revision.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::plugins::Plugins;
+use crate::domain::decision::{Decision, Evidence, RuleEvidence};
+use crate::domain::payment::PaymentId;
+use crate::domain::ruleset::{DecisionPoint, Revision};
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::{FailureClass, RuleResult};
+use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
+use crate::storage::{StorageError, decisions, rulesets};
+
+/// A replay is background work: it may wait longer for its turn than a payment.
+const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One place where the second computation came out otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// JSON pointer into the evidence.
+    pub path: String,
+    pub recorded: String,
+    pub computed: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    pub differences: Vec<Difference>,
+    /// Rules whose recorded end is the host's doing or depends on another
+    /// engine's fuel: taken as recorded, not run again.
+    pub not_rerun: Vec<String>,
+    pub same_engine: bool,
+}
+
+impl Replay {
+    pub fn is_identical(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    #[error("no such decision")]
+    NotFound,
+    #[error("the rule engine could not run the replay")]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug)]
+pub struct Replays {
+    pub app: PgPool,
+    pub engine: Arc<dyn RuleEngine>,
+    pub plugins: Arc<Plugins>,
+}
+
+impl Replays {
+    pub async fn replay(&self, tenant: TenantId, id: PaymentId) -> Result<Replay, ReplayError> {
+        let stored = decisions::get(&self.app, tenant, id).await?.ok_or(ReplayError::NotFound)?;
+        self.replay_decision(&stored.decision).await
+    }
+
+    pub async fn replay_decision(&self, recorded: &Decision) -> Result<Replay, ReplayError> {
+        let evidence = &recorded.evidence;
+        let mut replay = Replay {
+            differences: Vec::new(),
+            not_rerun: Vec::new(),
+            same_engine: *self.engine.id() == evidence.engine,
+        };
+        let mut computed = evidence.clone();
+        if let Some(reference) = evidence.revision {
+            let point = DecisionPoint::Payment;
+            let revision = rulesets::get(&self.app, recorded.tenant, point, reference.number)
+                .await?
+                .filter(|revision| revision.digest == reference.digest)
+                .ok_or(StorageError::Unreadable { what: "revision of a decision" })?;
+            self.run_again(recorded, &revision, &mut computed, &mut replay).await?;
+        }
+        let folded = computed.fold();
+        computed.reasons = folded.reasons;
+        compare(evidence, &computed, replay.same_engine, &mut replay.differences);
+        if recorded.outcome != folded.outcome {
+            replay.differences.push(Difference {
+                path: "/outcome".to_owned(),
+                recorded: recorded.outcome.name().to_owned(),
+                computed: folded.outcome.name().to_owned(),
+            });
+        }
+        Ok(replay)
+    }
+
+    async fn run_again(
+        &self,
+        recorded: &Decision,
+        revision: &Revision,
+        computed: &mut Evidence,
+        replay: &mut Replay,
+    ) -> Result<(), ReplayError> {
+        let mut places = Vec::new();
+        let mut calls = Vec::new();
+        for (place, rule) in computed.rules.iter().enumerate() {
+            let Some(result) = &rule.result else { continue };
+            if !can_be_rerun(result, replay.same_engine) {
+                replay.not_rerun.push(rule.name.clone());
+                continue;
+            }
+            let prepared = revision
+                .rules
+                .iter()
+                .find(|prepared| prepared.entry.name == rule.name)
+                .ok_or(StorageError::Unreadable { what: "rule of a decision" })?;
+            self.plugins.ensure_loaded(rule.plugin).await?;
+            places.push(place);
+            calls.push(RuleCall {
+                plugin: rule.plugin,
+                profile: rule.profile,
+                state: prepared.state.as_slice().into(),
+                facts: rule.facts.clone(),
+            });
+        }
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let call = RulesetCall {
+            tenant: recorded.tenant,
+            payment: Arc::new(computed.payment.clone()),
+            rules: calls,
+            deadline: Instant::now() + REPLAY_DEADLINE,
+        };
+        let runs = self.engine.evaluate(call).await?;
+        for (place, RuleRun { result, fuel_used, elapsed_us }) in places.into_iter().zip(runs) {
+            let rule = &mut computed.rules[place];
+            rule.result = Some(result);
+            rule.fuel_used = fuel_used;
+            rule.elapsed_us = elapsed_us;
+        }
+        Ok(())
+    }
+}
+
+fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
+    match result {
+        RuleResult::Ran(_) => true,
+        // Another engine counts fuel otherwise: where this one stopped says nothing there.
+        RuleResult::Failed { class: FailureClass::OutOfFuel, .. } => same_engine,
+        RuleResult::Failed { class, .. } => class.is_deterministic(),
+        RuleResult::Quarantined | RuleResult::Unavailable => false,
+    }
+}
+
+fn compare(recorded: &Evidence, computed: &Evidence, same_engine: bool, differences: &mut Vec<Difference>) {
+    for (place, (before, after)) in recorded.rules.iter().zip(&computed.rules).enumerate() {
+        compare_rule(place, before, after, same_engine, differences);
+    }
+    if recorded.reasons != computed.reasons {
+        differences.push(Difference {
+            path: "/reasons".to_owned(),
+            recorded: format!("{:?}", recorded.reasons),
+            computed: format!("{:?}", computed.reasons),
+        });
+    }
+}
+
+fn compare_rule(
+    place: usize,
+    recorded: &RuleEvidence,
+    computed: &RuleEvidence,
+    same_engine: bool,
+    differences: &mut Vec<Difference>,
+) {
+    let same_result = match (&recorded.result, &computed.result) {
+        // The wording of a trap belongs to the engine; its class is what counts.
+        (Some(RuleResult::Failed { class: before, .. }), Some(RuleResult::Failed { class: after, .. })) => {
+            before == after
+        }
+        (before, after) => before == after,
+    };
+    if !same_result {
+        differences.push(Difference {
+            path: format!("/rules/{place}/result"),
+            recorded: format!("{:?}", recorded.result),
+            computed: format!("{:?}", computed.result),
+        });
+    }
+    // At a trap the fuel is only close to exact.
+    let exact = matches!(recorded.result, Some(RuleResult::Ran(_)));
+    if same_engine && exact && recorded.fuel_used != computed.fuel_used {
+        differences.push(Difference {
+            path: format!("/rules/{place}/fuel_used"),
+            recorded: recorded.fuel_used.to_string(),
+            computed: computed.fuel_used.to_string(),
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! Composing rulesets: revisions are made, activated and rolled back.
+//!
+//! Owns the checks that keep wrong settings from ever meeting a payment. Must
+//! never change a revision that exists.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use thiserror::Error;
+
+use super::active::ActiveRulesets;
+use super::plugins::Plugins;
+use crate::domain::ruleset::{Activation, DecisionPoint, PreparedRule, RULES_MAX, Revision, RuleEntry, is_slug};
+use crate::domain::selector::FactQuery;
+use crate::domain::tenant::TenantId;
+use crate::domain::time::Clock;
+use crate::rules::{EngineError, PrepareError, RuleEngine};
+use crate::storage::rulesets::{self, ActivateError, NewRevision};
+use crate::storage::{StorageError, lists, plugins};
+
+/// What is wrong, and where in the request: a JSON pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    pub pointer: String,
+    pub detail: String,
+}
+
+#[derive(Debug, Error)]
+pub enum RevisionError {
+    #[error("the ruleset has flaws")]
+    Invalid(Vec<Flaw>),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug, Error)]
+pub enum RollBackError {
+    #[error("no revision was active before the present one")]
+    NothingBefore,
+    #[error(transparent)]
+    Activate(#[from] ActivateError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug)]
+pub struct Rulesets {
+    pub app: PgPool,
+    pub engine: Arc<dyn RuleEngine>,
+    pub plugins: Arc<Plugins>,
+    pub active: Arc<ActiveRulesets>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Rulesets {
+    /// Checks every entry with its own rule and stores a new revision; all
+    /// flaws of all entries are told at once.
+    pub async fn create_revision(
+        &self,
+        tenant: TenantId,
+        actor: &str,
+        entries: Vec<RuleEntry>,
+        note: String,
+    ) -> Result<Revision, RevisionError> {
+        let mut flaws = name_flaws(&entries);
+        let known_lists: BTreeSet<String> =
+            lists::lists(&self.app, tenant).await?.into_iter().map(|list| list.name).collect();
+        let mut rules = Vec::with_capacity(entries.len());
+        for (place, entry) in entries.into_iter().enumerate() {
+            match self.prepare(tenant, place, entry, &known_lists).await? {
+                Ok(rule) => rules.push(rule),
+                Err(found) => flaws.extend(found),
+            }
+        }
+        if !flaws.is_empty() {
+            return Err(RevisionError::Invalid(flaws));
+        }
+        let revision = NewRevision {
+            point: DecisionPoint::Payment,
+            rules,
+            note,
+            created_by: actor.to_owned(),
+            created_at_ms: self.clock.now_ms(),
+        };
+        Ok(rulesets::create(&self.app, tenant, revision).await?)
+    }
+
+    async fn prepare(
+        &self,
+        tenant: TenantId,
+        place: usize,
+        entry: RuleEntry,
+        known_lists: &BTreeSet<String>,
+    ) -> Result<Result<PreparedRule, Vec<Flaw>>, RevisionError> {
+        let flaw = |below: &str, detail: String| Flaw { pointer: format!("/rules/{place}{below}"), detail };
+        if plugins::get(&self.app, tenant, entry.plugin).await?.is_none() {
+            return Ok(Err(vec![flaw("/plugin", format!("there is no plugin {}", entry.plugin))]));
+        }
+        self.plugins.ensure_loaded(entry.plugin).await?;
+        let prepared = match self.engine.prepare(entry.plugin, entry.settings.clone()).await {
+            Ok(prepared) => prepared,
+            Err(PrepareError::Refused(reasons)) => {
+                let told = reasons.into_iter().map(|reason| {
+                    let below = format!("/settings{}", reason.field.unwrap_or_default());
+                    flaw(&below, reason.message)
+                });
+                return Ok(Err(told.collect()));
+            }
+            Err(PrepareError::Engine(error)) => return Err(error.into()),
+            Err(failed) => return Ok(Err(vec![flaw("/settings", failed.to_string())])),
+        };
+        let unknown_lists: Vec<Flaw> = prepared
+            .queries
+            .iter()
+            .filter_map(|query| match query {
+                FactQuery::Listed { list, .. } if !known_lists.contains(list) => {
+                    Some(flaw("/settings", format!("there is no list {list}: create it first")))
+                }
+                _ => None,
+            })
+            .collect();
+        if !unknown_lists.is_empty() {
+            return Ok(Err(unknown_lists));
+        }
+        let (profile, queries, state) = (prepared.profile, prepared.queries, prepared.state);
+        Ok(Ok(PreparedRule { entry, profile, queries, state }))
+    }
+
+    /// Makes a revision the deciding one. With `expected`, only if that one is active now.
+    pub async fn activate(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        number: i32,
+        actor: &str,
+        expected: Option<Option<i32>>,
+    ) -> Result<Activation, ActivateError> {
+        let now_ms = self.clock.now_ms();
+        let activation = rulesets::activate(&self.app, tenant, point, number, actor, now_ms, expected).await?;
+        // The activation stands; should this node not follow at once, its poll will.
+        if let Err(error) = self.active.catch_up().await {
+            tracing::warn!(%error, "this node follows an activation later");
+        }
+        Ok(activation)
+    }
+
+    /// Activates the revision that was active before the present one.
+    pub async fn roll_back(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        actor: &str,
+    ) -> Result<Activation, RollBackError> {
+        let previous = rulesets::previous(&self.app, tenant, point).await?;
+        let number = previous.ok_or(RollBackError::NothingBefore)?;
+        Ok(self.activate(tenant, point, number, actor, None).await?)
+    }
+}
+
+fn name_flaws(entries: &[RuleEntry]) -> Vec<Flaw> {
+    let mut flaws = Vec::new();
+    if entries.len() > RULES_MAX {
+        flaws.push(Flaw { pointer: "/rules".into(), detail: format!("expected at most {RULES_MAX} rules") });
+    }
+    let mut names = BTreeSet::new();
+    for (place, entry) in entries.iter().enumerate() {
+        let pointer = format!("/rules/{place}/name");
+        if !is_slug(&entry.name) {
+            let detail = "expected lower-case words joined by hyphens, at most 64 characters".to_owned();
+            flaws.push(Flaw { pointer, detail });
+        } else if !names.insert(&entry.name) {
+            flaws.push(Flaw { pointer, detail: "another rule of this revision has this name".to_owned() });
+        }
+    }
+    flaws
+}

@@ -1,0 +1,205 @@
+//! Submitting a payment: the one way to a decision.
+//!
+//! Owns the failure contract: a decision is answered only after its commit, a
+//! concurrent duplicate joins the first, and whatever ends early is unknown to
+//! the client and settled by a retry with the same key. Must never cancel work
+//! that a deadline has given up on.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::active::ActiveRulesets;
+use super::evaluate::evaluate;
+use super::in_flight::{Answer, InFlight, KeyOwner, Turn};
+use crate::domain::decision::{Decision, IdempotencyKey, Origin};
+use crate::domain::payment::{PaymentId, PaymentOrder};
+use crate::domain::plugin::Digest;
+use crate::domain::selector::Fact;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::time::{Clock, Randomness};
+use crate::rules::{EngineError, RuleEngine};
+use crate::storage::decisions::StoredDecision;
+use crate::storage::facts::{self, FactRequest};
+use crate::storage::journal::{Journal, JournalError, Stored};
+use crate::storage::{StorageError, decisions};
+
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub tenant: TenantId,
+    pub client: ClientId,
+    pub key: IdempotencyKey,
+    /// Of the request as parsed, so that a retry is known whatever its white space.
+    pub request_hash: Digest,
+    pub order: PaymentOrder,
+    pub deadline: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub decision: Arc<StoredDecision>,
+    /// False for a retry that was answered with the decision of the first.
+    pub first: bool,
+}
+
+#[derive(Debug, Clone, Error)]
+pub enum SubmitError {
+    #[error("the key was used for another payment")]
+    KeyReused,
+    #[error("the first submission of this key is still being decided")]
+    StillDeciding,
+    #[error("too many payments of this tenant are waiting")]
+    Busy,
+    #[error("the deadline passed before the decision was known to be stored")]
+    Deadline,
+    #[error("the decision could not be stored for now")]
+    Unavailable,
+    #[error("the decision could not be stored")]
+    Failed,
+}
+
+impl From<StorageError> for SubmitError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Unavailable(_) | StorageError::Abandoned => Self::Unavailable,
+            other => {
+                tracing::error!(error = %other, "storage failed a submission");
+                Self::Failed
+            }
+        }
+    }
+}
+
+impl From<EngineError> for SubmitError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::Deadline => Self::Deadline,
+            EngineError::Unavailable(_) => Self::Unavailable,
+        }
+    }
+}
+
+impl From<JournalError> for SubmitError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Full => Self::Busy,
+            JournalError::Unavailable => Self::Unavailable,
+            JournalError::Refused => Self::Failed,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Submissions {
+    pub app: PgPool,
+    pub engine: Arc<dyn RuleEngine>,
+    pub active: Arc<ActiveRulesets>,
+    pub journal: Arc<Journal>,
+    pub in_flight: Arc<InFlight>,
+    pub clock: Arc<dyn Clock>,
+    pub randomness: Arc<dyn Randomness>,
+}
+
+impl Submissions {
+    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Submitted, SubmitError> {
+        let owner = (submission.tenant, submission.client, submission.key.clone());
+        let (deadline, request_hash) = (submission.deadline, submission.request_hash);
+        let (answer, joined) = match self.in_flight.take_turn(&owner) {
+            Turn::Join(answer) => (answer, true),
+            Turn::First(sender) => {
+                let answer = sender.subscribe();
+                let this = self.clone();
+                // A task of its own: the client may go away, the decision goes on.
+                tokio::spawn(async move {
+                    let turn = OpenTurn { in_flight: this.in_flight.clone(), owner };
+                    let result = this.decide(submission).await;
+                    // The turn ends first: whoever comes now finds the stored key.
+                    drop(turn);
+                    sender.send_replace(Some(result));
+                });
+                (answer, false)
+            }
+        };
+        let submitted = wait(answer, deadline, joined).await?;
+        if submitted.decision.decision.request_hash != request_hash {
+            return Err(SubmitError::KeyReused);
+        }
+        Ok(Submitted { first: submitted.first && !joined, ..submitted })
+    }
+
+    async fn decide(&self, submission: Submission) -> Result<Submitted, SubmitError> {
+        let Submission { tenant, client, key, request_hash, order, deadline } = submission;
+        let ruleset = self.active.of(tenant);
+        let queries = ruleset.as_ref().map_or(&[][..], |ruleset| &ruleset.queries);
+        let now_ms = self.clock.now_ms();
+        let id = PaymentId(self.randomness.uuid_v7(now_ms));
+        let (entered, ahead) = self.in_flight.enter(tenant, id, now_ms, order, queries);
+        let payment = entered.payment.clone();
+
+        let mut facts = Vec::new();
+        if !queries.is_empty() {
+            let request = FactRequest {
+                tenant,
+                queries: queries.to_vec(),
+                payment: payment.clone(),
+                excluded: ahead.iter().map(|ahead| ahead.ids.clone()).collect(),
+                key: Some((client, key.clone())),
+            };
+            let answered = facts::look_up(&self.app, request).await?;
+            if let Some(first) = answered.bound_to {
+                return self.first_decision(tenant, first).await;
+            }
+            facts = answered.facts;
+        }
+        for (fact, ahead) in facts.iter_mut().zip(&ahead) {
+            if let Fact::Velocity { count, total_minor } = fact {
+                *count += ahead.count;
+                *total_minor = total_minor.saturating_add(ahead.total_minor);
+            }
+        }
+
+        let engine = self.engine.as_ref();
+        let (outcome, evidence) = evaluate(engine, tenant, payment, ruleset.as_deref(), &facts, deadline).await?;
+        entered.decided(outcome);
+        let origin = Origin::Api;
+        let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
+        match self.journal.store(decision.clone()).await? {
+            Stored::First(position) => {
+                let decision = Arc::new(StoredDecision { decision, position });
+                Ok(Submitted { decision, first: true })
+            }
+            Stored::Duplicate(first) => Ok(Submitted { decision: Arc::new(*first), first: false }),
+        }
+    }
+
+    async fn first_decision(&self, tenant: TenantId, id: PaymentId) -> Result<Submitted, SubmitError> {
+        let stored = decisions::get(&self.app, tenant, id).await?;
+        let decision = Arc::new(stored.ok_or(SubmitError::Failed)?);
+        Ok(Submitted { decision, first: false })
+    }
+}
+
+/// Frees the key's turn even if deciding panics; the waiters then see the sender gone.
+struct OpenTurn {
+    in_flight: Arc<InFlight>,
+    owner: KeyOwner,
+}
+
+impl Drop for OpenTurn {
+    fn drop(&mut self) {
+        self.in_flight.end_turn(&self.owner);
+    }
+}
+
+async fn wait(mut answer: Answer, deadline: Instant, joined: bool) -> Result<Submitted, SubmitError> {
+    let waited = tokio::time::timeout_at(deadline, answer.wait_for(Option::is_some)).await;
+    match waited {
+        Ok(Ok(answer)) => answer.clone().unwrap_or(Err(SubmitError::Failed)),
+        Ok(Err(_)) => Err(SubmitError::Failed),
+        Err(_) if joined => Err(SubmitError::StillDeciding),
+        Err(_) => Err(SubmitError::Deadline),
+    }
+}
