@@ -115,10 +115,9 @@ impl ActiveRulesets {
     }
 
     async fn take_over(&self, tenant: TenantId, activation: &Activation) -> Result<(), StorageError> {
-        let revision =
-            rulesets::revision_any(&self.system, tenant, activation.point, activation.revision)
-                .await?
-                .ok_or(StorageError::Unreadable { what: "revision" })?;
+        let revision = rulesets::revision_any(&self.system, tenant, activation.point, activation.revision)
+            .await?
+            .ok_or(StorageError::Unreadable { what: "revision" })?;
         for rule in &revision.rules {
             self.plugins.ensure_loaded(rule.entry.plugin).await?;
         }

@@ -27,7 +27,8 @@ pub async fn evaluate(
     facts: &[Fact],
     deadline: Instant,
 ) -> Result<(Outcome, Evidence), EngineError> {
-    let facts_of = |rule: &ActiveRule| -> Vec<Fact> { rule.fact_places.iter().map(|place| facts[*place]).collect() };
+    let facts_of =
+        |rule: &ActiveRule| -> Vec<Fact> { rule.fact_places.iter().map(|place| facts[*place]).collect() };
     let calls: Vec<RuleCall> = ruleset
         .iter()
         .flat_map(|ruleset| ruleset.live_rules())

@@ -91,10 +91,7 @@ impl InFlight {
         // A clock that steps back must not let a later payment stand before an earlier one.
         let received_at_ms = now_ms.max(state.last_received_at_ms);
         state.last_received_at_ms = received_at_ms;
-        let ahead = queries
-            .iter()
-            .map(|query| state.ahead(tenant, &order, received_at_ms, query))
-            .collect();
+        let ahead = queries.iter().map(|query| state.ahead(tenant, &order, received_at_ms, query)).collect();
         let values = Selector::values(&order);
         let pending = Pending {
             id,
@@ -214,7 +211,12 @@ mod tests {
         [FactQuery::Velocity { selector: Selector::Customer, window_ms: 60_000, counting }]
     }
 
-    fn enter(registry: &Arc<InFlight>, id: u128, order: PaymentOrder, counting: Counting) -> (Entered, Ahead) {
+    fn enter(
+        registry: &Arc<InFlight>,
+        id: u128,
+        order: PaymentOrder,
+        counting: Counting,
+    ) -> (Entered, Ahead) {
         let id = PaymentId(Uuid::from_u128(id));
         let tenant = TenantId(Uuid::from_u128(9));
         let (entered, mut ahead) = registry.enter(tenant, id, 1_000_000, order, &velocity(counting));
@@ -251,11 +253,7 @@ mod tests {
     #[test]
     fn the_second_submission_of_a_key_joins_the_first() {
         let registry = InFlight::default();
-        let owner = (
-            TenantId(Uuid::nil()),
-            ClientId(Uuid::nil()),
-            IdempotencyKey::parse("k").expect("key"),
-        );
+        let owner = (TenantId(Uuid::nil()), ClientId(Uuid::nil()), IdempotencyKey::parse("k").expect("key"));
         let Turn::First(_sender) = registry.take_turn(&owner) else { panic!("not first") };
         assert!(matches!(registry.take_turn(&owner), Turn::Join(_)));
         registry.end_turn(&owner);

@@ -11,7 +11,9 @@ use thiserror::Error;
 
 use super::active::ActiveRulesets;
 use super::plugins::Plugins;
-use crate::domain::ruleset::{Activation, DecisionPoint, PreparedRule, RULES_MAX, Revision, RuleEntry, is_slug};
+use crate::domain::ruleset::{
+    Activation, DecisionPoint, PreparedRule, RULES_MAX, Revision, RuleEntry, is_slug,
+};
 use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
@@ -139,7 +141,8 @@ impl Rulesets {
         expected: Option<Option<i32>>,
     ) -> Result<Activation, ActivateError> {
         let now_ms = self.clock.now_ms();
-        let activation = rulesets::activate(&self.app, tenant, point, number, actor, now_ms, expected).await?;
+        let activation =
+            rulesets::activate(&self.app, tenant, point, number, actor, now_ms, expected).await?;
         // The activation stands; should this node not follow at once, its poll will.
         if let Err(error) = self.active.catch_up().await {
             tracing::warn!(%error, "this node follows an activation later");

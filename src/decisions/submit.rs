@@ -162,7 +162,8 @@ impl Submissions {
         }
 
         let engine = self.engine.as_ref();
-        let (outcome, evidence) = evaluate(engine, tenant, payment, ruleset.as_deref(), &facts, deadline).await?;
+        let (outcome, evidence) =
+            evaluate(engine, tenant, payment, ruleset.as_deref(), &facts, deadline).await?;
         entered.decided(outcome);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };

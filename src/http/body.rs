@@ -26,6 +26,11 @@ impl std::fmt::Debug for JsonBody {
 }
 
 impl JsonBody {
+    #[cfg(test)]
+    pub fn of(value: Value) -> Self {
+        Self(value)
+    }
+
     pub fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
         fields::read(&self.0, read)
     }
@@ -91,7 +96,8 @@ impl<'r> FromData<'r> for FormBody {
 
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.form_bytes);
-        let read = read(request, data, limit, "application/x-www-form-urlencoded", ContentType::is_form).await;
+        let read =
+            read(request, data, limit, "application/x-www-form-urlencoded", |found| found.is_form()).await;
         outcome(request, read.map(Self))
     }
 }
@@ -132,15 +138,20 @@ async fn read(
         Problem::new(Kind::Internal, "The failure is logged under the request id.")
     })?;
     if !request.content_type().is_some_and(accepts) {
-        return Err(Problem::new(Kind::UnsupportedMediaType, format!("The Content-Type must be {expected}.")));
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            format!("The Content-Type must be {expected}."),
+        ));
     }
-    let too_large = || Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."));
+    let too_large =
+        || Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."));
     let announced = request.headers().get_one("Content-Length").and_then(|text| text.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit_bytes as u64) {
         return Err(too_large());
     }
     let read = data.open(ByteUnit::from(limit_bytes as u64)).into_bytes().await;
-    let bytes = read.map_err(|_| Problem::new(Kind::MalformedRequest, "The connection ended inside the body."))?;
+    let bytes =
+        read.map_err(|_| Problem::new(Kind::MalformedRequest, "The connection ended inside the body."))?;
     if !bytes.is_complete() {
         return Err(too_large());
     }

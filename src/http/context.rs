@@ -61,8 +61,9 @@ fn is_sane_id(id: &str) -> bool {
 /// `version-traceid-parentid-flags` (W3C Trace Context, level 1). A later
 /// version may have more parts behind these.
 fn trace_id_of(traceparent: &str) -> Option<&str> {
-    let is_hex =
-        |text: &str, length| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
     let is_set = |text: &str| text.bytes().any(|b| b != b'0');
     let mut parts = traceparent.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

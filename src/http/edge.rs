@@ -90,7 +90,7 @@ impl Handler for Surrounded {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
                 // The panic hook has said where; the payload may hold anything.
-                tracing::error!(parent: &context.span, "a handler panicked");
+                tracing::error!(request_id = context.request_id, "a handler panicked");
                 let detail = "The failure is logged under the request id.";
                 Outcome::from(request, Problem::new(Kind::Internal, detail))
             }
@@ -146,7 +146,9 @@ fn tell(request: &Request<'_>, context: &RequestContext, status: u16) {
         _ => "5xx",
     };
     tracing::info!(
-        parent: &context.span,
+        request_id = context.request_id,
+        trace_id = context.trace_id,
+        tenant = context.tenant.get().map(tracing::field::display),
         method,
         route,
         status,
@@ -190,11 +192,12 @@ mod tests {
             slots,
         };
         let edge = Edge::new(limits);
-        let rocket = rocket::custom(rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() })
-            .mount("/", edge.surround(Treatment::Ordinary, rocket::routes![quick, slow, panics]))
-            .mount("/operation", edge.surround(Treatment::Operation, rocket::routes![quick]))
-            .register("/", rocket::catchers![default_catcher])
-            .attach(Telling);
+        let rocket =
+            rocket::custom(rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() })
+                .mount("/", edge.surround(Treatment::Ordinary, rocket::routes![quick, slow, panics]))
+                .mount("/operation", edge.surround(Treatment::Operation, rocket::routes![quick]))
+                .register("/", rocket::catchers![default_catcher])
+                .attach(Telling);
         Client::untracked(rocket).await.expect("a rocket")
     }
 
@@ -209,8 +212,14 @@ mod tests {
     #[rocket::async_test]
     async fn late_and_panicking_handlers_are_answered_by_problems() {
         let client = client(8).await;
-        assert_eq!(problem_of(&client, "/slow").await, (Status::ServiceUnavailable, "/problems/deadline".into()));
-        assert_eq!(problem_of(&client, "/panics").await, (Status::InternalServerError, "/problems/internal".into()));
+        assert_eq!(
+            problem_of(&client, "/slow").await,
+            (Status::ServiceUnavailable, "/problems/deadline".into())
+        );
+        assert_eq!(
+            problem_of(&client, "/panics").await,
+            (Status::InternalServerError, "/problems/internal".into())
+        );
         assert_eq!(client.get("/quick").dispatch().await.status(), Status::Ok, "the slots are free again");
     }
 
@@ -227,7 +236,10 @@ mod tests {
     async fn a_wrong_method_is_told_the_right_ones_and_a_wrong_path_is_not_found() {
         let client = client(8).await;
         let response = client.post("/quick").dispatch().await;
-        assert_eq!((response.status(), response.headers().get_one("Allow")), (Status::MethodNotAllowed, Some("GET")));
+        assert_eq!(
+            (response.status(), response.headers().get_one("Allow")),
+            (Status::MethodNotAllowed, Some("GET"))
+        );
         assert_eq!(problem_of(&client, "/nowhere").await, (Status::NotFound, "/problems/not-found".into()));
     }
 

@@ -73,6 +73,11 @@ impl<'a> Fields<'a> {
         self.object.members.get(name).filter(|value| **value != Value::Null)
     }
 
+    /// Whether the member is there, right or wrong.
+    pub fn has(&self, name: &str) -> bool {
+        self.object.members.get(name).is_some_and(|value| *value != Value::Null)
+    }
+
     fn required(&mut self, name: &'static str) -> Option<&'a Value> {
         let found = self.find(name);
         if found.is_none() {
@@ -207,9 +212,10 @@ impl<'a> Fields<'a> {
             return None;
         }
         let pointer = self.pointer_to(name);
-        let read_all = items.iter().enumerate().map(|(place, item)| {
-            self.errors.object(item, format!("{pointer}/{place}"), &mut read)
-        });
+        let read_all = items
+            .iter()
+            .enumerate()
+            .map(|(place, item)| self.errors.object(item, format!("{pointer}/{place}"), &mut read));
         // Collected twice, so that a bad item does not end the reading.
         read_all.collect::<Vec<_>>().into_iter().collect()
     }
@@ -256,7 +262,12 @@ impl<'a> Fields<'a> {
     fn refuse_repeated_inside(&self, value: &Value, pointer: &str) -> bool {
         match value {
             Value::Object(object) => {
-                let here = Fields { object, pointer: pointer.to_owned(), errors: self.errors, known: BTreeSet::new() };
+                let here = Fields {
+                    object,
+                    pointer: pointer.to_owned(),
+                    errors: self.errors,
+                    known: BTreeSet::new(),
+                };
                 let inside = object.members.iter().fold(true, |good, (key, value)| {
                     self.refuse_repeated_inside(value, &here.pointer_to(key)) && good
                 });

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
 /// Deeper bodies are refused; no body of ours needs more than a few levels.
@@ -272,7 +272,12 @@ mod tests {
             (b"{\"secret-4711\": \"secret-4711", 1, 28),
         ] {
             let error = parse(text).expect_err("broken");
-            assert_eq!((error.line, error.column), (line, column), "{:?}: {error}", String::from_utf8_lossy(text));
+            assert_eq!(
+                (error.line, error.column),
+                (line, column),
+                "{:?}: {error}",
+                String::from_utf8_lossy(text)
+            );
             assert!(!error.to_string().contains("4711"), "{error}");
         }
     }

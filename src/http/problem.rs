@@ -265,7 +265,7 @@ fn allowed_methods(request: &Request<'_>) -> Option<String> {
         .rocket()
         .routes()
         .filter(|route| template_matches(route.uri.path(), &asked))
-        .filter_map(|route| route.method)
+        .map(|route| route.method)
         .map(|method| method.as_str())
         .collect();
     methods.sort_unstable();

@@ -1,0 +1,19 @@
+//! The API and the page: Rocket, and every JSON shape.
+//!
+//! Owns routes, guards, problems, the edge and the OpenAPI document. Must
+//! never decide anything of the trade, and never put payment data, tokens or
+//! raw paths into a log.
+
+mod answer;
+mod body;
+mod context;
+pub mod cursor;
+pub mod edge;
+mod failure;
+mod fields;
+mod guard;
+mod json;
+mod payment_body;
+mod problem;
+mod query;
+pub mod services;
