@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: command line, then configuration, then run.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate::command::run()
+}

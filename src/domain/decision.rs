@@ -27,6 +27,10 @@ impl Origin {
             Self::Api => "api",
         }
     }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        (name == Self::Api.name()).then_some(Self::Api)
+    }
 }
 
 /// The client's name for one submission: 1 to 255 visible ASCII characters.

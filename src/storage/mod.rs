@@ -4,7 +4,17 @@
 //! private server. Must never know HTTP, and never lets a tenant's rows be
 //! reached outside the tenant transaction.
 
+mod canonical;
+mod columns;
+pub mod decisions;
+pub mod evidence;
+pub mod lists;
+pub mod plugins;
+pub mod rulesets;
+pub mod signing_keys;
+pub mod tenants;
 pub mod transaction;
+pub mod values;
 
 use thiserror::Error;
 

@@ -1,0 +1,183 @@
+//! Owns the rule `amount-limits`: a payment's amount is held against the most
+//! specific limit for its currency and method. Must never convert currencies.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tollgate_rule::payment::amount_in_words;
+use tollgate_rule::{
+    Consequence, Evaluation, Fact, Findings, Method, Payment, Prepared, Reason, Rule,
+    invalid_setting, pass,
+};
+
+/// The contract's own bound of an amount: 2^53-1.
+const LARGEST_MINOR: i64 = 9_007_199_254_740_991;
+
+struct AmountLimits;
+
+tollgate_rule::export_rule!(AmountLimits);
+tollgate_rule::cases!(AmountLimits, "cases");
+
+/// Limits of amounts.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// The most specific limit holds: one for the currency and method, else
+    /// for the currency, else for the method, else one for neither.
+    #[schemars(length(min = 1))]
+    limits: Vec<Limit>,
+    /// What becomes of a payment that no limit is for.
+    #[serde(default = "review")]
+    without_limit: Consequence,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Limit {
+    /// ISO 4217, upper case; every currency where it is left out.
+    #[serde(default)]
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    currency: Option<String>,
+    /// Every method where it is left out.
+    #[serde(default)]
+    method: Option<Method>,
+    /// A smaller amount is rejected. In minor units.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    minimum_minor: Option<i64>,
+    /// A larger amount is reviewed. In minor units.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    review_above_minor: Option<i64>,
+    /// A larger amount is rejected. In minor units.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    maximum_minor: Option<i64>,
+}
+
+fn review() -> Consequence {
+    Consequence::Review
+}
+
+impl Rule for AmountLimits {
+    type Settings = Settings;
+    type State = Settings;
+
+    fn prepare(settings: Settings) -> Result<Prepared<Settings>, Vec<Reason>> {
+        let mut wrong = Vec::new();
+        if settings.limits.is_empty() {
+            wrong.push(invalid_setting("/limits", "At least one limit is needed."));
+        }
+        for (index, limit) in settings.limits.iter().enumerate() {
+            limit.check(&format!("/limits/{index}"), &mut wrong);
+            if settings.limits[..index]
+                .iter()
+                .any(|earlier| earlier.scope() == limit.scope())
+            {
+                let message = "An earlier limit is for the same currency and method.";
+                wrong.push(Reason::new("duplicate-limit", message).at(format!("/limits/{index}")));
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Prepared::without_facts(settings))
+    }
+
+    fn evaluate(payment: &Payment, _: &[Fact], state: &Settings) -> Result<Evaluation, String> {
+        let limits = state.limits.iter().filter(|limit| limit.is_for(payment));
+        Ok(match limits.max_by_key(|limit| limit.specificity()) {
+            Some(limit) => limit.judge(payment),
+            None => without_limit(payment, state.without_limit),
+        })
+    }
+}
+
+fn without_limit(payment: &Payment, consequence: Consequence) -> Evaluation {
+    let (currency, method) = (&payment.amount.currency, payment.method.plural());
+    let message = format!("No limit is set for {method} in {currency}.");
+    let mut findings = Findings::new();
+    findings.add(
+        consequence,
+        Reason::new("amount-without-limit", message).at("/currency"),
+    );
+    findings.into_evaluation()
+}
+
+impl Limit {
+    fn scope(&self) -> (Option<&str>, Option<Method>) {
+        (self.currency.as_deref(), self.method)
+    }
+
+    fn specificity(&self) -> (bool, bool) {
+        (self.currency.is_some(), self.method.is_some())
+    }
+
+    fn is_for(&self, payment: &Payment) -> bool {
+        let currency = self.currency.as_ref();
+        currency.is_none_or(|currency| *currency == payment.amount.currency)
+            && self.method.is_none_or(|method| method == payment.method)
+    }
+
+    fn judge(&self, payment: &Payment) -> Evaluation {
+        let amount = &payment.amount;
+        let told = |code, relation: &str, bound_minor: i64| {
+            let bound = amount_in_words(bound_minor, &amount.currency, amount.exponent);
+            let message = format!("The amount {} is {relation} {bound}.", amount.in_words());
+            Reason::new(code, message).at("/amount_minor")
+        };
+        if let Some(minimum) = self.minimum_minor.filter(|minimum| amount.minor < *minimum) {
+            let reason = told("amount-below-minimum", "below the minimum of", minimum);
+            return tollgate_rule::reject(reason);
+        }
+        if let Some(maximum) = self.maximum_minor.filter(|maximum| amount.minor > *maximum) {
+            let reason = told("amount-above-maximum", "above the maximum of", maximum);
+            return tollgate_rule::reject(reason);
+        }
+        match self
+            .review_above_minor
+            .filter(|threshold| amount.minor > *threshold)
+        {
+            Some(threshold) => tollgate_rule::review(told(
+                "amount-above-review-threshold",
+                "above the review threshold of",
+                threshold,
+            )),
+            None => pass(),
+        }
+    }
+
+    fn check(&self, field: &str, wrong: &mut Vec<Reason>) {
+        let is_code =
+            |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
+        if self.currency.as_ref().is_some_and(|code| !is_code(code)) {
+            let message = "A currency is three capital letters, as in ISO 4217.";
+            wrong.push(invalid_setting(format!("{field}/currency"), message));
+        }
+        let bounds = [
+            ("minimum_minor", self.minimum_minor),
+            ("review_above_minor", self.review_above_minor),
+            ("maximum_minor", self.maximum_minor),
+        ];
+        let given = bounds
+            .iter()
+            .filter_map(|(name, bound)| Some((name, (*bound)?)));
+        let mut lower: Option<(&str, i64)> = None;
+        for (name, bound_minor) in given {
+            let place = format!("{field}/{name}");
+            if !(1..=LARGEST_MINOR).contains(&bound_minor) {
+                let message = "An amount is 1 to 9007199254740991 minor units.";
+                wrong.push(invalid_setting(place, message));
+            } else if let Some((below, below_minor)) = lower
+                && below_minor > bound_minor
+            {
+                let message = format!("It is smaller than {below}, so one of them never applies.");
+                wrong.push(invalid_setting(place, message));
+            }
+            lower = Some((name, bound_minor));
+        }
+        if lower.is_none() {
+            let message = "A limit needs a minimum, a review threshold or a maximum.";
+            wrong.push(Reason::new("limit-without-bounds", message).at(field));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Owns the rule `party-lists`: what becomes of a payment whose values are on
+//! lists. Must never compare values itself: the host keeps the lists.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tollgate_rule::{
+    Consequence, Evaluation, Fact, FactQuery, Findings, Matching, Payment, Prepared, Reason, Rule,
+    Selector, ask, invalid_setting,
+};
+
+struct PartyLists;
+
+tollgate_rule::export_rule!(PartyLists);
+tollgate_rule::cases!(PartyLists, "cases");
+
+/// The lists that payments are held against.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// All are looked at; the strictest that matches gives the verdict.
+    #[schemars(length(min = 1))]
+    lists: Vec<Check>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Check {
+    /// The name of the list.
+    #[schemars(length(min = 1))]
+    list: String,
+    /// The value of the payment that is looked up.
+    selector: Selector,
+    /// How entries and value are compared.
+    #[serde(default)]
+    matching: Matching,
+    /// What being on the list means.
+    verdict: Meaning,
+    /// What becomes of a payment that has no such value.
+    #[serde(default = "pass")]
+    when_absent: Consequence,
+}
+
+/// What being on a list means.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Meaning {
+    /// Cancels the review or reject of overridable rules.
+    Allow,
+    /// A person should look at it.
+    Review,
+    /// The payment should not be made.
+    Reject,
+}
+
+fn pass() -> Consequence {
+    Consequence::Pass
+}
+
+/// A check and where its answer stands.
+#[derive(Serialize, Deserialize)]
+struct Lookup {
+    check: Check,
+    fact_index: usize,
+}
+
+impl Rule for PartyLists {
+    type Settings = Settings;
+    type State = Vec<Lookup>;
+
+    fn prepare(settings: Settings) -> Result<Prepared<Vec<Lookup>>, Vec<Reason>> {
+        let wrong = mistakes(&settings);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let mut queries = Vec::new();
+        let lookups = settings.lists.into_iter().map(|check| {
+            let fact_index = ask(&mut queries, check.query());
+            Lookup { check, fact_index }
+        });
+        let state = lookups.collect();
+        Ok(Prepared { queries, state })
+    }
+
+    fn evaluate(
+        payment: &Payment,
+        facts: &[Fact],
+        state: &Vec<Lookup>,
+    ) -> Result<Evaluation, String> {
+        let mut findings = Findings::new();
+        for Lookup { check, fact_index } in state {
+            let fact = facts.get(*fact_index).ok_or("a fact is missing")?;
+            match fact.listed()? {
+                Some(true) => check.matched(payment, &mut findings),
+                Some(false) => {}
+                None => findings.add(check.when_absent, check.absent(payment)),
+            }
+        }
+        Ok(findings.into_evaluation())
+    }
+}
+
+fn mistakes(settings: &Settings) -> Vec<Reason> {
+    let mut wrong = Vec::new();
+    if settings.lists.is_empty() {
+        wrong.push(invalid_setting("/lists", "At least one list is needed."));
+    }
+    for (index, check) in settings.lists.iter().enumerate() {
+        let field = format!("/lists/{index}");
+        if check.list.trim() != check.list || check.list.is_empty() {
+            let message = "The name of a list has at least one character and no space around it.";
+            wrong.push(invalid_setting(format!("{field}/list"), message));
+        }
+        let earlier = &settings.lists[..index];
+        if earlier
+            .iter()
+            .any(|earlier| earlier.query() == check.query())
+        {
+            let message = "An earlier entry looks up the same value on the same list.";
+            wrong.push(Reason::new("duplicate-list", message).at(field));
+        }
+    }
+    wrong
+}
+
+impl Check {
+    fn query(&self) -> FactQuery {
+        FactQuery::Listed {
+            list: self.list.clone(),
+            selector: self.selector.clone(),
+            matching: self.matching,
+        }
+    }
+
+    fn matched(&self, payment: &Payment, findings: &mut Findings) {
+        let told = |code| {
+            let message = format!("{} is on the list '{}'.", self.subject(), self.list);
+            Reason::new(code, message).at(self.selector.field_in(payment))
+        };
+        match self.verdict {
+            Meaning::Allow => findings.allow(told("on-allow-list")),
+            Meaning::Review => findings.review(told("on-review-list")),
+            Meaning::Reject => findings.reject(told("on-block-list")),
+        }
+    }
+
+    fn absent(&self, payment: &Payment) -> Reason {
+        let (subject, list) = (self.subject(), &self.list);
+        let message = format!("{subject} is not given, but is held against the list '{list}'.");
+        Reason::new("listed-value-missing", message).at(self.selector.field_in(payment))
+    }
+
+    fn subject(&self) -> String {
+        self.selector.at_the_start_of_a_sentence()
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line.
+//!
+//! Owns the words a person types and what is printed for them. Must never hold
+//! logic that the API would need too.
+
+mod administration;
+mod plugin;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::telemetry;
+
+/// Payment decisions by rules that are sandboxed plugins.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API (the default).
+    Serve,
+    /// Make the roles and bring the database up to date, then end.
+    Migrate,
+    /// Tenants: the customers of the platform.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Clients: the machines that call the API for a tenant.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Plugins: build, check and run one, without a server.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// The child that compiles a plugin under limits; started by the server.
+    #[command(name = "compile-plugin", hide = true)]
+    CompilePlugin { arguments: Vec<String> },
+}
+
+#[derive(Debug, Subcommand)]
+enum TenantCommand {
+    /// Make a tenant.
+    Create {
+        /// Lower-case words joined by hyphens.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClientCommand {
+    /// Make a client; its secret is printed once.
+    Create {
+        /// The tenant's name.
+        #[arg(long)]
+        tenant: String,
+        /// What people call it.
+        #[arg(long)]
+        name: String,
+        /// Separated by spaces; all of them where nothing is said.
+        #[arg(long)]
+        scopes: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Make a component of a core module for wasm32-unknown-unknown.
+    Build {
+        core: PathBuf,
+        /// Where the component goes; beside the core module where nothing is said.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Say what a component is, and whether Tollgate would take it.
+    Check { component: PathBuf },
+    /// Run case files against a component.
+    Run {
+        component: PathBuf,
+        #[arg(required = true)]
+        cases: Vec<PathBuf>,
+    },
+}
+
+/// Why a command ended without doing what it was asked: a text for people.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+pub fn run() -> ExitCode {
+    let line = Line::parse();
+    let result = match line.command.unwrap_or(Command::Serve) {
+        Command::CompilePlugin { .. } => return crate::rules::compile::child_main(),
+        Command::Plugin(PluginCommand::Build { core, output }) => plugin::build(&core, output),
+        Command::Plugin(PluginCommand::Check { component }) => plugin::check(&component),
+        Command::Plugin(PluginCommand::Run { component, cases }) => plugin::run(&component, &cases),
+        Command::Serve => with_config(serve::serve),
+        Command::Migrate => with_config(administration::migrate),
+        Command::Tenant(TenantCommand::Create { name }) => {
+            with_config(|config| administration::create_tenant(config, name))
+        }
+        Command::Client(ClientCommand::Create { tenant, name, scopes }) => {
+            with_config(|config| administration::create_client(config, tenant, name, scopes))
+        }
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tollgate: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_config<F, W>(work: W) -> Result<ExitCode, Failure>
+where
+    W: FnOnce(Config) -> F,
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    let config = Config::load()?;
+    telemetry::start_log(config.settings.log_format, &config.settings.log_filter)?;
+    let workers: usize = config.figment.extract_inner("workers")?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("tollgate")
+        .enable_all()
+        .build()?
+        .block_on(work(config))
+}

@@ -1,0 +1,242 @@
+//! Owns what can be known of a plugin's bytes without compiling them: whether
+//! they are a component, what it imports, which version of the rule contract
+//! it exports, how large it is. Also makes a component of a core module.
+//!
+//! Must never compile or run anything, nor trust the bytes: the work is
+//! bounded by their length, and hostile ones end in an error.
+
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Display};
+
+use survey::Survey;
+use wasmparser::{Parser, Payload};
+use wit_component::ComponentEncoder;
+
+/// Real components nest a handful of levels; each one costs the parser memory.
+const DEEPEST_NESTING: usize = 32;
+/// As many names as a person reads; the rest is counted.
+const MOST_NAMES_LISTED: usize = 32;
+const LONGEST_NAME_SHOWN_CHARS: usize = 160;
+
+/// A version of the rule contract that this host can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContractVersion {
+    /// `tollgate:rules@1.0.0`
+    V1_0_0,
+}
+
+impl ContractVersion {
+    /// Newest first.
+    pub const ALL: [ContractVersion; 1] = [ContractVersion::V1_0_0];
+
+    /// The exact name of the instance that a plugin of this version exports.
+    pub fn export_name(self) -> &'static str {
+        match self {
+            ContractVersion::V1_0_0 => "tollgate:rules/rule@1.0.0",
+        }
+    }
+}
+
+/// What the bytes of a plugin say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    pub contract: ContractVersion,
+    pub size_bytes: usize,
+    pub counts: Counts,
+}
+
+/// What the component and everything nested in it define. A nested part can
+/// be instantiated more than once, so a running plugin may hold more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub functions: u64,
+    pub memories: u64,
+    pub tables: u64,
+    pub core_instances: u64,
+}
+
+/// Names from a file: the first of them, cut where too long, and how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameList {
+    listed: Vec<String>,
+    total: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    #[error("this is not a WebAssembly binary")]
+    NotWebAssembly,
+    #[error(
+        "this is a core WebAssembly module, not a component: make one with \
+         `tollgate plugin build <module.wasm> -o <component.wasm>`"
+    )]
+    CoreModule,
+    #[error("this is a component already: it can be used as it is")]
+    ComponentAlready,
+    #[error("the WebAssembly binary is damaged: {0}")]
+    Damaged(String),
+    #[error("the component is nested deeper than {DEEPEST_NESTING} levels")]
+    NestedTooDeeply,
+    #[error(
+        "the plugin imports {imports}. A rule runs without any import, so that it depends on \
+         nothing but its input. {}",
+        how_to_build_without_imports(.imports)
+    )]
+    Imports { imports: NameList },
+    #[error(
+        "the component exports {exports}, but no rule contract that is supported: {}",
+        supported_contracts()
+    )]
+    NoContract { exports: NameList },
+    #[error("no component can be made of the module: {0}")]
+    Encoding(String),
+}
+
+/// Looks at a plugin's bytes without compiling them.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
+    if Parser::is_core_wasm(bytes) {
+        return Err(ComponentError::CoreModule);
+    }
+    if !Parser::is_component(bytes) {
+        return Err(ComponentError::NotWebAssembly);
+    }
+    let survey = Survey::of(bytes)?;
+    if survey.imports.total > 0 {
+        return Err(ComponentError::Imports {
+            imports: survey.imports,
+        });
+    }
+    match survey.contract {
+        Some(contract) => Ok(Inspection {
+            contract,
+            size_bytes: bytes.len(),
+            counts: survey.counts,
+        }),
+        None => Err(ComponentError::NoContract {
+            exports: survey.exports,
+        }),
+    }
+}
+
+/// Makes a component of a core module that was built against the contract.
+/// For an author's own module: its bytes are not expected to be hostile.
+pub fn from_core_module(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    if Parser::is_component(core) {
+        return Err(ComponentError::ComponentAlready);
+    }
+    if !Parser::is_core_wasm(core) {
+        return Err(ComponentError::NotWebAssembly);
+    }
+    let imports = Survey::of(core)?.imports;
+    if imports.total > 0 {
+        return Err(ComponentError::Imports { imports });
+    }
+    let encoding = |error| ComponentError::Encoding(format!("{error:#}"));
+    let lean = without_build_notes(core)?;
+    let mut encoder = ComponentEncoder::default();
+    encoder.module(&lean).map_err(encoding)?;
+    let component = encoder.validate(true).encode().map_err(encoding)?;
+    inspect(&component)?;
+    Ok(component)
+}
+
+impl NameList {
+    fn add(&mut self, parts: &[&str]) {
+        self.total += 1;
+        if self.listed.len() < MOST_NAMES_LISTED {
+            let characters = parts.iter().flat_map(|part| part.chars());
+            // A name from a hostile file must not steer a terminal or a log.
+            let visible = characters.map(|c| if c.is_control() { '\u{fffd}' } else { c });
+            self.listed
+                .push(visible.take(LONGEST_NAME_SHOWN_CHARS).collect());
+        }
+    }
+
+    /// The first names, in the order of the file.
+    pub fn listed(&self) -> &[String] {
+        &self.listed
+    }
+
+    /// How many there are, listed or not.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Display for NameList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.listed.is_empty() {
+            return formatter.write_str("nothing");
+        }
+        formatter.write_str(&self.listed.join(", "))?;
+        match self.total - self.listed.len() {
+            0 => Ok(()),
+            more => write!(formatter, " and {more} more"),
+        }
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for ComponentError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        ComponentError::Damaged(error.to_string())
+    }
+}
+
+fn supported_contracts() -> String {
+    ContractVersion::ALL
+        .map(ContractVersion::export_name)
+        .join(", ")
+}
+
+fn how_to_build_without_imports(imports: &NameList) -> String {
+    let mut advice = vec![
+        "Rust: build for wasm32-unknown-unknown, not wasm32-wasip2, and use no clock, randomness \
+         or output (std::time, rand, getrandom, println!).",
+        "JavaScript: componentize-js with \
+         disableFeatures ['random', 'stdio', 'clocks', 'http', 'fetch-event'].",
+        "Python: componentize-py with --stub-wasi.",
+    ];
+    if imports.listed.iter().any(|name| name.contains("wbindgen")) {
+        let cause = "A dependency counts on a browser (wasm-bindgen): leave out its 'js' or \
+                     'wasm-bindgen' feature.";
+        advice.insert(0, cause);
+    }
+    advice.join(" ")
+}
+
+/// The module without names, producers and debug information: they make a
+/// plugin larger, and a build on another machine different.
+fn without_build_notes(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    let mut lean = core.get(..8).unwrap_or_default().to_vec();
+    for payload in Parser::new(0).parse_all(core) {
+        let payload = payload?;
+        if let Payload::CustomSection(section) = &payload
+            && !section.name().starts_with("component-type")
+        {
+            continue;
+        }
+        if let Some((id, range)) = payload.as_section() {
+            let range = usize::try_from(range.start)
+                .ok()
+                .zip(usize::try_from(range.end).ok());
+            let content = range
+                .and_then(|(start, end)| core.get(start..end))
+                .unwrap_or_default();
+            lean.push(id);
+            push_leb128(&mut lean, content.len());
+            lean.extend_from_slice(content);
+        }
+    }
+    Ok(lean)
+}
+
+fn push_leb128(bytes: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}

@@ -1,0 +1,174 @@
+//! Owns the one walk over the sections of a module or component. Must never
+//! follow what is nested as if it were the plugin's own interface.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,
+    ComponentTypeRef, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
+};
+
+use super::{ComponentError, ContractVersion, Counts, DEEPEST_NESTING, NameList};
+
+#[derive(Default)]
+pub(super) struct Survey {
+    pub(super) imports: NameList,
+    pub(super) exports: NameList,
+    pub(super) contract: Option<ContractVersion>,
+    pub(super) counts: Counts,
+    /// The component's own types, in the order of their indices.
+    types: Vec<TypeKind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TypeKind {
+    /// An instance that holds types and nothing to call.
+    InstanceOfTypes,
+    Other,
+}
+
+impl Survey {
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, ComponentError> {
+        let mut survey = Survey::default();
+        let mut nesting = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload?;
+            match &payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    nesting += 1;
+                    if nesting > DEEPEST_NESTING {
+                        return Err(ComponentError::NestedTooDeeply);
+                    }
+                }
+                Payload::End(_) => nesting = nesting.saturating_sub(1),
+                // What is nested imports from the component around it.
+                payload if nesting == 0 => {
+                    survey.note_types(payload)?;
+                    survey.note_interface(payload)?;
+                }
+                _ => {}
+            }
+            survey.counts.add(&payload);
+        }
+        Ok(survey)
+    }
+
+    fn note_types(&mut self, payload: &Payload<'_>) -> Result<(), ComponentError> {
+        match payload {
+            Payload::ComponentTypeSection(section) => {
+                for declared in section.clone() {
+                    self.types.push(TypeKind::of(&declared?));
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section.clone() {
+                    if names_a_type(&alias?) {
+                        self.types.push(TypeKind::Other);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_interface(&mut self, payload: &Payload<'_>) -> Result<(), ComponentError> {
+        match payload {
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    let import = import?;
+                    self.imports.add(&[import.module, " ", import.name]);
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section.clone() {
+                    let import = import?;
+                    self.note_import(import.name.name, import.ty);
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    let export = export?;
+                    self.note_export(export.name.name, export.kind);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_import(&mut self, name: &str, imported: ComponentTypeRef) {
+        match imported {
+            // Every plugin names the contract's types in this way. They bring
+            // nothing that could be called: an empty linker satisfies them.
+            ComponentTypeRef::Instance(index) if self.is_instance_of_types(index) => {}
+            ComponentTypeRef::Type(_) => {
+                self.types.push(TypeKind::Other);
+                self.imports.add(&[name]);
+            }
+            _ => self.imports.add(&[name]),
+        }
+    }
+
+    fn is_instance_of_types(&self, index: u32) -> bool {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        self.types.get(index) == Some(&TypeKind::InstanceOfTypes)
+    }
+
+    fn note_export(&mut self, name: &str, kind: ComponentExternalKind) {
+        self.exports.add(&[name]);
+        match kind {
+            ComponentExternalKind::Type => self.types.push(TypeKind::Other),
+            ComponentExternalKind::Instance => {
+                let mut supported = ContractVersion::ALL.into_iter();
+                let found = supported.find(|known| known.export_name() == name);
+                self.contract = self.contract.or(found);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl TypeKind {
+    fn of(declared: &ComponentType<'_>) -> Self {
+        let ComponentType::Instance(declarations) = declared else {
+            return TypeKind::Other;
+        };
+        let only_types = declarations.iter().all(|declaration| match declaration {
+            InstanceTypeDeclaration::Export { ty, .. } => {
+                matches!(ty, ComponentTypeRef::Type(TypeBounds::Eq(_)))
+            }
+            InstanceTypeDeclaration::Type(ComponentType::Resource { .. }) => false,
+            _ => true,
+        });
+        if only_types {
+            TypeKind::InstanceOfTypes
+        } else {
+            TypeKind::Other
+        }
+    }
+}
+
+fn names_a_type(alias: &ComponentAlias<'_>) -> bool {
+    matches!(
+        alias,
+        ComponentAlias::InstanceExport {
+            kind: ComponentExternalKind::Type,
+            ..
+        } | ComponentAlias::Outer {
+            kind: ComponentOuterAliasKind::Type,
+            ..
+        }
+    )
+}
+
+impl Counts {
+    fn add(&mut self, payload: &Payload<'_>) {
+        let (count, found) = match payload {
+            Payload::FunctionSection(section) => (&mut self.functions, section.count()),
+            Payload::MemorySection(section) => (&mut self.memories, section.count()),
+            Payload::TableSection(section) => (&mut self.tables, section.count()),
+            Payload::InstanceSection(section) => (&mut self.core_instances, section.count()),
+            _ => return,
+        };
+        *count = count.saturating_add(u64::from(found));
+    }
+}

@@ -1,0 +1,65 @@
+//! Hashes over several fields, so that no two lists of fields hash alike.
+//!
+//! Owns the one encoding behind value keys, decision digests and batch hashes:
+//! SHA-256 over a domain name and then each field, all preceded by their length
+//! as 8 bytes, big-endian. Must never change: stored rows depend on it.
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::domain::plugin::Digest;
+
+pub(super) struct CanonicalHash(Context);
+
+impl CanonicalHash {
+    /// The domain keeps hashes of one purpose from being taken for another's.
+    pub(super) fn new(domain: &str) -> Self {
+        Self(Context::new(&SHA256)).field(domain.as_bytes())
+    }
+
+    pub(super) fn field(mut self, bytes: &[u8]) -> Self {
+        self.0.update(&(bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// None and a present field differ, whatever the field holds.
+    pub(super) fn optional_field(self, bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            None => self.field(&[0]),
+            Some(bytes) => self.field(&[1]).field(bytes),
+        }
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Digest(bytes)
+    }
+}
+
+/// Plain SHA-256 of one run of bytes.
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, bytes).as_ref());
+    Digest(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_a_byte_between_fields_changes_the_hash() {
+        let one = CanonicalHash::new("d").field(b"ab").field(b"c").finish();
+        let other = CanonicalHash::new("d").field(b"a").field(b"bc").finish();
+        assert_ne!(one, other);
+        assert_ne!(one, CanonicalHash::new("e").field(b"ab").field(b"c").finish());
+    }
+
+    #[test]
+    fn an_absent_field_is_not_an_empty_one() {
+        let absent = CanonicalHash::new("d").optional_field(None).finish();
+        let empty = CanonicalHash::new("d").optional_field(Some(b"")).finish();
+        assert_ne!(absent, empty);
+    }
+}

@@ -1,0 +1,142 @@
+//! Decisions as they are read: one, many, by key, in the order of replay.
+//!
+//! Owns the reading of their rows and the search by a payment's values. Must
+//! never write one: only the journal does.
+
+mod search;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+pub use search::{DecisionFilter, DecisionSummary, list};
+
+use super::columns::{digest, named};
+use super::transaction::{as_system, as_tenant};
+use super::{StorageError, evidence};
+use crate::domain::decision::{Decision, IdempotencyKey, Origin};
+use crate::domain::payment::PaymentId;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::verdict::Outcome;
+
+const WHAT: &str = "decision";
+
+/// The place of a decision in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub writer: Uuid,
+    /// Of the batch in its writer's chain, from 1.
+    pub sequence: i64,
+    /// In the batch, from 0.
+    pub position: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDecision {
+    pub decision: Decision,
+    pub position: Position,
+}
+
+pub async fn get(
+    app: &PgPool,
+    tenant: TenantId,
+    id: PaymentId,
+) -> Result<Option<StoredDecision>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "select tenant_id, client_id, idempotency_key, request_hash, origin, outcome,
+                        payload_version, payload, writer_id, batch_sequence, batch_position
+                 from decisions
+                 where tenant_id = $1 and id = $2",
+            )
+            .bind(tenant.0)
+            .bind(id.0)
+            .fetch_optional(connection)
+            .await?;
+            row.as_ref().map(read).transpose()
+        })
+    })
+    .await
+}
+
+/// What a client's key is bound to.
+pub async fn by_key(
+    app: &PgPool,
+    tenant: TenantId,
+    client: ClientId,
+    key: &IdempotencyKey,
+) -> Result<Option<StoredDecision>, StorageError> {
+    let key = key.as_str().to_owned();
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "select tenant_id, client_id, idempotency_key, decisions.request_hash, origin, outcome,
+                        payload_version, payload, writer_id, batch_sequence, batch_position
+                 from idempotency_keys bound
+                 join decisions using (tenant_id, client_id)
+                 where tenant_id = $1 and client_id = $2 and bound.key = $3
+                   and decisions.id = bound.decision_id",
+            )
+            .bind(tenant.0)
+            .bind(client.0)
+            .bind(key)
+            .fetch_optional(connection)
+            .await?;
+            row.as_ref().map(read).transpose()
+        })
+    })
+    .await
+}
+
+/// The ids of all tenants in pages, for a replay of everything. An id is not a
+/// commit order: what is stored while the pages are read may be passed over.
+pub async fn all_ids(
+    system: &PgPool,
+    after: Option<(TenantId, PaymentId)>,
+    limit: u32,
+) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
+    let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
+                "select tenant_id, id
+                 from decisions
+                 where (tenant_id, id) > ($1, $2)
+                 order by tenant_id, id
+                 limit $3",
+            )
+            .bind(tenant)
+            .bind(id)
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+            Ok(ids.into_iter().map(|(tenant, id)| (TenantId(tenant), PaymentId(id))).collect())
+        })
+    })
+    .await
+}
+
+/// Reads one row of the columns above.
+pub(super) fn read(row: &PgRow) -> Result<StoredDecision, StorageError> {
+    let payload: Option<&[u8]> = row.try_get("payload")?;
+    let payload = payload.ok_or(StorageError::Unreadable { what: "an erased decision" })?;
+    let decision = Decision {
+        tenant: TenantId(row.try_get("tenant_id")?),
+        client: ClientId(row.try_get("client_id")?),
+        key: named(IdempotencyKey::parse(row.try_get("idempotency_key")?), WHAT)?,
+        request_hash: digest(row.try_get("request_hash")?, WHAT)?,
+        origin: named(Origin::parse(row.try_get("origin")?), WHAT)?,
+        outcome: named(Outcome::parse(row.try_get("outcome")?), WHAT)?,
+        evidence: evidence::decode(row.try_get("payload_version")?, payload)?,
+    };
+    Ok(StoredDecision { decision, position: read_position(row)? })
+}
+
+fn read_position(row: &PgRow) -> Result<Position, StorageError> {
+    Ok(Position {
+        writer: row.try_get("writer_id")?,
+        sequence: row.try_get("batch_sequence")?,
+        position: row.try_get("batch_position")?,
+    })
+}

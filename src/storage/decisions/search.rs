@@ -1,0 +1,130 @@
+//! The list of decisions: newest first, narrowed by what a payment carries.
+//!
+//! Owns the one statement that is put together at run time. Must never put a
+//! value into its text: values are bound.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::WHAT;
+use crate::domain::payment::PaymentId;
+use crate::domain::selector::Selector;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::verdict::Outcome;
+use crate::storage::StorageError;
+use crate::storage::columns::{bigint, ms, named};
+use crate::storage::transaction::as_tenant;
+use crate::storage::values::{REFERENCE, value_key};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionSummary {
+    pub id: PaymentId,
+    pub client: ClientId,
+    pub key: String,
+    pub outcome: Outcome,
+    pub received_at_ms: u64,
+    /// Nothing when it was erased.
+    pub reference: Option<String>,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub method: String,
+    pub revision: Option<i32>,
+}
+
+/// All conditions must hold. The values must be written as payments carry them.
+#[derive(Debug, Clone, Default)]
+pub struct DecisionFilter {
+    pub outcome: Option<Outcome>,
+    pub from_ms: Option<u64>,
+    /// Exclusive.
+    pub to_ms: Option<u64>,
+    pub values: Vec<(Selector, String)>,
+    /// The debtor's or the creditor's.
+    pub account: Option<String>,
+    pub reference: Option<String>,
+    /// The last id of the page before.
+    pub before: Option<PaymentId>,
+    pub limit: u32,
+}
+
+/// Newest first by id.
+pub async fn list(
+    app: &PgPool,
+    tenant: TenantId,
+    filter: &DecisionFilter,
+) -> Result<Vec<DecisionSummary>, StorageError> {
+    let mut query = statement(tenant, filter);
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            // Planned with the values at hand: a rare value is best looked up
+            // first, a common one best checked on the way.
+            let rows = query.build().persistent(false).fetch_all(connection).await?;
+            rows.iter().map(read_summary).collect()
+        })
+    })
+    .await
+}
+
+fn statement(tenant: TenantId, filter: &DecisionFilter) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(
+        "select id, client_id, idempotency_key, outcome, received_at_ms, reference, amount_minor, currency,
+                method, revision
+         from decisions
+         where tenant_id = ",
+    );
+    query.push_bind(tenant.0);
+    if let Some(outcome) = filter.outcome {
+        query.push(" and outcome = ").push_bind(outcome.name());
+    }
+    if let Some(from_ms) = filter.from_ms {
+        query.push(" and received_at_ms >= ").push_bind(bigint(from_ms));
+    }
+    if let Some(to_ms) = filter.to_ms {
+        query.push(" and received_at_ms < ").push_bind(bigint(to_ms));
+    }
+    if let Some(before) = filter.before {
+        query.push(" and id < ").push_bind(before.0);
+    }
+    for keys in searched_keys(tenant, filter) {
+        query.push(
+            " and exists (select from payment_values v
+                          where v.tenant_id = decisions.tenant_id
+                            and v.payment_id = decisions.id
+                            and v.received_at_ms = decisions.received_at_ms
+                            and v.value_key = any (",
+        );
+        query.push_bind(keys).push("))");
+    }
+    query.push(" order by id desc limit ").push_bind(i64::from(filter.limit));
+    query
+}
+
+/// One list for each condition; a payment must carry one key of each.
+fn searched_keys(tenant: TenantId, filter: &DecisionFilter) -> Vec<Vec<Uuid>> {
+    let key = |selector: &str, value: &str| value_key(tenant, selector, value);
+    let values = filter.values.iter().map(|(selector, value)| vec![key(&selector.name(), value)]);
+    let account = filter.account.iter().map(|account| {
+        [Selector::DebtorAccount, Selector::CreditorAccount]
+            .iter()
+            .map(|selector| key(&selector.name(), account))
+            .collect()
+    });
+    let reference = filter.reference.iter().map(|reference| vec![key(REFERENCE, reference)]);
+    values.chain(account).chain(reference).collect()
+}
+
+fn read_summary(row: &PgRow) -> Result<DecisionSummary, StorageError> {
+    Ok(DecisionSummary {
+        id: PaymentId(row.try_get("id")?),
+        client: ClientId(row.try_get("client_id")?),
+        key: row.try_get("idempotency_key")?,
+        outcome: named(Outcome::parse(row.try_get("outcome")?), WHAT)?,
+        received_at_ms: ms(row.try_get("received_at_ms")?, WHAT)?,
+        reference: row.try_get("reference")?,
+        amount_minor: row.try_get("amount_minor")?,
+        currency: row.try_get("currency")?,
+        method: row.try_get("method")?,
+        revision: row.try_get("revision")?,
+    })
+}

@@ -1,0 +1,170 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::decision::{EngineId, RevisionReference, RuleEvidence};
+use crate::domain::money::{Currency, Money};
+use crate::domain::party::{Account, Country, Iban, Party};
+use crate::domain::payment::{Card, Method, Payment, PaymentId, PaymentOrder};
+use crate::domain::plugin::Profile;
+use crate::domain::ruleset::Mode;
+use crate::domain::selector::Fact;
+use crate::domain::verdict::{
+    Evaluation, FailureClass, FailureOutcome, OutcomeReason, Reason, RuleResult, Verdict,
+};
+
+/// Has every optional field, and a rule for every kind of result.
+fn full_evidence() -> Evidence {
+    Evidence {
+        payment: payment(),
+        revision: Some(RevisionReference { number: 300, digest: Digest([7; 32]) }),
+        rules: vec![
+            rule(
+                "all-verdicts",
+                Some(RuleResult::Ran(Evaluation {
+                    verdict: Verdict::Reject(vec![reason("too-much")]),
+                    notes: vec!["a note".to_owned()],
+                })),
+            ),
+            rule("passes", Some(RuleResult::Ran(Evaluation { verdict: Verdict::Pass, notes: vec![] }))),
+            rule(
+                "fails",
+                Some(RuleResult::Failed { class: FailureClass::OutOfFuel, detail: "at 0x10".to_owned() }),
+            ),
+            rule("quarantined", Some(RuleResult::Quarantined)),
+            rule("unavailable", Some(RuleResult::Unavailable)),
+            rule("shadow", None),
+        ],
+        engine: EngineId("wasmtime 48.0.8 a1b2".to_owned()),
+        fold_version: 1,
+        reasons: vec![OutcomeReason {
+            rule: "all-verdicts".to_owned(),
+            verdict: "reject".to_owned(),
+            reason: reason("too-much"),
+            overridden: false,
+        }],
+    }
+}
+
+fn payment() -> Payment {
+    Payment {
+        id: PaymentId(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_0000_0001)),
+        received_at_ms: 1_732_000_000_123,
+        order: PaymentOrder {
+            reference: "invoice 17".to_owned(),
+            amount: Money::new(123_456, Currency::parse("EUR").expect("EUR")).expect("in range"),
+            debtor: Party {
+                name: "José García".to_owned(),
+                account: Some(Account::Iban(Iban::parse("DE89370400440532013000").expect("IBAN"))),
+                bank: Some("COBADEFFXXX".to_owned()),
+                country: Some(Country::parse("DE").expect("country")),
+            },
+            creditor: Party {
+                name: "Acme".to_owned(),
+                account: Some(Account::Other("42-7".to_owned())),
+                bank: None,
+                country: None,
+            },
+            method: Method::CreditTransfer,
+            customer: Some("c-1".to_owned()),
+            merchant: Some("m-1".to_owned()),
+            card: Some(Card {
+                fingerprint: "fp-1".to_owned(),
+                bin: Some("411111".to_owned()),
+                country: Some(Country::parse("FR").expect("country")),
+            }),
+            device: Some("d-1".to_owned()),
+            ip: Some("2001:db8::1".parse().expect("address")),
+            requested_at_ms: Some(1_732_000_000_000),
+            purpose: Some("SALA".to_owned()),
+            remittance: Some("thanks".to_owned()),
+            metadata: vec![("channel".to_owned(), "web".to_owned())],
+        },
+    }
+}
+
+fn rule(name: &str, result: Option<RuleResult>) -> RuleEvidence {
+    RuleEvidence {
+        name: name.to_owned(),
+        plugin: Digest([9; 32]),
+        profile: Profile::Small,
+        on_failure: FailureOutcome::Review,
+        overridable: true,
+        mode: if result.is_some() { Mode::Live } else { Mode::Shadow },
+        facts: vec![Fact::Absent, Fact::Listed(true), Fact::Velocity { count: 3, total_minor: 900 }],
+        result,
+        fuel_used: 1_000_000,
+        elapsed_us: 12,
+    }
+}
+
+fn reason(code: &str) -> Reason {
+    Reason {
+        code: code.to_owned(),
+        message: "More than allowed.".to_owned(),
+        field: Some("/amount".to_owned()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// When this fails, the change breaks the reading of stored decisions: make it
+/// a new payload version instead of new expectations.
+#[test]
+fn the_stored_form_of_version_1_never_changes() {
+    let stored = encode(&full_evidence()).expect("encodes");
+    assert_eq!(hex(&stored), include_str!("version_1.hex").trim());
+    assert_eq!(decode(1, &stored).expect("decodes"), full_evidence());
+    assert_eq!(
+        payload_digest(&[3; 16], 1, &stored).to_string(),
+        "e4d8ae135700026a988460838e252e98950444f4de90a107418741f01effa6d5"
+    );
+}
+
+/// What the golden evidence does not hold: the place of every variant.
+#[test]
+fn the_order_of_stored_variants_never_changes() {
+    use FailureClass::{Deadline, Host, InvalidAnswer, MemoryLimit, OutOfFuel, RuleError};
+    use FailureClass::{StackOverflow, Trap, Unreachable};
+    let failures =
+        [Unreachable, Trap, OutOfFuel, MemoryLimit, RuleError, InvalidAnswer, StackOverflow, Deadline, Host];
+    assert_eq!(bytes_of(&failures), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(bytes_of(&Method::ALL), [0, 1, 2, 3, 4, 5]);
+    let verdicts = (Verdict::Pass, Verdict::Allow(vec![]), Verdict::Review(vec![]), Verdict::Reject(vec![]));
+    assert_eq!(bytes_of(&verdicts), [0, 1, 0, 2, 0, 3, 0]);
+    let counts_as = [FailureOutcome::Pass, FailureOutcome::Review, FailureOutcome::Reject];
+    assert_eq!(bytes_of(&counts_as), [0, 1, 2]);
+    assert_eq!(bytes_of(&([Profile::Small, Profile::Large], [Mode::Live, Mode::Shadow])), [0, 1, 0, 1]);
+}
+
+fn bytes_of(value: &impl serde::Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("encodes")
+}
+
+#[test]
+fn damaged_bytes_are_unreadable_and_never_panic() {
+    let stored = encode(&full_evidence()).expect("encodes");
+    for length in 0..stored.len() {
+        assert!(decode(1, &stored[..length]).is_err(), "cut at {length}");
+    }
+    for place in 0..stored.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = stored.clone();
+            damaged[place] ^= flip;
+            // A changed letter still reads; whether it is the same is the digest's business.
+            let _ = decode(1, &damaged);
+        }
+    }
+    assert!(decode(1, &[stored.as_slice(), &[0]].concat()).is_err(), "a byte too many");
+    assert!(decode(1, &[0xff; 4096]).is_err());
+    assert!(decode(2, &stored).is_err(), "a version of the future");
+}
+
+#[test]
+fn the_salt_and_every_byte_change_the_payload_digest() {
+    let digest = payload_digest(&[1; 16], 1, b"payload");
+    assert_ne!(digest, payload_digest(&[2; 16], 1, b"payload"));
+    assert_ne!(digest, payload_digest(&[1; 16], 2, b"payload"));
+    assert_ne!(digest, payload_digest(&[1; 16], 1, b"paylaod"));
+}

@@ -1,0 +1,168 @@
+//! Rulesets: immutable revisions and the append-only log of activations.
+//!
+//! Owns their rows and the stored form of prepared rules. Must never change a
+//! revision once it is made.
+
+mod activations;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+
+pub use activations::{
+    ActivateError, activate, activations, activations_since, active, latest_activations, previous,
+};
+
+use super::StorageError;
+use super::canonical::sha256;
+use super::columns::{bigint, digest, ms, named};
+use super::transaction::{as_system, as_tenant};
+use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision};
+use crate::domain::tenant::TenantId;
+
+const WHAT: &str = "revision";
+
+/// The form of the rules: this byte, then postcard of the prepared rules.
+const RULES_VERSION: u8 = 1;
+
+#[derive(Debug, Clone)]
+pub struct NewRevision {
+    pub point: DecisionPoint,
+    pub rules: Vec<PreparedRule>,
+    pub note: String,
+    pub created_by: String,
+    pub created_at_ms: u64,
+}
+
+/// Makes the next revision. Those who create at once wait for each other, so
+/// numbers have no holes.
+pub async fn create(app: &PgPool, tenant: TenantId, new: NewRevision) -> Result<Revision, StorageError> {
+    let stored = encode(&new.rules)?;
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            // A statement of its own: the insert must see what the last holder committed.
+            sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind(format!("revisions {tenant} {}", new.point.name()))
+                .execute(&mut *connection)
+                .await?;
+            let digest = sha256(&stored);
+            let number: i32 = sqlx::query_scalar(
+                "insert into revisions (tenant_id, point, number, rules_version, rules, digest, note,
+                                        created_by, created_at_ms)
+                 select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8
+                 from revisions
+                 where tenant_id = $1 and point = $2
+                 returning number",
+            )
+            .bind(tenant.0)
+            .bind(new.point.name())
+            .bind(i16::from(RULES_VERSION))
+            .bind(stored)
+            .bind(digest.0)
+            .bind(&new.note)
+            .bind(&new.created_by)
+            .bind(bigint(new.created_at_ms))
+            .fetch_one(connection)
+            .await?;
+            let NewRevision { point, rules, note, created_by, created_at_ms } = new;
+            Ok(Revision { point, number, digest, rules, note, created_by, created_at_ms })
+        })
+    })
+    .await
+}
+
+pub async fn get(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    number: i32,
+) -> Result<Option<Revision>, StorageError> {
+    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, number))).await
+}
+
+/// For background work, which is of no tenant.
+pub async fn revision_any(
+    system: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    number: i32,
+) -> Result<Option<Revision>, StorageError> {
+    as_system(system, move |connection| Box::pin(find(connection, tenant, point, number))).await
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+    number: i32,
+) -> Result<Option<Revision>, StorageError> {
+    let row = sqlx::query(
+        "select point, number, rules_version, rules, digest, note, created_by, created_at_ms
+         from revisions
+         where tenant_id = $1 and point = $2 and number = $3",
+    )
+    .bind(tenant.0)
+    .bind(point.name())
+    .bind(number)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The newest first, below `before` where it is given.
+pub async fn list(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    before: Option<i32>,
+    limit: u32,
+) -> Result<Vec<Revision>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select point, number, rules_version, rules, digest, note, created_by, created_at_ms
+                 from revisions
+                 where tenant_id = $1 and point = $2 and number < coalesce($3, 2147483647)
+                 order by number desc
+                 limit $4",
+            )
+            .bind(tenant.0)
+            .bind(point.name())
+            .bind(before)
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+            rows.iter().map(read).collect()
+        })
+    })
+    .await
+}
+
+fn read(row: &PgRow) -> Result<Revision, StorageError> {
+    let version: i16 = row.try_get("rules_version")?;
+    if version != i16::from(RULES_VERSION) {
+        return Err(StorageError::Unreadable { what: WHAT });
+    }
+    Ok(Revision {
+        point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
+        number: row.try_get("number")?,
+        digest: digest(row.try_get("digest")?, WHAT)?,
+        rules: decode(row.try_get("rules")?)?,
+        note: row.try_get("note")?,
+        created_by: row.try_get("created_by")?,
+        created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
+    })
+}
+
+fn encode(rules: &[PreparedRule]) -> Result<Vec<u8>, StorageError> {
+    let unreadable = |_| StorageError::Unreadable { what: WHAT };
+    postcard::to_extend(rules, vec![RULES_VERSION]).map_err(unreadable)
+}
+
+fn decode(stored: &[u8]) -> Result<Vec<PreparedRule>, StorageError> {
+    let unreadable = StorageError::Unreadable { what: WHAT };
+    let Some((&RULES_VERSION, rules)) = stored.split_first() else { return Err(unreadable) };
+    match postcard::take_from_bytes(rules) {
+        Ok((rules, [])) => Ok(rules),
+        _ => Err(unreadable),
+    }
+}

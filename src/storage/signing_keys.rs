@@ -1,0 +1,79 @@
+//! The keys that sign tokens, as stored: public in clear, private sealed.
+//!
+//! Owns their rows and the race of several nodes that start for the first
+//! time. Must never hold a private key that is not sealed.
+
+use sqlx::{PgPool, Row};
+
+use super::StorageError;
+use super::columns::{bigint, ms};
+use super::transaction::as_system;
+
+/// Any constant that no other lock of Tollgate uses.
+const FIRST_KEY_LOCK: i64 = 0x746f_6c6c_0000_0001;
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKeyRow {
+    pub kid: String,
+    pub public_key: Vec<u8>,
+    pub sealed_private_key: Vec<u8>,
+    pub created_at_ms: u64,
+    pub retired_at_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for SigningKeyRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKeyRow").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// All of them, the newest first.
+pub async fn list(pool: &PgPool) -> Result<Vec<SigningKeyRow>, StorageError> {
+    let rows = sqlx::query(
+        "select kid, public_key, sealed_private_key, created_at_ms, retired_at_ms
+         from signing_keys
+         order by created_at_ms desc, kid",
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let retired_at_ms: Option<i64> = row.try_get("retired_at_ms")?;
+            Ok(SigningKeyRow {
+                kid: row.try_get("kid")?,
+                public_key: row.try_get("public_key")?,
+                sealed_private_key: row.try_get("sealed_private_key")?,
+                created_at_ms: ms(row.try_get("created_at_ms")?, "signing key")?,
+                retired_at_ms: retired_at_ms.map(|at| ms(at, "signing key")).transpose()?,
+            })
+        })
+        .collect()
+}
+
+/// Inserts the key unless an active one is there, and says whether it did. Of
+/// several nodes that start at once, one wins; the others read its key.
+pub async fn insert(system: &PgPool, key: &SigningKeyRow) -> Result<bool, StorageError> {
+    let key = key.clone();
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query("select pg_advisory_xact_lock($1)")
+                .bind(FIRST_KEY_LOCK)
+                .execute(&mut *connection)
+                .await?;
+            let done = sqlx::query(
+                "insert into signing_keys (kid, public_key, sealed_private_key, created_at_ms, retired_at_ms)
+                 select $1, $2, $3, $4, $5
+                 where not exists (select from signing_keys where retired_at_ms is null)",
+            )
+            .bind(key.kid)
+            .bind(key.public_key)
+            .bind(key.sealed_private_key)
+            .bind(bigint(key.created_at_ms))
+            .bind(key.retired_at_ms.map(bigint))
+            .execute(connection)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        })
+    })
+    .await
+}

@@ -1,0 +1,101 @@
+//! Holds the walls between the rooms: reads the sources and refuses an import
+//! that points the wrong way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, what else of the crate it may name, and which crates it must not.
+const ROOMS: [(&str, &[&str], &[&str]); 6] = [
+    ("domain", &[], &["rocket", "sqlx", "wasmtime", "tokio", "rocket_db_pools"]),
+    ("rules", &["domain"], &["rocket", "sqlx", "rocket_db_pools"]),
+    ("storage", &["domain"], &["rocket", "wasmtime"]),
+    ("auth", &["domain"], &["rocket", "sqlx", "wasmtime", "rocket_db_pools"]),
+    ("decisions", &["domain", "rules", "storage", "auth"], &["rocket", "wasmtime", "rocket_db_pools"]),
+    ("http", &["domain", "rules", "storage", "auth", "decisions"], &["wasmtime"]),
+];
+
+/// Unit tests beside the code may fix the clock and the random source.
+const FOR_TESTS: &str = "world";
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path()) {
+        if entry.is_dir() {
+            found.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+    found
+}
+
+/// The first path segment after each occurrence of `before` in code, comments left out.
+fn named_after<'a>(source: &'a str, before: &str) -> Vec<&'a str> {
+    source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.match_indices(before).map(move |(place, _)| &line[place + before.len()..]))
+        .map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            &rest[..end]
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn each_room_imports_only_the_rooms_it_may() {
+    let mut wrong = Vec::new();
+    for (room, may_import, _) in ROOMS {
+        for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
+            let source = fs::read_to_string(&path).expect("source");
+            for imported in named_after(&source, "crate::") {
+                if imported != room && imported != FOR_TESTS && !may_import.contains(&imported) {
+                    wrong.push(format!("{} imports crate::{imported}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn each_room_is_kept_from_the_crates_it_must_not_know() {
+    let mut wrong = Vec::new();
+    for (room, _, must_not_know) in ROOMS {
+        for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
+            let source = fs::read_to_string(&path).expect("source");
+            for name in must_not_know {
+                let named = source.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
+                    line.contains(&format!("{name}::")) || line.contains(&format!("use {name};"))
+                });
+                if named {
+                    wrong.push(format!("{} names {name}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn only_the_tenant_transaction_begins_transactions_for_requests() {
+    // The journal and provisioning own their connections; nobody else may call begin.
+    let may_begin = ["transaction.rs", "journal", "provision.rs", "migrate.rs", "pool.rs"];
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let source = fs::read_to_string(&path).expect("source");
+        let shown = path.display().to_string();
+        if may_begin.iter().any(|part| shown.contains(part)) {
+            continue;
+        }
+        assert!(!source.contains(".begin()") && !source.contains(".begin_with("), "{shown} begins a transaction");
+    }
+}
+
+#[test]
+fn every_module_says_first_what_it_owns() {
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let source = fs::read_to_string(&path).expect("source");
+        assert!(source.starts_with("//!"), "{} does not open with //!", path.display());
+    }
+}
