@@ -8,6 +8,7 @@ mod canonical;
 mod columns;
 pub mod decisions;
 pub mod evidence;
+pub mod facts;
 pub mod lists;
 pub mod plugins;
 pub mod rulesets;
