@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use rocket::Request;
+use rocket::request::{FromRequest, Outcome};
 use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
@@ -49,6 +50,15 @@ impl RequestContext {
         if self.tenant.set(tenant).is_ok() {
             self.span.record("tenant", tracing::field::display(tenant));
         }
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for &'r RequestContext {
+    type Error = std::convert::Infallible;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Self::Error> {
+        Outcome::Success(RequestContext::of(request))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::decisions::rulesets::{RevisionError, RollBackError};
 use crate::decisions::submit::SubmitError;
 use crate::rules::EngineError;
 use crate::storage::StorageError;
+use crate::storage::lists::AddEntryError;
 use crate::storage::rulesets::ActivateError;
 
 fn internal() -> Problem {
@@ -31,6 +32,7 @@ impl From<StorageError> for Problem {
                 tracing::error!(%source, "the database refused a statement");
                 internal()
             }
+            StorageError::Erased => Self::new(Kind::Erased, "What is left of this decision is its outcome."),
             StorageError::Unreadable { what } => {
                 tracing::error!(what, "stored data cannot be read");
                 internal()
@@ -109,8 +111,12 @@ impl From<RevisionError> for Problem {
 impl From<ActivateError> for Problem {
     fn from(error: ActivateError) -> Self {
         match error {
-            ActivateError::NoSuchRevision => Self::not_found("revision"),
-            ActivateError::Changed { .. } => {
+            ActivateError::UnknownRevision => {
+                let detail = "there is no such revision of this decision point".to_owned();
+                let error = PartError { pointer: Some("/revision".to_owned()), parameter: None, detail };
+                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+            }
+            ActivateError::Conflict { .. } => {
                 let detail = "Another revision is active than the one If-Match names.";
                 Self::new(Kind::PreconditionFailed, detail)
             }
@@ -127,6 +133,18 @@ impl From<RollBackError> for Problem {
             }
             RollBackError::Activate(error) => error.into(),
             RollBackError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddEntryError> for Problem {
+    fn from(error: AddEntryError) -> Self {
+        match error {
+            AddEntryError::UnknownList => Self::not_found("list"),
+            AddEntryError::AlreadyOpen => {
+                Self::new(Kind::Conflict, "The value is on the list already: close that entry first.")
+            }
+            AddEntryError::Storage(error) => error.into(),
         }
     }
 }

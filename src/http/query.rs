@@ -108,7 +108,7 @@ impl Query {
 
     fn refuse(&mut self) -> Result<(), Problem> {
         for name in std::mem::take(&mut self.parameters).into_keys() {
-            self.error(&name, "is not a parameter of this resource");
+            self.error(&name, "is not a parameter here");
         }
         if self.errors.is_empty() {
             return Ok(());

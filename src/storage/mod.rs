@@ -9,6 +9,7 @@ mod columns;
 pub mod decisions;
 pub mod evidence;
 pub mod facts;
+pub mod journal;
 pub mod lists;
 pub mod plugins;
 pub mod rulesets;
