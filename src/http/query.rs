@@ -95,15 +95,26 @@ impl Query {
     /// Ends the reading: every filter must have been read before.
     pub fn page(mut self, keys: &CursorKey, tenant: TenantId, list: &str) -> Result<PageRequest, Problem> {
         let query = format!("{list} {}", self.filters);
-        let limit = self.parsed("limit", |text| {
-            let number = text.parse::<u32>().ok().filter(|number| (1..=LIMIT_MAX).contains(number));
-            number.ok_or(format!("expected a whole number from 1 to {LIMIT_MAX}"))
-        });
+        let limit = self.limit();
         let after = self.parsed("cursor", |text| {
             keys.open(tenant, &query, text).ok_or("expected a cursor of this list with the same filters")
         });
         self.refuse()?;
         Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after, query, tenant })
+    }
+
+    /// Ends the reading of a list that has no further pages.
+    pub fn limit_only(mut self) -> Result<u32, Problem> {
+        let limit = self.limit();
+        self.finish()?;
+        Ok(limit.unwrap_or(LIMIT_DEFAULT))
+    }
+
+    fn limit(&mut self) -> Option<u32> {
+        self.parsed("limit", |text| {
+            let number = text.parse::<u32>().ok().filter(|number| (1..=LIMIT_MAX).contains(number));
+            number.ok_or(format!("expected a whole number from 1 to {LIMIT_MAX}"))
+        })
     }
 
     fn refuse(&mut self) -> Result<(), Problem> {
