@@ -120,7 +120,7 @@ pub async fn all_ids(
 /// Reads one row of the columns above.
 pub(super) fn read(row: &PgRow) -> Result<StoredDecision, StorageError> {
     let payload: Option<&[u8]> = row.try_get("payload")?;
-    let payload = payload.ok_or(StorageError::Unreadable { what: "an erased decision" })?;
+    let payload = payload.ok_or(StorageError::Erased)?;
     let decision = Decision {
         tenant: TenantId(row.try_get("tenant_id")?),
         client: ClientId(row.try_get("client_id")?),

@@ -1,0 +1,221 @@
+//! Taking in request bodies.
+//!
+//! Owns the checks that come before a body means anything: media type, limit,
+//! completeness, syntax. Must never log or repeat a byte of a body, which is
+//! why Rocket's own JSON guard is not used: it logs what it cannot read.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rocket::Request;
+use rocket::data::{ByteUnit, Data, FromData, Outcome};
+use rocket::http::ContentType;
+
+use super::fields::{self, Fields};
+use super::json::{self, Value};
+use super::problem::{Kind, Problem};
+use super::services::Limits;
+use crate::domain::plugin::Digest;
+
+/// A JSON body, parsed and not yet understood.
+pub struct JsonBody(Value);
+
+/// Bodies hold payment data: nothing of them is printed.
+impl std::fmt::Debug for JsonBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JsonBody")
+    }
+}
+
+impl JsonBody {
+    #[cfg(test)]
+    pub fn of(value: Value) -> Self {
+        Self(value)
+    }
+
+    pub fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
+        fields::read(&self.0, read)
+    }
+
+    /// Of the canonical form: the same however the same body is written.
+    pub fn hash(&self) -> Digest {
+        sha256(self.0.canonical().as_bytes())
+    }
+}
+
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    Digest(hash)
+}
+
+/// A WebAssembly component, or what claims to be one.
+pub struct WasmBody(pub Vec<u8>);
+
+impl std::fmt::Debug for WasmBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WasmBody({} bytes)", self.0.len())
+    }
+}
+
+/// A form (RFC 6749 demands one); it holds a secret and says nothing of it.
+pub struct FormBody(pub Vec<u8>);
+
+impl std::fmt::Debug for FormBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FormBody")
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for JsonBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let is_json = |found: &ContentType| {
+            found.top() == "application" && (found.sub() == "json" || found.sub().as_str().ends_with("+json"))
+        };
+        let limit = limits(request).map(|limits| limits.body_bytes);
+        let read = read(request, data, limit, "application/json", is_json).await;
+        outcome(request, read.and_then(|bytes| parse(&bytes)))
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for WasmBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let is_wasm = |found: &ContentType| found.top() == "application" && found.sub() == "wasm";
+        let limit = limits(request).map(|limits| limits.upload_bytes);
+        outcome(request, read(request, data, limit, "application/wasm", is_wasm).await.map(Self))
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for FormBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let limit = limits(request).map(|limits| limits.form_bytes);
+        let read =
+            read(request, data, limit, "application/x-www-form-urlencoded", |found| found.is_form()).await;
+        outcome(request, read.map(Self))
+    }
+}
+
+fn limits<'r>(request: &'r Request<'_>) -> Option<&'r Limits> {
+    request.rocket().state::<Limits>()
+}
+
+fn outcome<'r, T>(request: &'r Request<'_>, read: Result<T, Problem>) -> Outcome<'r, T, T::Error>
+where
+    T: FromData<'r, Error = Kind>,
+{
+    match read {
+        Ok(body) => Outcome::Success(body),
+        Err(problem) => {
+            let (status, kind) = (problem.kind.status(), problem.kind);
+            request.local_cache(|| Some(problem));
+            Outcome::Error((status, kind))
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<JsonBody, Problem> {
+    json::parse(bytes)
+        .map(JsonBody)
+        .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not JSON: {error}.")))
+}
+
+async fn read(
+    request: &Request<'_>,
+    data: Data<'_>,
+    limit_bytes: Option<usize>,
+    expected: &str,
+    accepts: impl FnOnce(&ContentType) -> bool,
+) -> Result<Vec<u8>, Problem> {
+    let limit_bytes = limit_bytes.ok_or_else(|| {
+        tracing::error!("the limits of bodies are not managed");
+        Problem::new(Kind::Internal, "The failure is logged under the request id.")
+    })?;
+    if !request.content_type().is_some_and(accepts) {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            format!("The Content-Type must be {expected}."),
+        ));
+    }
+    let too_large =
+        || Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."));
+    let announced = request.headers().get_one("Content-Length").and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit_bytes as u64) {
+        return Err(too_large());
+    }
+    let read = data.open(ByteUnit::from(limit_bytes as u64)).into_bytes().await;
+    let bytes =
+        read.map_err(|_| Problem::new(Kind::MalformedRequest, "The connection ended inside the body."))?;
+    if !bytes.is_complete() {
+        return Err(too_large());
+    }
+    Ok(bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use rocket::http::{Header, Status};
+    use rocket::local::blocking::Client;
+
+    use super::*;
+    use crate::http::problem::default_catcher;
+
+    #[rocket::post("/json", data = "<body>")]
+    fn json_route(body: JsonBody) -> String {
+        body.hash().to_string()
+    }
+
+    fn client() -> Client {
+        let limits = Limits { body_bytes: 20, upload_bytes: 10, form_bytes: 10 };
+        let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
+        let rocket = rocket::custom(config)
+            .manage(limits)
+            .mount("/", rocket::routes![json_route])
+            .register("/", rocket::catchers![default_catcher]);
+        Client::untracked(rocket).expect("a rocket")
+    }
+
+    fn post(client: &Client, media_type: Option<&'static str>, body: &[u8]) -> (Status, String) {
+        let mut request = client.post("/json").body(body);
+        if let Some(media_type) = media_type {
+            request.add_header(Header::new("Content-Type", media_type));
+        }
+        let response = request.dispatch();
+        (response.status(), response.into_string().expect("a body"))
+    }
+
+    #[test]
+    fn a_body_passes_media_type_limit_and_syntax_in_this_order() {
+        let client = client();
+        let json = Some("application/json");
+        for (media_type, body, status, slug) in [
+            (None, &b"{}"[..], 415, "unsupported-media-type"),
+            (Some("text/plain"), b"{}", 415, "unsupported-media-type"),
+            (Some("text/plain"), b"{                        }", 415, "unsupported-media-type"),
+            (json, b"{                        }", 413, "body-too-large"),
+            (json, b"{\"a\":}", 400, "malformed-body"),
+            (json, b"", 400, "malformed-body"),
+            (json, b"\"\xff\"", 400, "malformed-body"),
+        ] {
+            let (found, text) = post(&client, media_type, body);
+            assert_eq!(found.code, status, "{text}");
+            assert!(text.contains(&format!("\"/problems/{slug}\"")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_body_written_otherwise_has_the_same_hash() {
+        let client = client();
+        let json = Some("application/json; charset=utf-8");
+        let first = post(&client, json, b"{\"a\":1,\"b\":2}");
+        assert_eq!(first.0, Status::Ok);
+        assert_eq!(post(&client, json, b"{ \"b\":2, \"a\" :1 }"), first);
+        assert_ne!(post(&client, json, b"{\"a\":1,\"b\":3}"), first);
+    }
+}

@@ -1,0 +1,102 @@
+//! Decisions: the stored evidence, and its replay.
+//!
+//! Owns two ways of looking at what was decided. Must never change anything.
+
+use rocket::http::Status;
+use rocket::{Route, State, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::Answer;
+use super::documented::ReadingDecision;
+use super::evidence::DecisionShape;
+use super::guard::{Client, DecisionsRead};
+use super::payments::payment_id;
+use super::problem::Problem;
+use super::services::Services;
+use crate::decisions::replay::Replay;
+use crate::domain::ruleset::DecisionPoint;
+use crate::storage::{decisions, rulesets};
+
+pub fn routes() -> Vec<Route> {
+    routes![one, replay]
+}
+
+/// Whether computing a decision again gives the same.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Replay)]
+pub struct ReplayShape {
+    pub identical: bool,
+    pub differences: Vec<DifferenceShape>,
+    /// Rules taken as recorded: what stopped them was the host, or the fuel of another engine.
+    pub not_rerun: Vec<String>,
+    /// Fuel is compared only under the engine that decided.
+    pub same_engine: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Difference)]
+pub struct DifferenceShape {
+    /// JSON pointer into the decision.
+    pub path: String,
+    pub recorded: String,
+    pub computed: String,
+}
+
+impl From<Replay> for ReplayShape {
+    fn from(replay: Replay) -> Self {
+        let identical = replay.is_identical();
+        let differences = replay.differences.into_iter().map(|difference| DifferenceShape {
+            path: difference.path,
+            recorded: difference.recorded,
+            computed: difference.computed,
+        });
+        Self {
+            identical,
+            differences: differences.collect(),
+            not_rerun: replay.not_rerun,
+            same_engine: replay.same_engine,
+        }
+    }
+}
+
+/// The evidence: everything the outcome depended on.
+#[utoipa::path(
+    tag = "decisions",
+    responses((status = 200, body = DecisionShape), ReadingDecision),
+    security(("oauth" = ["decisions:read"]))
+)]
+#[get("/decisions/<id>")]
+pub async fn one(
+    client: Client<DecisionsRead>,
+    id: &str,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
+    let stored = decisions::get(&services.app, client.tenant, id).await?;
+    let stored = stored.ok_or(Problem::not_found("decision"))?;
+    let revision = match stored.decision.evidence.revision {
+        Some(reference) => {
+            rulesets::get(&services.app, client.tenant, DecisionPoint::Payment, reference.number).await?
+        }
+        None => None,
+    };
+    Answer::json(Status::Ok, &DecisionShape::of(stored, revision.as_ref()))
+}
+
+/// Computes the decision again from its evidence and compares.
+#[utoipa::path(
+    tag = "decisions",
+    responses((status = 200, body = ReplayShape), ReadingDecision),
+    security(("oauth" = ["decisions:read"]))
+)]
+#[get("/decisions/<id>/replay")]
+pub async fn replay(
+    client: Client<DecisionsRead>,
+    id: &str,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
+    let replay = services.replays.replay(client.tenant, id).await?;
+    Answer::json(Status::Ok, &ReplayShape::from(replay))
+}

@@ -1,0 +1,72 @@
+//! Which problems a route documents.
+//!
+//! Owns the groups of kinds that routes have in common. Must never list a
+//! kind by its number: status and text come from the kind itself.
+
+use std::collections::BTreeMap;
+
+use utoipa::IntoResponses;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{Ref, RefOr};
+
+use super::problem::Kind;
+
+fn responses(kinds: &[Kind]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<&Kind>> = BTreeMap::new();
+    for kind in kinds {
+        by_status.entry(kind.status().code).or_default().push(kind);
+    }
+    let respond = |(status, kinds): (u16, Vec<&Kind>)| {
+        let told: Vec<String> =
+            kinds.iter().map(|kind| format!("{}: `/problems/{}`", kind.title(), kind.slug())).collect();
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new()
+            .description(told.join("; "))
+            .content("application/problem+json", content)
+            .build();
+        (status.to_string(), RefOr::T(response))
+    };
+    by_status.into_iter().map(respond).collect()
+}
+
+macro_rules! problems {
+    ($($(#[$words:meta])* $group:ident: $($kind:ident)*;)*) => {$(
+        $(#[$words])*
+        #[derive(Debug)]
+        pub struct $group;
+
+        impl IntoResponses for $group {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                responses(&[
+                    $(Kind::$kind,)*
+                    Kind::Unauthenticated, Kind::InsufficientScope,
+                    Kind::Internal, Kind::Busy, Kind::Deadline, Kind::Unavailable,
+                ])
+            }
+        }
+    )*};
+}
+
+problems! {
+    /// Reading a list.
+    Listing: InvalidQuery;
+    /// Reading a list of something that may not be there.
+    ListingOf: InvalidQuery NotFound;
+    /// Reading one resource.
+    Reading: NotFound;
+    /// Reading a decision, whose payload may be gone.
+    ReadingDecision: NotFound Erased;
+    /// Submitting a payment.
+    Submitting: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
+        UnsupportedMediaType InvalidBody IdempotencyKeyReused;
+    /// Making something from a JSON body.
+    Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody;
+    /// Activating a revision.
+    Activating: MalformedRequest MalformedBody NotFound PreconditionFailed BodyTooLarge
+        UnsupportedMediaType InvalidBody;
+    /// Rolling back.
+    RollingBack: NotFound Conflict PreconditionFailed;
+    /// Uploading a plugin.
+    Uploading: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused;
+}

@@ -1,0 +1,257 @@
+//! The edge: what surrounds every handler.
+//!
+//! Owns deadline, load shedding, the fence around panics, the response headers
+//! that all answers share, the one log line and the metrics of a request. Must
+//! never log a body, a token, a query string or a raw path: routes appear as
+//! their templates.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use rocket::fairing::{Fairing, Info};
+use rocket::http::Header;
+use rocket::route::{Handler, Outcome};
+use rocket::{Data, Request, Response, Route};
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+use tracing::Instrument;
+
+use super::context::RequestContext;
+use super::problem::{Kind, Problem};
+
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeLimits {
+    pub deadline: Duration,
+    /// For plugins: a body of megabytes, then a compiler.
+    pub upload_deadline: Duration,
+    /// Requests handled at once, whatever they are; more are shed.
+    pub slots: usize,
+}
+
+/// How much of the edge a route gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Treatment {
+    Ordinary,
+    Upload,
+    /// Health and metrics answer especially when everything else is shed.
+    Operation,
+}
+
+#[derive(Debug, Clone)]
+pub struct Edge {
+    limits: EdgeLimits,
+    slots: Arc<Semaphore>,
+}
+
+impl Edge {
+    pub fn new(limits: EdgeLimits) -> Self {
+        Self { limits, slots: Arc::new(Semaphore::new(limits.slots)) }
+    }
+
+    pub fn surround(&self, treatment: Treatment, routes: Vec<Route>) -> Vec<Route> {
+        let deadline = match treatment {
+            Treatment::Upload => self.limits.upload_deadline,
+            Treatment::Ordinary | Treatment::Operation => self.limits.deadline,
+        };
+        let slots = (treatment != Treatment::Operation).then(|| Arc::clone(&self.slots));
+        let surround = |mut route: Route| {
+            route.handler = Box::new(Surrounded { inner: route.handler, deadline, slots: slots.clone() });
+            route
+        };
+        routes.into_iter().map(surround).collect()
+    }
+}
+
+#[derive(Clone)]
+struct Surrounded {
+    inner: Box<dyn Handler>,
+    deadline: Duration,
+    slots: Option<Arc<Semaphore>>,
+}
+
+#[rocket::async_trait]
+impl Handler for Surrounded {
+    async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
+        let context = RequestContext::of(request);
+        let slot = self.slots.as_ref().map(|slots| slots.try_acquire());
+        if let Some(Err(_)) = slot {
+            metrics::counter!("http_requests_shed_total").increment(1);
+            let detail = "More requests are being served than this node can bear.";
+            return Outcome::from(request, Problem::new(Kind::Busy, detail));
+        }
+        // Only the handler's own future is dropped at the deadline: what must
+        // not be cancelled runs in tasks of its own.
+        let handled = AssertUnwindSafe(async { self.inner.handle(request, data).await })
+            .catch_unwind()
+            .instrument(context.span.clone());
+        match timeout_at(context.started + self.deadline, handled).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panic)) => {
+                // The panic hook has said where; the payload may hold anything.
+                tracing::error!(request_id = context.request_id, "a handler panicked");
+                let detail = "The failure is logged under the request id.";
+                Outcome::from(request, Problem::new(Kind::Internal, detail))
+            }
+            Err(_late) => {
+                let detail = "The deadline ended before there was an answer, so the outcome is unknown.";
+                Outcome::from(request, Problem::new(Kind::Deadline, detail))
+            }
+        }
+    }
+}
+
+/// Opens a request's context and, at its end, tells of it once.
+#[derive(Debug, Clone, Copy)]
+pub struct Telling;
+
+#[rocket::async_trait]
+impl Fairing for Telling {
+    fn info(&self) -> Info {
+        use rocket::fairing::Kind;
+        Info { name: "request log and metrics", kind: Kind::Request | Kind::Response }
+    }
+
+    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
+        RequestContext::of(request);
+    }
+
+    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
+        let context = RequestContext::of(request);
+        response.set_header(Header::new("X-Request-Id", context.request_id.clone()));
+        for (name, value) in [
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-store"),
+            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+        ] {
+            if !response.headers().contains(name) {
+                response.set_header(Header::new(name, value));
+            }
+        }
+        tell(request, context, response.status().code);
+    }
+}
+
+fn tell(request: &Request<'_>, context: &RequestContext, status: u16) {
+    let elapsed = context.started.elapsed();
+    let route = request.route().map_or("unmatched", |route| route.uri.path()).to_owned();
+    let method = request.method().as_str();
+    let class = match status {
+        ..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    tracing::info!(
+        request_id = context.request_id,
+        trace_id = context.trace_id,
+        tenant = context.tenant.get().map(tracing::field::display),
+        method,
+        route,
+        status,
+        latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    let labels = [("route", route), ("method", method.to_owned()), ("status_class", class.to_owned())];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use rocket::http::Status;
+    use rocket::local::asynchronous::Client;
+    use rocket::tokio::time::sleep;
+
+    use super::*;
+    use crate::http::problem::default_catcher;
+
+    #[rocket::get("/quick")]
+    fn quick() -> &'static str {
+        "done"
+    }
+
+    #[rocket::get("/slow")]
+    async fn slow() -> &'static str {
+        sleep(Duration::from_secs(60)).await;
+        "done"
+    }
+
+    #[rocket::get("/panics")]
+    fn panics() -> &'static str {
+        panic!("4111111111111111")
+    }
+
+    async fn client(slots: usize) -> Client {
+        let limits = EdgeLimits {
+            deadline: Duration::from_millis(30),
+            upload_deadline: Duration::from_millis(30),
+            slots,
+        };
+        let edge = Edge::new(limits);
+        let rocket =
+            rocket::custom(rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() })
+                .mount("/", edge.surround(Treatment::Ordinary, rocket::routes![quick, slow, panics]))
+                .mount("/operation", edge.surround(Treatment::Operation, rocket::routes![quick]))
+                .register("/", rocket::catchers![default_catcher])
+                .attach(Telling);
+        Client::untracked(rocket).await.expect("a rocket")
+    }
+
+    async fn problem_of(client: &Client, path: &str) -> (Status, String) {
+        let response = client.get(path.to_owned()).dispatch().await;
+        let status = response.status();
+        let body: serde_json::Value =
+            serde_json::from_str(&response.into_string().await.expect("a body")).expect("JSON");
+        (status, body["type"].as_str().expect("a type").to_owned())
+    }
+
+    #[rocket::async_test]
+    async fn late_and_panicking_handlers_are_answered_by_problems() {
+        let client = client(8).await;
+        assert_eq!(
+            problem_of(&client, "/slow").await,
+            (Status::ServiceUnavailable, "/problems/deadline".into())
+        );
+        assert_eq!(
+            problem_of(&client, "/panics").await,
+            (Status::InternalServerError, "/problems/internal".into())
+        );
+        assert_eq!(client.get("/quick").dispatch().await.status(), Status::Ok, "the slots are free again");
+    }
+
+    #[rocket::async_test]
+    async fn without_a_free_slot_only_operations_are_served() {
+        let client = client(0).await;
+        let response = client.get("/quick").dispatch().await;
+        assert_eq!(response.status(), Status::ServiceUnavailable);
+        assert_eq!(response.headers().get_one("Retry-After"), Some("1"));
+        assert_eq!(client.get("/operation/quick").dispatch().await.status(), Status::Ok);
+    }
+
+    #[rocket::async_test]
+    async fn a_wrong_method_is_told_the_right_ones_and_a_wrong_path_is_not_found() {
+        let client = client(8).await;
+        let response = client.post("/quick").dispatch().await;
+        assert_eq!(
+            (response.status(), response.headers().get_one("Allow")),
+            (Status::MethodNotAllowed, Some("GET"))
+        );
+        assert_eq!(problem_of(&client, "/nowhere").await, (Status::NotFound, "/problems/not-found".into()));
+    }
+
+    #[rocket::async_test]
+    async fn every_answer_names_its_request_and_is_not_stored() {
+        let client = client(8).await;
+        for path in ["/quick", "/nowhere"] {
+            let header = Header::new("X-Request-Id", "my-request-1");
+            let response = client.get(path).header(header).dispatch().await;
+            assert_eq!(response.headers().get_one("X-Request-Id"), Some("my-request-1"));
+            assert_eq!(response.headers().get_one("Cache-Control"), Some("no-store"));
+            assert_eq!(response.headers().get_one("X-Content-Type-Options"), Some("nosniff"));
+        }
+    }
+}

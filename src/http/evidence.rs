@@ -1,0 +1,254 @@
+//! The evidence of a decision as JSON.
+//!
+//! Owns the shapes of facts, rule results and what is around them. Must never
+//! be the stored form: that one is frozen, this one may gain members.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::payment_body::PaymentShape;
+use super::payments::{OutcomeShape, ReasonShape};
+use crate::domain::decision::RuleEvidence;
+use crate::domain::ruleset::{PreparedRule, Revision};
+use crate::domain::selector::{Counting, Fact, FactQuery, Matching};
+use crate::domain::verdict::{Reason, RuleResult};
+use crate::storage::decisions::StoredDecision;
+
+/// Everything an outcome depended on.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Decision)]
+pub struct DecisionShape {
+    pub id: Uuid,
+    pub outcome: OutcomeShape,
+    pub reasons: Vec<ReasonShape>,
+    pub client: Uuid,
+    pub idempotency_key: String,
+    /// SHA-256 of the request body in canonical form.
+    pub request_hash: String,
+    /// How the payment came in.
+    #[schema(example = "api")]
+    pub origin: &'static str,
+    pub received_at_ms: u64,
+    pub payment: PaymentShape,
+    /// Absent when no ruleset was active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionReferenceShape>,
+    pub rules: Vec<RuleEvidenceShape>,
+    /// The sandbox: its version and every setting that can change a result.
+    pub engine: String,
+    pub fold_version: u16,
+    pub position: PositionShape,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RevisionReference)]
+pub struct RevisionReferenceShape {
+    pub number: i32,
+    pub digest: String,
+}
+
+/// The place in the journal.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JournalPosition)]
+pub struct PositionShape {
+    pub writer: Uuid,
+    /// Of the batch.
+    pub sequence: i64,
+    /// In the batch.
+    pub position: i32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RuleEvidence)]
+pub struct RuleEvidenceShape {
+    pub name: String,
+    /// SHA-256 of the component that ran.
+    pub plugin: String,
+    pub profile: &'static str,
+    pub on_failure: &'static str,
+    pub overridable: bool,
+    pub mode: &'static str,
+    pub facts: Vec<AnsweredFact>,
+    /// Absent for a rule in shadow mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<ResultShape>,
+    pub fuel_used: u64,
+    pub elapsed_us: u32,
+}
+
+/// What a rule asked for, and the answer it got.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AnsweredFact {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<QueryShape>,
+    pub answer: FactShape,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FactQuery)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum QueryShape {
+    Listed { list: String, selector: String, matching: &'static str },
+    Velocity { selector: String, window_ms: u64, counting: &'static str },
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Fact)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FactShape {
+    /// The payment has no value for the selector.
+    Absent,
+    Listed {
+        listed: bool,
+    },
+    Velocity {
+        count: u64,
+        total_minor: i64,
+    },
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RuleResult)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ResultShape {
+    Ran {
+        verdict: &'static str,
+        reasons: Vec<RuleReasonShape>,
+        notes: Vec<String>,
+    },
+    /// `detail` is for the author of the rule.
+    Failed {
+        class: &'static str,
+        detail: String,
+    },
+    Quarantined,
+    Unavailable,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RuleReason)]
+pub struct RuleReasonShape {
+    pub code: String,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl DecisionShape {
+    /// `revision` is the one that decided, for the questions behind the facts.
+    pub fn of(stored: StoredDecision, revision: Option<&Revision>) -> Self {
+        let StoredDecision { decision, position } = stored;
+        let id = decision.id().0;
+        let evidence = decision.evidence;
+        let queries = |rule: &RuleEvidence| {
+            let rules = revision.map_or(&[][..], |revision| &revision.rules);
+            rules.iter().find(|prepared| prepared.entry.name == rule.name)
+        };
+        Self {
+            id,
+            outcome: decision.outcome.into(),
+            reasons: evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
+            client: decision.client.0,
+            idempotency_key: decision.key.as_str().to_owned(),
+            request_hash: decision.request_hash.to_string(),
+            origin: decision.origin.name(),
+            received_at_ms: evidence.payment.received_at_ms,
+            payment: (&evidence.payment.order).into(),
+            revision: evidence.revision.map(|revision| RevisionReferenceShape {
+                number: revision.number,
+                digest: revision.digest.to_string(),
+            }),
+            rules: evidence.rules.iter().map(|rule| RuleEvidenceShape::of(rule, queries(rule))).collect(),
+            engine: evidence.engine.0,
+            fold_version: evidence.fold_version,
+            position: PositionShape {
+                writer: position.writer,
+                sequence: position.sequence,
+                position: position.position,
+            },
+        }
+    }
+}
+
+impl RuleEvidenceShape {
+    fn of(rule: &RuleEvidence, prepared: Option<&PreparedRule>) -> Self {
+        let query = |place: usize| prepared.and_then(|prepared| prepared.queries.get(place));
+        let facts = rule.facts.iter().enumerate();
+        Self {
+            name: rule.name.clone(),
+            plugin: rule.plugin.to_string(),
+            profile: rule.profile.name(),
+            on_failure: rule.on_failure.name(),
+            overridable: rule.overridable,
+            mode: rule.mode.name(),
+            facts: facts
+                .map(|(place, fact)| AnsweredFact {
+                    query: query(place).map(QueryShape::from),
+                    answer: fact.into(),
+                })
+                .collect(),
+            result: rule.result.as_ref().map(ResultShape::from),
+            fuel_used: rule.fuel_used,
+            elapsed_us: rule.elapsed_us,
+        }
+    }
+}
+
+impl From<&FactQuery> for QueryShape {
+    fn from(query: &FactQuery) -> Self {
+        match query {
+            FactQuery::Listed { list, selector, matching } => Self::Listed {
+                list: list.clone(),
+                selector: selector.name(),
+                matching: match matching {
+                    Matching::Exact => "exact",
+                    Matching::Prefix => "prefix",
+                    Matching::NormalizedName => "normalized_name",
+                },
+            },
+            FactQuery::Velocity { selector, window_ms, counting } => Self::Velocity {
+                selector: selector.name(),
+                window_ms: *window_ms,
+                counting: match counting {
+                    Counting::Submitted => "submitted",
+                    Counting::Approved => "approved",
+                },
+            },
+        }
+    }
+}
+
+impl From<&Fact> for FactShape {
+    fn from(fact: &Fact) -> Self {
+        match fact {
+            Fact::Absent => Self::Absent,
+            Fact::Listed(listed) => Self::Listed { listed: *listed },
+            Fact::Velocity { count, total_minor } => {
+                Self::Velocity { count: *count, total_minor: *total_minor }
+            }
+        }
+    }
+}
+
+impl From<&RuleResult> for ResultShape {
+    fn from(result: &RuleResult) -> Self {
+        let reason = |reason: &Reason| RuleReasonShape {
+            code: reason.code.clone(),
+            message: reason.message.clone(),
+            field: reason.field.clone(),
+        };
+        match result {
+            RuleResult::Ran(evaluation) => Self::Ran {
+                verdict: evaluation.verdict.name(),
+                reasons: evaluation.verdict.reasons().iter().map(reason).collect(),
+                notes: evaluation.notes.clone(),
+            },
+            RuleResult::Failed { class, detail } => {
+                Self::Failed { class: class.name(), detail: detail.clone() }
+            }
+            RuleResult::Quarantined => Self::Quarantined,
+            RuleResult::Unavailable => Self::Unavailable,
+        }
+    }
+}

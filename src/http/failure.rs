@@ -1,0 +1,164 @@
+//! What errors of lower rooms become: the one home of this mapping.
+//!
+//! Owns the decision which failure is which problem, and logs what is our
+//! fault, once. Must never pass the text of a storage error on to a client.
+
+use super::problem::{Kind, PartError, Problem};
+use crate::decisions::plugins::UploadError;
+use crate::decisions::replay::ReplayError;
+use crate::decisions::rulesets::{RevisionError, RollBackError};
+use crate::decisions::submit::SubmitError;
+use crate::rules::EngineError;
+use crate::storage::StorageError;
+use crate::storage::lists::AddEntryError;
+use crate::storage::rulesets::ActivateError;
+
+fn internal() -> Problem {
+    Problem::new(Kind::Internal, "The failure is logged under the request id.")
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        match &error {
+            StorageError::Unavailable(source) => {
+                tracing::warn!(%source, "the database cannot be reached");
+                Self::new(Kind::Unavailable, "The database cannot be reached at the moment.")
+            }
+            StorageError::Abandoned => {
+                tracing::warn!("database work was abandoned");
+                Self::new(Kind::Unavailable, "The work was abandoned.")
+            }
+            StorageError::Database(source) => {
+                tracing::error!(%source, "the database refused a statement");
+                internal()
+            }
+            StorageError::Erased => Self::new(Kind::Erased, "What is left of this decision is its outcome."),
+            StorageError::Unreadable { what } => {
+                tracing::error!(what, "stored data cannot be read");
+                internal()
+            }
+        }
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::new(Kind::Busy, "Too many payments wait for their rules."),
+            EngineError::Deadline => Self::new(Kind::Deadline, "The rules did not finish in time."),
+            EngineError::Unavailable(why) => {
+                tracing::error!(why, "the rule engine cannot be reached");
+                Self::new(Kind::Unavailable, "The rules cannot be run at the moment.")
+            }
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::KeyReused => {
+                let detail = "This Idempotency-Key was used for a payment with another body.";
+                Self::new(Kind::IdempotencyKeyReused, detail)
+            }
+            SubmitError::StillDeciding => {
+                let detail = "The first request with this key is still being decided; repeat this one.";
+                Self::new(Kind::StillDeciding, detail)
+            }
+            SubmitError::Busy => Self::new(Kind::Busy, "Too many payments are waiting to be decided."),
+            SubmitError::Deadline => {
+                let detail = "The deadline ended before the decision was stored; repeat with the same key.";
+                Self::new(Kind::Deadline, detail)
+            }
+            SubmitError::Unavailable => {
+                let detail = "The decision could not be stored for now; repeat with the same key.";
+                Self::new(Kind::Unavailable, detail)
+            }
+            // Logged where it failed.
+            SubmitError::Failed => internal(),
+        }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::NotFound => Self::not_found("decision"),
+            ReplayError::Engine(error) => error.into(),
+            ReplayError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RevisionError> for Problem {
+    fn from(error: RevisionError) -> Self {
+        match error {
+            RevisionError::Invalid(flaws) => {
+                let part = |flaw: crate::decisions::rulesets::Flaw| PartError {
+                    pointer: Some(flaw.pointer),
+                    parameter: None,
+                    detail: flaw.detail,
+                };
+                let errors = flaws.into_iter().map(part).collect();
+                Self::with_errors(Kind::InvalidBody, "The ruleset has flaws.", errors)
+            }
+            RevisionError::Engine(error) => error.into(),
+            RevisionError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ActivateError> for Problem {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::UnknownRevision => {
+                let detail = "there is no such revision of this decision point".to_owned();
+                let error = PartError { pointer: Some("/revision".to_owned()), parameter: None, detail };
+                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+            }
+            ActivateError::Conflict { .. } => {
+                let detail = "Another revision is active than the one If-Match names.";
+                Self::new(Kind::PreconditionFailed, detail)
+            }
+            ActivateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RollBackError> for Problem {
+    fn from(error: RollBackError) -> Self {
+        match error {
+            RollBackError::NothingBefore => {
+                Self::new(Kind::Conflict, "No revision was active before the present one.")
+            }
+            RollBackError::Activate(error) => error.into(),
+            RollBackError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddEntryError> for Problem {
+    fn from(error: AddEntryError) -> Self {
+        match error {
+            AddEntryError::UnknownList => Self::not_found("list"),
+            AddEntryError::AlreadyOpen => {
+                Self::new(Kind::Conflict, "The value is on the list already: close that entry first.")
+            }
+            AddEntryError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Refused(why) => Self::new(Kind::PluginRefused, why),
+            UploadError::DigestMismatch { actual } => {
+                let detail = format!("The bytes have the SHA-256 {actual}, not the one announced.");
+                Self::new(Kind::DigestMismatch, detail)
+            }
+            UploadError::Engine(error) => error.into(),
+            UploadError::Storage(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What a request must bring before a handler sees it.
+//!
+//! Owns bearer tokens (the scope a route needs is in the type of its guard)
+//! and idempotency keys. Must never log a token or say why it is not believed.
+
+use std::marker::PhantomData;
+
+use rocket::Request;
+use rocket::request::{FromRequest, Outcome};
+
+use super::context::RequestContext;
+use super::problem::{Kind, Problem};
+use super::services::Tokens;
+use crate::auth::scope::ScopeSet;
+use crate::domain::decision::IdempotencyKey;
+use crate::domain::tenant::{ClientId, Scope, TenantId};
+
+/// A scope as a type, so that a route cannot forget to check it.
+pub trait ScopeMarker: Send + Sync + 'static {
+    const SCOPE: Scope;
+}
+
+macro_rules! scopes {
+    ($($name:ident),* $(,)?) => {$(
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl ScopeMarker for $name {
+            const SCOPE: Scope = Scope::$name;
+        }
+    )*};
+}
+
+scopes!(
+    PaymentsWrite,
+    PaymentsRead,
+    DecisionsRead,
+    RulesetsRead,
+    RulesetsWrite,
+    ListsRead,
+    ListsWrite,
+    PluginsRead,
+    PluginsWrite,
+);
+
+/// Whoever calls, with a token that has the scope `S`.
+#[derive(Debug)]
+pub struct Client<S> {
+    pub tenant: TenantId,
+    pub id: ClientId,
+    scopes: ScopeSet,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<S> Client<S> {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+
+    /// The author of a change, as stored with it.
+    pub fn actor(&self) -> String {
+        format!("client:{}", self.id)
+    }
+}
+
+#[rocket::async_trait]
+impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        match believe(request, S::SCOPE) {
+            Ok((tenant, id, scopes)) => {
+                RequestContext::of(request).set_tenant(tenant);
+                Outcome::Success(Self { tenant, id, scopes, scope: PhantomData })
+            }
+            Err(problem) => problem.from_guard(request),
+        }
+    }
+}
+
+fn believe(request: &Request<'_>, needed: Scope) -> Result<(TenantId, ClientId, ScopeSet), Problem> {
+    let mut headers = request.headers().get("Authorization");
+    let Some(header) = headers.next() else {
+        let detail = "Send an access token: Authorization: Bearer <token>.";
+        return Err(unauthenticated(detail, r#"Bearer realm="tollgate""#.to_owned()));
+    };
+    let token = bearer_token(header).filter(|_| headers.next().is_none());
+    let tokens = request.rocket().state::<Tokens>();
+    let verified = token.zip(tokens).and_then(|(token, Tokens(tokens))| {
+        tokens.verify(token).inspect_err(|error| tracing::debug!(%error, "a token is not believed")).ok()
+    });
+    let Some(verified) = verified else {
+        let detail = "The access token is not valid, or not any more.";
+        return Err(unauthenticated(detail, r#"Bearer realm="tollgate", error="invalid_token""#.to_owned()));
+    };
+    if !verified.scopes.contains(needed) {
+        let scope = needed.name();
+        let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
+        let detail = format!("The access token lacks the scope {scope}.");
+        return Err(Problem::with_challenge(Kind::InsufficientScope, detail, challenge));
+    }
+    Ok((verified.tenant, verified.client, verified.scopes))
+}
+
+fn unauthenticated(detail: &'static str, challenge: String) -> Problem {
+    Problem::with_challenge(Kind::Unauthenticated, detail, challenge)
+}
+
+fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The Idempotency-Key header: required, once, 1 to 255 visible ASCII characters.
+#[derive(Debug)]
+pub struct IdempotencyKeyHeader(pub IdempotencyKey);
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let mut headers = request.headers().get("Idempotency-Key");
+        let detail = match (headers.next(), headers.next()) {
+            (None, _) => {
+                "The header Idempotency-Key is required: one new key per payment, the same for its retries."
+            }
+            (Some(_), Some(_)) => "The header Idempotency-Key must be there once.",
+            (Some(text), None) => match IdempotencyKey::parse(text) {
+                Some(key) => return Outcome::Success(Self(key)),
+                None => "The Idempotency-Key must be 1 to 255 visible ASCII characters.",
+            },
+        };
+        Problem::new(Kind::InvalidIdempotencyKey, detail).from_guard(request)
+    }
+}
+
+/// If-Match with a revision's ETag, as `activate` understands it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMatch {
+    Absent,
+    /// The number of the revision that must be active.
+    Revision(i32),
+    /// `"none"`: nothing may be active yet.
+    Nothing,
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for IfMatch {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let mut headers = request.headers().get("If-Match");
+        let parsed = match (headers.next(), headers.next()) {
+            (None, _) => Some(Self::Absent),
+            (Some(tag), None) => parse_if_match(tag),
+            _ => None,
+        };
+        match parsed {
+            Some(parsed) => Outcome::Success(parsed),
+            None => Problem::new(Kind::MalformedRequest, "If-Match must be the ETag of the active ruleset.")
+                .from_guard(request),
+        }
+    }
+}
+
+fn parse_if_match(tag: &str) -> Option<IfMatch> {
+    match tag.strip_prefix('"')?.strip_suffix('"')? {
+        "none" => Some(IfMatch::Nothing),
+        number => number.parse().ok().filter(|number| *number > 0).map(IfMatch::Revision),
+    }
+}

@@ -1,0 +1,293 @@
+//! JSON as it came: a tree that remembers repeated keys.
+//!
+//! Owns the parsing of request bodies and their canonical form. Must never
+//! repeat a value in an error: bodies hold payment data.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+
+/// Deeper bodies are refused; no body of ours needs more than a few levels.
+pub const DEPTH_MAX: usize = 32;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    /// Written with a fraction or an exponent, or beyond 64 bits.
+    Float(f64),
+    Text(String),
+    Array(Vec<Value>),
+    Object(Object),
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Object {
+    pub members: BTreeMap<String, Value>,
+    /// Keys that came more than once: which value counts would be a guess.
+    pub repeated: Vec<String>,
+}
+
+impl Value {
+    /// For messages: what was found, never the value.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a number with a fraction, an exponent or too many digits",
+            Self::Text(_) => "text",
+            Self::Array(_) => "an array",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// Sorted keys, no spaces: the same for every way to write the same body.
+    pub fn canonical(&self) -> String {
+        let mut text = String::new();
+        self.write_canonical(&mut text);
+        text
+    }
+
+    fn write_canonical(&self, out: &mut String) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Integer(value) => out.push_str(&value.to_string()),
+            // Shortest text that reads back as the same number.
+            Self::Float(value) => out.push_str(&serde_json::Value::from(*value).to_string()),
+            Self::Text(text) => write_text(text, out),
+            Self::Array(items) => {
+                out.push('[');
+                for (place, item) in items.iter().enumerate() {
+                    if place > 0 {
+                        out.push(',');
+                    }
+                    item.write_canonical(out);
+                }
+                out.push(']');
+            }
+            Self::Object(object) => {
+                out.push('{');
+                for (place, (key, value)) in object.members.iter().enumerate() {
+                    if place > 0 {
+                        out.push(',');
+                    }
+                    write_text(key, out);
+                    out.push(':');
+                    value.write_canonical(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    out.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// Where and how the text stops being JSON. Holds no part of the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at line {line}, column {column}")]
+pub struct SyntaxError {
+    pub what: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+pub fn parse(bytes: &[u8]) -> Result<Value, SyntaxError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let too_deep = Cell::new(false);
+    let seed = Node { depth: 0, too_deep: &too_deep };
+    let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    parsed.map_err(|error| SyntaxError {
+        what: match error.classify() {
+            _ if too_deep.get() => format!("the body is nested deeper than {DEPTH_MAX} levels"),
+            Category::Eof => "the text ends too early".to_owned(),
+            _ => syntax_words(&error),
+        },
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
+/// The parser's own words for broken syntax, which never quote the text.
+fn syntax_words(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    words.split(" at line ").next().unwrap_or("the text is not JSON").to_owned()
+}
+
+fn not_utf8(bytes: &[u8], valid: usize) -> SyntaxError {
+    let before = &bytes[..valid];
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |place| place + 1);
+    SyntaxError {
+        what: "the text is not UTF-8".to_owned(),
+        line: before.iter().filter(|b| **b == b'\n').count() + 1,
+        column: valid - line_start + 1,
+    }
+}
+
+struct Node<'a> {
+    depth: usize,
+    too_deep: &'a Cell<bool>,
+}
+
+impl Node<'_> {
+    fn below<E: serde::de::Error>(&self) -> Result<Self, E> {
+        if self.depth == DEPTH_MAX {
+            self.too_deep.set(true);
+            return Err(E::custom("too deep"));
+        }
+        Ok(Node { depth: self.depth + 1, too_deep: self.too_deep })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Integer(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        if value.is_finite() { Ok(Value::Float(value)) } else { Err(E::custom("number out of range")) }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = sequence.next_element_seed(self.below::<A::Error>()?)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Object::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self.below::<A::Error>()?)?;
+            if object.members.contains_key(&key) {
+                object.repeated.push(key);
+            } else {
+                object.members.insert(key, value);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        parse(text.as_bytes()).expect(text).canonical()
+    }
+
+    #[test]
+    fn the_canonical_form_ignores_spaces_order_and_escapes() {
+        let expected = r#"{"a":[1,2.5,null],"b":"ä\n","c":{"x":true,"y":-3}}"#;
+        for text in [
+            r#"{"a":[1,2.5,null],"b":"ä\n","c":{"x":true,"y":-3}}"#,
+            "\n{ \"c\" : {\"y\":-3,\"x\":true},\t\"b\":\"\\u00e4\\u000a\", \"a\":[1, 2.50, null] }",
+        ] {
+            assert_eq!(canonical(text), expected);
+            assert_eq!(canonical(&canonical(text)), expected);
+        }
+        assert_ne!(canonical("[1]"), canonical("[1.0]"));
+    }
+
+    #[test]
+    fn a_repeated_key_is_remembered_and_the_first_value_kept() {
+        let Ok(Value::Object(object)) = parse(br#"{"a":1,"\u0061":2,"b":3}"#) else { panic!("an object") };
+        assert_eq!(object.repeated, ["a"]);
+        assert_eq!(object.members["a"], Value::Integer(1));
+    }
+
+    #[test]
+    fn integers_are_exact_and_every_other_form_is_a_float() {
+        for (text, expected) in [
+            ("9007199254740993", Value::Integer(9_007_199_254_740_993)),
+            ("-1", Value::Integer(-1)),
+            ("18446744073709551615", Value::Integer(u64::MAX.into())),
+            ("1.0", Value::Float(1.0)),
+            ("1e3", Value::Float(1000.0)),
+            ("18446744073709551616", Value::Float(18_446_744_073_709_551_616.0)),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_text_is_told_by_line_and_column_and_never_quoted() {
+        for (text, line, column) in [
+            (&b""[..], 1, 0),
+            (b"{\n  \"secret-4711\": }", 2, 18),
+            (b"{\"a\":1,}", 1, 8),
+            (b"[1] 2", 1, 5),
+            (b"[01]", 1, 3),
+            (b"[\"\\ud800\"]", 1, 9),
+            (b"[\"a\nb\"]", 2, 0),
+            (b"[NaN]", 1, 2),
+            (b"[1e999]", 1, 6),
+            (b"\xef\xbb\xbf{}", 1, 1),
+            (b"[\n\"a\xff\"]", 2, 3),
+            (b"{\"secret-4711\": \"secret-4711", 1, 28),
+        ] {
+            let error = parse(text).expect_err("broken");
+            assert_eq!(
+                (error.line, error.column),
+                (line, column),
+                "{:?}: {error}",
+                String::from_utf8_lossy(text)
+            );
+            assert!(!error.to_string().contains("4711"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_deeper_than_the_bound_is_refused() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        let error = parse(nested(DEPTH_MAX + 1).as_bytes()).expect_err("too deep");
+        assert!(error.what.contains("deeper than 32"), "{error}");
+        assert!(parse("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+}

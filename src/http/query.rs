@@ -1,0 +1,173 @@
+//! Reading query strings.
+//!
+//! Owns the collecting of every error of a query at once, paging included.
+//! Must never ignore a parameter it does not know: a misspelt filter would
+//! answer with more than was asked for.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use rocket::Request;
+use rocket::request::{FromRequest, Outcome};
+
+use super::cursor::CursorKey;
+use super::fields::text_error;
+use super::problem::{Kind, PartError, Problem};
+use crate::domain::tenant::TenantId;
+
+pub const LIMIT_DEFAULT: u32 = 50;
+pub const LIMIT_MAX: u32 = 200;
+
+/// Milliseconds up to the year 9999.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
+
+#[derive(Debug, Default)]
+pub struct Query {
+    parameters: BTreeMap<String, String>,
+    errors: Vec<PartError>,
+    /// The filters as read: what a cursor is bound to.
+    filters: String,
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Query {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let mut query = Self::default();
+        let segments = request.uri().query().into_iter().flat_map(|query| query.raw_segments());
+        for segment in segments.filter(|segment| !segment.is_empty()) {
+            let (name, value) = segment.split_at_byte(b'=');
+            let (Ok(name), Ok(value)) = (name.url_decode(), value.url_decode()) else {
+                query.errors.push(PartError {
+                    pointer: None,
+                    parameter: None,
+                    detail: "expected percent-encoded UTF-8".to_owned(),
+                });
+                continue;
+            };
+            if query.parameters.insert(name.to_string(), value.into_owned()).is_some() {
+                query.error(&name, "is there more than once");
+            }
+        }
+        Outcome::Success(query)
+    }
+}
+
+impl Query {
+    fn error(&mut self, parameter: &str, detail: impl Into<String>) {
+        let parameter = Some(parameter.chars().take(64).collect());
+        self.errors.push(PartError { pointer: None, parameter, detail: detail.into() });
+    }
+
+    pub fn parsed<T, E: Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.parameters.remove(name)?;
+        match parse(&text) {
+            Ok(value) => {
+                self.filters.push_str(&format!("{name}={}:{text};", text.len()));
+                Some(value)
+            }
+            Err(error) => {
+                self.error(name, error.to_string());
+                None
+            }
+        }
+    }
+
+    pub fn text(&mut self, name: &str, length_max: usize) -> Option<String> {
+        self.parsed(name, |text| text_error(text, length_max).map_or(Ok(text.to_owned()), Err))
+    }
+
+    pub fn time_ms(&mut self, name: &str) -> Option<u64> {
+        let expected = "expected UTC milliseconds since 1970";
+        self.parsed(name, |text| text.parse().ok().filter(|time_ms| *time_ms <= TIME_MS_MAX).ok_or(expected))
+    }
+
+    /// Ends the reading of a list without pages.
+    pub fn finish(mut self) -> Result<(), Problem> {
+        self.refuse()
+    }
+
+    /// Ends the reading: every filter must have been read before.
+    pub fn page(mut self, keys: &CursorKey, tenant: TenantId, list: &str) -> Result<PageRequest, Problem> {
+        let query = format!("{list} {}", self.filters);
+        let limit = self.limit();
+        let after = self.parsed("cursor", |text| {
+            keys.open(tenant, &query, text).ok_or("expected a cursor of this list with the same filters")
+        });
+        self.refuse()?;
+        Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after, query, tenant })
+    }
+
+    /// Ends the reading of a list that has no further pages.
+    pub fn limit_only(mut self) -> Result<u32, Problem> {
+        let limit = self.limit();
+        self.finish()?;
+        Ok(limit.unwrap_or(LIMIT_DEFAULT))
+    }
+
+    fn limit(&mut self) -> Option<u32> {
+        self.parsed("limit", |text| {
+            let number = text.parse::<u32>().ok().filter(|number| (1..=LIMIT_MAX).contains(number));
+            number.ok_or(format!("expected a whole number from 1 to {LIMIT_MAX}"))
+        })
+    }
+
+    fn refuse(&mut self) -> Result<(), Problem> {
+        for name in std::mem::take(&mut self.parameters).into_keys() {
+            self.error(&name, "is not a parameter here");
+        }
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let errors = std::mem::take(&mut self.errors);
+        Err(Problem::with_errors(Kind::InvalidQuery, "The query has errors.", errors))
+    }
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug)]
+pub struct PageRequest {
+    pub limit: u32,
+    /// The position of the last item of the page before.
+    pub after: Option<String>,
+    query: String,
+    tenant: TenantId,
+}
+
+impl PageRequest {
+    /// One more than is shown tells whether there is a next page.
+    pub fn fetch_limit(&self) -> u32 {
+        self.limit + 1
+    }
+
+    /// Our own cursor's position; one that does not parse was made by another version.
+    pub fn position<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
+        let parse = |text: &String| text.parse::<T>();
+        self.after.as_ref().map(parse).transpose().map_err(|_| {
+            let detail = "expected a cursor of this list with the same filters".to_owned();
+            let error = PartError { pointer: None, parameter: Some("cursor".to_owned()), detail };
+            Problem::with_errors(Kind::InvalidQuery, "The query has errors.", vec![error])
+        })
+    }
+
+    /// Cuts what was fetched to the page and names where the next one begins.
+    pub fn cut<T>(
+        &self,
+        keys: &CursorKey,
+        mut items: Vec<T>,
+        position: impl Fn(&T) -> String,
+    ) -> (Vec<T>, Option<String>) {
+        let limit = self.limit as usize;
+        if items.len() <= limit {
+            return (items, None);
+        }
+        items.truncate(limit);
+        let next = items.last().map(|last| keys.seal(self.tenant, &self.query, &position(last)));
+        (items, next)
+    }
+}

@@ -1,0 +1,255 @@
+//! Rulesets: composing revisions, activating them, going back.
+//!
+//! Owns their JSON shapes and the ETags by which two administrators notice
+//! each other. Must never check a rule's settings itself: the rule does.
+
+use rocket::http::Status;
+use rocket::{Route, State, get, post, routes};
+
+use super::answer::{Answer, Items, Page};
+use super::body::JsonBody;
+use super::documented::{Activating, Creating, Listing, ListingOf, Reading, RollingBack};
+use super::fields::Fields;
+use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
+use super::problem::{Kind, Problem};
+use super::query::Query;
+use super::ruleset_shapes::{
+    ActivationBody, ActivationShape, ActiveShape, RevisionBody, RevisionShape, RevisionSummaryShape,
+};
+use super::services::Services;
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, Revision, RuleEntry};
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::FailureOutcome;
+use crate::storage::rulesets;
+
+pub fn routes() -> Vec<Route> {
+    routes![create, list, one, active, activate, roll_back, activations]
+}
+
+fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
+    DecisionPoint::parse(name).ok_or(Problem::not_found("decision point"))
+}
+
+/// Of what is active: the revision's number, or `none`.
+fn active_tag(revision: Option<i32>) -> String {
+    revision.map_or("\"none\"".to_owned(), |number| format!("\"{number}\""))
+}
+
+/// Makes a revision. Each rule checks its own settings; all flaws come at once.
+#[utoipa::path(
+    tag = "rulesets",
+    request_body(content = RevisionBody, content_type = "application/json"),
+    responses((status = 201, body = RevisionShape, headers(("Location"), ("ETag"))), Creating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/revisions", data = "<body>")]
+pub async fn create(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    services: &State<Services>,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let (note, entries) = body.read(|fields| {
+        let note = fields.optional_text("note", 500);
+        let entries = fields.each("rules", RULES_MAX, entry);
+        Some((note.unwrap_or_default(), entries?))
+    })?;
+    let revision = services.rulesets.create_revision(client.tenant, &client.actor(), entries, note).await?;
+    let location = format!("/api/v1/rulesets/{}/revisions/{}", point.name(), revision.number);
+    let tag = revision_tag(&revision);
+    let answer = Answer::json(Status::Created, &RevisionShape::from(revision))?;
+    Ok(answer.with("Location", location).with("ETag", tag))
+}
+
+fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
+    let name = fields.text("name", 64);
+    let plugin = fields.parsed("plugin", Digest::parse);
+    let settings = fields.any_object("settings");
+    let on_failure = fields.optional_parsed("on_failure", |name| {
+        FailureOutcome::parse(name).ok_or("expected pass, review or reject")
+    });
+    let overridable = fields.flag("overridable", false);
+    let mode = fields.optional_parsed("mode", |name| Mode::parse(name).ok_or("expected live or shadow"));
+    Some(RuleEntry {
+        name: name?,
+        plugin: plugin?,
+        settings: settings?,
+        on_failure: on_failure.unwrap_or(FailureOutcome::Review),
+        overridable,
+        mode: mode.unwrap_or(Mode::Live),
+    })
+}
+
+/// A revision never changes, so its digest is its tag.
+fn revision_tag(revision: &Revision) -> String {
+    format!("\"{}\"", revision.digest)
+}
+
+/// The revisions of a decision point, newest first.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<RevisionSummaryShape>), ListingOf),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/revisions")]
+pub async fn list(
+    client: Client<RulesetsRead>,
+    point: &str,
+    query: Query,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let page = query.page(&services.cursors, client.tenant, &format!("revisions {}", point.name()))?;
+    let before = page.position::<i32>()?;
+    let found = rulesets::list(&services.app, client.tenant, point, before, page.fetch_limit()).await?;
+    let (found, next_cursor) = page.cut(&services.cursors, found, |revision| revision.number.to_string());
+    let items: Vec<RevisionSummaryShape> = found.into_iter().map(RevisionSummaryShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+/// One revision.
+#[utoipa::path(
+    tag = "rulesets",
+    responses((status = 200, body = RevisionShape, headers(("ETag"))), Reading),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/revisions/<number>")]
+pub async fn one(
+    client: Client<RulesetsRead>,
+    point: &str,
+    number: &str,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
+    let revision = rulesets::get(&services.app, client.tenant, point, number).await?;
+    let revision = revision.ok_or(Problem::not_found("revision"))?;
+    let tag = revision_tag(&revision);
+    Ok(Answer::json(Status::Ok, &RevisionShape::from(revision))?.with("ETag", tag))
+}
+
+/// What decides now. The ETag is for `If-Match` of the next activation.
+#[utoipa::path(
+    tag = "rulesets",
+    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>")]
+pub async fn active(
+    client: Client<RulesetsRead>,
+    point: &str,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let activation = rulesets::active(&services.app, client.tenant, point).await?;
+    let number = activation.as_ref().map(|activation| activation.revision);
+    let revision = match number {
+        Some(number) => rulesets::get(&services.app, client.tenant, point, number).await?,
+        None => None,
+    };
+    let shape = ActiveShape {
+        point: point.name(),
+        activation: activation.map(ActivationShape::from),
+        revision: revision.map(RevisionShape::from),
+    };
+    Ok(Answer::json(Status::Ok, &shape)?.with("ETag", active_tag(number)))
+}
+
+/// Makes a revision the deciding one. With `If-Match` only if what it names is active.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of the active ruleset")),
+    request_body(content = ActivationBody, content_type = "application/json"),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), Activating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/activations", data = "<body>")]
+pub async fn activate(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &State<Services>,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let number = body.read(|fields| fields.integer("revision", 1..=i64::from(i32::MAX)))?;
+    let number = i32::try_from(number).map_err(|_| Problem::not_found("revision"))?;
+    let expected = match if_match {
+        IfMatch::Absent => None,
+        IfMatch::Nothing => Some(None),
+        IfMatch::Revision(current) => Some(Some(current)),
+    };
+    let actor = client.actor();
+    let activation = services.rulesets.activate(client.tenant, point, number, &actor, expected).await?;
+    activated(activation.into())
+}
+
+fn activated(shape: ActivationShape) -> Result<Answer, Problem> {
+    let tag = active_tag(Some(shape.revision));
+    Ok(Answer::json(Status::Created, &shape)?.with("ETag", tag))
+}
+
+/// Activates again what was active before.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of the active ruleset")),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), RollingBack),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/rollback")]
+pub async fn roll_back(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    check_match(services, client.tenant, point, if_match).await?;
+    let activation = services.rulesets.roll_back(client.tenant, point, &client.actor()).await?;
+    activated(activation.into())
+}
+
+/// Looked up ahead: between this and the roll-back somebody may still be faster.
+async fn check_match(
+    services: &Services,
+    tenant: TenantId,
+    point: DecisionPoint,
+    if_match: IfMatch,
+) -> Result<(), Problem> {
+    if if_match == IfMatch::Absent {
+        return Ok(());
+    }
+    let active = rulesets::active(&services.app, tenant, point).await?;
+    let found = active.map_or(IfMatch::Nothing, |activation| IfMatch::Revision(activation.revision));
+    if found == if_match {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::PreconditionFailed, "Another revision is active than the one If-Match names."))
+}
+
+/// The newest activations, newest first.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent")),
+    responses((status = 200, body = Items<ActivationShape>), Listing),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/activations")]
+pub async fn activations(
+    client: Client<RulesetsRead>,
+    point: &str,
+    query: Query,
+    services: &State<Services>,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let limit = query.limit_only()?;
+    let found = rulesets::activations(&services.app, client.tenant, point, limit).await?;
+    let items: Vec<ActivationShape> = found.into_iter().map(ActivationShape::from).collect();
+    Answer::json(Status::Ok, &Items { items })
+}

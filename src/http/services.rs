@@ -1,0 +1,91 @@
+//! What the handlers work with: one managed value, filled by the wiring.
+//!
+//! Owns nothing but the list. Must never hold what belongs to one request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+
+use super::cursor::CursorKey;
+use crate::auth::password::SecretHasher;
+use crate::auth::token::AccessTokens;
+use crate::decisions::plugins::Plugins;
+use crate::decisions::replay::Replays;
+use crate::decisions::rulesets::Rulesets;
+use crate::decisions::submit::Submissions;
+use crate::domain::time::{Clock, Randomness};
+
+/// The use cases and what reading needs.
+#[derive(Debug)]
+pub struct Services {
+    pub submissions: Arc<Submissions>,
+    pub rulesets: Arc<Rulesets>,
+    pub plugins: Arc<Plugins>,
+    pub replays: Arc<Replays>,
+    pub app: PgPool,
+    pub hasher: Arc<SecretHasher>,
+    pub clock: Arc<dyn Clock>,
+    pub randomness: Arc<dyn Randomness>,
+    pub cursors: CursorKey,
+    /// `iss` of our tokens: the address clients know us by.
+    pub issuer: String,
+    /// How long a submission may take, counted from the request's first byte.
+    /// Shorter than the edge's deadline, so that the handler can still answer.
+    pub submission_deadline: Duration,
+}
+
+/// Whose tokens are believed. Managed apart from the rest: guards need nothing else.
+#[derive(Debug, Clone)]
+pub struct Tokens(pub Arc<AccessTokens>);
+
+/// How large bodies may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub body_bytes: usize,
+    pub upload_bytes: usize,
+    pub form_bytes: usize,
+}
+
+/// Whether this node should get requests.
+pub struct Readiness {
+    shutting_down: AtomicBool,
+    journal_is_up: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Readiness {
+    pub fn new(journal_is_up: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { shutting_down: AtomicBool::new(false), journal_is_up: Box::new(journal_is_up) }
+    }
+
+    /// From now on load balancers are told to look elsewhere.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::SeqCst)
+    }
+
+    pub fn journal_is_up(&self) -> bool {
+        (self.journal_is_up)()
+    }
+}
+
+impl std::fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readiness").field("shutting_down", &self.is_shutting_down()).finish_non_exhaustive()
+    }
+}
+
+/// Renders `/metrics`.
+#[derive(Clone)]
+pub struct Metrics(pub PrometheusHandle);
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
