@@ -28,10 +28,13 @@
 //! - Acknowledged means durable, once.
 //! - One tenant never harms another.
 
+pub mod app;
 pub mod auth;
+pub mod command;
 pub mod config;
 pub mod decisions;
 pub mod domain;
+pub mod http;
 pub mod rules;
 pub mod storage;
 pub mod telemetry;
