@@ -227,3 +227,22 @@ async fn for_root_the_server_runs_as_another_user_and_moves_out_of_folders_it_ca
     server.stop().await.unwrap();
     std::fs::remove_dir_all(data_dir).unwrap();
 }
+
+#[tokio::test]
+async fn root_does_not_give_away_what_another_user_s_link_points_to() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = folder();
+    let victim = folder.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    let link = folder.path().join("postgres");
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(4_242), None).unwrap();
+    let server = start(folder.path()).await.unwrap();
+    let data_dir = server.data_dir().to_owned();
+    server.stop().await.unwrap();
+    assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
+    assert_eq!(victim.metadata().unwrap().uid(), 0);
+    std::fs::remove_dir_all(data_dir).unwrap();
+}
