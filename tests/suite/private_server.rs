@@ -212,14 +212,17 @@ async fn nobody_else_can_reach_the_socket_or_the_data() {
 }
 
 #[tokio::test]
-async fn for_root_the_server_runs_as_another_user_and_moves_out_of_folders_it_cannot_enter() {
+async fn for_root_the_server_runs_as_another_user_although_that_one_reaches_neither_data_nor_program() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let folder = folder();
     let closed = folder.path().join("closed");
     std::fs::DirBuilder::new().mode(0o700).create(&closed).unwrap();
-    let server = start(&closed).await.unwrap();
+    let mut settings = server_settings(closed.join("postgres"), false);
+    let program = std::mem::replace(&mut settings.shim_exe, closed.join("tollgate"));
+    std::fs::copy(program, &settings.shim_exe).unwrap();
+    let server = PrivateServer::start(settings).await.unwrap();
     let data_dir = server.data_dir().to_owned();
     assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
     assert_ne!(data_dir.join("cluster").metadata().unwrap().uid(), 0);
