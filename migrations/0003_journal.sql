@@ -65,9 +65,11 @@ grant select, insert on decisions to tollgate_journal;
 create table decisions_rest partition of decisions default;
 
 -- Makes the partition of one month, if it is missing. Runs as the owner so that
--- background work needs no right to change tables.
+-- background work needs no right to change tables. It has to lock out all readers
+-- and writers for a moment; rather than make every decision queue behind it
+-- while it waits for a long reader, it gives up and is called again later.
 create function ensure_decision_partition(month date) returns boolean
-    language plpgsql security definer set search_path = tollgate, pg_temp
+    language plpgsql security definer set search_path = tollgate, pg_temp set lock_timeout = '1s'
 as $$
 declare
     first date := date_trunc('month', month)::date;
@@ -75,6 +77,8 @@ declare
     lower_bound uuid := uuid_at(first);
     upper_bound uuid := uuid_at((first + interval '1 month')::date);
 begin
+    -- Nodes start together and would make the same month twice.
+    perform pg_advisory_xact_lock(hashtext('ensure_decision_partition'));
     if to_regclass('tollgate.' || partition) is not null then
         return false;
     end if;

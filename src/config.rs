@@ -12,6 +12,8 @@ use rocket::data::ToByteUnit;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::storage::pool::DatabaseSettings;
+
 /// What may stand at the top level: Rocket's own keys, the databases, ours.
 const TOP_LEVEL_KEYS: [&str; 19] = [
     "address",
@@ -136,12 +138,6 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// One database of `[*.databases]`; further keys are those of rocket_db_pools.
-#[derive(Clone, Deserialize)]
-struct DatabaseSettings {
-    url: String,
-}
-
 /// The part of the tree that is ours; read from its root, so that errors tell the whole path of a key.
 #[derive(Deserialize)]
 struct Tree {
@@ -155,8 +151,6 @@ struct Tree {
 #[serde(deny_unknown_fields)]
 struct Databases {
     main: Option<DatabaseSettings>,
-    journal: Option<DatabaseSettings>,
-    system: Option<DatabaseSettings>,
 }
 
 #[derive(Clone)]
@@ -165,10 +159,7 @@ pub struct Config {
     pub figment: Figment,
     pub settings: Settings,
     /// Nothing: start the private Postgres.
-    pub database_url: Option<String>,
-    /// For roles that log in by themselves.
-    pub journal_url: Option<String>,
-    pub system_url: Option<String>,
+    pub database: Option<DatabaseSettings>,
 }
 
 impl std::fmt::Debug for Config {
@@ -201,10 +192,7 @@ impl Config {
         figment.extract::<rocket::Config>()?;
         let Tree { tollgate: settings, databases } = figment.extract()?;
         check_ranges(&settings)?;
-        let url = |database: Option<DatabaseSettings>| database.map(|database| database.url);
-        let (database_url, journal_url, system_url) =
-            (url(databases.main), url(databases.journal), url(databases.system));
-        if database_url.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
+        if databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
             return Err(ConfigError::NoDatabase);
         }
         let limit = settings.plugin_size_max_bytes.bytes();
@@ -213,7 +201,7 @@ impl Config {
             // Signals are ours: readiness fails before connections are refused.
             .merge(("shutdown.ctrlc", false))
             .merge(("shutdown.signals", Vec::<String>::new()));
-        Ok(Self { figment, settings, database_url, journal_url, system_url })
+        Ok(Self { figment, settings, database: databases.main })
     }
 }
 
@@ -261,7 +249,7 @@ mod tests {
     fn the_shipped_file_is_valid() {
         let config = config(include_str!("../Rocket.toml")).expect("valid");
         assert!(config.settings.demo);
-        assert_eq!(config.database_url, None);
+        assert!(config.database.is_none());
     }
 
     #[test]

@@ -30,6 +30,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod decisions;
 pub mod domain;
 pub mod rules;
 pub mod storage;

@@ -4,6 +4,8 @@
 //! or a secret through: a panic's text may quote what it choked on, so only its
 //! place is logged.
 
+use std::sync::OnceLock;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -33,10 +35,14 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Installs the process-wide recorder; the handle renders `/metrics`.
-pub fn start_metrics() -> Result<PrometheusHandle, String> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS_S)
-        .and_then(PrometheusBuilder::install_recorder)
-        .map_err(|error| error.to_string())
+/// The process-wide recorder, installed at the first call; the handle renders `/metrics`.
+pub fn metrics() -> Result<PrometheusHandle, String> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    let install = || {
+        PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS_S)
+            .and_then(PrometheusBuilder::install_recorder)
+            .map_err(|error| error.to_string())
+    };
+    HANDLE.get_or_init(install).clone()
 }

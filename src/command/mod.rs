@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::rules::compile;
+use crate::storage::private_server::{SHIM_COMMAND, become_program};
 use crate::telemetry;
 
 /// Payment decisions by rules that are sandboxed plugins.
@@ -38,9 +40,6 @@ enum Command {
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// The child that compiles a plugin under limits; started by the server.
-    #[command(name = "compile-plugin", hide = true)]
-    CompilePlugin { arguments: Vec<String> },
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,9 +90,11 @@ enum PluginCommand {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run() -> ExitCode {
+    if let Some(code) = own_child() {
+        return code;
+    }
     let line = Line::parse();
     let result = match line.command.unwrap_or(Command::Serve) {
-        Command::CompilePlugin { .. } => return crate::rules::compile::child_main(),
         Command::Plugin(PluginCommand::Build { core, output }) => plugin::build(&core, output),
         Command::Plugin(PluginCommand::Check { component }) => plugin::check(&component),
         Command::Plugin(PluginCommand::Run { component, cases }) => plugin::run(&component, &cases),
@@ -117,6 +118,22 @@ pub fn run() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// This program is also its own children: the compiler of plugins under limits,
+/// and the last step before a private Postgres. Nobody types these.
+fn own_child() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let first = arguments.next()?;
+    if first == compile::COMMAND {
+        Some(compile::child_main())
+    } else if first == SHIM_COMMAND {
+        let error = become_program(arguments);
+        eprintln!("tollgate: {error}");
+        Some(ExitCode::FAILURE)
+    } else {
+        None
     }
 }
 

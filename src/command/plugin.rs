@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Failure;
-use crate::rules::component;
+use crate::domain::plugin::Plugin;
+use crate::rules::local::LocalEngine;
+use crate::rules::settings::Settings;
+use crate::rules::{RuleEngine, cases, component};
 
 pub fn build(core: &Path, output: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let component = component::from_core_module(&read(core)?)?;
@@ -14,6 +17,59 @@ pub fn build(core: &Path, output: Option<PathBuf>) -> Result<ExitCode, Failure> 
     std::fs::write(&output, &component).map_err(|error| format!("{}: {error}", output.display()))?;
     println!("{} ({} bytes)", output.display(), component.len());
     Ok(ExitCode::SUCCESS)
+}
+
+pub fn check(path: &Path) -> Result<ExitCode, Failure> {
+    in_a_sandbox(path, async |_, plugin| {
+        let description = &plugin.description;
+        println!("{} {}: {}", description.name, description.version, description.summary);
+        println!("  contract   tollgate:rules@{}", plugin.contract);
+        println!("  digest     {}", plugin.digest);
+        println!("  size       {} bytes", plugin.size_bytes);
+        println!("  profile    {}", plugin.profile.name());
+        println!("  compiled   in {} ms", plugin.compile_ms);
+        println!("  settings   {}", description.settings_schema);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+pub fn run(path: &Path, case_files: &[PathBuf]) -> Result<ExitCode, Failure> {
+    in_a_sandbox(path, async |engine, plugin| {
+        let (mut passed, mut failed) = (0, 0);
+        for file in case_files {
+            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            for report in cases::run(engine, plugin.digest, &text).await? {
+                match report.result {
+                    Ok(()) => passed += 1,
+                    Err(difference) => {
+                        failed += 1;
+                        println!("{}: {}\n{difference}", file.display(), report.name);
+                    }
+                }
+            }
+        }
+        println!("{}: {passed} passed, {failed} failed", plugin.description.name);
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// Loads the plugin as the server would, with a cache that goes when this is done.
+fn in_a_sandbox(
+    path: &Path,
+    work: impl AsyncFnOnce(&LocalEngine, &Plugin) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let bytes = read(path)?;
+    let cache_dir = std::env::temp_dir().join(format!("tollgate-plugin-{}", std::process::id()));
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let engine = LocalEngine::start(&Settings::new(std::env::current_exe()?, cache_dir.clone(), key))?;
+        let plugin = engine.add_plugin(bytes.into()).await?;
+        work(&engine, &plugin).await
+    });
+    let _ = std::fs::remove_dir_all(&cache_dir);
+    result
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::submit::{SubmitError, Submitted};
 use crate::domain::decision::IdempotencyKey;
@@ -57,7 +56,7 @@ pub enum Turn {
 /// count must leave out: they may be committed between the two looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ahead {
-    pub ids: Vec<Uuid>,
+    pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
 }
@@ -127,7 +126,7 @@ impl State {
             if pending.currency != order.amount.currency() {
                 continue;
             }
-            ahead.ids.push(pending.id.0);
+            ahead.ids.push(pending.id);
             // Undecided counts as approved: a limit may turn one too many away, never let one through.
             let counts = match counting {
                 Counting::Submitted => true,
@@ -182,6 +181,8 @@ impl Drop for Entered {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::domain::money::Money;
     use crate::domain::party::Party;

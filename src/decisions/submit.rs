@@ -13,17 +13,18 @@ use tokio::time::Instant;
 
 use super::active::ActiveRulesets;
 use super::evaluate::evaluate;
-use super::in_flight::{Answer, InFlight, KeyOwner, Turn};
+use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
-use crate::domain::selector::Fact;
+use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Randomness};
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
-use crate::storage::facts::{self, FactRequest};
+use crate::storage::facts::{self, FactRequest, InFlightValue};
 use crate::storage::journal::{Journal, JournalError, Stored};
+use crate::storage::values::value_key;
 use crate::storage::{StorageError, decisions};
 
 #[derive(Debug, Clone)]
@@ -143,14 +144,16 @@ impl Submissions {
         if !queries.is_empty() {
             let request = FactRequest {
                 tenant,
+                payment_id: payment.id,
+                received_at_ms: payment.received_at_ms,
+                order: Arc::new(payment.order.clone()),
                 queries: queries.to_vec(),
-                payment: payment.clone(),
-                excluded: ahead.iter().map(|ahead| ahead.ids.clone()).collect(),
+                in_flight: in_flight_values(tenant, queries, &payment.order, &ahead),
                 key: Some((client, key.clone())),
             };
             let answered = facts::look_up(&self.app, request).await?;
-            if let Some(first) = answered.bound_to {
-                return self.first_decision(tenant, first).await;
+            if let Some(bound) = answered.bound {
+                return self.first_decision(tenant, bound.decision).await;
             }
             facts = answered.facts;
         }
@@ -181,6 +184,22 @@ impl Submissions {
         let decision = Arc::new(stored.ok_or(SubmitError::Failed)?);
         Ok(Submitted { decision, first: false })
     }
+}
+
+fn in_flight_values(
+    tenant: TenantId,
+    queries: &[FactQuery],
+    order: &PaymentOrder,
+    ahead: &[Ahead],
+) -> Vec<InFlightValue> {
+    let values = queries.iter().zip(ahead).filter(|(_, ahead)| !ahead.ids.is_empty());
+    values
+        .filter_map(|(query, ahead)| {
+            let FactQuery::Velocity { selector, .. } = query else { return None };
+            let value_key = value_key(tenant, &selector.name(), &selector.value_of(order)?);
+            Some(InFlightValue { value_key, payments: ahead.ids.clone() })
+        })
+        .collect()
 }
 
 /// Frees the key's turn even if deciding panics; the waiters then see the sender gone.

@@ -105,19 +105,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
     }
     let survey = Survey::of(bytes)?;
     if survey.imports.total > 0 {
-        return Err(ComponentError::Imports {
-            imports: survey.imports,
-        });
+        return Err(ComponentError::Imports { imports: survey.imports });
     }
     match survey.contract {
-        Some(contract) => Ok(Inspection {
-            contract,
-            size_bytes: bytes.len(),
-            counts: survey.counts,
-        }),
-        None => Err(ComponentError::NoContract {
-            exports: survey.exports,
-        }),
+        Some(contract) => Ok(Inspection { contract, size_bytes: bytes.len(), counts: survey.counts }),
+        None => Err(ComponentError::NoContract { exports: survey.exports }),
     }
 }
 
@@ -150,8 +142,7 @@ impl NameList {
             let characters = parts.iter().flat_map(|part| part.chars());
             // A name from a hostile file must not steer a terminal or a log.
             let visible = characters.map(|c| if c.is_control() { '\u{fffd}' } else { c });
-            self.listed
-                .push(visible.take(LONGEST_NAME_SHOWN_CHARS).collect());
+            self.listed.push(visible.take(LONGEST_NAME_SHOWN_CHARS).collect());
         }
     }
 
@@ -186,9 +177,7 @@ impl From<wasmparser::BinaryReaderError> for ComponentError {
 }
 
 fn supported_contracts() -> String {
-    ContractVersion::ALL
-        .map(ContractVersion::export_name)
-        .join(", ")
+    ContractVersion::ALL.map(ContractVersion::export_name).join(", ")
 }
 
 fn how_to_build_without_imports(imports: &NameList) -> String {
@@ -219,12 +208,8 @@ fn without_build_notes(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
             continue;
         }
         if let Some((id, range)) = payload.as_section() {
-            let range = usize::try_from(range.start)
-                .ok()
-                .zip(usize::try_from(range.end).ok());
-            let content = range
-                .and_then(|(start, end)| core.get(start..end))
-                .unwrap_or_default();
+            let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+            let content = range.and_then(|(start, end)| core.get(start..end)).unwrap_or_default();
             lean.push(id);
             push_leb128(&mut lean, content.len());
             lean.extend_from_slice(content);

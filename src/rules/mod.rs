@@ -4,6 +4,19 @@
 //! one day run in a process of their own. Must never know the database or
 //! HTTP, and never lets a plugin's output through unchecked.
 
+mod artifact;
+pub mod cases;
+pub mod compile;
+pub mod component;
+mod contract;
+mod engine;
+mod library;
+mod limits;
+mod local;
+mod sandbox;
+mod settings;
+mod tenants;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +29,10 @@ use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FailureClass, Reason, RuleResult};
+
+pub use engine::EngineSetupError;
+pub use local::{LocalEngine, LocalEngineError};
+pub use settings::Settings;
 
 /// One rule of a call.
 #[derive(Debug, Clone)]

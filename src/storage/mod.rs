@@ -4,14 +4,21 @@
 //! private server. Must never know HTTP, and never lets a tenant's rows be
 //! reached outside the tenant transaction.
 
+pub mod binaries;
 mod canonical;
 mod columns;
 pub mod decisions;
+mod diagnosis;
 pub mod evidence;
 pub mod facts;
 pub mod journal;
 pub mod lists;
+pub mod migrate;
+pub mod partitions;
 pub mod plugins;
+pub mod pool;
+pub mod private_server;
+pub mod provision;
 pub mod rulesets;
 pub mod signing_keys;
 pub mod tenants;

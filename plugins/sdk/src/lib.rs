@@ -5,42 +5,7 @@
 //! one payment. [`export_rule!`] makes it a component, [`cases!`] runs its case
 //! files as native tests.
 //!
-//! ```
-//! use schemars::JsonSchema;
-//! use serde::{Deserialize, Serialize};
-//! use tollgate_rule::{Evaluation, Fact, Payment, Prepared, Reason, Rule, pass, review};
-//!
-//! /// Reviews payments to chosen countries.
-//! struct CountryReview;
-//!
-//! #[derive(Serialize, Deserialize, JsonSchema)]
-//! #[serde(deny_unknown_fields)]
-//! struct Settings {
-//!     /// ISO 3166-1 alpha-2, upper case.
-//!     countries: Vec<String>,
-//! }
-//!
-//! impl Rule for CountryReview {
-//!     type Settings = Settings;
-//!     type State = Settings;
-//!
-//!     fn prepare(settings: Settings) -> Result<Prepared<Settings>, Vec<Reason>> {
-//!         Ok(Prepared::without_facts(settings))
-//!     }
-//!
-//!     fn evaluate(payment: &Payment, _: &[Fact], state: &Settings) -> Result<Evaluation, String> {
-//!         match &payment.creditor.country {
-//!             Some(country) if state.countries.contains(country) => Ok(review(
-//!                 Reason::new("country-needs-review", format!("Payments to {country} are reviewed."))
-//!                     .at("/creditor/country"),
-//!             )),
-//!             _ => Ok(pass()),
-//!         }
-//!     }
-//! }
-//! # let settings = tollgate_rule::settings::from_json(r#"{"countries": ["KP"]}"#).unwrap();
-//! # assert!(CountryReview::prepare(settings).is_ok());
-//! ```
+//! The README of the workspace holds a whole rule, and the form of the case files.
 //!
 //! This crate must never offer a rule a clock, randomness, files or a network:
 //! a rule that imports anything is refused by the host.
@@ -149,6 +114,13 @@ macro_rules! export_rule {
             };
         }
 
+        // Built natively a rule exports nothing, and would count as dead code.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = $crate::prepare::<$rule>;
+            let _ = $crate::evaluate::<$rule>;
+        };
+
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code)]
         const _: () = {
@@ -179,3 +151,8 @@ macro_rules! cases {
         }
     };
 }
+
+/// Compiles the rule in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

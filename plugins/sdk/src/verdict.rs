@@ -4,6 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The contract's own bound.
+const LONGEST_MESSAGE_CHARS: usize = 500;
+
 /// Why a rule said what it said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
@@ -19,9 +22,14 @@ pub struct Reason {
 impl Reason {
     /// A reason that points nowhere yet.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        // Names that settings choose may be of any length.
+        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE_CHARS) {
+            message.truncate(end);
+        }
         Reason {
             code: code.to_owned(),
-            message: message.into(),
+            message,
             field: None,
         }
     }
@@ -186,6 +194,13 @@ mod tests {
             Verdict::Reject(vec![reason("blocked"), reason("odd")])
         );
         assert_eq!(evaluation.notes, ["overruled: known"]);
+    }
+
+    #[test]
+    fn a_message_is_cut_at_the_contracts_bound() {
+        let length = |message: String| Reason::new("long", message).message.chars().count();
+        assert_eq!(length("ä".repeat(500)), 500);
+        assert_eq!(length("ä".repeat(501)), 500);
     }
 
     #[test]

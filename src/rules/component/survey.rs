@@ -2,8 +2,8 @@
 //! follow what is nested as if it were the plugin's own interface.
 
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,
-    ComponentTypeRef, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
+    ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
+    InstanceTypeDeclaration, Parser, Payload, TypeBounds,
 };
 
 use super::{ComponentError, ContractVersion, Counts, DEEPEST_NESTING, NameList};
@@ -139,24 +139,15 @@ impl TypeKind {
             InstanceTypeDeclaration::Type(ComponentType::Resource { .. }) => false,
             _ => true,
         });
-        if only_types {
-            TypeKind::InstanceOfTypes
-        } else {
-            TypeKind::Other
-        }
+        if only_types { TypeKind::InstanceOfTypes } else { TypeKind::Other }
     }
 }
 
 fn names_a_type(alias: &ComponentAlias<'_>) -> bool {
     matches!(
         alias,
-        ComponentAlias::InstanceExport {
-            kind: ComponentExternalKind::Type,
-            ..
-        } | ComponentAlias::Outer {
-            kind: ComponentOuterAliasKind::Type,
-            ..
-        }
+        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Type, .. }
+            | ComponentAlias::Outer { kind: ComponentOuterAliasKind::Type, .. }
     )
 }
 

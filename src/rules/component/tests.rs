@@ -19,23 +19,10 @@ fn rule_with(inner: &str) -> String {
 
 #[test]
 fn bytes_that_are_no_webassembly_are_called_so() {
-    for bytes in [
-        &b""[..],
-        b"\0as",
-        b"\x7fELF",
-        b"\0asm",
-        b"\0asm\x01\0",
-        b"(component)",
-    ] {
-        assert!(
-            matches!(inspect(bytes), Err(ComponentError::NotWebAssembly)),
-            "{bytes:?}"
-        );
+    for bytes in [&b""[..], b"\0as", b"\x7fELF", b"\0asm", b"\0asm\x01\0", b"(component)"] {
+        assert!(matches!(inspect(bytes), Err(ComponentError::NotWebAssembly)), "{bytes:?}");
         let built = from_core_module(bytes);
-        assert!(
-            matches!(built, Err(ComponentError::NotWebAssembly)),
-            "{bytes:?}"
-        );
+        assert!(matches!(built, Err(ComponentError::NotWebAssembly)), "{bytes:?}");
     }
 }
 
@@ -43,10 +30,7 @@ fn bytes_that_are_no_webassembly_are_called_so() {
 fn a_core_module_is_told_how_to_become_a_component() {
     let error = inspect_text("(module)").expect_err("a module is no component");
     assert!(matches!(error, ComponentError::CoreModule));
-    assert!(
-        error.to_string().contains("tollgate plugin build"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("tollgate plugin build"), "{error}");
 }
 
 #[test]
@@ -59,44 +43,25 @@ fn the_contract_is_found_by_its_exact_export() {
 #[test]
 fn another_version_is_refused_with_what_is_exported_and_what_is_supported() {
     let text = rule_with("").replace("@1.0.0", "@2.0.0");
-    let error = inspect_text(&text)
-        .expect_err("no such version")
-        .to_string();
-    assert!(
-        error.contains("exports tollgate:rules/rule@2.0.0"),
-        "{error}"
-    );
-    assert!(
-        error.contains("supported: tollgate:rules/rule@1.0.0"),
-        "{error}"
-    );
-    let error = inspect_text("(component)")
-        .expect_err("an empty component")
-        .to_string();
+    let error = inspect_text(&text).expect_err("no such version").to_string();
+    assert!(error.contains("exports tollgate:rules/rule@2.0.0"), "{error}");
+    assert!(error.contains("supported: tollgate:rules/rule@1.0.0"), "{error}");
+    let error = inspect_text("(component)").expect_err("an empty component").to_string();
     assert!(error.contains("exports nothing"), "{error}");
 }
 
 #[test]
 fn the_contract_must_be_an_instance() {
     let text = format!(r#"(component (component $c) (export "{CONTRACT}" (component $c)))"#);
-    assert!(matches!(
-        inspect_text(&text),
-        Err(ComponentError::NoContract { .. })
-    ));
+    assert!(matches!(inspect_text(&text), Err(ComponentError::NoContract { .. })));
 }
 
 #[test]
 fn each_import_is_named_with_the_way_to_build_without() {
     let imports = r#"(import "wasi:clocks/wall-clock@0.2.0" (instance (export "now" (func))))
                      (import "wasi:random/random@0.2.0" (instance (export "get" (func))))"#;
-    let error = inspect_text(&rule_with(imports))
-        .expect_err("it imports")
-        .to_string();
-    for part in [
-        "wasi:clocks/wall-clock@0.2.0",
-        "wasi:random/random@0.2.0",
-        "--stub-wasi",
-    ] {
+    let error = inspect_text(&rule_with(imports)).expect_err("it imports").to_string();
+    for part in ["wasi:clocks/wall-clock@0.2.0", "wasi:random/random@0.2.0", "--stub-wasi"] {
         assert!(error.contains(part), "{error}");
     }
 }
@@ -119,21 +84,14 @@ fn an_imported_interface_with_a_function_or_a_resource_is_refused() {
     ] {
         let text = rule_with(&format!(r#"(import "a:b/c" (instance {inside}))"#));
         let result = inspect_text(&text);
-        assert!(
-            matches!(result, Err(ComponentError::Imports { .. })),
-            "{inside}"
-        );
+        assert!(matches!(result, Err(ComponentError::Imports { .. })), "{inside}");
     }
 }
 
 #[test]
 fn many_imports_are_counted_rather_than_listed() {
-    let imports: String = (0..100)
-        .map(|index| format!(r#"(import "import-{index}" (func))"#))
-        .collect();
-    let error = inspect_text(&rule_with(&imports))
-        .expect_err("it imports")
-        .to_string();
+    let imports: String = (0..100).map(|index| format!(r#"(import "import-{index}" (func))"#)).collect();
+    let error = inspect_text(&rule_with(&imports)).expect_err("it imports").to_string();
     assert!(error.contains("and 68 more"), "{error}");
 }
 
@@ -145,22 +103,14 @@ fn what_is_nested_is_counted_and_its_imports_are_not_the_plugins() {
         (core instance $i (instantiate $n))
         (core instance (instantiate $m (with "a" (instance $i))))"#;
     let counts = inspect_text(&rule_with(inner)).expect("a rule").counts;
-    let expected = Counts {
-        functions: 3,
-        memories: 1,
-        tables: 1,
-        core_instances: 2,
-    };
+    let expected = Counts { functions: 3, memories: 1, tables: 1, core_instances: 2 };
     assert_eq!(counts, expected);
 }
 
 #[test]
 fn deep_nesting_is_refused() {
     let text = format!("{}{}", "(component ".repeat(40), ")".repeat(40));
-    assert!(matches!(
-        inspect_text(&text),
-        Err(ComponentError::NestedTooDeeply)
-    ));
+    assert!(matches!(inspect_text(&text), Err(ComponentError::NestedTooDeeply)));
 }
 
 #[test]
@@ -185,9 +135,7 @@ fn every_cut_and_every_changed_byte_ends_in_an_answer() {
 fn a_module_that_imports_is_refused_before_it_is_built() {
     let text = r#"(module (import "__wbindgen_placeholder__" "now" (func)))"#;
     let module = wat::parse_str(text).expect("valid");
-    let error = from_core_module(&module)
-        .expect_err("it imports")
-        .to_string();
+    let error = from_core_module(&module).expect_err("it imports").to_string();
     assert!(error.contains("__wbindgen_placeholder__ now"), "{error}");
     assert!(error.contains("browser"), "{error}");
 }

@@ -1,0 +1,148 @@
+//! What rules cost: `cargo bench --bench rules`. Prints, asserts nothing:
+//! figures belong to a machine.
+
+#![allow(clippy::print_stdout)]
+
+/// Shared with the tests, used in part.
+#[allow(dead_code)]
+#[path = "../tests/sandbox/harness.rs"]
+mod harness;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use harness::{Harness, tenant};
+use tollgate::domain::plugin::{Digest, Profile};
+use tollgate::domain::selector::{Fact, FactQuery};
+use tollgate::rules::{RuleCall, RuleEngine, RulesetCall};
+
+const ROUNDS: usize = 2_000;
+const RULES: usize = 50;
+
+#[tokio::main]
+async fn main() {
+    let harness = Harness::with(|settings| settings.compile_cpu_s = 10);
+    println!("engine {} with {} MB resident", harness.engine.id().0, resident_mb());
+    for name in ["amount-limits", "account-check", "party-lists", "velocity"] {
+        shipped(&harness, name).await;
+    }
+    let good = harness.add("good").await;
+    report(&harness, "good.wat (the floor)", bare(good)).await;
+    println!("{} MB resident", resident_mb());
+    for name in ["endless_loop", "slow_loads", "memory_fill", "memory_bomb", "table_bomb", "deep_recursion"] {
+        hostile(&harness, name).await;
+    }
+    hostile(&harness, "overlapping_strings").await;
+    neighbour(&harness).await;
+    println!("{} MB resident", resident_mb());
+}
+
+fn bare(plugin: Digest) -> RuleCall {
+    RuleCall { plugin, profile: Profile::Small, state: Arc::from([]), facts: vec![] }
+}
+
+async fn shipped(harness: &Harness, name: &str) {
+    let folder = Path::new("plugins").join(name);
+    let Ok(bytes) = std::fs::read(folder.join(name).with_extension("wasm")) else {
+        return println!("{name}: not built");
+    };
+    let added = harness.engine.add_plugin(bytes.into()).await.expect("it is taken in");
+    println!("{name}: {} bytes, compiled in {} ms", added.size_bytes, added.compile_ms);
+    let cases = std::fs::read_dir(folder.join("cases")).expect("cases").next().expect("a file of cases");
+    let text = std::fs::read_to_string(cases.expect("an entry").path()).expect("it can be read");
+    let file: serde_json::Value = serde_json::from_str(&text).expect("a case file");
+    let prepared =
+        harness.engine.prepare(added.digest, file["settings"].to_string()).await.expect("settings");
+    let facts = prepared.queries.iter().map(|query| match query {
+        FactQuery::Listed { .. } => Fact::Listed(false),
+        FactQuery::Velocity { .. } => Fact::Velocity { count: 3, total_minor: 1000 },
+    });
+    let rule = RuleCall {
+        plugin: added.digest,
+        profile: prepared.profile,
+        facts: facts.collect(),
+        state: prepared.state.into(),
+    };
+    report(harness, name, rule).await;
+}
+
+/// A call of one rule, and what one more rule in the same call adds.
+async fn report(harness: &Harness, name: &str, rule: RuleCall) {
+    let one = median_us(harness, vec![rule.clone()]).await;
+    let many = median_us(harness, vec![rule.clone(); RULES]).await;
+    let runs = harness.engine.evaluate(call(harness, vec![rule])).await.expect("served");
+    let each = (many - one) / (RULES - 1) as f64;
+    println!(
+        "{name}: {one:.1} us a call, {each:.1} us a rule, fuel {}, {:?}",
+        runs[0].fuel_used, runs[0].result
+    );
+}
+
+async fn median_us(harness: &Harness, rules: Vec<RuleCall>) -> f64 {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let call = call(harness, rules.clone());
+        let started = Instant::now();
+        harness.engine.evaluate(call).await.expect("served");
+        times.push(started.elapsed());
+    }
+    times.sort();
+    times[ROUNDS / 2].as_secs_f64() * 1e6
+}
+
+fn call(harness: &Harness, rules: Vec<RuleCall>) -> RulesetCall {
+    RulesetCall { rules, ..harness.call(tenant(1), &[], Duration::from_secs(60)) }
+}
+
+async fn hostile(harness: &Harness, name: &str) {
+    let plugin = harness.add(name).await;
+    for rules in [1, RULES] {
+        let started = Instant::now();
+        let runs = harness.engine.evaluate(call(harness, vec![bare(plugin); rules])).await.expect("served");
+        println!("{name} x {rules}: {:.2} ms, {:?}", started.elapsed().as_secs_f64() * 1e3, runs[0].result);
+    }
+}
+
+/// A light tenant beside one that floods the engine with endless rules.
+async fn neighbour(harness: &Harness) {
+    let good = harness.add("good").await;
+    let endless = harness.add("endless_loop").await;
+    let engine = &harness.engine;
+    for flooding in [0, 64] {
+        let flood = futures::future::join_all((0..flooding).map(|_| async {
+            for _ in 0..10 {
+                let call = harness.call(tenant(2), &[&endless; 10], Duration::from_secs(60));
+                engine.evaluate(call).await.expect("served");
+            }
+        }));
+        let light = async {
+            let mut times = Vec::new();
+            for _ in 0..300 {
+                let started = Instant::now();
+                let call = harness.call(tenant(1), &[&good; 10], Duration::from_secs(60));
+                engine.evaluate(call).await.expect("served");
+                times.push(started.elapsed());
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            times.sort();
+            times
+        };
+        let mut flood = Box::pin(flood);
+        let times = tokio::select! {
+            times = light => times,
+            _ = &mut flood, if flooding > 0 => return println!("the flood ended first"),
+        };
+        println!(
+            "a light tenant beside {flooding} endless calls: median {:?}, p99 {:?}",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
+    }
+}
+
+fn resident_mb() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4 / 1024
+}

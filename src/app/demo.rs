@@ -1,0 +1,164 @@
+//! The demonstration: a tenant with a client, lists and an active ruleset of
+//! the four shipped rules, so that the first payment can be sent at once.
+//!
+//! Owns its words and numbers. Made once; what somebody changed later stays.
+//! Must never run outside of where the configuration asks for it.
+
+use serde_json::{Value, json};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::tenants::{ClientOrder, CreatedClient, TenantError, create_client, create_tenant};
+use crate::decisions::plugins::Plugins;
+use crate::decisions::rulesets::{RevisionError, Rulesets};
+use crate::domain::plugin::Plugin;
+use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
+use crate::domain::tenant::{Scope, TenantId};
+use crate::domain::time::{Clock, Randomness};
+use crate::domain::verdict::FailureOutcome;
+use crate::storage::lists::{self, AddEntryError, NewEntry};
+use crate::storage::rulesets::ActivateError;
+use crate::storage::{StorageError, pool::Databases, tenants};
+use crate::world::{OsRandomness, SystemClock};
+
+pub const TENANT: &str = "demo";
+const ACTOR: &str = "demonstration";
+
+#[derive(Debug, Error)]
+pub enum DemoError {
+    #[error("the demonstration needs the plugin {0}, which is not in the plugins folder")]
+    PluginMissing(&'static str),
+    #[error("the demonstration's tenant could not be made")]
+    Tenant(#[from] TenantError),
+    #[error("the demonstration's ruleset was refused: {0:?}")]
+    Revision(#[from] RevisionError),
+    #[error("the demonstration's ruleset was not activated")]
+    Activate(#[from] ActivateError),
+    #[error("the demonstration's lists could not be filled")]
+    Entry(#[from] AddEntryError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Answers the client that was made, or nothing where the tenant existed already.
+pub async fn seed(
+    databases: &Databases,
+    plugins: &Plugins,
+    rulesets: &Rulesets,
+    shared: &[Plugin],
+) -> Result<Option<CreatedClient>, DemoError> {
+    if tenants::tenant_by_name(&databases.system, TENANT).await?.is_some() {
+        return Ok(None);
+    }
+    let entries = ruleset(shared)?;
+    for entry in &entries {
+        plugins.ensure_loaded(entry.plugin).await?;
+    }
+    let tenant = create_tenant(&databases.system, TENANT).await?;
+    fill_lists(databases, tenant).await?;
+    let note = "The demonstration's rules".to_owned();
+    let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
+    rulesets.activate(tenant, DecisionPoint::Payment, revision.number, ACTOR, None).await?;
+    // Last: with a client in hand everything else is there.
+    let order = ClientOrder {
+        tenant: TENANT.to_owned(),
+        name: "demonstration".to_owned(),
+        scopes: Scope::ALL.into_iter().collect(),
+    };
+    Ok(Some(create_client(&databases.system, order).await?))
+}
+
+fn ruleset(shared: &[Plugin]) -> Result<Vec<RuleEntry>, DemoError> {
+    let entry = |name: &'static str, overridable: bool, settings: Value| {
+        let plugin = shared.iter().find(|plugin| plugin.description.name == name);
+        let plugin = plugin.ok_or(DemoError::PluginMissing(name))?.digest;
+        Ok(RuleEntry {
+            name: name.to_owned(),
+            plugin,
+            settings: settings.to_string(),
+            on_failure: FailureOutcome::Review,
+            overridable,
+            mode: Mode::Live,
+        })
+    };
+    Ok(vec![
+        entry("account-check", false, json!({}))?,
+        entry(
+            "amount-limits",
+            true,
+            json!({
+                "limits": [
+                    {"currency": "EUR", "review_above_minor": 1_000_000, "maximum_minor": 5_000_000},
+                    {"currency": "EUR", "method": "card", "review_above_minor": 200_000, "maximum_minor": 1_000_000},
+                    {"currency": "USD", "review_above_minor": 1_100_000, "maximum_minor": 5_500_000},
+                    {"currency": "JPY", "review_above_minor": 1_500_000, "maximum_minor": 7_500_000}
+                ],
+                "without_limit": "review"
+            }),
+        )?,
+        entry(
+            "party-lists",
+            false,
+            json!({
+                "lists": [
+                    {"list": "blocked-accounts", "selector": "creditor_account", "verdict": "reject"},
+                    {"list": "watched-names", "selector": "creditor_name", "matching": "normalized_name", "verdict": "review"},
+                    {"list": "trusted-accounts", "selector": "creditor_account", "verdict": "allow"}
+                ]
+            }),
+        )?,
+        entry(
+            "velocity",
+            true,
+            json!({
+                "limits": [
+                    {"selector": "debtor_account", "window_seconds": 3_600, "max_count": 20, "verdict": "review"},
+                    {"selector": "debtor_account", "window_seconds": 86_400, "currency": "EUR",
+                     "max_total_minor": 10_000_000, "verdict": "reject"}
+                ]
+            }),
+        )?,
+    ])
+}
+
+/// What the demonstration's lists hold: list, what it is for, and one entry.
+const LISTS: [(&str, &str, &str, &str); 3] = [
+    ("blocked-accounts", "Accounts nobody may be paid on", "GB33BUKB20201555555555", "Reported as a mule account"),
+    ("watched-names", "Names a person has to look at", "John Q. Sample", "Resembles a sanctioned person"),
+    ("trusted-accounts", "Accounts whose payments need no review", "FR1420041010050500013M02606", "The tax office"),
+];
+
+async fn fill_lists(databases: &Databases, tenant: TenantId) -> Result<(), DemoError> {
+    let now_ms = SystemClock.now_ms();
+    for (list, description, value, reason) in LISTS {
+        lists::create(&databases.app, tenant, list, description, ACTOR, now_ms).await?;
+        let id: Uuid = OsRandomness.uuid_v7(now_ms);
+        let entry = NewEntry {
+            id,
+            value: value.to_owned(),
+            reason: reason.to_owned(),
+            valid_from_ms: now_ms,
+            valid_to_ms: None,
+            added_by: ACTOR.to_owned(),
+        };
+        lists::add_entry(&databases.app, tenant, list, entry).await?;
+    }
+    Ok(())
+}
+
+/// What a newcomer reads once the server is ready.
+pub fn welcome(address: &str, created: Option<&CreatedClient>) -> String {
+    let credentials = match created {
+        Some(client) => format!(
+            "The tenant \"{TENANT}\" was made. Its client's secret is shown this once:\n\n  \
+             export TOLLGATE={address}\n  export CLIENT_ID={}\n  export CLIENT_SECRET={}\n",
+            client.id,
+            client.secret.expose()
+        ),
+        None => format!(
+            "The tenant \"{TENANT}\" exists. A new client for it, should the secret be lost:\n\n  \
+             tollgate client create --tenant {TENANT} --name mine\n  export TOLLGATE={address}\n"
+        ),
+    };
+    format!("\n{credentials}\n{}\n  Page: {address}/admin   API: {address}/docs\n", include_str!("demo_session.txt"))
+}

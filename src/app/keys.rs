@@ -1,0 +1,70 @@
+//! The signing keys between the database, where they lie encrypted, and the
+//! ring that signs and verifies.
+//!
+//! Owns the first key's making and the reloading. Must never keep a private
+//! key outside of the ring.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use super::StartError;
+use crate::auth::root_secret::{Purpose, RootSecret};
+use crate::auth::sealed::Sealer;
+use crate::auth::signing_key::{KeyRing, StoredSigningKey};
+use crate::domain::time::Clock;
+use crate::storage::pool::Databases;
+use crate::storage::signing_keys::{self, SigningKeyRow};
+use crate::world::OsRandomness;
+
+pub struct Keys {
+    system: PgPool,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    pub fn new(databases: &Databases, root: &RootSecret, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let sealer = Sealer::new(&root.derive(Purpose::SigningKeys)?)?;
+        Ok(Self { system: databases.system.clone(), sealer, clock })
+    }
+
+    /// The stored keys; at the first start of all, the first key is made.
+    /// Several nodes may try: one key is stored, and all read that one.
+    pub async fn open_or_create(&self) -> Result<KeyRing, StartError> {
+        let now_ms = self.clock.now_ms();
+        let first = StoredSigningKey::generate(&self.sealer, &OsRandomness, now_ms)?;
+        let row = SigningKeyRow {
+            kid: first.kid,
+            public_key: first.public_key,
+            sealed_private_key: first.sealed_private_key,
+            created_at_ms: first.created_at_ms,
+            retired_at_ms: first.retired_at_ms,
+        };
+        if signing_keys::insert(&self.system, &row).await? {
+            tracing::info!(kid = row.kid, "first signing key made");
+        }
+        self.open().await
+    }
+
+    pub async fn open(&self) -> Result<KeyRing, StartError> {
+        let stored: Vec<StoredSigningKey> = signing_keys::list(&self.system)
+            .await?
+            .into_iter()
+            .map(|row| StoredSigningKey {
+                kid: row.kid,
+                public_key: row.public_key,
+                sealed_private_key: row.sealed_private_key,
+                created_at_ms: row.created_at_ms,
+                retired_at_ms: row.retired_at_ms,
+            })
+            .collect();
+        Ok(KeyRing::open(&stored, &self.sealer, self.clock.now_ms())?)
+    }
+}

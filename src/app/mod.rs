@@ -1,0 +1,201 @@
+//! The wiring: the only place that sees every room.
+//!
+//! Owns which implementation stands behind each port, the order of starting and
+//! stopping, and the background tasks. Must never hold logic of the trade.
+
+mod background;
+pub mod database;
+pub mod demo;
+mod journal;
+pub mod keys;
+pub mod tenants;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rocket::{Build, Rocket};
+use thiserror::Error;
+
+use crate::auth::AuthError;
+use crate::auth::password::{HashingLimits, SecretHasher};
+use crate::auth::root_secret::{Purpose, RootSecret};
+use crate::auth::token::{AccessTokens, TokenSettings};
+use crate::config::{Config, Settings};
+use crate::decisions::active::ActiveRulesets;
+use crate::decisions::in_flight::InFlight;
+use crate::decisions::plugins::Plugins;
+use crate::decisions::replay::Replays;
+use crate::decisions::rulesets::Rulesets;
+use crate::decisions::submit::Submissions;
+use crate::domain::plugin::Plugin;
+use crate::domain::time::{Clock, Randomness};
+use crate::http;
+use crate::http::cursor::CursorKey;
+use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
+use crate::rules::local::{LocalEngine, LocalEngineError};
+use crate::rules::RuleEngine;
+use crate::storage::StorageError;
+use crate::storage::journal::Journal;
+use crate::storage::pool::Databases;
+use crate::telemetry;
+use crate::world::{OsRandomness, SystemClock};
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("the root secret or a key made of it cannot be used")]
+    Auth(#[from] AuthError),
+    #[error("the sandbox cannot be started")]
+    Engine(#[from] LocalEngineError),
+    #[error("the database cannot be used")]
+    Storage(#[from] StorageError),
+    #[error("the data folder {} cannot be used", path.display())]
+    DataFolder { path: PathBuf, source: std::io::Error },
+    #[error("metrics cannot be recorded: {0}")]
+    Metrics(String),
+}
+
+/// Everything that runs beside Rocket.
+#[derive(Debug)]
+pub struct App {
+    pub services: Arc<Services>,
+    pub readiness: Arc<Readiness>,
+    pub active: Arc<ActiveRulesets>,
+    pub journal: Arc<Journal>,
+    /// The plugins of the folder, as loaded at start.
+    pub shared_plugins: Vec<Plugin>,
+    background: background::Background,
+}
+
+/// Builds the application on a database that is up to date. `program` is the
+/// binary that answers to the hidden commands: this one, except in tests.
+pub async fn build(
+    config: &Config,
+    databases: &Databases,
+    program: PathBuf,
+) -> Result<(App, Rocket<Build>), StartError> {
+    let settings = &config.settings;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let randomness: Arc<dyn Randomness> = Arc::new(OsRandomness);
+    let root = root_secret(settings)?;
+
+    let keys = keys::Keys::new(databases, &root, clock.clone())?;
+    let ring = keys.open_or_create().await?;
+    let token_settings =
+        TokenSettings::new(settings.issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
+    let tokens = Arc::new(AccessTokens::new(token_settings, ring, clock.clone(), randomness.clone()));
+
+    let engine: Arc<dyn RuleEngine> = Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
+    let (app, system) = (databases.app.clone(), databases.system.clone());
+    let plugins = Arc::new(Plugins::new(app.clone(), system.clone(), engine.clone(), clock.clone()));
+    let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
+    let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
+    active.catch_up().await?;
+    let journal = Arc::new(journal::start(settings, databases, clock.clone()).await?);
+
+    let rulesets = Arc::new(Rulesets {
+        app: app.clone(),
+        engine: engine.clone(),
+        plugins: plugins.clone(),
+        active: active.clone(),
+        clock: clock.clone(),
+    });
+    let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
+    let submissions = Arc::new(Submissions {
+        app: app.clone(),
+        engine,
+        active: active.clone(),
+        journal: journal.clone(),
+        in_flight: Arc::new(InFlight::default()),
+        clock: clock.clone(),
+        randomness: randomness.clone(),
+    });
+    let deadline = Duration::from_millis(settings.deadline_ms);
+    let services = Arc::new(Services {
+        submissions,
+        rulesets,
+        plugins: plugins.clone(),
+        replays,
+        app,
+        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
+        clock,
+        randomness,
+        cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
+        issuer: settings.issuer.clone(),
+        // The rest is for the answer itself.
+        submission_deadline: deadline.mul_f64(0.9),
+    });
+    let readiness = {
+        let journal = journal.clone();
+        Arc::new(Readiness::new(move || journal.is_up()))
+    };
+    let background = background::Background::start(background::Work {
+        databases: databases.clone(),
+        plugins_dir: settings.plugins_dir.clone(),
+        plugins,
+        active: active.clone(),
+        keys,
+        tokens: tokens.clone(),
+    });
+    let rocket = http::mount(
+        rocket::custom(config.figment.clone()),
+        http::Parts {
+            services: services.clone(),
+            tokens: Tokens(tokens),
+            readiness: readiness.clone(),
+            metrics: Metrics(telemetry::metrics().map_err(StartError::Metrics)?),
+            limits: Limits {
+                body_bytes: 64 << 10,
+                upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
+                form_bytes: 8 << 10,
+            },
+            edge: http::edge::EdgeLimits {
+                deadline,
+                upload_deadline: deadline.max(Duration::from_secs(120)),
+                slots: settings.requests_max,
+            },
+        },
+    );
+    Ok((App { services, readiness, active, journal, shared_plugins, background }, rocket))
+}
+
+impl App {
+    /// After the last request was answered: the journal first, so that nothing
+    /// acknowledged or accepted is lost, then the rest.
+    pub async fn stop(self) {
+        self.journal.flush_and_stop().await;
+        self.background.stop().await;
+    }
+}
+
+fn root_secret(settings: &Settings) -> Result<RootSecret, StartError> {
+    if let Some(text) = &settings.root_secret {
+        return Ok(RootSecret::from_text(text)?);
+    }
+    data_folder(&settings.data_dir)?;
+    Ok(RootSecret::open_or_create(&settings.data_dir.join("root-secret"), &OsRandomness)?)
+}
+
+fn data_folder(path: &std::path::Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::DataFolder { path: path.to_owned(), source })
+}
+
+fn sandbox_settings(
+    settings: &Settings,
+    root: &RootSecret,
+    program: PathBuf,
+) -> Result<crate::rules::settings::Settings, StartError> {
+    data_folder(&settings.data_dir)?;
+    let key = *root.derive(Purpose::CompiledPlugins)?.expose();
+    let mut sandbox =
+        crate::rules::settings::Settings::new(program, settings.data_dir.join("compiled-plugins"), key);
+    sandbox.loaded_max = settings.compiled_plugins_max;
+    if settings.rule_threads > 0 {
+        sandbox.threads = settings.rule_threads;
+    }
+    if settings.tenant_concurrency > 0 {
+        sandbox.tenant_concurrency = settings.tenant_concurrency;
+    }
+    sandbox.tenant_waiting_max = settings.tenant_waiting_max;
+    Ok(sandbox)
+}

@@ -1,0 +1,79 @@
+//! Making tenants and clients: what the operator's command line and the
+//! demonstration share.
+//!
+//! Owns the moment when a client's secret exists in clear. Must never store or log it.
+
+use sqlx::PgPool;
+use thiserror::Error;
+
+use crate::auth::AuthError;
+use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
+use crate::auth::scope::ScopeSet;
+use crate::domain::ruleset::is_slug;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::time::{Clock, Randomness};
+use crate::storage::{StorageError, tenants};
+use crate::world::{OsRandomness, SystemClock};
+
+#[derive(Debug, Error)]
+pub enum TenantError {
+    #[error("expected a name of lower-case words joined by hyphens, at most 64 characters")]
+    Name,
+    #[error("there is a tenant {0} already")]
+    Taken(String),
+    #[error("there is no tenant {0}; make it with: tollgate tenant create {0}")]
+    Unknown(String),
+    #[error("the secret could not be made")]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug)]
+pub struct ClientOrder {
+    /// By name.
+    pub tenant: String,
+    pub name: String,
+    pub scopes: ScopeSet,
+}
+
+#[derive(Debug)]
+pub struct CreatedClient {
+    pub tenant: TenantId,
+    pub id: ClientId,
+    pub secret: SecretText,
+}
+
+pub async fn create_tenant(system: &PgPool, name: &str) -> Result<TenantId, TenantError> {
+    if !is_slug(name) {
+        return Err(TenantError::Name);
+    }
+    let now_ms = SystemClock.now_ms();
+    let tenant = TenantId(OsRandomness.uuid_v7(now_ms));
+    match tenants::create_tenant(system, tenant, name, now_ms).await {
+        Ok(()) => Ok(tenant),
+        Err(error) if error.is_unique_violation() => Err(TenantError::Taken(name.to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
+    let tenant = tenants::tenant_by_name(system, &order.tenant)
+        .await?
+        .ok_or(TenantError::Unknown(order.tenant))?;
+    let created_at_ms = SystemClock.now_ms();
+    let secret = SecretText::generate_for_client(&OsRandomness);
+    let hasher = SecretHasher::new(HashingLimits::default(), std::sync::Arc::new(OsRandomness))?;
+    let secret_hash = hasher.hash(secret.clone()).await?;
+    let id = ClientId(OsRandomness.uuid_v7(created_at_ms));
+    let client = tenants::NewClient {
+        tenant,
+        id,
+        name: order.name,
+        secret_hash,
+        scopes: order.scopes.iter().collect(),
+        created_at_ms,
+    };
+    tenants::create_client(system, &client).await?;
+    Ok(CreatedClient { tenant, id, secret })
+}

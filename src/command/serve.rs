@@ -1,0 +1,85 @@
+//! `tollgate serve`: start everything, serve until told to stop, stop in order.
+//!
+//! Owns the order of the end: readiness fails first, then no new connections,
+//! the requests under way are answered, the journal is flushed, the private
+//! Postgres stops. Must never leave by another way.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rocket::fairing::AdHoc;
+use rocket::{Build, Rocket};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use crate::app::database::Database;
+use crate::app::tenants::CreatedClient;
+use crate::app::{self, App, demo};
+use crate::config::Config;
+
+pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    let database = Database::open(&config).await?;
+    let served = serve_on(&config, &database, started).await;
+    // In any case: a private server must not outlive a failed start.
+    database.close().await?;
+    served
+}
+
+async fn serve_on(config: &Config, database: &Database, started: Instant) -> Result<ExitCode, Failure> {
+    let (app, rocket) = app::build(config, &database.pools, std::env::current_exe()?).await?;
+    let welcome = if config.settings.demo { Some(seed(&app, database).await) } else { None };
+    let rocket = rocket.attach(AdHoc::on_liftoff("welcome", move |rocket| {
+        Box::pin(async move {
+            let address = format!("http://{}:{}", rocket.config().address, rocket.config().port);
+            tracing::info!(address, ready_ms = started.elapsed().as_millis(), "ready");
+            if let Some(created) = welcome {
+                println!("{}", demo::welcome(&address, created.as_ref()));
+            }
+        })
+    }));
+    let launched = launch(config, &app, rocket).await;
+    app.stop().await;
+    launched?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn launch(config: &Config, app: &App, rocket: Rocket<Build>) -> Result<(), Failure> {
+    let rocket = rocket.ignite().await?;
+    let shutdown = rocket.shutdown();
+    let readiness = app.readiness.clone();
+    let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping");
+        readiness.shut_down();
+        tokio::time::sleep(notice).await;
+        shutdown.notify();
+    });
+    rocket.launch().await?;
+    Ok(())
+}
+
+/// The demonstration is a convenience: without it the server still serves.
+async fn seed(app: &App, database: &Database) -> Option<CreatedClient> {
+    let services = &app.services;
+    let seeded = demo::seed(&database.pools, &services.plugins, &services.rulesets, &app.shared_plugins);
+    seeded.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the demonstration could not be made");
+        None
+    })
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals keep their default effect.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,267 @@
+//! Compiled plugins on disk. Must never load a file that this installation
+//! did not write for exactly this plugin, engine and profile: what is loaded
+//! runs as native code of the server.
+//!
+//! A file is the code followed by an HMAC-SHA256 over (digest, engine id,
+//! profile, code). Whatever does not hold is a miss, and the plugin is
+//! compiled again.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::hmac;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::domain::decision::EngineId;
+use crate::domain::plugin::{Digest, Profile};
+
+const TAG_BYTES: usize = 32;
+const DOMAIN: &[u8] = b"tollgate compiled plugin 1";
+
+pub(super) struct ArtifactCache {
+    folder: PathBuf,
+    key: hmac::Key,
+    engine_id: EngineId,
+    temporary_files: AtomicU64,
+}
+
+impl ArtifactCache {
+    pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Ok(Self { folder, key, engine_id, temporary_files: AtomicU64::new(0) })
+    }
+
+    /// The compiled plugin, or nothing where the cache has none to be trusted.
+    pub(super) fn load(&self, engine: &Engine, digest: Digest, profile: Profile) -> Option<Component> {
+        match self.load_or_say_why(engine, digest, profile) {
+            Ok(component) => Some(component),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(plugin = %digest, %error, "a compiled plugin in the cache is not usable");
+                None
+            }
+        }
+    }
+
+    pub(super) fn store(&self, digest: Digest, profile: Profile, code: &[u8]) -> io::Result<()> {
+        let mut tag = self.authenticator(digest, profile);
+        tag.update(code);
+        let number = self.temporary_files.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.folder.join(format!(".{}-{number}", std::process::id()));
+        // Left over by an earlier process of the same number.
+        let _ = std::fs::remove_file(&temporary);
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| {
+                file.write_all(code)?;
+                file.write_all(tag.sign().as_ref())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&temporary, self.path(digest, profile)));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn path(&self, digest: Digest, profile: Profile) -> PathBuf {
+        self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
+    }
+
+    /// As `load`, for one that was stored just now.
+    pub(super) fn load_or_say_why(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        profile: Profile,
+    ) -> io::Result<Component> {
+        use rustix::fs::OFlags;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(self.path(digest, profile))?;
+        self.verify(&mut file, digest, profile)?;
+        load_verified(engine, &mut file)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))
+    }
+
+    fn verify(&self, file: &mut File, digest: Digest, profile: Profile) -> io::Result<()> {
+        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+        let metadata = file.metadata()?;
+        let code_bytes = metadata.len().checked_sub(TAG_BYTES as u64).ok_or_else(|| wrong("cut off"))?;
+        if !metadata.is_file() {
+            return Err(wrong("no regular file"));
+        }
+        let mut context = self.authenticator(digest, profile);
+        let mut buffer = vec![0; 64 << 10];
+        let mut left = code_bytes;
+        while left > 0 {
+            let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.read_exact(&mut buffer[..wanted])?;
+            context.update(&buffer[..wanted]);
+            left -= wanted as u64;
+        }
+        let mut tag = [0; TAG_BYTES];
+        file.read_exact(&mut tag)?;
+        aws_lc_rs::constant_time::verify_slices_are_equal(context.sign().as_ref(), &tag).map_err(|_| {
+            wrong("its authentication code does not fit: damaged, or written by another installation")
+        })
+    }
+
+    fn authenticator(&self, digest: Digest, profile: Profile) -> hmac::Context {
+        let mut context = hmac::Context::with_key(&self.key);
+        let id = self.engine_id.0.as_bytes();
+        for part in [DOMAIN, &digest.0, id, profile.name().as_bytes()] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context
+    }
+}
+
+/// On Linux through the descriptor that was verified, so that another file
+/// under the same name changes nothing; the pages stay backed by the file. The
+/// tag behind the code is outside of all its sections. Elsewhere, and without
+/// a /proc, by reading that descriptor again.
+#[allow(unsafe_code)]
+fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component> {
+    // SAFETY (of both): the code under this descriptor carries this
+    // installation's own authentication code for this plugin, engine and
+    // profile, and was made by `Engine::precompile_component`. The file is 0600
+    // in a 0700 folder and is replaced by renaming only, so nobody but this
+    // user could change it after it was verified, and this user's processes
+    // are the server's equals.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    if cfg!(target_os = "linux") && path.exists() {
+        return unsafe { Component::deserialize_file(engine, path) };
+    }
+    let mut code = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut code)?;
+    code.truncate(code.len().saturating_sub(TAG_BYTES));
+    unsafe { Component::deserialize(engine, code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::rules::engine::{Sandboxes, compiled_config};
+
+    const KEY: [u8; 32] = [7; 32];
+    const PLUGIN: Digest = Digest([1; 32]);
+    const OTHER: Digest = Digest([2; 32]);
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        sandboxes: Sandboxes,
+        cache: ArtifactCache,
+    }
+
+    impl Fixture {
+        /// A cache that holds one compiled plugin.
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let sandboxes = Sandboxes::new().expect("sandboxes");
+            let cache = Self::cache(&folder, &KEY, sandboxes.id().clone());
+            let bytes = wat::parse_str("(component)").expect("a component");
+            let code = Engine::new(&compiled_config())
+                .and_then(|engine| engine.precompile_component(&bytes))
+                .expect("it compiles");
+            cache.store(PLUGIN, Profile::Small, &code).expect("it is stored");
+            Self { folder, sandboxes, cache }
+        }
+
+        fn cache(folder: &tempfile::TempDir, key: &[u8; 32], id: EngineId) -> ArtifactCache {
+            ArtifactCache::open(folder.path().join("cache"), key, id).expect("a cache")
+        }
+
+        fn loads(&self, cache: &ArtifactCache, digest: Digest, profile: Profile) -> bool {
+            cache.load(&self.sandboxes.of(profile).engine, digest, profile).is_some()
+        }
+
+        fn path(&self) -> PathBuf {
+            self.cache.path(PLUGIN, Profile::Small)
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            std::fs::read(self.path()).expect("the stored file")
+        }
+
+        /// Puts other bytes in the file's place and says whether they are trusted.
+        fn loads_as(&self, bytes: &[u8]) -> bool {
+            std::fs::write(self.path(), bytes).expect("the file can be written");
+            self.loads(&self.cache, PLUGIN, Profile::Small)
+        }
+    }
+
+    #[test]
+    fn a_stored_plugin_is_loaded_again_and_its_file_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let fixture = Fixture::new();
+        assert!(fixture.loads(&fixture.cache, PLUGIN, Profile::Small));
+        let mode = |path: &Path| std::fs::metadata(path).map(|m| m.permissions().mode() & 0o777).ok();
+        assert_eq!(mode(&fixture.path()), Some(0o600));
+        assert_eq!(mode(&fixture.folder.path().join("cache")), Some(0o700));
+    }
+
+    #[test]
+    fn a_damaged_byte_anywhere_is_not_trusted() {
+        let fixture = Fixture::new();
+        let whole = fixture.bytes();
+        for place in (0..whole.len()).step_by(997).chain([whole.len() - 1]) {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1;
+            assert!(!fixture.loads_as(&damaged), "byte {place}");
+        }
+        assert!(fixture.loads_as(&whole));
+    }
+
+    #[test]
+    fn a_truncated_or_extended_file_is_not_trusted() {
+        let fixture = Fixture::new();
+        let whole = fixture.bytes();
+        for length in [0, 31, 32, 33, whole.len() - 1] {
+            assert!(!fixture.loads_as(&whole[..length]), "{length} bytes");
+        }
+        assert!(!fixture.loads_as(&[whole.as_slice(), &[0]].concat()));
+    }
+
+    #[test]
+    fn a_file_of_another_installation_plugin_profile_or_engine_is_not_trusted() {
+        let fixture = Fixture::new();
+        let id = fixture.sandboxes.id().clone();
+        let foreign = Fixture::cache(&fixture.folder, &[8; 32], id);
+        assert!(!fixture.loads(&foreign, PLUGIN, Profile::Small));
+
+        let copy_to = |path: PathBuf| std::fs::copy(fixture.path(), path).map(|_| ()).expect("a copy");
+        copy_to(fixture.cache.path(OTHER, Profile::Small));
+        assert!(!fixture.loads(&fixture.cache, OTHER, Profile::Small));
+        copy_to(fixture.cache.path(PLUGIN, Profile::Large));
+        assert!(!fixture.loads(&fixture.cache, PLUGIN, Profile::Large));
+
+        let stale = Fixture::cache(&fixture.folder, &KEY, EngineId("another-engine".to_owned()));
+        copy_to(stale.path(PLUGIN, Profile::Small));
+        assert!(!fixture.loads(&stale, PLUGIN, Profile::Small));
+        assert!(fixture.loads(&fixture.cache, PLUGIN, Profile::Small));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_not_followed() {
+        let fixture = Fixture::new();
+        let elsewhere = fixture.folder.path().join("elsewhere");
+        std::fs::rename(fixture.path(), &elsewhere).expect("it can be moved");
+        std::os::unix::fs::symlink(&elsewhere, fixture.path()).expect("a link");
+        assert!(!fixture.loads(&fixture.cache, PLUGIN, Profile::Small));
+    }
+}

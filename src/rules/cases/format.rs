@@ -1,0 +1,389 @@
+//! The form of a case file. Must never accept a key that it does not know: a
+//! misspelt expectation expects nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
+use crate::domain::verdict::Reason;
+use crate::rules::contract::v1;
+
+/// What its cases have in common, and the cases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaseFile {
+    payment: Value,
+    settings: Value,
+    cases: Vec<WrittenCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCase {
+    name: String,
+    /// A merge patch over the file's payment.
+    payment: Option<Value>,
+    /// Instead of the file's settings.
+    settings: Option<Value>,
+    #[serde(default)]
+    facts: Vec<WrittenFact>,
+    expect: WrittenExpectation,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenExpectation {
+    verdict: Option<String>,
+    #[serde(default)]
+    reasons: Vec<ExpectedReason>,
+    notes: Option<Vec<String>>,
+    failure: Option<String>,
+    refused_settings: Option<Vec<ExpectedReason>>,
+    queries: Option<Vec<WrittenQuery>>,
+}
+
+/// A reason of which only the given parts are compared.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExpectedReason {
+    code: String,
+    message: Option<String>,
+    field: Option<String>,
+}
+
+/// One case with the file's defaults filled in.
+pub(super) struct Case {
+    pub(super) name: String,
+    /// An error only matters to a case that gets as far as its payment.
+    pub(super) payment: Result<v1::Payment, String>,
+    pub(super) settings: Value,
+    pub(super) facts: Vec<Fact>,
+    pub(super) queries: Option<Vec<FactQuery>>,
+    pub(super) expected: Expected,
+}
+
+#[derive(Debug)]
+pub(super) enum Expected {
+    Evaluation { verdict: String, reasons: Vec<ExpectedReason>, notes: Option<Vec<String>> },
+    Failure(String),
+    RefusedSettings(Vec<ExpectedReason>),
+}
+
+impl CaseFile {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn into_cases(self) -> Result<Vec<Case>, String> {
+        let Self { payment, settings, cases } = self;
+        cases.into_iter().map(|case| case.fill_in(&payment, &settings)).collect()
+    }
+}
+
+impl WrittenCase {
+    fn fill_in(self, payment: &Value, settings: &Value) -> Result<Case, String> {
+        let mut payment = payment.clone();
+        if let Some(changes) = &self.payment {
+            merge(&mut payment, changes);
+        }
+        let payment = serde_json::from_value(payment).map_err(|error| error.to_string());
+        let queries = self.expect.queries.as_ref();
+        Ok(Case {
+            payment: payment.map(WrittenPayment::into_contract),
+            settings: self.settings.unwrap_or_else(|| settings.clone()),
+            facts: self.facts.into_iter().map(Fact::from).collect(),
+            queries: queries.map(|queries| queries.iter().map(WrittenQuery::query).collect()),
+            expected: self.expect.read().map_err(|error| format!("{}: {error}", self.name))?,
+            name: self.name,
+        })
+    }
+}
+
+impl WrittenExpectation {
+    fn read(self) -> Result<Expected, String> {
+        match (self.verdict, self.failure, self.refused_settings) {
+            (Some(verdict), None, None) => {
+                Ok(Expected::Evaluation { verdict, reasons: self.reasons, notes: self.notes })
+            }
+            (None, Some(text), None) => Ok(Expected::Failure(text)),
+            (None, None, Some(reasons)) => Ok(Expected::RefusedSettings(reasons)),
+            _ => Err("expect one of verdict, failure and refused_settings".to_owned()),
+        }
+    }
+}
+
+impl ExpectedReason {
+    pub(super) fn fits(&self, reason: &Reason) -> bool {
+        self.code == reason.code
+            && self.message.as_ref().is_none_or(|message| *message == reason.message)
+            && (self.field.is_none() || self.field == reason.field)
+    }
+}
+
+/// JSON merge patch (RFC 7396).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(fields) = target else { return };
+    for (key, change) in changes {
+        if change.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert(Value::Null), change);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPayment {
+    id: String,
+    reference: String,
+    amount: WrittenMoney,
+    debtor: WrittenParty,
+    creditor: WrittenParty,
+    method: WrittenMethod,
+    customer: Option<String>,
+    merchant: Option<String>,
+    card: Option<WrittenCard>,
+    device: Option<String>,
+    ip: Option<String>,
+    received_at_ms: u64,
+    requested_at_ms: Option<u64>,
+    purpose: Option<String>,
+    remittance: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMoney {
+    minor: i64,
+    currency: String,
+    exponent: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenParty {
+    name: String,
+    account: Option<WrittenAccount>,
+    bank: Option<String>,
+    country: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenAccount {
+    Iban(String),
+    Other(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCard {
+    fingerprint: String,
+    bin: Option<String>,
+    country: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenMethod {
+    Card,
+    CreditTransfer,
+    Instant,
+    DirectDebit,
+    Wallet,
+    Other,
+}
+
+impl WrittenPayment {
+    fn into_contract(self) -> v1::Payment {
+        let WrittenMoney { minor, currency, exponent } = self.amount;
+        v1::Payment {
+            id: self.id,
+            reference: self.reference,
+            amount: v1::Money { minor, currency, exponent },
+            debtor: self.debtor.into_contract(),
+            creditor: self.creditor.into_contract(),
+            method: self.method.into_contract(),
+            customer: self.customer,
+            merchant: self.merchant,
+            card: self.card.map(|WrittenCard { fingerprint, bin, country }| v1::Card {
+                fingerprint,
+                bin,
+                country,
+            }),
+            device: self.device,
+            ip: self.ip,
+            received_at_ms: self.received_at_ms,
+            requested_at_ms: self.requested_at_ms,
+            purpose: self.purpose,
+            remittance: self.remittance,
+            metadata: self.metadata.into_iter().collect(),
+        }
+    }
+}
+
+impl WrittenParty {
+    fn into_contract(self) -> v1::Party {
+        let account = self.account.map(|account| match account {
+            WrittenAccount::Iban(number) => v1::Account::Iban(number),
+            WrittenAccount::Other(number) => v1::Account::Other(number),
+        });
+        v1::Party { name: self.name, account, bank: self.bank, country: self.country }
+    }
+}
+
+impl WrittenMethod {
+    fn into_contract(self) -> v1::Method {
+        match self {
+            Self::Card => v1::Method::Card,
+            Self::CreditTransfer => v1::Method::CreditTransfer,
+            Self::Instant => v1::Method::Instant,
+            Self::DirectDebit => v1::Method::DirectDebit,
+            Self::Wallet => v1::Method::Wallet,
+            Self::Other => v1::Method::Other,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum WrittenFact {
+    Absent,
+    Listed(bool),
+    Velocity { count: u64, total_minor: i64 },
+}
+
+impl From<WrittenFact> for Fact {
+    fn from(fact: WrittenFact) -> Self {
+        match fact {
+            WrittenFact::Absent => Self::Absent,
+            WrittenFact::Listed(listed) => Self::Listed(listed),
+            WrittenFact::Velocity { count, total_minor } => Self::Velocity { count, total_minor },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum WrittenQuery {
+    Listed { list: String, selector: WrittenSelector, matching: WrittenMatching },
+    Velocity { selector: WrittenSelector, window_ms: u64, counting: WrittenCounting },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenMatching {
+    Exact,
+    Prefix,
+    NormalizedName,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenCounting {
+    Submitted,
+    Approved,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenSelector {
+    DebtorAccount,
+    CreditorAccount,
+    DebtorName,
+    CreditorName,
+    DebtorBank,
+    CreditorBank,
+    DebtorCountry,
+    CreditorCountry,
+    Customer,
+    Merchant,
+    Card,
+    Device,
+    Ip,
+    Metadata(String),
+}
+
+impl WrittenQuery {
+    fn query(&self) -> FactQuery {
+        match self {
+            Self::Listed { list, selector, matching } => FactQuery::Listed {
+                list: list.clone(),
+                selector: selector.selector(),
+                matching: match matching {
+                    WrittenMatching::Exact => Matching::Exact,
+                    WrittenMatching::Prefix => Matching::Prefix,
+                    WrittenMatching::NormalizedName => Matching::NormalizedName,
+                },
+            },
+            Self::Velocity { selector, window_ms, counting } => FactQuery::Velocity {
+                selector: selector.selector(),
+                window_ms: *window_ms,
+                counting: match counting {
+                    WrittenCounting::Submitted => Counting::Submitted,
+                    WrittenCounting::Approved => Counting::Approved,
+                },
+            },
+        }
+    }
+}
+
+impl WrittenSelector {
+    fn selector(&self) -> Selector {
+        match self {
+            Self::DebtorAccount => Selector::DebtorAccount,
+            Self::CreditorAccount => Selector::CreditorAccount,
+            Self::DebtorName => Selector::DebtorName,
+            Self::CreditorName => Selector::CreditorName,
+            Self::DebtorBank => Selector::DebtorBank,
+            Self::CreditorBank => Selector::CreditorBank,
+            Self::DebtorCountry => Selector::DebtorCountry,
+            Self::CreditorCountry => Selector::CreditorCountry,
+            Self::Customer => Selector::Customer,
+            Self::Merchant => Selector::Merchant,
+            Self::Card => Selector::Card,
+            Self::Device => Selector::Device,
+            Self::Ip => Selector::Ip,
+            Self::Metadata(key) => Selector::Metadata(key.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_replaces_adds_and_removes() {
+        let mut payment = json!({"amount": {"minor": 1, "currency": "EUR"}, "ip": "::1"});
+        merge(&mut payment, &json!({"amount": {"minor": 2}, "ip": null, "device": "d"}));
+        assert_eq!(payment, json!({"amount": {"minor": 2, "currency": "EUR"}, "device": "d"}));
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_refused() {
+        let with = |expect: Value| {
+            let file = json!({"payment": {}, "settings": {}, "cases": [{"name": "n", "expect": expect}]});
+            CaseFile::parse(&file.to_string()).and_then(CaseFile::into_cases).map(|cases| cases.len())
+        };
+        assert_eq!(with(json!({"verdict": "pass"})), Ok(1));
+        assert!(with(json!({"verdict": "pass", "reason": []})).is_err());
+        assert!(with(json!({"verdict": "pass", "failure": "x"})).is_err());
+        assert!(with(json!({})).is_err());
+        assert!(with(json!({"verdict": "pass", "queries": [{"listed": {"list": "a"}}]})).is_err());
+    }
+}

@@ -1,0 +1,237 @@
+//! The Wasmtime engines, one per profile, and every setting of them. Must
+//! never run or compile anything itself.
+//!
+//! What a setting is for stands beside it; what it measured stands in the
+//! benchmark. Settings that decide results, fuel or compiled code are shared
+//! with the compiling child by [`compiled_config`] and named in the engine's id.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig};
+
+use super::contract::BOUNDS_VERSION;
+use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits, RULESET_FUEL, WASM_STACK_BYTES};
+use super::sandbox::CallState;
+use crate::domain::decision::EngineId;
+use crate::domain::plugin::Profile;
+
+/// As locked; a test compares.
+const WASMTIME_VERSION: &str = "48.0.8";
+
+/// The whole 32-bit address space, so that no access needs a bounds check.
+const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+const MEMORY_GUARD_BYTES: u64 = 32 << 20;
+/// Must exceed the stack that WebAssembly may use: the host's frames come on top.
+const FIBER_STACK_BYTES: usize = 1 << 20;
+
+/// A running rule lets go of its processor this often.
+pub(super) const TICK_MS: u32 = 2;
+
+#[derive(Debug, Error)]
+pub enum EngineSetupError {
+    #[error("the sandbox for {profile} rules cannot be set up: {reason}", profile = .profile.name())]
+    Setup { profile: Profile, reason: String },
+    #[error("the clock thread of the sandbox cannot be started: {0}")]
+    Ticker(std::io::Error),
+}
+
+/// The engine of one profile.
+pub(super) struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) limits: &'static Limits,
+    /// Empty for good: a rule that imports anything does not bind.
+    pub(super) linker: Linker<CallState>,
+    /// One permit per instance alive, so that the pool never runs dry.
+    pub(super) slots: Semaphore,
+}
+
+pub(super) struct Sandboxes {
+    small: Arc<Sandbox>,
+    large: Arc<Sandbox>,
+    id: EngineId,
+    _ticker: Ticker,
+}
+
+impl Sandboxes {
+    pub(super) fn new() -> Result<Self, EngineSetupError> {
+        let small = Arc::new(Sandbox::new(Profile::Small)?);
+        let large = Arc::new(Sandbox::new(Profile::Large)?);
+        let ticker = Ticker::start(vec![small.engine.clone(), large.engine.clone()])
+            .map_err(EngineSetupError::Ticker)?;
+        Ok(Self { small, large, id: engine_id(), _ticker: ticker })
+    }
+
+    pub(super) fn of(&self, profile: Profile) -> &Arc<Sandbox> {
+        match profile {
+            Profile::Small => &self.small,
+            Profile::Large => &self.large,
+        }
+    }
+
+    pub(super) fn id(&self) -> &EngineId {
+        &self.id
+    }
+}
+
+impl Sandbox {
+    fn new(profile: Profile) -> Result<Self, EngineSetupError> {
+        let limits = Limits::of(profile);
+        let engine = pooled_engine(limits).or_else(|pool_error| {
+            // RLIMIT_AS or a small address space: the pool reserves hundreds of gigabytes of it.
+            tracing::warn!(
+                profile = profile.name(),
+                reason = %pool_error,
+                "the instance pool cannot be reserved; rules run without it, about twice as slowly"
+            );
+            Engine::new(&compiled_config())
+                .map_err(|error| EngineSetupError::Setup { profile, reason: format!("{error:#}") })
+        })?;
+        let linker = Linker::new(&engine);
+        Ok(Self { engine, limits, linker, slots: Semaphore::new(limits.slots as usize) })
+    }
+}
+
+fn pooled_engine(limits: &Limits) -> wasmtime::Result<Engine> {
+    let mut config = compiled_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    Engine::new(&config)
+}
+
+/// Everything that decides the compiled code, its results or its fuel: the
+/// same in the server and in the compiling child, for every profile.
+pub(super) fn compiled_config() -> Config {
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .operator_cost(operator_cost())
+        .epoch_interruption(true)
+        // NaN payloads and relaxed SIMD differ between processors.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .relaxed_simd_deterministic(true)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .memory_reservation(MEMORY_RESERVATION_BYTES)
+        .memory_guard_size(MEMORY_GUARD_BYTES)
+        // Backtraces tell callers nothing; without their tables artifacts are a quarter smaller.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false)
+        // The child is limited by processor time and memory, which threads make hard to foresee.
+        .parallel_compilation(false);
+    config
+}
+
+/// Pinned, because Wasmtime's own costs change between releases. Growing a
+/// memory is free there, though each page has to be cleared.
+fn operator_cost() -> OperatorCost {
+    let mut cost = OperatorCost::new();
+    cost.variable.memory_copy_per_byte = 1;
+    cost.variable.memory_fill_per_byte = 1;
+    cost.variable.memory_init_per_byte = 1;
+    cost.variable.memory_grow_per_page = 200;
+    cost.variable.table_copy_per_element = 1;
+    cost.variable.table_fill_per_element = 1;
+    cost.variable.table_init_per_element = 1;
+    cost.variable.table_grow_per_element = 1;
+    cost
+}
+
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let slots = limits.slots;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots * limits.core_instances_per_instance)
+        .total_memories(slots * limits.memories_per_instance)
+        .total_tables(slots * limits.tables_per_instance)
+        .total_stacks(slots)
+        .max_memory_size(limits.memory_bytes)
+        .table_elements(limits.table_elements)
+        .max_memories_per_component(limits.memories_per_instance)
+        .max_tables_per_component(limits.tables_per_instance)
+        .max_core_instances_per_component(limits.core_instances_per_instance)
+        .max_unused_warm_slots(slots * limits.memories_per_instance)
+        // Clearing what was used is cheaper than giving pages back, as long as
+        // the kernel says which were used.
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(16 << 10)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Wasmtime's version and a digest of every setting that can change a result or its fuel.
+fn engine_id() -> EngineId {
+    let settings = format!(
+        "{:?} {:?} {WASM_STACK_BYTES} {HOSTCALL_FUEL} {INPUT_BYTES_MAX} {RULESET_FUEL} {BOUNDS_VERSION} \
+         {:?} nan=canonical relaxed_simd=off threads=off memory64=off tail_call=off reservation={} guard={}",
+        Limits::of(Profile::Small),
+        Limits::of(Profile::Large),
+        operator_cost(),
+        MEMORY_RESERVATION_BYTES,
+        MEMORY_GUARD_BYTES,
+    );
+    let hash = digest(&SHA256, settings.as_bytes());
+    let short: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    EngineId(format!("wasmtime-{WASMTIME_VERSION}-{short}"))
+}
+
+/// Moves the epoch of all engines on; ends when it is dropped.
+struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
+        let (stop, stopped) = channel::<()>();
+        let tick = Duration::from_millis(TICK_MS.into());
+        let thread = std::thread::Builder::new().name("rule-clock".to_owned()).spawn(move || {
+            while stopped.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+                engines.iter().for_each(Engine::increment_epoch);
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It holds nothing that could be lost, so how it ended does not matter.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_id_names_the_wasmtime_that_is_locked() {
+        let lock = include_str!("../../Cargo.lock");
+        let entry = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"");
+        assert!(lock.contains(&entry));
+        assert_eq!(engine_id(), engine_id());
+    }
+
+    #[test]
+    fn the_clock_stops_with_its_engines() {
+        let sandboxes = Sandboxes::new().expect("the sandboxes can be set up");
+        let engine = sandboxes.of(Profile::Small).engine.weak();
+        assert!(engine.upgrade().is_some());
+        drop(sandboxes);
+        assert!(engine.upgrade().is_none(), "the clock thread still holds an engine");
+    }
+}

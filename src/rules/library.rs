@@ -1,0 +1,331 @@
+//! Compiled plugins by digest. Must never compile the same bytes twice at
+//! once, and never offer a plugin that could not describe itself.
+//!
+//! Memory holds the plugins that were used last; the others come back from
+//! the disk cache (0.1 ms for a small one). A plugin is *small* unless its
+//! size or its number of instances and memories says that it brings an
+//! interpreter, or the small limits turn out not to hold it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use aws_lc_rs::digest::{SHA256, digest as hash};
+use wasmtime::component::Component;
+
+use super::AddPluginError;
+use super::EngineError;
+use super::artifact::ArtifactCache;
+use super::compile::{CompileError, Compiler};
+use super::component::{ContractVersion, Inspection, inspect};
+use super::contract::{Answer, Bound, Request};
+use super::engine::{Sandbox, Sandboxes};
+use super::limits::Limits;
+use super::sandbox;
+use super::settings::Settings;
+use crate::domain::plugin::{Description, Digest, Plugin, Profile};
+use crate::domain::verdict::FailureClass;
+
+/// Larger ones bring an interpreter: compiled rules have 30 to 200 KB.
+const SMALL_BYTES_MAX: usize = 4 << 20;
+
+pub(super) struct Library {
+    sandboxes: Sandboxes,
+    artifacts: ArtifactCache,
+    compiler: Compiler,
+    loaded_max: usize,
+    known: RwLock<HashMap<Digest, Known>>,
+    loaded: RwLock<HashMap<(Digest, Profile), Loaded>>,
+    /// Counts uses; a plugin's last one tells how recent it was.
+    uses: AtomicU64,
+    in_work: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    plugin: Plugin,
+    contract: ContractVersion,
+}
+
+struct Loaded {
+    bound: Arc<Bound>,
+    last_use: AtomicU64,
+}
+
+/// Bytes that were looked at.
+struct Candidate {
+    digest: Digest,
+    bytes: Arc<[u8]>,
+    inspection: Inspection,
+}
+
+impl Library {
+    pub(super) fn new(settings: &Settings, sandboxes: Sandboxes) -> std::io::Result<Self> {
+        let artifacts =
+            ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, sandboxes.id().clone())?;
+        Ok(Self {
+            sandboxes,
+            artifacts,
+            compiler: Compiler::new(settings),
+            loaded_max: settings.loaded_max.max(1),
+            known: RwLock::default(),
+            loaded: RwLock::default(),
+            uses: AtomicU64::new(0),
+            in_work: Mutex::default(),
+        })
+    }
+
+    pub(super) fn sandboxes(&self) -> &Sandboxes {
+        &self.sandboxes
+    }
+
+    pub(super) fn plugin(&self, digest: Digest) -> Option<Plugin> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&digest).map(|known| known.plugin.clone())
+    }
+
+    /// A plugin ready to run, from memory or from the disk cache. Nothing for
+    /// one that was never added, or is asked for under another profile.
+    pub(super) async fn bound(self: &Arc<Self>, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
+        if let Some(bound) = self.in_memory(digest, profile) {
+            return Some(bound);
+        }
+        let contract = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.get(&digest).filter(|known| known.plugin.profile == profile)?.contract
+        };
+        let alone = self.alone_with(digest);
+        let _alone = alone.lock().await;
+        // Another call may have brought it while this one waited.
+        if let Some(bound) = self.in_memory(digest, profile) {
+            return Some(bound);
+        }
+        let bound = self.on_disk(digest, profile, contract).await?;
+        self.keep(digest, profile, bound.clone());
+        Some(bound)
+    }
+
+    pub(super) async fn add(self: &Arc<Self>, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
+        let candidate = on_blocking_thread(move || look_at(bytes)).await??;
+        let alone = self.alone_with(candidate.digest);
+        let added = {
+            let _alone = alone.lock().await;
+            match self.plugin(candidate.digest) {
+                Some(plugin) => Ok(plugin),
+                None => self.add_alone(&candidate).await,
+            }
+        };
+        drop(alone);
+        self.forget_work(candidate.digest);
+        added
+    }
+
+    async fn add_alone(self: &Arc<Self>, candidate: &Candidate) -> Result<Plugin, AddPluginError> {
+        let first = profile_of(&candidate.inspection);
+        let added = match self.try_profile(candidate, first).await {
+            Err(NotAdded::TooLarge(_)) if first == Profile::Small => {
+                self.try_profile(candidate, Profile::Large).await
+            }
+            other => other,
+        };
+        added.map_err(|not_added| match not_added {
+            NotAdded::TooLarge(why) => AddPluginError::Refused(why),
+            NotAdded::Other(error) => error,
+        })
+    }
+
+    async fn try_profile(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        profile: Profile,
+    ) -> Result<Plugin, NotAdded> {
+        let Candidate { digest, inspection, .. } = candidate;
+        let (bound, compile_ms) = match self.on_disk(*digest, profile, inspection.contract).await {
+            Some(bound) => (bound, 0),
+            None => self.compile(candidate, profile).await?,
+        };
+        let description = describe(self.sandboxes.of(profile), &bound).await?;
+        let plugin = Plugin {
+            digest: *digest,
+            size_bytes: inspection.size_bytes as u64,
+            contract: number_of(inspection.contract).to_owned(),
+            profile,
+            description,
+            compile_ms,
+        };
+        self.keep(*digest, profile, bound);
+        let known = Known { plugin: plugin.clone(), contract: inspection.contract };
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(*digest, known);
+        Ok(plugin)
+    }
+
+    async fn compile(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        profile: Profile,
+    ) -> Result<(Arc<Bound>, u64), NotAdded> {
+        let compiled = self.compiler.compile(candidate.bytes.clone(), profile).await?;
+        let (library, digest, contract) = (self.clone(), candidate.digest, candidate.inspection.contract);
+        let compile_ms = u64::try_from(compiled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let bound = on_blocking_thread(move || {
+            library.artifacts.store(digest, profile, &compiled.artifact).map_err(|error| {
+                NotAdded::unavailable(format!("the compiled plugin cannot be stored: {error}"))
+            })?;
+            let sandbox = library.sandboxes.of(profile);
+            // What was just compiled and does not load is beyond the pool's limits.
+            let component = library
+                .artifacts
+                .load_or_say_why(&sandbox.engine, digest, profile)
+                .map_err(|error| NotAdded::too_large(profile, &error))?;
+            bind(sandbox, contract, &component).map_err(NotAdded::Other)
+        })
+        .await??;
+        Ok((Arc::new(bound), compile_ms))
+    }
+
+    async fn on_disk(
+        self: &Arc<Self>,
+        digest: Digest,
+        profile: Profile,
+        contract: ContractVersion,
+    ) -> Option<Arc<Bound>> {
+        let library = self.clone();
+        let loaded = on_blocking_thread(move || {
+            let sandbox = library.sandboxes.of(profile);
+            let component = library.artifacts.load(&sandbox.engine, digest, profile)?;
+            bind(sandbox, contract, &component).ok()
+        })
+        .await;
+        loaded.ok().flatten().map(Arc::new)
+    }
+
+    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = loaded.get(&(digest, profile))?;
+        entry.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Some(entry.bound.clone())
+    }
+
+    fn keep(&self, digest: Digest, profile: Profile, bound: Arc<Bound>) {
+        let last_use = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        loaded.insert((digest, profile), Loaded { bound, last_use });
+        while loaded.len() > self.loaded_max {
+            let oldest = loaded.iter().min_by_key(|(_, entry)| entry.last_use.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { return };
+            loaded.remove(&oldest);
+        }
+    }
+
+    /// The lock under which one digest is compiled or loaded.
+    fn alone_with(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut in_work = self.in_work.lock().unwrap_or_else(PoisonError::into_inner);
+        in_work.entry(digest).or_default().clone()
+    }
+
+    fn forget_work(&self, digest: Digest) {
+        let mut in_work = self.in_work.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_work.get(&digest).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            in_work.remove(&digest);
+        }
+    }
+}
+
+/// Why bytes did not become a plugin.
+enum NotAdded {
+    /// The profile's limits do not hold it; a larger profile's may.
+    TooLarge(String),
+    Other(AddPluginError),
+}
+
+impl NotAdded {
+    fn too_large(profile: Profile, why: &std::io::Error) -> Self {
+        Self::TooLarge(format!(
+            "the plugin cannot be run under the limits of {} plugins: {why}",
+            profile.name()
+        ))
+    }
+
+    fn unavailable(why: String) -> Self {
+        Self::Other(AddPluginError::Engine(EngineError::Unavailable(why)))
+    }
+}
+
+impl From<AddPluginError> for NotAdded {
+    fn from(error: AddPluginError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<EngineError> for NotAdded {
+    fn from(error: EngineError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<CompileError> for NotAdded {
+    fn from(error: CompileError) -> Self {
+        match error {
+            // A larger profile compiles longer, but what needs that is no small plugin that grew: refuse.
+            CompileError::Invalid(_)
+            | CompileError::CpuTime(_)
+            | CompileError::Memory(_)
+            | CompileError::TooLarge(_) => Self::Other(AddPluginError::Refused(error.to_string())),
+            CompileError::Host(why) => Self::unavailable(why),
+        }
+    }
+}
+
+fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
+    let inspection = inspect(&bytes).map_err(|error| AddPluginError::Refused(error.to_string()))?;
+    let mut digest = Digest([0; 32]);
+    digest.0.copy_from_slice(hash(&SHA256, &bytes).as_ref());
+    Ok(Candidate { digest, bytes, inspection })
+}
+
+fn profile_of(inspection: &Inspection) -> Profile {
+    let small = Limits::of(Profile::Small);
+    let fits = inspection.size_bytes <= SMALL_BYTES_MAX
+        && inspection.counts.core_instances <= u64::from(small.core_instances_per_instance)
+        && inspection.counts.memories <= u64::from(small.memories_per_instance)
+        && inspection.counts.tables <= u64::from(small.tables_per_instance);
+    if fits { Profile::Small } else { Profile::Large }
+}
+
+fn number_of(contract: ContractVersion) -> &'static str {
+    contract.export_name().rsplit('@').next().unwrap_or_default()
+}
+
+fn bind(
+    sandbox: &Sandbox,
+    contract: ContractVersion,
+    component: &Component,
+) -> Result<Bound, AddPluginError> {
+    Bound::new(contract, &sandbox.linker, component).map_err(|error| {
+        AddPluginError::Refused(format!("the plugin does not have the shape of the rule contract: {error:#}"))
+    })
+}
+
+async fn describe(sandbox: &Sandbox, bound: &Bound) -> Result<Description, NotAdded> {
+    let called = sandbox::call(sandbox, bound, sandbox.limits.fuel_prepare, Request::Describe).await;
+    match called.result {
+        Ok(Answer::Described(description)) => Ok(description),
+        Ok(_) => Err(NotAdded::unavailable("another question was answered".to_owned())),
+        Err(failure) => {
+            let why =
+                format!("the plugin cannot describe itself ({}): {}", failure.class.name(), failure.detail);
+            Err(match failure.class {
+                FailureClass::MemoryLimit => NotAdded::TooLarge(why),
+                FailureClass::Host => NotAdded::unavailable(why),
+                _ => NotAdded::Other(AddPluginError::Refused(why)),
+            })
+        }
+    }
+}
+
+/// Hashing, inspecting and reading files hold a thread for longer than a payment may wait.
+async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Unavailable(error.to_string()))
+}

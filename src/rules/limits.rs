@@ -1,0 +1,92 @@
+//! How much a rule may use, per profile. Must stay constants: a limit decides
+//! results, so all of them are part of the engine's id.
+//!
+//! The sums: a ruleset has at most 50 rules, so a ruleset of small rules can
+//! never burn more than 50 x `fuel_evaluate` = [`RULESET_FUEL`]. The slowest
+//! small loop found (`tests/hostile/endless_loop.wat` and dependent loads all
+//! over the memory) takes 2 to 8 ns per unit with optimisation irrelevant to
+//! it, since plugins are always compiled optimised; an ordinary loop about
+//! 0.4 ns, which makes the whole budget some 100 ms of computing.
+
+use crate::domain::plugin::Profile;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// All rules of one call together. Rules that come after it is used up end as
+/// out of fuel; large rules can get there, small ones cannot.
+pub const RULESET_FUEL: u64 = 250_000_000;
+
+/// Call stack of WebAssembly code; how deep a recursion that is depends on the compiled frames.
+pub const WASM_STACK_BYTES: usize = 512 * KIB;
+
+/// Bytes that one call may move from the guest to the host. Overlapping
+/// strings multiply otherwise: the default let 130 MB through.
+pub const HOSTCALL_FUEL: usize = MIB;
+
+/// Payment text, facts and state that one call is given.
+pub const INPUT_BYTES_MAX: usize = MIB;
+
+#[derive(Debug)]
+pub struct Limits {
+    /// One evaluation. Compiled rules use 10 to 50 thousand.
+    pub fuel_evaluate: u64,
+    /// `prepare` and `describe` run when a person waits, not a payment.
+    pub fuel_prepare: u64,
+    /// All linear memories of one instance together.
+    pub memory_bytes: usize,
+    pub memories_per_instance: u32,
+    /// Each table.
+    pub table_elements: usize,
+    pub tables_per_instance: u32,
+    pub core_instances_per_instance: u32,
+    /// Computing time by the epoch clock: the net below the fuel. Time spent
+    /// waiting for a processor does not count.
+    pub computing_ms: u32,
+    /// Instances alive at once. Bounds the memory: slots x `memory_bytes`.
+    pub slots: u32,
+}
+
+const SMALL: Limits = Limits {
+    fuel_evaluate: 5_000_000,
+    fuel_prepare: 50_000_000,
+    memory_bytes: 10 * MIB,
+    memories_per_instance: 2,
+    table_elements: 20_000,
+    tables_per_instance: 10,
+    core_instances_per_instance: 16,
+    computing_ms: 200,
+    slots: 64,
+};
+
+const LARGE: Limits = Limits {
+    fuel_evaluate: 50_000_000,
+    fuel_prepare: 1_000_000_000,
+    memory_bytes: 64 * MIB,
+    memories_per_instance: 2,
+    table_elements: 20_000,
+    tables_per_instance: 16,
+    core_instances_per_instance: 64,
+    computing_ms: 2_000,
+    slots: 16,
+};
+
+impl Limits {
+    pub const fn of(profile: Profile) -> &'static Self {
+        match profile {
+            Profile::Small => &SMALL,
+            Profile::Large => &LARGE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ruleset::RULES_MAX;
+
+    #[test]
+    fn the_largest_ruleset_of_small_rules_fits_the_budget_of_a_call() {
+        assert!(RULES_MAX as u64 * SMALL.fuel_evaluate <= RULESET_FUEL);
+    }
+}

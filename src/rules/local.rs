@@ -1,0 +1,194 @@
+//! The engine in this process. Must never run a rule on the server's own
+//! threads, and never let one tenant's rules take the threads from another's.
+//!
+//! Rules run on a runtime of their own, a whole ruleset in one task that does
+//! not hop between threads for each rule. A running rule lets go of its thread
+//! with every tick of the epoch clock, new payments go before those that were
+//! interrupted, and a semaphore per tenant bounds what one can hold at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::contract::{Answer, Input, Request};
+use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
+use super::library::Library;
+use super::limits::RULESET_FUEL;
+use super::settings::Settings;
+use super::tenants::Tenants;
+use super::{
+    AddPluginError, EngineError, PrepareError, Prepared, RuleCall, RuleEngine, RuleRun, RulesetCall, sandbox,
+};
+use crate::domain::decision::EngineId;
+use crate::domain::plugin::{Digest, Plugin};
+use crate::domain::verdict::RuleResult;
+
+/// Settings are read while a person waits; payments keep the rest of the slots.
+const PREPARATIONS_MAX: usize = 2;
+
+#[derive(Debug, Error)]
+pub enum LocalEngineError {
+    #[error(transparent)]
+    Setup(#[from] EngineSetupError),
+    #[error("the folder of compiled plugins cannot be used: {0}")]
+    Cache(std::io::Error),
+    #[error("the threads for rules cannot be started: {0}")]
+    Threads(std::io::Error),
+}
+
+pub struct LocalEngine {
+    /// Nothing only while it is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+    library: Arc<Library>,
+    tenants: Tenants,
+    preparations: Arc<Semaphore>,
+}
+
+impl LocalEngine {
+    pub fn start(settings: &Settings) -> Result<Self, LocalEngineError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.threads.max(1))
+            .thread_name("rules")
+            // New payments before interrupted rules.
+            .global_queue_interval(1)
+            .enable_all()
+            .build()
+            .map_err(LocalEngineError::Threads)?;
+        let library = Library::new(settings, Sandboxes::new()?).map_err(LocalEngineError::Cache)?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+            library: Arc::new(library),
+            tenants: Tenants::new(settings.tenant_concurrency.max(1), settings.tenant_waiting_max),
+            preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
+        })
+    }
+
+    /// Runs on the rules' threads; ends with the caller.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let task = AbortOnDropHandle::new(self.handle.spawn(work));
+        task.await.map_err(|error| EngineError::Unavailable(error.to_string()))
+    }
+
+    /// One rule on an input that need not be a domain payment: for cases.
+    pub(super) async fn evaluate_one(&self, input: Input, rule: RuleCall) -> Result<RuleRun, EngineError> {
+        let library = self.library.clone();
+        self.run(async move { evaluate(&library, &input, &rule, RULESET_FUEL).await }).await
+    }
+}
+
+#[async_trait]
+impl RuleEngine for LocalEngine {
+    fn id(&self) -> &EngineId {
+        self.library.sandboxes().id()
+    }
+
+    async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
+        let deadline = call.deadline;
+        let decided = async {
+            let turn = self.tenants.admit(call.tenant).await?;
+            let library = self.library.clone();
+            self.run(async move {
+                let _turn = turn;
+                evaluate_all(&library, &Input::of(call.payment), &call.rules).await
+            })
+            .await
+        };
+        timeout_at(deadline, decided).await.unwrap_or(Err(EngineError::Deadline))
+    }
+
+    async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError> {
+        let turn = self.preparations.clone().acquire_owned().await;
+        let turn = turn.map_err(|error| EngineError::Unavailable(error.to_string()))?;
+        let library = self.library.clone();
+        self.run(async move {
+            let _turn = turn;
+            prepare(&library, plugin, &settings).await
+        })
+        .await?
+    }
+
+    async fn add_plugin(&self, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
+        let library = self.library.clone();
+        self.run(async move { library.add(bytes).await }).await?
+    }
+
+    fn plugin(&self, digest: Digest) -> Option<Plugin> {
+        self.library.plugin(digest)
+    }
+}
+
+/// One run per rule, in their order.
+async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall]) -> Vec<RuleRun> {
+    let mut runs = Vec::with_capacity(rules.len());
+    let mut fuel_left = RULESET_FUEL;
+    let mut let_go = Instant::now();
+    for rule in rules {
+        if let_go.elapsed() > Duration::from_millis(TICK_MS.into()) {
+            tokio::task::yield_now().await;
+            let_go = Instant::now();
+        }
+        let run = evaluate(library, input, rule, fuel_left).await;
+        fuel_left = fuel_left.saturating_sub(run.fuel_used);
+        runs.push(run);
+    }
+    runs
+}
+
+async fn evaluate(library: &Arc<Library>, input: &Input, rule: &RuleCall, fuel_left: u64) -> RuleRun {
+    let Some(bound) = library.bound(rule.plugin, rule.profile).await else {
+        return RuleRun { result: RuleResult::Unavailable, fuel_used: 0, elapsed_us: 0 };
+    };
+    let sandbox = library.sandboxes().of(rule.profile);
+    let started = Instant::now();
+    let fuel = sandbox.limits.fuel_evaluate.min(fuel_left);
+    let request = Request::Evaluate { input, facts: &rule.facts, state: &rule.state };
+    let called = sandbox::call(sandbox, &bound, fuel, request).await;
+    let result = match called.result {
+        Ok(Answer::Evaluated(evaluation)) => RuleResult::Ran(evaluation),
+        Ok(_) => RuleResult::Unavailable,
+        Err(failure) => RuleResult::Failed { class: failure.class, detail: failure.detail },
+    };
+    let elapsed_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
+    RuleRun { result, fuel_used: called.fuel_used, elapsed_us }
+}
+
+async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Result<Prepared, PrepareError> {
+    let unknown = PrepareError::UnknownPlugin(digest);
+    let Some(plugin) = library.plugin(digest) else { return Err(unknown) };
+    let Some(bound) = library.bound(digest, plugin.profile).await else { return Err(unknown) };
+    let sandbox = library.sandboxes().of(plugin.profile);
+    let called =
+        sandbox::call(sandbox, &bound, sandbox.limits.fuel_prepare, Request::Prepare { settings }).await;
+    match called.result {
+        Ok(Answer::Prepared { queries, state }) => Ok(Prepared { profile: plugin.profile, queries, state }),
+        Ok(Answer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
+        Ok(_) => Err(EngineError::Unavailable("another question was answered".to_owned()).into()),
+        Err(failure) => Err(PrepareError::Failed { class: failure.class, detail: failure.detail }),
+    }
+}
+
+impl Drop for LocalEngine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is not allowed inside of async code; what runs is given up at its next tick.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for LocalEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalEngine").field("id", self.id()).finish_non_exhaustive()
+    }
+}

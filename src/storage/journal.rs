@@ -1,0 +1,189 @@
+//! The journal makes decisions durable: many in one transaction, chained.
+//!
+//! Owns the queue, the writers and the chain; nothing else writes decisions or
+//! binds keys. Must never acknowledge before COMMIT has returned, and never
+//! log what a payment holds.
+//!
+//! ```text
+//! store() -> bounded queue -> writer 1..n, each with a connection and a chain of its own:
+//!              batch: what waits now, one head per key, sorted by key
+//!              begin; claim the keys; the losers read what they lost to;
+//!              the winners' decisions, values and the batch's link of the chain; commit
+//! ```
+//! While one commit is under way the next batch fills, so batches grow with the
+//! load and a lone decision waits for nobody.
+
+mod batch;
+pub mod chain;
+mod row;
+mod statements;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sqlx::postgres::PgConnectOptions;
+use thiserror::Error;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::StorageError;
+use super::decisions::{Position, StoredDecision};
+use crate::domain::decision::Decision;
+use batch::Submission;
+use row::Row;
+use writer::Writer;
+
+/// UTC milliseconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+#[derive(Clone)]
+pub struct JournalSettings {
+    pub connect: PgConnectOptions,
+    /// Run on each new connection, to take on the journal's role for one. Never user input.
+    pub after_connect: Option<String>,
+    /// Decisions that wait for a writer; one more is refused.
+    pub queue_max: usize,
+    /// Decisions of one transaction.
+    pub batch_max: usize,
+    /// Connections that write.
+    pub writers: usize,
+    pub node: String,
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for JournalSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalSettings").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    First(Position),
+    /// The key was bound already, here or on another node. Whether this is a
+    /// retry or another payment shows in the request hash.
+    Duplicate(Box<StoredDecision>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum JournalError {
+    #[error("too many decisions wait to be stored")]
+    Full,
+    /// Not stored, or nobody can tell: only a retry with the same key will.
+    #[error("the decision could not be stored, or not be seen to be")]
+    Unavailable,
+    /// The database takes this decision from nobody; its neighbours were stored.
+    #[error("the decision cannot be stored as it is")]
+    Refused,
+}
+
+/// Cheap to clone; all clones feed the same writers.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    queue: mpsc::Sender<Submission>,
+    shared: Arc<Shared>,
+    writers: TaskTracker,
+}
+
+/// The writers as a whole.
+#[derive(Debug)]
+pub struct JournalTask(TaskTracker);
+
+impl JournalTask {
+    /// Returns when the last writer has ended.
+    pub async fn finished(self) {
+        self.0.wait().await;
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: JournalSettings,
+    /// Whoever holds it takes the next batch.
+    queue: Mutex<mpsc::Receiver<Submission>>,
+    /// Writers that have not given their connection up for lost.
+    working: AtomicUsize,
+    stop: CancellationToken,
+}
+
+impl Journal {
+    /// Fails when the database cannot be reached now; later it may come and go.
+    pub async fn start(settings: JournalSettings) -> Result<(Self, JournalTask), StorageError> {
+        let (sender, receiver) = mpsc::channel(settings.queue_max.max(1));
+        let count = settings.writers.max(1);
+        let shared = Arc::new(Shared {
+            settings,
+            queue: Mutex::new(receiver),
+            working: AtomicUsize::new(count),
+            stop: CancellationToken::new(),
+        });
+        let mut connected = Vec::with_capacity(count);
+        for _ in 0..count {
+            connected.push(Writer::connected(Arc::clone(&shared)).await?);
+        }
+        let writers = TaskTracker::new();
+        for writer in connected {
+            writers.spawn(writer.run());
+        }
+        writers.close();
+        Ok((Self { queue: sender, shared, writers: writers.clone() }, JournalTask(writers)))
+    }
+
+    /// Returns when the decision, or the one its key is bound to, is committed.
+    /// Dropping the future abandons the answer and not the work.
+    pub async fn store(&self, decision: Decision) -> Result<Stored, JournalError> {
+        if self.shared.working.load(Ordering::Acquire) == 0 {
+            return Err(JournalError::Unavailable);
+        }
+        let (waiter, answer) = oneshot::channel();
+        let submission = Submission { row: Row::of(decision)?, waiter };
+        self.queue.try_send(submission).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => JournalError::Full,
+            mpsc::error::TrySendError::Closed(_) => JournalError::Unavailable,
+        })?;
+        answer.await.unwrap_or(Err(JournalError::Unavailable))
+    }
+
+    /// Takes nothing more in, answers all that waits, and ends the writers.
+    pub async fn flush_and_stop(&self) {
+        self.shared.stop.cancel();
+        self.writers.wait().await;
+    }
+}
+
+impl Shared {
+    /// What waits now, or the first to come. Nothing when the journal has
+    /// stopped and the queue is empty.
+    async fn next_submissions(&self) -> Option<Vec<Submission>> {
+        let mut queue = self.queue.lock().await;
+        let (batch_max, mut taken) = (self.settings.batch_max.max(1), Vec::new());
+        tokio::select! {
+            biased;
+            _ = queue.recv_many(&mut taken, batch_max) => {}
+            () = self.stop.cancelled() => {
+                // From here on nothing comes in; what came in before is still there.
+                queue.close();
+                queue.recv_many(&mut taken, batch_max).await;
+            }
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// With no writer left to store it, what waits is answered at once.
+    fn refuse_what_waits(&self) {
+        if self.working.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        // Where another writer holds the queue, that one is working again.
+        let Ok(mut queue) = self.queue.try_lock() else { return };
+        if self.stop.is_cancelled() {
+            queue.close();
+        }
+        while let Ok(submission) = queue.try_recv() {
+            submission.answer(Err(JournalError::Unavailable));
+        }
+    }
+}

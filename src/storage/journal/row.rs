@@ -1,0 +1,55 @@
+//! One decision made ready for its rows.
+//!
+//! Owns the work that needs no database: encoding, salt, digests, value keys.
+//! It is done by whoever submits, so that a writer only has to write.
+
+use uuid::Uuid;
+
+use super::JournalError;
+use crate::domain::decision::Decision;
+use crate::domain::payment::PaymentOrder;
+use crate::domain::plugin::Digest;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::storage::evidence::{self, PAYLOAD_VERSION, SALT_LENGTH_BYTES};
+use crate::storage::values::value_keys;
+
+#[derive(Debug)]
+pub(super) struct Row {
+    pub decision: Decision,
+    pub payload: Vec<u8>,
+    pub salt: [u8; SALT_LENGTH_BYTES],
+    pub payload_digest: Digest,
+    pub digest: Digest,
+    pub value_keys: Vec<Uuid>,
+}
+
+/// What a key is unique in, and the order in which all writers claim.
+pub(super) type Claim<'a> = (TenantId, ClientId, &'a str);
+
+impl Row {
+    pub fn of(decision: Decision) -> Result<Self, JournalError> {
+        let payload = evidence::encode(&decision.evidence).map_err(|_| JournalError::Refused)?;
+        let mut salt = [0; SALT_LENGTH_BYTES];
+        aws_lc_rs::rand::fill(&mut salt).map_err(|_| JournalError::Unavailable)?;
+        let payload_digest = evidence::payload_digest(&salt, PAYLOAD_VERSION, &payload);
+        let digest = evidence::decision_digest(&decision, PAYLOAD_VERSION, &payload_digest);
+        let value_keys = value_keys(decision.tenant, &decision.evidence.payment.order);
+        Ok(Self { decision, payload, salt, payload_digest, digest, value_keys })
+    }
+
+    pub fn order(&self) -> &PaymentOrder {
+        &self.decision.evidence.payment.order
+    }
+
+    pub fn received_at_ms(&self) -> u64 {
+        self.decision.evidence.payment.received_at_ms
+    }
+
+    pub fn currency(&self) -> String {
+        self.order().amount.currency().code().to_owned()
+    }
+
+    pub fn claim(&self) -> Claim<'_> {
+        (self.decision.tenant, self.decision.client, self.decision.key.as_str())
+    }
+}

@@ -1,0 +1,234 @@
+//! The SQL of the journal.
+//!
+//! Owns every statement that writes a decision. Each takes rows as arrays, one
+//! per column, so that its text is the same for every batch and is prepared once.
+
+use std::collections::HashSet;
+
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::batch::Bound;
+use super::chain::Link;
+use super::row::Row;
+use crate::domain::payment::PaymentId;
+use crate::domain::verdict::Outcome;
+use crate::storage::columns::bigint;
+use crate::storage::decisions;
+use crate::storage::evidence::PAYLOAD_VERSION;
+
+/// A node that went silent inside a transaction must not keep its keys locked;
+/// and whatever the cluster is set to, a commit here means that it is on disk.
+const SESSION: &str = "
+    set idle_in_transaction_session_timeout = '10s';
+    select set_config('synchronous_commit', 'on', false)
+    where current_setting('synchronous_commit') = 'off'";
+
+pub(super) async fn prepare_session(
+    connection: &mut PgConnection,
+    after_connect: Option<&str>,
+) -> sqlx::Result<()> {
+    if let Some(statement) = after_connect {
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *connection).await?;
+    }
+    sqlx::raw_sql(SESSION).execute(connection).await?;
+    Ok(())
+}
+
+/// The same writer may come again, on another connection.
+pub(super) async fn register_writer(
+    connection: &mut PgConnection,
+    writer: Uuid,
+    node: &str,
+    now_ms: u64,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into journal_writers (id, node, started_at_ms)
+         values ($1, $2, $3)
+         on conflict (id) do nothing",
+    )
+    .bind(writer)
+    .bind(node)
+    .bind(bigint(now_ms))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Begins, and opens row security for the tenants of the batch, in one round trip.
+pub(super) async fn begin(connection: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+    // Sorted by tenant, so equal ones are neighbours. Only typed UUIDs are
+    // formatted in, so the text is safe.
+    let mut tenants: Vec<_> = rows.iter().map(|row| row.decision.tenant).collect();
+    tenants.dedup();
+    let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
+    let begin = format!("begin; set local app.tenants = '{}'", tenants.join(","));
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(connection).await?;
+    Ok(())
+}
+
+/// Binds the keys that are free and gives the decisions that won theirs. Waits
+/// for a transaction that holds one of the keys.
+pub(super) async fn claim(
+    connection: &mut PgConnection,
+    rows: &[&Row],
+    now_ms: u64,
+) -> sqlx::Result<HashSet<PaymentId>> {
+    let won: Vec<Uuid> = sqlx::query_scalar(
+        "insert into idempotency_keys (tenant_id, client_id, key, request_hash, decision_id, created_at_ms)
+         select claimed.*, $6
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::uuid[]) as claimed
+         on conflict (tenant_id, client_id, key) do nothing
+         returning decision_id",
+    )
+    .bind(each(rows, |row| row.decision.tenant.0))
+    .bind(each(rows, |row| row.decision.client.0))
+    .bind(each(rows, |row| row.decision.key.as_str()))
+    .bind(each(rows, |row| row.decision.request_hash.0))
+    .bind(each(rows, |row| row.decision.id().0))
+    .bind(bigint(now_ms))
+    .fetch_all(connection)
+    .await?;
+    Ok(won.into_iter().map(PaymentId).collect())
+}
+
+/// What the keys of the losers are bound to. A statement of its own: the claim's
+/// snapshot is older than the commit that it lost to.
+pub(super) async fn bound(
+    connection: &mut PgConnection,
+    rows: &[&Row],
+    winners: &HashSet<PaymentId>,
+) -> sqlx::Result<Bound> {
+    let losers: Vec<(i32, &Row)> =
+        (0..).zip(rows.iter().copied()).filter(|(_, row)| !winners.contains(&row.decision.id())).collect();
+    let found = sqlx::query(
+        "select lost.place, d.tenant_id, d.client_id, d.idempotency_key, d.request_hash, d.origin, d.outcome,
+                d.payload_version, d.payload, d.writer_id, d.batch_sequence, d.batch_position
+         from unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[]) as lost (place, tenant_id, client_id, key)
+         join idempotency_keys k using (tenant_id, client_id, key)
+         join decisions d on d.tenant_id = k.tenant_id and d.id = k.decision_id",
+    )
+    .bind(each(&losers, |(place, _)| *place))
+    .bind(each(&losers, |(_, row)| row.decision.tenant.0))
+    .bind(each(&losers, |(_, row)| row.decision.client.0))
+    .bind(each(&losers, |(_, row)| row.decision.key.as_str()))
+    .fetch_all(connection)
+    .await?;
+    found
+        .iter()
+        .map(|row| {
+            let place: i32 = row.try_get("place")?;
+            Ok((usize::try_from(place).unwrap_or(usize::MAX), decisions::read(row)))
+        })
+        .collect()
+}
+
+const INSERT: &str = "
+    with decided as (
+        insert into decisions (
+            tenant_id, id, client_id, idempotency_key, request_hash, origin, outcome, received_at_ms,
+            revision, reference, amount_minor, currency, method,
+            payload, payload_salt, payload_digest, digest,
+            batch_position, payload_version, writer_id, batch_sequence)
+        select d.tenant_id, d.id, d.client_id, d.key, d.request_hash, d.origin, d.outcome, d.received_at_ms,
+               d.revision, d.reference, d.amount_minor, d.currency, d.method,
+               d.payload, d.payload_salt, d.payload_digest, d.digest,
+               (d.place - 1)::int, $18, $19, $20
+        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[],
+                    $8::bigint[], $9::int[], $10::text[], $11::bigint[], $12::text[], $13::text[],
+                    $14::bytea[], $15::bytea[], $16::bytea[], $17::bytea[])
+             with ordinality
+             as d (tenant_id, id, client_id, key, request_hash, origin, outcome, received_at_ms,
+                   revision, reference, amount_minor, currency, method,
+                   payload, payload_salt, payload_digest, digest, place)
+    ), valued as (
+        insert into payment_values (
+            tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
+        select v.tenant_id, v.value_key, v.received_at_ms, v.payment_id, v.amount_minor, v.currency, v.approved
+        from unnest($21::uuid[], $22::uuid[], $23::bigint[], $24::uuid[], $25::bigint[], $26::text[],
+                    $27::boolean[])
+             as v (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
+    )
+    insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
+    values ($19, $20, $28, $29, $30, $31)";
+
+/// The decisions, the values they are found and counted by, and the batch.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    rows: &[&Row],
+    link: &Link,
+    now_ms: u64,
+) -> sqlx::Result<()> {
+    let valued: Vec<(Uuid, &Row)> =
+        rows.iter().flat_map(|row| row.value_keys.iter().map(move |key| (*key, *row))).collect();
+    sqlx::query(INSERT)
+        .bind(each(rows, |row| row.decision.tenant.0))
+        .bind(each(rows, |row| row.decision.id().0))
+        .bind(each(rows, |row| row.decision.client.0))
+        .bind(each(rows, |row| row.decision.key.as_str()))
+        .bind(each(rows, |row| row.decision.request_hash.0))
+        .bind(each(rows, |row| row.decision.origin.name()))
+        .bind(each(rows, |row| row.decision.outcome.name()))
+        .bind(each(rows, |row| bigint(row.received_at_ms())))
+        .bind(each(rows, |row| row.decision.evidence.revision.map(|revision| revision.number)))
+        .bind(each(rows, |row| row.order().reference.as_str()))
+        .bind(each(rows, |row| row.order().amount.minor()))
+        .bind(each(rows, |row| row.currency()))
+        .bind(each(rows, |row| row.order().method.name()))
+        .bind(each(rows, |row| row.payload.as_slice()))
+        .bind(each(rows, |row| row.salt))
+        .bind(each(rows, |row| row.payload_digest.0))
+        .bind(each(rows, |row| row.digest.0))
+        .bind(PAYLOAD_VERSION)
+        .bind(link.writer)
+        .bind(link.sequence)
+        .bind(each(&valued, |(_, row)| row.decision.tenant.0))
+        .bind(each(&valued, |(key, _)| *key))
+        .bind(each(&valued, |(_, row)| bigint(row.received_at_ms())))
+        .bind(each(&valued, |(_, row)| row.decision.id().0))
+        .bind(each(&valued, |(_, row)| row.order().amount.minor()))
+        .bind(each(&valued, |(_, row)| row.currency()))
+        .bind(each(&valued, |(_, row)| row.decision.outcome == Outcome::Approve))
+        .bind(link.previous.0)
+        .bind(link.decision_digests.as_slice())
+        .bind(link.hash.0)
+        .bind(bigint(now_ms))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn commit(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("commit").execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("rollback").execute(connection).await?;
+    Ok(())
+}
+
+/// Whether a batch whose COMMIT was never answered is stored. Inserting its
+/// position again waits for a transaction that still holds it, which a look
+/// would not, and then conflicts if that one committed.
+pub(super) async fn is_committed(connection: &mut PgConnection, link: &Link) -> sqlx::Result<bool> {
+    sqlx::raw_sql("begin").execute(&mut *connection).await?;
+    let done = sqlx::query(
+        "insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
+         values ($1, $2, $3, $4, $5, 0)
+         on conflict (writer_id, sequence) do nothing",
+    )
+    .bind(link.writer)
+    .bind(link.sequence)
+    .bind(link.previous.0)
+    .bind(link.decision_digests.as_slice())
+    .bind(link.hash.0)
+    .execute(&mut *connection)
+    .await?;
+    roll_back(connection).await?;
+    Ok(done.rows_affected() == 0)
+}
+
+fn each<R, T>(rows: &[R], column: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(column).collect()
+}

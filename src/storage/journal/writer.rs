@@ -1,0 +1,249 @@
+//! A writer: one connection, one chain, one batch at a time.
+//!
+//! Owns the connection and what happens when it fails: what is certainly not
+//! stored is tried again, what may be stored is settled first. Must never hold
+//! a batch for ever: after a while its waiters are told that nobody knows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::batch::Batch;
+use super::chain::{Chain, Link};
+use super::{JournalError, Shared, statements};
+use crate::storage::StorageError;
+use crate::storage::diagnosis::diagnosis;
+
+/// How long a batch is tried from its first failure on; below any request's deadline.
+const PATIENCE: Duration = Duration::from_millis(2500);
+/// For one attempt. Ends the wait for a server that neither answers nor hangs up.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    chain: Chain,
+    /// Taken out while it is used, so that an attempt cut off in the middle drops it.
+    connection: Option<PgConnection>,
+    /// The link of a batch that was given up while its fate was unknown.
+    unsettled: Option<Link>,
+}
+
+enum Failure {
+    /// Before COMMIT, and for what a row holds.
+    BadRow,
+    /// The connection is gone or not to be trusted.
+    Lost(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+enum Fate {
+    Answered,
+    BadRow(Batch),
+    GivenUp,
+}
+
+impl Writer {
+    pub async fn connected(shared: Arc<Shared>) -> Result<Self, StorageError> {
+        let mut writer = Self { shared, chain: Chain::new(), connection: None, unsettled: None };
+        writer.connection = Some(writer.connect().await?);
+        Ok(writer)
+    }
+
+    pub async fn run(mut self) {
+        while let Some(submissions) = self.shared.next_submissions().await {
+            if !self.store(Batch::of(submissions)).await && !self.recover().await {
+                return;
+            }
+            // Lets those just answered submit again, so that they share the next batch.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Stores what can be stored, and says whether the writer is still working.
+    async fn store(&mut self, batch: Batch) -> bool {
+        let mut to_do = vec![batch];
+        while let Some(batch) = to_do.pop() {
+            match self.try_until_answered(batch).await {
+                Fate::Answered => {}
+                Fate::BadRow(batch) => to_do.extend(batch.isolate_bad_row().into_iter().rev()),
+                Fate::GivenUp => {
+                    for batch in to_do {
+                        batch.answer_all(JournalError::Unavailable);
+                    }
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn try_until_answered(&mut self, mut batch: Batch) -> Fate {
+        let (mut give_up_at, mut pause) = (None, PAUSE_MIN);
+        loop {
+            match timeout(ATTEMPT_MAX, self.attempt(&mut batch)).await {
+                Ok(Ok(())) => return Fate::Answered,
+                Ok(Err(Failure::BadRow)) => return Fate::BadRow(batch),
+                Ok(Err(Failure::Lost(error))) => self.note_failure(&error),
+                Err(_) => tracing::warn!(writer = %self.chain.writer, "a journal batch took too long"),
+            }
+            let now = Instant::now();
+            if now + pause > *give_up_at.get_or_insert(now + PATIENCE) {
+                self.unsettled = batch.link.take();
+                batch.answer_all(JournalError::Unavailable);
+                return Fate::GivenUp;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// One try on one connection, which is kept only if all went well or a row
+    /// was to blame.
+    async fn attempt(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        if let Some(link) = &batch.link {
+            if statements::is_committed(&mut connection, link).await? {
+                self.finish(batch);
+                self.connection = Some(connection);
+                return Ok(());
+            }
+            batch.link = None;
+        }
+        match self.transact(&mut connection, batch).await {
+            Ok(()) => {
+                self.connection = Some(connection);
+                Ok(())
+            }
+            Err(error) if batch.link.is_none() && blames_a_row(&error) => {
+                tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "a decision was refused");
+                statements::roll_back(&mut connection).await?;
+                self.connection = Some(connection);
+                Err(Failure::BadRow)
+            }
+            Err(error) => Err(Failure::Lost(error)),
+        }
+    }
+
+    async fn transact(&mut self, connection: &mut PgConnection, batch: &mut Batch) -> sqlx::Result<()> {
+        let now_ms = (self.shared.settings.clock)();
+        let rows = batch.rows();
+        statements::begin(connection, &rows).await?;
+        let winners = statements::claim(connection, &rows, now_ms).await?;
+        if winners.len() < rows.len() {
+            let bound = statements::bound(connection, &rows, &winners).await?;
+            batch.answer_losers(&winners, bound);
+        }
+        if batch.is_empty() {
+            return statements::roll_back(connection).await;
+        }
+        let link = self.chain.next(batch.decision_digests());
+        statements::insert(connection, &batch.rows(), &link, now_ms).await?;
+        // From here until the answer the fate of the batch is unknown.
+        batch.link = Some(link);
+        statements::commit(connection).await?;
+        self.finish(batch);
+        Ok(())
+    }
+
+    /// The batch is known to be committed.
+    fn finish(&mut self, batch: &mut Batch) {
+        let Some(link) = batch.link.take() else { return };
+        self.chain.advance(&link);
+        metrics::counter!("tollgate_journal_batches_total").increment(1);
+        metrics::counter!("tollgate_journal_decisions_total").increment(batch.rows().len() as u64);
+        batch.answer_stored(&link);
+    }
+
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let settings = &self.shared.settings;
+        let mut connection = PgConnection::connect_with(&settings.connect).await?;
+        statements::prepare_session(&mut connection, settings.after_connect.as_deref()).await?;
+        let now_ms = (settings.clock)();
+        statements::register_writer(&mut connection, self.chain.writer, &settings.node, now_ms).await?;
+        Ok(connection)
+    }
+
+    fn note_failure(&mut self, error: &sqlx::Error) {
+        tracing::warn!(writer = %self.chain.writer, cause = diagnosis(error), "a journal batch failed");
+        // Cannot happen while a link is settled before the next is made. If it
+        // does, only a new chain can go on.
+        if constraint_of(error) == Some("journal_batches_pkey") {
+            self.chain = Chain::new();
+        }
+    }
+
+    /// Connects until it succeeds; false if the journal stopped before that.
+    async fn recover(&mut self) -> bool {
+        self.shared.working.fetch_sub(1, Ordering::AcqRel);
+        let mut pause = PAUSE_MIN;
+        loop {
+            self.shared.refuse_what_waits();
+            match timeout(ATTEMPT_MAX, self.reconnect()).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => {
+                    tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "the journal cannot connect");
+                }
+                Err(_) => tracing::warn!(writer = %self.chain.writer, "the journal cannot connect in time"),
+            }
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                () = self.shared.stop.cancelled() => {
+                    self.shared.refuse_what_waits();
+                    return false;
+                }
+            }
+        }
+        self.shared.working.fetch_add(1, Ordering::AcqRel);
+        tracing::info!(writer = %self.chain.writer, "the journal is connected again");
+        true
+    }
+
+    /// A connection, with the chain at what is really stored.
+    async fn reconnect(&mut self) -> sqlx::Result<()> {
+        let mut connection = self.connect().await?;
+        if let Some(link) = &self.unsettled {
+            if statements::is_committed(&mut connection, link).await? {
+                self.chain.advance(link);
+            }
+            self.unsettled = None;
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+/// Data exceptions, constraints and limits of the server lie in what was sent;
+/// everything else lies in the circumstances.
+fn blames_a_row(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(database) => {
+            constraint_of(error) != Some("journal_batches_pkey")
+                && database
+                    .code()
+                    .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+fn constraint_of(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(database) => database.constraint(),
+        _ => None,
+    }
+}

@@ -1,0 +1,60 @@
+//! The migrations, embedded in the program.
+//!
+//! Owns running them, once and in order, as the owner of the tables. Must
+//! never run against a database that a newer Tollgate has changed.
+
+use sqlx::PgConnection;
+use sqlx::migrate::{MigrateError, Migrator};
+use thiserror::Error;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+#[derive(Debug, Error)]
+pub enum MigrationError {
+    #[error("the database was migrated by a newer Tollgate (migration {0}); run that version or a newer one")]
+    NewerDatabase(i64),
+    #[error("migration {0} was changed after it was applied; a migration is never edited, add a new one")]
+    Edited(i64),
+    #[error("a migration failed; the database is as it was before it")]
+    Failed(#[source] MigrateError),
+}
+
+/// Applies what is missing and returns how many that were. The session must be
+/// the owner's; it must be closed afterwards, since an error leaves the lock held.
+pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> {
+    let before = applied(owner).await?;
+    MIGRATIONS.run(&mut *owner).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => MigrationError::NewerDatabase(version),
+        MigrateError::VersionMismatch(version) => MigrationError::Edited(version),
+        other => MigrationError::Failed(other),
+    })?;
+    let made = applied(owner).await?.saturating_sub(before);
+    if made > 0 {
+        tracing::info!(migrations = made, "the database is migrated");
+    }
+    Ok(made)
+}
+
+/// Tells one set of migrations from another: a template database carries it in its name.
+pub fn fingerprint() -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for migration in MIGRATIONS.iter() {
+        context.update(&migration.version.to_be_bytes());
+        context.update(&migration.checksum);
+    }
+    context.finish().as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn applied(owner: &mut PgConnection) -> Result<usize, MigrationError> {
+    let count = async {
+        let exists: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+            .fetch_one(&mut *owner)
+            .await?;
+        if !exists {
+            return Ok(0);
+        }
+        sqlx::query_scalar::<_, i64>("select count(*) from _sqlx_migrations").fetch_one(&mut *owner).await
+    };
+    let count = count.await.map_err(|error| MigrationError::Failed(MigrateError::Execute(error)))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}

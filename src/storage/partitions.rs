@@ -1,0 +1,48 @@
+//! The monthly partitions of the decisions.
+//!
+//! Owns making them ahead of time. Must never drop one: that is retention's,
+//! behind a signed checkpoint.
+
+use sqlx::PgPool;
+
+use super::StorageError;
+use super::transaction::as_system;
+
+/// How many months after the current one are made ahead, so that a background
+/// task may fail for weeks before a decision lands in the default partition.
+const MONTHS_AHEAD: i32 = 2;
+
+/// Makes the partitions of this month and the next two where they are missing,
+/// and returns how many were made. `system` is the pool of the background role.
+pub async fn ensure_decision_partitions(system: &PgPool) -> Result<u32, StorageError> {
+    let mut made = 0;
+    let mut first_error = None;
+    for months_ahead in 0..=MONTHS_AHEAD {
+        // A transaction each: a month whose decisions already lie in the default
+        // partition is refused, and must not keep the next ones from being made.
+        match ensure_month(system, months_ahead).await {
+            Ok(true) => made += 1,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(months_ahead, %error, "the partition of a month could not be made");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    first_error.map_or(Ok(made), Err)
+}
+
+async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query_scalar(
+                "select ensure_decision_partition(((now() at time zone 'utc') + make_interval(months => $1))::date)",
+            )
+            .bind(months_ahead)
+            .fetch_one(connection)
+            .await
+            .map_err(StorageError::from)
+        })
+    })
+    .await
+}

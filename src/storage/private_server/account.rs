@@ -1,0 +1,155 @@
+//! The user that Postgres runs as, and a data directory it can reach.
+//!
+//! Postgres refuses to run as root, which is what containers start with. Owns
+//! the choice of another user and everything that follows from it: a folder
+//! below the home of root would be unreachable for that user.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::shim::SHIM_COMMAND;
+use super::{PrivateServerError, files_error};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Account {
+    pub uid: u32,
+    gid: u32,
+    /// Whether this process is root and has to become the account.
+    switch: bool,
+}
+
+impl Account {
+    pub fn choose() -> Result<Self, PrivateServerError> {
+        let uid = rustix::process::geteuid();
+        if !uid.is_root() {
+            return Ok(Self { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw(), switch: false });
+        }
+        ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| Some(Self { uid: id(&["-u", name])?, gid: id(&["-g", name])?, switch: true }))
+            .ok_or(PrivateServerError::NoAccount)
+    }
+
+    /// The wanted folder, or another one when root configured a folder that the
+    /// account cannot reach. Made, owned by the account and closed to others.
+    pub fn prepare_data_dir(self, wanted: &Path) -> Result<PathBuf, PrivateServerError> {
+        let wanted =
+            std::path::absolute(wanted).map_err(|source| files_error("cannot find", wanted, source))?;
+        let mut places = vec![wanted.clone()];
+        if self.switch {
+            let name = short_digest(wanted.as_os_str());
+            places.push(PathBuf::from("/var/lib/tollgate").join(&name));
+            places.push(PathBuf::from(format!("/var/tmp/tollgate-{name}")));
+        }
+        let mut first_error = None;
+        for place in places {
+            match self.private_folder(&place) {
+                Ok(folder) => {
+                    if place != wanted {
+                        tracing::info!(
+                            wanted = %wanted.display(), used = %folder.display(),
+                            "Postgres does not run as root and its user cannot reach the wanted data directory"
+                        );
+                    }
+                    return Ok(folder);
+                }
+                Err(error) => _ = first_error.get_or_insert(error),
+            }
+        }
+        Err(first_error.unwrap_or(PrivateServerError::NoAccount))
+    }
+
+    /// Makes a folder that only the account (and root) can enter.
+    pub fn private_folder(self, path: &Path) -> Result<PathBuf, PrivateServerError> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| files_error("cannot make", parent, source))?;
+            self.check_reach(parent)?;
+        }
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(files_error("cannot make", path, source));
+            }
+            _ => {}
+        }
+        self.take(path)?;
+        path.canonicalize().map_err(|source| files_error("cannot find", path, source))
+    }
+
+    fn take(self, path: &Path) -> Result<(), PrivateServerError> {
+        if self.switch {
+            chown(path, Some(self.uid), Some(self.gid))
+                .map_err(|source| files_error("cannot give away", path, source))?;
+        }
+        std::fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(|source| files_error("cannot close to other users", path, source))
+    }
+
+    fn check_reach(self, folder: &Path) -> Result<(), PrivateServerError> {
+        if !self.switch {
+            return Ok(());
+        }
+        let folder = folder.canonicalize().map_err(|source| files_error("cannot find", folder, source))?;
+        for ancestor in folder.ancestors() {
+            let metadata =
+                ancestor.metadata().map_err(|source| files_error("cannot read", ancestor, source))?;
+            if !self.may_enter(&metadata) {
+                let source = std::io::ErrorKind::PermissionDenied.into();
+                return Err(files_error("the user that runs Postgres cannot enter", ancestor, source));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_enter(self, folder: &Metadata) -> bool {
+        // The most specific class alone decides, as in the kernel.
+        let bit = match (folder.uid() == self.uid, folder.gid() == self.gid) {
+            (true, _) => 0o100,
+            (false, true) => 0o010,
+            (false, false) => 0o001,
+        };
+        folder.mode() & bit != 0
+    }
+
+    /// A program of Postgres that runs as the account and ends with this thread.
+    /// The file that is returned must stay open until it is spawned.
+    pub fn command(self, shim_exe: &Path, program: &Path) -> Result<(Command, File), PrivateServerError> {
+        let shim = File::open(shim_exe).map_err(|source| files_error("cannot open", shim_exe, source))?;
+        // The account may be unable to walk to our binary (below the home of
+        // root, say), but may run what is already open.
+        let mut command = if self.switch && cfg!(target_os = "linux") {
+            Command::new(format!("/proc/self/fd/{}", shim.as_raw_fd()))
+        } else {
+            Command::new(shim_exe)
+        };
+        command.arg(SHIM_COMMAND).arg(std::process::id().to_string()).arg(program);
+        if self.switch {
+            command.uid(self.uid).gid(self.gid);
+        }
+        // Nothing of ours belongs in there: neither secrets nor PG* settings.
+        command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
+        for name in ["PATH", "LD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        // Ctrl-C goes to the terminal's process group: Tollgate gets it first and stops Postgres itself.
+        command.process_group(0);
+        Ok((command, shim))
+    }
+}
+
+fn id(arguments: &[&str]) -> Option<u32> {
+    let output = Command::new("id").args(arguments).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// Twelve hexadecimal digits that tell paths apart, the same in every version.
+pub(super) fn short_digest(path: &OsStr) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, path.as_encoded_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,57 @@
+//! The folder of the Unix socket: the only door to the private server.
+//!
+//! Whoever reaches the socket is trusted, so the folder must belong to the
+//! server's user and be closed to everybody else.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::PrivateServerError;
+use super::account::{Account, short_digest};
+
+/// The kernel allows 108 bytes with the terminator on Linux and 104 on macOS.
+const LONGEST_SOCKET_BYTES: usize = 99;
+const SOCKET_NAME: &str = "/.s.PGSQL.5432";
+
+/// Below the data directory; in /tmp when that path is too long for a socket.
+pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, PrivateServerError> {
+    let usual = data_dir.join("socket");
+    if fits(&usual) {
+        return account.private_folder(&usual);
+    }
+    let short =
+        PathBuf::from(format!("/tmp/tollgate-{}-{}", account.uid, short_digest(data_dir.as_os_str())));
+    // Everybody can write to /tmp: somebody else may have made the folder first.
+    match short.symlink_metadata() {
+        Ok(found)
+            if !found.is_dir() || found.uid() != account.uid || found.permissions().mode() & 0o077 != 0 =>
+        {
+            return Err(PrivateServerError::SocketFolderTaken(short));
+        }
+        _ => {}
+    }
+    let folder = account.private_folder(&short)?;
+    tracing::info!(socket = %folder.display(), "the data directory's path is too long for a socket; it is here");
+    Ok(folder)
+}
+
+/// Postgres reads the setting as a list with commas and quotes, and the URL
+/// must need no escapes, so only plain paths count.
+fn fits(folder: &Path) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let bytes = folder.as_os_str().as_encoded_bytes();
+    bytes.len() + SOCKET_NAME.len() <= LONGEST_SOCKET_BYTES && bytes.iter().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_short_plain_paths_hold_a_socket() {
+        assert!(fits(Path::new("/home/ada/tollgate/.tollgate/postgres/socket")));
+        assert!(!fits(Path::new("/home/ada/my payments/socket")));
+        assert!(!fits(Path::new("/home/ada/a,b/socket")));
+        assert!(!fits(&PathBuf::from(format!("/home/{}", "a".repeat(90)))));
+    }
+}

@@ -1,0 +1,359 @@
+//! Hostile rules against the real engine and the real compiling child. Each
+//! fixture says what it does at its head; each test says exactly what becomes
+//! of it, and that the next evaluation of a good rule is not touched.
+
+#[path = "sandbox/harness.rs"]
+mod harness;
+#[path = "sandbox/shipped.rs"]
+mod shipped;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::{Harness, component, tenant};
+use tollgate::domain::plugin::{Digest, Profile};
+use tollgate::domain::verdict::FailureClass::{
+    self, InvalidAnswer, MemoryLimit, OutOfFuel, RuleError, StackOverflow, Trap, Unreachable,
+};
+use tollgate::domain::verdict::{Evaluation, RuleResult, Verdict};
+use tollgate::rules::{AddPluginError, EngineError, PrepareError, RuleEngine};
+
+fn passes() -> RuleResult {
+    RuleResult::Ran(Evaluation { verdict: Verdict::Pass, notes: vec![] })
+}
+
+/// Evaluates the fixture, holds it to the class, and returns its detail and fuel.
+async fn fails_as(fixture: &str, class: FailureClass) -> (String, u64) {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let hostile = harness.add(fixture).await;
+    let runs = harness.evaluate(&[&good, &hostile, &good]).await.expect("the engine serves");
+    assert_eq!((&runs[0].result, &runs[2].result), (&passes(), &passes()), "its neighbours");
+    let after = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(after[0].result, passes(), "the next payment");
+    match &runs[1].result {
+        RuleResult::Failed { class: failed, detail } => {
+            assert_eq!(*failed, class, "{detail}");
+            assert!(detail.chars().count() <= 500, "{detail}");
+            (detail.clone(), runs[1].fuel_used)
+        }
+        other => panic!("{fixture} did not fail: {other:?}"),
+    }
+}
+
+async fn refused(bytes: Vec<u8>) -> String {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let refused = harness.engine.add_plugin(bytes.into()).await;
+    let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes(), "the next payment");
+    match refused {
+        Err(AddPluginError::Refused(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_never_ends_runs_out_of_fuel() {
+    let (_, fuel) = fails_as("endless_loop", OutOfFuel).await;
+    assert!((4_900_000..=5_000_000).contains(&fuel), "{fuel}");
+}
+
+#[tokio::test]
+async fn a_rule_that_makes_the_memory_slow_runs_out_of_fuel() {
+    fails_as("slow_loads", OutOfFuel).await;
+}
+
+#[tokio::test]
+async fn a_rule_that_clears_its_memory_without_end_runs_out_of_fuel() {
+    fails_as("memory_fill", OutOfFuel).await;
+}
+
+#[tokio::test]
+async fn a_rule_that_takes_all_memory_is_stopped_at_its_limit() {
+    let (detail, _) = fails_as("memory_bomb", MemoryLimit).await;
+    assert_eq!(detail, "it asked for more memory than it may have");
+}
+
+#[tokio::test]
+async fn a_rule_that_takes_endless_table_entries_is_stopped_at_its_limit() {
+    let (detail, _) = fails_as("table_bomb", MemoryLimit).await;
+    assert_eq!(detail, "it asked for more table than it may have");
+}
+
+#[tokio::test]
+async fn a_rule_that_calls_itself_without_end_overflows_its_stack_only() {
+    fails_as("deep_recursion", StackOverflow).await;
+}
+
+#[tokio::test]
+async fn a_rule_that_panics_is_unreachable() {
+    fails_as("unreachable", Unreachable).await;
+}
+
+#[tokio::test]
+async fn a_rule_that_reads_outside_its_memory_traps() {
+    let (detail, _) = fails_as("out_of_bounds", Trap).await;
+    assert!(detail.contains("out of bounds memory access"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_rule_that_divides_by_zero_traps() {
+    let (detail, _) = fails_as("division_by_zero", Trap).await;
+    assert!(detail.contains("integer divide by zero"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_answer_with_a_malformed_code_is_invalid() {
+    let (detail, _) = fails_as("bad_code", InvalidAnswer).await;
+    assert!(detail.contains("a reason code that is not lower-case words"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_reject_without_a_reason_is_invalid() {
+    let (detail, _) = fails_as("reject_without_reason", InvalidAnswer).await;
+    assert_eq!(detail, "the answer holds a reject without a reason");
+}
+
+#[tokio::test]
+async fn a_message_without_measure_is_invalid() {
+    let (detail, _) = fails_as("huge_message", InvalidAnswer).await;
+    assert_eq!(detail, "the answer holds a message of 600000 characters, at most 500 are allowed");
+}
+
+#[tokio::test]
+async fn an_error_text_without_measure_is_cut_and_cleaned() {
+    let (detail, _) = fails_as("huge_error", RuleError).await;
+    assert_eq!(detail, format!("a {}", "a".repeat(498)));
+}
+
+#[tokio::test]
+async fn text_that_is_no_utf8_is_invalid() {
+    fails_as("bad_utf8", InvalidAnswer).await;
+}
+
+#[tokio::test]
+async fn an_answer_outside_of_its_memory_is_invalid() {
+    fails_as("bad_pointer", InvalidAnswer).await;
+}
+
+#[tokio::test]
+async fn half_a_gigabyte_of_overlapping_strings_is_not_copied() {
+    fails_as("overlapping_strings", InvalidAnswer).await;
+}
+
+#[tokio::test]
+async fn a_start_function_that_never_ends_runs_out_of_fuel() {
+    let why = refused(component("start_loop")).await;
+    assert!(why.contains("cannot describe itself (out-of-fuel)"), "{why}");
+}
+
+#[tokio::test]
+async fn a_malformed_description_is_refused() {
+    let why = refused(component("bad_description")).await;
+    assert!(why.contains("(invalid-answer): the answer holds a name that is not lower-case words"), "{why}");
+}
+
+#[tokio::test]
+async fn a_core_module_is_refused_with_what_to_do() {
+    let why = refused(wat::parse_file("tests/hostile/core_module.wat").expect("valid")).await;
+    assert!(why.contains("core WebAssembly module") && why.contains("tollgate plugin build"), "{why}");
+}
+
+#[tokio::test]
+async fn a_component_that_imports_anything_is_refused_by_the_name_of_it() {
+    let why = refused(wat::parse_file("tests/hostile/forbidden_import.wat").expect("valid")).await;
+    assert!(why.contains("wasi:clocks/wall-clock@0.2.0"), "{why}");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_webassembly_are_refused() {
+    let why = refused(b"#!/bin/sh\nexit 0\n".to_vec()).await;
+    assert_eq!(why, "this is not a WebAssembly binary");
+}
+
+#[tokio::test]
+async fn a_component_of_another_shape_is_refused() {
+    let text = "(component (instance $rule) (export \"tollgate:rules/rule@1.0.0\" (instance $rule)))";
+    let why = refused(wat::parse_str(text).expect("valid")).await;
+    assert!(why.contains("does not have the shape of the rule contract"), "{why}");
+}
+
+#[tokio::test]
+async fn a_compile_bomb_is_stopped_by_the_limits_of_the_child() {
+    let why = refused(harness::compile_bomb()).await;
+    assert!(why.contains("compiling the plugin took more than 2 s of processor time"), "{why}");
+}
+
+#[tokio::test]
+async fn a_rule_that_asks_for_too_many_facts_cannot_be_prepared() {
+    let harness = Harness::start();
+    let digest = harness.add("prepare_bomb").await;
+    let prepared = harness.engine.prepare(digest, "{}".to_owned()).await;
+    let detail = "the answer holds 1000 queries, at most 32 are allowed".to_owned();
+    assert_eq!(prepared, Err(PrepareError::Failed { class: InvalidAnswer, detail }));
+}
+
+#[tokio::test]
+async fn more_input_than_a_rule_may_be_given_is_the_hosts_failure_and_not_the_rules() {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let mut call = harness.call(tenant(1), &[&good, &good], Duration::from_secs(60));
+    call.rules[0].state = vec![0; (1 << 20) + 1].into();
+    let runs = harness.engine.evaluate(call).await.expect("the engine serves");
+    let detail = "the input is above 1048576 bytes".to_owned();
+    assert_eq!(runs[0].result, RuleResult::Failed { class: FailureClass::Host, detail });
+    assert_eq!(runs[1].result, passes());
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_loaded_is_unavailable_and_the_others_run() {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let unknown = Digest([9; 32]);
+    let runs = harness.evaluate(&[&good, &unknown, &good]).await.expect("the engine serves");
+    let results: Vec<_> = runs.into_iter().map(|run| run.result).collect();
+    assert_eq!(results, [passes(), RuleResult::Unavailable, passes()]);
+    let prepared = harness.engine.prepare(unknown, "{}".to_owned()).await;
+    assert_eq!(prepared, Err(PrepareError::UnknownPlugin(unknown)));
+}
+
+#[tokio::test]
+async fn the_same_input_gives_the_same_results_and_the_same_fuel() {
+    let harness = Harness::start();
+    let mut rules = Vec::new();
+    for fixture in ["good", "endless_loop", "unreachable", "bad_code", "huge_error", "memory_bomb"] {
+        rules.push(harness.add(fixture).await);
+    }
+    let rules: Vec<&Digest> = rules.iter().collect();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let runs = harness.evaluate(&rules).await.expect("the engine serves");
+        seen.push(runs.into_iter().map(|run| (run.result, run.fuel_used)).collect::<Vec<_>>());
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[1], seen[2]);
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_end_in_time_is_given_up_and_its_tenant_can_go_on() {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let endless = harness.add("endless_loop").await;
+    let call = harness.call(tenant(1), &[&endless; 50], Duration::from_millis(5));
+    assert_eq!(harness.engine.evaluate(call).await, Err(EngineError::Deadline));
+    let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes());
+}
+
+#[tokio::test]
+async fn a_tenant_that_floods_the_engine_is_told_that_it_is_busy_and_others_are_served() {
+    let harness = Harness::with(|settings| {
+        settings.tenant_concurrency = 1;
+        settings.tenant_waiting_max = 1;
+    });
+    let good = harness.add("good").await;
+    let endless = harness.add("endless_loop").await;
+    let flood = (0..8).map(|_| {
+        let call = harness.call(tenant(1), &[&endless; 10], Duration::from_secs(60));
+        harness.engine.evaluate(call)
+    });
+    let light = harness.engine.evaluate(harness.call(tenant(2), &[&good], Duration::from_secs(60)));
+    let (flooded, light) = futures::join!(futures::future::join_all(flood), light);
+    let busy = flooded.iter().filter(|result| **result == Err(EngineError::Busy)).count();
+    assert_eq!(busy, 6, "one runs, one waits");
+    assert_eq!(light.expect("served")[0].result, passes());
+}
+
+#[tokio::test]
+async fn the_same_bytes_at_once_are_compiled_once_and_are_one_plugin() {
+    let harness = Harness::start();
+    let bytes: Arc<[u8]> = component("good").into();
+    let added = futures::future::join_all((0..6).map(|_| harness.engine.add_plugin(bytes.clone()))).await;
+    let first = added[0].clone().expect("taken in");
+    assert_eq!((first.profile, first.contract.as_str()), (Profile::Small, "1.0.0"));
+    assert!(first.compile_ms > 0);
+    for other in added {
+        assert_eq!(other.as_ref(), Ok(&first), "one compilation, one time");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_left_memory_comes_back_from_the_disk_and_without_it_is_unavailable() {
+    let harness = Harness::with(|settings| settings.loaded_max = 1);
+    let good = harness.add("good").await;
+    let other = harness.add("unreachable").await;
+    let runs = harness.evaluate(&[&good, &other, &good]).await.expect("the engine serves");
+    assert_eq!((&runs[0].result, &runs[2].result), (&passes(), &passes()));
+
+    std::fs::remove_dir_all(harness.cache_dir()).expect("the cache can be deleted");
+    let runs = harness.evaluate(&[&good, &other]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes(), "still in memory");
+    assert_eq!(runs[1].result, RuleResult::Unavailable);
+}
+
+#[tokio::test]
+async fn a_restart_takes_plugins_from_the_cache_and_compiles_what_was_tampered_with() {
+    let harness = Harness::start();
+    let good = harness.add("good").await;
+    let compile_ms = |harness: &Harness| harness.engine.plugin(good).map(|plugin| plugin.compile_ms);
+    let harness = harness.restart();
+    assert_eq!(harness.engine.plugin(good), None);
+    harness.add("good").await;
+    assert_eq!(compile_ms(&harness), Some(0), "from the cache");
+
+    let file = std::fs::read_dir(harness.cache_dir()).expect("the cache").next().expect("a file");
+    let path = file.expect("an entry").path();
+    let mut bytes = std::fs::read(&path).expect("the compiled plugin");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&path, bytes).expect("it can be damaged");
+    let harness = harness.restart();
+    harness.add("good").await;
+    assert_ne!(compile_ms(&harness), Some(0), "compiled again");
+    let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes());
+}
+
+#[tokio::test]
+async fn an_engine_whose_compiler_is_missing_says_so_and_blames_no_plugin() {
+    let harness = Harness::with(|settings| settings.compiler_exe = "/nowhere/tollgate".into());
+    let added = harness.engine.add_plugin(component("good").into()).await;
+    assert!(matches!(added, Err(AddPluginError::Engine(EngineError::Unavailable(_)))), "{added:?}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() {
+    let harness = Harness::start();
+    let roomy = harness.add("roomy").await;
+    assert_eq!(harness.engine.plugin(roomy).map(|plugin| plugin.profile), Some(Profile::Large));
+    let mut call = harness.call(tenant(1), &[&roomy, &roomy], Duration::from_secs(60));
+    call.rules[1].profile = Profile::Large;
+    let runs = harness.engine.evaluate(call).await.expect("the engine serves");
+    assert_eq!(runs[0].result, RuleResult::Unavailable, "not under limits it was not stored with");
+    assert_eq!(runs[1].result, passes());
+}
+
+#[tokio::test]
+async fn a_plugin_that_no_limits_hold_is_refused() {
+    let why = refused(component("too_roomy")).await;
+    assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
+}
+
+/// Limits bind a whole process, so the test starts itself anew for them.
+#[tokio::test]
+async fn an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none() {
+    const CONFINED: &str = "TOLLGATE_TEST_CONFINED";
+    if std::env::var_os(CONFINED).is_none() {
+        let name = "an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none";
+        let status = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
+            .args(["--exact", name])
+            .env(CONFINED, "1")
+            .status();
+        assert!(status.expect("it starts").success());
+        return;
+    }
+    let small = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };
+    rustix::process::setrlimit(rustix::process::Resource::As, small).expect("a limit");
+    fails_as("unreachable", Unreachable).await;
+}

@@ -1,0 +1,29 @@
+;; Rejects with a message of 600,000 bytes.
+(module
+  ;; Describes itself as any rule does, so that it is taken in.
+  (memory (export "memory") 12)
+  (data (i32.const 0x400)
+    "\00\05\00\00\07\00\00\00"  ;; name     at 0x500
+    "\07\05\00\00\05\00\00\00"  ;; version  at 0x507
+    "\0c\05\00\00\0b\00\00\00"  ;; summary  at 0x50c
+    "\17\05\00\00\02\00\00\00") ;; settings at 0x517
+  (data (i32.const 0x500) "hostile" "1.0.0" "Means harm." "{}")
+  (func (export "tollgate:rules/rule@1.0.0#describe") (result i32) i32.const 0x400)
+  ;; No queries, no state: zeros.
+  (func (export "tollgate:rules/rule@1.0.0#prepare") (param i32 i32) (result i32) i32.const 0x600)
+  (global $free (mut i32) (i32.const 0x2000))
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    global.get $free
+    (global.set $free (i32.add (global.get $free) (local.get $size))))
+  (data (i32.const 0x900) "too-long")
+  (func (export "tollgate:rules/rule@1.0.0#evaluate") (param i32) (result i32)
+    (memory.fill (i32.const 0x2000) (i32.const 0x61) (i32.const 600000))
+    (i32.store (i32.const 0x704) (i32.const 3)) ;; reject
+    (i32.store (i32.const 0x708) (i32.const 0x800)) ;; one reason
+    (i32.store (i32.const 0x70c) (i32.const 1))
+    (i32.store (i32.const 0x800) (i32.const 0x900)) ;; its code
+    (i32.store (i32.const 0x804) (i32.const 8))
+    (i32.store (i32.const 0x808) (i32.const 0x2000)) ;; its message
+    (i32.store (i32.const 0x80c) (i32.const 600000))
+    i32.const 0x700))

@@ -1,0 +1,135 @@
+//! An engine with a cache of its own, and fixtures made into components.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tollgate::domain::money::{Currency, Money};
+use tollgate::domain::party::Party;
+use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
+use tollgate::domain::plugin::{Digest, Profile};
+use tollgate::domain::tenant::TenantId;
+use tollgate::rules::{
+    EngineError, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings, component,
+};
+use uuid::Uuid;
+
+pub struct Harness {
+    pub engine: LocalEngine,
+    settings: Settings,
+    folder: tempfile::TempDir,
+}
+
+impl Harness {
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let exe = PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
+        let mut settings = Settings::new(exe, folder.path().join("cache"), [7; 32]);
+        settings.threads = 2;
+        // A good rule takes 0.1 s of it; the compile bomb would take 40.
+        settings.compile_cpu_s = 2;
+        change(&mut settings);
+        let engine = LocalEngine::start(&settings).expect("the engine starts");
+        Self { engine, settings, folder }
+    }
+
+    /// The same cache, nothing in memory.
+    pub fn restart(self) -> Self {
+        let engine = LocalEngine::start(&self.settings).expect("the engine starts");
+        Self { engine, settings: self.settings, folder: self.folder }
+    }
+
+    pub fn cache_dir(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    pub async fn add(&self, fixture: &str) -> Digest {
+        let added = self.engine.add_plugin(component(fixture).into()).await;
+        added.unwrap_or_else(|error| panic!("{fixture}: {error}")).digest
+    }
+
+    pub async fn evaluate(&self, rules: &[&Digest]) -> Result<Vec<RuleRun>, EngineError> {
+        self.engine.evaluate(self.call(tenant(1), rules, Duration::from_secs(60))).await
+    }
+
+    pub fn call(&self, tenant: TenantId, rules: &[&Digest], within: Duration) -> RulesetCall {
+        let rule = |plugin: &&Digest| RuleCall {
+            plugin: **plugin,
+            profile: Profile::Small,
+            state: Arc::from([]),
+            facts: vec![],
+        };
+        RulesetCall {
+            tenant,
+            payment: Arc::new(payment()),
+            rules: rules.iter().map(rule).collect(),
+            deadline: Instant::now() + within,
+        }
+    }
+}
+
+pub fn tenant(number: u128) -> TenantId {
+    TenantId(Uuid::from_u128(number))
+}
+
+fn payment() -> Payment {
+    let party = |name: &str| Party { name: name.to_owned(), account: None, bank: None, country: None };
+    let euro = Currency::parse("EUR").expect("a currency");
+    Payment {
+        id: PaymentId(Uuid::from_u128(1)),
+        received_at_ms: 1_793_000_000_000,
+        order: PaymentOrder {
+            reference: "invoice-1".to_owned(),
+            amount: Money::new(12_345, euro).expect("an amount"),
+            debtor: party("Ada Lovelace"),
+            creditor: party("Grace Hopper"),
+            method: Method::CreditTransfer,
+            customer: None,
+            merchant: None,
+            card: None,
+            device: None,
+            ip: None,
+            requested_at_ms: None,
+            purpose: None,
+            remittance: None,
+            metadata: vec![("order".to_owned(), "7".to_owned())],
+        },
+    }
+}
+
+/// A fixture's core module, made a component of the contract.
+pub fn component(fixture: &str) -> Vec<u8> {
+    let core = wat::parse_file(format!("tests/hostile/{fixture}.wat")).expect("the fixture is valid");
+    of_the_contract(core)
+}
+
+/// 400 loops inside each other, a few kilobytes for a function: the time a
+/// compiler takes grows with the square of their depth.
+pub fn compile_bomb() -> Vec<u8> {
+    let good = std::fs::read_to_string("tests/hostile/good.wat").expect("the fixture");
+    let open = "(loop (local.set 0 (i32.add (local.get 0) (local.get 1))) ".repeat(400);
+    let close = "(br_if 0 (local.get 1)) (local.set 1 (i32.mul (local.get 0) (local.get 1))))".repeat(400);
+    let functions = format!("(func (param i32 i32) {open}{close})").repeat(8);
+    let body = good.trim_end().strip_suffix(')').expect("a module").to_owned();
+    of_the_contract(wat::parse_str(format!("{body}{functions})")).expect("valid"))
+}
+
+fn of_the_contract(mut core: Vec<u8>) -> Vec<u8> {
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir("plugins/wit").expect("the contract");
+    let world = resolve.select_world(&[package], Some("payment-rule")).expect("the world");
+    wit_component::embed_component_metadata(
+        &mut core,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+        false,
+    )
+    .expect("the contract fits");
+    component::from_core_module(&core).expect("a component")
+}

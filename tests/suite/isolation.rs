@@ -1,0 +1,265 @@
+//! No tenant reaches another's rows: table by table, role by role, and on one
+//! connection that changes hands while its users are cancelled.
+
+mod cancellation;
+mod tables;
+
+use sqlx::{AssertSqlSafe, PgPool};
+use tollgate::domain::tenant::TenantId;
+use tollgate::storage::StorageError;
+use tollgate::storage::pool::Role;
+use tollgate::storage::transaction::as_tenant;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use tables::{seed, seed_statement};
+
+/// Two tenants with one row in each table, in a database of their own.
+struct TwoTenants {
+    database: TestDatabase,
+    ours: TenantId,
+    theirs: TenantId,
+}
+
+impl TwoTenants {
+    async fn create() -> Self {
+        let database = TestDatabase::create().await;
+        let (ours, theirs) = (TenantId(Uuid::now_v7()), TenantId(Uuid::now_v7()));
+        let mut superuser = database.superuser().await;
+        for tenant in [ours, theirs] {
+            seed(&mut superuser, tenant).await;
+        }
+        Self { database, ours, theirs }
+    }
+
+    async fn pool(&self, role: Role) -> PgPool {
+        let options = self.database.settings().connect_options(role).unwrap();
+        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap()
+    }
+}
+
+/// Runs statements as a request of the tenant would. The last answer counts rows.
+async fn run(pool: &PgPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
+    as_tenant(pool, tenant, move |connection| {
+        Box::pin(async move {
+            let done = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+            Ok(done.rows_affected())
+        })
+    })
+    .await
+}
+
+async fn count(pool: &PgPool, tenant: TenantId, query: String) -> i64 {
+    as_tenant(pool, tenant, move |connection| {
+        Box::pin(async move {
+            sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(connection).await.map_err(StorageError::from)
+        })
+    })
+    .await
+    .unwrap()
+}
+
+/// Both a missing grant and row security answer so.
+fn is_refused<T: std::fmt::Debug>(result: &Result<T, StorageError>) -> bool {
+    code(result).as_deref() == Some("42501")
+}
+
+fn code<T>(result: &Result<T, StorageError>) -> Option<String> {
+    match result {
+        Err(StorageError::Database(error)) => Some(error.as_database_error()?.code()?.into_owned()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn every_table_of_tenants_has_row_security_forced_and_a_policy_for_requests() {
+    let database = TestDatabase::create().await;
+    let open: Vec<String> = sqlx::query_scalar(
+        "select c.relname::text from pg_class c
+         where c.oid in (select format('%I.%I', table_schema, table_name)::regclass from information_schema.columns
+                         where table_schema = 'tollgate' and column_name = 'tenant_id')
+           and c.relkind in ('r', 'p') and not c.relispartition
+           and not (c.relrowsecurity and c.relforcerowsecurity
+                    and exists (select from pg_policies where schemaname = 'tollgate' and tablename = c.relname
+                                and 'tollgate_app' = any (roles) and qual like '%current_tenant()%'))",
+    )
+    .fetch_all(&mut database.superuser().await)
+    .await
+    .unwrap();
+    assert_eq!(open, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_table_without_a_tenant_is_one_of_the_few_that_need_none() {
+    let database = TestDatabase::create().await;
+    let without: Vec<String> = sqlx::query_scalar(
+        "select c.relname::text from pg_class c where c.relnamespace = 'tollgate'::regnamespace and c.relkind in ('r', 'p')
+           and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id') order by 1",
+    )
+    .fetch_all(&mut database.superuser().await)
+    .await
+    .unwrap();
+    // Tenants and plugins have policies of their own; the others hold no tenant's data.
+    assert_eq!(
+        without,
+        ["_sqlx_migrations", "journal_batches", "journal_writers", "plugins", "signing_keys", "tenants"]
+    );
+}
+
+#[tokio::test]
+async fn a_partition_can_be_reached_only_through_its_parent() {
+    let two = TwoTenants::create().await;
+    let partitions: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class where relispartition and relkind = 'r' and relnamespace = 'tollgate'::regnamespace",
+    )
+    .fetch_all(&mut two.database.superuser().await)
+    .await
+    .unwrap();
+    assert!(partitions.len() >= 4, "{partitions:?}");
+    for role in [Role::App, Role::Journal, Role::System] {
+        let pool = two.pool(role).await;
+        for partition in &partitions {
+            let read = run(&pool, two.ours, format!("select from {partition}")).await;
+            assert!(is_refused(&read), "{role:?} reads {partition}: {read:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
+    let two = TwoTenants::create().await;
+    let app = two.pool(Role::App).await;
+    for table in tables::all(&two.database).await {
+        let mine = count(&app, two.ours, format!("select count(*) from {table}")).await;
+        let foreign =
+            count(&app, two.ours, format!("select count(*) from {table} where tenant_id <> '{}'", two.ours))
+                .await;
+        assert!(mine >= 1 && foreign == 0, "{table}: {mine} rows, {foreign} of another tenant");
+        let unbound: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
+            .fetch_one(&app)
+            .await
+            .unwrap();
+        assert_eq!(unbound, 0, "{table} without a tenant");
+    }
+    assert_eq!(count(&app, two.ours, "select count(*) from tenants".to_owned()).await, 1);
+    assert_eq!(count(&app, two.ours, "select count(*) from plugins".to_owned()).await, 1);
+}
+
+#[tokio::test]
+async fn a_tenant_writes_no_row_of_another_in_any_table() {
+    let two = TwoTenants::create().await;
+    let app = two.pool(Role::App).await;
+    for table in tables::all(&two.database).await {
+        let insert = run(&app, two.ours, seed_statement(&table, two.theirs)).await;
+        assert!(is_refused(&insert), "insert into {table}: {insert:?}");
+        for statement in [
+            format!("update {table} set tenant_id = '{}' where tenant_id = '{}'", two.ours, two.theirs),
+            format!("delete from {table} where tenant_id = '{}'", two.theirs),
+        ] {
+            let result = run(&app, two.ours, statement.clone()).await;
+            assert!(is_refused(&result), "{statement}: {result:?}");
+        }
+    }
+    // Columns that a request may change are changed in its tenant's rows only.
+    for statement in
+        ["update clients set disabled_at_ms = 1", "update list_entries set valid_to_ms = 9, closed_by = 'us'"]
+    {
+        let changed =
+            run(&app, two.ours, format!("{statement} where tenant_id = '{}'", two.theirs)).await.unwrap();
+        assert_eq!(changed, 0, "{statement}");
+        assert_eq!(run(&app, two.ours, statement.to_owned()).await.unwrap(), 1, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_key_of_a_request_is_checked_although_it_cannot_see_the_tenants() {
+    let two = TwoTenants::create().await;
+    let app = two.pool(Role::App).await;
+    run(&app, two.ours, seed_statement("lists", two.ours)).await.unwrap();
+    run(&app, two.ours, seed_statement("list_entries", two.ours)).await.unwrap();
+    let nowhere = seed_statement("list_entries", two.ours).replace("'seeded'", "'missing'");
+    assert_eq!(code(&run(&app, two.ours, nowhere).await).as_deref(), Some("23503"));
+}
+
+#[tokio::test]
+async fn decisions_cannot_be_changed_by_any_role_nor_written_by_a_request() {
+    let two = TwoTenants::create().await;
+    for role in [Role::App, Role::Journal, Role::System] {
+        let pool = two.pool(role).await;
+        for table in ["decisions", "idempotency_keys", "payment_values", "journal_batches", "journal_writers"]
+        {
+            let change = if table == "journal_writers" { "node = 'x'" } else { "created_at_ms = 0" };
+            for statement in [format!("delete from {table}"), format!("truncate {table}")] {
+                let result = run(&pool, two.ours, statement.clone()).await;
+                assert!(is_refused(&result), "{role:?} {statement}: {result:?}");
+            }
+            let column = match table {
+                "decisions" => "outcome = 'approve'",
+                "payment_values" => "approved = true",
+                "journal_batches" => "hash = ''",
+                _ => change,
+            };
+            let update = run(&pool, two.ours, format!("update {table} set {column}")).await;
+            assert!(is_refused(&update), "{role:?} updates {table}: {update:?}");
+            if role != Role::Journal {
+                let insert = run(&pool, two.ours, seed_statement(table, two.ours)).await;
+                assert!(is_refused(&insert), "{role:?} inserts into {table}: {insert:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_journal_writes_for_the_tenants_of_its_batch_only() {
+    let two = TwoTenants::create().await;
+    let journal = two.pool(Role::Journal).await;
+    for table in ["decisions", "idempotency_keys", "payment_values"] {
+        for (tenant, allowed) in [(two.ours, true), (two.theirs, false)] {
+            let insert = format!("set local app.tenants = '{}'; {}", two.ours, seed_statement(table, tenant));
+            let result = run(&journal, two.ours, insert).await;
+            assert_eq!(result.is_ok(), allowed, "{table}: {result:?}");
+            assert!(allowed || is_refused(&result), "{table}: {result:?}");
+        }
+    }
+    let claim = format!(
+        "set local app.tenants = '{}'; {} on conflict do nothing returning key",
+        two.ours,
+        seed_statement("idempotency_keys", two.ours)
+    );
+    run(&journal, two.ours, claim).await.unwrap();
+    let unnamed = run(&journal, two.ours, seed_statement("decisions", two.ours)).await;
+    assert!(is_refused(&unnamed), "the tenant of a request is not the tenant of a batch: {unnamed:?}");
+    for table in ["clients", "lists", "revisions", "plugins", "signing_keys"] {
+        let read = run(&journal, two.ours, format!("select from {table}")).await;
+        assert!(is_refused(&read), "the journal reads {table}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled() {
+    let two = TwoTenants::create().await;
+    let app = two.pool(Role::App).await;
+    let mut superuser = two.database.superuser().await;
+    let (tenant, client): (Uuid, Uuid) =
+        sqlx::query_as("select tenant_id, id from clients where tenant_id = $1")
+            .bind(two.theirs.0)
+            .fetch_one(&mut superuser)
+            .await
+            .unwrap();
+    let find = || {
+        sqlx::query_scalar::<_, Uuid>("select tenant_id from find_client($1)")
+            .bind(client)
+            .fetch_optional(&app)
+    };
+    assert_eq!(find().await.unwrap(), Some(tenant));
+    sqlx::query("update clients set disabled_at_ms = 1 where id = $1")
+        .bind(client)
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    assert_eq!(find().await.unwrap(), None);
+    for role in [Role::Journal, Role::System] {
+        let refused = run(&two.pool(role).await, two.ours, format!("select find_client('{client}')")).await;
+        assert!(is_refused(&refused), "{role:?}: {refused:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Connections that die at the worst moment.
+
+use std::time::{Duration, Instant};
+
+use tollgate::storage::journal::{Journal, JournalError, Stored};
+
+use super::chain::verify;
+use super::{store_all, tenant};
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision, journal, journal_settings};
+use crate::support::proxy::{Cut, Proxy};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_settled_and_nothing_is_stored_twice() {
+    let database = TestDatabase::create().await;
+    let connect = database.databases().journal;
+    let proxy = Proxy::start(&connect);
+    let mut settings = journal_settings(proxy.options(&connect));
+    settings.writers = 1;
+    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let tenant = tenant();
+    const ROUNDS: usize = 60;
+    for round in 0..ROUNDS {
+        proxy.cut([Cut::BeforeCommit, Cut::AfterCommit, Cut::WithCommit][round % 3]);
+        // Some keys come twice; some are bound already.
+        let keys = [format!("{round}-a"), format!("{round}-b"), format!("{round}-b"), "0-a".to_owned()];
+        let answers = store_all(&journal, keys.iter().map(|key| decision(tenant, key)).collect()).await;
+        assert!(proxy.has_cut());
+        assert!(matches!(answers[0], Ok(Stored::First(_))), "round {round}: {:?}", answers[0]);
+        assert!(matches!(answers[1], Ok(Stored::First(_))), "round {round}: {:?}", answers[1]);
+        assert!(matches!(answers[2], Ok(Stored::Duplicate(_))), "round {round}: {:?}", answers[2]);
+        assert!(matches!(answers[3], Ok(Stored::Duplicate(_))), "round {round}: {:?}", answers[3]);
+    }
+    assert_eq!(verify(&database).await, 2 * ROUNDS);
+}
+
+/// The commit went through, then everything is down for longer than a batch is
+/// tried: the waiter hears that nobody knows, and the chain goes on unbroken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
+    let database = TestDatabase::create().await;
+    let connect = database.databases().journal;
+    let proxy = Proxy::start(&connect);
+    let mut settings = journal_settings(proxy.options(&connect));
+    settings.writers = 1;
+    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let tenant = tenant();
+    for (round, cut) in [Cut::AfterCommit, Cut::BeforeCommit].into_iter().enumerate() {
+        let submitted = decision(tenant, &format!("unknown-{round}"));
+        proxy.cut(cut);
+        let (answer, ()) = tokio::join!(journal.store(submitted.clone()), async {
+            while !proxy.has_cut() {
+                tokio::task::yield_now().await;
+            }
+            proxy.cut(Cut::Everything);
+        });
+        // Settling may have been faster than the outage.
+        assert!(matches!(answer, Err(JournalError::Unavailable) | Ok(Stored::First(_))), "{answer:?}");
+        proxy.cut(Cut::Nothing);
+        let retried = until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
+        if cut == Cut::AfterCommit {
+            let Stored::Duplicate(stored) = retried else { panic!("the key was bound twice") };
+            assert_eq!(stored.decision, submitted);
+        }
+        until_stored(&journal, || decision(tenant, &format!("after-{round}"))).await;
+    }
+    assert_eq!(verify(&database).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_again() {
+    let database = TestDatabase::create().await;
+    let connect = database.databases().journal;
+    let proxy = Proxy::start(&connect);
+    let journal = journal(proxy.options(&connect)).await;
+    let tenant = tenant();
+    proxy.cut(Cut::Everything);
+    let decisions = (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect();
+    let begun = Instant::now();
+    let answers = store_all(&journal, decisions).await;
+    assert!(answers.iter().all(|answer| *answer == Err(JournalError::Unavailable)), "{answers:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+
+    // Every writer finds out for itself; once all have, nobody waits any more.
+    let _ = store_all(&journal, (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect()).await;
+    let begun = Instant::now();
+    assert_eq!(journal.store(decision(tenant, "down-0")).await, Err(JournalError::Unavailable));
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+
+    proxy.cut(Cut::Nothing);
+    let stored = until_stored(&journal, || decision(tenant, "down-0")).await;
+    assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
+    assert_eq!(verify(&database).await, 1);
+}
+
+async fn until_stored(
+    journal: &Journal,
+    submit: impl Fn() -> tollgate::domain::decision::Decision,
+) -> Stored {
+    let begun = Instant::now();
+    loop {
+        match journal.store(submit()).await {
+            Ok(stored) => return stored,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(10), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,95 @@
+//! One row fails alone; the queue is bounded; a stop loses nothing.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use sqlx::{Connection, Executor};
+use tollgate::storage::journal::{Journal, JournalError, Stored};
+
+use super::chain::verify;
+use super::{store_all, tenant};
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision, journal, journal_settings};
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_fails_alone() {
+    let database = TestDatabase::create().await;
+    let journal = journal(database.databases().journal).await;
+    let tenant = tenant();
+    let mut submitted: Vec<_> = (0..40).map(|n| decision(tenant, &format!("key-{n}"))).collect();
+    // Postgres stores no NUL in a text.
+    submitted[3].evidence.payment.order.reference = "a\0b".to_owned();
+    // An id that is there already.
+    submitted[29].evidence.payment.id = submitted[17].id();
+    let answers = store_all(&journal, submitted).await;
+    for (n, answer) in answers.iter().enumerate() {
+        match n {
+            3 => assert_eq!(*answer, Err(JournalError::Refused)),
+            // Which of the two comes first is the order of their keys.
+            17 | 29 => {}
+            _ => assert!(matches!(answer, Ok(Stored::First(_))), "{n}: {answer:?}"),
+        }
+    }
+    assert!(answers[17].is_ok() != answers[29].is_ok());
+    assert_eq!(verify(&database).await, 38);
+}
+
+#[tokio::test]
+async fn a_refused_decision_binds_no_key_not_even_in_its_own_batch() {
+    let database = TestDatabase::create().await;
+    let journal = journal(database.databases().journal).await;
+    let tenant = tenant();
+    let mut bad = decision(tenant, "key");
+    bad.evidence.payment.order.reference = "\0".to_owned();
+    let answers = store_all(&journal, vec![bad, decision(tenant, "key"), decision(tenant, "key")]).await;
+    assert_eq!(answers[0], Err(JournalError::Refused));
+    assert!(matches!(answers[1], Ok(Stored::First(_))));
+    assert!(matches!(answers[2], Ok(Stored::Duplicate(_))));
+    assert_eq!(verify(&database).await, 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_what_it_took_is_stored() {
+    let database = TestDatabase::create().await;
+    let mut settings = journal_settings(database.databases().journal);
+    (settings.queue_max, settings.batch_max, settings.writers) = (2, 1, 1);
+    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let tenant = tenant();
+
+    let mut blocker = database.superuser().await;
+    let mut locked = blocker.begin().await.unwrap();
+    locked.execute("lock table idempotency_keys").await.unwrap();
+    let mut waiting = Vec::new();
+    for n in 0..3 {
+        let (journal, decision) = (journal.clone(), decision(tenant, &format!("key-{n}")));
+        waiting.push(tokio::spawn(async move { journal.store(decision).await }));
+        // The first must have left the queue before the others fill it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(journal.store(decision(tenant, "too-many")).await, Err(JournalError::Full));
+    locked.rollback().await.unwrap();
+    for answer in join_all(waiting).await {
+        assert!(matches!(answer.unwrap(), Ok(Stored::First(_))));
+    }
+    assert_eq!(verify(&database).await, 3);
+}
+
+#[tokio::test]
+async fn a_stop_stores_what_was_taken_in_and_takes_nothing_more() {
+    let database = TestDatabase::create().await;
+    let mut settings = journal_settings(database.databases().journal);
+    settings.batch_max = 16;
+    let (journal, task) = Journal::start(settings).await.unwrap();
+    let tenant = tenant();
+    let decisions: Vec<_> = (0..300).map(|n| decision(tenant, &format!("key-{n}"))).collect();
+    let stored = store_all(&journal, decisions);
+    let stop = async {
+        tokio::task::yield_now().await;
+        journal.flush_and_stop().await;
+    };
+    let (answers, ()) = tokio::join!(stored, stop);
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Stored::First(_)))));
+    task.finished().await;
+    assert_eq!(journal.store(decision(tenant, "late")).await, Err(JournalError::Unavailable));
+    assert_eq!(verify(&database).await, 300);
+}

@@ -1,0 +1,9 @@
+//! The tests that need a real Postgres. One crate, so that there is one cluster.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod isolation;
+mod journal;
+mod outage;
+mod private_server;
+mod provisioning;
+mod support;

@@ -1,0 +1,89 @@
+//! Payments and decisions to store, and the journals that store them.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sqlx::postgres::PgConnectOptions;
+use tollgate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
+use tollgate::domain::money::{Currency, Money};
+use tollgate::domain::party::{Account, Iban, Party};
+use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
+use tollgate::domain::plugin::Digest;
+use tollgate::domain::tenant::{ClientId, TenantId};
+use tollgate::domain::verdict::Outcome;
+use tollgate::storage::journal::{Journal, JournalSettings};
+use uuid::Uuid;
+
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+pub fn order(customer: &str, amount_minor: i64, currency: &str) -> PaymentOrder {
+    PaymentOrder {
+        reference: format!("order of {customer}"),
+        amount: Money::new(amount_minor, Currency::parse(currency).unwrap()).unwrap(),
+        debtor: Party {
+            name: "José García".to_owned(),
+            account: Some(Account::Iban(Iban::parse("DE89370400440532013000").unwrap())),
+            bank: None,
+            country: None,
+        },
+        creditor: Party { name: "Acme".to_owned(), account: None, bank: None, country: None },
+        method: Method::CreditTransfer,
+        customer: Some(customer.to_owned()),
+        merchant: None,
+        card: None,
+        device: None,
+        ip: None,
+        requested_at_ms: None,
+        purpose: None,
+        remittance: None,
+        metadata: vec![("channel".to_owned(), "web".to_owned())],
+    }
+}
+
+pub fn decision_on(
+    tenant: TenantId,
+    key: &str,
+    outcome: Outcome,
+    received_at_ms: u64,
+    order: PaymentOrder,
+) -> Decision {
+    Decision {
+        tenant,
+        client: ClientId(Uuid::from_u128(7)),
+        key: IdempotencyKey::parse(key).unwrap(),
+        request_hash: Digest([1; 32]),
+        origin: Origin::Api,
+        outcome,
+        evidence: Evidence {
+            payment: Payment { id: PaymentId(Uuid::now_v7()), received_at_ms, order },
+            revision: None,
+            rules: vec![],
+            engine: EngineId("test".to_owned()),
+            fold_version: 1,
+            reasons: vec![],
+        },
+    }
+}
+
+/// A decision of its own payment, whoever else has the key.
+pub fn decision(tenant: TenantId, key: &str) -> Decision {
+    decision_on(tenant, key, Outcome::Approve, now_ms(), order("c-1", 1_000, "EUR"))
+}
+
+pub fn journal_settings(connect: PgConnectOptions) -> JournalSettings {
+    JournalSettings {
+        connect,
+        after_connect: None,
+        queue_max: 10_000,
+        batch_max: 512,
+        writers: 2,
+        node: "test".to_owned(),
+        clock: Arc::new(now_ms),
+    }
+}
+
+pub async fn journal(connect: PgConnectOptions) -> Journal {
+    Journal::start(journal_settings(connect)).await.unwrap().0
+}

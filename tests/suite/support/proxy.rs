@@ -1,0 +1,109 @@
+//! A socket between the journal and Postgres that loses connections on demand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// COMMIT as a message of the protocol: a simple query.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cut {
+    Nothing,
+    /// The next COMMIT never reaches Postgres.
+    BeforeCommit,
+    /// The next COMMIT is executed, its answer is lost.
+    AfterCommit,
+    /// The next COMMIT is sent and the line drops at once: nobody waits for the answer.
+    WithCommit,
+    /// No connection lives, none can be made.
+    Everything,
+}
+
+pub struct Proxy {
+    cut: Arc<AtomicU8>,
+    folder: tempfile::TempDir,
+}
+
+impl Proxy {
+    pub fn start(to: &PgConnectOptions) -> Self {
+        let host = to.get_socket().cloned().unwrap_or_else(|| PathBuf::from(to.get_host()));
+        let postgres = host.join(format!(".s.PGSQL.{}", to.get_port()));
+        let folder = tempfile::Builder::new().prefix("proxy").tempdir_in("/tmp").unwrap();
+        let listener = UnixListener::bind(folder.path().join(format!(".s.PGSQL.{}", to.get_port()))).unwrap();
+        let cut = Arc::new(AtomicU8::new(Cut::Nothing as u8));
+        tokio::spawn(accept(listener, postgres, Arc::clone(&cut)));
+        Self { cut, folder }
+    }
+
+    pub fn options(&self, to: &PgConnectOptions) -> PgConnectOptions {
+        to.clone().socket(self.folder.path())
+    }
+
+    pub fn cut(&self, cut: Cut) {
+        self.cut.store(cut as u8, Ordering::SeqCst);
+    }
+
+    /// Whether the last cut has been made.
+    pub fn has_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst) == Cut::Nothing as u8
+    }
+}
+
+async fn accept(listener: UnixListener, postgres: PathBuf, cut: Arc<AtomicU8>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if cut.load(Ordering::SeqCst) == Cut::Everything as u8 {
+            continue;
+        }
+        let server = UnixStream::connect(&postgres).await.unwrap();
+        tokio::spawn(forward(client, server, Arc::clone(&cut)));
+    }
+}
+
+/// Both directions, until one side ends or the line is cut.
+async fn forward(mut client: UnixStream, mut server: UnixStream, cut: Arc<AtomicU8>) {
+    let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(length @ 1..) = read else { return };
+                let message = &from_client[..length];
+                if message.ends_with(COMMIT) && cuts_commit(&mut server, message, &cut).await {
+                    return;
+                }
+                if server.write_all(message).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut from_server) => {
+                let Ok(length @ 1..) = read else { return };
+                if client.write_all(&from_server[..length]).await.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+        }
+        if cut.load(Ordering::SeqCst) == Cut::Everything as u8 {
+            return;
+        }
+    }
+}
+
+async fn cuts_commit(server: &mut UnixStream, message: &[u8], cut: &AtomicU8) -> bool {
+    let asked = cut.swap(Cut::Nothing as u8, Ordering::SeqCst);
+    if asked == Cut::AfterCommit as u8 || asked == Cut::WithCommit as u8 {
+        server.write_all(message).await.unwrap();
+    }
+    if asked == Cut::AfterCommit as u8 {
+        let _ = server.read(&mut [0; 64]).await;
+    }
+    if asked == Cut::Everything as u8 {
+        cut.store(asked, Ordering::SeqCst);
+    }
+    asked != Cut::Nothing as u8
+}

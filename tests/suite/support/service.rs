@@ -1,0 +1,227 @@
+//! A Tollgate in this process: its own database, the real rules, a real port.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use rocket::fairing::AdHoc;
+use rocket::{Rocket, Shutdown};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
+use tollgate::app::{self, App};
+use tollgate::auth::scope::ScopeSet;
+use tollgate::config::Config;
+use tollgate::domain::tenant::Scope;
+use tollgate::storage::decisions;
+use tollgate::storage::pool::Databases;
+
+use super::database::TestDatabase;
+
+/// The same for all, so that plugins are compiled once for the whole suite.
+pub const ROOT_SECRET: &str = "5b0f7c6a2e1d4f93887766554433221100ffeeddccbbaa99deadbeefcafef00d";
+
+pub fn shipped_plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins")
+}
+
+pub fn data_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("data")
+}
+
+/// One node. Several may share a database.
+pub struct Node {
+    pub url: String,
+    pub databases: Databases,
+    app: Arc<Mutex<Option<App>>>,
+    services: Arc<tollgate::http::services::Services>,
+    shutdown: Shutdown,
+    served: JoinHandle<()>,
+}
+
+impl Node {
+    pub async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    pub async fn start_with(database: &TestDatabase, settings: &[(&str, Value)]) -> Self {
+        let databases = database.databases();
+        let mut figment = rocket::Config::figment()
+            .select("debug")
+            .merge(("address", "127.0.0.1"))
+            .merge(("port", 0))
+            .merge(("log_level", "off"))
+            .merge(("databases.main.url", &database.url))
+            .merge(("tollgate.data_dir", data_dir()))
+            .merge(("tollgate.plugins_dir", shipped_plugins()))
+            .merge(("tollgate.root_secret", ROOT_SECRET));
+        for (key, value) in settings {
+            figment = figment.merge((format!("tollgate.{key}"), value));
+        }
+        let config = Config::from_figment(figment).expect("configuration");
+        let (app, rocket) =
+            app::build(&config, &databases, env!("CARGO_BIN_EXE_tollgate").into()).await.expect("a node");
+        let services = app.services.clone();
+        let (url, shutdown, served) = launch(rocket).await;
+        let app = Arc::new(Mutex::new(Some(app)));
+        Self { url, databases, app, services, shutdown, served }
+    }
+
+    /// Stops in order, after everything that was ever stored came out the same once more.
+    pub async fn stop(self) {
+        self.replay_everything().await;
+        self.shutdown.notify();
+        self.served.await.expect("served");
+        let app = self.app.lock().expect("lock").take().expect("an app");
+        app.stop().await;
+    }
+
+    async fn replay_everything(&self) {
+        for (tenant, id) in decisions::all_ids(&self.databases.system, None, 10_000).await.expect("ids") {
+            let replay = self.services.replays.replay(tenant, id).await.expect("replay");
+            assert!(replay.is_identical(), "{id}: {:#?}", replay.differences);
+        }
+    }
+}
+
+async fn launch(rocket: Rocket<rocket::Build>) -> (String, Shutdown, JoinHandle<()>) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let rocket = rocket
+        .attach(AdHoc::on_liftoff("port", move |rocket| {
+            let port = rocket.config().port;
+            if let Some(tell) = tell.lock().expect("lock").take() {
+                let _ = tell.send(port);
+            }
+            Box::pin(async {})
+        }))
+        .ignite()
+        .await
+        .expect("ignition");
+    let shutdown = rocket.shutdown();
+    let served = tokio::spawn(async move {
+        rocket.launch().await.expect("launch");
+    });
+    let port = told.await.expect("liftoff");
+    (format!("http://127.0.0.1:{port}"), shutdown, served)
+}
+
+/// A machine that calls a node, with its token.
+#[derive(Clone)]
+pub struct Caller {
+    pub url: String,
+    pub client_id: String,
+    pub client_secret: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Caller {
+    /// A client with every scope for a tenant of its own.
+    pub async fn of_new_tenant(node: &Node, tenant: &str) -> Self {
+        create_tenant(&node.databases.system, tenant).await.expect("tenant");
+        Self::of_tenant(node, tenant, Scope::ALL.into_iter().collect()).await
+    }
+
+    pub async fn of_tenant(node: &Node, tenant: &str, scopes: ScopeSet) -> Self {
+        let order = ClientOrder { tenant: tenant.to_owned(), name: "test".to_owned(), scopes };
+        let CreatedClient { id, secret, .. } =
+            create_client(&node.databases.system, order).await.expect("client");
+        Self::sign_in(&node.url, &id.to_string(), secret.expose()).await
+    }
+
+    pub async fn sign_in(url: &str, client_id: &str, client_secret: &str) -> Self {
+        let http = reqwest::Client::new();
+        let answer = http
+            .post(format!("{url}/oauth/token"))
+            .basic_auth(client_id, Some(client_secret))
+            .form(&[("grant_type", "client_credentials")])
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let token: Value = answer.json().await.expect("JSON");
+        Self {
+            url: url.to_owned(),
+            client_id: client_id.to_owned(),
+            client_secret: client_secret.to_owned(),
+            token: token["access_token"].as_str().expect("a token").to_owned(),
+            http,
+        }
+    }
+
+    /// The same machine at another node.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn pay(&self, key: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::POST, "/payments").header("Idempotency-Key", key).json(body)).await
+    }
+
+    /// The digest of a shipped rule.
+    pub async fn plugin(&self, name: &str) -> String {
+        let (status, plugins) = self.get("/plugins").await;
+        assert_eq!(status, StatusCode::OK, "{plugins}");
+        let items = plugins["items"].as_array().expect("items");
+        let found = items.iter().find(|plugin| plugin["name"] == name).expect(name);
+        found["digest"].as_str().expect("digest").to_owned()
+    }
+
+    /// Makes a revision of one rule after the other and activates it.
+    pub async fn activate(&self, rules: &[(&str, Value)]) -> i64 {
+        let mut entries = Vec::new();
+        for (name, settings) in rules {
+            entries.push(json!({"name": name, "plugin": self.plugin(name).await, "settings": settings}));
+        }
+        let (status, revision) =
+            self.post("/rulesets/payment/revisions", &json!({"rules": entries})).await;
+        assert_eq!(status, StatusCode::CREATED, "{revision}");
+        let number = revision["number"].as_i64().expect("number");
+        let (status, activation) =
+            self.post("/rulesets/payment/activations", &json!({"revision": number})).await;
+        assert!(status.is_success(), "{activation}");
+        number
+    }
+}
+
+pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("an answer");
+    let status = response.status();
+    let text = response.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// A payment that the shipped rules have nothing against.
+pub fn payment() -> Value {
+    json!({
+        "reference": "order-1",
+        "amount_minor": 2_500,
+        "currency": "EUR",
+        "method": "credit_transfer",
+        "debtor": {"name": "Ann Jones", "account": {"iban": "DE89370400440532013000"}},
+        "creditor": {"name": "Blue Bikes", "account": {"iban": "NL91ABNA0417164300"}},
+        "customer": "customer-1"
+    })
+}
+
+/// `payment()` with some members replaced.
+pub fn payment_with(changes: &Value) -> Value {
+    let mut payment = payment();
+    for (key, value) in changes.as_object().expect("an object") {
+        payment[key] = value.clone();
+    }
+    payment
+}
