@@ -32,6 +32,7 @@ pub mod auth;
 pub mod config;
 pub mod decisions;
 pub mod domain;
+pub mod http;
 pub mod rules;
 pub mod storage;
 pub mod telemetry;

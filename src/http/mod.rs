@@ -30,9 +30,12 @@ mod ruleset_shapes;
 mod rulesets;
 pub mod services;
 
+use std::sync::Arc;
+
 use rocket::{Build, Rocket, Route, catchers};
 
 use edge::{Edge, EdgeLimits, Telling, Treatment};
+use services::{Limits, Metrics, Readiness, Services, Tokens};
 
 /// Routes that share a place and a treatment.
 struct Mount {
@@ -59,13 +62,29 @@ fn mounts() -> Vec<Mount> {
     ]
 }
 
-/// Mounts everything. The wiring must manage [`services::Services`],
-/// [`services::Tokens`], [`services::Limits`], [`services::Readiness`] and
-/// [`services::Metrics`].
-pub fn mount(rocket: Rocket<Build>, limits: EdgeLimits) -> Rocket<Build> {
-    let edge = Edge::new(limits);
+/// What the wiring hands over.
+#[derive(Debug)]
+pub struct Parts {
+    pub services: Arc<Services>,
+    pub tokens: Tokens,
+    pub readiness: Arc<Readiness>,
+    pub metrics: Metrics,
+    pub limits: Limits,
+    pub edge: EdgeLimits,
+}
+
+/// Mounts everything.
+pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
+    let edge = Edge::new(parts.edge);
     let mounted = mounts()
         .into_iter()
         .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.surround(mount.treatment, mount.routes)));
-    mounted.register("/", catchers![problem::default_catcher]).attach(Telling)
+    mounted
+        .manage(parts.services)
+        .manage(parts.tokens)
+        .manage(parts.readiness)
+        .manage(parts.metrics)
+        .manage(parts.limits)
+        .register("/", catchers![problem::default_catcher])
+        .attach(Telling)
 }
