@@ -3,7 +3,7 @@
 //! Owns two ways of looking at what was decided. Must never change anything.
 
 use rocket::http::Status;
-use rocket::{Route, State, get, routes};
+use rocket::{Route, get, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +13,7 @@ use super::evidence::DecisionShape;
 use super::guard::{Client, DecisionsRead};
 use super::payments::payment_id;
 use super::problem::Problem;
-use super::services::Services;
+use super::services::Shared;
 use crate::decisions::replay::Replay;
 use crate::domain::ruleset::DecisionPoint;
 use crate::storage::{decisions, rulesets};
@@ -67,11 +67,7 @@ impl From<Replay> for ReplayShape {
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/decisions/<id>")]
-pub async fn one(
-    client: Client<DecisionsRead>,
-    id: &str,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn one(client: Client<DecisionsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let stored = decisions::get(&services.app, client.tenant, id).await?;
     let stored = stored.ok_or(Problem::not_found("decision"))?;
@@ -91,11 +87,7 @@ pub async fn one(
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/decisions/<id>/replay")]
-pub async fn replay(
-    client: Client<DecisionsRead>,
-    id: &str,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn replay(client: Client<DecisionsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let replay = services.replays.replay(client.tenant, id).await?;
     Answer::json(Status::Ok, &ReplayShape::from(replay))

@@ -69,7 +69,7 @@ pub struct RuleEvidenceShape {
     pub on_failure: &'static str,
     pub overridable: bool,
     pub mode: &'static str,
-    pub facts: Vec<AnsweredFact>,
+    pub facts: Vec<FactShape>,
     /// Absent for a rule in shadow mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<ResultShape>,
@@ -77,12 +77,25 @@ pub struct RuleEvidenceShape {
     pub elapsed_us: u32,
 }
 
-/// What a rule asked for, and the answer it got.
+/// What a rule asked for, and the answer it got. Without an answer the payment
+/// has no value for the selector.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AnsweredFact {
+#[schema(as = Fact)]
+pub struct FactShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<QueryShape>,
-    pub answer: FactShape,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub velocity: Option<VelocityShape>,
+}
+
+/// Of earlier payments in the window.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Velocity)]
+pub struct VelocityShape {
+    pub count: u64,
+    pub total_minor: i64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,21 +104,6 @@ pub struct AnsweredFact {
 pub enum QueryShape {
     Listed { list: String, selector: String, matching: &'static str },
     Velocity { selector: String, window_ms: u64, counting: &'static str },
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Fact)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum FactShape {
-    /// The payment has no value for the selector.
-    Absent,
-    Listed {
-        listed: bool,
-    },
-    Velocity {
-        count: u64,
-        total_minor: i64,
-    },
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -182,12 +180,7 @@ impl RuleEvidenceShape {
             on_failure: rule.on_failure.name(),
             overridable: rule.overridable,
             mode: rule.mode.name(),
-            facts: facts
-                .map(|(place, fact)| AnsweredFact {
-                    query: query(place).map(QueryShape::from),
-                    answer: fact.into(),
-                })
-                .collect(),
+            facts: facts.map(|(place, fact)| FactShape::of(fact, query(place))).collect(),
             result: rule.result.as_ref().map(ResultShape::from),
             fuel_used: rule.fuel_used,
             elapsed_us: rule.elapsed_us,
@@ -219,15 +212,17 @@ impl From<&FactQuery> for QueryShape {
     }
 }
 
-impl From<&Fact> for FactShape {
-    fn from(fact: &Fact) -> Self {
+impl FactShape {
+    fn of(fact: &Fact, query: Option<&FactQuery>) -> Self {
+        let mut shape = Self { query: query.map(QueryShape::from), listed: None, velocity: None };
         match fact {
-            Fact::Absent => Self::Absent,
-            Fact::Listed(listed) => Self::Listed { listed: *listed },
+            Fact::Absent => {}
+            Fact::Listed(listed) => shape.listed = Some(*listed),
             Fact::Velocity { count, total_minor } => {
-                Self::Velocity { count: *count, total_minor: *total_minor }
+                shape.velocity = Some(VelocityShape { count: *count, total_minor: *total_minor });
             }
         }
+        shape
     }
 }
 

@@ -73,7 +73,7 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
                 RequestContext::of(request).set_tenant(tenant);
                 Outcome::Success(Self { tenant, id, scopes, scope: PhantomData })
             }
-            Err(problem) => problem.from_guard(request),
+            Err(problem) => problem.refuse(request),
         }
     }
 }
@@ -131,7 +131,7 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
                 None => "The Idempotency-Key must be 1 to 255 visible ASCII characters.",
             },
         };
-        Problem::new(Kind::InvalidIdempotencyKey, detail).from_guard(request)
+        Problem::new(Kind::InvalidIdempotencyKey, detail).refuse(request)
     }
 }
 
@@ -159,7 +159,7 @@ impl<'r> FromRequest<'r> for IfMatch {
         match parsed {
             Some(parsed) => Outcome::Success(parsed),
             None => Problem::new(Kind::MalformedRequest, "If-Match must be the ETag of the active ruleset.")
-                .from_guard(request),
+                .refuse(request),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -203,10 +204,11 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut object = Object::default();
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(self.below::<A::Error>()?)?;
-            if object.members.contains_key(&key) {
-                object.repeated.push(key);
-            } else {
-                object.members.insert(key, value);
+            match object.members.entry(key) {
+                Entry::Occupied(first) => object.repeated.push(first.key().clone()),
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
             }
         }
         Ok(Value::Object(object))

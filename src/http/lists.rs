@@ -4,7 +4,7 @@
 //! the moment before stays as it was.
 
 use rocket::http::Status;
-use rocket::{Route, State, delete, get, post, routes};
+use rocket::{Route, delete, get, post, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use super::documented::{Creating, Listing, ListingOf, Reading};
 use super::guard::{Client, ListsRead, ListsWrite};
 use super::problem::{Kind, Problem};
 use super::query::{Query, TIME_MS_MAX};
-use super::services::Services;
+use super::services::Shared;
 use crate::domain::list::ListEntry;
 use crate::domain::ruleset::is_slug;
 use crate::storage::lists::{self, ListSummary, NewEntry};
@@ -114,7 +114,7 @@ impl From<ListEntry> for EntryShape {
 #[post("/lists", data = "<body>")]
 pub async fn create(
     client: Client<ListsWrite>,
-    services: &State<Services>,
+    services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
     let slug = |text: &str| {
@@ -145,11 +145,7 @@ pub async fn create(
     security(("oauth" = ["lists:read"]))
 )]
 #[get("/lists")]
-pub async fn all(
-    client: Client<ListsRead>,
-    query: Query,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn all(client: Client<ListsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
     query.finish()?;
     let found = lists::lists(&services.app, client.tenant).await?;
     let items: Vec<ListShape> = found.into_iter().map(ListShape::from).collect();
@@ -167,7 +163,7 @@ pub async fn all(
 pub async fn add_entry(
     client: Client<ListsWrite>,
     name: &str,
-    services: &State<Services>,
+    services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
     let now_ms = services.clock.now_ms();
@@ -220,7 +216,7 @@ pub async fn entries(
     client: Client<ListsRead>,
     name: &str,
     mut query: Query,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let (app, tenant) = (&services.app, client.tenant);
     let at_ms = query.time_ms("at_ms");
@@ -249,7 +245,7 @@ pub async fn close_entry(
     client: Client<ListsWrite>,
     name: &str,
     id: &str,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;

@@ -4,6 +4,7 @@
 //! never decide anything of the trade, and never put payment data, tokens or
 //! raw paths into a log.
 
+mod admin_page;
 mod answer;
 mod body;
 mod context;
@@ -18,6 +19,7 @@ mod guard;
 mod json;
 mod lists;
 mod oauth;
+mod openapi;
 mod operations;
 mod payment_body;
 mod payments;
@@ -27,3 +29,62 @@ mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
+
+use std::sync::Arc;
+
+use rocket::{Build, Rocket, Route, catchers};
+
+use edge::{Edge, EdgeLimits, Telling, Treatment};
+use services::{Limits, Metrics, Readiness, Services, Tokens};
+
+/// Routes that share a place and a treatment.
+struct Mount {
+    base: &'static str,
+    treatment: Treatment,
+    routes: Vec<Route>,
+}
+
+fn mounts() -> Vec<Mount> {
+    let mount = |base, treatment, routes| Mount { base, treatment, routes };
+    let api = |treatment, routes| mount("/api/v1", treatment, routes);
+    vec![
+        api(Treatment::Ordinary, payments::routes()),
+        api(Treatment::Ordinary, decisions::routes()),
+        api(Treatment::Ordinary, rulesets::routes()),
+        api(Treatment::Ordinary, lists::routes()),
+        api(Treatment::Ordinary, plugins::routes()),
+        api(Treatment::Upload, plugins::upload_routes()),
+        api(Treatment::Ordinary, openapi::routes()),
+        mount("/", Treatment::Ordinary, oauth::routes()),
+        mount("/", Treatment::Ordinary, openapi::page_routes()),
+        mount("/", Treatment::Ordinary, admin_page::routes()),
+        mount("/", Treatment::Operation, operations::routes()),
+    ]
+}
+
+/// What the wiring hands over.
+#[derive(Debug)]
+pub struct Parts {
+    pub services: Arc<Services>,
+    pub tokens: Tokens,
+    pub readiness: Arc<Readiness>,
+    pub metrics: Metrics,
+    pub limits: Limits,
+    pub edge: EdgeLimits,
+}
+
+/// Mounts everything.
+pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
+    let edge = Edge::new(parts.edge);
+    let mounted = mounts()
+        .into_iter()
+        .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.surround(mount.treatment, mount.routes)));
+    mounted
+        .manage(parts.services)
+        .manage(parts.tokens)
+        .manage(parts.readiness)
+        .manage(parts.metrics)
+        .manage(parts.limits)
+        .register("/", catchers![problem::default_catcher])
+        .attach(Telling)
+}

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::answer::Answer;
 use super::body::FormBody;
 use super::problem::{Kind, Problem};
-use super::services::{Services, Tokens};
+use super::services::{Services, Shared, Tokens};
 use crate::auth::oauth::{OAuthError, TokenResponse, granted_scopes, parse_token_request};
 use crate::domain::tenant::Scope;
 use crate::storage::{StorageError, tenants};
@@ -92,7 +92,7 @@ pub struct OAuthErrorShape {
 #[post("/oauth/token", data = "<body>")]
 pub async fn token(
     authorization: Authorization<'_>,
-    services: &State<Services>,
+    services: &Shared,
     tokens: &State<Tokens>,
     body: Result<FormBody, Kind>,
 ) -> Result<Answer, Problem> {
@@ -172,7 +172,7 @@ pub struct AuthorizationServer {
 /// Where tokens come from (RFC 8414).
 #[utoipa::path(tag = "oauth", responses((status = 200, body = AuthorizationServer)))]
 #[get("/.well-known/oauth-authorization-server")]
-pub fn metadata(services: &State<Services>) -> Result<Answer, Problem> {
+pub fn metadata(services: &Shared) -> Result<Answer, Problem> {
     let issuer = services.issuer.trim_end_matches('/');
     let shape = AuthorizationServer {
         issuer: services.issuer.clone(),

@@ -3,6 +3,7 @@
 //! Owns what load balancers and monitoring see. Must never need a token, a
 //! slot of the edge or, for liveness, the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rocket::http::{ContentType, MediaType, Status};
@@ -12,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::answer::Answer;
 use super::problem::{Kind, Problem};
-use super::services::{Metrics, Readiness, Services};
+use super::services::{Metrics, Readiness, Shared};
 
 /// A database that takes longer to say hello cannot carry payments.
 const DATABASE_WAIT: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ pub fn health() -> Result<Answer, Problem> {
     responses((status = 200, body = NodeState), (status = 503, body = super::problem::ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 #[get("/ready")]
-pub async fn ready(readiness: &State<Readiness>, services: &State<Services>) -> Result<Answer, Problem> {
+pub async fn ready(readiness: &State<Arc<Readiness>>, services: &Shared) -> Result<Answer, Problem> {
     let not_ready = |detail: &'static str| Problem::new(Kind::Unavailable, detail);
     if readiness.is_shutting_down() {
         return Err(not_ready("This node is shutting down."));

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use rocket::http::Status;
-use rocket::{Route, State, get, post, routes};
+use rocket::{Route, get, post, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use super::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
 use super::payment_body::{PaymentShape, payment_order};
 use super::problem::Problem;
 use super::query::Query;
-use super::services::Services;
+use super::services::Shared;
 use crate::decisions::submit::Submission;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::party::Iban;
@@ -193,7 +193,7 @@ pub async fn submit(
     client: Client<PaymentsWrite>,
     key: IdempotencyKeyHeader,
     context: &RequestContext,
-    services: &State<Services>,
+    services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
     let submission = Submission {
@@ -239,7 +239,7 @@ pub async fn submit(
 pub async fn list(
     client: Client<PaymentsRead>,
     mut query: Query,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let expected_key = "expected 1 to 255 visible ASCII characters";
     let key = query.parsed("idempotency_key", |text| IdempotencyKey::parse(text).ok_or(expected_key));
@@ -289,11 +289,7 @@ fn filter_of(query: &mut Query) -> DecisionFilter {
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments/<id>")]
-pub async fn one(
-    client: Client<PaymentsRead>,
-    id: &str,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn one(client: Client<PaymentsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let stored = decisions::get(&services.app, client.tenant, id).await?;
     let stored = stored.ok_or(Problem::not_found("payment"))?;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rocket::http::{ContentType, MediaType, Status};
 use rocket::request::{FromRequest, Outcome};
-use rocket::{Request, Route, State, get, post, routes};
+use rocket::{Request, Route, get, post, routes};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ use super::documented::{Listing, Reading, Uploading};
 use super::guard::{Client, PluginsRead, PluginsWrite};
 use super::problem::{Kind, Problem};
 use super::query::Query;
-use super::services::Services;
+use super::services::Shared;
 use crate::domain::plugin::{Digest, Plugin};
 use crate::storage::plugins;
 
@@ -90,7 +90,7 @@ impl<'r> FromRequest<'r> for PromisedDigest {
                 }
                 _ => {
                     let detail = "Content-Digest and Repr-Digest must agree and read sha-256=:<base64>:.";
-                    return Problem::new(Kind::MalformedRequest, detail).from_guard(request);
+                    return Problem::new(Kind::MalformedRequest, detail).refuse(request);
                 }
             }
         }
@@ -124,7 +124,7 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
 pub async fn upload(
     client: Client<PluginsWrite>,
     promised: PromisedDigest,
-    services: &State<Services>,
+    services: &Shared,
     body: WasmBody,
 ) -> Result<Answer, Problem> {
     let plugin = services.plugins.upload(client.tenant, &client.actor(), body.0, promised.0).await?;
@@ -139,11 +139,7 @@ pub async fn upload(
     security(("oauth" = ["plugins:read"]))
 )]
 #[get("/plugins")]
-pub async fn list(
-    client: Client<PluginsRead>,
-    query: Query,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
     query.finish()?;
     let found = plugins::list(&services.app, client.tenant).await?;
     let items: Vec<PluginShape> = found.into_iter().map(PluginShape::from).collect();
@@ -157,11 +153,7 @@ pub async fn list(
     security(("oauth" = ["plugins:read"]))
 )]
 #[get("/plugins/<digest>")]
-pub async fn one(
-    client: Client<PluginsRead>,
-    digest: &str,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn one(client: Client<PluginsRead>, digest: &str, services: &Shared) -> Result<Answer, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
     let plugin = plugins::get(&services.app, client.tenant, digest).await?;
     Answer::json(Status::Ok, &PluginShape::from(plugin.ok_or(Problem::not_found("plugin"))?))
@@ -177,7 +169,7 @@ pub async fn one(
 pub async fn download(
     client: Client<PluginsRead>,
     digest: &str,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
     let bytes = plugins::bytes(&services.app, client.tenant, digest).await?;

@@ -45,6 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[cfg(test)]
     pub const ALL: [Self; 22] = [
         Self::MalformedRequest,
         Self::MalformedBody,
@@ -179,7 +180,7 @@ impl Problem {
     }
 
     /// Hands a guard's problem to the catcher, since a guard cannot answer itself.
-    pub fn from_guard<S>(self, request: &Request<'_>) -> request::Outcome<S, Kind> {
+    pub fn refuse<S>(self, request: &Request<'_>) -> request::Outcome<S, Kind> {
         let (status, kind) = (self.kind.status(), self.kind);
         request.local_cache(|| Some(self));
         request::Outcome::Error((status, kind))

@@ -4,7 +4,7 @@
 //! each other. Must never check a rule's settings itself: the rule does.
 
 use rocket::http::Status;
-use rocket::{Route, State, get, post, routes};
+use rocket::{Route, get, post, routes};
 
 use super::answer::{Answer, Items, Page};
 use super::body::JsonBody;
@@ -16,7 +16,7 @@ use super::query::Query;
 use super::ruleset_shapes::{
     ActivationBody, ActivationShape, ActiveShape, RevisionBody, RevisionShape, RevisionSummaryShape,
 };
-use super::services::Services;
+use super::services::{Services, Shared};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, Revision, RuleEntry};
 use crate::domain::tenant::TenantId;
@@ -47,7 +47,7 @@ fn active_tag(revision: Option<i32>) -> String {
 pub async fn create(
     client: Client<RulesetsWrite>,
     point: &str,
-    services: &State<Services>,
+    services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
@@ -102,7 +102,7 @@ pub async fn list(
     client: Client<RulesetsRead>,
     point: &str,
     query: Query,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
     let page = query.page(&services.cursors, client.tenant, &format!("revisions {}", point.name()))?;
@@ -124,7 +124,7 @@ pub async fn one(
     client: Client<RulesetsRead>,
     point: &str,
     number: &str,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
     let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
@@ -141,11 +141,7 @@ pub async fn one(
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>")]
-pub async fn active(
-    client: Client<RulesetsRead>,
-    point: &str,
-    services: &State<Services>,
-) -> Result<Answer, Problem> {
+pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
     let point = point_of(point)?;
     let activation = rulesets::active(&services.app, client.tenant, point).await?;
     let number = activation.as_ref().map(|activation| activation.revision);
@@ -174,7 +170,7 @@ pub async fn activate(
     client: Client<RulesetsWrite>,
     point: &str,
     if_match: IfMatch,
-    services: &State<Services>,
+    services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
@@ -207,7 +203,7 @@ pub async fn roll_back(
     client: Client<RulesetsWrite>,
     point: &str,
     if_match: IfMatch,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
     check_match(services, client.tenant, point, if_match).await?;
@@ -245,7 +241,7 @@ pub async fn activations(
     client: Client<RulesetsRead>,
     point: &str,
     query: Query,
-    services: &State<Services>,
+    services: &Shared,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
     let limit = query.limit_only()?;

@@ -37,6 +37,9 @@ pub struct Services {
     pub submission_deadline: Duration,
 }
 
+/// How handlers get at them.
+pub type Shared = rocket::State<Arc<Services>>;
+
 /// Whose tokens are believed. Managed apart from the rest: guards need nothing else.
 #[derive(Debug, Clone)]
 pub struct Tokens(pub Arc<AccessTokens>);

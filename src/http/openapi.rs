@@ -1,0 +1,160 @@
+//! The OpenAPI document, made of the code, and the page to read it.
+//!
+//! Owns what is said of the API as a whole. Must never describe a route by
+//! hand: each stands beside its handler, and a test compares both sides.
+
+use std::sync::LazyLock;
+
+use rocket::http::ContentType;
+use rocket::{Route, get, routes};
+use utoipa::openapi::security::{
+    ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
+};
+use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::answer::Answer;
+use super::problem::ProblemBody;
+use super::{decisions, lists, oauth, operations, payments, plugins, rulesets};
+use crate::domain::tenant::Scope;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tollgate",
+        description = "Payment decisions by rules that are sandboxed plugins. Every error is a problem \
+                       document (RFC 9457); after a timeout or a 5xx repeat a submission with the same \
+                       Idempotency-Key.",
+    ),
+    paths(
+        oauth::token,
+        oauth::jwks,
+        oauth::metadata,
+        operations::health,
+        operations::ready,
+        operations::metrics,
+    ),
+    nest((path = "/api/v1", api = Version1)),
+    components(schemas(ProblemBody<'static>)),
+    modifiers(&Security)
+)]
+struct Document;
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    payments::submit,
+    payments::list,
+    payments::one,
+    decisions::one,
+    decisions::replay,
+    rulesets::create,
+    rulesets::list,
+    rulesets::one,
+    rulesets::active,
+    rulesets::activate,
+    rulesets::roll_back,
+    rulesets::activations,
+    lists::create,
+    lists::all,
+    lists::add_entry,
+    lists::entries,
+    lists::close_entry,
+    plugins::upload,
+    plugins::list,
+    plugins::one,
+    plugins::download,
+    document
+))]
+struct Version1;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scopes = Scopes::from_iter(Scope::ALL.map(|scope| (scope.name(), scope.name())));
+        let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth/token", scopes));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("oauth", SecurityScheme::OAuth2(OAuth2::new([flow])));
+        let basic = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
+        components.add_security_scheme("client", SecurityScheme::Http(basic));
+    }
+}
+
+static DOCUMENT: LazyLock<Vec<u8>> =
+    LazyLock::new(|| serde_json::to_vec(&Document::openapi()).unwrap_or_default());
+
+pub fn routes() -> Vec<Route> {
+    routes![document]
+}
+
+/// This document.
+#[utoipa::path(tag = "operations", responses((status = 200, body = Object)))]
+#[get("/openapi.json")]
+pub fn document() -> Answer {
+    Answer::bytes(ContentType::JSON, DOCUMENT.clone()).with("Cache-Control", "no-cache")
+}
+
+/// Swagger UI, vendored: nothing is loaded from elsewhere.
+pub fn page_routes() -> Vec<Route> {
+    let config = Config::from("/api/v1/openapi.json").use_base_layout();
+    SwaggerUi::new("/docs/<_..>").config(config).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::mounts;
+
+    fn documented() -> BTreeSet<String> {
+        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        let operations = paths.iter().flat_map(|(path, item)| {
+            let methods = item.as_object().expect("an item").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn the_document_has_every_mounted_route_and_no_other() {
+        let mounted: BTreeSet<String> = mounts()
+            .into_iter()
+            .flat_map(|mount| {
+                let base = mount.base.trim_end_matches('/');
+                mount.routes.into_iter().map(move |route| {
+                    let path = route.uri.path().replace('<', "{").replace('>', "}");
+                    format!("{} {base}{path}", route.method)
+                })
+            })
+            .filter(|route| !route.contains(" /docs") && !route.contains(" /admin"))
+            .collect();
+        assert_eq!(documented(), mounted);
+    }
+
+    #[test]
+    fn every_operation_under_the_api_needs_a_scope_that_exists() {
+        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("an item") {
+                if !path.starts_with("/api/v1/") || path == "/api/v1/openapi.json" {
+                    continue;
+                }
+                let scopes = operation["security"][0]["oauth"].as_array().expect(path);
+                assert!(Scope::parse(scopes[0].as_str().expect("text")).is_some(), "{method} {path}");
+                assert!(operation["responses"]["401"].is_object(), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().expect("a pointer");
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}
