@@ -28,7 +28,9 @@
 //! - Acknowledged means durable, once.
 //! - One tenant never harms another.
 
+pub mod app;
 pub mod auth;
+pub mod command;
 pub mod config;
 pub mod decisions;
 pub mod domain;

@@ -57,7 +57,10 @@ impl Background {
             Ok(())
         });
         background.repeat(PARTITIONS_EVERY, work, "making partitions", |work| async move {
-            ensure_decision_partitions(&work.databases.system).await.map(drop).map_err(|error| error.to_string())
+            ensure_decision_partitions(&work.databases.system)
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
         });
         background.tasks.close();
         background

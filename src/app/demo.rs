@@ -69,7 +69,7 @@ pub async fn seed(
 }
 
 fn ruleset(shared: &[Plugin]) -> Result<Vec<RuleEntry>, DemoError> {
-    let entry = |name: &'static str, overridable: bool, settings: Value| {
+    let entry = |name: &'static str, overridable: bool, settings: Value| -> Result<RuleEntry, DemoError> {
         let plugin = shared.iter().find(|plugin| plugin.description.name == name);
         let plugin = plugin.ok_or(DemoError::PluginMissing(name))?.digest;
         Ok(RuleEntry {
@@ -123,9 +123,19 @@ fn ruleset(shared: &[Plugin]) -> Result<Vec<RuleEntry>, DemoError> {
 
 /// What the demonstration's lists hold: list, what it is for, and one entry.
 const LISTS: [(&str, &str, &str, &str); 3] = [
-    ("blocked-accounts", "Accounts nobody may be paid on", "GB33BUKB20201555555555", "Reported as a mule account"),
+    (
+        "blocked-accounts",
+        "Accounts nobody may be paid on",
+        "GB33BUKB20201555555555",
+        "Reported as a mule account",
+    ),
     ("watched-names", "Names a person has to look at", "John Q. Sample", "Resembles a sanctioned person"),
-    ("trusted-accounts", "Accounts whose payments need no review", "FR1420041010050500013M02606", "The tax office"),
+    (
+        "trusted-accounts",
+        "Accounts whose payments need no review",
+        "FR1420041010050500013M02606",
+        "The tax office",
+    ),
 ];
 
 async fn fill_lists(databases: &Databases, tenant: TenantId) -> Result<(), DemoError> {
@@ -160,5 +170,8 @@ pub fn welcome(address: &str, created: Option<&CreatedClient>) -> String {
              tollgate client create --tenant {TENANT} --name mine\n  export TOLLGATE={address}\n"
         ),
     };
-    format!("\n{credentials}\n{}\n  Page: {address}/admin   API: {address}/docs\n", include_str!("demo_session.txt"))
+    format!(
+        "\n{credentials}\n{}\n  Page: {address}/admin   API: {address}/docs\n",
+        include_str!("demo_session.txt")
+    )
 }

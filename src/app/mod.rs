@@ -33,8 +33,7 @@ use crate::domain::time::{Clock, Randomness};
 use crate::http;
 use crate::http::cursor::CursorKey;
 use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
-use crate::rules::local::{LocalEngine, LocalEngineError};
-use crate::rules::RuleEngine;
+use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::journal::Journal;
 use crate::storage::pool::Databases;
@@ -81,11 +80,15 @@ pub async fn build(
 
     let keys = keys::Keys::new(databases, &root, clock.clone())?;
     let ring = keys.open_or_create().await?;
-    let token_settings =
-        TokenSettings::new(settings.issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
+    let token_settings = TokenSettings::new(
+        settings.issuer.clone(),
+        settings.audience.clone(),
+        settings.access_token_lifetime_s,
+    )?;
     let tokens = Arc::new(AccessTokens::new(token_settings, ring, clock.clone(), randomness.clone()));
 
-    let engine: Arc<dyn RuleEngine> = Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
+    let engine: Arc<dyn RuleEngine> =
+        Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
     let plugins = Arc::new(Plugins::new(app.clone(), system.clone(), engine.clone(), clock.clone()));
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
@@ -120,7 +123,7 @@ pub async fn build(
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         clock,
         randomness,
-        cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
+        cursors: CursorKey::new(&root.derive(Purpose::Cursors)?),
         issuer: settings.issuer.clone(),
         // The rest is for the answer itself.
         submission_deadline: deadline.mul_f64(0.9),
@@ -184,11 +187,10 @@ fn sandbox_settings(
     settings: &Settings,
     root: &RootSecret,
     program: PathBuf,
-) -> Result<crate::rules::settings::Settings, StartError> {
+) -> Result<rules::Settings, StartError> {
     data_folder(&settings.data_dir)?;
     let key = *root.derive(Purpose::CompiledPlugins)?.expose();
-    let mut sandbox =
-        crate::rules::settings::Settings::new(program, settings.data_dir.join("compiled-plugins"), key);
+    let mut sandbox = rules::Settings::new(program, settings.data_dir.join("compiled-plugins"), key);
     sandbox.loaded_max = settings.compiled_plugins_max;
     if settings.rule_threads > 0 {
         sandbox.threads = settings.rule_threads;

@@ -58,13 +58,12 @@ pub async fn create_tenant(system: &PgPool, name: &str) -> Result<TenantId, Tena
 }
 
 pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
-    let tenant = tenants::tenant_by_name(system, &order.tenant)
-        .await?
-        .ok_or(TenantError::Unknown(order.tenant))?;
+    let tenant =
+        tenants::tenant_by_name(system, &order.tenant).await?.ok_or(TenantError::Unknown(order.tenant))?;
     let created_at_ms = SystemClock.now_ms();
     let secret = SecretText::generate_for_client(&OsRandomness);
     let hasher = SecretHasher::new(HashingLimits::default(), std::sync::Arc::new(OsRandomness))?;
-    let secret_hash = hasher.hash(secret.clone()).await?;
+    let secret_hash = hasher.hash(SecretText::new(secret.expose().to_owned())).await?;
     let id = ClientId(OsRandomness.uuid_v7(created_at_ms));
     let client = tenants::NewClient {
         tenant,

@@ -41,7 +41,8 @@ pub async fn create_client(
         None => Scope::ALL.into_iter().collect(),
     };
     let database = Database::open(&config).await?;
-    let created = tenants::create_client(&database.pools.system, ClientOrder { tenant, name, scopes }).await?;
+    let created =
+        tenants::create_client(&database.pools.system, ClientOrder { tenant, name, scopes }).await?;
     println!("client_id={}", created.id);
     println!("client_secret={}", created.secret.expose());
     println!("The secret is shown this once.");

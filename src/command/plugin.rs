@@ -7,9 +7,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use crate::domain::plugin::Plugin;
-use crate::rules::local::LocalEngine;
-use crate::rules::settings::Settings;
-use crate::rules::{RuleEngine, cases, component};
+use crate::rules::{LocalEngine, RuleEngine, Settings, cases, component};
 
 pub fn build(core: &Path, output: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let component = component::from_core_module(&read(core)?)?;
@@ -37,7 +35,8 @@ pub fn run(path: &Path, case_files: &[PathBuf]) -> Result<ExitCode, Failure> {
     in_a_sandbox(path, async |engine, plugin| {
         let (mut passed, mut failed) = (0, 0);
         for file in case_files {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let text =
+                std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
             for report in cases::run(engine, plugin.digest, &text).await? {
                 match report.result {
                     Ok(()) => passed += 1,

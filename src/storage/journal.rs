@@ -132,10 +132,15 @@ impl Journal {
         Ok((Self { queue: sender, shared, writers: writers.clone() }, JournalTask(writers)))
     }
 
+    /// Whether any writer has its connection.
+    pub fn is_up(&self) -> bool {
+        self.shared.working.load(Ordering::Acquire) > 0
+    }
+
     /// Returns when the decision, or the one its key is bound to, is committed.
     /// Dropping the future abandons the answer and not the work.
     pub async fn store(&self, decision: Decision) -> Result<Stored, JournalError> {
-        if self.shared.working.load(Ordering::Acquire) == 0 {
+        if !self.is_up() {
             return Err(JournalError::Unavailable);
         }
         let (waiter, answer) = oneshot::channel();

@@ -38,8 +38,8 @@ pub enum StorageError {
     /// What is stored cannot be read back: damage, or a newer version wrote it.
     #[error("stored {what} cannot be read")]
     Unreadable { what: &'static str },
-    /// Its personal payload was erased, as the law may demand.
-    #[error("the payload was erased")]
+    /// The personal payload was nulled by erasure.
+    #[error("the personal data was erased")]
     Erased,
     /// The task that did the work ended without an answer.
     #[error("the database work was abandoned")]
