@@ -4,6 +4,8 @@
 mod isolation;
 mod journal;
 mod outage;
+mod payments;
 mod private_server;
 mod provisioning;
 mod support;
+mod walls;
