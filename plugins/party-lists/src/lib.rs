@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_rule::{
     Consequence, Evaluation, Fact, FactQuery, Findings, Matching, Payment, Prepared, Reason, Rule,
-    Selector, ask, invalid_setting,
+    Selector, invalid_setting,
 };
 
 struct PartyLists;
@@ -56,39 +56,29 @@ fn pass() -> Consequence {
     Consequence::Pass
 }
 
-/// A check and where its answer stands.
-#[derive(Serialize, Deserialize)]
-struct Lookup {
-    check: Check,
-    fact_index: usize,
-}
-
 impl Rule for PartyLists {
     type Settings = Settings;
-    type State = Vec<Lookup>;
+    /// Each check asks one query, so its fact has the same index.
+    type State = Vec<Check>;
 
-    fn prepare(settings: Settings) -> Result<Prepared<Vec<Lookup>>, Vec<Reason>> {
+    fn prepare(settings: Settings) -> Result<Prepared<Vec<Check>>, Vec<Reason>> {
         let wrong = mistakes(&settings);
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        let mut queries = Vec::new();
-        let lookups = settings.lists.into_iter().map(|check| {
-            let fact_index = ask(&mut queries, check.query());
-            Lookup { check, fact_index }
-        });
-        let state = lookups.collect();
-        Ok(Prepared { queries, state })
+        Ok(Prepared {
+            queries: settings.lists.iter().map(Check::query).collect(),
+            state: settings.lists,
+        })
     }
 
     fn evaluate(
         payment: &Payment,
         facts: &[Fact],
-        state: &Vec<Lookup>,
+        state: &Vec<Check>,
     ) -> Result<Evaluation, String> {
         let mut findings = Findings::new();
-        for Lookup { check, fact_index } in state {
-            let fact = facts.get(*fact_index).ok_or("a fact is missing")?;
+        for (check, fact) in state.iter().zip(facts) {
             match fact.listed()? {
                 Some(true) => check.matched(payment, &mut findings),
                 Some(false) => {}
