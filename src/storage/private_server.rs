@@ -66,8 +66,8 @@ pub enum PrivateServerError {
         "Postgres refuses to run as root, and there is neither a user `postgres` nor `nobody` to run it as; run Tollgate as another user"
     )]
     NoAccount,
-    #[error("{} is not a private folder of the user that runs Postgres; remove it", .0.display())]
-    SocketFolderTaken(PathBuf),
+    #[error("{} belongs to another user; remove it or choose another folder", .0.display())]
+    FolderTaken(PathBuf),
     #[error("the private Postgres did not stop")]
     DidNotStop,
     #[error("the private Postgres refused its first connection")]

@@ -212,18 +212,40 @@ async fn nobody_else_can_reach_the_socket_or_the_data() {
 }
 
 #[tokio::test]
-async fn for_root_the_server_runs_as_another_user_and_moves_out_of_folders_it_cannot_enter() {
+async fn for_root_the_server_runs_as_another_user_although_that_one_reaches_neither_data_nor_program() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let folder = folder();
     let closed = folder.path().join("closed");
     std::fs::DirBuilder::new().mode(0o700).create(&closed).unwrap();
-    let server = start(&closed).await.unwrap();
+    let mut settings = server_settings(closed.join("postgres"), false);
+    let program = std::mem::replace(&mut settings.shim_exe, closed.join("tollgate"));
+    std::fs::copy(program, &settings.shim_exe).unwrap();
+    let server = PrivateServer::start(settings).await.unwrap();
     let data_dir = server.data_dir().to_owned();
     assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
     assert_ne!(data_dir.join("cluster").metadata().unwrap().uid(), 0);
     connect(&server).await;
     server.stop().await.unwrap();
+    std::fs::remove_dir_all(data_dir).unwrap();
+}
+
+#[tokio::test]
+async fn root_does_not_give_away_what_another_user_s_link_points_to() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = folder();
+    let victim = folder.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    let link = folder.path().join("postgres");
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(4_242), None).unwrap();
+    let server = start(folder.path()).await.unwrap();
+    let data_dir = server.data_dir().to_owned();
+    server.stop().await.unwrap();
+    assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
+    assert_eq!(victim.metadata().unwrap().uid(), 0);
     std::fs::remove_dir_all(data_dir).unwrap();
 }

@@ -81,6 +81,15 @@ impl Account {
     }
 
     fn take(self, path: &Path) -> Result<(), PrivateServerError> {
+        // In a folder that everybody can write to, somebody else may have put a
+        // folder or a link here first, to be given what is ours.
+        let ours =
+            |found: Metadata| found.uid() == self.uid || found.uid() == rustix::process::geteuid().as_raw();
+        if !path.symlink_metadata().is_ok_and(ours)
+            || !path.metadata().is_ok_and(|found| found.is_dir() && ours(found))
+        {
+            return Err(PrivateServerError::FolderTaken(path.to_owned()));
+        }
         if self.switch {
             chown(path, Some(self.uid), Some(self.gid))
                 .map_err(|source| files_error("cannot give away", path, source))?;

@@ -30,18 +30,24 @@ pub(super) fn clear(cluster: &Path) -> Result<(), PrivateServerError> {
 
 fn end_processes(cluster: &Path) -> Result<(), PrivateServerError> {
     let begun = Instant::now();
-    let mut signal = None;
+    let mut sent = None;
     loop {
         let processes = processes_in(cluster);
         let Some(&first) = processes.first() else { return Ok(()) };
-        // The parent died with its terminal or by a kill, so the server may be
-        // stopping already: a second fast shutdown does no harm.
-        let wanted = if begun.elapsed() < FAST_SHUTDOWN { Signal::INT } else { Signal::QUIT };
-        if signal != Some(wanted) {
-            tracing::info!(?processes, ?wanted, "ending the Postgres that an earlier run left behind");
-            signal = Some(wanted);
-            for process in &processes {
-                let _ = kill_process(*process, wanted);
+        let leader = leader(cluster).filter(|leader| processes.contains(leader));
+        let signal = match (leader, begun.elapsed() < FAST_SHUTDOWN) {
+            // It may be stopping already, since its parent died: a second fast shutdown does no harm.
+            (Some(_), true) => Signal::INT,
+            // Children whose server was killed end by themselves once they notice.
+            (None, true) => Signal::TERM,
+            (_, false) => Signal::QUIT,
+        };
+        if sent != Some(signal) {
+            tracing::info!(?processes, ?signal, "ending the Postgres that an earlier run left behind");
+            sent = Some(signal);
+            // The server ends its children itself, in order.
+            for process in leader.as_ref().map_or(processes.as_slice(), std::slice::from_ref) {
+                let _ = kill_process(*process, signal);
             }
         }
         if begun.elapsed() > PATIENCE {
@@ -49,6 +55,12 @@ fn end_processes(cluster: &Path) -> Result<(), PrivateServerError> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The server process that the pid file names, which may be long gone.
+fn leader(cluster: &Path) -> Option<Pid> {
+    let file = std::fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
+    Pid::from_raw(file.lines().next()?.trim().parse().ok()?)
 }
 
 /// Postgres and all its children work in the cluster's folder. A zombie has no
@@ -83,5 +95,5 @@ fn processes_in(cluster: &Path) -> Vec<Pid> {
     let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let ours =
         !line.starts_with('Z') && line.contains("postgres") && line.contains(&*cluster.to_string_lossy());
-    if ours { Pid::from_raw(number).into_iter().collect() } else { Vec::new() }
+    if ours { vec![leader] } else { Vec::new() }
 }

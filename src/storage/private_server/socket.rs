@@ -3,7 +3,6 @@
 //! Whoever reaches the socket is trusted, so the folder must belong to the
 //! server's user and be closed to everybody else.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::PrivateServerError;
@@ -21,15 +20,6 @@ pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, Priv
     }
     let short =
         PathBuf::from(format!("/tmp/tollgate-{}-{}", account.uid, short_digest(data_dir.as_os_str())));
-    // Everybody can write to /tmp: somebody else may have made the folder first.
-    match short.symlink_metadata() {
-        Ok(found)
-            if !found.is_dir() || found.uid() != account.uid || found.permissions().mode() & 0o077 != 0 =>
-        {
-            return Err(PrivateServerError::SocketFolderTaken(short));
-        }
-        _ => {}
-    }
     let folder = account.private_folder(&short)?;
     tracing::info!(socket = %folder.display(), "the data directory's path is too long for a socket; it is here");
     Ok(folder)

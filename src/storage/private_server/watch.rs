@@ -4,7 +4,7 @@
 //! again when it dies by itself, and reaping it. Must be the only place that
 //! waits for that process, so that its number is never signalled after reuse.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -20,6 +20,7 @@ use super::{PrivateServerError, PrivateServerSettings, files_error, orphans, soc
 
 /// Recovery after a crash can take minutes; longer than this nobody waits.
 const READY_WITHIN: Duration = Duration::from_secs(300);
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where the server was put.
@@ -101,13 +102,19 @@ fn lock(data_dir: &Path) -> Result<File, PrivateServerError> {
     let path = data_dir.join("lock");
     let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = opened.map_err(|source| files_error("cannot open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let holder = std::fs::read_to_string(&path).unwrap_or_default();
-            return Err(PrivateServerError::AlreadyRunning { data_dir: data_dir.to_owned(), holder });
+    let begun = Instant::now();
+    while let Err(error) = file.try_lock() {
+        match error {
+            // A process that was killed a moment ago still holds it.
+            TryLockError::WouldBlock if begun.elapsed() < LOCK_WITHIN => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            TryLockError::WouldBlock => {
+                let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                return Err(PrivateServerError::AlreadyRunning { data_dir: data_dir.to_owned(), holder });
+            }
+            TryLockError::Error(source) => return Err(files_error("cannot lock", &path, source)),
         }
-        Err(std::fs::TryLockError::Error(source)) => return Err(files_error("cannot lock", &path, source)),
     }
     // Only for the error message of the next one.
     file.set_len(0)
