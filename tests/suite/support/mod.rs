@@ -4,5 +4,5 @@ pub mod cluster;
 pub mod database;
 pub mod decisions;
 pub mod process;
-pub mod service;
 pub mod proxy;
+pub mod service;

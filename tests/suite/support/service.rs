@@ -164,8 +164,7 @@ impl Caller {
         for (name, settings) in rules {
             entries.push(json!({"name": name, "plugin": self.plugin(name).await, "settings": settings}));
         }
-        let (status, revision) =
-            self.post("/rulesets/payment/revisions", &json!({"rules": entries})).await;
+        let (status, revision) = self.post("/rulesets/payment/revisions", &json!({"rules": entries})).await;
         assert_eq!(status, StatusCode::CREATED, "{revision}");
         let number = revision["number"].as_i64().expect("number");
         let (status, activation) =
