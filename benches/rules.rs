@@ -22,7 +22,7 @@ const RULES: usize = 50;
 
 #[tokio::main]
 async fn main() {
-    let harness = Harness::with(|settings| settings.compile_cpu_s = 10);
+    let harness = Harness::start();
     println!("engine {} with {} MB resident", harness.engine.id().0, resident_mb());
     for name in ["amount-limits", "account-check", "party-lists", "velocity"] {
         shipped(&harness, name).await;

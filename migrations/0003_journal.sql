@@ -1,6 +1,10 @@
 -- What was decided. The hot path writes these tables and no others; there are
 -- no foreign keys here, since each would cost a look-up per decision.
 
+-- The journal's policies ask for the tenants of the batch in a sub-select, which
+-- is computed once for a statement. Called for every row it would parse the whole
+-- list again: quadratic, and six times slower with 256 tenants in a batch.
+
 -- A key binds only when its decision is committed in the same transaction.
 -- Not partitioned: a unique key over partitions would have to contain the time.
 create table idempotency_keys (
@@ -15,7 +19,7 @@ create table idempotency_keys (
 alter table idempotency_keys enable row level security;
 alter table idempotency_keys force row level security;
 create policy own on idempotency_keys for select to tollgate_app using (tenant_id = current_tenant());
-create policy batch on idempotency_keys to tollgate_journal using (tenant_id = any (batch_tenants())) with check (tenant_id = any (batch_tenants()));
+create policy batch on idempotency_keys to tollgate_journal using (tenant_id = any ((select batch_tenants())::uuid[])) with check (tenant_id = any ((select batch_tenants())::uuid[]));
 create policy background on idempotency_keys for select to tollgate_system using (true);
 grant select on idempotency_keys to tollgate_app, tollgate_system;
 grant select, insert on idempotency_keys to tollgate_journal;
@@ -56,7 +60,7 @@ create index decisions_by_position on decisions (writer_id, batch_sequence, batc
 alter table decisions enable row level security;
 alter table decisions force row level security;
 create policy own on decisions for select to tollgate_app using (tenant_id = current_tenant());
-create policy batch on decisions to tollgate_journal using (tenant_id = any (batch_tenants())) with check (tenant_id = any (batch_tenants()));
+create policy batch on decisions to tollgate_journal using (tenant_id = any ((select batch_tenants())::uuid[])) with check (tenant_id = any ((select batch_tenants())::uuid[]));
 create policy background on decisions for select to tollgate_system using (true);
 grant select on decisions to tollgate_app, tollgate_system;
 grant select, insert on decisions to tollgate_journal;
@@ -112,7 +116,7 @@ create index payment_values_by_key on payment_values (value_key, received_at_ms)
 alter table payment_values enable row level security;
 alter table payment_values force row level security;
 create policy own on payment_values for select to tollgate_app using (tenant_id = current_tenant());
-create policy batch on payment_values to tollgate_journal using (tenant_id = any (batch_tenants())) with check (tenant_id = any (batch_tenants()));
+create policy batch on payment_values to tollgate_journal using (tenant_id = any ((select batch_tenants())::uuid[])) with check (tenant_id = any ((select batch_tenants())::uuid[]));
 create policy background on payment_values for select to tollgate_system using (true);
 grant select on payment_values to tollgate_app, tollgate_system;
 grant insert on payment_values to tollgate_journal;

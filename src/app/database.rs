@@ -21,41 +21,38 @@ pub enum DatabaseError {
 
 #[derive(Debug)]
 pub struct Database {
-    pub pools: Databases,
+    /// Where it is, and how to connect.
+    pub settings: DatabaseSettings,
     private: Option<PrivateServer>,
 }
 
 impl Database {
-    /// Starts the private server where none is configured, brings the database
-    /// up to date and connects.
+    /// Starts the private server where none is configured, and brings the
+    /// database up to date.
     pub async fn open(config: &Config) -> Result<Self, DatabaseError> {
-        if let Some(settings) = &config.database {
-            return Ok(Self { pools: Databases::open(settings).await?, private: None });
-        }
-        let data_dir = config.settings.data_dir.join("postgres");
-        let shim_exe = std::env::current_exe()?;
-        let settings = PrivateServerSettings { data_dir, shim_exe, durable: true };
-        let (private, url) = match PrivateServer::start(settings).await {
-            Ok(server) => {
-                let url = server.url();
-                (Some(server), url)
+        let (settings, private) = match &config.database {
+            Some(settings) => (settings.clone(), None),
+            None => {
+                let data_dir = config.settings.data_dir.join("postgres");
+                let shim_exe = std::env::current_exe()?;
+                let private =
+                    PrivateServer::start(PrivateServerSettings { data_dir, shim_exe, durable: true }).await?;
+                (DatabaseSettings::for_url(private.url()), Some(private))
             }
-            Err(error) => return Err(error.into()),
         };
-        match Databases::open(&DatabaseSettings::for_url(url)).await {
-            Ok(pools) => Ok(Self { pools, private }),
+        let database = Self { settings, private };
+        match Databases::open(&database.settings).await {
+            Ok(pools) => pools.close().await,
             Err(error) => {
-                if let Some(server) = private {
-                    let _ = server.stop().await;
-                }
-                Err(error.into())
+                let _ = database.close().await;
+                return Err(error.into());
             }
         }
+        Ok(database)
     }
 
     /// Returns once the private server, if there is one, has stopped.
     pub async fn close(self) -> Result<(), DatabaseError> {
-        self.pools.close().await;
         if let Some(server) = self.private {
             server.stop().await?;
         }

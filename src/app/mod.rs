@@ -10,12 +10,17 @@ mod journal;
 pub mod keys;
 pub mod tenants;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rocket::{Build, Rocket};
+use background::{Background, Work};
+use rocket::fairing::AdHoc;
+use rocket::{Ignite, Rocket};
+use rocket_db_pools::Database as _;
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher};
@@ -32,11 +37,12 @@ use crate::domain::plugin::Plugin;
 use crate::domain::time::{Clock, Randomness};
 use crate::http;
 use crate::http::cursor::CursorKey;
+use crate::http::edge::EdgeLimits;
 use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
 use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::journal::Journal;
-use crate::storage::pool::Databases;
+use crate::storage::pool::{Databases, Db};
 use crate::telemetry;
 use crate::world::{OsRandomness, SystemClock};
 
@@ -52,33 +58,80 @@ pub enum StartError {
     DataFolder { path: PathBuf, source: std::io::Error },
     #[error("metrics cannot be recorded: {0}")]
     Metrics(String),
+    #[error("the server cannot be set up: {0}")]
+    Rocket(String),
+    #[error("the server was set up without its parts")]
+    Unassembled,
 }
 
-/// Everything that runs beside Rocket.
+/// Everything that runs beside Rocket, which manages it.
 #[derive(Debug)]
 pub struct App {
     pub services: Arc<Services>,
     pub readiness: Arc<Readiness>,
+    pub databases: Databases,
     pub active: Arc<ActiveRulesets>,
-    pub journal: Arc<Journal>,
     /// The plugins of the folder, as loaded at start.
     pub shared_plugins: Vec<Plugin>,
-    background: background::Background,
+    journal: Arc<Journal>,
+    background: Background,
 }
 
-/// Builds the application on a database that is up to date. `program` is the
-/// binary that answers to the hidden commands: this one, except in tests.
-pub async fn build(
+/// A server that is ready to be launched.
+#[derive(Debug)]
+pub struct Ignited {
+    pub rocket: Rocket<Ignite>,
+    pub app: Arc<App>,
+    /// Where it listens, once it does.
+    pub address: oneshot::Receiver<SocketAddr>,
+}
+
+/// Ignites the application on a database that is up to date. `database_url` is
+/// where the configuration names none; `program` is the binary that answers to
+/// the hidden commands: this one, except in tests.
+pub async fn ignite(config: &Config, database_url: &str, program: PathBuf) -> Result<Ignited, StartError> {
+    let figment = config.figment.clone().join(("databases.main.url", database_url));
+    let failure = Arc::new(Mutex::new(None));
+    let (config, told) = (config.clone(), failure.clone());
+    let assembling = AdHoc::try_on_ignite("assembling", |rocket| async move {
+        let Some(db) = Db::fetch(&rocket) else { return Err(rocket) };
+        match assemble(&config, db.databases().clone(), program).await {
+            Ok((app, parts)) => Ok(http::mount(rocket, parts).manage(Arc::new(app))),
+            Err(error) => {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(rocket)
+            }
+        }
+    });
+    let (tell, address) = oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let listening = AdHoc::on_liftoff("listening", move |rocket| {
+        let address = SocketAddr::new(rocket.config().address, rocket.config().port);
+        if let Some(tell) = tell.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = tell.send(address);
+        }
+        Box::pin(async {})
+    });
+    let rocket = rocket::custom(figment).attach(Db::init()).attach(assembling).attach(listening);
+    let rocket = rocket.ignite().await.map_err(|error| {
+        let told = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        told.unwrap_or_else(|| StartError::Rocket(error.kind().to_string()))
+    })?;
+    let app = rocket.state::<Arc<App>>().cloned().ok_or(StartError::Unassembled)?;
+    Ok(Ignited { rocket, app, address })
+}
+
+async fn assemble(
     config: &Config,
-    databases: &Databases,
+    databases: Databases,
     program: PathBuf,
-) -> Result<(App, Rocket<Build>), StartError> {
+) -> Result<(App, http::Parts), StartError> {
     let settings = &config.settings;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let randomness: Arc<dyn Randomness> = Arc::new(OsRandomness);
     let root = root_secret(settings)?;
 
-    let keys = keys::Keys::new(databases, &root, clock.clone())?;
+    let keys = keys::Keys::new(&databases, &root, clock.clone())?;
     let ring = keys.open_or_create().await?;
     let token_settings = TokenSettings::new(
         settings.issuer.clone(),
@@ -94,7 +147,7 @@ pub async fn build(
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
     active.catch_up().await?;
-    let journal = Arc::new(journal::start(settings, databases, clock.clone()).await?);
+    let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
 
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
@@ -123,7 +176,7 @@ pub async fn build(
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         clock,
         randomness,
-        cursors: CursorKey::new(&root.derive(Purpose::Cursors)?),
+        cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
         issuer: settings.issuer.clone(),
         // The rest is for the answer itself.
         submission_deadline: deadline.mul_f64(0.9),
@@ -132,7 +185,7 @@ pub async fn build(
         let journal = journal.clone();
         Arc::new(Readiness::new(move || journal.is_up()))
     };
-    let background = background::Background::start(background::Work {
+    let background = Background::start(Work {
         databases: databases.clone(),
         plugins_dir: settings.plugins_dir.clone(),
         plugins,
@@ -140,34 +193,32 @@ pub async fn build(
         keys,
         tokens: tokens.clone(),
     });
-    let rocket = http::mount(
-        rocket::custom(config.figment.clone()),
-        http::Parts {
-            services: services.clone(),
-            tokens: Tokens(tokens),
-            readiness: readiness.clone(),
-            metrics: Metrics(telemetry::metrics().map_err(StartError::Metrics)?),
-            limits: Limits {
-                body_bytes: 64 << 10,
-                upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
-                form_bytes: 8 << 10,
-            },
-            edge: http::edge::EdgeLimits {
-                deadline,
-                upload_deadline: deadline.max(Duration::from_secs(120)),
-                slots: settings.requests_max,
-            },
+    let parts = http::Parts {
+        services: services.clone(),
+        tokens: Tokens(tokens),
+        readiness: readiness.clone(),
+        metrics: Metrics(telemetry::metrics().map_err(StartError::Metrics)?),
+        limits: Limits {
+            body_bytes: 64 << 10,
+            upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
+            form_bytes: 8 << 10,
         },
-    );
-    Ok((App { services, readiness, active, journal, shared_plugins, background }, rocket))
+        edge: EdgeLimits {
+            deadline,
+            upload_deadline: deadline.max(Duration::from_secs(120)),
+            slots: settings.requests_max,
+        },
+    };
+    Ok((App { services, readiness, databases, active, shared_plugins, journal, background }, parts))
 }
 
 impl App {
     /// After the last request was answered: the journal first, so that nothing
     /// acknowledged or accepted is lost, then the rest.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.journal.flush_and_stop().await;
         self.background.stop().await;
+        self.databases.close().await;
     }
 }
 

@@ -11,6 +11,7 @@ use crate::app::tenants::{self, ClientOrder};
 use crate::auth::scope::ScopeSet;
 use crate::config::Config;
 use crate::domain::tenant::Scope;
+use crate::storage::pool::Databases;
 
 pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
     let database = Database::open(&config).await?;
@@ -21,7 +22,8 @@ pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
 
 pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Failure> {
     let database = Database::open(&config).await?;
-    let tenant = tenants::create_tenant(&database.pools.system, &name).await?;
+    let pools = Databases::connect_lazily(&database.settings)?;
+    let tenant = tenants::create_tenant(&pools.system, &name).await?;
     println!("tenant {name}: {tenant}");
     database.close().await?;
     Ok(ExitCode::SUCCESS)
@@ -41,8 +43,8 @@ pub async fn create_client(
         None => Scope::ALL.into_iter().collect(),
     };
     let database = Database::open(&config).await?;
-    let created =
-        tenants::create_client(&database.pools.system, ClientOrder { tenant, name, scopes }).await?;
+    let pools = Databases::connect_lazily(&database.settings)?;
+    let created = tenants::create_client(&pools.system, ClientOrder { tenant, name, scopes }).await?;
     println!("client_id={}", created.id);
     println!("client_secret={}", created.secret.expose());
     println!("The secret is shown this once.");

@@ -7,14 +7,13 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rocket::fairing::AdHoc;
-use rocket::{Build, Rocket};
+use rocket::{Ignite, Rocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use crate::app::database::Database;
 use crate::app::tenants::CreatedClient;
-use crate::app::{self, App, demo};
+use crate::app::{self, App, Ignited, demo};
 use crate::config::Config;
 
 pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
@@ -27,17 +26,16 @@ pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn serve_on(config: &Config, database: &Database, started: Instant) -> Result<ExitCode, Failure> {
-    let (app, rocket) = app::build(config, &database.pools, std::env::current_exe()?).await?;
-    let welcome = if config.settings.demo { Some(seed(&app, database).await) } else { None };
-    let rocket = rocket.attach(AdHoc::on_liftoff("welcome", move |rocket| {
-        Box::pin(async move {
-            let address = format!("http://{}:{}", rocket.config().address, rocket.config().port);
-            tracing::info!(address, ready_ms = started.elapsed().as_millis(), "ready");
-            if let Some(created) = welcome {
-                println!("{}", demo::welcome(&address, created.as_ref()));
-            }
-        })
-    }));
+    let Ignited { rocket, app, address } =
+        app::ignite(config, &database.settings.url, std::env::current_exe()?).await?;
+    let welcome = if config.settings.demo { Some(seed(&app).await) } else { None };
+    tokio::spawn(async move {
+        let Ok(address) = address.await else { return };
+        tracing::info!(%address, ready_ms = started.elapsed().as_millis(), "ready");
+        if let Some(created) = welcome {
+            println!("{}", demo::welcome(&format!("http://{address}"), created.as_ref()));
+        }
+    });
     let launched = launch(config, &app, rocket).await;
     app.stop().await;
     launched?;
@@ -45,8 +43,7 @@ async fn serve_on(config: &Config, database: &Database, started: Instant) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-async fn launch(config: &Config, app: &App, rocket: Rocket<Build>) -> Result<(), Failure> {
-    let rocket = rocket.ignite().await?;
+async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<(), Failure> {
     let shutdown = rocket.shutdown();
     let readiness = app.readiness.clone();
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
@@ -57,14 +54,14 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Build>) -> Result<(),
         tokio::time::sleep(notice).await;
         shutdown.notify();
     });
-    rocket.launch().await?;
+    rocket.launch().await.map_err(|error| error.kind().to_string())?;
     Ok(())
 }
 
 /// The demonstration is a convenience: without it the server still serves.
-async fn seed(app: &App, database: &Database) -> Option<CreatedClient> {
+async fn seed(app: &App) -> Option<CreatedClient> {
     let services = &app.services;
-    let seeded = demo::seed(&database.pools, &services.plugins, &services.rulesets, &app.shared_plugins);
+    let seeded = demo::seed(&app.databases, &services.plugins, &services.rulesets, &app.shared_plugins);
     seeded.await.unwrap_or_else(|error| {
         tracing::warn!(%error, "the demonstration could not be made");
         None

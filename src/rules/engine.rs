@@ -31,8 +31,8 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 /// Must exceed the stack that WebAssembly may use: the host's frames come on top.
 const FIBER_STACK_BYTES: usize = 1 << 20;
 
-/// A running rule lets go of its processor this often.
-pub(super) const TICK_MS: u32 = 2;
+/// A rule that runs for longer lets go of its processor this often.
+pub(super) const TICK_MS: u32 = 1;
 
 #[derive(Debug, Error)]
 pub enum EngineSetupError {

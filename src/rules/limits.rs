@@ -2,11 +2,11 @@
 //! results, so all of them are part of the engine's id.
 //!
 //! The sums: a ruleset has at most 50 rules, so a ruleset of small rules can
-//! never burn more than 50 x `fuel_evaluate` = [`RULESET_FUEL`]. The slowest
-//! small loop found (`tests/hostile/endless_loop.wat` and dependent loads all
-//! over the memory) takes 2 to 8 ns per unit with optimisation irrelevant to
-//! it, since plugins are always compiled optimised; an ordinary loop about
-//! 0.4 ns, which makes the whole budget some 100 ms of computing.
+//! never burn more than 50 x `fuel_evaluate` = [`RULESET_FUEL`]. Measured, a
+//! unit of fuel buys 0.5 to 0.8 ns, in an empty loop as in one of dependent
+//! loads all over the memory: 2.6 to 4.2 ms for one rule that burns its
+//! budget, 0.2 s for fifty (0.4 s on a busy machine). The shipped rules use 4
+//! to 12 thousand units of their five million.
 
 use crate::domain::plugin::Profile;
 

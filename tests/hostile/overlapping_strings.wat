@@ -2,7 +2,7 @@
 ;; to copy, of half a megabyte. The budget for moved bytes ends it.
 (module
   ;; Describes itself as any rule does, so that it is taken in.
-  (memory (export "memory") 2)
+  (memory (export "memory") 4)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500
     "\07\05\00\00\05\00\00\00"  ;; version  at 0x507
@@ -21,7 +21,7 @@
     (local $note i32)
     (local.set $note (i32.const 0x10000))
     (loop $again
-      (i32.store (local.get $note) (i32.const 0x1000))
+      (i32.store (local.get $note) (i32.const 0x20000))
       (i32.store offset=4 (local.get $note) (i32.const 60000))
       (local.set $note (i32.add (local.get $note) (i32.const 8)))
       (br_if $again (i32.lt_u (local.get $note) (i32.const 0x1fa00))))

@@ -31,8 +31,6 @@ impl Harness {
         let exe = PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
         let mut settings = Settings::new(exe, folder.path().join("cache"), [7; 32]);
         settings.threads = 2;
-        // A good rule takes 0.1 s of it; the compile bomb would take 40.
-        settings.compile_cpu_s = 2;
         change(&mut settings);
         let engine = LocalEngine::start(&settings).expect("the engine starts");
         Self { engine, settings, folder }

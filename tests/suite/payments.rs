@@ -93,8 +93,15 @@ async fn every_error_of_a_body_is_told_at_once_and_nothing_is_echoed() {
     let told: BTreeSet<&str> =
         problem["errors"].as_array().expect("errors").iter().filter_map(|e| e["pointer"].as_str()).collect();
     for pointer in [
-        "/reference", "/amount_minor", "/currency", "/method", "/surprise", "/debtor/name",
-        "/debtor/account/iban", "/card/fingerprint", "/creditor",
+        "/reference",
+        "/amount_minor",
+        "/currency",
+        "/method",
+        "/surprise",
+        "/debtor/name",
+        "/debtor/account/iban",
+        "/card/fingerprint",
+        "/creditor",
     ] {
         assert!(told.contains(pointer), "{pointer} is missing: {problem}");
     }
@@ -210,7 +217,8 @@ async fn of_fifty_payments_at_once_a_limit_of_ten_lets_ten_through() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 10, "verdict": "reject"});
+    let limit =
+        json!({"selector": "customer", "window_seconds": 3_600, "max_count": 10, "verdict": "reject"});
     caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
     let body = payment();
     let submissions = (0..50).map(|place| {

@@ -88,7 +88,10 @@ fn only_the_tenant_transaction_begins_transactions_for_requests() {
         if may_begin.iter().any(|part| shown.contains(part)) {
             continue;
         }
-        assert!(!source.contains(".begin()") && !source.contains(".begin_with("), "{shown} begins a transaction");
+        assert!(
+            !source.contains(".begin()") && !source.contains(".begin_with("),
+            "{shown} begins a transaction"
+        );
     }
 }
 

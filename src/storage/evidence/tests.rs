@@ -1,3 +1,5 @@
+//! The stored form held to golden bytes, and to damage.
+
 use uuid::Uuid;
 
 use super::*;

@@ -104,10 +104,16 @@ impl Batch {
                 self.groups.push(group);
                 continue;
             }
-            // Bound, but to a decision that is gone or damaged: the key can
-            // neither be honoured nor given away.
+            let own = group.head.row.decision.id();
             let answer = match bound.remove(&place) {
+                // Its own, of a commit that was not known of: it is the first after all.
+                Some(Ok(stored)) if stored.decision.id() == own => {
+                    group.answer_stored(stored.position);
+                    continue;
+                }
                 Some(Ok(stored)) => Ok(Stored::Duplicate(Box::new(stored))),
+                // Bound, but to a decision that is gone or damaged: the key can
+                // neither be honoured nor given away.
                 Some(Err(_)) | None => Err(JournalError::Refused),
             };
             group.answer_all(&answer);

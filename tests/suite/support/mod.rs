@@ -5,3 +5,4 @@ pub mod database;
 pub mod decisions;
 pub mod process;
 pub mod proxy;
+pub mod service;

@@ -1,15 +1,14 @@
 //! A Tollgate in this process: its own database, the real rules, a real port.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
-use rocket::fairing::AdHoc;
-use rocket::{Rocket, Shutdown};
+use rocket::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
-use tollgate::app::{self, App};
+use tollgate::app::{self, App, Ignited};
 use tollgate::auth::scope::ScopeSet;
 use tollgate::config::Config;
 use tollgate::domain::tenant::Scope;
@@ -33,8 +32,7 @@ pub fn data_dir() -> PathBuf {
 pub struct Node {
     pub url: String,
     pub databases: Databases,
-    app: Arc<Mutex<Option<App>>>,
-    services: Arc<tollgate::http::services::Services>,
+    pub app: Arc<App>,
     shutdown: Shutdown,
     served: JoinHandle<()>,
 }
@@ -59,12 +57,15 @@ impl Node {
             figment = figment.merge((format!("tollgate.{key}"), value));
         }
         let config = Config::from_figment(figment).expect("configuration");
-        let (app, rocket) =
-            app::build(&config, &databases, env!("CARGO_BIN_EXE_tollgate").into()).await.expect("a node");
-        let services = app.services.clone();
-        let (url, shutdown, served) = launch(rocket).await;
-        let app = Arc::new(Mutex::new(Some(app)));
-        Self { url, databases, app, services, shutdown, served }
+        let program = env!("CARGO_BIN_EXE_tollgate").into();
+        let Ignited { rocket, app, address } =
+            app::ignite(&config, &database.url, program).await.expect("a node");
+        let shutdown = rocket.shutdown();
+        let served = tokio::spawn(async move {
+            rocket.launch().await.expect("launch");
+        });
+        let url = format!("http://{}", address.await.expect("liftoff"));
+        Self { url, databases, app, shutdown, served }
     }
 
     /// Stops in order, after everything that was ever stored came out the same once more.
@@ -72,38 +73,15 @@ impl Node {
         self.replay_everything().await;
         self.shutdown.notify();
         self.served.await.expect("served");
-        let app = self.app.lock().expect("lock").take().expect("an app");
-        app.stop().await;
+        self.app.stop().await;
     }
 
     async fn replay_everything(&self) {
         for (tenant, id) in decisions::all_ids(&self.databases.system, None, 10_000).await.expect("ids") {
-            let replay = self.services.replays.replay(tenant, id).await.expect("replay");
+            let replay = self.app.services.replays.replay(tenant, id).await.expect("replay");
             assert!(replay.is_identical(), "{id}: {:#?}", replay.differences);
         }
     }
-}
-
-async fn launch(rocket: Rocket<rocket::Build>) -> (String, Shutdown, JoinHandle<()>) {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let tell = Mutex::new(Some(tell));
-    let rocket = rocket
-        .attach(AdHoc::on_liftoff("port", move |rocket| {
-            let port = rocket.config().port;
-            if let Some(tell) = tell.lock().expect("lock").take() {
-                let _ = tell.send(port);
-            }
-            Box::pin(async {})
-        }))
-        .ignite()
-        .await
-        .expect("ignition");
-    let shutdown = rocket.shutdown();
-    let served = tokio::spawn(async move {
-        rocket.launch().await.expect("launch");
-    });
-    let port = told.await.expect("liftoff");
-    (format!("http://127.0.0.1:{port}"), shutdown, served)
 }
 
 /// A machine that calls a node, with its token.
@@ -186,8 +164,7 @@ impl Caller {
         for (name, settings) in rules {
             entries.push(json!({"name": name, "plugin": self.plugin(name).await, "settings": settings}));
         }
-        let (status, revision) =
-            self.post("/rulesets/payment/revisions", &json!({"rules": entries})).await;
+        let (status, revision) = self.post("/rulesets/payment/revisions", &json!({"rules": entries})).await;
         assert_eq!(status, StatusCode::CREATED, "{revision}");
         let number = revision["number"].as_i64().expect("number");
         let (status, activation) =

@@ -1,0 +1,123 @@
+//! How many decisions a second the journal makes durable, against one
+//! transaction for each, on a private Postgres that waits for the disk.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+
+#[path = "../tests/suite/support/decisions.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod decisions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use decisions::{decision_on, journal_settings, now_ms, order};
+use sqlx::PgPool;
+use tollgate::domain::decision::Decision;
+use tollgate::domain::tenant::TenantId;
+use tollgate::domain::verdict::Outcome;
+use tollgate::storage::journal::{Journal, Stored};
+use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
+use uuid::Uuid;
+
+const MEASURED: Duration = Duration::from_secs(4);
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
+    let settings = PrivateServerSettings {
+        data_dir: folder.path().join("postgres"),
+        shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
+        durable: true,
+    };
+    let server = PrivateServer::start(settings).await.unwrap();
+    let databases = Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap();
+    println!("decisions/s (transactions/s)");
+    for waiters in [1, 64, 256, 1024] {
+        for writers in [1, 2] {
+            let (rows, batches) = with_journal(&databases, waiters, writers, 3).await;
+            println!("{waiters:5} waiters, {writers} writers, 3 tenants: {rows:7.0} ({batches:.0})");
+        }
+    }
+    let (rows, batches) = with_journal(&databases, 256, 1, 256).await;
+    println!("  256 waiters, 1 writer, 256 tenants: {rows:7.0} ({batches:.0})");
+    for waiters in [1, 64] {
+        let rows = one_transaction_each(&databases, waiters).await;
+        println!("{waiters:5} connections, one transaction each: {rows:7.0}");
+    }
+    databases.close().await;
+    server.stop().await.unwrap();
+}
+
+fn new_decision(tenants: &[TenantId], n: usize) -> Decision {
+    let order = order(&format!("c-{}", n % 1_000), 1_000, "EUR");
+    let key = Uuid::now_v7().to_string();
+    decision_on(tenants[n % tenants.len()], &key, Outcome::Approve, now_ms(), order)
+}
+
+async fn with_journal(databases: &Databases, waiters: usize, writers: usize, tenants: usize) -> (f64, f64) {
+    let mut settings = journal_settings(databases.journal.clone());
+    (settings.writers, settings.batch_max) = (writers, 1_024);
+    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let tenants: Arc<[TenantId]> = (0..tenants).map(|_| TenantId(Uuid::now_v7())).collect();
+    let before = batches(&databases.system).await;
+    let rate = measure(waiters, move |n| {
+        let (journal, tenants) = (journal.clone(), Arc::clone(&tenants));
+        async move {
+            let stored = journal.store(new_decision(&tenants, n)).await.unwrap();
+            assert!(matches!(stored, Stored::First(_)));
+        }
+    })
+    .await;
+    let batches = batches(&databases.system).await - before;
+    (rate, batches as f64 / MEASURED.as_secs_f64())
+}
+
+async fn batches(system: &PgPool) -> i64 {
+    sqlx::query_scalar("select count(*) from journal_batches").fetch_one(system).await.unwrap()
+}
+
+/// The same rows without sharing: a connection, and a transaction, for each waiter.
+async fn one_transaction_each(databases: &Databases, waiters: usize) -> f64 {
+    let journals = futures::future::join_all((0..waiters).map(|_| async {
+        let mut settings = journal_settings(databases.journal.clone());
+        (settings.writers, settings.batch_max) = (1, 1);
+        Journal::start(settings).await.unwrap().0
+    }))
+    .await;
+    let tenants: Arc<[TenantId]> = (0..3).map(|_| TenantId(Uuid::now_v7())).collect();
+    measure(waiters, move |n| {
+        let (journal, tenants) = (journals[n % waiters].clone(), Arc::clone(&tenants));
+        async move {
+            journal.store(new_decision(&tenants, n)).await.unwrap();
+        }
+    })
+    .await
+}
+
+/// Each waiter submits the next when the last is answered.
+async fn measure<F, W>(waiters: usize, work: W) -> f64
+where
+    F: Future<Output = ()> + Send,
+    W: Fn(usize) -> F + Clone + Send + 'static,
+{
+    let done = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..waiters)
+        .map(|waiter| {
+            let (work, done) = (work.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut round = 0;
+                while begun.elapsed() < MEASURED {
+                    work(waiter + round * waiters).await;
+                    round += 1;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
+}

@@ -1,0 +1,83 @@
+//! Decisions are found by what their payments carry, newest first, in pages.
+
+use tollgate::domain::decision::Decision;
+use tollgate::domain::selector::Selector;
+use tollgate::domain::verdict::Outcome;
+use tollgate::storage::decisions::{DecisionFilter, all_ids, list};
+
+use super::tenant;
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision_on, journal, order};
+
+#[tokio::test]
+async fn decisions_are_found_by_outcome_time_values_account_and_reference() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let journal = journal(databases.journal.clone()).await;
+    let outcomes = [Outcome::Approve, Outcome::Review, Outcome::Reject];
+    let stored: Vec<Decision> = (0..9)
+        .map(|n| {
+            let order = order(&format!("c-{}", n % 2), 100, "EUR");
+            decision_on(tenant, &format!("key-{n}"), outcomes[n % 3], 1_000 + n as u64, order)
+        })
+        .collect();
+    for decision in &stored {
+        journal.store(decision.clone()).await.unwrap();
+    }
+    let base = DecisionFilter { limit: 100, ..DecisionFilter::default() };
+    let customer = |customer: &str| vec![(Selector::Customer, customer.to_owned())];
+    let table: [(&str, DecisionFilter, &[usize]); 9] = [
+        ("all", base.clone(), &[8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        ("outcome", DecisionFilter { outcome: Some(Outcome::Reject), ..base.clone() }, &[8, 5, 2]),
+        ("time", DecisionFilter { from_ms: Some(1_002), to_ms: Some(1_004), ..base.clone() }, &[3, 2]),
+        ("value", DecisionFilter { values: customer("c-1"), ..base.clone() }, &[7, 5, 3, 1]),
+        ("no value", DecisionFilter { values: customer("c-9"), ..base.clone() }, &[]),
+        (
+            "both",
+            DecisionFilter { values: customer("c-1"), outcome: Some(Outcome::Reject), ..base.clone() },
+            &[5],
+        ),
+        (
+            "account",
+            DecisionFilter { account: Some("DE89370400440532013000".to_owned()), limit: 2, ..base.clone() },
+            &[8, 7],
+        ),
+        (
+            "reference",
+            DecisionFilter { reference: Some("order of c-0".to_owned()), ..base.clone() },
+            &[8, 6, 4, 2, 0],
+        ),
+        ("page", DecisionFilter { before: Some(stored[4].id()), limit: 2, ..base.clone() }, &[3, 2]),
+    ];
+    for (name, filter, expected) in table {
+        let found = list(&databases.app, tenant, &filter).await.unwrap();
+        let ids: Vec<_> = found.iter().map(|summary| summary.id).collect();
+        let expected: Vec<_> = expected.iter().map(|n| stored[*n].id()).collect();
+        assert_eq!(ids, expected, "{name}");
+    }
+    let other = self::tenant(&databases).await;
+    assert!(list(&databases.app, other, &base).await.unwrap().is_empty(), "another tenant's");
+}
+
+#[tokio::test]
+async fn all_ids_are_read_in_pages_over_all_tenants() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let journal = journal(databases.journal.clone()).await;
+    let tenants = [tenant(&databases).await, tenant(&databases).await];
+    for n in 0..7 {
+        let order = order("c", 100, "EUR");
+        let decision = decision_on(tenants[n % 2], &format!("key-{n}"), Outcome::Approve, 1, order);
+        journal.store(decision).await.unwrap();
+    }
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = all_ids(&databases.system, after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(*last);
+        seen.extend(page);
+    }
+    assert_eq!(seen.len(), 7);
+    assert!(seen.is_sorted());
+}

@@ -1,0 +1,100 @@
+//! Tenants, clients, signing keys, plugins: what is needed before a payment comes.
+
+use futures::future::join_all;
+use tollgate::domain::plugin::{Description, Digest, Plugin, Profile};
+use tollgate::domain::tenant::{ClientId, Scope};
+use tollgate::storage::signing_keys::{self, SigningKeyRow};
+use tollgate::storage::tenants::{NewClient, create_client, create_tenant, find_client, tenant_by_name};
+use tollgate::storage::{lists, plugins};
+use uuid::Uuid;
+
+use super::tenant;
+use crate::support::database::TestDatabase;
+
+#[tokio::test]
+async fn a_client_is_found_without_knowing_its_tenant() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let client = NewClient {
+        tenant,
+        id: ClientId(Uuid::now_v7()),
+        name: "shop".to_owned(),
+        secret_hash: "$argon2id$".to_owned(),
+        scopes: vec![Scope::PaymentsWrite, Scope::ListsRead],
+        created_at_ms: 5,
+    };
+    create_client(&databases.system, &client).await.unwrap();
+    let found = find_client(&databases.app, client.id).await.unwrap().unwrap();
+    assert_eq!(
+        (found.tenant, &found.secret_hash, &found.scopes),
+        (tenant, &client.secret_hash, &client.scopes)
+    );
+    assert_eq!(find_client(&databases.app, ClientId(Uuid::now_v7())).await.unwrap(), None);
+
+    create_tenant(&databases.system, tollgate::domain::tenant::TenantId(Uuid::now_v7()), "acme", 1)
+        .await
+        .unwrap();
+    assert!(tenant_by_name(&databases.system, "acme").await.unwrap().is_some());
+    let again = create_tenant(&databases.system, tenant, "acme", 1).await.unwrap_err();
+    assert!(again.is_unique_violation());
+    assert!(lists::lists(&databases.app, tenant).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn of_nodes_that_start_at_once_one_makes_the_signing_key() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let keys: Vec<_> = (0..6)
+        .map(|n| SigningKeyRow {
+            kid: format!("kid-{n}"),
+            public_key: vec![n],
+            sealed_private_key: vec![n, n],
+            created_at_ms: u64::from(n),
+            retired_at_ms: None,
+        })
+        .collect();
+    let inserted = join_all(keys.iter().map(|key| signing_keys::insert(&databases.system, key))).await;
+    assert_eq!(inserted.iter().filter(|inserted| *inserted.as_ref().unwrap()).count(), 1);
+    let listed = signing_keys::list(&databases.app).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert!(keys.contains(&listed[0]));
+}
+
+#[tokio::test]
+async fn a_tenant_sees_shared_plugins_and_its_own() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, system) = (&databases.app, &databases.system);
+    let (one, other) = (tenant(&databases).await, tenant(&databases).await);
+    let plugin = |n: u8| Plugin {
+        digest: Digest([n; 32]),
+        size_bytes: 3,
+        contract: "1.0.0".to_owned(),
+        profile: Profile::Small,
+        description: Description {
+            name: format!("plugin-{n}"),
+            version: "1".to_owned(),
+            summary: String::new(),
+            settings_schema: "{}".to_owned(),
+        },
+        compile_ms: 80,
+    };
+    plugins::add(system, &plugin(1), b"one", false, 1).await.unwrap();
+    plugins::add(system, &plugin(1), b"one", false, 2).await.unwrap();
+    plugins::add(system, &plugin(2), b"two", true, 1).await.unwrap();
+    plugins::grant(app, one, Digest([1; 32]), "alice", 3).await.unwrap();
+    plugins::grant(app, one, Digest([1; 32]), "alice", 4).await.unwrap();
+
+    assert_eq!(plugins::list(app, one).await.unwrap(), [plugin(1), plugin(2)]);
+    assert_eq!(plugins::list(app, other).await.unwrap(), [plugin(2)]);
+    assert_eq!(plugins::get(app, other, Digest([1; 32])).await.unwrap(), None);
+    assert_eq!(plugins::bytes(app, one, Digest([1; 32])).await.unwrap().as_deref(), Some(&b"one"[..]));
+    assert_eq!(plugins::bytes(app, other, Digest([1; 32])).await.unwrap(), None);
+    assert_eq!(plugins::bytes_any(system, Digest([1; 32])).await.unwrap().as_deref(), Some(&b"one"[..]));
+    assert_eq!(plugins::missing(system, &[Digest([1; 32])]).await.unwrap(), [Digest([2; 32])]);
+    assert_eq!(plugins::missing(system, &[]).await.unwrap().len(), 2);
+
+    plugins::add(system, &plugin(1), b"one", true, 5).await.unwrap();
+    assert_eq!(plugins::list(app, other).await.unwrap().len(), 2, "shared later");
+}

@@ -1,0 +1,292 @@
+//! Facts against a real Postgres: what is on a list, what counts in a window.
+
+use std::sync::Arc;
+
+use tollgate::domain::payment::{PaymentId, PaymentOrder};
+use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
+use tollgate::domain::tenant::TenantId;
+use tollgate::domain::verdict::Outcome;
+use tollgate::storage::facts::{FactAnswer, FactRequest, InFlightValue, look_up};
+use tollgate::storage::lists::{self, NewEntry};
+use tollgate::storage::pool::Databases;
+use tollgate::storage::tenants::create_tenant;
+use tollgate::storage::values::value_key;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision_on, journal, now_ms, order};
+
+const NOW_MS: u64 = 1_790_000_000_000;
+
+async fn tenant(databases: &Databases) -> TenantId {
+    let tenant = TenantId(Uuid::now_v7());
+    let name = format!("t{}", tenant.0.simple());
+    create_tenant(&databases.system, tenant, &name, now_ms()).await.unwrap();
+    tenant
+}
+
+fn request(tenant: TenantId, order: PaymentOrder, queries: Vec<FactQuery>) -> FactRequest {
+    FactRequest {
+        tenant,
+        payment_id: PaymentId(Uuid::now_v7()),
+        received_at_ms: NOW_MS,
+        order: Arc::new(order),
+        queries,
+        in_flight: vec![],
+        key: None,
+    }
+}
+
+fn listed(list: &str, selector: Selector, matching: Matching) -> FactQuery {
+    FactQuery::Listed { list: list.to_owned(), selector, matching }
+}
+
+fn velocity(selector: Selector, window_ms: u64, counting: Counting) -> FactQuery {
+    FactQuery::Velocity { selector, window_ms, counting }
+}
+
+async fn facts(databases: &Databases, request: FactRequest) -> Vec<Fact> {
+    look_up(&databases.app, request).await.unwrap().facts
+}
+
+async fn list_with(
+    databases: &Databases,
+    tenant: TenantId,
+    name: &str,
+    entries: &[(&str, u64, Option<u64>)],
+) {
+    lists::create(&databases.app, tenant, name, "", "admin", 0).await.unwrap();
+    for (value, valid_from_ms, valid_to_ms) in entries {
+        let entry = NewEntry {
+            id: Uuid::now_v7(),
+            value: (*value).to_owned(),
+            reason: "test".to_owned(),
+            valid_from_ms: *valid_from_ms,
+            valid_to_ms: *valid_to_ms,
+            added_by: "admin".to_owned(),
+        };
+        lists::add_entry(&databases.app, tenant, name, entry).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn lists_match_exactly_by_prefix_and_by_normalized_name() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let entries = ["c-1", "DE89 3704", "DE89370400440532013000", "GARCIA, jose", "  acme ", "..."];
+    list_with(&databases, tenant, "watched", &entries.map(|value| (value, 0, None))).await;
+    list_with(&databases, tenant, "short", &["DE8937", "c-"].map(|value| (value, 0, None))).await;
+    let mut order = order("c-1", 100, "EUR");
+    order.creditor.name = "!!!".to_owned();
+    order.metadata = vec![("shop".to_owned(), "é-17".to_owned())];
+    list_with(&databases, tenant, "shops", &[("é", 0, None)]).await;
+
+    let (exact, prefix, by_name) = (Matching::Exact, Matching::Prefix, Matching::NormalizedName);
+    let table = [
+        ("watched", Selector::Customer, exact, Fact::Listed(true)),
+        ("short", Selector::Customer, exact, Fact::Listed(false)),
+        ("short", Selector::Customer, prefix, Fact::Listed(true)),
+        ("watched", Selector::Customer, prefix, Fact::Listed(true)),
+        ("watched", Selector::DebtorAccount, exact, Fact::Listed(true)),
+        ("short", Selector::DebtorAccount, prefix, Fact::Listed(true)),
+        ("shops", Selector::Metadata("shop".to_owned()), prefix, Fact::Listed(true)),
+        ("shops", Selector::Metadata("shop".to_owned()), exact, Fact::Listed(false)),
+        // The order of the words counts; only their writing does not.
+        ("watched", Selector::DebtorName, by_name, Fact::Listed(false)),
+        // Punctuation alone is nobody's name.
+        ("watched", Selector::CreditorName, by_name, Fact::Listed(false)),
+        ("watched", Selector::Merchant, exact, Fact::Absent),
+        ("no-such-list", Selector::Customer, exact, Fact::Listed(false)),
+    ];
+    let queries = table.iter().map(|(list, selector, matching, _)| listed(list, selector.clone(), *matching));
+    let answers = facts(&databases, request(tenant, order, queries.collect())).await;
+    for ((list, selector, matching, expected), fact) in table.iter().zip(answers) {
+        assert_eq!(fact, *expected, "{list} {selector:?} {matching:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_match_without_case_accents_and_punctuation() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    list_with(&databases, tenant, "watched", &[("JOSE  garcía.", 0, None)]).await;
+    let query = listed("watched", Selector::DebtorName, Matching::NormalizedName);
+    let answer = facts(&databases, request(tenant, order("c", 1, "EUR"), vec![query])).await;
+    assert_eq!(answer, [Fact::Listed(true)]);
+}
+
+#[tokio::test]
+async fn an_entry_counts_from_its_beginning_until_before_its_end() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    list_with(&databases, tenant, "l", &[("c-1", NOW_MS - 10, Some(NOW_MS + 10)), ("c-2", NOW_MS + 1, None)])
+        .await;
+    let query = listed("l", Selector::Customer, Matching::Exact);
+    let table = [
+        ("c-1", NOW_MS - 11, false),
+        ("c-1", NOW_MS - 10, true),
+        ("c-1", NOW_MS + 9, true),
+        ("c-1", NOW_MS + 10, false),
+        ("c-2", NOW_MS, false),
+        ("c-2", NOW_MS + 1, true),
+        ("c-2", u64::MAX, true),
+    ];
+    for (customer, at_ms, expected) in table {
+        let mut asked = request(tenant, order(customer, 1, "EUR"), vec![query.clone()]);
+        asked.received_at_ms = at_ms;
+        assert_eq!(facts(&databases, asked).await, [Fact::Listed(expected)], "{customer} at {at_ms}");
+    }
+    let other = self::tenant(&databases).await;
+    let asked = request(other, order("c-1", 1, "EUR"), vec![query]);
+    assert_eq!(facts(&databases, asked).await, [Fact::Listed(false)], "another tenant's list");
+}
+
+/// Stores payments of customer c-1: (milliseconds before now, amount, currency, outcome).
+async fn store(
+    databases: &Databases,
+    tenant: TenantId,
+    payments: &[(u64, i64, &str, Outcome)],
+) -> Vec<PaymentId> {
+    let journal = journal(databases.journal.clone()).await;
+    let mut ids = Vec::new();
+    for (n, (before_ms, amount_minor, currency, outcome)) in payments.iter().enumerate() {
+        let order = order("c-1", *amount_minor, currency);
+        let decision = decision_on(tenant, &format!("key-{n}"), *outcome, NOW_MS - before_ms, order);
+        ids.push(decision.id());
+        journal.store(decision).await.unwrap();
+    }
+    journal.flush_and_stop().await;
+    ids
+}
+
+#[tokio::test]
+async fn a_velocity_counts_its_window_currency_and_outcome() {
+    use Outcome::{Approve, Reject, Review};
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let stored = [
+        (0, 1, "EUR", Approve),
+        (500, 10, "EUR", Reject),
+        (999, 100, "EUR", Approve),
+        (1_000, 1_000, "EUR", Approve),
+        (1_001, 10_000, "EUR", Review),
+        (500, 7, "USD", Approve),
+    ];
+    store(&databases, tenant, &stored).await;
+    let (submitted, approved) = (Counting::Submitted, Counting::Approved);
+    let table = [
+        // The window's own beginning is outside of it, its end inside.
+        (1_000, submitted, 3, 111),
+        (1_001, submitted, 4, 1_111),
+        (1_000, approved, 2, 101),
+        (1, submitted, 1, 1),
+        (0, submitted, 0, 0),
+        (u64::MAX, submitted, 5, 11_111),
+        (u64::MAX, approved, 3, 1_101),
+    ];
+    let queries = table.map(|(window_ms, counting, _, _)| velocity(Selector::Customer, window_ms, counting));
+    let answers = facts(&databases, request(tenant, order("c-1", 5, "EUR"), queries.to_vec())).await;
+    for ((window_ms, counting, count, total_minor), fact) in table.into_iter().zip(answers) {
+        assert_eq!(fact, Fact::Velocity { count, total_minor }, "{window_ms} {counting:?}");
+    }
+    let query = velocity(Selector::Customer, 1_000, submitted);
+    let in_dollars = facts(&databases, request(tenant, order("c-1", 5, "USD"), vec![query.clone()])).await;
+    assert_eq!(in_dollars, [Fact::Velocity { count: 1, total_minor: 7 }]);
+    let nothing = [Fact::Velocity { count: 0, total_minor: 0 }];
+    let of_another = request(tenant, order("c-2", 5, "EUR"), vec![query.clone()]);
+    assert_eq!(facts(&databases, of_another).await, nothing, "another customer");
+    let elsewhere = request(self::tenant(&databases).await, order("c-1", 5, "EUR"), vec![query]);
+    assert_eq!(facts(&databases, elsewhere).await, nothing, "another tenant");
+}
+
+#[tokio::test]
+async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let ids = store(
+        &databases,
+        tenant,
+        &[1, 10, 100, 1_000].map(|amount_minor| (5, amount_minor, "EUR", Outcome::Approve)),
+    )
+    .await;
+    let queries = vec![
+        velocity(Selector::Customer, 10, Counting::Submitted),
+        listed("none", Selector::Customer, Matching::Exact),
+        velocity(Selector::DebtorName, 10, Counting::Submitted),
+        velocity(Selector::DebtorAccount, 10, Counting::Approved),
+        velocity(Selector::Card, 10, Counting::Approved),
+    ];
+    let mut asked = request(tenant, order("c-1", 5, "EUR"), queries);
+    asked.payment_id = ids[0];
+    let in_flight = |selector: &str, value: &str, payments: &[PaymentId]| InFlightValue {
+        value_key: value_key(tenant, selector, value),
+        payments: payments.to_vec(),
+    };
+    let never_stored = PaymentId(Uuid::now_v7());
+    asked.in_flight = vec![
+        in_flight("customer", "c-1", &[ids[1], never_stored]),
+        in_flight("debtor_name", "José García", &ids[1..3]),
+        in_flight("debtor_name", "somebody else", &ids),
+    ];
+    let expected = [
+        Fact::Velocity { count: 2, total_minor: 1_100 },
+        Fact::Listed(false),
+        Fact::Velocity { count: 1, total_minor: 1_000 },
+        Fact::Velocity { count: 3, total_minor: 1_110 },
+        Fact::Absent,
+    ];
+    assert_eq!(facts(&databases, asked).await, expected);
+}
+
+#[tokio::test]
+async fn a_total_beyond_all_bounds_saturates() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    sqlx::query(
+        "insert into payment_values
+             (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
+         select $1, $2, $3, gen_random_uuid(), 9223372036854775807, 'EUR', true from generate_series(1, 3)",
+    )
+    .bind(tenant.0)
+    .bind(value_key(tenant, "customer", "c-1"))
+    .bind(NOW_MS as i64)
+    .execute(&mut database.superuser().await)
+    .await
+    .unwrap();
+    let query = velocity(Selector::Customer, 1_000, Counting::Submitted);
+    let answer = facts(&databases, request(tenant, order("c-1", 5, "EUR"), vec![query])).await;
+    assert_eq!(answer, [Fact::Velocity { count: 3, total_minor: i64::MAX }]);
+}
+
+#[tokio::test]
+async fn a_bound_key_is_found_in_the_same_answer() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let journal = journal(databases.journal.clone()).await;
+    let decision = decision_on(tenant, "key", Outcome::Approve, NOW_MS, order("c-1", 5, "EUR"));
+    journal.store(decision.clone()).await.unwrap();
+    let mut asked = request(tenant, order("c-1", 5, "EUR"), vec![]);
+    asked.key = Some((decision.client, decision.key.clone()));
+    let bound = look_up(&databases.app, asked.clone()).await.unwrap().bound.unwrap();
+    assert_eq!((bound.decision, bound.request_hash), (decision.id(), decision.request_hash));
+    asked.tenant = self::tenant(&databases).await;
+    assert_eq!(look_up(&databases.app, asked).await.unwrap().bound, None, "another tenant's key");
+}
+
+#[tokio::test]
+async fn without_questions_the_database_is_not_asked() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    databases.app.close().await;
+    let query = velocity(Selector::Card, 1, Counting::Submitted);
+    let asked = request(TenantId(Uuid::now_v7()), order("c-1", 5, "EUR"), vec![query]);
+    let answer = look_up(&databases.app, asked).await.unwrap();
+    assert_eq!(answer, FactAnswer { facts: vec![Fact::Absent], bound: None });
+}
