@@ -170,3 +170,7 @@ fn parse_if_match(tag: &str) -> Option<IfMatch> {
         number => number.parse().ok().filter(|number| *number > 0).map(IfMatch::Revision),
     }
 }
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

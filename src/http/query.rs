@@ -171,3 +171,73 @@ impl PageRequest {
         (items, next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rocket::http::Status;
+    use rocket::local::blocking::Client;
+    use rocket::{get, routes};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::auth::root_secret::SECRET_BYTES;
+    use crate::http::problem::default_catcher;
+
+    const TENANT: TenantId = TenantId(Uuid::nil());
+
+    #[get("/numbers")]
+    fn numbers(mut query: Query) -> Result<String, Problem> {
+        let keys = CursorKey::new([7; SECRET_BYTES]);
+        let colour = query.text("colour", 5);
+        let since = query.time_ms("since_ms");
+        let page = query.page(&keys, TENANT, "numbers")?;
+        let after = page.position::<u32>()?.unwrap_or(0);
+        let fetched: Vec<u32> = (after + 1..=7).take(page.fetch_limit() as usize).collect();
+        let (shown, next) = page.cut(&keys, fetched, u32::to_string);
+        Ok(format!("{colour:?} {since:?} {shown:?} {}", next.unwrap_or_default()))
+    }
+
+    fn ask(query: &str) -> (Status, String) {
+        let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
+        let rocket = rocket::custom(config)
+            .mount("/", routes![numbers])
+            .register("/", rocket::catchers![default_catcher]);
+        let client = Client::untracked(rocket).expect("a rocket");
+        let response = client.get(format!("/numbers?{query}")).dispatch();
+        (response.status(), response.into_string().expect("a body"))
+    }
+
+    #[test]
+    fn filters_are_decoded_and_pages_follow_one_another() {
+        let (_, first) = ask("limit=3&colour=r%C3%B6t+a");
+        let (text, cursor) = first.rsplit_once(' ').expect("a cursor");
+        assert_eq!(text, "Some(\"röt a\") None [1, 2, 3]");
+        let (_, second) = ask(&format!("limit=4&colour=r%C3%B6t+a&cursor={cursor}"));
+        assert_eq!(second, "Some(\"röt a\") None [4, 5, 6, 7] ");
+    }
+
+    #[test]
+    fn every_error_of_a_query_is_told_at_once() {
+        let query = "limit=0&colour=much-too-long&since_ms=yesterday&color=red&since_ms=1&cursor=AAAA";
+        let (status, body) = ask(query);
+        assert_eq!(status, Status::BadRequest);
+        let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let mut told: Vec<&str> = problem["errors"]
+            .as_array()
+            .expect("errors")
+            .iter()
+            .filter_map(|e| e["parameter"].as_str())
+            .collect();
+        told.sort_unstable();
+        assert_eq!(told, ["color", "colour", "cursor", "limit", "since_ms"]);
+    }
+
+    #[test]
+    fn a_cursor_of_another_query_and_broken_encoding_are_refused() {
+        let (_, first) = ask("limit=3&colour=red");
+        let (_, cursor) = first.rsplit_once(' ').expect("a cursor");
+        for query in [format!("limit=3&colour=blue&cursor={cursor}"), "colour=%ff".to_owned()] {
+            assert_eq!(ask(&query).0, Status::BadRequest, "{query}");
+        }
+    }
+}
