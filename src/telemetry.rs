@@ -4,6 +4,7 @@
 //! or a secret through: a panic's text may quote what it choked on, so only its
 //! place is logged.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -20,7 +21,10 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
     // Rocket's warnings quote request data; its targets are the crate and "_".
     let filter = EnvFilter::try_new(format!("{filter},rocket=error,_=error,sqlx=error"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => {
