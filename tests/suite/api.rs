@@ -47,14 +47,18 @@ async fn of_two_administrators_who_saw_the_same_ruleset_the_second_is_told() {
     };
     assert_eq!(activate(1).await.0, StatusCode::CREATED);
     let (status, problem) = activate(2).await;
-    assert_eq!((status, &problem["type"]), (StatusCode::PRECONDITION_FAILED, &json!("/problems/precondition-failed")));
+    assert_eq!(
+        (status, &problem["type"]),
+        (StatusCode::PRECONDITION_FAILED, &json!("/problems/precondition-failed"))
+    );
 
     let (status, back) = answer(caller.request(Method::POST, "/rulesets/payment/rollback")).await;
     assert_eq!((status, &back["revision"]), (StatusCode::CREATED, &json!(2)), "{back}");
     let (status, problem) = caller.post("/rulesets/payment/activations", &json!({"revision": 99})).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     let (_, log) = caller.get("/rulesets/payment/activations").await;
-    let log: Vec<&Value> = log["items"].as_array().expect("items").iter().map(|line| &line["revision"]).collect();
+    let log: Vec<&Value> =
+        log["items"].as_array().expect("items").iter().map(|line| &line["revision"]).collect();
     assert_eq!(log, [&json!(2), &json!(1), &json!(2), &json!(1)]);
     node.stop().await;
 }
@@ -109,7 +113,10 @@ async fn a_plugin_is_taken_in_with_the_digest_it_promises_and_handed_out_unchang
     let (status, problem) = upload("Content-Digest", wrong, bytes).await;
     assert_eq!((status, &problem["type"]), (StatusCode::BAD_REQUEST, &json!("/problems/digest-mismatch")));
     let (status, problem) = upload("Accept", "*/*".to_owned(), b"no component".to_vec()).await;
-    assert_eq!((status, &problem["type"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("/problems/plugin-refused")));
+    assert_eq!(
+        (status, &problem["type"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("/problems/plugin-refused"))
+    );
     let (status, _) = answer(caller.request(Method::POST, "/plugins").json(&json!({}))).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     node.stop().await;
@@ -157,6 +164,8 @@ async fn operations_pages_and_wrong_paths_answer_without_a_token() {
     for path in ["/health", "/ready", "/docs/", "/docs/index.html", "/admin", "/api/v1/openapi.json"] {
         assert_eq!(open(Method::GET, path).await.0, StatusCode::OK, "{path}");
     }
+    let (_, page) = open(Method::GET, "/docs/swagger-initializer.js").await;
+    assert!(page.as_str().expect("text").contains("/api/v1/openapi.json"), "{page}");
     let (_, metrics) = open(Method::GET, "/metrics").await;
     let metrics = metrics.as_str().expect("text");
     assert!(metrics.contains("route=\"/api/v1/payments\""), "{metrics}");
