@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, digest, ms};
-use super::transaction::as_tenant;
+use super::transaction::as_tenant_with_kept_plan;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
@@ -68,7 +68,7 @@ pub async fn look_up(app: &PgPool, request: FactRequest) -> Result<FactAnswer, S
         return Ok(FactAnswer { facts, bound: None });
     }
     let tenant = request.tenant;
-    as_tenant(app, tenant, move |connection| {
+    as_tenant_with_kept_plan(app, tenant, move |connection| {
         Box::pin(async move {
             let rows = ask(connection, &request, questions).await?;
             let mut answer = FactAnswer { facts, bound: None };

@@ -27,8 +27,10 @@ pub mod values;
 
 use thiserror::Error;
 
+use diagnosis::diagnosis;
+
 /// What can go wrong between Tollgate and its database.
-#[derive(Debug, Error)]
+#[derive(Error)]
 pub enum StorageError {
     /// It cannot be reached, is shutting down or has no connection to spare; trying again may help.
     #[error("the database cannot be reached")]
@@ -44,6 +46,18 @@ pub enum StorageError {
     /// The task that did the work ended without an answer.
     #[error("the database work was abandoned")]
     Abandoned,
+}
+
+/// By hand, since sqlx's own shows the detail of Postgres, which quotes the row.
+impl std::fmt::Debug for StorageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unavailable(error) => write!(f, "Unavailable({})", diagnosis(error)),
+            Self::Database(error) => write!(f, "Database({})", diagnosis(error)),
+            Self::Unreadable { what } => write!(f, "Unreadable({what})"),
+            Self::Abandoned => f.write_str("Abandoned"),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StorageError {

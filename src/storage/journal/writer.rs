@@ -17,7 +17,7 @@ use super::{JournalError, Shared, statements};
 use crate::storage::StorageError;
 use crate::storage::diagnosis::diagnosis;
 
-/// How long a batch is tried from its first failure on; below any request's deadline.
+/// How long a batch is tried again after its first failure. Waiters may have gone by then.
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// For one attempt. Ends the wait for a server that neither answers nor hangs up.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);

@@ -23,7 +23,9 @@ async fn a_value_is_open_once_and_can_come_back_after_it_was_closed() {
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);
     create(app, tenant, "watched", "who to watch", "alice", 5).await.unwrap();
-    assert!(create(app, tenant, "watched", "", "bob", 6).await.unwrap_err().is_unique_violation());
+    let taken = create(app, tenant, "watched", "", "bob", 6).await.unwrap_err();
+    assert!(taken.is_unique_violation());
+    assert_eq!(format!("{taken:?}"), "Database(SQLSTATE 23505, constraint lists_pkey)", "quotes no row");
 
     let first = entry("c-1", 100);
     add_entry(app, tenant, "watched", first.clone()).await.unwrap();

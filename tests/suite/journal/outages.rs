@@ -67,6 +67,25 @@ async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
     assert_eq!(verify(&database).await, 4);
 }
 
+/// The old session holds key and position in an open transaction until the
+/// server ends it; until then nobody can tell, afterwards it was not stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_goes_silent_inside_a_transaction_blocks_its_key_for_seconds_only() {
+    let database = TestDatabase::create().await;
+    let connect = database.databases().journal;
+    let proxy = Proxy::start(&connect);
+    let mut settings = journal_settings(proxy.options(&connect));
+    settings.writers = 1;
+    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let tenant = tenant();
+    proxy.cut(Cut::Silence);
+    let submitted = decision(tenant, "silent");
+    let first = journal.store(submitted).await;
+    assert!(matches!(first, Ok(Stored::First(_)) | Err(JournalError::Unavailable)), "{first:?}");
+    until_stored(&journal, || decision(tenant, "silent")).await;
+    assert_eq!(verify(&database).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_again() {
     let database = TestDatabase::create().await;
@@ -101,7 +120,7 @@ async fn until_stored(
     loop {
         match journal.store(submit()).await {
             Ok(stored) => return stored,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(10), "{error}"),
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,8 @@ pub enum Cut {
     AfterCommit,
     /// The next COMMIT is sent and the line drops at once: nobody waits for the answer.
     WithCommit,
+    /// The next COMMIT is swallowed and Postgres never learns that the journal hung up.
+    Silence,
     /// No connection lives, none can be made.
     Everything,
 }
@@ -86,7 +89,7 @@ async fn forward(mut client: UnixStream, mut server: UnixStream, cut: Arc<Atomic
                     return;
                 }
             }
-            () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
         }
         if cut.load(Ordering::SeqCst) == Cut::Everything as u8 {
             return;
@@ -101,6 +104,9 @@ async fn cuts_commit(server: &mut UnixStream, message: &[u8], cut: &AtomicU8) ->
     }
     if asked == Cut::AfterCommit as u8 {
         let _ = server.read(&mut [0; 64]).await;
+    }
+    if asked == Cut::Silence as u8 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
     }
     if asked == Cut::Everything as u8 {
         cut.store(asked, Ordering::SeqCst);
