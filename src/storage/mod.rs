@@ -55,6 +55,7 @@ impl std::fmt::Debug for StorageError {
             Self::Unavailable(error) => write!(f, "Unavailable({})", diagnosis(error)),
             Self::Database(error) => write!(f, "Database({})", diagnosis(error)),
             Self::Unreadable { what } => write!(f, "Unreadable({what})"),
+            Self::Erased => f.write_str("Erased"),
             Self::Abandoned => f.write_str("Abandoned"),
         }
     }
