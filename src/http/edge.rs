@@ -252,6 +252,54 @@ mod tests {
         assert_eq!(problem_of(&client, "/nowhere").await, (Status::NotFound, "/problems/not-found".into()));
     }
 
+    #[derive(Clone, Default)]
+    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("a lock").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_has_one_line_per_request_with_templates_and_nothing_the_client_sent() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let runtime = rocket::tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let client = client(8).await;
+                for path in ["/quick?card=4111111111111111", "/4111111111111111", "/panics"] {
+                    let token = Header::new("Authorization", "Bearer 4111111111111111");
+                    client
+                        .get(path)
+                        .header(token)
+                        .header(Header::new("X-Request-Id", "my-request-1"))
+                        .dispatch()
+                        .await;
+                }
+            });
+        });
+        let log = String::from_utf8(written.0.lock().expect("a lock").clone()).expect("UTF-8");
+        assert!(!log.contains("4111"), "{log}");
+        let answered: Vec<&str> = log.lines().filter(|line| line.contains("\"answered\"")).collect();
+        assert_eq!(answered.len(), 3, "{log}");
+        for (line, route) in answered.iter().zip(["/quick", "unmatched", "/panics"]) {
+            assert!(line.contains(&format!("\"route\":\"{route}\"")), "{line}");
+            assert!(line.contains("my-request-1") && line.contains("latency_us"), "{line}");
+        }
+    }
+
     #[rocket::async_test]
     async fn every_answer_names_its_request_and_is_not_stored() {
         let client = client(8).await;

@@ -20,16 +20,17 @@ fn internal() -> Problem {
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         match &error {
-            StorageError::Unavailable(source) => {
-                tracing::warn!(%source, "the database cannot be reached");
+            StorageError::Unavailable(_) => {
+                tracing::warn!(?error, "the database cannot be reached");
                 Self::new(Kind::Unavailable, "The database cannot be reached at the moment.")
             }
             StorageError::Abandoned => {
                 tracing::warn!("database work was abandoned");
                 Self::new(Kind::Unavailable, "The work was abandoned.")
             }
-            StorageError::Database(source) => {
-                tracing::error!(%source, "the database refused a statement");
+            // The storage room's Debug leaves out what quotes a row.
+            StorageError::Database(_) => {
+                tracing::error!(?error, "the database refused a statement");
                 internal()
             }
             StorageError::Erased => Self::new(Kind::Erased, "What is left of this decision is its outcome."),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod aggregates;
+mod api;
 mod facts;
 mod isolation;
 mod journal;

@@ -1,0 +1,97 @@
+//! Bodies read member by member, good and bad.
+
+use super::*;
+use crate::http::json;
+
+fn errors_of<T: std::fmt::Debug>(
+    body: &str,
+    fields: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Vec<(String, String)> {
+    let root = json::parse(body.as_bytes()).expect("JSON");
+    let problem = read(&root, fields).expect_err(body);
+    assert_eq!(problem.kind, Kind::InvalidBody);
+    problem.errors.into_iter().map(|error| (error.pointer.expect("a pointer"), error.detail)).collect()
+}
+
+fn told(errors: &[(String, String)]) -> Vec<(&str, &str)> {
+    errors.iter().map(|(pointer, detail)| (pointer.as_str(), detail.as_str())).collect()
+}
+
+#[test]
+fn every_error_of_a_body_is_told_at_once_with_its_place() {
+    let body =
+        r#"{"name":7,"age":1.5,"inner":{"x":"ok","y/z":1,"x":2},"extra":true,"items":[{"n":1},{"n":0},3]}"#;
+    let errors = errors_of(body, |fields| {
+        let name = fields.text("name", 10);
+        let age = fields.integer("age", 0..=150);
+        let missing = fields.text("missing", 10);
+        let inner = fields.nested("inner", |inner| inner.text("x", 5));
+        let items = fields.each("items", 5, |item| item.integer("n", 1..=9));
+        Some((name?, age?, missing?, inner?, items?))
+    });
+    assert_eq!(
+        told(&errors),
+        [
+            ("/name", "expected text, found a whole number"),
+            (
+                "/age",
+                "expected a whole number from 0 to 150, found a number with a fraction, an exponent or too many digits"
+            ),
+            ("/missing", "is required"),
+            ("/inner/x", "stands more than once in its object"),
+            ("/inner/y~1z", "is not known here"),
+            ("/items/1/n", "expected a whole number from 1 to 9"),
+            ("/items/2", "expected an object, found a whole number"),
+            ("/extra", "is not known here"),
+        ]
+    );
+}
+
+#[test]
+fn text_is_bounded_in_characters_and_free_of_control_characters() {
+    for (text, good) in [
+        ("\"abc\"", true),
+        ("\"äöü\"", true),
+        ("\"\"", false),
+        ("\"   \"", false),
+        ("\"abcd\"", false),
+        ("\"a\\u0000\"", false),
+        ("\"a\\n\"", false),
+        ("\"a\\u0085\"", false),
+        ("null", false),
+        ("[\"a\"]", false),
+    ] {
+        let root = json::parse(format!("{{\"t\":{text}}}").as_bytes()).expect("JSON");
+        assert_eq!(read(&root, |fields| fields.text("t", 3)).is_ok(), good, "{text}");
+    }
+}
+
+#[test]
+fn null_counts_as_absent_where_absence_is_allowed() {
+    let root = json::parse(br#"{"a":null,"b":null,"c":null,"d":null}"#).expect("JSON");
+    let read = read(&root, |fields| {
+        Some((
+            fields.optional_text("a", 3),
+            fields.optional_integer("b", 1..=2),
+            fields.flag("c", true),
+            fields.optional_nested("d", |_| Some(())),
+        ))
+    });
+    assert_eq!(read, Ok((None, None, true, None)));
+}
+
+#[test]
+fn any_object_refuses_repeated_keys_at_every_depth() {
+    let errors = errors_of(r#"{"s":{"a":[{"b":1,"b":2}]}}"#, |fields| fields.any_object("s"));
+    assert_eq!(told(&errors), [("/s/a/0/b", "stands more than once in its object")]);
+    let root = json::parse(br#"{"s":{"b":1.50,"a":{}}}"#).expect("JSON");
+    assert_eq!(read(&root, |fields| fields.any_object("s")), Ok(r#"{"a":{},"b":1.5}"#.to_owned()));
+}
+
+#[test]
+fn a_hostile_body_gets_a_bounded_list_of_errors() {
+    let keys: Vec<String> = (0..5000).map(|n| format!("\"{}{n}\":0", "k".repeat(500))).collect();
+    let errors = errors_of(&format!("{{{}}}", keys.join(",")), |_| Some(()));
+    assert_eq!(errors.len(), ERRORS_MAX);
+    assert!(errors.iter().all(|(pointer, _)| pointer.len() <= KEY_SHOWN_MAX + 1));
+}
