@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod api;
+mod browser;
 mod facts;
 mod isolation;
 mod journal;

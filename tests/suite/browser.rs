@@ -1,0 +1,184 @@
+//! The page in a real browser: sign in, the ruleset, decisions and their
+//! evidence, an upload. With `TOLLGATE_PICTURES=folder` it leaves pictures there.
+//!
+//! Needs chromium and chromedriver. Where they are missing these tests say so
+//! and pass, unless `TOLLGATE_BROWSER=required`, as continuous integration has it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::json;
+
+use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node, payment, payment_with, shipped_plugins};
+
+/// A driver on a port of its own choice; ended with its browsers when dropped.
+struct Driver {
+    process: Child,
+    url: String,
+    _profile: tempfile::TempDir,
+    profile_path: String,
+}
+
+impl Driver {
+    fn start() -> Option<Self> {
+        let installed = Command::new("chromedriver").arg("--version").stdout(Stdio::null()).status().is_ok();
+        if !installed {
+            let required = std::env::var("TOLLGATE_BROWSER").is_ok_and(|value| value == "required");
+            assert!(!required, "chromedriver is missing: install the packages chromium and chromium-driver");
+            eprintln!("not tested in a browser: chromedriver is not installed");
+            return None;
+        }
+        let profile = tempfile::tempdir().unwrap();
+        let log = profile.path().join("driver.log");
+        let process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(std::fs::File::create(&log).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let port = loop {
+            let text = std::fs::read_to_string(&log).unwrap();
+            let told = text.split("started successfully on port ").nth(1);
+            if let Some(port) = told.and_then(|rest| rest.split('.').next()) {
+                break port.to_owned();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "chromedriver did not start: {text}");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let profile_path = profile.path().join("profile").display().to_string();
+        Some(Self { process, url: format!("http://127.0.0.1:{port}"), _profile: profile, profile_path })
+    }
+
+    async fn browser(&self) -> Client {
+        let arguments = json!([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,1600",
+            format!("--user-data-dir={}", self.profile_path)
+        ]);
+        let capabilities = json!({
+            "goog:chromeOptions": {"args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"}
+        });
+        ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&self.url)
+            .await
+            .expect("a browser")
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn wait_for_text(browser: &Client, css: &str, text: &str) {
+    let begun = Instant::now();
+    loop {
+        let shown = match browser.find(Locator::Css(css)).await {
+            Ok(element) => element.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        if shown.contains(text) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{css} never showed {text:?}, but {shown:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn click(browser: &Client, css: &str) {
+    browser.find(Locator::Css(css)).await.expect(css).click().await.expect(css);
+}
+
+async fn picture(browser: &Client, name: &str) {
+    if let Some(folder) = std::env::var_os("TOLLGATE_PICTURES") {
+        let png = browser.screenshot().await.unwrap();
+        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), png).unwrap();
+    }
+}
+
+async fn sign_in(browser: &Client, id: &str, secret: &str) {
+    browser.find(Locator::Css("#client-id")).await.unwrap().send_keys(id).await.unwrap();
+    browser.find(Locator::Css("#client-secret")).await.unwrap().send_keys(secret).await.unwrap();
+    click(browser, "#sign-in-form button[type=submit]").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
+    let Some(driver) = Driver::start() else { return };
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let limit = json!({"currency": "EUR", "review_above_minor": 10_000});
+    caller.activate(&[("amount-limits", json!({"limits": [limit]})), ("account-check", json!({}))]).await;
+    caller.pay("k1", &payment()).await;
+    // What a client wrote must stay text, whatever it looks like.
+    let script = json!({"reference": "<img src=x onerror=1>", "amount_minor": 20_000});
+    caller.pay("k2", &payment_with(&script)).await;
+
+    let browser = driver.browser().await;
+    browser.goto(&format!("{}/admin", node.url)).await.unwrap();
+    wait_for_text(&browser, "#sign-in-title", "Sign in").await;
+    sign_in(&browser, &caller.client_id, "wrong").await;
+    wait_for_text(&browser, "#status", "authentication failed").await;
+    wait_for_text(&browser, "#session", "Not signed in").await;
+    picture(&browser, "sign-in").await;
+
+    browser.refresh().await.unwrap();
+    sign_in(&browser, &caller.client_id, &caller.client_secret).await;
+    wait_for_text(&browser, "#ruleset", "amount-limits").await;
+    wait_for_text(&browser, "#decisions", "<img src=x onerror=1>").await;
+    wait_for_text(&browser, "#plugins", "velocity").await;
+
+    click(&browser, "#decisions tbody tr:first-child button").await;
+    wait_for_text(&browser, "#evidence", "amount-above-review-threshold").await;
+    click(&browser, "#replay").await;
+    wait_for_text(&browser, "#replay-result", "identical").await;
+    picture(&browser, "evidence").await;
+
+    let file = shipped_plugins().join("velocity/velocity.wasm").display().to_string();
+    browser.find(Locator::Css("#plugin-file")).await.unwrap().send_keys(&file).await.unwrap();
+    click(&browser, "#upload-form button[type=submit]").await;
+    wait_for_text(&browser, "#uploaded", "Taken in: velocity").await;
+    picture(&browser, "upload").await;
+
+    let stored = browser.execute("return localStorage.length + sessionStorage.length", vec![]).await.unwrap();
+    assert_eq!(stored, json!(0), "the token stays in memory");
+    let images = browser.execute("return document.images.length", vec![]).await.unwrap();
+    assert_eq!(images, json!(0), "text of clients makes no elements");
+
+    click(&browser, "#sign-out").await;
+    wait_for_text(&browser, "#sign-in-title", "Sign in").await;
+    browser.close().await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_the_api_shows_its_operations_without_a_network() {
+    let Some(driver) = Driver::start() else { return };
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let browser = driver.browser().await;
+    browser.goto(&format!("{}/docs/", node.url)).await.unwrap();
+    wait_for_text(&browser, "body", "/api/v1/payments").await;
+    picture(&browser, "api").await;
+    let origins =
+        "return [...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name).origin))]";
+    let origins = browser.execute(origins, vec![]).await.unwrap();
+    assert_eq!(origins, json!([node.url]), "nothing comes from elsewhere");
+    browser.close().await.unwrap();
+    node.stop().await;
+}
