@@ -4,6 +4,7 @@
 mod aggregates;
 mod api;
 mod browser;
+mod documents;
 mod facts;
 mod isolation;
 mod journal;

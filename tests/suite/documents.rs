@@ -1,0 +1,49 @@
+//! Holds the documents to the program: what they show is what it does.
+
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+#[test]
+fn the_readme_shows_the_lines_that_the_first_start_prints() {
+    let readme = read("README.md");
+    let printed = read("src/app/demo_session.txt");
+    for line in printed.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()) {
+        assert!(readme.lines().any(|shown| shown.trim() == line), "README.md lacks: {line}");
+    }
+}
+
+#[test]
+fn every_configuration_key_is_documented() {
+    let source = read("src/config.rs");
+    let document = read("docs/CONFIGURATION.md");
+    let settings = source.split("pub struct Settings {").nth(1).and_then(|rest| rest.split("\n}").next());
+    let keys = settings.expect("the settings").lines().filter_map(|line| {
+        let (name, _) = line.trim().strip_prefix("pub ")?.split_once(':')?;
+        Some(name)
+    });
+    let keys: Vec<&str> = keys.collect();
+    assert!(keys.len() > 15, "the settings were not read: {keys:?}");
+    for key in keys {
+        assert!(document.contains(&format!("`{key}`")), "docs/CONFIGURATION.md lacks {key}");
+    }
+}
+
+#[test]
+fn every_direct_dependency_is_accounted_for() {
+    let manifest = read("Cargo.toml");
+    let document = read("docs/ARCHITECTURE.md");
+    let mut section = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]")
+            && let Some((name, _)) = line.split_once(" = ")
+        {
+            assert!(document.contains(name), "docs/ARCHITECTURE.md says nothing of {name}");
+        }
+    }
+}
