@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::submit::{SubmitError, Submitted};
 use crate::domain::decision::IdempotencyKey;
@@ -28,11 +29,19 @@ pub struct InFlight {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     answers: HashMap<KeyOwner, Answer>,
     values: HashMap<(TenantId, Selector, String), Vec<Pending>>,
     last_received_at_ms: u64,
+    last_id: PaymentId,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let last_id = PaymentId(Uuid::nil());
+        Self { answers: HashMap::new(), values: HashMap::new(), last_received_at_ms: 0, last_id }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +99,10 @@ impl InFlight {
         // A clock that steps back must not let a later payment stand before an earlier one.
         let received_at_ms = now_ms.max(state.last_received_at_ms);
         state.last_received_at_ms = received_at_ms;
+        // Ids order the payments of one millisecond: without that, one behind
+        // that is stored first would be counted by the one ahead as well.
+        let id = id.max(PaymentId(Uuid::from_u128(state.last_id.0.as_u128().saturating_add(1))));
+        state.last_id = id;
         let ahead = queries.iter().map(|query| state.ahead(tenant, &order, received_at_ms, query)).collect();
         let values = Selector::values(&order);
         let pending = Pending {
@@ -181,8 +194,6 @@ impl Drop for Entered {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::domain::money::Money;
     use crate::domain::party::Party;
@@ -237,6 +248,15 @@ mod tests {
         assert_eq!(enter(&registry, 51, order("c2", "EUR"), Counting::Submitted).1, Ahead::default());
         drop(places);
         assert!(registry.state().values.is_empty(), "places that are given up leave nothing behind");
+    }
+
+    #[test]
+    fn the_ids_of_one_millisecond_rise_in_the_order_of_entering() {
+        let registry = Arc::new(InFlight::default());
+        let entered =
+            [7, 3, 9, 9, 8].map(|id| enter(&registry, id, order("c", "EUR"), Counting::Submitted).0);
+        let ids = entered.iter().map(|place| place.payment.id.0.as_u128()).collect::<Vec<_>>();
+        assert_eq!(ids, [7, 8, 9, 10, 11]);
     }
 
     #[test]

@@ -99,6 +99,7 @@ const STATEMENT: &str = "
     from unnest($3::int[], $4::text[], $5::boolean[], $7::int[], $8::int[])
          as q (ordinal, list, by_name, first, last)
     union all
+    -- Of two payments of one millisecond the one with the lower id is ahead.
     select q.ordinal, null, counted.count,
            -- A sum of bigints is numeric: it saturates instead of failing.
            least(counted.total, 9223372036854775807)::bigint,
@@ -110,6 +111,7 @@ const STATEMENT: &str = "
         from payment_values v
         where v.value_key = q.value_key
           and v.received_at_ms > q.after_ms and v.received_at_ms <= $2
+          and (v.received_at_ms < $2 or v.payment_id < $17)
           and v.tenant_id = $1 and v.currency = $16 and v.payment_id <> $17
           and (v.approved or not q.approved_only)
           and v.payment_id <> all ($15[q.first:q.last])

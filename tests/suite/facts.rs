@@ -204,6 +204,22 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
 }
 
 #[tokio::test]
+async fn of_two_payments_of_one_millisecond_only_the_later_counts_the_other() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let ids = store(&databases, tenant, &[(0, 1, "EUR", Outcome::Approve)]).await;
+    let query = velocity(Selector::Customer, 1_000, Counting::Submitted);
+    let stored = ids[0].0.as_u128();
+    for (id, count) in [(stored - 1, 0), (stored, 0), (stored + 1, 1)] {
+        let mut asked = request(tenant, order("c-1", 5, "EUR"), vec![query.clone()]);
+        asked.payment_id = PaymentId(Uuid::from_u128(id));
+        let expected = Fact::Velocity { count, total_minor: count.cast_signed() };
+        assert_eq!(facts(&databases, asked).await, [expected]);
+    }
+}
+
+#[tokio::test]
 async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
@@ -255,7 +271,7 @@ async fn a_total_beyond_all_bounds_saturates() {
     )
     .bind(tenant.0)
     .bind(value_key(tenant, "customer", "c-1"))
-    .bind(NOW_MS as i64)
+    .bind(NOW_MS as i64 - 1)
     .execute(&mut database.superuser().await)
     .await
     .unwrap();
