@@ -5,8 +5,9 @@
 
 use std::sync::LazyLock;
 
-use rocket::http::ContentType;
+use rocket::http::{ContentType, Status};
 use rocket::{Route, get, routes};
+use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{
     ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
 };
@@ -36,7 +37,7 @@ use crate::domain::tenant::Scope;
     ),
     nest((path = "/api/v1", api = Version1)),
     components(schemas(ProblemBody<'static>)),
-    modifiers(&Security)
+    modifiers(&Security, &Descriptions, &OperationIds)
 )]
 struct Document;
 
@@ -77,6 +78,41 @@ impl Modify for Security {
         components.add_security_scheme("oauth", SecurityScheme::OAuth2(OAuth2::new([flow])));
         let basic = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
         components.add_security_scheme("client", SecurityScheme::Http(basic));
+    }
+}
+
+/// OpenAPI 3.1 wants a description of every response, also where its schema says it all.
+struct Descriptions;
+
+impl Modify for Descriptions {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let items = document.paths.paths.values_mut();
+        for operation in items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete]).flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    let status = status.parse().ok().and_then(Status::from_code);
+                    response.description =
+                        status.and_then(|status| status.reason()).unwrap_or("Done").to_owned();
+                }
+            }
+        }
+    }
+}
+
+/// Handlers of several resources share names such as `list`; ids are of the whole document.
+struct OperationIds;
+
+impl Modify for OperationIds {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let items = document.paths.paths.values_mut();
+        for operation in items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete]).flatten() {
+            let resource = operation.tags.iter().flatten().next();
+            if let (Some(resource), Some(name)) = (resource, &operation.operation_id) {
+                operation.operation_id = Some(format!("{resource}_{name}"));
+            }
+        }
     }
 }
 

@@ -63,7 +63,8 @@ impl std::fmt::Debug for StorageError {
 
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
-        // Class 08 is a broken connection, 57P0x a server going down, 53 too few resources.
+        // Class 08 is a broken connection, 57P0x a server going down, 53 too few
+        // resources, 3D a database that is being put in place.
         let passing = match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -73,7 +74,7 @@ impl From<sqlx::Error> for StorageError {
             | sqlx::Error::WorkerCrashed => true,
             sqlx::Error::Database(database) => database
                 .code()
-                .is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class))),
+                .is_some_and(|code| ["08", "3D", "53", "57P"].iter().any(|class| code.starts_with(class))),
             _ => false,
         };
         if passing { Self::Unavailable(error) } else { Self::Database(error) }
