@@ -2,15 +2,22 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod aggregates;
-mod api;
 mod browser;
 mod documents;
 mod facts;
+mod failing_rules;
 mod isolation;
 mod journal;
+mod lists;
+mod nodes;
+mod oauth;
+mod operations;
 mod outage;
 mod payments;
+mod plugins;
 mod private_server;
+mod problems;
 mod provisioning;
+mod rulesets;
 mod support;
 mod walls;

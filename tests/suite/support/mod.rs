@@ -1,6 +1,8 @@
 //! What the tests stand on. Holds no tests.
 
 pub mod cluster;
+#[path = "../../sandbox/components.rs"]
+pub mod components;
 pub mod database;
 pub mod decisions;
 pub mod process;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use rocket::Shutdown;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use tollgate::domain::tenant::Scope;
 use tollgate::storage::decisions;
 use tollgate::storage::pool::Databases;
 
+use super::components::component;
 use super::database::TestDatabase;
 
 /// The same for all, so that plugins are compiled once for the whole suite.
@@ -49,6 +51,8 @@ impl Node {
             .merge(("address", "127.0.0.1"))
             .merge(("port", 0))
             .merge(("log_level", "off"))
+            // Nothing is under way when a node stops; Rocket would wait for idle connections.
+            .merge(("shutdown.grace", 0))
             .merge(("databases.main.url", &database.url))
             .merge(("tollgate.data_dir", data_dir()))
             .merge(("tollgate.plugins_dir", shipped_plugins()))
@@ -171,6 +175,57 @@ impl Caller {
             self.post("/rulesets/payment/activations", &json!({"revision": number})).await;
         assert!(status.is_success(), "{activation}");
         number
+    }
+
+    /// Makes a revision of whole entries and activates it.
+    pub async fn activate_entries(&self, rules: &Value) -> i64 {
+        let (status, revision) = self.post("/rulesets/payment/revisions", &json!({"rules": rules})).await;
+        assert_eq!(status, StatusCode::CREATED, "{revision}");
+        let number = revision["number"].as_i64().expect("number");
+        let body = json!({"revision": number});
+        let (status, activation) = self.post("/rulesets/payment/activations", &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{activation}");
+        number
+    }
+
+    pub async fn upload(&self, bytes: Vec<u8>) -> (StatusCode, Value) {
+        let request = self.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
+        answer(request.body(bytes)).await
+    }
+
+    /// Uploads a fixture of the hostile rules and answers its digest.
+    pub async fn upload_fixture(&self, fixture: &str) -> String {
+        let (status, plugin) = self.upload(component(fixture)).await;
+        assert_eq!(status, StatusCode::CREATED, "{fixture}: {plugin}");
+        plugin["digest"].as_str().expect("digest").to_owned()
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+/// An answer with its headers.
+#[derive(Debug)]
+pub struct Whole {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Whole {
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, text: response.text().await.expect("a body") }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 }
 

@@ -1,0 +1,175 @@
+//! Nodes that share a database, and a node that lost its compiled plugins.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::components::component_of;
+use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node, payment};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Submits until the outcome is the expected one.
+async fn becomes(caller: &Caller, what: &str, expected: &str) {
+    let begun = Instant::now();
+    for attempt in 0.. {
+        let (status, answer) = caller.pay(&format!("{what}-{attempt}"), &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        if answer["outcome"] == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: {answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn maximum(maximum_minor: i64) -> (&'static str, Value) {
+    ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": maximum_minor}]}))
+}
+
+/// A good rule of its own: other bytes than those of every other test.
+fn own_rule(summary: &str) -> Vec<u8> {
+    let good = std::fs::read_to_string("tests/hostile/good.wat").unwrap();
+    assert_eq!(summary.len(), "Means harm.".len());
+    component_of(&good.replace("Means harm.", summary))
+}
+
+fn entries(plugin: &Value) -> Value {
+    json!([{"name": "own", "plugin": plugin, "settings": {}, "on_failure": "reject"}])
+}
+
+/// Removes what a node compiled of a plugin.
+fn forget_compiled(data_dir: &Path, digest: &Value) {
+    let digest = digest.as_str().unwrap();
+    let files =
+        std::fs::read_dir(data_dir.join("compiled-plugins")).unwrap().map(|entry| entry.unwrap().path());
+    let own: Vec<_> = files.filter(|path| path.to_string_lossy().contains(digest)).collect();
+    assert_eq!(own.len(), 1, "{own:?}");
+    std::fs::remove_file(&own[0]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_activation_on_one_node_takes_effect_on_the_others_and_after_a_restart() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = Node::start(&database).await;
+    // With compiled plugins of its own: what the first compiled, it has to load by itself.
+    let own = [("data_dir", json!(folder.path()))];
+    let second = Node::start_with(&database, &own).await;
+    let here = Caller::of_new_tenant(&first, "acme").await;
+    let there = here.at(&second.url);
+
+    here.activate(&[maximum(1_000_000)]).await;
+    becomes(&there, "activated", "approve").await;
+    here.activate(&[maximum(100)]).await;
+    becomes(&there, "changed", "reject").await;
+    let (status, _) = here.post("/rulesets/payment/rollback", &json!({})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    becomes(&there, "rolled-back", "approve").await;
+
+    let (_, plugin) = here.upload(own_rule("Of a test 1")).await;
+    here.activate_entries(&entries(&plugin["digest"])).await;
+    let reason = |answer: Value| answer["revision"].clone();
+    let begun = Instant::now();
+    let decided_by = async |key: String| reason(there.pay(&key, &payment()).await.1);
+    let mut attempt = 0;
+    while decided_by(format!("own-{attempt}")).await != json!(3) && begun.elapsed() < PATIENCE {
+        attempt += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (_, answer) = there.pay("own", &payment()).await;
+    assert_eq!((&answer["outcome"], &answer["reasons"]), (&json!("approve"), &json!([])), "{answer}");
+
+    second.stop().await;
+    let second = Node::start_with(&database, &own).await;
+    let (_, answer) = here.at(&second.url).pay("restarted", &payment()).await;
+    assert_eq!((&answer["outcome"], &answer["reasons"]), (&json!("approve"), &json!([])), "{answer}");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_plugin_cannot_be_loaded_holds_up_nobody_and_goes_on_once_it_can() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = Node::start(&database).await;
+    let own = [("data_dir", json!(folder.path()))];
+    let second = Node::start_with(&database, &own).await;
+    let broken = Caller::of_new_tenant(&first, "broken").await;
+    let sound = Caller::of_new_tenant(&first, "sound").await;
+    broken.activate(&[maximum(100)]).await;
+    becomes(&broken.at(&second.url), "before", "reject").await;
+
+    // The stored bytes are damaged before the second node has ever seen them.
+    let (_, plugin) = broken.upload(own_rule("Of a test 2")).await;
+    let digest: Vec<u8> =
+        tollgate::domain::plugin::Digest::parse(plugin["digest"].as_str().unwrap()).unwrap().0.to_vec();
+    let mut superuser = database.superuser().await;
+    let bytes: Vec<u8> = sqlx::query_scalar("select bytes from plugins where digest = $1")
+        .bind(&digest)
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap();
+    let store = async |superuser: &mut sqlx::PgConnection, bytes: &[u8]| {
+        sqlx::query("update plugins set bytes = $2 where digest = $1")
+            .bind(&digest)
+            .bind(bytes)
+            .execute(superuser)
+            .await
+            .unwrap();
+    };
+    store(&mut superuser, b"damaged").await;
+    broken.activate_entries(&entries(&plugin["digest"])).await;
+
+    // Later activations of others arrive; the broken tenant keeps what it had.
+    sound.activate(&[maximum(1_000_000)]).await;
+    becomes(&sound.at(&second.url), "sound", "approve").await;
+    sound.activate(&[maximum(100)]).await;
+    becomes(&sound.at(&second.url), "sound-again", "reject").await;
+    let (_, answer) = broken.at(&second.url).pay("meanwhile", &payment()).await;
+    assert_eq!(answer["outcome"], "reject", "{answer}");
+    // A roll back is newer than what is held back.
+    broken.activate(&[maximum(1_000_000)]).await;
+    becomes(&broken.at(&second.url), "newer", "approve").await;
+    let (_, answer) = broken.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
+    assert_eq!(answer["revision"], 1, "{answer}");
+    becomes(&broken.at(&second.url), "first-again", "reject").await;
+
+    broken.post("/rulesets/payment/activations", &json!({"revision": 2})).await;
+    store(&mut superuser, &bytes).await;
+    becomes(&broken.at(&second.url), "mended", "approve").await;
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_whose_compiled_code_was_lost_is_loaded_again_and_decides_again() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    // Room for one plugin only: every other one pushes it out.
+    let settings = [("data_dir", json!(folder.path())), ("compiled_plugins_max", json!(1))];
+    let node = Node::start_with(&database, &settings).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let other = Caller::of_new_tenant(&node, "other").await;
+    let (_, plugin) = caller.upload(own_rule("Of a test 3")).await;
+    caller.activate_entries(&entries(&plugin["digest"])).await;
+    other.activate(&[maximum(1_000_000)]).await;
+    assert_eq!(caller.pay("before", &payment()).await.1["outcome"], "approve");
+    other.pay("pushes-it-out", &payment()).await;
+    forget_compiled(folder.path(), &plugin["digest"]);
+
+    let (_, lost) = caller.pay("lost", &payment()).await;
+    assert_eq!(lost["outcome"], "reject", "it counts as its entry says: {lost}");
+    assert_eq!(lost["reasons"][0]["message"], "The rule own is not ready to run yet.", "{lost}");
+    becomes(&caller, "again", "approve").await;
+
+    other.pay("pushes-it-out-again", &payment()).await;
+    forget_compiled(folder.path(), &plugin["digest"]);
+    caller.activate_entries(&entries(&plugin["digest"])).await;
+    let (_, answer) = caller.pay("another-revision", &payment()).await;
+    assert_eq!(answer["outcome"], "approve", "{answer}");
+    node.stop().await;
+}

@@ -1,0 +1,183 @@
+//! What operators and readers of the API are given.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node, Whole, payment_with};
+
+async fn get(node: &Node, path: &str) -> Whole {
+    Whole::of(Client::new().get(format!("{}{path}", node.url))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_readiness_and_metrics_are_told_to_anybody_and_hold_no_payment_data() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    assert_eq!(get(&node, "/health").await.json(), json!({"status": "up"}));
+    assert_eq!(get(&node, "/ready").await.json(), json!({"status": "ready"}));
+
+    let body = payment_with(&json!({"reference": "SECRET-REFERENCE", "customer": "SECRET-CUSTOMER"}));
+    let (_, answer) = caller.pay("SECRET-KEY", &body).await;
+    let id = answer["id"].as_str().unwrap();
+    caller.get(&format!("/payments/{id}")).await;
+    caller.get("/payments?reference=SECRET-REFERENCE").await;
+    caller.get("/SECRET-PATH").await;
+    let metrics = get(&node, "/metrics").await;
+    assert!(metrics.header("Content-Type").starts_with("text/plain; version=0.0.4"), "{:?}", metrics.headers);
+    let counted = |labels: &[&str]| {
+        let of_requests = metrics.text.lines().filter(|line| line.starts_with("http_requests_total{"));
+        of_requests.filter(|line| labels.iter().all(|label| line.contains(label))).count()
+    };
+    for labels in [
+        &["route=\"/api/v1/payments\"", "method=\"POST\""][..],
+        &["route=\"/api/v1/payments/<id>\"", "method=\"GET\""],
+        &["route=\"unmatched\""],
+        &["route=\"/oauth/token\""],
+    ] {
+        assert!(counted(labels) > 0, "{labels:?}: {}", metrics.text);
+    }
+    for secret in ["SECRET", id, "DE89370400440532013000", "Ann Jones", &caller.client_id, caller.token()] {
+        assert!(!metrics.text.contains(secret), "{secret} is in the metrics");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_document_is_whole() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let served = get(&node, "/api/v1/openapi.json").await;
+    assert_eq!(served.header("Content-Type"), "application/json");
+    let document = served.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{}", document["openapi"]);
+    for member in ["title", "version"] {
+        assert!(document["info"][member].is_string(), "{member}");
+    }
+    let schemes: BTreeSet<&String> =
+        document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
+    let mut ids = BTreeSet::new();
+    let paths = document["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, item)| {
+        item.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+    });
+    for (path, method, operation) in operations {
+        let what = format!("{method} {path}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(!responses.is_empty(), "{what}");
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{what} never succeeds");
+        for (status, response) in responses {
+            assert!(response["description"].is_string(), "{what} {status}");
+            let problem = status.starts_with(['4', '5']) && path != "/oauth/token";
+            if problem {
+                assert!(
+                    response["content"]["application/problem+json"].is_object(),
+                    "{what} {status}: {response}"
+                );
+            }
+        }
+        let open = ["/health", "/ready", "/metrics", "/api/v1/openapi.json"].contains(&path.as_str())
+            || path.starts_with("/.well-known");
+        let security = operation["security"].as_array().map_or(&[][..], Vec::as_slice);
+        assert_eq!(security.is_empty(), open, "{what} and its security");
+        for name in security.iter().flat_map(|scheme| scheme.as_object().unwrap().keys()) {
+            assert!(schemes.contains(name), "{what}: {name}");
+        }
+        let described: BTreeSet<&str> = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|parameter| parameter["in"] == "path")
+            .map(|parameter| parameter["name"].as_str().unwrap())
+            .collect();
+        let templated: BTreeSet<&str> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        assert_eq!(described, templated, "{what}: its parameters");
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap_or_default().to_owned()),
+            "{what}: its operationId"
+        );
+    }
+    node.stop().await;
+}
+
+/// What a page has the browser fetch, as written.
+fn references(html: &str) -> Vec<String> {
+    ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|before| html.split(before).skip(1))
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_load_from_this_server_only_and_run_no_inline_script() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    for page in ["/docs/", "/admin"] {
+        let response = Client::new().get(format!("{}{page}", node.url)).send().await.unwrap();
+        let base = response.url().clone();
+        assert_eq!(response.status(), 200, "{page}");
+        let policy = response.headers()["Content-Security-Policy"].to_str().unwrap().to_owned();
+        assert!(policy.starts_with("default-src 'none'"), "{page}: {policy}");
+        let scripts =
+            policy.split(';').find(|part| part.trim().starts_with("script-src")).expect("script-src");
+        assert_eq!(scripts.trim(), "script-src 'self'", "{page}");
+        let html = response.text().await.unwrap();
+        for opening in html.split("<script").skip(1) {
+            let tag = opening.split('>').next().unwrap();
+            assert!(tag.contains("src="), "{page} has an inline script: {tag}");
+        }
+        assert!(!html.contains(" onload=") && !html.contains(" onclick="), "{page} has an inline handler");
+        let references = references(&html);
+        assert!(!references.is_empty(), "{page}");
+        for reference in references {
+            let url = base.join(&reference).unwrap();
+            assert!(url.as_str().starts_with(&node.url), "{page} loads {url}");
+            if url.path() == base.path() {
+                continue;
+            }
+            let asset = Whole::of(Client::new().get(url.clone())).await;
+            assert_eq!(asset.status, 200, "{page}: {url}");
+            let kind = asset.header("Content-Type");
+            let expected = [
+                (".js", "text/javascript"),
+                (".css", "text/css"),
+                (".png", "image/png"),
+                (".svg", "image/svg+xml"),
+            ];
+            let expected = expected.into_iter().find(|(end, _)| url.path().ends_with(end));
+            assert!(expected.is_none_or(|(_, expected)| kind.starts_with(expected)), "{url}: {kind}");
+        }
+    }
+    // The page of the API reads the document of this server.
+    let start = get(&node, "/docs/swagger-initializer.js").await;
+    assert_eq!(start.status, 200);
+    assert!(start.text.contains("/api/v1/openapi.json") && !start.text.contains("http"), "{}", start.text);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_database_is_gone_is_healthy_and_not_ready() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let url = node.url.clone();
+    // Dropping the database cuts every connection.
+    drop(database);
+    let ready = Whole::of(Client::new().get(format!("{url}/ready"))).await;
+    assert_eq!(
+        (ready.status, ready.json()["type"].as_str()),
+        (503, Some("/problems/unavailable")),
+        "{}",
+        ready.text
+    );
+    assert_eq!(Whole::of(Client::new().get(format!("{url}/health"))).await.status, 200);
+    let answer = Whole::of(caller.request(Method::GET, "/lists")).await;
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert!(!answer.header("Retry-After").is_empty());
+    let _: Value = answer.json();
+}
