@@ -301,11 +301,12 @@ async fn a_plugin_that_left_memory_comes_back_from_the_disk_and_without_it_is_un
 async fn a_restart_takes_plugins_from_the_cache_and_compiles_what_was_tampered_with() {
     let harness = Harness::start();
     let good = harness.add("good").await;
-    let compile_ms = |harness: &Harness| harness.engine.plugin(good).map(|plugin| plugin.compile_ms);
+    let compile_ms =
+        async |harness: &Harness| harness.engine.plugin(good).await.map(|plugin| plugin.compile_ms);
     let harness = harness.restart();
-    assert_eq!(harness.engine.plugin(good), None);
+    assert_eq!(harness.engine.plugin(good).await, None);
     harness.add("good").await;
-    assert_eq!(compile_ms(&harness), Some(0), "from the cache");
+    assert_eq!(compile_ms(&harness).await, Some(0), "from the cache");
 
     let file = std::fs::read_dir(harness.cache_dir()).expect("the cache").next().expect("a file");
     let path = file.expect("an entry").path();
@@ -315,7 +316,24 @@ async fn a_restart_takes_plugins_from_the_cache_and_compiles_what_was_tampered_w
     std::fs::write(&path, bytes).expect("it can be damaged");
     let harness = harness.restart();
     harness.add("good").await;
-    assert_ne!(compile_ms(&harness), Some(0), "compiled again");
+    assert_ne!(compile_ms(&harness).await, Some(0), "compiled again");
+    let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes());
+}
+
+#[tokio::test]
+async fn an_evicted_plugin_whose_compiled_file_is_gone_is_compiled_again_when_it_is_added() {
+    let harness = Harness::with(|settings| settings.loaded_max = 1);
+    let good = harness.add("good").await;
+    harness.add("unreachable").await;
+    for entry in std::fs::read_dir(harness.cache_dir()).expect("the cache") {
+        std::fs::remove_file(entry.expect("a file").path()).expect("it can be removed");
+    }
+    let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, RuleResult::Unavailable);
+    assert_eq!(harness.engine.plugin(good).await, None, "what cannot run is not loaded");
+    assert_eq!(harness.add("good").await, good);
+    assert!(harness.engine.plugin(good).await.is_some());
     let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
     assert_eq!(runs[0].result, passes());
 }
@@ -331,7 +349,7 @@ async fn an_engine_whose_compiler_is_missing_says_so_and_blames_no_plugin() {
 async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() {
     let harness = Harness::start();
     let roomy = harness.add("roomy").await;
-    assert_eq!(harness.engine.plugin(roomy).map(|plugin| plugin.profile), Some(Profile::Large));
+    assert_eq!(harness.engine.plugin(roomy).await.map(|plugin| plugin.profile), Some(Profile::Large));
     let mut call = harness.call(tenant(1), &[&roomy, &roomy], Duration::from_secs(60));
     call.rules[1].profile = Profile::Large;
     let runs = harness.engine.evaluate(call).await.expect("the engine serves");

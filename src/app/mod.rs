@@ -46,6 +46,9 @@ use crate::storage::pool::{Databases, Db};
 use crate::telemetry;
 use crate::world::{OsRandomness, SystemClock};
 
+/// A new version of the engine compiles every plugin anew at its first start.
+const PLUGINS_AT_START: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error("the root secret or a key made of it cannot be used")]
@@ -146,7 +149,7 @@ async fn assemble(
     let plugins = Arc::new(Plugins::new(app.clone(), system.clone(), engine.clone(), clock.clone()));
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
-    active.catch_up().await?;
+    active.catch_up_within(PLUGINS_AT_START).await?;
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
 
     let rulesets = Arc::new(Rulesets {

@@ -4,18 +4,30 @@
 //! with the activation log. A payment takes one `Arc` and sees one revision to
 //! its end. Must never hand out a revision whose plugins this node has not loaded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use futures::StreamExt;
 use sqlx::PgPool;
+use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::plugins::Plugins;
-use crate::domain::decision::RevisionReference;
+use crate::domain::decision::{RevisionReference, RuleEvidence};
+use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{Activation, Mode, PreparedRule, Revision};
 use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
+use crate::domain::verdict::RuleResult;
 use crate::storage::{StorageError, rulesets};
+
+/// A plugin that takes longer to load goes on loading, and the activation
+/// waits for a later turn.
+const LOADING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Activations that are taken over side by side, each with a connection.
+const AT_ONCE_MAX: usize = 3;
 
 /// A revision in the form a decision wants it.
 #[derive(Debug)]
@@ -69,57 +81,120 @@ pub struct ActiveRulesets {
     system: PgPool,
     plugins: Arc<Plugins>,
     by_tenant: RwLock<HashMap<TenantId, Arc<ActiveRuleset>>>,
-    /// The last activation taken over. Held while catching up, so that two
-    /// catch-ups cannot put an older revision over a newer one.
-    caught_up_to: Mutex<i64>,
+    /// Held while catching up, so that two catch-ups cannot put an older
+    /// revision over a newer one.
+    log: Mutex<Log>,
+}
+
+/// How far this node has followed the activation log.
+#[derive(Debug, Default)]
+struct Log {
+    /// The last activation read.
+    read_to: i64,
+    /// The newest activation of each tenant that could not be taken over yet.
+    held_back: HashMap<TenantId, HeldBack>,
+}
+
+#[derive(Debug)]
+struct HeldBack {
+    activation: Activation,
+    told: bool,
+}
+
+/// Why an activation is held back.
+#[derive(Debug, Error)]
+enum NotYet {
+    #[error("the plugin {0} is not loaded")]
+    Plugin(Digest),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Log {
+    /// Notes what is new. Only a tenant's newest activation is of interest.
+    fn note(&mut self, gained: Vec<(TenantId, Activation)>) {
+        for (tenant, activation) in gained {
+            self.read_to = self.read_to.max(activation.sequence);
+            let newer = |held: &HeldBack| held.activation.sequence > activation.sequence;
+            if !self.held_back.get(&tenant).is_some_and(newer) {
+                self.held_back.insert(tenant, HeldBack { activation, told: false });
+            }
+        }
+    }
+
+    /// Once for each activation, not at every turn.
+    fn tell(&mut self, tenant: TenantId, error: &NotYet) {
+        let Some(held) = self.held_back.get_mut(&tenant).filter(|held| !held.told) else { return };
+        held.told = true;
+        tracing::warn!(%tenant, revision = held.activation.revision, %error, "activation held back");
+    }
 }
 
 impl ActiveRulesets {
     pub fn new(system: PgPool, plugins: Arc<Plugins>) -> Self {
-        Self { system, plugins, by_tenant: RwLock::default(), caught_up_to: Mutex::new(0) }
+        Self { system, plugins, by_tenant: RwLock::default(), log: Mutex::default() }
     }
 
     pub fn of(&self, tenant: TenantId) -> Option<Arc<ActiveRuleset>> {
         self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
     }
 
-    /// Takes over what the activation log has gained. An activation whose
-    /// plugins cannot be loaded yet stops the catch-up there: the tenant keeps
-    /// its earlier revision, and the next call tries again.
+    /// Has rules that could not run for want of their compiled code loaded
+    /// anew, so that the payments to come find them.
+    pub fn recover(&self, rules: &[RuleEvidence]) {
+        for rule in rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable)) {
+            drop(self.plugins.load(rule.plugin));
+        }
+    }
+
+    /// Takes over what the activation log has gained. A tenant whose newest
+    /// activation cannot be taken over, as a plugin cannot be loaded, keeps its
+    /// earlier revision and holds up nobody; the next call tries again.
     pub async fn catch_up(&self) -> Result<(), StorageError> {
-        let mut caught_up_to = self.caught_up_to.lock().await;
-        let gained = if *caught_up_to == 0 {
+        self.catch_up_within(LOADING_PATIENCE).await
+    }
+
+    /// The same with another patience: a node that starts waits for everything.
+    pub async fn catch_up_within(&self, patience: Duration) -> Result<(), StorageError> {
+        let mut log = self.log.lock().await;
+        let gained = if log.read_to == 0 {
             rulesets::latest_activations(&self.system).await?
         } else {
-            rulesets::activations_since(&self.system, *caught_up_to).await?
+            rulesets::activations_since(&self.system, log.read_to).await?
         };
-        let mut latest: HashMap<TenantId, &Activation> = HashMap::new();
-        for (tenant, activation) in &gained {
-            let newest = latest.entry(*tenant).or_insert(activation);
-            if activation.sequence > newest.sequence {
-                *newest = activation;
+        log.note(gained);
+        let due: Vec<(TenantId, Activation)> =
+            log.held_back.iter().map(|(tenant, held)| (*tenant, held.activation.clone())).collect();
+        // Side by side: one that has to be compiled first shall not delay the others.
+        let attempts = due.into_iter().map(|(tenant, activation)| async move {
+            (tenant, self.take_over(tenant, &activation, patience).await)
+        });
+        let mut attempts = futures::stream::iter(attempts).buffer_unordered(AT_ONCE_MAX);
+        while let Some((tenant, result)) = attempts.next().await {
+            match result {
+                Ok(()) => {
+                    log.held_back.remove(&tenant);
+                }
+                Err(error) => log.tell(tenant, &error),
             }
-        }
-        let mut held_back = None;
-        for (tenant, activation) in latest {
-            if let Err(error) = self.take_over(tenant, activation).await {
-                tracing::warn!(%tenant, revision = activation.revision, %error, "activation held back");
-                held_back = held_back.min(Some(activation.sequence)).or(Some(activation.sequence));
-            }
-        }
-        let newest = gained.iter().map(|(_, activation)| activation.sequence).max();
-        if let Some(sequence) = held_back.map(|sequence| sequence - 1).or(newest) {
-            *caught_up_to = sequence.max(*caught_up_to);
         }
         Ok(())
     }
 
-    async fn take_over(&self, tenant: TenantId, activation: &Activation) -> Result<(), StorageError> {
+    async fn take_over(
+        &self,
+        tenant: TenantId,
+        activation: &Activation,
+        patience: Duration,
+    ) -> Result<(), NotYet> {
         let revision = rulesets::revision_any(&self.system, tenant, activation.point, activation.revision)
             .await?
             .ok_or(StorageError::Unreadable { what: "revision" })?;
-        for rule in &revision.rules {
-            self.plugins.ensure_loaded(rule.entry.plugin).await?;
+        let digests: HashSet<Digest> = revision.rules.iter().map(|rule| rule.entry.plugin).collect();
+        for digest in digests {
+            if !tokio::time::timeout(patience, self.plugins.load(digest)).await.unwrap_or(false) {
+                return Err(NotYet::Plugin(digest));
+            }
         }
         let active = Arc::new(ActiveRuleset::new(revision));
         self.by_tenant.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, active);

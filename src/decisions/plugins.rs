@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use sqlx::PgPool;
 use thiserror::Error;
 
@@ -48,11 +50,13 @@ pub struct Plugins {
     clock: Arc<dyn Clock>,
     /// Size and time of each file of the folder when it was last looked at.
     seen_files: Mutex<HashMap<PathBuf, (u64, Option<SystemTime>)>>,
+    /// What is being loaded at the moment.
+    loading: Mutex<HashMap<Digest, Loaded>>,
 }
 
 impl Plugins {
     pub fn new(app: PgPool, system: PgPool, engine: Arc<dyn RuleEngine>, clock: Arc<dyn Clock>) -> Self {
-        Self { app, system, engine, clock, seen_files: Mutex::default() }
+        Self { app, system, engine, clock, seen_files: Mutex::default(), loading: Mutex::default() }
     }
 
     /// Takes in a tenant's plugin. `announced` is the digest the client expects.
@@ -75,18 +79,39 @@ impl Plugins {
         Ok(plugin)
     }
 
-    /// Sees to it that the engine has a stored plugin.
+    /// Sees to it that the engine can run a stored plugin, from its stored
+    /// bytes where the compiled code was lost.
     pub async fn ensure_loaded(&self, digest: Digest) -> Result<Plugin, StorageError> {
-        if let Some(plugin) = self.engine.plugin(digest) {
+        if let Some(plugin) = self.engine.plugin(digest).await {
             return Ok(plugin);
         }
         let bytes = plugins::bytes_any(&self.system, digest)
             .await?
+            .filter(|bytes| digest_of(bytes) == digest)
             .ok_or(StorageError::Unreadable { what: "plugin" })?;
         self.engine.add_plugin(bytes.into()).await.map_err(|error| {
             tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
             StorageError::Unreadable { what: "plugin" }
         })
+    }
+
+    /// As `ensure_loaded`, going on whether or not anybody waits for it: one
+    /// attempt at a time, which whoever asks meanwhile joins. A failure is told
+    /// where it happens.
+    pub fn load(self: &Arc<Self>, digest: Digest) -> Loaded {
+        let mut loading = self.loading();
+        if let Some(attempt) = loading.get(&digest) {
+            return attempt.clone();
+        }
+        let entry = Loading { plugins: self.clone(), digest };
+        let attempt = tokio::spawn(async move { entry.plugins.ensure_loaded(entry.digest).await.is_ok() });
+        let attempt = async move { attempt.await.unwrap_or(false) }.boxed().shared();
+        loading.insert(digest, attempt.clone());
+        attempt
+    }
+
+    fn loading(&self) -> MutexGuard<'_, HashMap<Digest, Loaded>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.
@@ -120,6 +145,21 @@ impl Plugins {
         let mut files = wasm_files(folder);
         files.retain(|(path, stamp)| seen.insert(path.clone(), *stamp) != Some(*stamp));
         files.into_iter().map(|(path, _)| path).collect()
+    }
+}
+
+/// Whether the engine has the plugin, in the end.
+pub type Loaded = Shared<BoxFuture<'static, bool>>;
+
+/// An attempt's place among those under way, until it ends in whatever way.
+struct Loading {
+    plugins: Arc<Plugins>,
+    digest: Digest,
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.plugins.loading().remove(&self.digest);
     }
 }
 

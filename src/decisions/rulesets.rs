@@ -150,16 +150,18 @@ impl Rulesets {
         Ok(activation)
     }
 
-    /// Activates the revision that was active before the present one.
+    /// Activates the revision that was active before the present one. With
+    /// `expected`, only if that one is active now.
     pub async fn roll_back(
         &self,
         tenant: TenantId,
         point: DecisionPoint,
         actor: &str,
+        expected: Option<Option<i32>>,
     ) -> Result<Activation, RollBackError> {
         let previous = rulesets::previous(&self.app, tenant, point).await?;
         let number = previous.ok_or(RollBackError::NothingBefore)?;
-        Ok(self.activate(tenant, point, number, actor, None).await?)
+        Ok(self.activate(tenant, point, number, actor, expected).await?)
     }
 }
 

@@ -168,6 +168,7 @@ impl Submissions {
         let (outcome, evidence) =
             evaluate(engine, tenant, payment, ruleset.as_deref(), &facts, deadline).await?;
         entered.decided(outcome);
+        self.active.recover(&evidence.rules);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
         match self.journal.store(decision.clone()).await? {

@@ -164,6 +164,17 @@ impl<'r> FromRequest<'r> for IfMatch {
     }
 }
 
+impl IfMatch {
+    /// What must be active now: nothing asked for, nothing at all, or a revision.
+    pub fn expected(self) -> Option<Option<i32>> {
+        match self {
+            Self::Absent => None,
+            Self::Nothing => Some(None),
+            Self::Revision(number) => Some(Some(number)),
+        }
+    }
+}
+
 fn parse_if_match(tag: &str) -> Option<IfMatch> {
     match tag.strip_prefix('"')?.strip_suffix('"')? {
         "none" => Some(IfMatch::Nothing),

@@ -11,15 +11,14 @@ use super::body::JsonBody;
 use super::documented::{Activating, Creating, Listing, ListingOf, Reading, RollingBack};
 use super::fields::Fields;
 use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use super::query::Query;
 use super::ruleset_shapes::{
     ActivationBody, ActivationShape, ActiveShape, RevisionBody, RevisionShape, RevisionSummaryShape,
 };
-use super::services::{Services, Shared};
+use super::services::Shared;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, Revision, RuleEntry};
-use crate::domain::tenant::TenantId;
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::rulesets;
 
@@ -176,12 +175,7 @@ pub async fn activate(
     let point = point_of(point)?;
     let number = body.read(|fields| fields.integer("revision", 1..=i64::from(i32::MAX)))?;
     let number = i32::try_from(number).map_err(|_| Problem::not_found("revision"))?;
-    let expected = match if_match {
-        IfMatch::Absent => None,
-        IfMatch::Nothing => Some(None),
-        IfMatch::Revision(current) => Some(Some(current)),
-    };
-    let actor = client.actor();
+    let (actor, expected) = (client.actor(), if_match.expected());
     let activation = services.rulesets.activate(client.tenant, point, number, &actor, expected).await?;
     activated(activation.into())
 }
@@ -206,27 +200,9 @@ pub async fn roll_back(
     services: &Shared,
 ) -> Result<Answer, Problem> {
     let point = point_of(point)?;
-    check_match(services, client.tenant, point, if_match).await?;
-    let activation = services.rulesets.roll_back(client.tenant, point, &client.actor()).await?;
+    let (actor, expected) = (client.actor(), if_match.expected());
+    let activation = services.rulesets.roll_back(client.tenant, point, &actor, expected).await?;
     activated(activation.into())
-}
-
-/// Looked up ahead: between this and the roll-back somebody may still be faster.
-async fn check_match(
-    services: &Services,
-    tenant: TenantId,
-    point: DecisionPoint,
-    if_match: IfMatch,
-) -> Result<(), Problem> {
-    if if_match == IfMatch::Absent {
-        return Ok(());
-    }
-    let active = rulesets::active(&services.app, tenant, point).await?;
-    let found = active.map_or(IfMatch::Nothing, |activation| IfMatch::Revision(activation.revision));
-    if found == if_match {
-        return Ok(());
-    }
-    Err(Problem::new(Kind::PreconditionFailed, "Another revision is active than the one If-Match names."))
 }
 
 /// The newest activations, newest first.

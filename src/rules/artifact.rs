@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use wasmtime::Engine;
@@ -22,6 +23,11 @@ use crate::domain::plugin::{Digest, Profile};
 
 const TAG_BYTES: usize = 32;
 const DOMAIN: &[u8] = b"tollgate compiled plugin 1";
+
+/// Writing one takes seconds.
+const TEMPORARY_KEPT: Duration = Duration::from_secs(3_600);
+/// Longer than two versions run beside each other, or one is gone back to.
+const OTHER_ENGINE_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 pub(super) struct ArtifactCache {
     folder: PathBuf,
@@ -34,7 +40,30 @@ impl ArtifactCache {
     pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        Ok(Self { folder, key, engine_id, temporary_files: AtomicU64::new(0) })
+        let cache = Self { folder, key, engine_id, temporary_files: AtomicU64::new(0) };
+        cache.prune();
+        Ok(cache)
+    }
+
+    /// Removes what an earlier version compiled and what a crash left half
+    /// written. Young files stay: they may be those of a process that still
+    /// runs. A file that is missed is compiled again.
+    fn prune(&self) {
+        let own = format!("-{}.code", self.engine_id.0);
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+            let name = entry.file_name();
+            let kept_for = match name.to_str() {
+                Some(name) if is_temporary(name) => TEMPORARY_KEPT,
+                Some(name) if is_compiled(name) && !name.ends_with(&own) => OTHER_ENGINE_KEPT,
+                _ => continue,
+            };
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+            if age.is_some_and(|age| age > kept_for) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The compiled plugin, or nothing where the cache has none to be trusted.
@@ -126,6 +155,21 @@ impl ArtifactCache {
         }
         context
     }
+}
+
+/// `.<process>-<number>`, as `store` names them.
+fn is_temporary(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.strip_prefix('.').and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(process, count)| number(process) && number(count))
+}
+
+/// `<digest>-<profile>-<engine>.code`, whatever the engine.
+fn is_compiled(name: &str) -> bool {
+    let mut parts = name.strip_suffix(".code").unwrap_or_default().splitn(3, '-');
+    let digest = parts.next().is_some_and(|digest| Digest::parse(digest).is_ok());
+    let profile = parts.next().is_some_and(|profile| Profile::parse(profile).is_some());
+    digest && profile && parts.next().is_some()
 }
 
 /// On Linux through the descriptor that was verified, so that another file
@@ -254,6 +298,34 @@ mod tests {
         copy_to(stale.path(PLUGIN, Profile::Small));
         assert!(!fixture.loads(&stale, PLUGIN, Profile::Small));
         assert!(fixture.loads(&fixture.cache, PLUGIN, Profile::Small));
+    }
+
+    #[test]
+    fn opening_removes_old_files_of_other_engines_and_old_temporaries_only() {
+        let fixture = Fixture::new();
+        let folder = fixture.folder.path().join("cache");
+        let other = format!("{PLUGIN}-small-another-engine.code");
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        let put = |name: &str, age: Duration| {
+            let file = File::create(folder.join(name)).expect("a file");
+            file.set_modified(std::time::SystemTime::now() - age).expect("its time is set");
+        };
+        put(&format!("{OTHER}-small-another-engine.code"), hours(24));
+        put(&other, hours(24 * 8));
+        put(".77-0", hours(2));
+        put(".77-1", hours(0));
+        put("notes.code", hours(24 * 99));
+        put(".keep", hours(24 * 99));
+        let own = File::options().write(true).open(fixture.path()).expect("the stored file");
+        own.set_modified(std::time::SystemTime::now() - hours(24 * 99)).expect("its time is set");
+
+        let again = Fixture::cache(&fixture.folder, &KEY, fixture.sandboxes.id().clone());
+        assert!(fixture.loads(&again, PLUGIN, Profile::Small));
+        let left = |name: &str| folder.join(name).exists();
+        assert_eq!((left(&other), left(".77-0")), (false, false));
+        for kept in [&format!("{OTHER}-small-another-engine.code"), ".77-1", "notes.code", ".keep"] {
+            assert!(left(kept), "{kept}");
+        }
     }
 
     #[test]

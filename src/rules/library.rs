@@ -80,8 +80,19 @@ impl Library {
     }
 
     pub(super) fn plugin(&self, digest: Digest) -> Option<Plugin> {
+        self.known(digest).map(|known| known.plugin)
+    }
+
+    fn known(&self, digest: Digest) -> Option<Known> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&digest).map(|known| known.plugin.clone())
+        known.get(&digest).cloned()
+    }
+
+    /// As [`Self::plugin`], but only one that can run at once.
+    pub(super) async fn ready(self: &Arc<Self>, digest: Digest) -> Option<Plugin> {
+        let plugin = self.plugin(digest)?;
+        self.bound(digest, plugin.profile).await?;
+        Some(plugin)
     }
 
     /// A plugin ready to run, from memory or from the disk cache. Nothing for
@@ -90,17 +101,19 @@ impl Library {
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
-        let contract = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.get(&digest).filter(|known| known.plugin.profile == profile)?.contract
-        };
+        let known = self.known(digest).filter(|known| known.plugin.profile == profile)?;
         let alone = self.alone_with(digest);
         let _alone = alone.lock().await;
+        self.bound_alone(&known).await
+    }
+
+    async fn bound_alone(self: &Arc<Self>, known: &Known) -> Option<Arc<Bound>> {
+        let Plugin { digest, profile, .. } = known.plugin;
         // Another call may have brought it while this one waited.
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
-        let bound = self.on_disk(digest, profile, contract).await?;
+        let bound = self.on_disk(digest, profile, known.contract).await?;
         self.keep(digest, profile, bound.clone());
         Some(bound)
     }
@@ -110,9 +123,10 @@ impl Library {
         let alone = self.alone_with(candidate.digest);
         let added = {
             let _alone = alone.lock().await;
-            match self.plugin(candidate.digest) {
-                Some(plugin) => Ok(plugin),
-                None => self.add_alone(&candidate).await,
+            match self.known(candidate.digest) {
+                Some(known) if self.bound_alone(&known).await.is_some() => Ok(known.plugin),
+                // New, or its compiled code was lost.
+                _ => self.add_alone(&candidate).await,
             }
         };
         drop(alone);

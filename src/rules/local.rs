@@ -128,8 +128,8 @@ impl RuleEngine for LocalEngine {
         self.run(async move { library.add(bytes).await }).await?
     }
 
-    fn plugin(&self, digest: Digest) -> Option<Plugin> {
-        self.library.plugin(digest)
+    async fn plugin(&self, digest: Digest) -> Option<Plugin> {
+        self.library.ready(digest).await
     }
 }
 

@@ -114,6 +114,7 @@ pub trait RuleEngine: Send + Sync + std::fmt::Debug {
     /// Inspects, compiles (in a child process) and keeps a plugin. The same bytes twice are one plugin.
     async fn add_plugin(&self, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError>;
 
-    /// A plugin that is loaded.
-    fn plugin(&self, digest: Digest) -> Option<Plugin>;
+    /// A plugin that was added and can run at once. Nothing also for one whose
+    /// compiled code was lost: adding its bytes again brings it back.
+    async fn plugin(&self, digest: Digest) -> Option<Plugin>;
 }

@@ -1,18 +1,21 @@
 //! An engine with a cache of its own, and fixtures made into components.
 
+#[path = "components.rs"]
+mod components;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use components::component;
+use components::component_of;
 use tokio::time::Instant;
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::Party;
 use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::tenant::TenantId;
-use tollgate::rules::{
-    EngineError, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings, component,
-};
+use tollgate::rules::{EngineError, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings};
 use uuid::Uuid;
 
 pub struct Harness {
@@ -100,12 +103,6 @@ fn payment() -> Payment {
     }
 }
 
-/// A fixture's core module, made a component of the contract.
-pub fn component(fixture: &str) -> Vec<u8> {
-    let core = wat::parse_file(format!("tests/hostile/{fixture}.wat")).expect("the fixture is valid");
-    of_the_contract(core)
-}
-
 /// 400 loops inside each other, a few kilobytes for a function: the time a
 /// compiler takes grows with the square of their depth.
 pub fn compile_bomb() -> Vec<u8> {
@@ -114,20 +111,5 @@ pub fn compile_bomb() -> Vec<u8> {
     let close = "(br_if 0 (local.get 1)) (local.set 1 (i32.mul (local.get 0) (local.get 1))))".repeat(400);
     let functions = format!("(func (param i32 i32) {open}{close})").repeat(8);
     let body = good.trim_end().strip_suffix(')').expect("a module").to_owned();
-    of_the_contract(wat::parse_str(format!("{body}{functions})")).expect("valid"))
-}
-
-fn of_the_contract(mut core: Vec<u8>) -> Vec<u8> {
-    let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve.push_dir("plugins/wit").expect("the contract");
-    let world = resolve.select_world(&[package], Some("payment-rule")).expect("the world");
-    wit_component::embed_component_metadata(
-        &mut core,
-        &resolve,
-        world,
-        wit_component::StringEncoding::UTF8,
-        false,
-    )
-    .expect("the contract fits");
-    component::from_core_module(&core).expect("a component")
+    component_of(&format!("{body}{functions})"))
 }
