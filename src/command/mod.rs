@@ -2,6 +2,7 @@
 //!
 //! Owns the words a person types and what is printed for them. Must never hold
 //! logic that the API would need too.
+#![allow(clippy::print_stdout, reason = "what a command answers goes to the standard output")]
 
 mod administration;
 mod plugin;

@@ -19,10 +19,7 @@ pub(crate) fn is_well_formed(bic: &str) -> bool {
     let character = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
     matches!(bytes.len(), 8 | 11)
         && bytes.iter().all(character)
-        && COUNTRIES
-            .as_bytes()
-            .chunks(3)
-            .any(|country| country[..2] == bytes[4..6])
+        && COUNTRIES.as_bytes().chunks(3).any(|country| country[..2] == bytes[4..6])
 }
 
 #[cfg(test)]
@@ -31,29 +28,15 @@ mod tests {
 
     #[test]
     fn eight_or_eleven_characters_with_a_country_are_well_formed() {
-        for bic in [
-            "DEUTDEFF",
-            "DEUTDEFF500",
-            "NEDSZAJJXXX",
-            "PCBKXKPR",
-            "ZMBAZWHX",
-        ] {
+        for bic in ["DEUTDEFF", "DEUTDEFF500", "NEDSZAJJXXX", "PCBKXKPR", "ZMBAZWHX"] {
             assert!(is_well_formed(bic), "{bic}");
         }
     }
 
     #[test]
     fn anything_else_is_not() {
-        for bic in [
-            "",
-            "DEUTDEF",
-            "DEUTDEFF5",
-            "DEUTDEFF50",
-            "DEUTXXFF",
-            "deutdeff",
-            "DEUTDEFÄ",
-            "DEUT D FF",
-        ] {
+        for bic in ["", "DEUTDEF", "DEUTDEFF5", "DEUTDEFF50", "DEUTXXFF", "deutdeff", "DEUTDEFÄ", "DEUT D FF"]
+        {
             assert!(!is_well_formed(bic), "{bic}");
         }
     }

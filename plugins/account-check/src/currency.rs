@@ -13,26 +13,15 @@ const CURRENCIES: [(u8, &str); 4] = [
          SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST \
          XAD XCD XCG YER ZAR ZMW ZWG ",
     ),
-    (
-        0,
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF ",
-    ),
+    (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF "),
     (3, "BHD IQD JOD KWD LYD OMR TND "),
     (4, "CLF UYW "),
 ];
 
 /// The digits behind the decimal point, where the currency is active.
 pub(crate) fn exponent_of(code: &str) -> Option<u8> {
-    let lists = |codes: &str| {
-        codes
-            .as_bytes()
-            .chunks(4)
-            .any(|chunk| &chunk[..3] == code.as_bytes())
-    };
-    CURRENCIES
-        .iter()
-        .find(|(_, codes)| lists(codes))
-        .map(|(exponent, _)| *exponent)
+    let lists = |codes: &str| codes.as_bytes().chunks(4).any(|chunk| &chunk[..3] == code.as_bytes());
+    CURRENCIES.iter().find(|(_, codes)| lists(codes)).map(|(exponent, _)| *exponent)
 }
 
 #[cfg(test)]
@@ -41,14 +30,7 @@ mod tests {
 
     #[test]
     fn each_exponent_has_its_currencies() {
-        let known = [
-            ("EUR", 2),
-            ("JPY", 0),
-            ("KWD", 3),
-            ("CLF", 4),
-            ("ISK", 0),
-            ("XOF", 0),
-        ];
+        let known = [("EUR", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("ISK", 0), ("XOF", 0)];
         for (code, exponent) in known {
             assert_eq!(exponent_of(code), Some(exponent), "{code}");
         }
@@ -57,9 +39,7 @@ mod tests {
     #[test]
     fn withdrawn_and_unpayable_codes_are_unknown() {
         // Kuna, lev, leone of old, Antillean guilder, gold, testing, no currency.
-        for code in [
-            "HRK", "BGN", "SLL", "ANG", "XAU", "XTS", "XXX", "", "EU", "eur", "EUR ",
-        ] {
+        for code in ["HRK", "BGN", "SLL", "ANG", "XAU", "XTS", "XXX", "", "EU", "eur", "EUR "] {
             assert_eq!(exponent_of(code), None, "{code}");
         }
     }

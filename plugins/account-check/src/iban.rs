@@ -53,10 +53,7 @@ pub(crate) fn flaw_of(iban: &str) -> Option<Flaw> {
 }
 
 fn structure_of(country: &str) -> Option<&'static str> {
-    REGISTRY
-        .iter()
-        .find(|(code, _)| *code == country)
-        .map(|(_, structure)| *structure)
+    REGISTRY.iter().find(|(code, _)| *code == country).map(|(_, structure)| *structure)
 }
 
 /// `8n12c` gives (8, n), (12, c).
@@ -97,12 +94,7 @@ fn check_digits_fit(iban: &[u8]) -> bool {
     let (head, rest) = iban.split_at(HEAD_CHARS);
     // These are congruent to 98, 97 and 02, which alone are ever written.
     let never_written = [&b"00"[..], b"01", b"99"].contains(&&head[2..]);
-    !never_written
-        && rest
-            .iter()
-            .chain(head)
-            .fold(0, |sum, byte| append(sum, *byte))
-            == 1
+    !never_written && rest.iter().chain(head).fold(0, |sum, byte| append(sum, *byte)) == 1
 }
 
 /// One more character of the number, modulo 97; a letter counts as 10 to 35.
@@ -159,10 +151,7 @@ mod tests {
             assert_eq!(flaw_of(example), None, "{example}");
         }
         for (country, _) in REGISTRY {
-            assert!(
-                examples.iter().any(|example| example.starts_with(country)),
-                "{country}"
-            );
+            assert!(examples.iter().any(|example| example.starts_with(country)), "{country}");
         }
     }
 

@@ -86,9 +86,7 @@ impl Rule for AccountCheck {
             state.bic.apply(&mut findings, check_bic(side, party));
         }
         state.currency.apply(&mut findings, check_currency(payment));
-        state
-            .same_account
-            .apply(&mut findings, check_same_account(payment));
+        state.same_account.apply(&mut findings, check_same_account(payment));
         Ok(findings.into_evaluation())
     }
 }
@@ -101,10 +99,9 @@ fn check_iban(side: &str, party: &Party) -> Option<(iban::Flaw, Reason)> {
     let masked = account.masked();
     let country = number.get(..2).unwrap_or("?");
     let (code, what) = match &flaw {
-        iban::Flaw::UnknownCountry => (
-            "iban-country-unknown",
-            format!("begins with {country}, which no country uses"),
-        ),
+        iban::Flaw::UnknownCountry => {
+            ("iban-country-unknown", format!("begins with {country}, which no country uses"))
+        }
         iban::Flaw::Length { expected } => {
             let length = number.chars().count();
             let what = format!("has {length} characters, but one of {country} has {expected}");
@@ -114,16 +111,12 @@ fn check_iban(side: &str, party: &Party) -> Option<(iban::Flaw, Reason)> {
             let what = format!("has letters or digits where one of {country} has none");
             ("iban-wrong-structure", what)
         }
-        iban::Flaw::CheckDigits => (
-            "iban-wrong-check-digits",
-            "has check digits that do not fit: it is mistyped".to_owned(),
-        ),
+        iban::Flaw::CheckDigits => {
+            ("iban-wrong-check-digits", "has check digits that do not fit: it is mistyped".to_owned())
+        }
     };
     let message = format!("The {side}'s IBAN {masked} {what}.");
-    Some((
-        flaw,
-        Reason::new(code, message).at(format!("/{side}/account/iban")),
-    ))
+    Some((flaw, Reason::new(code, message).at(format!("/{side}/account/iban"))))
 }
 
 fn check_bic(side: &str, party: &Party) -> Option<Reason> {
@@ -162,10 +155,7 @@ fn check_same_account(payment: &Payment) -> Option<Reason> {
     let creditor = payment.creditor.account.as_ref()?;
     let same = significant(debtor).eq(significant(creditor));
     same.then(|| {
-        let message = format!(
-            "Debtor and creditor have the same account {}.",
-            debtor.masked()
-        );
+        let message = format!("Debtor and creditor have the same account {}.", debtor.masked());
         let field = format!("/creditor/account/{}", creditor.kind());
         Reason::new("same-account", message).at(field)
     })
@@ -174,7 +164,5 @@ fn check_same_account(payment: &Payment) -> Option<Reason> {
 /// Spaces, hyphens and case do not make another account.
 fn significant(account: &Account) -> impl Iterator<Item = char> {
     let written = account.number().chars();
-    written
-        .filter(|c| c.is_alphanumeric())
-        .map(|c| c.to_ascii_uppercase())
+    written.filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_uppercase())
 }

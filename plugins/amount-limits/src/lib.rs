@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_rule::payment::amount_in_words;
 use tollgate_rule::{
-    Consequence, Evaluation, Fact, Findings, Method, Payment, Prepared, Reason, Rule,
-    invalid_setting, pass,
+    Consequence, Evaluation, Fact, Findings, Method, Payment, Prepared, Reason, Rule, invalid_setting, pass,
 };
 
 /// The contract's own bound of an amount: 2^53-1.
@@ -69,10 +68,7 @@ impl Rule for AmountLimits {
         }
         for (index, limit) in settings.limits.iter().enumerate() {
             limit.check(&format!("/limits/{index}"), &mut wrong);
-            if settings.limits[..index]
-                .iter()
-                .any(|earlier| earlier.scope() == limit.scope())
-            {
+            if settings.limits[..index].iter().any(|earlier| earlier.scope() == limit.scope()) {
                 let message = "An earlier limit is for the same currency and method.";
                 wrong.push(Reason::new("duplicate-limit", message).at(format!("/limits/{index}")));
             }
@@ -96,10 +92,7 @@ fn without_limit(payment: &Payment, consequence: Consequence) -> Evaluation {
     let (currency, method) = (&payment.amount.currency, payment.method.plural());
     let message = format!("No limit is set for {method} in {currency}.");
     let mut findings = Findings::new();
-    findings.add(
-        consequence,
-        Reason::new("amount-without-limit", message).at("/currency"),
-    );
+    findings.add(consequence, Reason::new("amount-without-limit", message).at("/currency"));
     findings.into_evaluation()
 }
 
@@ -133,10 +126,7 @@ impl Limit {
             let reason = told("amount-above-maximum", "above the maximum of", maximum);
             return tollgate_rule::reject(reason);
         }
-        match self
-            .review_above_minor
-            .filter(|threshold| amount.minor > *threshold)
-        {
+        match self.review_above_minor.filter(|threshold| amount.minor > *threshold) {
             Some(threshold) => tollgate_rule::review(told(
                 "amount-above-review-threshold",
                 "above the review threshold of",
@@ -147,8 +137,7 @@ impl Limit {
     }
 
     fn check(&self, field: &str, wrong: &mut Vec<Reason>) {
-        let is_code =
-            |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
+        let is_code = |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
         if self.currency.as_ref().is_some_and(|code| !is_code(code)) {
             let message = "A currency is three capital letters, as in ISO 4217.";
             wrong.push(invalid_setting(format!("{field}/currency"), message));
@@ -158,9 +147,7 @@ impl Limit {
             ("review_above_minor", self.review_above_minor),
             ("maximum_minor", self.maximum_minor),
         ];
-        let given = bounds
-            .iter()
-            .filter_map(|(name, bound)| Some((name, (*bound)?)));
+        let given = bounds.iter().filter_map(|(name, bound)| Some((name, (*bound)?)));
         let mut lower: Option<(&str, i64)> = None;
         for (name, bound_minor) in given {
             let place = format!("{field}/{name}");

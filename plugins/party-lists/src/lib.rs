@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_rule::{
-    Consequence, Evaluation, Fact, FactQuery, Findings, Matching, Payment, Prepared, Reason, Rule,
-    Selector, invalid_setting,
+    Consequence, Evaluation, Fact, FactQuery, Findings, Matching, Payment, Prepared, Reason, Rule, Selector,
+    invalid_setting,
 };
 
 struct PartyLists;
@@ -66,17 +66,10 @@ impl Rule for PartyLists {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        Ok(Prepared {
-            queries: settings.lists.iter().map(Check::query).collect(),
-            state: settings.lists,
-        })
+        Ok(Prepared { queries: settings.lists.iter().map(Check::query).collect(), state: settings.lists })
     }
 
-    fn evaluate(
-        payment: &Payment,
-        facts: &[Fact],
-        state: &Vec<Check>,
-    ) -> Result<Evaluation, String> {
+    fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<Check>) -> Result<Evaluation, String> {
         let mut findings = Findings::new();
         for (check, fact) in state.iter().zip(facts) {
             match fact.listed()? {
@@ -101,10 +94,7 @@ fn mistakes(settings: &Settings) -> Vec<Reason> {
             wrong.push(invalid_setting(format!("{field}/list"), message));
         }
         let earlier = &settings.lists[..index];
-        if earlier
-            .iter()
-            .any(|earlier| earlier.lookup() == check.lookup())
-        {
+        if earlier.iter().any(|earlier| earlier.lookup() == check.lookup()) {
             let message = "An earlier entry looks up the same value on the same list.";
             wrong.push(Reason::new("duplicate-list", message).at(field));
         }

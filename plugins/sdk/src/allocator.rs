@@ -85,12 +85,7 @@ unsafe impl GlobalAlloc for Bump {
             return block;
         }
         // SAFETY: the caller promises that the new size fits a layout of this alignment.
-        let moved = unsafe {
-            self.alloc(Layout::from_size_align_unchecked(
-                new_size_bytes,
-                layout.align(),
-            ))
-        };
+        let moved = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size_bytes, layout.align())) };
         if !moved.is_null() {
             // SAFETY: the new block is larger than the old one and lies behind it.
             unsafe { block.copy_to_nonoverlapping(moved, layout.size()) };

@@ -3,8 +3,8 @@
 
 use crate::bindings::tollgate::rules::types as wire;
 use crate::{
-    Account, Card, Counting, Evaluation, Fact, FactQuery, Matching, Method, Money, Party, Payment,
-    Reason, Selector, Velocity, Verdict,
+    Account, Card, Counting, Evaluation, Fact, FactQuery, Matching, Method, Money, Party, Payment, Reason,
+    Selector, Velocity, Verdict,
 };
 
 impl From<wire::Payment> for Payment {
@@ -40,22 +40,13 @@ impl From<wire::Party> for Party {
             wire::Account::Iban(number) => Account::Iban(number),
             wire::Account::Other(number) => Account::Other(number),
         });
-        Party {
-            name: party.name,
-            account,
-            bank: party.bank,
-            country: party.country,
-        }
+        Party { name: party.name, account, bank: party.bank, country: party.country }
     }
 }
 
 impl From<wire::Card> for Card {
     fn from(card: wire::Card) -> Self {
-        Card {
-            fingerprint: card.fingerprint,
-            bin: card.bin,
-            country: card.country,
-        }
+        Card { fingerprint: card.fingerprint, bin: card.bin, country: card.country }
     }
 }
 
@@ -77,10 +68,9 @@ impl From<wire::Fact> for Fact {
         match fact {
             wire::Fact::Absent => Fact::Absent,
             wire::Fact::Listed(listed) => Fact::Listed(listed),
-            wire::Fact::Velocity(velocity) => Fact::Velocity(Velocity {
-                count: velocity.count,
-                total_minor: velocity.total_minor,
-            }),
+            wire::Fact::Velocity(velocity) => {
+                Fact::Velocity(Velocity { count: velocity.count, total_minor: velocity.total_minor })
+            }
         }
     }
 }
@@ -88,24 +78,18 @@ impl From<wire::Fact> for Fact {
 impl From<FactQuery> for wire::FactQuery {
     fn from(query: FactQuery) -> Self {
         match query {
-            FactQuery::Listed {
-                list,
-                selector,
-                matching,
-            } => wire::FactQuery::Listed(wire::ListedQuery {
+            FactQuery::Listed { list, selector, matching } => wire::FactQuery::Listed(wire::ListedQuery {
                 list,
                 selector: selector.into(),
                 matching: matching.into(),
             }),
-            FactQuery::Velocity {
-                selector,
-                window_ms,
-                counting,
-            } => wire::FactQuery::Velocity(wire::VelocityQuery {
-                selector: selector.into(),
-                window_ms,
-                counting: counting.into(),
-            }),
+            FactQuery::Velocity { selector, window_ms, counting } => {
+                wire::FactQuery::Velocity(wire::VelocityQuery {
+                    selector: selector.into(),
+                    window_ms,
+                    counting: counting.into(),
+                })
+            }
         }
     }
 }
@@ -152,11 +136,7 @@ impl From<Counting> for wire::Counting {
 
 impl From<Reason> for wire::Reason {
     fn from(reason: Reason) -> Self {
-        wire::Reason {
-            code: reason.code,
-            message: reason.message,
-            field: reason.field,
-        }
+        wire::Reason { code: reason.code, message: reason.message, field: reason.field }
     }
 }
 
@@ -168,10 +148,7 @@ impl From<Evaluation> for wire::Evaluation {
             Verdict::Review(reasons) => wire::Verdict::Review(contract_reasons(reasons)),
             Verdict::Reject(reasons) => wire::Verdict::Reject(contract_reasons(reasons)),
         };
-        wire::Evaluation {
-            verdict,
-            notes: evaluation.notes,
-        }
+        wire::Evaluation { verdict, notes: evaluation.notes }
     }
 }
 

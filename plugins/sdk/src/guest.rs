@@ -25,15 +25,8 @@ impl<R: Described> exports::Guest for Guest<R> {
 
     fn prepare(settings: String) -> Result<wire::Prepared, Vec<wire::Reason>> {
         let prepared = prepare::<R>(&settings).map_err(contract_reasons)?;
-        let queries = prepared
-            .queries
-            .into_iter()
-            .map(wire::FactQuery::from)
-            .collect();
-        Ok(wire::Prepared {
-            queries,
-            state: prepared.state,
-        })
+        let queries = prepared.queries.into_iter().map(wire::FactQuery::from).collect();
+        Ok(wire::Prepared { queries, state: prepared.state })
     }
 
     fn evaluate(
@@ -56,29 +49,17 @@ pub fn prepare<R: Rule>(settings: &str) -> Result<Prepared<Vec<u8>>, Vec<Reason>
     let prepared = R::prepare(settings::from_json(settings)?)?;
     let counted = (prepared.queries.len(), prepared.state);
     match postcard::to_allocvec(&counted) {
-        Ok(state) => Ok(Prepared {
-            queries: prepared.queries,
-            state,
-        }),
-        Err(error) => Err(vec![
-            Reason::new("settings-not-storable", error.to_string()).at(""),
-        ]),
+        Ok(state) => Ok(Prepared { queries: prepared.queries, state }),
+        Err(error) => Err(vec![Reason::new("settings-not-storable", error.to_string()).at("")]),
     }
 }
 
 /// One payment judged with a state that `prepare` made.
-pub fn evaluate<R: Rule>(
-    payment: &Payment,
-    facts: &[Fact],
-    state: &[u8],
-) -> Result<Evaluation, String> {
+pub fn evaluate<R: Rule>(payment: &Payment, facts: &[Fact], state: &[u8]) -> Result<Evaluation, String> {
     let (queries, state): (usize, R::State) = postcard::from_bytes(state)
         .map_err(|_| "the state was not made by this version of the rule".to_owned())?;
     if queries != facts.len() {
-        return Err(format!(
-            "{queries} facts were asked for and {} given",
-            facts.len()
-        ));
+        return Err(format!("{queries} facts were asked for and {} given", facts.len()));
     }
     R::evaluate(payment, facts, &state)
 }

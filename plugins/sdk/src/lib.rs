@@ -34,9 +34,7 @@ pub use crate::guest::{Guest, describe, evaluate, prepare};
 pub use crate::payment::{Account, Card, Method, Money, Party, Payment};
 pub use crate::selector::Selector;
 pub use crate::settings::invalid_setting;
-pub use crate::verdict::{
-    Consequence, Evaluation, Findings, Reason, Verdict, allow, pass, reject, review,
-};
+pub use crate::verdict::{Consequence, Evaluation, Findings, Reason, Verdict, allow, pass, reject, review};
 
 /// A rule: a pure function of a payment, some facts and its settings.
 pub trait Rule {
@@ -52,11 +50,7 @@ pub trait Rule {
 
     /// Judges one payment. `facts` answer the queries of `prepare`, one for
     /// one. An error means that the rule itself failed.
-    fn evaluate(
-        payment: &Payment,
-        facts: &[Fact],
-        state: &Self::State,
-    ) -> Result<Evaluation, String>;
+    fn evaluate(payment: &Payment, facts: &[Fact], state: &Self::State) -> Result<Evaluation, String>;
 }
 
 /// Checked settings and the facts they need.
@@ -71,10 +65,7 @@ pub struct Prepared<State> {
 impl<State> Prepared<State> {
     /// For a rule that looks at nothing but the payment.
     pub fn without_facts(state: State) -> Self {
-        Prepared {
-            queries: Vec::new(),
-            state,
-        }
+        Prepared { queries: Vec::new(), state }
     }
 }
 
@@ -107,10 +98,7 @@ macro_rules! export_rule {
                 name: env!("CARGO_PKG_NAME"),
                 version: env!("CARGO_PKG_VERSION"),
                 summary: env!("CARGO_PKG_DESCRIPTION"),
-                settings_schema: include_str!(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/settings.schema.json"
-                )),
+                settings_schema: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json")),
             };
         }
 
@@ -125,7 +113,7 @@ macro_rules! export_rule {
         #[allow(unsafe_code)]
         const _: () = {
             type Exported = $crate::Guest<$rule>;
-    $crate::bindings::export_bindings!(Exported with_types_in $crate::bindings);
+            $crate::bindings::export_bindings!(Exported with_types_in $crate::bindings);
         };
     };
 }

@@ -145,10 +145,7 @@ mod tests {
     #[test]
     fn a_selector_in_settings_is_a_word_or_a_metadata_key() {
         let parse = |text| serde_json::from_str::<Selector>(text);
-        assert_eq!(
-            parse(r#""debtor_account""#).ok(),
-            Some(Selector::DebtorAccount)
-        );
+        assert_eq!(parse(r#""debtor_account""#).ok(), Some(Selector::DebtorAccount));
         let key = Selector::Metadata("shop".to_owned());
         assert_eq!(parse(r#"{"metadata": "shop"}"#).ok(), Some(key));
         assert!(parse(r#""DebtorAccount""#).is_err());

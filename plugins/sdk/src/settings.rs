@@ -76,10 +76,7 @@ mod tests {
     fn refusal(text: &str) -> (String, String) {
         let mut reasons = from_json::<Settings>(text).expect_err("the settings are wrong");
         let reason = reasons.remove(0);
-        (
-            reason.code,
-            reason.field.expect("a refusal points somewhere"),
-        )
+        (reason.code, reason.field.expect("a refusal points somewhere"))
     }
 
     fn expect(text: &str, code: &str, field: &str) {
@@ -97,31 +94,15 @@ mod tests {
         expect(r#"{"limits": 1}"#, "invalid-setting", "/limits");
         expect(r#"{"limits": [], "a/b": 1}"#, "unknown-setting", "/a~1b");
         let limit = |inner: &str| format!(r#"{{"limits": [{{{inner}}}]}}"#);
-        expect(
-            &limit(r#""selector": "ip""#),
-            "missing-setting",
-            "/limits/0/most",
-        );
-        expect(
-            &limit(r#""selector": "ip", "most": -1"#),
-            "invalid-setting",
-            "/limits/0/most",
-        );
-        expect(
-            &limit(r#""selector": "iq", "most": 1"#),
-            "invalid-setting",
-            "/limits/0/selector",
-        );
+        expect(&limit(r#""selector": "ip""#), "missing-setting", "/limits/0/most");
+        expect(&limit(r#""selector": "ip", "most": -1"#), "invalid-setting", "/limits/0/most");
+        expect(&limit(r#""selector": "iq", "most": 1"#), "invalid-setting", "/limits/0/selector");
         let wrong_key = limit(r#""selector": {"metadata": 1}, "most": 1"#);
         expect(&wrong_key, "invalid-setting", "/limits/0/selector/metadata");
     }
 
     #[test]
     fn a_setting_given_twice_is_refused() {
-        expect(
-            r#"{"limits": [], "limits": []}"#,
-            "invalid-setting",
-            "/limits",
-        );
+        expect(r#"{"limits": [], "limits": []}"#, "invalid-setting", "/limits");
     }
 }

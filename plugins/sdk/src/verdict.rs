@@ -27,11 +27,7 @@ impl Reason {
         if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE_CHARS) {
             message.truncate(end);
         }
-        Reason {
-            code: code.to_owned(),
-            message,
-            field: None,
-        }
+        Reason { code: code.to_owned(), message, field: None }
     }
 
     /// Points at a field of the payment as submitted, or of the settings.
@@ -65,10 +61,7 @@ pub struct Evaluation {
 
 impl From<Verdict> for Evaluation {
     fn from(verdict: Verdict) -> Self {
-        Evaluation {
-            verdict,
-            notes: Vec::new(),
-        }
+        Evaluation { verdict, notes: Vec::new() }
     }
 }
 
@@ -154,8 +147,7 @@ impl Findings {
         let strict = !self.reject.is_empty() || !self.review.is_empty();
         if strict {
             let overruled = self.allow.drain(..);
-            self.notes
-                .extend(overruled.map(|reason| format!("overruled: {}", reason.message)));
+            self.notes.extend(overruled.map(|reason| format!("overruled: {}", reason.message)));
         }
         let verdict = if !self.reject.is_empty() {
             self.reject.append(&mut self.review);
@@ -167,10 +159,7 @@ impl Findings {
         } else {
             Verdict::Pass
         };
-        Evaluation {
-            verdict,
-            notes: self.notes,
-        }
+        Evaluation { verdict, notes: self.notes }
     }
 }
 
@@ -189,10 +178,7 @@ mod tests {
         findings.review(reason("odd"));
         findings.reject(reason("blocked"));
         let evaluation = findings.into_evaluation();
-        assert_eq!(
-            evaluation.verdict,
-            Verdict::Reject(vec![reason("blocked"), reason("odd")])
-        );
+        assert_eq!(evaluation.verdict, Verdict::Reject(vec![reason("blocked"), reason("odd")]));
         assert_eq!(evaluation.notes, ["overruled: known"]);
     }
 

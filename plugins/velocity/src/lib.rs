@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_rule::payment::amount_in_words;
 use tollgate_rule::{
-    Consequence, Counting, Evaluation, Fact, FactQuery, Findings, Payment, Prepared, Reason, Rule,
-    Selector, Velocity, ask, invalid_setting,
+    Consequence, Counting, Evaluation, Fact, FactQuery, Findings, Payment, Prepared, Reason, Rule, Selector,
+    Velocity, ask, invalid_setting,
 };
 
 const LONGEST_WINDOW_SECONDS: u64 = 366 * 24 * 60 * 60;
@@ -103,11 +103,7 @@ impl Rule for VelocityLimits {
         Ok(Prepared { queries, state })
     }
 
-    fn evaluate(
-        payment: &Payment,
-        facts: &[Fact],
-        state: &Vec<Watch>,
-    ) -> Result<Evaluation, String> {
+    fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<Watch>) -> Result<Evaluation, String> {
         let mut findings = Findings::new();
         for Watch { limit, fact_index } in state {
             let fact = facts.get(*fact_index).ok_or("a fact is missing")?;
@@ -139,25 +135,17 @@ impl Limit {
         // Saturating: a sum that no number holds is above every limit.
         let count = earlier.count.saturating_add(1);
         if let Some(most) = self.max_count.filter(|most| count > *most) {
-            let what =
-                format!("payment number {count} within {window}; at most {most} may be made");
+            let what = format!("payment number {count} within {window}; at most {most} may be made");
             let message = format!("{subject}: {what}.");
-            self.add(
-                findings,
-                Reason::new("velocity-count-exceeded", message).at(field()),
-            );
+            self.add(findings, Reason::new("velocity-count-exceeded", message).at(field()));
         }
         let amount = &payment.amount;
         let total_minor = earlier.total_minor.saturating_add(amount.minor);
         if let Some(most_minor) = self.max_total_minor.filter(|most| total_minor > *most) {
             let in_words = |minor| amount_in_words(minor, &amount.currency, amount.exponent);
             let (total, most) = (in_words(total_minor), in_words(most_minor));
-            let message =
-                format!("{subject}: {total} within {window}; at most {most} may be paid.");
-            self.add(
-                findings,
-                Reason::new("velocity-total-exceeded", message).at(field()),
-            );
+            let message = format!("{subject}: {total} within {window}; at most {most} may be paid.");
+            self.add(findings, Reason::new("velocity-total-exceeded", message).at(field()));
         }
     }
 
@@ -169,10 +157,7 @@ impl Limit {
     }
 
     fn absent(&self, payment: &Payment) -> Reason {
-        let message = format!(
-            "{} is not given, but payments are counted by it.",
-            self.subject()
-        );
+        let message = format!("{} is not given, but payments are counted by it.", self.subject());
         Reason::new("velocity-value-missing", message).at(self.selector.field_in(payment))
     }
 
@@ -185,30 +170,17 @@ impl Limit {
             wrong.push(invalid_setting(format!("{field}/{name}"), message));
         };
         if !(1..=LONGEST_WINDOW_SECONDS).contains(&self.window_seconds) {
-            refuse(
-                "window_seconds",
-                "A window is 1 to 31622400 seconds (366 days).",
-            );
+            refuse("window_seconds", "A window is 1 to 31622400 seconds (366 days).");
         }
         if self.max_count == Some(0) {
             refuse("max_count", "At least one payment must be possible.");
         }
-        if self
-            .max_total_minor
-            .is_some_and(|most| !(1..=LARGEST_MINOR).contains(&most))
-        {
-            refuse(
-                "max_total_minor",
-                "An amount is 1 to 9007199254740991 minor units.",
-            );
+        if self.max_total_minor.is_some_and(|most| !(1..=LARGEST_MINOR).contains(&most)) {
+            refuse("max_total_minor", "An amount is 1 to 9007199254740991 minor units.");
         }
-        let is_code =
-            |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
+        let is_code = |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
         if self.currency.as_ref().is_some_and(|code| !is_code(code)) {
-            refuse(
-                "currency",
-                "A currency is three capital letters, as in ISO 4217.",
-            );
+            refuse("currency", "A currency is three capital letters, as in ISO 4217.");
         }
         if self.max_total_minor.is_some() && self.currency.is_none() {
             let message = "A limit of a sum needs the currency that it is in.";
@@ -223,15 +195,8 @@ impl Limit {
 
 /// In the largest unit that holds it whole: "2 hours", not "7200 seconds".
 fn window_in_words(seconds: u64) -> String {
-    let units = [
-        (86_400, "day"),
-        (3_600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ];
-    let whole = units
-        .into_iter()
-        .find(|(size, _)| seconds.is_multiple_of(*size));
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let whole = units.into_iter().find(|(size, _)| seconds.is_multiple_of(*size));
     let (size, unit) = whole.unwrap_or((1, "second"));
     match seconds / size {
         1 => format!("1 {unit}"),

@@ -63,11 +63,7 @@ pub(super) struct Case {
 }
 
 pub(super) enum Expected {
-    Evaluation {
-        verdict: String,
-        reasons: Vec<ExpectedReason>,
-        notes: Option<Vec<String>>,
-    },
+    Evaluation { verdict: String, reasons: Vec<ExpectedReason>, notes: Option<Vec<String>> },
     Failure(String),
     RefusedSettings(Vec<ExpectedReason>),
 }
@@ -86,10 +82,7 @@ impl CaseFile {
         if let Some(overrides) = &written.payment {
             merge(&mut payment, overrides);
         }
-        let expected = written
-            .expect
-            .read()
-            .map_err(|error| format!("{}: {error}", written.name))?;
+        let expected = written.expect.read().map_err(|error| format!("{}: {error}", written.name))?;
         Ok(Case {
             name: written.name.clone(),
             payment: serde_json::from_value(payment).map_err(|error| error.to_string()),
@@ -119,10 +112,7 @@ impl WrittenExpectation {
 impl ExpectedReason {
     pub(super) fn fits(&self, reason: &Reason) -> bool {
         self.code == reason.code
-            && self
-                .message
-                .as_ref()
-                .is_none_or(|message| *message == reason.message)
+            && self.message.as_ref().is_none_or(|message| *message == reason.message)
             && (self.field.is_none() || self.field == reason.field)
     }
 }
@@ -157,10 +147,7 @@ mod tests {
     #[test]
     fn a_patch_replaces_adds_and_removes() {
         let mut payment = json!({"amount": {"minor": 1, "currency": "EUR"}, "ip": "::1"});
-        merge(
-            &mut payment,
-            &json!({"amount": {"minor": 2}, "ip": null, "device": "d"}),
-        );
+        merge(&mut payment, &json!({"amount": {"minor": 2}, "ip": null, "device": "d"}));
         let expected = json!({"amount": {"minor": 2, "currency": "EUR"}, "device": "d"});
         assert_eq!(payment, expected);
     }

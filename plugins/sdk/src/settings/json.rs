@@ -24,11 +24,7 @@ pub(super) struct NotJson {
 }
 
 pub(super) fn parse(text: &str) -> Result<Json, NotJson> {
-    let mut reader = Reader {
-        text,
-        offset: 0,
-        nesting: 0,
-    };
+    let mut reader = Reader { text, offset: 0, nesting: 0 };
     let value = reader.value()?;
     reader.skip_space();
     match reader.peek() {
@@ -45,10 +41,7 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn wrong(&self, what: &'static str) -> NotJson {
-        NotJson {
-            what,
-            offset_bytes: self.offset,
-        }
+        NotJson { what, offset_bytes: self.offset }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -164,9 +157,9 @@ impl Reader<'_> {
             self.offset = start;
             return Err(self.wrong("a number begins with 0"));
         }
-        let whole = digits.iter().try_fold(0_u64, |number, digit| {
-            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        });
+        let whole = digits
+            .iter()
+            .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
         let mut fraction = false;
         if self.take(b'.') {
             self.digits()?;
@@ -179,9 +172,9 @@ impl Reader<'_> {
         }
         Ok(match whole.filter(|_| !fraction) {
             None => Json::OtherNumber,
-            Some(whole) if negative => 0_i64
-                .checked_sub_unsigned(whole)
-                .map_or(Json::OtherNumber, Json::Whole),
+            Some(whole) if negative => {
+                0_i64.checked_sub_unsigned(whole).map_or(Json::OtherNumber, Json::Whole)
+            }
             Some(whole) => i64::try_from(whole).map_or(Json::Large(whole), Json::Whole),
         })
     }
@@ -192,10 +185,7 @@ impl Reader<'_> {
         let mut text = String::new();
         loop {
             let start = self.offset;
-            while self
-                .peek()
-                .is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-            {
+            while self.peek().is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
                 self.offset += 1;
             }
             // Both ends lie beside an ASCII byte, so they are character boundaries.
@@ -266,10 +256,7 @@ mod tests {
             Json::Large(value) => (*value).into(),
             Json::Text(value) => value.as_str().into(),
             Json::List(items) => items.iter().map(written).collect(),
-            Json::Object(fields) => fields
-                .iter()
-                .map(|(key, value)| (key.clone(), written(value)))
-                .collect(),
+            Json::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), written(value))).collect(),
         }
     }
 
@@ -326,10 +313,7 @@ mod tests {
             "'a'",
             "NaN",
         ] {
-            assert!(
-                serde_json::from_str::<serde_json::Value>(text).is_err(),
-                "{text}"
-            );
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -3,9 +3,7 @@
 
 use std::fmt::{self, Display};
 
-use serde::de::{
-    self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor,
-};
+use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 
 use super::json::Json;
 
@@ -26,10 +24,7 @@ pub(super) enum Kind {
 
 impl Wrong {
     fn new(kind: Kind) -> Self {
-        Wrong {
-            kind,
-            reversed_steps: Vec::new(),
-        }
+        Wrong { kind, reversed_steps: Vec::new() }
     }
 
     fn below(mut self, step: impl Into<String>) -> Self {
@@ -41,9 +36,7 @@ impl Wrong {
         let expected = expected.to_string();
         let plain = match expected.as_str() {
             text if text.starts_with("struct ") => "an object",
-            "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => {
-                "a whole number"
-            }
+            "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
             "a sequence" => "a list",
             "a boolean" => "true or false",
             text => text,
@@ -80,10 +73,7 @@ impl de::Error for Wrong {
     }
 
     fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
-        Wrong::new(Kind::Invalid(format!(
-            "expected one of: {}",
-            known.join(", ")
-        )))
+        Wrong::new(Kind::Invalid(format!("expected one of: {}", known.join(", "))))
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
@@ -141,10 +131,7 @@ impl<'de> Deserializer<'de> for &'de Json {
             Json::OtherNumber => Err(self.mismatch(&visitor)),
             Json::Text(text) => visitor.visit_borrowed_str(text),
             Json::List(items) => visitor.visit_seq(Items { items, index: 0 }),
-            Json::Object(fields) => visitor.visit_map(Fields {
-                fields,
-                value: None,
-            }),
+            Json::Object(fields) => visitor.visit_map(Fields { fields, value: None }),
         }
     }
 
@@ -185,9 +172,7 @@ impl<'de> Deserializer<'de> for &'de Json {
             Json::Text(word) => visitor.visit_enum(word.as_str().into_deserializer()),
             Json::Object(fields) => match fields.as_slice() {
                 [(name, value)] => visitor.visit_enum(Choice { name, value }),
-                _ => Err(Wrong::new(Kind::Invalid(
-                    "expected an object with one key".to_owned(),
-                ))),
+                _ => Err(Wrong::new(Kind::Invalid("expected an object with one key".to_owned()))),
             },
             _ => Err(self.mismatch(&visitor)),
         }
@@ -207,16 +192,11 @@ struct Items<'de> {
 impl<'de> de::SeqAccess<'de> for Items<'de> {
     type Error = Wrong;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Wrong> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
         let Some(item) = self.items.get(self.index) else {
             return Ok(None);
         };
-        let value = seed
-            .deserialize(item)
-            .map_err(|wrong| wrong.below(self.index.to_string()));
+        let value = seed.deserialize(item).map_err(|wrong| wrong.below(self.index.to_string()));
         self.index += 1;
         value.map(Some)
     }
@@ -230,24 +210,18 @@ struct Fields<'de> {
 impl<'de> de::MapAccess<'de> for Fields<'de> {
     type Error = Wrong;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Wrong> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
         let Some((field, rest)) = self.fields.split_first() else {
             return Ok(None);
         };
         self.fields = rest;
         self.value = Some(field);
-        seed.deserialize(field.0.as_str().into_deserializer())
-            .map(Some)
+        seed.deserialize(field.0.as_str().into_deserializer()).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
         match self.value.take() {
-            Some((name, value)) => seed
-                .deserialize(value)
-                .map_err(|wrong| wrong.below(name.as_str())),
+            Some((name, value)) => seed.deserialize(value).map_err(|wrong| wrong.below(name.as_str())),
             None => Err(de::Error::custom("a value was read before its key")),
         }
     }
@@ -272,21 +246,15 @@ impl<'de> de::VariantAccess<'de> for Choice<'de> {
     type Error = Wrong;
 
     fn unit_variant(self) -> Result<(), Wrong> {
-        Err(Wrong::new(Kind::Invalid(format!(
-            "expected the text \"{}\" alone",
-            self.name
-        ))))
+        Err(Wrong::new(Kind::Invalid(format!("expected the text \"{}\" alone", self.name))))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Wrong> {
-        seed.deserialize(self.value)
-            .map_err(|wrong| wrong.below(self.name))
+        seed.deserialize(self.value).map_err(|wrong| wrong.below(self.name))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Wrong> {
-        self.value
-            .deserialize_any(visitor)
-            .map_err(|wrong| wrong.below(self.name))
+        self.value.deserialize_any(visitor).map_err(|wrong| wrong.below(self.name))
     }
 
     fn struct_variant<V: Visitor<'de>>(
