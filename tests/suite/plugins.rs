@@ -116,7 +116,8 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
     let import = wat::parse_file("tests/hostile/forbidden_import.wat").unwrap();
     let core = wat::parse_file("tests/hostile/core_module.wat").unwrap();
     type Headers<'a> = &'a [(&'a str, &'a str)];
-    let table: [(&str, &str, Headers, Vec<u8>, u16, &str, &str); 13] = [
+    type Refusal<'a> = (&'a str, &'a str, Headers<'a>, Vec<u8>, u16, &'a str, &'a str);
+    let table: [Refusal; 13] = [
         (
             "other bytes than promised",
             wasm,
