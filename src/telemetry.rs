@@ -4,6 +4,7 @@
 //! or a secret through: a panic's text may quote what it choked on, so only its
 //! place is logged.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -22,7 +23,7 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
         }
@@ -33,6 +34,11 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
         tracing::error!(place, "panic");
     }));
     Ok(())
+}
+
+/// Escapes are for people's terminals; in a file or a pipe they hide what is searched for.
+fn wants_colors() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The process-wide recorder, installed at the first call; the handle renders `/metrics`.

@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod aggregates;
+mod command_line;
+mod crash;
 mod facts;
 mod isolation;
 mod journal;
+mod log;
 mod outage;
 mod payments;
 mod private_server;
 mod provisioning;
+mod stopping;
 mod support;
+mod two_processes;
 mod walls;

@@ -4,5 +4,6 @@ pub mod cluster;
 pub mod database;
 pub mod decisions;
 pub mod process;
+pub mod program;
 pub mod proxy;
 pub mod service;
