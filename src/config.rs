@@ -40,7 +40,7 @@ const TOP_LEVEL_KEYS: [&str; 19] = [
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error("configuration: {0}")]
-    Figment(#[from] Box<figment::Error>),
+    Figment(Box<figment::Error>),
     #[error("configuration: unknown key `{key}`; allowed are {}", TOP_LEVEL_KEYS.join(", "))]
     UnknownKey { key: String },
     #[error("configuration: `tollgate.{key}` is {found}; expected {expected}")]

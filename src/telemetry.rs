@@ -18,8 +18,9 @@ const LATENCY_BUCKETS_S: [f64; 12] =
 
 /// Takes the log before Rocket can: its printer then stays silent.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
-    // Rocket's warnings quote request data; its targets are the crate and "_".
-    let filter = EnvFilter::try_new(format!("{filter},rocket=error,_=error,sqlx=error"))
+    // What Rocket says quotes paths and request data; its targets are the crate
+    // and "_". Why it does not start is told by whoever started it.
+    let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {

@@ -29,12 +29,12 @@ fn done(command: Command) -> String {
 fn a_wrong_setting_stops_the_start_and_is_named_with_what_is_allowed() {
     for (name, value, words) in [
         ("ROCKET_PROT", "9000", ["`prot`", "port"]),
-        ("ROCKET_PORT", "many", ["port", "u16"]),
+        ("ROCKET_PORT", "many", ["PORT", "u16"]),
         ("ROCKET_TOLLGATE_DEADLINE", "1000", ["deadline", "deadline_ms"]),
         ("ROCKET_TOLLGATE_DEADLINE_MS", "5", ["tollgate.deadline_ms", "100 to 60000"]),
-        ("ROCKET_TOLLGATE_LOG_FORMAT", "xml", ["log_format", "json"]),
+        ("ROCKET_TOLLGATE_LOG_FORMAT", "xml", ["LOG_FORMAT", "json"]),
         ("ROCKET_TOLLGATE_LOG_FILTER", "=[=", ["tollgate.log_filter", "invalid"]),
-        ("ROCKET_DATABASES", "{main={uri=\"postgres://x\"}}", ["databases.main", "url"]),
+        ("ROCKET_DATABASES", "{main={uri=\"postgres://x\"}}", ["`url`", "DATABASES.MAIN"]),
         ("ROCKET_DATABASES", "{other={url=\"postgres://x\"}}", ["other", "main"]),
     ] {
         let mut command = tollgate(&["serve"]);
@@ -50,6 +50,15 @@ fn outside_of_the_debug_profile_a_missing_database_is_an_error_that_shows_how_to
         command.env("ROCKET_PROFILE", "release");
         refused(command, &["databases.main.url", "ROCKET_DATABASES='{main={url=\"postgres://"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_an_error() {
+    let database = TestDatabase::create().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = tollgate_on(&database, &["serve"]);
+    command.env("ROCKET_PORT", taken.local_addr().unwrap().port().to_string());
+    refused(command, &["tollgate: ", "in use"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,16 +84,21 @@ async fn tenants_and_clients_are_made_once_and_mistakes_are_explained() {
     let tollgate = |arguments: &[&str]| tollgate_on(&database, arguments);
     assert!(done(tollgate(&["tenant", "create", "acme"])).starts_with("tenant acme: "));
     refused(tollgate(&["tenant", "create", "acme"]), &["there is a tenant acme already"]);
-    for name in ["", "Acme", "a b", "-acme", "acme-", "a--b", "äcme", "a'; drop table tenants", &"a".repeat(65)] {
+    for name in
+        ["", "Acme", "a b", "-acme", "acme-", "a--b", "äcme", "a'; drop table tenants", &"a".repeat(65)]
+    {
         refused(tollgate(&["tenant", "create", "--", name]), &["lower-case words joined by hyphens"]);
     }
 
-    let client = |tenant, name, scopes| {
+    let client = |tenant: &str, name: &str, scopes: &str| {
         let mut command = tollgate(&["client", "create", "--tenant", tenant, "--name", name]);
         command.args(["--scopes", scopes]);
         command
     };
-    refused(client("nobody", "till", "payments:write"), &["no tenant nobody", "tollgate tenant create nobody"]);
+    refused(
+        client("nobody", "till", "payments:write"),
+        &["no tenant nobody", "tollgate tenant create nobody"],
+    );
     for scopes in ["payments:fly", "", "payments:write,payments:read"] {
         refused(client("acme", "till", scopes), &["--scopes", "payments:write payments:read"]);
     }
@@ -95,13 +109,12 @@ async fn tenants_and_clients_are_made_once_and_mistakes_are_explained() {
     assert!(status.success(), "{log}");
     let secret = said.lines().find_map(|line| line.strip_prefix("client_secret=")).unwrap();
     assert!(secret.len() >= 32 && !log.contains(secret), "{log}");
-    let found: (i64, bool) = sqlx::query_as(
-        "select count(*), bool_or(clients::text like '%' || $1 || '%') from clients",
-    )
-    .bind(secret)
-    .fetch_one(&mut database.superuser().await)
-    .await
-    .unwrap();
+    let found: (i64, bool) =
+        sqlx::query_as("select count(*), bool_or(clients::text like '%' || $1 || '%') from clients")
+            .bind(secret)
+            .fetch_one(&mut database.superuser().await)
+            .await
+            .unwrap();
     assert_eq!(found, (1, false), "one client, and its secret is not stored");
     done(tollgate(&["migrate"]));
 }
@@ -142,8 +155,50 @@ fn a_shipped_plugin_is_checked_and_passes_its_cases() {
         assert!(said.contains(words), "{words} is missing:\n{said}");
     }
     let cases = shipped_plugins().join("amount-limits/cases");
-    let said = done(plugin(&["run".as_ref(), &rule, &cases.join("limits.json"), &cases.join("settings.json")]));
+    let said =
+        done(plugin(&["run".as_ref(), &rule, &cases.join("limits.json"), &cases.join("settings.json")]));
     assert!(said.contains("amount-limits: ") && said.contains(" 0 failed"), "{said}");
+}
+
+/// As a compiler with the SDK makes it: a core module that carries the contract.
+fn core_module() -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut core = wat::parse_file(root.join("tests/hostile/good.wat")).unwrap();
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(root.join("plugins/wit")).unwrap();
+    let world = resolve.select_world(&[package], Some("payment-rule")).unwrap();
+    wit_component::embed_component_metadata(
+        &mut core,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+        false,
+    )
+    .unwrap();
+    core
+}
+
+#[test]
+fn a_core_module_becomes_a_component_that_the_check_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let core = folder.path().join("good.wasm");
+    std::fs::write(&core, core_module()).unwrap();
+    let component = folder.path().join("good.component.wasm");
+    let said = done(plugin(&["build".as_ref(), &core]));
+    assert!(said.contains(component.to_str().unwrap()), "{said}");
+    assert!(done(plugin(&["check".as_ref(), &component])).contains("digest "));
+
+    let named = folder.path().join("named.wasm");
+    done(plugin(&["build".as_ref(), &core, "--output".as_ref(), &named]));
+    assert_eq!(std::fs::read(named).unwrap(), std::fs::read(component).unwrap());
+}
+
+#[test]
+fn a_core_module_with_an_import_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let core = folder.path().join("forbidden.wasm");
+    std::fs::write(&core, wat::parse_str("(module (import \"clock\" \"now\" (func)))").unwrap()).unwrap();
+    refused(plugin(&["build".as_ref(), &core]), &["clock", "now"]);
 }
 
 #[test]
@@ -154,11 +209,17 @@ fn a_case_that_fails_is_told_and_fails_the_command() {
     std::fs::write(&wrong, cases.replace("\"verdict\": \"pass\"", "\"verdict\": \"allow\"")).unwrap();
     let (status, said, _) = outcome(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]));
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("wrong.json: a payment that no limit is for can pass") && said.contains(" 1 failed"), "{said}");
+    assert!(
+        said.contains("wrong.json: a payment that no limit is for can pass") && said.contains(" 1 failed"),
+        "{said}"
+    );
 
     std::fs::write(&wrong, "{\"cases\": 1}").unwrap();
     refused(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]), &["tollgate: "]);
-    refused(plugin(&["run".as_ref(), &shipped("amount-limits"), &folder.path().join("none.json")]), &["none.json"]);
+    refused(
+        plugin(&["run".as_ref(), &shipped("amount-limits"), &folder.path().join("none.json")]),
+        &["none.json"],
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::support::database::TestDatabase;
 use crate::support::program::{PATIENCE, Program};
 use crate::support::service::{Caller, payment_with};
 
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 const CLIENTS: usize = 8;
 
 /// What a client knows of its keys: an answer, or nothing.
@@ -54,7 +54,8 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let mut caller = program.caller_of_new_tenant(&database, "acme").await;
-    let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 12, "verdict": "review"});
+    let limit =
+        json!({"selector": "customer", "window_seconds": 3_600, "max_count": 12, "verdict": "review"});
     caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
 
     let known = Arc::new(Mutex::new(Known::new()));

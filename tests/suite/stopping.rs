@@ -35,7 +35,10 @@ async fn until_status(url: &str, expected: Option<StatusCode>) {
 async fn a_node_that_stops_says_so_first_and_answers_what_is_under_way() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
-    command.env("ROCKET_TOLLGATE_SHUTDOWN_NOTICE_MS", "1500").env("ROCKET_TOLLGATE_DEADLINE_MS", "30000");
+    command
+        .env("ROCKET_TOLLGATE_SHUTDOWN_NOTICE_MS", "1000")
+        .env("ROCKET_TOLLGATE_DEADLINE_MS", "6000")
+        .env("ROCKET_SHUTDOWN", "{grace=1}");
     let mut program = Program::start(command).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     assert_eq!(caller.pay("before", &payment()).await.0, StatusCode::CREATED);
@@ -81,10 +84,12 @@ async fn a_node_that_stops_says_so_first_and_answers_what_is_under_way() {
     assert_eq!(status.code(), Some(0), "{}", program.log());
     assert!(program.lines().last().unwrap().contains("stopped"), "{}", program.log());
 
-    let stored: Vec<String> = sqlx::query_scalar("select id::text from decisions where idempotency_key like 'under-way%' order by 1")
-        .fetch_all(&mut superuser)
-        .await
-        .unwrap();
+    let stored: Vec<String> = sqlx::query_scalar(
+        "select id::text from decisions where idempotency_key like 'under-way%' order by 1",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .unwrap();
     ids.sort();
     assert_eq!(stored, ids);
     assert_eq!(crate::journal::chain::verify(&database).await, 11);
@@ -156,7 +161,7 @@ async fn client(folder: &Path, url: &str, tenant: &str) -> Caller {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_keeps_the_data() {
     let folder = folder();
-    let mut keys = Vec::new();
+    let mut keys: Vec<(String, serde_json::Value)> = Vec::new();
     let mut known: Option<Caller> = None;
     for signal in [Signal::TERM, Signal::INT] {
         let mut program = Program::start(tollgate_in(folder.path(), &["serve"])).await;
@@ -173,7 +178,10 @@ async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_k
         };
         assert_eq!(postgres(folder.path()), server, "a command has left the server alone");
         for (key, answer) in &keys {
-            assert_eq!(caller.pay(key, &payment_with(&json!({"reference": key}))).await, (StatusCode::OK, Clone::clone(answer)));
+            assert_eq!(
+                caller.pay(key, &payment_with(&json!({"reference": key}))).await,
+                (StatusCode::OK, answer.clone())
+            );
         }
         let key = format!("key-{signal:?}").replace(['(', ')', ' '], "-");
         let (status, answer) = caller.pay(&key, &payment_with(&json!({"reference": key}))).await;
@@ -191,7 +199,10 @@ async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_k
     let again = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
     let (status, _, log) = tokio::task::spawn_blocking(|| outcome(again)).await.unwrap();
     assert!(!status.success() && log.contains("there is a tenant acme already"), "{log}");
-    assert!(!folder.path().join("data/postgres/cluster/postmaster.pid").exists(), "it was not stopped in order");
+    assert!(
+        !folder.path().join("data/postgres/cluster/postmaster.pid").exists(),
+        "it was not stopped in order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,9 +119,8 @@ async fn an_activation_on_one_process_takes_effect_on_the_other() {
     let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
     let other = caller.at(&programs[1].url);
     until_outcome(&other, "before", "review").await;
-    let maximum = |minor: u64| {
-        ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": minor}]}))
-    };
+    let maximum =
+        |minor: u64| ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": minor}]}));
     let begun = Instant::now();
     caller.activate(&[maximum(1_000_000)]).await;
     until_outcome(&other, "approved", "approve").await;

@@ -30,6 +30,8 @@ pub fn tollgate(arguments: &[&str]) -> Command {
         .env("ROCKET_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("Rocket.toml"))
         .env("ROCKET_PROFILE", "debug")
         .env("ROCKET_PORT", "0")
+        // At its end Rocket waits for as long as anybody holds a connection.
+        .env("ROCKET_KEEP_ALIVE", "0")
         .env("ROCKET_TOLLGATE_DEMO", "false")
         .env("ROCKET_TOLLGATE_PLUGINS_DIR", shipped_plugins())
         .env("ROCKET_TOLLGATE_DATA_DIR", data_dir())
