@@ -40,7 +40,7 @@ const TOP_LEVEL_KEYS: [&str; 19] = [
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error("configuration: {0}")]
-    Figment(#[from] Box<figment::Error>),
+    Figment(Box<figment::Error>),
     #[error("configuration: unknown key `{key}`; allowed are {}", TOP_LEVEL_KEYS.join(", "))]
     UnknownKey { key: String },
     #[error("configuration: `tollgate.{key}` is {found}; expected {expected}")]
@@ -189,16 +189,19 @@ impl Config {
     pub fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
         check_top_level(&figment)?;
         // Rocket's own values are checked here too, where the error can still name the key.
-        figment.extract::<rocket::Config>()?;
+        let rocket = figment.extract::<rocket::Config>()?;
         let Tree { tollgate: settings, databases } = figment.extract()?;
         check_ranges(&settings)?;
         if databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
             return Err(ConfigError::NoDatabase);
         }
         let limit = settings.plugin_size_max_bytes.bytes();
+        // A request under way gets its whole deadline, and a moment to be answered.
+        let grace = u64::from(rocket.shutdown.grace).max(settings.deadline_ms / 1_000 + 1);
         let figment = figment
             .merge(("limits.bytes", limit))
             // Signals are ours: readiness fails before connections are refused.
+            .merge(("shutdown.grace", grace))
             .merge(("shutdown.ctrlc", false))
             .merge(("shutdown.signals", Vec::<String>::new()));
         Ok(Self { figment, settings, database: databases.main })

@@ -18,15 +18,16 @@ const LATENCY_BUCKETS_S: [f64; 12] =
 
 /// Takes the log before Rocket can: its printer then stays silent.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
-    // Rocket's warnings quote request data; its targets are the crate and "_".
-    let filter = EnvFilter::try_new(format!("{filter},rocket=error,_=error,sqlx=error"))
+    // What Rocket says quotes paths and request data; its targets are the crate
+    // and "_". Why it does not start is told by whoever started it.
+    let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let started = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
         }
@@ -37,6 +38,11 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
         tracing::error!(place, "panic");
     }));
     Ok(())
+}
+
+/// Escapes are for people's terminals; in a file or a pipe they hide what is searched for.
+fn wants_colors() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The process-wide recorder, installed at the first call; the handle renders `/metrics`.

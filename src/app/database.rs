@@ -3,6 +3,8 @@
 //! Owns the choice between the two and their end. Must never start a private
 //! server where a database is configured.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::config::Config;
@@ -30,25 +32,40 @@ impl Database {
     /// Starts the private server where none is configured, and brings the
     /// database up to date.
     pub async fn open(config: &Config) -> Result<Self, DatabaseError> {
-        let (settings, private) = match &config.database {
-            Some(settings) => (settings.clone(), None),
-            None => {
-                let data_dir = config.settings.data_dir.join("postgres");
-                let shim_exe = std::env::current_exe()?;
-                let private =
-                    PrivateServer::start(PrivateServerSettings { data_dir, shim_exe, durable: true }).await?;
-                (DatabaseSettings::for_url(private.url()), Some(private))
-            }
+        let database = match &config.database {
+            Some(settings) => Self { settings: settings.clone(), private: None },
+            None => Self::private(config).await?,
         };
-        let database = Self { settings, private };
-        match Databases::open(&database.settings).await {
+        database.up_to_date().await
+    }
+
+    /// The same beside a Tollgate that runs the private server already: uses
+    /// that one and leaves it running.
+    pub async fn open_or_join(config: &Config) -> Result<Self, DatabaseError> {
+        if config.database.is_none()
+            && let Some(url) = PrivateServer::running(&private_data_dir(config)).await?
+        {
+            return Self { settings: DatabaseSettings::for_url(url), private: None }.up_to_date().await;
+        }
+        Self::open(config).await
+    }
+
+    async fn private(config: &Config) -> Result<Self, DatabaseError> {
+        let (data_dir, shim_exe) = (private_data_dir(config), std::env::current_exe()?);
+        let private =
+            PrivateServer::start(PrivateServerSettings { data_dir, shim_exe, durable: true }).await?;
+        Ok(Self { settings: DatabaseSettings::for_url(private.url()), private: Some(private) })
+    }
+
+    async fn up_to_date(self) -> Result<Self, DatabaseError> {
+        match Databases::open(&self.settings).await {
             Ok(pools) => pools.close().await,
             Err(error) => {
-                let _ = database.close().await;
+                let _ = self.close().await;
                 return Err(error.into());
             }
         }
-        Ok(database)
+        Ok(self)
     }
 
     /// Returns once the private server, if there is one, has stopped.
@@ -58,4 +75,8 @@ impl Database {
         }
         Ok(())
     }
+}
+
+fn private_data_dir(config: &Config) -> PathBuf {
+    config.settings.data_dir.join("postgres")
 }

@@ -117,8 +117,10 @@ pub async fn ignite(config: &Config, database_url: &str, program: PathBuf) -> Re
     });
     let rocket = rocket::custom(figment).attach(Db::init()).attach(assembling).attach(listening);
     let rocket = rocket.ignite().await.map_err(|error| {
+        // Looked at in any case: an error that nobody has seen panics when it is dropped.
+        let kind = error.kind().to_string();
         let told = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        told.unwrap_or_else(|| StartError::Rocket(error.kind().to_string()))
+        told.unwrap_or(StartError::Rocket(kind))
     })?;
     let app = rocket.state::<Arc<App>>().cloned().ok_or(StartError::Unassembled)?;
     Ok(Ignited { rocket, app, address })

@@ -23,6 +23,8 @@ pub enum TenantError {
     Taken(String),
     #[error("there is no tenant {0}; make it with: tollgate tenant create {0}")]
     Unknown(String),
+    #[error("expected a client's name of 1 to 100 characters, none of them a control character")]
+    ClientName,
     #[error("the secret could not be made")]
     Auth(#[from] AuthError),
     #[error(transparent)]
@@ -58,6 +60,9 @@ pub async fn create_tenant(system: &PgPool, name: &str) -> Result<TenantId, Tena
 }
 
 pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
+    if !(1..=100).contains(&order.name.chars().count()) || order.name.chars().any(char::is_control) {
+        return Err(TenantError::ClientName);
+    }
     let tenant =
         tenants::tenant_by_name(system, &order.tenant).await?.ok_or(TenantError::Unknown(order.tenant))?;
     let created_at_ms = SystemClock.now_ms();

@@ -1,7 +1,7 @@
 //! `tollgate migrate`, `tenant create` and `client create`: for operators, on
 //! the database itself.
 //!
-//! Owns what is printed. Must never print a secret twice, or log one.
+//! Owns what is printed. A server that runs meanwhile goes on. Must never print a secret twice, or log one.
 
 use std::process::ExitCode;
 
@@ -14,19 +14,20 @@ use crate::domain::tenant::Scope;
 use crate::storage::pool::Databases;
 
 pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
-    let database = Database::open(&config).await?;
-    println!("The database is up to date.");
-    database.close().await?;
-    Ok(ExitCode::SUCCESS)
+    on_database(config, async |_| {
+        println!("The database is up to date.");
+        Ok(())
+    })
+    .await
 }
 
 pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Failure> {
-    let database = Database::open(&config).await?;
-    let pools = Databases::connect_lazily(&database.settings)?;
-    let tenant = tenants::create_tenant(&pools.system, &name).await?;
-    println!("tenant {name}: {tenant}");
-    database.close().await?;
-    Ok(ExitCode::SUCCESS)
+    on_database(config, async |pools| {
+        let tenant = tenants::create_tenant(&pools.system, &name).await?;
+        println!("tenant {name}: {tenant}");
+        Ok(())
+    })
+    .await
 }
 
 pub async fn create_client(
@@ -42,12 +43,29 @@ pub async fn create_client(
         })?,
         None => Scope::ALL.into_iter().collect(),
     };
-    let database = Database::open(&config).await?;
+    let order = ClientOrder { tenant, name, scopes };
+    on_database(config, async |pools| {
+        let created = tenants::create_client(&pools.system, order).await?;
+        println!("client_id={}", created.id);
+        println!("client_secret={}", created.secret.expose());
+        println!("The secret is shown this once.");
+        Ok(())
+    })
+    .await
+}
+
+/// The database is closed in any case: a private server that this command
+/// started must not outlive it.
+async fn on_database(
+    config: Config,
+    work: impl AsyncFnOnce(&Databases) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let database = Database::open_or_join(&config).await?;
     let pools = Databases::connect_lazily(&database.settings)?;
-    let created = tenants::create_client(&pools.system, ClientOrder { tenant, name, scopes }).await?;
-    println!("client_id={}", created.id);
-    println!("client_secret={}", created.secret.expose());
-    println!("The secret is shown this once.");
-    database.close().await?;
+    let worked = work(&pools).await;
+    pools.close().await;
+    let closed = database.close().await;
+    worked?;
+    closed?;
     Ok(ExitCode::SUCCESS)
 }

@@ -47,8 +47,14 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
     let shutdown = rocket.shutdown();
     let readiness = app.readiness.clone();
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
+    // Before the first connection: whoever has seen this node serve may stop it in order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        wait_for_signal().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         tracing::info!("stopping");
         readiness.shut_down();
         tokio::time::sleep(notice).await;
@@ -66,17 +72,4 @@ async fn seed(app: &App) -> Option<CreatedClient> {
         tracing::warn!(%error, "the demonstration could not be made");
         None
     })
-}
-
-async fn wait_for_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers the signals keep their default effect.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

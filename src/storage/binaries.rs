@@ -43,7 +43,11 @@ impl Binaries {
         if let Some(folder) = std::env::var_os("PG_BIN").map(PathBuf::from) {
             return Self::in_folder(&folder).ok_or(BinariesError::WrongPgBin(folder));
         }
-        let mut found = candidate_folders()
+        Self::among(candidate_folders(), major)
+    }
+
+    fn among(folders: Vec<PathBuf>, major: Option<u32>) -> Result<Self, BinariesError> {
+        let mut found = folders
             .into_iter()
             .filter_map(|folder| Self::in_folder(&folder))
             .filter(|one| one.major >= OLDEST_SUPPORTED_MAJOR);
@@ -117,8 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_names_the_package_of_each_system() {
-        let advice = BinariesError::Missing.to_string();
+    fn without_any_installation_the_advice_names_the_package_of_each_system() {
+        let nowhere = vec![PathBuf::from("/nowhere"), std::env::temp_dir()];
+        let advice = Binaries::among(nowhere, None).expect_err("there is none").to_string();
         for words in [
             "apt-get install postgresql",
             "dnf install postgresql-server",

@@ -8,6 +8,7 @@
 mod account;
 mod cluster;
 mod orphans;
+mod running;
 mod shim;
 mod socket;
 mod watch;
@@ -125,7 +126,13 @@ impl PrivateServer {
 
     /// For configuration and for psql. The socket's path needs no escapes.
     pub fn url(&self) -> String {
-        format!("postgres://{NAME}@localhost/{NAME}?host={}", self.socket_dir.display())
+        url(&self.socket_dir)
+    }
+
+    /// The URL of the server that another Tollgate runs for this data directory,
+    /// once it takes connections; nothing where none runs.
+    pub async fn running(data_dir: &Path) -> Result<Option<String>, PrivateServerError> {
+        Ok(running::socket_dir(data_dir).await?.map(|socket_dir| url(&socket_dir)))
     }
 
     /// Ends all sessions and waits until the server has stopped.
@@ -168,6 +175,10 @@ impl Drop for PrivateServer {
     fn drop(&mut self) {
         self.watch.stop(rustix::process::Signal::INT);
     }
+}
+
+fn url(socket_dir: &Path) -> String {
+    format!("postgres://{NAME}@localhost/{NAME}?host={}", socket_dir.display())
 }
 
 fn files_error(action: &'static str, path: &Path, source: std::io::Error) -> PrivateServerError {

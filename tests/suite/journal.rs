@@ -1,6 +1,6 @@
 //! The journal against a real Postgres: one decision per key, whatever happens.
 
-mod chain;
+pub mod chain;
 mod keys;
 mod outages;
 mod rows;

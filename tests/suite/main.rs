@@ -3,12 +3,15 @@
 
 mod aggregates;
 mod browser;
+mod command_line;
+mod crash;
 mod documents;
 mod facts;
 mod failing_rules;
 mod isolation;
 mod journal;
 mod lists;
+mod log;
 mod nodes;
 mod oauth;
 mod operations;
@@ -19,5 +22,7 @@ mod private_server;
 mod problems;
 mod provisioning;
 mod rulesets;
+mod stopping;
 mod support;
+mod two_processes;
 mod walls;

@@ -1,12 +1,19 @@
 //! The database goes away and comes back under a running Rocket.
 
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
 use rocket::http::Status;
 use rocket::local::asynchronous::Client;
 use rocket_db_pools::{Connection, Database};
+use serde_json::{Value, json};
 use tollgate::storage::pool::{DatabaseSettings, Databases, Db};
 use tollgate::storage::private_server::PrivateServer;
 
+use crate::support::database::TestDatabase;
 use crate::support::process::server_settings;
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::service::{Caller, Node, payment};
 
 #[rocket::get("/role")]
 async fn role(mut database: Connection<Db>) -> Option<String> {
@@ -40,4 +47,130 @@ async fn requests_get_503_while_the_database_is_down_and_work_again_without_a_re
         server.stop().await.unwrap();
     }
     assert_eq!(answer(&client).await.0, Status::ServiceUnavailable);
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The status of a path outside of the API.
+async fn status(node: &Node, path: &str) -> StatusCode {
+    reqwest::get(format!("{}{path}", node.url)).await.unwrap().status()
+}
+
+async fn until_ready(node: &Node) {
+    let begun = Instant::now();
+    while status(node, "/ready").await != StatusCode::OK {
+        assert!(begun.elapsed() < PATIENCE, "it does not recover");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Retries while the outcome is unknown, as a client should.
+async fn pay_until_answered(caller: &Caller, key: &str) -> (StatusCode, Value) {
+    let begun = Instant::now();
+    loop {
+        let (status, answer) = caller.pay(key, &payment()).await;
+        if !status.is_server_error() && status != StatusCode::CONFLICT {
+            return (status, answer);
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status} {answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn rows(database: &TestDatabase) -> (i64, i64, i64) {
+    let statement = "select (select count(*) from decisions), (select count(*) from idempotency_keys),
+                            (select count(distinct payment_id) from payment_values)";
+    sqlx::query_as(statement).fetch_one(&mut database.superuser().await).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_during_an_outage_is_answered_503_and_decided_once_when_it_is_over() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(&database.databases().journal);
+    let node = Node::start_at(&database, &proxy.url(&database.url), &[]).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 9, "verdict": "reject"});
+    for with_facts in [false, true] {
+        if with_facts {
+            caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
+        }
+        let before = rows(&database).await;
+        let key = format!("during-{with_facts}");
+        proxy.cut(Cut::Everything);
+        // Also the second, when the outage is known.
+        for _ in 0..2 {
+            let request =
+                caller.request(Method::POST, "/payments").header("Idempotency-Key", &key).json(&payment());
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let seconds = response.headers()["Retry-After"].to_str().unwrap().parse::<u32>().unwrap();
+            assert!((1..=60).contains(&seconds), "{seconds}");
+            assert_eq!(response.headers()["Content-Type"], "application/problem+json");
+            let problem: Value = response.json().await.unwrap();
+            let kind = problem["type"].as_str().unwrap();
+            assert!(["/problems/unavailable", "/problems/deadline"].contains(&kind), "{problem}");
+            assert!(!problem.to_string().contains("PGSQL"), "{problem}");
+        }
+        assert_eq!(caller.get("/payments").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&node, "/ready").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&node, "/health").await, StatusCode::OK);
+        assert_eq!(status(&node, "/metrics").await, StatusCode::OK);
+        assert_eq!(rows(&database).await, before, "nothing was written, and nothing by half");
+
+        proxy.cut(Cut::Nothing);
+        until_ready(&node).await;
+        let (status, answer) = pay_until_answered(&caller, &key).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        assert_eq!(answer["outcome"], if with_facts { "approve" } else { "review" });
+        assert_eq!(caller.pay(&key, &payment()).await, (StatusCode::OK, answer));
+        let after = before.0 + 1;
+        assert_eq!(rows(&database).await, (after, after, after));
+    }
+    assert_eq!(crate::journal::chain::verify(&database).await, 2);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_payments_that_an_outage_cut_off_each_is_decided_once() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(&database.databases().journal);
+    let node = Node::start_at(&database, &proxy.url(&database.url), &[]).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let answered: Vec<_> = (0..8)
+        .map(|client| {
+            let caller = caller.clone();
+            tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for place in 0..40 {
+                    let (_, answer) = pay_until_answered(&caller, &format!("{client}-{place}")).await;
+                    ids.push(answer["id"].as_str().unwrap().to_owned());
+                }
+                ids
+            })
+        })
+        .collect();
+    for (stored, cut) in [(20, Cut::AfterCommit), (60, Cut::WithCommit), (120, Cut::Everything)] {
+        let begun = Instant::now();
+        while rows(&database).await.0 < stored {
+            assert!(begun.elapsed() < PATIENCE, "no load");
+            tokio::task::yield_now().await;
+        }
+        proxy.cut(cut);
+    }
+    while status(&node, "/ready").await == StatusCode::OK {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    proxy.cut(Cut::Nothing);
+    let mut ids = Vec::new();
+    for client in answered {
+        ids.extend(client.await.unwrap());
+    }
+    ids.sort();
+    let stored: Vec<String> = sqlx::query_scalar("select id::text from decisions order by 1")
+        .fetch_all(&mut database.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(ids, stored);
+    assert_eq!(crate::journal::chain::verify(&database).await, 320);
+    node.stop().await;
 }

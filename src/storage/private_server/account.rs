@@ -35,22 +35,35 @@ impl Account {
             .ok_or(PrivateServerError::NoAccount)
     }
 
-    /// The wanted folder, or another one when root configured a folder that the
-    /// account cannot reach. Made, owned by the account and closed to others.
-    pub fn prepare_data_dir(self, wanted: &Path) -> Result<PathBuf, PrivateServerError> {
+    /// Where the data directory may be, the wanted folder first.
+    fn places(self, wanted: &Path) -> Result<Vec<PathBuf>, PrivateServerError> {
         let wanted =
             std::path::absolute(wanted).map_err(|source| files_error("cannot find", wanted, source))?;
-        let mut places = vec![wanted.clone()];
+        let mut places = Vec::new();
         if self.switch {
             let name = short_digest(wanted.as_os_str());
             places.push(PathBuf::from("/var/lib/tollgate").join(&name));
             places.push(PathBuf::from(format!("/var/tmp/tollgate-{name}")));
         }
+        places.insert(0, wanted);
+        Ok(places)
+    }
+
+    /// The places that exist and belong to the account or to this process. Makes and changes nothing.
+    pub fn existing_data_dirs(self, wanted: &Path) -> Result<Vec<PathBuf>, PrivateServerError> {
+        let places = self.places(wanted)?;
+        Ok(places.into_iter().filter(|place| self.owns(place)).collect())
+    }
+
+    /// The wanted folder, or another one when root configured a folder that the
+    /// account cannot reach. Made, owned by the account and closed to others.
+    pub fn prepare_data_dir(self, wanted: &Path) -> Result<PathBuf, PrivateServerError> {
+        let places = self.places(wanted)?;
         let mut first_error = None;
-        for place in places {
-            match self.private_folder(&place) {
+        for (rank, place) in places.iter().enumerate() {
+            match self.private_folder(place) {
                 Ok(folder) => {
-                    if place != wanted {
+                    if rank > 0 {
                         tracing::info!(
                             wanted = %wanted.display(), used = %folder.display(),
                             "Postgres does not run as root and its user cannot reach the wanted data directory"
@@ -80,14 +93,17 @@ impl Account {
         path.canonicalize().map_err(|source| files_error("cannot find", path, source))
     }
 
-    fn take(self, path: &Path) -> Result<(), PrivateServerError> {
-        // In a folder that everybody can write to, somebody else may have put a
-        // folder or a link here first, to be given what is ours.
+    /// In a folder that everybody can write to, somebody else may have put a
+    /// folder or a link here first, to be given what is ours.
+    fn owns(self, path: &Path) -> bool {
         let ours =
             |found: Metadata| found.uid() == self.uid || found.uid() == rustix::process::geteuid().as_raw();
-        if !path.symlink_metadata().is_ok_and(ours)
-            || !path.metadata().is_ok_and(|found| found.is_dir() && ours(found))
-        {
+        path.symlink_metadata().is_ok_and(ours)
+            && path.metadata().is_ok_and(|found| found.is_dir() && ours(found))
+    }
+
+    fn take(self, path: &Path) -> Result<(), PrivateServerError> {
+        if !self.owns(path) {
             return Err(PrivateServerError::FolderTaken(path.to_owned()));
         }
         if self.switch {

@@ -85,10 +85,8 @@ fn runs_postgres(process: &Path) -> bool {
 /// ours when it is a living `postgres` that was started with this folder.
 #[cfg(not(target_os = "linux"))]
 fn processes_in(cluster: &Path) -> Vec<Pid> {
-    let file = std::fs::read_to_string(cluster.join("postmaster.pid")).unwrap_or_default();
-    let Some(number) = file.lines().next().and_then(|line| line.trim().parse().ok()) else {
-        return Vec::new();
-    };
+    let Some(leader) = leader(cluster) else { return Vec::new() };
+    let number = leader.as_raw_nonzero().get();
     let output =
         std::process::Command::new("ps").args(["-o", "stat=,command=", "-p", &number.to_string()]).output();
     let Ok(output) = output else { return Vec::new() };

@@ -10,7 +10,7 @@ use super::account::{Account, short_digest};
 
 /// The kernel allows 108 bytes with the terminator on Linux and 104 on macOS.
 const LONGEST_SOCKET_BYTES: usize = 99;
-const SOCKET_NAME: &str = "/.s.PGSQL.5432";
+pub(super) const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 
 /// Below the data directory; in /tmp when that path is too long for a socket.
 pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, PrivateServerError> {

@@ -6,5 +6,6 @@ pub mod components;
 pub mod database;
 pub mod decisions;
 pub mod process;
+pub mod program;
 pub mod proxy;
 pub mod service;

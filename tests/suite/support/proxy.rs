@@ -1,4 +1,4 @@
-//! A socket between the journal and Postgres that loses connections on demand.
+//! A socket between Tollgate and Postgres that loses connections on demand.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +46,12 @@ impl Proxy {
 
     pub fn options(&self, to: &PgConnectOptions) -> PgConnectOptions {
         to.clone().socket(self.folder.path())
+    }
+
+    /// The same for a whole node.
+    pub fn url(&self, to: &str) -> String {
+        let (database, _socket) = to.split_once("?host=").unwrap();
+        format!("{database}?host={}", self.folder.path().display())
     }
 
     pub fn cut(&self, cut: Cut) {

@@ -45,6 +45,11 @@ impl Node {
     }
 
     pub async fn start_with(database: &TestDatabase, settings: &[(&str, Value)]) -> Self {
+        Self::start_at(database, &database.url, settings).await
+    }
+
+    /// Reaches its database by another way than the tests do.
+    pub async fn start_at(database: &TestDatabase, url: &str, settings: &[(&str, Value)]) -> Self {
         let databases = database.databases();
         let mut figment = rocket::Config::figment()
             .select("debug")
@@ -53,7 +58,7 @@ impl Node {
             .merge(("log_level", "off"))
             // Nothing is under way when a node stops; Rocket would wait for idle connections.
             .merge(("shutdown.grace", 0))
-            .merge(("databases.main.url", &database.url))
+            .merge(("databases.main.url", url))
             .merge(("tollgate.data_dir", data_dir()))
             .merge(("tollgate.plugins_dir", shipped_plugins()))
             .merge(("tollgate.root_secret", ROOT_SECRET));
@@ -62,8 +67,7 @@ impl Node {
         }
         let config = Config::from_figment(figment).expect("configuration");
         let program = env!("CARGO_BIN_EXE_tollgate").into();
-        let Ignited { rocket, app, address } =
-            app::ignite(&config, &database.url, program).await.expect("a node");
+        let Ignited { rocket, app, address } = app::ignite(&config, url, program).await.expect("a node");
         let shutdown = rocket.shutdown();
         let served = tokio::spawn(async move {
             rocket.launch().await.expect("launch");

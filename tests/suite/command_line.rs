@@ -1,0 +1,237 @@
+//! The command line: what goes wrong is said in a way that helps.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{outcome, tollgate, tollgate_in, tollgate_on};
+use crate::support::service::{ROOT_SECRET, shipped_plugins};
+
+/// Fails with all of these words, and without the secret. Gives what it said.
+fn refused(command: Command, words: &[&str]) -> String {
+    let (status, said, log) = outcome(command);
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    for word in words {
+        assert!(log.contains(word), "{word} is missing:\n{log}");
+    }
+    assert!(!log.contains(ROOT_SECRET) && !said.contains(ROOT_SECRET), "{said}\n{log}");
+    log
+}
+
+fn done(command: Command) -> String {
+    let (status, said, log) = outcome(command);
+    assert!(status.success(), "{said}\n{log}");
+    assert!(!log.contains(ROOT_SECRET), "{log}");
+    said
+}
+
+#[test]
+fn a_wrong_setting_stops_the_start_and_is_named_with_what_is_allowed() {
+    for (name, value, words) in [
+        ("ROCKET_PROT", "9000", ["`prot`", "port"]),
+        ("ROCKET_PORT", "many", ["PORT", "u16"]),
+        ("ROCKET_TOLLGATE_DEADLINE", "1000", ["deadline", "deadline_ms"]),
+        ("ROCKET_TOLLGATE_DEADLINE_MS", "5", ["tollgate.deadline_ms", "100 to 60000"]),
+        ("ROCKET_TOLLGATE_LOG_FORMAT", "xml", ["LOG_FORMAT", "json"]),
+        ("ROCKET_TOLLGATE_LOG_FILTER", "=[=", ["tollgate.log_filter", "invalid"]),
+        ("ROCKET_DATABASES", "{main={uri=\"postgres://x\"}}", ["`url`", "DATABASES.MAIN"]),
+        ("ROCKET_DATABASES", "{other={url=\"postgres://x\"}}", ["other", "main"]),
+    ] {
+        let mut command = tollgate(&["serve"]);
+        command.env(name, value);
+        refused(command, &words);
+    }
+}
+
+#[test]
+fn outside_of_the_debug_profile_a_missing_database_is_an_error_that_shows_how_to_name_one() {
+    for arguments in [["serve"].as_slice(), &["migrate"], &["tenant", "create", "acme"]] {
+        let mut command = tollgate(arguments);
+        command.env("ROCKET_PROFILE", "release");
+        refused(command, &["databases.main.url", "ROCKET_DATABASES='{main={url=\"postgres://"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_an_error() {
+    let database = TestDatabase::create().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = tollgate_on(&database, &["serve"]);
+    command.env("ROCKET_PORT", taken.local_addr().unwrap().port().to_string());
+    refused(command, &["tollgate: ", "in use"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_root_secret_is_refused_and_not_shown() {
+    let database = TestDatabase::create().await;
+    let mut command = tollgate_on(&database, &["serve"]);
+    command.env("ROCKET_TOLLGATE_ROOT_SECRET", "too-short-and-hush-hush");
+    let log = refused(command, &["root secret"]);
+    assert!(!log.contains("hush-hush"), "{log}");
+}
+
+#[test]
+fn a_database_that_is_not_there_is_an_error_without_its_password() {
+    let mut command = tollgate(&["migrate"]);
+    command.env("ROCKET_DATABASES", "{main={url=\"postgres://ann:hush-hush@127.0.0.1:9/tollgate\"}}");
+    let log = refused(command, &["the database cannot be used"]);
+    assert!(!log.contains("hush-hush"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_and_clients_are_made_once_and_mistakes_are_explained() {
+    let database = TestDatabase::create().await;
+    let tollgate = |arguments: &[&str]| tollgate_on(&database, arguments);
+    assert!(done(tollgate(&["tenant", "create", "acme"])).starts_with("tenant acme: "));
+    refused(tollgate(&["tenant", "create", "acme"]), &["there is a tenant acme already"]);
+    for name in
+        ["", "Acme", "a b", "-acme", "acme-", "a--b", "äcme", "a'; drop table tenants", &"a".repeat(65)]
+    {
+        refused(tollgate(&["tenant", "create", "--", name]), &["lower-case words joined by hyphens"]);
+    }
+
+    let client = |tenant: &str, name: &str, scopes: &str| {
+        let mut command = tollgate(&["client", "create", "--tenant", tenant, "--name", name]);
+        command.args(["--scopes", scopes]);
+        command
+    };
+    refused(
+        client("nobody", "till", "payments:write"),
+        &["no tenant nobody", "tollgate tenant create nobody"],
+    );
+    for scopes in ["payments:fly", "", "payments:write,payments:read"] {
+        refused(client("acme", "till", scopes), &["--scopes", "payments:write payments:read"]);
+    }
+    for name in ["", "two\nlines", &"a".repeat(101)] {
+        refused(client("acme", name, "payments:write"), &["a client's name"]);
+    }
+    let (status, said, log) = outcome(client("acme", "till", "payments:write payments:read"));
+    assert!(status.success(), "{log}");
+    let secret = said.lines().find_map(|line| line.strip_prefix("client_secret=")).unwrap();
+    assert!(secret.len() >= 32 && !log.contains(secret), "{log}");
+    let found: (i64, bool) =
+        sqlx::query_as("select count(*), bool_or(clients::text like '%' || $1 || '%') from clients")
+            .bind(secret)
+            .fetch_one(&mut database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(found, (1, false), "one client, and its secret is not stored");
+    done(tollgate(&["migrate"]));
+}
+
+#[test]
+fn an_unknown_command_or_argument_prints_the_usage() {
+    for arguments in [["fly"].as_slice(), &["tenant"], &["client", "create"], &["plugin", "run", "x.wasm"]] {
+        let (status, _, log) = outcome(tollgate(arguments));
+        assert_eq!(status.code(), Some(2), "{log}");
+        assert!(log.contains("Usage: tollgate"), "{log}");
+    }
+}
+
+/// The advice for a machine without any is held by a test beside it.
+#[test]
+fn postgres_binaries_that_are_not_where_they_should_be_are_named() {
+    let folder = crate::private_server::folder();
+    let mut command = tollgate_in(folder.path(), &["migrate"]);
+    command.env("PG_BIN", folder.path());
+    refused(command, &["the private Postgres cannot be used", "PG_BIN", folder.path().to_str().unwrap()]);
+}
+
+fn shipped(name: &str) -> PathBuf {
+    shipped_plugins().join(name).join(format!("{name}.wasm"))
+}
+
+fn plugin(arguments: &[&Path]) -> Command {
+    let mut command = tollgate(&["plugin"]);
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn a_shipped_plugin_is_checked_and_passes_its_cases() {
+    let rule = shipped("amount-limits");
+    let said = done(plugin(&["check".as_ref(), &rule]));
+    for words in ["amount-limits ", "contract   tollgate:rules@", "digest ", "settings "] {
+        assert!(said.contains(words), "{words} is missing:\n{said}");
+    }
+    let cases = shipped_plugins().join("amount-limits/cases");
+    let said =
+        done(plugin(&["run".as_ref(), &rule, &cases.join("limits.json"), &cases.join("settings.json")]));
+    assert!(said.contains("amount-limits: ") && said.contains(" 0 failed"), "{said}");
+}
+
+/// As a compiler with the SDK makes it: a core module that carries the contract.
+fn core_module() -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut core = wat::parse_file(root.join("tests/hostile/good.wat")).unwrap();
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(root.join("plugins/wit")).unwrap();
+    let world = resolve.select_world(&[package], Some("payment-rule")).unwrap();
+    wit_component::embed_component_metadata(
+        &mut core,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+        false,
+    )
+    .unwrap();
+    core
+}
+
+#[test]
+fn a_core_module_becomes_a_component_that_the_check_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let core = folder.path().join("good.wasm");
+    std::fs::write(&core, core_module()).unwrap();
+    let component = folder.path().join("good.component.wasm");
+    let said = done(plugin(&["build".as_ref(), &core]));
+    assert!(said.contains(component.to_str().unwrap()), "{said}");
+    assert!(done(plugin(&["check".as_ref(), &component])).contains("digest "));
+
+    let named = folder.path().join("named.wasm");
+    done(plugin(&["build".as_ref(), &core, "--output".as_ref(), &named]));
+    assert_eq!(std::fs::read(named).unwrap(), std::fs::read(component).unwrap());
+}
+
+#[test]
+fn a_core_module_with_an_import_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let core = folder.path().join("forbidden.wasm");
+    std::fs::write(&core, wat::parse_str("(module (import \"clock\" \"now\" (func)))").unwrap()).unwrap();
+    refused(plugin(&["build".as_ref(), &core]), &["clock", "now"]);
+}
+
+#[test]
+fn a_case_that_fails_is_told_and_fails_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases = std::fs::read_to_string(shipped_plugins().join("amount-limits/cases/settings.json")).unwrap();
+    let wrong = folder.path().join("wrong.json");
+    std::fs::write(&wrong, cases.replace("\"verdict\": \"pass\"", "\"verdict\": \"allow\"")).unwrap();
+    let (status, said, _) = outcome(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]));
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("wrong.json: a payment that no limit is for can pass") && said.contains(" 1 failed"),
+        "{said}"
+    );
+
+    std::fs::write(&wrong, "{\"cases\": 1}").unwrap();
+    refused(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]), &["tollgate: "]);
+    refused(
+        plugin(&["run".as_ref(), &shipped("amount-limits"), &folder.path().join("none.json")]),
+        &["none.json"],
+    );
+}
+
+#[test]
+fn a_core_module_is_refused_with_the_command_that_makes_a_component_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let core = folder.path().join("core.wasm");
+    std::fs::write(&core, wat::parse_str("(module)").unwrap()).unwrap();
+    refused(plugin(&["check".as_ref(), &core]), &["tollgate plugin build"]);
+    std::fs::write(&core, "no wasm at all").unwrap();
+    refused(plugin(&["check".as_ref(), &core]), &["tollgate: "]);
+    refused(plugin(&["build".as_ref(), &core]), &["tollgate: "]);
+    refused(plugin(&["build".as_ref(), &shipped("amount-limits")]), &["tollgate: "]);
+    refused(plugin(&["check".as_ref(), &folder.path().join("none.wasm")]), &["none.wasm"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a refused build leaves nothing behind");
+}

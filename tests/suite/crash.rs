@@ -1,0 +1,126 @@
+//! The process is killed under load: what was acknowledged is there.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program};
+use crate::support::service::{Caller, payment_with};
+
+const ROUNDS: usize = 3;
+const CLIENTS: usize = 8;
+
+/// What a client knows of its keys: an answer, or nothing.
+type Known = HashMap<String, Option<Value>>;
+
+fn body(key: &str) -> Value {
+    let customer = key.rsplit_once('-').unwrap().0;
+    payment_with(&json!({"customer": customer, "reference": key}))
+}
+
+/// Pays with one key after the other until the line breaks.
+async fn pay_until_it_breaks(caller: Caller, name: String, acknowledged: Arc<AtomicUsize>) -> Known {
+    let mut known = Known::new();
+    loop {
+        let key = format!("{name}-{}", known.len());
+        known.insert(key.clone(), None);
+        let request =
+            caller.request(Method::POST, "/payments").header("Idempotency-Key", &key).json(&body(&key));
+        let Ok(response) = request.send().await else { return known };
+        let status = response.status();
+        let Ok(answer) = response.json::<Value>().await else { return known };
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        known.insert(key, Some(answer));
+        acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn rows(database: &TestDatabase) -> i64 {
+    sqlx::query_scalar("select count(*) from decisions")
+        .fetch_one(&mut database.superuser().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let mut caller = program.caller_of_new_tenant(&database, "acme").await;
+    let limit =
+        json!({"selector": "customer", "window_seconds": 3_600, "max_count": 12, "verdict": "review"});
+    caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
+
+    let known = Arc::new(Mutex::new(Known::new()));
+    for round in 0..ROUNDS {
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let name = format!("round-{round}-client-{client}");
+                tokio::spawn(pay_until_it_breaks(caller.clone(), name, acknowledged.clone()))
+            })
+            .collect();
+        // A moment that differs from round to round and from run to run.
+        let begun = Instant::now();
+        while acknowledged.load(Ordering::Relaxed) < 20 + 37 * round {
+            assert!(begun.elapsed() < PATIENCE, "no load");
+            tokio::task::yield_now().await;
+        }
+        program.signal(Signal::KILL);
+        for client in join_all(clients).await {
+            known.lock().unwrap().extend(client.unwrap());
+        }
+        assert!(!program.wait().await.success());
+        program = Program::serve(&database).await;
+        caller = caller.at(&program.url);
+    }
+
+    let known = std::mem::take(&mut *known.lock().unwrap());
+    let unanswered = known.values().filter(|answer| answer.is_none()).count();
+    assert!((1..=ROUNDS * CLIENTS).contains(&unanswered), "{unanswered}");
+    for (key, answer) in &known {
+        let (status, again) = caller.pay(key, &body(key)).await;
+        if let Some(answer) = answer {
+            assert_eq!((status, &again), (StatusCode::OK, answer), "{key}");
+            let (status, found) = caller.get(&format!("/payments/{}", answer["id"].as_str().unwrap())).await;
+            assert_eq!((status, &found), (StatusCode::OK, answer), "{key}");
+        } else {
+            assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{key}: {again}");
+            assert_eq!(caller.pay(key, &body(key)).await, (StatusCode::OK, again), "{key}");
+        }
+    }
+    assert_eq!(rows(&database).await as usize, known.len(), "one decision per key");
+    assert_eq!(crate::journal::chain::verify(&database).await, known.len());
+    program.stop().await;
+}
+
+/// A client that does not wait for its answer has still submitted its payment, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_hang_up_and_retry_get_one_decision_per_key() {
+    let database = TestDatabase::create().await;
+    let program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let hasty = (0..40).map(|place| {
+        let caller = caller.clone();
+        async move {
+            let key = format!("hasty-{place}");
+            let request =
+                caller.request(Method::POST, "/payments").header("Idempotency-Key", &key).json(&body(&key));
+            let _ = request.timeout(Duration::from_millis(place)).send().await;
+            caller.pay(&key, &body(&key)).await
+        }
+    });
+    for (status, answer) in join_all(hasty).await {
+        assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{answer}");
+    }
+    assert_eq!(rows(&database).await, 40);
+    assert_eq!(crate::journal::chain::verify(&database).await, 40);
+    program.stop().await;
+}

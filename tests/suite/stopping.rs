@@ -1,0 +1,223 @@
+//! The end of a process: in order, with nothing lost and nothing left behind.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, test_kill_process};
+use serde_json::json;
+use sqlx::Connection;
+use tempfile::TempDir;
+use tollgate::storage::private_server::PrivateServer;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program, outcome, tollgate_in, tollgate_on};
+use crate::support::service::{Caller, payment, payment_with};
+
+async fn status_of(url: &str) -> Option<StatusCode> {
+    Some(reqwest::get(url).await.ok()?.status())
+}
+
+/// Until it answers so, or with nothing until it no longer answers at all.
+async fn until_status(url: &str, expected: Option<StatusCode>) {
+    let begun = Instant::now();
+    loop {
+        let status = status_of(url).await;
+        if status == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{url} answers {status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_says_so_first_and_answers_what_is_under_way() {
+    let database = TestDatabase::create().await;
+    let mut command = tollgate_on(&database, &["serve"]);
+    command
+        .env("ROCKET_TOLLGATE_SHUTDOWN_NOTICE_MS", "1000")
+        .env("ROCKET_TOLLGATE_DEADLINE_MS", "6000")
+        .env("ROCKET_SHUTDOWN", "{grace=1}");
+    let mut program = Program::start(command).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    assert_eq!(caller.pay("before", &payment()).await.0, StatusCode::CREATED);
+    let ready = format!("{}/ready", program.url);
+    assert_eq!(status_of(&ready).await, Some(StatusCode::OK));
+
+    // Nothing can be stored, so these requests stay under way.
+    let mut superuser = database.superuser().await;
+    let mut transaction = superuser.begin().await.unwrap();
+    sqlx::raw_sql("lock table decisions in access exclusive mode").execute(&mut *transaction).await.unwrap();
+    let under_way: Vec<_> = (0..10)
+        .map(|place| {
+            let caller = caller.clone();
+            tokio::spawn(async move { caller.pay(&format!("under-way-{place}"), &payment()).await })
+        })
+        .collect();
+    // They have arrived once the journal waits for the lock.
+    let begun = Instant::now();
+    loop {
+        let waiting: bool = sqlx::query_scalar("select exists (select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database()))")
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+        if waiting {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    program.signal(Signal::TERM);
+    until_status(&ready, Some(StatusCode::SERVICE_UNAVAILABLE)).await;
+    assert_eq!(status_of(&format!("{}/health", program.url)).await, Some(StatusCode::OK));
+    until_status(&ready, None).await;
+    transaction.rollback().await.unwrap();
+    let mut ids = Vec::new();
+    for request in under_way {
+        let (status, answer) = request.await.unwrap();
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        ids.push(answer["id"].as_str().unwrap().to_owned());
+    }
+    let status = program.wait().await;
+    assert_eq!(status.code(), Some(0), "{}", program.log());
+    assert!(program.lines().last().unwrap().contains("stopped"), "{}", program.log());
+
+    let stored: Vec<String> = sqlx::query_scalar(
+        "select id::text from decisions where idempotency_key like 'under-way%' order by 1",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .unwrap();
+    ids.sort();
+    assert_eq!(stored, ids);
+    assert_eq!(crate::journal::chain::verify(&database).await, 11);
+}
+
+/// Without an acknowledgement there may be a decision; with one there must be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_keeps_everything_that_was_acknowledged() {
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let caller = caller.clone();
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for place in 0.. {
+                    let request = caller
+                        .request(reqwest::Method::POST, "/payments")
+                        .header("Idempotency-Key", format!("{client}-{place}"))
+                        .json(&payment());
+                    let Ok(response) = request.send().await else { break };
+                    assert!(response.status() == StatusCode::CREATED, "{}", response.status());
+                    let Ok(answer) = response.json::<serde_json::Value>().await else { break };
+                    acknowledged.push(answer["id"].as_str().unwrap().to_owned());
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    until_status(&format!("{}/ready", program.url), Some(StatusCode::OK)).await;
+    program.signal(Signal::INT);
+    let status = program.wait().await;
+    assert_eq!(status.code(), Some(0), "{}", program.log());
+    let mut superuser = database.superuser().await;
+    for client in clients {
+        let ids = client.await.unwrap();
+        let stored: i64 = sqlx::query_scalar("select count(*) from decisions where id::text = any($1)")
+            .bind(&ids)
+            .fetch_one(&mut superuser)
+            .await
+            .unwrap();
+        assert_eq!(stored as usize, ids.len());
+    }
+    crate::journal::chain::verify(&database).await;
+}
+
+fn folder() -> TempDir {
+    let folder = crate::private_server::folder();
+    std::fs::create_dir(folder.path().join("plugins")).unwrap();
+    folder
+}
+
+fn postgres(folder: &Path) -> Pid {
+    let file = std::fs::read_to_string(folder.join("data/postgres/cluster/postmaster.pid")).unwrap();
+    Pid::from_raw(file.lines().next().unwrap().parse().unwrap()).unwrap()
+}
+
+async fn client(folder: &Path, url: &str, tenant: &str) -> Caller {
+    let command = tollgate_in(folder, &["client", "create", "--tenant", tenant, "--name", "till"]);
+    let (status, said, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+    assert!(status.success(), "{log}");
+    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    assert!(!log.contains(&value("client_secret=")), "{log}");
+    Caller::sign_in(url, &value("client_id="), &value("client_secret=")).await
+}
+
+/// Also the way of a newcomer: everything by the command line, beside the running server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_keeps_the_data() {
+    let folder = folder();
+    let mut keys: Vec<(String, serde_json::Value)> = Vec::new();
+    let mut known: Option<Caller> = None;
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut program = Program::start(tollgate_in(folder.path(), &["serve"])).await;
+        let server = postgres(folder.path());
+        let caller = if let Some(known) = &known {
+            known.at(&program.url)
+        } else {
+            for arguments in [["migrate"].as_slice(), &["tenant", "create", "acme"]] {
+                let command = tollgate_in(folder.path(), arguments);
+                let (status, _, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+                assert!(status.success(), "{log}");
+            }
+            client(folder.path(), &program.url, "acme").await
+        };
+        assert_eq!(postgres(folder.path()), server, "a command has left the server alone");
+        for (key, answer) in &keys {
+            assert_eq!(
+                caller.pay(key, &payment_with(&json!({"reference": key}))).await,
+                (StatusCode::OK, answer.clone())
+            );
+        }
+        let key = format!("key-{signal:?}").replace(['(', ')', ' '], "-");
+        let (status, answer) = caller.pay(&key, &payment_with(&json!({"reference": key}))).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        keys.push((key, answer));
+        known = Some(caller);
+
+        program.signal(signal);
+        assert_eq!(program.wait().await.code(), Some(0), "{}", program.log());
+        assert!(test_kill_process(server).is_err(), "Postgres still runs");
+        let running = PrivateServer::running(&folder.path().join("data/postgres")).await.unwrap();
+        assert_eq!(running, None);
+    }
+    // Nobody runs it now, so a command does, for as long as it takes.
+    let again = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
+    let (status, _, log) = tokio::task::spawn_blocking(|| outcome(again)).await.unwrap();
+    assert!(!status.success() && log.contains("there is a tenant acme already"), "{log}");
+    assert!(
+        !folder.path().join("data/postgres/cluster/postmaster.pid").exists(),
+        "it was not stopped in order"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_postgres_of_a_killed_program_is_taken_over_with_its_data() {
+    let folder = folder();
+    let mut program = Program::start(tollgate_in(folder.path(), &["serve"])).await;
+    let command = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
+    let (status, _, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+    assert!(status.success(), "{log}");
+    let caller = client(folder.path(), &program.url, "acme").await;
+    let (_, answer) = caller.pay("kept", &payment()).await;
+    program.signal(Signal::KILL);
+    program.wait().await;
+
+    let again = Program::start(tollgate_in(folder.path(), &["serve"])).await;
+    assert_eq!(caller.at(&again.url).pay("kept", &payment()).await, (StatusCode::OK, answer));
+    again.stop().await;
+}

@@ -1,0 +1,175 @@
+//! Tollgate as it is run: the binary, its environment, its log, its signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
+use tollgate::domain::tenant::Scope;
+
+use super::database::TestDatabase;
+use super::service::{Caller, ROOT_SECRET, data_dir, shipped_plugins};
+
+/// A debug build under load takes its time; what takes longer does not happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary with the shipped configuration and nothing of this process's environment.
+pub fn tollgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).current_dir(env!("CARGO_TARGET_TMPDIR"));
+    for name in ["PATH", "PG_BIN", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+        .env("ROCKET_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("Rocket.toml"))
+        .env("ROCKET_PROFILE", "debug")
+        .env("ROCKET_PORT", "0")
+        // At its end Rocket waits for as long as anybody holds a connection.
+        .env("ROCKET_KEEP_ALIVE", "0")
+        .env("ROCKET_TOLLGATE_DEMO", "false")
+        .env("ROCKET_TOLLGATE_PLUGINS_DIR", shipped_plugins())
+        .env("ROCKET_TOLLGATE_DATA_DIR", data_dir())
+        .env("ROCKET_TOLLGATE_ROOT_SECRET", ROOT_SECRET);
+    command
+}
+
+/// The same, on a database.
+pub fn tollgate_on(database: &TestDatabase, arguments: &[&str]) -> Command {
+    let mut command = tollgate(arguments);
+    command.env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", database.url));
+    command
+}
+
+/// The same without a database, so that it starts a private Postgres below the folder.
+pub fn tollgate_in(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = tollgate(arguments);
+    command
+        .env("ROCKET_TOLLGATE_DATA_DIR", folder.join("data"))
+        .env("ROCKET_TOLLGATE_PLUGINS_DIR", folder.join("plugins"));
+    command
+}
+
+/// What a command that ends by itself said: its exit, standard output and standard error.
+pub fn outcome(mut command: Command) -> (ExitStatus, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A running `tollgate serve`. Dropping it kills it.
+pub struct Program {
+    pub url: String,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Program {
+    /// Returns once it serves.
+    pub async fn start(command: Command) -> Self {
+        tokio::task::spawn_blocking(|| Self::start_blocking(command)).await.unwrap()
+    }
+
+    pub async fn serve(database: &TestDatabase) -> Self {
+        Self::start(tollgate_on(database, &["serve"])).await
+    }
+
+    fn start_blocking(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::default();
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), &lines),
+            collect(child.stderr.take().unwrap(), &lines),
+        ];
+        let mut program = Self { url: String::new(), child, lines, readers };
+        let begun = Instant::now();
+        loop {
+            let address = program.lines().iter().find_map(|line| address_of(line).map(str::to_owned));
+            if let Some(address) = address {
+                program.url = format!("http://{address}");
+                return program;
+            }
+            let ended = program.child.try_wait().unwrap().is_some();
+            assert!(!ended && begun.elapsed() < PATIENCE, "it did not start:\n{}", program.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Everything that it has printed and logged so far.
+    pub fn log(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    pub fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Until it has ended and all of its log is there.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status
+    }
+
+    /// In order, as an operator stops it.
+    pub async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait().await;
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// A client with every scope for a tenant of its own.
+    pub async fn caller_of_new_tenant(&self, database: &TestDatabase, tenant: &str) -> Caller {
+        let pool = database.databases().system;
+        create_tenant(&pool, tenant).await.unwrap();
+        let scopes = Scope::ALL.into_iter().collect();
+        let order = ClientOrder { tenant: tenant.to_owned(), name: "test".to_owned(), scopes };
+        let CreatedClient { id, secret, .. } = create_client(&pool, order).await.unwrap();
+        pool.close().await;
+        Caller::sign_in(&self.url, &id.to_string(), secret.expose()).await
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    })
+}
+
+/// Of the line that says it is ready, as text or as JSON.
+fn address_of(line: &str) -> Option<&str> {
+    let rest = line.split_once("address=").or_else(|| line.split_once("\"address\":\""))?.1;
+    line.contains("ready_ms").then(|| rest.split([' ', '"']).next()).flatten()
+}

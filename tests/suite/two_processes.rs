@@ -1,0 +1,130 @@
+//! Two processes on one database: whichever is asked, there is one truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use futures::future::join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program};
+use crate::support::service::{Caller, payment, payment_with};
+
+async fn two(database: &TestDatabase) -> [Program; 2] {
+    let (first, second) = tokio::join!(Program::serve(database), Program::serve(database));
+    [first, second]
+}
+
+fn velocity(max_count: u64) -> (&'static str, Value) {
+    let limit = json!({
+        "selector": "customer", "window_seconds": 3_600, "max_count": max_count, "verdict": "reject"
+    });
+    ("velocity", json!({"limits": [limit]}))
+}
+
+/// Until a fresh payment at this caller's node comes out so.
+async fn until_outcome(caller: &Caller, what: &str, outcome: &str) {
+    let begun = Instant::now();
+    for attempt in 0.. {
+        let body = payment_with(&json!({"customer": format!("{what}-{attempt}")}));
+        let (status, answer) = caller.pay(&format!("{what}-{attempt}"), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        if answer["outcome"] == outcome {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: {answer}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+async fn fifty_retries(callers: &[Caller; 2], key: &str) -> Vec<(StatusCode, Value)> {
+    let body = payment_with(&json!({"customer": key}));
+    join_all((0..50).map(|place| callers[place % 2].pay(key, &body))).await
+}
+
+async fn rows_of_key(database: &TestDatabase, key: &str) -> (i64, i64) {
+    let mut superuser = database.superuser().await;
+    sqlx::query_as(
+        "select (select count(*) from decisions where idempotency_key = $1),
+                (select count(*) from idempotency_keys where key = $1)",
+    )
+    .bind(key)
+    .fetch_one(&mut superuser)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_concurrent_retries_of_one_key_over_two_processes_give_one_decision() {
+    let database = TestDatabase::create().await;
+    let programs = two(&database).await;
+    let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
+    let callers = [caller.clone(), caller.at(&programs[1].url)];
+    for with_velocity in [false, true] {
+        if with_velocity {
+            // One payment may pass: counted twice, a retry would be rejected.
+            caller.activate(&[velocity(1)]).await;
+            until_outcome(&callers[1], "follows", "approve").await;
+        }
+        for round in 0..4 {
+            let key = format!("key-{with_velocity}-{round}");
+            let answers = fifty_retries(&callers, &key).await;
+            let bodies: BTreeSet<String> = answers.iter().map(|(_, body)| body.to_string()).collect();
+            assert_eq!(bodies.len(), 1, "{bodies:#?}");
+            let mut statuses = BTreeMap::new();
+            for (status, _) in &answers {
+                *statuses.entry(status.as_u16()).or_insert(0) += 1;
+            }
+            assert_eq!(statuses, BTreeMap::from([(200, 49), (201, 1)]), "{bodies:#?}");
+            let expected = if with_velocity { "approve" } else { "review" };
+            assert_eq!(answers[0].1["outcome"], expected, "{bodies:#?}");
+            assert_eq!(rows_of_key(&database, &key).await, (1, 1));
+        }
+    }
+    crate::journal::chain::verify(&database).await;
+    for program in programs {
+        program.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn different_keys_over_two_processes_all_get_decisions_of_their_own() {
+    let database = TestDatabase::create().await;
+    let programs = two(&database).await;
+    let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
+    let callers = [caller.clone(), caller.at(&programs[1].url)];
+    let body = payment();
+    let answers = join_all((0..100).map(|place| {
+        let (caller, body) = (&callers[place % 2], &body);
+        async move { caller.pay(&format!("key-{place}"), body).await }
+    }))
+    .await;
+    let ids: BTreeSet<&str> = answers.iter().filter_map(|(_, body)| body["id"].as_str()).collect();
+    assert!(answers.iter().all(|(status, _)| *status == StatusCode::CREATED), "{answers:#?}");
+    assert_eq!(ids.len(), 100);
+    // What one process stored, the other finds.
+    for (place, (_, answer)) in answers.iter().enumerate() {
+        let path = format!("/payments/{}", answer["id"].as_str().unwrap());
+        let (status, found) = callers[(place + 1) % 2].get(&path).await;
+        assert_eq!((status, &found), (StatusCode::OK, answer));
+    }
+    assert_eq!(crate::journal::chain::verify(&database).await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_activation_on_one_process_takes_effect_on_the_other() {
+    let database = TestDatabase::create().await;
+    let programs = two(&database).await;
+    let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
+    let other = caller.at(&programs[1].url);
+    until_outcome(&other, "before", "review").await;
+    let maximum =
+        |minor: u64| ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": minor}]}));
+    let begun = Instant::now();
+    caller.activate(&[maximum(1_000_000)]).await;
+    until_outcome(&other, "approved", "approve").await;
+    other.activate(&[maximum(1)]).await;
+    until_outcome(&caller, "rejected", "reject").await;
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
