@@ -86,6 +86,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.metrics)
         .manage(parts.limits)
         .manage(Arc::new(plugins::Uploads::default()))
+        .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)
 }
