@@ -22,10 +22,7 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
     // and "_". Why it does not start is told by whoever started it.
     let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::active::ActiveRulesets;
 use super::plugins::Plugins;
 use crate::domain::ruleset::{
-    Activation, DecisionPoint, PreparedRule, RULES_MAX, Revision, RuleEntry, is_slug,
+    Activation, DecisionPoint, PreparedRule, QUERIES_MAX, RULES_MAX, Revision, RuleEntry, is_slug,
 };
 use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
@@ -77,6 +77,7 @@ impl Rulesets {
                 Err(found) => flaws.extend(found),
             }
         }
+        flaws.extend(queries_flaw(&rules));
         if !flaws.is_empty() {
             return Err(RevisionError::Invalid(flaws));
         }
@@ -165,6 +166,12 @@ impl Rulesets {
     }
 }
 
+fn queries_flaw(rules: &[PreparedRule]) -> Option<Flaw> {
+    let asked: BTreeSet<&FactQuery> = rules.iter().flat_map(|rule| &rule.queries).collect();
+    let detail = format!("expected rules that ask at most {QUERIES_MAX} different questions together");
+    (asked.len() > QUERIES_MAX).then(|| Flaw { pointer: "/rules".into(), detail })
+}
+
 fn name_flaws(entries: &[RuleEntry]) -> Vec<Flaw> {
     let mut flaws = Vec::new();
     if entries.len() > RULES_MAX {
@@ -181,4 +188,38 @@ fn name_flaws(entries: &[RuleEntry]) -> Vec<Flaw> {
         }
     }
     flaws
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plugin::{Digest, Profile};
+    use crate::domain::ruleset::Mode;
+    use crate::domain::selector::{Counting, Selector};
+    use crate::domain::verdict::FailureOutcome;
+
+    fn rule_that_asks(windows_ms: std::ops::Range<u64>) -> PreparedRule {
+        let entry = RuleEntry {
+            name: "r".to_owned(),
+            plugin: Digest([0; 32]),
+            settings: "{}".to_owned(),
+            on_failure: FailureOutcome::Review,
+            overridable: false,
+            mode: Mode::Live,
+        };
+        let ask = |window_ms| {
+            let (selector, counting) = (Selector::Customer, Counting::Submitted);
+            FactQuery::Velocity { selector, window_ms, counting }
+        };
+        let queries = windows_ms.map(ask).collect();
+        PreparedRule { entry, profile: Profile::Small, queries, state: Vec::new() }
+    }
+
+    #[test]
+    fn the_different_questions_of_all_rules_together_are_bounded() {
+        let most = QUERIES_MAX as u64;
+        assert_eq!(queries_flaw(&[rule_that_asks(0..most), rule_that_asks(0..most)]), None);
+        let flaw = queries_flaw(&[rule_that_asks(0..most), rule_that_asks(most..most + 1)]);
+        assert_eq!(flaw.map(|flaw| flaw.pointer).as_deref(), Some("/rules"));
+    }
 }

@@ -9,6 +9,10 @@ use super::verdict::FailureOutcome;
 /// The most rules of one revision: with the fuel of a rule it bounds a decision.
 pub const RULES_MAX: usize = 50;
 
+/// The most different questions that the rules of one revision may ask. Each
+/// payment asks them all, and one by prefix compares with up to 140 texts.
+pub const QUERIES_MAX: usize = 128;
+
 /// Where a ruleset decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DecisionPoint {

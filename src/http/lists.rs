@@ -104,6 +104,11 @@ impl From<ListEntry> for EntryShape {
     }
 }
 
+/// A path may hold anything, and Postgres refuses some of it as text.
+fn list_name(text: &str) -> Result<&str, Problem> {
+    if is_slug(text) { Ok(text) } else { Err(Problem::not_found("list")) }
+}
+
 /// Makes an empty list.
 #[utoipa::path(
     tag = "lists",
@@ -166,6 +171,7 @@ pub async fn add_entry(
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
+    let name = list_name(name)?;
     let now_ms = services.clock.now_ms();
     let added_by = client.actor();
     let entry = body.read(|fields| {
@@ -218,6 +224,7 @@ pub async fn entries(
     mut query: Query,
     services: &Shared,
 ) -> Result<Answer, Problem> {
+    let name = list_name(name)?;
     let (app, tenant) = (&services.app, client.tenant);
     let at_ms = query.time_ms("at_ms");
     let value = query.text("value", VALUE_LENGTH_MAX);
@@ -247,6 +254,7 @@ pub async fn close_entry(
     id: &str,
     services: &Shared,
 ) -> Result<Answer, Problem> {
+    let name = list_name(name)?;
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
     let now_ms = services.clock.now_ms();

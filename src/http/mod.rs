@@ -85,6 +85,8 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.readiness)
         .manage(parts.metrics)
         .manage(parts.limits)
+        .manage(Arc::new(plugins::Uploads::default()))
+        .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)
 }

@@ -116,7 +116,7 @@ pub enum AccountShape {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Card)]
 pub struct CardShape {
-    /// The client's own stable token for the card.
+    /// The client's own stable token for the card, in ASCII characters.
     #[schema(min_length = 1, max_length = 64)]
     pub fingerprint: String,
     /// The first 6 or 8 digits.
@@ -201,6 +201,10 @@ fn account(fields: &mut Fields<'_>) -> Option<Account> {
 
 fn card(fields: &mut Fields<'_>) -> Option<Card> {
     let fingerprint = fields.text("fingerprint", 64);
+    // Other scripts have digits too, and spaces that are none of ours.
+    if fingerprint.as_deref().is_some_and(|text| !text.is_ascii()) {
+        fields.error("fingerprint", "expected ASCII characters");
+    }
     let bin = fields.optional_parsed("bin", |text| {
         let well_formed = matches!(text.len(), 6 | 8) && text.bytes().all(|b| b.is_ascii_digit());
         if well_formed {
@@ -219,29 +223,38 @@ fn card(fields: &mut Fields<'_>) -> Option<Card> {
     Some(Card { fingerprint: fingerprint?, bin, country })
 }
 
-/// A card number alone, or one set apart inside of a longer text. Digits next
-/// to hexadecimal letters are parts of a digest and not a number.
+/// A card number alone, or one set apart inside of a longer text, whatever
+/// stands between its digits. A word of hexadecimal digits is a part of a
+/// digest and not a number.
 fn holds_card_number(text: &str) -> bool {
-    let is_separator = |c: char| matches!(c, ' ' | '-' | '.' | '/');
-    let mut run = String::new();
-    let mut hex_before = false;
-    for c in text.chars().chain(['\n']) {
-        if c.is_ascii_digit() || (is_separator(c) && !run.is_empty()) {
-            run.push(c);
+    let mut groups: Vec<&str> = Vec::new();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+        let is_hexadecimal = word.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_hexadecimal && word.bytes().any(|b| b.is_ascii_alphabetic()) {
+            if has_card_number_in(&groups) {
+                return true;
+            }
+            groups.clear();
             continue;
         }
-        if !hex_before && !c.is_ascii_hexdigit() && has_card_number_in(&run) {
-            return true;
+        for (place, digits) in word.split(|c: char| c.is_ascii_alphabetic()).enumerate() {
+            // A letter ends a number.
+            if place > 0 {
+                if has_card_number_in(&groups) {
+                    return true;
+                }
+                groups.clear();
+            }
+            if !digits.is_empty() {
+                groups.push(digits);
+            }
         }
-        run.clear();
-        hex_before = c.is_ascii_hexdigit();
     }
-    false
+    has_card_number_in(&groups)
 }
 
 /// Groups of digits: a card number may be all of them, or some that are neighbours.
-fn has_card_number_in(run: &str) -> bool {
-    let groups: Vec<&str> = run.split([' ', '-', '.', '/']).filter(|group| !group.is_empty()).collect();
+fn has_card_number_in(groups: &[&str]) -> bool {
     (0..groups.len()).any(|from| {
         (from + 1..=groups.len()).any(|to| {
             let digits = groups[from..to].concat();

@@ -163,3 +163,24 @@ fn all_errors_of_a_payment_come_at_once() {
     ];
     assert_eq!(pointers, expected);
 }
+
+#[test]
+fn a_card_number_is_found_whatever_stands_around_and_between_its_digits() {
+    for fingerprint in [
+        "visa4111111111111111",
+        "tok_visa4111111111111111",
+        "4111_1111_1111_1111",
+        "4111:1111:1111:1111",
+        "4111,1111,1111,1111",
+        "4111|1111|1111|1111",
+        "\u{ff14}\u{ff11}11111111111111",
+        "\u{664}111111111111111",
+        "4111\u{a0}1111\u{a0}1111\u{a0}1111",
+    ] {
+        let mut with_card = body();
+        with_card["method"] = json!("card");
+        with_card["card"] = json!({ "fingerprint": fingerprint });
+        let problem = order_of(&with_card.to_string()).expect_err(fingerprint);
+        assert_eq!(problem.errors[0].pointer.as_deref(), Some("/card/fingerprint"), "{fingerprint}");
+    }
+}

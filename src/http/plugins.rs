@@ -3,6 +3,9 @@
 //! Owns their JSON shape and the digest headers of RFC 9530. Must never trust
 //! what a plugin says of itself further than to show it as text.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rocket::http::{ContentType, MediaType, Status};
@@ -14,13 +17,20 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, Items};
 use super::body::WasmBody;
+use super::context::RequestContext;
 use super::documented::{Listing, Reading, Uploading};
 use super::guard::{Client, PluginsRead, PluginsWrite};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::services::Shared;
 use crate::domain::plugin::{Digest, Plugin};
+use crate::domain::tenant::TenantId;
 use crate::storage::plugins;
+
+/// Of a tenant at once; they are compiled one after the other anyway.
+const UPLOADS_OF_TENANT_MAX: usize = 4;
+/// Of all tenants at once.
+const UPLOADS_MAX: usize = 12;
 
 pub fn routes() -> Vec<Route> {
     routes![list, one, download]
@@ -111,6 +121,62 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
     Ok(None)
 }
 
+/// Uploads under way: each holds a body of megabytes several times, then waits
+/// for the compiler. Bounded for each tenant, so that one cannot keep another out.
+#[derive(Debug, Default)]
+pub struct Uploads(Mutex<HashMap<TenantId, usize>>);
+
+/// The place of one upload; free again when it is dropped.
+#[derive(Debug)]
+pub struct UploadTurn {
+    uploads: Arc<Uploads>,
+    tenant: TenantId,
+}
+
+impl Uploads {
+    fn enter(self: &Arc<Self>, tenant: TenantId) -> Option<UploadTurn> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = under_way.values().sum();
+        let own = under_way.get(&tenant).copied().unwrap_or_default();
+        if own >= UPLOADS_OF_TENANT_MAX || all >= UPLOADS_MAX {
+            return None;
+        }
+        under_way.insert(tenant, own + 1);
+        Some(UploadTurn { uploads: self.clone(), tenant })
+    }
+}
+
+impl Drop for UploadTurn {
+    fn drop(&mut self) {
+        let mut under_way = self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match under_way.get_mut(&self.tenant) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => _ = under_way.remove(&self.tenant),
+        }
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for UploadTurn {
+    type Error = Kind;
+
+    /// Stands behind the client in a handler's parameters, which knows the tenant,
+    /// and before the body, which is not read without a turn.
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let uploads = request.rocket().state::<Arc<Uploads>>();
+        let tenant = RequestContext::of(request).tenant.get();
+        let Some((uploads, tenant)) = uploads.zip(tenant) else {
+            tracing::error!("an upload has no tenant, or uploads are not managed");
+            let detail = "The failure is logged under the request id.";
+            return Problem::new(Kind::Internal, detail).refuse(request);
+        };
+        match uploads.enter(*tenant) {
+            Some(turn) => Outcome::Success(turn),
+            None => Problem::new(Kind::Busy, "Too many plugins are being taken in.").refuse(request),
+        }
+    }
+}
+
 /// Takes a plugin in: it is inspected, compiled and asked to describe itself.
 /// The same bytes twice are one plugin.
 #[utoipa::path(
@@ -124,6 +190,7 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
 pub async fn upload(
     client: Client<PluginsWrite>,
     promised: PromisedDigest,
+    _turn: UploadTurn,
     services: &Shared,
     body: WasmBody,
 ) -> Result<Answer, Problem> {

@@ -22,6 +22,7 @@ mod private_server;
 mod problems;
 mod provisioning;
 mod rulesets;
+mod security;
 mod stopping;
 mod support;
 mod two_processes;

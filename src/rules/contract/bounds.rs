@@ -13,6 +13,9 @@ const METADATA_KEY_CHARS_MAX: usize = 128;
 const VERSION_CHARS_MAX: usize = 64;
 const REASONS_MAX: usize = 32;
 const NOTES_MAX: usize = 32;
+/// All text of one evaluation: it is stored with every decision, fifty rules at
+/// once, and kept in memory until then.
+const EVALUATION_BYTES_MAX: usize = 32 << 10;
 const QUERIES_MAX: usize = 32;
 const STATE_BYTES_MAX: usize = 64 << 10;
 const SCHEMA_BYTES_MAX: usize = 64 << 10;
@@ -40,7 +43,19 @@ pub(super) fn evaluation(mut evaluation: Evaluation) -> Result<Evaluation, Wrong
     for note in &mut evaluation.notes {
         *note = text_for_people("a note", note)?;
     }
+    let bytes = text_bytes(&evaluation);
+    if bytes > EVALUATION_BYTES_MAX {
+        return Err(format!("{bytes} bytes of text, at most {EVALUATION_BYTES_MAX} are allowed"));
+    }
     Ok(evaluation)
+}
+
+fn text_bytes(evaluation: &Evaluation) -> usize {
+    let reason = |reason: &Reason| {
+        reason.code.len() + reason.message.len() + reason.field.as_ref().map_or(0, String::len)
+    };
+    evaluation.verdict.reasons().iter().map(reason).sum::<usize>()
+        + evaluation.notes.iter().map(String::len).sum::<usize>()
 }
 
 pub(super) fn refusal(mut list: Vec<Reason>) -> Result<Vec<Reason>, Wrong> {
@@ -226,6 +241,8 @@ mod tests {
         assert!(noted(vec!["n".repeat(500); 32]).is_ok());
         assert!(noted(vec![String::new(); 33]).is_err());
         assert!(noted(vec!["n".repeat(501)]).is_err());
+        assert!(noted(vec!["\u{1f4b6}".repeat(500); 16]).is_ok());
+        assert!(noted(vec!["\u{1f4b6}".repeat(500); 17]).is_err(), "all text together");
     }
 
     #[test]

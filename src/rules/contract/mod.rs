@@ -20,7 +20,7 @@ use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::verdict::{Evaluation, Reason};
 
 /// What the contract adds to the engine's id: raised whenever a bound changes.
-pub(super) const BOUNDS_VERSION: u32 = 1;
+pub(super) const BOUNDS_VERSION: u32 = 2;
 
 /// A payment in the form each version wants it, converted once for a whole ruleset.
 pub struct Input {

@@ -21,6 +21,8 @@ use crate::storage::diagnosis::diagnosis;
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// For one attempt. Ends the wait for a server that neither answers nor hangs up.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// Payload of one transaction. An ordinary decision has about a kilobyte.
+const BATCH_BYTES_MAX: usize = 8 << 20;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -62,7 +64,15 @@ impl Writer {
 
     pub async fn run(mut self) {
         while let Some(submissions) = self.shared.next_submissions().await {
-            if !self.store(Batch::of(submissions)).await && !self.recover().await {
+            let mut working = true;
+            for part in bounded(submissions, |submission| submission.row.payload.len()) {
+                // Those of the later parts see their waiter gone: nobody knows.
+                working = self.store(Batch::of(part)).await;
+                if !working {
+                    break;
+                }
+            }
+            if !working && !self.recover().await {
                 return;
             }
             // Lets those just answered submit again, so that they share the next batch.
@@ -226,6 +236,24 @@ impl Writer {
     }
 }
 
+/// In parts of at most [`BATCH_BYTES_MAX`], or of one submission: neighbours of
+/// large decisions must not wait, nor fail, for the size of their transaction.
+fn bounded<T>(submissions: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for submission in submissions {
+        let more = bytes_of(&submission);
+        if bytes + more > BATCH_BYTES_MAX && bytes > 0 {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(part) = parts.last_mut() {
+            part.push(submission);
+        }
+    }
+    parts
+}
+
 /// Data exceptions, constraints and limits of the server lie in what was sent;
 /// everything else lies in the circumstances.
 fn blames_a_row(error: &sqlx::Error) -> bool {
@@ -245,5 +273,21 @@ fn constraint_of(error: &sqlx::Error) -> Option<&str> {
     match error {
         sqlx::Error::Database(database) => database.constraint(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_bounded_in_bytes_and_takes_one_decision_of_any_size() {
+        let large = BATCH_BYTES_MAX / 2;
+        let parts = |sizes: &[usize]| -> Vec<usize> {
+            bounded(sizes.to_vec(), |size| *size).iter().map(Vec::len).collect()
+        };
+        assert_eq!(parts(&[1000; 512]), [512]);
+        assert_eq!(parts(&[large; 5]), [2, 2, 1]);
+        assert_eq!(parts(&[1, BATCH_BYTES_MAX + 1, 1]), [1, 1, 1]);
     }
 }
