@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::PgPool;
+use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::plugins::Plugins;
@@ -33,6 +34,11 @@ pub struct ActiveRule {
     /// Where the answers to this rule's queries stand in the facts of the ruleset.
     pub fact_places: Vec<usize>,
 }
+
+/// A ruleset is active, and this node cannot run it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the active ruleset is not loaded on this node")]
+pub struct NotLoaded;
 
 impl ActiveRuleset {
     pub fn new(revision: Revision) -> Self {
@@ -68,7 +74,8 @@ impl ActiveRuleset {
 pub struct ActiveRulesets {
     system: PgPool,
     plugins: Arc<Plugins>,
-    by_tenant: RwLock<HashMap<TenantId, Arc<ActiveRuleset>>>,
+    /// Nothing for a tenant whose first activation is held back.
+    by_tenant: RwLock<HashMap<TenantId, Option<Arc<ActiveRuleset>>>>,
     /// The last activation taken over. Held while catching up, so that two
     /// catch-ups cannot put an older revision over a newer one.
     caught_up_to: Mutex<i64>,
@@ -79,13 +86,16 @@ impl ActiveRulesets {
         Self { system, plugins, by_tenant: RwLock::default(), caught_up_to: Mutex::new(0) }
     }
 
-    pub fn of(&self, tenant: TenantId) -> Option<Arc<ActiveRuleset>> {
-        self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+    /// Nothing only where nothing was ever activated.
+    pub fn of(&self, tenant: TenantId) -> Result<Option<Arc<ActiveRuleset>>, NotLoaded> {
+        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
+        by_tenant.get(&tenant).map(|active| active.clone().ok_or(NotLoaded)).transpose()
     }
 
     /// Takes over what the activation log has gained. An activation whose
     /// plugins cannot be loaded yet stops the catch-up there: the tenant keeps
-    /// its earlier revision, and the next call tries again.
+    /// its earlier revision, or has its payments refused where there is none,
+    /// and the next call tries again.
     pub async fn catch_up(&self) -> Result<(), StorageError> {
         let mut caught_up_to = self.caught_up_to.lock().await;
         let gained = if *caught_up_to == 0 {
@@ -104,6 +114,7 @@ impl ActiveRulesets {
         for (tenant, activation) in latest {
             if let Err(error) = self.take_over(tenant, activation).await {
                 tracing::warn!(%tenant, revision = activation.revision, %error, "activation held back");
+                self.by_tenant.write().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_insert(None);
                 held_back = held_back.min(Some(activation.sequence)).or(Some(activation.sequence));
             }
         }
@@ -122,7 +133,7 @@ impl ActiveRulesets {
             self.plugins.ensure_loaded(rule.entry.plugin).await?;
         }
         let active = Arc::new(ActiveRuleset::new(revision));
-        self.by_tenant.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, active);
+        self.by_tenant.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, Some(active));
         Ok(())
     }
 }

@@ -83,10 +83,11 @@ impl Plugins {
         let bytes = plugins::bytes_any(&self.system, digest)
             .await?
             .ok_or(StorageError::Unreadable { what: "plugin" })?;
-        self.engine.add_plugin(bytes.into()).await.map_err(|error| {
+        let loaded = self.engine.add_plugin(bytes.into()).await.map_err(|error| {
             tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
             StorageError::Unreadable { what: "plugin" }
-        })
+        })?;
+        if loaded.digest == digest { Ok(loaded) } else { Err(StorageError::Unreadable { what: "plugin" }) }
     }
 
     /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.
