@@ -202,14 +202,17 @@ fn in_flight_values(
     order: &PaymentOrder,
     ahead: &[Ahead],
 ) -> Vec<InFlightValue> {
-    let values = queries.iter().zip(ahead).filter(|(_, ahead)| !ahead.ids.is_empty());
+    let mut values: Vec<InFlightValue> = Vec::new();
+    for (query, ahead) in queries.iter().zip(ahead).filter(|(_, ahead)| !ahead.ids.is_empty()) {
+        let FactQuery::Velocity { selector, .. } = query else { continue };
+        let Some(value) = selector.value_of(order) else { continue };
+        let value_key = value_key(tenant, &selector.name(), &value);
+        // Whatever the window, the same payments are ahead in one value.
+        if values.iter().all(|known| known.value_key != value_key) {
+            values.push(InFlightValue { value_key, payments: ahead.ids.clone() });
+        }
+    }
     values
-        .filter_map(|(query, ahead)| {
-            let FactQuery::Velocity { selector, .. } = query else { return None };
-            let value_key = value_key(tenant, &selector.name(), &selector.value_of(order)?);
-            Some(InFlightValue { value_key, payments: ahead.ids.clone() })
-        })
-        .collect()
 }
 
 /// Frees the key's turn even if deciding panics; the waiters then see the sender gone.
