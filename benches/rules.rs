@@ -39,7 +39,8 @@ async fn main() {
 }
 
 fn bare(plugin: Digest) -> RuleCall {
-    RuleCall { plugin, profile: Profile::Small, state: Arc::from([]), facts: vec![] }
+    let (profile, state) = (Profile::Small, Arc::from([]));
+    RuleCall { plugin, profile, state, facts: vec![], fuel_spent_before: None }
 }
 
 async fn shipped(harness: &Harness, name: &str) {
@@ -63,6 +64,7 @@ async fn shipped(harness: &Harness, name: &str) {
         profile: prepared.profile,
         facts: facts.collect(),
         state: prepared.state.into(),
+        fuel_spent_before: None,
     };
     report(harness, name, rule).await;
 }

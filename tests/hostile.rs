@@ -63,6 +63,18 @@ async fn a_rule_that_never_ends_runs_out_of_fuel() {
 }
 
 #[tokio::test]
+async fn fuel_on_record_is_taken_from_the_budget_of_the_ruleset() {
+    let harness = Harness::start();
+    let plugin = harness.add("good").await;
+    let mut call = harness.call(tenant(1), &[&plugin, &plugin], Duration::from_secs(60));
+    call.rules[0].fuel_spent_before = Some(u64::MAX);
+    call.rules[1].fuel_spent_before = Some(0);
+    let runs = harness.engine.evaluate(call).await.expect("served");
+    assert!(matches!(runs[0].result, RuleResult::Failed { class: OutOfFuel, .. }), "{runs:?}");
+    assert!(matches!(runs[1].result, RuleResult::Ran(_)), "{runs:?}");
+}
+
+#[tokio::test]
 async fn a_rule_that_makes_the_memory_slow_runs_out_of_fuel() {
     fails_as("slow_loads", OutOfFuel).await;
 }

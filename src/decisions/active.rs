@@ -5,7 +5,7 @@
 //! its end. Must never hand out a revision whose plugins this node has not loaded.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -46,6 +46,11 @@ pub struct ActiveRule {
     pub fact_places: Vec<usize>,
 }
 
+/// A ruleset is active, and this node cannot run it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the active ruleset is not loaded on this node")]
+pub struct NotLoaded;
+
 impl ActiveRuleset {
     pub fn new(revision: Revision) -> Self {
         let mut queries: Vec<FactQuery> = Vec::new();
@@ -80,7 +85,8 @@ impl ActiveRuleset {
 pub struct ActiveRulesets {
     system: PgPool,
     plugins: Arc<Plugins>,
-    by_tenant: RwLock<HashMap<TenantId, Arc<ActiveRuleset>>>,
+    /// Nothing for a tenant whose first activation is held back.
+    by_tenant: RwLock<HashMap<TenantId, Option<Arc<ActiveRuleset>>>>,
     /// Held while catching up, so that two catch-ups cannot put an older
     /// revision over a newer one.
     log: Mutex<Log>,
@@ -135,8 +141,10 @@ impl ActiveRulesets {
         Self { system, plugins, by_tenant: RwLock::default(), log: Mutex::default() }
     }
 
-    pub fn of(&self, tenant: TenantId) -> Option<Arc<ActiveRuleset>> {
-        self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+    /// Nothing only where nothing was ever activated.
+    pub fn of(&self, tenant: TenantId) -> Result<Option<Arc<ActiveRuleset>>, NotLoaded> {
+        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
+        by_tenant.get(&tenant).map(|active| active.clone().ok_or(NotLoaded)).transpose()
     }
 
     /// Has rules that could not run for want of their compiled code loaded
@@ -149,7 +157,8 @@ impl ActiveRulesets {
 
     /// Takes over what the activation log has gained. A tenant whose newest
     /// activation cannot be taken over, as a plugin cannot be loaded, keeps its
-    /// earlier revision and holds up nobody; the next call tries again.
+    /// earlier revision, or has its payments refused where there is none. It
+    /// holds up nobody; the next call tries again.
     pub async fn catch_up(&self) -> Result<(), StorageError> {
         self.catch_up_within(LOADING_PATIENCE).await
     }
@@ -175,7 +184,10 @@ impl ActiveRulesets {
                 Ok(()) => {
                     log.held_back.remove(&tenant);
                 }
-                Err(error) => log.tell(tenant, &error),
+                Err(error) => {
+                    self.write_by_tenant().entry(tenant).or_insert(None);
+                    log.tell(tenant, &error);
+                }
             }
         }
         Ok(())
@@ -197,7 +209,11 @@ impl ActiveRulesets {
             }
         }
         let active = Arc::new(ActiveRuleset::new(revision));
-        self.by_tenant.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, active);
+        self.write_by_tenant().insert(tenant, Some(active));
         Ok(())
+    }
+
+    fn write_by_tenant(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, Option<Arc<ActiveRuleset>>>> {
+        self.by_tenant.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FOLD_VERSION, Folded, Outcome};
-use crate::rules::{EngineError, RuleCall, RuleEngine, RulesetCall};
+use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 
 /// Runs the live rules and folds their verdicts. `facts` answer
 /// `ruleset.queries`, one for one; without a ruleset there are none.
@@ -37,12 +37,13 @@ pub async fn evaluate(
             profile: rule.prepared.profile,
             state: rule.state.clone(),
             facts: facts_of(rule),
+            fuel_spent_before: None,
         })
         .collect();
     let runs = if calls.is_empty() {
         Vec::new()
     } else {
-        engine.evaluate(RulesetCall { tenant, payment: payment.clone(), rules: calls, deadline }).await?
+        run(engine, RulesetCall { tenant, payment: payment.clone(), rules: calls, deadline }).await?
     };
     let mut runs = runs.into_iter();
     let rules = ruleset
@@ -77,4 +78,15 @@ pub async fn evaluate(
     let Folded { outcome, reasons } = evidence.fold();
     evidence.reasons = reasons;
     Ok((outcome, evidence))
+}
+
+/// A rule without an answer would count as one that has nothing to say.
+pub(super) async fn run(engine: &dyn RuleEngine, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
+    let expected = call.rules.len();
+    let runs = engine.evaluate(call).await?;
+    if runs.len() == expected {
+        Ok(runs)
+    } else {
+        Err(EngineError::Unavailable(format!("{} of {expected} rules were answered", runs.len())))
+    }
 }

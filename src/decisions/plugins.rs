@@ -89,10 +89,11 @@ impl Plugins {
             .await?
             .filter(|bytes| digest_of(bytes) == digest)
             .ok_or(StorageError::Unreadable { what: "plugin" })?;
-        self.engine.add_plugin(bytes.into()).await.map_err(|error| {
+        let loaded = self.engine.add_plugin(bytes.into()).await.map_err(|error| {
             tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
             StorageError::Unreadable { what: "plugin" }
-        })
+        })?;
+        if loaded.digest == digest { Ok(loaded) } else { Err(StorageError::Unreadable { what: "plugin" }) }
     }
 
     /// As `ensure_loaded`, going on whether or not anybody waits for it: one

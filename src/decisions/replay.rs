@@ -11,12 +11,13 @@ use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::evaluate;
 use super::plugins::Plugins;
 use crate::domain::decision::{Decision, Evidence, RuleEvidence};
 use crate::domain::payment::PaymentId;
 use crate::domain::ruleset::{DecisionPoint, Revision};
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{FailureClass, RuleResult};
+use crate::domain::verdict::{FOLD_VERSION, FailureClass, RuleResult};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::{StorageError, decisions, rulesets};
 
@@ -72,6 +73,10 @@ impl Replays {
 
     pub async fn replay_decision(&self, recorded: &Decision) -> Result<Replay, ReplayError> {
         let evidence = &recorded.evidence;
+        // A newer node's fold: this one's would be compared with what it never computed.
+        if evidence.fold_version != FOLD_VERSION {
+            return Err(StorageError::Unreadable { what: "fold version" }.into());
+        }
         let mut replay = Replay {
             differences: Vec::new(),
             not_rerun: Vec::new(),
@@ -108,7 +113,11 @@ impl Replays {
     ) -> Result<(), ReplayError> {
         let mut places = Vec::new();
         let mut calls = Vec::new();
+        let mut fuel_spent: u64 = 0;
         for (place, rule) in computed.rules.iter().enumerate() {
+            // As recorded: a rule that is not run again had its share of the budget too.
+            let fuel_spent_before = Some(fuel_spent);
+            fuel_spent = fuel_spent.saturating_add(rule.fuel_used);
             let Some(result) = &rule.result else { continue };
             if !can_be_rerun(result, replay.same_engine) {
                 replay.not_rerun.push(rule.name.clone());
@@ -126,6 +135,7 @@ impl Replays {
                 profile: rule.profile,
                 state: prepared.state.as_slice().into(),
                 facts: rule.facts.clone(),
+                fuel_spent_before,
             });
         }
         if calls.is_empty() {
@@ -137,9 +147,14 @@ impl Replays {
             rules: calls,
             deadline: Instant::now() + REPLAY_DEADLINE,
         };
-        let runs = self.engine.evaluate(call).await?;
+        let runs = evaluate::run(self.engine.as_ref(), call).await?;
         for (place, RuleRun { result, fuel_used, elapsed_us }) in places.into_iter().zip(runs) {
             let rule = &mut computed.rules[place];
+            if is_host_made(&result) {
+                // This says nothing about the rule; another try may.
+                let why = format!("the rule {} could not be run again", rule.name);
+                return Err(EngineError::Unavailable(why).into());
+            }
             rule.result = Some(result);
             rule.fuel_used = fuel_used;
             rule.elapsed_us = elapsed_us;
@@ -155,6 +170,14 @@ fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
         RuleResult::Failed { class: FailureClass::OutOfFuel, .. } => same_engine,
         RuleResult::Failed { class, .. } => class.is_deterministic(),
         RuleResult::Quarantined | RuleResult::Unavailable => false,
+    }
+}
+
+fn is_host_made(result: &RuleResult) -> bool {
+    match result {
+        RuleResult::Ran(_) => false,
+        RuleResult::Failed { class, .. } => !class.is_deterministic(),
+        RuleResult::Quarantined | RuleResult::Unavailable => true,
     }
 }
 

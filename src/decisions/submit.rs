@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::active::ActiveRulesets;
+use super::active::{ActiveRulesets, NotLoaded};
 use super::evaluate::evaluate;
 use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
@@ -55,7 +55,7 @@ pub enum SubmitError {
     Busy,
     #[error("the deadline passed before the decision was known to be stored")]
     Deadline,
-    #[error("the decision could not be stored for now")]
+    #[error("the decision could not be made and stored for now")]
     Unavailable,
     #[error("the decision could not be stored")]
     Failed,
@@ -78,8 +78,18 @@ impl From<EngineError> for SubmitError {
         match error {
             EngineError::Busy => Self::Busy,
             EngineError::Deadline => Self::Deadline,
-            EngineError::Unavailable(_) => Self::Unavailable,
+            EngineError::Unavailable(why) => {
+                tracing::error!(why, "the rule engine failed a submission");
+                Self::Unavailable
+            }
         }
+    }
+}
+
+/// Without its rules a payment would be decided, and its key bound, as if there were none.
+impl From<NotLoaded> for SubmitError {
+    fn from(_: NotLoaded) -> Self {
+        Self::Unavailable
     }
 }
 
@@ -133,7 +143,7 @@ impl Submissions {
 
     async fn decide(&self, submission: Submission) -> Result<Submitted, SubmitError> {
         let Submission { tenant, client, key, request_hash, order, deadline } = submission;
-        let ruleset = self.active.of(tenant);
+        let ruleset = self.active.of(tenant)?;
         let queries = ruleset.as_ref().map_or(&[][..], |ruleset| &ruleset.queries);
         let now_ms = self.clock.now_ms();
         let id = PaymentId(self.randomness.uuid_v7(now_ms));
@@ -193,14 +203,17 @@ fn in_flight_values(
     order: &PaymentOrder,
     ahead: &[Ahead],
 ) -> Vec<InFlightValue> {
-    let values = queries.iter().zip(ahead).filter(|(_, ahead)| !ahead.ids.is_empty());
+    let mut values: Vec<InFlightValue> = Vec::new();
+    for (query, ahead) in queries.iter().zip(ahead).filter(|(_, ahead)| !ahead.ids.is_empty()) {
+        let FactQuery::Velocity { selector, .. } = query else { continue };
+        let Some(value) = selector.value_of(order) else { continue };
+        let value_key = value_key(tenant, &selector.name(), &value);
+        // Whatever the window, the same payments are ahead in one value.
+        if values.iter().all(|known| known.value_key != value_key) {
+            values.push(InFlightValue { value_key, payments: ahead.ids.clone() });
+        }
+    }
     values
-        .filter_map(|(query, ahead)| {
-            let FactQuery::Velocity { selector, .. } = query else { return None };
-            let value_key = value_key(tenant, &selector.name(), &selector.value_of(order)?);
-            Some(InFlightValue { value_key, payments: ahead.ids.clone() })
-        })
-        .collect()
 }
 
 /// Frees the key's turn even if deciding panics; the waiters then see the sender gone.

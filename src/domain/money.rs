@@ -83,7 +83,8 @@ impl Money {
 }
 
 /// ISO 4217 list one by exponent, funds codes, metals and test codes left out:
-/// nobody is paid in them.
+/// nobody is paid in them. Codes are added and never taken out or moved: stored
+/// payments are read by this table, and rules are given its exponents again.
 const EXPONENTS: [(u8, &str); 4] = [
     (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"),
     (

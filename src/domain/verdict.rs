@@ -367,6 +367,39 @@ mod tests {
         assert_eq!(folded.outcome, Outcome::Reject);
     }
 
+    /// Reasons are compared on replay, so their words belong to the released fold.
+    #[test]
+    fn the_reasons_of_fold_version_1_never_change() {
+        use FailureClass::{Deadline, Host, InvalidAnswer, MemoryLimit, OutOfFuel, RuleError};
+        use FailureClass::{StackOverflow, Trap, Unreachable};
+        let failed = |class| RuleResult::Failed { class, detail: String::new() };
+        for (result, why) in [
+            (failed(Unreachable), "stopped itself in the middle of its work"),
+            (failed(Trap), "did something the sandbox forbids"),
+            (failed(OutOfFuel), "used up its computing budget"),
+            (failed(MemoryLimit), "asked for more memory than it may have"),
+            (failed(RuleError), "reported that it cannot judge this payment"),
+            (failed(InvalidAnswer), "gave an answer that the rule contract does not allow"),
+            (failed(StackOverflow), "called itself too deeply"),
+            (failed(Deadline), "took too long"),
+            (failed(Host), "could not be run"),
+            (RuleResult::Quarantined, "is in quarantine because it failed too often"),
+            (RuleResult::Unavailable, "is not ready to run yet"),
+        ] {
+            let (on_failure, overridable, rule) = (FailureOutcome::Review, false, "r");
+            let folded = fold_v1(&[Vote { rule, overridable, on_failure, result: &result }]);
+            let found = &folded.reasons[0];
+            assert_eq!((found.rule.as_str(), found.verdict.as_str()), ("r", "review"));
+            assert_eq!((found.reason.code.as_str(), &found.reason.field), ("rule-failed", &None));
+            assert_eq!(found.reason.message, format!("The rule r {why}."));
+        }
+        let nothing = &no_active_ruleset().reasons[0];
+        assert_eq!((nothing.rule.as_str(), nothing.verdict.as_str()), ("", "review"));
+        assert_eq!(nothing.reason.code, "no-active-ruleset");
+        let message = "No ruleset is active for payments, so this one waits for review.";
+        assert_eq!(nothing.reason.message, message);
+    }
+
     #[test]
     fn a_failed_rule_gives_a_reason_that_names_it_and_why() {
         let failed =

@@ -72,7 +72,7 @@ impl From<SubmitError> for Problem {
                 Self::new(Kind::Deadline, detail)
             }
             SubmitError::Unavailable => {
-                let detail = "The decision could not be stored for now; repeat with the same key.";
+                let detail = "The decision could not be made and stored for now; repeat with the same key.";
                 Self::new(Kind::Unavailable, detail)
             }
             // Logged where it failed.

@@ -67,7 +67,7 @@ async fn check(engine: &LocalEngine, plugin: Digest, case: Case) -> Result<Resul
         Err(error) => return Ok(Err(format!("payment: {error}"))),
     };
     let Prepared { profile, state, .. } = prepared;
-    let rule = RuleCall { plugin, profile, state: state.into(), facts: case.facts };
+    let rule = RuleCall { plugin, profile, state: state.into(), facts: case.facts, fuel_spent_before: None };
     let run = engine.evaluate_one(Input::from_v1(payment), rule).await?;
     Ok(compare(&case.expected, &run.result))
 }

@@ -136,15 +136,16 @@ impl RuleEngine for LocalEngine {
 /// One run per rule, in their order.
 async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall]) -> Vec<RuleRun> {
     let mut runs = Vec::with_capacity(rules.len());
-    let mut fuel_left = RULESET_FUEL;
+    let mut fuel_spent: u64 = 0;
     let mut let_go = Instant::now();
     for rule in rules {
         if let_go.elapsed() > Duration::from_millis(TICK_MS.into()) {
             tokio::task::yield_now().await;
             let_go = Instant::now();
         }
-        let run = evaluate(library, input, rule, fuel_left).await;
-        fuel_left = fuel_left.saturating_sub(run.fuel_used);
+        let spent_before = rule.fuel_spent_before.unwrap_or(fuel_spent);
+        let run = evaluate(library, input, rule, RULESET_FUEL.saturating_sub(spent_before)).await;
+        fuel_spent = fuel_spent.saturating_add(run.fuel_used);
         runs.push(run);
     }
     runs

@@ -41,6 +41,9 @@ pub struct RuleCall {
     pub profile: Profile,
     pub state: Arc<[u8]>,
     pub facts: Vec<Fact>,
+    /// Fuel that the rules before this one used, where it is on record: the
+    /// budget of a ruleset is shared. Otherwise the call counts for itself.
+    pub fuel_spent_before: Option<u64>,
 }
 
 /// A whole ruleset on one payment: one call of the engine.

@@ -142,11 +142,16 @@ fn read(row: &PgRow) -> Result<Revision, StorageError> {
     if version != i16::from(RULES_VERSION) {
         return Err(StorageError::Unreadable { what: WHAT });
     }
+    let (stored, digest): (&[u8], _) = (row.try_get("rules")?, digest(row.try_get("digest")?, WHAT)?);
+    // Decisions refer to the digest; other rules under it are not what decided.
+    if sha256(stored) != digest {
+        return Err(StorageError::Unreadable { what: WHAT });
+    }
     Ok(Revision {
         point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
         number: row.try_get("number")?,
-        digest: digest(row.try_get("digest")?, WHAT)?,
-        rules: decode(row.try_get("rules")?)?,
+        digest,
+        rules: decode(stored)?,
         note: row.try_get("note")?,
         created_by: row.try_get("created_by")?,
         created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
@@ -164,5 +169,51 @@ fn decode(stored: &[u8]) -> Result<Vec<PreparedRule>, StorageError> {
     match postcard::take_from_bytes(rules) {
         Ok((rules, [])) => Ok(rules),
         _ => Err(unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plugin::{Digest, Profile};
+    use crate::domain::ruleset::{Mode, RuleEntry};
+    use crate::domain::selector::{Counting, FactQuery, Matching, Selector};
+    use crate::domain::verdict::FailureOutcome;
+
+    /// When this fails, the change breaks the reading of stored revisions: make
+    /// it a new version instead of new expectations.
+    #[test]
+    fn the_stored_form_of_version_1_never_changes() {
+        let entry = RuleEntry {
+            name: "r".to_owned(),
+            plugin: Digest([3; 32]),
+            settings: "{}".to_owned(),
+            on_failure: FailureOutcome::Reject,
+            overridable: true,
+            mode: Mode::Shadow,
+        };
+        let (list, matching) = ("l".to_owned(), Matching::NormalizedName);
+        let listed = FactQuery::Listed { list, selector: Selector::Customer, matching };
+        let (selector, counting) = (Selector::Metadata("m".to_owned()), Counting::Approved);
+        let velocity = FactQuery::Velocity { selector, window_ms: 1_000, counting };
+        let (queries, state) = (vec![listed, velocity], vec![0, 255]);
+        let rules = [PreparedRule { entry, profile: Profile::Large, queries, state }];
+        let mut expected = vec![RULES_VERSION, 1, 1, b'r'];
+        expected.extend([3; 32]);
+        expected.extend([2, b'{', b'}', 2, 1, 1, 1, 2]);
+        expected.extend([0, 1, b'l', 8, 2]);
+        expected.extend([1, 13, 1, b'm', 0xe8, 7, 1]);
+        expected.extend([2, 0, 255]);
+        let stored = encode(&rules).expect("encodes");
+        assert_eq!(stored, expected);
+        assert_eq!(decode(&stored).expect("decodes"), rules);
+
+        assert!(bytes_of(&Selector::FIXED).into_iter().eq(0..13));
+        assert_eq!(bytes_of(&[Matching::Exact, Matching::Prefix, Matching::NormalizedName]), [0, 1, 2]);
+        assert_eq!(bytes_of(&[Counting::Submitted, Counting::Approved]), [0, 1]);
+    }
+
+    fn bytes_of(value: &impl serde::Serialize) -> Vec<u8> {
+        postcard::to_stdvec(value).expect("encodes")
     }
 }

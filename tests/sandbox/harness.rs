@@ -64,6 +64,7 @@ impl Harness {
             profile: Profile::Small,
             state: Arc::from([]),
             facts: vec![],
+            fuel_spent_before: None,
         };
         RulesetCall {
             tenant,

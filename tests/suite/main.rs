@@ -21,6 +21,7 @@ mod plugins;
 mod private_server;
 mod problems;
 mod provisioning;
+mod replay;
 mod rulesets;
 mod security;
 mod stopping;

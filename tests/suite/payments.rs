@@ -49,6 +49,43 @@ async fn without_an_active_ruleset_a_payment_waits_for_review() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_load_the_active_rules_does_not_decide_without_them() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    caller.activate(&[limits()]).await;
+    let mut superuser = database.superuser().await;
+    let damage = "with kept as (select digest, bytes from plugins)
+                  update plugins set bytes = '\\x00' from kept where kept.digest = plugins.digest
+                  returning kept.digest, kept.bytes";
+    let kept: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(damage).fetch_all(&mut superuser).await.unwrap();
+
+    let no_plugins = crate::private_server::folder();
+    let late = Node::start_with(&database, &[("plugins_dir", json!(no_plugins.path()))]).await;
+    let there = caller.at(&late.url);
+    let (status, answer) = there.pay("k", &payment()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    let stranger = Caller::of_new_tenant(&late, "other").await;
+    assert_eq!(stranger.pay("k", &payment()).await.0, StatusCode::CREATED, "others are served");
+
+    for (digest, bytes) in kept {
+        let repair = sqlx::query("update plugins set bytes = $2 where digest = $1").bind(digest).bind(bytes);
+        repair.execute(&mut superuser).await.unwrap();
+    }
+    let mut decided = there.pay("k", &payment()).await;
+    for _ in 0..100 {
+        if decided.0 == StatusCode::CREATED {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        decided = there.pay("k", &payment()).await;
+    }
+    assert_eq!((decided.0, &decided.1["outcome"]), (StatusCode::CREATED, &json!("approve")));
+    late.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retry_with_the_same_key_returns_the_first_decision() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;

@@ -99,10 +99,16 @@ impl Questions {
         window_ms: u64,
         counting: Counting,
     ) {
-        let in_flight = request.in_flight.iter().filter(|value| value.value_key == key);
-        let excluded: Vec<Uuid> =
-            in_flight.flat_map(|value| value.payments.iter().map(|payment| payment.0)).collect();
-        let (first, last) = append(&mut self.excluded, excluded);
+        // Queries of one value share their slice: with many payments in flight it is long.
+        let shared = self.velocity.value_key.iter().position(|known| *known == key);
+        let (first, last) = match shared {
+            Some(place) => (self.velocity.first[place], self.velocity.last[place]),
+            None => {
+                let in_flight = request.in_flight.iter().filter(|value| value.value_key == key);
+                let excluded = in_flight.flat_map(|value| value.payments.iter().map(|payment| payment.0));
+                append(&mut self.excluded, excluded.collect())
+            }
+        };
         self.velocity.ordinal.push(ordinal);
         self.velocity.value_key.push(key);
         // Below zero for a window that reaches behind the first payment there can be.
@@ -130,7 +136,15 @@ fn prefixes(value: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::money::{Currency, Money};
+    use crate::domain::party::Party;
+    use crate::domain::payment::{Method, PaymentId, PaymentOrder};
+    use crate::domain::selector::Selector;
+    use crate::domain::tenant::TenantId;
+    use crate::storage::facts::InFlightValue;
 
     #[test]
     fn prefixes_end_between_characters_and_are_bounded() {
@@ -145,5 +159,43 @@ mod tests {
         assert_eq!(append(&mut all, vec!['a', 'b']), (1, 2));
         assert_eq!(append(&mut all, vec![]), (3, 2));
         assert_eq!(append(&mut all, vec!['c']), (3, 3));
+    }
+
+    #[test]
+    fn queries_of_one_value_share_the_payments_in_flight() {
+        let tenant = TenantId(Uuid::from_u128(9));
+        let order = order();
+        let velocity =
+            |selector, window_ms| FactQuery::Velocity { selector, window_ms, counting: Counting::Submitted };
+        let (customer, name) = (Selector::Customer, Selector::DebtorName);
+        let queries = vec![velocity(customer.clone(), 1), velocity(name, 1), velocity(customer, 2)];
+        let payments = vec![PaymentId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2))];
+        let in_flight = vec![InFlightValue { value_key: value_key(tenant, "customer", "c"), payments }];
+        let (payment_id, order) = (PaymentId(Uuid::from_u128(3)), Arc::new(order));
+        let request =
+            FactRequest { tenant, payment_id, received_at_ms: 9, order, queries, in_flight, key: None };
+        let (questions, _) = Questions::of(&request);
+        assert_eq!(questions.excluded.len(), 2);
+        assert_eq!((questions.velocity.first, questions.velocity.last), (vec![1, 3, 1], vec![2, 2, 2]));
+    }
+
+    fn order() -> PaymentOrder {
+        let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
+        PaymentOrder {
+            reference: "r".into(),
+            amount: Money::new(100, Currency::parse("EUR").expect("currency")).expect("amount"),
+            debtor: party.clone(),
+            creditor: party,
+            method: Method::Wallet,
+            customer: Some("c".into()),
+            merchant: None,
+            card: None,
+            device: None,
+            ip: None,
+            requested_at_ms: None,
+            purpose: None,
+            remittance: None,
+            metadata: vec![],
+        }
     }
 }

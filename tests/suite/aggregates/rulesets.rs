@@ -6,6 +6,7 @@ use tollgate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, RuleEntry};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::FailureOutcome;
+use tollgate::storage::StorageError;
 use tollgate::storage::pool::Databases;
 use tollgate::storage::rulesets::{
     ActivateError, NewRevision, activate, activations, activations_since, active, create, get,
@@ -65,6 +66,20 @@ async fn revisions_made_at_once_have_numbers_without_holes_and_read_back_the_sam
     assert!(page.iter().map(|revision| revision.number).eq([10, 9, 8]));
     let other = self::tenant(&databases).await;
     assert_eq!(get(app, other, POINT, 5).await.unwrap(), None, "another tenant's");
+}
+
+#[tokio::test]
+async fn a_revision_whose_rules_are_not_those_of_its_digest_is_unreadable() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = with_revisions(&databases, 1).await;
+    // Still well-formed: another last byte of the state.
+    sqlx::query("update revisions set rules = set_byte(rules, length(rules) - 1, 254)")
+        .execute(&mut database.superuser().await)
+        .await
+        .unwrap();
+    let found = get(&databases.app, tenant, POINT, 1).await;
+    assert!(matches!(found, Err(StorageError::Unreadable { .. })), "{found:?}");
 }
 
 #[tokio::test]

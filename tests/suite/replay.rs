@@ -1,0 +1,170 @@
+//! Replay against an engine that answers what a test tells it to.
+
+use std::sync::{Arc, Mutex};
+
+use rocket::async_trait;
+use tollgate::decisions::plugins::Plugins;
+use tollgate::decisions::replay::{Replay, ReplayError, Replays};
+use tollgate::domain::decision::{Decision, EngineId, RevisionReference, RuleEvidence};
+use tollgate::domain::plugin::{Description, Digest, Plugin, Profile};
+use tollgate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, RuleEntry};
+use tollgate::domain::tenant::TenantId;
+use tollgate::domain::time::FixedClock;
+use tollgate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, Outcome, RuleResult, Verdict};
+use tollgate::rules::{
+    AddPluginError, EngineError, PrepareError, Prepared, RuleEngine, RuleRun, RulesetCall,
+};
+use tollgate::storage::rulesets::{NewRevision, create};
+use tollgate::storage::tenants::create_tenant;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision_on, now_ms, order};
+
+#[derive(Debug)]
+struct ToldEngine {
+    id: EngineId,
+    runs: Vec<RuleRun>,
+    calls: Mutex<Vec<RulesetCall>>,
+}
+
+#[async_trait]
+impl RuleEngine for ToldEngine {
+    fn id(&self) -> &EngineId {
+        &self.id
+    }
+
+    async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
+        self.calls.lock().unwrap().push(call);
+        Ok(self.runs.clone())
+    }
+
+    async fn prepare(&self, _: Digest, _: String) -> Result<Prepared, PrepareError> {
+        unreachable!("replay prepares nothing")
+    }
+
+    async fn add_plugin(&self, _: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
+        unreachable!("all plugins are loaded")
+    }
+
+    async fn plugin(&self, digest: Digest) -> Option<Plugin> {
+        let text = String::new;
+        let description =
+            Description { name: text(), version: text(), summary: text(), settings_schema: text() };
+        let (contract, profile) = (text(), Profile::Large);
+        Some(Plugin { digest, size_bytes: 1, contract, profile, description, compile_ms: 0 })
+    }
+}
+
+fn passed() -> RuleResult {
+    RuleResult::Ran(Evaluation { verdict: Verdict::Pass, notes: vec![] })
+}
+
+fn failed(class: FailureClass) -> RuleResult {
+    RuleResult::Failed { class, detail: String::new() }
+}
+
+/// A decision by one rule for each of these results and its fuel.
+async fn decided(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> Decision {
+    let databases = database.databases();
+    let tenant = TenantId(Uuid::now_v7());
+    create_tenant(&databases.system, tenant, "acme", now_ms()).await.unwrap();
+    let (plugin, profile) = (Digest([3; 32]), Profile::Large);
+    let (on_failure, overridable, mode) = (FailureOutcome::Pass, false, Mode::Live);
+    let mut rules = Vec::new();
+    let mut evidence = Vec::new();
+    for (place, (result, fuel_used)) in results.into_iter().enumerate() {
+        let name = format!("rule-{place}");
+        let settings = "{}".to_owned();
+        let entry = RuleEntry { name: name.clone(), plugin, settings, on_failure, overridable, mode };
+        rules.push(PreparedRule { entry, profile, queries: vec![], state: vec![] });
+        let (facts, result, elapsed_us) = (vec![], Some(result), 0);
+        evidence.push(RuleEvidence {
+            name,
+            plugin,
+            profile,
+            on_failure,
+            overridable,
+            mode,
+            facts,
+            result,
+            fuel_used,
+            elapsed_us,
+        });
+    }
+    let (point, note, created_by) = (DecisionPoint::Payment, String::new(), "alice".to_owned());
+    let new = NewRevision { point, rules, note, created_by, created_at_ms: 7 };
+    let revision = create(&databases.app, tenant, new).await.unwrap();
+    let mut decision = decision_on(tenant, "k", Outcome::Approve, now_ms(), order("c-1", 1_000, "EUR"));
+    decision.evidence.revision = Some(RevisionReference { number: revision.number, digest: revision.digest });
+    decision.evidence.rules = evidence;
+    decision.evidence.reasons = decision.evidence.fold().reasons;
+    decision
+}
+
+async fn replayed(
+    database: &TestDatabase,
+    decision: &Decision,
+    runs: Vec<(RuleResult, u64)>,
+) -> (Result<Replay, ReplayError>, Vec<RulesetCall>) {
+    let runs = runs.into_iter().map(|(result, fuel_used)| RuleRun { result, fuel_used, elapsed_us: 0 });
+    let engine = Arc::new(ToldEngine {
+        id: EngineId("test".to_owned()),
+        runs: runs.collect(),
+        calls: Mutex::default(),
+    });
+    let databases = database.databases();
+    let (app, system) = (databases.app, databases.system);
+    let plugins = Arc::new(Plugins::new(app.clone(), system, engine.clone(), Arc::new(FixedClock::at(1))));
+    let replays = Replays { app, engine: engine.clone(), plugins };
+    let replay = replays.replay_decision(decision).await;
+    let calls = std::mem::take(&mut *engine.calls.lock().unwrap());
+    (replay, calls)
+}
+
+#[tokio::test]
+async fn what_the_host_does_to_a_rule_during_a_replay_is_no_difference() {
+    let database = TestDatabase::create().await;
+    let decision = decided(&database, vec![(passed(), 5)]).await;
+    for result in [failed(FailureClass::Deadline), failed(FailureClass::Host), RuleResult::Unavailable] {
+        let (replay, _) = replayed(&database, &decision, vec![(result.clone(), 5)]).await;
+        let error = replay.expect_err("nothing was compared");
+        assert!(matches!(error, ReplayError::Engine(EngineError::Unavailable(_))), "{result:?}: {error:?}");
+    }
+    // A rule that ends otherwise by itself is one.
+    let (replay, _) = replayed(&database, &decision, vec![(failed(FailureClass::Trap), 5)]).await;
+    assert_eq!(replay.unwrap().differences[0].path, "/rules/0/result");
+}
+
+#[tokio::test]
+async fn an_engine_that_leaves_a_rule_out_is_not_believed() {
+    let database = TestDatabase::create().await;
+    let decision = decided(&database, vec![(passed(), 5), (passed(), 5)]).await;
+    let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
+    assert!(matches!(replay, Err(ReplayError::Engine(_))), "{replay:?}");
+}
+
+#[tokio::test]
+async fn a_rule_has_the_same_budget_again_though_another_is_not_run_again() {
+    let database = TestDatabase::create().await;
+    let results = vec![
+        (passed(), 40),
+        (failed(FailureClass::StackOverflow), 200),
+        (failed(FailureClass::OutOfFuel), 10),
+    ];
+    let decision = decided(&database, results).await;
+    let runs = vec![(passed(), 40), (failed(FailureClass::OutOfFuel), 10)];
+    let (replay, calls) = replayed(&database, &decision, runs).await;
+    assert!(replay.unwrap().is_identical());
+    let spent: Vec<_> = calls[0].rules.iter().map(|rule| rule.fuel_spent_before).collect();
+    assert_eq!(spent, [Some(0), Some(240)]);
+}
+
+#[tokio::test]
+async fn a_fold_of_the_future_is_not_taken_for_the_present_one() {
+    let database = TestDatabase::create().await;
+    let mut decision = decided(&database, vec![(passed(), 5)]).await;
+    decision.evidence.fold_version = 2;
+    let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
+    assert!(matches!(replay, Err(ReplayError::Storage(_))), "{replay:?}");
+}
