@@ -18,8 +18,9 @@ const LATENCY_BUCKETS_S: [f64; 12] =
 
 /// Takes the log before Rocket can: its printer then stays silent.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
-    // Rocket's warnings quote request data; its targets are the crate and "_".
-    let filter = EnvFilter::try_new(format!("{filter},rocket=error,_=error,sqlx=error"))
+    // Rocket quotes request data: a whole address with its query at level error,
+    // for every path without a route. Its targets are the crate and "_".
+    let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

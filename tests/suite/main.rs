@@ -9,5 +9,6 @@ mod outage;
 mod payments;
 mod private_server;
 mod provisioning;
+mod security;
 mod support;
 mod walls;
