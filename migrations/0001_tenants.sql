@@ -73,5 +73,5 @@ create table signing_keys (
     created_at_ms      bigint not null,
     retired_at_ms      bigint
 );
-grant select on signing_keys to tollgate_app;
+-- Read by background work only: a request's session has no business with them.
 grant select, insert, update on signing_keys to tollgate_system;

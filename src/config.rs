@@ -95,7 +95,7 @@ pub struct Settings {
     pub journal_writers: usize,
     /// Threads that run rules; zero for one per core.
     pub rule_threads: usize,
-    /// Payments of one tenant whose rules run at once; zero for half of the threads.
+    /// Payments of one tenant whose rules run at once; zero for the sandbox's own default, 8.
     pub tenant_concurrency: usize,
     /// Payments of one tenant that may wait for that.
     pub tenant_waiting_max: usize,

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use background::{Background, Work};
 use rocket::fairing::AdHoc;
 use rocket::{Ignite, Rocket};
@@ -170,6 +171,7 @@ async fn assemble(
         in_flight: Arc::new(InFlight::default()),
         clock: clock.clone(),
         randomness: randomness.clone(),
+        request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
     });
     let deadline = Duration::from_millis(settings.deadline_ms);
     let services = Arc::new(Services {

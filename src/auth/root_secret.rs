@@ -43,6 +43,8 @@ pub enum Purpose {
     Checkpoints,
     /// The MAC of list cursors.
     Cursors,
+    /// What is kept of a submission to know its retries by.
+    RequestHashes,
 }
 
 impl Purpose {
@@ -53,6 +55,7 @@ impl Purpose {
             Self::SigningKeys => b"signing-keys",
             Self::Checkpoints => b"checkpoints",
             Self::Cursors => b"cursors",
+            Self::RequestHashes => b"request-hashes",
         }
     }
 }
@@ -244,6 +247,7 @@ mod tests {
             (Purpose::SigningKeys, "b1774c85c9e132090021f24fadb5118618f680c0333178b00c4c982ac80d1028"),
             (Purpose::Checkpoints, "b157aea4bbb4c20d991015c025649dd9fb07c000551fe79c2bcec83e91593873"),
             (Purpose::Cursors, "8049f5e3938cf0e4bec1c484f949de4e693d04af7a2a5e44e62d9f0bd66473d8"),
+            (Purpose::RequestHashes, "a52efd2d8f7cebd006049b51a1f132e1d541dc790e06f66bd3e5b2e15f1bfa8a"),
         ];
         for (purpose, key) in pinned {
             assert_eq!(derived(purpose), key, "{purpose:?}");

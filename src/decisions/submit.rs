@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -32,8 +33,8 @@ pub struct Submission {
     pub tenant: TenantId,
     pub client: ClientId,
     pub key: IdempotencyKey,
-    /// Of the request as parsed, so that a retry is known whatever its white space.
-    pub request_hash: Digest,
+    /// SHA-256 of the request as parsed, so that a retry is known whatever its white space.
+    pub request_digest: Digest,
     pub order: PaymentOrder,
     pub deadline: Instant,
 }
@@ -112,12 +113,15 @@ pub struct Submissions {
     pub in_flight: Arc<InFlight>,
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,
+    /// HMAC-SHA256. The same on every node: retries are known by it.
+    pub request_key: hmac::Key,
 }
 
 impl Submissions {
     pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Submitted, SubmitError> {
         let owner = (submission.tenant, submission.client, submission.key.clone());
-        let (deadline, request_hash) = (submission.deadline, submission.request_hash);
+        let deadline = submission.deadline;
+        let request_hash = self.request_hash(&submission.request_digest);
         let (answer, joined) = match self.in_flight.take_turn(&owner) {
             Turn::Join(answer) => (answer, true),
             Turn::First(sender) => {
@@ -126,7 +130,7 @@ impl Submissions {
                 // A task of its own: the client may go away, the decision goes on.
                 tokio::spawn(async move {
                     let turn = OpenTurn { in_flight: this.in_flight.clone(), owner };
-                    let result = this.decide(submission).await;
+                    let result = this.decide(submission, request_hash).await;
                     // The turn ends first: whoever comes now finds the stored key.
                     drop(turn);
                     sender.send_replace(Some(result));
@@ -141,8 +145,8 @@ impl Submissions {
         Ok(Submitted { first: submitted.first && !joined, ..submitted })
     }
 
-    async fn decide(&self, submission: Submission) -> Result<Submitted, SubmitError> {
-        let Submission { tenant, client, key, request_hash, order, deadline } = submission;
+    async fn decide(&self, submission: Submission, request_hash: Digest) -> Result<Submitted, SubmitError> {
+        let Submission { tenant, client, key, order, deadline, .. } = submission;
         let ruleset = self.active.of(tenant)?;
         let queries = ruleset.as_ref().map_or(&[][..], |ruleset| &ruleset.queries);
         let now_ms = self.clock.now_ms();
@@ -188,6 +192,14 @@ impl Submissions {
             }
             Stored::Duplicate(first) => Ok(Submitted { decision: Arc::new(*first), first: false }),
         }
+    }
+
+    /// What is stored of the request outlives its erasure, so it is keyed: a
+    /// plain hash would let a guess at the payment be confirmed.
+    fn request_hash(&self, digest: &Digest) -> Digest {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(hmac::sign(&self.request_key, &digest.0).as_ref());
+        Digest(hash)
     }
 
     async fn first_decision(&self, tenant: TenantId, id: PaymentId) -> Result<Submitted, SubmitError> {

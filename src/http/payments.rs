@@ -200,7 +200,7 @@ pub async fn submit(
         tenant: client.tenant,
         client: client.id,
         key: key.0,
-        request_hash: body.hash(),
+        request_digest: body.hash(),
         order: payment_order(&body)?,
         deadline: context.started + services.submission_deadline,
     };

@@ -126,7 +126,7 @@ impl Journal {
         }
         let writers = TaskTracker::new();
         for writer in connected {
-            writers.spawn(writer.run());
+            writers.spawn(writer::run_whatever_happens(writer, Arc::clone(&shared)));
         }
         writers.close();
         Ok((Self { queue: sender, shared, writers: writers.clone() }, JournalTask(writers)))

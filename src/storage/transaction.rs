@@ -1,15 +1,24 @@
 //! The tenant transaction: the only way to a tenant's rows.
 //!
-//! Owns `begin`, `commit` and the session setting that row security reads. The
-//! work runs in a spawned task that a caller may abandon but never cancels:
-//! a dropped `begin` would return a connection to the pool inside an open
-//! transaction, and a later caller's write could be rolled back with it.
+//! Owns `begin`, `commit` and the session setting that row security reads, and
+//! how many transactions a tenant may have at once, so that its slow queries
+//! leave connections to the others. The work runs in a spawned task that a
+//! caller may abandon but never cancels: a dropped `begin` would return a
+//! connection to the pool inside an open transaction, and a later caller's
+//! write could be rolled back with it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StorageError;
 use crate::domain::tenant::TenantId;
+
+/// Beyond so many tenants, those without a transaction are forgotten.
+const TENANTS_REMEMBERED: usize = 1_000;
 
 /// Runs `work` in one transaction that sees and writes only this tenant's rows.
 /// An error of `work` rolls back.
@@ -21,7 +30,8 @@ where
 {
     // Only a typed UUID is formatted in, so the statement is safe as text, and
     // BEGIN and the setting are one round trip.
-    in_transaction(pool, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
+    let turn = turn_of(pool, tenant).await;
+    in_transaction(pool, turn, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
 }
 
 /// The same for the one look-up of the hot path. Its plan is made once for a
@@ -38,7 +48,8 @@ where
         "begin; set local app.tenant_id = '{tenant}';
          set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off"
     );
-    in_transaction(pool, begin, work).await
+    let turn = turn_of(pool, tenant).await;
+    in_transaction(pool, turn, begin, work).await
 }
 
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.
@@ -48,10 +59,29 @@ where
     E: From<StorageError> + Send + 'static,
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
 {
-    in_transaction(pool, "begin".to_owned(), work).await
+    in_transaction(pool, None, "begin".to_owned(), work).await
 }
 
-async fn in_transaction<T, E, F>(pool: &PgPool, begin: String, work: F) -> Result<T, E>
+/// Held from before a connection is asked for until the transaction has ended,
+/// whether or not the caller is still there.
+type Turn = Option<OwnedSemaphorePermit>;
+
+/// Waits until the tenant has fewer than three quarters of the pool. A caller
+/// that goes away while it waits has asked the database nothing.
+async fn turn_of(pool: &PgPool, tenant: TenantId) -> Turn {
+    static TURNS: LazyLock<Mutex<HashMap<TenantId, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
+    let turns = {
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() > TENANTS_REMEMBERED {
+            turns.retain(|_, turns| Arc::strong_count(turns) > 1);
+        }
+        let at_once = (pool.options().get_max_connections() as usize * 3 / 4).max(1);
+        turns.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
+    };
+    turns.acquire_owned().await.ok()
+}
+
+async fn in_transaction<T, E, F>(pool: &PgPool, turn: Turn, begin: String, work: F) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StorageError> + Send + 'static,
@@ -59,6 +89,7 @@ where
 {
     let pool = pool.clone();
     let task = tokio::spawn(async move {
+        let _turn = turn;
         let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await.map_err(StorageError::from)?;
         match work(&mut transaction).await {
             Ok(value) => {

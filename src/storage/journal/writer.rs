@@ -4,10 +4,12 @@
 //! stored is tried again, what may be stored is settled first. Must never hold
 //! a batch for ever: after a while its waiters are told that nobody knows.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -53,6 +55,17 @@ enum Fate {
     Answered,
     BadRow(Batch),
     GivenUp,
+}
+
+/// A panic loses its batch, whose waiters are told that nobody knows, and not
+/// the journal: another writer goes on, with a chain of its own.
+pub async fn run_whatever_happens(first: Writer, shared: Arc<Shared>) {
+    let mut writer = first;
+    while AssertUnwindSafe(writer.run()).catch_unwind().await.is_err() {
+        tracing::error!("a journal writer panicked; another takes its place");
+        writer =
+            Writer { shared: Arc::clone(&shared), chain: Chain::new(), connection: None, unsettled: None };
+    }
 }
 
 impl Writer {

@@ -56,7 +56,7 @@ async fn of_nodes_that_start_at_once_one_makes_the_signing_key() {
         .collect();
     let inserted = join_all(keys.iter().map(|key| signing_keys::insert(&databases.system, key))).await;
     assert_eq!(inserted.iter().filter(|inserted| *inserted.as_ref().unwrap()).count(), 1);
-    let listed = signing_keys::list(&databases.app).await.unwrap();
+    let listed = signing_keys::list(&databases.system).await.unwrap();
     assert_eq!(listed.len(), 1);
     assert!(keys.contains(&listed[0]));
 }
