@@ -1,8 +1,8 @@
 //! The process is killed under load: what was acknowledged is there.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -58,7 +58,7 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
         json!({"selector": "customer", "window_seconds": 3_600, "max_count": 12, "verdict": "review"});
     caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
 
-    let known = Arc::new(Mutex::new(Known::new()));
+    let mut known = Known::new();
     for round in 0..ROUNDS {
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..CLIENTS)
@@ -75,14 +75,13 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
         }
         program.signal(Signal::KILL);
         for client in join_all(clients).await {
-            known.lock().unwrap().extend(client.unwrap());
+            known.extend(client.unwrap());
         }
         assert!(!program.wait().await.success());
         program = Program::serve(&database).await;
         caller = caller.at(&program.url);
     }
 
-    let known = std::mem::take(&mut *known.lock().unwrap());
     let unanswered = known.values().filter(|answer| answer.is_none()).count();
     assert!((1..=ROUNDS * CLIENTS).contains(&unanswered), "{unanswered}");
     for (key, answer) in &known {

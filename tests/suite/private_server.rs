@@ -177,6 +177,26 @@ async fn a_second_instance_is_refused_and_told_who_runs_the_first() {
 }
 
 #[tokio::test]
+async fn a_running_server_is_found_while_it_starts_and_not_when_it_has_stopped() {
+    let folder = folder();
+    let data_dir = folder.path().join("postgres");
+    assert_eq!(PrivateServer::running(&data_dir).await.unwrap(), None);
+    assert!(!data_dir.exists(), "looking has made something");
+    let starting = tokio::spawn(PrivateServer::start(server_settings(data_dir.clone(), false)));
+    let lock = data_dir.join("lock");
+    until("the lock", || std::fs::read_to_string(&lock).is_ok_and(|holder| !holder.is_empty())).await;
+    let running = PrivateServer::running(&data_dir).await.unwrap();
+    let server = starting.await.unwrap().unwrap();
+    assert_eq!(running, Some(server.url()));
+    // A leftover of a server that was killed deceives nobody.
+    let pid_file = server.data_dir().join("cluster/postmaster.pid");
+    let leftover = std::fs::read(&pid_file).unwrap();
+    server.stop().await.unwrap();
+    std::fs::write(pid_file, leftover).unwrap();
+    assert_eq!(PrivateServer::running(&data_dir).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn data_of_another_major_version_is_refused() {
     let folder = folder();
     let cluster = folder.path().join("postgres/cluster");
@@ -227,6 +247,9 @@ async fn for_root_the_server_runs_as_another_user_although_that_one_reaches_neit
     assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
     assert_ne!(data_dir.join("cluster").metadata().unwrap().uid(), 0);
     connect(&server).await;
+    // Another Tollgate with the same settings finds it there.
+    let running = PrivateServer::running(&closed.join("postgres")).await.unwrap();
+    assert_eq!(running, Some(server.url()));
     server.stop().await.unwrap();
     std::fs::remove_dir_all(data_dir).unwrap();
 }
