@@ -56,8 +56,8 @@ impl Node {
             .merge(("address", "127.0.0.1"))
             .merge(("port", 0))
             .merge(("log_level", "off"))
-            // Nothing is under way when a node stops; Rocket would wait for idle connections.
-            .merge(("shutdown.grace", 0))
+            // At its end Rocket waits for as long as anybody holds a connection.
+            .merge(("keep_alive", 0))
             .merge(("databases.main.url", url))
             .merge(("tollgate.data_dir", data_dir()))
             .merge(("tollgate.plugins_dir", shipped_plugins()))
