@@ -221,8 +221,10 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
     }
 }
 
-/// One insert of a row as wide as a decision per transaction; nothing where pgbench is not installed.
+/// One insert of a row as wide as a decision per transaction; nothing where
+/// pgbench is not installed. Postgres has no more connections than that.
 async fn pgbench(postgres: &PrivateServer, clients: usize) -> Option<f64> {
+    let clients = clients.min(80);
     let program = Binaries::find(None).unwrap().postgres.with_file_name("pgbench");
     if !program.exists() {
         return None;
