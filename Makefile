@@ -14,7 +14,9 @@ test:
 
 bench:
 	scripts/ensure-postgres
-	cargo bench
+	cargo bench --bench decisions
+	cargo bench --bench journal
+	cargo bench --bench rules
 
 # The shipped rules from source; needs the target wasm32-unknown-unknown.
 plugins:

@@ -17,7 +17,7 @@ use crate::domain::decision::{Decision, Evidence, RuleEvidence};
 use crate::domain::payment::PaymentId;
 use crate::domain::ruleset::{DecisionPoint, Revision};
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{FOLD_VERSION, FailureClass, RuleResult};
+use crate::domain::verdict::{FOLD_VERSION, FailureClass, Outcome, OutcomeReason, RuleResult};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::{StorageError, decisions, rulesets};
 
@@ -29,8 +29,17 @@ const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Difference {
     /// JSON pointer into the evidence.
     pub path: String,
-    pub recorded: String,
-    pub computed: String,
+    pub recorded: Part,
+    pub computed: Part,
+}
+
+/// What stands at such a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Outcome(Outcome),
+    Reasons(Vec<OutcomeReason>),
+    Result(Option<RuleResult>),
+    Fuel(u64),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +106,8 @@ impl Replays {
         if recorded.outcome != folded.outcome {
             replay.differences.push(Difference {
                 path: "/outcome".to_owned(),
-                recorded: recorded.outcome.name().to_owned(),
-                computed: folded.outcome.name().to_owned(),
+                recorded: Part::Outcome(recorded.outcome),
+                computed: Part::Outcome(folded.outcome),
             });
         }
         Ok(replay)
@@ -188,8 +197,8 @@ fn compare(recorded: &Evidence, computed: &Evidence, same_engine: bool, differen
     if recorded.reasons != computed.reasons {
         differences.push(Difference {
             path: "/reasons".to_owned(),
-            recorded: format!("{:?}", recorded.reasons),
-            computed: format!("{:?}", computed.reasons),
+            recorded: Part::Reasons(recorded.reasons.clone()),
+            computed: Part::Reasons(computed.reasons.clone()),
         });
     }
 }
@@ -211,8 +220,8 @@ fn compare_rule(
     if !same_result {
         differences.push(Difference {
             path: format!("/rules/{place}/result"),
-            recorded: format!("{:?}", recorded.result),
-            computed: format!("{:?}", computed.result),
+            recorded: Part::Result(recorded.result.clone()),
+            computed: Part::Result(computed.result.clone()),
         });
     }
     // At a trap the fuel is only close to exact.
@@ -220,8 +229,8 @@ fn compare_rule(
     if same_engine && exact && recorded.fuel_used != computed.fuel_used {
         differences.push(Difference {
             path: format!("/rules/{place}/fuel_used"),
-            recorded: recorded.fuel_used.to_string(),
-            computed: computed.fuel_used.to_string(),
+            recorded: Part::Fuel(recorded.fuel_used),
+            computed: Part::Fuel(computed.fuel_used),
         });
     }
 }

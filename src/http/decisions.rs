@@ -5,16 +5,17 @@
 use rocket::http::Status;
 use rocket::{Route, get, routes};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::answer::Answer;
 use super::documented::ReadingDecision;
-use super::evidence::DecisionShape;
+use super::evidence::{DecisionShape, ResultShape};
 use super::guard::{Client, DecisionsRead};
-use super::payments::payment_id;
+use super::payments::{ReasonShape, payment_id};
 use super::problem::Problem;
 use super::services::Shared;
-use crate::decisions::replay::Replay;
+use crate::decisions::replay::{Part, Replay};
 use crate::domain::ruleset::DecisionPoint;
 use crate::storage::{decisions, rulesets};
 
@@ -39,8 +40,20 @@ pub struct ReplayShape {
 pub struct DifferenceShape {
     /// JSON pointer into the decision.
     pub path: String,
-    pub recorded: String,
-    pub computed: String,
+    /// An outcome, reasons, a rule's result or its fuel, as in the decision.
+    pub recorded: Value,
+    pub computed: Value,
+}
+
+fn shape_of(part: &Part) -> Value {
+    match part {
+        Part::Outcome(outcome) => json!(outcome.name()),
+        Part::Reasons(reasons) => {
+            json!(reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect::<Vec<_>>())
+        }
+        Part::Result(result) => json!(result.as_ref().map(ResultShape::from)),
+        Part::Fuel(fuel) => json!(fuel),
+    }
 }
 
 impl From<Replay> for ReplayShape {
@@ -48,8 +61,8 @@ impl From<Replay> for ReplayShape {
         let identical = replay.is_identical();
         let differences = replay.differences.into_iter().map(|difference| DifferenceShape {
             path: difference.path,
-            recorded: difference.recorded,
-            computed: difference.computed,
+            recorded: shape_of(&difference.recorded),
+            computed: shape_of(&difference.computed),
         });
         Self {
             identical,
