@@ -113,7 +113,7 @@ macro_rules! export_rule {
         #[allow(unsafe_code)]
         const _: () = {
             type Exported = $crate::Guest<$rule>;
-            $crate::bindings::export_bindings!(Exported with_types_in $crate::bindings);
+    $crate::bindings::export_bindings!(Exported with_types_in $crate::bindings);
         };
     };
 }
