@@ -219,6 +219,20 @@ async fn assemble(
     Ok((App { services, readiness, databases, active, shared_plugins, journal, background }, parts))
 }
 
+/// What computes stored decisions again, without a server around it.
+pub async fn replays(
+    config: &Config,
+    databases: &Databases,
+    program: PathBuf,
+) -> Result<Replays, StartError> {
+    let root = root_secret(&config.settings)?;
+    let engine: Arc<dyn RuleEngine> =
+        Arc::new(LocalEngine::start(&sandbox_settings(&config.settings, &root, program)?)?);
+    let (app, system) = (databases.app.clone(), databases.system.clone());
+    let plugins = Arc::new(Plugins::new(app.clone(), system, engine.clone(), Arc::new(SystemClock)));
+    Ok(Replays { app, engine, plugins })
+}
+
 impl App {
     /// After the last request was answered: the journal first, so that nothing
     /// acknowledged or accepted is lost, then the rest.

@@ -56,7 +56,7 @@ pub async fn create_client(
 
 /// The database is closed in any case: a private server that this command
 /// started must not outlive it.
-async fn on_database(
+pub(super) async fn on_database(
     config: Config,
     work: impl AsyncFnOnce(&Databases) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {

@@ -6,6 +6,7 @@
 
 mod administration;
 mod plugin;
+mod replay;
 mod serve;
 
 use std::path::PathBuf;
@@ -38,6 +39,12 @@ enum Command {
     /// Clients: the machines that call the API for a tenant.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Compute stored decisions again and compare: proves that nothing changed, after an upgrade for one.
+    Replay {
+        /// How far back: 90m, 24h, 7d; everything where nothing is said.
+        #[arg(long, value_parser = replay::parse_age)]
+        since: Option<std::time::Duration>,
+    },
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -101,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Plugin(PluginCommand::Run { component, cases }) => plugin::run(&component, &cases),
         Command::Serve => with_config(serve::serve),
         Command::Migrate => with_config(administration::migrate),
+        Command::Replay { since } => with_config(|config| replay::replay(config, since)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))
         }

@@ -89,25 +89,30 @@ pub async fn by_key(
     .await
 }
 
-/// The ids of all tenants in pages, for a replay of everything. An id is not a
-/// commit order: what is stored while the pages are read may be passed over.
+/// The ids of all tenants in pages, for a replay of everything that was made
+/// since a time. An id is not a commit order: what is stored while the pages
+/// are read may be passed over.
 pub async fn all_ids(
     system: &PgPool,
+    since_ms: u64,
     after: Option<(TenantId, PaymentId)>,
     limit: u32,
 ) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
     let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
+    // A UUIDv7 begins with its 48 bits of milliseconds.
+    let first = Uuid::from_u128(u128::from(since_ms) << 80);
     as_system(system, move |connection| {
         Box::pin(async move {
             let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
                 "select tenant_id, id
                  from decisions
-                 where (tenant_id, id) > ($1, $2)
+                 where (tenant_id, id) > ($1, $2) and id >= $3
                  order by tenant_id, id
-                 limit $3",
+                 limit $4",
             )
             .bind(tenant)
             .bind(id)
+            .bind(first)
             .bind(i64::from(limit))
             .fetch_all(connection)
             .await?;

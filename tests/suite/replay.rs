@@ -1,8 +1,9 @@
-//! Replay against an engine that answers what a test tells it to.
+//! Replay: against an engine that answers what a test tells it to, and as a command.
 
 use std::sync::{Arc, Mutex};
 
 use rocket::async_trait;
+use serde_json::{Value, json};
 use tollgate::decisions::plugins::Plugins;
 use tollgate::decisions::replay::{Replay, ReplayError, Replays};
 use tollgate::domain::decision::{Decision, EngineId, RevisionReference, RuleEvidence};
@@ -20,6 +21,8 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, now_ms, order};
+use crate::support::program::{outcome, tollgate_on};
+use crate::support::service::{Caller, Node, payment};
 
 #[derive(Debug)]
 struct ToldEngine {
@@ -167,4 +170,30 @@ async fn a_fold_of_the_future_is_not_taken_for_the_present_one() {
     decision.evidence.fold_version = 2;
     let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
     assert!(matches!(replay, Err(ReplayError::Storage(_))), "{replay:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_replays_everything_and_names_what_differs() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let limit = json!({"currency": "EUR", "review_above_minor": 1_000});
+    caller.activate(&[("amount-limits", json!({"limits": [limit]})), ("account-check", json!({}))]).await;
+    let mut last = Value::Null;
+    for place in 0..3 {
+        last = caller.pay(&format!("k{place}"), &payment()).await.1;
+    }
+    node.stop().await;
+
+    let (status, said, log) = outcome(tollgate_on(&database, &["replay", "--since", "1h"]));
+    assert!(status.success(), "{said}\n{log}");
+    assert!(said.contains("3 decisions: 3 identical, 0 different"), "{said}\n{log}");
+
+    let statement = "update decisions set outcome = 'approve' where id = $1::uuid";
+    let id = last["id"].as_str().unwrap();
+    sqlx::query(statement).bind(id).execute(&mut database.superuser().await).await.unwrap();
+    let (status, said, log) = outcome(tollgate_on(&database, &["replay"]));
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    assert!(said.contains(&format!("{id} differs at /outcome")), "{said}\n{log}");
+    assert!(said.contains("3 decisions: 2 identical, 1 different"), "{said}\n{log}");
 }

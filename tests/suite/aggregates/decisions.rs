@@ -73,7 +73,7 @@ async fn all_ids_are_read_in_pages_over_all_tenants() {
     }
     let (mut after, mut seen) = (None, Vec::new());
     loop {
-        let page = all_ids(&databases.system, after, 3).await.unwrap();
+        let page = all_ids(&databases.system, 0, after, 3).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(*last);
         seen.extend(page);

@@ -85,7 +85,7 @@ impl Node {
     }
 
     async fn replay_everything(&self) {
-        for (tenant, id) in decisions::all_ids(&self.databases.system, None, 10_000).await.expect("ids") {
+        for (tenant, id) in decisions::all_ids(&self.databases.system, 0, None, 10_000).await.expect("ids") {
             let replay = self.app.services.replays.replay(tenant, id).await.expect("replay");
             assert!(replay.is_identical(), "{id}: {:#?}", replay.differences);
         }
