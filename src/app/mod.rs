@@ -165,6 +165,7 @@ async fn assemble(
     let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
     let submissions = Arc::new(Submissions {
         app: app.clone(),
+        facts: databases.facts.clone(),
         engine,
         active: active.clone(),
         journal: journal.clone(),

@@ -107,6 +107,7 @@ impl From<JournalError> for SubmitError {
 #[derive(Debug)]
 pub struct Submissions {
     pub app: PgPool,
+    pub facts: PgPool,
     pub engine: Arc<dyn RuleEngine>,
     pub active: Arc<ActiveRulesets>,
     pub journal: Arc<Journal>,
@@ -165,7 +166,7 @@ impl Submissions {
                 in_flight: in_flight_values(tenant, queries, &payment.order, &ahead),
                 key: Some((client, key.clone())),
             };
-            let answered = facts::look_up(&self.app, request).await?;
+            let answered = facts::look_up(&self.facts, request).await?;
             if let Some(bound) = answered.bound {
                 return self.first_decision(tenant, bound.decision).await;
             }

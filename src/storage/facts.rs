@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, digest, ms};
-use super::transaction::as_tenant_with_kept_plan;
+use super::transaction::as_tenant;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
@@ -62,16 +62,16 @@ pub struct BoundKey {
 }
 
 /// Answers all queries at one moment. Asks nothing where nothing needs asking.
-pub async fn look_up(app: &PgPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
-    let (questions, facts) = Questions::of(&request);
+pub async fn look_up(facts: &PgPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
+    let (questions, answers) = Questions::of(&request);
     if questions.is_empty() && request.key.is_none() {
-        return Ok(FactAnswer { facts, bound: None });
+        return Ok(FactAnswer { facts: answers, bound: None });
     }
     let tenant = request.tenant;
-    as_tenant_with_kept_plan(app, tenant, move |connection| {
+    as_tenant(facts, tenant, move |connection| {
         Box::pin(async move {
             let rows = ask(connection, &request, questions).await?;
-            let mut answer = FactAnswer { facts, bound: None };
+            let mut answer = FactAnswer { facts: answers, bound: None };
             for row in &rows {
                 take_in(&mut answer, row)?;
             }

@@ -152,13 +152,30 @@ impl DatabaseSettings {
     }
 
     fn pool(&self, role: Role, max_connections: u32) -> Result<PgPool, StorageError> {
-        let options = PgPoolOptions::new()
+        let options =
+            self.pool_options(max_connections).after_release(|connection, _| Box::pin(is_clean(connection)));
+        Ok(options.connect_lazy_with(self.connect_options(role)?))
+    }
+
+    /// Only for the look-up of facts, once for every payment. The plan of its
+    /// one statement is made once for a connection: left to itself, Postgres
+    /// makes it anew each time, which takes longer than to carry it out. It uses
+    /// indexes even while the tables are empty, since it outlives that. Nothing
+    /// but the tenant transaction runs here, and only reads, so what a look at
+    /// each connection that comes back would find cannot happen.
+    fn facts_pool(&self) -> Result<PgPool, StorageError> {
+        let options = self
+            .connect_options(Role::App)?
+            .options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
+        Ok(self.pool_options(self.max_connections).connect_lazy_with(options))
+    }
+
+    fn pool_options(&self, max_connections: u32) -> PgPoolOptions {
+        PgPoolOptions::new()
             .max_connections(max_connections)
             .min_connections(self.min_connections.min(max_connections))
             .acquire_timeout(Duration::from_secs(self.connect_timeout))
             .idle_timeout(self.idle_timeout.map(Duration::from_secs))
-            .after_release(|connection, _| Box::pin(is_clean(connection)));
-        Ok(options.connect_lazy_with(self.connect_options(role)?))
     }
 }
 
@@ -166,6 +183,8 @@ impl DatabaseSettings {
 #[derive(Debug, Clone)]
 pub struct Databases {
     pub app: PgPool,
+    /// Of the app role as well, for `facts::look_up` alone.
+    pub facts: PgPool,
     pub system: PgPool,
     /// The journal's writers hold connections of their own.
     pub journal: PgConnectOptions,
@@ -177,6 +196,7 @@ impl Databases {
     pub fn connect_lazily(settings: &DatabaseSettings) -> Result<Self, StorageError> {
         Ok(Self {
             app: settings.pool(Role::App, settings.max_connections)?,
+            facts: settings.facts_pool()?,
             system: settings.pool(Role::System, settings.system_max_connections)?,
             journal: settings.connect_options(Role::Journal)?,
         })
@@ -205,7 +225,7 @@ impl Databases {
     }
 
     pub async fn close(&self) {
-        tokio::join!(self.app.close(), self.system.close());
+        tokio::join!(self.app.close(), self.facts.close(), self.system.close());
     }
 }
 

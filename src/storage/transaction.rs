@@ -34,24 +34,6 @@ where
     in_transaction(pool, turn, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
 }
 
-/// The same for the one look-up of the hot path. Its plan is made once for a
-/// connection: left to itself, Postgres makes it anew for every payment, which
-/// takes longer than to carry it out. It uses indexes even while the tables are
-/// empty, since it outlives that.
-pub async fn as_tenant_with_kept_plan<T, E, F>(pool: &PgPool, tenant: TenantId, work: F) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<StorageError> + Send + 'static,
-    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
-{
-    let begin = format!(
-        "begin; set local app.tenant_id = '{tenant}';
-         set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off"
-    );
-    let turn = turn_of(pool, tenant).await;
-    in_transaction(pool, turn, begin, work).await
-}
-
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.
 pub async fn as_system<T, E, F>(pool: &PgPool, work: F) -> Result<T, E>
 where

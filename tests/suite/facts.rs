@@ -46,7 +46,7 @@ fn velocity(selector: Selector, window_ms: u64, counting: Counting) -> FactQuery
 }
 
 async fn facts(databases: &Databases, request: FactRequest) -> Vec<Fact> {
-    look_up(&databases.app, request).await.unwrap().facts
+    look_up(&databases.facts, request).await.unwrap().facts
 }
 
 async fn list_with(
@@ -290,19 +290,19 @@ async fn a_bound_key_is_found_in_the_same_answer() {
     journal.store(decision.clone()).await.unwrap();
     let mut asked = request(tenant, order("c-1", 5, "EUR"), vec![]);
     asked.key = Some((decision.client, decision.key.clone()));
-    let bound = look_up(&databases.app, asked.clone()).await.unwrap().bound.unwrap();
+    let bound = look_up(&databases.facts, asked.clone()).await.unwrap().bound.unwrap();
     assert_eq!((bound.decision, bound.request_hash), (decision.id(), decision.request_hash));
     asked.tenant = self::tenant(&databases).await;
-    assert_eq!(look_up(&databases.app, asked).await.unwrap().bound, None, "another tenant's key");
+    assert_eq!(look_up(&databases.facts, asked).await.unwrap().bound, None, "another tenant's key");
 }
 
 #[tokio::test]
 async fn without_questions_the_database_is_not_asked() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    databases.app.close().await;
+    databases.facts.close().await;
     let query = velocity(Selector::Card, 1, Counting::Submitted);
     let asked = request(TenantId(Uuid::now_v7()), order("c-1", 5, "EUR"), vec![query]);
-    let answer = look_up(&databases.app, asked).await.unwrap();
+    let answer = look_up(&databases.facts, asked).await.unwrap();
     assert_eq!(answer, FactAnswer { facts: vec![Fact::Absent], bound: None });
 }
