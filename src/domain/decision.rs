@@ -19,17 +19,21 @@ pub struct EngineId(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     Api,
+    /// History of another system: its outcome was not decided here, so there
+    /// is nothing to compute again.
+    Import,
 }
 
 impl Origin {
     pub fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Import => "import",
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        (name == Self::Api.name()).then_some(Self::Api)
+        [Self::Api, Self::Import].into_iter().find(|origin| origin.name() == name)
     }
 }
 

@@ -4,6 +4,7 @@
 //! out the same for ever (the fold, the selector values). Must never know
 //! Rocket, sqlx or Wasmtime, and never read a clock, a file or a random number.
 
+pub mod audit;
 pub mod decision;
 pub mod list;
 pub mod money;

@@ -37,10 +37,11 @@ pub enum Scope {
     ListsWrite,
     PluginsRead,
     PluginsWrite,
+    AuditRead,
 }
 
 impl Scope {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
         Self::DecisionsRead,
@@ -50,6 +51,7 @@ impl Scope {
         Self::ListsWrite,
         Self::PluginsRead,
         Self::PluginsWrite,
+        Self::AuditRead,
     ];
 
     pub fn name(self) -> &'static str {
@@ -63,6 +65,7 @@ impl Scope {
             Self::ListsWrite => "lists:write",
             Self::PluginsRead => "plugins:read",
             Self::PluginsWrite => "plugins:write",
+            Self::AuditRead => "audit:read",
         }
     }
 

@@ -41,6 +41,7 @@ scopes!(
     ListsWrite,
     PluginsRead,
     PluginsWrite,
+    AuditRead,
 );
 
 /// Whoever calls, with a token that has the scope `S`.

@@ -32,6 +32,12 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "idempotency_keys",
         "decisions",
         "payment_values",
+        "audit_events",
+        "plugin_uploads",
+        "quarantines",
+        "shadow_runs",
+        "backtests",
+        "payment_events",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
@@ -48,9 +54,9 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         "tenants" => format!("('{tenant}', 'tenant-{tenant}', 0)"),
         "plugins" => format!("({digest}, '', '1.0.0', 'small', 'n', '1', 's', '{{}}', 0, false, 0)"),
         "clients" => format!("('{tenant}', gen_random_uuid(), 'n', 'hash', '{{}}', 0, null)"),
-        "tenant_plugins" => format!("('{tenant}', {digest}, 'u', 0)"),
+        "tenant_plugins" => format!("('{tenant}', {digest}, 'u', 0, null, null)"),
         "revisions" => format!("('{tenant}', 'payment', 1, 1, '', {digest}, '', 'u', 0)"),
-        "activations" => format!("('{tenant}', default, 'payment', 1, 'u', 0)"),
+        "activations" => format!("('{tenant}', default, 'payment', 1, 'u', 0, 'activate', null, null, null, null)"),
         "lists" => format!("('{tenant}', 'list-' || gen_random_uuid(), '', 'u', 0)"),
         "list_entries" => format!(
             "('{tenant}', 'seeded', gen_random_uuid(), 'v', gen_random_uuid()::text, 'v', '', 0, null, 'u', null)"
@@ -61,6 +67,21 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
               'card', 1, '', '', '', '', gen_random_uuid(), 0, 0)"
         ),
         "payment_values" => format!("('{tenant}', gen_random_uuid(), 0, gen_random_uuid(), 1, 'EUR', true)"),
+        "audit_events" => format!("('{tenant}', default, 0, 'u', 'list.created', 'l', null, null)"),
+        "plugin_uploads" => format!(
+            "('{tenant}', sha256(gen_random_uuid()::text::bytea), '', 0, 'waiting', null, 'u', 0, null, null, null, 0)"
+        ),
+        "quarantines" => format!(
+            "('{tenant}', gen_random_uuid(), 'payment', gen_random_uuid()::text, {digest}, 1, 1, 1, 'f', 0, null, null)"
+        ),
+        "shadow_runs" => format!(
+            "('{tenant}', 1, 'revision', gen_random_uuid(), 1, 0, 'approve', 'review', 1, 'EUR', '{{}}', '{{}}', 1, '')"
+        ),
+        "backtests" => format!(
+            "('{tenant}', gen_random_uuid(), 'payment', 1, null, '{{}}', 'waiting', null, null, 0, null, null, 'u', 0,
+              null, null, null, null)"
+        ),
+        "payment_events" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 'fraud', 0, 0, 'u', '')"),
         "journal_writers" => "(gen_random_uuid(), 'n', 0)".to_owned(),
         "journal_batches" => "(gen_random_uuid(), 0, '', '', '', 0)".to_owned(),
         other => panic!("the table {other} is new: give it a row here, so that its isolation is tested"),

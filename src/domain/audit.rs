@@ -1,0 +1,107 @@
+//! Administrative acts: who changed what, when, from what to what.
+
+/// Every kind of act, by the word it is stored and shown under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    TenantCreated,
+    ClientCreated,
+    PluginUploaded,
+    PluginRefused,
+    PluginRetired,
+    RevisionCreated,
+    RevisionActivated,
+    RevisionRolledBack,
+    CanaryChanged,
+    ShadowChanged,
+    RuleQuarantined,
+    QuarantineLifted,
+    BacktestStarted,
+    BacktestCancelled,
+    ListCreated,
+    ListEntryAdded,
+    ListEntryClosed,
+    HistoryImported,
+}
+
+impl Action {
+    pub const ALL: [Self; 18] = [
+        Self::TenantCreated,
+        Self::ClientCreated,
+        Self::PluginUploaded,
+        Self::PluginRefused,
+        Self::PluginRetired,
+        Self::RevisionCreated,
+        Self::RevisionActivated,
+        Self::RevisionRolledBack,
+        Self::CanaryChanged,
+        Self::ShadowChanged,
+        Self::RuleQuarantined,
+        Self::QuarantineLifted,
+        Self::BacktestStarted,
+        Self::BacktestCancelled,
+        Self::ListCreated,
+        Self::ListEntryAdded,
+        Self::ListEntryClosed,
+        Self::HistoryImported,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TenantCreated => "tenant.created",
+            Self::ClientCreated => "client.created",
+            Self::PluginUploaded => "plugin.uploaded",
+            Self::PluginRefused => "plugin.refused",
+            Self::PluginRetired => "plugin.retired",
+            Self::RevisionCreated => "revision.created",
+            Self::RevisionActivated => "revision.activated",
+            Self::RevisionRolledBack => "revision.rolled_back",
+            Self::CanaryChanged => "canary.changed",
+            Self::ShadowChanged => "shadow.changed",
+            Self::RuleQuarantined => "rule.quarantined",
+            Self::QuarantineLifted => "quarantine.lifted",
+            Self::BacktestStarted => "backtest.started",
+            Self::BacktestCancelled => "backtest.cancelled",
+            Self::ListCreated => "list.created",
+            Self::ListEntryAdded => "list_entry.added",
+            Self::ListEntryClosed => "list_entry.closed",
+            Self::HistoryImported => "history.imported",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+}
+
+/// An act as it is recorded, in the transaction that carries it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    pub at_ms: u64,
+    pub actor: String,
+    pub action: Action,
+    /// What was acted on: a revision's number, a plugin's digest, a list's name.
+    pub subject: String,
+    /// JSON text. Never a secret, never what a payment holds.
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// An act that was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// Rises in commit order within a tenant.
+    pub sequence: i64,
+    pub act: Act,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_read_back_from_its_name() {
+        for action in Action::ALL {
+            assert_eq!(Action::parse(action.name()), Some(action));
+        }
+    }
+}
