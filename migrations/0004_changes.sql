@@ -73,7 +73,11 @@ alter table plugin_uploads enable row level security;
 alter table plugin_uploads force row level security;
 create policy own on plugin_uploads to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy background on plugin_uploads to tollgate_system using (true) with check (true);
-grant select, insert, update on plugin_uploads to tollgate_app, tollgate_system;
+grant select, insert on plugin_uploads to tollgate_app;
+-- Handing in again what was refused.
+grant update (bytes, size_bytes, state, why, uploaded_by, uploaded_at_ms, finished_at_ms, claimed_until, attempts)
+    on plugin_uploads to tollgate_app;
+grant select, insert, update on plugin_uploads to tollgate_system;
 
 -- A retired plugin decides on where it is active and enters no new revision.
 alter table tenant_plugins

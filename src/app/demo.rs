@@ -17,7 +17,7 @@ use crate::domain::tenant::{Scope, TenantId};
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::lists::{self, AddEntryError, NewEntry};
-use crate::storage::rulesets::ActivateError;
+use crate::storage::rulesets::{ActivateError, Change};
 use crate::storage::{StorageError, pool::Databases, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
@@ -58,7 +58,8 @@ pub async fn seed(
     fill_lists(databases, tenant).await?;
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
-    rulesets.activate(tenant, DecisionPoint::Payment, revision.number, ACTOR, None).await?;
+    let change = Change::Activate { revision: revision.number, guard_backtest: None };
+    rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, None).await?;
     // Last: with a client in hand everything else is there.
     let order = ClientOrder {
         tenant: TENANT.to_owned(),

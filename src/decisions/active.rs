@@ -1,8 +1,8 @@
 //! The rulesets that decide at the moment, in memory.
 //!
-//! Owns the snapshot of every tenant's active revision and keeps it in step
-//! with the activation log. A payment takes one `Arc` and sees one revision to
-//! its end. Must never hand out a revision whose plugins this node has not loaded.
+//! Owns the snapshot of every tenant's deployment and keeps it in step with the
+//! activation log. A payment takes one `Arc` and sees one deployment to its
+//! end. Must never hand out a revision whose plugins this node has not loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use super::plugins::Plugins;
 use crate::domain::decision::{RevisionReference, RuleEvidence};
 use crate::domain::plugin::Digest;
-use crate::domain::ruleset::{Activation, Mode, PreparedRule, Revision};
-use crate::domain::selector::FactQuery;
+use crate::domain::ruleset::{Activation, DecisionPoint, Mode, PreparedRule, Revision, Share};
+use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
 use crate::storage::{StorageError, rulesets};
@@ -28,6 +28,8 @@ const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Activations that are taken over side by side, each with a connection.
 const AT_ONCE_MAX: usize = 3;
+
+const MISSING: StorageError = StorageError::Unreadable { what: "revision" };
 
 /// A revision in the form a decision wants it.
 #[derive(Debug)]
@@ -58,16 +60,8 @@ impl ActiveRuleset {
             .rules
             .into_iter()
             .map(|mut prepared| {
-                let fact_places = prepared
-                    .queries
-                    .iter()
-                    .map(|query| {
-                        queries.iter().position(|known| known == query).unwrap_or_else(|| {
-                            queries.push(query.clone());
-                            queries.len() - 1
-                        })
-                    })
-                    .collect();
+                let fact_places =
+                    prepared.queries.iter().map(|query| place_of(&mut queries, query)).collect();
                 let state = std::mem::take(&mut prepared.state).into();
                 ActiveRule { prepared, state, fact_places }
             })
@@ -81,12 +75,84 @@ impl ActiveRuleset {
     }
 }
 
+/// What decides for a tenant and what runs beside it, as one activation said.
+#[derive(Debug)]
+pub struct Deployed {
+    pub activation: i64,
+    active: Course,
+    canary: Option<(Share, Course)>,
+}
+
+/// What a payment goes through: the ruleset that decides, and the one whose
+/// answer changes nothing.
+#[derive(Debug)]
+pub struct Course {
+    pub ruleset: Arc<ActiveRuleset>,
+    pub shadow: Option<Arc<ActiveRuleset>>,
+    /// What both ask for, each question once. Those of the ruleset stand first, in its order.
+    pub queries: Vec<FactQuery>,
+    /// Where the answers to the shadow's queries stand among them.
+    shadow_places: Vec<usize>,
+}
+
+impl Deployed {
+    /// Nothing when `rulesets` lacks one of the activation's revisions.
+    fn new(activation: &Activation, rulesets: &HashMap<i32, Arc<ActiveRuleset>>) -> Option<Self> {
+        let deployment = activation.deployment;
+        let shadow = match deployment.shadow {
+            Some(number) => Some(rulesets.get(&number)?.clone()),
+            None => None,
+        };
+        let course = |number| Some(Course::new(rulesets.get(&number)?.clone(), shadow.clone()));
+        let canary = match deployment.canary {
+            Some(canary) => Some((canary.share, course(canary.revision)?)),
+            None => None,
+        };
+        Some(Self { activation: activation.sequence, active: course(deployment.revision)?, canary })
+    }
+
+    /// The course of a payment. `drawn` comes from its key, so that a retry goes the same way.
+    pub fn course(&self, drawn: u64) -> &Course {
+        match &self.canary {
+            Some((share, canary)) if share.holds(drawn) => canary,
+            _ => &self.active,
+        }
+    }
+}
+
+impl Course {
+    fn new(ruleset: Arc<ActiveRuleset>, shadow: Option<Arc<ActiveRuleset>>) -> Self {
+        let mut queries = ruleset.queries.clone();
+        let asked = shadow.iter().flat_map(|shadow| &shadow.queries);
+        let shadow_places = asked.map(|query| place_of(&mut queries, query)).collect();
+        Self { ruleset, shadow, queries, shadow_places }
+    }
+
+    /// Of the answers to `queries`, those of the ruleset that decides.
+    pub fn own_facts<'f>(&self, facts: &'f [Fact]) -> &'f [Fact] {
+        &facts[..self.ruleset.queries.len()]
+    }
+
+    /// Of the answers to `queries`, those of the shadow, as its own queries stand.
+    pub fn shadow_facts(&self, facts: &[Fact]) -> Vec<Fact> {
+        self.shadow_places.iter().map(|place| facts[*place]).collect()
+    }
+}
+
+/// Where a question stands, put at the end when it is new.
+fn place_of(queries: &mut Vec<FactQuery>, query: &FactQuery) -> usize {
+    queries.iter().position(|known| known == query).unwrap_or_else(|| {
+        queries.push(query.clone());
+        queries.len() - 1
+    })
+}
+
 #[derive(Debug)]
 pub struct ActiveRulesets {
     system: PgPool,
     plugins: Arc<Plugins>,
     /// Nothing for a tenant whose first activation is held back.
-    by_tenant: RwLock<HashMap<TenantId, Option<Arc<ActiveRuleset>>>>,
+    by_tenant: RwLock<HashMap<TenantId, Option<Arc<Deployed>>>>,
     /// Held while catching up, so that two catch-ups cannot put an older
     /// revision over a newer one.
     log: Mutex<Log>,
@@ -132,7 +198,8 @@ impl Log {
     fn tell(&mut self, tenant: TenantId, error: &NotYet) {
         let Some(held) = self.held_back.get_mut(&tenant).filter(|held| !held.told) else { return };
         held.told = true;
-        tracing::warn!(%tenant, revision = held.activation.revision, %error, "activation held back");
+        let revision = held.activation.deployment.revision;
+        tracing::warn!(%tenant, revision, %error, "activation held back");
     }
 }
 
@@ -142,7 +209,7 @@ impl ActiveRulesets {
     }
 
     /// Nothing only where nothing was ever activated.
-    pub fn of(&self, tenant: TenantId) -> Result<Option<Arc<ActiveRuleset>>, NotLoaded> {
+    pub fn of(&self, tenant: TenantId) -> Result<Option<Arc<Deployed>>, NotLoaded> {
         let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
         by_tenant.get(&tenant).map(|active| active.clone().ok_or(NotLoaded)).transpose()
     }
@@ -199,21 +266,34 @@ impl ActiveRulesets {
         activation: &Activation,
         patience: Duration,
     ) -> Result<(), NotYet> {
-        let revision = rulesets::revision_any(&self.system, tenant, activation.point, activation.revision)
-            .await?
-            .ok_or(StorageError::Unreadable { what: "revision" })?;
+        let mut rulesets: HashMap<i32, Arc<ActiveRuleset>> = HashMap::new();
+        for number in activation.deployment.revisions() {
+            let ruleset = self.load_ruleset(tenant, activation.point, number, patience).await?;
+            rulesets.insert(number, Arc::new(ruleset));
+        }
+        let deployed = Deployed::new(activation, &rulesets).ok_or(MISSING)?;
+        self.write_by_tenant().insert(tenant, Some(Arc::new(deployed)));
+        Ok(())
+    }
+
+    async fn load_ruleset(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        number: i32,
+        patience: Duration,
+    ) -> Result<ActiveRuleset, NotYet> {
+        let revision = rulesets::revision_any(&self.system, tenant, point, number).await?.ok_or(MISSING)?;
         let digests: HashSet<Digest> = revision.rules.iter().map(|rule| rule.entry.plugin).collect();
         for digest in digests {
             if !tokio::time::timeout(patience, self.plugins.load(digest)).await.unwrap_or(false) {
                 return Err(NotYet::Plugin(digest));
             }
         }
-        let active = Arc::new(ActiveRuleset::new(revision));
-        self.write_by_tenant().insert(tenant, Some(active));
-        Ok(())
+        Ok(ActiveRuleset::new(revision))
     }
 
-    fn write_by_tenant(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, Option<Arc<ActiveRuleset>>>> {
+    fn write_by_tenant(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, Option<Arc<Deployed>>>> {
         self.by_tenant.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::{EngineError, PrepareError, RuleEngine};
-use crate::storage::rulesets::{self, ActivateError, NewRevision};
+use crate::storage::rulesets::{self, ActivateError, Change, Deploying, NewRevision};
 use crate::storage::{StorageError, lists, plugins};
 
 /// What is wrong, and where in the request: a JSON pointer.
@@ -34,16 +34,6 @@ pub enum RevisionError {
     Invalid(Vec<Flaw>),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-#[derive(Debug, Error)]
-pub enum RollBackError {
-    #[error("no revision was active before the present one")]
-    NothingBefore,
-    #[error(transparent)]
-    Activate(#[from] ActivateError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -132,37 +122,24 @@ impl Rulesets {
         Ok(Ok(PreparedRule { entry, profile, queries, state }))
     }
 
-    /// Makes a revision the deciding one. With `expected`, only if that one is active now.
-    pub async fn activate(
+    /// Changes what decides or runs beside it. `expected` is the sequence that
+    /// the latest activation must have, `Some(None)` for none.
+    pub async fn deploy(
         &self,
         tenant: TenantId,
         point: DecisionPoint,
-        number: i32,
+        change: Change,
         actor: &str,
-        expected: Option<Option<i32>>,
+        expected: Option<Option<i64>>,
     ) -> Result<Activation, ActivateError> {
-        let now_ms = self.clock.now_ms();
-        let activation =
-            rulesets::activate(&self.app, tenant, point, number, actor, now_ms, expected).await?;
+        let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
+        let deploying = Deploying { tenant, point, actor, now_ms, expected };
+        let activation = rulesets::deploy(&self.app, deploying, change).await?;
         // The activation stands; should this node not follow at once, its poll will.
         if let Err(error) = self.active.catch_up().await {
             tracing::warn!(%error, "this node follows an activation later");
         }
         Ok(activation)
-    }
-
-    /// Activates the revision that was active before the present one. With
-    /// `expected`, only if that one is active now.
-    pub async fn roll_back(
-        &self,
-        tenant: TenantId,
-        point: DecisionPoint,
-        actor: &str,
-        expected: Option<Option<i32>>,
-    ) -> Result<Activation, RollBackError> {
-        let previous = rulesets::previous(&self.app, tenant, point).await?;
-        let number = previous.ok_or(RollBackError::NothingBefore)?;
-        Ok(self.activate(tenant, point, number, actor, expected).await?)
     }
 }
 

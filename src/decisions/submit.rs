@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -148,8 +148,9 @@ impl Submissions {
 
     async fn decide(&self, submission: Submission, request_hash: Digest) -> Result<Submitted, SubmitError> {
         let Submission { tenant, client, key, order, deadline, .. } = submission;
-        let ruleset = self.active.of(tenant)?;
-        let queries = ruleset.as_ref().map_or(&[][..], |ruleset| &ruleset.queries);
+        let deployed = self.active.of(tenant)?;
+        let course = deployed.as_ref().map(|deployed| deployed.course(drawn(tenant, client, &key)));
+        let queries = course.map_or(&[][..], |course| &course.queries);
         let now_ms = self.clock.now_ms();
         let id = PaymentId(self.randomness.uuid_v7(now_ms));
         let (entered, ahead) = self.in_flight.enter(tenant, id, now_ms, order, queries);
@@ -180,8 +181,9 @@ impl Submissions {
         }
 
         let engine = self.engine.as_ref();
-        let (outcome, evidence) =
-            evaluate(engine, tenant, payment, ruleset.as_deref(), &facts, deadline).await?;
+        let ruleset = course.map(|course| course.ruleset.as_ref());
+        let own_facts = course.map_or(&[][..], |course| course.own_facts(&facts));
+        let (outcome, evidence) = evaluate(engine, tenant, payment, ruleset, own_facts, deadline).await?;
         entered.decided(outcome);
         self.active.recover(&evidence.rules);
         let origin = Origin::Api;
@@ -208,6 +210,17 @@ impl Submissions {
         let decision = Arc::new(stored.ok_or(SubmitError::Failed)?);
         Ok(Submitted { decision, first: false })
     }
+}
+
+/// A number drawn evenly from a payment's key: on every node and at every retry the same.
+fn drawn(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(tenant.0.as_bytes());
+    hash.update(client.0.as_bytes());
+    hash.update(key.as_str().as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finish().as_ref()[..8]);
+    u64::from_be_bytes(first)
 }
 
 fn in_flight_values(

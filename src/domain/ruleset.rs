@@ -1,6 +1,7 @@
 //! Rulesets: the rules of a tenant for a decision point, in immutable revisions.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::plugin::{Digest, Profile};
 use super::selector::FactQuery;
@@ -86,15 +87,112 @@ pub struct Revision {
     pub created_at_ms: u64,
 }
 
+/// Of all payments, in ten-thousandths: 1 to 10 000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u16);
+
+impl Share {
+    pub const WHOLE: u16 = 10_000;
+
+    pub fn new(ten_thousandths: u16) -> Option<Self> {
+        (1..=Self::WHOLE).contains(&ten_thousandths).then_some(Self(ten_thousandths))
+    }
+
+    pub fn ten_thousandths(self) -> u16 {
+        self.0
+    }
+
+    /// Whether a payment with this number, drawn evenly from its key, is among them.
+    pub fn holds(self, drawn: u64) -> bool {
+        drawn % u64::from(Self::WHOLE) < u64::from(self.0)
+    }
+}
+
+/// A revision that decides for a share of the payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canary {
+    pub revision: i32,
+    pub share: Share,
+}
+
+/// Everything that decides or runs beside it, as one line of the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deployment {
+    /// Decides.
+    pub revision: i32,
+    /// Decides in its place, for a share.
+    pub canary: Option<Canary>,
+    /// Runs after the answer, without effect.
+    pub shadow: Option<i32>,
+}
+
+impl Deployment {
+    /// Each revision that takes part, once.
+    pub fn revisions(&self) -> Vec<i32> {
+        let mut all = vec![self.revision];
+        all.extend(self.canary.map(|canary| canary.revision));
+        all.extend(self.shadow);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// What an activation changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivationKind {
+    Activate,
+    RollBack,
+    Canary,
+    Shadow,
+}
+
+impl ActivationKind {
+    pub const ALL: [Self; 4] = [Self::Activate, Self::RollBack, Self::Canary, Self::Shadow];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::RollBack => "roll_back",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// One line of the append-only activation log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
     /// Rises over all tenants; nodes poll it.
     pub sequence: i64,
     pub point: DecisionPoint,
-    pub revision: i32,
+    pub kind: ActivationKind,
+    pub deployment: Deployment,
+    /// The backtest that had to change little enough.
+    pub guard_backtest: Option<Uuid>,
     pub activated_by: String,
     pub activated_at_ms: u64,
+}
+
+/// The revisions to go back to, the active one last: what was activated and
+/// not rolled back since. `log` is the oldest first.
+pub fn activated_and_not_undone(log: impl IntoIterator<Item = (ActivationKind, i32)>) -> Vec<i32> {
+    let mut stack: Vec<i32> = Vec::new();
+    for (kind, revision) in log {
+        if kind == ActivationKind::RollBack
+            && let Some(place) = stack.iter().rposition(|earlier| *earlier == revision)
+        {
+            stack.truncate(place);
+        }
+        if stack.last() != Some(&revision) {
+            stack.push(revision);
+        }
+    }
+    stack
 }
 
 /// Lower-case words of letters and digits joined by hyphens, at most 64 characters.
@@ -108,6 +206,30 @@ pub fn is_slug(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rolling_back_again_and_again_goes_further_back_and_never_in_circles() {
+        use ActivationKind::{Activate, Canary, RollBack};
+        for (log, left) in [
+            (&[(Activate, 1), (Activate, 2), (Activate, 3)][..], &[1, 2, 3][..]),
+            (&[(Activate, 1), (Activate, 2), (Activate, 3), (RollBack, 2)], &[1, 2]),
+            (&[(Activate, 1), (Activate, 2), (Activate, 3), (RollBack, 2), (RollBack, 1)], &[1]),
+            (&[(Activate, 1), (Activate, 2), (RollBack, 1), (Activate, 3)], &[1, 3]),
+            (&[(Activate, 1), (Activate, 2), (Activate, 3), (RollBack, 1)], &[1]),
+            (&[(Activate, 1), (Canary, 1), (Activate, 1)], &[1]),
+            (&[(Activate, 1), (Activate, 2), (Activate, 1), (RollBack, 2)], &[1, 2]),
+        ] {
+            assert_eq!(activated_and_not_undone(log.iter().copied()), left, "{log:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_holds_as_many_of_ten_thousand_as_it_says_and_keeps_them_as_it_grows() {
+        assert_eq!((Share::new(0), Share::new(10_001)), (None, None));
+        let (small, large) = (Share::new(500).expect("valid"), Share::new(2_000).expect("valid"));
+        assert_eq!((0..20_000).filter(|drawn| small.holds(*drawn)).count(), 1_000);
+        assert!((0..20_000).all(|drawn| !small.holds(drawn) || large.holds(drawn)));
+    }
 
     #[test]
     fn a_slug_is_lower_case_words_joined_by_hyphens() {

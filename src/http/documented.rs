@@ -62,11 +62,11 @@ problems! {
         UnsupportedMediaType InvalidBody IdempotencyKeyReused;
     /// Making something from a JSON body.
     Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody;
-    /// Activating a revision.
-    Activating: MalformedRequest MalformedBody NotFound PreconditionFailed BodyTooLarge
+    /// Changing what decides or runs beside it, by a JSON body.
+    Activating: MalformedRequest MalformedBody NotFound Conflict PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;
-    /// Rolling back.
-    RollingBack: NotFound Conflict PreconditionFailed;
+    /// The same without a body.
+    Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed;
     /// Uploading a plugin.
     Uploading: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused;
 }

@@ -6,7 +6,7 @@
 use super::problem::{Kind, PartError, Problem};
 use crate::decisions::plugins::UploadError;
 use crate::decisions::replay::ReplayError;
-use crate::decisions::rulesets::{RevisionError, RollBackError};
+use crate::decisions::rulesets::RevisionError;
 use crate::decisions::submit::SubmitError;
 use crate::rules::EngineError;
 use crate::storage::StorageError;
@@ -118,22 +118,22 @@ impl From<ActivateError> for Problem {
                 Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
             }
             ActivateError::Conflict { .. } => {
-                let detail = "Another revision is active than the one If-Match names.";
+                let detail = "Somebody activated another revision since the one If-Match names.";
                 Self::new(Kind::PreconditionFailed, detail)
             }
-            ActivateError::Storage(error) => error.into(),
-        }
-    }
-}
-
-impl From<RollBackError> for Problem {
-    fn from(error: RollBackError) -> Self {
-        match error {
-            RollBackError::NothingBefore => {
+            ActivateError::NothingBefore => {
                 Self::new(Kind::Conflict, "No revision was active before the present one.")
             }
-            RollBackError::Activate(error) => error.into(),
-            RollBackError::Storage(error) => error.into(),
+            ActivateError::NeverActive => {
+                Self::new(Kind::Conflict, "The revision was never active: activate it instead.")
+            }
+            ActivateError::NothingActive => {
+                Self::new(Kind::Conflict, "Nothing is active yet that it could stand beside.")
+            }
+            ActivateError::AlreadyActive => {
+                Self::new(Kind::Conflict, "The revision is the active one already.")
+            }
+            ActivateError::Storage(error) => error.into(),
         }
     }
 }

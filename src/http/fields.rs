@@ -166,6 +166,27 @@ impl<'a> Fields<'a> {
         inside
     }
 
+    /// A percentage with at most two decimals, as ten-thousandths within `range`.
+    pub fn percent(&mut self, name: &'static str, range: RangeInclusive<u16>) -> Option<u16> {
+        let hundredth = |ten_thousandths: u16| f64::from(ten_thousandths) / 100.0;
+        let (least, most) = (hundredth(*range.start()), hundredth(*range.end()));
+        let wanted = format!("a number from {least} to {most} with at most two decimals");
+        let value = self.required(name)?;
+        let percent = match value {
+            Value::Integer(number) => i32::try_from(*number).map_or(f64::INFINITY, f64::from),
+            Value::Float(number) => *number,
+            other => {
+                self.error(name, expected(&wanted, other));
+                return None;
+            }
+        };
+        let found = range.clone().find(|ten_thousandths| hundredth(*ten_thousandths) == percent);
+        if found.is_none() {
+            self.error(name, format!("expected {wanted}"));
+        }
+        found
+    }
+
     pub fn flag(&mut self, name: &'static str, default: bool) -> bool {
         match self.find(name) {
             None => default,

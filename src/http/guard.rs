@@ -136,12 +136,12 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
     }
 }
 
-/// If-Match with a revision's ETag, as `activate` understands it.
+/// If-Match with the ETag of what is active, as `deploy` understands it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfMatch {
     Absent,
-    /// The number of the revision that must be active.
-    Revision(i32),
+    /// The sequence of the activation that must be the latest.
+    Activation(i64),
     /// `"none"`: nothing may be active yet.
     Nothing,
 }
@@ -166,12 +166,12 @@ impl<'r> FromRequest<'r> for IfMatch {
 }
 
 impl IfMatch {
-    /// What must be active now: nothing asked for, nothing at all, or a revision.
-    pub fn expected(self) -> Option<Option<i32>> {
+    /// What must be the latest activation: nothing asked for, none at all, or a sequence.
+    pub fn expected(self) -> Option<Option<i64>> {
         match self {
             Self::Absent => None,
             Self::Nothing => Some(None),
-            Self::Revision(number) => Some(Some(number)),
+            Self::Activation(sequence) => Some(Some(sequence)),
         }
     }
 }
@@ -179,7 +179,7 @@ impl IfMatch {
 fn parse_if_match(tag: &str) -> Option<IfMatch> {
     match tag.strip_prefix('"')?.strip_suffix('"')? {
         "none" => Some(IfMatch::Nothing),
-        number => number.parse().ok().filter(|number| *number > 0).map(IfMatch::Revision),
+        number => number.parse().ok().filter(|number| *number > 0).map(IfMatch::Activation),
     }
 }
 

@@ -114,7 +114,7 @@ fn an_idempotency_key_is_there_once_and_visible() {
 fn if_match_is_the_tag_of_what_is_active() {
     let caller = caller(tokens(&Arc::new(FixedClock::at(NOW_MS))));
     for (tag, expected) in [
-        (Some("\"7\""), Some("Revision(7)")),
+        (Some("\"7\""), Some("Activation(7)")),
         (Some("\"none\""), Some("Nothing")),
         (None, Some("Absent")),
         (Some("7"), None),

@@ -10,6 +10,7 @@ mod body;
 mod context;
 pub mod cursor;
 mod decisions;
+mod deployments;
 mod documented;
 pub mod edge;
 mod evidence;
@@ -51,6 +52,7 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, payments::routes()),
         api(Treatment::Ordinary, decisions::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
+        api(Treatment::Ordinary, deployments::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),

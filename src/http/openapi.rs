@@ -16,7 +16,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Answer;
 use super::problem::ProblemBody;
-use super::{decisions, lists, oauth, operations, payments, plugins, rulesets};
+use super::{decisions, deployments, lists, oauth, operations, payments, plugins, rulesets};
 use crate::domain::tenant::Scope;
 
 #[derive(OpenApi)]
@@ -51,10 +51,14 @@ struct Document;
     rulesets::create,
     rulesets::list,
     rulesets::one,
-    rulesets::active,
-    rulesets::activate,
-    rulesets::roll_back,
-    rulesets::activations,
+    deployments::active,
+    deployments::activate,
+    deployments::roll_back,
+    deployments::activations,
+    deployments::start_canary,
+    deployments::end_canary,
+    deployments::start_shadow,
+    deployments::end_shadow,
     lists::create,
     lists::all,
     lists::add_entry,
@@ -87,7 +91,9 @@ struct Descriptions;
 impl Modify for Descriptions {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let items = document.paths.paths.values_mut();
-        for operation in items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete]).flatten() {
+        for operation in
+            items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]).flatten()
+        {
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response
                     && response.description.is_empty()
@@ -107,7 +113,9 @@ struct OperationIds;
 impl Modify for OperationIds {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let items = document.paths.paths.values_mut();
-        for operation in items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete]).flatten() {
+        for operation in
+            items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]).flatten()
+        {
             let resource = operation.tags.iter().flatten().next();
             if let (Some(resource), Some(name)) = (resource, &operation.operation_id) {
                 operation.operation_id = Some(format!("{resource}_{name}"));

@@ -103,13 +103,6 @@ impl Query {
         Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after, query, tenant })
     }
 
-    /// Ends the reading of a list that has no further pages.
-    pub fn limit_only(mut self) -> Result<u32, Problem> {
-        let limit = self.limit();
-        self.finish()?;
-        Ok(limit.unwrap_or(LIMIT_DEFAULT))
-    }
-
     fn limit(&mut self) -> Option<u32> {
         self.parsed("limit", |text| {
             let number = text.parse::<u32>().ok().filter(|number| (1..=LIMIT_MAX).contains(number));

@@ -1,6 +1,6 @@
 //! Rulesets as JSON.
 //!
-//! Owns the shapes of revisions and activations. Must never show a rule's
+//! Owns the shapes of revisions. Must never show a rule's
 //! prepared state: that is the sandbox's own form.
 
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::evidence::QueryShape;
-use crate::domain::ruleset::{Activation, PreparedRule, Revision};
+use crate::domain::ruleset::{PreparedRule, Revision};
 
 /// What a revision is made of.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,34 +83,6 @@ pub struct RevisionSummaryShape {
     pub rules: Vec<String>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewActivation)]
-pub struct ActivationBody {
-    #[schema(minimum = 1)]
-    pub revision: i32,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Activation)]
-pub struct ActivationShape {
-    /// Rises over all decision points.
-    pub sequence: i64,
-    pub revision: i32,
-    pub activated_by: String,
-    pub activated_at_ms: u64,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ActiveRuleset)]
-pub struct ActiveShape {
-    pub point: &'static str,
-    /// Absent while nothing was ever activated: payments then wait for review.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub activation: Option<ActivationShape>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<RevisionShape>,
-}
-
 impl From<Revision> for RevisionShape {
     fn from(revision: Revision) -> Self {
         Self {
@@ -150,17 +122,6 @@ impl From<Revision> for RevisionSummaryShape {
             created_by: revision.created_by,
             created_at_ms: revision.created_at_ms,
             rules: revision.rules.into_iter().map(|rule| rule.entry.name).collect(),
-        }
-    }
-}
-
-impl From<Activation> for ActivationShape {
-    fn from(activation: Activation) -> Self {
-        Self {
-            sequence: activation.sequence,
-            revision: activation.revision,
-            activated_by: activation.activated_by,
-            activated_at_ms: activation.activated_at_ms,
         }
     }
 }

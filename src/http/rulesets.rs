@@ -1,21 +1,19 @@
-//! Rulesets: composing revisions, activating them, going back.
+//! Rulesets: composing revisions and looking at them.
 //!
-//! Owns their JSON shapes and the ETags by which two administrators notice
-//! each other. Must never check a rule's settings itself: the rule does.
+//! Owns the reading of rule entries. Must never check a rule's settings
+//! itself: the rule does.
 
 use rocket::http::Status;
 use rocket::{Route, get, post, routes};
 
-use super::answer::{Answer, Items, Page};
+use super::answer::{Answer, Page};
 use super::body::JsonBody;
-use super::documented::{Activating, Creating, Listing, ListingOf, Reading, RollingBack};
+use super::documented::{Creating, ListingOf, Reading};
 use super::fields::Fields;
-use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
+use super::guard::{Client, RulesetsRead, RulesetsWrite};
 use super::problem::Problem;
 use super::query::Query;
-use super::ruleset_shapes::{
-    ActivationBody, ActivationShape, ActiveShape, RevisionBody, RevisionShape, RevisionSummaryShape,
-};
+use super::ruleset_shapes::{RevisionBody, RevisionShape, RevisionSummaryShape};
 use super::services::Shared;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, Revision, RuleEntry};
@@ -23,16 +21,11 @@ use crate::domain::verdict::FailureOutcome;
 use crate::storage::rulesets;
 
 pub fn routes() -> Vec<Route> {
-    routes![create, list, one, active, activate, roll_back, activations]
+    routes![create, list, one]
 }
 
-fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
+pub fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
     DecisionPoint::parse(name).ok_or(Problem::not_found("decision point"))
-}
-
-/// Of what is active: the revision's number, or `none`.
-fn active_tag(revision: Option<i32>) -> String {
-    revision.map_or("\"none\"".to_owned(), |number| format!("\"{number}\""))
 }
 
 /// Makes a revision. Each rule checks its own settings; all flaws come at once.
@@ -62,7 +55,7 @@ pub async fn create(
     Ok(answer.with("Location", location).with("ETag", tag))
 }
 
-fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
+pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
     let name = fields.text("name", 64);
     let plugin = fields.parsed("plugin", Digest::parse);
     let settings = fields.any_object("settings");
@@ -131,97 +124,4 @@ pub async fn one(
     let revision = revision.ok_or(Problem::not_found("revision"))?;
     let tag = revision_tag(&revision);
     Ok(Answer::json(Status::Ok, &RevisionShape::from(revision))?.with("ETag", tag))
-}
-
-/// What decides now. The ETag is for `If-Match` of the next activation.
-#[utoipa::path(
-    tag = "rulesets",
-    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
-    security(("oauth" = ["rulesets:read"]))
-)]
-#[get("/rulesets/<point>")]
-pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
-    let point = point_of(point)?;
-    let activation = rulesets::active(&services.app, client.tenant, point).await?;
-    let number = activation.as_ref().map(|activation| activation.revision);
-    let revision = match number {
-        Some(number) => rulesets::get(&services.app, client.tenant, point, number).await?,
-        None => None,
-    };
-    let shape = ActiveShape {
-        point: point.name(),
-        activation: activation.map(ActivationShape::from),
-        revision: revision.map(RevisionShape::from),
-    };
-    Ok(Answer::json(Status::Ok, &shape)?.with("ETag", active_tag(number)))
-}
-
-/// Makes a revision the deciding one. With `If-Match` only if what it names is active.
-#[utoipa::path(
-    tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of the active ruleset")),
-    request_body(content = ActivationBody, content_type = "application/json"),
-    responses((status = 201, body = ActivationShape, headers(("ETag"))), Activating),
-    security(("oauth" = ["rulesets:write"]))
-)]
-#[post("/rulesets/<point>/activations", data = "<body>")]
-pub async fn activate(
-    client: Client<RulesetsWrite>,
-    point: &str,
-    if_match: IfMatch,
-    services: &Shared,
-    body: JsonBody,
-) -> Result<Answer, Problem> {
-    let point = point_of(point)?;
-    let number = body.read(|fields| fields.integer("revision", 1..=i64::from(i32::MAX)))?;
-    let number = i32::try_from(number).map_err(|_| Problem::not_found("revision"))?;
-    let (actor, expected) = (client.actor(), if_match.expected());
-    let activation = services.rulesets.activate(client.tenant, point, number, &actor, expected).await?;
-    activated(activation.into())
-}
-
-fn activated(shape: ActivationShape) -> Result<Answer, Problem> {
-    let tag = active_tag(Some(shape.revision));
-    Ok(Answer::json(Status::Created, &shape)?.with("ETag", tag))
-}
-
-/// Activates again what was active before.
-#[utoipa::path(
-    tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of the active ruleset")),
-    responses((status = 201, body = ActivationShape, headers(("ETag"))), RollingBack),
-    security(("oauth" = ["rulesets:write"]))
-)]
-#[post("/rulesets/<point>/rollback")]
-pub async fn roll_back(
-    client: Client<RulesetsWrite>,
-    point: &str,
-    if_match: IfMatch,
-    services: &Shared,
-) -> Result<Answer, Problem> {
-    let point = point_of(point)?;
-    let (actor, expected) = (client.actor(), if_match.expected());
-    let activation = services.rulesets.roll_back(client.tenant, point, &actor, expected).await?;
-    activated(activation.into())
-}
-
-/// The newest activations, newest first.
-#[utoipa::path(
-    tag = "rulesets",
-    params(("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent")),
-    responses((status = 200, body = Items<ActivationShape>), Listing),
-    security(("oauth" = ["rulesets:read"]))
-)]
-#[get("/rulesets/<point>/activations")]
-pub async fn activations(
-    client: Client<RulesetsRead>,
-    point: &str,
-    query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
-    let point = point_of(point)?;
-    let limit = query.limit_only()?;
-    let found = rulesets::activations(&services.app, client.tenant, point, limit).await?;
-    let items: Vec<ActivationShape> = found.into_iter().map(ActivationShape::from).collect();
-    Answer::json(Status::Ok, &Items { items })
 }

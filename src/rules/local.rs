@@ -37,6 +37,10 @@ use crate::domain::verdict::RuleResult;
 /// Settings are read while a person waits; payments keep the rest of the slots.
 const PREPARATIONS_MAX: usize = 2;
 
+/// How much the threads of background work stand back: they get a thirtieth of
+/// a processor that live payments want whole, so that what they hold is let go of soon.
+const BACKGROUND_NICENESS: i32 = 15;
+
 #[derive(Debug, Error)]
 pub enum LocalEngineError {
     #[error(transparent)]
@@ -48,9 +52,10 @@ pub enum LocalEngineError {
 }
 
 pub struct LocalEngine {
-    /// Nothing only while it is dropped.
-    runtime: Option<Runtime>,
-    handle: Handle,
+    live: Threads,
+    background: Threads,
+    /// One per thread: what is tried holds few of the slots that payments need.
+    background_turns: Arc<Semaphore>,
     library: Arc<Library>,
     tenants: Tenants,
     preparations: Arc<Semaphore>,
@@ -58,37 +63,23 @@ pub struct LocalEngine {
 
 impl LocalEngine {
     pub fn start(settings: &Settings) -> Result<Self, LocalEngineError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.threads.max(1))
-            .thread_name("rules")
-            // New payments before interrupted rules.
-            .global_queue_interval(1)
-            .enable_all()
-            .build()
-            .map_err(LocalEngineError::Threads)?;
+        let threads = settings.threads.max(1);
         let library = Library::new(settings, Sandboxes::new()?).map_err(LocalEngineError::Cache)?;
         Ok(Self {
-            handle: runtime.handle().clone(),
-            runtime: Some(runtime),
+            live: Threads::start("rules", threads, 0).map_err(LocalEngineError::Threads)?,
+            background: Threads::start("rules-later", threads, BACKGROUND_NICENESS)
+                .map_err(LocalEngineError::Threads)?,
+            background_turns: Arc::new(Semaphore::new(threads)),
             library: Arc::new(library),
             tenants: Tenants::new(settings.tenant_concurrency.max(1), settings.tenant_waiting_max),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
         })
     }
 
-    /// Runs on the rules' threads; ends with the caller.
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, EngineError> {
-        let task = AbortOnDropHandle::new(self.handle.spawn(work));
-        task.await.map_err(|error| EngineError::Unavailable(error.to_string()))
-    }
-
     /// One rule on an input that need not be a domain payment: for cases.
     pub(super) async fn evaluate_one(&self, input: Input, rule: RuleCall) -> Result<RuleRun, EngineError> {
         let library = self.library.clone();
-        self.run(async move { evaluate(&library, &input, &rule, RULESET_FUEL).await }).await
+        self.live.run(async move { evaluate(&library, &input, &rule, RULESET_FUEL).await }).await
     }
 }
 
@@ -103,29 +94,53 @@ impl RuleEngine for LocalEngine {
         let decided = async {
             let turn = self.tenants.admit(call.tenant).await?;
             let library = self.library.clone();
-            self.run(async move {
-                let _turn = turn;
-                evaluate_all(&library, &Input::of(call.payment), &call.rules).await
-            })
-            .await
+            self.live
+                .run(async move {
+                    let _turn = turn;
+                    evaluate_all(&library, &Input::of(call.payment), &call.rules).await
+                })
+                .await
         };
         timeout_at(deadline, decided).await.unwrap_or(Err(EngineError::Deadline))
+    }
+
+    async fn evaluate_in_background(
+        &self,
+        calls: Vec<RulesetCall>,
+    ) -> Result<Vec<Vec<RuleRun>>, EngineError> {
+        let turn = self.background_turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|error| EngineError::Unavailable(error.to_string()))?;
+        let library = self.library.clone();
+        let evaluated = self.background.run(async move {
+            let _turn = turn;
+            let mut answers = Vec::with_capacity(calls.len());
+            for call in calls {
+                if Instant::now() >= call.deadline {
+                    return Err(EngineError::Deadline);
+                }
+                answers.push(evaluate_all(&library, &Input::of(call.payment), &call.rules).await);
+                tokio::task::yield_now().await;
+            }
+            Ok(answers)
+        });
+        evaluated.await?
     }
 
     async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError> {
         let turn = self.preparations.clone().acquire_owned().await;
         let turn = turn.map_err(|error| EngineError::Unavailable(error.to_string()))?;
         let library = self.library.clone();
-        self.run(async move {
-            let _turn = turn;
-            prepare(&library, plugin, &settings).await
-        })
-        .await?
+        self.live
+            .run(async move {
+                let _turn = turn;
+                prepare(&library, plugin, &settings).await
+            })
+            .await?
     }
 
     async fn add_plugin(&self, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
         let library = self.library.clone();
-        self.run(async move { library.add(bytes).await }).await?
+        self.live.run(async move { library.add(bytes).await }).await?
     }
 
     async fn plugin(&self, digest: Digest) -> Option<Plugin> {
@@ -184,7 +199,44 @@ async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Resu
     }
 }
 
-impl Drop for LocalEngine {
+/// Threads that run rules and nothing else.
+struct Threads {
+    /// Nothing only while it is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Threads {
+    fn start(name: &str, count: usize, niceness: i32) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(count)
+            .thread_name(name)
+            // New payments before interrupted rules.
+            .global_queue_interval(1)
+            .on_thread_start(move || {
+                // Linux counts it for each thread, others for the whole process.
+                // A refusal changes nothing but the order.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(niceness);
+                #[cfg(not(target_os = "linux"))]
+                let _ = niceness;
+            })
+            .enable_all()
+            .build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    /// Ends with the caller.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let task = AbortOnDropHandle::new(self.handle.spawn(work));
+        task.await.map_err(|error| EngineError::Unavailable(error.to_string()))
+    }
+}
+
+impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Waiting is not allowed inside of async code; what runs is given up at its next tick.

@@ -112,6 +112,11 @@ pub trait RuleEngine: Send + Sync + std::fmt::Debug {
     /// that says so; an error means the whole call gave nothing.
     async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError>;
 
+    /// Many payments on spare capacity, for what tries rules: live payments go
+    /// first, whatever the number. Answers one list of runs per call, in their order.
+    async fn evaluate_in_background(&self, calls: Vec<RulesetCall>)
+    -> Result<Vec<Vec<RuleRun>>, EngineError>;
+
     async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError>;
 
     /// Inspects, compiles (in a child process) and keeps a plugin. The same bytes twice are one plugin.

@@ -13,11 +13,7 @@ use crate::domain::tenant::TenantId;
 /// Writes an act down in the transaction that carries it out, as the last of
 /// its locks: from here to the commit, other acts of the tenant wait, so that
 /// sequences rise in commit order.
-pub async fn record(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    act: &Act,
-) -> Result<i64, StorageError> {
+pub async fn record(connection: &mut PgConnection, tenant: TenantId, act: &Act) -> Result<i64, StorageError> {
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("audit {tenant}"))
         .execute(&mut *connection)

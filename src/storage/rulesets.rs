@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 pub use activations::{
-    ActivateError, activate, activations, activations_since, active, latest_activations, previous,
+    ActivateError, Change, Deploying, activations, activations_since, active, deploy, latest_activations,
 };
 
 use super::StorageError;

@@ -102,7 +102,16 @@ async fn a_table_without_a_tenant_is_one_of_the_few_that_need_none() {
     // Tenants and plugins have policies of their own; the others hold no tenant's data.
     assert_eq!(
         without,
-        ["_sqlx_migrations", "journal_batches", "journal_writers", "plugins", "signing_keys", "tenants"]
+        [
+            "_sqlx_migrations",
+            "journal_batches",
+            "journal_writers",
+            "node_plugins",
+            "nodes",
+            "plugins",
+            "signing_keys",
+            "tenants"
+        ]
     );
 }
 

@@ -42,6 +42,10 @@ impl RuleEngine for ToldEngine {
         Ok(self.runs.clone())
     }
 
+    async fn evaluate_in_background(&self, _: Vec<RulesetCall>) -> Result<Vec<Vec<RuleRun>>, EngineError> {
+        unreachable!("a person waits for a replay")
+    }
+
     async fn prepare(&self, _: Digest, _: String) -> Result<Prepared, PrepareError> {
         unreachable!("replay prepares nothing")
     }

@@ -108,31 +108,37 @@ async fn of_two_administrators_the_second_is_told_that_the_first_was_faster() {
     assert_eq!(post_matching(&caller, ACTIVATIONS, "\"none\"", &body(1)).await.0, StatusCode::CREATED);
     refused(post_matching(&caller, ACTIVATIONS, "\"none\"", &body(2)).await);
     // Both saw revision 1.
-    assert_eq!(post_matching(&caller, ACTIVATIONS, "\"1\"", &body(2)).await.0, StatusCode::CREATED);
-    refused(post_matching(&caller, ACTIVATIONS, "\"1\"", &body(1)).await);
-    refused(post_matching(&caller, ROLLBACK, "\"1\"", &json!({})).await);
-    assert_eq!(active_tag(&caller).await, "\"2\"", "the refused changed nothing");
-    assert_eq!(post_matching(&caller, ROLLBACK, "\"2\"", &json!({})).await.0, StatusCode::CREATED);
+    let seen = active_tag(&caller).await;
+    assert_eq!(post_matching(&caller, ACTIVATIONS, &seen, &body(2)).await.0, StatusCode::CREATED);
+    refused(post_matching(&caller, ACTIVATIONS, &seen, &body(1)).await);
+    refused(post_matching(&caller, ROLLBACK, &seen, &json!({})).await);
+    let left = active_tag(&caller).await;
+    assert_ne!(left, seen);
+    assert_eq!(post_matching(&caller, ROLLBACK, &left, &json!({})).await.0, StatusCode::CREATED);
+    // The same revision is active again, and yet something happened since.
+    refused(post_matching(&caller, ACTIVATIONS, &seen, &body(2)).await);
 
     // At once: one of all wins.
-    let second = body(2);
-    let attempts = (0..8).map(|_| post_matching(&caller, ACTIVATIONS, "\"1\"", &second));
+    let (seen, second) = (active_tag(&caller).await, body(2));
+    let attempts = (0..8).map(|_| post_matching(&caller, ACTIVATIONS, &seen, &second));
     let answers = futures::future::join_all(attempts).await;
     let won = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
     assert_eq!(won, 1, "{answers:?}");
-    let attempts = (0..8).map(|_| post_matching(&caller, ROLLBACK, "\"2\"", &Value::Null));
+    let seen = active_tag(&caller).await;
+    let attempts = (0..8).map(|_| post_matching(&caller, ROLLBACK, &seen, &Value::Null));
     let answers = futures::future::join_all(attempts).await;
     let won = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
     assert_eq!(won, 1, "{answers:?}");
 
+    let seen = active_tag(&caller).await;
     for (tag, body, status, slug) in [
         ("1", body(1), 400, "malformed-request"),
         ("*", body(1), 400, "malformed-request"),
         ("\"-1\"", body(1), 400, "malformed-request"),
-        ("\"1\"", body(99), 422, "invalid-body"),
-        ("\"1\"", json!({"revision": 0}), 422, "invalid-body"),
-        ("\"1\"", json!({"revision": "1"}), 422, "invalid-body"),
-        ("\"1\"", json!({}), 422, "invalid-body"),
+        (&seen, body(99), 422, "invalid-body"),
+        (&seen, json!({"revision": 0}), 422, "invalid-body"),
+        (&seen, json!({"revision": "1"}), 422, "invalid-body"),
+        (&seen, json!({}), 422, "invalid-body"),
     ] {
         let (found, problem) = post_matching(&caller, ACTIVATIONS, tag, &body).await;
         assert_eq!(

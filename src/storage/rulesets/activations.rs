@@ -6,11 +6,15 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
+use uuid::Uuid;
 
-use super::super::StorageError;
 use super::super::columns::{bigint, ms, named};
 use super::super::transaction::{as_system, as_tenant};
-use crate::domain::ruleset::{Activation, DecisionPoint};
+use super::super::{StorageError, audit};
+use crate::domain::audit::{Act, Action};
+use crate::domain::ruleset::{
+    Activation, ActivationKind, Canary, DecisionPoint, Deployment, Share, activated_and_not_undone,
+};
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "activation";
@@ -18,44 +22,171 @@ const WHAT: &str = "activation";
 /// Any constant that no other lock of Tollgate uses.
 const SEQUENCE_LOCK: i64 = 0x746f_6c6c_0000_0002;
 
+/// How far back a roll back looks.
+const LOG_READ_MAX: u32 = 1_000;
+
 #[derive(Debug, Error)]
 pub enum ActivateError {
     #[error("there is no such revision")]
     UnknownRevision,
     /// Someone else was faster.
-    #[error("another revision is active than was expected")]
-    Conflict { current: Option<i32> },
+    #[error("another activation is the latest than was expected")]
+    Conflict { current: Option<i64> },
+    #[error("no revision was active before the present one")]
+    NothingBefore,
+    #[error("the revision was never active")]
+    NeverActive,
+    #[error("nothing is active that a canary or a shadow could stand beside")]
+    NothingActive,
+    #[error("the revision is the active one itself")]
+    AlreadyActive,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Makes a revision the active one. With `expected_current` given it must still
-/// be what is active, `Some(None)` meaning that nothing is.
-pub async fn activate(
-    app: &PgPool,
-    tenant: TenantId,
-    point: DecisionPoint,
-    number: i32,
-    actor: &str,
-    now_ms: u64,
-    expected_current: Option<Option<i32>>,
-) -> Result<Activation, ActivateError> {
-    let actor = actor.to_owned();
-    as_tenant(app, tenant, move |connection| {
+/// What shall change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The revision decides from now on. A canary ends; so does a shadow of the same revision.
+    Activate {
+        revision: i32,
+        guard_backtest: Option<Uuid>,
+    },
+    /// Back to the revision that was active before, or to one that ever was.
+    RollBack {
+        to: Option<i32>,
+    },
+    Canary(Option<Canary>),
+    Shadow(Option<i32>),
+}
+
+/// Whose activation log, and what its last sequence must be: `Some(None)` for none yet.
+#[derive(Debug, Clone)]
+pub struct Deploying {
+    pub tenant: TenantId,
+    pub point: DecisionPoint,
+    pub actor: String,
+    pub now_ms: u64,
+    pub expected: Option<Option<i64>>,
+}
+
+/// Writes the next line of the log. Those who deploy at once wait for each
+/// other, so each sees what the last one left.
+pub async fn deploy(app: &PgPool, deploying: Deploying, change: Change) -> Result<Activation, ActivateError> {
+    as_tenant(app, deploying.tenant, move |connection| {
         Box::pin(async move {
             lock_sequence(connection).await?;
-            if !revision_exists(connection, tenant, point, number).await? {
-                return Err(ActivateError::UnknownRevision);
+            let Deploying { tenant, point, expected, .. } = deploying;
+            let newest_first = log(connection, tenant, point, None, LOG_READ_MAX).await?;
+            let current = newest_first.first();
+            let sequence = current.map(|activation| activation.sequence);
+            if expected.is_some_and(|expected| expected != sequence) {
+                return Err(ActivateError::Conflict { current: sequence });
             }
-            let current =
-                log(connection, tenant, point, 1).await?.first().map(|activation| activation.revision);
-            if expected_current.is_some_and(|expected| expected != current) {
-                return Err(ActivateError::Conflict { current });
+            let before = current.map(|activation| activation.deployment);
+            let (kind, after) = changed(change, &newest_first)?;
+            for revision in after.revisions() {
+                if !revision_exists(connection, tenant, point, revision).await? {
+                    return Err(ActivateError::UnknownRevision);
+                }
             }
-            Ok(append(connection, tenant, point, number, actor, now_ms).await?)
+            let guard_backtest = match change {
+                Change::Activate { guard_backtest, .. } => guard_backtest,
+                _ => None,
+            };
+            let Deploying { actor, now_ms, .. } = deploying;
+            let act = act_of(kind, before, after, guard_backtest, &actor, now_ms);
+            let line = Activation {
+                sequence: 0,
+                point,
+                kind,
+                deployment: after,
+                guard_backtest,
+                activated_by: actor,
+                activated_at_ms: now_ms,
+            };
+            let activation = append(connection, tenant, line).await?;
+            audit::record(connection, tenant, &act).await?;
+            Ok(activation)
         })
     })
     .await
+}
+
+/// The deployment that a change makes of the latest one.
+fn changed(
+    change: Change,
+    newest_first: &[Activation],
+) -> Result<(ActivationKind, Deployment), ActivateError> {
+    let current = newest_first.first().map(|activation| activation.deployment);
+    let shadow_beside =
+        |revision| current.and_then(|current| current.shadow).filter(|shadow| *shadow != revision);
+    let beside = |revision: Option<i32>| {
+        let current = current.ok_or(ActivateError::NothingActive)?;
+        if revision == Some(current.revision) { Err(ActivateError::AlreadyActive) } else { Ok(current) }
+    };
+    match change {
+        Change::Activate { revision, .. } => {
+            let deployment = Deployment { revision, canary: None, shadow: shadow_beside(revision) };
+            Ok((ActivationKind::Activate, deployment))
+        }
+        Change::RollBack { to } => {
+            let log = newest_first.iter().rev();
+            let stack = activated_and_not_undone(
+                log.map(|activation| (activation.kind, activation.deployment.revision)),
+            );
+            let revision = match to {
+                Some(to) => {
+                    let ever = newest_first.iter().any(|activation| activation.deployment.revision == to);
+                    if ever { to } else { return Err(ActivateError::NeverActive) }
+                }
+                None => *stack.iter().rev().nth(1).ok_or(ActivateError::NothingBefore)?,
+            };
+            let deployment = Deployment { revision, canary: None, shadow: shadow_beside(revision) };
+            Ok((ActivationKind::RollBack, deployment))
+        }
+        Change::Canary(canary) => {
+            let current = beside(canary.map(|canary| canary.revision))?;
+            Ok((ActivationKind::Canary, Deployment { canary, ..current }))
+        }
+        Change::Shadow(shadow) => Ok((ActivationKind::Shadow, Deployment { shadow, ..beside(shadow)? })),
+    }
+}
+
+fn act_of(
+    kind: ActivationKind,
+    before: Option<Deployment>,
+    after: Deployment,
+    guard_backtest: Option<Uuid>,
+    actor: &str,
+    now_ms: u64,
+) -> Act {
+    let action = match kind {
+        ActivationKind::Activate => Action::RevisionActivated,
+        ActivationKind::RollBack => Action::RevisionRolledBack,
+        ActivationKind::Canary => Action::CanaryChanged,
+        ActivationKind::Shadow => Action::ShadowChanged,
+    };
+    let told = |deployment: Deployment, guard: Option<Uuid>| {
+        let canary = deployment.canary.map(|canary| {
+            serde_json::json!({"revision": canary.revision, "share": canary.share.ten_thousandths()})
+        });
+        let mut told = serde_json::json!({
+            "revision": deployment.revision, "canary": canary, "shadow": deployment.shadow,
+        });
+        if let Some(guard) = guard {
+            told["guard_backtest"] = guard.to_string().into();
+        }
+        told.to_string()
+    };
+    Act {
+        at_ms: now_ms,
+        actor: actor.to_owned(),
+        action,
+        subject: after.revision.to_string(),
+        before: before.map(|before| told(before, None)),
+        after: Some(told(after, guard_backtest)),
+    }
 }
 
 /// Held until commit: a sequence number is drawn and committed before the next is drawn.
@@ -81,55 +212,32 @@ async fn revision_exists(
     Ok(exists)
 }
 
+/// The line with the sequence it got.
 async fn append(
     connection: &mut PgConnection,
     tenant: TenantId,
-    point: DecisionPoint,
-    number: i32,
-    actor: String,
-    now_ms: u64,
+    line: Activation,
 ) -> Result<Activation, StorageError> {
+    let Deployment { revision, canary, shadow } = line.deployment;
     let sequence = sqlx::query_scalar(
-        "insert into activations (tenant_id, point, revision, activated_by, activated_at_ms)
-         values ($1, $2, $3, $4, $5)
+        "insert into activations (tenant_id, point, kind, revision, canary_revision, canary_share,
+                                  shadow_revision, guard_backtest, activated_by, activated_at_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          returning sequence",
     )
     .bind(tenant.0)
-    .bind(point.name())
-    .bind(number)
-    .bind(&actor)
-    .bind(bigint(now_ms))
+    .bind(line.point.name())
+    .bind(line.kind.name())
+    .bind(revision)
+    .bind(canary.map(|canary| canary.revision))
+    .bind(canary.map(|canary| i32::from(canary.share.ten_thousandths())))
+    .bind(shadow)
+    .bind(line.guard_backtest)
+    .bind(&line.activated_by)
+    .bind(bigint(line.activated_at_ms))
     .fetch_one(connection)
     .await?;
-    Ok(Activation { sequence, point, revision: number, activated_by: actor, activated_at_ms: now_ms })
-}
-
-/// The revision that was active before the current one, for a roll back.
-pub async fn previous(
-    app: &PgPool,
-    tenant: TenantId,
-    point: DecisionPoint,
-) -> Result<Option<i32>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            let revision = sqlx::query_scalar(
-                "select earlier.revision
-                 from activations earlier
-                 where tenant_id = $1 and point = $2
-                   and revision <> (select revision from activations
-                                    where tenant_id = $1 and point = $2
-                                    order by sequence desc limit 1)
-                 order by sequence desc
-                 limit 1",
-            )
-            .bind(tenant.0)
-            .bind(point.name())
-            .fetch_optional(connection)
-            .await?;
-            Ok(revision)
-        })
-    })
-    .await
+    Ok(Activation { sequence, ..line })
 }
 
 pub async fn active(
@@ -137,34 +245,38 @@ pub async fn active(
     tenant: TenantId,
     point: DecisionPoint,
 ) -> Result<Option<Activation>, StorageError> {
-    Ok(activations(app, tenant, point, 1).await?.pop())
+    Ok(activations(app, tenant, point, None, 1).await?.pop())
 }
 
-/// The newest first.
+/// The newest first, below `before` where it is given.
 pub async fn activations(
     app: &PgPool,
     tenant: TenantId,
     point: DecisionPoint,
+    before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Activation>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(log(connection, tenant, point, limit))).await
+    as_tenant(app, tenant, move |connection| Box::pin(log(connection, tenant, point, before, limit))).await
 }
 
 async fn log(
     connection: &mut PgConnection,
     tenant: TenantId,
     point: DecisionPoint,
+    before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Activation>, StorageError> {
     let rows = sqlx::query(
-        "select sequence, point, revision, activated_by, activated_at_ms
+        "select sequence, point, kind, revision, canary_revision, canary_share, shadow_revision,
+                guard_backtest, activated_by, activated_at_ms
          from activations
-         where tenant_id = $1 and point = $2
+         where tenant_id = $1 and point = $2 and sequence < coalesce($3, 9223372036854775807)
          order by sequence desc
-         limit $3",
+         limit $4",
     )
     .bind(tenant.0)
     .bind(point.name())
+    .bind(before)
     .bind(i64::from(limit))
     .fetch_all(connection)
     .await?;
@@ -179,7 +291,8 @@ pub async fn activations_since(
     as_system(system, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
-                "select tenant_id, sequence, point, revision, activated_by, activated_at_ms
+                "select tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
+                        shadow_revision, guard_backtest, activated_by, activated_at_ms
                  from activations
                  where sequence > $1
                  order by sequence",
@@ -193,13 +306,14 @@ pub async fn activations_since(
     .await
 }
 
-/// The active one of every tenant and decision point: what a node starts with.
+/// The latest one of every tenant and decision point: what a node starts with.
 pub async fn latest_activations(system: &PgPool) -> Result<Vec<(TenantId, Activation)>, StorageError> {
     as_system(system, |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select distinct on (tenant_id, point)
-                        tenant_id, sequence, point, revision, activated_by, activated_at_ms
+                        tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
+                        shadow_revision, guard_backtest, activated_by, activated_at_ms
                  from activations
                  order by tenant_id, point, sequence desc",
             )
@@ -216,11 +330,26 @@ fn read_with_tenant(row: &PgRow) -> Result<(TenantId, Activation), StorageError>
 }
 
 fn read(row: &PgRow) -> Result<Activation, StorageError> {
+    let deployment = Deployment {
+        revision: row.try_get("revision")?,
+        canary: read_canary(row)?,
+        shadow: row.try_get("shadow_revision")?,
+    };
     Ok(Activation {
         sequence: row.try_get("sequence")?,
         point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
-        revision: row.try_get("revision")?,
+        kind: named(ActivationKind::parse(row.try_get("kind")?), WHAT)?,
+        deployment,
+        guard_backtest: row.try_get("guard_backtest")?,
         activated_by: row.try_get("activated_by")?,
         activated_at_ms: ms(row.try_get("activated_at_ms")?, WHAT)?,
     })
+}
+
+fn read_canary(row: &PgRow) -> Result<Option<Canary>, StorageError> {
+    let revision: Option<i32> = row.try_get("canary_revision")?;
+    let share: Option<i32> = row.try_get("canary_share")?;
+    let Some((revision, share)) = revision.zip(share) else { return Ok(None) };
+    let share = u16::try_from(share).ok().and_then(Share::new);
+    Ok(Some(Canary { revision, share: named(share, WHAT)? }))
 }

@@ -1,16 +1,17 @@
 //! Rulesets: numbers without holes, activations in the order of their commits.
 
 use futures::future::join_all;
+use sqlx::PgPool;
 use tollgate::domain::plugin::{Digest, Profile};
-use tollgate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, RuleEntry};
+use tollgate::domain::ruleset::{Activation, Canary, DecisionPoint, Mode, PreparedRule, RuleEntry, Share};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::FailureOutcome;
 use tollgate::storage::StorageError;
 use tollgate::storage::pool::Databases;
 use tollgate::storage::rulesets::{
-    ActivateError, NewRevision, activate, activations, activations_since, active, create, get,
-    latest_activations, list, previous, revision_any,
+    ActivateError, Change, Deploying, NewRevision, activations, activations_since, active, create, deploy,
+    get, latest_activations, list, revision_any,
 };
 
 use super::tenant;
@@ -50,6 +51,20 @@ async fn with_revisions(databases: &Databases, count: usize) -> TenantId {
     tenant
 }
 
+async fn changed(
+    app: &PgPool,
+    tenant: TenantId,
+    change: Change,
+    expected: Option<Option<i64>>,
+) -> Result<Activation, ActivateError> {
+    let deploying = Deploying { tenant, point: POINT, actor: "alice".to_owned(), now_ms: 9, expected };
+    deploy(app, deploying, change).await
+}
+
+fn activate(revision: i32) -> Change {
+    Change::Activate { revision, guard_backtest: None }
+}
+
 #[tokio::test]
 async fn revisions_made_at_once_have_numbers_without_holes_and_read_back_the_same() {
     let database = TestDatabase::create().await;
@@ -87,30 +102,62 @@ async fn of_activations_that_expect_the_same_current_revision_one_succeeds() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
-    let racing =
-        join_all((1..=4).map(|number| activate(app, tenant, POINT, number, "alice", 9, Some(None)))).await;
+    let racing = join_all((1..=4).map(|number| changed(app, tenant, activate(number), Some(None)))).await;
     let won: Vec<_> = racing.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(won.len(), 1);
     for lost in racing.iter().filter_map(|result| result.as_ref().err()) {
-        assert!(matches!(lost, ActivateError::Conflict { current: Some(n) } if *n == won[0].revision));
+        assert!(matches!(lost, ActivateError::Conflict { current: Some(n) } if *n == won[0].sequence));
     }
     assert_eq!(active(app, tenant, POINT).await.unwrap().as_ref(), Some(won[0]));
-    let unknown = activate(app, tenant, POINT, 99, "alice", 9, None).await;
+    let unknown = changed(app, tenant, activate(99), None).await;
     assert!(matches!(unknown, Err(ActivateError::UnknownRevision)));
 }
 
 #[tokio::test]
-async fn a_roll_back_finds_the_revision_that_was_active_before() {
+async fn each_roll_back_goes_one_revision_further_back_until_none_is_left() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
+    let back = Change::RollBack { to: None };
+    assert!(matches!(changed(app, tenant, back, None).await, Err(ActivateError::NothingBefore)));
+    for number in [1, 3, 3, 2] {
+        changed(app, tenant, activate(number), None).await.unwrap();
+    }
+    for expected in [3, 1] {
+        assert_eq!(changed(app, tenant, back, None).await.unwrap().deployment.revision, expected);
+    }
+    assert!(matches!(changed(app, tenant, back, None).await, Err(ActivateError::NothingBefore)));
+    let to_two = Change::RollBack { to: Some(2) };
+    assert_eq!(changed(app, tenant, to_two, None).await.unwrap().deployment.revision, 2);
+    let to_four = changed(app, tenant, Change::RollBack { to: Some(4) }, None).await;
+    assert!(matches!(to_four, Err(ActivateError::NeverActive)));
+    let log = activations(app, tenant, POINT, None, 3).await.unwrap();
+    assert!(log.iter().map(|activation| activation.deployment.revision).eq([2, 1, 3]));
+    let older = activations(app, tenant, POINT, Some(log[2].sequence), 9).await.unwrap();
+    assert!(older.iter().map(|activation| activation.deployment.revision).eq([2, 3, 3, 1]));
+}
+
+#[tokio::test]
+async fn a_canary_and_a_shadow_stand_beside_the_active_revision_and_end_with_it() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 3).await);
-    assert_eq!(previous(app, tenant, POINT).await.unwrap(), None);
-    for (number, before) in [(1, None), (3, Some(1)), (3, Some(1)), (2, Some(3))] {
-        activate(app, tenant, POINT, number, "alice", 9, None).await.unwrap();
-        assert_eq!(previous(app, tenant, POINT).await.unwrap(), before, "after {number}");
-    }
-    let log = activations(app, tenant, POINT, 3).await.unwrap();
-    assert!(log.iter().map(|activation| activation.revision).eq([2, 3, 3]));
+    let canary = |revision| Change::Canary(Some(Canary { revision, share: Share::new(500).expect("valid") }));
+    assert!(matches!(changed(app, tenant, canary(2), None).await, Err(ActivateError::NothingActive)));
+    changed(app, tenant, activate(1), None).await.unwrap();
+    assert!(matches!(changed(app, tenant, canary(1), None).await, Err(ActivateError::AlreadyActive)));
+    assert!(matches!(changed(app, tenant, canary(9), None).await, Err(ActivateError::UnknownRevision)));
+    changed(app, tenant, canary(2), None).await.unwrap();
+    let both = changed(app, tenant, Change::Shadow(Some(3)), None).await.unwrap().deployment;
+    assert_eq!(
+        (both.revision, both.canary.map(|canary| canary.revision), both.shadow),
+        (1, Some(2), Some(3))
+    );
+    // The canary becomes the active one; the shadow goes on beside it.
+    let active = changed(app, tenant, activate(2), None).await.unwrap().deployment;
+    assert_eq!((active.revision, active.canary, active.shadow), (2, None, Some(3)));
+    let active = changed(app, tenant, activate(3), None).await.unwrap().deployment;
+    assert_eq!((active.revision, active.shadow), (3, None));
 }
 
 /// A poller that remembers the highest sequence it saw must never pass one over.
@@ -123,7 +170,7 @@ async fn a_node_that_polls_the_sequence_misses_no_activation() {
         let (app, tenant) = (databases.app.clone(), *tenant);
         tokio::spawn(async move {
             for _ in 0..15 {
-                activate(&app, tenant, POINT, 1, "alice", 9, None).await.unwrap();
+                changed(&app, tenant, activate(1), None).await.unwrap();
             }
         })
     });

@@ -1,0 +1,312 @@
+//! Deployments: what decides, what decides for a share, what runs beside it.
+//!
+//! Owns their JSON shapes and the ETags by which two administrators notice
+//! each other. Must never change one part of a deployment and forget another.
+
+use rocket::http::Status;
+use rocket::{Route, delete, get, post, put, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{Answer, Page};
+use super::body::JsonBody;
+use super::documented::{Activating, Deploying, ListingOf, Reading};
+use super::fields::Fields;
+use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
+use super::problem::Problem;
+use super::query::Query;
+use super::ruleset_shapes::RevisionShape;
+use super::rulesets::point_of;
+use super::services::Shared;
+use crate::domain::ruleset::{Activation, Canary, Share};
+use crate::storage::rulesets::{self, Change};
+
+pub fn routes() -> Vec<Route> {
+    routes![active, activate, roll_back, activations, start_canary, end_canary, start_shadow, end_shadow]
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewActivation)]
+pub struct ActivationBody {
+    #[schema(minimum = 1)]
+    pub revision: i32,
+}
+
+/// A line of the activation log: from here on this is what decides and runs beside it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Activation)]
+pub struct ActivationShape {
+    /// Rises over all decision points.
+    pub sequence: i64,
+    /// What was changed: `activate`, `roll_back`, `canary` or `shadow`.
+    pub kind: &'static str,
+    /// The revision that decides.
+    pub revision: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryShape>,
+    /// The revision that runs without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<i32>,
+    /// The backtest that had to change little enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard_backtest: Option<String>,
+    pub activated_by: String,
+    pub activated_at_ms: u64,
+}
+
+/// A revision that decides for a share of the payments, chosen by their keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Canary)]
+pub struct CanaryShape {
+    #[schema(minimum = 1)]
+    pub revision: i32,
+    /// In steps of a hundredth of a percent.
+    #[schema(minimum = 0.01, maximum = 100, example = 5.0)]
+    pub share_percent: f64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewShadow)]
+pub struct ShadowBody {
+    #[schema(minimum = 1)]
+    pub revision: i32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActiveRuleset)]
+pub struct ActiveShape {
+    pub point: &'static str,
+    /// Absent while nothing was ever activated: payments then wait for review.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionShape>,
+}
+
+impl From<Canary> for CanaryShape {
+    fn from(canary: Canary) -> Self {
+        let share_percent = f64::from(canary.share.ten_thousandths()) / 100.0;
+        Self { revision: canary.revision, share_percent }
+    }
+}
+
+impl From<Activation> for ActivationShape {
+    fn from(activation: Activation) -> Self {
+        let deployment = activation.deployment;
+        Self {
+            sequence: activation.sequence,
+            kind: activation.kind.name(),
+            revision: deployment.revision,
+            canary: deployment.canary.map(CanaryShape::from),
+            shadow: deployment.shadow,
+            guard_backtest: activation.guard_backtest.map(|id| id.to_string()),
+            activated_by: activation.activated_by,
+            activated_at_ms: activation.activated_at_ms,
+        }
+    }
+}
+
+/// Of what is active: the sequence of its activation, or `none`.
+fn active_tag(sequence: Option<i64>) -> String {
+    sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
+}
+
+fn deployed(status: Status, activation: Activation) -> Result<Answer, Problem> {
+    let tag = active_tag(Some(activation.sequence));
+    Ok(Answer::json(status, &ActivationShape::from(activation))?.with("ETag", tag))
+}
+
+fn revision(fields: &mut Fields<'_>) -> Option<i32> {
+    let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
+    i32::try_from(number).ok()
+}
+
+/// What decides now. The ETag is for `If-Match` of the next change.
+#[utoipa::path(
+    tag = "rulesets",
+    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>")]
+pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let activation = rulesets::active(&services.app, client.tenant, point).await?;
+    let sequence = activation.as_ref().map(|activation| activation.sequence);
+    let revision = match &activation {
+        Some(activation) => {
+            rulesets::get(&services.app, client.tenant, point, activation.deployment.revision).await?
+        }
+        None => None,
+    };
+    let shape = ActiveShape {
+        point: point.name(),
+        activation: activation.map(ActivationShape::from),
+        revision: revision.map(RevisionShape::from),
+    };
+    Ok(Answer::json(Status::Ok, &shape)?.with("ETag", active_tag(sequence)))
+}
+
+/// Makes a revision the deciding one. With `If-Match` only if nobody changed anything since.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    request_body(content = ActivationBody, content_type = "application/json"),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), Activating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/activations", data = "<body>")]
+pub async fn activate(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let change = Change::Activate { revision: body.read(revision)?, guard_backtest: None };
+    let activation = deploy(services, &client, point, change, if_match).await?;
+    deployed(Status::Created, activation)
+}
+
+async fn deploy(
+    services: &Shared,
+    client: &Client<RulesetsWrite>,
+    point: &str,
+    change: Change,
+    if_match: IfMatch,
+) -> Result<Activation, Problem> {
+    let (point, actor) = (point_of(point)?, client.actor());
+    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, if_match.expected()).await?)
+}
+
+/// Goes back to the revision that was active before, or to the one named. No guard is asked.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("revision" = Option<i32>, Query, description = "one that was active before"),
+        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+    ),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), Deploying),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/rollback")]
+pub async fn roll_back(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    mut query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let to = query.parsed("revision", |text| {
+        text.parse().ok().filter(|number| *number > 0).ok_or("expected the number of a revision")
+    });
+    query.finish()?;
+    let activation = deploy(services, &client, point, Change::RollBack { to }, if_match).await?;
+    deployed(Status::Created, activation)
+}
+
+/// The activations, newest first.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<ActivationShape>), ListingOf),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/activations")]
+pub async fn activations(
+    client: Client<RulesetsRead>,
+    point: &str,
+    query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let page = query.page(&services.cursors, client.tenant, &format!("activations {}", point.name()))?;
+    let before = page.position::<i64>()?;
+    let limit = page.fetch_limit();
+    let found = rulesets::activations(&services.app, client.tenant, point, before, limit).await?;
+    let (found, next_cursor) =
+        page.cut(&services.cursors, found, |activation| activation.sequence.to_string());
+    let items: Vec<ActivationShape> = found.into_iter().map(ActivationShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+/// Lets a revision decide for a share of the payments; the active one decides for the rest.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    request_body(content = CanaryShape, content_type = "application/json"),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[put("/rulesets/<point>/canary", data = "<body>")]
+pub async fn start_canary(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let canary = body.read(|fields| {
+        let revision = revision(fields);
+        let share = fields.percent("share_percent", 1..=Share::WHOLE).and_then(Share::new);
+        Some(Canary { revision: revision?, share: share? })
+    })?;
+    let activation = deploy(services, &client, point, Change::Canary(Some(canary)), if_match).await?;
+    deployed(Status::Ok, activation)
+}
+
+/// Ends the canary: the active revision decides for all payments.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[delete("/rulesets/<point>/canary")]
+pub async fn end_canary(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), if_match).await?)
+}
+
+/// Runs a revision on live payments without effect, after their answers are sent.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    request_body(content = ShadowBody, content_type = "application/json"),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[put("/rulesets/<point>/shadow", data = "<body>")]
+pub async fn start_shadow(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let change = Change::Shadow(Some(body.read(revision)?));
+    deployed(Status::Ok, deploy(services, &client, point, change, if_match).await?)
+}
+
+/// Ends the shadow run of a revision.
+#[utoipa::path(
+    tag = "rulesets",
+    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[delete("/rulesets/<point>/shadow")]
+pub async fn end_shadow(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    if_match: IfMatch,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    deployed(Status::Ok, deploy(services, &client, point, Change::Shadow(None), if_match).await?)
+}
