@@ -45,13 +45,20 @@ pub struct ActiveRule {
     pub prepared: PreparedRule,
     pub state: Arc<[u8]>,
     /// Where the answers to this rule's queries stand in the facts of the ruleset.
-    pub fact_places: Vec<usize>,
+    fact_places: Vec<usize>,
 }
 
 /// A ruleset is active, and this node cannot run it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the active ruleset is not loaded on this node")]
 pub struct NotLoaded;
+
+impl ActiveRule {
+    /// Of the answers to the ruleset's queries, those this rule asked for.
+    pub fn facts(&self, all: &[Fact]) -> Vec<Fact> {
+        self.fact_places.iter().map(|place| all[*place]).collect()
+    }
+}
 
 impl ActiveRuleset {
     pub fn new(revision: Revision) -> Self {

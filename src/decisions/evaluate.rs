@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::active::{ActiveRule, ActiveRuleset};
-use crate::domain::decision::{Evidence, RuleEvidence};
+use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::payment::Payment;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
@@ -27,57 +27,73 @@ pub async fn evaluate(
     facts: &[Fact],
     deadline: Instant,
 ) -> Result<(Outcome, Evidence), EngineError> {
-    let facts_of =
-        |rule: &ActiveRule| -> Vec<Fact> { rule.fact_places.iter().map(|place| facts[*place]).collect() };
-    let calls: Vec<RuleCall> = ruleset
-        .iter()
-        .flat_map(|ruleset| ruleset.live_rules())
-        .map(|rule| RuleCall {
-            plugin: rule.prepared.entry.plugin,
-            profile: rule.prepared.profile,
-            state: rule.state.clone(),
-            facts: facts_of(rule),
-            fuel_spent_before: None,
-        })
-        .collect();
-    let runs = if calls.is_empty() {
+    let rules: Vec<RuleCall> =
+        ruleset.iter().flat_map(|ruleset| ruleset.live_rules()).map(|rule| call_of(rule, facts)).collect();
+    let runs = if rules.is_empty() {
         Vec::new()
     } else {
-        run(engine, RulesetCall { tenant, payment: payment.clone(), rules: calls, deadline }).await?
+        run(engine, RulesetCall { tenant, payment: payment.clone(), rules, deadline }).await?
     };
+    Ok(evidence_of(engine.id(), Arc::unwrap_or_clone(payment), ruleset, facts, runs))
+}
+
+/// A rule with the facts it asked for. `facts` answer the queries of its ruleset.
+pub fn call_of(rule: &ActiveRule, facts: &[Fact]) -> RuleCall {
+    RuleCall {
+        plugin: rule.prepared.entry.plugin,
+        profile: rule.prepared.profile,
+        state: rule.state.clone(),
+        facts: rule.facts(facts),
+        fuel_spent_before: None,
+    }
+}
+
+/// What the runs of the live rules, in their order, make of a payment.
+pub fn evidence_of(
+    engine: &EngineId,
+    payment: Payment,
+    ruleset: Option<&ActiveRuleset>,
+    facts: &[Fact],
+    runs: Vec<RuleRun>,
+) -> (Outcome, Evidence) {
     let mut runs = runs.into_iter();
     let rules = ruleset
         .iter()
         .flat_map(|ruleset| &ruleset.rules)
         .map(|rule| {
-            let entry = &rule.prepared.entry;
-            let run = if entry.mode == Mode::Live { runs.next() } else { None };
-            let (fuel_used, elapsed_us) = run.as_ref().map_or((0, 0), |run| (run.fuel_used, run.elapsed_us));
-            RuleEvidence {
-                name: entry.name.clone(),
-                plugin: entry.plugin,
-                profile: rule.prepared.profile,
-                on_failure: entry.on_failure,
-                overridable: entry.overridable,
-                mode: entry.mode,
-                facts: facts_of(rule),
-                result: run.map(|run| run.result),
-                fuel_used,
-                elapsed_us,
-            }
+            let run = if rule.prepared.entry.mode == Mode::Live { runs.next() } else { None };
+            rule_evidence(rule, facts, run)
         })
         .collect();
     let mut evidence = Evidence {
-        payment: Arc::unwrap_or_clone(payment),
+        payment,
         revision: ruleset.map(|ruleset| ruleset.revision),
         rules,
-        engine: engine.id().clone(),
+        engine: engine.clone(),
         fold_version: FOLD_VERSION,
         reasons: Vec::new(),
     };
     let Folded { outcome, reasons } = evidence.fold();
     evidence.reasons = reasons;
-    Ok((outcome, evidence))
+    (outcome, evidence)
+}
+
+/// What is kept of one rule; without a run, of one in shadow mode.
+pub fn rule_evidence(rule: &ActiveRule, facts: &[Fact], run: Option<RuleRun>) -> RuleEvidence {
+    let entry = &rule.prepared.entry;
+    let (fuel_used, elapsed_us) = run.as_ref().map_or((0, 0), |run| (run.fuel_used, run.elapsed_us));
+    RuleEvidence {
+        name: entry.name.clone(),
+        plugin: entry.plugin,
+        profile: rule.prepared.profile,
+        on_failure: entry.on_failure,
+        overridable: entry.overridable,
+        mode: entry.mode,
+        facts: rule.facts(facts),
+        result: run.map(|run| run.result),
+        fuel_used,
+        elapsed_us,
+    }
 }
 
 /// A rule without an answer would count as one that has nothing to say.

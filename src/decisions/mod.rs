@@ -11,3 +11,4 @@ pub mod plugins;
 pub mod replay;
 pub mod rulesets;
 pub mod submit;
+pub mod trial;

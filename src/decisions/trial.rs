@@ -1,0 +1,162 @@
+//! A candidate ruleset on a payment whose decision is on record.
+//!
+//! Owns what may be taken from the record: facts that were asked for then, and
+//! the results of rules that are the same. Rules are pure, so the same rule on
+//! the same facts says the same. Must never guess: what is not on record is
+//! told as missing, and a result that the host had a part in is computed anew.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::active::{ActiveRule, ActiveRuleset};
+use super::evaluate::{call_of, evidence_of};
+use crate::domain::decision::{EngineId, Evidence};
+use crate::domain::payment::Payment;
+use crate::domain::plugin::Profile;
+use crate::domain::ruleset::Mode;
+use crate::domain::selector::Fact;
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::{Outcome, RuleResult};
+use crate::rules::{RuleCall, RuleRun, RulesetCall};
+
+/// A candidate beside a revision that decided: worked out once, used for every
+/// decision of that revision.
+#[derive(Debug)]
+pub struct Likeness {
+    /// For each query of the candidate, the recorded rule that asked the same,
+    /// and where in its facts the answer stands.
+    facts: Vec<Option<(usize, usize)>>,
+    /// For each live rule of the candidate, the recorded rule that is the same.
+    same_rules: Vec<Option<usize>>,
+}
+
+impl Likeness {
+    /// `recorded` must be the revision of the decisions it is used for; nothing
+    /// for those that were made without a ruleset.
+    pub fn new(candidate: &ActiveRuleset, recorded: Option<&ActiveRuleset>) -> Self {
+        let recorded = recorded.map_or(&[][..], |recorded| &recorded.rules);
+        let facts = candidate.queries.iter().map(|query| {
+            (0..).zip(recorded).find_map(|(rule, asked)| {
+                let place = asked.prepared.queries.iter().position(|known| known == query)?;
+                Some((rule, place))
+            })
+        });
+        // The budget of a ruleset is shared. Small rules can never use it up, so
+        // that only there the fuel of one says nothing about another.
+        let all_small = candidate.rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
+        let same_rules = candidate
+            .live_rules()
+            .map(|rule| recorded.iter().position(|known| all_small && are_the_same(rule, known)));
+        Self { facts: facts.collect(), same_rules: same_rules.collect() }
+    }
+
+    /// The answers to the candidate's queries that are on record.
+    pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
+        let fact = |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied();
+        self.facts.iter().map(|found| found.and_then(fact)).collect()
+    }
+}
+
+fn are_the_same(rule: &ActiveRule, recorded: &ActiveRule) -> bool {
+    rule.prepared.entry.plugin == recorded.prepared.entry.plugin
+        && rule.prepared.profile == recorded.prepared.profile
+        && rule.state == recorded.state
+        && rule.prepared.queries == recorded.prepared.queries
+        && recorded.prepared.entry.mode == Mode::Live
+}
+
+/// A candidate on one payment: what has to run, and what is known already.
+#[derive(Debug)]
+pub struct Trial {
+    payment: Arc<Payment>,
+    facts: Vec<Fact>,
+    /// For each live rule, its run where it is known.
+    known: Vec<Option<RuleRun>>,
+    calls: Vec<RuleCall>,
+}
+
+impl Trial {
+    /// All rules have to run. `facts` answer the candidate's queries.
+    pub fn new(candidate: &ActiveRuleset, payment: Arc<Payment>, facts: Vec<Fact>) -> Self {
+        Self::knowing(candidate, payment, facts, |_, _| None)
+    }
+
+    /// Takes over what the record holds of rules that are the same and were given
+    /// the same, if this engine is the one that ran them.
+    pub fn on_record(
+        candidate: &ActiveRuleset,
+        evidence: &Evidence,
+        facts: Vec<Fact>,
+        likeness: &Likeness,
+        engine: &EngineId,
+    ) -> Self {
+        let payment = Arc::new(evidence.payment.clone());
+        let same_engine = evidence.engine == *engine;
+        Self::knowing(candidate, payment, facts, |place, call| {
+            let recorded = evidence.rules.get((*likeness.same_rules.get(place)?)?)?;
+            let result = recorded.result.clone().filter(is_the_rules_own)?;
+            let usable = same_engine && recorded.plugin == call.plugin && recorded.facts == call.facts;
+            usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
+        })
+    }
+
+    fn knowing(
+        candidate: &ActiveRuleset,
+        payment: Arc<Payment>,
+        facts: Vec<Fact>,
+        known: impl Fn(usize, &RuleCall) -> Option<RuleRun>,
+    ) -> Self {
+        let mut trial = Self { payment, facts, known: Vec::new(), calls: Vec::new() };
+        for (place, rule) in candidate.live_rules().enumerate() {
+            let call = call_of(rule, &trial.facts);
+            let run = known(place, &call);
+            if run.is_none() {
+                trial.calls.push(call);
+            }
+            trial.known.push(run);
+        }
+        trial
+    }
+
+    /// What the engine has to do; nothing when all is known.
+    pub fn call(&mut self, tenant: TenantId, deadline: Instant) -> Option<RulesetCall> {
+        let rules = std::mem::take(&mut self.calls);
+        let payment = self.payment.clone();
+        (!rules.is_empty()).then_some(RulesetCall { tenant, payment, rules, deadline })
+    }
+
+    /// The outcome, from the runs of what [`Self::call`] asked for, in its order.
+    /// Nothing when the host stopped a rule: that says nothing about the rule.
+    pub fn conclude(
+        self,
+        engine: &EngineId,
+        candidate: &ActiveRuleset,
+        runs: Vec<RuleRun>,
+    ) -> Option<(Outcome, Evidence)> {
+        let mut runs = runs.into_iter();
+        let mut all = Vec::with_capacity(self.known.len());
+        for known in self.known {
+            let run = match known {
+                Some(run) => run,
+                None => runs.next().filter(|run| is_the_rules_own(&run.result))?,
+            };
+            all.push(run);
+        }
+        let payment = Arc::unwrap_or_clone(self.payment);
+        Some(evidence_of(engine, payment, Some(candidate), &self.facts, all))
+    }
+}
+
+/// Whether a result depends on nothing but the rule and what it was given.
+fn is_the_rules_own(result: &RuleResult) -> bool {
+    match result {
+        RuleResult::Ran(_) => true,
+        RuleResult::Failed { class, .. } => class.is_deterministic(),
+        RuleResult::Quarantined | RuleResult::Unavailable => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "trial_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::decision::RevisionReference;
+use crate::domain::money::{Currency, Money};
+use crate::domain::party::Party;
+use crate::domain::payment::{Method, PaymentId, PaymentOrder};
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision, RuleEntry};
+use crate::domain::selector::{Counting, FactQuery, Selector};
+use crate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, Reason, Verdict};
+
+const LISTED: Fact = Fact::Listed(true);
+const ABSENT: Fact = Fact::Absent;
+
+fn engine() -> EngineId {
+    EngineId("this".to_owned())
+}
+
+fn velocity(window_ms: u64) -> FactQuery {
+    FactQuery::Velocity { selector: Selector::Customer, window_ms, counting: Counting::Submitted }
+}
+
+fn rule(name: &str, plugin: u8, state: u8, queries: &[FactQuery]) -> PreparedRule {
+    let entry = RuleEntry {
+        name: name.to_owned(),
+        plugin: Digest([plugin; 32]),
+        settings: "{}".to_owned(),
+        on_failure: FailureOutcome::Review,
+        overridable: false,
+        mode: Mode::Live,
+    };
+    PreparedRule { entry, profile: Profile::Small, queries: queries.to_vec(), state: vec![state] }
+}
+
+fn ruleset(number: i32, rules: Vec<PreparedRule>) -> ActiveRuleset {
+    ActiveRuleset::new(Revision {
+        point: DecisionPoint::Payment,
+        number,
+        digest: Digest([number as u8; 32]),
+        rules,
+        note: String::new(),
+        created_by: String::new(),
+        created_at_ms: 0,
+    })
+}
+
+fn ran(verdict: Verdict) -> RuleRun {
+    RuleRun { result: RuleResult::Ran(Evaluation { verdict, notes: vec![] }), fuel_used: 7, elapsed_us: 1 }
+}
+
+fn rejects() -> RuleRun {
+    let reason = Reason { code: "no".to_owned(), message: String::new(), field: None };
+    ran(Verdict::Reject(vec![reason]))
+}
+
+fn payment() -> Payment {
+    let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
+    let order = PaymentOrder {
+        reference: "r".into(),
+        amount: Money::new(100, Currency::parse("EUR").expect("currency")).expect("amount"),
+        debtor: party.clone(),
+        creditor: party,
+        method: Method::Wallet,
+        customer: Some("c".into()),
+        merchant: None,
+        card: None,
+        device: None,
+        ip: None,
+        requested_at_ms: None,
+        purpose: None,
+        remittance: None,
+        metadata: vec![],
+    };
+    Payment { id: PaymentId(Uuid::from_u128(1)), received_at_ms: 9, order }
+}
+
+fn recorded(ruleset: &ActiveRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evidence {
+    evidence_of(&engine(), payment(), Some(ruleset), facts, runs).1
+}
+
+/// How many rules have to run.
+fn to_run(candidate: &ActiveRuleset, active: &ActiveRuleset, evidence: &Evidence, facts: &[Fact]) -> usize {
+    let likeness = Likeness::new(candidate, Some(active));
+    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), &likeness, &engine());
+    let call = trial.call(TenantId(Uuid::nil()), Instant::now());
+    call.map_or(0, |call| call.rules.len())
+}
+
+#[test]
+fn facts_that_were_asked_for_then_are_found_wherever_they_stand_now() {
+    let active =
+        ruleset(1, vec![rule("a", 1, 0, &[velocity(1), velocity(2)]), rule("b", 2, 0, &[velocity(3)])]);
+    let candidate = ruleset(2, vec![rule("x", 9, 0, &[velocity(3), velocity(4), velocity(1)])]);
+    let counted = |count| Fact::Velocity { count, total_minor: 0 };
+    let evidence =
+        recorded(&active, &[counted(1), counted(2), counted(3)], vec![ran(Verdict::Pass), rejects()]);
+    let likeness = Likeness::new(&candidate, Some(&active));
+    assert_eq!(likeness.recorded_facts(&evidence), [Some(counted(3)), None, Some(counted(1))]);
+    let of_nothing = Likeness::new(&candidate, None);
+    assert_eq!(of_nothing.recorded_facts(&evidence), [None, None, None]);
+}
+
+#[test]
+fn only_rules_that_changed_or_were_given_something_else_run_again() {
+    let queries = [velocity(1)];
+    let active = ruleset(1, vec![rule("a", 1, 0, &queries), rule("b", 2, 0, &[])]);
+    let evidence = recorded(&active, &[LISTED], vec![ran(Verdict::Pass), rejects()]);
+    let same = ruleset(2, vec![rule("b", 2, 0, &[]), rule("renamed", 1, 0, &queries)]);
+    assert_eq!(to_run(&same, &active, &evidence, &[LISTED]), 0);
+    assert_eq!(to_run(&same, &active, &evidence, &[ABSENT]), 1, "another fact");
+    let changed = ruleset(2, vec![rule("a", 1, 1, &queries), rule("b", 2, 0, &[])]);
+    assert_eq!(to_run(&changed, &active, &evidence, &[LISTED]), 1, "another state");
+    let mut large = rule("c", 3, 0, &[]);
+    large.profile = Profile::Large;
+    let with_large = ruleset(2, vec![rule("a", 1, 0, &queries), rule("b", 2, 0, &[]), large]);
+    assert_eq!(to_run(&with_large, &active, &evidence, &[LISTED]), 3, "a shared budget");
+    let other_engine = Evidence { engine: EngineId("other".to_owned()), ..evidence };
+    assert_eq!(to_run(&same, &active, &other_engine, &[LISTED]), 2, "another engine");
+}
+
+#[test]
+fn what_the_host_did_to_a_rule_is_never_taken_over() {
+    let active = ruleset(1, vec![rule("a", 1, 0, &[])]);
+    for (result, runs_again) in [
+        (RuleResult::Failed { class: FailureClass::Trap, detail: String::new() }, 0),
+        (RuleResult::Failed { class: FailureClass::Deadline, detail: String::new() }, 1),
+        (RuleResult::Unavailable, 1),
+        (RuleResult::Quarantined, 1),
+    ] {
+        let run = RuleRun { result, fuel_used: 0, elapsed_us: 0 };
+        let evidence = recorded(&active, &[], vec![run.clone()]);
+        assert_eq!(to_run(&active, &active, &evidence, &[]), runs_again, "{run:?}");
+        let trial = Trial::new(&active, Arc::new(payment()), vec![]);
+        let concluded = trial.conclude(&engine(), &active, vec![run.clone()]);
+        assert_eq!(concluded.is_none(), runs_again == 1, "{run:?}");
+    }
+}
+
+#[test]
+fn known_and_new_runs_are_folded_in_the_order_of_the_rules() {
+    let active = ruleset(1, vec![rule("a", 1, 0, &[]), rule("b", 2, 0, &[])]);
+    let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), ran(Verdict::Pass)]);
+    let candidate = ruleset(2, vec![rule("new", 3, 0, &[]), rule("b", 2, 0, &[])]);
+    let likeness = Likeness::new(&candidate, Some(&active));
+    let trial = Trial::on_record(&candidate, &evidence, vec![], &likeness, &engine());
+    let (outcome, tried) = trial.conclude(&engine(), &candidate, vec![rejects()]).expect("concluded");
+    assert_eq!(outcome, Outcome::Reject);
+    let results: Vec<_> = tried.rules.iter().map(|rule| rule.result.clone()).collect();
+    assert_eq!(results, [Some(rejects().result), Some(ran(Verdict::Pass).result)]);
+    let revision = RevisionReference { number: 2, digest: Digest([2; 32]) };
+    assert_eq!(tried.revision, Some(revision));
+}
