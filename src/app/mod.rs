@@ -29,6 +29,7 @@ use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::token::{AccessTokens, TokenSettings};
 use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
+use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::replay::Replays;
@@ -174,12 +175,20 @@ async fn assemble(
         randomness: randomness.clone(),
         request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
     });
+    let dry_runs = DryRuns {
+        app: app.clone(),
+        facts: databases.facts.clone(),
+        rulesets: rulesets.clone(),
+        clock: clock.clone(),
+        randomness: randomness.clone(),
+    };
     let deadline = Duration::from_millis(settings.deadline_ms);
     let services = Arc::new(Services {
         submissions,
         rulesets,
         plugins: plugins.clone(),
         replays,
+        dry_runs,
         app,
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         clock,

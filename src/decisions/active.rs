@@ -55,7 +55,7 @@ pub struct NotLoaded;
 
 impl ActiveRule {
     /// Of the answers to the ruleset's queries, those this rule asked for.
-    pub fn facts(&self, all: &[Fact]) -> Vec<Fact> {
+    pub fn facts<T: Copy>(&self, all: &[T]) -> Vec<T> {
         self.fact_places.iter().map(|place| all[*place]).collect()
     }
 }

@@ -57,6 +57,23 @@ impl Rulesets {
         entries: Vec<RuleEntry>,
         note: String,
     ) -> Result<Revision, RevisionError> {
+        let rules = self.prepare_all(tenant, entries).await?;
+        let revision = NewRevision {
+            point: DecisionPoint::Payment,
+            rules,
+            note,
+            created_by: actor.to_owned(),
+            created_at_ms: self.clock.now_ms(),
+        };
+        Ok(rulesets::create(&self.app, tenant, revision).await?)
+    }
+
+    /// What the rules themselves make of their settings, or all flaws at once.
+    pub async fn prepare_all(
+        &self,
+        tenant: TenantId,
+        entries: Vec<RuleEntry>,
+    ) -> Result<Vec<PreparedRule>, RevisionError> {
         let mut flaws = name_flaws(&entries);
         let known_lists: BTreeSet<String> =
             lists::lists(&self.app, tenant).await?.into_iter().map(|list| list.name).collect();
@@ -68,17 +85,7 @@ impl Rulesets {
             }
         }
         flaws.extend(queries_flaw(&rules));
-        if !flaws.is_empty() {
-            return Err(RevisionError::Invalid(flaws));
-        }
-        let revision = NewRevision {
-            point: DecisionPoint::Payment,
-            rules,
-            note,
-            created_by: actor.to_owned(),
-            created_at_ms: self.clock.now_ms(),
-        };
-        Ok(rulesets::create(&self.app, tenant, revision).await?)
+        if flaws.is_empty() { Ok(rules) } else { Err(RevisionError::Invalid(flaws)) }
     }
 
     async fn prepare(

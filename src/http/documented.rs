@@ -67,6 +67,8 @@ problems! {
         UnsupportedMediaType InvalidBody;
     /// The same without a body.
     Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed;
+    /// Trying a ruleset on a payment.
+    DryRunning: MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Uploading a plugin.
     Uploading: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused;
 }

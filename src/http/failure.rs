@@ -4,6 +4,7 @@
 //! fault, once. Must never pass the text of a storage error on to a client.
 
 use super::problem::{Kind, PartError, Problem};
+use crate::decisions::dry_run::DryRunError;
 use crate::decisions::plugins::UploadError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::RevisionError;
@@ -91,6 +92,24 @@ impl From<ReplayError> for Problem {
     }
 }
 
+impl From<DryRunError> for Problem {
+    fn from(error: DryRunError) -> Self {
+        match error {
+            DryRunError::UnknownRevision => no_such("/revision", "there is no such revision"),
+            DryRunError::UnknownPayment => no_such("/payment_id", "there is no such payment"),
+            DryRunError::Revision(error) => error.into(),
+            DryRunError::Engine(error) => error.into(),
+            DryRunError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// A member of the body names what is not there.
+fn no_such(pointer: &str, detail: &str) -> Problem {
+    let error = PartError { pointer: Some(pointer.to_owned()), parameter: None, detail: detail.to_owned() };
+    Problem::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+}
+
 impl From<RevisionError> for Problem {
     fn from(error: RevisionError) -> Self {
         match error {
@@ -113,9 +132,7 @@ impl From<ActivateError> for Problem {
     fn from(error: ActivateError) -> Self {
         match error {
             ActivateError::UnknownRevision => {
-                let detail = "there is no such revision of this decision point".to_owned();
-                let error = PartError { pointer: Some("/revision".to_owned()), parameter: None, detail };
-                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+                no_such("/revision", "there is no such revision of this decision point")
             }
             ActivateError::Conflict { .. } => {
                 let detail = "Somebody activated another revision since the one If-Match names.";

@@ -12,6 +12,7 @@ pub mod cursor;
 mod decisions;
 mod deployments;
 mod documented;
+mod dry_runs;
 pub mod edge;
 mod evidence;
 mod failure;
@@ -53,6 +54,7 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, decisions::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
+        api(Treatment::Ordinary, dry_runs::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),

@@ -6,6 +6,7 @@ mod browser;
 mod command_line;
 mod crash;
 mod documents;
+mod dry_runs;
 mod facts;
 mod failing_rules;
 mod isolation;

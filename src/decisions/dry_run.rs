@@ -1,0 +1,266 @@
+//! A dry run: a ruleset on one payment, shown from the inside and stored nowhere.
+//!
+//! Owns where each fact comes from and the account of how the fold came to its
+//! outcome. Must never leave a trace: no decision, no count, no revision.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::active::ActiveRuleset;
+use super::evaluate::{call_of, evidence_of, run};
+use super::rulesets::{RevisionError, Rulesets};
+use super::trial::Likeness;
+use crate::domain::decision::{Decision, Evidence};
+use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
+use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::tenant::TenantId;
+use crate::domain::time::{Clock, Randomness};
+use crate::domain::verdict::{Outcome, RuleResult};
+use crate::rules::{EngineError, RulesetCall};
+use crate::storage::facts::{self, FactRequest};
+use crate::storage::{StorageError, decisions, rulesets};
+
+/// A person waits.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The number of a ruleset that is no revision.
+const UNSAVED: i32 = 0;
+
+/// What is tried.
+#[derive(Debug)]
+pub enum Tried {
+    Revision(i32),
+    Unsaved(Vec<RuleEntry>),
+}
+
+/// On what it is tried.
+#[derive(Debug)]
+pub enum Subject {
+    /// As if it came in now.
+    Order(Box<PaymentOrder>),
+    Stored(PaymentId),
+}
+
+/// Where a fact comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactSource {
+    /// It stands in the payment's decision.
+    Recorded,
+    /// Of history, as it was when the payment came in.
+    Computed,
+    /// As it is now.
+    Current,
+}
+
+/// How one rule took part in the outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoldStep {
+    pub rule: String,
+    /// The outcome if this rule were alone.
+    pub counts_as: Outcome,
+    pub overridable: bool,
+    /// The rules whose `allow` cancels it.
+    pub cancelled_by: Vec<String>,
+    /// It is among the strictest that are left.
+    pub decides: bool,
+}
+
+#[derive(Debug)]
+pub struct DryRun {
+    pub outcome: Outcome,
+    /// With the results of rules in shadow mode, which do not count.
+    pub evidence: Evidence,
+    pub ruleset: ActiveRuleset,
+    /// For each query of the ruleset.
+    pub sources: Vec<FactSource>,
+    pub steps: Vec<FoldStep>,
+    /// What was decided, for a payment of history.
+    pub decided: Option<Outcome>,
+}
+
+#[derive(Debug, Error)]
+pub enum DryRunError {
+    #[error("there is no such revision")]
+    UnknownRevision,
+    #[error("there is no such payment")]
+    UnknownPayment,
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug)]
+pub struct DryRuns {
+    pub app: PgPool,
+    pub facts: PgPool,
+    pub rulesets: Arc<Rulesets>,
+    pub clock: Arc<dyn Clock>,
+    pub randomness: Arc<dyn Randomness>,
+}
+
+impl DryRuns {
+    pub async fn run(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        tried: Tried,
+        subject: Subject,
+    ) -> Result<DryRun, DryRunError> {
+        let ruleset = self.ruleset(tenant, point, tried).await?;
+        let recorded = match &subject {
+            Subject::Order(_) => None,
+            Subject::Stored(id) => {
+                let stored = decisions::get(&self.app, tenant, *id).await?;
+                Some(stored.ok_or(DryRunError::UnknownPayment)?.decision)
+            }
+        };
+        let known = self.recorded_facts(&ruleset, recorded.as_ref()).await?;
+        let payment = match (subject, &recorded) {
+            (Subject::Order(order), _) => self.as_if_now(*order),
+            (Subject::Stored(_), Some(recorded)) => recorded.evidence.payment.clone(),
+            (Subject::Stored(_), None) => return Err(DryRunError::UnknownPayment),
+        };
+        let otherwise = if recorded.is_some() { FactSource::Computed } else { FactSource::Current };
+        let (facts, sources) = self.complete(tenant, &payment, &ruleset.queries, known, otherwise).await?;
+        let (outcome, evidence) = self.evaluate(tenant, payment, &ruleset, &facts).await?;
+        let steps = steps_of(&evidence, outcome);
+        let decided = recorded.map(|recorded| recorded.outcome);
+        Ok(DryRun { outcome, evidence, ruleset, sources, steps, decided })
+    }
+
+    async fn ruleset(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        tried: Tried,
+    ) -> Result<ActiveRuleset, DryRunError> {
+        let revision = match tried {
+            Tried::Revision(number) => {
+                let found = rulesets::get(&self.app, tenant, point, number).await?;
+                found.ok_or(DryRunError::UnknownRevision)?
+            }
+            Tried::Unsaved(entries) => Revision {
+                point,
+                number: UNSAVED,
+                digest: Digest([0; 32]),
+                rules: self.rulesets.prepare_all(tenant, entries).await?,
+                note: String::new(),
+                created_by: String::new(),
+                created_at_ms: 0,
+            },
+        };
+        for rule in &revision.rules {
+            self.rulesets.plugins.ensure_loaded(rule.entry.plugin).await?;
+        }
+        Ok(ActiveRuleset::new(revision))
+    }
+
+    /// For each query of the ruleset the fact on record, where there is one.
+    async fn recorded_facts(
+        &self,
+        ruleset: &ActiveRuleset,
+        recorded: Option<&Decision>,
+    ) -> Result<Vec<Option<Fact>>, StorageError> {
+        let reference = recorded.and_then(|recorded| recorded.evidence.revision.map(|at| (recorded, at)));
+        let Some((recorded, reference)) = reference else { return Ok(vec![None; ruleset.queries.len()]) };
+        let point = DecisionPoint::Payment;
+        let revision = rulesets::get(&self.app, recorded.tenant, point, reference.number)
+            .await?
+            .filter(|revision| revision.digest == reference.digest)
+            .ok_or(StorageError::Unreadable { what: "revision of a decision" })?;
+        let likeness = Likeness::new(ruleset, Some(&ActiveRuleset::new(revision)));
+        Ok(likeness.recorded_facts(&recorded.evidence))
+    }
+
+    fn as_if_now(&self, order: PaymentOrder) -> Payment {
+        let received_at_ms = self.clock.now_ms();
+        Payment { id: PaymentId(self.randomness.uuid_v7(received_at_ms)), received_at_ms, order }
+    }
+
+    /// Looks up what is not known yet, as of the moment the payment came in.
+    async fn complete(
+        &self,
+        tenant: TenantId,
+        payment: &Payment,
+        queries: &[FactQuery],
+        known: Vec<Option<Fact>>,
+        otherwise: FactSource,
+    ) -> Result<(Vec<Fact>, Vec<FactSource>), StorageError> {
+        let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let request = FactRequest {
+            tenant,
+            payment_id: payment.id,
+            received_at_ms: payment.received_at_ms,
+            order: Arc::new(payment.order.clone()),
+            queries: missing.map(|(query, _)| query.clone()).collect(),
+            in_flight: Vec::new(),
+            key: None,
+        };
+        let mut looked_up = facts::look_up(&self.facts, request).await?.facts.into_iter();
+        let both = known.into_iter().map(|known| match known {
+            Some(fact) => (fact, FactSource::Recorded),
+            None => (looked_up.next().unwrap_or(Fact::Absent), otherwise),
+        });
+        Ok(both.unzip())
+    }
+
+    /// Runs the rules in shadow mode as well: whoever tries a ruleset wants to see them.
+    async fn evaluate(
+        &self,
+        tenant: TenantId,
+        payment: Payment,
+        ruleset: &ActiveRuleset,
+        facts: &[Fact],
+    ) -> Result<(Outcome, Evidence), EngineError> {
+        let engine = self.rulesets.engine.as_ref();
+        let rules: Vec<_> = ruleset.rules.iter().map(|rule| call_of(rule, facts)).collect();
+        let deadline = Instant::now() + DEADLINE;
+        let call = RulesetCall { tenant, payment: Arc::new(payment.clone()), rules, deadline };
+        let runs = if call.rules.is_empty() { Vec::new() } else { run(engine, call).await? };
+        let is_live = |place: usize| ruleset.rules[place].prepared.entry.mode == Mode::Live;
+        let live = runs.iter().enumerate().filter(|(place, _)| is_live(*place));
+        let live = live.map(|(_, run)| run.clone()).collect();
+        let (outcome, mut evidence) = evidence_of(engine.id(), payment, Some(ruleset), facts, live);
+        for (place, run) in runs.into_iter().enumerate().filter(|(place, _)| !is_live(*place)) {
+            let rule = &mut evidence.rules[place];
+            (rule.result, rule.fuel_used, rule.elapsed_us) =
+                (Some(run.result), run.fuel_used, run.elapsed_us);
+        }
+        Ok((outcome, evidence))
+    }
+}
+
+/// The part of each live rule, asked of the fold itself: it alone says what a
+/// rule counts as, and the folded reasons say what was cancelled.
+fn steps_of(evidence: &Evidence, outcome: Outcome) -> Vec<FoldStep> {
+    let live = || evidence.rules.iter().filter(|rule| rule.mode == Mode::Live);
+    let allows: Vec<&str> = live()
+        .filter(|rule| matches!(&rule.result, Some(RuleResult::Ran(ran)) if ran.verdict.name() == "allow"))
+        .map(|rule| rule.name.as_str())
+        .collect();
+    live()
+        .map(|rule| {
+            let alone = Evidence { rules: vec![rule.clone()], ..evidence.clone() };
+            let counts_as = alone.fold().outcome;
+            let is_cancelled =
+                evidence.reasons.iter().any(|reason| reason.rule == rule.name && reason.overridden);
+            let cancelled_by = allows.iter().filter(|_| is_cancelled).map(|rule| (*rule).to_owned());
+            FoldStep {
+                rule: rule.name.clone(),
+                counts_as,
+                overridable: rule.overridable,
+                cancelled_by: cancelled_by.collect(),
+                decides: !is_cancelled && counts_as == outcome && outcome > Outcome::Approve,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,178 @@
+//! Dry runs: a ruleset on one payment, from the inside.
+//!
+//! Owns their JSON shapes. Must never store anything, and never show a payment
+//! of history to who may not read decisions.
+
+use rocket::http::Status;
+use rocket::{Route, post, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::body::JsonBody;
+use super::documented::DryRunning;
+use super::evidence::RuleEvidenceShape;
+use super::fields::Fields;
+use super::guard::{Client, RulesetsWrite};
+use super::payment_body::{PaymentShape, order_fields};
+use super::payments::{OutcomeShape, ReasonShape, payment_id};
+use super::problem::{Kind, Problem};
+use super::ruleset_shapes::EntryBody;
+use super::rulesets::{entry, point_of};
+use super::services::Shared;
+use crate::decisions::active::ActiveRule;
+use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, Subject, Tried};
+use crate::domain::decision::RuleEvidence;
+use crate::domain::ruleset::RULES_MAX;
+use crate::domain::tenant::Scope;
+
+pub fn routes() -> Vec<Route> {
+    routes![dry_run]
+}
+
+/// A revision or rules that are not saved, on a payment typed in or one of history.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewDryRun)]
+pub struct DryRunBody {
+    /// This or `rules`.
+    #[schema(required = false, minimum = 1)]
+    pub revision: i32,
+    #[schema(required = false, max_items = 50)]
+    pub rules: Vec<EntryBody>,
+    /// This or `payment_id`. Facts are looked up as of now.
+    #[schema(required = false)]
+    pub payment: PaymentShape,
+    /// Facts are those on record; others are computed as of when it came in.
+    #[schema(required = false)]
+    pub payment_id: Uuid,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DryRun)]
+pub struct DryRunShape {
+    pub outcome: OutcomeShape,
+    /// What was decided on the payment of history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<OutcomeShape>,
+    pub reasons: Vec<ReasonShape>,
+    pub rules: Vec<TriedRuleShape>,
+    /// How the live rules came to the outcome.
+    pub fold: Vec<FoldStepShape>,
+    /// The sandbox: its version and every setting that can change a result.
+    pub engine: String,
+    pub fold_version: u16,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TriedRule)]
+pub struct TriedRuleShape {
+    #[serde(flatten)]
+    pub rule: RuleEvidenceShape,
+    /// Where each of its facts comes from: `recorded` with the decision,
+    /// `computed` from history as it was then, or `current`.
+    pub fact_sources: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FoldStep)]
+pub struct FoldStepShape {
+    pub rule: String,
+    /// The outcome if this rule were alone.
+    pub counts_as: OutcomeShape,
+    pub overridable: bool,
+    /// The rules whose `allow` cancels it.
+    pub cancelled_by: Vec<String>,
+    /// It is among the strictest that are left.
+    pub decides: bool,
+}
+
+impl From<FoldStep> for FoldStepShape {
+    fn from(step: FoldStep) -> Self {
+        Self {
+            rule: step.rule,
+            counts_as: step.counts_as.into(),
+            overridable: step.overridable,
+            cancelled_by: step.cancelled_by,
+            decides: step.decides,
+        }
+    }
+}
+
+impl TriedRuleShape {
+    fn of(rule: &RuleEvidence, tried: &ActiveRule, sources: &[FactSource]) -> Self {
+        let fact_sources = tried.facts(sources).into_iter().map(|source| match source {
+            FactSource::Recorded => "recorded",
+            FactSource::Computed => "computed",
+            FactSource::Current => "current",
+        });
+        let shape = RuleEvidenceShape::of(rule, Some(&tried.prepared));
+        Self { rule: shape, fact_sources: fact_sources.collect() }
+    }
+}
+
+impl From<DryRun> for DryRunShape {
+    fn from(run: DryRun) -> Self {
+        let rules = run.evidence.rules.iter().zip(&run.ruleset.rules);
+        Self {
+            outcome: run.outcome.into(),
+            decided: run.decided.map(OutcomeShape::from),
+            reasons: run.evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
+            rules: rules.map(|(rule, tried)| TriedRuleShape::of(rule, tried, &run.sources)).collect(),
+            fold: run.steps.into_iter().map(FoldStepShape::from).collect(),
+            engine: run.evidence.engine.0,
+            fold_version: run.evidence.fold_version,
+        }
+    }
+}
+
+/// Tries a ruleset on one payment. Nothing is stored and nothing counts.
+#[utoipa::path(
+    tag = "rulesets",
+    request_body(content = DryRunBody, content_type = "application/json"),
+    responses((status = 200, body = DryRunShape), DryRunning),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/dry-runs", data = "<body>")]
+pub async fn dry_run(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let (tried, subject) = body.read(|fields| {
+        let tried = tried(fields);
+        let subject = subject(fields);
+        Some((tried?, subject?))
+    })?;
+    if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
+        let detail = "A payment of history is shown to clients with the scope decisions:read only.";
+        return Err(Problem::new(Kind::InsufficientScope, detail));
+    }
+    let run = services.dry_runs.run(client.tenant, point, tried, subject).await?;
+    Answer::json(Status::Ok, &DryRunShape::from(run))
+}
+
+fn tried(fields: &mut Fields<'_>) -> Option<Tried> {
+    if fields.has("rules") {
+        if fields.optional_integer("revision", 1..=i64::from(i32::MAX)).is_some() {
+            fields.error("revision", "expected either revision or rules");
+        }
+        return fields.each("rules", RULES_MAX, entry).map(Tried::Unsaved);
+    }
+    let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
+    i32::try_from(number).ok().map(Tried::Revision)
+}
+
+fn subject(fields: &mut Fields<'_>) -> Option<Subject> {
+    let expected = "expected the id of a payment";
+    if fields.has("payment_id") {
+        if fields.optional_nested("payment", order_fields).is_some() {
+            fields.error("payment", "expected either payment or payment_id");
+        }
+        let id = fields.parsed("payment_id", |text| payment_id(text).ok_or(expected));
+        return id.map(Subject::Stored);
+    }
+    fields.nested("payment", order_fields).map(|order| Subject::Order(Box::new(order)))
+}
