@@ -1,6 +1,7 @@
 //! The tests that need a real Postgres. One crate, so that there is one cluster.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod activation;
 mod aggregates;
 mod browser;
 mod command_line;

@@ -1,0 +1,175 @@
+//! Activations while payments come in, and while processes die.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program};
+use crate::support::service::{Caller, Node, payment};
+
+const REVISIONS: &str = "/rulesets/payment/revisions";
+const ACTIVATIONS: &str = "/rulesets/payment/activations";
+
+/// A revision of two rules that both speak, or of two that both are silent.
+async fn revision(caller: &Caller, speaks: bool) -> i64 {
+    let plugin = caller.plugin("amount-limits").await;
+    let maximum_minor = if speaks { 1 } else { 1_000_000 };
+    let settings = json!({"limits": [{"currency": "EUR", "maximum_minor": maximum_minor}]});
+    let rule = |name: &str| json!({"name": name, "plugin": plugin, "settings": settings});
+    let rules = json!({"rules": [rule("one"), rule("other")]});
+    let (status, made) = caller.post(REVISIONS, &rules).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    made["number"].as_i64().unwrap()
+}
+
+async fn activate(caller: &Caller, number: i64) {
+    let (status, answer) = caller.post(ACTIVATIONS, &json!({"revision": number})).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revision() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let (loud, silent) = (revision(&caller, true).await, revision(&caller, false).await);
+    activate(&caller, loud).await;
+
+    let (stop, paid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let acknowledged = Arc::new(AtomicI64::new(loud));
+    let payers = (0..6).map(|payer| {
+        let (caller, stop, paid) = (caller.clone(), stop.clone(), paid.clone());
+        tokio::spawn(async move {
+            let mut seen = [0, 0];
+            for attempt in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (status, answer) = caller.pay(&format!("{payer}-{attempt}"), &payment()).await;
+                assert_eq!(status, StatusCode::CREATED, "{answer}");
+                let is_silent = answer["revision"] == silent;
+                let reasons = answer["reasons"].as_array().unwrap().len();
+                assert_eq!(reasons, if is_silent { 0 } else { 2 }, "half a revision: {answer}");
+                seen[usize::from(is_silent)] += 1;
+                paid.fetch_add(1, Ordering::SeqCst);
+            }
+            seen
+        })
+    });
+    let payers: Vec<_> = payers.collect();
+    let mut delay_ms = Vec::new();
+    for turn in 0..12 {
+        let enough = paid.load(Ordering::SeqCst) + 5;
+        let begun = Instant::now();
+        while paid.load(Ordering::SeqCst) < enough {
+            assert!(begun.elapsed() < PATIENCE, "no load");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let next = if turn % 2 == 0 { silent } else { loud };
+        let begun = Instant::now();
+        activate(&caller, next).await;
+        delay_ms.push(begun.elapsed().as_millis());
+        acknowledged.store(next, Ordering::SeqCst);
+        // Whoever has the answer finds it in effect.
+        let (_, answer) = caller.pay(&format!("after-{turn}"), &payment()).await;
+        assert_eq!(answer["revision"], next, "{answer}");
+    }
+    stop.store(true, Ordering::SeqCst);
+    let seen = join_all(payers).await.into_iter().map(Result::unwrap);
+    let seen = seen.fold([0, 0], |all, own| [all[0] + own[0], all[1] + own[1]]);
+    assert!(seen[0] > 0 && seen[1] > 0, "both decided: {seen:?}");
+    println!("{seen:?} payments; activations took {delay_ms:?} ms");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_while_it_activates_comes_back_with_a_whole_activation() {
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let mut caller = program.caller_of_new_tenant(&database, "acme").await;
+    let revisions = [revision(&caller, true).await, revision(&caller, false).await];
+    activate(&caller, revisions[0]).await;
+    for round in 0..3_usize {
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let (activating, count) = (caller.clone(), acknowledged.clone());
+        let activator = tokio::spawn(async move {
+            for attempt in 0.. {
+                let body = json!({"revision": revisions[attempt % 2]});
+                let request = activating.request(reqwest::Method::POST, ACTIVATIONS).json(&body);
+                let Ok(answer) = request.send().await else { return attempt };
+                assert_eq!(answer.status(), StatusCode::CREATED);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            unreachable!("it ends when the line breaks")
+        });
+        let begun = Instant::now();
+        while acknowledged.load(Ordering::SeqCst) < 3 + 2 * round {
+            assert!(begun.elapsed() < PATIENCE, "no activation");
+            tokio::task::yield_now().await;
+        }
+        program.signal(Signal::KILL);
+        let attempted = activator.await.unwrap();
+        assert!(!program.wait().await.success());
+        program = Program::serve(&database).await;
+        caller = caller.at(&program.url);
+
+        let active = caller.get("/rulesets/payment").await.1["activation"]["revision"].clone();
+        // The last one acknowledged, or the one that nobody heard of any more.
+        let last = revisions[(acknowledged.load(Ordering::SeqCst) - 1) % 2];
+        let unheard = revisions[attempted % 2];
+        assert!(active == last || active == unheard, "{active}: {last} or {unheard}");
+        let (_, answer) = caller.pay(&format!("round-{round}"), &payment()).await;
+        assert_eq!(answer["revision"], active, "{answer}");
+    }
+    // Each line of the log has its line in the audit, and the other way round.
+    let counts: (i64, i64) = sqlx::query_as(
+        "select (select count(*) from activations),
+                (select count(*) from audit_events where action = 'revision.activated')",
+    )
+    .fetch_one(&mut database.superuser().await)
+    .await
+    .unwrap();
+    assert_eq!(counts.0, counts.1);
+    program.stop().await;
+}
+
+/// What a client that polls the other node sees of an activation.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_follows_an_activation_by_its_own_polling_alone() {
+    let database = TestDatabase::create().await;
+    let (first, second) = (Node::start(&database).await, Node::start(&database).await);
+    let caller = Caller::of_new_tenant(&first, "acme").await;
+    let there = caller.at(&second.url);
+    let (loud, silent) = (revision(&caller, true).await, revision(&caller, false).await);
+    activate(&caller, loud).await;
+    // Nothing is listened to that could be cut: no session of Tollgate's listens.
+    let listening: i64 =
+        sqlx::query_scalar("select count(*) from pg_stat_activity where query ilike 'listen%'")
+            .fetch_one(&mut database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(listening, 0);
+    let mut delays_ms = Vec::new();
+    for (turn, next) in [silent, loud, silent, loud].into_iter().enumerate() {
+        activate(&caller, next).await;
+        let begun = Instant::now();
+        for attempt in 0.. {
+            let (_, answer): (_, Value) = there.pay(&format!("{turn}-{attempt}"), &payment()).await;
+            if answer["revision"] == next {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(5), "{answer}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        delays_ms.push(begun.elapsed().as_millis());
+    }
+    println!("another node followed after {delays_ms:?} ms");
+    first.stop().await;
+    second.stop().await;
+}
