@@ -5,9 +5,11 @@
 //! behind `storage` and the `RuleEngine` port.
 
 pub mod active;
+pub mod checkpoints;
 pub mod evaluate;
 pub mod in_flight;
 pub mod plugins;
 pub mod replay;
 pub mod rulesets;
 pub mod submit;
+pub mod verify;

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
 use crate::auth::token::AccessTokens;
+use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
@@ -25,6 +26,7 @@ pub struct Services {
     pub rulesets: Arc<Rulesets>,
     pub plugins: Arc<Plugins>,
     pub replays: Arc<Replays>,
+    pub checkpoints: Arc<Checkpoints>,
     pub app: PgPool,
     pub hasher: Arc<SecretHasher>,
     pub clock: Arc<dyn Clock>,

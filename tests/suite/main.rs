@@ -27,4 +27,5 @@ mod security;
 mod stopping;
 mod support;
 mod two_processes;
+mod verify;
 mod walls;
