@@ -100,6 +100,8 @@ pub struct Settings {
     /// Payments of one tenant that may wait for that.
     pub tenant_waiting_max: usize,
     pub compiled_plugins_max: usize,
+    /// How often the tips of this node's chains are signed and written down.
+    pub checkpoint_every_s: u64,
     /// Between "not ready" and refusing connections, for load balancers to notice.
     pub shutdown_notice_ms: u64,
 }
@@ -126,6 +128,7 @@ impl Default for Settings {
             tenant_concurrency: 0,
             tenant_waiting_max: 1_024,
             compiled_plugins_max: 1_000,
+            checkpoint_every_s: 60,
             shutdown_notice_ms: 0,
         }
     }
@@ -217,7 +220,7 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 9] = [
+    let ranges: [(&'static str, u64, u64, u64); 10] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
@@ -226,6 +229,7 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),
         ("journal_writers", settings.journal_writers as u64, 1, 16),
         ("tenant_waiting_max", settings.tenant_waiting_max as u64, 1, 1_000_000),
+        ("checkpoint_every_s", settings.checkpoint_every_s, 1, 3_600),
         ("compiled_plugins_max", settings.compiled_plugins_max as u64, 1, 100_000),
     ];
     match ranges.into_iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {

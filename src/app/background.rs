@@ -4,6 +4,7 @@
 //! Owns the rhythm of that work and its end. A failure is told and tried again
 //! at the next turn; it must never end the process or hold up a request.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::keys::Keys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
+use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::plugins::Plugins;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
@@ -33,6 +35,8 @@ pub struct Work {
     pub active: Arc<ActiveRulesets>,
     pub keys: Keys,
     pub tokens: Arc<AccessTokens>,
+    pub checkpoints: Arc<Checkpoints>,
+    pub checkpoint_every: Duration,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,9 @@ impl Background {
         background.repeat(KEYS_EVERY, work.clone(), "reading the signing keys", |work| async move {
             work.tokens.replace_keys(work.keys.open().await.map_err(|error| error.to_string())?);
             Ok(())
+        });
+        background.repeat(work.checkpoint_every, work.clone(), "making checkpoints", |work| async move {
+            make_checkpoints(&work.checkpoints).await.map_err(|error| error.to_string())
         });
         background.repeat(PARTITIONS_EVERY, work, "making partitions", |work| async move {
             ensure_decision_partitions(&work.databases.system)
@@ -93,4 +100,10 @@ impl Background {
         self.end.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// Waits for the disk apart from the threads that serve.
+pub(super) async fn make_checkpoints(checkpoints: &Arc<Checkpoints>) -> io::Result<()> {
+    let checkpoints = checkpoints.clone();
+    tokio::task::spawn_blocking(move || checkpoints.make()).await?
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use background::{Background, Work};
+use background::{Background, Work, make_checkpoints};
 use rocket::fairing::AdHoc;
 use rocket::{Ignite, Rocket};
 use rocket_db_pools::Database as _;
@@ -24,11 +24,13 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::auth::AuthError;
+use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::password::{HashingLimits, SecretHasher};
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::token::{AccessTokens, TokenSettings};
 use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
+use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
 use crate::decisions::plugins::Plugins;
@@ -79,6 +81,7 @@ pub struct App {
     /// The plugins of the folder, as loaded at start.
     pub shared_plugins: Vec<Plugin>,
     journal: Arc<Journal>,
+    checkpoints: Arc<Checkpoints>,
     background: Background,
 }
 
@@ -156,6 +159,11 @@ async fn assemble(
     active.catch_up_within(PLUGINS_AT_START).await?;
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
 
+    let checkpoints = Arc::new(
+        Checkpoints::open(&settings.data_dir, journal.clone(), CheckpointKey::new(&root)?, clock.clone())
+            .map_err(|source| StartError::DataFolder { path: settings.data_dir.clone(), source })?,
+    );
+
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
         engine: engine.clone(),
@@ -189,6 +197,7 @@ async fn assemble(
         plugins: plugins.clone(),
         replays,
         dry_runs,
+        checkpoints: checkpoints.clone(),
         app,
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         clock,
@@ -209,6 +218,8 @@ async fn assemble(
         active: active.clone(),
         keys,
         tokens: tokens.clone(),
+        checkpoints: checkpoints.clone(),
+        checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
     });
     let parts = http::Parts {
         services: services.clone(),
@@ -226,7 +237,10 @@ async fn assemble(
             slots: settings.requests_max,
         },
     };
-    Ok((App { services, readiness, databases, active, shared_plugins, journal, background }, parts))
+    Ok((
+        App { services, readiness, databases, active, shared_plugins, journal, checkpoints, background },
+        parts,
+    ))
 }
 
 /// What computes stored decisions again, without a server around it.
@@ -243,12 +257,21 @@ pub async fn replays(
     Ok(Replays { app, engine, plugins })
 }
 
+/// What checks the signatures of checkpoints, without a server around it.
+pub fn checkpoint_key(config: &Config) -> Result<CheckpointKey, StartError> {
+    Ok(CheckpointKey::new(&root_secret(&config.settings)?)?)
+}
+
 impl App {
     /// After the last request was answered: the journal first, so that nothing
     /// acknowledged or accepted is lost, then the rest.
     pub async fn stop(&self) {
         self.journal.flush_and_stop().await;
         self.background.stop().await;
+        // With all that was stored in them, while the node still knows its tips.
+        if let Err(error) = make_checkpoints(&self.checkpoints).await {
+            tracing::warn!(%error, "the last checkpoints could not be written");
+        }
         self.databases.close().await;
     }
 }

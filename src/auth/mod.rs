@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub mod checkpoint;
 #[cfg(test)]
 mod fixtures;
 mod form;

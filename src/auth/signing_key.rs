@@ -158,13 +158,17 @@ pub struct Jwk {
 
 impl Jwk {
     fn of(key: &SigningKey) -> Self {
-        let x = URL_SAFE_NO_PAD.encode(&key.public_key);
-        Self { kty: "OKP", crv: "Ed25519", usage: "sig", alg: "EdDSA", kid: key.kid.clone(), x }
+        Self::of_public_key(&key.public_key, key.kid.clone())
+    }
+
+    pub(super) fn of_public_key(public_key: &[u8], kid: String) -> Self {
+        let x = URL_SAFE_NO_PAD.encode(public_key);
+        Self { kty: "OKP", crv: "Ed25519", usage: "sig", alg: "EdDSA", kid, x }
     }
 }
 
 /// RFC 7638: the SHA-256 of the required members, in order, without spaces.
-fn thumbprint(public_key: &[u8]) -> String {
+pub(super) fn thumbprint(public_key: &[u8]) -> String {
     let x = URL_SAFE_NO_PAD.encode(public_key);
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
     URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()))

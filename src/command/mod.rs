@@ -6,8 +6,10 @@
 
 mod administration;
 mod plugin;
+mod progress;
 mod replay;
 mod serve;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +46,15 @@ enum Command {
         /// How far back: 90m, 24h, 7d; everything where nothing is said.
         #[arg(long, value_parser = replay::parse_age)]
         since: Option<std::time::Duration>,
+        /// Of this tenant only, by its name.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Hold everything stored to its chain: finds what was changed, removed, swapped or cut off.
+    Verify {
+        /// JSON lines of checkpoints, kept outside of the database; those of the data folder where nothing is said.
+        #[arg(long, value_name = "FILE")]
+        checkpoints: Vec<PathBuf>,
     },
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
@@ -108,7 +119,8 @@ pub fn run() -> ExitCode {
         Command::Plugin(PluginCommand::Run { component, cases }) => plugin::run(&component, &cases),
         Command::Serve => with_config(serve::serve),
         Command::Migrate => with_config(administration::migrate),
-        Command::Replay { since } => with_config(|config| replay::replay(config, since)),
+        Command::Replay { since, tenant } => with_config(|config| replay::replay(config, since, tenant)),
+        Command::Verify { checkpoints } => with_config(|config| verify::verify(config, checkpoints)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))
         }

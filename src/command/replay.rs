@@ -4,12 +4,13 @@
 //! never change anything.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 
 use super::Failure;
 use super::administration::on_database;
+use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
 use crate::decisions::replay::{Replay, ReplayError, Replays};
@@ -17,12 +18,11 @@ use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::storage::pool::Databases;
-use crate::storage::{StorageError, decisions};
+use crate::storage::{StorageError, decisions, tenants};
 use crate::world::SystemClock;
 
 const PAGE: u32 = 1_000;
 const AT_ONCE: usize = 16;
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Differences told one by one; the summary counts all.
 const TOLD_MAX: u64 = 50;
 
@@ -40,95 +40,139 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit_s).map(Duration::from_secs).ok_or_else(expected)
 }
 
+/// What is replayed.
+#[derive(Debug, Clone, Copy)]
+struct Selection {
+    tenant: Option<TenantId>,
+    since_ms: u64,
+}
+
+impl Selection {
+    async fn page(
+        &self,
+        pools: &Databases,
+        after: Option<(TenantId, PaymentId)>,
+    ) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
+        let Some(tenant) = self.tenant else {
+            return decisions::all_ids(&pools.system, self.since_ms, after, PAGE).await;
+        };
+        let after = after.map(|(_, id)| id);
+        let ids = decisions::ids_of_tenant(&pools.system, tenant, self.since_ms, after, PAGE).await?;
+        Ok(ids.into_iter().map(|id| (tenant, id)).collect())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Summary {
     identical: u64,
     different: u64,
     /// Of those, how many have rules that were taken as recorded.
     partly_recorded: u64,
+    imported: u64,
     erased: u64,
     failed: u64,
 }
 
 impl Summary {
     fn total(&self) -> u64 {
-        self.identical + self.different + self.erased + self.failed
+        self.identical + self.different + self.imported + self.erased + self.failed
     }
 
-    fn count(&mut self, id: PaymentId, result: &Result<Replay, ReplayError>) {
+    /// Gives what is to be told of this one.
+    fn count(&mut self, id: PaymentId, result: &Result<Replay, ReplayError>) -> Option<String> {
         match result {
             Ok(replay) => {
                 self.partly_recorded += u64::from(!replay.not_rerun.is_empty());
                 if replay.is_identical() {
                     self.identical += 1;
-                    return;
+                    return None;
                 }
                 self.different += 1;
-                if self.different <= TOLD_MAX {
-                    let paths: Vec<&str> =
-                        replay.differences.iter().map(|difference| difference.path.as_str()).collect();
-                    println!("{id} differs at {}", paths.join(", "));
-                }
+                let paths: Vec<&str> =
+                    replay.differences.iter().map(|difference| difference.path.as_str()).collect();
+                (self.different <= TOLD_MAX).then(|| format!("{id} differs at {}", paths.join(", ")))
             }
-            Err(ReplayError::Storage(StorageError::Erased)) => self.erased += 1,
+            Err(ReplayError::Imported) => {
+                self.imported += 1;
+                None
+            }
+            Err(ReplayError::Storage(StorageError::Erased)) => {
+                self.erased += 1;
+                None
+            }
             Err(error) => {
                 self.failed += 1;
-                if self.failed <= TOLD_MAX {
-                    println!("{id} could not be replayed: {error}");
-                }
+                (self.failed <= TOLD_MAX).then(|| format!("{id} could not be replayed: {error}"))
             }
         }
     }
 }
 
-pub async fn replay(config: Config, since: Option<Duration>) -> Result<ExitCode, Failure> {
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (total, identical, different) = (self.total(), self.identical, self.different);
+        write!(f, "{total} decisions: {identical} identical, {different} different, ")?;
+        write!(f, "{} imported, nothing to replay, ", self.imported)?;
+        write!(f, "{} erased, {} not replayable; ", self.erased, self.failed)?;
+        write!(f, "in {} some rule could not be compared and was taken as recorded", self.partly_recorded)
+    }
+}
+
+pub async fn replay(
+    config: Config,
+    since: Option<Duration>,
+    tenant: Option<String>,
+) -> Result<ExitCode, Failure> {
     let since_ms = since.map_or(0, |age| {
         SystemClock.now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
     });
     let own = config.clone();
     let mut summary = Summary::default();
     on_database(config, async |pools| {
+        let tenant = match &tenant {
+            Some(name) => Some(tenant_named(pools, name).await?),
+            None => None,
+        };
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
-        summary = replay_all(&replays, pools, since_ms).await?;
+        let (replayed, rate) = replay_all(&replays, pools, Selection { tenant, since_ms }).await?;
+        println!("{replayed}; {rate:.0} a second");
+        summary = replayed;
         Ok(())
     })
     .await?;
-    println!(
-        "{} decisions: {} identical, {} different, {} erased, {} not replayable; in {} some rule was taken as recorded",
-        summary.total(),
-        summary.identical,
-        summary.different,
-        summary.erased,
-        summary.failed,
-        summary.partly_recorded
-    );
     Ok(if summary.different + summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn replay_all(replays: &Replays, pools: &Databases, since_ms: u64) -> Result<Summary, StorageError> {
+async fn tenant_named(pools: &Databases, name: &str) -> Result<TenantId, Failure> {
+    let found = tenants::tenant_by_name(&pools.system, name).await?;
+    found.ok_or_else(|| format!("--tenant: there is no tenant {name}").into())
+}
+
+async fn replay_all(
+    replays: &Replays,
+    pools: &Databases,
+    selection: Selection,
+) -> Result<(Summary, f64), StorageError> {
     let mut summary = Summary::default();
     let mut after: Option<(TenantId, PaymentId)> = None;
-    let (begun, mut told_at) = (Instant::now(), Instant::now());
+    let total = decisions::count(&pools.system, selection.tenant, selection.since_ms).await?;
+    let mut progress = Progress::new(total, "replayed");
     loop {
-        let page = decisions::all_ids(&pools.system, since_ms, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(summary) };
+        let page = selection.page(pools, after).await?;
+        let Some(last) = page.last() else { break };
         after = Some(*last);
         let attempts =
             page.into_iter().map(|(tenant, id)| async move { (id, replays.replay(tenant, id).await) });
         let mut attempts = futures::stream::iter(attempts).buffer_unordered(AT_ONCE);
         while let Some((id, result)) = attempts.next().await {
-            summary.count(id, &result);
-            if told_at.elapsed() >= PROGRESS_EVERY {
-                told_at = Instant::now();
-                let rate = summary.total() as f64 / begun.elapsed().as_secs_f64();
-                eprintln!(
-                    "{} replayed, {} different, {rate:.0} a second",
-                    summary.total(),
-                    summary.different
-                );
+            if let Some(line) = summary.count(id, &result) {
+                progress.tell(&line);
             }
+            progress.add(1);
         }
     }
+    progress.end();
+    Ok((summary, progress.rate()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! behind `storage` and the `RuleEngine` port.
 
 pub mod active;
+pub mod checkpoints;
 pub mod dry_run;
 pub mod evaluate;
 pub mod in_flight;
@@ -13,3 +14,4 @@ pub mod replay;
 pub mod rulesets;
 pub mod submit;
 pub mod trial;
+pub mod verify;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::evaluate;
 use super::plugins::Plugins;
-use crate::domain::decision::{Decision, Evidence, RuleEvidence};
+use crate::domain::decision::{Decision, Evidence, Origin, RuleEvidence};
 use crate::domain::payment::PaymentId;
 use crate::domain::ruleset::{DecisionPoint, Revision};
 use crate::domain::tenant::TenantId;
@@ -45,8 +45,8 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     pub differences: Vec<Difference>,
-    /// Rules whose recorded end is the host's doing or depends on another
-    /// engine's fuel: taken as recorded, not run again.
+    /// Rules that cannot be compared, since their end was the host's doing or
+    /// one of two engines ran out of its own fuel: taken as recorded.
     pub not_rerun: Vec<String>,
     pub same_engine: bool,
 }
@@ -61,6 +61,8 @@ impl Replay {
 pub enum ReplayError {
     #[error("no such decision")]
     NotFound,
+    #[error("imported, nothing to replay")]
+    Imported,
     #[error("the rule engine could not run the replay")]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -81,6 +83,9 @@ impl Replays {
     }
 
     pub async fn replay_decision(&self, recorded: &Decision) -> Result<Replay, ReplayError> {
+        if recorded.origin == Origin::Import {
+            return Err(ReplayError::Imported);
+        }
         let evidence = &recorded.evidence;
         // A newer node's fold: this one's would be compared with what it never computed.
         if evidence.fold_version != FOLD_VERSION {
@@ -164,6 +169,10 @@ impl Replays {
                 let why = format!("the rule {} could not be run again", rule.name);
                 return Err(EngineError::Unavailable(why).into());
             }
+            if !replay.same_engine && is_out_of_fuel(&result) {
+                replay.not_rerun.push(rule.name.clone());
+                continue;
+            }
             rule.result = Some(result);
             rule.fuel_used = fuel_used;
             rule.elapsed_us = elapsed_us;
@@ -176,10 +185,14 @@ fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
     match result {
         RuleResult::Ran(_) => true,
         // Another engine counts fuel otherwise: where this one stopped says nothing there.
-        RuleResult::Failed { class: FailureClass::OutOfFuel, .. } => same_engine,
+        result if is_out_of_fuel(result) => same_engine,
         RuleResult::Failed { class, .. } => class.is_deterministic(),
         RuleResult::Quarantined | RuleResult::Unavailable => false,
     }
+}
+
+fn is_out_of_fuel(result: &RuleResult) -> bool {
+    matches!(result, RuleResult::Failed { class: FailureClass::OutOfFuel, .. })
 }
 
 fn is_host_made(result: &RuleResult) -> bool {

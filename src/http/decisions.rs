@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::answer::Answer;
-use super::documented::ReadingDecision;
+use super::documented::{ReadingDecision, Replaying};
 use super::evidence::{DecisionShape, ResultShape};
 use super::guard::{Client, DecisionsRead};
 use super::payments::{ReasonShape, payment_id};
@@ -29,7 +29,8 @@ pub fn routes() -> Vec<Route> {
 pub struct ReplayShape {
     pub identical: bool,
     pub differences: Vec<DifferenceShape>,
-    /// Rules taken as recorded: what stopped them was the host, or the fuel of another engine.
+    /// Rules taken as recorded, since they cannot be compared: what stopped them was the host,
+    /// or the fuel of another engine, then or now.
     pub not_rerun: Vec<String>,
     /// Fuel is compared only under the engine that decided.
     pub same_engine: bool,
@@ -96,7 +97,7 @@ pub async fn one(client: Client<DecisionsRead>, id: &str, services: &Shared) -> 
 /// Computes the decision again from its evidence and compares.
 #[utoipa::path(
     tag = "decisions",
-    responses((status = 200, body = ReplayShape), ReadingDecision),
+    responses((status = 200, body = ReplayShape), Replaying),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/decisions/<id>/replay")]

@@ -53,10 +53,14 @@ problems! {
     Listing: InvalidQuery;
     /// Reading a list of something that may not be there.
     ListingOf: InvalidQuery NotFound;
+    /// Reading what is always there.
+    ReadingWhole: ;
     /// Reading one resource.
     Reading: NotFound;
     /// Reading a decision, whose payload may be gone.
     ReadingDecision: NotFound Erased;
+    /// Computing a decision again, where one was computed.
+    Replaying: NotFound Conflict Erased;
     /// Submitting a payment.
     Submitting: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
         UnsupportedMediaType InvalidBody IdempotencyKeyReused;

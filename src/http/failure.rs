@@ -86,6 +86,11 @@ impl From<ReplayError> for Problem {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::NotFound => Self::not_found("decision"),
+            ReplayError::Imported => {
+                let detail =
+                    "The decision was imported: another system made it, so there is nothing to replay.";
+                Self::new(Kind::Conflict, detail)
+            }
             ReplayError::Engine(error) => error.into(),
             ReplayError::Storage(error) => error.into(),
         }

@@ -7,6 +7,7 @@
 mod admin_page;
 mod answer;
 mod body;
+mod checkpoints;
 mod context;
 pub mod cursor;
 mod decisions;
@@ -56,6 +57,7 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, deployments::routes()),
         api(Treatment::Ordinary, dry_runs::routes()),
         api(Treatment::Ordinary, lists::routes()),
+        api(Treatment::Ordinary, checkpoints::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),
         api(Treatment::Ordinary, openapi::routes()),

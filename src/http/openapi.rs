@@ -16,6 +16,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Answer;
 use super::problem::ProblemBody;
+use super::{checkpoints, decisions, deployments, lists, oauth, operations, payments, plugins, rulesets};
 use super::{decisions, deployments, dry_runs, lists, oauth, operations, payments, plugins, rulesets};
 use crate::domain::tenant::Scope;
 
@@ -48,6 +49,7 @@ struct Document;
     payments::one,
     decisions::one,
     decisions::replay,
+    checkpoints::latest,
     rulesets::create,
     rulesets::list,
     rulesets::one,

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
 use crate::auth::token::AccessTokens;
+use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::replay::Replays;
@@ -27,6 +28,7 @@ pub struct Services {
     pub plugins: Arc<Plugins>,
     pub replays: Arc<Replays>,
     pub dry_runs: DryRuns,
+    pub checkpoints: Arc<Checkpoints>,
     pub app: PgPool,
     pub hasher: Arc<SecretHasher>,
     pub clock: Arc<dyn Clock>,

@@ -99,8 +99,7 @@ pub async fn all_ids(
     limit: u32,
 ) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
     let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
-    // A UUIDv7 begins with its 48 bits of milliseconds.
-    let first = Uuid::from_u128(u128::from(since_ms) << 80);
+    let first = first_id(since_ms);
     as_system(system, move |connection| {
         Box::pin(async move {
             let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
@@ -120,6 +119,59 @@ pub async fn all_ids(
         })
     })
     .await
+}
+
+/// The same of one tenant.
+pub async fn ids_of_tenant(
+    system: &PgPool,
+    tenant: TenantId,
+    since_ms: u64,
+    after: Option<PaymentId>,
+    limit: u32,
+) -> Result<Vec<PaymentId>, StorageError> {
+    let (after, first) = (after.map_or(Uuid::nil(), |id| id.0), first_id(since_ms));
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let ids: Vec<Uuid> = sqlx::query_scalar(
+                "select id
+                 from decisions
+                 where tenant_id = $1 and id > $2 and id >= $3
+                 order by id
+                 limit $4",
+            )
+            .bind(tenant.0)
+            .bind(after)
+            .bind(first)
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+            Ok(ids.into_iter().map(PaymentId).collect())
+        })
+    })
+    .await
+}
+
+/// How many there are since a time, of one tenant or of all.
+pub async fn count(system: &PgPool, tenant: Option<TenantId>, since_ms: u64) -> Result<u64, StorageError> {
+    let (tenant, first) = (tenant.map(|tenant| tenant.0), first_id(since_ms));
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let count: i64 = sqlx::query_scalar(
+                "select count(*) from decisions where ($1::uuid is null or tenant_id = $1) and id >= $2",
+            )
+            .bind(tenant)
+            .bind(first)
+            .fetch_one(connection)
+            .await?;
+            Ok(count.unsigned_abs())
+        })
+    })
+    .await
+}
+
+/// A UUIDv7 begins with its 48 bits of milliseconds.
+fn first_id(since_ms: u64) -> Uuid {
+    Uuid::from_u128(u128::from(since_ms) << 80)
 }
 
 /// Reads one row of the columns above.

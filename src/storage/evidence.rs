@@ -7,8 +7,11 @@
 //! The payload is personal and may be erased; the chain therefore covers a
 //! digest of it, salted so that nobody can find the payload by trying.
 
+use uuid::Uuid;
+
 use super::StorageError;
 use super::canonical::CanonicalHash;
+use super::columns::bigint;
 use crate::domain::decision::{Decision, Evidence};
 use crate::domain::plugin::Digest;
 
@@ -38,28 +41,69 @@ pub fn payload_digest(salt: &[u8], version: i16, payload: &[u8]) -> Digest {
     CanonicalHash::new("tollgate payload 1").field(salt).field(&version.to_be_bytes()).field(payload).finish()
 }
 
-/// Everything of a decision that erasure leaves, as fields of the canonical
-/// hash in this order; numbers are big-endian. It can be computed from the
-/// columns alone, so an erased decision still verifies.
+/// Everything of a decision that erasure leaves, as it stands in the columns.
+#[derive(Debug, Clone, Copy)]
+pub struct DigestedColumns<'a> {
+    pub tenant: Uuid,
+    pub id: Uuid,
+    pub client: Uuid,
+    pub key: &'a str,
+    pub request_hash: &'a [u8],
+    pub origin: &'a str,
+    pub outcome: &'a str,
+    pub received_at_ms: i64,
+    pub revision: Option<i32>,
+    pub amount_minor: i64,
+    pub currency: &'a str,
+    pub method: &'a str,
+    pub payload_version: i16,
+    pub payload_digest: &'a [u8],
+}
+
+impl DigestedColumns<'_> {
+    /// As fields of the canonical hash in this order; numbers are big-endian.
+    pub fn digest(&self) -> Digest {
+        let revision = self.revision.map(i32::to_be_bytes);
+        CanonicalHash::new("tollgate decision 1")
+            .field(self.tenant.as_bytes())
+            .field(self.id.as_bytes())
+            .field(self.client.as_bytes())
+            .field(self.key.as_bytes())
+            .field(self.request_hash)
+            .field(self.origin.as_bytes())
+            .field(self.outcome.as_bytes())
+            .field(&self.received_at_ms.to_be_bytes())
+            .optional_field(revision.as_ref().map(|number| number.as_slice()))
+            .field(&self.amount_minor.to_be_bytes())
+            .field(self.currency.as_bytes())
+            .field(self.method.as_bytes())
+            .field(&self.payload_version.to_be_bytes())
+            .field(self.payload_digest)
+            .finish()
+    }
+}
+
+/// Computed from the columns alone, so an erased decision still verifies.
 pub fn decision_digest(decision: &Decision, version: i16, payload_digest: &Digest) -> Digest {
     let payment = &decision.evidence.payment;
-    let revision = decision.evidence.revision.map(|revision| revision.number.to_be_bytes());
-    CanonicalHash::new("tollgate decision 1")
-        .field(decision.tenant.0.as_bytes())
-        .field(payment.id.0.as_bytes())
-        .field(decision.client.0.as_bytes())
-        .field(decision.key.as_str().as_bytes())
-        .field(&decision.request_hash.0)
-        .field(decision.origin.name().as_bytes())
-        .field(decision.outcome.name().as_bytes())
-        .field(&payment.received_at_ms.to_be_bytes())
-        .optional_field(revision.as_ref().map(|number| number.as_slice()))
-        .field(&payment.order.amount.minor().to_be_bytes())
-        .field(payment.order.amount.currency().code().as_bytes())
-        .field(payment.order.method.name().as_bytes())
-        .field(&version.to_be_bytes())
-        .field(&payload_digest.0)
-        .finish()
+    let currency = payment.order.amount.currency();
+    let columns = DigestedColumns {
+        tenant: decision.tenant.0,
+        id: payment.id.0,
+        client: decision.client.0,
+        key: decision.key.as_str(),
+        request_hash: &decision.request_hash.0,
+        origin: decision.origin.name(),
+        outcome: decision.outcome.name(),
+        received_at_ms: bigint(payment.received_at_ms),
+        revision: decision.evidence.revision.map(|revision| revision.number),
+        amount_minor: payment.order.amount.minor(),
+        currency: currency.code(),
+        method: payment.order.method.name(),
+        payload_version: version,
+        payload_digest: &payload_digest.0,
+    };
+    columns.digest()
 }
 
 #[cfg(test)]

@@ -19,19 +19,22 @@ mod row;
 mod statements;
 mod writer;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::StorageError;
 use super::decisions::{Position, StoredDecision};
 use crate::domain::decision::Decision;
 use batch::Submission;
+use chain::Tip;
 use row::Row;
 use writer::Writer;
 
@@ -106,6 +109,8 @@ struct Shared {
     queue: Mutex<mpsc::Receiver<Submission>>,
     /// Writers that have not given their connection up for lost.
     working: AtomicUsize,
+    /// Of every writer that has stored something, those that have ended included.
+    tips: std::sync::Mutex<BTreeMap<Uuid, Tip>>,
     stop: CancellationToken,
 }
 
@@ -118,6 +123,7 @@ impl Journal {
             settings,
             queue: Mutex::new(receiver),
             working: AtomicUsize::new(count),
+            tips: std::sync::Mutex::default(),
             stop: CancellationToken::new(),
         });
         let mut connected = Vec::with_capacity(count);
@@ -135,6 +141,12 @@ impl Journal {
     /// Whether any writer has its connection.
     pub fn is_up(&self) -> bool {
         self.shared.working.load(Ordering::Acquire) > 0
+    }
+
+    /// How far each chain of this process has come: known from its own commits,
+    /// not read from where they could have been changed since.
+    pub fn tips(&self) -> Vec<Tip> {
+        self.shared.tips.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
     /// Returns when the decision, or the one its key is bound to, is committed.
@@ -160,6 +172,10 @@ impl Journal {
 }
 
 impl Shared {
+    fn note(&self, tip: Tip) {
+        self.tips.lock().unwrap_or_else(PoisonError::into_inner).insert(tip.writer, tip);
+    }
+
     /// What waits now, or the first to come. Nothing when the journal has
     /// stopped and the queue is empty.
     async fn next_submissions(&self) -> Option<Vec<Submission>> {

@@ -25,6 +25,7 @@ pub mod signing_keys;
 pub mod tenants;
 pub mod transaction;
 pub mod values;
+pub mod verification;
 
 use thiserror::Error;
 

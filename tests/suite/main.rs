@@ -29,4 +29,5 @@ mod security;
 mod stopping;
 mod support;
 mod two_processes;
+mod verify;
 mod walls;

@@ -6,7 +6,7 @@ use rocket::async_trait;
 use serde_json::{Value, json};
 use tollgate::decisions::plugins::Plugins;
 use tollgate::decisions::replay::{Replay, ReplayError, Replays};
-use tollgate::domain::decision::{Decision, EngineId, RevisionReference, RuleEvidence};
+use tollgate::domain::decision::{Decision, EngineId, Origin, RevisionReference, RuleEvidence};
 use tollgate::domain::plugin::{Description, Digest, Plugin, Profile};
 use tollgate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, RuleEntry};
 use tollgate::domain::tenant::TenantId;
@@ -16,11 +16,11 @@ use tollgate::rules::{
     AddPluginError, EngineError, PrepareError, Prepared, RuleEngine, RuleRun, RulesetCall,
 };
 use tollgate::storage::rulesets::{NewRevision, create};
-use tollgate::storage::tenants::create_tenant;
+use tollgate::storage::tenants::{create_tenant, tenant_by_name};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
-use crate::support::decisions::{decision_on, now_ms, order};
+use crate::support::decisions::{decision_on, journal, now_ms, order};
 use crate::support::program::{outcome, tollgate_on};
 use crate::support::service::{Caller, Node, payment};
 
@@ -114,9 +114,18 @@ async fn replayed(
     decision: &Decision,
     runs: Vec<(RuleResult, u64)>,
 ) -> (Result<Replay, ReplayError>, Vec<RulesetCall>) {
+    replayed_by("test", database, decision, runs).await
+}
+
+async fn replayed_by(
+    engine: &str,
+    database: &TestDatabase,
+    decision: &Decision,
+    runs: Vec<(RuleResult, u64)>,
+) -> (Result<Replay, ReplayError>, Vec<RulesetCall>) {
     let runs = runs.into_iter().map(|(result, fuel_used)| RuleRun { result, fuel_used, elapsed_us: 0 });
     let engine = Arc::new(ToldEngine {
-        id: EngineId("test".to_owned()),
+        id: EngineId(engine.to_owned()),
         runs: runs.collect(),
         calls: Mutex::default(),
     });
@@ -165,6 +174,60 @@ async fn a_rule_has_the_same_budget_again_though_another_is_not_run_again() {
     assert!(replay.unwrap().is_identical());
     let spent: Vec<_> = calls[0].rules.iter().map(|rule| rule.fuel_spent_before).collect();
     assert_eq!(spent, [Some(0), Some(240)]);
+}
+
+#[tokio::test]
+async fn running_out_of_fuel_under_one_of_two_engines_is_not_comparable() {
+    let database = TestDatabase::create().await;
+    let out_of_fuel = || failed(FailureClass::OutOfFuel);
+    let decision = decided(&database, vec![(passed(), 5), (passed(), 5), (out_of_fuel(), 9)]).await;
+    let runs = vec![(passed(), 5), (out_of_fuel(), 7)];
+    let (replay, calls) = replayed_by("other", &database, &decision, runs.clone()).await;
+    let replay = replay.unwrap();
+    assert!(replay.is_identical() && !replay.same_engine, "{replay:?}");
+    assert_eq!(replay.not_rerun, ["rule-2", "rule-1"]);
+    assert_eq!(calls[0].rules.len(), 2);
+    // What ends otherwise is a difference, under whatever engine.
+    let runs = vec![(failed(FailureClass::Trap), 5), (passed(), 7)];
+    let (replay, _) = replayed_by("other", &database, &decision, runs).await;
+    assert_eq!(replay.unwrap().differences[0].path, "/rules/0/result");
+    // And under the same engine running out of fuel is one too.
+    let runs = vec![(passed(), 5), (out_of_fuel(), 7), (out_of_fuel(), 9)];
+    let (replay, _) = replayed(&database, &decision, runs).await;
+    assert_eq!(replay.unwrap().differences[0].path, "/rules/1/result");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_system_decided_is_counted_and_not_replayed() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let (caller, _other) =
+        (Caller::of_new_tenant(&node, "acme").await, Caller::of_new_tenant(&node, "other").await);
+    caller.pay("own", &payment()).await;
+    let tenant = tenant_by_name(&database.databases().system, "acme").await.unwrap().unwrap();
+    let mut imported = decision_on(tenant, "old", Outcome::Approve, now_ms(), order("c-1", 1_000, "EUR"));
+    imported.origin = Origin::Import;
+    let id = imported.id();
+    journal(database.databases().journal).await.store(imported).await.unwrap();
+
+    let (status, problem) = caller.get(&format!("/decisions/{id}/replay")).await;
+    assert_eq!(status.as_u16(), 409, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("imported"), "{problem}");
+    node.stop().await;
+
+    for (arguments, expected) in [
+        (&["replay"][..], "2 decisions: 1 identical, 0 different, 1 imported, nothing to replay, 0 erased"),
+        (
+            &["replay", "--tenant", "acme", "--since", "1h"],
+            "2 decisions: 1 identical, 0 different, 1 imported",
+        ),
+        (&["replay", "--tenant", "other"], "0 decisions: 0 identical"),
+    ] {
+        let (status, said, log) = outcome(tollgate_on(&database, arguments));
+        assert!(status.success() && said.contains(expected), "{said}\n{log}");
+    }
+    let (status, _, log) = outcome(tollgate_on(&database, &["replay", "--tenant", "nobody"]));
+    assert!(!status.success() && log.contains("there is no tenant nobody"), "{log}");
 }
 
 #[tokio::test]

@@ -3,15 +3,16 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::decision::{EngineId, RevisionReference, RuleEvidence};
+use crate::domain::decision::{EngineId, IdempotencyKey, Origin, RevisionReference, RuleEvidence};
 use crate::domain::money::{Currency, Money};
 use crate::domain::party::{Account, Country, Iban, Party};
 use crate::domain::payment::{Card, Method, Payment, PaymentId, PaymentOrder};
 use crate::domain::plugin::Profile;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
+use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::{
-    Evaluation, FailureClass, FailureOutcome, OutcomeReason, Reason, RuleResult, Verdict,
+    Evaluation, FailureClass, FailureOutcome, Outcome, OutcomeReason, Reason, RuleResult, Verdict,
 };
 
 /// Has every optional field, and a rule for every kind of result.
@@ -169,4 +170,23 @@ fn the_salt_and_every_byte_change_the_payload_digest() {
     assert_ne!(digest, payload_digest(&[2; 16], 1, b"payload"));
     assert_ne!(digest, payload_digest(&[1; 16], 2, b"payload"));
     assert_ne!(digest, payload_digest(&[1; 16], 1, b"paylaod"));
+}
+
+/// When this fails, no stored decision verifies any more.
+#[test]
+fn the_digest_of_a_decision_never_changes() {
+    let mut decision = Decision {
+        tenant: TenantId(Uuid::from_u128(1)),
+        client: ClientId(Uuid::from_u128(2)),
+        key: IdempotencyKey::parse("order-17").expect("a key"),
+        request_hash: Digest([4; 32]),
+        origin: Origin::Api,
+        outcome: Outcome::Reject,
+        evidence: full_evidence(),
+    };
+    let digest_of = |decision: &Decision| decision_digest(decision, 1, &Digest([5; 32])).to_string();
+    let with_revision = digest_of(&decision);
+    decision.evidence.revision = None;
+    assert_eq!(with_revision, "b2cf2e3fb6785ba972b838151bb692a803dfb00f329b6cd94c5222d7f5c104c9");
+    assert_eq!(digest_of(&decision), "cad763e181429b6350bba253bed58a15cf587c194f012f92f67785f3902baf45");
 }

@@ -35,6 +35,14 @@ pub(super) struct Link {
     pub hash: Digest,
 }
 
+/// The last batch of a writer that is known to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    pub writer: Uuid,
+    pub sequence: i64,
+    pub hash: Digest,
+}
+
 #[derive(Debug)]
 pub(super) struct Chain {
     pub writer: Uuid,
@@ -57,5 +65,9 @@ impl Chain {
     pub fn advance(&mut self, committed: &Link) {
         self.sequence = committed.sequence;
         self.tip = committed.hash;
+    }
+
+    pub fn tip(&self) -> Tip {
+        Tip { writer: self.writer, sequence: self.sequence, hash: self.tip }
     }
 }

@@ -185,10 +185,15 @@ impl Writer {
     /// The batch is known to be committed.
     fn finish(&mut self, batch: &mut Batch) {
         let Some(link) = batch.link.take() else { return };
-        self.chain.advance(&link);
+        self.advance(&link);
         metrics::counter!("tollgate_journal_batches_total").increment(1);
         metrics::counter!("tollgate_journal_decisions_total").increment(batch.rows().len() as u64);
         batch.answer_stored(&link);
+    }
+
+    fn advance(&mut self, committed: &Link) {
+        self.chain.advance(committed);
+        self.shared.note(self.chain.tip());
     }
 
     async fn connect(&self) -> sqlx::Result<PgConnection> {
@@ -239,10 +244,11 @@ impl Writer {
     async fn reconnect(&mut self) -> sqlx::Result<()> {
         let mut connection = self.connect().await?;
         if let Some(link) = &self.unsettled {
-            if statements::is_committed(&mut connection, link).await? {
-                self.chain.advance(link);
+            // Taken only when it is settled: the question may fail and is asked again.
+            let committed = statements::is_committed(&mut connection, link).await?;
+            if let Some(link) = self.unsettled.take().filter(|_| committed) {
+                self.advance(&link);
             }
-            self.unsettled = None;
         }
         self.connection = Some(connection);
         Ok(())

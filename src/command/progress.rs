@@ -1,0 +1,66 @@
+//! How far a long command is.
+//!
+//! Owns the bar on a terminal, and plain lines each second elsewhere. Must
+//! never write to the standard output, which belongs to what was asked for.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const LINES_EVERY: Duration = Duration::from_secs(1);
+const BAR: &str = "{bar:40} {human_pos} of {human_len} {msg}, {per_sec}, {eta} to go";
+
+#[derive(Debug)]
+pub struct Progress {
+    /// Nothing where nobody looks at a terminal.
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    total: u64,
+    done: u64,
+    begun: Instant,
+    told_at: Instant,
+}
+
+impl Progress {
+    /// `what` happens to each: "replayed". The total may be outgrown meanwhile.
+    pub fn new(total: u64, what: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(total).with_style(style).with_message(what)
+        });
+        let now = Instant::now();
+        Self { bar, what, total, done: 0, begun: now, told_at: now }
+    }
+
+    pub fn add(&mut self, more: u64) {
+        self.done += more;
+        match &self.bar {
+            Some(bar) => bar.inc(more),
+            None if self.told_at.elapsed() >= LINES_EVERY => {
+                self.told_at = Instant::now();
+                eprintln!("{} of {} {}, {:.0} a second", self.done, self.total, self.what, self.rate());
+            }
+            None => {}
+        }
+    }
+
+    /// Prints a line without tearing the bar.
+    pub fn tell(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+    }
+
+    /// A second, since the beginning.
+    pub fn rate(&self) -> f64 {
+        self.done as f64 / self.begun.elapsed().as_secs_f64().max(f64::EPSILON)
+    }
+
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

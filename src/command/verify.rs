@@ -1,0 +1,90 @@
+//! `tollgate verify`: everything that is stored, held to its chain.
+//!
+//! Owns what is printed of it. Works beside a running server and must never
+//! change anything.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::Failure;
+use super::administration::on_database;
+use super::progress::Progress;
+use crate::app;
+use crate::config::Config;
+use crate::decisions::checkpoints::file::{self, CheckpointFile, Line};
+use crate::decisions::verify::{self, Compared, Counts, Told};
+use crate::storage::decisions;
+use crate::storage::pool::Databases;
+
+pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Failure> {
+    // Looked for ahead: a wrong path should not be told after hours.
+    let lines = lines_of(&config, files)?;
+    let key = app::checkpoint_key(&config)?;
+    let mut findings = 0;
+    on_database(config, async |pools| {
+        let (counts, rate) = chains(pools).await?;
+        let mut tell = |told: Told| {
+            if let Told::Finding(finding) = told {
+                println!("{finding}");
+            }
+        };
+        let compared = verify::compare(&pools.system, &key, lines, &mut tell).await?;
+        findings = counts.findings + compared.findings;
+        println!(
+            "{} decisions ({} erased) and {} keys in {} batches of {} writers: {findings} findings; \
+             {rate:.0} decisions a second",
+            counts.decisions,
+            counts.erased,
+            counts.keys,
+            counts.batches,
+            counts.writers.len(),
+        );
+        println!("{}", told_of_checkpoints(&counts, &compared));
+        Ok(())
+    })
+    .await?;
+    Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Those of the data folder, where no file is named.
+fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<Line>, Failure> {
+    let own = CheckpointFile::in_folder(&config.settings.data_dir);
+    let files = match files.is_empty() {
+        true if !own.path().exists() => Vec::new(),
+        true => vec![own.path().to_owned()],
+        false => files,
+    };
+    let mut lines = Vec::new();
+    for path in files {
+        lines.extend(file::read(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+    }
+    Ok(lines)
+}
+
+async fn chains(pools: &Databases) -> Result<(Counts, f64), Failure> {
+    let total = decisions::count(&pools.system, None, 0).await?;
+    let mut progress = Progress::new(total, "verified");
+    let counts = verify::verify(&pools.system, &mut |told| match told {
+        Told::Finding(finding) => progress.tell(&finding.to_string()),
+        Told::Decisions(more) => progress.add(more),
+    })
+    .await?;
+    progress.end();
+    Ok((counts, progress.rate()))
+}
+
+fn told_of_checkpoints(counts: &Counts, compared: &Compared) -> String {
+    let Some(newest_ms) = compared.newest_ms else {
+        let why =
+            if compared.findings == 0 { "No checkpoint to compare with" } else { "No checkpoint holds" };
+        return format!("{why}: a tail that was cut off would not be noticed.");
+    };
+    let written: BTreeSet<_> = counts.writers.iter().copied().collect();
+    let without = written.difference(&compared.writers).count();
+    format!(
+        "{} checkpoints hold, the newest of {newest_ms} ms; a tail that was cut off after its writer's last \
+         checkpoint would not be noticed, nor of the {without} writers without one.",
+        compared.held
+    )
+}

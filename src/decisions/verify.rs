@@ -1,0 +1,234 @@
+//! Verification: everything that is stored, held to its chain.
+//!
+//! Owns what must agree with what: batches with each other, decisions with
+//! their batch, payloads and keys with their decision. Must never hold more
+//! than a page, and never take what arrives meanwhile for a flaw.
+
+mod finding;
+mod row;
+mod signed;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+pub use finding::{Finding, Flaw};
+pub use signed::{Compared, compare};
+
+use crate::storage::StorageError;
+use crate::storage::journal::chain::{GENESIS, batch_hash};
+use crate::storage::verification::{self, BatchRow, DecisionRow, Place};
+
+const DIGEST_BYTES: usize = 32;
+
+/// What a verification tells on its way.
+#[derive(Debug)]
+pub enum Told {
+    Finding(Finding),
+    /// So many decisions more were looked at.
+    Decisions(u64),
+}
+
+pub type Tell<'a> = &'a mut (dyn FnMut(Told) + Send);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub writers: Vec<Uuid>,
+    pub batches: u64,
+    pub decisions: u64,
+    /// Of those, how many are erased: their payload is gone, the rest verifies.
+    pub erased: u64,
+    pub keys: u64,
+    pub findings: u64,
+}
+
+/// Reads everything once, writer by writer, then the keys.
+pub async fn verify(system: &PgPool, tell: Tell<'_>) -> Result<Counts, StorageError> {
+    let mut pass = Pass { system, tell, counts: Counts::default() };
+    for writer in verification::writers(system).await? {
+        pass.counts.writers.push(writer.id);
+        if !writer.registered {
+            pass.found(Finding::of_writer(writer.id, Flaw::UnknownWriter));
+        }
+        pass.writer(writer.id).await?;
+    }
+    pass.keys().await?;
+    Ok(pass.counts)
+}
+
+struct Pass<'a> {
+    system: &'a PgPool,
+    tell: Tell<'a>,
+    counts: Counts,
+}
+
+/// The batch that the next one must follow.
+struct Before {
+    sequence: i64,
+    hash: Vec<u8>,
+}
+
+impl Pass<'_> {
+    fn found(&mut self, finding: Finding) {
+        self.counts.findings += 1;
+        (self.tell)(Told::Finding(finding));
+    }
+
+    async fn writer(&mut self, writer: Uuid) -> Result<(), StorageError> {
+        let mut before = Before { sequence: 0, hash: GENESIS.0.to_vec() };
+        let (mut last_sequence, mut place) = (None, Place::FIRST);
+        loop {
+            let batches = verification::batches(self.system, writer, last_sequence).await?;
+            let Some(last) = batches.last() else { break };
+            last_sequence = Some(last.sequence);
+            for batch in &batches {
+                self.batch(writer, batch, &mut before);
+            }
+            place = self.decisions(writer, &batches, place, last.sequence).await?;
+        }
+        // What came in since stands in batches of its own by now.
+        loop {
+            let uncovered = verification::uncovered(self.system, writer, place).await?;
+            let Some(last) = uncovered.last() else { return Ok(()) };
+            place = *last;
+            for place in &uncovered {
+                self.found(Finding::of_decision(writer, place, Flaw::NoSuchBatch));
+            }
+        }
+    }
+
+    fn batch(&mut self, writer: Uuid, batch: &BatchRow, before: &mut Before) {
+        self.counts.batches += 1;
+        let sequence = batch.sequence;
+        if sequence < 1 {
+            self.found(Finding::of_batch(writer, sequence, Flaw::BeforeTheFirst));
+            return;
+        }
+        let first = before.sequence + 1;
+        if sequence > first {
+            let flaw = Flaw::BatchesMissing { first, last: sequence - 1 };
+            self.found(Finding::of_batch(writer, first, flaw));
+        } else if batch.previous_hash != before.hash {
+            let flaw = Flaw::NotChained { before: before.sequence };
+            self.found(Finding::of_batch(writer, sequence, flaw));
+        }
+        if !has_its_hash(writer, batch) {
+            self.found(Finding::of_batch(writer, sequence, Flaw::BatchChanged));
+        }
+        *before = Before { sequence, hash: batch.hash.clone() };
+    }
+
+    /// The decisions of a page of batches, and of the gaps between them. Gives
+    /// the place after the last batch.
+    async fn decisions(
+        &mut self,
+        writer: Uuid,
+        batches: &[BatchRow],
+        mut place: Place,
+        last_sequence: i64,
+    ) -> Result<Place, StorageError> {
+        let mut merge = Merge { writer, batches, position: 0 };
+        loop {
+            let rows = verification::decisions(self.system, writer, place, last_sequence).await?;
+            let Some(last) = rows.last() else { break };
+            place = last.place;
+            for row in &rows {
+                merge.up_to(row.place.sequence, self);
+                let stored_digest = merge.expect(row, self);
+                self.decision(writer, row, stored_digest);
+            }
+            self.counts.decisions += rows.len() as u64;
+            (self.tell)(Told::Decisions(rows.len() as u64));
+        }
+        merge.up_to(i64::MAX, self);
+        Ok(Place::after_batch(last_sequence))
+    }
+
+    fn decision(&mut self, writer: Uuid, row: &DecisionRow, in_batch: Option<(&BatchRow, usize)>) {
+        self.counts.erased += u64::from(row.payload.is_none());
+        let mut flaws = Vec::new();
+        if let Some((batch, position)) = in_batch {
+            flaws.extend(row::digest_flaw(row, &batch.decision_digests, position));
+        }
+        row::payload_flaws(row, &mut flaws);
+        row::key_flaws(row, &mut flaws);
+        for flaw in flaws {
+            self.found(Finding::of_decision(writer, &row.place, flaw));
+        }
+    }
+
+    async fn keys(&mut self) -> Result<(), StorageError> {
+        let mut last = None;
+        loop {
+            let page = verification::keys(self.system, last.as_ref()).await?;
+            self.counts.keys += page.len() as u64;
+            for row in page.iter().filter(|row| !row.fits) {
+                let key = row.key.clone();
+                let flaw = if row.exists {
+                    Flaw::KeyDoesNotFit { client: row.client, key }
+                } else {
+                    Flaw::KeyWithoutDecision { client: row.client, key }
+                };
+                self.found(Finding::of_key(row.decision, flaw));
+            }
+            last = page.into_iter().next_back();
+            if last.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn has_its_hash(writer: Uuid, batch: &BatchRow) -> bool {
+    let Ok(previous) = batch.previous_hash.as_slice().try_into() else { return false };
+    let previous = crate::domain::plugin::Digest(previous);
+    let hash = batch_hash(writer, batch.sequence, &previous, &batch.decision_digests);
+    batch.decision_digests.len().is_multiple_of(DIGEST_BYTES) && batch.hash == hash.0
+}
+
+/// Batches and decisions side by side, both in order.
+struct Merge<'b> {
+    writer: Uuid,
+    /// From the one that is under way.
+    batches: &'b [BatchRow],
+    /// The next one expected in it.
+    position: usize,
+}
+
+impl<'b> Merge<'b> {
+    /// Ends the batches before this one: what did not come is missing.
+    fn up_to(&mut self, sequence: i64, pass: &mut Pass<'_>) {
+        while let Some((batch, rest)) = self.batches.split_first()
+            && batch.sequence < sequence
+        {
+            self.missing(batch, batch.decision_digests.len() / DIGEST_BYTES, pass);
+            (self.batches, self.position) = (rest, 0);
+        }
+    }
+
+    fn missing(&mut self, batch: &BatchRow, before: usize, pass: &mut Pass<'_>) {
+        for position in self.position..before {
+            let flaw = Flaw::DecisionMissing { position };
+            pass.found(Finding::of_batch(self.writer, batch.sequence, flaw));
+        }
+    }
+
+    /// The batch of a decision and its position there, where it has one of its own.
+    fn expect(&mut self, row: &DecisionRow, pass: &mut Pass<'_>) -> Option<(&'b BatchRow, usize)> {
+        let batches = self.batches;
+        let batch = batches.first().filter(|batch| batch.sequence == row.place.sequence);
+        let count = batch.map_or(0, |batch| batch.decision_digests.len() / DIGEST_BYTES);
+        let position = usize::try_from(row.place.position).ok().filter(|position| *position < count);
+        let flaw = match (batch, position) {
+            (None, _) => Flaw::NoSuchBatch,
+            (Some(_), None) => Flaw::NoSuchPosition { position: row.place.position },
+            (Some(_), Some(position)) if position < self.position => Flaw::PositionTaken { position },
+            (Some(batch), Some(position)) => {
+                self.missing(batch, position, pass);
+                self.position = position + 1;
+                return Some((batch, position));
+            }
+        };
+        pass.found(Finding::of_decision(self.writer, &row.place, flaw));
+        None
+    }
+}

@@ -1,0 +1,65 @@
+//! Checkpoints held to what is stored.
+//!
+//! Owns what they prove: that a batch was there with this hash, so the end of
+//! a chain cannot go unnoticed. Must never believe one whose signature is wrong.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::finding::{Finding, Flaw};
+use super::{Tell, Told};
+use crate::auth::checkpoint::CheckpointKey;
+use crate::decisions::checkpoints::file::Line;
+use crate::storage::{StorageError, verification};
+
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Checkpoints that hold.
+    pub held: u64,
+    /// Those for whom a checkpoint was believed.
+    pub writers: BTreeSet<Uuid>,
+    pub findings: u64,
+    /// The newest time of one that holds.
+    pub newest_ms: Option<u64>,
+}
+
+/// Every checkpoint of these lines against the batch that it names.
+pub async fn compare(
+    system: &PgPool,
+    key: &CheckpointKey,
+    lines: Vec<Line>,
+    tell: Tell<'_>,
+) -> Result<Compared, StorageError> {
+    let mut compared = Compared::default();
+    for Line { origin, signed } in lines {
+        let finding = match signed {
+            None => Finding::of_origin(Flaw::NoCheckpoint { origin }),
+            Some(signed) if !key.has_signed(&signed) => {
+                let checkpoint = &signed.checkpoint;
+                Finding::of_batch(checkpoint.writer, checkpoint.sequence, Flaw::Forged { origin })
+            }
+            Some(signed) => {
+                let checkpoint = signed.checkpoint;
+                compared.writers.insert(checkpoint.writer);
+                let (writer, sequence, at_ms) = (checkpoint.writer, checkpoint.sequence, checkpoint.at_ms);
+                let (stored, last) = verification::batch_hash(system, writer, sequence).await?;
+                let flaw = match stored {
+                    Some(hash) if hash == checkpoint.hash.0 => {
+                        compared.held += 1;
+                        compared.newest_ms = compared.newest_ms.max(Some(at_ms));
+                        continue;
+                    }
+                    Some(_) => Flaw::NotAsSigned { at_ms },
+                    None if last > Some(sequence) => Flaw::SignedBatchMissing { at_ms },
+                    None => Flaw::CutOff { at_ms, last },
+                };
+                Finding::of_batch(writer, sequence, flaw)
+            }
+        };
+        compared.findings += 1;
+        tell(Told::Finding(finding));
+    }
+    Ok(compared)
+}

@@ -1,0 +1,70 @@
+//! Checkpoints of the journal, for auditors to keep.
+//!
+//! Owns their shape. Must never make one: that is the node's rhythm, not a
+//! caller's.
+
+use rocket::http::Status;
+use rocket::{Route, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::documented::ReadingWhole;
+use super::guard::{AuditRead, Client};
+use super::problem::Problem;
+use super::services::Shared;
+use crate::auth::signing_key::Jwk;
+use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
+
+pub fn routes() -> Vec<Route> {
+    routes![latest]
+}
+
+/// The latest checkpoint of each writer that the asked node knows, and what
+/// its signature is checked with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Checkpoints)]
+pub struct CheckpointsShape {
+    pub items: Vec<CheckpointShape>,
+    /// A JSON Web Key of Ed25519 (RFC 8037).
+    #[schema(value_type = Object)]
+    pub public_key: Jwk,
+}
+
+/// As one line of a file, `tollgate verify --checkpoints` takes it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Checkpoint)]
+pub struct CheckpointShape {
+    pub writer: Uuid,
+    /// Of the writer's last batch.
+    pub sequence: i64,
+    /// Of that batch, in hexadecimal.
+    pub hash: String,
+    pub at_ms: u64,
+    pub kid: String,
+    /// Ed25519, in base64url without padding, over the lines `tollgate checkpoint 1`, writer,
+    /// sequence, hash and time, each ended by a line feed.
+    pub signature: String,
+}
+
+impl From<SignedCheckpoint> for CheckpointShape {
+    fn from(signed: SignedCheckpoint) -> Self {
+        let Checkpoint { writer, sequence, hash, at_ms } = signed.checkpoint;
+        let (kid, signature) = (signed.kid, signed.signature);
+        Self { writer, sequence, hash: hash.to_string(), at_ms, kid, signature }
+    }
+}
+
+/// Kept elsewhere, they prove later that nothing was cut off from the journal.
+#[utoipa::path(
+    tag = "audit",
+    responses((status = 200, body = CheckpointsShape), ReadingWhole),
+    security(("oauth" = ["audit:read"]))
+)]
+#[get("/audit/checkpoints")]
+pub fn latest(_client: Client<AuditRead>, services: &Shared) -> Result<Answer, Problem> {
+    let items = services.checkpoints.all().into_iter().map(CheckpointShape::from).collect();
+    let public_key = services.checkpoints.public_key();
+    Answer::json(Status::Ok, &CheckpointsShape { items, public_key })
+}

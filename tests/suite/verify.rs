@@ -1,0 +1,126 @@
+//! Verification as a command: what was tampered with is found and named.
+
+mod checkpoints;
+mod tampering;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::StatusCode;
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{outcome, tollgate_on};
+use crate::support::service::{Caller, Node, data_dir, payment};
+
+/// Whether all was well, and what was said. The data folder holds the checkpoints.
+fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
+    let mut command = tollgate_on(database, &[&["verify"], arguments].concat());
+    command.env("ROCKET_TOLLGATE_DATA_DIR", data_dir);
+    let (status, said, log) = outcome(command);
+    assert!(matches!(status.code(), Some(0 | 1)), "{said}\n{log}");
+    assert!(said.contains(" decisions a second"), "it did not come to its end: {said}\n{log}");
+    (status.success(), said)
+}
+
+/// A data folder of its own, with what was compiled for the others.
+fn own_data_dir() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (compiled, own) = (data_dir().join("compiled-plugins"), folder.path().join("compiled-plugins"));
+    fs::create_dir_all(&own).unwrap();
+    for entry in fs::read_dir(compiled).into_iter().flatten().flatten() {
+        let _ = fs::copy(entry.path(), own.join(entry.file_name()));
+    }
+    folder
+}
+
+async fn pay(caller: &Caller, keys: impl Iterator<Item = u32>) {
+    for key in keys {
+        let (status, answer) = caller.pay(&format!("k{key}"), &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_nodes_decided_for_several_tenants_verifies_until_its_tail_is_cut_off() {
+    let (database, folder) = (TestDatabase::create().await, own_data_dir());
+    let settings = [("data_dir", json!(folder.path())), ("journal_writers", json!(2))];
+    let nodes = [Node::start_with(&database, &settings).await, Node::start_with(&database, &settings).await];
+    let limit = json!({"currency": "EUR", "review_above_minor": 1_000});
+    let with_rules = Caller::of_new_tenant(&nodes[0], "acme").await;
+    with_rules.activate(&[("amount-limits", json!({"limits": [limit]})), ("account-check", json!({}))]).await;
+    let without = Caller::of_new_tenant(&nodes[1], "other").await;
+    let (there, elsewhere) = (without.at(&nodes[0].url), with_rules.at(&nodes[1].url));
+    // A key is decided once, whoever is asked.
+    tokio::join!(pay(&with_rules, 0..10), pay(&elsewhere, 10..20), pay(&there, 20..30));
+    for node in nodes {
+        node.stop().await;
+    }
+
+    let (well, said) = verified(&database, folder.path(), &[]);
+    assert!(well && said.contains("30 decisions (0 erased) and 30 keys in "), "{said}");
+    assert!(said.contains(": 0 findings") && said.contains("nor of the 0 writers without one"), "{said}");
+    let file = folder.path().join("checkpoints.jsonl");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut superuser = database.superuser().await;
+    let (writer, sequence): (Uuid, i64) = sqlx::query_as(
+        "with cut as (delete from journal_batches
+                      where (writer_id, sequence) = (select writer_id, max(sequence) from journal_batches
+                                                     group by 1 order by 2 desc limit 1)
+                      returning writer_id, sequence),
+              gone as (delete from decisions d using cut
+                       where d.writer_id = cut.writer_id and d.batch_sequence = cut.sequence
+                       returning d.id),
+              unbound as (delete from idempotency_keys k using gone where k.decision_id = gone.id)
+         select writer_id, sequence from cut",
+    )
+    .fetch_one(&mut superuser)
+    .await
+    .unwrap();
+    let (well, said) = verified(&database, folder.path(), &[]);
+    let expected = format!("writer {writer} batch {sequence} - cut off: a checkpoint of ");
+    assert!(!well && said.contains(&expected) && said.contains(": 1 findings"), "{said}");
+    let (well, said) = verified(&database, tempfile::tempdir().unwrap().path(), &[]);
+    assert!(well && said.contains("No checkpoint to compare with: a tail that was cut off"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_beside_a_server_that_keeps_deciding_finds_nothing() {
+    let (database, folder) = (TestDatabase::create().await, own_data_dir());
+    let settings = [("data_dir", json!(folder.path())), ("checkpoint_every_s", json!(1))];
+    let node = Node::start_with(&database, &settings).await;
+    let callers = [Caller::of_new_tenant(&node, "acme").await, Caller::of_new_tenant(&node, "other").await];
+    let ended = Arc::new(AtomicBool::new(false));
+    let paying: Vec<_> = (0..8)
+        .map(|lane| {
+            let (caller, ended) = (callers[lane % 2].clone(), ended.clone());
+            tokio::spawn(async move {
+                let mut paid = 0;
+                while !ended.load(Ordering::SeqCst) {
+                    let key = format!("lane-{lane}-{paid}");
+                    assert_eq!(caller.pay(&key, &payment()).await.0, StatusCode::CREATED);
+                    paid += 1;
+                }
+                paid
+            })
+        })
+        .collect();
+    for _ in 0..4 {
+        let (well, said) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+        assert!(well && said.contains(": 0 findings"), "{said}");
+    }
+    ended.store(true, Ordering::SeqCst);
+    let mut paid = 0;
+    for lane in paying {
+        paid += lane.await.unwrap();
+    }
+    node.stop().await;
+    let (well, said) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+    assert!(well && said.contains(&format!("{paid} decisions (0 erased) and {paid} keys")), "{said}");
+}

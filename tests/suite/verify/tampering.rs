@@ -1,0 +1,323 @@
+//! One tampering each: found, and named by writer, batch and decision.
+
+use futures::future::join_all;
+use sqlx::{AssertSqlSafe, PgConnection};
+use tempfile::TempDir;
+use tollgate::domain::decision::{Decision, Origin};
+use tollgate::domain::tenant::TenantId;
+use tollgate::domain::verdict::Outcome;
+use tollgate::storage::journal::{Journal, Stored};
+use uuid::Uuid;
+
+use super::verified;
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision_on, journal_settings, now_ms, order};
+
+const BATCHES: usize = 3;
+const IN_A_BATCH: usize = 4;
+
+/// Two writers with three batches of four decisions each, of three tenants.
+pub struct History {
+    pub database: TestDatabase,
+    pub journals: [Journal; 2],
+    superuser: PgConnection,
+    folder: TempDir,
+}
+
+impl History {
+    pub async fn new() -> Self {
+        let database = TestDatabase::create().await;
+        let journals = [one_writer(&database).await, one_writer(&database).await];
+        let tenants = [1, 2, 3].map(|_| TenantId(Uuid::now_v7()));
+        for (place, journal) in journals.iter().enumerate() {
+            for batch in 0..BATCHES {
+                let decisions = (0..IN_A_BATCH).map(|n| {
+                    let key = format!("key-{place}-{batch}-{n}");
+                    journal.store(decision(tenants[n % 3], &key))
+                });
+                for stored in join_all(decisions).await {
+                    assert!(matches!(stored, Ok(Stored::First(_))), "{stored:?}");
+                }
+            }
+        }
+        let superuser = database.superuser().await;
+        Self { database, journals, superuser, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// The first writer's decision at this place.
+    pub async fn at(&mut self, sequence: i64, position: i32) -> Place {
+        let (writer, id) = sqlx::query_as(
+            "select writer_id, id from decisions
+             where batch_sequence = $1 and batch_position = $2
+               and writer_id = (select min(id::text)::uuid from journal_writers)",
+        )
+        .bind(sequence)
+        .bind(position)
+        .fetch_one(&mut self.superuser)
+        .await
+        .unwrap();
+        Place { writer, sequence, id }
+    }
+
+    pub async fn tamper(&mut self, statement: String) {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.superuser).await.unwrap();
+    }
+
+    /// Exactly these lines are told, and the exit is that of a failure.
+    pub fn finds(&self, expected: &[String]) {
+        let (well, said) = verified(&self.database, self.folder.path(), &[]);
+        let findings: Vec<&str> = said.lines().filter(|line| line.contains(" - ")).collect();
+        assert_eq!(findings, expected, "{said}");
+        assert!(said.contains(&format!(": {} findings", expected.len())), "{said}");
+        assert_eq!(well, expected.is_empty(), "{said}");
+    }
+}
+
+pub struct Place {
+    pub writer: Uuid,
+    pub sequence: i64,
+    pub id: Uuid,
+}
+
+impl Place {
+    fn batch(&self, flaw: &str) -> String {
+        format!("writer {} batch {} - {flaw}", self.writer, self.sequence)
+    }
+
+    fn decision(&self, flaw: &str) -> String {
+        format!("writer {} batch {} decision {} - {flaw}", self.writer, self.sequence, self.id)
+    }
+}
+
+/// As it is decided where no ruleset is active.
+fn decision(tenant: TenantId, key: &str) -> Decision {
+    let mut decision = decision_on(tenant, key, Outcome::Review, now_ms(), order("c-1", 1_000, "EUR"));
+    decision.evidence.reasons = decision.evidence.fold().reasons;
+    decision
+}
+
+async fn one_writer(database: &TestDatabase) -> Journal {
+    let mut settings = journal_settings(database.databases().journal);
+    settings.writers = 1;
+    Journal::start(settings).await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_changed_column_is_found_and_named() {
+    let mut history = History::new().await;
+    history.finds(&[]);
+    let place = history.at(2, 1).await;
+    history.tamper(format!("update decisions set outcome = 'approve' where id = '{}'", place.id)).await;
+    history.finds(&[
+        place.decision("changed: its columns do not give the digest that its batch has"),
+        place.decision("the column outcome is not what the payload says"),
+    ]);
+}
+
+#[tokio::test]
+async fn a_column_that_no_digest_covers_is_held_to_the_payload() {
+    let mut history = History::new().await;
+    let place = history.at(1, 0).await;
+    history.tamper(format!("update decisions set reference = 'other' where id = '{}'", place.id)).await;
+    history.finds(&[place.decision("the column reference is not what the payload says")]);
+}
+
+#[tokio::test]
+async fn a_changed_byte_of_a_payload_is_found_and_named() {
+    let mut history = History::new().await;
+    let place = history.at(3, 2).await;
+    let changed = "set_byte(payload, 40, get_byte(payload, 40) # 1)";
+    history.tamper(format!("update decisions set payload = {changed} where id = '{}'", place.id)).await;
+    history.finds(&[place.decision("the payload was changed: it does not give its digest")]);
+}
+
+#[tokio::test]
+async fn an_erased_row_still_verifies_and_a_half_erased_one_does_not() {
+    let mut history = History::new().await;
+    let (erased, half) = (history.at(1, 1).await, history.at(1, 2).await);
+    let gone = "payload = null, payload_salt = null, reference = null";
+    history.tamper(format!("update decisions set {gone} where id = '{}'", erased.id)).await;
+    history.finds(&[]);
+    history.tamper(format!("update decisions set payload = null where id = '{}'", half.id)).await;
+    history.finds(&[half.decision("erased in part: of payload, salt and reference some are left")]);
+    // What erasure leaves is still covered.
+    history
+        .tamper(format!(
+            "update decisions set payload_salt = null, reference = null where id = '{}'",
+            half.id
+        ))
+        .await;
+    history.tamper(format!("update decisions set amount_minor = 1 where id = '{}'", erased.id)).await;
+    history.finds(&[erased.decision("changed: its columns do not give the digest that its batch has")]);
+}
+
+#[tokio::test]
+async fn a_removed_decision_is_found_and_named_by_its_key() {
+    let mut history = History::new().await;
+    let place = history.at(2, 3).await;
+    history.tamper(format!("delete from decisions where id = '{}'", place.id)).await;
+    let key = format!(
+        "decision {} - the key \"key-0-1-2\" of client {} names this decision, which is not there",
+        place.id,
+        Uuid::from_u128(7)
+    );
+    history.finds(&[place.batch("decision removed: nothing stands at position 3"), key]);
+    history.tamper(format!("delete from idempotency_keys where decision_id = '{}'", place.id)).await;
+    history.finds(&[place.batch("decision removed: nothing stands at position 3")]);
+}
+
+#[tokio::test]
+async fn two_swapped_decisions_are_found_in_one_batch_and_in_two() {
+    let mut history = History::new().await;
+    let (one, other) = (history.at(1, 0).await, history.at(1, 2).await);
+    let swap = format!(
+        "update decisions set batch_position = 2 - batch_position where id in ('{}', '{}')",
+        one.id, other.id
+    );
+    history.tamper(swap.clone()).await;
+    history.finds(&[
+        other.decision("swapped: it stands at position 0 and belongs at 2"),
+        one.decision("swapped: it stands at position 2 and belongs at 0"),
+    ]);
+    history.tamper(swap).await;
+    let (one, other) = (history.at(1, 0).await, history.at(2, 0).await);
+    history
+        .tamper(format!(
+            "update decisions set batch_sequence = 3 - batch_sequence where id in ('{}', '{}')",
+            one.id, other.id
+        ))
+        .await;
+    let (in_one, in_other) = (Place { id: other.id, ..one }, Place { id: one.id, ..other });
+    let flaw = "swapped or put in: its batch has another decision at position 0";
+    history.finds(&[in_one.decision(flaw), in_other.decision(flaw)]);
+}
+
+#[tokio::test]
+async fn a_removed_batch_in_the_middle_is_found_with_and_without_its_decisions() {
+    let mut history = History::new().await;
+    let place = history.at(2, 0).await;
+    let mut missing = vec![place.batch("batches removed: 2 to 2 are missing")];
+    history
+        .tamper(format!("delete from journal_batches where writer_id = '{}' and sequence = 2", place.writer))
+        .await;
+    let mut found = missing.clone();
+    for position in 0..4 {
+        let stray = history.at(2, position).await;
+        found.push(stray.decision("put in, or its batch removed: there is no such batch"));
+    }
+    history.finds(&found);
+    history
+        .tamper(format!(
+            "with gone as (delete from decisions where writer_id = '{}' and batch_sequence = 2 returning id)
+             delete from idempotency_keys where decision_id in (select id from gone)",
+            place.writer
+        ))
+        .await;
+    history.finds(&missing);
+    // And its neighbours joined over the hole.
+    history
+        .tamper(format!(
+            "update journal_batches set sequence = 2 where writer_id = '{0}' and sequence = 3;
+             update decisions set batch_sequence = 2 where writer_id = '{0}' and batch_sequence = 3",
+            place.writer
+        ))
+        .await;
+    missing = vec![
+        place.batch("the batch does not follow on batch 1: one of the two was changed"),
+        place.batch("the batch was changed: its hash is not that of its fields"),
+    ];
+    history.finds(&missing);
+}
+
+#[tokio::test]
+async fn decisions_put_in_are_found_wherever_they_are_put() {
+    let mut history = History::new().await;
+    let place = history.at(3, 0).await;
+    let copy = |id: Uuid, sequence: i64, position: i32| {
+        format!(
+            "with new as (
+                 insert into decisions
+                 select tenant_id, '{id}', client_id, '{id}', request_hash, origin, outcome, received_at_ms, revision,
+                        null, amount_minor, currency, method, payload_version, null, null, payload_digest,
+                        digest, writer_id, {sequence}, {position}
+                 from decisions where id = '{}' returning *)
+             insert into idempotency_keys
+             select tenant_id, client_id, idempotency_key, request_hash, id, 0 from new",
+            place.id
+        )
+    };
+    // In the order of the journal; the second after what stands at its position.
+    let places = [(1, 4), (3, 0), (9, 0)].map(|(sequence, position)| (Uuid::now_v7(), sequence, position));
+    for (id, sequence, position) in places {
+        history.tamper(copy(id, sequence, position)).await;
+    }
+    let flaws = [
+        "put in: its batch has no position 4",
+        "put in: another decision stands at position 0 of its batch",
+        "put in, or its batch removed: there is no such batch",
+    ];
+    let expected: Vec<String> = places
+        .into_iter()
+        .zip(flaws)
+        .map(|((id, sequence, _), flaw)| Place { writer: place.writer, sequence, id }.decision(flaw))
+        .collect();
+    history.finds(&expected);
+    // A writer that never was.
+    let stranger = Uuid::from_u128(5);
+    history
+        .tamper(format!("update decisions set writer_id = '{stranger}' where id = '{}'", places[2].0))
+        .await;
+    let stray = Place { writer: stranger, sequence: 9, id: places[2].0 };
+    history.finds(&[
+        format!("writer {stranger} - the writer has written and is not registered"),
+        stray.decision(flaws[2]),
+        expected[0].clone(),
+        expected[1].clone(),
+    ]);
+}
+
+#[tokio::test]
+async fn a_key_that_was_re_pointed_removed_or_changed_is_found_and_named() {
+    let mut history = History::new().await;
+    // Of one tenant: to a decision of another it would be one that is not there.
+    let (one, other) = (history.at(1, 0).await, history.at(1, 1).await);
+    history
+        .tamper(format!(
+            "update idempotency_keys set decision_id = '{}' where decision_id = '{}'",
+            other.id, one.id
+        ))
+        .await;
+    let (_, said) = verified(&history.database, history.folder.path(), &[]);
+    assert!(
+        said.contains(&one.decision(&format!("its key was re-pointed: it is bound to {}", other.id))),
+        "{said}"
+    );
+    assert!(said.contains(&format!("decision {} - the key \"key-", other.id)), "{said}");
+    assert!(
+        said.contains("names this decision, which is not of that key") && said.contains(": 2 findings"),
+        "{said}"
+    );
+
+    let mut history = History::new().await;
+    let (removed, changed) = (history.at(1, 1).await, history.at(1, 2).await);
+    history.tamper(format!("delete from idempotency_keys where decision_id = '{}'", removed.id)).await;
+    history.finds(&[removed.decision("its key was removed")]);
+    history
+        .tamper(format!(
+            "update idempotency_keys set request_hash = 'x' where decision_id = '{}'",
+            changed.id
+        ))
+        .await;
+    let (_, said) = verified(&history.database, history.folder.path(), &[]);
+    assert!(said.contains(&changed.decision("its key has another request hash")), "{said}");
+}
+
+#[tokio::test]
+async fn an_imported_decision_verifies_with_the_outcome_that_another_system_gave_it() {
+    let history = History::new().await;
+    let mut imported = decision(TenantId(Uuid::now_v7()), "imported");
+    (imported.origin, imported.outcome) = (Origin::Import, Outcome::Approve);
+    imported.evidence.reasons = vec![];
+    assert!(matches!(history.journals[0].store(imported).await, Ok(Stored::First(_))));
+    history.finds(&[]);
+}
