@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what a command answers goes to the standard output")]
 
 mod administration;
+mod import;
 mod plugin;
 mod replay;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
         #[arg(long, value_parser = replay::parse_age)]
         since: Option<std::time::Duration>,
     },
+    /// Take in the history of another system: JSON lines, a payment with its outcome and events on each.
+    Import(import::ImportOrder),
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -109,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Serve => with_config(serve::serve),
         Command::Migrate => with_config(administration::migrate),
         Command::Replay { since } => with_config(|config| replay::replay(config, since)),
+        Command::Import(order) => with_config(|config| import::import(config, order)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))
         }

@@ -6,6 +6,7 @@
 
 pub mod active;
 pub mod evaluate;
+pub mod imports;
 pub mod in_flight;
 pub mod plugins;
 pub mod replay;

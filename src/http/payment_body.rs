@@ -129,43 +129,45 @@ pub struct CardShape {
 
 /// Reads a payment order; all errors of the body come at once.
 pub fn payment_order(body: &JsonBody) -> Result<PaymentOrder, Problem> {
-    body.read(|fields| {
-        let reference = fields.text("reference", REFERENCE_LENGTH_MAX);
-        let minor = fields.integer("amount_minor", 1..=AMOUNT_MINOR_MAX);
-        let currency = fields.parsed("currency", Currency::parse);
-        let method = fields.parsed("method", |name| Method::parse(name).ok_or(method_names()));
-        let debtor = fields.nested("debtor", party);
-        let creditor = fields.nested("creditor", party);
-        let customer = fields.optional_text("customer", 64);
-        let merchant = fields.optional_text("merchant", 64);
-        let card = fields.optional_nested("card", card);
-        let device = fields.optional_text("device", 128);
-        let ip = fields.optional_parsed("ip", |text| {
-            text.parse::<IpAddr>().map_err(|_| "expected an IPv4 or IPv6 address")
-        });
-        let requested_at_ms = fields.optional_integer("requested_at_ms", 0..=TIME_MS_MAX.cast_signed());
-        let purpose = fields.optional_text("purpose", 4);
-        let remittance = fields.optional_text("remittance", 140);
-        let metadata = fields.dictionary("metadata", METADATA_KEYS_MAX, metadata_key, 200);
-        if card.is_some() && method.is_some_and(|method| !matches!(method, Method::Card | Method::Wallet)) {
-            fields.error("card", "is allowed with the methods card and wallet only");
-        }
-        Some(PaymentOrder {
-            reference: reference?,
-            amount: Money::new(minor?, currency?).ok()?,
-            debtor: debtor?,
-            creditor: creditor?,
-            method: method?,
-            customer,
-            merchant,
-            card,
-            device,
-            ip,
-            requested_at_ms: requested_at_ms.map(i64::cast_unsigned),
-            purpose,
-            remittance,
-            metadata: metadata.unwrap_or_default(),
-        })
+    body.read(order)
+}
+
+/// The same, wherever the payment stands in a body.
+pub(super) fn order(fields: &mut Fields<'_>) -> Option<PaymentOrder> {
+    let reference = fields.text("reference", REFERENCE_LENGTH_MAX);
+    let minor = fields.integer("amount_minor", 1..=AMOUNT_MINOR_MAX);
+    let currency = fields.parsed("currency", Currency::parse);
+    let method = fields.parsed("method", |name| Method::parse(name).ok_or(method_names()));
+    let debtor = fields.nested("debtor", party);
+    let creditor = fields.nested("creditor", party);
+    let customer = fields.optional_text("customer", 64);
+    let merchant = fields.optional_text("merchant", 64);
+    let card = fields.optional_nested("card", card);
+    let device = fields.optional_text("device", 128);
+    let ip = fields
+        .optional_parsed("ip", |text| text.parse::<IpAddr>().map_err(|_| "expected an IPv4 or IPv6 address"));
+    let requested_at_ms = fields.optional_integer("requested_at_ms", 0..=TIME_MS_MAX.cast_signed());
+    let purpose = fields.optional_text("purpose", 4);
+    let remittance = fields.optional_text("remittance", 140);
+    let metadata = fields.dictionary("metadata", METADATA_KEYS_MAX, metadata_key, 200);
+    if card.is_some() && method.is_some_and(|method| !matches!(method, Method::Card | Method::Wallet)) {
+        fields.error("card", "is allowed with the methods card and wallet only");
+    }
+    Some(PaymentOrder {
+        reference: reference?,
+        amount: Money::new(minor?, currency?).ok()?,
+        debtor: debtor?,
+        creditor: creditor?,
+        method: method?,
+        customer,
+        merchant,
+        card,
+        device,
+        ip,
+        requested_at_ms: requested_at_ms.map(i64::cast_unsigned),
+        purpose,
+        remittance,
+        metadata: metadata.unwrap_or_default(),
     })
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod documents;
 mod facts;
 mod failing_rules;
+mod import;
 mod isolation;
 mod journal;
 mod lists;
