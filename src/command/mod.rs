@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what a command answers goes to the standard output")]
 
 mod administration;
+mod demo;
 mod import;
 mod plugin;
 mod replay;
@@ -48,6 +49,8 @@ enum Command {
     },
     /// Take in the history of another system: JSON lines, a payment with its outcome and events on each.
     Import(import::ImportOrder),
+    /// Send traffic that looks like life to the demonstration tenant, or write a history of it.
+    Demo(demo::DemoOptions),
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -112,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Serve => with_config(serve::serve),
         Command::Migrate => with_config(administration::migrate),
         Command::Replay { since } => with_config(|config| replay::replay(config, since)),
+        Command::Demo(options) => demo::demo(options),
         Command::Import(order) => with_config(|config| import::import(config, order)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))

@@ -5,6 +5,7 @@ mod aggregates;
 mod browser;
 mod command_line;
 mod crash;
+mod demo;
 mod documents;
 mod facts;
 mod failing_rules;
