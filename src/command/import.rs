@@ -87,7 +87,7 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     if order.strict {
         let report = check(&order.file).await?;
         if report.counts.refused > 0 {
-            println!("Nothing was stored: {} lines are bad.", report.counts.refused);
+            println!("Nothing was stored; bad lines: {}.", report.counts.refused);
             return Ok(report.exit());
         }
     }

@@ -202,7 +202,7 @@ async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
 
     let (status, said, log) = history.import(&database, &["--strict"]);
     assert_eq!(status.code(), Some(1), "{said}\n{log}");
-    assert!(said.contains("Nothing was stored: 68 lines are bad."), "{said}");
+    assert!(said.contains("Nothing was stored; bad lines: 68."), "{said}");
     assert_eq!(count(&database, "decisions").await, 0);
     let strict_log = log;
 

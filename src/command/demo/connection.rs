@@ -196,3 +196,101 @@ fn retry_after(response: &Response, retries: u32) -> Duration {
 fn backoff(retries: u32) -> Duration {
     Duration::from_millis(100 << retries.min(6))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Head and body: what is left unread when a connection ends would cut the answer off.
+    async fn request(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        loop {
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if length.is_none_or(|length| length.parse() == Ok(body.len())) {
+                    return text;
+                }
+            }
+            let mut part = [0; 8_192];
+            let length = stream.read(&mut part).await.expect("a request");
+            text.push_str(std::str::from_utf8(&part[..length]).expect("text"));
+        }
+    }
+
+    /// Answers each connection in turn with the next of these, or hangs up where
+    /// there is none, and remembers the head of each request.
+    async fn server(answers: Vec<Option<&'static str>>) -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&heads);
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let request = request(&mut stream).await;
+                seen.lock().await.push(request);
+                if let Some(answer) = answer {
+                    let (head, body) = answer.split_once('|').unwrap_or((answer, ""));
+                    let length = body.len();
+                    let text = format!(
+                        "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+                    );
+                    stream.write_all(text.as_bytes()).await.expect("answered");
+                }
+            }
+        });
+        (url, heads)
+    }
+
+    const TOKEN: Option<&str> = Some(r#"200 OK|{"access_token": "t-1", "expires_in": 600}"#);
+
+    #[tokio::test]
+    async fn a_payment_is_tried_again_under_its_key_until_it_is_answered() {
+        let (url, heads) = server(vec![
+            TOKEN,
+            Some("503 Service Unavailable\r\nRetry-After: 0"),
+            None,
+            Some("429 Too Many Requests\r\nRetry-After: 0"),
+            Some(r#"200 OK|{"id": "p-1", "outcome": "review"}"#),
+        ])
+        .await;
+        let connection = Connection::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
+        let decided = connection.submit("key-7", &json!({"amount_minor": 1})).await.expect("decided");
+        assert_eq!((decided.id.as_str(), decided.outcome.as_str(), decided.retries), ("p-1", "review", 3));
+        let heads = heads.lock().await;
+        assert_eq!(heads.len(), 5, "one token is enough: {heads:?}");
+        assert!(heads[1..].iter().all(|head| head.contains("idempotency-key: key-7")), "{heads:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_payment_is_not_tried_again_and_a_refused_token_is_renewed() {
+        let (url, heads) =
+            server(vec![TOKEN, Some("401 Unauthorized"), TOKEN, Some("422 Unprocessable Content")]).await;
+        let connection = Connection::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
+        let error = connection.submit("key-7", &json!({})).await.expect_err("refused");
+        assert_eq!(error.to_string(), "status 422");
+        assert_eq!(heads.lock().await.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_place_for_events_is_told_from_one_that_refuses() {
+        let (url, heads) = server(vec![
+            TOKEN,
+            Some("404 Not Found"),
+            Some("405 Method Not Allowed"),
+            Some("409 Conflict"),
+            Some("201 Created|{}"),
+        ])
+        .await;
+        let connection = Connection::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
+        for expected in [Told::NoPlace, Told::NoPlace, Told::Refused, Told::Taken] {
+            assert_eq!(connection.tell("p-1", "settled", 7, "").await.expect("an answer"), expected);
+        }
+        assert!(heads.lock().await[1].starts_with("POST /api/v1/payments/p-1/events "));
+    }
+}
