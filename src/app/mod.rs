@@ -6,6 +6,7 @@
 mod background;
 pub mod database;
 pub mod demo;
+pub mod imports;
 mod journal;
 pub mod keys;
 pub mod tenants;

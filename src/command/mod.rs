@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout, reason = "what a command answers goes to the standard output")]
 
 mod administration;
+mod demo;
+mod import;
 mod plugin;
 mod progress;
 mod replay;
@@ -56,6 +58,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         checkpoints: Vec<PathBuf>,
     },
+    /// Take in the history of another system: JSON lines, a payment with its outcome and events on each.
+    Import(import::ImportOrder),
+    /// Send traffic that looks like life to the demonstration tenant, or write a history of it.
+    Demo(demo::DemoOptions),
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -121,6 +127,8 @@ pub fn run() -> ExitCode {
         Command::Migrate => with_config(administration::migrate),
         Command::Replay { since, tenant } => with_config(|config| replay::replay(config, since, tenant)),
         Command::Verify { checkpoints } => with_config(|config| verify::verify(config, checkpoints)),
+        Command::Demo(options) => demo::demo(options),
+        Command::Import(order) => with_config(|config| import::import(config, order)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))
         }

@@ -1,10 +1,10 @@
 //! What time and chance look like to the rest of the program.
 //!
-//! Owns the two traits through which a clock and a random source come in, and
-//! a clock that stands still for tests. Must never read either itself: the
+//! Owns the two traits through which a clock and a random source come in, a
+//! clock that stands still for tests, and the months of the calendar. Must never read either itself: the
 //! implementations that do live in `world`.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
@@ -23,6 +23,39 @@ pub trait Randomness: Send + Sync + Debug {
         let mut tail = [0; 10];
         self.fill(&mut tail);
         uuid::Builder::from_unix_timestamp_millis(now_ms, &tail).into_uuid()
+    }
+}
+
+/// A month of the calendar, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Month {
+    pub year: u64,
+    /// From 1.
+    pub number: u64,
+}
+
+impl Month {
+    /// Counts days in years that begin in March, so that the day of a leap year is their last.
+    pub fn of(at_ms: u64) -> Self {
+        const DAYS_TO_1970: u64 = 719_468;
+        const DAYS_OF_400_YEARS: u64 = 146_097;
+        let days = at_ms / 86_400_000 + DAYS_TO_1970;
+        let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year + year / 4 - year / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let year = era * 400 + year;
+        if from_march < 10 {
+            Self { year, number: from_march + 3 }
+        } else {
+            Self { year: year + 1, number: from_march - 9 }
+        }
+    }
+}
+
+impl Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.number)
     }
 }
 
@@ -47,5 +80,29 @@ impl FixedClock {
 impl Clock for FixedClock {
     fn now_ms(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_in_its_month() {
+        for (at_ms, month) in [
+            (0, "1970-01"),
+            (946_684_799_999, "1999-12"),
+            (946_684_800_000, "2000-01"),
+            (951_868_799_999, "2000-02"),
+            (951_868_800_000, "2000-03"),
+            (1_709_164_800_000, "2024-02"),
+            (1_709_251_200_000, "2024-03"),
+            (1_798_761_599_999, "2026-12"),
+            (1_798_761_600_000, "2027-01"),
+            (4_107_542_399_999, "2100-02"),
+            (4_107_542_400_000, "2100-03"),
+        ] {
+            assert_eq!(Month::of(at_ms).to_string(), month, "{at_ms}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::documented::DryRunning;
 use super::evidence::RuleEvidenceShape;
 use super::fields::Fields;
 use super::guard::{Client, RulesetsWrite};
-use super::payment_body::{PaymentShape, order_fields};
+use super::payment_body::{PaymentShape, order};
 use super::payments::{OutcomeShape, ReasonShape, payment_id};
 use super::problem::{Kind, Problem};
 use super::ruleset_shapes::EntryBody;
@@ -168,11 +168,11 @@ fn tried(fields: &mut Fields<'_>) -> Option<Tried> {
 fn subject(fields: &mut Fields<'_>) -> Option<Subject> {
     let expected = "expected the id of a payment";
     if fields.has("payment_id") {
-        if fields.optional_nested("payment", order_fields).is_some() {
+        if fields.optional_nested("payment", order).is_some() {
             fields.error("payment", "expected either payment or payment_id");
         }
         let id = fields.parsed("payment_id", |text| payment_id(text).ok_or(expected));
         return id.map(Subject::Stored);
     }
-    fields.nested("payment", order_fields).map(|order| Subject::Order(Box::new(order)))
+    fields.nested("payment", order).map(|order| Subject::Order(Box::new(order)))
 }

@@ -221,9 +221,32 @@ impl<'a> Fields<'a> {
         &mut self,
         name: &'static str,
         count_max: usize,
-        mut read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+        read: impl FnMut(&mut Fields<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let value = self.required(name)?;
+        self.each_of(name, value, count_max, read)
+    }
+
+    /// The same; nothing where it is absent.
+    pub fn optional_each<T>(
+        &mut self,
+        name: &'static str,
+        count_max: usize,
+        read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        match self.find(name) {
+            Some(value) => self.each_of(name, value, count_max, read),
+            None => Some(Vec::new()),
+        }
+    }
+
+    fn each_of<T>(
+        &self,
+        name: &str,
+        value: &Value,
+        count_max: usize,
+        mut read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let Value::Array(items) = value else {
             self.error(name, expected("an array", value));
             return None;

@@ -19,6 +19,7 @@ mod evidence;
 mod failure;
 mod fields;
 mod guard;
+pub mod import_line;
 mod json;
 mod lists;
 mod oauth;

@@ -16,8 +16,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Answer;
 use super::problem::ProblemBody;
-use super::{checkpoints, decisions, deployments, lists, oauth, operations, payments, plugins, rulesets};
-use super::{decisions, deployments, dry_runs, lists, oauth, operations, payments, plugins, rulesets};
+use super::{
+    checkpoints, decisions, deployments, dry_runs, lists, oauth, operations, payments, plugins, rulesets,
+};
 use crate::domain::tenant::Scope;
 
 #[derive(OpenApi)]

@@ -129,11 +129,11 @@ pub struct CardShape {
 
 /// Reads a payment order; all errors of the body come at once.
 pub fn payment_order(body: &JsonBody) -> Result<PaymentOrder, Problem> {
-    body.read(order_fields)
+    body.read(order)
 }
 
-/// The same where it stands inside of something else.
-pub fn order_fields(fields: &mut Fields<'_>) -> Option<PaymentOrder> {
+/// The same, wherever the payment stands in a body.
+pub(super) fn order(fields: &mut Fields<'_>) -> Option<PaymentOrder> {
     let reference = fields.text("reference", REFERENCE_LENGTH_MAX);
     let minor = fields.integer("amount_minor", 1..=AMOUNT_MINOR_MAX);
     let currency = fields.parsed("currency", Currency::parse);

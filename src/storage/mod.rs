@@ -12,6 +12,7 @@ pub mod decisions;
 mod diagnosis;
 pub mod evidence;
 pub mod facts;
+pub mod imports;
 pub mod journal;
 pub mod lists;
 pub mod migrate;
@@ -84,6 +85,11 @@ impl From<sqlx::Error> for StorageError {
 }
 
 impl StorageError {
+    /// The statement waited for a lock for longer than it may; the next one may get it.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03"))
+    }
+
     /// The SQLSTATE of a unique violation, for callers that turn it into a conflict.
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())

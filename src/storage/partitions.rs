@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use super::StorageError;
 use super::transaction::as_system;
+use crate::domain::time::Month;
 
 /// How many months after the current one are made ahead, so that a background
 /// task may fail for weeks before a decision lands in the default partition.
@@ -42,6 +43,21 @@ async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, Storag
             .fetch_one(connection)
             .await
             .map_err(StorageError::from)
+        })
+    })
+    .await
+}
+
+/// Makes the partition of any month where it is missing. Refused for a month
+/// that the default partition holds decisions of.
+pub async fn ensure_decision_partition(system: &PgPool, month: Month) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query_scalar("select ensure_decision_partition($1::text::date)")
+                .bind(format!("{month}-01"))
+                .fetch_one(connection)
+                .await
+                .map_err(StorageError::from)
         })
     })
     .await

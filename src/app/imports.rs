@@ -1,0 +1,96 @@
+//! What an import needs, from the configuration.
+//!
+//! Owns the client that all imports of a tenant share. Must never give it a
+//! secret that anybody knows.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::journal;
+use super::tenants::TenantError;
+use crate::auth::AuthError;
+use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
+use crate::config::Config;
+use crate::decisions::imports::Imports;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::time::Clock;
+use crate::storage::pool::Databases;
+use crate::storage::{StorageError, tenants};
+use crate::world::{OsRandomness, SystemClock};
+
+const CLIENT_NAME: &str = "import";
+
+#[derive(Debug, Error)]
+pub enum OpenImportError {
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    #[error("the client of imports could not be made")]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// An import into the tenant of this name, with a journal of its own.
+pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
+    let found = tenants::tenant_by_name(&databases.system, tenant).await?;
+    let tenant = found.ok_or_else(|| TenantError::Unknown(tenant.to_owned()))?;
+    let clock = Arc::new(SystemClock);
+    Ok(Imports {
+        tenant,
+        client: client(databases, tenant).await?,
+        app: databases.app.clone(),
+        system: databases.system.clone(),
+        journal: journal::start(&config.settings, databases, clock.clone()).await?,
+        clock,
+        randomness: Arc::new(OsRandomness),
+        months: tokio::sync::Mutex::default(),
+    })
+}
+
+/// Its id follows from the tenant's, so that two imports at once agree on it.
+async fn client(databases: &Databases, tenant: TenantId) -> Result<ClientId, OpenImportError> {
+    let id = client_id(tenant);
+    if tenants::find_client(&databases.app, id).await?.is_some() {
+        return Ok(id);
+    }
+    let hasher = SecretHasher::new(HashingLimits::default(), Arc::new(OsRandomness))?;
+    let client = tenants::NewClient {
+        tenant,
+        id,
+        name: CLIENT_NAME.to_owned(),
+        // Of a secret that is forgotten here.
+        secret_hash: hasher.hash(SecretText::generate_for_client(&OsRandomness)).await?,
+        scopes: Vec::new(),
+        created_at_ms: SystemClock.now_ms(),
+    };
+    match tenants::create_client(&databases.system, &client).await {
+        Err(error) if !error.is_unique_violation() => Err(error.into()),
+        _ => Ok(id),
+    }
+}
+
+fn client_id(tenant: TenantId) -> ClientId {
+    let hash = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA256,
+        format!("client of imports {tenant}").as_bytes(),
+    );
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_ref()[..16]);
+    ClientId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Another id would store the history of a tenant a second time.
+    #[test]
+    fn the_client_of_imports_is_the_same_for_ever() {
+        let client = client_id(TenantId(Uuid::from_u128(7)));
+        assert_eq!(client.to_string(), "e9351ca5-7742-8076-8982-f6201d6ece27");
+        assert_ne!(client, client_id(TenantId(Uuid::from_u128(8))));
+    }
+}

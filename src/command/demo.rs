@@ -1,0 +1,128 @@
+//! `tollgate demo`: traffic that looks like life, sent to a running server or
+//! written as a history to import.
+//!
+//! Owns the choice between the two and where the client comes from. What is
+//! sent follows from a seed. Must never touch a tenant but the demonstration's.
+
+mod accounts;
+mod aftermath;
+mod connection;
+mod drive;
+mod history;
+mod payers;
+mod people;
+mod random;
+mod tally;
+mod traffic;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use super::Failure;
+use super::administration::on_database;
+use crate::app::demo::TENANT;
+use crate::app::tenants::{self, ClientOrder};
+use crate::config::Config;
+use crate::domain::tenant::Scope;
+use crate::domain::time::Clock;
+use crate::world::SystemClock;
+use connection::{Connection, knock};
+use drive::{Pace, drive};
+use history::History;
+
+const CLIENT_NAME: &str = "demonstration traffic";
+
+#[derive(Debug, clap::Args)]
+pub struct DemoOptions {
+    /// Where the server is.
+    #[arg(long, default_value = "http://127.0.0.1:8000")]
+    url: String,
+    /// Payments per second.
+    #[arg(long, default_value = "20", value_parser = parse_rate)]
+    rate: f64,
+    /// Ends after so many payments; otherwise with Ctrl-C.
+    #[arg(long)]
+    count: Option<u64>,
+    /// Ends after so many seconds.
+    #[arg(long, conflicts_with = "count")]
+    seconds: Option<u64>,
+    /// The same seed gives the same payments.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write so many lines for `tollgate import` instead of sending anything.
+    #[arg(long, conflicts_with_all = ["url", "rate", "count", "seconds"])]
+    history: Option<u64>,
+    /// Over how many days the history is spread.
+    #[arg(long, default_value = "90", requires = "history", value_parser = clap::value_parser!(u64).range(1..=3_650))]
+    days: u64,
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok().filter(|rate| (0.01..=10_000.0).contains(rate));
+    rate.ok_or_else(|| "expected a number from 0.01 to 10000".to_owned())
+}
+
+pub fn demo(options: DemoOptions) -> Result<ExitCode, Failure> {
+    let seed = options.seed.unwrap_or_else(|| SystemClock.now_ms());
+    if let Some(count) = options.history {
+        return write_history(History { seed, count, days: options.days, until_ms: SystemClock.now_ms() });
+    }
+    // Known by its environment it needs no database, and so no configuration.
+    match (std::env::var("CLIENT_ID"), std::env::var("CLIENT_SECRET")) {
+        (Ok(id), Ok(secret)) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async {
+                knock(&options.url).await?;
+                send(&options, seed, id, secret).await
+            })
+        }
+        _ => super::with_config(|config| with_own_client(config, options, seed)),
+    }
+}
+
+fn write_history(history: History) -> Result<ExitCode, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match history.write(&mut out).and_then(|()| out.flush()) {
+        // Whoever reads has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => Ok(written.map(|()| ExitCode::SUCCESS)?),
+    }
+}
+
+async fn with_own_client(config: Config, options: DemoOptions, seed: u64) -> Result<ExitCode, Failure> {
+    // First: without a server there is no use for a client.
+    knock(&options.url).await?;
+    let order = ClientOrder {
+        tenant: TENANT.to_owned(),
+        name: CLIENT_NAME.to_owned(),
+        scopes: Scope::ALL.into_iter().collect(),
+    };
+    let mut created = None;
+    on_database(config, async |pools| {
+        created = Some(tenants::create_client(&pools.system, order).await?);
+        Ok(())
+    })
+    .await?;
+    let client = created.ok_or("the client was not made")?;
+    send(&options, seed, client.id.to_string(), client.secret.expose().to_owned()).await
+}
+
+async fn send(options: &DemoOptions, seed: u64, id: String, secret: String) -> Result<ExitCode, Failure> {
+    println!("{} payments a second to {} (seed {seed}); Ctrl-C ends it", options.rate, options.url);
+    let pace = Pace { per_second: options.rate, count: options.count, seconds: options.seconds };
+    drive(Connection::new(&options.url, id, secret)?, seed, pace).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_positive_number_within_reason() {
+        assert_eq!((parse_rate("20"), parse_rate("0.5")), (Ok(20.0), Ok(0.5)));
+        for text in ["0", "-1", "NaN", "inf", "1e9", "fast"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What became of payments: told to the API after a live one, and written into a history.
+//!
+//! Owns the odds. Must never look at anything but the payer, the outcome and
+//! the source of chance.
+
+use super::random::Random;
+use super::traffic::{Order, Payer};
+
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// The blocked account of the demonstration's lists.
+const BLOCKED: &str = "GB33BUKB20201555555555";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Happening {
+    /// As the API names it.
+    pub kind: &'static str,
+    /// After the decision.
+    pub after_ms: u64,
+    pub note: &'static str,
+}
+
+/// What a system without Tollgate's rules might have decided: it knows amounts
+/// and blocked accounts, and lets much through that turns out to be fraud.
+pub fn past_outcome(order: &Order, random: &mut Random) -> &'static str {
+    if order.payer == Payer::TypingError || order.creditor_account() == BLOCKED {
+        return "reject";
+    }
+    match order.payer {
+        Payer::CardTester if random.chance(250) => "reject",
+        Payer::Mule if random.chance(200) => "review",
+        _ if order.amount_minor() > 5_000_000 => "reject",
+        _ if order.amount_minor() > 1_500_000 => "review",
+        _ if random.chance(8) => "review",
+        _ => "approve",
+    }
+}
+
+/// In the order of their time.
+pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<Happening> {
+    let mut happenings = Vec::new();
+    let mut since_ms = 0;
+    if outcome == "review" {
+        let suspect = matches!(payer, Payer::CardTester | Payer::Mule);
+        since_ms = random.skewed(2 * MINUTE_MS, 20 * HOUR_MS);
+        let (kind, note) = match random.below(1_000) {
+            0..30 => ("expired", "nobody looked in time"),
+            30..800 if suspect => ("rejected", "the pattern is known"),
+            30..120 => ("rejected", "the payer did not confirm"),
+            _ => ("approved", "the payer confirmed"),
+        };
+        happenings.push(Happening { kind, after_ms: since_ms, note });
+        if kind != "approved" {
+            return happenings;
+        }
+    } else if outcome != "approve" {
+        return happenings;
+    }
+    let mut add = |kind, after_ms, note| happenings.push(Happening { kind, after_ms, note });
+    if random.chance(12) {
+        add("failed", since_ms + random.between(1_000, HOUR_MS), "the bank returned it");
+        return happenings;
+    }
+    if random.chance(4) {
+        add("cancelled", since_ms + random.between(1_000, 10 * MINUTE_MS), "by the payer");
+        return happenings;
+    }
+    let settled_ms = since_ms + random.skewed(2_000, 2 * DAY_MS);
+    add("settled", settled_ms, "");
+    let fraud_per_mille = match payer {
+        Payer::CardTester => 850,
+        Payer::Mule => 650,
+        Payer::Shopper | Payer::Traveller => 6,
+        _ => 1,
+    };
+    if random.chance(fraud_per_mille) {
+        add("fraud", settled_ms + random.between(HOUR_MS, 20 * DAY_MS), "reported by the payer");
+    } else if matches!(payer, Payer::Shopper | Payer::Subscription | Payer::Traveller) && random.chance(35) {
+        add("refunded", settled_ms + random.between(HOUR_MS, 14 * DAY_MS), "goods sent back");
+    }
+    happenings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(payer: Payer, outcome: &str, kind: &str) -> usize {
+        let mut random = Random::new(1);
+        (0..1_000)
+            .filter(|_| aftermath(payer, outcome, &mut random).iter().any(|happening| happening.kind == kind))
+            .count()
+    }
+
+    #[test]
+    fn most_is_settled_and_most_of_a_card_testers_is_fraud() {
+        assert!(share(Payer::Shopper, "approve", "settled") > 950);
+        assert!((1..100).contains(&share(Payer::Shopper, "approve", "refunded")));
+        assert!((1..30).contains(&share(Payer::Shopper, "approve", "fraud")));
+        assert!(share(Payer::CardTester, "approve", "fraud") > 700);
+        assert!(share(Payer::Invoice, "review", "approved") > 750);
+        assert!(share(Payer::Mule, "review", "rejected") > 600);
+        assert_eq!(aftermath(Payer::Listed, "reject", &mut Random::new(1)), []);
+    }
+}

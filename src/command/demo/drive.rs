@@ -1,0 +1,143 @@
+//! Sends the traffic at its rate, whatever the answers do.
+//!
+//! Owns the pace, the bound on what is in flight, and what is told of payments
+//! afterwards. Must never wait for an answer before it sends the next payment.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::aftermath::{Happening, aftermath};
+use super::connection::{Connection, Told};
+use super::random::Random;
+use super::tally::Tally;
+use super::traffic::{Order, Traffic};
+use crate::command::Failure;
+use crate::domain::time::Clock;
+use crate::world::SystemClock;
+
+const IN_FLIGHT_MAX: usize = 256;
+/// What takes days in life follows within seconds here.
+const TOLD_AFTER_MAX_MS: u64 = 4_000;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub per_second: f64,
+    pub count: Option<u64>,
+    pub seconds: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    tally: Mutex<Tally>,
+    /// Set at the end: what is still to be told is told at once.
+    hurry: CancellationToken,
+    no_place_for_events: AtomicBool,
+    seed: u64,
+    /// Keys of this run differ from those of every other one.
+    run: u64,
+}
+
+/// Until its end or Ctrl-C; then waits for what is under way. A second Ctrl-C does not wait.
+pub async fn drive(connection: Connection, seed: u64, pace: Pace) -> Result<(), Failure> {
+    connection.token().await?;
+    let shared = Arc::new(Shared {
+        connection,
+        tally: Mutex::default(),
+        hurry: CancellationToken::new(),
+        no_place_for_events: AtomicBool::new(false),
+        seed,
+        run: SystemClock.now_ms(),
+    });
+    let (tasks, begun) = (TaskTracker::new(), Instant::now());
+    send_all(&shared, &tasks, pace).await;
+    let sent_for = begun.elapsed();
+    tasks.close();
+    shared.hurry.cancel();
+    tokio::select! {
+        () = tasks.wait() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    print!("{}", shared.tally().summary(sent_for));
+    Ok(())
+}
+
+async fn send_all(shared: &Arc<Shared>, tasks: &TaskTracker, pace: Pace) {
+    let free = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut traffic = Traffic::new(shared.seed);
+    let mut ticks = interval(Duration::from_secs_f64(1.0 / pace.per_second));
+    // Behind its time it catches up: the rate is kept on average.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut every_second = interval(Duration::from_secs(1));
+    every_second.tick().await;
+    let (mut number, mut seconds) = (0, 0);
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    while pace.count.is_none_or(|count| number < count) && pace.seconds.is_none_or(|most| seconds < most) {
+        tokio::select! {
+            biased;
+            _ = &mut interrupted => return,
+            _ = every_second.tick() => {
+                seconds += 1;
+                println!("{}", shared.tally().end_second(seconds));
+            }
+            _ = ticks.tick() => match Arc::clone(&free).try_acquire_owned() {
+                Ok(permit) => {
+                    number += 1;
+                    tasks.spawn(pay(Arc::clone(shared), traffic.next(), number, permit));
+                }
+                Err(_) => shared.tally().held_back(),
+            },
+        }
+    }
+}
+
+async fn pay(shared: Arc<Shared>, order: Order, number: u64, permit: OwnedSemaphorePermit) {
+    let key = format!("demo-{:x}-{number}", shared.run);
+    shared.tally().sent(order.payer);
+    let submitted = shared.connection.submit(&key, &order.body(SystemClock.now_ms())).await;
+    drop(permit);
+    match submitted {
+        Ok(decided) => {
+            shared.tally().decided(order.payer, &decided.outcome, decided.took, decided.retries);
+            let mut random = Random::of(shared.seed, number);
+            let happenings = aftermath(order.payer, &decided.outcome, &mut random);
+            tell_all(&shared, &decided.id, happenings, &mut random).await;
+        }
+        Err(error) => shared.tally().failed(order.payer, &error.to_string()),
+    }
+}
+
+async fn tell_all(shared: &Shared, payment: &str, happenings: Vec<Happening>, random: &mut Random) {
+    for Happening { kind, note, .. } in happenings {
+        if shared.no_place_for_events.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::select! {
+            () = sleep(Duration::from_millis(random.between(200, TOLD_AFTER_MAX_MS))) => {}
+            () = shared.hurry.cancelled() => {}
+        }
+        match shared.connection.tell(payment, kind, SystemClock.now_ms(), note).await {
+            Ok(Told::NoPlace) => {
+                if !shared.no_place_for_events.swap(true, Ordering::Relaxed) {
+                    println!(
+                        "this Tollgate does not take what became of payments: nothing more is told of it"
+                    );
+                }
+            }
+            told => shared.tally().told(kind, told.ok()),
+        }
+    }
+}
+
+impl Shared {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // Counts are complete after every step, so a panic elsewhere spoils nothing.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,84 @@
+//! Numbers that look random and follow from a seed (splitmix64).
+//!
+//! Owns the one source of chance of the demonstration, so that a seed gives the
+//! same traffic again. Must never make anything secret.
+
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A source of its own for each number: the same thing looked at twice is the same.
+    pub fn of(seed: u64, number: u64) -> Self {
+        Self(Self(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93)).next())
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 0 to `bound` - 1; 0 where there is nothing to choose from.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+
+    /// Small ones are frequent, as amounts are.
+    pub fn skewed(&mut self, least: u64, most: u64) -> u64 {
+        let once = self.between(least, most);
+        let twice = self.between(least, once);
+        self.between(least, twice)
+    }
+
+    pub fn chance(&mut self, per_mille: u64) -> bool {
+        self.below(1_000) < per_mille
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.place(from.len())]
+    }
+
+    /// Lower-case letters: never anything that could be taken for a card number.
+    pub fn letters(&mut self, length: usize) -> String {
+        (0..length).map(|_| char::from(b'a' + self.place(26) as u8)).collect()
+    }
+
+    pub fn digits(&mut self, length: usize) -> String {
+        (0..length).map(|_| char::from(b'0' + self.place(10) as u8)).collect()
+    }
+
+    fn place(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_published_generator() {
+        let mut random = Random::new(1_234_567);
+        let first: Vec<u64> = (0..3).map(|_| random.next()).collect();
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn everything_stays_in_its_bounds() {
+        let mut random = Random::new(7);
+        for _ in 0..1_000 {
+            assert!((3..=5).contains(&random.between(3, 5)));
+            assert!((10..=1_000).contains(&random.skewed(10, 1_000)));
+        }
+        assert_eq!((random.below(0), random.between(4, 4)), (0, 4));
+    }
+}

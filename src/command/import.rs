@@ -1,0 +1,233 @@
+//! `tollgate import`: the history of another system, a payment on each line.
+//!
+//! Owns the reading of the file, what is told of bad lines, and the summary.
+//! Works beside a running server. Must never hold a whole file, and never show
+//! what a line holds.
+
+mod lines;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt, stream};
+use tokio::io::{AsyncRead, BufReader};
+
+use super::Failure;
+use super::administration::on_database;
+use crate::app;
+use crate::config::Config;
+use crate::decisions::imports::{ImportCounts, ImportError, Imported, Imports, PastPayment};
+use crate::domain::time::Clock;
+use crate::http::import_line::{self, LineError};
+use crate::world::SystemClock;
+use lines::{LINE_BYTES_MAX, Line, Lines};
+
+/// Payments on their way into the journal, which stores many in one transaction.
+const AT_ONCE: usize = 2_048;
+/// Payments whose events are stored in one statement.
+const EVENTS_OF: usize = 1_024;
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Bad lines told one by one; the summary counts all.
+const TOLD_MAX: u64 = 50;
+/// Errors told of one line.
+const ERRORS_TOLD_MAX: usize = 5;
+
+#[derive(Debug, clap::Args)]
+pub struct ImportOrder {
+    /// The tenant's name.
+    #[arg(long)]
+    tenant: String,
+    /// Store nothing when any line is bad. Reads the file twice.
+    #[arg(long)]
+    strict: bool,
+    /// JSON lines; - for the standard input.
+    file: PathBuf,
+}
+
+/// What became of one line.
+enum Fate {
+    Stored(Imported),
+    Bad { line: u64, errors: Vec<LineError> },
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    counts: ImportCounts,
+}
+
+impl Report {
+    fn bad(&mut self, line: u64, errors: &[LineError]) {
+        self.counts.refused += 1;
+        if self.counts.refused > TOLD_MAX {
+            return;
+        }
+        for LineError { pointer, expected } in errors.iter().take(ERRORS_TOLD_MAX) {
+            let place = if pointer.is_empty() { "the line" } else { pointer };
+            eprintln!("line {line}: {place}: {expected}");
+        }
+        if errors.len() > ERRORS_TOLD_MAX {
+            eprintln!("line {line}: and {} more", errors.len() - ERRORS_TOLD_MAX);
+        }
+        if self.counts.refused == TOLD_MAX {
+            eprintln!("more bad lines are counted and not told");
+        }
+    }
+
+    fn read(&self) -> u64 {
+        self.counts.stored + self.counts.already_there + self.counts.refused
+    }
+
+    fn exit(&self) -> ExitCode {
+        if self.counts.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Failure> {
+    if order.strict {
+        let report = check(&order.file).await?;
+        if report.counts.refused > 0 {
+            println!("Nothing was stored; bad lines: {}.", report.counts.refused);
+            return Ok(report.exit());
+        }
+    }
+    // Before the database is started: a file that is not there needs none.
+    let source = open(&order.file).await?;
+    let own = config.clone();
+    let (mut report, begun) = (Report::default(), Instant::now());
+    on_database(config, async |pools| {
+        let imports = app::imports::open(&own, pools, &order.tenant).await?;
+        let worked = store_all(source, &imports, &mut report).await;
+        let finished = imports.finish(&subject(&order.file), report.counts).await;
+        worked?;
+        Ok(finished?)
+    })
+    .await?;
+    let ImportCounts { stored, already_there, refused, events } = report.counts;
+    println!(
+        "{} lines in {:.1} s: {stored} stored, {already_there} already there, {refused} refused; {events} new events",
+        report.read(),
+        begun.elapsed().as_secs_f64(),
+    );
+    Ok(report.exit())
+}
+
+/// What the record names: the file without its folder.
+fn subject(file: &Path) -> String {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.filter(|name| name != "-").unwrap_or_else(|| "standard input".to_owned())
+}
+
+type Source = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+
+async fn open(file: &Path) -> Result<Source, Failure> {
+    let source: Box<dyn AsyncRead + Send + Unpin> = if file == Path::new("-") {
+        Box::new(tokio::io::stdin())
+    } else {
+        Box::new(tokio::fs::File::open(file).await.map_err(|error| format!("{}: {error}", file.display()))?)
+    };
+    Ok(BufReader::with_capacity(64 << 10, source))
+}
+
+/// The first of two passes: reads everything and stores nothing.
+async fn check(file: &Path) -> Result<Report, Failure> {
+    let is_file = tokio::fs::metadata(file).await.is_ok_and(|metadata| metadata.is_file());
+    if file == Path::new("-") || !is_file {
+        return Err("--strict reads twice and needs a file".into());
+    }
+    let (mut lines, mut report) = (Lines::of(open(file).await?), Report::default());
+    while let Some(line) = lines.next().await? {
+        if let Err(errors) = parse(&line) {
+            report.bad(line.number, &errors);
+        }
+    }
+    Ok(report)
+}
+
+fn parse(line: &Line) -> Result<PastPayment, Vec<LineError>> {
+    match &line.bytes {
+        Some(bytes) => import_line::read(bytes, SystemClock.now_ms()),
+        None => Err(vec![LineError {
+            pointer: String::new(),
+            expected: format!("expected at most {LINE_BYTES_MAX} bytes"),
+        }]),
+    }
+}
+
+/// Streams: what is read waits for what is stored.
+async fn store_all(source: Source, imports: &Imports, report: &mut Report) -> Result<(), Failure> {
+    let fates = lines_of(source).map(|line| async move { store_line(imports, line?).await });
+    let with_events = fates.buffered(AT_ONCE).chunks(EVENTS_OF).map(|fates| store_events(imports, fates));
+    let mut done = std::pin::pin!(with_events.buffered(2));
+    let (begun, mut told_at) = (Instant::now(), Instant::now());
+    while let Some(part) = done.next().await {
+        part.add_to(report)?;
+        if told_at.elapsed() >= PROGRESS_EVERY {
+            told_at = Instant::now();
+            let rate = report.read() as f64 / begun.elapsed().as_secs_f64();
+            eprintln!("{} lines, {} refused, {rate:.0} a second", report.read(), report.counts.refused);
+        }
+    }
+    Ok(())
+}
+
+/// Ends after the first error.
+fn lines_of(source: Source) -> impl Stream<Item = Result<Line, Failure>> {
+    stream::try_unfold(Lines::of(source), |mut lines| async move {
+        Ok(lines.next().await?.map(|line| (line, lines)))
+    })
+}
+
+async fn store_line(imports: &Imports, line: Line) -> Result<Fate, Failure> {
+    let bad = |errors| Ok(Fate::Bad { line: line.number, errors });
+    let past = match parse(&line) {
+        Ok(past) => past,
+        Err(errors) => return bad(errors),
+    };
+    match imports.store(past).await {
+        Ok(imported) => Ok(Fate::Stored(imported)),
+        Err(error @ ImportError::Unavailable) => Err(error.into()),
+        Err(error) => bad(vec![LineError { pointer: "/key".to_owned(), expected: error.to_string() }]),
+    }
+}
+
+#[derive(Default)]
+struct Part {
+    counts: ImportCounts,
+    bad: Vec<(u64, Vec<LineError>)>,
+    /// What ends the run.
+    broken: Option<Failure>,
+}
+
+impl Part {
+    fn add_to(self, report: &mut Report) -> Result<(), Failure> {
+        report.counts.stored += self.counts.stored;
+        report.counts.already_there += self.counts.already_there;
+        report.counts.events += self.counts.events;
+        for (line, errors) in self.bad {
+            report.bad(line, &errors);
+        }
+        self.broken.map_or(Ok(()), Err)
+    }
+}
+
+/// After their payments: a run that is cut off between the two is completed by the next.
+async fn store_events(imports: &Imports, fates: Vec<Result<Fate, Failure>>) -> Part {
+    let (mut part, mut events) = (Part::default(), Vec::new());
+    for fate in fates {
+        match fate {
+            Ok(Fate::Stored(imported)) => {
+                part.counts.stored += u64::from(imported.first);
+                part.counts.already_there += u64::from(!imported.first);
+                events.extend(imported.events);
+            }
+            Ok(Fate::Bad { line, errors }) => part.bad.push((line, errors)),
+            Err(error) => part.broken = part.broken.or(Some(error)),
+        }
+    }
+    match imports.store_events(events).await {
+        Ok(new) => part.counts.events = new,
+        Err(error) => part.broken = part.broken.or(Some(error.into())),
+    }
+    part
+}

@@ -1,0 +1,89 @@
+//! Lines of a file or of the standard input, one at a time.
+//!
+//! Owns the bound on a line's length: a longer one is passed over and told,
+//! never held. Must never hold more than one line.
+
+use std::io;
+
+use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+
+/// A submitted payment has 64 KiB at most; its events come on top.
+pub const LINE_BYTES_MAX: usize = 128 << 10;
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// From 1; empty lines count.
+    pub number: u64,
+    /// Nothing where it is too long.
+    pub bytes: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub struct Lines<R> {
+    source: R,
+    number: u64,
+}
+
+impl<R: AsyncBufRead + Unpin> Lines<R> {
+    pub fn of(source: R) -> Self {
+        Self { source, number: 0 }
+    }
+
+    /// The next line that is not empty; nothing at the end.
+    pub async fn next(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            let Some(line) = self.any().await? else { return Ok(None) };
+            if line.bytes.as_ref().is_none_or(|bytes| !bytes.trim_ascii().is_empty()) {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    async fn any(&mut self) -> io::Result<Option<Line>> {
+        let (mut bytes, mut too_long) = (Vec::new(), false);
+        loop {
+            let available = self.source.fill_buf().await?;
+            if available.is_empty() && bytes.is_empty() && !too_long {
+                return Ok(None);
+            }
+            let end = available.iter().position(|byte| *byte == b'\n');
+            let part = &available[..end.unwrap_or(available.len())];
+            if bytes.len() + part.len() > LINE_BYTES_MAX {
+                too_long = true;
+                bytes = Vec::new();
+            }
+            if !too_long {
+                bytes.extend_from_slice(part);
+            }
+            let (used, ended) =
+                (part.len() + usize::from(end.is_some()), end.is_some() || available.is_empty());
+            self.source.consume(used);
+            if ended {
+                self.number += 1;
+                return Ok(Some(Line { number: self.number, bytes: (!too_long).then_some(bytes) }));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufReader;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_keep_their_numbers_and_a_long_one_is_passed_over() {
+        let long = "x".repeat(LINE_BYTES_MAX + 1);
+        let longest = "y".repeat(LINE_BYTES_MAX);
+        let text = format!("a\n\n  \r\nb\n{long}\nc\r\n{longest}\nd");
+        // Small, so that a line comes in parts.
+        let mut lines = Lines::of(BufReader::with_capacity(7, text.as_bytes()));
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().await.expect("read") {
+            found.push((line.number, line.bytes.map(|bytes| bytes.len())));
+        }
+        let longest = Some(LINE_BYTES_MAX);
+        assert_eq!(found, [(1, Some(1)), (4, Some(1)), (5, None), (6, Some(2)), (7, longest), (8, Some(1))]);
+    }
+}

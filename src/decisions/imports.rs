@@ -1,0 +1,214 @@
+//! History of another system becomes stored decisions.
+//!
+//! Owns what such a decision looks like: the outcome of then, no revision, no
+//! rules. It goes through the journal, so that the chain covers it and velocity
+//! counts it. Must never decide anything itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::domain::audit::{Act, Action};
+use crate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
+use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use crate::domain::plugin::Digest;
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::time::{Clock, Month, Randomness};
+use crate::domain::verdict::{FOLD_VERSION, Outcome};
+use crate::storage::imports::{self, ImportedEvent};
+use crate::storage::journal::{Journal, JournalError, Stored};
+use crate::storage::partitions::ensure_decision_partition;
+use crate::storage::{StorageError, decisions::StoredDecision};
+
+/// Who is recorded for the events and the act.
+const ACTOR: &str = "import";
+/// What is recorded as the engine: nothing computed this outcome here.
+const NO_ENGINE: &str = "none";
+/// How long the journal is waited for when the database comes and goes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Making a partition waits behind long readers for a second at most.
+const PARTITION_ATTEMPTS: u32 = 5;
+
+/// A payment that another system decided on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastPayment {
+    pub key: IdempotencyKey,
+    /// Tells the same payment from another one under the same key.
+    pub request_hash: Digest,
+    pub order: PaymentOrder,
+    pub received_at_ms: u64,
+    pub outcome: Outcome,
+    pub events: Vec<Happening>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// One of [`imports::EVENT_KINDS`].
+    pub kind: &'static str,
+    pub at_ms: u64,
+    pub note: String,
+}
+
+/// What became of one payment's import. Its events wait to be stored.
+#[derive(Debug)]
+pub struct Imported {
+    /// False where an earlier run stored it.
+    pub first: bool,
+    pub events: Vec<ImportedEvent>,
+}
+
+#[derive(Debug, Error)]
+pub enum ImportError {
+    #[error("another payment was imported under this key")]
+    KeyTaken,
+    #[error("the database takes this payment from nobody, or the one under its key was erased")]
+    Refused,
+    #[error("the database cannot be reached; import again, which stores nothing twice")]
+    Unavailable,
+}
+
+/// What a run did, for its record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImportCounts {
+    pub stored: u64,
+    pub already_there: u64,
+    pub refused: u64,
+    /// Those that were new.
+    pub events: u64,
+}
+
+/// One run for one tenant.
+#[derive(Debug)]
+pub struct Imports {
+    pub tenant: TenantId,
+    /// The same for all runs of the tenant: keys are unique for a client.
+    pub client: ClientId,
+    pub app: PgPool,
+    pub system: PgPool,
+    pub journal: Journal,
+    pub clock: Arc<dyn Clock>,
+    pub randomness: Arc<dyn Randomness>,
+    /// Whose partitions were seen to.
+    pub months: Mutex<HashSet<Month>>,
+}
+
+impl Imports {
+    /// Returns when the decision is committed, by this run or an earlier one.
+    pub async fn store(&self, past: PastPayment) -> Result<Imported, ImportError> {
+        self.ensure_partition(Month::of(past.received_at_ms)).await;
+        let events = past.events.clone();
+        let decision = self.decision(past);
+        let own = decision.id();
+        let (id, first) = match self.store_patiently(&decision).await? {
+            Stored::First(_) => (own, true),
+            Stored::Duplicate(stored) => (bound(&decision, &stored)?, stored.decision.id() == own),
+        };
+        Ok(Imported { first, events: events.into_iter().map(|event| self.event(id, event)).collect() })
+    }
+
+    /// Answers how many were new.
+    pub async fn store_events(&self, events: Vec<ImportedEvent>) -> Result<u64, StorageError> {
+        if events.is_empty() {
+            return Ok(0);
+        }
+        imports::insert_events(&self.app, self.tenant, events, ACTOR, self.clock.now_ms()).await
+    }
+
+    /// Puts the run on record and ends its journal.
+    pub async fn finish(&self, subject: &str, counts: ImportCounts) -> Result<(), StorageError> {
+        self.journal.flush_and_stop().await;
+        let after = serde_json::json!({
+            "stored": counts.stored,
+            "already_there": counts.already_there,
+            "refused": counts.refused,
+            "events": counts.events,
+        });
+        let act = Act {
+            at_ms: self.clock.now_ms(),
+            actor: ACTOR.to_owned(),
+            action: Action::HistoryImported,
+            subject: subject.to_owned(),
+            before: None,
+            after: Some(after.to_string()),
+        };
+        imports::record_run(&self.app, self.tenant, act).await
+    }
+
+    fn decision(&self, past: PastPayment) -> Decision {
+        let id = PaymentId(self.randomness.uuid_v7(past.received_at_ms));
+        Decision {
+            tenant: self.tenant,
+            client: self.client,
+            key: past.key,
+            request_hash: past.request_hash,
+            origin: Origin::Import,
+            outcome: past.outcome,
+            evidence: Evidence {
+                payment: Payment { id, received_at_ms: past.received_at_ms, order: past.order },
+                revision: None,
+                rules: Vec::new(),
+                engine: EngineId(NO_ENGINE.to_owned()),
+                fold_version: FOLD_VERSION,
+                reasons: Vec::new(),
+            },
+        }
+    }
+
+    fn event(&self, payment: PaymentId, event: Happening) -> ImportedEvent {
+        let Happening { kind, at_ms, note } = event;
+        ImportedEvent { id: self.randomness.uuid_v7(at_ms), payment, kind, at_ms, note }
+    }
+
+    /// A fate that nobody knows is settled by storing the same decision again.
+    async fn store_patiently(&self, decision: &Decision) -> Result<Stored, ImportError> {
+        let (mut give_up_at, mut pause) = (None, Duration::from_millis(50));
+        loop {
+            match self.journal.store(decision.clone()).await {
+                Ok(stored) => return Ok(stored),
+                Err(JournalError::Refused) => return Err(ImportError::Refused),
+                Err(JournalError::Full | JournalError::Unavailable) => {}
+            }
+            let now = Instant::now();
+            if now > *give_up_at.get_or_insert(now + PATIENCE) {
+                return Err(ImportError::Unavailable);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Without a partition of its own a month's decisions lie in the default
+    /// one, where they are found just as well: no reason to stop.
+    async fn ensure_partition(&self, month: Month) {
+        // Held meanwhile: the others of the month wait, or their decisions would
+        // stand in the default partition and keep this one from being made.
+        let mut months = self.months.lock().await;
+        if !months.insert(month) {
+            return;
+        }
+        let mut attempt = 1;
+        loop {
+            match ensure_decision_partition(&self.system, month).await {
+                Ok(_) => return,
+                Err(error) if error.is_lock_timeout() && attempt < PARTITION_ATTEMPTS => attempt += 1,
+                Err(error) => {
+                    tracing::warn!(%month, ?error, "no partition for a month; its decisions go to the default one");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The payment a key is bound to, if it is the same one.
+fn bound(decision: &Decision, stored: &StoredDecision) -> Result<PaymentId, ImportError> {
+    let same = stored.decision.request_hash == decision.request_hash;
+    if same { Ok(stored.decision.id()) } else { Err(ImportError::KeyTaken) }
+}

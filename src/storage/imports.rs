@@ -1,0 +1,72 @@
+//! What an import writes beside the decisions, which are the journal's.
+//!
+//! Owns the inserting of events in bulk, each once however often it is told.
+//! Must never change an event that is there.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::columns::bigint;
+use super::transaction::as_tenant;
+use super::{StorageError, audit};
+use crate::domain::audit::Act;
+use crate::domain::payment::PaymentId;
+use crate::domain::tenant::TenantId;
+
+/// What may have become of a payment of another system. A claim is none: it
+/// belongs to a person who reviews here.
+pub const EVENT_KINDS: [&str; 8] =
+    ["settled", "failed", "refunded", "fraud", "approved", "rejected", "expired", "cancelled"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedEvent {
+    pub id: Uuid,
+    pub payment: PaymentId,
+    /// One of [`EVENT_KINDS`].
+    pub kind: &'static str,
+    pub at_ms: u64,
+    pub note: String,
+}
+
+/// Answers how many were new.
+pub async fn insert_events(
+    app: &PgPool,
+    tenant: TenantId,
+    events: Vec<ImportedEvent>,
+    actor: &'static str,
+    now_ms: u64,
+) -> Result<u64, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let column = |of: fn(&ImportedEvent) -> Uuid| -> Vec<Uuid> { events.iter().map(of).collect() };
+            let done = sqlx::query(
+                "insert into payment_events (tenant_id, payment_id, id, kind, at_ms, recorded_at_ms, actor, note)
+                 select $1, e.payment_id, e.id, e.kind, e.at_ms, $2, $3, e.note
+                 from unnest($4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::text[])
+                      as e (payment_id, id, kind, at_ms, note)
+                 on conflict do nothing",
+            )
+            .bind(tenant.0)
+            .bind(bigint(now_ms))
+            .bind(actor)
+            .bind(column(|event| event.payment.0))
+            .bind(column(|event| event.id))
+            .bind(events.iter().map(|event| event.kind).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| bigint(event.at_ms)).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.note.as_str()).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+            Ok(done.rows_affected())
+        })
+    })
+    .await
+}
+
+/// Puts a run on record. Its decisions are in the journal by then, some of a
+/// run that was cut off included.
+pub async fn record_run(app: &PgPool, tenant: TenantId, act: Act) -> Result<(), StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move { audit::record(connection, tenant, &act).await.map(drop) })
+    })
+    .await
+}

@@ -1,0 +1,335 @@
+//! The history of another system, imported by the program beside a node that serves.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use crate::support::decisions::now_ms;
+use crate::support::program::{PATIENCE, Program, outcome, tollgate_on};
+use crate::support::service::{Caller, payment, payment_with};
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// A payment of the past that was approved and settled.
+fn line(reference: &str, received_at_ms: u64) -> Value {
+    json!({
+        "payment": payment_with(&json!({"reference": reference})),
+        "received_at_ms": received_at_ms,
+        "outcome": "approve",
+        "events": [{"kind": "settled", "at_ms": received_at_ms + 1, "note": "by the night run"}]
+    })
+}
+
+struct History {
+    folder: TempDir,
+}
+
+impl History {
+    fn of(lines: &[String]) -> Self {
+        let history = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::write(history.path(), lines.join("\n")).unwrap();
+        history
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("history.jsonl")
+    }
+
+    fn import(&self, database: &TestDatabase, arguments: &[&str]) -> (ExitStatus, String, String) {
+        let mut command = import_command(database);
+        command.args(arguments).arg(self.path());
+        outcome(command)
+    }
+}
+
+fn import_command(database: &TestDatabase) -> Command {
+    tollgate_on(database, &["import", "--tenant", "acme"])
+}
+
+fn texts(lines: &[Value]) -> Vec<String> {
+    lines.iter().map(Value::to_string).collect()
+}
+
+async fn count(database: &TestDatabase, table: &str) -> i64 {
+    let statement = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+    sqlx::query_scalar(statement).fetch_one(&mut database.superuser().await).await.unwrap()
+}
+
+async fn imported(caller: &Caller, reference: &str) -> Value {
+    let (_, page) = caller.get(&format!("/payments?reference={reference}")).await;
+    assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page}");
+    let (status, decision) =
+        caller.get(&format!("/decisions/{}", page["items"][0]["id"].as_str().unwrap())).await;
+    assert_eq!(status, StatusCode::OK, "{decision}");
+    decision
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_system_decided_is_found_here_with_its_origin_and_its_events() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let caller = node.caller_of_new_tenant(&database, "acme").await;
+    let (at_ms, long_ago_ms) = (now_ms() - 400 * DAY_MS, 946_684_800_000);
+    let mut old = line("OLD-1", long_ago_ms);
+    old["outcome"] = json!("reject");
+    old["key"] = json!("order/1");
+    let history = History::of(&texts(&[line("HIST-1", at_ms), old]));
+
+    let (status, said, log) = history.import(&database, &[]);
+    assert!(status.success(), "{said}\n{log}");
+    assert!(said.contains("2 stored, 0 already there, 0 refused; 2 new events"), "{said}\n{log}");
+
+    let decision = imported(&caller, "HIST-1").await;
+    for (member, expected) in [
+        ("origin", json!("import")),
+        ("outcome", json!("approve")),
+        ("received_at_ms", json!(at_ms)),
+        ("idempotency_key", json!("HIST-1")),
+        ("rules", json!([])),
+        ("reasons", json!([])),
+        ("revision", json!(null)),
+        ("payment", payment_with(&json!({"reference": "HIST-1"}))),
+    ] {
+        assert_eq!(decision[member], expected, "{member} of {decision}");
+    }
+    let id: Uuid = decision["id"].as_str().unwrap().parse().unwrap();
+    let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
+    assert_eq!(seconds * 1_000 + u64::from(nanos) / 1_000_000, at_ms, "the id carries the time of then");
+    let old = imported(&caller, "OLD-1").await;
+    assert_eq!((&old["outcome"], &old["idempotency_key"]), (&json!("reject"), &json!("order/1")));
+
+    let mut connection = database.superuser().await;
+    let event: (String, i64, String, String) =
+        sqlx::query_as("select kind, at_ms, note, actor from payment_events where payment_id = $1")
+            .bind(id)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(event, ("settled".into(), at_ms as i64 + 1, "by the night run".into(), "import".into()));
+    let rest: i64 = count(&database, "decisions_rest").await;
+    assert_eq!(rest, 0, "each month has its partition");
+    let act: (String, String, Value) =
+        sqlx::query_as("select action, subject, after from audit_events order by sequence desc limit 1")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    let counts = json!({"stored": 2, "already_there": 0, "refused": 0, "events": 2});
+    assert_eq!(act, ("history.imported".into(), "history.jsonl".into(), counts));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn velocity_counts_what_was_imported() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let caller = node.caller_of_new_tenant(&database, "acme").await;
+    let limit = json!({"selector": "customer", "window_seconds": 3600, "max_count": 3, "verdict": "review"});
+    caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
+    let recent: Vec<Value> =
+        (0..3).map(|place| line(&format!("H-{place}"), now_ms() - 10_000 - place)).collect();
+    let (_, before) = caller.pay("before", &payment()).await;
+    assert_eq!(before["outcome"], "approve", "{before}");
+    let (status, said, log) = History::of(&texts(&recent)).import(&database, &[]);
+    assert!(status.success(), "{said}\n{log}");
+    let (_, after) = caller.pay("after", &payment()).await;
+    assert_eq!(after["outcome"], "review", "{after}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn importing_again_stores_nothing_twice_and_adds_what_happened_since() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let at_ms = now_ms() - DAY_MS;
+    let mut lines: Vec<Value> = (0..50).map(|place| line(&format!("H-{place}"), at_ms + place)).collect();
+    // The same line twice in one file is one payment too.
+    lines.push(lines[7].clone());
+    let (_, said, log) = History::of(&texts(&lines)).import(&database, &[]);
+    assert!(said.contains("50 stored, 1 already there, 0 refused; 50 new events"), "{said}\n{log}");
+
+    lines[0]["events"].as_array_mut().unwrap().push(json!({"kind": "fraud", "at_ms": at_ms + HOUR_MS}));
+    let history = History::of(&texts(&lines));
+    let (status, said, log) = history.import(&database, &[]);
+    assert!(status.success(), "{said}\n{log}");
+    assert!(said.contains("0 stored, 51 already there, 0 refused; 1 new events"), "{said}\n{log}");
+    assert_eq!(count(&database, "decisions").await, 50);
+    assert_eq!(count(&database, "payment_events").await, 51);
+    assert_eq!(count(&database, "clients where name = 'import'").await, 1);
+
+    lines[3]["outcome"] = json!("reject");
+    let (status, said, log) = History::of(&texts(&lines)).import(&database, &[]);
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    assert!(log.contains("line 4: /key: another payment was imported under this key"), "{log}");
+    assert!(said.contains("0 stored, 50 already there, 1 refused"), "{said}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let at_ms = now_ms() - DAY_MS;
+    let with = |reference: &str, pointer: &str, value: Value| {
+        let mut line = line(reference, at_ms);
+        *line.pointer_mut(pointer).expect(pointer) = value;
+        line.to_string()
+    };
+    let mut lines = vec![
+        line("GOOD-1", at_ms).to_string(),
+        String::new(),
+        "{\"payment\": hush-hush}".to_owned(),
+        with("B-1", "/payment/amount_minor", json!(0)),
+        with("B-2", "/received_at_ms", json!(now_ms() + HOUR_MS)),
+        with("B-3", "/received_at_ms", json!(at_ms / 1_000)),
+        with("B-4", "/outcome", json!("perhaps")),
+        with("B-5", "/events/0/kind", json!("claimed")),
+        with("B-6", "/payment/debtor/account/iban", json!("hush-hush")),
+        "x".repeat(200_000),
+        line("GOOD-2", at_ms).to_string(),
+    ];
+    lines.extend((0..60).map(|_| "[]".to_owned()));
+    let history = History::of(&lines);
+
+    let (status, said, log) = history.import(&database, &["--strict"]);
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    assert!(said.contains("Nothing was stored; bad lines: 68."), "{said}");
+    assert_eq!(count(&database, "decisions").await, 0);
+    let strict_log = log;
+
+    let (status, said, log) = history.import(&database, &[]);
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    assert!(said.contains("70 lines in") && said.contains("2 stored, 0 already there, 68 refused"), "{said}");
+    assert_eq!(count(&database, "decisions").await, 2);
+    for log in [strict_log, log] {
+        for words in [
+            "line 3: the line: expected JSON",
+            "line 4: /payment/amount_minor: expected a whole number from 1 to ",
+            "line 5: /received_at_ms: expected a whole number from 946684800000 to ",
+            "line 6: /received_at_ms: ",
+            "line 7: /outcome: expected approve, review or reject",
+            "line 8: /events/0/kind: expected one of settled, ",
+            "line 9: /payment/debtor/account/iban: expected an IBAN",
+            "line 10: the line: expected at most 131072 bytes",
+            "line 12: the line: expected an object, found an array",
+            "counted and not told",
+        ] {
+            assert!(log.contains(words), "{words} is missing:\n{log}");
+        }
+        assert!(!log.contains("hush-hush"), "{log}");
+        assert_eq!(log.lines().filter(|line| line.starts_with("line ")).count(), 50, "{log}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_import_of_good_lines_stores_them_and_needs_a_file() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let history = History::of(&texts(&[line("H-1", now_ms() - DAY_MS)]));
+    let (status, said, log) = history.import(&database, &["--strict"]);
+    assert!(status.success() && said.contains("1 stored"), "{said}\n{log}");
+
+    let (status, _, log) = outcome(tollgate_on(&database, &["import", "--tenant", "acme", "--strict", "-"]));
+    assert!(status.code() == Some(1) && log.contains("--strict reads twice and needs a file"), "{log}");
+    let (status, _, log) = outcome(tollgate_on(&database, &["import", "--tenant", "nobody", "-"]));
+    assert!(status.code() == Some(1) && log.contains("there is no tenant nobody"), "{log}");
+    let (status, _, log) = outcome(tollgate_on(&database, &["import", "--tenant", "acme", "none.jsonl"]));
+    assert!(status.code() == Some(1) && log.contains("none.jsonl: "), "{log}");
+    node.stop().await;
+}
+
+/// The default partition holds a month already: its decisions join them there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let caller = node.caller_of_new_tenant(&database, "acme").await;
+    let at_ms = 1_000_000_000_000;
+    assert!(History::of(&texts(&[line("H-1", at_ms)])).import(&database, &[]).0.success());
+    let mut connection = database.superuser().await;
+    sqlx::raw_sql(
+        "create table moved as select * from decisions_2001_09; drop table decisions_2001_09;
+         insert into decisions select * from moved; drop table moved",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let (status, said, log) = History::of(&texts(&[line("H-2", at_ms + 1)])).import(&database, &[]);
+    assert!(status.success() && said.contains("1 stored"), "{said}\n{log}");
+    assert!(log.contains("2001-09") && !log.contains("Ann Jones"), "{log}");
+    assert_eq!(count(&database, "decisions_rest").await, 2);
+    assert_eq!(imported(&caller, "H-2").await["origin"], "import");
+    node.stop().await;
+}
+
+/// An import that has stored something and waits for more. Dropping it kills it.
+struct CutOff(Child);
+
+impl CutOff {
+    async fn after_some(database: &TestDatabase, lines: &[String]) -> Self {
+        let mut command = import_command(database);
+        command.arg("-").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Self(command.spawn().unwrap());
+        let mut input = running.0.stdin.take().unwrap();
+        input.write_all((lines.join("\n") + "\n{\"half a").as_bytes()).unwrap();
+        input.flush().unwrap();
+        running.0.stdin = Some(input);
+        let begun = Instant::now();
+        while count(database, "decisions").await == 0 {
+            assert!(begun.elapsed() < PATIENCE, "nothing is stored");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        running
+    }
+}
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_in_the_middle_the_next_run_makes_it_complete_and_nothing_is_there_twice() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let at_ms = now_ms() - 90 * DAY_MS;
+    let lines: Vec<Value> =
+        (0..3_000).map(|place| line(&format!("H-{place}"), at_ms + place * HOUR_MS / 2)).collect();
+    let lines = texts(&lines);
+    drop(CutOff::after_some(&database, &lines[..1_500]).await);
+    let stored_before = count(&database, "decisions").await;
+    assert!(stored_before < 3_000);
+
+    let (status, said, log) = History::of(&lines).import(&database, &[]);
+    assert!(status.success(), "{said}\n{log}");
+    // What the killed one had on its way may have been stored after the look.
+    let number_before = |words: &str| -> i64 {
+        let before = said.split(words).next().unwrap().trim_end();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(number_before("already there") >= stored_before, "{said}");
+    assert_eq!(number_before("stored") + number_before("already there"), 3_000, "{said}");
+    assert_eq!(count(&database, "decisions").await, 3_000);
+    assert_eq!(count(&database, "payment_events").await, 3_000);
+    let keys: i64 =
+        sqlx::query_scalar("select count(distinct (payment_id, kind, at_ms)) from payment_events")
+            .fetch_one(&mut database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(keys, 3_000);
+    node.stop().await;
+}
