@@ -105,12 +105,17 @@ pub struct Caller {
 impl Caller {
     /// A client with every scope for a tenant of its own.
     pub async fn of_new_tenant(node: &Node, tenant: &str) -> Self {
-        create_tenant(&node.databases.system, tenant).await.expect("tenant");
+        create_tenant(&node.databases.system, tenant, "test").await.expect("tenant");
         Self::of_tenant(node, tenant, Scope::ALL.into_iter().collect()).await
     }
 
     pub async fn of_tenant(node: &Node, tenant: &str, scopes: ScopeSet) -> Self {
-        let order = ClientOrder { tenant: tenant.to_owned(), name: "test".to_owned(), scopes };
+        let order = ClientOrder {
+            tenant: tenant.to_owned(),
+            name: "test".to_owned(),
+            scopes,
+            created_by: "test".to_owned(),
+        };
         let CreatedClient { id, secret, .. } =
             create_client(&node.databases.system, order).await.expect("client");
         Self::sign_in(&node.url, &id.to_string(), secret.expose()).await
