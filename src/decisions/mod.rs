@@ -6,6 +6,7 @@
 
 pub mod active;
 pub mod evaluate;
+pub mod feed;
 pub mod in_flight;
 pub mod plugins;
 pub mod replay;

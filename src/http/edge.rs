@@ -35,6 +35,9 @@ pub struct EdgeLimits {
 pub enum Treatment {
     Ordinary,
     Upload,
+    /// The deadline is for its beginning; then it has none, and places of its own
+    /// instead of a slot.
+    Stream,
     /// Health and metrics answer especially when everything else is shed.
     Operation,
 }
@@ -53,9 +56,10 @@ impl Edge {
     pub fn surround(&self, treatment: Treatment, routes: Vec<Route>) -> Vec<Route> {
         let deadline = match treatment {
             Treatment::Upload => self.limits.upload_deadline,
-            Treatment::Ordinary | Treatment::Operation => self.limits.deadline,
+            Treatment::Ordinary | Treatment::Stream | Treatment::Operation => self.limits.deadline,
         };
-        let slots = (treatment != Treatment::Operation).then(|| Arc::clone(&self.slots));
+        let slotted = matches!(treatment, Treatment::Ordinary | Treatment::Upload);
+        let slots = slotted.then(|| Arc::clone(&self.slots));
         let surround = |mut route: Route| {
             route.handler = Box::new(Surrounded { inner: route.handler, deadline, slots: slots.clone() });
             route

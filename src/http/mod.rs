@@ -6,6 +6,7 @@
 
 mod admin_page;
 mod answer;
+mod audit;
 mod body;
 mod context;
 pub mod cursor;
@@ -13,6 +14,7 @@ mod decisions;
 mod deployments;
 mod documented;
 pub mod edge;
+mod events;
 mod evidence;
 mod failure;
 mod fields;
@@ -23,6 +25,7 @@ mod oauth;
 mod openapi;
 mod operations;
 mod payment_body;
+mod payment_events;
 mod payments;
 mod plugins;
 mod problem;
@@ -30,6 +33,7 @@ mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
+mod streams;
 
 use std::sync::Arc;
 
@@ -50,12 +54,15 @@ fn mounts() -> Vec<Mount> {
     let api = |treatment, routes| mount("/api/v1", treatment, routes);
     vec![
         api(Treatment::Ordinary, payments::routes()),
+        api(Treatment::Ordinary, payment_events::routes()),
         api(Treatment::Ordinary, decisions::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),
+        api(Treatment::Ordinary, audit::routes()),
+        api(Treatment::Stream, events::routes()),
         api(Treatment::Ordinary, openapi::routes()),
         mount("/", Treatment::Ordinary, oauth::routes()),
         mount("/", Treatment::Ordinary, openapi::page_routes()),
@@ -88,6 +95,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.metrics)
         .manage(parts.limits)
         .manage(Arc::new(plugins::Uploads::default()))
+        .manage(Arc::new(streams::Streams::default()))
         .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)

@@ -33,6 +33,7 @@ use super::decisions::{Position, StoredDecision};
 use crate::domain::decision::Decision;
 use batch::Submission;
 use row::Row;
+pub use writer::SETTLED_WITHIN;
 use writer::Writer;
 
 /// UTC milliseconds.
