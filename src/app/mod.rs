@@ -40,6 +40,7 @@ use crate::http;
 use crate::http::cursor::CursorKey;
 use crate::http::edge::EdgeLimits;
 use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
+use crate::http::streams::Streams;
 use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::journal::Journal;
@@ -73,6 +74,7 @@ pub enum StartError {
 pub struct App {
     pub services: Arc<Services>,
     pub readiness: Arc<Readiness>,
+    pub streams: Arc<Streams>,
     pub databases: Databases,
     pub active: Arc<ActiveRulesets>,
     /// The plugins of the folder, as loaded at start.
@@ -201,6 +203,7 @@ async fn assemble(
         keys,
         tokens: tokens.clone(),
     });
+    let streams = Arc::new(Streams::default());
     let parts = http::Parts {
         services: services.clone(),
         tokens: Tokens(tokens),
@@ -216,8 +219,10 @@ async fn assemble(
             upload_deadline: deadline.max(Duration::from_secs(120)),
             slots: settings.requests_max,
         },
+        streams: streams.clone(),
     };
-    Ok((App { services, readiness, databases, active, shared_plugins, journal, background }, parts))
+    let app = App { services, readiness, streams, databases, active, shared_plugins, journal, background };
+    Ok((app, parts))
 }
 
 /// What computes stored decisions again, without a server around it.

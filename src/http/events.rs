@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::select;
 use futures::stream::{self, BoxStream};
 use rocket::http::Header;
 use rocket::request::{FromRequest, Outcome};
@@ -216,8 +217,8 @@ impl<'r> Responder<'r, 'r> for Events {
 ///
 /// A comment comes every 15 seconds. The stream ends with the access token and
 /// when the server stops: connect again with a new token and the last `id`. A
-/// tenant has at most 8 streams on a node. What a place was held for is noticed
-/// to be gone with the next comment.
+/// tenant has at most 8 streams on a node; a client that went away without a
+/// word counts until the next comment. Imported history is not told.
 #[utoipa::path(
     tag = "events",
     params((
@@ -251,7 +252,8 @@ pub async fn follow(
     let begin = Event::retry(RETRY_AFTER).id(text_of(feed.position()));
     let sending = Sending { feed, clock, valid_until_ms, failed: false, _place: place };
     let events = stream::unfold(sending, Sending::turn).flat_map(stream::iter);
-    let events = stream::iter([begin]).chain(events).take_until(shutdown).boxed();
+    let stopped = select(Box::pin(streams.stopping()), shutdown);
+    let events = stream::iter([begin]).chain(events).take_until(stopped).boxed();
     Ok(Events(EventStream::from(events).heartbeat(HEARTBEAT_EVERY)))
 }
 

@@ -33,7 +33,7 @@ mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
-mod streams;
+pub mod streams;
 
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ use rocket::{Build, Rocket, Route, catchers};
 
 use edge::{Edge, EdgeLimits, Telling, Treatment};
 use services::{Limits, Metrics, Readiness, Services, Tokens};
+use streams::Streams;
 
 /// Routes that share a place and a treatment.
 struct Mount {
@@ -80,6 +81,7 @@ pub struct Parts {
     pub metrics: Metrics,
     pub limits: Limits,
     pub edge: EdgeLimits,
+    pub streams: Arc<Streams>,
 }
 
 /// Mounts everything.
@@ -95,7 +97,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.metrics)
         .manage(parts.limits)
         .manage(Arc::new(plugins::Uploads::default()))
-        .manage(Arc::new(streams::Streams::default()))
+        .manage(parts.streams)
         .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)

@@ -6,12 +6,23 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::problem::{Kind, Problem};
 use crate::domain::tenant::TenantId;
 
 const OF_A_TENANT_MAX: usize = 8;
 const ON_A_NODE_MAX: usize = 64;
+
+/// How long a stop waits for those who read slowly.
+const STOP_WAITS_MAX: Duration = Duration::from_secs(1);
+/// From the last byte of a stream until its connection is closed.
+const CLOSING: Duration = Duration::from_millis(200);
 
 /// Whose stream it is, and until when.
 #[derive(Debug, Clone, Copy)]
@@ -27,13 +38,18 @@ struct Places {
 }
 
 #[derive(Debug, Default)]
-pub struct Streams(Mutex<Places>);
+pub struct Streams {
+    places: Mutex<Places>,
+    taken: TaskTracker,
+    stopping: CancellationToken,
+}
 
 /// Given back when it is dropped.
 #[derive(Debug)]
 pub struct Place {
     streams: Arc<Streams>,
     number: u64,
+    _taken: TaskTrackerToken,
 }
 
 impl Streams {
@@ -43,6 +59,9 @@ impl Streams {
         now_ms: u64,
         valid_until_ms: u64,
     ) -> Result<Place, Problem> {
+        if self.stopping.is_cancelled() {
+            return Err(Problem::new(Kind::Unavailable, "This node is stopping: another one has the feed."));
+        }
         let mut places = self.places();
         places.open.retain(|_, open| open.valid_until_ms > now_ms);
         if places.open.values().filter(|open| open.tenant == tenant).count() >= OF_A_TENANT_MAX {
@@ -56,11 +75,28 @@ impl Streams {
         places.next += 1;
         places.open.insert(number, Open { tenant, valid_until_ms });
         tell(&places);
-        Ok(Place { streams: Arc::clone(self), number })
+        Ok(Place { streams: Arc::clone(self), number, _taken: self.taken.token() })
+    }
+
+    /// Ends when all streams shall.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.stopping.clone().cancelled_owned()
+    }
+
+    /// Ends all streams, and lets nobody in again. Rocket must be told to stop
+    /// only after that: while anything is open then, it waits its whole grace.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.taken.close();
+        if !self.taken.is_empty() {
+            // Those that hang are cut off by Rocket.
+            let _ = timeout(STOP_WAITS_MAX, self.taken.wait()).await;
+            sleep(CLOSING).await;
+        }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

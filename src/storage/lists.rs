@@ -230,7 +230,7 @@ pub async fn close_entry(
 }
 
 /// The entry while it can still be closed. Of those who close it at once the
-/// second sees what the first left.
+/// second sees what the first left, also when its clock is behind.
 async fn lock_open_entry(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -241,7 +241,7 @@ async fn lock_open_entry(
     let row = sqlx::query(
         "select id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by
          from list_entries
-         where tenant_id = $1 and list = $2 and id = $3
+         where tenant_id = $1 and list = $2 and id = $3 and closed_by is null
            and (valid_to_ms is null or valid_to_ms > greatest($4, valid_from_ms))
          for update",
     )

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod aggregates;
+mod audit;
 mod browser;
 mod command_line;
 mod crash;
 mod documents;
 mod facts;
 mod failing_rules;
+mod feed;
 mod isolation;
 mod journal;
 mod lists;
@@ -16,6 +18,7 @@ mod nodes;
 mod oauth;
 mod operations;
 mod outage;
+mod payment_events;
 mod payments;
 mod plugins;
 mod private_server;

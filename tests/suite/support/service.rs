@@ -79,6 +79,7 @@ impl Node {
     /// Stops in order, after everything that was ever stored came out the same once more.
     pub async fn stop(self) {
         self.replay_everything().await;
+        self.app.streams.stop().await;
         self.shutdown.notify();
         self.served.await.expect("served");
         self.app.stop().await;
@@ -144,6 +145,11 @@ impl Caller {
     /// The same machine at another node.
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// The same machine with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
