@@ -30,6 +30,7 @@ use super::streams::{Place, Streams};
 use crate::decisions::feed::{Feed, Follower, News, Position, Told};
 use crate::domain::tenant::Scope;
 use crate::domain::time::Clock;
+use crate::domain::verdict::OutcomeReason;
 use crate::storage::StorageError;
 use crate::storage::decisions::NewDecision;
 
@@ -87,7 +88,7 @@ impl From<NewDecision> for DecisionEventShape {
     }
 }
 
-fn code_of(reason: crate::domain::verdict::OutcomeReason) -> String {
+fn code_of(reason: OutcomeReason) -> String {
     reason.reason.code
 }
 
@@ -101,17 +102,10 @@ fn text_of(position: Position) -> String {
 
 fn parse_position(text: &str) -> Option<Position> {
     let (decision, sequence) = match text.split_once('.') {
-        Some((decision, sequence)) => (decision, Some(sequence)),
+        Some((decision, sequence)) => (decision, Some(sequence.parse().ok().filter(|at: &i64| *at >= 0)?)),
         None => (text, None),
     };
-    let sequence = sequence.map(|text| text.parse().ok().filter(|sequence| *sequence >= 0_i64));
-    Some(Position {
-        decision: Uuid::from_str(decision).ok()?,
-        sequence: match sequence {
-            Some(parsed) => Some(parsed?),
-            None => None,
-        },
-    })
+    Some(Position { decision: Uuid::from_str(decision).ok()?, sequence })
 }
 
 /// The header Last-Event-ID: where a client goes on.
