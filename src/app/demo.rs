@@ -54,7 +54,7 @@ pub async fn seed(
     for entry in &entries {
         plugins.ensure_loaded(entry.plugin).await?;
     }
-    let tenant = create_tenant(&databases.system, TENANT).await?;
+    let tenant = create_tenant(&databases.system, TENANT, ACTOR).await?;
     fill_lists(databases, tenant).await?;
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
@@ -65,6 +65,7 @@ pub async fn seed(
         tenant: TENANT.to_owned(),
         name: "demonstration".to_owned(),
         scopes: Scope::ALL.into_iter().collect(),
+        created_by: ACTOR.to_owned(),
     };
     Ok(Some(create_client(&databases.system, order).await?))
 }
@@ -152,7 +153,7 @@ async fn fill_lists(databases: &Databases, tenant: TenantId) -> Result<(), DemoE
             valid_to_ms: None,
             added_by: ACTOR.to_owned(),
         };
-        lists::add_entry(&databases.app, tenant, list, entry).await?;
+        lists::add_entry(&databases.app, tenant, list, entry, now_ms).await?;
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ use crate::http;
 use crate::http::cursor::CursorKey;
 use crate::http::edge::EdgeLimits;
 use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
+use crate::http::streams::Streams;
 use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::journal::Journal;
@@ -77,6 +78,7 @@ pub enum StartError {
 pub struct App {
     pub services: Arc<Services>,
     pub readiness: Arc<Readiness>,
+    pub streams: Arc<Streams>,
     pub databases: Databases,
     pub active: Arc<ActiveRulesets>,
     /// The plugins of the folder, as loaded at start.
@@ -222,6 +224,7 @@ async fn assemble(
         checkpoints: checkpoints.clone(),
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
     });
+    let streams = Arc::new(Streams::default());
     let parts = http::Parts {
         services: services.clone(),
         tokens: Tokens(tokens),
@@ -237,11 +240,20 @@ async fn assemble(
             upload_deadline: deadline.max(Duration::from_secs(120)),
             slots: settings.requests_max,
         },
+        streams: streams.clone(),
     };
-    Ok((
-        App { services, readiness, databases, active, shared_plugins, journal, checkpoints, background },
-        parts,
-    ))
+    let app = App {
+        services,
+        readiness,
+        streams,
+        databases,
+        active,
+        shared_plugins,
+        journal,
+        checkpoints,
+        background,
+    };
+    Ok((app, parts))
 }
 
 /// What computes stored decisions again, without a server around it.

@@ -37,6 +37,7 @@ pub struct ClientOrder {
     pub tenant: String,
     pub name: String,
     pub scopes: ScopeSet,
+    pub created_by: String,
 }
 
 #[derive(Debug)]
@@ -46,13 +47,13 @@ pub struct CreatedClient {
     pub secret: SecretText,
 }
 
-pub async fn create_tenant(system: &PgPool, name: &str) -> Result<TenantId, TenantError> {
+pub async fn create_tenant(system: &PgPool, name: &str, created_by: &str) -> Result<TenantId, TenantError> {
     if !is_slug(name) {
         return Err(TenantError::Name);
     }
     let now_ms = SystemClock.now_ms();
     let tenant = TenantId(OsRandomness.uuid_v7(now_ms));
-    match tenants::create_tenant(system, tenant, name, now_ms).await {
+    match tenants::create_tenant(system, tenant, name, now_ms, created_by).await {
         Ok(()) => Ok(tenant),
         Err(error) if error.is_unique_violation() => Err(TenantError::Taken(name.to_owned())),
         Err(error) => Err(error.into()),
@@ -76,6 +77,7 @@ pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<Create
         name: order.name,
         secret_hash,
         scopes: order.scopes.iter().collect(),
+        created_by: order.created_by,
         created_at_ms,
     };
     tenants::create_client(system, &client).await?;

@@ -13,6 +13,9 @@ use crate::config::Config;
 use crate::domain::tenant::Scope;
 use crate::storage::pool::Databases;
 
+/// Who acts, in the record of administrative acts.
+pub(super) const ACTOR: &str = "command line";
+
 pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
     on_database(config, async |_| {
         println!("The database is up to date.");
@@ -23,7 +26,7 @@ pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
 
 pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Failure> {
     on_database(config, async |pools| {
-        let tenant = tenants::create_tenant(&pools.system, &name).await?;
+        let tenant = tenants::create_tenant(&pools.system, &name, ACTOR).await?;
         println!("tenant {name}: {tenant}");
         Ok(())
     })
@@ -43,7 +46,7 @@ pub async fn create_client(
         })?,
         None => Scope::ALL.into_iter().collect(),
     };
-    let order = ClientOrder { tenant, name, scopes };
+    let order = ClientOrder { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
         let created = tenants::create_client(&pools.system, order).await?;
         println!("client_id={}", created.id);

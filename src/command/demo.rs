@@ -19,7 +19,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use super::Failure;
-use super::administration::on_database;
+use super::administration::{ACTOR, on_database};
 use crate::app::demo::TENANT;
 use crate::app::tenants::{self, ClientOrder};
 use crate::config::Config;
@@ -96,6 +96,7 @@ async fn with_own_client(config: Config, options: DemoOptions, seed: u64) -> Res
         tenant: TENANT.to_owned(),
         name: CLIENT_NAME.to_owned(),
         scopes: Scope::ALL.into_iter().collect(),
+        created_by: ACTOR.to_owned(),
     };
     let mut created = None;
     on_database(config, async |pools| {

@@ -1,8 +1,8 @@
 //! `tollgate serve`: start everything, serve until told to stop, stop in order.
 //!
-//! Owns the order of the end: readiness fails first, then no new connections,
-//! the requests under way are answered, the journal is flushed, the private
-//! Postgres stops. Must never leave by another way.
+//! Owns the order of the end: readiness fails and streams end first, then no
+//! new connections, the requests under way are answered, the journal is flushed,
+//! the private Postgres stops. Must never leave by another way.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ async fn serve_on(config: &Config, database: &Database, started: Instant) -> Res
 
 async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<(), Failure> {
     let shutdown = rocket.shutdown();
-    let readiness = app.readiness.clone();
+    let (readiness, streams) = (app.readiness.clone(), app.streams.clone());
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
     // Before the first connection: whoever has seen this node serve may stop it in order.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -57,7 +57,7 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
         }
         tracing::info!("stopping");
         readiness.shut_down();
-        tokio::time::sleep(notice).await;
+        tokio::join!(tokio::time::sleep(notice), streams.stop());
         shutdown.notify();
     });
     rocket.launch().await.map_err(|error| error.kind().to_string())?;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::domain::audit::{Act, Action};
 use crate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Month, Randomness};
@@ -50,8 +51,7 @@ pub struct PastPayment {
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happening {
-    /// One of [`imports::EVENT_KINDS`].
-    pub kind: &'static str,
+    pub kind: EventKind,
     pub at_ms: u64,
     pub note: String,
 }

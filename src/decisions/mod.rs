@@ -8,6 +8,7 @@ pub mod active;
 pub mod checkpoints;
 pub mod dry_run;
 pub mod evaluate;
+pub mod feed;
 pub mod imports;
 pub mod in_flight;
 pub mod plugins;

@@ -11,6 +11,7 @@ pub mod list;
 pub mod money;
 pub mod party;
 pub mod payment;
+pub mod payment_event;
 pub mod plugin;
 pub mod ruleset;
 pub mod selector;

@@ -64,6 +64,10 @@ problems! {
     /// Submitting a payment.
     Submitting: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
         UnsupportedMediaType InvalidBody IdempotencyKeyReused;
+    /// Following what happens.
+    Following: MalformedRequest TooManyStreams;
+    /// Telling what became of something.
+    Telling: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Making something from a JSON body.
     Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Changing what decides or runs beside it, by a JSON body.

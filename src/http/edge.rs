@@ -35,6 +35,9 @@ pub struct EdgeLimits {
 pub enum Treatment {
     Ordinary,
     Upload,
+    /// The deadline is for its beginning; then it has none, and places of its own
+    /// instead of a slot.
+    Stream,
     /// Health and metrics answer especially when everything else is shed.
     Operation,
 }
@@ -53,9 +56,10 @@ impl Edge {
     pub fn surround(&self, treatment: Treatment, routes: Vec<Route>) -> Vec<Route> {
         let deadline = match treatment {
             Treatment::Upload => self.limits.upload_deadline,
-            Treatment::Ordinary | Treatment::Operation => self.limits.deadline,
+            Treatment::Ordinary | Treatment::Stream | Treatment::Operation => self.limits.deadline,
         };
-        let slots = (treatment != Treatment::Operation).then(|| Arc::clone(&self.slots));
+        let slotted = matches!(treatment, Treatment::Ordinary | Treatment::Upload);
+        let slots = slotted.then(|| Arc::clone(&self.slots));
         let surround = |mut route: Route| {
             route.handler = Box::new(Surrounded { inner: route.handler, deadline, slots: slots.clone() });
             route
@@ -204,6 +208,7 @@ mod tests {
         let rocket =
             rocket::custom(rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() })
                 .mount("/", edge.surround(Treatment::Ordinary, rocket::routes![quick, slow, panics]))
+                .mount("/stream", edge.surround(Treatment::Stream, rocket::routes![quick, slow]))
                 .mount("/operation", edge.surround(Treatment::Operation, rocket::routes![quick]))
                 .register("/", rocket::catchers![default_catcher])
                 .attach(Telling);
@@ -233,12 +238,15 @@ mod tests {
     }
 
     #[rocket::async_test]
-    async fn without_a_free_slot_only_operations_are_served() {
+    async fn without_a_free_slot_only_operations_and_streams_are_served() {
         let client = client(0).await;
         let response = client.get("/quick").dispatch().await;
         assert_eq!(response.status(), Status::ServiceUnavailable);
         assert_eq!(response.headers().get_one("Retry-After"), Some("1"));
         assert_eq!(client.get("/operation/quick").dispatch().await.status(), Status::Ok);
+        assert_eq!(client.get("/stream/quick").dispatch().await.status(), Status::Ok);
+        let late = problem_of(&client, "/stream/slow").await.1;
+        assert_eq!(late, "/problems/deadline", "one that does not begin is late like any other");
     }
 
     #[rocket::async_test]

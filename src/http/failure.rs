@@ -12,6 +12,7 @@ use crate::decisions::submit::SubmitError;
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::lists::AddEntryError;
+use crate::storage::payment_events::TellError;
 use crate::storage::rulesets::ActivateError;
 
 fn internal() -> Problem {
@@ -168,6 +169,20 @@ impl From<AddEntryError> for Problem {
                 Self::new(Kind::Conflict, "The value is on the list already: close that entry first.")
             }
             AddEntryError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<TellError> for Problem {
+    fn from(error: TellError) -> Self {
+        match error {
+            TellError::UnknownPayment => Self::not_found("payment"),
+            TellError::BeforePayment { received_at_ms } => {
+                let detail = format!("is before the payment was received, at {received_at_ms}");
+                let error = PartError { pointer: Some("/at_ms".to_owned()), parameter: None, detail };
+                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+            }
+            TellError::Storage(error) => error.into(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::context::RequestContext;
 use super::problem::{Kind, Problem};
 use super::services::Tokens;
 use crate::auth::scope::ScopeSet;
+use crate::auth::token::{LEEWAY_S, VerifiedToken};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 
@@ -49,6 +50,8 @@ scopes!(
 pub struct Client<S> {
     pub tenant: TenantId,
     pub id: ClientId,
+    /// From then on the token is not believed any more.
+    pub valid_until_ms: u64,
     scopes: ScopeSet,
     scope: PhantomData<fn() -> S>,
 }
@@ -70,16 +73,22 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
         match believe(request, S::SCOPE) {
-            Ok((tenant, id, scopes)) => {
-                RequestContext::of(request).set_tenant(tenant);
-                Outcome::Success(Self { tenant, id, scopes, scope: PhantomData })
+            Ok(token) => {
+                RequestContext::of(request).set_tenant(token.tenant);
+                Outcome::Success(Self {
+                    tenant: token.tenant,
+                    id: token.client,
+                    valid_until_ms: token.expires_at_ms.saturating_add(LEEWAY_S * 1_000),
+                    scopes: token.scopes,
+                    scope: PhantomData,
+                })
             }
             Err(problem) => problem.refuse(request),
         }
     }
 }
 
-fn believe(request: &Request<'_>, needed: Scope) -> Result<(TenantId, ClientId, ScopeSet), Problem> {
+fn believe(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem> {
     let mut headers = request.headers().get("Authorization");
     let Some(header) = headers.next() else {
         let detail = "Send an access token: Authorization: Bearer <token>.";
@@ -100,7 +109,7 @@ fn believe(request: &Request<'_>, needed: Scope) -> Result<(TenantId, ClientId, 
         let detail = format!("The access token lacks the scope {scope}.");
         return Err(Problem::with_challenge(Kind::InsufficientScope, detail, challenge));
     }
-    Ok((verified.tenant, verified.client, verified.scopes))
+    Ok(verified)
 }
 
 fn unauthenticated(detail: &'static str, challenge: String) -> Problem {

@@ -11,8 +11,8 @@ use super::payment_body;
 use super::problem::PartError;
 use crate::decisions::imports::{Happening, PastPayment};
 use crate::domain::decision::IdempotencyKey;
+use crate::domain::payment_event::EventKind;
 use crate::domain::verdict::Outcome;
-use crate::storage::imports::EVENT_KINDS;
 
 /// The first moment of 2000: what is said to be older is a unit mixed up.
 const AT_MS_MIN: i64 = 946_684_800_000;
@@ -75,12 +75,19 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
     })
 }
 
-fn known_kind(name: &str) -> Option<&'static str> {
-    EVENT_KINDS.into_iter().find(|kind| *kind == name)
+/// What may have become of a payment of another system. A claim is none: it
+/// belongs to a person who reviews here.
+fn kinds() -> impl Iterator<Item = EventKind> {
+    EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Claimed)
+}
+
+fn known_kind(name: &str) -> Option<EventKind> {
+    kinds().find(|kind| kind.name() == name)
 }
 
 fn kind_names() -> String {
-    format!("expected one of {}", EVENT_KINDS.join(", "))
+    let names: Vec<&str> = kinds().map(EventKind::name).collect();
+    format!("expected one of {}", names.join(", "))
 }
 
 /// What makes a line the same one: all of it but its events, which become more with time.
@@ -126,7 +133,8 @@ mod tests {
         let past = read(&line()).expect("good");
         assert_eq!((past.key.as_str(), past.outcome), ("INV-1", Outcome::Approve));
         assert_eq!(past.received_at_ms, NOW_MS - 1_000);
-        let events: Vec<_> = past.events.iter().map(|event| (event.kind, event.note.as_str())).collect();
+        let events: Vec<_> =
+            past.events.iter().map(|event| (event.kind.name(), event.note.as_str())).collect();
         assert_eq!(events, [("settled", ""), ("fraud", "said so")]);
         assert_eq!(read(&with("/key", json!("k-1"))).expect("good").key.as_str(), "k-1");
         for without in [json!(null), json!([])] {

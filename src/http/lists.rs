@@ -191,17 +191,9 @@ pub async fn add_entry(
         let id = services.randomness.uuid_v7(now_ms);
         Some(NewEntry { id, value: value?, reason: reason?, valid_from_ms, valid_to_ms, added_by })
     })?;
-    lists::add_entry(&services.app, client.tenant, name, entry.clone()).await?;
+    lists::add_entry(&services.app, client.tenant, name, entry.clone(), now_ms).await?;
     let location = format!("/api/v1/lists/{name}/entries/{}", entry.id);
-    let shape = EntryShape {
-        id: entry.id,
-        value: entry.value,
-        reason: entry.reason,
-        valid_from_ms: entry.valid_from_ms,
-        valid_to_ms: entry.valid_to_ms,
-        added_by: entry.added_by,
-        closed_by: None,
-    };
+    let shape = EntryShape::from(ListEntry::from(entry));
     Ok(Answer::json(Status::Created, &shape)?.with("Location", location))
 }
 

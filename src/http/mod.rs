@@ -6,6 +6,7 @@
 
 mod admin_page;
 mod answer;
+mod audit;
 mod body;
 mod checkpoints;
 mod context;
@@ -15,6 +16,7 @@ mod deployments;
 mod documented;
 mod dry_runs;
 pub mod edge;
+mod events;
 mod evidence;
 mod failure;
 mod fields;
@@ -26,6 +28,7 @@ mod oauth;
 mod openapi;
 mod operations;
 mod payment_body;
+mod payment_events;
 mod payments;
 mod plugins;
 mod problem;
@@ -33,6 +36,7 @@ mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
+pub mod streams;
 
 use std::sync::Arc;
 
@@ -40,6 +44,7 @@ use rocket::{Build, Rocket, Route, catchers};
 
 use edge::{Edge, EdgeLimits, Telling, Treatment};
 use services::{Limits, Metrics, Readiness, Services, Tokens};
+use streams::Streams;
 
 /// Routes that share a place and a treatment.
 struct Mount {
@@ -53,6 +58,7 @@ fn mounts() -> Vec<Mount> {
     let api = |treatment, routes| mount("/api/v1", treatment, routes);
     vec![
         api(Treatment::Ordinary, payments::routes()),
+        api(Treatment::Ordinary, payment_events::routes()),
         api(Treatment::Ordinary, decisions::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
@@ -61,6 +67,8 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, checkpoints::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),
+        api(Treatment::Ordinary, audit::routes()),
+        api(Treatment::Stream, events::routes()),
         api(Treatment::Ordinary, openapi::routes()),
         mount("/", Treatment::Ordinary, oauth::routes()),
         mount("/", Treatment::Ordinary, openapi::page_routes()),
@@ -78,6 +86,7 @@ pub struct Parts {
     pub metrics: Metrics,
     pub limits: Limits,
     pub edge: EdgeLimits,
+    pub streams: Arc<Streams>,
 }
 
 /// Mounts everything.
@@ -93,6 +102,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.metrics)
         .manage(parts.limits)
         .manage(Arc::new(plugins::Uploads::default()))
+        .manage(parts.streams)
         .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)

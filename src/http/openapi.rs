@@ -17,7 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::answer::Answer;
 use super::problem::ProblemBody;
 use super::{
-    checkpoints, decisions, deployments, dry_runs, lists, oauth, operations, payments, plugins, rulesets,
+    audit, checkpoints, decisions, deployments, dry_runs, events, lists, oauth, operations, payment_events,
+    payments, plugins, rulesets,
 };
 use crate::domain::tenant::Scope;
 
@@ -38,7 +39,7 @@ use crate::domain::tenant::Scope;
         operations::metrics,
     ),
     nest((path = "/api/v1", api = Version1)),
-    components(schemas(ProblemBody<'static>)),
+    components(schemas(ProblemBody<'static>, events::DecisionEventShape)),
     modifiers(&Security, &Descriptions, &OperationIds)
 )]
 struct Document;
@@ -48,6 +49,8 @@ struct Document;
     payments::submit,
     payments::list,
     payments::one,
+    payment_events::tell_event,
+    payment_events::events,
     decisions::one,
     decisions::replay,
     checkpoints::latest,
@@ -72,6 +75,8 @@ struct Document;
     plugins::list,
     plugins::one,
     plugins::download,
+    audit::list,
+    events::follow,
     document
 ))]
 struct Version1;

@@ -17,6 +17,7 @@ use super::context::RequestContext;
 use super::documented::{Listing, ReadingDecision, Submitting};
 use super::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
 use super::payment_body::{PaymentShape, payment_order};
+use super::payment_events::EventKindShape;
 use super::problem::Problem;
 use super::query::Query;
 use super::services::Shared;
@@ -28,6 +29,7 @@ use crate::domain::selector::Selector;
 use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
 use crate::storage::decisions::{self, DecisionFilter, DecisionSummary, StoredDecision};
+use crate::storage::payment_events;
 
 pub fn routes() -> Vec<Route> {
     routes![submit, list, one]
@@ -99,6 +101,9 @@ pub struct DecidedShape {
     /// The revision of the ruleset that decided; absent when none was active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
+    /// What happened last, if anything was told of it since; only where one payment is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<EventKindShape>,
     pub payment: PaymentShape,
 }
 
@@ -111,6 +116,7 @@ impl DecidedShape {
             reasons: evidence.reasons.iter().map(|reason| ReasonShape::of(reason, in_full)).collect(),
             received_at_ms: evidence.payment.received_at_ms,
             revision: evidence.revision.map(|revision| revision.number),
+            state: None,
             payment: (&evidence.payment.order).into(),
         }
     }
@@ -293,7 +299,9 @@ pub async fn one(client: Client<PaymentsRead>, id: &str, services: &Shared) -> R
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let stored = decisions::get(&services.app, client.tenant, id).await?;
     let stored = stored.ok_or(Problem::not_found("payment"))?;
-    Answer::json(Status::Ok, &DecidedShape::of(&stored, client.has(Scope::DecisionsRead)))
+    let state = payment_events::last(&services.app, client.tenant, id).await?.map(EventKindShape::from);
+    let shape = DecidedShape { state, ..DecidedShape::of(&stored, client.has(Scope::DecisionsRead)) };
+    Answer::json(Status::Ok, &shape)
 }
 
 /// An id that is not one names nothing.

@@ -38,6 +38,7 @@ pub enum Kind {
     InvalidBody,
     IdempotencyKeyReused,
     PluginRefused,
+    TooManyStreams,
     Internal,
     Busy,
     Deadline,
@@ -46,7 +47,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -65,6 +66,7 @@ impl Kind {
         Self::InvalidBody,
         Self::IdempotencyKeyReused,
         Self::PluginRefused,
+        Self::TooManyStreams,
         Self::Internal,
         Self::Busy,
         Self::Deadline,
@@ -96,6 +98,7 @@ impl Kind {
                 (422, "idempotency-key-reused", "The Idempotency-Key belongs to another request")
             }
             Self::PluginRefused => (422, "plugin-refused", "The plugin is refused"),
+            Self::TooManyStreams => (429, "too-many-streams", "Too many streams are open"),
             Self::Internal => (500, "internal", "Tollgate failed"),
             Self::Busy => (503, "busy", "Tollgate is busy"),
             Self::Deadline => (503, "deadline", "The request took too long"),
@@ -159,6 +162,8 @@ impl Problem {
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after_seconds = match kind {
             Kind::StillDeciding | Kind::Busy | Kind::Deadline => Some(1),
+            // A stream whose client has gone is noticed by its next heartbeat.
+            Kind::TooManyStreams => Some(15),
             Kind::Unavailable => Some(2),
             _ => None,
         };

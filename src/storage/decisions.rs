@@ -3,12 +3,14 @@
 //! Owns the reading of their rows and the search by a payment's values. Must
 //! never write one: only the journal does.
 
+mod feed;
 mod search;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+pub use feed::{NewDecision, ids_since, since};
 pub use search::{DecisionFilter, DecisionSummary, list};
 
 use super::columns::{digest, named};

@@ -11,19 +11,14 @@ use super::transaction::as_tenant;
 use super::{StorageError, audit};
 use crate::domain::audit::Act;
 use crate::domain::payment::PaymentId;
+use crate::domain::payment_event::EventKind;
 use crate::domain::tenant::TenantId;
-
-/// What may have become of a payment of another system. A claim is none: it
-/// belongs to a person who reviews here.
-pub const EVENT_KINDS: [&str; 8] =
-    ["settled", "failed", "refunded", "fraud", "approved", "rejected", "expired", "cancelled"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedEvent {
     pub id: Uuid,
     pub payment: PaymentId,
-    /// One of [`EVENT_KINDS`].
-    pub kind: &'static str,
+    pub kind: EventKind,
     pub at_ms: u64,
     pub note: String,
 }
@@ -51,7 +46,7 @@ pub async fn insert_events(
             .bind(actor)
             .bind(column(|event| event.payment.0))
             .bind(column(|event| event.id))
-            .bind(events.iter().map(|event| event.kind).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.kind.name()).collect::<Vec<_>>())
             .bind(events.iter().map(|event| bigint(event.at_ms)).collect::<Vec<_>>())
             .bind(events.iter().map(|event| event.note.as_str()).collect::<Vec<_>>())
             .execute(connection)

@@ -36,6 +36,7 @@ use crate::domain::decision::Decision;
 use batch::Submission;
 use chain::Tip;
 use row::Row;
+pub use writer::SETTLED_WITHIN;
 use writer::Writer;
 
 /// UTC milliseconds.

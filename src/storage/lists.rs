@@ -3,14 +3,16 @@
 //! Owns their rows. Must never delete an entry: a decision of the past is
 //! explained by the list as it was.
 
+use serde_json::json;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::StorageError;
 use super::columns::{bigint, ms};
 use super::transaction::as_tenant;
+use super::{StorageError, audit};
+use crate::domain::audit::{Act, Action};
 use crate::domain::list::{ListEntry, comparable_value};
 use crate::domain::selector::normalized_name;
 use crate::domain::tenant::TenantId;
@@ -35,6 +37,13 @@ pub struct NewEntry {
     pub valid_from_ms: u64,
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
+}
+
+impl From<NewEntry> for ListEntry {
+    fn from(entry: NewEntry) -> Self {
+        let NewEntry { id, value, reason, valid_from_ms, valid_to_ms, added_by } = entry;
+        Self { id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by: None }
+    }
 }
 
 #[derive(Debug, Error)]
@@ -79,12 +88,21 @@ pub async fn create(
                  values ($1, $2, $3, $4, $5)",
             )
             .bind(tenant.0)
-            .bind(name)
-            .bind(description)
-            .bind(created_by)
+            .bind(&name)
+            .bind(&description)
+            .bind(&created_by)
             .bind(bigint(now_ms))
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+            let act = Act {
+                at_ms: now_ms,
+                actor: created_by,
+                action: Action::ListCreated,
+                subject: name,
+                before: None,
+                after: Some(json!({"description": description}).to_string()),
+            };
+            audit::record(connection, tenant, &act).await?;
             Ok(())
         })
     })
@@ -127,6 +145,7 @@ pub async fn add_entry(
     tenant: TenantId,
     list: &str,
     entry: NewEntry,
+    now_ms: u64,
 ) -> Result<(), AddEntryError> {
     let list = list.to_owned();
     as_tenant(app, tenant, move |connection| {
@@ -137,18 +156,27 @@ pub async fn add_entry(
                  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             )
             .bind(tenant.0)
-            .bind(list)
+            .bind(&list)
             .bind(entry.id)
             .bind(&entry.value)
             .bind(comparable_value(&entry.value))
             .bind(normalized_name(&entry.value))
-            .bind(entry.reason)
+            .bind(&entry.reason)
             .bind(bigint(entry.valid_from_ms))
             .bind(entry.valid_to_ms.map(bigint))
-            .bind(entry.added_by)
-            .execute(connection)
+            .bind(&entry.added_by)
+            .execute(&mut *connection)
             .await
             .map_err(StorageError::from)?;
+            let act = Act {
+                at_ms: now_ms,
+                actor: entry.added_by.clone(),
+                action: Action::ListEntryAdded,
+                subject: list,
+                before: None,
+                after: Some(told(&entry.into())),
+            };
+            audit::record(connection, tenant, &act).await?;
             Ok(())
         })
     })
@@ -168,23 +196,74 @@ pub async fn close_entry(
     let (list, closed_by) = (list.to_owned(), closed_by.to_owned());
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
-            let done = sqlx::query(
-                "update list_entries
-                 set valid_to_ms = greatest($4, valid_from_ms), closed_by = $5
-                 where tenant_id = $1 and list = $2 and id = $3
-                   and (valid_to_ms is null or valid_to_ms > greatest($4, valid_from_ms))",
+            let Some(before) = lock_open_entry(connection, tenant, &list, id, now_ms).await? else {
+                return Ok(false);
+            };
+            let valid_to_ms = now_ms.max(before.valid_from_ms);
+            sqlx::query(
+                "update list_entries set valid_to_ms = $3, closed_by = $4 where tenant_id = $1 and id = $2",
             )
             .bind(tenant.0)
-            .bind(list)
             .bind(id)
-            .bind(bigint(now_ms))
-            .bind(closed_by)
-            .execute(connection)
+            .bind(bigint(valid_to_ms))
+            .bind(&closed_by)
+            .execute(&mut *connection)
             .await?;
-            Ok(done.rows_affected() == 1)
+            let after = ListEntry {
+                valid_to_ms: Some(valid_to_ms),
+                closed_by: Some(closed_by.clone()),
+                ..before.clone()
+            };
+            let act = Act {
+                at_ms: now_ms,
+                actor: closed_by,
+                action: Action::ListEntryClosed,
+                subject: list,
+                before: Some(told(&before)),
+                after: Some(told(&after)),
+            };
+            audit::record(connection, tenant, &act).await?;
+            Ok(true)
         })
     })
     .await
+}
+
+/// The entry while it can still be closed. Of those who close it at once the
+/// second sees what the first left, also when its clock is behind.
+async fn lock_open_entry(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: &str,
+    id: Uuid,
+    now_ms: u64,
+) -> Result<Option<ListEntry>, StorageError> {
+    let row = sqlx::query(
+        "select id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by
+         from list_entries
+         where tenant_id = $1 and list = $2 and id = $3 and closed_by is null
+           and (valid_to_ms is null or valid_to_ms > greatest($4, valid_from_ms))
+         for update",
+    )
+    .bind(tenant.0)
+    .bind(list)
+    .bind(id)
+    .bind(bigint(now_ms))
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read_entry).transpose()
+}
+
+/// An entry as the record of acts shows it.
+fn told(entry: &ListEntry) -> String {
+    let mut told = json!({
+        "id": entry.id, "value": entry.value, "reason": entry.reason,
+        "valid_from_ms": entry.valid_from_ms, "valid_to_ms": entry.valid_to_ms, "added_by": entry.added_by,
+    });
+    if let Some(closed_by) = &entry.closed_by {
+        told["closed_by"] = closed_by.as_str().into();
+    }
+    told.to_string()
 }
 
 /// In the order of their ids, above `after`; with `at_ms` only those valid at

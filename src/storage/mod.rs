@@ -17,6 +17,7 @@ pub mod journal;
 pub mod lists;
 pub mod migrate;
 pub mod partitions;
+pub mod payment_events;
 pub mod plugins;
 pub mod pool;
 pub mod private_server;

@@ -5,6 +5,7 @@
 
 mod activations;
 
+use serde_json::json;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
@@ -12,10 +13,11 @@ pub use activations::{
     ActivateError, Change, Deploying, activations, activations_since, active, deploy, latest_activations,
 };
 
-use super::StorageError;
 use super::canonical::sha256;
 use super::columns::{bigint, digest, ms, named};
 use super::transaction::{as_system, as_tenant};
+use super::{StorageError, audit};
+use crate::domain::audit::{Act, Action};
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision};
 use crate::domain::tenant::TenantId;
 
@@ -61,13 +63,32 @@ pub async fn create(app: &PgPool, tenant: TenantId, new: NewRevision) -> Result<
             .bind(&new.note)
             .bind(&new.created_by)
             .bind(bigint(new.created_at_ms))
-            .fetch_one(connection)
+            .fetch_one(&mut *connection)
             .await?;
             let NewRevision { point, rules, note, created_by, created_at_ms } = new;
-            Ok(Revision { point, number, digest, rules, note, created_by, created_at_ms })
+            let revision = Revision { point, number, digest, rules, note, created_by, created_at_ms };
+            audit::record(connection, tenant, &creation(&revision)).await?;
+            Ok(revision)
         })
     })
     .await
+}
+
+fn creation(revision: &Revision) -> Act {
+    let rules: Vec<_> = revision
+        .rules
+        .iter()
+        .map(|rule| json!({"name": rule.entry.name, "plugin": rule.entry.plugin.to_string()}))
+        .collect();
+    let after = json!({"digest": revision.digest.to_string(), "note": revision.note, "rules": rules});
+    Act {
+        at_ms: revision.created_at_ms,
+        actor: revision.created_by.clone(),
+        action: Action::RevisionCreated,
+        subject: revision.number.to_string(),
+        before: None,
+        after: Some(after.to_string()),
+    }
 }
 
 pub async fn get(

@@ -3,12 +3,14 @@
 //! Owns their rows and the one look-up that does not know its tenant yet:
 //! sign-in. Must never see a secret, only its hash.
 
+use serde_json::json;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use super::StorageError;
 use super::columns::bigint;
 use super::transaction::as_system;
+use super::{StorageError, audit};
+use crate::domain::audit::{Act, Action};
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 
 #[derive(Debug, Clone)]
@@ -19,6 +21,7 @@ pub struct NewClient {
     /// In PHC form.
     pub secret_hash: String,
     pub scopes: Vec<Scope>,
+    pub created_by: String,
     pub created_at_ms: u64,
 }
 
@@ -42,16 +45,26 @@ pub async fn create_tenant(
     id: TenantId,
     name: &str,
     now_ms: u64,
+    created_by: &str,
 ) -> Result<(), StorageError> {
-    let name = name.to_owned();
+    let (name, created_by) = (name.to_owned(), created_by.to_owned());
     as_system(system, move |connection| {
         Box::pin(async move {
             sqlx::query("insert into tenants (id, name, created_at_ms) values ($1, $2, $3)")
                 .bind(id.0)
-                .bind(name)
+                .bind(&name)
                 .bind(bigint(now_ms))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+            let act = Act {
+                at_ms: now_ms,
+                actor: created_by,
+                action: Action::TenantCreated,
+                after: Some(json!({"id": id, "name": name}).to_string()),
+                subject: name,
+                before: None,
+            };
+            audit::record(connection, id, &act).await?;
             Ok(())
         })
     })
@@ -83,12 +96,21 @@ pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), St
             )
             .bind(client.tenant.0)
             .bind(client.id.0)
-            .bind(client.name)
+            .bind(&client.name)
             .bind(client.secret_hash)
-            .bind(scopes)
+            .bind(&scopes)
             .bind(bigint(client.created_at_ms))
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+            let act = Act {
+                at_ms: client.created_at_ms,
+                actor: client.created_by,
+                action: Action::ClientCreated,
+                subject: client.id.to_string(),
+                before: None,
+                after: Some(json!({"name": client.name, "scopes": scopes}).to_string()),
+            };
+            audit::record(connection, client.tenant, &act).await?;
             Ok(())
         })
     })

@@ -12,6 +12,6 @@ use uuid::Uuid;
 
 async fn tenant(databases: &Databases) -> TenantId {
     let tenant = TenantId(Uuid::now_v7());
-    create_tenant(&databases.system, tenant, &format!("t{}", tenant.0.simple()), 1).await.unwrap();
+    create_tenant(&databases.system, tenant, &format!("t{}", tenant.0.simple()), 1, "test").await.unwrap();
     tenant
 }

@@ -21,7 +21,7 @@ const NOW_MS: u64 = 1_790_000_000_000;
 async fn tenant(databases: &Databases) -> TenantId {
     let tenant = TenantId(Uuid::now_v7());
     let name = format!("t{}", tenant.0.simple());
-    create_tenant(&databases.system, tenant, &name, now_ms()).await.unwrap();
+    create_tenant(&databases.system, tenant, &name, now_ms(), "test").await.unwrap();
     tenant
 }
 
@@ -65,7 +65,7 @@ async fn list_with(
             valid_to_ms: *valid_to_ms,
             added_by: "admin".to_owned(),
         };
-        lists::add_entry(&databases.app, tenant, name, entry).await.unwrap();
+        lists::add_entry(&databases.app, tenant, name, entry, 0).await.unwrap();
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod activation;
 mod aggregates;
+mod audit;
 mod browser;
 mod command_line;
 mod crash;
@@ -11,6 +12,7 @@ mod documents;
 mod dry_runs;
 mod facts;
 mod failing_rules;
+mod feed;
 mod import;
 mod isolation;
 mod journal;
@@ -20,6 +22,7 @@ mod nodes;
 mod oauth;
 mod operations;
 mod outage;
+mod payment_events;
 mod payments;
 mod plugins;
 mod private_server;

@@ -20,7 +20,7 @@ use crate::support::decisions::now_ms;
 use crate::support::service::{Caller, Node, ROOT_SECRET, Whole};
 
 const GRANT: &str = "grant_type=client_credentials";
-const ISSUER: &str = "http://127.0.0.1:8000";
+pub const ISSUER: &str = "http://127.0.0.1:8000";
 
 fn token_request(url: &str, body: &str) -> RequestBuilder {
     let request = Client::new().post(format!("{url}/oauth/token"));
@@ -148,7 +148,7 @@ impl Clock for FixedClock {
 }
 
 /// Whoever holds the keys of a database, at a moment.
-async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms: u64) -> AccessTokens {
+pub async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms: u64) -> AccessTokens {
     let clock = Arc::new(FixedClock(at_ms));
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
     let keys =

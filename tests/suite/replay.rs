@@ -75,7 +75,7 @@ fn failed(class: FailureClass) -> RuleResult {
 async fn decided(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> Decision {
     let databases = database.databases();
     let tenant = TenantId(Uuid::now_v7());
-    create_tenant(&databases.system, tenant, "acme", now_ms()).await.unwrap();
+    create_tenant(&databases.system, tenant, "acme", now_ms(), "test").await.unwrap();
     let (plugin, profile) = (Digest([3; 32]), Profile::Large);
     let (on_failure, overridable, mode) = (FailureOutcome::Pass, false, Mode::Live);
     let mut rules = Vec::new();

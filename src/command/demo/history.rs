@@ -96,7 +96,7 @@ mod tests {
             let past = import_line::read(line, UNTIL_MS).expect("a good line");
             assert!((UNTIL_MS - 30 * DAY_MS..=UNTIL_MS).contains(&past.received_at_ms));
             outcomes.push(past.outcome.name());
-            kinds.extend(past.events.iter().map(|event| event.kind));
+            kinds.extend(past.events.iter().map(|event| event.kind.name()));
         }
         for outcome in ["approve", "review", "reject"] {
             assert!(outcomes.contains(&outcome), "{outcome}");

@@ -114,7 +114,7 @@ fn searched_keys(tenant: TenantId, filter: &DecisionFilter) -> Vec<Vec<Uuid>> {
     values.chain(account).chain(reference).collect()
 }
 
-fn read_summary(row: &PgRow) -> Result<DecisionSummary, StorageError> {
+pub(super) fn read_summary(row: &PgRow) -> Result<DecisionSummary, StorageError> {
     Ok(DecisionSummary {
         id: PaymentId(row.try_get("id")?),
         client: ClientId(row.try_get("client_id")?),

@@ -23,6 +23,10 @@ use crate::storage::diagnosis::diagnosis;
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// For one attempt. Ends the wait for a server that neither answers nor hangs up.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// What a batch may take that fails at first: one attempt to its end, the
+/// patience, and an attempt that began just before the patience ended.
+pub const SETTLED_WITHIN: Duration =
+    Duration::from_millis(2 * ATTEMPT_MAX.as_millis() as u64 + PATIENCE.as_millis() as u64);
 /// Payload of one transaction. An ordinary decision has about a kilobyte.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const PAUSE_MIN: Duration = Duration::from_millis(10);

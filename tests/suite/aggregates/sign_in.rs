@@ -22,6 +22,7 @@ async fn a_client_is_found_without_knowing_its_tenant() {
         name: "shop".to_owned(),
         secret_hash: "$argon2id$".to_owned(),
         scopes: vec![Scope::PaymentsWrite, Scope::ListsRead],
+        created_by: "test".to_owned(),
         created_at_ms: 5,
     };
     create_client(&databases.system, &client).await.unwrap();
@@ -32,11 +33,11 @@ async fn a_client_is_found_without_knowing_its_tenant() {
     );
     assert_eq!(find_client(&databases.app, ClientId(Uuid::now_v7())).await.unwrap(), None);
 
-    create_tenant(&databases.system, tollgate::domain::tenant::TenantId(Uuid::now_v7()), "acme", 1)
+    create_tenant(&databases.system, tollgate::domain::tenant::TenantId(Uuid::now_v7()), "acme", 1, "test")
         .await
         .unwrap();
     assert!(tenant_by_name(&databases.system, "acme").await.unwrap().is_some());
-    let again = create_tenant(&databases.system, tenant, "acme", 1).await.unwrap_err();
+    let again = create_tenant(&databases.system, tenant, "acme", 1, "test").await.unwrap_err();
     assert!(again.is_unique_violation());
     assert!(lists::lists(&databases.app, tenant).await.unwrap().is_empty());
 }

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod components;
 pub mod database;
 pub mod decisions;
+pub mod listener;
 pub mod process;
 pub mod program;
 pub mod proxy;

@@ -143,9 +143,14 @@ impl Program {
     /// A client with every scope for a tenant of its own.
     pub async fn caller_of_new_tenant(&self, database: &TestDatabase, tenant: &str) -> Caller {
         let pool = database.databases().system;
-        create_tenant(&pool, tenant).await.unwrap();
+        create_tenant(&pool, tenant, "test").await.unwrap();
         let scopes = Scope::ALL.into_iter().collect();
-        let order = ClientOrder { tenant: tenant.to_owned(), name: "test".to_owned(), scopes };
+        let order = ClientOrder {
+            tenant: tenant.to_owned(),
+            name: "test".to_owned(),
+            scopes,
+            created_by: "test".to_owned(),
+        };
         let CreatedClient { id, secret, .. } = create_client(&pool, order).await.unwrap();
         pool.close().await;
         Caller::sign_in(&self.url, &id.to_string(), secret.expose()).await

@@ -80,6 +80,7 @@ impl Node {
     /// Stops in order, after everything that was ever stored came out the same once more.
     pub async fn stop(self) {
         self.replay_everything().await;
+        self.app.streams.stop().await;
         self.shutdown.notify();
         self.served.await.expect("served");
         self.app.stop().await;
@@ -109,12 +110,17 @@ pub struct Caller {
 impl Caller {
     /// A client with every scope for a tenant of its own.
     pub async fn of_new_tenant(node: &Node, tenant: &str) -> Self {
-        create_tenant(&node.databases.system, tenant).await.expect("tenant");
+        create_tenant(&node.databases.system, tenant, "test").await.expect("tenant");
         Self::of_tenant(node, tenant, Scope::ALL.into_iter().collect()).await
     }
 
     pub async fn of_tenant(node: &Node, tenant: &str, scopes: ScopeSet) -> Self {
-        let order = ClientOrder { tenant: tenant.to_owned(), name: "test".to_owned(), scopes };
+        let order = ClientOrder {
+            tenant: tenant.to_owned(),
+            name: "test".to_owned(),
+            scopes,
+            created_by: "test".to_owned(),
+        };
         let CreatedClient { id, secret, .. } =
             create_client(&node.databases.system, order).await.expect("client");
         Self::sign_in(&node.url, &id.to_string(), secret.expose()).await
@@ -143,6 +149,11 @@ impl Caller {
     /// The same machine at another node.
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// The same machine with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -1,0 +1,82 @@
+//! Decisions as they come in.
+//!
+//! Owns the reading of what is new above a place. Must never rely on ids being
+//! a commit order: whoever asks says what it has seen above that place.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+use super::search::{DecisionSummary, read_summary};
+use crate::domain::payment::PaymentId;
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::OutcomeReason;
+use crate::storage::transaction::as_tenant;
+use crate::storage::{StorageError, evidence};
+
+/// A decision as the feed tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDecision {
+    pub summary: DecisionSummary,
+    /// Nothing where they were erased, or written by a later version than this.
+    pub reasons: Option<Vec<OutcomeReason>>,
+}
+
+/// What was decided here and is stored above `after`, in the order of ids,
+/// without those that are `known`.
+pub async fn since(
+    app: &PgPool,
+    tenant: TenantId,
+    after: PaymentId,
+    known: Vec<Uuid>,
+    limit: u32,
+) -> Result<Vec<NewDecision>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select id, client_id, idempotency_key, outcome, received_at_ms, reference, amount_minor,
+                        currency, method, revision, payload_version, payload
+                 from decisions
+                 where tenant_id = $1 and id > $2 and origin = 'api'
+                   and not exists (select from unnest($3::uuid[]) known (id) where known.id = decisions.id)
+                 order by id
+                 limit $4",
+            )
+            .bind(tenant.0)
+            .bind(after.0)
+            .bind(known)
+            .bind(i64::from(limit))
+            // Planned with the values at hand: how many are known makes the plan.
+            .persistent(false)
+            .fetch_all(connection)
+            .await?;
+            rows.iter().map(read).collect()
+        })
+    })
+    .await
+}
+
+/// The ids of everything that `since` would answer without a limit.
+pub async fn ids_since(app: &PgPool, tenant: TenantId, after: PaymentId) -> Result<Vec<Uuid>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let ids = sqlx::query_scalar(
+                "select id from decisions where tenant_id = $1 and id > $2 and origin = 'api'",
+            )
+            .bind(tenant.0)
+            .bind(after.0)
+            .persistent(false)
+            .fetch_all(connection)
+            .await?;
+            Ok(ids)
+        })
+    })
+    .await
+}
+
+fn read(row: &PgRow) -> Result<NewDecision, StorageError> {
+    let payload: Option<&[u8]> = row.try_get("payload")?;
+    let version = row.try_get("payload_version")?;
+    let evidence = payload.and_then(|payload| evidence::decode(version, payload).ok());
+    Ok(NewDecision { summary: read_summary(row)?, reasons: evidence.map(|evidence| evidence.reasons) })
+}

@@ -1,0 +1,298 @@
+//! The live feed over HTTP: what is told, to whom, and until when.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tollgate::auth::scope::ScopeSet;
+use tollgate::decisions::feed::{Feed, Follower, News, Position};
+use tollgate::domain::decision::Decision;
+use tollgate::domain::payment::PaymentId;
+use tollgate::domain::tenant::{ClientId, Scope, TenantId};
+use tollgate::domain::time::FixedClock;
+use tollgate::domain::verdict::Outcome;
+use tollgate::storage::tenants;
+use uuid::Uuid;
+
+use crate::oauth::{ISSUER, issuer};
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision_on, journal, now_ms, order};
+use crate::support::listener::{Heard, Listener, ask};
+use crate::support::program::Program;
+use crate::support::service::{Caller, Node, payment, payment_with};
+
+const SOON: Duration = Duration::from_secs(5);
+/// Longer than two readings are apart.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+async fn pay(caller: &Caller, key: &str) -> String {
+    let (status, answer) = caller.pay(key, &payment_with(&json!({"reference": key}))).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+async fn make_list(caller: &Caller, name: &str) {
+    let (status, list) = caller.post("/lists", &json!({"name": name})).await;
+    assert_eq!(status, StatusCode::CREATED, "{list}");
+}
+
+fn of_name<'a>(heard: &'a [Heard], name: &str, key: &str) -> Vec<&'a Value> {
+    heard.iter().filter(|event| event.name == name).map(|event| &event.data[key]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_on_one_node_is_told_on_another_to_its_own_tenant_and_scope() {
+    let database = TestDatabase::create().await;
+    let first = Node::start(&database).await;
+    let second = Node::start(&database).await;
+    let here = Caller::of_new_tenant(&first, "acme").await;
+    let stranger = Caller::of_new_tenant(&first, "other").await;
+    let decisions_only: ScopeSet = [Scope::DecisionsRead].into_iter().collect();
+    let reader = Caller::of_tenant(&first, "acme", decisions_only).await;
+    let before = pay(&here, "before").await;
+
+    let mut whole = Listener::open(&here.at(&second.url)).await;
+    let mut reading = Listener::open(&reader.at(&second.url)).await;
+    let mut strange = Listener::open(&stranger.at(&second.url)).await;
+    let begun = Instant::now();
+    let id = pay(&here, "told").await;
+    let heard = whole.next_within(SOON).await.expect("the decision");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!((heard.name.as_str(), &heard.data["id"]), ("decision", &json!(id)));
+    assert_ne!(id, before, "the feed begins now");
+    let (_, shown) = here.get(&format!("/payments/{id}")).await;
+    assert_eq!(
+        heard.data,
+        json!({
+            "id": id, "outcome": "review", "reasons": ["no-active-ruleset"], "amount_minor": 2_500,
+            "currency": "EUR", "method": "credit_transfer", "reference": "told",
+            "received_at_ms": shown["received_at_ms"], "client": here.client_id,
+        })
+    );
+
+    make_list(&here, "watched").await;
+    let heard = whole.next_within(SOON).await.expect("the act");
+    assert_eq!((heard.name.as_str(), &heard.data["action"]), ("audit", &json!("list.created")));
+    let (_, audit) = here.get("/audit?limit=1").await;
+    assert_eq!(heard.data, audit["items"][0], "the same as in the record");
+
+    let heard = reading.rest(QUIET).await;
+    assert_eq!(of_name(&heard, "decision", "id"), [&json!(id)]);
+    assert_eq!(heard.len(), 1, "no acts without audit:read: {heard:?}");
+    assert_eq!(strange.rest(QUIET).await, [], "nothing of another tenant");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_with_the_last_id_misses_nothing() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let stranger = Caller::of_new_tenant(&node, "other").await;
+
+    // Cut off before anything was told.
+    let begun = Listener::open(&caller).await.last_id;
+    let mut expected = BTreeSet::from([pay(&caller, "while-away-0").await]);
+    let mut listener = Listener::from(&caller, Some(&begun)).await;
+    let heard = listener.next_within(SOON).await.expect("what was decided meanwhile");
+    assert!(expected.contains(heard.data["id"].as_str().unwrap()), "{heard:?}");
+    let last_id = listener.last_id.clone();
+    assert_eq!(last_id, heard.id);
+    drop(listener);
+
+    for place in 1..=20 {
+        expected.insert(pay(&caller, &format!("while-away-{place}")).await);
+        if place % 10 == 0 {
+            make_list(&caller, &format!("while-away-{place}")).await;
+        }
+    }
+    let mut listener = Listener::from(&caller, Some(&last_id)).await;
+    expected.insert(pay(&caller, "back").await);
+    let heard = listener.rest(QUIET).await;
+    let ids: BTreeSet<String> =
+        of_name(&heard, "decision", "id").into_iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(of_name(&heard, "audit", "subject"), [&json!("while-away-10"), &json!("while-away-20")]);
+
+    // The id of one tenant's event opens nothing to another.
+    let mut strange = Listener::from(&stranger, Some(&last_id)).await;
+    let heard = strange.rest(QUIET).await;
+    assert_eq!(of_name(&heard, "decision", "id"), Vec::<&Value>::new());
+    for wrong in ["", "7", "yesterday.1", &format!("{last_id}.1")] {
+        let refused = ask(&caller, Some(wrong)).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{wrong:?}");
+    }
+    node.stop().await;
+}
+
+/// A decision whose id was given at a moment.
+fn decided_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
+    let mut decision = decision_on(tenant, key, Outcome::Review, at_ms, order("c-1", 1_000, "EUR"));
+    let random = Uuid::now_v7().as_u128() & ((1 << 60) - 1);
+    decision.evidence.payment.id = PaymentId(Uuid::from_u128((u128::from(at_ms) << 80) | random));
+    decision
+}
+
+async fn told(feed: &mut Feed) -> Vec<(Uuid, Position)> {
+    let news = feed.next().await.unwrap().into_iter();
+    let decisions = news.filter_map(|told| match told.news {
+        News::Decision(decision) => Some((decision.summary.id.0, told.position)),
+        News::Act(_) => None,
+    });
+    decisions.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_stored_after_later_ones_is_told_and_none_is_told_twice() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (tenant, start_ms) = (TenantId(Uuid::now_v7()), now_ms());
+    tenants::create_tenant(&databases.system, tenant, "acme", start_ms, "test").await.unwrap();
+    let journal = journal(databases.journal.clone()).await;
+    let store = async |key: &str, at_ms: u64| {
+        let decision = decided_at(tenant, key, at_ms);
+        let id = decision.id().0;
+        journal.store(decision).await.unwrap();
+        id
+    };
+    let clock = Arc::new(FixedClock::at(start_ms));
+    let follower = Follower {
+        app: databases.app.clone(),
+        clock: clock.clone(),
+        tenant,
+        sees_acts: false,
+        submission_deadline: Duration::from_millis(2_700),
+    };
+    let ids = |told: Vec<(Uuid, Position)>| told.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+
+    store("before", start_ms - 1_000).await;
+    let mut feed = Feed::open(follower.clone(), None).await.unwrap();
+    let later = store("later", start_ms + 900).await;
+    assert_eq!(ids(told(&mut feed).await), [later]);
+    // Given their ids before the feed began, and before what it has told already.
+    let earlier = [store("earlier", start_ms - 2_500).await, store("early", start_ms + 10).await];
+    clock.set(start_ms + 3_000);
+    assert_eq!(ids(told(&mut feed).await), earlier);
+    assert_eq!(ids(told(&mut feed).await), Vec::<Uuid>::new());
+
+    // More than one reading holds, after a pause longer than any decision takes.
+    let many = futures::future::join_all(
+        (0..1_203_u64).map(|place| store_many(&journal, tenant, place, start_ms + 4_000)),
+    )
+    .await;
+    clock.set(start_ms + 60_000);
+    let mut expected: BTreeSet<Uuid> = many.into_iter().collect();
+    let mut readings = Vec::new();
+    let mut half_way = None;
+    loop {
+        let reading = told(&mut feed).await;
+        half_way = half_way.or(reading.last().map(|(_, position)| *position));
+        readings.push(reading.len());
+        for id in ids(reading) {
+            assert!(expected.remove(&id), "{id} was told twice, or never stored");
+        }
+        if !feed.is_behind() {
+            break;
+        }
+    }
+    assert_eq!((readings, expected), (vec![500, 500, 203], BTreeSet::new()));
+
+    // Somebody who took only the first of these readings comes back.
+    let mut again = Feed::open(follower, half_way).await.unwrap();
+    let mut since = BTreeSet::new();
+    while again.is_behind() {
+        since.extend(ids(told(&mut again).await));
+    }
+    assert!(since.len() >= 703, "{}", since.len());
+    journal.flush_and_stop().await;
+}
+
+async fn store_many(
+    journal: &tollgate::storage::journal::Journal,
+    tenant: TenantId,
+    place: u64,
+    from_ms: u64,
+) -> Uuid {
+    let decision = decided_at(tenant, &format!("many-{place}"), from_ms + place);
+    let id = decision.id().0;
+    journal.store(decision).await.unwrap();
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_eight_streams_and_they_take_no_slot_from_requests() {
+    let database = TestDatabase::create().await;
+    let node = Node::start_with(&database, &[("requests_max", json!(2))]).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let other = Caller::of_new_tenant(&node, "other").await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(Listener::open(&caller).await);
+    }
+    let refused = ask(&caller, None).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["Retry-After"], "15");
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "/problems/too-many-streams", "{problem}");
+    let mut of_another = Listener::open(&other).await;
+    // Eight streams, two slots.
+    let id = pay(&caller, "beside-streams").await;
+    for listener in &mut open {
+        assert_eq!(listener.next_within(SOON).await.expect("the decision").data["id"], id.as_str());
+    }
+    assert_eq!(of_another.next_within(QUIET).await, None);
+    let narrow = Caller::of_tenant(&node, "acme", [Scope::PaymentsRead].into_iter().collect()).await;
+    assert_eq!(ask(&narrow, None).await.status(), StatusCode::FORBIDDEN);
+    drop((open, of_another));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_token() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let client = ClientId(caller.client_id.parse().unwrap());
+    let tenant = tenants::find_client(&node.databases.app, client).await.unwrap().unwrap().tenant;
+    // Ended two seconds ago, and is believed for three more.
+    let tokens = issuer(&database, ISSUER, "tollgate", now_ms() - 602_000).await;
+    let old = tokens.issue(tenant, client, Scope::ALL.into_iter().collect()).unwrap().text;
+    let mut listener = Listener::open(&caller.with_token(&old)).await;
+    let mut lasting = Listener::open(&caller).await;
+    let id = pay(&caller, "in-time").await;
+    assert_eq!(listener.next_within(SOON).await.expect("the decision").data["id"], id.as_str());
+    let ended = tokio::time::timeout(SOON, listener.next()).await.expect("the end of the stream");
+    assert_eq!(ended, None);
+    assert_eq!(lasting.next_within(SOON).await.expect("the decision").data["id"], id.as_str());
+    let id = pay(&caller, "later").await;
+    assert_eq!(lasting.next_within(SOON).await.expect("the decision").data["id"], id.as_str());
+    drop(lasting);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_open_streams_at_once_and_does_not_wait_for_them() {
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let mut listeners = Vec::new();
+    for _ in 0..4 {
+        listeners.push(Listener::open(&caller).await);
+    }
+    let (status, answer) = caller.pay("before", &payment()).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let begun = Instant::now();
+    program.signal(Signal::TERM);
+    for mut listener in listeners {
+        // In order: with the end of the body, and not by a cut connection.
+        let rest = tokio::time::timeout(SOON, async { while listener.next().await.is_some() {} }).await;
+        assert!(rest.is_ok(), "the stream goes on");
+    }
+    assert_eq!(program.wait().await.code(), Some(0), "{}", program.log());
+    // Its grace for requests under way is four seconds.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
