@@ -7,7 +7,9 @@
 pub mod active;
 pub mod evaluate;
 pub mod in_flight;
+pub mod nodes;
 pub mod plugins;
 pub mod replay;
 pub mod rulesets;
 pub mod submit;
+pub mod uploads;

@@ -24,12 +24,14 @@ mod openapi;
 mod operations;
 mod payment_body;
 mod payments;
+mod plugin_shapes;
 mod plugins;
 mod problem;
 mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
+mod upload_turns;
 
 use std::sync::Arc;
 
@@ -87,7 +89,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.readiness)
         .manage(parts.metrics)
         .manage(parts.limits)
-        .manage(Arc::new(plugins::Uploads::default()))
+        .manage(Arc::new(upload_turns::UploadTurns::default()))
         .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)

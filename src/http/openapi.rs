@@ -68,6 +68,7 @@ struct Document;
     plugins::list,
     plugins::one,
     plugins::download,
+    plugins::retire,
     document
 ))]
 struct Version1;

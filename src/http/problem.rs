@@ -30,6 +30,7 @@ pub enum Kind {
     NotFound,
     MethodNotAllowed,
     StillDeciding,
+    PluginsNotReady,
     Conflict,
     Erased,
     PreconditionFailed,
@@ -38,6 +39,7 @@ pub enum Kind {
     InvalidBody,
     IdempotencyKeyReused,
     PluginRefused,
+    QuotaExceeded,
     Internal,
     Busy,
     Deadline,
@@ -46,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -57,6 +59,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::StillDeciding,
+        Self::PluginsNotReady,
         Self::Conflict,
         Self::Erased,
         Self::PreconditionFailed,
@@ -65,6 +68,7 @@ impl Kind {
         Self::InvalidBody,
         Self::IdempotencyKeyReused,
         Self::PluginRefused,
+        Self::QuotaExceeded,
         Self::Internal,
         Self::Busy,
         Self::Deadline,
@@ -86,6 +90,7 @@ impl Kind {
             Self::NotFound => (404, "not-found", "There is no such resource"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not have this method"),
             Self::StillDeciding => (409, "still-deciding", "The first request with this key is not done yet"),
+            Self::PluginsNotReady => (409, "plugins-not-ready", "A node cannot run the revision yet"),
             Self::Conflict => (409, "conflict", "The resource is already there"),
             Self::Erased => (410, "erased", "The personal data was erased"),
             Self::PreconditionFailed => (412, "precondition-failed", "Somebody else was faster"),
@@ -96,6 +101,7 @@ impl Kind {
                 (422, "idempotency-key-reused", "The Idempotency-Key belongs to another request")
             }
             Self::PluginRefused => (422, "plugin-refused", "The plugin is refused"),
+            Self::QuotaExceeded => (429, "quota-exceeded", "The tenant has as many as it may have"),
             Self::Internal => (500, "internal", "Tollgate failed"),
             Self::Busy => (503, "busy", "Tollgate is busy"),
             Self::Deadline => (503, "deadline", "The request took too long"),
@@ -124,6 +130,7 @@ impl Kind {
             413 => Self::BodyTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::InvalidBody,
+            429 => Self::QuotaExceeded,
             503 => Self::Unavailable,
             400..500 => Self::MalformedRequest,
             _ => Self::Internal,
@@ -158,7 +165,7 @@ pub struct Problem {
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after_seconds = match kind {
-            Kind::StillDeciding | Kind::Busy | Kind::Deadline => Some(1),
+            Kind::StillDeciding | Kind::PluginsNotReady | Kind::Busy | Kind::Deadline => Some(1),
             Kind::Unavailable => Some(2),
             _ => None,
         };

@@ -41,11 +41,13 @@ impl ContractVersion {
 }
 
 /// What the bytes of a plugin say about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     pub contract: ContractVersion,
     pub size_bytes: usize,
     pub counts: Counts,
+    /// What it imports that brings nothing to call: the types of the contract.
+    pub type_imports: NameList,
 }
 
 /// What the component and everything nested in it define. A nested part can
@@ -108,7 +110,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
         return Err(ComponentError::Imports { imports: survey.imports });
     }
     match survey.contract {
-        Some(contract) => Ok(Inspection { contract, size_bytes: bytes.len(), counts: survey.counts }),
+        Some(contract) => {
+            let (counts, type_imports) = (survey.counts, survey.type_imports);
+            Ok(Inspection { contract, size_bytes: bytes.len(), counts, type_imports })
+        }
         None => Err(ComponentError::NoContract { exports: survey.exports }),
     }
 }

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod journal;
 pub mod lists;
 pub mod migrate;
+pub mod nodes;
 pub mod partitions;
 pub mod plugins;
 pub mod pool;
@@ -24,6 +25,7 @@ pub mod rulesets;
 pub mod signing_keys;
 pub mod tenants;
 pub mod transaction;
+pub mod uploads;
 pub mod values;
 
 use thiserror::Error;

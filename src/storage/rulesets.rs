@@ -4,6 +4,7 @@
 //! revision once it is made.
 
 mod activations;
+mod uses;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
@@ -11,6 +12,7 @@ use sqlx::{PgConnection, PgPool, Row};
 pub use activations::{
     ActivateError, Change, Deploying, activations, activations_since, active, deploy, latest_activations,
 };
+pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 
 use super::StorageError;
 use super::canonical::sha256;

@@ -27,4 +27,5 @@ mod security;
 mod stopping;
 mod support;
 mod two_processes;
+mod uploads;
 mod walls;

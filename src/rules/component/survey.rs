@@ -10,7 +10,9 @@ use super::{ComponentError, ContractVersion, Counts, DEEPEST_NESTING, NameList};
 
 #[derive(Default)]
 pub(super) struct Survey {
+    /// What could be called.
     pub(super) imports: NameList,
+    pub(super) type_imports: NameList,
     pub(super) exports: NameList,
     pub(super) contract: Option<ContractVersion>,
     pub(super) counts: Counts,
@@ -99,7 +101,9 @@ impl Survey {
         match imported {
             // Every plugin names the contract's types in this way. They bring
             // nothing that could be called: an empty linker satisfies them.
-            ComponentTypeRef::Instance(index) if self.is_instance_of_types(index) => {}
+            ComponentTypeRef::Instance(index) if self.is_instance_of_types(index) => {
+                self.type_imports.add(&[name]);
+            }
             ComponentTypeRef::Type(_) => {
                 self.types.push(TypeKind::Other);
                 self.imports.add(&[name]);
