@@ -28,7 +28,7 @@ pub fn component_of(core: &str) -> Vec<u8> {
 /// 400 loops inside each other, a few kilobytes for a function: the time a
 /// compiler takes grows with the square of their depth.
 pub fn compile_bomb() -> Vec<u8> {
-    rule_with_loops("Means harm.", 400, 8)
+    rule_with_loops("Means harm.", 400, 20)
 }
 
 /// A good rule with functions that nobody calls, each of `depth` loops inside each other.

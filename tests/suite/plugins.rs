@@ -144,7 +144,9 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
     let core = wat::parse_file("tests/hostile/core_module.wat").unwrap();
     type Headers<'a> = &'a [(&'a str, &'a str)];
     type Refusal<'a> = (&'a str, &'a str, Headers<'a>, Vec<u8>, u16, &'a str, &'a str);
-    let table: [Refusal; 12] = [
+    let empty = "(component (instance $rule) (export \"tollgate:rules/rule@1.0.0\" (instance $rule)))";
+    let older = empty.replace("@1.0.0", "@0.9.0");
+    let table: [Refusal; 14] = [
         (
             "other bytes than promised",
             wasm,
@@ -195,6 +197,24 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
         ("nothing", wasm, &[], Vec::new(), 422, "plugin-refused", "not a WebAssembly binary"),
         ("a core module", wasm, &[], core, 422, "plugin-refused", "tollgate plugin build"),
         ("an import", wasm, &[], import, 422, "plugin-refused", "wasi:clocks/wall-clock@0.2.0"),
+        (
+            "no functions",
+            wasm,
+            &[],
+            wat::parse_str(empty).unwrap(),
+            422,
+            "plugin-refused",
+            "without the functions describe, prepare, evaluate",
+        ),
+        (
+            "another version",
+            wasm,
+            &[],
+            wat::parse_str(older).unwrap(),
+            422,
+            "plugin-refused",
+            "exports tollgate:rules/rule@0.9.0",
+        ),
         ("cut off", wasm, &[], good[..good.len() / 2].to_vec(), 422, "plugin-refused", "damaged"),
         (
             "another contract",
