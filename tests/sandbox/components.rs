@@ -25,10 +25,10 @@ pub fn component_of(core: &str) -> Vec<u8> {
     from_core_module(&core).expect("a component")
 }
 
-/// 400 loops inside each other, a few kilobytes for a function: the time a
+/// 800 loops inside each other, a few kilobytes for a function: the time a
 /// compiler takes grows with the square of their depth.
 pub fn compile_bomb() -> Vec<u8> {
-    rule_with_loops("Means harm.", 400, 20)
+    rule_with_loops("Means harm.", 800, 16)
 }
 
 /// A good rule with functions that nobody calls, each of `depth` loops inside each other.
