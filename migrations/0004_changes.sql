@@ -79,6 +79,10 @@ grant update (bytes, size_bytes, state, why, uploaded_by, uploaded_at_ms, finish
     on plugin_uploads to tollgate_app;
 grant select, insert, update on plugin_uploads to tollgate_system;
 
+-- What a component imports: types of the contract, nothing to call.
+alter table plugins add column imports text[] not null default '{}';
+grant update (imports) on plugins to tollgate_system;
+
 -- A retired plugin decides on where it is active and enters no new revision.
 alter table tenant_plugins
     add column retired_at_ms bigint,

@@ -90,6 +90,10 @@ pub struct Settings {
     /// Requests served at once; more are turned away with 503.
     pub requests_max: usize,
     pub plugin_size_max_bytes: u64,
+    /// Uploads of one tenant that wait to be taken in; more are turned away with 429.
+    pub tenant_uploads_waiting_max: u32,
+    /// Plugins of one tenant that are not retired.
+    pub tenant_plugins_max: u32,
     pub journal_queue_max: usize,
     pub journal_batch_max: usize,
     pub journal_writers: usize,
@@ -121,6 +125,8 @@ impl Default for Settings {
             deadline_ms: 3_000,
             requests_max: 2_048,
             plugin_size_max_bytes: 24 << 20,
+            tenant_uploads_waiting_max: 8,
+            tenant_plugins_max: 200,
             journal_queue_max: 8_192,
             journal_batch_max: 512,
             journal_writers: 1,
@@ -220,11 +226,13 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 10] = [
+    let ranges: [(&'static str, u64, u64, u64); 12] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
         ("plugin_size_max_bytes", settings.plugin_size_max_bytes, 1_024, 128 << 20),
+        ("tenant_uploads_waiting_max", settings.tenant_uploads_waiting_max.into(), 1, 1_000),
+        ("tenant_plugins_max", settings.tenant_plugins_max.into(), 1, 100_000),
         ("journal_queue_max", settings.journal_queue_max as u64, 1, 1_000_000),
         ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),
         ("journal_writers", settings.journal_writers as u64, 1, 16),

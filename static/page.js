@@ -70,7 +70,7 @@ byId("sign-in-form").addEventListener("submit", (event) => {
 byId("upload-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const [file] = byId("plugin-file").files;
-  fill(byId("uploaded"), element("p", {}, "Inspecting and compiling…"));
+  fill(byId("uploaded"), element("p", {}, "Uploading…"));
   act(event.submitter, async () => {
     try {
       await upload(file);

@@ -193,6 +193,7 @@ async fn a_component_of_another_shape_is_refused() {
     let text = "(component (instance $rule) (export \"tollgate:rules/rule@1.0.0\" (instance $rule)))";
     let why = refused(wat::parse_str(text).expect("valid")).await;
     assert!(why.contains("does not have the shape of the rule contract"), "{why}");
+    assert!(why.contains("describe, prepare, evaluate"), "{why}");
 }
 
 #[tokio::test]

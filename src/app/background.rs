@@ -1,5 +1,5 @@
-//! What goes on beside the requests: following other nodes, the plugins folder
-//! and the calendar.
+//! What goes on beside the requests: following other nodes, taking in what
+//! tenants handed in, the plugins folder and the calendar.
 //!
 //! Owns the rhythm of that work and its end. A failure is told and tried again
 //! at the next turn; it must never end the process or hold up a request.
@@ -16,12 +16,20 @@ use super::keys::Keys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::checkpoints::Checkpoints;
+use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::uploads::Uploads;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
 
 /// An activation on another node takes effect here within this time and a little.
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
+/// Short beside the time after which a node that is not seen counts as gone.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// What was taken in anywhere can run here within this time and what loading takes.
+const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);
+/// For what other nodes were handed; an upload at this one is noticed at once.
+const UPLOADS_EVERY: Duration = Duration::from_millis(500);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
 /// Partitions are made months ahead; this only has to come round in time.
@@ -33,6 +41,8 @@ pub struct Work {
     pub plugins_dir: PathBuf,
     pub plugins: Arc<Plugins>,
     pub active: Arc<ActiveRulesets>,
+    pub nodes: Arc<Nodes>,
+    pub uploads: Arc<Uploads>,
     pub keys: Keys,
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
@@ -43,12 +53,19 @@ pub struct Work {
 pub struct Background {
     tasks: TaskTracker,
     end: CancellationToken,
+    nodes: Arc<Nodes>,
 }
 
 impl Background {
     pub fn start(work: Work) -> Self {
-        let background = Self { tasks: TaskTracker::new(), end: CancellationToken::new() };
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let background = Self { tasks, end, nodes: work.nodes.clone() };
+        background.take_in_uploads(work.uploads.clone());
+        background.load_new_plugins(work.nodes.clone());
         let work = Arc::new(work);
+        background.repeat(HEARTBEAT_EVERY, work.clone(), "telling that this node lives", |work| async move {
+            work.nodes.beat().await.map_err(|error| error.to_string())
+        });
         background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
             work.active.catch_up().await.map_err(|error| error.to_string())
         });
@@ -80,25 +97,69 @@ impl Background {
     {
         let end = self.end.clone();
         self.tasks.spawn(async move {
-            // An outage is told once, not at every turn.
-            let mut told = false;
+            let mut outcome = Outcome::of(what);
             while end.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
-                match turn(work.clone()).await {
-                    Ok(()) => told = false,
-                    Err(error) if !told => {
-                        tracing::warn!(what, error, "background work failed; it is tried again");
-                        told = true;
-                    }
-                    Err(_) => {}
-                }
+                outcome.note(turn(work.clone()).await);
             }
         });
     }
 
-    /// Waits for the turns under way.
+    /// Compiling takes long: at the end the upload is given back, not waited for.
+    fn take_in_uploads(&self, uploads: Arc<Uploads>) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move {
+            let mut outcome = Outcome::of("taking in uploads");
+            while !end.is_cancelled() {
+                let taken_in = uploads.take_in_waiting(&end).await;
+                outcome.note(taken_in.map_err(|error| error.to_string()));
+                let waiting = tokio::time::timeout(UPLOADS_EVERY, uploads.wait_for_upload());
+                end.run_until_cancelled(waiting).await;
+            }
+        });
+    }
+
+    /// The first time at once: until then this node holds up activations.
+    fn load_new_plugins(&self, nodes: Arc<Nodes>) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move {
+            let mut outcome = Outcome::of("loading new plugins");
+            while let Some(loaded) = end.run_until_cancelled(nodes.load_new()).await {
+                outcome.note(loaded.map_err(|error| error.to_string()));
+                end.run_until_cancelled(tokio::time::sleep(NEW_PLUGINS_EVERY)).await;
+            }
+        });
+    }
+
+    /// Waits for the turns under way. From then on no other node waits for this one.
     pub async fn stop(&self) {
         self.end.cancel();
         self.tasks.wait().await;
+        if let Err(error) = self.nodes.leave().await {
+            tracing::warn!(%error, "the other nodes will miss this one for a moment");
+        }
+    }
+}
+
+/// Tells of failures: an outage once, not at every turn.
+struct Outcome {
+    what: &'static str,
+    told: bool,
+}
+
+impl Outcome {
+    fn of(what: &'static str) -> Self {
+        Self { what, told: false }
+    }
+
+    fn note(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.told = false,
+            Err(error) if !self.told => {
+                tracing::warn!(what = self.what, error, "background work failed; it is tried again");
+                self.told = true;
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -27,8 +27,8 @@ pub async fn start(
     Ok(journal)
 }
 
-/// For people who read the table of writers; nothing depends on it.
-fn node_name() -> String {
+/// For people; nothing depends on it.
+pub fn node_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}/{}", std::process::id())
 }

@@ -34,10 +34,12 @@ use crate::decisions::active::ActiveRulesets;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
+use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
+use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
 use crate::domain::time::{Clock, Randomness};
 use crate::http;
@@ -48,12 +50,17 @@ use crate::http::streams::Streams;
 use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::journal::Journal;
+use crate::storage::nodes::Node;
 use crate::storage::pool::{Databases, Db};
+use crate::storage::uploads::UploadQuotas;
 use crate::telemetry;
 use crate::world::{OsRandomness, SystemClock};
 
 /// A new version of the engine compiles every plugin anew at its first start.
 const PLUGINS_AT_START: Duration = Duration::from_secs(600);
+
+/// How long a change of what decides waits for nodes that lack a plugin.
+const NODES_PATIENCE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -156,7 +163,7 @@ async fn assemble(
     let engine: Arc<dyn RuleEngine> =
         Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
-    let plugins = Arc::new(Plugins::new(app.clone(), system.clone(), engine.clone(), clock.clone()));
+    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), clock.clone()));
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
     active.catch_up_within(PLUGINS_AT_START).await?;
@@ -167,11 +174,29 @@ async fn assemble(
             .map_err(|source| StartError::DataFolder { path: settings.data_dir.clone(), source })?,
     );
 
+    let started_at_ms = clock.now_ms();
+    let node = Node { id: randomness.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
+    let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), clock.clone(), node));
+    let uploads = Arc::new(Uploads::new(
+        app.clone(),
+        system.clone(),
+        engine.clone(),
+        clock.clone(),
+        UploadQuotas {
+            waiting_max: settings.tenant_uploads_waiting_max,
+            plugins_max: settings.tenant_plugins_max,
+        },
+        nodes.own_id(),
+    ));
+    let deadline = Duration::from_millis(settings.deadline_ms);
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
         engine: engine.clone(),
         plugins: plugins.clone(),
         active: active.clone(),
+        nodes: nodes.clone(),
+        // The rest of a request's time is for the change itself.
+        patience: NODES_PATIENCE_MAX.min(deadline.mul_f64(0.6)),
         clock: clock.clone(),
     });
     let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
@@ -198,6 +223,8 @@ async fn assemble(
         submissions,
         rulesets,
         plugins: plugins.clone(),
+        uploads: uploads.clone(),
+        nodes: nodes.clone(),
         replays,
         dry_runs,
         checkpoints: checkpoints.clone(),
@@ -214,11 +241,14 @@ async fn assemble(
         let journal = journal.clone();
         Arc::new(Readiness::new(move || journal.is_up()))
     };
+    nodes.beat().await?;
     let background = Background::start(Work {
         databases: databases.clone(),
         plugins_dir: settings.plugins_dir.clone(),
         plugins,
         active: active.clone(),
+        nodes,
+        uploads,
         keys,
         tokens: tokens.clone(),
         checkpoints: checkpoints.clone(),
@@ -266,7 +296,7 @@ pub async fn replays(
     let engine: Arc<dyn RuleEngine> =
         Arc::new(LocalEngine::start(&sandbox_settings(&config.settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
-    let plugins = Arc::new(Plugins::new(app.clone(), system, engine.clone(), Arc::new(SystemClock)));
+    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::new(SystemClock)));
     Ok(Replays { app, engine, plugins })
 }
 

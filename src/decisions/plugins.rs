@@ -1,4 +1,4 @@
-//! Taking in plugins: uploads, the folder of shared ones, and what other nodes
+//! The plugins of this node: those of the shared folder, and what other nodes
 //! took in.
 //!
 //! Owns the rule that a plugin is stored only after this node inspected,
@@ -12,39 +12,14 @@ use std::time::SystemTime;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use sqlx::PgPool;
-use thiserror::Error;
 
 use crate::domain::plugin::{Digest, Plugin};
-use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::rules::{AddPluginError, EngineError, RuleEngine};
+use crate::rules::RuleEngine;
 use crate::storage::{StorageError, plugins};
-
-#[derive(Debug, Error)]
-pub enum UploadError {
-    /// The text says what is wrong with the bytes and what to do about it.
-    #[error("{0}")]
-    Refused(String),
-    #[error("the bytes have the digest {actual}, not the one announced")]
-    DigestMismatch { actual: Digest },
-    #[error(transparent)]
-    Engine(EngineError),
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-impl From<AddPluginError> for UploadError {
-    fn from(error: AddPluginError) -> Self {
-        match error {
-            AddPluginError::Refused(why) => Self::Refused(why),
-            AddPluginError::Engine(error) => Self::Engine(error),
-        }
-    }
-}
 
 #[derive(Debug)]
 pub struct Plugins {
-    app: PgPool,
     system: PgPool,
     engine: Arc<dyn RuleEngine>,
     clock: Arc<dyn Clock>,
@@ -55,28 +30,8 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    pub fn new(app: PgPool, system: PgPool, engine: Arc<dyn RuleEngine>, clock: Arc<dyn Clock>) -> Self {
-        Self { app, system, engine, clock, seen_files: Mutex::default(), loading: Mutex::default() }
-    }
-
-    /// Takes in a tenant's plugin. `announced` is the digest the client expects.
-    pub async fn upload(
-        &self,
-        tenant: TenantId,
-        actor: &str,
-        bytes: Vec<u8>,
-        announced: Option<Digest>,
-    ) -> Result<Plugin, UploadError> {
-        let actual = digest_of(&bytes);
-        if announced.is_some_and(|announced| announced != actual) {
-            return Err(UploadError::DigestMismatch { actual });
-        }
-        let bytes: Arc<[u8]> = bytes.into();
-        let plugin = self.engine.add_plugin(bytes.clone()).await?;
-        let now_ms = self.clock.now_ms();
-        plugins::add(&self.system, &plugin, &bytes, false, now_ms).await?;
-        plugins::grant(&self.app, tenant, plugin.digest, actor, now_ms).await?;
-        Ok(plugin)
+    pub fn new(system: PgPool, engine: Arc<dyn RuleEngine>, clock: Arc<dyn Clock>) -> Self {
+        Self { system, engine, clock, seen_files: Mutex::default(), loading: Mutex::default() }
     }
 
     /// Sees to it that the engine can run a stored plugin, from its stored

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use thiserror::Error;
 
 use super::active::ActiveRulesets;
+use super::nodes::Nodes;
 use super::plugins::Plugins;
+use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
 use crate::domain::ruleset::{
     Activation, DecisionPoint, PreparedRule, QUERIES_MAX, RULES_MAX, Revision, RuleEntry, is_slug,
 };
@@ -18,6 +21,7 @@ use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::{EngineError, PrepareError, RuleEngine};
+use crate::storage::nodes::Readiness;
 use crate::storage::rulesets::{self, ActivateError, Change, Deploying, NewRevision};
 use crate::storage::{StorageError, lists, plugins};
 
@@ -44,6 +48,9 @@ pub struct Rulesets {
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
     pub active: Arc<ActiveRulesets>,
+    pub nodes: Arc<Nodes>,
+    /// How long a change waits for the nodes.
+    pub patience: Duration,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -96,8 +103,8 @@ impl Rulesets {
         known_lists: &BTreeSet<String>,
     ) -> Result<Result<PreparedRule, Vec<Flaw>>, RevisionError> {
         let flaw = |below: &str, detail: String| Flaw { pointer: format!("/rules/{place}{below}"), detail };
-        if plugins::get(&self.app, tenant, entry.plugin).await?.is_none() {
-            return Ok(Err(vec![flaw("/plugin", format!("there is no plugin {}", entry.plugin))]));
+        if let Some(detail) = unusable(entry.plugin, plugins::get(&self.app, tenant, entry.plugin).await?) {
+            return Ok(Err(vec![flaw("/plugin", detail)]));
         }
         self.plugins.ensure_loaded(entry.plugin).await?;
         let prepared = match self.engine.prepare(entry.plugin, entry.settings.clone()).await {
@@ -129,7 +136,7 @@ impl Rulesets {
         Ok(Ok(PreparedRule { entry, profile, queries, state }))
     }
 
-    /// Changes what decides or runs beside it. `expected` is the sequence that
+    /// Changes what decides or runs beside it, once every node can run it. `expected` is the sequence that
     /// the latest activation must have, `Some(None)` for none.
     pub async fn deploy(
         &self,
@@ -141,12 +148,30 @@ impl Rulesets {
     ) -> Result<Activation, ActivateError> {
         let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
         let deploying = Deploying { tenant, point, actor, now_ms, expected };
+        let plugins = rulesets::plugins_brought_in(&self.app, &deploying, change).await?;
+        if let Some(lacking) = self.nodes.until_ready(&plugins, self.patience).await? {
+            let Readiness { node, digest: plugin, why, .. } = lacking;
+            return Err(ActivateError::PluginNotReady { plugin, node, why });
+        }
         let activation = rulesets::deploy(&self.app, deploying, change).await?;
         // The activation stands; should this node not follow at once, its poll will.
         if let Err(error) = self.active.catch_up().await {
             tracing::warn!(%error, "this node follows an activation later");
         }
         Ok(activation)
+    }
+}
+
+/// Why a new revision cannot name a plugin.
+fn unusable(digest: Digest, seen: Option<TenantPlugin>) -> Option<String> {
+    let Some(seen) = seen else { return Some(format!("there is no plugin {digest}")) };
+    match seen.state {
+        UploadState::Ready if seen.retired_at_ms.is_some() => Some(format!("the plugin {digest} is retired")),
+        UploadState::Ready => None,
+        UploadState::Refused => Some(format!("the plugin {digest} was refused")),
+        UploadState::Waiting | UploadState::Compiling => {
+            Some(format!("the plugin {digest} is not ready yet"))
+        }
     }
 }
 
@@ -177,7 +202,7 @@ fn name_flaws(entries: &[RuleEntry]) -> Vec<Flaw> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::plugin::{Digest, Profile};
+    use crate::domain::plugin::Profile;
     use crate::domain::ruleset::Mode;
     use crate::domain::selector::{Counting, Selector};
     use crate::domain::verdict::FailureOutcome;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::ruleset::DecisionPoint;
+
 /// SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -79,8 +81,66 @@ pub struct Plugin {
     pub contract: String,
     pub profile: Profile,
     pub description: Description,
+    /// Names of what the component imports: types of the contract at most, nothing to call.
+    pub imports: Vec<String>,
     /// How long the compiling child took; zero when the cache had it.
     pub compile_ms: u64,
+}
+
+/// How far a plugin that was handed in has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UploadState {
+    Waiting,
+    Compiling,
+    Ready,
+    Refused,
+}
+
+impl UploadState {
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Compiling, Self::Ready, Self::Refused];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Compiling => "compiling",
+            Self::Ready => "ready",
+            Self::Refused => "refused",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// A plugin as one tenant sees it, from the moment it was handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantPlugin {
+    pub digest: Digest,
+    pub size_bytes: u64,
+    pub state: UploadState,
+    /// Why it was refused.
+    pub why: Option<String>,
+    /// Who handed it in and when; nobody, where it comes from the shared folder only.
+    pub uploaded_by: Option<String>,
+    pub uploaded_at_ms: Option<u64>,
+    pub shared: bool,
+    pub retired_at_ms: Option<u64>,
+    /// What was found in it, once it is ready.
+    pub plugin: Option<Plugin>,
+}
+
+/// A rule of a revision that names a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginUse {
+    pub plugin: Digest,
+    pub point: DecisionPoint,
+    pub revision: i32,
+    pub rule: String,
+    /// Whether the revision decides at the moment, decides for a share, or runs beside.
+    pub active: bool,
+    pub canary: bool,
+    pub shadow: bool,
 }
 
 #[cfg(test)]

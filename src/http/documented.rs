@@ -71,12 +71,14 @@ problems! {
     /// Making something from a JSON body.
     Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Changing what decides or runs beside it, by a JSON body.
-    Activating: MalformedRequest MalformedBody NotFound Conflict PreconditionFailed BodyTooLarge
+    Activating: MalformedRequest MalformedBody NotFound Conflict PluginsNotReady PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;
     /// The same without a body.
-    Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed;
+    Deploying: MalformedRequest InvalidQuery NotFound Conflict PluginsNotReady PreconditionFailed;
     /// Trying a ruleset on a payment.
     DryRunning: MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Uploading a plugin.
-    Uploading: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused;
+    Uploading: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused QuotaExceeded;
+    /// Retiring a plugin.
+    Retiring: NotFound Conflict;
 }

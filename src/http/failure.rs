@@ -5,15 +5,17 @@
 
 use super::problem::{Kind, PartError, Problem};
 use crate::decisions::dry_run::DryRunError;
-use crate::decisions::plugins::UploadError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::RevisionError;
 use crate::decisions::submit::SubmitError;
+use crate::decisions::uploads::UploadError;
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::lists::AddEntryError;
 use crate::storage::payment_events::TellError;
+use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
+use crate::storage::uploads::HandInError;
 
 fn internal() -> Problem {
     Problem::new(Kind::Internal, "The failure is logged under the request id.")
@@ -156,6 +158,15 @@ impl From<ActivateError> for Problem {
             ActivateError::AlreadyActive => {
                 Self::new(Kind::Conflict, "The revision is the active one already.")
             }
+            ActivateError::PluginRetired { plugin } => {
+                let detail = format!("The revision uses the plugin {plugin}, which is retired.");
+                Self::new(Kind::Conflict, detail)
+            }
+            ActivateError::PluginNotReady { plugin, node, why } => {
+                let why = why.map_or_else(String::new, |why| format!(" {why}"));
+                let detail = format!("The node {node} has not got the plugin {plugin} ready.{why}");
+                Self::new(Kind::PluginsNotReady, detail)
+            }
             ActivateError::Storage(error) => error.into(),
         }
     }
@@ -195,8 +206,32 @@ impl From<UploadError> for Problem {
                 let detail = format!("The bytes have the SHA-256 {actual}, not the one announced.");
                 Self::new(Kind::DigestMismatch, detail)
             }
-            UploadError::Engine(error) => error.into(),
-            UploadError::Storage(error) => error.into(),
+            UploadError::HandIn(HandInError::TooManyWaiting(most)) => {
+                let detail =
+                    format!("{most} plugins of this tenant wait already: let them be taken in first.");
+                Self { retry_after_seconds: Some(2), ..Self::new(Kind::QuotaExceeded, detail) }
+            }
+            UploadError::HandIn(HandInError::TooManyPlugins(most)) => {
+                let detail = format!("This tenant has {most} plugins already: retire what is not used.");
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RetireError> for Problem {
+    fn from(error: RetireError) -> Self {
+        match error {
+            RetireError::Unknown => Self::not_found("plugin"),
+            RetireError::Shared => {
+                Self::new(Kind::Conflict, "The plugin is shared by all tenants: none of them can retire it.")
+            }
+            RetireError::InUse { revision } => {
+                let detail = format!("The revision {revision} is deployed and uses the plugin.");
+                Self::new(Kind::Conflict, detail)
+            }
+            RetireError::Storage(error) => error.into(),
         }
     }
 }

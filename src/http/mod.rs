@@ -30,6 +30,7 @@ mod operations;
 mod payment_body;
 mod payment_events;
 mod payments;
+mod plugin_shapes;
 mod plugins;
 mod problem;
 mod query;
@@ -37,6 +38,7 @@ mod ruleset_shapes;
 mod rulesets;
 pub mod services;
 pub mod streams;
+mod upload_turns;
 
 use std::sync::Arc;
 
@@ -101,8 +103,8 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.readiness)
         .manage(parts.metrics)
         .manage(parts.limits)
-        .manage(Arc::new(plugins::Uploads::default()))
         .manage(parts.streams)
+        .manage(Arc::new(upload_turns::UploadTurns::default()))
         .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling)

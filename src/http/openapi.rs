@@ -77,6 +77,7 @@ struct Document;
     plugins::download,
     audit::list,
     events::follow,
+    plugins::retire,
     document
 ))]
 struct Version1;

@@ -1,83 +1,34 @@
-//! Plugins: taking one in, describing and handing out.
+//! Plugins: handing one in, describing, retiring and handing out.
 //!
-//! Owns their JSON shape and the digest headers of RFC 9530. Must never trust
-//! what a plugin says of itself further than to show it as text.
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+//! Owns the digest headers of RFC 9530. Must never compile anything.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rocket::http::{ContentType, MediaType, Status};
 use rocket::request::{FromRequest, Outcome};
 use rocket::{Request, Route, get, post, routes};
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
 
 use super::answer::{Answer, Items};
 use super::body::WasmBody;
-use super::context::RequestContext;
-use super::documented::{Listing, Reading, Uploading};
+use super::documented::{Listing, Reading, Retiring, Uploading};
 use super::guard::{Client, PluginsRead, PluginsWrite};
+use super::plugin_shapes::PluginShape;
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::services::Shared;
-use crate::domain::plugin::{Digest, Plugin};
+use super::upload_turns::UploadTurn;
+use crate::domain::plugin::{Digest, TenantPlugin};
+use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
-use crate::storage::plugins;
-
-/// Of a tenant at once; they are compiled one after the other anyway.
-const UPLOADS_OF_TENANT_MAX: usize = 4;
-/// Of all tenants at once.
-const UPLOADS_MAX: usize = 12;
+use crate::storage::{plugins, rulesets};
 
 pub fn routes() -> Vec<Route> {
-    routes![list, one, download]
+    routes![list, one, download, retire]
 }
 
-/// Apart from the rest: a body of megabytes and a compiler need longer.
+/// Apart from the rest: a body of megabytes needs longer.
 pub fn upload_routes() -> Vec<Route> {
     routes![upload]
-}
-
-/// What was found in a plugin.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Plugin)]
-pub struct PluginShape {
-    /// SHA-256 of its bytes: the plugin's name everywhere.
-    pub digest: String,
-    pub size_bytes: u64,
-    /// Version of the rule contract.
-    #[schema(example = "1.0.0")]
-    pub contract: String,
-    /// The limits it runs under: `small` or `large`.
-    pub profile: &'static str,
-    pub name: String,
-    pub version: String,
-    pub summary: String,
-    /// JSON Schema of its settings.
-    #[schema(value_type = Object)]
-    pub settings_schema: Value,
-    pub compile_ms: u64,
-}
-
-impl From<Plugin> for PluginShape {
-    fn from(plugin: Plugin) -> Self {
-        let description = plugin.description;
-        Self {
-            digest: plugin.digest.to_string(),
-            size_bytes: plugin.size_bytes,
-            contract: plugin.contract,
-            profile: plugin.profile.name(),
-            name: description.name,
-            version: description.version,
-            summary: description.summary,
-            settings_schema: serde_json::from_str(&description.settings_schema)
-                .unwrap_or(Value::String(description.settings_schema)),
-            compile_ms: plugin.compile_ms,
-        }
-    }
 }
 
 /// The SHA-256 that Content-Digest or Repr-Digest promises. The body has no
@@ -121,69 +72,14 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
     Ok(None)
 }
 
-/// Uploads under way: each holds a body of megabytes several times, then waits
-/// for the compiler. Bounded for each tenant, so that one cannot keep another out.
-#[derive(Debug, Default)]
-pub struct Uploads(Mutex<HashMap<TenantId, usize>>);
-
-/// The place of one upload; free again when it is dropped.
-#[derive(Debug)]
-pub struct UploadTurn {
-    uploads: Arc<Uploads>,
-    tenant: TenantId,
-}
-
-impl Uploads {
-    fn enter(self: &Arc<Self>, tenant: TenantId) -> Option<UploadTurn> {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = under_way.values().sum();
-        let own = under_way.get(&tenant).copied().unwrap_or_default();
-        if own >= UPLOADS_OF_TENANT_MAX || all >= UPLOADS_MAX {
-            return None;
-        }
-        under_way.insert(tenant, own + 1);
-        Some(UploadTurn { uploads: self.clone(), tenant })
-    }
-}
-
-impl Drop for UploadTurn {
-    fn drop(&mut self) {
-        let mut under_way = self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match under_way.get_mut(&self.tenant) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => _ = under_way.remove(&self.tenant),
-        }
-    }
-}
-
-#[rocket::async_trait]
-impl<'r> FromRequest<'r> for UploadTurn {
-    type Error = Kind;
-
-    /// Stands behind the client in a handler's parameters, which knows the tenant,
-    /// and before the body, which is not read without a turn.
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
-        let uploads = request.rocket().state::<Arc<Uploads>>();
-        let tenant = RequestContext::of(request).tenant.get();
-        let Some((uploads, tenant)) = uploads.zip(tenant) else {
-            tracing::error!("an upload has no tenant, or uploads are not managed");
-            let detail = "The failure is logged under the request id.";
-            return Problem::new(Kind::Internal, detail).refuse(request);
-        };
-        match uploads.enter(*tenant) {
-            Some(turn) => Outcome::Success(turn),
-            None => Problem::new(Kind::Busy, "Too many plugins are being taken in.").refuse(request),
-        }
-    }
-}
-
-/// Takes a plugin in: it is inspected, compiled and asked to describe itself.
+/// Takes a plugin's bytes. What can be seen without compiling is refused at
+/// once; the rest happens later, and the plugin itself tells how far it is.
 /// The same bytes twice are one plugin.
 #[utoipa::path(
     tag = "plugins",
     params(("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:<base64>:`; Repr-Digest is read as well")),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 201, body = PluginShape, headers(("Location"))), Uploading),
+    responses((status = 202, body = PluginShape, headers(("Location"))), Uploading),
     security(("oauth" = ["plugins:write"]))
 )]
 #[post("/plugins", data = "<body>")]
@@ -194,12 +90,12 @@ pub async fn upload(
     services: &Shared,
     body: WasmBody,
 ) -> Result<Answer, Problem> {
-    let plugin = services.plugins.upload(client.tenant, &client.actor(), body.0, promised.0).await?;
-    let location = format!("/api/v1/plugins/{}", plugin.digest);
-    Ok(Answer::json(Status::Created, &PluginShape::from(plugin))?.with("Location", location))
+    let seen = services.uploads.hand_in(client.tenant, &client.actor(), body.0, promised.0).await?;
+    let location = format!("/api/v1/plugins/{}", seen.digest);
+    Ok(Answer::json(Status::Accepted, &PluginShape::from(seen))?.with("Location", location))
 }
 
-/// The plugins this tenant may use: its own and the shared ones.
+/// What this tenant handed in and the shared plugins; of the refused ones the newest hundred.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = Items<PluginShape>), Listing),
@@ -209,11 +105,14 @@ pub async fn upload(
 pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
     query.finish()?;
     let found = plugins::list(&services.app, client.tenant).await?;
-    let items: Vec<PluginShape> = found.into_iter().map(PluginShape::from).collect();
+    let uses = rulesets::plugin_uses(&services.app, client.tenant, DecisionPoint::Payment, None).await?;
+    let shape = |seen: TenantPlugin| PluginShape::from(seen).with_uses(&uses);
+    let items: Vec<PluginShape> = found.into_iter().map(shape).collect();
     Answer::json(Status::Ok, &Items { items })
 }
 
-/// One plugin.
+/// One plugin: how far it is, what was found in it, which nodes can run it and
+/// which of the newest revisions use it.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = PluginShape), Reading),
@@ -222,8 +121,38 @@ pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) 
 #[get("/plugins/<digest>")]
 pub async fn one(client: Client<PluginsRead>, digest: &str, services: &Shared) -> Result<Answer, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
-    let plugin = plugins::get(&services.app, client.tenant, digest).await?;
-    Answer::json(Status::Ok, &PluginShape::from(plugin.ok_or(Problem::not_found("plugin"))?))
+    let seen = plugins::get(&services.app, client.tenant, digest).await?;
+    let seen = seen.ok_or(Problem::not_found("plugin"))?;
+    Answer::json(Status::Ok, &whole(services, client.tenant, seen).await?)
+}
+
+async fn whole(services: &Shared, tenant: TenantId, seen: TenantPlugin) -> Result<PluginShape, Problem> {
+    if seen.plugin.is_none() {
+        return Ok(PluginShape::from(seen));
+    }
+    let (point, digest) = (DecisionPoint::Payment, seen.digest);
+    let uses = rulesets::plugin_uses(&services.app, tenant, point, Some(digest)).await?;
+    let nodes = services.nodes.readiness(digest).await?;
+    Ok(PluginShape::from(seen).with_uses(&uses).with_nodes(nodes))
+}
+
+/// Retires a plugin: it enters no new revision. Its bytes stay, since decisions
+/// name them; uploading them again takes it up again.
+#[utoipa::path(
+    tag = "plugins",
+    responses((status = 200, body = PluginShape), Retiring),
+    security(("oauth" = ["plugins:write"]))
+)]
+#[post("/plugins/<digest>/retire")]
+pub async fn retire(
+    client: Client<PluginsWrite>,
+    digest: &str,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
+    let now_ms = services.clock.now_ms();
+    let retired = plugins::retire(&services.app, client.tenant, digest, &client.actor(), now_ms).await?;
+    Answer::json(Status::Ok, &whole(services, client.tenant, retired).await?)
 }
 
 /// The bytes of a plugin.

@@ -30,6 +30,7 @@ pub enum Kind {
     NotFound,
     MethodNotAllowed,
     StillDeciding,
+    PluginsNotReady,
     Conflict,
     Erased,
     PreconditionFailed,
@@ -39,6 +40,7 @@ pub enum Kind {
     IdempotencyKeyReused,
     PluginRefused,
     TooManyStreams,
+    QuotaExceeded,
     Internal,
     Busy,
     Deadline,
@@ -47,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -58,6 +60,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::StillDeciding,
+        Self::PluginsNotReady,
         Self::Conflict,
         Self::Erased,
         Self::PreconditionFailed,
@@ -67,6 +70,7 @@ impl Kind {
         Self::IdempotencyKeyReused,
         Self::PluginRefused,
         Self::TooManyStreams,
+        Self::QuotaExceeded,
         Self::Internal,
         Self::Busy,
         Self::Deadline,
@@ -88,7 +92,8 @@ impl Kind {
             Self::NotFound => (404, "not-found", "There is no such resource"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not have this method"),
             Self::StillDeciding => (409, "still-deciding", "The first request with this key is not done yet"),
-            Self::Conflict => (409, "conflict", "The resource is already there"),
+            Self::PluginsNotReady => (409, "plugins-not-ready", "A node cannot run the revision yet"),
+            Self::Conflict => (409, "conflict", "It cannot be done as things stand"),
             Self::Erased => (410, "erased", "The personal data was erased"),
             Self::PreconditionFailed => (412, "precondition-failed", "Somebody else was faster"),
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
@@ -99,6 +104,7 @@ impl Kind {
             }
             Self::PluginRefused => (422, "plugin-refused", "The plugin is refused"),
             Self::TooManyStreams => (429, "too-many-streams", "Too many streams are open"),
+            Self::QuotaExceeded => (429, "quota-exceeded", "The tenant has as many as it may have"),
             Self::Internal => (500, "internal", "Tollgate failed"),
             Self::Busy => (503, "busy", "Tollgate is busy"),
             Self::Deadline => (503, "deadline", "The request took too long"),
@@ -127,6 +133,7 @@ impl Kind {
             413 => Self::BodyTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::InvalidBody,
+            429 => Self::QuotaExceeded,
             503 => Self::Unavailable,
             400..500 => Self::MalformedRequest,
             _ => Self::Internal,
@@ -161,9 +168,9 @@ pub struct Problem {
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after_seconds = match kind {
-            Kind::StillDeciding | Kind::Busy | Kind::Deadline => Some(1),
             // A stream whose client has gone is noticed by its next heartbeat.
             Kind::TooManyStreams => Some(15),
+            Kind::StillDeciding | Kind::PluginsNotReady | Kind::Busy | Kind::Deadline => Some(1),
             Kind::Unavailable => Some(2),
             _ => None,
         };

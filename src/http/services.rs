@@ -14,10 +14,12 @@ use crate::auth::password::SecretHasher;
 use crate::auth::token::AccessTokens;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
+use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
+use crate::decisions::uploads::Uploads;
 use crate::domain::time::{Clock, Randomness};
 
 /// The use cases and what reading needs.
@@ -26,6 +28,8 @@ pub struct Services {
     pub submissions: Arc<Submissions>,
     pub rulesets: Arc<Rulesets>,
     pub plugins: Arc<Plugins>,
+    pub uploads: Arc<Uploads>,
+    pub nodes: Arc<Nodes>,
     pub replays: Arc<Replays>,
     pub dry_runs: DryRuns,
     pub checkpoints: Arc<Checkpoints>,

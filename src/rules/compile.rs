@@ -31,6 +31,8 @@ pub const COMMAND: &str = "compile-plugin";
 const MESSAGE_BYTES_MAX: u64 = 2000;
 /// The child's answer to bytes that do not compile.
 const EXIT_REFUSED: u8 = 3;
+/// How Rust ends after a panic.
+const EXIT_PANICKED: i32 = 101;
 const MIB: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,6 +49,9 @@ pub enum CompileError {
     Memory(u64),
     #[error("the compiled plugin is larger than {0} MiB")]
     TooLarge(u64),
+    /// The child ran on its own and came to grief, as it would again.
+    #[error("the compiler failed on the plugin ({0}): make it smaller or its functions simpler")]
+    Crashed(String),
     /// The machine's fault, not the plugin's.
     #[error("plugins cannot be compiled: {0}")]
     Host(String),
@@ -199,6 +204,11 @@ impl ChildAnswer {
         if self.status.code() == Some(EXIT_REFUSED.into()) {
             return Err(CompileError::Invalid(self.message));
         }
+        let crashes = [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::ABORT, Signal::TRAP];
+        if self.status.code() == Some(EXIT_PANICKED) || crashes.into_iter().any(killed_by) {
+            tracing::error!(status = %self.status, message = self.message, "the compiler crashed");
+            return Err(CompileError::Crashed(self.status.to_string()));
+        }
         Err(CompileError::Host(format!("the compiler ended with {}: {}", self.status, self.message)))
     }
 }
@@ -242,6 +252,6 @@ fn confine(cpu_s: u64, memory_bytes: u64) -> rustix::io::Result<()> {
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Nofile, 16, 16)?;
     // Payments come first. A refusal changes nothing but the order.
-    let _ = rustix::process::nice(5);
+    let _ = rustix::process::nice(19);
     Ok(())
 }

@@ -5,12 +5,14 @@
 //! Must never compile or run anything, nor trust the bytes: the work is
 //! bounded by their length, and hostile ones end in an error.
 
+mod functions;
 mod survey;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::{self, Display};
 
+use functions::FUNCTIONS;
 use survey::Survey;
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
@@ -41,11 +43,13 @@ impl ContractVersion {
 }
 
 /// What the bytes of a plugin say about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     pub contract: ContractVersion,
     pub size_bytes: usize,
     pub counts: Counts,
+    /// What it imports that brings nothing to call: the types of the contract.
+    pub type_imports: NameList,
 }
 
 /// What the component and everything nested in it define. A nested part can
@@ -91,6 +95,12 @@ pub enum ComponentError {
         supported_contracts()
     )]
     NoContract { exports: NameList },
+    #[error(
+        "the component does not have the shape of the rule contract: it exports {contract} without the \
+         functions {missing}",
+        contract = .contract.export_name()
+    )]
+    MissingFunctions { contract: ContractVersion, missing: NameList },
     #[error("no component can be made of the module: {0}")]
     Encoding(String),
 }
@@ -108,7 +118,17 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
         return Err(ComponentError::Imports { imports: survey.imports });
     }
     match survey.contract {
-        Some(contract) => Ok(Inspection { contract, size_bytes: bytes.len(), counts: survey.counts }),
+        Some(contract) => {
+            let found = survey.found.unwrap_or([true; FUNCTIONS.len()]);
+            let mut missing = NameList::default();
+            let lacking = FUNCTIONS.iter().zip(found).filter(|(_, found)| !found);
+            lacking.for_each(|(name, _)| missing.add(&[name]));
+            if missing.total > 0 {
+                return Err(ComponentError::MissingFunctions { contract, missing });
+            }
+            let (counts, type_imports) = (survey.counts, survey.type_imports);
+            Ok(Inspection { contract, size_bytes: bytes.len(), counts, type_imports })
+        }
         None => Err(ComponentError::NoContract { exports: survey.exports }),
     }
 }

@@ -165,6 +165,7 @@ impl Library {
             contract: number_of(inspection.contract).to_owned(),
             profile,
             description,
+            imports: inspection.type_imports.listed().to_vec(),
             compile_ms,
         };
         self.keep(*digest, profile, bound);
@@ -284,7 +285,8 @@ impl From<CompileError> for NotAdded {
             CompileError::Invalid(_)
             | CompileError::CpuTime(_)
             | CompileError::Memory(_)
-            | CompileError::TooLarge(_) => Self::Other(AddPluginError::Refused(error.to_string())),
+            | CompileError::TooLarge(_)
+            | CompileError::Crashed(_) => Self::Other(AddPluginError::Refused(error.to_string())),
             CompileError::Host(why) => Self::unavailable(why),
         }
     }

@@ -35,7 +35,8 @@ impl Settings {
             tenant_concurrency: 8,
             tenant_waiting_max: 1024,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
-            compilations_max: 1,
+            // Besides what a tenant handed in, what another node took in already.
+            compilations_max: 2,
             compile_cpu_s: 10,
         }
     }

@@ -16,6 +16,7 @@ pub mod imports;
 pub mod journal;
 pub mod lists;
 pub mod migrate;
+pub mod nodes;
 pub mod partitions;
 pub mod payment_events;
 pub mod plugins;
@@ -26,6 +27,7 @@ pub mod rulesets;
 pub mod signing_keys;
 pub mod tenants;
 pub mod transaction;
+pub mod uploads;
 pub mod values;
 pub mod verification;
 

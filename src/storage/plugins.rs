@@ -3,15 +3,28 @@
 //! Owns both tables. Must never change or delete bytes: a decision may name them.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
+use thiserror::Error;
 
-use super::StorageError;
 use super::columns::{bigint, digest as read_digest, ms, named};
 use super::transaction::{as_system, as_tenant};
-use crate::domain::plugin::{Description, Digest, Plugin, Profile};
+use super::{StorageError, audit, rulesets};
+use crate::domain::audit::{Act, Action};
+use crate::domain::plugin::{Description, Digest, Plugin, Profile, TenantPlugin, UploadState};
+use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "plugin";
+
+/// Refused ones stay on record; a list shows the newest.
+const REFUSED_LISTED: i64 = 100;
+
+/// Where a plugin's bytes come from.
+pub(super) enum Bytes<'b> {
+    Given(&'b [u8]),
+    /// Those that the tenant handed in and that wait in its row.
+    OfUpload(TenantId),
+}
 
 /// Takes a plugin in. The same digest twice is one plugin; once shared, it stays shared.
 pub async fn add(
@@ -23,96 +36,127 @@ pub async fn add(
 ) -> Result<(), StorageError> {
     let (plugin, bytes) = (plugin.clone(), bytes.to_vec());
     as_system(system, move |connection| {
-        Box::pin(async move {
-            let Description { name, version, summary, settings_schema } = plugin.description;
-            sqlx::query(
-                "insert into plugins (digest, bytes, contract, profile, name, version, summary,
-                                      settings_schema, compile_ms, shared, created_at_ms)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-                 on conflict (digest) do update set shared = true
-                     where excluded.shared and not plugins.shared",
-            )
-            .bind(plugin.digest.0)
-            .bind(bytes)
-            .bind(plugin.contract)
-            .bind(plugin.profile.name())
-            .bind(name)
-            .bind(version)
-            .bind(summary)
-            .bind(settings_schema)
-            .bind(bigint(plugin.compile_ms))
-            .bind(shared)
-            .bind(bigint(now_ms))
-            .execute(connection)
-            .await?;
-            Ok(())
-        })
+        Box::pin(async move { insert(connection, &plugin, Bytes::Given(&bytes), shared, now_ms).await })
     })
     .await
 }
 
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    plugin: &Plugin,
+    bytes: Bytes<'_>,
+    shared: bool,
+    now_ms: u64,
+) -> Result<(), StorageError> {
+    let (given, of_tenant) = match bytes {
+        Bytes::Given(bytes) => (Some(bytes), None),
+        Bytes::OfUpload(tenant) => (None, Some(tenant.0)),
+    };
+    let Description { name, version, summary, settings_schema } = &plugin.description;
+    sqlx::query(
+        "insert into plugins (digest, bytes, contract, profile, name, version, summary, settings_schema,
+                              compile_ms, shared, created_at_ms, imports)
+         values ($1, coalesce($2, (select bytes from plugin_uploads where tenant_id = $3 and digest = $1)),
+                 $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         on conflict (digest) do update set shared = plugins.shared or excluded.shared, imports = excluded.imports
+             where (excluded.shared and not plugins.shared) or plugins.imports <> excluded.imports",
+    )
+    .bind(plugin.digest.0)
+    .bind(given)
+    .bind(of_tenant)
+    .bind(&plugin.contract)
+    .bind(plugin.profile.name())
+    .bind(name)
+    .bind(version)
+    .bind(summary)
+    .bind(settings_schema)
+    .bind(bigint(plugin.compile_ms))
+    .bind(shared)
+    .bind(bigint(now_ms))
+    .bind(&plugin.imports)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Lets a tenant see and use a plugin that was added before.
-pub async fn grant(
-    app: &PgPool,
+pub(super) async fn grant(
+    connection: &mut PgConnection,
     tenant: TenantId,
     digest: Digest,
     uploaded_by: &str,
     now_ms: u64,
 ) -> Result<(), StorageError> {
-    let uploaded_by = uploaded_by.to_owned();
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            sqlx::query(
-                "insert into tenant_plugins (tenant_id, digest, uploaded_by, created_at_ms)
-                 values ($1, $2, $3, $4)
-                 on conflict (tenant_id, digest) do nothing",
-            )
-            .bind(tenant.0)
-            .bind(digest.0)
-            .bind(uploaded_by)
-            .bind(bigint(now_ms))
-            .execute(connection)
-            .await?;
-            Ok(())
-        })
-    })
-    .await
+    sqlx::query(
+        "insert into tenant_plugins (tenant_id, digest, uploaded_by, created_at_ms)
+         values ($1, $2, $3, $4)
+         on conflict (tenant_id, digest) do nothing",
+    )
+    .bind(tenant.0)
+    .bind(digest.0)
+    .bind(uploaded_by)
+    .bind(bigint(now_ms))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
-/// What the tenant may use: the shared ones and its own. Row security decides.
-pub async fn list(app: &PgPool, tenant: TenantId) -> Result<Vec<Plugin>, StorageError> {
+/// What a tenant sees, by row security: the shared ones, its own, and what it handed in.
+macro_rules! seen {
+    ($then:literal) => {
+        concat!(
+            "select coalesce(p.digest, u.digest) as digest,
+                    coalesce(octet_length(p.bytes)::bigint, u.size_bytes) as size_bytes,
+                    case when p.digest is null then u.state else 'ready' end as state,
+                    case when p.digest is null then u.why end as why,
+                    coalesce(u.uploaded_by, own.uploaded_by) as uploaded_by,
+                    coalesce(u.uploaded_at_ms, own.created_at_ms) as uploaded_at_ms,
+                    coalesce(p.shared, false) as shared,
+                    case when not p.shared then own.retired_at_ms end as retired_at_ms,
+                    p.contract, p.profile, p.name, p.version, p.summary, p.settings_schema, p.compile_ms, p.imports
+             from plugins p
+             full join plugin_uploads u on u.digest = p.digest
+             left join tenant_plugins own on own.digest = p.digest ",
+            $then
+        )
+    };
+}
+
+/// What the tenant may use and what it handed in, by name; of the refused ones the newest.
+pub async fn list(app: &PgPool, tenant: TenantId) -> Result<Vec<TenantPlugin>, StorageError> {
     as_tenant(app, tenant, |connection| {
         Box::pin(async move {
-            let rows = sqlx::query(
-                "select digest, octet_length(bytes) as size_bytes, contract, profile, name, version,
-                        summary, settings_schema, compile_ms
-                 from plugins
-                 order by name, version, digest",
-            )
+            let rows = sqlx::query(seen!(
+                "where p.digest is not null or u.state <> 'refused' or u.digest in (
+                     select digest from plugin_uploads where state = 'refused' order by uploaded_at_ms desc limit $1)
+                 order by p.name nulls last, p.version, u.uploaded_at_ms, digest"
+            ))
+            .bind(REFUSED_LISTED)
             .fetch_all(connection)
             .await?;
-            rows.iter().map(read).collect()
+            rows.iter().map(read_seen).collect()
         })
     })
     .await
 }
 
-pub async fn get(app: &PgPool, tenant: TenantId, digest: Digest) -> Result<Option<Plugin>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            let row = sqlx::query(
-                "select digest, octet_length(bytes) as size_bytes, contract, profile, name, version,
-                        summary, settings_schema, compile_ms
-                 from plugins
-                 where digest = $1",
-            )
-            .bind(digest.0)
-            .fetch_optional(connection)
-            .await?;
-            row.as_ref().map(read).transpose()
-        })
-    })
-    .await
+pub async fn get(
+    app: &PgPool,
+    tenant: TenantId,
+    digest: Digest,
+) -> Result<Option<TenantPlugin>, StorageError> {
+    as_tenant(app, tenant, move |connection| Box::pin(find(connection, digest))).await
+}
+
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    digest: Digest,
+) -> Result<Option<TenantPlugin>, StorageError> {
+    let row = sqlx::query(seen!("where p.digest = $1 or u.digest = $1"))
+        .bind(digest.0)
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(read_seen).transpose()
 }
 
 pub async fn bytes(app: &PgPool, tenant: TenantId, digest: Digest) -> Result<Option<Vec<u8>>, StorageError> {
@@ -128,18 +172,75 @@ pub async fn bytes(app: &PgPool, tenant: TenantId, digest: Digest) -> Result<Opt
     .await
 }
 
-/// What is stored and not among the known: a node loads these.
-pub async fn missing(system: &PgPool, known: &[Digest]) -> Result<Vec<Digest>, StorageError> {
-    let known: Vec<[u8; 32]> = known.iter().map(|digest| digest.0).collect();
+#[derive(Debug, Error)]
+pub enum RetireError {
+    #[error("there is no such plugin")]
+    Unknown,
+    #[error("the plugin is shared by all tenants")]
+    Shared,
+    /// The revision is active, the canary or the shadow.
+    #[error("the revision {revision} uses the plugin")]
+    InUse { revision: i32 },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// From now on the plugin enters no revision of the tenant. Twice is once.
+pub async fn retire(
+    app: &PgPool,
+    tenant: TenantId,
+    digest: Digest,
+    actor: &str,
+    now_ms: u64,
+) -> Result<TenantPlugin, RetireError> {
+    let actor = actor.to_owned();
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            // Before anything is looked at: an activation meanwhile would not be seen.
+            for (revision, plugins) in
+                rulesets::plugins_deployed(connection, tenant, DecisionPoint::Payment).await?
+            {
+                if plugins.contains(&digest) {
+                    return Err(RetireError::InUse { revision });
+                }
+            }
+            let seen = find(connection, digest).await?.filter(|seen| seen.plugin.is_some());
+            let seen = seen.ok_or(RetireError::Unknown)?;
+            if seen.shared {
+                return Err(RetireError::Shared);
+            }
+            let retired = sqlx::query(
+                "update tenant_plugins set retired_at_ms = $3, retired_by = $4
+                 where tenant_id = $1 and digest = $2 and retired_at_ms is null",
+            )
+            .bind(tenant.0)
+            .bind(digest.0)
+            .bind(bigint(now_ms))
+            .bind(&actor)
+            .execute(&mut *connection)
+            .await
+            .map_err(StorageError::from)?;
+            if retired.rows_affected() == 0 {
+                return Ok(seen);
+            }
+            let (action, subject) = (Action::PluginRetired, digest.to_string());
+            let act = Act { at_ms: now_ms, actor, action, subject, before: None, after: None };
+            audit::record(connection, tenant, &act).await?;
+            Ok(TenantPlugin { retired_at_ms: Some(now_ms), ..seen })
+        })
+    })
+    .await
+}
+
+/// Whether the bytes are stored, whoever owns them.
+pub async fn is_stored(system: &PgPool, digest: Digest) -> Result<bool, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move {
-            let digests: Vec<Vec<u8>> = sqlx::query_scalar(
-                "select digest from plugins where digest <> all ($1) order by created_at_ms, digest",
-            )
-            .bind(known)
-            .fetch_all(connection)
-            .await?;
-            digests.iter().map(|digest| read_digest(digest, WHAT)).collect()
+            let stored = sqlx::query_scalar("select exists (select from plugins where digest = $1)")
+                .bind(digest.0)
+                .fetch_one(connection)
+                .await?;
+            Ok(stored)
         })
     })
     .await
@@ -159,12 +260,30 @@ pub async fn bytes_any(system: &PgPool, digest: Digest) -> Result<Option<Vec<u8>
     .await
 }
 
-fn read(row: &PgRow) -> Result<Plugin, StorageError> {
-    let size_bytes: i32 = row.try_get("size_bytes")?;
-    Ok(Plugin {
-        digest: read_digest(row.try_get("digest")?, WHAT)?,
-        size_bytes: ms(size_bytes.into(), WHAT)?,
-        contract: row.try_get("contract")?,
+fn read_seen(row: &PgRow) -> Result<TenantPlugin, StorageError> {
+    let uploaded_at_ms: Option<i64> = row.try_get("uploaded_at_ms")?;
+    let retired_at_ms: Option<i64> = row.try_get("retired_at_ms")?;
+    let (digest, size_bytes) = (read_digest(row.try_get("digest")?, WHAT)?, row.try_get("size_bytes")?);
+    let size_bytes = ms(size_bytes, WHAT)?;
+    Ok(TenantPlugin {
+        digest,
+        size_bytes,
+        state: named(UploadState::parse(row.try_get("state")?), WHAT)?,
+        why: row.try_get("why")?,
+        uploaded_by: row.try_get("uploaded_by")?,
+        uploaded_at_ms: uploaded_at_ms.map(|at_ms| ms(at_ms, WHAT)).transpose()?,
+        shared: row.try_get("shared")?,
+        retired_at_ms: retired_at_ms.map(|at_ms| ms(at_ms, WHAT)).transpose()?,
+        plugin: read_plugin(row, digest, size_bytes)?,
+    })
+}
+
+fn read_plugin(row: &PgRow, digest: Digest, size_bytes: u64) -> Result<Option<Plugin>, StorageError> {
+    let Some(contract) = row.try_get("contract")? else { return Ok(None) };
+    Ok(Some(Plugin {
+        digest,
+        size_bytes,
+        contract,
         profile: named(Profile::parse(row.try_get("profile")?), WHAT)?,
         description: Description {
             name: row.try_get("name")?,
@@ -172,6 +291,7 @@ fn read(row: &PgRow) -> Result<Plugin, StorageError> {
             summary: row.try_get("summary")?,
             settings_schema: row.try_get("settings_schema")?,
         },
+        imports: row.try_get("imports")?,
         compile_ms: ms(row.try_get("compile_ms")?, WHAT)?,
-    })
+    }))
 }

@@ -4,6 +4,7 @@
 //! revision once it is made.
 
 mod activations;
+mod uses;
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
@@ -12,6 +13,7 @@ use sqlx::{PgConnection, PgPool, Row};
 pub use activations::{
     ActivateError, Change, Deploying, activations, activations_since, active, deploy, latest_activations,
 };
+pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 
 use super::canonical::sha256;
 use super::columns::{bigint, digest, ms, named};

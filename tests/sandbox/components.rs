@@ -24,3 +24,26 @@ pub fn component_of(core: &str) -> Vec<u8> {
     .expect("the contract fits");
     from_core_module(&core).expect("a component")
 }
+
+/// 800 loops inside each other, a few kilobytes for a function: the time a
+/// compiler takes grows with the square of their depth.
+pub fn compile_bomb() -> Vec<u8> {
+    rule_with_loops("Means harm.", 800, 16)
+}
+
+/// A good rule with functions that nobody calls, each of `depth` loops inside each other.
+pub fn rule_with_loops(summary: &str, depth: usize, functions: usize) -> Vec<u8> {
+    let good = good_rule(summary);
+    let open = "(loop (local.set 0 (i32.add (local.get 0) (local.get 1))) ".repeat(depth);
+    let close = "(br_if 0 (local.get 1)) (local.set 1 (i32.mul (local.get 0) (local.get 1))))".repeat(depth);
+    let functions = format!("(func (param i32 i32) {open}{close})").repeat(functions);
+    let body = good.trim_end().strip_suffix(')').expect("a module").to_owned();
+    component_of(&format!("{body}{functions})"))
+}
+
+/// The text of the good rule under a summary of its own: other bytes, another plugin.
+pub fn good_rule(summary: &str) -> String {
+    assert_eq!(summary.len(), "Means harm.".len());
+    let good = std::fs::read_to_string("tests/hostile/good.wat").expect("the fixture");
+    good.replace("Means harm.", summary)
+}

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use components::component;
-use components::component_of;
 use tokio::time::Instant;
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::Party;
@@ -104,13 +103,6 @@ fn payment() -> Payment {
     }
 }
 
-/// 400 loops inside each other, a few kilobytes for a function: the time a
-/// compiler takes grows with the square of their depth.
 pub fn compile_bomb() -> Vec<u8> {
-    let good = std::fs::read_to_string("tests/hostile/good.wat").expect("the fixture");
-    let open = "(loop (local.set 0 (i32.add (local.get 0) (local.get 1))) ".repeat(400);
-    let close = "(br_if 0 (local.get 1)) (local.set 1 (i32.mul (local.get 0) (local.get 1))))".repeat(400);
-    let functions = format!("(func (param i32 i32) {open}{close})").repeat(8);
-    let body = good.trim_end().strip_suffix(')').expect("a module").to_owned();
-    component_of(&format!("{body}{functions})"))
+    components::compile_bomb()
 }

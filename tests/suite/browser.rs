@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 
+use crate::support::components::component;
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, payment, payment_with, shipped_plugins};
 
@@ -154,6 +155,16 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
     click(&browser, "#upload-form button[type=submit]").await;
     wait_for_text(&browser, "#uploaded", "Taken in: velocity").await;
     picture(&browser, "upload").await;
+    // Followed until it is known: only a compiler sees what is wrong with these bytes.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("silent.wasm");
+    std::fs::write(&file, component("bad_description")).unwrap();
+    let file = file.display().to_string();
+    browser.find(Locator::Css("#plugin-file")).await.unwrap().send_keys(&file).await.unwrap();
+    click(&browser, "#upload-form button[type=submit]").await;
+    wait_for_text(&browser, "#uploaded", "cannot describe itself").await;
+    wait_for_text(&browser, "#plugins", "refused").await;
+    picture(&browser, "refused").await;
 
     let stored = browser.execute("return localStorage.length + sessionStorage.length", vec![]).await.unwrap();
     assert_eq!(stored, json!(0), "the token stays in memory");

@@ -34,5 +34,6 @@ mod security;
 mod stopping;
 mod support;
 mod two_processes;
+mod uploads;
 mod verify;
 mod walls;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tollgate::decisions::plugins::digest_of;
 
-use crate::support::components::component_of;
+use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, payment};
 
@@ -32,9 +33,7 @@ fn maximum(maximum_minor: i64) -> (&'static str, Value) {
 
 /// A good rule of its own: other bytes than those of every other test.
 fn own_rule(summary: &str) -> Vec<u8> {
-    let good = std::fs::read_to_string("tests/hostile/good.wat").unwrap();
-    assert_eq!(summary.len(), "Means harm.".len());
-    component_of(&good.replace("Means harm.", summary))
+    component_of(&good_rule(summary))
 }
 
 fn entries(plugin: &Value) -> Value {
@@ -70,7 +69,7 @@ async fn an_activation_on_one_node_takes_effect_on_the_others_and_after_a_restar
     assert_eq!(status, StatusCode::CREATED);
     becomes(&there, "rolled-back", "approve").await;
 
-    let (_, plugin) = here.upload(own_rule("Of a test 1")).await;
+    let plugin = here.upload(own_rule("Of a test 1")).await;
     here.activate_entries(&entries(&plugin["digest"])).await;
     let reason = |answer: Value| answer["revision"].clone();
     let begun = Instant::now();
@@ -103,11 +102,17 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_holds_up_nobody_and_goes_on_once
     broken.activate(&[maximum(100)]).await;
     becomes(&broken.at(&second.url), "before", "reject").await;
 
-    // The stored bytes are damaged before the second node has ever seen them.
-    let (_, plugin) = broken.upload(own_rule("Of a test 2")).await;
-    let digest: Vec<u8> =
-        tollgate::domain::plugin::Digest::parse(plugin["digest"].as_str().unwrap()).unwrap().0.to_vec();
+    // The second node has said that it is ready, then loses what it compiled; and
+    // the stored bytes are damaged.
+    let bytes = own_rule("Of a test 2");
+    let digest = digest_of(&bytes).0.to_vec();
     let mut superuser = database.superuser().await;
+    sqlx::query("insert into node_plugins select id, $1, 0 from nodes")
+        .bind(&digest)
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let plugin = broken.upload(bytes).await;
     let bytes: Vec<u8> = sqlx::query_scalar("select bytes from plugins where digest = $1")
         .bind(&digest)
         .fetch_one(&mut superuser)
@@ -154,7 +159,7 @@ async fn a_rule_whose_compiled_code_was_lost_is_loaded_again_and_decides_again()
     let node = Node::start_with(&database, &settings).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let other = Caller::of_new_tenant(&node, "other").await;
-    let (_, plugin) = caller.upload(own_rule("Of a test 3")).await;
+    let plugin = caller.upload(own_rule("Of a test 3")).await;
     caller.activate_entries(&entries(&plugin["digest"])).await;
     other.activate(&[maximum(1_000_000)]).await;
     assert_eq!(caller.pay("before", &payment()).await.1["outcome"], "approve");

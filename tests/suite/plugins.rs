@@ -31,7 +31,7 @@ async fn names(caller: &Caller) -> Vec<String> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|plugin| plugin["name"].as_str().unwrap().to_owned())
+        .map(|plugin| plugin["name"].as_str().unwrap_or_default().to_owned())
         .collect()
 }
 
@@ -47,11 +47,17 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
 
     let made =
         post(&caller, "application/wasm", &[("Content-Digest", &digest_header(&bytes))], bytes.clone()).await;
-    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.status, 202, "{}", made.text);
     assert_eq!(made.header("Location"), format!("/api/v1{path}"));
-    let plugin = made.json();
+    assert_eq!(made.json()["size_bytes"], json!(bytes.len()), "{}", made.text);
+    let plugin = caller.settled(&digest).await;
     for (member, expected) in [
         ("digest", json!(digest)),
+        ("state", json!("ready")),
+        ("uploaded_by", json!(format!("client:{}", caller.client_id))),
+        ("imports", json!(["tollgate:rules/types@1.0.0"])),
+        ("shared", json!(false)),
+        ("used_in", json!([])),
         ("size_bytes", json!(bytes.len())),
         ("contract", json!("1.0.0")),
         ("profile", json!("small")),
@@ -62,14 +68,25 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
     ] {
         assert_eq!(plugin[member], expected, "{member}: {plugin}");
     }
-    assert_eq!(caller.get(&path).await, (StatusCode::OK, plugin.clone()));
+    assert_eq!(plugin["nodes"].as_array().map(Vec::len), Some(1), "{plugin}");
+    assert_eq!(plugin["nodes"][0]["ready"], json!(true), "{plugin}");
+    let (_, page) = caller.get("/plugins").await;
+    let listed = page["items"].as_array().unwrap().iter().find(|item| item["digest"] == digest.as_str());
+    let mut without_nodes = plugin.clone();
+    without_nodes.as_object_mut().unwrap().remove("nodes");
+    assert_eq!(listed, Some(&without_nodes));
+    let shared = caller.plugin("velocity").await;
+    let (_, shared) = caller.get(&format!("/plugins/{shared}")).await;
+    assert_eq!((&shared["state"], &shared["shared"]), (&json!("ready"), &json!(true)), "{shared}");
+    assert_eq!(shared.get("uploaded_by"), None, "{shared}");
+    assert_eq!(shared["imports"], json!(["tollgate:rules/types@1.0.0"]), "{shared}");
     let shipped = 4;
     assert_eq!(names(&caller).await.len(), shipped + 1);
 
     let again = post(&caller, "application/wasm", &[], bytes.clone()).await;
     assert_eq!(
-        (again.status, &again.json()["digest"]),
-        (201, &plugin["digest"]),
+        (again.status, &again.json()["digest"], &again.json()["uploaded_at_ms"]),
+        (202, &plugin["digest"], &plugin["uploaded_at_ms"]),
         "the same bytes are one plugin"
     );
     assert_eq!(names(&caller).await.len(), shipped + 1);
@@ -98,8 +115,18 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["errors"][0]["pointer"], "/rules/0/plugin", "{problem}");
     // Whoever has the bytes may have the plugin.
-    assert_eq!(stranger.upload(bytes).await.0, StatusCode::CREATED);
+    let (status, same) = stranger.hand_in(bytes).await;
+    assert_eq!(
+        (status, &same["state"]),
+        (StatusCode::ACCEPTED, &json!("ready")),
+        "nothing is compiled again"
+    );
     assert_eq!(stranger.get(&path).await.0, StatusCode::OK);
+    let stored: i64 = sqlx::query_scalar("select count(*) from plugins where not shared")
+        .fetch_one(&mut database.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(stored, 1);
     node.stop().await;
 }
 
@@ -117,7 +144,9 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
     let core = wat::parse_file("tests/hostile/core_module.wat").unwrap();
     type Headers<'a> = &'a [(&'a str, &'a str)];
     type Refusal<'a> = (&'a str, &'a str, Headers<'a>, Vec<u8>, u16, &'a str, &'a str);
-    let table: [Refusal; 13] = [
+    let empty = "(component (instance $rule) (export \"tollgate:rules/rule@1.0.0\" (instance $rule)))";
+    let older = empty.replace("@1.0.0", "@0.9.0");
+    let table: [Refusal; 14] = [
         (
             "other bytes than promised",
             wasm,
@@ -168,8 +197,25 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
         ("nothing", wasm, &[], Vec::new(), 422, "plugin-refused", "not a WebAssembly binary"),
         ("a core module", wasm, &[], core, 422, "plugin-refused", "tollgate plugin build"),
         ("an import", wasm, &[], import, 422, "plugin-refused", "wasi:clocks/wall-clock@0.2.0"),
+        (
+            "no functions",
+            wasm,
+            &[],
+            wat::parse_str(empty).unwrap(),
+            422,
+            "plugin-refused",
+            "without the functions describe, prepare, evaluate",
+        ),
+        (
+            "another version",
+            wasm,
+            &[],
+            wat::parse_str(older).unwrap(),
+            422,
+            "plugin-refused",
+            "exports tollgate:rules/rule@0.9.0",
+        ),
         ("cut off", wasm, &[], good[..good.len() / 2].to_vec(), 422, "plugin-refused", "damaged"),
-        ("a bad description", wasm, &[], component("bad_description"), 422, "plugin-refused", "describe"),
         (
             "another contract",
             wasm,
@@ -188,7 +234,7 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
         assert!(problem["detail"].as_str().unwrap().contains(words), "{what}: {problem}");
     }
     assert_eq!(names(&caller).await.len(), 4, "nothing was taken in");
-    assert_eq!(caller.upload(good).await.0, StatusCode::CREATED, "a good one still is");
+    caller.upload(good).await;
     node.stop().await;
 }
 

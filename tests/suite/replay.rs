@@ -59,7 +59,7 @@ impl RuleEngine for ToldEngine {
         let description =
             Description { name: text(), version: text(), summary: text(), settings_schema: text() };
         let (contract, profile) = (text(), Profile::Large);
-        Some(Plugin { digest, size_bytes: 1, contract, profile, description, compile_ms: 0 })
+        Some(Plugin { digest, size_bytes: 1, contract, profile, description, imports: vec![], compile_ms: 0 })
     }
 }
 
@@ -131,7 +131,7 @@ async fn replayed_by(
     });
     let databases = database.databases();
     let (app, system) = (databases.app, databases.system);
-    let plugins = Arc::new(Plugins::new(app.clone(), system, engine.clone(), Arc::new(FixedClock::at(1))));
+    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::new(FixedClock::at(1))));
     let replays = Replays { app, engine: engine.clone(), plugins };
     let replay = replays.replay_decision(decision).await;
     let calls = std::mem::take(&mut *engine.calls.lock().unwrap());

@@ -135,7 +135,7 @@ async fn the_uploads_of_one_tenant_are_bounded_and_leave_room_for_another() {
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
     let refused = upload(&greedy).send().await.unwrap();
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("Retry-After"));
     let judged = upload(&other).send().await.unwrap();
     assert_eq!(judged.status(), StatusCode::UNPROCESSABLE_ENTITY);

@@ -2,20 +2,26 @@
 //! follow what is nested as if it were the plugin's own interface.
 
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
-    InstanceTypeDeclaration, Parser, Payload, TypeBounds,
+    ComponentAlias, ComponentExport, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,
+    ComponentTypeRef, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
 };
 
+use super::functions::{Found, Functions};
 use super::{ComponentError, ContractVersion, Counts, DEEPEST_NESTING, NameList};
 
 #[derive(Default)]
 pub(super) struct Survey {
+    /// What could be called.
     pub(super) imports: NameList,
+    pub(super) type_imports: NameList,
     pub(super) exports: NameList,
     pub(super) contract: Option<ContractVersion>,
+    /// Of the contract's functions, those that the contract's export has.
+    pub(super) found: Found,
     pub(super) counts: Counts,
     /// The component's own types, in the order of their indices.
     types: Vec<TypeKind>,
+    functions: Functions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,9 @@ impl Survey {
             let payload = payload?;
             match &payload {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    if nesting == 0 && matches!(payload, Payload::ComponentSection { .. }) {
+                        survey.functions.begin_component();
+                    }
                     nesting += 1;
                     if nesting > DEEPEST_NESTING {
                         return Err(ComponentError::NestedTooDeeply);
@@ -41,9 +50,11 @@ impl Survey {
                 Payload::End(_) => nesting = nesting.saturating_sub(1),
                 // What is nested imports from the component around it.
                 payload if nesting == 0 => {
+                    survey.functions.note_outermost(payload)?;
                     survey.note_types(payload)?;
                     survey.note_interface(payload)?;
                 }
+                payload if nesting == 1 => survey.functions.note_nested(payload)?,
                 _ => {}
             }
             survey.counts.add(&payload);
@@ -86,8 +97,7 @@ impl Survey {
             }
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
-                    let export = export?;
-                    self.note_export(export.name.name, export.kind);
+                    self.note_export(&export?);
                 }
             }
             _ => {}
@@ -99,7 +109,9 @@ impl Survey {
         match imported {
             // Every plugin names the contract's types in this way. They bring
             // nothing that could be called: an empty linker satisfies them.
-            ComponentTypeRef::Instance(index) if self.is_instance_of_types(index) => {}
+            ComponentTypeRef::Instance(index) if self.is_instance_of_types(index) => {
+                self.type_imports.add(&[name]);
+            }
             ComponentTypeRef::Type(_) => {
                 self.types.push(TypeKind::Other);
                 self.imports.add(&[name]);
@@ -113,14 +125,18 @@ impl Survey {
         self.types.get(index) == Some(&TypeKind::InstanceOfTypes)
     }
 
-    fn note_export(&mut self, name: &str, kind: ComponentExternalKind) {
+    fn note_export(&mut self, export: &ComponentExport<'_>) {
+        let name = export.name.name;
+        let functions = self.functions.note_export(export);
         self.exports.add(&[name]);
-        match kind {
+        match export.kind {
             ComponentExternalKind::Type => self.types.push(TypeKind::Other),
             ComponentExternalKind::Instance => {
                 let mut supported = ContractVersion::ALL.into_iter();
                 let found = supported.find(|known| known.export_name() == name);
-                self.contract = self.contract.or(found);
+                if self.contract.is_none() && found.is_some() {
+                    (self.contract, self.found) = (found, functions);
+                }
             }
             _ => {}
         }

@@ -9,10 +9,16 @@ fn inspect_text(text: &str) -> Result<Inspection, ComponentError> {
     inspect(&wat::parse_str(text).expect("the text of the test is valid"))
 }
 
+/// A function of the component around it.
+const FUNCTION: &str = r#"
+    (core module $own (func (export "f")))
+    (core instance $own (instantiate $own))
+    (func $f (canon lift (core func $own "f")))"#;
+
 fn rule_with(inner: &str) -> String {
     format!(
-        r#"(component {inner}
-            (instance $rule)
+        r#"(component {inner} {FUNCTION}
+            (instance $rule (export "describe" (func $f)) (export "prepare" (func $f)) (export "evaluate" (func $f)))
             (export "{CONTRACT}" (instance $rule)))"#
     )
 }
@@ -54,6 +60,17 @@ fn another_version_is_refused_with_what_is_exported_and_what_is_supported() {
 fn the_contract_must_be_an_instance() {
     let text = format!(r#"(component (component $c) (export "{CONTRACT}" (component $c)))"#);
     assert!(matches!(inspect_text(&text), Err(ComponentError::NoContract { .. })));
+}
+
+#[test]
+fn functions_that_the_contract_wants_and_the_export_lacks_are_named() {
+    let listed = format!(r#"{FUNCTION} (instance $rule (export "prepare" (func $f)))"#);
+    let inside = format!(r#"(component $c {FUNCTION} (export "prepare" (func $f)))"#);
+    for rule in [listed, format!("{inside} (instance $rule (instantiate $c))")] {
+        let text = format!(r#"(component {rule} (export "{CONTRACT}" (instance $rule)))"#);
+        let error = inspect_text(&text).expect_err("two are missing").to_string();
+        assert!(error.contains("without the functions describe, evaluate"), "{error}");
+    }
 }
 
 #[test]
@@ -103,7 +120,7 @@ fn what_is_nested_is_counted_and_its_imports_are_not_the_plugins() {
         (core instance $i (instantiate $n))
         (core instance (instantiate $m (with "a" (instance $i))))"#;
     let counts = inspect_text(&rule_with(inner)).expect("a rule").counts;
-    let expected = Counts { functions: 3, memories: 1, tables: 1, core_instances: 2 };
+    let expected = Counts { functions: 4, memories: 1, tables: 1, core_instances: 3 };
     assert_eq!(counts, expected);
 }
 

@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::super::columns::{bigint, ms, named};
 use super::super::transaction::{as_system, as_tenant};
 use super::super::{StorageError, audit};
+use super::uses::{plugins_of, retired_among};
 use crate::domain::audit::{Act, Action};
+use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{
     Activation, ActivationKind, Canary, DecisionPoint, Deployment, Share, activated_and_not_undone,
 };
@@ -40,6 +42,11 @@ pub enum ActivateError {
     NothingActive,
     #[error("the revision is the active one itself")]
     AlreadyActive,
+    #[error("the revision uses the plugin {plugin}, which is retired")]
+    PluginRetired { plugin: Digest },
+    /// A node that lives cannot run the revision yet.
+    #[error("the node {node} has not got the plugin {plugin} ready")]
+    PluginNotReady { plugin: Digest, node: String, why: Option<String> },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -76,18 +83,14 @@ pub async fn deploy(app: &PgPool, deploying: Deploying, change: Change) -> Resul
     as_tenant(app, deploying.tenant, move |connection| {
         Box::pin(async move {
             lock_sequence(connection).await?;
-            let Deploying { tenant, point, expected, .. } = deploying;
-            let newest_first = log(connection, tenant, point, None, LOG_READ_MAX).await?;
-            let current = newest_first.first();
-            let sequence = current.map(|activation| activation.sequence);
-            if expected.is_some_and(|expected| expected != sequence) {
-                return Err(ActivateError::Conflict { current: sequence });
-            }
-            let before = current.map(|activation| activation.deployment);
-            let (kind, after) = changed(change, &newest_first)?;
-            for revision in after.revisions() {
-                if !revision_exists(connection, tenant, point, revision).await? {
-                    return Err(ActivateError::UnknownRevision);
+            let planned = plan(connection, &deploying, change).await?;
+            let Planned { kind, before, after, .. } = planned;
+            let Deploying { tenant, point, .. } = deploying;
+            // Going back is never in the way of what was retired since.
+            if kind != ActivationKind::RollBack {
+                let plugins = plugins_of(connection, tenant, point, &planned.brought_in()).await?;
+                if let Some(plugin) = retired_among(connection, tenant, &plugins).await? {
+                    return Err(ActivateError::PluginRetired { plugin });
                 }
             }
             let guard_backtest = match change {
@@ -111,6 +114,43 @@ pub async fn deploy(app: &PgPool, deploying: Deploying, change: Change) -> Resul
         })
     })
     .await
+}
+
+/// What a change comes to.
+pub(super) struct Planned {
+    kind: ActivationKind,
+    before: Option<Deployment>,
+    after: Deployment,
+}
+
+impl Planned {
+    /// The revisions that take part from now on and did not before.
+    pub(super) fn brought_in(&self) -> Vec<i32> {
+        let before = self.before.map(|before| before.revisions()).unwrap_or_default();
+        self.after.revisions().into_iter().filter(|revision| !before.contains(revision)).collect()
+    }
+}
+
+pub(super) async fn plan(
+    connection: &mut PgConnection,
+    deploying: &Deploying,
+    change: Change,
+) -> Result<Planned, ActivateError> {
+    let Deploying { tenant, point, expected, .. } = *deploying;
+    let newest_first = log(connection, tenant, point, None, LOG_READ_MAX).await?;
+    let current = newest_first.first();
+    let sequence = current.map(|activation| activation.sequence);
+    if expected.is_some_and(|expected| expected != sequence) {
+        return Err(ActivateError::Conflict { current: sequence });
+    }
+    let before = current.map(|activation| activation.deployment);
+    let (kind, after) = changed(change, &newest_first)?;
+    for revision in after.revisions() {
+        if !revision_exists(connection, tenant, point, revision).await? {
+            return Err(ActivateError::UnknownRevision);
+        }
+    }
+    Ok(Planned { kind, before, after })
 }
 
 /// The deployment that a change makes of the latest one.
@@ -190,7 +230,7 @@ fn act_of(
 }
 
 /// Held until commit: a sequence number is drawn and committed before the next is drawn.
-async fn lock_sequence(connection: &mut PgConnection) -> Result<(), StorageError> {
+pub(super) async fn lock_sequence(connection: &mut PgConnection) -> Result<(), StorageError> {
     sqlx::query("select pg_advisory_xact_lock($1)").bind(SEQUENCE_LOCK).execute(connection).await?;
     Ok(())
 }
@@ -259,7 +299,7 @@ pub async fn activations(
     as_tenant(app, tenant, move |connection| Box::pin(log(connection, tenant, point, before, limit))).await
 }
 
-async fn log(
+pub(super) async fn log(
     connection: &mut PgConnection,
     tenant: TenantId,
     point: DecisionPoint,

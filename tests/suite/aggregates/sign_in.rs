@@ -1,10 +1,11 @@
 //! Tenants, clients, signing keys, plugins: what is needed before a payment comes.
 
 use futures::future::join_all;
-use tollgate::domain::plugin::{Description, Digest, Plugin, Profile};
+use tollgate::domain::plugin::{Description, Digest, Plugin, Profile, UploadState};
 use tollgate::domain::tenant::{ClientId, Scope};
 use tollgate::storage::signing_keys::{self, SigningKeyRow};
 use tollgate::storage::tenants::{NewClient, create_client, create_tenant, find_client, tenant_by_name};
+use tollgate::storage::uploads::{self, NewUpload, UploadQuotas};
 use tollgate::storage::{lists, plugins};
 use uuid::Uuid;
 
@@ -79,22 +80,32 @@ async fn a_tenant_sees_shared_plugins_and_its_own() {
             summary: String::new(),
             settings_schema: "{}".to_owned(),
         },
+        imports: vec!["tollgate:rules/types@1.0.0".to_owned()],
         compile_ms: 80,
     };
     plugins::add(system, &plugin(1), b"one", false, 1).await.unwrap();
     plugins::add(system, &plugin(1), b"one", false, 2).await.unwrap();
     plugins::add(system, &plugin(2), b"two", true, 1).await.unwrap();
-    plugins::grant(app, one, Digest([1; 32]), "alice", 3).await.unwrap();
-    plugins::grant(app, one, Digest([1; 32]), "alice", 4).await.unwrap();
+    let quotas = UploadQuotas { waiting_max: 1, plugins_max: 1 };
+    for now_ms in [3, 4] {
+        let (actor, bytes) = ("alice".to_owned(), b"one".to_vec());
+        let new = NewUpload { tenant: one, digest: Digest([1; 32]), bytes, actor, now_ms, stored: true };
+        let seen = uploads::hand_in(app, new, quotas).await.unwrap();
+        assert_eq!((seen.state, seen.uploaded_at_ms), (UploadState::Ready, Some(3)));
+    }
 
-    assert_eq!(plugins::list(app, one).await.unwrap(), [plugin(1), plugin(2)]);
-    assert_eq!(plugins::list(app, other).await.unwrap(), [plugin(2)]);
+    let seen = async |tenant| {
+        let list = plugins::list(app, tenant).await.unwrap();
+        list.into_iter().map(|seen| seen.plugin.unwrap()).collect::<Vec<Plugin>>()
+    };
+    assert_eq!(seen(one).await, [plugin(1), plugin(2)]);
+    assert_eq!(seen(other).await, [plugin(2)]);
     assert_eq!(plugins::get(app, other, Digest([1; 32])).await.unwrap(), None);
     assert_eq!(plugins::bytes(app, one, Digest([1; 32])).await.unwrap().as_deref(), Some(&b"one"[..]));
     assert_eq!(plugins::bytes(app, other, Digest([1; 32])).await.unwrap(), None);
     assert_eq!(plugins::bytes_any(system, Digest([1; 32])).await.unwrap().as_deref(), Some(&b"one"[..]));
-    assert_eq!(plugins::missing(system, &[Digest([1; 32])]).await.unwrap(), [Digest([2; 32])]);
-    assert_eq!(plugins::missing(system, &[]).await.unwrap().len(), 2);
+    assert!(plugins::is_stored(system, Digest([2; 32])).await.unwrap());
+    assert!(!plugins::is_stored(system, Digest([3; 32])).await.unwrap());
 
     plugins::add(system, &plugin(1), b"one", true, 5).await.unwrap();
     assert_eq!(plugins::list(app, other).await.unwrap().len(), 2, "shared later");

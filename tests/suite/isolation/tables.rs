@@ -52,7 +52,7 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
     let digest = format!("decode(md5('{tenant}') || md5('{tenant}'), 'hex')");
     let values = match table {
         "tenants" => format!("('{tenant}', 'tenant-{tenant}', 0)"),
-        "plugins" => format!("({digest}, '', '1.0.0', 'small', 'n', '1', 's', '{{}}', 0, false, 0)"),
+        "plugins" => format!("({digest}, '', '1.0.0', 'small', 'n', '1', 's', '{{}}', 0, false, 0, '{{}}')"),
         "clients" => format!("('{tenant}', gen_random_uuid(), 'n', 'hash', '{{}}', 0, null)"),
         "tenant_plugins" => format!("('{tenant}', {digest}, 'u', 0, null, null)"),
         "revisions" => format!("('{tenant}', 'payment', 1, 1, '', {digest}, '', 'u', 0)"),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -207,16 +208,38 @@ impl Caller {
         number
     }
 
-    pub async fn upload(&self, bytes: Vec<u8>) -> (StatusCode, Value) {
+    /// Hands bytes in, and leaves what becomes of them open.
+    pub async fn hand_in(&self, bytes: Vec<u8>) -> (StatusCode, Value) {
         let request = self.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
         answer(request.body(bytes)).await
     }
 
+    /// Follows a plugin until it is ready or refused.
+    pub async fn settled(&self, digest: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let (status, plugin) = self.get(&format!("/plugins/{digest}")).await;
+            assert_eq!(status, StatusCode::OK, "{plugin}");
+            if plugin["state"] == "ready" || plugin["state"] == "refused" {
+                return plugin;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(120), "{plugin}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Uploads a good plugin and answers it once it is ready.
+    pub async fn upload(&self, bytes: Vec<u8>) -> Value {
+        let (status, handed_in) = self.hand_in(bytes).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{handed_in}");
+        let plugin = self.settled(handed_in["digest"].as_str().expect("digest")).await;
+        assert_eq!(plugin["state"], "ready", "{plugin}");
+        plugin
+    }
+
     /// Uploads a fixture of the hostile rules and answers its digest.
     pub async fn upload_fixture(&self, fixture: &str) -> String {
-        let (status, plugin) = self.upload(component(fixture)).await;
-        assert_eq!(status, StatusCode::CREATED, "{fixture}: {plugin}");
-        plugin["digest"].as_str().expect("digest").to_owned()
+        self.upload(component(fixture)).await["digest"].as_str().expect("digest").to_owned()
     }
 
     pub fn token(&self) -> &str {

@@ -1,0 +1,150 @@
+//! Plugins as JSON.
+//!
+//! Owns their shapes. Must never trust what a plugin says of itself further
+//! than to show it as text.
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::plugin::{Digest, Plugin, PluginUse, TenantPlugin};
+use crate::storage::nodes::Readiness;
+
+/// A plugin, from the moment its bytes were handed in.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plugin)]
+pub struct PluginShape {
+    /// SHA-256 of its bytes: the plugin's name everywhere.
+    pub digest: String,
+    /// `waiting`, `compiling`, `ready` or `refused`.
+    #[schema(example = "ready")]
+    pub state: &'static str,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    pub size_bytes: u64,
+    /// Absent where it comes from the shared folder only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uploaded_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uploaded_at_ms: Option<u64>,
+    /// From here on only when it is ready.
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub found: Option<FoundShape>,
+    /// The rules of the newest revisions that name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_in: Option<Vec<UseShape>>,
+    /// The nodes that live, for one plugin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<NodeShape>>,
+    #[serde(skip)]
+    of: Digest,
+}
+
+/// What was found in a plugin.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FoundInPlugin)]
+pub struct FoundShape {
+    /// Version of the rule contract.
+    #[schema(example = "1.0.0")]
+    pub contract: String,
+    /// The limits it runs under: `small` or `large`.
+    pub profile: &'static str,
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    /// JSON Schema of its settings.
+    #[schema(value_type = Object)]
+    pub settings_schema: Value,
+    /// What it imports: types of the contract at most, nothing that could be called.
+    pub imports: Vec<String>,
+    pub compile_ms: u64,
+    /// Whether every tenant may use it.
+    pub shared: bool,
+    /// Since when it enters no new revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired_at_ms: Option<u64>,
+}
+
+/// A rule that is made of the plugin.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginUse)]
+pub struct UseShape {
+    pub point: &'static str,
+    pub revision: i32,
+    pub rule: String,
+    /// Whether the revision decides at the moment.
+    pub active: bool,
+    /// Whether it decides for a share.
+    pub canary: bool,
+    /// Whether it runs without effect.
+    pub shadow: bool,
+}
+
+/// Whether a node can run the plugin.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginOnNode)]
+pub struct NodeShape {
+    pub name: String,
+    pub ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl From<TenantPlugin> for PluginShape {
+    fn from(seen: TenantPlugin) -> Self {
+        let (shared, retired_at_ms) = (seen.shared, seen.retired_at_ms);
+        Self {
+            digest: seen.digest.to_string(),
+            state: seen.state.name(),
+            why: seen.why,
+            size_bytes: seen.size_bytes,
+            uploaded_by: seen.uploaded_by,
+            uploaded_at_ms: seen.uploaded_at_ms,
+            found: seen.plugin.map(|plugin| FoundShape::of(plugin, shared, retired_at_ms)),
+            used_in: None,
+            nodes: None,
+            of: seen.digest,
+        }
+    }
+}
+
+impl PluginShape {
+    /// Those of `uses` that are its own.
+    pub fn with_uses(self, uses: &[PluginUse]) -> Self {
+        let own = uses.iter().filter(|found| found.plugin == self.of).map(|found| UseShape {
+            point: found.point.name(),
+            revision: found.revision,
+            rule: found.rule.clone(),
+            active: found.active,
+            canary: found.canary,
+            shadow: found.shadow,
+        });
+        Self { used_in: self.found.is_some().then(|| own.collect()), ..self }
+    }
+
+    pub fn with_nodes(self, nodes: Vec<Readiness>) -> Self {
+        let shape = |node: Readiness| NodeShape { name: node.node, ready: node.ready, why: node.why };
+        Self { nodes: Some(nodes.into_iter().map(shape).collect()), ..self }
+    }
+}
+
+impl FoundShape {
+    fn of(plugin: Plugin, shared: bool, retired_at_ms: Option<u64>) -> Self {
+        let description = plugin.description;
+        Self {
+            contract: plugin.contract,
+            profile: plugin.profile.name(),
+            name: description.name,
+            version: description.version,
+            summary: description.summary,
+            settings_schema: serde_json::from_str(&description.settings_schema)
+                .unwrap_or(Value::String(description.settings_schema)),
+            imports: plugin.imports,
+            compile_ms: plugin.compile_ms,
+            shared,
+            retired_at_ms,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The processes that serve, and which plugins each can run.
+//!
+//! Owns their heartbeat and their reports. Whether a node lives is told by the
+//! database's clock alone: never by that of a node.
+
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::StorageError;
+use super::columns::{bigint, digest as read_digest};
+use super::transaction::as_system;
+use crate::domain::plugin::Digest;
+
+const WHAT: &str = "node";
+
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub id: Uuid,
+    pub name: String,
+    pub started_at_ms: u64,
+}
+
+/// Whether a node that lives can run a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    pub node: String,
+    pub digest: Digest,
+    pub ready: bool,
+    /// Why it cannot; nothing while it has not tried.
+    pub why: Option<String>,
+}
+
+/// Tells that a node lives, and forgets those that nobody has seen for an hour.
+pub async fn beat(system: &PgPool, node: &Node) -> Result<(), StorageError> {
+    let node = node.clone();
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query(
+                "with gone as (delete from nodes where seen_at < now() - interval '1 hour' and id <> $1)
+                 insert into nodes (id, name, started_at_ms) values ($1, $2, $3)
+                 on conflict (id) do update set seen_at = now()",
+            )
+            .bind(node.id)
+            .bind(&node.name)
+            .bind(bigint(node.started_at_ms))
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// At the end of a node: nobody has to wait until it is missed.
+pub async fn leave(system: &PgPool, node: Uuid) -> Result<(), StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query("delete from nodes where id = $1").bind(node).execute(connection).await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// The stored plugins that a node has not reported, the newest first; and those
+/// it could not load before `retry_before_ms`.
+pub async fn unreported(
+    system: &PgPool,
+    node: Uuid,
+    retry_before_ms: u64,
+    limit: u32,
+) -> Result<Vec<Digest>, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let digests: Vec<Vec<u8>> = sqlx::query_scalar(
+                "select p.digest
+                 from plugins p left join node_plugins r on r.node_id = $1 and r.digest = p.digest
+                 where r.digest is null or (r.why is not null and r.ready_at_ms < $2)
+                 order by p.created_at_ms desc, p.digest
+                 limit $3",
+            )
+            .bind(node)
+            .bind(bigint(retry_before_ms))
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+            digests.iter().map(|digest| read_digest(digest, WHAT)).collect()
+        })
+    })
+    .await
+}
+
+/// Writes down that a node can run a plugin, or why not.
+pub async fn report(
+    system: &PgPool,
+    node: Uuid,
+    digest: Digest,
+    why: Option<&'static str>,
+    now_ms: u64,
+) -> Result<(), StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move { report_on(connection, node, digest, why, now_ms).await })
+    })
+    .await
+}
+
+pub(super) async fn report_on(
+    connection: &mut PgConnection,
+    node: Uuid,
+    digest: Digest,
+    why: Option<&str>,
+    now_ms: u64,
+) -> Result<(), StorageError> {
+    // Of a node that was forgotten nothing is kept: it reports anew once it is back.
+    sqlx::query(
+        "insert into node_plugins (node_id, digest, ready_at_ms, why)
+         select id, $2, $3, $4 from nodes where id = $1
+         on conflict (node_id, digest) do update set ready_at_ms = excluded.ready_at_ms, why = excluded.why",
+    )
+    .bind(node)
+    .bind(digest.0)
+    .bind(bigint(now_ms))
+    .bind(why)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How the nodes that live stand with each of the plugins.
+pub async fn readiness(system: &PgPool, digests: &[Digest]) -> Result<Vec<Readiness>, StorageError> {
+    let digests: Vec<[u8; 32]> = digests.iter().map(|digest| digest.0).collect();
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select n.name, wanted.digest, r.digest is not null and r.why is null as ready, r.why
+                 from nodes n
+                 cross join unnest($1::bytea[]) as wanted (digest)
+                 left join node_plugins r on r.node_id = n.id and r.digest = wanted.digest
+                 where n.seen_at > now() - interval '5 seconds'
+                 order by n.started_at_ms, n.id, wanted.digest",
+            )
+            .bind(digests)
+            .fetch_all(connection)
+            .await?;
+            let readiness = |row: &sqlx::postgres::PgRow| {
+                Ok(Readiness {
+                    node: row.try_get("name")?,
+                    digest: read_digest(row.try_get("digest")?, WHAT)?,
+                    ready: row.try_get("ready")?,
+                    why: row.try_get("why")?,
+                })
+            };
+            rows.iter().map(readiness).collect()
+        })
+    })
+    .await
+}

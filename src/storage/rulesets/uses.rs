@@ -1,0 +1,138 @@
+//! Which revisions name which plugins.
+//!
+//! Owns the reading of a tenant's revisions for that, one at a time: together
+//! they may be large. Must never answer for another tenant.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
+use sqlx::{PgConnection, PgPool};
+
+use super::super::StorageError;
+use super::super::transaction::as_tenant;
+use super::activations::{ActivateError, Change, Deploying, lock_sequence, log, plan};
+use super::{find, read};
+use crate::domain::plugin::{Digest, PluginUse};
+use crate::domain::ruleset::{DecisionPoint, Revision};
+use crate::domain::tenant::TenantId;
+
+/// As far back as uses are looked for.
+const REVISIONS_READ_MAX: i64 = 200;
+
+/// The uses of `plugin`, or of every plugin, in the newest revisions; the newest first.
+pub async fn plugin_uses(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    plugin: Option<Digest>,
+) -> Result<Vec<PluginUse>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let latest = log(connection, tenant, point, None, 1).await?.pop();
+            let deployment = latest.map(|activation| activation.deployment);
+            let mut revisions = sqlx::query(
+                "select point, number, rules_version, rules, digest, note, created_by, created_at_ms
+                 from revisions
+                 where tenant_id = $1 and point = $2
+                 order by number desc
+                 limit $3",
+            )
+            .bind(tenant.0)
+            .bind(point.name())
+            .bind(REVISIONS_READ_MAX)
+            .fetch(connection);
+            let mut uses = Vec::new();
+            while let Some(row) = revisions.try_next().await? {
+                let Revision { number, rules, .. } = read(&row)?;
+                let named = rules.into_iter().map(|rule| rule.entry);
+                uses.extend(named.filter(|entry| plugin.is_none_or(|plugin| plugin == entry.plugin)).map(
+                    |entry| {
+                        PluginUse {
+                            plugin: entry.plugin,
+                            point,
+                            revision: number,
+                            rule: entry.name,
+                            active: deployment.is_some_and(|deployed| deployed.revision == number),
+                            canary: deployment
+                                .and_then(|deployed| deployed.canary)
+                                .is_some_and(|canary| canary.revision == number),
+                            shadow: deployment.and_then(|deployed| deployed.shadow) == Some(number),
+                        }
+                    },
+                ));
+            }
+            Ok(uses)
+        })
+    })
+    .await
+}
+
+/// The revisions that decide or run beside, with their plugins. Until the
+/// transaction ends nobody deploys anything else.
+pub async fn plugins_deployed(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+) -> Result<Vec<(i32, BTreeSet<Digest>)>, StorageError> {
+    lock_sequence(connection).await?;
+    let latest = log(connection, tenant, point, None, 1).await?.pop();
+    let mut deployed = Vec::new();
+    for number in latest.iter().flat_map(|activation| activation.deployment.revisions()) {
+        deployed.push((number, plugins_of(connection, tenant, point, &[number]).await?));
+    }
+    Ok(deployed)
+}
+
+/// The plugins of the revisions that a change would bring in, for whoever sees
+/// to it that they can run. Those that are deployed already hold up no change.
+pub async fn plugins_brought_in(
+    app: &PgPool,
+    deploying: &Deploying,
+    change: Change,
+) -> Result<Vec<Digest>, ActivateError> {
+    let deploying = deploying.clone();
+    as_tenant(app, deploying.tenant, move |connection| {
+        Box::pin(async move {
+            let brought_in = plan(connection, &deploying, change).await?.brought_in();
+            let plugins = plugins_of(connection, deploying.tenant, deploying.point, &brought_in).await?;
+            Ok(plugins.into_iter().collect())
+        })
+    })
+    .await
+}
+
+/// What the revisions need; a number that is none needs nothing.
+pub(super) async fn plugins_of(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+    numbers: &[i32],
+) -> Result<BTreeSet<Digest>, StorageError> {
+    let mut plugins = BTreeSet::new();
+    for number in numbers {
+        let revision = find(connection, tenant, point, *number).await?;
+        plugins.extend(revision.into_iter().flat_map(|found| found.rules).map(|rule| rule.entry.plugin));
+    }
+    Ok(plugins)
+}
+
+/// One of the plugins that the tenant has retired, if any.
+pub(super) async fn retired_among(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    plugins: &BTreeSet<Digest>,
+) -> Result<Option<Digest>, StorageError> {
+    let digests: Vec<[u8; 32]> = plugins.iter().map(|digest| digest.0).collect();
+    let retired: Option<Vec<u8>> = sqlx::query_scalar(
+        "select own.digest
+         from tenant_plugins own join plugins p using (digest)
+         where own.tenant_id = $1 and own.digest = any ($2) and own.retired_at_ms is not null and not p.shared
+         order by own.digest
+         limit 1",
+    )
+    .bind(tenant.0)
+    .bind(digests)
+    .fetch_optional(connection)
+    .await?;
+    retired.map(|digest| super::digest(&digest, super::WHAT)).transpose()
+}

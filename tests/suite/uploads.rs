@@ -1,0 +1,368 @@
+//! Uploads as jobs: what becomes of them, whoever else uploads, and whatever ends in the middle.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use tollgate::decisions::plugins::digest_of;
+use uuid::Uuid;
+
+use crate::support::components::{compile_bomb, component, component_of, good_rule, rule_with_loops};
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program};
+use crate::support::service::{Caller, Node, Whole, payment};
+
+fn rule(digest: &Value) -> Value {
+    json!([{"name": "own", "plugin": digest, "settings": {}, "on_failure": "reject"}])
+}
+
+/// Bytes that no other test and no earlier run has, so that they are compiled.
+fn never_seen(depth: usize, functions: usize) -> Vec<u8> {
+    let summary = Uuid::now_v7().simple().to_string();
+    rule_with_loops(&summary[summary.len() - 11..], depth, functions)
+}
+
+async fn revision(caller: &Caller, plugin: &Value) -> Value {
+    let (status, made) = caller.post("/rulesets/payment/revisions", &json!({"rules": rule(plugin)})).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    json!({"revision": made["number"]})
+}
+
+/// Decides payments until told to stop; answers how many, and the slowest.
+async fn pay_until(caller: Caller, stop: tokio::sync::oneshot::Receiver<()>) -> (usize, Duration) {
+    let (mut stop, mut paid, mut slowest) = (stop, 0, Duration::ZERO);
+    while stop.try_recv().is_err() {
+        let begun = Instant::now();
+        let (status, answer) = caller.pay(&format!("meanwhile-{paid}"), &payment()).await;
+        assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("approve")), "{answer}");
+        (paid, slowest) = (paid + 1, slowest.max(begun.elapsed()));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (paid, slowest)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let hostile = Caller::of_new_tenant(&node, "hostile").await;
+    let payer = Caller::of_new_tenant(&node, "payer").await;
+    payer.activate(&[("account-check", json!({}))]).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let paying = tokio::spawn(pay_until(payer, stopped));
+
+    let (status, bomb) = hostile.hand_in(compile_bomb()).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{bomb}");
+    let digest = bomb["digest"].as_str().unwrap();
+    let (status, flaws) =
+        hostile.post("/rulesets/payment/revisions", &json!({"rules": rule(&bomb["digest"])})).await;
+    assert_eq!(
+        (status, &flaws["errors"][0]["pointer"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("/rules/0/plugin"))
+    );
+    assert!(flaws["errors"][0]["detail"].as_str().unwrap().contains("not ready yet"), "{flaws}");
+    let settled = hostile.settled(digest).await;
+    assert_eq!(settled["state"], "refused", "{settled}");
+    assert!(settled["why"].as_str().unwrap().contains("s of processor time"), "{settled}");
+    assert_eq!(settled.get("name"), None, "nothing was found in it: {settled}");
+    // What only shows when it is compiled and asked is refused in the same way.
+    let (_, silent) = hostile.hand_in(component("bad_description")).await;
+    let silent = hostile.settled(silent["digest"].as_str().unwrap()).await;
+    assert!(silent["why"].as_str().unwrap().contains("cannot describe itself"), "{silent}");
+
+    stop.send(()).unwrap();
+    let (paid, slowest) = paying.await.unwrap();
+    assert!(paid > 20, "{paid}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+
+    let (status, again) = hostile.hand_in(component("bad_description")).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "what was refused may be handed in again: {again}");
+    assert_ne!(again["state"], "refused", "{again}");
+    assert_eq!(hostile.settled(again["digest"].as_str().unwrap()).await["state"], "refused");
+    let acts: Vec<String> =
+        sqlx::query_scalar("select action from audit_events where action like 'plugin.%' order by sequence")
+            .fetch_all(&mut database.superuser().await)
+            .await
+            .unwrap();
+    let (uploaded, refused) = ("plugin.uploaded", "plugin.refused");
+    assert_eq!(acts, [uploaded, refused, uploaded, refused, uploaded, refused]);
+    let kept: i64 = sqlx::query_scalar("select count(*) from plugin_uploads where bytes is not null")
+        .fetch_one(&mut database.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(kept, 0, "the bytes of what has ended are not kept");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_many_uploads_are_bounded_and_hold_up_nobody() {
+    let database = TestDatabase::create().await;
+    let settings = [("tenant_uploads_waiting_max", json!(6))];
+    let node = Node::start_with(&database, &settings).await;
+    let greedy = Caller::of_new_tenant(&node, "greedy").await;
+    let single = Caller::of_new_tenant(&node, "single").await;
+    let payer = Caller::of_new_tenant(&node, "payer").await;
+    payer.activate(&[("account-check", json!({}))]).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let paying = tokio::spawn(pay_until(payer, stopped));
+
+    let bodies: Vec<Vec<u8>> = (0..20).map(|_| never_seen(120, 2)).collect();
+    let requests = bodies.into_iter().map(|bytes| {
+        let request = greedy.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
+        Whole::of(request.body(bytes))
+    });
+    let answers = join_all(requests).await;
+    let of_status = |status| answers.iter().filter(move |answer| answer.status == status);
+    let taken: Vec<Value> = of_status(202).map(Whole::json).collect();
+    assert!((1..=7).contains(&taken.len()), "{answers:#?}");
+    assert_eq!(of_status(429).count(), 20 - taken.len(), "{answers:#?}");
+    for refused in of_status(429) {
+        assert_eq!(refused.json()["type"], "/problems/quota-exceeded", "{}", refused.text);
+        assert!(!refused.header("Retry-After").is_empty());
+    }
+
+    // Handed in last, it is among the first two that are done.
+    let plugin = single.upload(component_of(&good_rule("The single."))).await;
+    assert_eq!(plugin["state"], "ready");
+    let (_, listed) = greedy.get("/plugins").await;
+    let unfinished =
+        listed["items"].as_array().unwrap().iter().filter(|item| item["state"] != "ready").count();
+    assert!(unfinished + 3 > taken.len(), "the single one waited for the many: {unfinished} are left");
+    for upload in &taken {
+        let settled = greedy.settled(upload["digest"].as_str().unwrap()).await;
+        assert_eq!(settled["state"], "ready", "{settled}");
+    }
+    stop.send(()).unwrap();
+    let (_, slowest) = paying.await.unwrap();
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_beyond_the_quota_are_turned_away_until_one_is_retired() {
+    let database = TestDatabase::create().await;
+    let node = Node::start_with(&database, &[("tenant_plugins_max", json!(2))]).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let bytes = |number: usize| component_of(&good_rule(&format!("Of quota {number:02}")));
+    let first = caller.upload(bytes(1)).await;
+    caller.upload(bytes(2)).await;
+    let (status, problem) = caller.hand_in(bytes(3)).await;
+    assert_eq!(
+        (status, &problem["type"]),
+        (StatusCode::TOO_MANY_REQUESTS, &json!("/problems/quota-exceeded"))
+    );
+    assert_eq!(caller.hand_in(bytes(2)).await.0, StatusCode::ACCEPTED, "what is there counts once");
+    let path = format!("/plugins/{}/retire", first["digest"].as_str().unwrap());
+    assert_eq!(caller.post(&path, &json!({})).await.0, StatusCode::OK);
+    caller.upload(bytes(3)).await;
+    assert_eq!(
+        caller.hand_in(bytes(1)).await.0,
+        StatusCode::TOO_MANY_REQUESTS,
+        "back from retirement it counts"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_plugin_goes_on_deciding_in_no_revision_but_one_gone_back_to() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let plugin = caller.upload(component_of(&good_rule("To retire.."))).await;
+    let digest = &plugin["digest"];
+    let path = format!("/plugins/{}", digest.as_str().unwrap());
+    let retire = async || caller.post(&format!("{path}/retire"), &json!({})).await;
+    caller.activate_entries(&rule(digest)).await;
+    let (_, used) = caller.get(&path).await;
+    let expected = json!([{
+        "point": "payment", "revision": 1, "rule": "own", "active": true, "canary": false, "shadow": false
+    }]);
+    assert_eq!(used["used_in"], expected);
+
+    let in_use = (StatusCode::CONFLICT, json!("/problems/conflict"));
+    let refused = |(status, problem): (StatusCode, Value)| (status, problem["type"].clone());
+    assert_eq!(refused(retire().await), in_use, "it decides");
+    caller.activate(&[("account-check", json!({}))]).await;
+    let shadow = caller.request(Method::PUT, "/rulesets/payment/shadow").json(&json!({"revision": 1}));
+    assert_eq!(shadow.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(refused(retire().await), in_use, "it runs beside");
+    let end = caller.request(Method::DELETE, "/rulesets/payment/shadow");
+    assert_eq!(end.send().await.unwrap().status(), StatusCode::OK);
+
+    let (status, retired) = retire().await;
+    assert_eq!(status, StatusCode::OK, "{retired}");
+    assert!(retired["retired_at_ms"].is_u64(), "{retired}");
+    assert_eq!(retire().await, (status, retired), "twice is once");
+    let (status, flaws) = caller.post("/rulesets/payment/revisions", &json!({"rules": rule(digest)})).await;
+    assert_eq!(
+        (status, &flaws["errors"][0]["pointer"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("/rules/0/plugin"))
+    );
+    assert!(flaws["errors"][0]["detail"].as_str().unwrap().contains("is retired"), "{flaws}");
+    let activate = async || caller.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
+    assert_eq!(refused(activate().await), in_use, "it enters no deployment");
+    let (status, answer) = caller.post("/rulesets/payment/rollback", &json!({})).await;
+    assert_eq!(
+        (status, &answer["revision"]),
+        (StatusCode::CREATED, &json!(1)),
+        "going back is allowed: {answer}"
+    );
+    assert_eq!(caller.pay("after", &payment()).await.1["outcome"], "approve");
+
+    // Handed in again, it is as it was.
+    let bytes =
+        caller.request(Method::GET, &format!("{path}/wasm")).send().await.unwrap().bytes().await.unwrap();
+    let (status, back) = caller.hand_in(bytes.to_vec()).await;
+    assert_eq!((status, &back["state"]), (StatusCode::ACCEPTED, &json!("ready")), "{back}");
+    assert_eq!(back.get("retired_at_ms"), None, "{back}");
+    revision(&caller, digest).await;
+
+    let shared = caller.plugin("velocity").await;
+    let answer = caller.post(&format!("/plugins/{shared}/retire"), &json!({})).await;
+    assert_eq!(refused(answer), in_use, "a shared one is not the tenant's");
+    let stranger = Caller::of_new_tenant(&node, "other").await;
+    assert_eq!(stranger.post(&format!("{path}/retire"), &json!({})).await.0, StatusCode::NOT_FOUND);
+    node.stop().await;
+}
+
+async fn insert_node(superuser: &mut PgConnection, name: &str) {
+    sqlx::query(
+        "insert into nodes (id, name, started_at_ms, seen_at) values ($1, $2, 0, now() + interval '1 hour')",
+    )
+    .bind(Uuid::now_v7())
+    .bind(name)
+    .execute(superuser)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_becomes_ready_on_every_node_and_an_activation_waits_for_that() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = Node::start(&database).await;
+    let second = Node::start_with(&database, &[("data_dir", json!(folder.path()))]).await;
+    let caller = Caller::of_new_tenant(&first, "acme").await;
+    let plugin = caller.upload(never_seen(20, 1)).await;
+    let digest = plugin["digest"].as_str().unwrap();
+    let candidate = revision(&caller, &plugin["digest"]).await;
+    // At once: it waits until the second node has compiled it too.
+    let (status, activation) = caller.post("/rulesets/payment/activations", &candidate).await;
+    assert_eq!(status, StatusCode::CREATED, "{activation}");
+    let (_, seen) = caller.at(&second.url).get(&format!("/plugins/{digest}")).await;
+    let ready: Vec<&Value> = seen["nodes"].as_array().unwrap().iter().map(|node| &node["ready"]).collect();
+    assert_eq!(ready, [&json!(true), &json!(true)], "{seen}");
+
+    let mut superuser = database.superuser().await;
+    insert_node(&mut superuser, "lagging").await;
+    let next = revision(&caller, &plugin["digest"]).await;
+    let changes = [
+        (Method::POST, "/rulesets/payment/activations", next.clone()),
+        (Method::PUT, "/rulesets/payment/shadow", next.clone()),
+        (
+            Method::PUT,
+            "/rulesets/payment/canary",
+            json!({"revision": next["revision"], "share_percent": 5.0}),
+        ),
+    ];
+    for (method, path, body) in &changes {
+        let refused = Whole::of(caller.request(method.clone(), path).json(body)).await;
+        assert_eq!(refused.status, 409, "{path}: {}", refused.text);
+        let problem = refused.json();
+        assert_eq!(problem["type"], "/problems/plugins-not-ready", "{problem}");
+        for words in ["lagging", digest] {
+            assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+        }
+        assert!(!refused.header("Retry-After").is_empty());
+    }
+    let (_, seen) = caller.get(&format!("/plugins/{digest}")).await;
+    let lagging = seen["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "lagging").unwrap();
+    assert_eq!(lagging["ready"], json!(false), "{seen}");
+    // Gone without a word: nobody waits for it once it is not seen any more.
+    sqlx::query("update nodes set seen_at = now() - interval '6 seconds' where name = 'lagging'")
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let (status, activation) = caller.post("/rulesets/payment/activations", &next).await;
+    assert_eq!(status, StatusCode::CREATED, "{activation}");
+    second.stop().await;
+    let left: Vec<String> = sqlx::query_scalar("select name from nodes where name <> 'lagging'")
+        .fetch_all(&mut superuser)
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 1, "one that stopped in order is not waited for: {left:?}");
+    first.stop().await;
+}
+
+async fn state(database: &TestDatabase, digest: &str) -> (String, i32) {
+    sqlx::query_as("select state, attempts from plugin_uploads where encode(digest, 'hex') = $1")
+        .bind(digest)
+        .fetch_one(&mut database.superuser().await)
+        .await
+        .unwrap()
+}
+
+async fn until_compiling(database: &TestDatabase, digest: &str) {
+    let begun = Instant::now();
+    while state(database, digest).await.0 != "compiling" {
+        assert!(begun.elapsed() < PATIENCE, "nobody takes it up");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_outlives_the_node_that_was_killed_over_it() {
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let bytes = never_seen(200, 4);
+    let digest = digest_of(&bytes).to_string();
+    assert_eq!(caller.hand_in(bytes).await.0, StatusCode::ACCEPTED);
+    until_compiling(&database, &digest).await;
+    program.signal(Signal::KILL);
+    assert!(!program.wait().await.success());
+    assert_eq!(state(&database, &digest).await, ("compiling".to_owned(), 1));
+
+    let program = Program::serve(&database).await;
+    let settled = caller.at(&program.url).settled(&digest).await;
+    assert_eq!(settled["state"], "ready", "{settled}");
+    assert_eq!(state(&database, &digest).await.1, 2);
+    program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_in_order_gives_its_upload_back_at_once() {
+    let database = TestDatabase::create().await;
+    let program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let (_, bomb) = caller.hand_in(compile_bomb()).await;
+    let digest = bomb["digest"].as_str().unwrap();
+    until_compiling(&database, digest).await;
+    let begun = Instant::now();
+    program.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(state(&database, digest).await, ("waiting".to_owned(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_three_nodes_ended_over_is_refused_with_that_reason() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let mut superuser = database.superuser().await;
+    sqlx::query(
+        "insert into plugin_uploads (tenant_id, digest, bytes, size_bytes, state, uploaded_by, uploaded_at_ms,
+                                     claimed_by, claimed_until, attempts)
+         select id, sha256('x'), 'x', 1, 'compiling', 'client:x', 0, gen_random_uuid(), now(), 3 from tenants",
+    )
+    .execute(&mut superuser)
+    .await
+    .unwrap();
+    let settled = caller.settled(&digest_of(b"x").to_string()).await;
+    assert_eq!(settled["state"], "refused", "{settled}");
+    assert!(settled["why"].as_str().unwrap().contains("begun 3 times"), "{settled}");
+    node.stop().await;
+}
