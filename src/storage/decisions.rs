@@ -3,6 +3,7 @@
 //! Owns the reading of their rows and the search by a payment's values. Must
 //! never write one: only the journal does.
 
+pub mod history;
 mod search;
 
 use sqlx::postgres::PgRow;
