@@ -1,5 +1,5 @@
 //! What goes on beside the requests: following other nodes, the plugins folder
-//! and the calendar.
+//! and the calendar, and backtests.
 //!
 //! Owns the rhythm of that work and its end. A failure is told and tried again
 //! at the next turn; it must never end the process or hold up a request.
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::keys::Keys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
+use crate::decisions::backtest::Backtests;
 use crate::decisions::plugins::Plugins;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
@@ -31,6 +32,7 @@ pub struct Work {
     pub plugins_dir: PathBuf,
     pub plugins: Arc<Plugins>,
     pub active: Arc<ActiveRulesets>,
+    pub backtests: Arc<Backtests>,
     pub keys: Keys,
     pub tokens: Arc<AccessTokens>,
 }
@@ -44,6 +46,7 @@ pub struct Background {
 impl Background {
     pub fn start(work: Work) -> Self {
         let background = Self { tasks: TaskTracker::new(), end: CancellationToken::new() };
+        background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
         let work = Arc::new(work);
         background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
             work.active.catch_up().await.map_err(|error| error.to_string())

@@ -5,6 +5,7 @@
 //! behind `storage` and the `RuleEngine` port.
 
 pub mod active;
+pub mod backtest;
 pub mod evaluate;
 pub mod in_flight;
 pub mod plugins;

@@ -6,10 +6,12 @@
 use super::problem::{Kind, PartError, Problem};
 use crate::decisions::plugins::UploadError;
 use crate::decisions::replay::ReplayError;
-use crate::decisions::rulesets::RevisionError;
+use crate::decisions::rulesets::{GuardedError, RevisionError};
 use crate::decisions::submit::SubmitError;
+use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
+use crate::storage::backtests::{CancelError, CreateError};
 use crate::storage::lists::AddEntryError;
 use crate::storage::rulesets::ActivateError;
 
@@ -113,9 +115,7 @@ impl From<ActivateError> for Problem {
     fn from(error: ActivateError) -> Self {
         match error {
             ActivateError::UnknownRevision => {
-                let detail = "there is no such revision of this decision point".to_owned();
-                let error = PartError { pointer: Some("/revision".to_owned()), parameter: None, detail };
-                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+                unknown("/revision", "there is no such revision of this decision point")
             }
             ActivateError::Conflict { .. } => {
                 let detail = "Somebody activated another revision since the one If-Match names.";
@@ -134,6 +134,64 @@ impl From<ActivateError> for Problem {
                 Self::new(Kind::Conflict, "The revision is the active one already.")
             }
             ActivateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// A part of the body that names something that is not there.
+fn unknown(pointer: &str, detail: &str) -> Problem {
+    let (pointer, detail) = (Some(pointer.to_owned()), detail.to_owned());
+    let error = PartError { pointer, parameter: None, detail };
+    Problem::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+}
+
+impl From<GuardedError> for Problem {
+    fn from(error: GuardedError) -> Self {
+        let refused = |detail: &'static str| Self::new(Kind::GuardRefused, detail);
+        match error {
+            GuardedError::Activate(error) => error.into(),
+            GuardedError::Refused(refusal) => match refusal {
+                GuardRefusal::Unknown => unknown("/guard/backtest", "there is no such backtest"),
+                GuardRefusal::OfAnotherRevision => refused("The backtest is of another revision."),
+                GuardRefusal::NotFinished => refused("The backtest is not finished."),
+                GuardRefusal::ComparedNothing => refused("The backtest compared no decision at all."),
+                GuardRefusal::ChangedTooMuch { changed, compared } => {
+                    let percent = changed as f64 * 100.0 / compared as f64;
+                    let detail = format!(
+                        "The backtest changed {percent:.4} percent of the outcomes: {changed} of {compared}."
+                    );
+                    Self::new(Kind::GuardRefused, detail)
+                }
+            },
+        }
+    }
+}
+
+impl From<CreateError> for Problem {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::UnknownRevision => {
+                unknown("/revision", "there is no such revision of this decision point")
+            }
+            CreateError::UnknownBaseline => {
+                unknown("/baseline", "there is no such revision of this decision point")
+            }
+            CreateError::NothingActive => unknown("/baseline", "nothing is active to compare with"),
+            CreateError::TooMany => {
+                let detail = format!("At most {PENDING_MAX} backtests wait or run at a time.");
+                Self::new(Kind::QuotaReached, detail)
+            }
+            CreateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CancelError> for Problem {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound => Self::not_found("backtest"),
+            CancelError::Ended => Self::new(Kind::Conflict, "The backtest has ended already."),
+            CancelError::Storage(error) => error.into(),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod admin_page;
 mod answer;
+mod backtest_shapes;
+mod backtests;
 mod body;
 mod context;
 pub mod cursor;
@@ -53,6 +55,7 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, decisions::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
+        api(Treatment::Ordinary, backtests::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),

@@ -16,7 +16,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Answer;
 use super::problem::ProblemBody;
-use super::{decisions, deployments, lists, oauth, operations, payments, plugins, rulesets};
+use super::{backtests, decisions, deployments, lists, oauth, operations, payments, plugins, rulesets};
 use crate::domain::tenant::Scope;
 
 #[derive(OpenApi)]
@@ -59,6 +59,11 @@ struct Document;
     deployments::end_canary,
     deployments::start_shadow,
     deployments::end_shadow,
+    backtests::create,
+    backtests::list,
+    backtests::one,
+    backtests::examples,
+    backtests::cancel,
     lists::create,
     lists::all,
     lists::add_entry,

@@ -31,6 +31,7 @@ pub enum Kind {
     MethodNotAllowed,
     StillDeciding,
     Conflict,
+    GuardRefused,
     Erased,
     PreconditionFailed,
     BodyTooLarge,
@@ -38,6 +39,7 @@ pub enum Kind {
     InvalidBody,
     IdempotencyKeyReused,
     PluginRefused,
+    QuotaReached,
     Internal,
     Busy,
     Deadline,
@@ -46,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -58,6 +60,7 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::StillDeciding,
         Self::Conflict,
+        Self::GuardRefused,
         Self::Erased,
         Self::PreconditionFailed,
         Self::BodyTooLarge,
@@ -65,6 +68,7 @@ impl Kind {
         Self::InvalidBody,
         Self::IdempotencyKeyReused,
         Self::PluginRefused,
+        Self::QuotaReached,
         Self::Internal,
         Self::Busy,
         Self::Deadline,
@@ -87,6 +91,7 @@ impl Kind {
             Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not have this method"),
             Self::StillDeciding => (409, "still-deciding", "The first request with this key is not done yet"),
             Self::Conflict => (409, "conflict", "The resource is already there"),
+            Self::GuardRefused => (409, "guard-refused", "The guard does not let the revision be activated"),
             Self::Erased => (410, "erased", "The personal data was erased"),
             Self::PreconditionFailed => (412, "precondition-failed", "Somebody else was faster"),
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
@@ -96,6 +101,7 @@ impl Kind {
                 (422, "idempotency-key-reused", "The Idempotency-Key belongs to another request")
             }
             Self::PluginRefused => (422, "plugin-refused", "The plugin is refused"),
+            Self::QuotaReached => (429, "quota-reached", "There may be no more of these at a time"),
             Self::Internal => (500, "internal", "Tollgate failed"),
             Self::Busy => (503, "busy", "Tollgate is busy"),
             Self::Deadline => (503, "deadline", "The request took too long"),
@@ -160,6 +166,7 @@ impl Problem {
         let retry_after_seconds = match kind {
             Kind::StillDeciding | Kind::Busy | Kind::Deadline => Some(1),
             Kind::Unavailable => Some(2),
+            Kind::QuotaReached => Some(10),
             _ => None,
         };
         let detail = detail.into();
