@@ -24,9 +24,12 @@ pub struct BacktestBody {
     #[schema(minimum = 1)]
     pub revision: i32,
     /// `recorded` (when absent): what was decided then; `active`: the revision
-    /// that is active now, run again; or the number of a revision.
+    /// that is active now, run again.
     #[schema(required = false, example = "recorded")]
     pub baseline: String,
+    /// In place of `baseline`: this revision, run again.
+    #[schema(required = false, minimum = 1)]
+    pub baseline_revision: i32,
     /// Received at or after this moment.
     #[schema(required = false)]
     pub from_ms: u64,

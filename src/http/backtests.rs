@@ -50,10 +50,10 @@ pub async fn create(
     let now_ms = services.clock.now_ms();
     let (revision, baseline, selection) = body.read(|fields| {
         let revision = fields.integer("revision", 1..=i64::from(i32::MAX));
-        let baseline = fields.optional_parsed("baseline", baseline);
+        let baseline = baseline(fields);
         let selection = selection(fields, now_ms);
         let revision = i32::try_from(revision?).ok()?;
-        Some((revision, baseline.unwrap_or(Baseline::Recorded), selection))
+        Some((revision, baseline, selection))
     })?;
     let (id, actor) = (services.randomness.uuid_v7(now_ms), client.actor());
     let new = NewBacktest { id, point, revision, baseline, selection, actor, now_ms };
@@ -62,13 +62,18 @@ pub async fn create(
     Ok(Answer::json(Status::Accepted, &BacktestShape::from(backtest))?.with("Location", location))
 }
 
-fn baseline(text: &str) -> Result<Baseline, &'static str> {
-    let number = || text.parse().ok().filter(|number| *number > 0).map(Baseline::Revision);
-    match text {
+fn baseline(fields: &mut Fields<'_>) -> Baseline {
+    let named = fields.optional_parsed("baseline", |name| match name {
         "recorded" => Ok(Baseline::Recorded),
         "active" => Ok(Baseline::Active),
-        _ => number().ok_or("expected recorded, active or the number of a revision as text"),
+        _ => Err("expected recorded or active"),
+    });
+    let number = fields.optional_integer("baseline_revision", 1..=i64::from(i32::MAX));
+    if fields.has("baseline") && fields.has("baseline_revision") {
+        fields.error("baseline_revision", "stands in place of baseline, not beside it");
     }
+    let number = number.and_then(|number| i32::try_from(number).ok()).map(Baseline::Revision);
+    named.or(number).unwrap_or(Baseline::Recorded)
 }
 
 fn selection(fields: &mut Fields<'_>, now_ms: u64) -> Selection {

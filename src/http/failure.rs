@@ -174,7 +174,7 @@ impl From<CreateError> for Problem {
                 unknown("/revision", "there is no such revision of this decision point")
             }
             CreateError::UnknownBaseline => {
-                unknown("/baseline", "there is no such revision of this decision point")
+                unknown("/baseline_revision", "there is no such revision of this decision point")
             }
             CreateError::NothingActive => unknown("/baseline", "nothing is active to compare with"),
             CreateError::TooMany => {

@@ -358,7 +358,7 @@ mod tests {
     use super::*;
 
     fn count(report: &mut Report, number: u64) {
-        let label = if number % 50 == 3 { Label::Fraud } else { Label::None };
+        let label = if number % 25 == 3 { Label::Fraud } else { Label::None };
         let was = if number.is_multiple_of(3) { Outcome::Approve } else { Outcome::Review };
         let gone = format!("rule-{number}");
         let side =
