@@ -322,12 +322,13 @@ async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
     ];
     let requests: Vec<FactRequest> = (0..90)
         .map(|n: u64| {
-            let mut order = order(&format!("c-{}", n % 3), 100, if n % 7 == 0 { "USD" } else { "EUR" });
+            let mut order =
+                order(&format!("c-{}", n % 3), 100, if n.is_multiple_of(7) { "USD" } else { "EUR" });
             order.metadata = vec![("long".to_owned(), "x".repeat(130))];
             let skipped = usize::try_from(n % 4).unwrap();
             let mut asked = request(tenant, order, queries[skipped..].to_vec());
             asked.received_at_ms = NOW_MS - n / 3 * 37;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 asked.payment_id = ids[usize::try_from(n / 3).unwrap()];
             }
             asked
