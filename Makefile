@@ -14,6 +14,7 @@ test:
 
 bench:
 	scripts/ensure-postgres
+	cargo bench --bench backtest
 	cargo bench --bench decisions
 	cargo bench --bench journal
 	cargo bench --bench rules

@@ -1,5 +1,5 @@
 //! What goes on beside the requests: following other nodes, taking in what
-//! tenants handed in, the plugins folder and the calendar.
+//! tenants handed in, backtests, the plugins folder and the calendar.
 //!
 //! Owns the rhythm of that work and its end. A failure is told and tried again
 //! at the next turn; it must never end the process or hold up a request.
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::keys::Keys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
+use crate::decisions::backtest::Backtests;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
@@ -43,6 +44,7 @@ pub struct Work {
     pub active: Arc<ActiveRulesets>,
     pub nodes: Arc<Nodes>,
     pub uploads: Arc<Uploads>,
+    pub backtests: Arc<Backtests>,
     pub keys: Keys,
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
@@ -62,6 +64,7 @@ impl Background {
         let background = Self { tasks, end, nodes: work.nodes.clone() };
         background.take_in_uploads(work.uploads.clone());
         background.load_new_plugins(work.nodes.clone());
+        background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
         let work = Arc::new(work);
         background.repeat(HEARTBEAT_EVERY, work.clone(), "telling that this node lives", |work| async move {
             work.nodes.beat().await.map_err(|error| error.to_string())

@@ -31,6 +31,7 @@ use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::token::{AccessTokens, TokenSettings};
 use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
+use crate::decisions::backtest::Backtests;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
@@ -72,6 +73,8 @@ pub enum StartError {
     Storage(#[from] StorageError),
     #[error("the data folder {} cannot be used", path.display())]
     DataFolder { path: PathBuf, source: std::io::Error },
+    #[error("the threads for backtests cannot be started: {0}")]
+    Threads(std::io::Error),
     #[error("metrics cannot be recorded: {0}")]
     Metrics(String),
     #[error("the server cannot be set up: {0}")]
@@ -200,6 +203,9 @@ async fn assemble(
         clock: clock.clone(),
     });
     let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
+    let backtests =
+        Backtests::new(system, engine.clone(), plugins.clone(), clock.clone(), randomness.clone());
+    let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
     let submissions = Arc::new(Submissions {
         app: app.clone(),
         facts: databases.facts.clone(),
@@ -249,6 +255,7 @@ async fn assemble(
         active: active.clone(),
         nodes,
         uploads,
+        backtests,
         keys,
         tokens: tokens.clone(),
         checkpoints: checkpoints.clone(),

@@ -5,6 +5,7 @@
 //! behind `storage` and the `RuleEngine` port.
 
 pub mod active;
+pub mod backtest;
 pub mod checkpoints;
 pub mod dry_run;
 pub mod evaluate;

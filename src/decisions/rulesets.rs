@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::active::ActiveRulesets;
 use super::nodes::Nodes;
 use super::plugins::Plugins;
+use crate::domain::backtest::GuardRefusal;
 use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
 use crate::domain::ruleset::{
     Activation, DecisionPoint, PreparedRule, QUERIES_MAX, RULES_MAX, Revision, RuleEntry, is_slug,
@@ -23,7 +25,7 @@ use crate::domain::time::Clock;
 use crate::rules::{EngineError, PrepareError, RuleEngine};
 use crate::storage::nodes::Readiness;
 use crate::storage::rulesets::{self, ActivateError, Change, Deploying, NewRevision};
-use crate::storage::{StorageError, lists, plugins};
+use crate::storage::{StorageError, backtests, lists, plugins};
 
 /// What is wrong, and where in the request: a JSON pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,22 @@ pub enum RevisionError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// A backtest of the revision that must have changed little enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    pub backtest: Uuid,
+    /// Of the outcomes it compared.
+    pub changed_max_ten_thousandths: u16,
+}
+
+#[derive(Debug, Error)]
+pub enum GuardedError {
+    #[error("the backtest does not let the revision be activated")]
+    Refused(GuardRefusal),
+    #[error(transparent)]
+    Activate(#[from] ActivateError),
 }
 
 #[derive(Debug)]
@@ -134,6 +152,27 @@ impl Rulesets {
         }
         let (profile, queries, state) = (prepared.profile, prepared.queries, prepared.state);
         Ok(Ok(PreparedRule { entry, profile, queries, state }))
+    }
+
+    /// Makes a revision the deciding one, if its guard lets it.
+    pub async fn activate(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        revision: i32,
+        guard: Option<Guard>,
+        actor: &str,
+        expected: Option<Option<i64>>,
+    ) -> Result<Activation, GuardedError> {
+        if let Some(Guard { backtest, changed_max_ten_thousandths }) = guard {
+            // What has ended never changes, so the answer holds for as long as it takes to activate.
+            let found =
+                backtests::get(&self.app, tenant, point, backtest).await.map_err(ActivateError::from)?;
+            let found = found.ok_or(GuardedError::Refused(GuardRefusal::Unknown))?;
+            found.permits(revision, changed_max_ten_thousandths).map_err(GuardedError::Refused)?;
+        }
+        let change = Change::Activate { revision, guard_backtest: guard.map(|guard| guard.backtest) };
+        Ok(self.deploy(tenant, point, change, actor, expected).await?)
     }
 
     /// Changes what decides or runs beside it, once every node can run it. `expected` is the sequence that

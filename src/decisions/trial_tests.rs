@@ -1,3 +1,5 @@
+//! What a candidate takes from the record, and what it computes anew.
+
 use uuid::Uuid;
 
 use super::*;

@@ -5,6 +5,7 @@
 //! Rocket, sqlx or Wasmtime, and never read a clock, a file or a random number.
 
 pub mod audit;
+pub mod backtest;
 pub mod checkpoint;
 pub mod decision;
 pub mod list;

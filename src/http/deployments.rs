@@ -7,10 +7,11 @@ use rocket::http::Status;
 use rocket::{Route, delete, get, post, put, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::answer::{Answer, Page};
 use super::body::JsonBody;
-use super::documented::{Activating, Deploying, ListingOf, Reading};
+use super::documented::{Activating, Deploying, GuardedActivating, ListingOf, Reading};
 use super::fields::Fields;
 use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
 use super::problem::Problem;
@@ -18,6 +19,7 @@ use super::query::Query;
 use super::ruleset_shapes::RevisionShape;
 use super::rulesets::point_of;
 use super::services::Shared;
+use crate::decisions::rulesets::Guard;
 use crate::domain::ruleset::{Activation, Canary, Share};
 use crate::storage::rulesets::{self, Change};
 
@@ -30,6 +32,18 @@ pub fn routes() -> Vec<Route> {
 pub struct ActivationBody {
     #[schema(minimum = 1)]
     pub revision: i32,
+    #[schema(required = false)]
+    pub guard: GuardBody,
+}
+
+/// A finished backtest of the revision, and how much it may have changed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Guard)]
+pub struct GuardBody {
+    pub backtest: Uuid,
+    /// Of the outcomes it compared, in steps of a hundredth of a percent.
+    #[schema(minimum = 0, maximum = 100, example = 2.5)]
+    pub max_changed_percent: f64,
 }
 
 /// A line of the activation log: from here on this is what decides and runs beside it.
@@ -121,6 +135,13 @@ fn revision(fields: &mut Fields<'_>) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
+fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
+    let backtest =
+        fields.parsed("backtest", |text| text.parse().map_err(|_| "expected the id of a backtest"));
+    let changed_max = fields.percent("max_changed_percent", 0..=Share::WHOLE);
+    Some(Guard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
+}
+
 /// What decides now. The ETag is for `If-Match` of the next change.
 #[utoipa::path(
     tag = "rulesets",
@@ -151,7 +172,7 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
     tag = "rulesets",
     params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
     request_body(content = ActivationBody, content_type = "application/json"),
-    responses((status = 201, body = ActivationShape, headers(("ETag"))), Activating),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivating),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/activations", data = "<body>")]
@@ -162,9 +183,17 @@ pub async fn activate(
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
-    let change = Change::Activate { revision: body.read(revision)?, guard_backtest: None };
-    let activation = deploy(services, &client, point, change, if_match).await?;
-    deployed(Status::Created, activation)
+    let point = point_of(point)?;
+    let (revision, guard) = body.read(|fields| {
+        let number = revision(fields);
+        let guarded = fields.has("guard");
+        let guard = fields.optional_nested("guard", guard);
+        // A guard that cannot be read must not be taken for none.
+        (guarded == guard.is_some()).then_some((number?, guard))
+    })?;
+    let (actor, expected) = (client.actor(), if_match.expected());
+    let activated = services.rulesets.activate(client.tenant, point, revision, guard, &actor, expected);
+    deployed(Status::Created, activated.await?)
 }
 
 async fn deploy(

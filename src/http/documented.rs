@@ -70,6 +70,13 @@ problems! {
     Telling: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Making something from a JSON body.
     Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody;
+    /// Asking for a backtest.
+    Backtesting: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
+    /// Ending something.
+    Cancelling: NotFound Conflict;
+    /// Activating a revision, maybe under a guard.
+    GuardedActivating: MalformedRequest MalformedBody NotFound Conflict GuardRefused PreconditionFailed BodyTooLarge
+        UnsupportedMediaType InvalidBody;
     /// Changing what decides or runs beside it, by a JSON body.
     Activating: MalformedRequest MalformedBody NotFound Conflict PluginsNotReady PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;

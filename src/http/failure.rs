@@ -6,11 +6,13 @@
 use super::problem::{Kind, PartError, Problem};
 use crate::decisions::dry_run::DryRunError;
 use crate::decisions::replay::ReplayError;
-use crate::decisions::rulesets::RevisionError;
+use crate::decisions::rulesets::{GuardedError, RevisionError};
 use crate::decisions::submit::SubmitError;
 use crate::decisions::uploads::UploadError;
+use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
+use crate::storage::backtests::{CancelError, CreateError};
 use crate::storage::lists::AddEntryError;
 use crate::storage::payment_events::TellError;
 use crate::storage::plugins::RetireError;
@@ -168,6 +170,57 @@ impl From<ActivateError> for Problem {
                 Self::new(Kind::PluginsNotReady, detail)
             }
             ActivateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<GuardedError> for Problem {
+    fn from(error: GuardedError) -> Self {
+        let refused = |detail: &'static str| Self::new(Kind::GuardRefused, detail);
+        match error {
+            GuardedError::Activate(error) => error.into(),
+            GuardedError::Refused(refusal) => match refusal {
+                GuardRefusal::Unknown => no_such("/guard/backtest", "there is no such backtest"),
+                GuardRefusal::OfAnotherRevision => refused("The backtest is of another revision."),
+                GuardRefusal::NotFinished => refused("The backtest is not finished."),
+                GuardRefusal::ComparedNothing => refused("The backtest compared no decision at all."),
+                GuardRefusal::ChangedTooMuch { changed, compared } => {
+                    let percent = changed as f64 * 100.0 / compared as f64;
+                    let detail = format!(
+                        "The backtest changed {percent:.4} percent of the outcomes: {changed} of {compared}."
+                    );
+                    Self::new(Kind::GuardRefused, detail)
+                }
+            },
+        }
+    }
+}
+
+impl From<CreateError> for Problem {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::UnknownRevision => {
+                no_such("/revision", "there is no such revision of this decision point")
+            }
+            CreateError::UnknownBaseline => {
+                no_such("/baseline_revision", "there is no such revision of this decision point")
+            }
+            CreateError::NothingActive => no_such("/baseline", "nothing is active to compare with"),
+            CreateError::TooMany => {
+                let detail = format!("At most {PENDING_MAX} backtests wait or run at a time.");
+                Self { retry_after_seconds: Some(10), ..Self::new(Kind::QuotaExceeded, detail) }
+            }
+            CreateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CancelError> for Problem {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound => Self::not_found("backtest"),
+            CancelError::Ended => Self::new(Kind::Conflict, "The backtest has ended already."),
+            CancelError::Storage(error) => error.into(),
         }
     }
 }

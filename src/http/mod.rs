@@ -7,6 +7,8 @@
 mod admin_page;
 mod answer;
 mod audit;
+mod backtest_shapes;
+mod backtests;
 mod body;
 mod checkpoints;
 mod context;
@@ -65,6 +67,7 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
         api(Treatment::Ordinary, dry_runs::routes()),
+        api(Treatment::Ordinary, backtests::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, checkpoints::routes()),
         api(Treatment::Ordinary, plugins::routes()),

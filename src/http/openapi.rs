@@ -17,8 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::answer::Answer;
 use super::problem::ProblemBody;
 use super::{
-    audit, checkpoints, decisions, deployments, dry_runs, events, lists, oauth, operations, payment_events,
-    payments, plugins, rulesets,
+    audit, backtests, checkpoints, decisions, deployments, dry_runs, events, lists, oauth, operations,
+    payment_events, payments, plugins, rulesets,
 };
 use crate::domain::tenant::Scope;
 
@@ -66,6 +66,11 @@ struct Document;
     deployments::start_shadow,
     deployments::end_shadow,
     dry_runs::dry_run,
+    backtests::create,
+    backtests::list,
+    backtests::one,
+    backtests::examples,
+    backtests::cancel,
     lists::create,
     lists::all,
     lists::add_entry,

@@ -32,6 +32,7 @@ pub enum Kind {
     StillDeciding,
     PluginsNotReady,
     Conflict,
+    GuardRefused,
     Erased,
     PreconditionFailed,
     BodyTooLarge,
@@ -49,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -62,6 +63,7 @@ impl Kind {
         Self::StillDeciding,
         Self::PluginsNotReady,
         Self::Conflict,
+        Self::GuardRefused,
         Self::Erased,
         Self::PreconditionFailed,
         Self::BodyTooLarge,
@@ -94,6 +96,7 @@ impl Kind {
             Self::StillDeciding => (409, "still-deciding", "The first request with this key is not done yet"),
             Self::PluginsNotReady => (409, "plugins-not-ready", "A node cannot run the revision yet"),
             Self::Conflict => (409, "conflict", "It cannot be done as things stand"),
+            Self::GuardRefused => (409, "guard-refused", "The guard does not let the revision be activated"),
             Self::Erased => (410, "erased", "The personal data was erased"),
             Self::PreconditionFailed => (412, "precondition-failed", "Somebody else was faster"),
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),

@@ -16,10 +16,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::contract::{Answer, Input, Request};
 use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
@@ -27,6 +25,7 @@ use super::library::Library;
 use super::limits::RULESET_FUEL;
 use super::settings::Settings;
 use super::tenants::Tenants;
+use super::threads::{BACKGROUND_NICENESS, Threads};
 use super::{
     AddPluginError, EngineError, PrepareError, Prepared, RuleCall, RuleEngine, RuleRun, RulesetCall, sandbox,
 };
@@ -36,10 +35,6 @@ use crate::domain::verdict::RuleResult;
 
 /// Settings are read while a person waits; payments keep the rest of the slots.
 const PREPARATIONS_MAX: usize = 2;
-
-/// How much the threads of background work stand back: they get a thirtieth of
-/// a processor that live payments want whole, so that what they hold is let go of soon.
-const BACKGROUND_NICENESS: i32 = 15;
 
 #[derive(Debug, Error)]
 pub enum LocalEngineError {
@@ -196,52 +191,6 @@ async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Resu
         Ok(Answer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
         Ok(_) => Err(EngineError::Unavailable("another question was answered".to_owned()).into()),
         Err(failure) => Err(PrepareError::Failed { class: failure.class, detail: failure.detail }),
-    }
-}
-
-/// Threads that run rules and nothing else.
-struct Threads {
-    /// Nothing only while it is dropped.
-    runtime: Option<Runtime>,
-    handle: Handle,
-}
-
-impl Threads {
-    fn start(name: &str, count: usize, niceness: i32) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(count)
-            .thread_name(name)
-            // New payments before interrupted rules.
-            .global_queue_interval(1)
-            .on_thread_start(move || {
-                // Linux counts it for each thread, others for the whole process.
-                // A refusal changes nothing but the order.
-                #[cfg(target_os = "linux")]
-                let _ = rustix::process::nice(niceness);
-                #[cfg(not(target_os = "linux"))]
-                let _ = niceness;
-            })
-            .enable_all()
-            .build()?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
-    }
-
-    /// Ends with the caller.
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, EngineError> {
-        let task = AbortOnDropHandle::new(self.handle.spawn(work));
-        task.await.map_err(|error| EngineError::Unavailable(error.to_string()))
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Waiting is not allowed inside of async code; what runs is given up at its next tick.
-            runtime.shutdown_background();
-        }
     }
 }
 

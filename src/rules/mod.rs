@@ -16,6 +16,7 @@ mod local;
 mod sandbox;
 mod settings;
 mod tenants;
+mod threads;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 pub use engine::EngineSetupError;
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;
+pub use threads::{BACKGROUND_NICENESS, Threads};
 
 /// One rule of a call.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! never write one: only the journal does.
 
 mod feed;
+pub mod history;
 mod search;
 
 use sqlx::postgres::PgRow;

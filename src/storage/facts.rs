@@ -1,7 +1,7 @@
 //! Facts: the answers to what the rules of a ruleset asked about a payment.
 //!
 //! Owns the one statement that answers them all in a single round trip,
-//! together with the idempotency key. Must never count a payment that the
+//! together with the idempotency key, and its form for many payments at once. Must never count a payment that the
 //! caller counts itself: those in flight on this node are passed in.
 
 use std::sync::Arc;
@@ -19,8 +19,10 @@ use crate::domain::plugin::Digest;
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::{ClientId, TenantId};
 
+pub use batch::look_up_many;
 use questions::Questions;
 
+mod batch;
 mod questions;
 
 const WHAT: &str = "fact";
@@ -165,15 +167,18 @@ fn take_in(answer: &mut FactAnswer, row: &PgRow) -> Result<(), StorageError> {
         });
         return Ok(());
     };
+    let place = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
+    *place.ok_or(StorageError::Unreadable { what: WHAT })? = fact_of(row)?;
+    Ok(())
+}
+
+fn fact_of(row: &PgRow) -> Result<Fact, StorageError> {
     let listed: Option<bool> = row.try_get("listed")?;
-    let fact = match listed {
+    Ok(match listed {
         Some(listed) => Fact::Listed(listed),
         None => Fact::Velocity {
             count: ms(row.try_get("count")?, WHAT)?,
             total_minor: row.try_get("total_minor")?,
         },
-    };
-    let place = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
-    *place.ok_or(StorageError::Unreadable { what: WHAT })? = fact;
-    Ok(())
+    })
 }

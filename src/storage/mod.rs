@@ -5,6 +5,7 @@
 //! reached outside the tenant transaction.
 
 pub mod audit;
+pub mod backtests;
 pub mod binaries;
 mod canonical;
 mod columns;

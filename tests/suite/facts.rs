@@ -6,7 +6,7 @@ use tollgate::domain::payment::{PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
-use tollgate::storage::facts::{FactAnswer, FactRequest, InFlightValue, look_up};
+use tollgate::storage::facts::{FactAnswer, FactRequest, InFlightValue, look_up, look_up_many};
 use tollgate::storage::lists::{self, NewEntry};
 use tollgate::storage::pool::Databases;
 use tollgate::storage::tenants::create_tenant;
@@ -294,6 +294,55 @@ async fn a_bound_key_is_found_in_the_same_answer() {
     assert_eq!((bound.decision, bound.request_hash), (decision.id(), decision.request_hash));
     asked.tenant = self::tenant(&databases).await;
     assert_eq!(look_up(&databases.facts, asked).await.unwrap().bound, None, "another tenant's key");
+}
+
+/// Also beyond what one statement asks: prefixes are many texts.
+#[tokio::test]
+async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
+    use Outcome::{Approve, Review};
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let stored: Vec<_> =
+        (0..30).map(|n| (n * 37, 10 + n as i64, "EUR", if n % 3 == 0 { Review } else { Approve })).collect();
+    let ids = store(&databases, tenant, &stored).await;
+    let entries = [
+        ("c-1", NOW_MS - 500, None),
+        ("c-2", NOW_MS - 900, Some(NOW_MS - 100)),
+        ("José García", NOW_MS - 300, None),
+    ];
+    list_with(&databases, tenant, "watched", &entries).await;
+    let queries = [
+        listed("watched", Selector::Customer, Matching::Exact),
+        velocity(Selector::Customer, 300, Counting::Submitted),
+        listed("watched", Selector::DebtorName, Matching::NormalizedName),
+        velocity(Selector::Merchant, 300, Counting::Submitted),
+        velocity(Selector::DebtorAccount, 5_000, Counting::Approved),
+        listed("watched", Selector::Metadata("long".to_owned()), Matching::Prefix),
+    ];
+    let requests: Vec<FactRequest> = (0..90)
+        .map(|n: u64| {
+            let mut order =
+                order(&format!("c-{}", n % 3), 100, if n.is_multiple_of(7) { "USD" } else { "EUR" });
+            order.metadata = vec![("long".to_owned(), "x".repeat(130))];
+            let skipped = usize::try_from(n % 4).unwrap();
+            let mut asked = request(tenant, order, queries[skipped..].to_vec());
+            asked.received_at_ms = NOW_MS - n / 3 * 37;
+            if n.is_multiple_of(2) {
+                asked.payment_id = ids[usize::try_from(n / 3).unwrap()];
+            }
+            asked
+        })
+        .collect();
+    let mut one_by_one = Vec::new();
+    for asked in &requests {
+        one_by_one.push(facts(&databases, asked.clone()).await);
+    }
+    let at_once = look_up_many(&databases.system, tenant, requests).await.unwrap();
+    assert_eq!(at_once, one_by_one);
+    let counted = at_once.iter().flatten().filter(|fact| matches!(fact, Fact::Velocity { count: 1.., .. }));
+    assert!(counted.count() > 60);
+    assert!(at_once.iter().flatten().filter(|fact| **fact == Fact::Listed(true)).count() > 20);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod activation;
 mod aggregates;
 mod audit;
+mod backtests;
 mod browser;
 mod command_line;
 mod crash;

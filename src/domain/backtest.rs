@@ -1,0 +1,155 @@
+//! Backtests: a candidate revision run over stored decisions.
+//!
+//! Owns what is selected, what it is compared with and the states of a run.
+//! The stored form is JSON: members may be added, never renamed.
+
+pub mod report;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::decision::Origin;
+use super::money::Currency;
+use super::payment::Method;
+use super::ruleset::DecisionPoint;
+use super::verdict::Outcome;
+use report::Report;
+
+/// Waiting and running ones of a tenant together.
+pub const PENDING_MAX: u32 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Waiting,
+    Running,
+    Finished,
+    Cancelled,
+    Failed,
+}
+
+impl State {
+    pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::Finished, Self::Cancelled, Self::Failed];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// Which decisions. All conditions must hold; of those that are left the newest count.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Selection {
+    pub from_ms: Option<u64>,
+    /// Exclusive. Set at the creation at the latest, so that a run can be repeated.
+    pub to_ms: u64,
+    pub newest: Option<u64>,
+    pub filter: Filter,
+}
+
+/// As recorded. Names are kept, since the stored form outlives them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    pub outcome: Option<Outcome>,
+    pub method: Option<Method>,
+    pub currency: Option<Currency>,
+    pub amount_minor_min: Option<i64>,
+    pub amount_minor_max: Option<i64>,
+    pub origin: Option<Origin>,
+}
+
+/// What the candidate is compared with, as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// What was decided then.
+    Recorded,
+    /// The revision that is active at the creation, run again.
+    Active,
+    Revision(i32),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backtest {
+    pub id: Uuid,
+    pub point: DecisionPoint,
+    /// The candidate.
+    pub revision: i32,
+    /// Run again; nothing where the candidate is compared with what was decided.
+    pub baseline_revision: Option<i32>,
+    pub selection: Selection,
+    pub state: State,
+    /// Why it failed.
+    pub why: Option<String>,
+    /// Decisions that are selected, once they are counted.
+    pub total: Option<u64>,
+    pub done: u64,
+    pub report: Option<Report>,
+    pub created_by: String,
+    pub created_at_ms: u64,
+    pub started_at_ms: Option<u64>,
+    pub finished_at_ms: Option<u64>,
+}
+
+/// Why a backtest does not let a revision be activated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuardRefusal {
+    Unknown,
+    OfAnotherRevision,
+    NotFinished,
+    ComparedNothing,
+    ChangedTooMuch { changed: u64, compared: u64 },
+}
+
+impl Backtest {
+    /// Whether the backtest lets its revision be activated: it changed at most
+    /// so many ten-thousandths of the outcomes it compared.
+    pub fn permits(&self, revision: i32, changed_max_ten_thousandths: u16) -> Result<(), GuardRefusal> {
+        if self.revision != revision {
+            return Err(GuardRefusal::OfAnotherRevision);
+        }
+        let report = match (&self.report, self.state) {
+            (Some(report), State::Finished) => report,
+            _ => return Err(GuardRefusal::NotFinished),
+        };
+        let (changed, compared) = (report.changed(), report.compared());
+        if compared == 0 {
+            return Err(GuardRefusal::ComparedNothing);
+        }
+        let most = u128::from(compared) * u128::from(changed_max_ten_thousandths);
+        if u128::from(changed) * 10_000 > most {
+            return Err(GuardRefusal::ChangedTooMuch { changed, compared });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_read_back_from_its_name() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.name()), Some(state));
+        }
+    }
+
+    #[test]
+    fn a_selection_reads_what_an_earlier_version_stored() {
+        let stored = r#"{"to_ms":7,"filter":{"outcome":"Review","currency":"EUR"}}"#;
+        let selection: Selection = serde_json::from_str(stored).expect("a selection");
+        let (outcome, currency) = (Some(Outcome::Review), Currency::parse("EUR").ok());
+        let filter = Filter { outcome, currency, ..Filter::default() };
+        assert_eq!(selection, Selection { to_ms: 7, filter, ..Selection::default() });
+    }
+}

@@ -1,0 +1,412 @@
+//! What a backtest found: counted in order, of a bounded size.
+//!
+//! Owns the counting and the merging. Counting decisions one by one and
+//! merging the reports of their parts in the same order must come out the same.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult};
+
+/// Examples kept of each change. The newest are counted first, so they are the ones kept.
+const EXAMPLES_MAX: usize = 100;
+/// So many of each label are kept even beyond that: what is rare is what is looked for.
+const EXAMPLES_OF_LABEL_MIN: usize = 10;
+/// Reason codes kept of an example.
+const CODES_MAX: usize = 10;
+
+/// What became of a payment: of all that was told, what says most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Label {
+    Fraud,
+    Refunded,
+    Failed,
+    Cancelled,
+    Rejected,
+    Expired,
+    Settled,
+    Approved,
+    /// Nothing was told.
+    None,
+}
+
+impl Label {
+    /// What says more stands first.
+    pub const ALL: [Self; 9] = [
+        Self::Fraud,
+        Self::Refunded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Rejected,
+        Self::Expired,
+        Self::Settled,
+        Self::Approved,
+        Self::None,
+    ];
+
+    /// The kind of event that gives it, and `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fraud => "fraud",
+            Self::Refunded => "refunded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Settled => "settled",
+            Self::Approved => "approved",
+            Self::None => "none",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|label| label.name() == name)
+    }
+}
+
+/// Why a decision could not be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotReplayable {
+    Erased,
+    /// Damaged, or written by a newer version.
+    Unreadable,
+    /// The host stopped a rule again and again: that says nothing about the rule.
+    HostFailure,
+}
+
+impl NotReplayable {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Erased => "erased",
+            Self::Unreadable => "unreadable",
+            Self::HostFailure => "host_failure",
+        }
+    }
+}
+
+/// Payments and their money, in one currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sum {
+    pub count: u64,
+    /// Saturates.
+    pub amount_minor: i64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.amount_minor = self.amount_minor.saturating_add(other.amount_minor);
+    }
+}
+
+/// By currency.
+pub type Cell = BTreeMap<String, Sum>;
+
+/// `[was][would be]`, each from the mildest to the strictest outcome.
+pub type Matrix = [[Cell; 3]; 3];
+
+/// How often a rule said what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Says {
+    pub pass: u64,
+    pub allow: u64,
+    pub review: u64,
+    pub reject: u64,
+    pub failed: u64,
+}
+
+/// What one rule says of one payment, without its reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    Pass,
+    Allow,
+    Review,
+    Reject,
+    Failed,
+}
+
+impl From<&RuleResult> for Said {
+    fn from(result: &RuleResult) -> Self {
+        use crate::domain::verdict::Verdict;
+        match result {
+            RuleResult::Ran(evaluation) => match evaluation.verdict {
+                Verdict::Pass => Self::Pass,
+                Verdict::Allow(_) => Self::Allow,
+                Verdict::Review(_) => Self::Review,
+                Verdict::Reject(_) => Self::Reject,
+            },
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl Says {
+    fn count(&mut self, said: Said) {
+        match said {
+            Said::Pass => self.pass += 1,
+            Said::Allow => self.allow += 1,
+            Said::Review => self.review += 1,
+            Said::Reject => self.reject += 1,
+            Said::Failed => self.failed += 1,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.pass += other.pass;
+        self.allow += other.allow;
+        self.review += other.review;
+        self.reject += other.reject;
+        self.failed += other.failed;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RuleTally {
+    pub baseline: Says,
+    pub candidate: Says,
+    /// Payments of which both said something, and not the same.
+    pub changed: u64,
+}
+
+/// A payment whose outcome changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    pub payment: Uuid,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub label: Label,
+    pub was_codes: Vec<String>,
+    pub would_be_codes: Vec<String>,
+}
+
+/// One side of a comparison.
+#[derive(Debug)]
+pub struct Side<'a> {
+    pub outcome: Outcome,
+    pub reasons: &'a [OutcomeReason],
+    /// Of the rules that ran.
+    pub rules: Vec<(&'a str, Said)>,
+}
+
+/// One decision, compared.
+#[derive(Debug)]
+pub struct Case<'a> {
+    pub payment: Uuid,
+    pub amount_minor: i64,
+    pub currency: &'a str,
+    pub label: Label,
+    pub was: Side<'a>,
+    pub would_be: Side<'a>,
+    /// What was decided then may be by rules of any revision; those that the
+    /// candidate does not have are not told apart.
+    pub was_recorded: bool,
+    /// Whether facts had to be computed that were not recorded.
+    pub partly_computed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    pub partly_computed: u64,
+    pub not_replayable: BTreeMap<NotReplayable, u64>,
+    pub by_label: BTreeMap<Label, Matrix>,
+    pub rules: BTreeMap<String, RuleTally>,
+    /// What recorded rules said that the candidate does not have.
+    pub other_rules: Says,
+    /// As a matrix; nothing where nothing changes.
+    pub examples: [[Vec<Example>; 3]; 3],
+}
+
+impl Report {
+    pub fn compared(&self) -> u64 {
+        self.by_label.values().flatten().flatten().flat_map(BTreeMap::values).map(|sum| sum.count).sum()
+    }
+
+    /// Compared decisions whose outcome would be another.
+    pub fn changed(&self) -> u64 {
+        let count = |cell: &Cell| cell.values().map(|sum| sum.count).sum::<u64>();
+        let matrices = self.by_label.values();
+        let cells = matrices.flat_map(|matrix| {
+            (0..3).flat_map(move |was| (0..3).map(move |would_be| (was, would_be, &matrix[was][would_be])))
+        });
+        cells.filter(|(was, would_be, _)| was != would_be).map(|(_, _, cell)| count(cell)).sum()
+    }
+
+    /// Of what was compared; rounded up, so that nothing is only where nothing changed.
+    pub fn changed_ten_thousandths(&self) -> Option<u64> {
+        let compared = self.compared();
+        (compared > 0).then(|| self.changed().saturating_mul(10_000).div_ceil(compared))
+    }
+
+    pub fn not_replayable(&self) -> u64 {
+        self.not_replayable.values().sum()
+    }
+
+    /// All labels together.
+    pub fn overall(&self) -> Matrix {
+        let mut overall = Matrix::default();
+        self.by_label.values().for_each(|matrix| add_matrix(&mut overall, matrix));
+        overall
+    }
+
+    pub fn count_not_replayable(&mut self, why: NotReplayable) {
+        *self.not_replayable.entry(why).or_default() += 1;
+    }
+
+    pub fn count(&mut self, case: Case<'_>) {
+        self.partly_computed += u64::from(case.partly_computed);
+        let (was, would_be) = (case.was.outcome as usize, case.would_be.outcome as usize);
+        let cell = &mut self.by_label.entry(case.label).or_default()[was][would_be];
+        let sum = Sum { count: 1, amount_minor: case.amount_minor };
+        match cell.get_mut(case.currency) {
+            Some(known) => known.add(sum),
+            None => drop(cell.insert(case.currency.to_owned(), sum)),
+        }
+        self.count_rules(&case);
+        if was != would_be && has_room(&self.examples[was][would_be], case.label) {
+            self.examples[was][would_be].push(Example {
+                payment: case.payment,
+                amount_minor: case.amount_minor,
+                currency: case.currency.to_owned(),
+                label: case.label,
+                was_codes: codes(case.was.reasons),
+                would_be_codes: codes(case.would_be.reasons),
+            });
+        }
+    }
+
+    fn count_rules(&mut self, case: &Case<'_>) {
+        let said_by = |side: &Side<'_>, name: &str| {
+            side.rules.iter().find(|(known, _)| *known == name).map(|(_, said)| *said)
+        };
+        for (name, said) in &case.would_be.rules {
+            let changed = said_by(&case.was, name).is_some_and(|before| before != *said);
+            let tally = self.tally(name);
+            tally.candidate.count(*said);
+            tally.changed += u64::from(changed);
+        }
+        for (name, said) in &case.was.rules {
+            if case.was_recorded && said_by(&case.would_be, name).is_none() {
+                self.other_rules.count(*said);
+            } else {
+                self.tally(name).baseline.count(*said);
+            }
+        }
+    }
+
+    fn tally(&mut self, name: &str) -> &mut RuleTally {
+        self.rules.entry(name.to_owned()).or_default()
+    }
+
+    /// Takes in the report of what comes next.
+    pub fn merge(&mut self, next: Self) {
+        self.partly_computed += next.partly_computed;
+        self.other_rules.add(next.other_rules);
+        for (why, count) in next.not_replayable {
+            *self.not_replayable.entry(why).or_default() += count;
+        }
+        for (label, matrix) in &next.by_label {
+            add_matrix(self.by_label.entry(*label).or_default(), matrix);
+        }
+        for (name, more) in next.rules {
+            let tally = self.rules.entry(name).or_default();
+            tally.baseline.add(more.baseline);
+            tally.candidate.add(more.candidate);
+            tally.changed += more.changed;
+        }
+        let cells = self.examples.iter_mut().flatten().zip(next.examples.into_iter().flatten());
+        for (kept, more) in cells {
+            for example in more {
+                if has_room(kept, example.label) {
+                    kept.push(example);
+                }
+            }
+        }
+    }
+}
+
+fn has_room(kept: &[Example], label: Label) -> bool {
+    let of_label = || kept.iter().filter(|example| example.label == label).count();
+    kept.len() < EXAMPLES_MAX || of_label() < EXAMPLES_OF_LABEL_MIN
+}
+
+fn add_matrix(matrix: &mut Matrix, more: &Matrix) {
+    for (cell, more) in matrix.iter_mut().flatten().zip(more.iter().flatten()) {
+        for (currency, sum) in more {
+            cell.entry(currency.clone()).or_default().add(*sum);
+        }
+    }
+}
+
+/// In the order of the reasons, each once.
+fn codes(reasons: &[OutcomeReason]) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for reason in reasons.iter().filter(|reason| !reason.overridden) {
+        if codes.len() < CODES_MAX && !codes.contains(&reason.reason.code) {
+            codes.push(reason.reason.code.clone());
+        }
+    }
+    codes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(report: &mut Report, number: u64) {
+        let label = if number % 25 == 3 { Label::Fraud } else { Label::None };
+        let was = if number.is_multiple_of(3) { Outcome::Approve } else { Outcome::Review };
+        let gone = format!("rule-{number}");
+        let side =
+            |outcome, name, said| Side { outcome, reasons: &[], rules: vec![("same", said), (name, said)] };
+        report.count(Case {
+            payment: Uuid::from_u128(number.into()),
+            amount_minor: i64::MAX / 100,
+            currency: if number.is_multiple_of(2) { "EUR" } else { "USD" },
+            label,
+            was: side(was, &gone, Said::Pass),
+            would_be: side(Outcome::Review, "new", Said::Review),
+            was_recorded: true,
+            partly_computed: number.is_multiple_of(7),
+        });
+    }
+
+    #[test]
+    fn the_parts_of_a_report_merge_into_the_whole_wherever_it_was_cut() {
+        let mut whole = Report::default();
+        (0..1_000).for_each(|number| count(&mut whole, number));
+        for part in [1, 7, 128, 999] {
+            let mut merged = Report::default();
+            for first in (0..1_000).step_by(part) {
+                let mut next = Report::default();
+                (first..(first + part as u64).min(1_000)).for_each(|number| count(&mut next, number));
+                merged.merge(next);
+            }
+            assert_eq!(merged, whole, "{part}");
+        }
+        let examples = &whole.examples[0][1];
+        assert_eq!(examples.iter().filter(|example| example.label == Label::Fraud).count(), 10);
+        assert!(examples.len() < EXAMPLES_MAX + EXAMPLES_OF_LABEL_MIN);
+        assert_eq!((whole.compared(), whole.changed()), (1_000, 334));
+        assert_eq!(whole.changed_ten_thousandths(), Some(3_340));
+        assert_eq!((whole.rules.len(), whole.other_rules.pass), (2, 1_000));
+        assert_eq!((whole.rules["same"].changed, whole.rules["new"].changed), (1_000, 0));
+    }
+
+    #[test]
+    fn a_stored_report_is_read_back() {
+        let mut report = Report::default();
+        (0..20).for_each(|number| count(&mut report, number));
+        report.count_not_replayable(NotReplayable::HostFailure);
+        let stored = serde_json::to_string(&report).expect("JSON");
+        assert_eq!(serde_json::from_str::<Report>(&stored).expect("a report"), report);
+        for label in Label::ALL {
+            assert_eq!(serde_json::to_value(label).expect("JSON"), label.name());
+            assert_eq!(Label::parse(label.name()), Some(label));
+        }
+    }
+}

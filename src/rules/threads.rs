@@ -1,0 +1,63 @@
+//! Threads apart from the server's own, with a priority of their own.
+//!
+//! Owns how they are started and given up. Must never wait for what runs on them.
+
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::EngineError;
+
+/// How much the threads of background work stand back: they get a thirtieth of
+/// a processor that live payments want whole, so that what they hold is let go of soon.
+pub const BACKGROUND_NICENESS: i32 = 15;
+
+pub struct Threads {
+    /// Nothing only while it is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Threads {
+    pub fn start(name: &str, count: usize, niceness: i32) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(count)
+            .thread_name(name)
+            // New payments before interrupted rules.
+            .global_queue_interval(1)
+            .on_thread_start(move || {
+                // Linux counts it for each thread, others for the whole process.
+                // A refusal changes nothing but the order.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(niceness);
+                #[cfg(not(target_os = "linux"))]
+                let _ = niceness;
+            })
+            .enable_all()
+            .build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    /// Ends with the caller.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let task = AbortOnDropHandle::new(self.handle.spawn(work));
+        task.await.map_err(|error| EngineError::Unavailable(error.to_string()))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is not allowed inside of async code; what runs is given up at its next tick.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Threads").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! Backtests: asked for by tenants, claimed and carried on by nodes.
+//!
+//! Owns their rows and the lease of the node at work, by the database's clock.
+//! Must never write a report without its place in the history: both are one
+//! statement, so that what goes on after a crash counts nothing twice.
+
+mod claims;
+
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool, Row};
+use thiserror::Error;
+use uuid::Uuid;
+
+pub use claims::{Claim, Claimed, Progress, checkpoint, claim, fail, finish, let_go, set_total};
+
+use super::columns::{bigint, ms, named};
+use super::transaction::as_tenant;
+use super::{StorageError, audit};
+use crate::domain::audit::{Act, Action};
+use crate::domain::backtest::report::Report;
+use crate::domain::backtest::{Backtest, Baseline, PENDING_MAX, Selection, State};
+use crate::domain::ruleset::DecisionPoint;
+use crate::domain::tenant::TenantId;
+
+const WHAT: &str = "backtest";
+
+#[derive(Debug, Clone)]
+pub struct NewBacktest {
+    pub id: Uuid,
+    pub point: DecisionPoint,
+    pub revision: i32,
+    pub baseline: Baseline,
+    pub selection: Selection,
+    pub actor: String,
+    pub now_ms: u64,
+}
+
+#[derive(Debug, Error)]
+pub enum CreateError {
+    #[error("there is no such revision")]
+    UnknownRevision,
+    #[error("there is no such revision to compare with")]
+    UnknownBaseline,
+    #[error("nothing is active to compare with")]
+    NothingActive,
+    #[error("as many backtests as may be wait or run already")]
+    TooMany,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug, Error)]
+pub enum CancelError {
+    #[error("there is no such backtest")]
+    NotFound,
+    #[error("the backtest has ended")]
+    Ended,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+pub async fn create(app: &PgPool, tenant: TenantId, new: NewBacktest) -> Result<Backtest, CreateError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            // Those who ask at once are counted one after the other.
+            sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind(format!("backtests {tenant}"))
+                .execute(&mut *connection)
+                .await
+                .map_err(StorageError::from)?;
+            if pending(connection, tenant).await? >= i64::from(PENDING_MAX) {
+                return Err(CreateError::TooMany);
+            }
+            if !exists(connection, tenant, new.point, new.revision).await? {
+                return Err(CreateError::UnknownRevision);
+            }
+            let baseline_revision = baseline_revision(connection, tenant, &new).await?;
+            insert(connection, tenant, &new, baseline_revision).await?;
+            let NewBacktest { id, point, revision, selection, actor, now_ms, .. } = new;
+            let told = serde_json::json!({"revision": revision, "baseline_revision": baseline_revision});
+            audit::record(connection, tenant, &act(Action::BacktestStarted, id, &actor, now_ms, Some(told)))
+                .await?;
+            Ok(Backtest {
+                id,
+                point,
+                revision,
+                baseline_revision,
+                selection,
+                state: State::Waiting,
+                why: None,
+                total: None,
+                done: 0,
+                report: None,
+                created_by: actor,
+                created_at_ms: now_ms,
+                started_at_ms: None,
+                finished_at_ms: None,
+            })
+        })
+    })
+    .await
+}
+
+async fn pending(connection: &mut PgConnection, tenant: TenantId) -> Result<i64, StorageError> {
+    let pending = sqlx::query_scalar(
+        "select count(*) from backtests where tenant_id = $1 and state in ('waiting', 'running')",
+    )
+    .bind(tenant.0)
+    .fetch_one(connection)
+    .await?;
+    Ok(pending)
+}
+
+async fn exists(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+    revision: i32,
+) -> Result<bool, StorageError> {
+    let exists = sqlx::query_scalar(
+        "select exists (select from revisions where tenant_id = $1 and point = $2 and number = $3)",
+    )
+    .bind(tenant.0)
+    .bind(point.name())
+    .bind(revision)
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
+async fn baseline_revision(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    new: &NewBacktest,
+) -> Result<Option<i32>, CreateError> {
+    match new.baseline {
+        Baseline::Recorded => Ok(None),
+        Baseline::Revision(number) if exists(connection, tenant, new.point, number).await? => {
+            Ok(Some(number))
+        }
+        Baseline::Revision(_) => Err(CreateError::UnknownBaseline),
+        Baseline::Active => {
+            let active: Option<i32> = sqlx::query_scalar(
+                "select revision from activations
+                 where tenant_id = $1 and point = $2
+                 order by sequence desc
+                 limit 1",
+            )
+            .bind(tenant.0)
+            .bind(new.point.name())
+            .fetch_optional(connection)
+            .await
+            .map_err(StorageError::from)?;
+            active.map(Some).ok_or(CreateError::NothingActive)
+        }
+    }
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    new: &NewBacktest,
+    baseline_revision: Option<i32>,
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "insert into backtests (tenant_id, id, point, revision, baseline_revision, selection, state,
+                                created_by, created_at_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(tenant.0)
+    .bind(new.id)
+    .bind(new.point.name())
+    .bind(new.revision)
+    .bind(baseline_revision)
+    .bind(Json(&new.selection))
+    .bind(State::Waiting.name())
+    .bind(&new.actor)
+    .bind(bigint(new.now_ms))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn act(action: Action, id: Uuid, actor: &str, now_ms: u64, after: Option<serde_json::Value>) -> Act {
+    let (actor, after) = (actor.to_owned(), after.map(|after| after.to_string()));
+    Act { at_ms: now_ms, actor, action, subject: id.to_string(), before: None, after }
+}
+
+pub async fn get(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    id: Uuid,
+) -> Result<Option<Backtest>, StorageError> {
+    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, id))).await
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+    id: Uuid,
+) -> Result<Option<Backtest>, StorageError> {
+    let row = sqlx::query(
+        "select id, point, revision, baseline_revision, selection, state, why, total, done, report,
+                created_by, created_at_ms, started_at_ms, finished_at_ms
+         from backtests
+         where tenant_id = $1 and point = $2 and id = $3",
+    )
+    .bind(tenant.0)
+    .bind(point.name())
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The newest first, below `before` where it is given. Without their reports.
+pub async fn list(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Backtest>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select id, point, revision, baseline_revision, selection, state, why, total, done,
+                        null::jsonb as report, created_by, created_at_ms, started_at_ms, finished_at_ms
+                 from backtests
+                 where tenant_id = $1 and point = $2 and ($3::uuid is null or id < $3)
+                 order by id desc
+                 limit $4",
+            )
+            .bind(tenant.0)
+            .bind(point.name())
+            .bind(before)
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+            rows.iter().map(read).collect()
+        })
+    })
+    .await
+}
+
+/// Ends one that waits or runs. The node at work notices at its next checkpoint.
+pub async fn cancel(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    id: Uuid,
+    actor: String,
+    now_ms: u64,
+) -> Result<Backtest, CancelError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let cancelled = sqlx::query(
+                "update backtests
+                 set state = 'cancelled', finished_at_ms = $4
+                 where tenant_id = $1 and point = $2 and id = $3 and state in ('waiting', 'running')",
+            )
+            .bind(tenant.0)
+            .bind(point.name())
+            .bind(id)
+            .bind(bigint(now_ms))
+            .execute(&mut *connection)
+            .await
+            .map_err(StorageError::from)?;
+            let backtest = find(connection, tenant, point, id).await?.ok_or(CancelError::NotFound)?;
+            if cancelled.rows_affected() == 1 {
+                let cancelled = act(Action::BacktestCancelled, id, &actor, now_ms, None);
+                audit::record(connection, tenant, &cancelled).await?;
+            } else if backtest.state != State::Cancelled {
+                return Err(CancelError::Ended);
+            }
+            Ok(backtest)
+        })
+    })
+    .await
+}
+
+fn read(row: &PgRow) -> Result<Backtest, StorageError> {
+    let unreadable = |_| StorageError::Unreadable { what: WHAT };
+    let Json(selection) = row.try_get::<Json<Selection>, _>("selection").map_err(unreadable)?;
+    let report = row.try_get::<Option<Json<Report>>, _>("report").map_err(unreadable)?;
+    let time = |column| -> Result<Option<u64>, StorageError> {
+        let at: Option<i64> = row.try_get(column)?;
+        at.map(|at| ms(at, WHAT)).transpose()
+    };
+    Ok(Backtest {
+        id: row.try_get("id")?,
+        point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
+        revision: row.try_get("revision")?,
+        baseline_revision: row.try_get("baseline_revision")?,
+        selection,
+        state: named(State::parse(row.try_get("state")?), WHAT)?,
+        why: row.try_get("why")?,
+        total: time("total")?,
+        done: ms(row.try_get("done")?, WHAT)?,
+        report: report.map(|Json(report)| report),
+        created_by: row.try_get("created_by")?,
+        created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
+        started_at_ms: time("started_at_ms")?,
+        finished_at_ms: time("finished_at_ms")?,
+    })
+}

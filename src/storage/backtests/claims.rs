@@ -1,0 +1,205 @@
+//! The node at work: its claim, its checkpoints, its end.
+//!
+//! Owns the lease. Every write is guarded by the claim and the state, so a node
+//! that lost its lease, or whose backtest was cancelled, changes nothing.
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool, Postgres, Row};
+use uuid::Uuid;
+
+use super::read;
+use crate::domain::backtest::Backtest;
+use crate::domain::backtest::report::Report;
+use crate::domain::payment::PaymentId;
+use crate::domain::tenant::TenantId;
+use crate::storage::StorageError;
+use crate::storage::columns::bigint;
+use crate::storage::transaction::as_system;
+
+/// Any constant that no other lock of Tollgate uses. Without it two nodes could
+/// start two backtests of one tenant.
+const CLAIM_LOCK: i64 = 0x746f_6c6c_0000_0006;
+
+/// A turn of work on one backtest. A node's next turn is another claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    pub tenant: TenantId,
+    pub backtest: Uuid,
+    pub by: Uuid,
+}
+
+#[derive(Debug)]
+pub struct Claimed {
+    pub claim: Claim,
+    pub backtest: Backtest,
+    /// The oldest decision that was counted, from where it goes on.
+    pub reached: Option<PaymentId>,
+}
+
+/// Where a run is, all of it in one statement.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    pub done: u64,
+    pub reached: Option<PaymentId>,
+    pub report: Report,
+}
+
+/// The next one to work on: of the tenant whose last turn is the longest ago,
+/// the oldest; at most one of each tenant at a time. A lease that ended is taken over.
+pub async fn claim(system: &PgPool, by: Uuid, now_ms: u64) -> Result<Option<Claimed>, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let locked: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+                .bind(CLAIM_LOCK)
+                .fetch_one(&mut *connection)
+                .await?;
+            if !locked {
+                return Ok(None);
+            }
+            let row = sqlx::query(
+                "update backtests
+                 set state = 'running', started_at_ms = coalesce(started_at_ms, $2), claimed_by = $1,
+                     claimed_until = now() + interval '10 seconds'
+                 where (tenant_id, id) = (
+                     select b.tenant_id, b.id
+                     from backtests b
+                     where b.state in ('waiting', 'running')
+                       and (b.claimed_until is null or b.claimed_until <= now())
+                       and not exists (select from backtests other
+                                       where other.tenant_id = b.tenant_id and other.state = 'running'
+                                         and other.id <> b.id)
+                     order by (select max(other.claimed_until) from backtests other
+                               where other.tenant_id = b.tenant_id) nulls first,
+                              b.created_at_ms, b.id
+                     limit 1
+                     for update of b skip locked)
+                 returning tenant_id, id, point, revision, baseline_revision, selection, state, why, total,
+                           done, reached, report, created_by, created_at_ms, started_at_ms, finished_at_ms",
+            )
+            .bind(by)
+            .bind(bigint(now_ms))
+            .fetch_optional(connection)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            let claim =
+                Claim { tenant: TenantId(row.try_get("tenant_id")?), backtest: row.try_get("id")?, by };
+            let reached: Option<Uuid> = row.try_get("reached")?;
+            Ok(Some(Claimed { claim, backtest: read(&row)?, reached: reached.map(PaymentId) }))
+        })
+    })
+    .await
+}
+
+/// Renews the lease, with where the run is when that has changed. False when
+/// the claim is lost or the backtest cancelled.
+pub async fn checkpoint(
+    system: &PgPool,
+    claim: Claim,
+    progress: Option<Progress>,
+) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let Some(Progress { done, reached, report }) = progress else {
+                let renewing = sqlx::query(
+                    "update backtests
+                     set claimed_until = now() + interval '10 seconds'
+                     where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+                );
+                return guarded(connection, renewing, claim, |query| query).await;
+            };
+            let writing = sqlx::query(
+                "update backtests
+                 set done = $4, reached = $5, report = $6, claimed_until = now() + interval '10 seconds'
+                 where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+            );
+            let reached = reached.map(|reached| reached.0);
+            guarded(connection, writing, claim, |query| {
+                query.bind(bigint(done)).bind(reached).bind(Json(report))
+            })
+            .await
+        })
+    })
+    .await
+}
+
+pub async fn set_total(system: &PgPool, claim: Claim, total: u64) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let setting = sqlx::query(
+                "update backtests set total = $4
+                 where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+            );
+            guarded(connection, setting, claim, |query| query.bind(bigint(total))).await
+        })
+    })
+    .await
+}
+
+/// Ends the turn: any node may go on at once.
+pub async fn let_go(system: &PgPool, claim: Claim) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let letting_go = sqlx::query(
+                "update backtests set claimed_until = now(), claimed_by = null
+                 where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+            );
+            guarded(connection, letting_go, claim, |query| query).await
+        })
+    })
+    .await
+}
+
+pub async fn finish(
+    system: &PgPool,
+    claim: Claim,
+    progress: Progress,
+    now_ms: u64,
+) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let Progress { done, reached, report } = progress;
+            let finishing = sqlx::query(
+                "update backtests
+                 set done = $4, total = $4, reached = $5, report = $6, state = 'finished', finished_at_ms = $7,
+                     claimed_until = now(), claimed_by = null
+                 where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+            );
+            let reached = reached.map(|reached| reached.0);
+            guarded(connection, finishing, claim, |query| {
+                query.bind(bigint(done)).bind(reached).bind(Json(report)).bind(bigint(now_ms))
+            })
+            .await
+        })
+    })
+    .await
+}
+
+/// Ends it for good; `why` is for the tenant to read.
+pub async fn fail(system: &PgPool, claim: Claim, why: String, now_ms: u64) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let failing = sqlx::query(
+                "update backtests
+                 set state = 'failed', why = $4, finished_at_ms = $5, claimed_until = now(), claimed_by = null
+                 where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+            );
+            guarded(connection, failing, claim, |query| query.bind(why).bind(bigint(now_ms))).await
+        })
+    })
+    .await
+}
+
+type Update<'q> = Query<'q, Postgres, PgArguments>;
+
+/// Whether the claim still holds; then, and only then, the row was changed.
+async fn guarded<'q>(
+    connection: &mut PgConnection,
+    update: Update<'q>,
+    claim: Claim,
+    bind: impl FnOnce(Update<'q>) -> Update<'q>,
+) -> Result<bool, StorageError> {
+    let update = update.bind(claim.tenant.0).bind(claim.backtest).bind(claim.by);
+    Ok(bind(update).execute(connection).await?.rows_affected() == 1)
+}

@@ -1,0 +1,105 @@
+//! An activation guarded by a backtest.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::{BACKTESTS, candidate, pay, report, review_above, start, until};
+use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node};
+
+async fn guarded(caller: &Caller, revision: &Value, backtest: &Value, percent: f64) -> (StatusCode, Value) {
+    let guard = json!({"backtest": backtest, "max_changed_percent": percent});
+    caller.post("/rulesets/payment/activations", &json!({"revision": revision, "guard": guard})).await
+}
+
+fn is_refused(answer: (StatusCode, Value), detail: &str) {
+    let (status, problem) = answer;
+    assert_eq!(
+        (status, &problem["type"]),
+        (StatusCode::CONFLICT, &json!("/problems/guard-refused")),
+        "{problem}"
+    );
+    assert_eq!(problem["detail"], detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_lets_through_what_changes_no_more_than_it_says() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let before = caller.activate(&[("amount-limits", review_above(10_000))]).await;
+    let amounts: Vec<_> = (1..=40).map(|place| (place * 100, "EUR")).collect();
+    pay(&caller, &amounts).await;
+    let revision = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
+    let path = start(&caller, &json!({"revision": revision})).await;
+    let backtest = until(&caller, &path, |backtest| backtest["state"] == "finished").await["id"].clone();
+    let nothing = start(&caller, &json!({"revision": revision, "filter": {"method": "card"}})).await;
+    let nothing = until(&caller, &nothing, |backtest| backtest["state"] == "finished").await["id"].clone();
+
+    let told = "The backtest changed 2.5000 percent of the outcomes: 1 of 40.";
+    is_refused(guarded(&caller, &revision, &backtest, 2.49).await, told);
+    is_refused(
+        guarded(&caller, &revision, &nothing, 100.0).await,
+        "The backtest compared no decision at all.",
+    );
+    is_refused(
+        guarded(&caller, &json!(before), &backtest, 100.0).await,
+        "The backtest is of another revision.",
+    );
+    let unknown = json!("0193b0a0-0000-7000-8000-000000000001");
+    for (backtest, percent, pointer) in [
+        (&unknown, 1.0, "/guard/backtest"),
+        (&json!("x"), 1.0, "/guard/backtest"),
+        (&backtest, 100.5, "/guard/max_changed_percent"),
+    ] {
+        let (status, problem) = guarded(&caller, &revision, backtest, percent).await;
+        assert_eq!(
+            (status, &problem["errors"][0]["pointer"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!(pointer))
+        );
+    }
+    assert_eq!(caller.get("/rulesets/payment").await.1["activation"]["revision"], before);
+
+    let (status, activation) = guarded(&caller, &revision, &backtest, 2.5).await;
+    assert_eq!((status, &activation["guard_backtest"]), (StatusCode::CREATED, &backtest), "{activation}");
+    assert_eq!(activation["revision"], revision);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_does_not_take_a_cancelled_backtest_and_the_quota_is_three() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let slow = super::interrupted::slow_candidate(&caller).await;
+    super::interrupted::fill(&node, &database, 2_000).await;
+    let body = json!({"revision": slow});
+    let mut paths = Vec::new();
+    for _ in 0..3 {
+        paths.push(start(&caller, &body).await);
+    }
+    let request = caller.request(reqwest::Method::POST, BACKTESTS).json(&body);
+    let refused = crate::support::service::Whole::of(request).await;
+    assert_eq!((refused.status, refused.header("Retry-After")), (429, "10"), "{}", refused.text);
+    let running = until(&caller, &paths[0], |backtest| backtest["state"] == "running").await;
+    let id = running["id"].clone();
+    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest is not finished.");
+    for path in &paths {
+        let cancel = caller.request(reqwest::Method::POST, &format!("{path}/cancel"));
+        let (status, cancelled) = crate::support::service::answer(cancel).await;
+        assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")), "{cancelled}");
+    }
+    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest is not finished.");
+    // The node is free for the next one at once.
+    let begun = std::time::Instant::now();
+    let quick = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
+    assert_eq!(report(&caller, &json!({"revision": quick})).await["compared"], 2_000);
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    let acts: Vec<String> =
+        sqlx::query_scalar("select action from audit_events where subject = $1 order by sequence")
+            .bind(id.as_str().unwrap())
+            .fetch_all(&mut database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(acts, ["backtest.started", "backtest.cancelled"]);
+}

@@ -1,0 +1,92 @@
+//! Backtests that are cut short: by a kill, by an orderly stop.
+
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tollgate::domain::verdict::Outcome;
+
+use super::{review_above, start, tenant_of, until};
+use crate::support::components::component_of;
+use crate::support::database::TestDatabase;
+use crate::support::decisions::{decision_on, journal, now_ms, order};
+use crate::support::program::Program;
+use crate::support::service::{Caller, Node};
+
+/// A revision whose first rule takes its time.
+pub async fn slow_candidate(caller: &Caller) -> Value {
+    let good = std::fs::read_to_string("tests/hostile/good.wat").unwrap();
+    let counting = "(local $n i32)
+        (loop $again
+          (br_if $again
+            (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 400000))))
+        i32.const 0x700";
+    let (status, slow) = caller.upload(component_of(&good.replace("i32.const 0x700", counting))).await;
+    assert_eq!(status, StatusCode::CREATED, "{slow}");
+    let limits = caller.plugin("amount-limits").await;
+    let rules = json!([
+        {"name": "slow", "plugin": slow["digest"], "settings": {}},
+        {"name": "amount-limits", "plugin": limits, "settings": review_above(5_000)},
+    ]);
+    let (status, revision) = caller.post("/rulesets/payment/revisions", &json!({"rules": rules})).await;
+    assert_eq!(status, StatusCode::CREATED, "{revision}");
+    revision["number"].clone()
+}
+
+/// Stores approved payments of 100, 200, ... of the tenant `acme`.
+async fn store(databases: &tollgate::storage::pool::Databases, database: &TestDatabase, count: usize) {
+    let tenant = tenant_of(database, "acme").await;
+    let journal = journal(databases.journal.clone()).await;
+    let storing = (0..count).map(|place| {
+        let order = order(&format!("c-{}", place % 7), 100 + 100 * place as i64, "EUR");
+        let decision = decision_on(tenant, &format!("k{place}"), Outcome::Approve, now_ms(), order);
+        journal.store(decision)
+    });
+    for stored in futures::future::join_all(storing).await {
+        stored.unwrap();
+    }
+}
+
+pub async fn fill(node: &Node, database: &TestDatabase, count: usize) {
+    store(&node.databases, database, count).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_loses_nothing_of_a_backtest_and_counts_nothing_twice() {
+    const COUNT: usize = 3_000;
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let mut caller = program.caller_of_new_tenant(&database, "acme").await;
+    let slow = slow_candidate(&caller).await;
+    store(&database.databases(), &database, COUNT).await;
+    let body = json!({"revision": slow, "newest": COUNT});
+
+    let undisturbed = start(&caller, &body).await;
+    let undisturbed = until(&caller, &undisturbed, |backtest| backtest["state"] == "finished").await;
+    assert_eq!(undisturbed["report"]["rules"]["slow"]["candidate"]["pass"], COUNT);
+
+    let path = start(&caller, &body).await;
+    let part_done = |backtest: &Value| backtest["done"].as_u64() > Some(0);
+    let at_kill = until(&caller, &path, part_done).await;
+    program.signal(Signal::KILL);
+    assert!(!program.wait().await.success());
+    program = Program::serve(&database).await;
+    caller = caller.at(&program.url);
+    let left = until(&caller, &path, |_| true).await;
+    assert_eq!(left["state"], "running", "{left}");
+    assert!(left["done"].as_u64() < Some(COUNT as u64), "it was killed in the middle: {left}");
+    assert_eq!(left["report"]["compared"], left["done"], "what is counted is what is done");
+    assert!(left["done"].as_u64() >= at_kill["done"].as_u64());
+
+    let goes_on = |backtest: &Value| backtest["done"].as_u64() > left["done"].as_u64();
+    let going_on = until(&caller, &path, goes_on).await;
+    if going_on["state"] == "running" {
+        // In order, it lets go at once: the next one need not wait for the lease to end.
+        program.stop().await;
+        program = Program::serve(&database).await;
+        caller = caller.at(&program.url);
+    }
+    let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    assert_eq!(finished["report"], undisturbed["report"]);
+    assert_eq!((&finished["total"], &finished["done"]), (&json!(COUNT), &json!(COUNT)));
+    program.stop().await;
+}
