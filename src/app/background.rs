@@ -15,15 +15,25 @@ use super::keys::Keys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
+use crate::domain::time::Clock;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
+use crate::storage::{StorageError, shadow_runs};
 
 /// An activation on another node takes effect here within this time and a little.
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
+/// As activations do.
+const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
+const WINDOWS_EVERY: Duration = Duration::from_secs(10);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
 /// Partitions are made months ahead; this only has to come round in time.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
+/// Old shadow runs leave in small portions, so that no transaction is long.
+const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(60);
+const SHADOW_PORTION: u32 = 1_000;
+const SHADOW_PORTIONS_MAX: u32 = 20;
 
 #[derive(Debug)]
 pub struct Work {
@@ -31,8 +41,12 @@ pub struct Work {
     pub plugins_dir: PathBuf,
     pub plugins: Arc<Plugins>,
     pub active: Arc<ActiveRulesets>,
+    pub quarantines: Arc<Quarantines>,
+    /// How long shadow runs are kept.
+    pub shadow_kept: Duration,
     pub keys: Keys,
     pub tokens: Arc<AccessTokens>,
+    pub clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
@@ -47,6 +61,16 @@ impl Background {
         let work = Arc::new(work);
         background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
             work.active.catch_up().await.map_err(|error| error.to_string())
+        });
+        background.repeat(QUARANTINES_EVERY, work.clone(), "following quarantines", |work| async move {
+            work.quarantines.follow().await.map_err(|error| error.to_string())
+        });
+        background.repeat(WINDOWS_EVERY, work.clone(), "forgetting idle rules", |work| async move {
+            work.quarantines.forget_idle();
+            Ok(())
+        });
+        background.repeat(SHADOW_RUNS_EVERY, work.clone(), "deleting old shadow runs", |work| async move {
+            delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
         });
         background.repeat(FOLDER_EVERY, work.clone(), "looking for new plugins", |work| async move {
             let taken_in = work.plugins.take_in_folder(&work.plugins_dir).await;
@@ -93,4 +117,16 @@ impl Background {
         self.end.cancel();
         self.tasks.wait().await;
     }
+}
+
+async fn delete_old_shadow_runs(work: &Work) -> Result<(), StorageError> {
+    let kept_ms = u64::try_from(work.shadow_kept.as_millis()).unwrap_or(u64::MAX);
+    let than_ms = work.clock.now_ms().saturating_sub(kept_ms);
+    for _ in 0..SHADOW_PORTIONS_MAX {
+        let deleted = shadow_runs::delete_older(&work.databases.system, than_ms, SHADOW_PORTION).await?;
+        if deleted < u64::from(SHADOW_PORTION) {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -31,10 +31,13 @@ use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::in_flight::InFlight;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
+use crate::decisions::shadow::ShadowRuns;
 use crate::decisions::submit::Submissions;
 use crate::domain::plugin::Plugin;
+use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::time::{Clock, Randomness};
 use crate::http;
 use crate::http::cursor::CursorKey;
@@ -78,6 +81,7 @@ pub struct App {
     /// The plugins of the folder, as loaded at start.
     pub shared_plugins: Vec<Plugin>,
     journal: Arc<Journal>,
+    shadow: Arc<ShadowRuns>,
     background: Background,
 }
 
@@ -153,6 +157,15 @@ async fn assemble(
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
     active.catch_up_within(PLUGINS_AT_START).await?;
+    let quarantines = Arc::new(Quarantines::new(
+        app.clone(),
+        system.clone(),
+        clock.clone(),
+        randomness.clone(),
+        quarantine_threshold(settings),
+    ));
+    quarantines.follow().await?;
+    let shadow = ShadowRuns::start(engine.clone(), system, settings.shadow_queue_max);
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
 
     let rulesets = Arc::new(Rulesets {
@@ -168,6 +181,8 @@ async fn assemble(
         facts: databases.facts.clone(),
         engine,
         active: active.clone(),
+        quarantines: quarantines.clone(),
+        shadow: shadow.clone(),
         journal: journal.clone(),
         in_flight: Arc::new(InFlight::default()),
         clock: clock.clone(),
@@ -180,6 +195,7 @@ async fn assemble(
         rulesets,
         plugins: plugins.clone(),
         replays,
+        quarantines: quarantines.clone(),
         app,
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         clock,
@@ -198,8 +214,11 @@ async fn assemble(
         plugins_dir: settings.plugins_dir.clone(),
         plugins,
         active: active.clone(),
+        quarantines,
+        shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         keys,
         tokens: tokens.clone(),
+        clock: services.clock.clone(),
     });
     let parts = http::Parts {
         services: services.clone(),
@@ -217,7 +236,7 @@ async fn assemble(
             slots: settings.requests_max,
         },
     };
-    Ok((App { services, readiness, databases, active, shared_plugins, journal, background }, parts))
+    Ok((App { services, readiness, databases, active, shared_plugins, journal, shadow, background }, parts))
 }
 
 /// What computes stored decisions again, without a server around it.
@@ -239,8 +258,17 @@ impl App {
     /// acknowledged or accepted is lost, then the rest.
     pub async fn stop(&self) {
         self.journal.flush_and_stop().await;
+        self.shadow.stop().await;
         self.background.stop().await;
         self.databases.close().await;
+    }
+}
+
+fn quarantine_threshold(settings: &Settings) -> QuarantineThreshold {
+    QuarantineThreshold {
+        failures_min: settings.quarantine_failures_min,
+        share_percent: settings.quarantine_share_percent,
+        window_ms: settings.quarantine_window_s * 1_000,
     }
 }
 

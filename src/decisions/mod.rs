@@ -6,9 +6,12 @@
 
 pub mod active;
 pub mod evaluate;
+mod failure_window;
 pub mod in_flight;
 pub mod plugins;
+pub mod quarantine;
 pub mod replay;
 pub mod rulesets;
+pub mod shadow;
 pub mod submit;
 pub mod trial;

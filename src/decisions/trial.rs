@@ -149,7 +149,7 @@ impl Trial {
 }
 
 /// Whether a result depends on nothing but the rule and what it was given.
-fn is_the_rules_own(result: &RuleResult) -> bool {
+pub(super) fn is_the_rules_own(result: &RuleResult) -> bool {
     match result {
         RuleResult::Ran(_) => true,
         RuleResult::Failed { class, .. } => class.is_deterministic(),

@@ -13,6 +13,7 @@ use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
 use crate::auth::token::AccessTokens;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
@@ -25,6 +26,7 @@ pub struct Services {
     pub rulesets: Arc<Rulesets>,
     pub plugins: Arc<Plugins>,
     pub replays: Arc<Replays>,
+    pub quarantines: Arc<Quarantines>,
     pub app: PgPool,
     pub hasher: Arc<SecretHasher>,
     pub clock: Arc<dyn Clock>,
