@@ -40,7 +40,8 @@ pub async fn evaluate(
     if !quarantined.is_empty() {
         let not_run = || RuleRun { result: RuleResult::Quarantined, fuel_used: 0, elapsed_us: 0 };
         let mut ran = runs.into_iter();
-        let all = live().filter_map(|rule| if quarantined.holds(rule) { Some(not_run()) } else { ran.next() });
+        let all =
+            live().filter_map(|rule| if quarantined.holds(rule) { Some(not_run()) } else { ran.next() });
         runs = all.collect();
     }
     Ok(evidence_of(engine.id(), Arc::unwrap_or_clone(payment), ruleset, facts, runs))

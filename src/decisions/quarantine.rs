@@ -126,8 +126,7 @@ impl Quarantines {
 
     async fn open(&self, tenant: TenantId, quarantine: Quarantine) {
         let rule = quarantine.identity.rule.clone();
-        let (failures, runs, class) =
-            (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
+        let (failures, runs, class) = (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
         match quarantines::open(&self.system, tenant, quarantine).await {
             Ok(true) => {
                 tracing::warn!(%tenant, rule, failures, runs, class, "a rule fails too often: it is in quarantine");

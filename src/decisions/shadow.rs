@@ -47,7 +47,7 @@ const FLUSH: Duration = Duration::from_millis(800);
 pub struct ShadowRuns {
     engine: Arc<dyn RuleEngine>,
     system: PgPool,
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue<Due>>,
     woken: Notify,
     end: CancellationToken,
     abandoned: CancellationToken,
@@ -71,7 +71,7 @@ impl ShadowRuns {
 
     /// Takes a stored decision in, if there is room.
     pub fn offer(&self, due: Due) {
-        if self.queue().put(due) {
+        if self.queue().put(due.tenant(), due) {
             self.woken.notify_one();
         } else {
             skipped(1);
@@ -172,7 +172,7 @@ impl ShadowRuns {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue<Due>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -83,9 +83,14 @@ mod tests {
     #[test]
     fn both_the_number_and_the_share_of_failures_must_be_reached() {
         let threshold = QuarantineThreshold { failures_min: 20, share_percent: 50, window_ms: 60_000 };
-        for (failures, runs, reached) in
-            [(0, 0, false), (19, 19, false), (20, 20, true), (20, 40, true), (20, 41, false), (500, 1_000, true)]
-        {
+        for (failures, runs, reached) in [
+            (0, 0, false),
+            (19, 19, false),
+            (20, 20, true),
+            (20, 40, true),
+            (20, 41, false),
+            (500, 1_000, true),
+        ] {
             assert_eq!(threshold.is_reached(Record { runs, failures }), reached, "{failures} of {runs}");
         }
     }

@@ -170,7 +170,7 @@ impl DecisionShape {
 }
 
 impl RuleEvidenceShape {
-    fn of(rule: &RuleEvidence, prepared: Option<&PreparedRule>) -> Self {
+    pub fn of(rule: &RuleEvidence, prepared: Option<&PreparedRule>) -> Self {
         let query = |place: usize| prepared.and_then(|prepared| prepared.queries.get(place));
         let facts = rule.facts.iter().enumerate();
         Self {

@@ -7,7 +7,9 @@
 mod admin_page;
 mod answer;
 mod body;
+mod canary;
 mod context;
+mod counts;
 pub mod cursor;
 mod decisions;
 mod deployments;
@@ -26,10 +28,12 @@ mod payment_body;
 mod payments;
 mod plugins;
 mod problem;
+mod quarantines;
 mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
+mod shadow;
 
 use std::sync::Arc;
 
@@ -53,6 +57,9 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, decisions::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
+        api(Treatment::Ordinary, canary::routes()),
+        api(Treatment::Ordinary, shadow::routes()),
+        api(Treatment::Ordinary, quarantines::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),

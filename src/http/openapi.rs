@@ -16,7 +16,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Answer;
 use super::problem::ProblemBody;
-use super::{decisions, deployments, lists, oauth, operations, payments, plugins, rulesets};
+use super::{
+    canary, decisions, deployments, lists, oauth, operations, payments, plugins, quarantines, rulesets,
+    shadow,
+};
 use crate::domain::tenant::Scope;
 
 #[derive(OpenApi)]
@@ -59,6 +62,11 @@ struct Document;
     deployments::end_canary,
     deployments::start_shadow,
     deployments::end_shadow,
+    canary::report,
+    shadow::report,
+    shadow::examples,
+    quarantines::list,
+    quarantines::lift,
     lists::create,
     lists::all,
     lists::add_entry,

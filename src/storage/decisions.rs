@@ -3,12 +3,14 @@
 //! Owns the reading of their rows and the search by a payment's values. Must
 //! never write one: only the journal does.
 
+mod comparison;
 mod search;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+pub use comparison::{Became, COUNTED_MAX, Comparison, Decided, ReasonsOf, SAMPLED_MAX, comparison};
 pub use search::{DecisionFilter, DecisionSummary, list};
 
 use super::columns::{digest, named};

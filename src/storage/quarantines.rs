@@ -109,10 +109,11 @@ fn told(quarantine: &Quarantine) -> String {
 pub async fn open_of_all(system: &PgPool) -> Result<Vec<(TenantId, RuleIdentity)>, StorageError> {
     as_system(system, |connection| {
         Box::pin(async move {
-            let rows =
-                sqlx::query("select tenant_id, point, rule, binding from quarantines where lifted_at_ms is null")
-                    .fetch_all(connection)
-                    .await?;
+            let rows = sqlx::query(
+                "select tenant_id, point, rule, binding from quarantines where lifted_at_ms is null",
+            )
+            .fetch_all(connection)
+            .await?;
             rows.iter().map(|row| Ok((TenantId(row.try_get("tenant_id")?), read_identity(row)?))).collect()
         })
     })
@@ -128,7 +129,8 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Vec<Quarantine>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, all, before, limit))).await
+    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, all, before, limit)))
+        .await
 }
 
 async fn find(
@@ -155,6 +157,33 @@ async fn find(
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
+}
+
+/// The open ones of rules with these names, whatever their bindings.
+pub async fn open_of_rules(
+    app: &PgPool,
+    tenant: TenantId,
+    point: DecisionPoint,
+    rules: Vec<String>,
+) -> Result<Vec<Quarantine>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select id, point, rule, binding, revision, failures, runs, last_failure, opened_at_ms,
+                        lifted_at_ms, lifted_by
+                 from quarantines
+                 where tenant_id = $1 and point = $2 and rule = any ($3) and lifted_at_ms is null
+                 order by id desc",
+            )
+            .bind(tenant.0)
+            .bind(point.name())
+            .bind(rules)
+            .fetch_all(connection)
+            .await?;
+            rows.iter().map(read).collect()
+        })
+    })
+    .await
 }
 
 fn read_identity(row: &PgRow) -> Result<RuleIdentity, StorageError> {

@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod browser;
+mod canary;
 mod command_line;
 mod crash;
 mod documents;
@@ -21,9 +22,11 @@ mod plugins;
 mod private_server;
 mod problems;
 mod provisioning;
+mod quarantine;
 mod replay;
 mod rulesets;
 mod security;
+mod shadow;
 mod stopping;
 mod support;
 mod two_processes;

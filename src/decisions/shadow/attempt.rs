@@ -39,7 +39,7 @@ impl Attempt {
 
     /// What the engine has to do.
     pub fn calls(&mut self, deadline: Instant) -> Vec<RulesetCall> {
-        let tenant = self.due.decision.decision.tenant;
+        let tenant = self.due.tenant();
         let mut calls = Vec::new();
         if self.rules {
             let payment = Arc::new(self.due.decision.decision.evidence.payment.clone());
@@ -83,7 +83,9 @@ impl Attempt {
                 (would_be, evidence_of(engine, evidence.fold_version, live, evidence.reasons))
             });
             let number = shadow.revision.number;
-            runs.extend(told.map(|(would_be, told)| run_of(&due, ShadowKind::Revision, number, would_be, told)));
+            runs.extend(
+                told.map(|(would_be, told)| run_of(&due, ShadowKind::Revision, number, would_be, told)),
+            );
         }
         tried
     }
@@ -124,7 +126,7 @@ fn run_of(
     let decision = &due.decision.decision;
     let payment = &decision.evidence.payment;
     ShadowRun {
-        tenant: decision.tenant,
+        tenant: due.tenant(),
         kind,
         revision,
         payment: payment.id,

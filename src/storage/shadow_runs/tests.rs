@@ -5,10 +5,13 @@ use crate::domain::decision::{EngineId, RuleEvidence};
 use crate::domain::plugin::{Digest, Profile};
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
-use crate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, OutcomeReason, Reason, RuleResult, Verdict};
+use crate::domain::verdict::{
+    Evaluation, FailureClass, FailureOutcome, OutcomeReason, Reason, RuleResult, Verdict,
+};
 
 fn evidence() -> ShadowEvidence {
-    let reason = Reason { code: "no".to_owned(), message: "No.".to_owned(), field: Some("/amount".to_owned()) };
+    let reason =
+        Reason { code: "no".to_owned(), message: "No.".to_owned(), field: Some("/amount".to_owned()) };
     let rule = |name: &str, mode, result| RuleEvidence {
         name: name.to_owned(),
         plugin: Digest([9; 32]),
@@ -26,10 +29,7 @@ fn evidence() -> ShadowEvidence {
     ShadowEvidence {
         engine: EngineId("e".to_owned()),
         fold_version: 2,
-        rules: vec![
-            rule("a", Mode::Shadow, RuleResult::Ran(rejects)),
-            rule("b", Mode::Live, failed),
-        ],
+        rules: vec![rule("a", Mode::Shadow, RuleResult::Ran(rejects)), rule("b", Mode::Live, failed)],
         reasons: vec![OutcomeReason {
             rule: "a".to_owned(),
             verdict: "reject".to_owned(),
