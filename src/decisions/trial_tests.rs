@@ -1,3 +1,5 @@
+//! Candidates on recorded payments: what is taken from the record and what is not.
+
 use uuid::Uuid;
 
 use super::*;

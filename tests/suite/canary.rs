@@ -37,7 +37,7 @@ async fn revisions(caller: &Caller) -> HashMap<String, i64> {
     let pay = |number: u32| async move {
         let key = format!("key-{number}");
         let (status, decided) = caller.pay(&key, &payment()).await;
-        assert_eq!(status, StatusCode::CREATED, "{decided}");
+        assert!(status.is_success(), "{decided}");
         (key, decided["revision"].as_i64().unwrap())
     };
     stream::iter(0..KEYS).map(pay).buffer_unordered(8).collect().await

@@ -6,16 +6,14 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, answer, payment, payment_with};
+use crate::support::service::{Caller, Node, answer, payment_with};
 
 const QUARANTINES: &str = "/rulesets/payment/quarantines";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Four failures are no reason yet, five are.
-const FIVE: (&str, fn() -> Value) = ("quarantine_failures_min", || json!(5));
-
 async fn node(database: &TestDatabase) -> Node {
-    Node::start_with(database, &[(FIVE.0, FIVE.1())]).await
+    Node::start_with(database, &[("quarantine_failures_min", json!(5))]).await
 }
 
 /// A rule that allows what is for a friend, and one that always fails and

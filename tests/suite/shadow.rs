@@ -11,6 +11,7 @@ use tollgate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::shadow_runs::{delete_older, insert};
+use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
@@ -207,8 +208,10 @@ async fn a_shadow_that_burns_all_its_fuel_fails_no_payment_and_what_it_misses_is
 async fn old_runs_are_deleted_in_portions_and_the_others_stay() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
+    let tenant = TenantId(Uuid::now_v7());
+    create_tenant(&databases.system, tenant, "acme", 0).await.unwrap();
     let run = |at_ms: u64| ShadowRun {
-        tenant: TenantId(Uuid::from_u128(1)),
+        tenant,
         kind: ShadowKind::Revision,
         revision: 1,
         payment: PaymentId(Uuid::now_v7()),

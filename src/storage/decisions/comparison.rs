@@ -125,7 +125,7 @@ async fn became(
              order by id desc
              limit $4),
          told as (
-             select distinct id, revision, outcome, currency, amount_minor, kind
+             select distinct counted.id, revision, outcome, currency, amount_minor, kind
              from counted
              join payment_events event on event.tenant_id = counted.tenant_id and event.payment_id = counted.id)
          select kind, revision, outcome, currency, count(*) as count,
