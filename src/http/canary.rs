@@ -120,6 +120,7 @@ fn sum(counts: &[Counted]) -> u64 {
 
 /// The canary, and what it and the active revision decided since it began. 404 when there is none.
 #[utoipa::path(
+    operation_id = "canary_report",
     tag = "rulesets",
     responses((status = 200, body = CanaryReportShape), Reading),
     security(("oauth" = ["rulesets:read"]))

@@ -83,6 +83,7 @@ pub async fn of_revision(
 
 /// The rules in quarantine, the newest first; with `all` also those that were lifted.
 #[utoipa::path(
+    operation_id = "quarantines",
     tag = "rulesets",
     params(
         ("all" = Option<bool>, Query, description = "Also those that were lifted"),
@@ -112,6 +113,7 @@ pub async fn list(
 
 /// Lifts a quarantine: within a second the rule runs again on every node.
 #[utoipa::path(
+    operation_id = "lift_quarantine",
     tag = "rulesets",
     responses((status = 204, description = "Lifted"), Reading),
     security(("oauth" = ["rulesets:write"]))

@@ -269,6 +269,7 @@ async fn shadow_rules(
 
 /// What runs in shadow and since when, and how far it agrees with what was decided.
 #[utoipa::path(
+    operation_id = "shadow_report",
     tag = "rulesets",
     params(
         ("kind" = Option<String>, Query, description = "`revision` or `rules`; what runs now when absent"),
@@ -301,6 +302,7 @@ pub async fn report(
 /// Payments in shadow, the newest first: those with the outcomes asked for, or
 /// all for which the shadow changes the outcome.
 #[utoipa::path(
+    operation_id = "shadow_examples",
     tag = "rulesets",
     params(
         ("decided" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
