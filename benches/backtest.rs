@@ -134,9 +134,14 @@ impl Bench {
         let Ignited { rocket, app, address } = app::ignite(&config, database_url, program).await.unwrap();
         tokio::spawn(rocket.launch());
         let url = format!("http://{}", address.await.unwrap());
-        create_tenant(&databases.system, "bench").await.unwrap();
+        create_tenant(&databases.system, "bench", "bench").await.unwrap();
         let scopes = Scope::ALL.into_iter().collect();
-        let order = ClientOrder { tenant: "bench".to_owned(), name: "bench".to_owned(), scopes };
+        let order = ClientOrder {
+            tenant: "bench".to_owned(),
+            name: "bench".to_owned(),
+            scopes,
+            created_by: "bench".to_owned(),
+        };
         let client = create_client(&databases.system, order).await.unwrap();
         let http = reqwest::Client::new();
         let token: Value = http

@@ -153,6 +153,10 @@ create table shadow_runs (
     payload          bytea not null,
     primary key (tenant_id, kind, revision, payment_id)
 );
+-- Examples of change, which may be rare among many runs.
+create index shadow_runs_changed on shadow_runs (tenant_id, kind, revision, payment_id) where decided <> would_be;
+-- What is old, over all tenants.
+create index shadow_runs_by_time on shadow_runs (received_at_ms);
 alter table shadow_runs enable row level security;
 alter table shadow_runs force row level security;
 create policy own on shadow_runs for select to tollgate_app using (tenant_id = current_tenant());

@@ -106,6 +106,15 @@ pub struct Settings {
     pub compiled_plugins_max: usize,
     /// How often the tips of this node's chains are signed and written down.
     pub checkpoint_every_s: u64,
+    /// So many failures of a live rule within the window put it into quarantine,
+    pub quarantine_failures_min: u32,
+    /// if they are so much of its runs.
+    pub quarantine_share_percent: u32,
+    pub quarantine_window_s: u64,
+    /// Payments that wait for their shadow runs, a quarter of it of one tenant; more are skipped.
+    pub shadow_queue_max: usize,
+    /// Shadow runs are deleted when they are older.
+    pub shadow_keep_days: u64,
     /// Between "not ready" and refusing connections, for load balancers to notice.
     pub shutdown_notice_ms: u64,
 }
@@ -135,6 +144,11 @@ impl Default for Settings {
             tenant_waiting_max: 1_024,
             compiled_plugins_max: 1_000,
             checkpoint_every_s: 60,
+            quarantine_failures_min: 20,
+            quarantine_share_percent: 50,
+            quarantine_window_s: 60,
+            shadow_queue_max: 4_096,
+            shadow_keep_days: 30,
             shutdown_notice_ms: 0,
         }
     }
@@ -226,7 +240,7 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 12] = [
+    let ranges: [(&'static str, u64, u64, u64); 17] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
@@ -239,6 +253,11 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("tenant_waiting_max", settings.tenant_waiting_max as u64, 1, 1_000_000),
         ("checkpoint_every_s", settings.checkpoint_every_s, 1, 3_600),
         ("compiled_plugins_max", settings.compiled_plugins_max as u64, 1, 100_000),
+        ("quarantine_failures_min", settings.quarantine_failures_min.into(), 1, 1_000_000),
+        ("quarantine_share_percent", settings.quarantine_share_percent.into(), 1, 100),
+        ("quarantine_window_s", settings.quarantine_window_s, 1, 3_600),
+        ("shadow_queue_max", settings.shadow_queue_max as u64, 1, 100_000),
+        ("shadow_keep_days", settings.shadow_keep_days, 1, 3_650),
     ];
     match ranges.into_iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
         Some((key, found, least, most)) => {

@@ -19,9 +19,12 @@ use crate::decisions::backtest::Backtests;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
 use crate::decisions::uploads::Uploads;
+use crate::domain::time::Clock;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
+use crate::storage::{StorageError, shadow_runs};
 
 /// An activation on another node takes effect here within this time and a little.
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
@@ -31,10 +34,17 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);
 /// For what other nodes were handed; an upload at this one is noticed at once.
 const UPLOADS_EVERY: Duration = Duration::from_millis(500);
+/// As activations do.
+const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
+const WINDOWS_EVERY: Duration = Duration::from_secs(10);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
 /// Partitions are made months ahead; this only has to come round in time.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
+/// Old shadow runs leave in small portions, so that no transaction is long.
+const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(60);
+const SHADOW_PORTION: u32 = 1_000;
+const SHADOW_PORTIONS_MAX: u32 = 20;
 
 #[derive(Debug)]
 pub struct Work {
@@ -49,6 +59,10 @@ pub struct Work {
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
     pub checkpoint_every: Duration,
+    pub quarantines: Arc<Quarantines>,
+    /// How long shadow runs are kept.
+    pub shadow_kept: Duration,
+    pub clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
@@ -71,6 +85,16 @@ impl Background {
         });
         background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
             work.active.catch_up().await.map_err(|error| error.to_string())
+        });
+        background.repeat(QUARANTINES_EVERY, work.clone(), "following quarantines", |work| async move {
+            work.quarantines.follow().await.map_err(|error| error.to_string())
+        });
+        background.repeat(WINDOWS_EVERY, work.clone(), "forgetting idle rules", |work| async move {
+            work.quarantines.forget_idle();
+            Ok(())
+        });
+        background.repeat(SHADOW_RUNS_EVERY, work.clone(), "deleting old shadow runs", |work| async move {
+            delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
         });
         background.repeat(FOLDER_EVERY, work.clone(), "looking for new plugins", |work| async move {
             let taken_in = work.plugins.take_in_folder(&work.plugins_dir).await;
@@ -170,4 +194,16 @@ impl Outcome {
 pub(super) async fn make_checkpoints(checkpoints: &Arc<Checkpoints>) -> io::Result<()> {
     let checkpoints = checkpoints.clone();
     tokio::task::spawn_blocking(move || checkpoints.make()).await?
+}
+
+async fn delete_old_shadow_runs(work: &Work) -> Result<(), StorageError> {
+    let kept_ms = u64::try_from(work.shadow_kept.as_millis()).unwrap_or(u64::MAX);
+    let than_ms = work.clock.now_ms().saturating_sub(kept_ms);
+    for _ in 0..SHADOW_PORTIONS_MAX {
+        let deleted = shadow_runs::delete_older(&work.databases.system, than_ms, SHADOW_PORTION).await?;
+        if deleted < u64::from(SHADOW_PORTION) {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -37,11 +37,14 @@ use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
+use crate::decisions::shadow::ShadowRuns;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
+use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::time::{Clock, Randomness};
 use crate::http;
 use crate::http::cursor::CursorKey;
@@ -95,6 +98,7 @@ pub struct App {
     pub shared_plugins: Vec<Plugin>,
     journal: Arc<Journal>,
     checkpoints: Arc<Checkpoints>,
+    shadow: Arc<ShadowRuns>,
     background: Background,
 }
 
@@ -170,6 +174,15 @@ async fn assemble(
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
     active.catch_up_within(PLUGINS_AT_START).await?;
+    let quarantines = Arc::new(Quarantines::new(
+        app.clone(),
+        system.clone(),
+        clock.clone(),
+        randomness.clone(),
+        quarantine_threshold(settings),
+    ));
+    quarantines.follow().await?;
+    let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
 
     let checkpoints = Arc::new(
@@ -211,6 +224,8 @@ async fn assemble(
         facts: databases.facts.clone(),
         engine,
         active: active.clone(),
+        quarantines: quarantines.clone(),
+        shadow: shadow.clone(),
         journal: journal.clone(),
         in_flight: Arc::new(InFlight::default()),
         clock: clock.clone(),
@@ -234,6 +249,7 @@ async fn assemble(
         replays,
         dry_runs,
         checkpoints: checkpoints.clone(),
+        quarantines: quarantines.clone(),
         app,
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         clock,
@@ -260,6 +276,9 @@ async fn assemble(
         tokens: tokens.clone(),
         checkpoints: checkpoints.clone(),
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
+        quarantines,
+        shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
+        clock: services.clock.clone(),
     });
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {
@@ -288,6 +307,7 @@ async fn assemble(
         shared_plugins,
         journal,
         checkpoints,
+        shadow,
         background,
     };
     Ok((app, parts))
@@ -317,12 +337,21 @@ impl App {
     /// acknowledged or accepted is lost, then the rest.
     pub async fn stop(&self) {
         self.journal.flush_and_stop().await;
+        self.shadow.stop().await;
         self.background.stop().await;
         // With all that was stored in them, while the node still knows its tips.
         if let Err(error) = make_checkpoints(&self.checkpoints).await {
             tracing::warn!(%error, "the last checkpoints could not be written");
         }
         self.databases.close().await;
+    }
+}
+
+fn quarantine_threshold(settings: &Settings) -> QuarantineThreshold {
+    QuarantineThreshold {
+        failures_min: settings.quarantine_failures_min,
+        share_percent: settings.quarantine_share_percent,
+        window_ms: settings.quarantine_window_s * 1_000,
     }
 }
 

@@ -8,14 +8,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use futures::StreamExt;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::plugins::Plugins;
+use super::trial::Likeness;
 use crate::domain::decision::{RevisionReference, RuleEvidence};
 use crate::domain::plugin::Digest;
+use crate::domain::quarantine::RuleIdentity;
 use crate::domain::ruleset::{Activation, DecisionPoint, Mode, PreparedRule, Revision, Share};
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
@@ -44,6 +47,8 @@ pub struct ActiveRuleset {
 pub struct ActiveRule {
     pub prepared: PreparedRule,
     pub state: Arc<[u8]>,
+    /// What it is known by in quarantine.
+    pub identity: Arc<RuleIdentity>,
     /// Where the answers to this rule's queries stand in the facts of the ruleset.
     fact_places: Vec<usize>,
 }
@@ -60,6 +65,16 @@ impl ActiveRule {
     }
 }
 
+/// The binding is the plugin's digest, of a fixed length, and what it made of its settings.
+pub fn identity_of(point: DecisionPoint, rule: &PreparedRule) -> RuleIdentity {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&rule.entry.plugin.0);
+    hash.update(&rule.state);
+    let mut binding = [0; 32];
+    binding.copy_from_slice(hash.finish().as_ref());
+    RuleIdentity { point, rule: rule.entry.name.clone(), binding: Digest(binding) }
+}
+
 impl ActiveRuleset {
     pub fn new(revision: Revision) -> Self {
         let mut queries: Vec<FactQuery> = Vec::new();
@@ -69,12 +84,18 @@ impl ActiveRuleset {
             .map(|mut prepared| {
                 let fact_places =
                     prepared.queries.iter().map(|query| place_of(&mut queries, query)).collect();
+                let identity = Arc::new(identity_of(revision.point, &prepared));
                 let state = std::mem::take(&mut prepared.state).into();
-                ActiveRule { prepared, state, fact_places }
+                ActiveRule { prepared, state, identity, fact_places }
             })
             .collect();
         let revision = RevisionReference { number: revision.number, digest: revision.digest };
         Self { revision, rules, queries }
+    }
+
+    /// Whether a rule runs beside the others without effect.
+    pub fn has_shadow_rules(&self) -> bool {
+        self.rules.iter().any(|rule| rule.prepared.entry.mode == Mode::Shadow)
     }
 
     pub fn live_rules(&self) -> impl Iterator<Item = &ActiveRule> {
@@ -96,6 +117,8 @@ pub struct Deployed {
 pub struct Course {
     pub ruleset: Arc<ActiveRuleset>,
     pub shadow: Option<Arc<ActiveRuleset>>,
+    /// Of the shadow to the ruleset: what is decided already need not run again.
+    pub likeness: Option<Likeness>,
     /// What both ask for, each question once. Those of the ruleset stand first, in its order.
     pub queries: Vec<FactQuery>,
     /// Where the answers to the shadow's queries stand among them.
@@ -132,7 +155,13 @@ impl Course {
         let mut queries = ruleset.queries.clone();
         let asked = shadow.iter().flat_map(|shadow| &shadow.queries);
         let shadow_places = asked.map(|query| place_of(&mut queries, query)).collect();
-        Self { ruleset, shadow, queries, shadow_places }
+        let likeness = shadow.as_ref().map(|shadow| Likeness::new(shadow, Some(&ruleset)));
+        Self { ruleset, shadow, likeness, queries, shadow_places }
+    }
+
+    /// Whether anything runs without effect on the payments of this course.
+    pub fn has_shadow(&self) -> bool {
+        self.shadow.is_some() || self.ruleset.has_shadow_rules()
     }
 
     /// Of the answers to `queries`, those of the ruleset that decides.

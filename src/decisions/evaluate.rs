@@ -9,31 +9,41 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::active::{ActiveRule, ActiveRuleset};
+use super::quarantine::InQuarantine;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::payment::Payment;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{FOLD_VERSION, Folded, Outcome};
+use crate::domain::verdict::{FOLD_VERSION, Folded, Outcome, RuleResult};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 
-/// Runs the live rules and folds their verdicts. `facts` answer
-/// `ruleset.queries`, one for one; without a ruleset there are none.
+/// Runs the live rules that are not in quarantine and folds their verdicts.
+/// `facts` answer `ruleset.queries`, one for one; without a ruleset there are none.
 pub async fn evaluate(
     engine: &dyn RuleEngine,
     tenant: TenantId,
     payment: Arc<Payment>,
     ruleset: Option<&ActiveRuleset>,
+    quarantined: &InQuarantine,
     facts: &[Fact],
     deadline: Instant,
 ) -> Result<(Outcome, Evidence), EngineError> {
+    let live = || ruleset.iter().flat_map(|ruleset| ruleset.live_rules());
     let rules: Vec<RuleCall> =
-        ruleset.iter().flat_map(|ruleset| ruleset.live_rules()).map(|rule| call_of(rule, facts)).collect();
-    let runs = if rules.is_empty() {
+        live().filter(|rule| !quarantined.holds(rule)).map(|rule| call_of(rule, facts)).collect();
+    let mut runs = if rules.is_empty() {
         Vec::new()
     } else {
         run(engine, RulesetCall { tenant, payment: payment.clone(), rules, deadline }).await?
     };
+    if !quarantined.is_empty() {
+        let not_run = || RuleRun { result: RuleResult::Quarantined, fuel_used: 0, elapsed_us: 0 };
+        let mut ran = runs.into_iter();
+        let all =
+            live().filter_map(|rule| if quarantined.holds(rule) { Some(not_run()) } else { ran.next() });
+        runs = all.collect();
+    }
     Ok(evidence_of(engine.id(), Arc::unwrap_or_clone(payment), ruleset, facts, runs))
 }
 

@@ -17,7 +17,7 @@ use crate::domain::decision::{Decision, Evidence, Origin, RuleEvidence};
 use crate::domain::payment::PaymentId;
 use crate::domain::ruleset::{DecisionPoint, Revision};
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{FOLD_VERSION, FailureClass, Outcome, OutcomeReason, RuleResult};
+use crate::domain::verdict::{FailureClass, Outcome, OutcomeReason, RuleResult, fold_of};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::{StorageError, decisions, rulesets};
 
@@ -88,7 +88,7 @@ impl Replays {
         }
         let evidence = &recorded.evidence;
         // A newer node's fold: this one's would be compared with what it never computed.
-        if evidence.fold_version != FOLD_VERSION {
+        if fold_of(evidence.fold_version).is_none() {
             return Err(StorageError::Unreadable { what: "fold version" }.into());
         }
         let mut replay = Replay {

@@ -12,9 +12,11 @@ use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::active::{ActiveRulesets, NotLoaded};
+use super::active::{ActiveRulesets, Deployed, NotLoaded};
 use super::evaluate::evaluate;
 use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
+use super::quarantine::Quarantines;
+use super::shadow::{Due, ShadowRuns};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
@@ -110,6 +112,8 @@ pub struct Submissions {
     pub facts: PgPool,
     pub engine: Arc<dyn RuleEngine>,
     pub active: Arc<ActiveRulesets>,
+    pub quarantines: Arc<Quarantines>,
+    pub shadow: Arc<ShadowRuns>,
     pub journal: Arc<Journal>,
     pub in_flight: Arc<InFlight>,
     pub clock: Arc<dyn Clock>,
@@ -149,7 +153,8 @@ impl Submissions {
     async fn decide(&self, submission: Submission, request_hash: Digest) -> Result<Submitted, SubmitError> {
         let Submission { tenant, client, key, order, deadline, .. } = submission;
         let deployed = self.active.of(tenant)?;
-        let course = deployed.as_ref().map(|deployed| deployed.course(drawn(tenant, client, &key)));
+        let drawn = drawn(tenant, client, &key);
+        let course = deployed.as_ref().map(|deployed| deployed.course(drawn));
         let queries = course.map_or(&[][..], |course| &course.queries);
         let now_ms = self.clock.now_ms();
         let id = PaymentId(self.randomness.uuid_v7(now_ms));
@@ -183,7 +188,9 @@ impl Submissions {
         let engine = self.engine.as_ref();
         let ruleset = course.map(|course| course.ruleset.as_ref());
         let own_facts = course.map_or(&[][..], |course| course.own_facts(&facts));
-        let (outcome, evidence) = evaluate(engine, tenant, payment, ruleset, own_facts, deadline).await?;
+        let quarantined = self.quarantines.of(tenant);
+        let (outcome, evidence) =
+            evaluate(engine, tenant, payment, ruleset, &quarantined, own_facts, deadline).await?;
         entered.decided(outcome);
         self.active.recover(&evidence.rules);
         let origin = Origin::Api;
@@ -191,9 +198,28 @@ impl Submissions {
         match self.journal.store(decision.clone()).await? {
             Stored::First(position) => {
                 let decision = Arc::new(StoredDecision { decision, position });
+                if let Some(deployed) = deployed {
+                    self.follow_up(&decision, deployed, drawn, facts);
+                }
                 Ok(Submitted { decision, first: true })
             }
             Stored::Duplicate(first) => Ok(Submitted { decision: Arc::new(*first), first: false }),
+        }
+    }
+
+    /// What a first decision leads to. Nothing of it is waited for.
+    fn follow_up(
+        &self,
+        decision: &Arc<StoredDecision>,
+        deployed: Arc<Deployed>,
+        drawn: u64,
+        facts: Vec<Fact>,
+    ) {
+        let course = deployed.course(drawn);
+        let (tenant, evidence) = (decision.decision.tenant, &decision.decision.evidence);
+        self.quarantines.watch(tenant, &course.ruleset, evidence);
+        if course.has_shadow() {
+            self.shadow.offer(Due { decision: decision.clone(), deployed, drawn, facts });
         }
     }
 

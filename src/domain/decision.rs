@@ -7,7 +7,9 @@ use super::plugin::{Digest, Profile};
 use super::ruleset::Mode;
 use super::selector::Fact;
 use super::tenant::{ClientId, TenantId};
-use super::verdict::{FailureOutcome, Folded, OutcomeReason, RuleResult, Vote, fold_v1, no_active_ruleset};
+use super::verdict::{
+    FailureOutcome, Folded, OutcomeReason, RuleResult, Vote, fold_of, fold_v2, no_active_ruleset,
+};
 
 /// Which machine computed the verdicts: the Wasmtime version and every setting
 /// that can change a result or its fuel.
@@ -93,7 +95,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The outcome that the recorded results fold to, by the recorded fold.
+    /// The outcome that the recorded results fold to, by the recorded fold. One of
+    /// a version to come must have been refused before.
     pub fn fold(&self) -> Folded {
         if self.revision.is_none() {
             return no_active_ruleset();
@@ -111,7 +114,7 @@ impl Evidence {
                 })
             })
             .collect();
-        fold_v1(&votes)
+        fold_of(self.fold_version).unwrap_or(fold_v2)(&votes)
     }
 }
 

@@ -195,6 +195,12 @@ pub fn activated_and_not_undone(log: impl IntoIterator<Item = (ActivationKind, i
     stack
 }
 
+/// Since when the latest deployment has been what `holds` says, without a break.
+pub fn deployed_since_ms(newest_first: &[Activation], holds: impl Fn(&Deployment) -> bool) -> Option<u64> {
+    let unbroken = newest_first.iter().take_while(|activation| holds(&activation.deployment));
+    unbroken.last().map(|activation| activation.activated_at_ms)
+}
+
 /// Lower-case words of letters and digits joined by hyphens, at most 64 characters.
 pub fn is_slug(text: &str) -> bool {
     text.len() <= 64
@@ -221,6 +227,23 @@ mod tests {
         ] {
             assert_eq!(activated_and_not_undone(log.iter().copied()), left, "{log:?}");
         }
+    }
+
+    #[test]
+    fn what_is_deployed_counts_from_its_first_line_after_the_last_break() {
+        let line = |at_ms: u64, revision: i32, shadow: Option<i32>| Activation {
+            sequence: 0,
+            point: DecisionPoint::Payment,
+            kind: ActivationKind::Activate,
+            deployment: Deployment { revision, canary: None, shadow },
+            guard_backtest: None,
+            activated_by: String::new(),
+            activated_at_ms: at_ms,
+        };
+        let log = [line(50, 2, Some(3)), line(40, 1, Some(3)), line(30, 1, None), line(20, 1, Some(3))];
+        assert_eq!(deployed_since_ms(&log, |deployment| deployment.shadow == Some(3)), Some(40));
+        assert_eq!(deployed_since_ms(&log, |deployment| deployment.revision == 2), Some(50));
+        assert_eq!(deployed_since_ms(&log, |deployment| deployment.revision == 1), None);
     }
 
     #[test]

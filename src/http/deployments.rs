@@ -15,6 +15,7 @@ use super::documented::{Activating, Deploying, GuardedActivating, ListingOf, Rea
 use super::fields::Fields;
 use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
 use super::problem::Problem;
+use super::quarantines::{QuarantineShape, of_revision};
 use super::query::Query;
 use super::ruleset_shapes::RevisionShape;
 use super::rulesets::point_of;
@@ -95,6 +96,9 @@ pub struct ActiveShape {
     pub activation: Option<ActivationShape>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionShape>,
+    /// Its live rules that failed too often and are not run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<QuarantineShape>,
 }
 
 impl From<Canary> for CanaryShape {
@@ -159,8 +163,13 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
         }
         None => None,
     };
+    let quarantined = match &revision {
+        Some(revision) => of_revision(services, client.tenant, revision).await?,
+        None => Vec::new(),
+    };
     let shape = ActiveShape {
         point: point.name(),
+        quarantined,
         activation: activation.map(ActivationShape::from),
         revision: revision.map(RevisionShape::from),
     };

@@ -10,8 +10,10 @@ mod audit;
 mod backtest_shapes;
 mod backtests;
 mod body;
+mod canary;
 mod checkpoints;
 mod context;
+mod counts;
 pub mod cursor;
 mod decisions;
 mod deployments;
@@ -35,10 +37,12 @@ mod payments;
 mod plugin_shapes;
 mod plugins;
 mod problem;
+mod quarantines;
 mod query;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
+mod shadow;
 pub mod streams;
 mod upload_turns;
 
@@ -68,6 +72,9 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, deployments::routes()),
         api(Treatment::Ordinary, dry_runs::routes()),
         api(Treatment::Ordinary, backtests::routes()),
+        api(Treatment::Ordinary, canary::routes()),
+        api(Treatment::Ordinary, shadow::routes()),
+        api(Treatment::Ordinary, quarantines::routes()),
         api(Treatment::Ordinary, lists::routes()),
         api(Treatment::Ordinary, checkpoints::routes()),
         api(Treatment::Ordinary, plugins::routes()),

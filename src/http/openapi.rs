@@ -17,8 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::answer::Answer;
 use super::problem::ProblemBody;
 use super::{
-    audit, backtests, checkpoints, decisions, deployments, dry_runs, events, lists, oauth, operations,
-    payment_events, payments, plugins, rulesets,
+    audit, backtests, canary, checkpoints, decisions, deployments, dry_runs, events, lists, oauth,
+    operations, payment_events, payments, plugins, quarantines, rulesets, shadow,
 };
 use crate::domain::tenant::Scope;
 
@@ -71,6 +71,11 @@ struct Document;
     backtests::one,
     backtests::examples,
     backtests::cancel,
+    canary::report,
+    shadow::report,
+    shadow::examples,
+    quarantines::list,
+    quarantines::lift,
     lists::create,
     lists::all,
     lists::add_entry,

@@ -16,6 +16,7 @@ use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
@@ -33,6 +34,7 @@ pub struct Services {
     pub replays: Arc<Replays>,
     pub dry_runs: DryRuns,
     pub checkpoints: Arc<Checkpoints>,
+    pub quarantines: Arc<Quarantines>,
     pub app: PgPool,
     pub hasher: Arc<SecretHasher>,
     pub clock: Arc<dyn Clock>,

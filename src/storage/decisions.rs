@@ -3,6 +3,7 @@
 //! Owns the reading of their rows and the search by a payment's values. Must
 //! never write one: only the journal does.
 
+mod comparison;
 mod feed;
 pub mod history;
 mod search;
@@ -11,6 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+pub use comparison::{Became, COUNTED_MAX, Comparison, Decided, ReasonsOf, SAMPLED_MAX, comparison};
 pub use feed::{NewDecision, ids_since, since};
 pub use search::{DecisionFilter, DecisionSummary, list};
 

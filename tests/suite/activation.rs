@@ -84,7 +84,7 @@ async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revis
     let seen = join_all(payers).await.into_iter().map(Result::unwrap);
     let seen = seen.fold([0, 0], |all, own| [all[0] + own[0], all[1] + own[1]]);
     assert!(seen[0] > 0 && seen[1] > 0, "both decided: {seen:?}");
-    println!("{seen:?} payments; activations took {delay_ms:?} ms");
+    eprintln!("{seen:?} payments; activations took {delay_ms:?} ms");
     node.stop().await;
 }
 
@@ -169,7 +169,7 @@ async fn another_node_follows_an_activation_by_its_own_polling_alone() {
         }
         delays_ms.push(begun.elapsed().as_millis());
     }
-    println!("another node followed after {delays_ms:?} ms");
+    eprintln!("another node followed after {delays_ms:?} ms");
     first.stop().await;
     second.stop().await;
 }

@@ -217,7 +217,7 @@ async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
             "line 5: /received_at_ms: expected a whole number from 946684800000 to ",
             "line 6: /received_at_ms: ",
             "line 7: /outcome: expected approve, review or reject",
-            "line 8: /events/0/kind: expected one of settled, ",
+            "line 8: /events/0/kind: expected one of approved, ",
             "line 9: /payment/debtor/account/iban: expected an IBAN",
             "line 10: the line: expected at most 131072 bytes",
             "line 12: the line: expected an object, found an array",

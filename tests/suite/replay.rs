@@ -11,7 +11,9 @@ use tollgate::domain::plugin::{Description, Digest, Plugin, Profile};
 use tollgate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, RuleEntry};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::time::FixedClock;
-use tollgate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, Outcome, RuleResult, Verdict};
+use tollgate::domain::verdict::{
+    Evaluation, FOLD_VERSION, FailureClass, FailureOutcome, Outcome, RuleResult, Verdict,
+};
 use tollgate::rules::{
     AddPluginError, EngineError, PrepareError, Prepared, RuleEngine, RuleRun, RulesetCall,
 };
@@ -234,7 +236,7 @@ async fn what_another_system_decided_is_counted_and_not_replayed() {
 async fn a_fold_of_the_future_is_not_taken_for_the_present_one() {
     let database = TestDatabase::create().await;
     let mut decision = decided(&database, vec![(passed(), 5)]).await;
-    decision.evidence.fold_version = 2;
+    decision.evidence.fold_version = FOLD_VERSION + 1;
     let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
     assert!(matches!(replay, Err(ReplayError::Storage(_))), "{replay:?}");
 }

@@ -1,0 +1,95 @@
+//! A sliding window over the runs of one rule.
+//!
+//! Owns a ring of counts of a fixed size, whatever the window's length. Must
+//! never read a clock: times come in.
+
+use crate::domain::quarantine::Record;
+
+/// For a window of a minute, one for each second.
+const SLOTS: usize = 60;
+
+#[derive(Debug, Clone)]
+pub struct FailureWindow {
+    slot_ms: u64,
+    slots: [Record; SLOTS],
+    /// The newest slot that was written, counted from 1970.
+    newest: u64,
+    sum: Record,
+}
+
+impl FailureWindow {
+    pub fn new(window_ms: u64) -> Self {
+        let slot_ms = window_ms.div_ceil(SLOTS as u64).max(1);
+        Self { slot_ms, slots: [Record::default(); SLOTS], newest: 0, sum: Record::default() }
+    }
+
+    /// Notes a run and answers what the window holds with it.
+    pub fn note(&mut self, at_ms: u64, failed: bool) -> Record {
+        self.move_on(at_ms);
+        let slot = at_ms / self.slot_ms;
+        // Another payment's time may have moved the window past this one's.
+        if slot + SLOTS as u64 > self.newest {
+            let failures = u32::from(failed);
+            for record in [&mut self.slots[place_of(slot)], &mut self.sum] {
+                record.runs = record.runs.saturating_add(1);
+                record.failures = record.failures.saturating_add(failures);
+            }
+        }
+        self.sum
+    }
+
+    /// Whether nothing of the window is within its length any more.
+    pub fn is_over(&self, at_ms: u64) -> bool {
+        at_ms / self.slot_ms >= self.newest + SLOTS as u64
+    }
+
+    fn move_on(&mut self, at_ms: u64) {
+        let slot = at_ms / self.slot_ms;
+        if self.is_over(at_ms) {
+            self.slots = [Record::default(); SLOTS];
+            self.sum = Record::default();
+            self.newest = slot;
+        }
+        while self.newest < slot {
+            self.newest += 1;
+            let left = std::mem::take(&mut self.slots[place_of(self.newest)]);
+            self.sum.runs = self.sum.runs.saturating_sub(left.runs);
+            self.sum.failures = self.sum.failures.saturating_sub(left.failures);
+        }
+    }
+}
+
+fn place_of(slot: u64) -> usize {
+    (slot % SLOTS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: u64 = 1_700_000_000_000;
+
+    #[test]
+    fn a_run_leaves_the_window_after_its_length_and_not_before() {
+        let mut window = FailureWindow::new(60_000);
+        for second in 0..60 {
+            window.note(START_MS + second * 1_000, second < 10);
+        }
+        let record = window.note(START_MS + 59_999, false);
+        assert_eq!(record, Record { runs: 61, failures: 10 });
+        let record = window.note(START_MS + 64_000, false);
+        assert_eq!(record, Record { runs: 57, failures: 5 });
+        assert!(!window.is_over(START_MS + 123_999));
+        assert!(window.is_over(START_MS + 124_000));
+        assert_eq!(window.note(START_MS + 200_000, true), Record { runs: 1, failures: 1 });
+    }
+
+    #[test]
+    fn a_time_that_is_a_little_behind_counts_where_it_belongs() {
+        let mut window = FailureWindow::new(60_000);
+        window.note(START_MS + 30_000, false);
+        assert_eq!(window.note(START_MS + 10_000, true), Record { runs: 2, failures: 1 });
+        assert_eq!(window.note(START_MS + 70_000, false), Record { runs: 2, failures: 0 });
+        assert_eq!(window.note(START_MS, true), Record { runs: 2, failures: 0 }, "too old to count");
+    }
+}

@@ -1,0 +1,211 @@
+//! Live rules that fail too often are no longer run.
+//!
+//! Owns the windows over what rules do on this node, and the set of rules in
+//! quarantine on all nodes. Must never hold up a payment, and never set a rule
+//! free by itself: a person does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::active::{ActiveRule, ActiveRuleset};
+use super::failure_window::FailureWindow;
+use crate::domain::decision::Evidence;
+use crate::domain::quarantine::{
+    Conduct, Lifted, Quarantine, QuarantineThreshold, Record, RuleIdentity, conduct_of,
+};
+use crate::domain::ruleset::DecisionPoint;
+use crate::domain::tenant::TenantId;
+use crate::domain::time::{Clock, Randomness};
+use crate::domain::verdict::FailureClass;
+use crate::storage::{StorageError, quarantines};
+
+/// Payments of different tenants seldom wait for one another.
+const SHARDS: usize = 16;
+
+type Windows = HashMap<Arc<RuleIdentity>, FailureWindow>;
+
+/// The rules of one tenant that are not run.
+#[derive(Debug, Clone, Default)]
+pub struct InQuarantine(Option<Arc<HashSet<RuleIdentity>>>);
+
+impl InQuarantine {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub fn holds(&self, rule: &ActiveRule) -> bool {
+        self.0.as_ref().is_some_and(|rules| rules.contains(rule.identity.as_ref()))
+    }
+}
+
+#[derive(Debug)]
+pub struct Quarantines {
+    app: PgPool,
+    system: PgPool,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    threshold: QuarantineThreshold,
+    open: RwLock<HashMap<TenantId, Arc<HashSet<RuleIdentity>>>>,
+    /// Held while following, so that an older look cannot replace a newer one.
+    following: tokio::sync::Mutex<()>,
+    windows: [Mutex<HashMap<TenantId, Windows>>; SHARDS],
+}
+
+/// A rule that has reached the threshold.
+struct Broken {
+    identity: Arc<RuleIdentity>,
+    record: Record,
+    last_failure: FailureClass,
+}
+
+impl Quarantines {
+    pub fn new(
+        app: PgPool,
+        system: PgPool,
+        clock: Arc<dyn Clock>,
+        randomness: Arc<dyn Randomness>,
+        threshold: QuarantineThreshold,
+    ) -> Self {
+        let (open, following) = (RwLock::default(), tokio::sync::Mutex::default());
+        let windows = std::array::from_fn(|_| Mutex::default());
+        Self { app, system, clock, randomness, threshold, open, following, windows }
+    }
+
+    pub fn of(&self, tenant: TenantId) -> InQuarantine {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        InQuarantine(open.get(&tenant).cloned())
+    }
+
+    /// Notes what the rules of a decision did. What is broken goes into
+    /// quarantine in a task of its own.
+    pub fn watch(self: &Arc<Self>, tenant: TenantId, ruleset: &ActiveRuleset, evidence: &Evidence) {
+        for Broken { identity, record, last_failure } in self.note(tenant, ruleset, evidence) {
+            let now_ms = self.clock.now_ms();
+            let quarantine = Quarantine {
+                id: self.randomness.uuid_v7(now_ms),
+                identity: Arc::unwrap_or_clone(identity),
+                revision: ruleset.revision.number,
+                failures: record.failures.into(),
+                runs: record.runs.into(),
+                last_failure: last_failure.name().to_owned(),
+                opened_at_ms: now_ms,
+                lifted: None,
+            };
+            let this = self.clone();
+            tokio::spawn(async move { this.open(tenant, quarantine).await });
+        }
+    }
+
+    fn note(&self, tenant: TenantId, ruleset: &ActiveRuleset, evidence: &Evidence) -> Vec<Broken> {
+        let at_ms = evidence.payment.received_at_ms;
+        let mut broken = Vec::new();
+        let mut shard = self.shard(tenant);
+        let windows = shard.entry(tenant).or_default();
+        for (rule, recorded) in ruleset.rules.iter().zip(&evidence.rules) {
+            let Some(conduct) = recorded.result.as_ref().and_then(conduct_of) else { continue };
+            let failed = matches!(conduct, Conduct::Failed(_));
+            let new = || FailureWindow::new(self.threshold.window_ms);
+            let window = match windows.get_mut(rule.identity.as_ref()) {
+                Some(window) => window,
+                None => windows.entry(rule.identity.clone()).or_insert_with(new),
+            };
+            let record = window.note(at_ms, failed);
+            if let Conduct::Failed(last_failure) = conduct
+                && self.threshold.is_reached(record)
+            {
+                // Should opening fail, the rule comes here again after as many failures.
+                *window = new();
+                broken.push(Broken { identity: rule.identity.clone(), record, last_failure });
+            }
+        }
+        broken
+    }
+
+    async fn open(&self, tenant: TenantId, quarantine: Quarantine) {
+        let rule = quarantine.identity.rule.clone();
+        let (failures, runs, class) = (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
+        match quarantines::open(&self.system, tenant, quarantine).await {
+            Ok(true) => {
+                tracing::warn!(%tenant, rule, failures, runs, class, "a rule fails too often: it is in quarantine");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%tenant, rule, %error, "a rule could not be put into quarantine"),
+        }
+        if let Err(error) = self.follow().await {
+            tracing::warn!(%error, "this node follows a quarantine later");
+        }
+    }
+
+    /// False when there is no such quarantine or it was lifted before.
+    pub async fn lift(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        id: Uuid,
+        actor: String,
+    ) -> Result<bool, StorageError> {
+        let lifted = Lifted { at_ms: self.clock.now_ms(), by: actor };
+        let found = quarantines::lift(&self.app, tenant, point, id, lifted).await?;
+        // It is lifted; should this node not follow at once, its poll will.
+        if let Err(error) = self.follow().await {
+            tracing::warn!(%error, "this node follows a lifted quarantine later");
+        }
+        Ok(found)
+    }
+
+    /// Takes over what is in quarantine, here or by another node's doing.
+    pub async fn follow(&self) -> Result<(), StorageError> {
+        let _alone = self.following.lock().await;
+        let mut found: HashMap<TenantId, HashSet<RuleIdentity>> = HashMap::new();
+        for (tenant, identity) in quarantines::open_of_all(&self.system).await? {
+            found.entry(tenant).or_default().insert(identity);
+        }
+        let count: usize = found.values().map(HashSet::len).sum();
+        metrics::gauge!("tollgate_rules_in_quarantine").set(count as f64);
+        let found = found.into_iter().map(|(tenant, rules)| (tenant, Arc::new(rules))).collect();
+        let before = {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *open, found)
+        };
+        self.start_anew(&before);
+        Ok(())
+    }
+
+    /// A rule that went into quarantine or came out of it has no past.
+    fn start_anew(&self, before: &HashMap<TenantId, Arc<HashSet<RuleIdentity>>>) {
+        let none = Arc::default();
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        for tenant in before.keys().chain(open.keys()) {
+            let (before, after) = (before.get(tenant).unwrap_or(&none), open.get(tenant).unwrap_or(&none));
+            if before == after {
+                continue;
+            }
+            if let Some(windows) = self.shard(*tenant).get_mut(tenant) {
+                before.symmetric_difference(after).for_each(|identity| {
+                    windows.remove(identity);
+                });
+            }
+        }
+    }
+
+    /// Drops the windows of rules that have not run for so long that nothing is in them.
+    pub fn forget_idle(&self) {
+        let now_ms = self.clock.now_ms();
+        for shard in &self.windows {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, windows| {
+                windows.retain(|_, window| !window.is_over(now_ms));
+                !windows.is_empty()
+            });
+        }
+    }
+
+    fn shard(&self, tenant: TenantId) -> MutexGuard<'_, HashMap<TenantId, Windows>> {
+        // The last byte of a UUIDv7 is random.
+        let place = usize::from(tenant.0.as_bytes()[15]) % SHARDS;
+        self.windows[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

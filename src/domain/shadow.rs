@@ -1,0 +1,68 @@
+//! Shadow runs: what rules would have said to a live payment, without effect.
+
+use serde::{Deserialize, Serialize};
+
+use super::decision::{EngineId, RuleEvidence};
+use super::money::Money;
+use super::payment::PaymentId;
+use super::tenant::TenantId;
+use super::verdict::{Outcome, OutcomeReason, RuleResult};
+
+/// What ran beside a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShadowKind {
+    /// The rules in shadow mode of the revision that decided.
+    Rules,
+    /// A revision as a whole.
+    Revision,
+}
+
+impl ShadowKind {
+    pub const ALL: [Self; 2] = [Self::Rules, Self::Revision];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Revision => "revision",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Facts and results of the rules that ran, and the reasons that would have
+/// been given, in the form that is stored. The bytes of version 1 are frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowEvidence {
+    pub engine: EngineId,
+    pub fold_version: u16,
+    pub rules: Vec<RuleEvidence>,
+    pub reasons: Vec<OutcomeReason>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowRun {
+    pub tenant: TenantId,
+    pub kind: ShadowKind,
+    /// Whose rules ran.
+    pub revision: i32,
+    pub payment: PaymentId,
+    pub decided_revision: i32,
+    pub received_at_ms: u64,
+    pub decided: Outcome,
+    pub would_be: Outcome,
+    pub amount: Money,
+    pub evidence: ShadowEvidence,
+}
+
+/// The verdict in a word, or how the rule failed.
+pub fn said(result: &RuleResult) -> &'static str {
+    match result {
+        RuleResult::Ran(evaluation) => evaluation.verdict.name(),
+        RuleResult::Failed { class, .. } => class.name(),
+        RuleResult::Quarantined => "quarantined",
+        RuleResult::Unavailable => "unavailable",
+    }
+}

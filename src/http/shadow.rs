@@ -1,0 +1,342 @@
+//! What runs in shadow, how far it agrees with what is decided, and examples.
+//!
+//! Owns the JSON shapes of the report. Must never start or end a shadow run:
+//! that is a deployment.
+
+use std::collections::BTreeMap;
+
+use rocket::http::Status;
+use rocket::{Route, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::{Answer, Page};
+use super::counts::{AmountShape, percent};
+use super::documented::ListingOf;
+use super::evidence::RuleEvidenceShape;
+use super::guard::{Client, DecisionsRead, RulesetsRead};
+use super::payments::{OutcomeShape, ReasonShape};
+use super::problem::Problem;
+use super::query::Query;
+use super::rulesets::point_of;
+use super::services::Shared;
+use crate::domain::payment::PaymentId;
+use crate::domain::ruleset::{Activation, DecisionPoint, Mode, deployed_since_ms};
+use crate::domain::shadow::{ShadowKind, ShadowRun};
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::Outcome;
+use crate::storage::rulesets;
+use crate::storage::shadow_runs::{self, Agreement, ExampleFilter, RunsOf};
+
+/// Lines of the log in which the beginning of a shadow run is looked for.
+const LOG_READ_MAX: u32 = 1_000;
+
+pub fn routes() -> Vec<Route> {
+    routes![report, examples]
+}
+
+/// What runs without effect beside the decisions.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Shadow)]
+pub struct ShadowShape {
+    pub point: &'static str,
+    /// The revision that runs as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<ShadowRevisionShape>,
+    /// The rules in shadow mode of the active revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<ShadowRulesShape>,
+    /// Absent where nothing runs and no revision is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<AgreementShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShadowRevision)]
+pub struct ShadowRevisionShape {
+    pub revision: i32,
+    pub since_ms: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShadowRules)]
+pub struct ShadowRulesShape {
+    pub revision: i32,
+    pub since_ms: u64,
+    pub rules: Vec<String>,
+}
+
+/// Of the newest 100,000 runs at most.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Agreement)]
+pub struct AgreementShape {
+    /// `revision`: the revision as a whole; `rules`: its rules in shadow mode when it decided.
+    pub kind: &'static str,
+    pub revision: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_ms: Option<u64>,
+    /// Runs that the report is made of.
+    pub looked_at: u64,
+    pub changed: u64,
+    pub changed_percent: f64,
+    pub coverage: CoverageShape,
+    /// From what was decided to what would have been.
+    pub outcomes: Vec<ChangeShape>,
+    pub rules: Vec<RuleSaidShape>,
+}
+
+/// Payments that were skipped, since too many waited, and those just decided are not compared.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShadowCoverage)]
+pub struct CoverageShape {
+    pub decided: u64,
+    pub compared: u64,
+    pub percent: f64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OutcomeChange)]
+pub struct ChangeShape {
+    pub decided: OutcomeShape,
+    pub would_be: OutcomeShape,
+    pub payments: u64,
+    pub amounts: Vec<AmountShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RuleSaid)]
+pub struct RuleSaidShape {
+    pub rule: String,
+    /// How often each verdict, or each class of failure.
+    pub said: BTreeMap<String, u64>,
+}
+
+/// One payment in shadow.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShadowExample)]
+pub struct ExampleShape {
+    /// Of the payment and its decision.
+    pub id: Uuid,
+    pub received_at_ms: u64,
+    /// The revision that decided.
+    pub decided_revision: i32,
+    pub decided: OutcomeShape,
+    pub would_be: OutcomeShape,
+    pub amount_minor: i64,
+    pub currency: String,
+    /// What ran in shadow, with the facts of the moment of the decision.
+    pub rules: Vec<RuleEvidenceShape>,
+    /// Those that would have been given.
+    pub reasons: Vec<ReasonShape>,
+}
+
+impl AgreementShape {
+    fn of(of: RunsOf, agreement: Agreement) -> Self {
+        let mut outcomes: Vec<((Outcome, Outcome), ChangeShape)> = Vec::new();
+        let mut changed = 0;
+        for cell in agreement.cells {
+            let place = (cell.decided, cell.would_be);
+            if cell.decided != cell.would_be {
+                changed += cell.count;
+            }
+            let amount = AmountShape { currency: cell.currency, total_minor: cell.total_minor };
+            match outcomes.iter_mut().find(|(known, _)| *known == place) {
+                Some((_, change)) => {
+                    change.payments += cell.count;
+                    change.amounts.push(amount);
+                }
+                None => {
+                    let (decided, would_be) = (cell.decided.into(), cell.would_be.into());
+                    let change =
+                        ChangeShape { decided, would_be, payments: cell.count, amounts: vec![amount] };
+                    outcomes.push((place, change));
+                }
+            }
+        }
+        outcomes.sort_by_key(|(place, _)| *place);
+        let mut rules: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for said in agreement.rules {
+            rules.entry(said.rule).or_default().insert(said.said, said.count);
+        }
+        let (decided, compared) = (agreement.decided, agreement.compared);
+        Self {
+            kind: of.kind.name(),
+            revision: of.revision,
+            from_ms: of.from_ms,
+            to_ms: of.to_ms,
+            looked_at: agreement.runs,
+            changed,
+            changed_percent: percent(changed, agreement.runs),
+            coverage: CoverageShape { decided, compared, percent: percent(compared, decided) },
+            outcomes: outcomes.into_iter().map(|(_, change)| change).collect(),
+            rules: rules.into_iter().map(|(rule, said)| RuleSaidShape { rule, said }).collect(),
+        }
+    }
+}
+
+impl From<ShadowRun> for ExampleShape {
+    fn from(run: ShadowRun) -> Self {
+        let evidence = run.evidence;
+        Self {
+            id: run.payment.0,
+            received_at_ms: run.received_at_ms,
+            decided_revision: run.decided_revision,
+            decided: run.decided.into(),
+            would_be: run.would_be.into(),
+            amount_minor: run.amount.minor(),
+            currency: run.amount.currency().code().to_owned(),
+            rules: evidence.rules.iter().map(|rule| RuleEvidenceShape::of(rule, None)).collect(),
+            reasons: evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
+        }
+    }
+}
+
+/// What a query asks for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    kind: Option<ShadowKind>,
+    revision: Option<i32>,
+    from_ms: Option<u64>,
+    to_ms: Option<u64>,
+}
+
+impl Asked {
+    fn read(query: &mut Query) -> Self {
+        Self {
+            kind: query.parsed("kind", |text| ShadowKind::parse(text).ok_or("expected rules or revision")),
+            revision: query.parsed("revision", |text| {
+                text.parse().ok().filter(|number| *number > 0).ok_or("expected the number of a revision")
+            }),
+            from_ms: query.time_ms("from_ms"),
+            to_ms: query.time_ms("to_ms"),
+        }
+    }
+
+    /// Those asked for, or what runs now: the shadow revision before the active
+    /// one's rules, since it began to.
+    fn runs(self, tenant: TenantId, running: &Running) -> Option<RunsOf> {
+        let shadow = running.revision.as_ref();
+        let by_default = if shadow.is_some() || self.revision.is_some() {
+            ShadowKind::Revision
+        } else {
+            ShadowKind::Rules
+        };
+        let kind = self.kind.unwrap_or(by_default);
+        let now = match kind {
+            ShadowKind::Revision => shadow.map(|shadow| (shadow.revision, shadow.since_ms)),
+            ShadowKind::Rules => running.rules.as_ref().map(|rules| (rules.revision, rules.since_ms)),
+        };
+        let revision = self.revision.or(now.map(|(revision, _)| revision))?;
+        let since_ms = now.filter(|(running, _)| *running == revision).map(|(_, since_ms)| since_ms);
+        let from_ms = self.from_ms.or(since_ms);
+        Some(RunsOf { tenant, kind, revision, from_ms, to_ms: self.to_ms })
+    }
+}
+
+struct Running {
+    revision: Option<ShadowRevisionShape>,
+    rules: Option<ShadowRulesShape>,
+}
+
+async fn running(services: &Shared, tenant: TenantId, point: DecisionPoint) -> Result<Running, Problem> {
+    let log = rulesets::activations(&services.app, tenant, point, None, LOG_READ_MAX).await?;
+    let Some(latest) = log.first() else { return Ok(Running { revision: None, rules: None }) };
+    let revision = latest.deployment.shadow.and_then(|revision| {
+        let since_ms = deployed_since_ms(&log, |deployment| deployment.shadow == Some(revision))?;
+        Some(ShadowRevisionShape { revision, since_ms })
+    });
+    Ok(Running { revision, rules: shadow_rules(services, tenant, latest, &log).await? })
+}
+
+async fn shadow_rules(
+    services: &Shared,
+    tenant: TenantId,
+    latest: &Activation,
+    log: &[Activation],
+) -> Result<Option<ShadowRulesShape>, Problem> {
+    let active = latest.deployment.revision;
+    let stored = rulesets::get(&services.app, tenant, latest.point, active).await?;
+    let rules = stored.map(|revision| revision.rules).unwrap_or_default();
+    let in_shadow = rules.into_iter().filter(|rule| rule.entry.mode == Mode::Shadow);
+    let rules: Vec<String> = in_shadow.map(|rule| rule.entry.name).collect();
+    let since_ms = deployed_since_ms(log, |deployment| deployment.revision == active);
+    let some = since_ms.filter(|_| !rules.is_empty());
+    Ok(some.map(|since_ms| ShadowRulesShape { revision: active, since_ms, rules }))
+}
+
+/// What runs in shadow and since when, and how far it agrees with what was decided.
+#[utoipa::path(
+    operation_id = "shadow_report",
+    tag = "rulesets",
+    params(
+        ("kind" = Option<String>, Query, description = "`revision` or `rules`; what runs now when absent"),
+        ("revision" = Option<i32>, Query, description = "The one that runs now when absent"),
+        ("from_ms" = Option<u64>, Query, description = "Since it began to run when absent"),
+        ("to_ms" = Option<u64>, Query, description = "Exclusive"),
+    ),
+    responses((status = 200, body = ShadowShape), ListingOf),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/shadow")]
+pub async fn report(
+    client: Client<RulesetsRead>,
+    point: &str,
+    mut query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let asked = Asked::read(&mut query);
+    query.finish()?;
+    let running = running(services, client.tenant, point).await?;
+    let report = match asked.runs(client.tenant, &running) {
+        Some(of) => Some(AgreementShape::of(of, shadow_runs::agreement(&services.app, of).await?)),
+        None => None,
+    };
+    let Running { revision, rules } = running;
+    Answer::json(Status::Ok, &ShadowShape { point: point.name(), revision, rules, report })
+}
+
+/// Payments in shadow, the newest first: those with the outcomes asked for, or
+/// all for which the shadow changes the outcome.
+#[utoipa::path(
+    operation_id = "shadow_examples",
+    tag = "rulesets",
+    params(
+        ("decided" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
+        ("would_be" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
+        ("kind" = Option<String>, Query, description = "`revision` or `rules`; what runs now when absent"),
+        ("revision" = Option<i32>, Query, description = "The one that runs now when absent"),
+        ("from_ms" = Option<u64>, Query, description = "Since it began to run when absent"),
+        ("to_ms" = Option<u64>, Query, description = "Exclusive"),
+        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<ExampleShape>), ListingOf),
+    security(("oauth" = ["decisions:read"]))
+)]
+#[get("/rulesets/<point>/shadow/examples")]
+pub async fn examples(
+    client: Client<DecisionsRead>,
+    point: &str,
+    mut query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let asked = Asked::read(&mut query);
+    let outcome = |text: &str| Outcome::parse(text).ok_or("expected approve, review or reject");
+    let (decided, would_be) = (query.parsed("decided", outcome), query.parsed("would_be", outcome));
+    let page = query.page(&services.cursors, client.tenant, &format!("shadow {}", point.name()))?;
+    let before = page.position::<Uuid>()?.map(PaymentId);
+    let filter = ExampleFilter { decided, would_be, before, limit: page.fetch_limit() };
+    let running = running(services, client.tenant, point).await?;
+    let found = match asked.runs(client.tenant, &running) {
+        Some(of) => shadow_runs::examples(&services.app, of, filter).await?,
+        None => Vec::new(),
+    };
+    let (found, next_cursor) = page.cut(&services.cursors, found, |run| run.payment.to_string());
+    let items: Vec<ExampleShape> = found.into_iter().map(ExampleShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}

@@ -1,0 +1,193 @@
+//! What revisions decided, side by side.
+//!
+//! Owns the bounds of this look at many rows: the newest decisions only, and
+//! for reasons, which stand in the payload, fewer still.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::WHAT;
+use crate::domain::tenant::TenantId;
+use crate::domain::verdict::Outcome;
+use crate::storage::columns::{ms, named};
+use crate::storage::transaction::as_tenant;
+use crate::storage::{StorageError, evidence};
+
+/// Payments that are counted.
+pub const COUNTED_MAX: u32 = 200_000;
+
+/// Payments of a revision whose reasons are counted.
+pub const SAMPLED_MAX: u32 = 1_000;
+
+/// Codes that are told of a revision.
+const CODES_MAX: usize = 20;
+
+#[derive(Debug, Clone, Default)]
+pub struct Comparison {
+    pub decided: Vec<Decided>,
+    pub became: Vec<Became>,
+    pub reasons: Vec<ReasonsOf>,
+}
+
+/// Payments of a revision with one outcome in one currency.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    pub revision: i32,
+    pub outcome: Outcome,
+    pub currency: String,
+    pub count: u64,
+    pub total_minor: i64,
+}
+
+/// The same of those of which one thing was reported later.
+#[derive(Debug, Clone)]
+pub struct Became {
+    pub kind: String,
+    pub decided: Decided,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReasonsOf {
+    pub revision: i32,
+    /// Payments that were looked at.
+    pub sampled: u64,
+    /// In how many of them a code was given; the most frequent first.
+    pub codes: Vec<(String, u64)>,
+}
+
+/// Of what came in since then, the newest first.
+pub async fn comparison(
+    app: &PgPool,
+    tenant: TenantId,
+    since_ms: u64,
+    revisions: Vec<i32>,
+) -> Result<Comparison, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            // All parts of the report are of the same payments.
+            sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;
+            // A UUIDv7 begins with its 48 bits of milliseconds.
+            let first = Uuid::from_u128(u128::from(since_ms) << 80);
+            let decided = decided(connection, tenant, first, &revisions).await?;
+            let became = became(connection, tenant, first, &revisions).await?;
+            let mut reasons = Vec::with_capacity(revisions.len());
+            for revision in revisions {
+                reasons.push(reasons_of(connection, tenant, first, revision).await?);
+            }
+            Ok(Comparison { decided, became, reasons })
+        })
+    })
+    .await
+}
+
+async fn decided(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    first: Uuid,
+    revisions: &[i32],
+) -> Result<Vec<Decided>, StorageError> {
+    let rows = sqlx::query(
+        "with counted as (
+             select revision, outcome, currency, amount_minor
+             from decisions
+             where tenant_id = $1 and id >= $2 and revision = any ($3) and origin = 'api'
+             order by id desc
+             limit $4)
+         select revision, outcome, currency, count(*) as count,
+                least(sum(amount_minor), 9223372036854775807)::bigint as total_minor
+         from counted
+         group by revision, outcome, currency
+         order by revision, outcome, currency",
+    )
+    .bind(tenant.0)
+    .bind(first)
+    .bind(revisions)
+    .bind(i64::from(COUNTED_MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+async fn became(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    first: Uuid,
+    revisions: &[i32],
+) -> Result<Vec<Became>, StorageError> {
+    let rows = sqlx::query(
+        "with counted as (
+             select tenant_id, id, revision, outcome, currency, amount_minor
+             from decisions
+             where tenant_id = $1 and id >= $2 and revision = any ($3) and origin = 'api'
+             order by id desc
+             limit $4),
+         told as (
+             select distinct counted.id, revision, outcome, currency, amount_minor, kind
+             from counted
+             join payment_events event on event.tenant_id = counted.tenant_id and event.payment_id = counted.id)
+         select kind, revision, outcome, currency, count(*) as count,
+                least(sum(amount_minor), 9223372036854775807)::bigint as total_minor
+         from told
+         group by kind, revision, outcome, currency
+         order by kind, revision, outcome, currency",
+    )
+    .bind(tenant.0)
+    .bind(first)
+    .bind(revisions)
+    .bind(i64::from(COUNTED_MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok(Became { kind: row.try_get("kind")?, decided: read(row)? })).collect()
+}
+
+fn read(row: &PgRow) -> Result<Decided, StorageError> {
+    Ok(Decided {
+        revision: row.try_get("revision")?,
+        outcome: named(Outcome::parse(row.try_get("outcome")?), WHAT)?,
+        currency: row.try_get("currency")?,
+        count: ms(row.try_get("count")?, WHAT)?,
+        total_minor: row.try_get("total_minor")?,
+    })
+}
+
+async fn reasons_of(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    first: Uuid,
+    revision: i32,
+) -> Result<ReasonsOf, StorageError> {
+    // A revision with a small share must not be looked for through all there is.
+    let rows: Vec<(i16, Vec<u8>)> = sqlx::query_as(
+        "select payload_version, payload
+         from (select id, revision, payload_version, payload
+               from decisions
+               where tenant_id = $1 and id >= $2 and origin = 'api'
+               order by id desc
+               limit $3) counted
+         where revision = $4 and payload is not null
+         order by id desc
+         limit $5",
+    )
+    .bind(tenant.0)
+    .bind(first)
+    .bind(i64::from(COUNTED_MAX))
+    .bind(revision)
+    .bind(i64::from(SAMPLED_MAX))
+    .fetch_all(connection)
+    .await?;
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for (version, payload) in &rows {
+        let reasons = evidence::decode(*version, payload)?.reasons;
+        let codes: BTreeSet<String> = reasons.into_iter().map(|given| given.reason.code).collect();
+        for code in codes {
+            *counts.entry(code).or_default() += 1;
+        }
+    }
+    let mut codes: Vec<(String, u64)> = counts.into_iter().collect();
+    codes.sort_by(|(code, count), (other_code, other)| other.cmp(count).then_with(|| code.cmp(other_code)));
+    codes.truncate(CODES_MAX);
+    Ok(ReasonsOf { revision, sampled: rows.len() as u64, codes })
+}

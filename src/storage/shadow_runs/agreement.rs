@@ -1,0 +1,189 @@
+//! How far a shadow agrees with what was decided.
+//!
+//! Owns the bounds of this look at many rows: the newest runs and decisions
+//! only. Must never read a payload.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::{RunsOf, WHAT, end_id, first_id};
+use crate::domain::shadow::ShadowKind;
+use crate::domain::verdict::Outcome;
+use crate::storage::StorageError;
+use crate::storage::columns::{ms, named};
+use crate::storage::transaction::as_tenant;
+
+/// Runs that are looked at.
+pub const RUNS_MAX: u32 = 100_000;
+
+/// Decisions that are counted for the coverage.
+pub const DECISIONS_MAX: u32 = 200_000;
+
+#[derive(Debug, Clone, Default)]
+pub struct Agreement {
+    /// Runs that were looked at.
+    pub runs: u64,
+    /// Decisions of the time that the runs span, and how many of them were compared.
+    pub decided: u64,
+    pub compared: u64,
+    pub cells: Vec<Cell>,
+    pub rules: Vec<RuleSaid>,
+}
+
+/// Payments that were decided one way and would have been another, in one currency.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    pub decided: Outcome,
+    pub would_be: Outcome,
+    pub currency: String,
+    pub count: u64,
+    pub total_minor: i64,
+}
+
+/// How often a rule said something.
+#[derive(Debug, Clone)]
+pub struct RuleSaid {
+    pub rule: String,
+    pub said: String,
+    pub count: u64,
+}
+
+pub async fn agreement(app: &PgPool, of: RunsOf) -> Result<Agreement, StorageError> {
+    as_tenant(app, of.tenant, move |connection| {
+        Box::pin(async move {
+            // All parts of the report are of the same runs.
+            sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;
+            let cells = cells(connection, of).await?;
+            let rules = rules(connection, of).await?;
+            let runs = cells.iter().map(|cell| cell.count).sum();
+            let (decided, compared) = coverage(connection, of, runs).await?;
+            Ok(Agreement { runs, decided, compared, cells, rules })
+        })
+    })
+    .await
+}
+
+async fn cells(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<Cell>, StorageError> {
+    let rows = sqlx::query(
+        "with looked_at as (
+             select decided, would_be, amount_minor, currency
+             from shadow_runs
+             where tenant_id = $1 and kind = $2 and revision = $3 and payment_id >= $4 and payment_id < $5
+             order by payment_id desc
+             limit $6)
+         select decided, would_be, currency, count(*) as count,
+                least(sum(amount_minor), 9223372036854775807)::bigint as total_minor
+         from looked_at
+         group by decided, would_be, currency
+         order by decided, would_be, currency",
+    )
+    .bind(of.tenant.0)
+    .bind(of.kind.name())
+    .bind(of.revision)
+    .bind(first_id(of.from_ms))
+    .bind(end_id(of.to_ms))
+    .bind(i64::from(RUNS_MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read_cell).collect()
+}
+
+fn read_cell(row: &PgRow) -> Result<Cell, StorageError> {
+    Ok(Cell {
+        decided: named(Outcome::parse(row.try_get("decided")?), WHAT)?,
+        would_be: named(Outcome::parse(row.try_get("would_be")?), WHAT)?,
+        currency: row.try_get("currency")?,
+        count: ms(row.try_get("count")?, WHAT)?,
+        total_minor: row.try_get("total_minor")?,
+    })
+}
+
+async fn rules(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<RuleSaid>, StorageError> {
+    // Equal lists are counted before they are taken apart: there are few different ones.
+    let rows = sqlx::query(
+        "with looked_at as (
+             select rules, verdicts
+             from shadow_runs
+             where tenant_id = $1 and kind = $2 and revision = $3 and payment_id >= $4 and payment_id < $5
+             order by payment_id desc
+             limit $6),
+         different as (select rules, verdicts, count(*) as count from looked_at group by rules, verdicts)
+         select one.rule, one.said, sum(different.count)::bigint as count
+         from different, unnest(different.rules, different.verdicts) as one (rule, said)
+         group by one.rule, one.said
+         order by one.rule, one.said",
+    )
+    .bind(of.tenant.0)
+    .bind(of.kind.name())
+    .bind(of.revision)
+    .bind(first_id(of.from_ms))
+    .bind(end_id(of.to_ms))
+    .bind(i64::from(RUNS_MAX))
+    .fetch_all(connection)
+    .await?;
+    let read = |row: &PgRow| {
+        Ok(RuleSaid {
+            rule: row.try_get("rule")?,
+            said: row.try_get("said")?,
+            count: ms(row.try_get("count")?, WHAT)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Decisions of the time that the runs span, and how many of them were compared.
+async fn coverage(connection: &mut PgConnection, of: RunsOf, runs: u64) -> Result<(u64, u64), StorageError> {
+    // Nothing says since when a shadow ran that is not deployed: its oldest run does.
+    let whole = runs < u64::from(RUNS_MAX) && of.from_ms.is_some();
+    let first = if whole { first_id(of.from_ms) } else { oldest_run(connection, of, Uuid::nil()).await?.0 };
+    let row = sqlx::query(
+        "with counted as (
+             select id from decisions
+             where tenant_id = $1 and id >= $2 and id < $3 and origin = 'api'
+               and (revision = $4 or ($5 and revision is not null))
+             order by id desc
+             limit $6)
+         select count(*) as decided, (select id from counted order by id limit 1) as oldest from counted",
+    )
+    .bind(of.tenant.0)
+    .bind(first)
+    .bind(end_id(of.to_ms))
+    .bind(of.revision)
+    .bind(of.kind == ShadowKind::Revision)
+    .bind(i64::from(DECISIONS_MAX))
+    .fetch_one(&mut *connection)
+    .await?;
+    let decided = ms(row.try_get("decided")?, WHAT)?;
+    let oldest: Option<Uuid> = row.try_get("oldest")?;
+    let compared = oldest_run(connection, of, oldest.unwrap_or(first)).await?.1;
+    Ok((decided, compared))
+}
+
+/// The oldest of the runs that are looked at from `first` on, and their number.
+async fn oldest_run(
+    connection: &mut PgConnection,
+    of: RunsOf,
+    first: Uuid,
+) -> Result<(Uuid, u64), StorageError> {
+    let row = sqlx::query(
+        "with looked_at as (
+             select payment_id
+             from shadow_runs
+             where tenant_id = $1 and kind = $2 and revision = $3 and payment_id >= $4 and payment_id < $5
+             order by payment_id desc
+             limit $6)
+         select count(*) as count, (select payment_id from looked_at order by payment_id limit 1) as oldest
+         from looked_at",
+    )
+    .bind(of.tenant.0)
+    .bind(of.kind.name())
+    .bind(of.revision)
+    .bind(first.max(first_id(of.from_ms)))
+    .bind(end_id(of.to_ms))
+    .bind(i64::from(RUNS_MAX))
+    .fetch_one(connection)
+    .await?;
+    let oldest: Option<Uuid> = row.try_get("oldest")?;
+    Ok((oldest.unwrap_or(Uuid::max()), ms(row.try_get("count")?, WHAT)?))
+}

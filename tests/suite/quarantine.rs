@@ -1,0 +1,192 @@
+//! A live rule that fails too often: into quarantine, followed by all nodes, lifted by a person.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node, answer, payment_with};
+
+const QUARANTINES: &str = "/rulesets/payment/quarantines";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Four failures are no reason yet, five are.
+async fn node(database: &TestDatabase) -> Node {
+    Node::start_with(database, &[("quarantine_failures_min", json!(5))]).await
+}
+
+/// A rule that allows what is for a friend, and one that always fails and
+/// whose failure is to change nothing.
+async fn friends_and_broken(caller: &Caller) -> Value {
+    caller.post("/lists", &json!({"name": "friends"})).await;
+    caller.post("/lists/friends/entries", &json!({"value": "merchant-1", "reason": "r"})).await;
+    let settings = json!({"lists": [{"list": "friends", "selector": "merchant", "verdict": "allow"}]});
+    let broken = caller.upload_fixture("unreachable").await;
+    json!([
+        {"name": "friends", "plugin": caller.plugin("party-lists").await, "settings": settings},
+        {"name": "broken", "plugin": broken, "settings": {}, "on_failure": "pass", "overridable": true}
+    ])
+}
+
+async fn pay_friend(caller: &Caller, key: &str) -> Value {
+    let (status, decided) = caller.pay(key, &payment_with(&json!({"merchant": "merchant-1"}))).await;
+    assert_eq!(status, StatusCode::CREATED, "{decided}");
+    decided
+}
+
+async fn open(caller: &Caller) -> Vec<Value> {
+    let (status, page) = caller.get(QUARANTINES).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    page["items"].as_array().unwrap().clone()
+}
+
+/// Waits until so many are open.
+async fn become_open(caller: &Caller, count: usize) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let open = open(caller).await;
+        if open.len() == count {
+            return open;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{open:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Pays until the outcome is the expected one, and says how long that took.
+async fn becomes(caller: &Caller, what: &str, expected: &str) -> Duration {
+    let begun = Instant::now();
+    for attempt in 0.. {
+        let decided = pay_friend(caller, &format!("{what}-{attempt}")).await;
+        if decided["outcome"] == expected {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: {decided}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    begun.elapsed()
+}
+
+async fn acts(database: &TestDatabase) -> Vec<(String, String, String)> {
+    sqlx::query_as(
+        "select action, actor, subject from audit_events where action like '%quarantine%' order by sequence",
+    )
+    .fetch_all(&mut database.superuser().await)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_quarantine_waits_for_review_whatever_its_entry_and_other_rules_say() {
+    let database = TestDatabase::create().await;
+    let node = node(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let rules = friends_and_broken(&caller).await;
+    caller.activate_entries(&rules).await;
+    for place in 0..4 {
+        assert_eq!(pay_friend(&caller, &format!("failing-{place}")).await["outcome"], "approve");
+    }
+    // A retry is no other run.
+    for _ in 0..5 {
+        let again = caller.pay("failing-0", &payment_with(&json!({"merchant": "merchant-1"}))).await;
+        assert_eq!(again.1["outcome"], "approve");
+    }
+    assert_eq!(open(&caller).await, Vec::<Value>::new(), "four failures are none too many");
+    assert_eq!(caller.get("/rulesets/payment").await.1.get("quarantined"), None);
+
+    pay_friend(&caller, "failing-4").await;
+    let opened = become_open(&caller, 1).await.remove(0);
+    assert_eq!(
+        (&opened["rule"], &opened["failures"], &opened["runs"], &opened["last_failure"]),
+        (&json!("broken"), &json!(5), &json!(5), &json!("unreachable"))
+    );
+    becomes(&caller, "opened", "review").await;
+    let decided = pay_friend(&caller, "quarantined").await;
+    let reasons = decided["reasons"].as_array().unwrap();
+    let told = reasons.iter().find(|reason| reason["rule"] == "broken").unwrap();
+    assert_eq!(told["message"], "The rule broken is in quarantine because it failed too often.");
+    assert_eq!((&told["verdict"], &told["overridden"]), (&json!("review"), &json!(false)), "{decided}");
+    assert!(reasons.iter().any(|reason| reason["verdict"] == "allow"), "{decided}");
+
+    let id = decided["id"].as_str().unwrap();
+    let (_, evidence) = caller.get(&format!("/decisions/{id}")).await;
+    assert_eq!(evidence["fold_version"], 2);
+    assert_eq!(evidence["rules"][1]["result"], json!({"status": "quarantined"}));
+    let (_, replay) = caller.get(&format!("/decisions/{id}/replay")).await;
+    assert_eq!((&replay["identical"], &replay["not_rerun"]), (&json!(true), &json!(["broken"])), "{replay}");
+
+    let (_, active) = caller.get("/rulesets/payment").await;
+    assert_eq!(active["quarantined"], json!([opened]), "{active}");
+    let told = ("rule.quarantined".to_owned(), "tollgate".to_owned(), "broken".to_owned());
+    assert_eq!(acts(&database).await, [told]);
+    let metrics = reqwest::get(format!("{}/metrics", node.url)).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\ntollgate_rules_in_quarantine 1\n"), "{metrics}");
+
+    // The same rule in another revision is the same rule; the same plugin under another name is not.
+    caller.activate_entries(&rules).await;
+    assert_eq!(pay_friend(&caller, "another-revision").await["outcome"], "review");
+    let mut renamed = rules.clone();
+    renamed[1]["name"] = json!("renamed");
+    caller.activate_entries(&renamed).await;
+    assert_eq!(pay_friend(&caller, "renamed").await["outcome"], "approve");
+    assert_eq!(caller.get("/rulesets/payment").await.1.get("quarantined"), None);
+
+    // Nor is another tenant's.
+    let other = Caller::of_new_tenant(&node, "other").await;
+    other.activate_entries(&friends_and_broken(&other).await).await;
+    assert_eq!(pay_friend(&other, "of-another").await["outcome"], "approve");
+    assert_eq!(open(&other).await, Vec::<Value>::new());
+    let foreign = other.request(Method::DELETE, &format!("{QUARANTINES}/{}", opened["id"].as_str().unwrap()));
+    assert_eq!(answer(foreign).await.0, StatusCode::NOT_FOUND);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_follows_and_a_lifted_rule_begins_anew() {
+    let database = TestDatabase::create().await;
+    let (first, second) = (node(&database).await, node(&database).await);
+    let here = Caller::of_new_tenant(&first, "acme").await;
+    let there = here.at(&second.url);
+    here.activate_entries(&friends_and_broken(&here).await).await;
+    let begun = Instant::now();
+    while pay_friend(&there, &format!("arrives-{:?}", begun.elapsed())).await["revision"] != 1 {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    // Both may notice at once; that is one quarantine.
+    for place in 0..5 {
+        let (here_key, there_key) = (format!("here-{place}"), format!("there-{place}"));
+        tokio::join!(pay_friend(&here, &here_key), pay_friend(&there, &there_key));
+    }
+    let opened = become_open(&here, 1).await.remove(0);
+    becomes(&here, "followed-here", "review").await;
+    becomes(&there, "followed-there", "review").await;
+
+    let lift = || here.request(Method::DELETE, &format!("{QUARANTINES}/{}", opened["id"].as_str().unwrap()));
+    assert_eq!(answer(lift()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(answer(lift()).await.0, StatusCode::NOT_FOUND, "it is lifted already");
+    // Each of these is a failure of the new window.
+    assert_eq!(pay_friend(&here, "lifted-here").await["outcome"], "approve");
+    becomes(&there, "lifted-there", "approve").await;
+    for place in 1..4 {
+        pay_friend(&here, &format!("anew-{place}")).await;
+    }
+    assert_eq!(open(&here).await, Vec::<Value>::new(), "what was before it was lifted does not count");
+    pay_friend(&here, "anew-4").await;
+    let again = become_open(&here, 1).await.remove(0);
+    assert_ne!(again["id"], opened["id"]);
+    becomes(&there, "again-there", "review").await;
+
+    let (_, page) = here.get(&format!("{QUARANTINES}?all=true&limit=1")).await;
+    assert_eq!(page["items"], json!([again]), "{page}");
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let (_, rest) = here.get(&format!("{QUARANTINES}?all=true&limit=1&cursor={cursor}")).await;
+    let lifted = &rest["items"][0];
+    assert_eq!((&lifted["id"], lifted["lifted_at_ms"].is_u64()), (&opened["id"], true), "{rest}");
+    let client = here.client_id.clone();
+    assert!(lifted["lifted_by"].as_str().unwrap().contains(&client), "{rest}");
+    let actions: Vec<String> = acts(&database).await.into_iter().map(|(action, ..)| action).collect();
+    assert_eq!(actions, ["rule.quarantined", "quarantine.lifted", "rule.quarantined"]);
+    second.stop().await;
+    first.stop().await;
+}
