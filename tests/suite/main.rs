@@ -36,6 +36,7 @@ mod rulesets;
 mod security;
 mod shadow;
 mod stopping;
+mod story;
 mod support;
 mod two_processes;
 mod uploads;
