@@ -53,6 +53,7 @@ use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
 use crate::http::streams::Streams;
 use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
+use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::nodes::Node;
 use crate::storage::pool::{Databases, Db};
@@ -97,6 +98,7 @@ pub struct App {
     /// The plugins of the folder, as loaded at start.
     pub shared_plugins: Vec<Plugin>,
     journal: Arc<Journal>,
+    facts: FactReader,
     checkpoints: Arc<Checkpoints>,
     shadow: Arc<ShadowRuns>,
     background: Background,
@@ -184,6 +186,7 @@ async fn assemble(
     quarantines.follow().await?;
     let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
+    let facts = FactReader::start(databases.facts.clone());
 
     let checkpoints = Arc::new(
         Checkpoints::open(&settings.data_dir, journal.clone(), CheckpointKey::new(&root)?, clock.clone())
@@ -221,7 +224,7 @@ async fn assemble(
     let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
     let submissions = Arc::new(Submissions {
         app: app.clone(),
-        facts: databases.facts.clone(),
+        facts: facts.clone(),
         engine,
         active: active.clone(),
         quarantines: quarantines.clone(),
@@ -234,7 +237,6 @@ async fn assemble(
     });
     let dry_runs = DryRuns {
         app: app.clone(),
-        facts: databases.facts.clone(),
         rulesets: rulesets.clone(),
         clock: clock.clone(),
         randomness: randomness.clone(),
@@ -306,6 +308,7 @@ async fn assemble(
         active,
         shared_plugins,
         journal,
+        facts,
         checkpoints,
         shadow,
         background,
@@ -338,6 +341,7 @@ impl App {
     pub async fn stop(&self) {
         self.journal.flush_and_stop().await;
         self.shadow.stop().await;
+        self.facts.stop().await;
         self.background.stop().await;
         // With all that was stored in them, while the node still knows its tips.
         if let Err(error) = make_checkpoints(&self.checkpoints).await {

@@ -101,7 +101,6 @@ pub enum DryRunError {
 #[derive(Debug)]
 pub struct DryRuns {
     pub app: PgPool,
-    pub facts: PgPool,
     pub rulesets: Arc<Rulesets>,
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,
@@ -198,14 +197,12 @@ impl DryRuns {
         let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none());
         let request = FactRequest {
             tenant,
-            payment_id: payment.id,
-            received_at_ms: payment.received_at_ms,
-            order: Arc::new(payment.order.clone()),
+            payment: Arc::new(payment.clone()),
             queries: missing.map(|(query, _)| query.clone()).collect(),
             in_flight: Vec::new(),
             key: None,
         };
-        let mut looked_up = facts::look_up(&self.facts, request).await?.facts.into_iter();
+        let mut looked_up = facts::look_up(&self.app, request).await?.facts.into_iter();
         let both = known.into_iter().map(|known| match known {
             Some(fact) => (fact, FactSource::Recorded),
             None => (looked_up.next().unwrap_or(Fact::Absent), otherwise),

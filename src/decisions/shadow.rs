@@ -5,7 +5,7 @@
 //! skipped and counted.
 
 mod attempt;
-mod queue;
+mod due;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::fair_queue::FairQueue;
 use crate::domain::shadow::ShadowRun;
 use crate::rules::{EngineError, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::shadow_runs;
 
 use attempt::Attempt;
-pub use queue::Due;
-use queue::Queue;
+pub use due::Due;
 
 /// One batch is of one tenant; the next is another tenant's.
 const BATCH_MAX: usize = 256;
@@ -47,7 +47,7 @@ const FLUSH: Duration = Duration::from_millis(800);
 pub struct ShadowRuns {
     engine: Arc<dyn RuleEngine>,
     system: PgPool,
-    queue: Mutex<Queue<Due>>,
+    queue: Mutex<FairQueue<Due>>,
     woken: Notify,
     end: CancellationToken,
     abandoned: CancellationToken,
@@ -57,7 +57,7 @@ pub struct ShadowRuns {
 impl ShadowRuns {
     /// At most `queue_max` payments wait, and a quarter of that of one tenant.
     pub fn start(engine: Arc<dyn RuleEngine>, system: PgPool, queue_max: usize) -> Arc<Self> {
-        let queue = Mutex::new(Queue::new(queue_max));
+        let queue = Mutex::new(FairQueue::new(queue_max, (queue_max / 4).max(1)));
         let (end, abandoned) = (CancellationToken::new(), CancellationToken::new());
         let (woken, workers) = (Notify::new(), TaskTracker::new());
         let runs = Arc::new(Self { engine, system, queue, woken, end, abandoned, workers });
@@ -172,7 +172,7 @@ impl ShadowRuns {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue<Due>> {
+    fn queue(&self) -> MutexGuard<'_, FairQueue<Due>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

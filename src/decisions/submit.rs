@@ -25,7 +25,7 @@ use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Randomness};
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
-use crate::storage::facts::{self, FactRequest, InFlightValue};
+use crate::storage::facts::{FactReader, FactRequest, InFlightValue};
 use crate::storage::journal::{Journal, JournalError, Stored};
 use crate::storage::values::value_key;
 use crate::storage::{StorageError, decisions};
@@ -109,7 +109,7 @@ impl From<JournalError> for SubmitError {
 #[derive(Debug)]
 pub struct Submissions {
     pub app: PgPool,
-    pub facts: PgPool,
+    pub facts: FactReader,
     pub engine: Arc<dyn RuleEngine>,
     pub active: Arc<ActiveRulesets>,
     pub quarantines: Arc<Quarantines>,
@@ -165,14 +165,12 @@ impl Submissions {
         if !queries.is_empty() {
             let request = FactRequest {
                 tenant,
-                payment_id: payment.id,
-                received_at_ms: payment.received_at_ms,
-                order: Arc::new(payment.order.clone()),
+                payment: payment.clone(),
                 queries: queries.to_vec(),
                 in_flight: in_flight_values(tenant, queries, &payment.order, &ahead),
                 key: Some((client, key.clone())),
             };
-            let answered = facts::look_up(&self.facts, request).await?;
+            let answered = self.facts.look_up(request).await?;
             if let Some(bound) = answered.bound {
                 return self.first_decision(tenant, bound.decision).await;
             }

@@ -1,8 +1,9 @@
 //! Facts: the answers to what the rules of a ruleset asked about a payment.
 //!
-//! Owns the one statement that answers them all in a single round trip,
-//! together with the idempotency key, and its form for many payments at once. Must never count a payment that the
-//! caller counts itself: those in flight on this node are passed in.
+//! Owns the one statement that answers them all in a single round trip, together
+//! with the idempotency key, for any number of payments, each as of its own
+//! time. Must never count a payment that the caller counts itself: those in
+//! flight on this node are passed in.
 
 use std::sync::Arc;
 
@@ -11,21 +12,30 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::StorageError;
-use super::columns::{bigint, digest, ms};
-use super::transaction::as_tenant;
+use super::columns::{digest, ms};
+use super::transaction::{as_system, as_tenant};
 use crate::domain::decision::IdempotencyKey;
-use crate::domain::payment::{PaymentId, PaymentOrder};
+use crate::domain::payment::{Payment, PaymentId};
 use crate::domain::plugin::Digest;
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::{ClientId, TenantId};
 
-pub use batch::look_up_many;
+pub use reader::{APART, FactReader, TOGETHER};
+
 use questions::Questions;
 
-mod batch;
 mod questions;
+mod reader;
 
 const WHAT: &str = "fact";
+
+/// Left to itself, Postgres reads whole tables where it has no figures of them
+/// yet, and compiles a statement that looks large because it asks much.
+const SETTINGS: &str = "set local enable_seqscan = off; set local jit = off";
+
+/// Texts of one statement. A slice of an array is found from its beginning on,
+/// so that twice as many take four times as long.
+const TEXTS_MAX: usize = 2_048;
 
 /// The payments in flight on this node that carry one value. The caller adds
 /// those to the stored count itself, so they are left out of it: whether one
@@ -40,16 +50,15 @@ pub struct InFlightValue {
 #[derive(Debug, Clone)]
 pub struct FactRequest {
     pub tenant: TenantId,
-    pub payment_id: PaymentId,
-    pub received_at_ms: u64,
-    pub order: Arc<PaymentOrder>,
+    /// Facts are as of when it was received.
+    pub payment: Arc<Payment>,
     pub queries: Vec<FactQuery>,
     pub in_flight: Vec<InFlightValue>,
     /// Asked in the same round trip.
     pub key: Option<(ClientId, IdempotencyKey)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FactAnswer {
     /// One for each query, in order. Velocities are what is stored, without those in flight.
     pub facts: Vec<Fact>,
@@ -63,102 +72,150 @@ pub struct BoundKey {
     pub request_hash: Digest,
 }
 
-/// Answers all queries at one moment. Asks nothing where nothing needs asking.
-pub async fn look_up(facts: &PgPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
-    let (questions, answers) = Questions::of(&request);
-    if questions.is_empty() && request.key.is_none() {
-        return Ok(FactAnswer { facts: answers, bound: None });
-    }
+/// Answers all queries of one payment at one moment; `app` is the application's
+/// pool. Asks nothing where nothing needs asking.
+pub async fn look_up(app: &PgPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
     let tenant = request.tenant;
-    as_tenant(facts, tenant, move |connection| {
+    let (statements, mut answers) = prepare(std::iter::once(&request));
+    if !statements.is_empty() {
+        answers = as_tenant(app, tenant, move |connection| {
+            Box::pin(async move {
+                sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
+                ask_all(connection, statements, answers).await
+            })
+        })
+        .await?;
+    }
+    Ok(answers.pop().unwrap_or_default())
+}
+
+/// The facts of many payments, for the background: an answer for each request, in order.
+pub async fn look_up_many(
+    system: &PgPool,
+    requests: Vec<FactRequest>,
+) -> Result<Vec<FactAnswer>, StorageError> {
+    let (statements, answers) = prepare(requests.iter());
+    if statements.is_empty() {
+        return Ok(answers);
+    }
+    as_system(system, move |connection| {
         Box::pin(async move {
-            let rows = ask(connection, &request, questions).await?;
-            let mut answer = FactAnswer { facts: answers, bound: None };
-            for row in &rows {
-                take_in(&mut answer, row)?;
-            }
-            Ok(answer)
+            sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
+            ask_all(connection, statements, answers).await
         })
     })
     .await
 }
 
-/// Three kinds of rows in one shape: `ordinal` says which query a row answers,
-/// and is null for the key. Where a query compares several texts, they are a
-/// slice of one array, since arrays of arrays must be rectangular.
+/// What to ask, in statements, and the answers as far as they are known without.
+fn prepare<'r>(requests: impl Iterator<Item = &'r FactRequest>) -> (Vec<Questions>, Vec<FactAnswer>) {
+    let (mut statements, mut answers) = (vec![Questions::default()], Vec::new());
+    for (place, request) in requests.enumerate() {
+        if statements.last().is_some_and(|questions| questions.texts.len() >= TEXTS_MAX) {
+            statements.push(Questions::default());
+        }
+        let facts = statements.last_mut().map(|questions| questions.add(place, request));
+        answers.push(FactAnswer { facts: facts.unwrap_or_default(), bound: None });
+    }
+    statements.retain(|questions| !questions.is_empty());
+    (statements, answers)
+}
+
+async fn ask_all(
+    connection: &mut PgConnection,
+    statements: Vec<Questions>,
+    mut answers: Vec<FactAnswer>,
+) -> Result<Vec<FactAnswer>, StorageError> {
+    for questions in statements {
+        for row in ask(connection, questions).await? {
+            take_in(&mut answers, &row)?;
+        }
+    }
+    Ok(answers)
+}
+
+/// Three kinds of rows in one shape: `place` says which payment, `ordinal` which
+/// of its queries a row answers, and is null for the key. Where a query compares
+/// several texts, they are a slice of one array, since arrays of arrays must be
+/// rectangular.
 const STATEMENT: &str = "
-    select q.ordinal,
+    select q.place, q.ordinal,
            exists (select from list_entries e
-                   where not q.by_name and e.tenant_id = $1 and e.list = q.list
-                     and e.comparable = any ($6[q.first:q.last])
-                     and e.valid_from_ms <= $2 and (e.valid_to_ms is null or e.valid_to_ms > $2))
+                   where not q.by_name and e.tenant_id = q.tenant_id and e.list = q.list
+                     and e.comparable = any ($9[q.first:q.last])
+                     and e.valid_from_ms <= q.at_ms and (e.valid_to_ms is null or e.valid_to_ms > q.at_ms))
            or exists (select from list_entries e
-                   where q.by_name and e.tenant_id = $1 and e.list = q.list
-                     and e.normalized_name = any ($6[q.first:q.last])
-                     and e.valid_from_ms <= $2 and (e.valid_to_ms is null or e.valid_to_ms > $2)) as listed,
+                   where q.by_name and e.tenant_id = q.tenant_id and e.list = q.list
+                     and e.normalized_name = any ($9[q.first:q.last])
+                     and e.valid_from_ms <= q.at_ms
+                     and (e.valid_to_ms is null or e.valid_to_ms > q.at_ms)) as listed,
            null::bigint as count, null::bigint as total_minor,
            null::uuid as decision_id, null::bytea as request_hash
-    from unnest($3::int[], $4::text[], $5::boolean[], $7::int[], $8::int[])
-         as q (ordinal, list, by_name, first, last)
+    from unnest($1::int[], $2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::boolean[], $7::int[], $8::int[])
+         as q (place, ordinal, tenant_id, at_ms, list, by_name, first, last)
     union all
     -- Of two payments of one millisecond the one with the lower id is ahead.
-    select q.ordinal, null, counted.count,
+    select q.place, q.ordinal, null, counted.count,
            -- A sum of bigints is numeric: it saturates instead of failing.
            least(counted.total, 9223372036854775807)::bigint,
            null, null
-    from unnest($9::int[], $10::uuid[], $11::bigint[], $12::boolean[], $13::int[], $14::int[])
-         as q (ordinal, value_key, after_ms, approved_only, first, last)
+    from unnest($10::int[], $11::int[], $12::uuid[], $13::bigint[], $14::uuid[], $15::text[], $16::uuid[],
+                $17::bigint[], $18::boolean[], $19::int[], $20::int[])
+         as q (place, ordinal, tenant_id, at_ms, payment_id, currency, value_key,
+               after_ms, approved_only, first, last)
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0) as total
         from payment_values v
         where v.value_key = q.value_key
-          and v.received_at_ms > q.after_ms and v.received_at_ms <= $2
-          and (v.received_at_ms < $2 or v.payment_id < $17)
-          and v.tenant_id = $1 and v.currency = $16 and v.payment_id <> $17
+          and v.received_at_ms > q.after_ms and v.received_at_ms <= q.at_ms
+          and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
+          and v.tenant_id = q.tenant_id and v.currency = q.currency and v.payment_id <> q.payment_id
           and (v.approved or not q.approved_only)
-          and v.payment_id <> all ($15[q.first:q.last])
+          and v.payment_id <> all ($21[q.first:q.last])
     ) counted
     union all
-    select null, null, null, null, k.decision_id, k.request_hash
-    from idempotency_keys k
-    where k.tenant_id = $1 and k.client_id = $18 and k.key = $19";
+    select q.place, null, null, null, null, k.decision_id, k.request_hash
+    from unnest($22::int[], $23::uuid[], $24::uuid[], $25::text[]) as q (place, tenant_id, client_id, key)
+    join idempotency_keys k using (tenant_id, client_id, key)";
 
-async fn ask(
-    connection: &mut PgConnection,
-    request: &FactRequest,
-    questions: Questions,
-) -> Result<Vec<PgRow>, StorageError> {
-    let Questions { listed, texts, velocity, excluded } = questions;
-    let (client, key) = match &request.key {
-        Some((client, key)) => (Some(client.0), Some(key.as_str())),
-        None => (None, None),
-    };
+async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<PgRow>, StorageError> {
+    let Questions { listed, texts, velocity, excluded, keys } = questions;
     let rows = sqlx::query(STATEMENT)
-        .bind(request.tenant.0)
-        .bind(bigint(request.received_at_ms))
+        .bind(listed.place)
         .bind(listed.ordinal)
+        .bind(listed.tenant)
+        .bind(listed.at_ms)
         .bind(listed.list)
         .bind(listed.by_name)
-        .bind(texts)
         .bind(listed.first)
         .bind(listed.last)
+        .bind(texts)
+        .bind(velocity.place)
         .bind(velocity.ordinal)
+        .bind(velocity.tenant)
+        .bind(velocity.at_ms)
+        .bind(velocity.payment)
+        .bind(velocity.currency)
         .bind(velocity.value_key)
         .bind(velocity.after_ms)
         .bind(velocity.approved_only)
         .bind(velocity.first)
         .bind(velocity.last)
         .bind(excluded)
-        .bind(request.order.amount.currency().code())
-        .bind(request.payment_id.0)
-        .bind(client)
-        .bind(key)
+        .bind(keys.place)
+        .bind(keys.tenant)
+        .bind(keys.client)
+        .bind(keys.key)
         .fetch_all(connection)
         .await?;
     Ok(rows)
 }
 
-fn take_in(answer: &mut FactAnswer, row: &PgRow) -> Result<(), StorageError> {
+fn take_in(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> {
+    let unreadable = || StorageError::Unreadable { what: WHAT };
+    let place: i32 = row.try_get("place")?;
+    let answer = usize::try_from(place).ok().and_then(|place| answers.get_mut(place));
+    let answer = answer.ok_or_else(unreadable)?;
     let ordinal: Option<i32> = row.try_get("ordinal")?;
     let Some(ordinal) = ordinal else {
         answer.bound = Some(BoundKey {
@@ -167,8 +224,8 @@ fn take_in(answer: &mut FactAnswer, row: &PgRow) -> Result<(), StorageError> {
         });
         return Ok(());
     };
-    let place = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
-    *place.ok_or(StorageError::Unreadable { what: WHAT })? = fact_of(row)?;
+    let fact = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
+    *fact.ok_or_else(unreadable)? = fact_of(row)?;
     Ok(())
 }
 

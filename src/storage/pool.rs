@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
 use thiserror::Error;
 
 use super::StorageError;
+use super::facts;
 use super::migrate::{MigrationError, migrate};
 use super::partitions::ensure_decision_partitions;
 use super::provision::{ProvisionError, provision};
@@ -27,7 +28,7 @@ pub enum Role {
     Owner,
     /// One request of one tenant.
     App,
-    /// Writes decisions for the tenants of a batch.
+    /// Reads facts and writes decisions, for the tenants of a batch.
     Journal,
     /// Background work and the command line, over all tenants.
     System,
@@ -85,6 +86,9 @@ pub struct DatabaseSettings {
     #[serde(default)]
     pub idle_timeout: Option<u64>,
 }
+
+/// One for each statement under way.
+const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART) as u32;
 
 fn default_max_connections() -> u32 {
     16
@@ -157,17 +161,19 @@ impl DatabaseSettings {
         Ok(options.connect_lazy_with(self.connect_options(role)?))
     }
 
-    /// Only for the look-up of facts, once for every payment. The plan of its
+    /// Only for the look-up of facts, for many payments at once. The plan of its
     /// one statement is made once for a connection: left to itself, Postgres
     /// makes it anew each time, which takes longer than to carry it out. It uses
     /// indexes even while the tables are empty, since it outlives that. Nothing
-    /// but the tenant transaction runs here, and only reads, so what a look at
-    /// each connection that comes back would find cannot happen.
+    /// but transactions of `as_tenants` run here, and only reads, so what a look
+    /// at each connection that comes back would find cannot happen.
     fn facts_pool(&self) -> Result<PgPool, StorageError> {
-        let options = self
-            .connect_options(Role::App)?
-            .options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
-        Ok(self.pool_options(self.max_connections).connect_lazy_with(options))
+        let options = self.connect_options(Role::Journal)?.options([
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
+        ]);
+        Ok(self.pool_options(FACT_CONNECTIONS).connect_lazy_with(options))
     }
 
     fn pool_options(&self, max_connections: u32) -> PgPoolOptions {
@@ -183,7 +189,7 @@ impl DatabaseSettings {
 #[derive(Debug, Clone)]
 pub struct Databases {
     pub app: PgPool,
-    /// Of the app role as well, for `facts::look_up` alone.
+    /// Of the journal's role, for `facts::FactReader` alone.
     pub facts: PgPool,
     pub system: PgPool,
     /// The journal's writers hold connections of their own.

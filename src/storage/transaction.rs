@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
@@ -32,6 +33,28 @@ where
     // BEGIN and the setting are one round trip.
     let turn = turn_of(pool, tenant).await;
     in_transaction(pool, turn, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
+}
+
+/// Runs `work` in one transaction that sees these tenants' rows, and none of whose
+/// statements takes longer than `statement_max`; the pool's role must be the journal's.
+pub async fn as_tenants<T, E, F>(
+    pool: &PgPool,
+    tenants: &[TenantId],
+    statement_max: Duration,
+    work: F,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StorageError> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+{
+    let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
+    let begin = format!(
+        "begin; set local app.tenants = '{}'; set local statement_timeout = {}",
+        tenants.join(","),
+        statement_max.as_millis()
+    );
+    in_transaction(pool, None, begin, work).await
 }
 
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate::domain::payment::{PaymentId, PaymentOrder};
+use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
@@ -16,6 +16,8 @@ use uuid::Uuid;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
 
+mod reader;
+
 const NOW_MS: u64 = 1_790_000_000_000;
 
 async fn tenant(databases: &Databases) -> TenantId {
@@ -28,13 +30,15 @@ async fn tenant(databases: &Databases) -> TenantId {
 fn request(tenant: TenantId, order: PaymentOrder, queries: Vec<FactQuery>) -> FactRequest {
     FactRequest {
         tenant,
-        payment_id: PaymentId(Uuid::now_v7()),
-        received_at_ms: NOW_MS,
-        order: Arc::new(order),
+        payment: Arc::new(Payment { id: PaymentId(Uuid::now_v7()), received_at_ms: NOW_MS, order }),
         queries,
         in_flight: vec![],
         key: None,
     }
+}
+
+fn payment_of(request: &mut FactRequest) -> &mut Payment {
+    Arc::make_mut(&mut request.payment)
 }
 
 fn listed(list: &str, selector: Selector, matching: Matching) -> FactQuery {
@@ -46,7 +50,7 @@ fn velocity(selector: Selector, window_ms: u64, counting: Counting) -> FactQuery
 }
 
 async fn facts(databases: &Databases, request: FactRequest) -> Vec<Fact> {
-    look_up(&databases.facts, request).await.unwrap().facts
+    look_up(&databases.app, request).await.unwrap().facts
 }
 
 async fn list_with(
@@ -136,7 +140,7 @@ async fn an_entry_counts_from_its_beginning_until_before_its_end() {
     ];
     for (customer, at_ms, expected) in table {
         let mut asked = request(tenant, order(customer, 1, "EUR"), vec![query.clone()]);
-        asked.received_at_ms = at_ms;
+        payment_of(&mut asked).received_at_ms = at_ms;
         assert_eq!(facts(&databases, asked).await, [Fact::Listed(expected)], "{customer} at {at_ms}");
     }
     let other = self::tenant(&databases).await;
@@ -213,7 +217,7 @@ async fn of_two_payments_of_one_millisecond_only_the_later_counts_the_other() {
     let stored = ids[0].0.as_u128();
     for (id, count) in [(stored - 1, 0), (stored, 0), (stored + 1, 1)] {
         let mut asked = request(tenant, order("c-1", 5, "EUR"), vec![query.clone()]);
-        asked.payment_id = PaymentId(Uuid::from_u128(id));
+        payment_of(&mut asked).id = PaymentId(Uuid::from_u128(id));
         let expected = Fact::Velocity { count, total_minor: count.cast_signed() };
         assert_eq!(facts(&databases, asked).await, [expected]);
     }
@@ -238,7 +242,7 @@ async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored()
         velocity(Selector::Card, 10, Counting::Approved),
     ];
     let mut asked = request(tenant, order("c-1", 5, "EUR"), queries);
-    asked.payment_id = ids[0];
+    payment_of(&mut asked).id = ids[0];
     let in_flight = |selector: &str, value: &str, payments: &[PaymentId]| InFlightValue {
         value_key: value_key(tenant, selector, value),
         payments: payments.to_vec(),
@@ -290,10 +294,10 @@ async fn a_bound_key_is_found_in_the_same_answer() {
     journal.store(decision.clone()).await.unwrap();
     let mut asked = request(tenant, order("c-1", 5, "EUR"), vec![]);
     asked.key = Some((decision.client, decision.key.clone()));
-    let bound = look_up(&databases.facts, asked.clone()).await.unwrap().bound.unwrap();
+    let bound = look_up(&databases.app, asked.clone()).await.unwrap().bound.unwrap();
     assert_eq!((bound.decision, bound.request_hash), (decision.id(), decision.request_hash));
     asked.tenant = self::tenant(&databases).await;
-    assert_eq!(look_up(&databases.facts, asked).await.unwrap().bound, None, "another tenant's key");
+    assert_eq!(look_up(&databases.app, asked).await.unwrap().bound, None, "another tenant's key");
 }
 
 /// Also beyond what one statement asks: prefixes are many texts.
@@ -327,9 +331,9 @@ async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
             order.metadata = vec![("long".to_owned(), "x".repeat(130))];
             let skipped = usize::try_from(n % 4).unwrap();
             let mut asked = request(tenant, order, queries[skipped..].to_vec());
-            asked.received_at_ms = NOW_MS - n / 3 * 37;
+            payment_of(&mut asked).received_at_ms = NOW_MS - n / 3 * 37;
             if n.is_multiple_of(2) {
-                asked.payment_id = ids[usize::try_from(n / 3).unwrap()];
+                payment_of(&mut asked).id = ids[usize::try_from(n / 3).unwrap()];
             }
             asked
         })
@@ -338,7 +342,8 @@ async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
     for asked in &requests {
         one_by_one.push(facts(&databases, asked.clone()).await);
     }
-    let at_once = look_up_many(&databases.system, tenant, requests).await.unwrap();
+    let at_once = look_up_many(&databases.system, requests).await.unwrap();
+    let at_once: Vec<Vec<Fact>> = at_once.into_iter().map(|answer| answer.facts).collect();
     assert_eq!(at_once, one_by_one);
     let counted = at_once.iter().flatten().filter(|fact| matches!(fact, Fact::Velocity { count: 1.., .. }));
     assert!(counted.count() > 60);
@@ -349,9 +354,9 @@ async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
 async fn without_questions_the_database_is_not_asked() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    databases.facts.close().await;
+    databases.app.close().await;
     let query = velocity(Selector::Card, 1, Counting::Submitted);
     let asked = request(TenantId(Uuid::now_v7()), order("c-1", 5, "EUR"), vec![query]);
-    let answer = look_up(&databases.facts, asked).await.unwrap();
+    let answer = look_up(&databases.app, asked).await.unwrap();
     assert_eq!(answer, FactAnswer { facts: vec![Fact::Absent], bound: None });
 }

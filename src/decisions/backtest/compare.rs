@@ -218,9 +218,7 @@ impl Comparison {
         let payment = &decision.evidence.payment;
         (!queries.is_empty()).then(|| FactRequest {
             tenant: self.tenant,
-            payment_id: payment.id,
-            received_at_ms: payment.received_at_ms,
-            order: Arc::new(payment.order.clone()),
+            payment: Arc::new(payment.clone()),
             queries,
             in_flight: Vec::new(),
             key: None,
@@ -231,10 +229,9 @@ impl Comparison {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let tenant = self.tenant;
-        self.connections
-            .run(move |system| async move { facts::look_up_many(&system, tenant, requests).await })
-            .await
+        let answers =
+            self.connections.run(move |system| async move { facts::look_up_many(&system, requests).await });
+        Ok(answers.await?.into_iter().map(|answer| answer.facts).collect())
     }
 
     /// One answer for each call; what the host stopped is tried again, and left as it is in the end.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::evaluate::call_of;
 use super::super::trial::{Trial, is_the_rules_own};
-use super::queue::Due;
+use super::due::Due;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::ruleset::Mode;
 use crate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun};

@@ -13,6 +13,15 @@ use crate::storage::values::value_key;
 /// No list entry is longer, so no longer prefix can match.
 const PREFIX_LENGTH_MAX: usize = 140;
 
+/// A query of a request.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a FactRequest,
+    place: i32,
+    ordinal: i32,
+}
+
+/// The questions of any number of requests, side by side.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     pub listed: ListedColumns,
@@ -21,11 +30,16 @@ pub(super) struct Questions {
     pub velocity: VelocityColumns,
     /// The payments in flight; each velocity query has a slice.
     pub excluded: Vec<Uuid>,
+    pub keys: KeyColumns,
 }
 
+/// `place` is that of the request, `ordinal` that of the query in it.
 #[derive(Debug, Default)]
 pub(super) struct ListedColumns {
+    pub place: Vec<i32>,
     pub ordinal: Vec<i32>,
+    pub tenant: Vec<Uuid>,
+    pub at_ms: Vec<i64>,
     pub list: Vec<String>,
     pub by_name: Vec<bool>,
     pub first: Vec<i32>,
@@ -34,7 +48,12 @@ pub(super) struct ListedColumns {
 
 #[derive(Debug, Default)]
 pub(super) struct VelocityColumns {
+    pub place: Vec<i32>,
     pub ordinal: Vec<i32>,
+    pub tenant: Vec<Uuid>,
+    pub at_ms: Vec<i64>,
+    pub payment: Vec<Uuid>,
+    pub currency: Vec<String>,
     pub value_key: Vec<Uuid>,
     pub after_ms: Vec<i64>,
     pub approved_only: Vec<bool>,
@@ -42,37 +61,56 @@ pub(super) struct VelocityColumns {
     pub last: Vec<i32>,
 }
 
+#[derive(Debug, Default)]
+pub(super) struct KeyColumns {
+    pub place: Vec<i32>,
+    pub tenant: Vec<Uuid>,
+    pub client: Vec<Uuid>,
+    pub key: Vec<String>,
+}
+
 impl Questions {
-    /// What to ask, and the facts with those in place that need no asking.
-    pub fn of(request: &FactRequest) -> (Self, Vec<Fact>) {
-        let mut questions = Self::default();
-        let facts =
-            (0..).zip(&request.queries).map(|(ordinal, query)| questions.add(request, ordinal, query));
-        let facts = facts.collect();
-        (questions, facts)
-    }
-
     pub fn is_empty(&self) -> bool {
-        self.listed.ordinal.is_empty() && self.velocity.ordinal.is_empty()
+        self.listed.place.is_empty() && self.velocity.place.is_empty() && self.keys.place.is_empty()
     }
 
-    fn add(&mut self, request: &FactRequest, ordinal: i32, query: &FactQuery) -> Fact {
+    /// Adds what a request asks; answers its facts, with those in place that need no asking.
+    pub fn add(&mut self, place: usize, request: &FactRequest) -> Vec<Fact> {
+        // Only within one request queries of one value share their slice.
+        let own_velocity = self.velocity.place.len();
+        if let Some((client, key)) = &request.key {
+            self.keys.place.push(number(place));
+            self.keys.tenant.push(request.tenant.0);
+            self.keys.client.push(client.0);
+            self.keys.key.push(key.as_str().to_owned());
+        }
+        let queries = request.queries.iter().enumerate();
+        queries
+            .map(|(ordinal, query)| {
+                let asked = Asked { request, place: number(place), ordinal: number(ordinal) };
+                self.add_query(asked, query, own_velocity)
+            })
+            .collect()
+    }
+
+    fn add_query(&mut self, asked: Asked<'_>, query: &FactQuery, own_velocity: usize) -> Fact {
         let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
-        let Some(value) = selector.value_of(&request.order) else { return Fact::Absent };
+        let Some(value) = selector.value_of(&asked.request.payment.order) else { return Fact::Absent };
         match query {
             FactQuery::Listed { list, matching, .. } => {
-                self.add_listed(ordinal, list, *matching, &value);
+                self.add_listed(asked, list, *matching, &value);
                 Fact::Listed(false)
             }
             FactQuery::Velocity { window_ms, counting, .. } => {
-                let key = value_key(request.tenant, &selector.name(), &value);
-                self.add_velocity(request, ordinal, key, *window_ms, *counting);
+                let key = value_key(asked.request.tenant, &selector.name(), &value);
+                let slice = self.slice(asked.request, key, own_velocity);
+                self.velocity.push(asked, key, *window_ms, *counting, slice);
                 Fact::Velocity { count: 0, total_minor: 0 }
             }
         }
     }
 
-    fn add_listed(&mut self, ordinal: i32, list: &str, matching: Matching, value: &str) {
+    fn add_listed(&mut self, asked: Asked<'_>, list: &str, matching: Matching, value: &str) {
         let texts = match matching {
             Matching::Exact => vec![value.to_owned()],
             Matching::Prefix => prefixes(value),
@@ -84,48 +122,65 @@ impl Questions {
             return;
         }
         let (first, last) = append(&mut self.texts, texts);
-        self.listed.ordinal.push(ordinal);
+        self.listed.place.push(asked.place);
+        self.listed.ordinal.push(asked.ordinal);
+        self.listed.tenant.push(asked.request.tenant.0);
+        self.listed.at_ms.push(bigint(asked.request.payment.received_at_ms));
         self.listed.list.push(list.to_owned());
         self.listed.by_name.push(matching == Matching::NormalizedName);
         self.listed.first.push(first);
         self.listed.last.push(last);
     }
 
-    fn add_velocity(
+    /// The payments in flight of a value: with many of them the slice is long,
+    /// so queries of one value share it.
+    fn slice(&mut self, request: &FactRequest, key: Uuid, own_velocity: usize) -> (i32, i32) {
+        let shared = self.velocity.value_key[own_velocity..].iter().position(|known| *known == key);
+        if let Some(place) = shared.map(|place| own_velocity + place) {
+            return (self.velocity.first[place], self.velocity.last[place]);
+        }
+        let in_flight = request.in_flight.iter().filter(|value| value.value_key == key);
+        let excluded = in_flight.flat_map(|value| value.payments.iter().map(|payment| payment.0));
+        append(&mut self.excluded, excluded.collect())
+    }
+}
+
+impl VelocityColumns {
+    fn push(
         &mut self,
-        request: &FactRequest,
-        ordinal: i32,
+        asked: Asked<'_>,
         key: Uuid,
         window_ms: u64,
         counting: Counting,
+        (first, last): (i32, i32),
     ) {
-        // Queries of one value share their slice: with many payments in flight it is long.
-        let shared = self.velocity.value_key.iter().position(|known| *known == key);
-        let (first, last) = match shared {
-            Some(place) => (self.velocity.first[place], self.velocity.last[place]),
-            None => {
-                let in_flight = request.in_flight.iter().filter(|value| value.value_key == key);
-                let excluded = in_flight.flat_map(|value| value.payments.iter().map(|payment| payment.0));
-                append(&mut self.excluded, excluded.collect())
-            }
-        };
-        self.velocity.ordinal.push(ordinal);
-        self.velocity.value_key.push(key);
+        let payment = &asked.request.payment;
+        let received_at_ms = bigint(payment.received_at_ms);
+        self.place.push(asked.place);
+        self.ordinal.push(asked.ordinal);
+        self.tenant.push(asked.request.tenant.0);
+        self.at_ms.push(received_at_ms);
+        self.payment.push(payment.id.0);
+        self.currency.push(payment.order.amount.currency().code().to_owned());
+        self.value_key.push(key);
         // Below zero for a window that reaches behind the first payment there can be.
-        self.velocity.after_ms.push(bigint(request.received_at_ms).saturating_sub(bigint(window_ms)));
-        self.velocity.approved_only.push(counting == Counting::Approved);
-        self.velocity.first.push(first);
-        self.velocity.last.push(last);
+        self.after_ms.push(received_at_ms.saturating_sub(bigint(window_ms)));
+        self.approved_only.push(counting == Counting::Approved);
+        self.first.push(first);
+        self.last.push(last);
     }
+}
+
+fn number(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
 }
 
 /// Appends a slice and gives its bounds as Postgres counts them: from 1, both
 /// inclusive, so that an empty slice ends before it begins.
 fn append<T>(all: &mut Vec<T>, slice: Vec<T>) -> (i32, i32) {
-    let bound = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
-    let first = bound(all.len() + 1);
+    let first = number(all.len() + 1);
     all.extend(slice);
-    (first, bound(all.len()))
+    (first, number(all.len()))
 }
 
 /// The value cut after each of its characters.
@@ -141,7 +196,7 @@ mod tests {
     use super::*;
     use crate::domain::money::{Currency, Money};
     use crate::domain::party::Party;
-    use crate::domain::payment::{Method, PaymentId, PaymentOrder};
+    use crate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
     use crate::domain::selector::Selector;
     use crate::domain::tenant::TenantId;
     use crate::storage::facts::InFlightValue;
@@ -171,12 +226,22 @@ mod tests {
         let queries = vec![velocity(customer.clone(), 1), velocity(name, 1), velocity(customer, 2)];
         let payments = vec![PaymentId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2))];
         let in_flight = vec![InFlightValue { value_key: value_key(tenant, "customer", "c"), payments }];
-        let (payment_id, order) = (PaymentId(Uuid::from_u128(3)), Arc::new(order));
-        let request =
-            FactRequest { tenant, payment_id, received_at_ms: 9, order, queries, in_flight, key: None };
-        let (questions, _) = Questions::of(&request);
+        let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
+        let mut request = FactRequest { tenant, payment, queries, in_flight, key: None };
+        let mut questions = Questions::default();
+        questions.add(0, &request);
         assert_eq!(questions.excluded.len(), 2);
-        assert_eq!((questions.velocity.first, questions.velocity.last), (vec![1, 3, 1], vec![2, 2, 2]));
+        assert_eq!((&questions.velocity.first, &questions.velocity.last), (&vec![1, 3, 1], &vec![2, 2, 2]));
+
+        // Another payment of the same value has others ahead of it.
+        request.in_flight[0].payments.truncate(1);
+        questions.add(1, &request);
+        assert_eq!(
+            (&questions.velocity.first[3..], &questions.velocity.last[3..]),
+            (&[3, 4, 3][..], &[3, 3, 3][..])
+        );
+        assert_eq!(questions.velocity.place, [0, 0, 0, 1, 1, 1]);
+        assert_eq!(questions.velocity.ordinal, [0, 1, 2, 0, 1, 2]);
     }
 
     fn order() -> PaymentOrder {

@@ -1,38 +1,13 @@
-//! Payments that wait for their shadow runs.
+//! What waits, with tenants taking turns.
 //!
-//! Owns the order, in turns of the tenants, and the bounds. Must never wait.
+//! Owns the order and the bounds. Must never wait itself.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
-use super::super::active::{Course, Deployed};
-use crate::domain::selector::Fact;
-use crate::domain::tenant::TenantId;
-use crate::storage::decisions::StoredDecision;
-
-/// A decision that is stored, and what was deployed when it was made.
-#[derive(Debug)]
-pub struct Due {
-    pub decision: Arc<StoredDecision>,
-    pub deployed: Arc<Deployed>,
-    /// From the payment's key: chooses the course.
-    pub drawn: u64,
-    /// The answers to the queries of the course.
-    pub facts: Vec<Fact>,
-}
-
-impl Due {
-    pub fn course(&self) -> &Course {
-        self.deployed.course(self.drawn)
-    }
-
-    pub fn tenant(&self) -> TenantId {
-        self.decision.decision.tenant
-    }
-}
+use super::tenant::TenantId;
 
 #[derive(Debug)]
-pub struct Queue<T> {
+pub struct FairQueue<T> {
     room: usize,
     of_one_tenant_max: usize,
     waiting: usize,
@@ -41,10 +16,10 @@ pub struct Queue<T> {
     turns: VecDeque<TenantId>,
 }
 
-impl<T> Queue<T> {
-    pub fn new(room: usize) -> Self {
+impl<T> FairQueue<T> {
+    pub fn new(room: usize, of_one_tenant_max: usize) -> Self {
         let (by_tenant, turns) = (HashMap::new(), VecDeque::new());
-        Self { room, of_one_tenant_max: (room / 4).max(1), waiting: 0, by_tenant, turns }
+        Self { room, of_one_tenant_max, waiting: 0, by_tenant, turns }
     }
 
     /// False when there is no room, or none for this tenant.
@@ -87,8 +62,8 @@ mod tests {
     }
 
     #[test]
-    fn one_tenant_has_a_quarter_of_the_room_and_all_together_have_all_of_it() {
-        let mut queue = Queue::new(8);
+    fn one_tenant_has_its_part_of_the_room_and_all_together_have_all_of_it() {
+        let mut queue = FairQueue::new(8, 2);
         for number in 1..=5 {
             let taken_in = (0..4).filter(|place| queue.put(tenant(number), *place)).count();
             assert_eq!(taken_in, if number < 5 { 2 } else { 0 }, "tenant {number}");
@@ -99,7 +74,7 @@ mod tests {
 
     #[test]
     fn tenants_take_turns_whatever_one_of_them_has_waiting() {
-        let mut queue = Queue::new(100);
+        let mut queue = FairQueue::new(100, 25);
         for place in 0..5 {
             queue.put(tenant(1), (1, place));
         }

@@ -1,0 +1,267 @@
+//! Facts for live payments: what waits is asked together, as it is stored together.
+//!
+//! Owns who is asked for with whom. While one statement is under way the next
+//! batch fills, so batches grow with the load and a lone payment waits for
+//! nobody. Must never let one tenant's long windows hold up the others: what
+//! takes too long together is asked apart, by tenant, for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{FactAnswer, FactRequest, ask_all, prepare};
+use crate::domain::fair_queue::FairQueue;
+use crate::domain::tenant::TenantId;
+use crate::storage::StorageError;
+use crate::storage::transaction::as_tenants;
+
+/// Connections that ask for all tenants together.
+pub const TOGETHER: usize = 2;
+/// Connections for tenants apart. Each tenant has one of them at a time.
+pub const APART: usize = 6;
+/// Payments of one statement, and how many of a tenant at its turn.
+const BATCH_MAX: usize = 64;
+const TURN_MAX: usize = 16;
+/// A statement for several tenants is given up after that, and then asked for
+/// each of them apart.
+const TOGETHER_MAX: Duration = Duration::from_millis(250);
+const APART_MAX: Duration = Duration::from_secs(10);
+/// Slow enough to keep a tenant apart, and for how long.
+const SLOW: Duration = Duration::from_millis(100);
+const KEPT_APART: Duration = Duration::from_secs(5);
+
+type Answer = Result<FactAnswer, StorageError>;
+
+#[derive(Debug)]
+struct Waiting {
+    request: FactRequest,
+    waiter: oneshot::Sender<Answer>,
+}
+
+impl Waiting {
+    /// A waiter that went away needs no answer.
+    fn answer(self, answer: Answer) {
+        let _ = self.waiter.send(answer);
+    }
+}
+
+/// Cheap to clone; the clones share the connections.
+#[derive(Debug, Clone)]
+pub struct FactReader(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pool: PgPool,
+    together: Mutex<FairQueue<Waiting>>,
+    woken: Notify,
+    apart: Mutex<HashMap<TenantId, Apart>>,
+    apart_turns: Semaphore,
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A tenant whose questions took too long for the others.
+#[derive(Debug)]
+struct Apart {
+    until: Instant,
+    waiting: Vec<Waiting>,
+    /// A task sees to what waits.
+    under_way: bool,
+}
+
+impl FactReader {
+    /// The pool must be of the journal's role. What waits is bounded by whoever asks.
+    pub fn start(pool: PgPool) -> Self {
+        let shared = Arc::new(Shared {
+            pool,
+            together: Mutex::new(FairQueue::new(usize::MAX, usize::MAX)),
+            woken: Notify::new(),
+            apart: Mutex::default(),
+            apart_turns: Semaphore::new(APART),
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        for _ in 0..TOGETHER {
+            shared.tasks.spawn(shared.clone().ask_together());
+        }
+        Self(shared)
+    }
+
+    /// Answers all queries at one moment.
+    pub async fn look_up(&self, request: FactRequest) -> Answer {
+        let (waiter, answer) = oneshot::channel();
+        self.0.put(Waiting { request, waiter });
+        answer.await.unwrap_or(Err(StorageError::Abandoned))
+    }
+
+    /// Answers what waits and ends.
+    pub async fn stop(&self) {
+        self.0.end.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    fn put(self: &Arc<Self>, waiting: Waiting) {
+        let tenant = waiting.request.tenant;
+        let mut apart = self.apart();
+        if let Some(own) = apart.get_mut(&tenant) {
+            if own.under_way || Instant::now() < own.until {
+                own.waiting.push(waiting);
+                if !std::mem::replace(&mut own.under_way, true) {
+                    self.tasks.spawn(self.clone().ask_apart(tenant));
+                }
+                return;
+            }
+            apart.remove(&tenant);
+        }
+        drop(apart);
+        self.together().put(tenant, waiting);
+        self.woken.notify_one();
+    }
+
+    /// From now on these tenants are asked for by themselves.
+    fn keep_apart(&self, tenants: &[TenantId]) {
+        let now = Instant::now();
+        let mut apart = self.apart();
+        apart.retain(|_, own| own.under_way || now < own.until);
+        for tenant in tenants {
+            let new = || Apart { until: now, waiting: Vec::new(), under_way: false };
+            apart.entry(*tenant).or_insert_with(new).until = now + KEPT_APART;
+        }
+    }
+
+    async fn ask_together(self: Arc<Self>) {
+        while let Some(batch) = self.next_together().await {
+            let (tenants, begun) = (tenants_of(&batch), Instant::now());
+            let answered = self.ask(&batch, TOGETHER_MAX).await;
+            let asked_too_much = answered.as_ref().is_err_and(is_of_the_questions);
+            if asked_too_much || begun.elapsed() > SLOW {
+                self.keep_apart(&tenants);
+            }
+            match answered {
+                Ok(answers) => answer_all(batch, answers),
+                Err(_) if asked_too_much => batch.into_iter().for_each(|waiting| self.put(waiting)),
+                Err(error) => abandon(batch, &error),
+            }
+        }
+    }
+
+    /// Nothing once this has ended and nothing waits.
+    async fn next_together(&self) -> Option<Vec<Waiting>> {
+        loop {
+            let mut batch = Vec::new();
+            {
+                let mut together = self.together();
+                while batch.len() < BATCH_MAX {
+                    let taken = together.take(TURN_MAX.min(BATCH_MAX - batch.len()));
+                    if taken.is_empty() {
+                        break;
+                    }
+                    batch.extend(taken.into_iter().filter(|waiting| !waiting.waiter.is_closed()));
+                }
+            }
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            if self.end.is_cancelled() {
+                return None;
+            }
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = self.end.cancelled() => {}
+            }
+        }
+    }
+
+    /// Until nothing of the tenant waits. Tenants take turns: the semaphore is fair.
+    async fn ask_apart(self: Arc<Self>, tenant: TenantId) {
+        loop {
+            let Ok(_turn) = self.apart_turns.acquire().await else { return };
+            let Some(batch) = self.next_apart(tenant) else { return };
+            let begun = Instant::now();
+            match self.ask(&batch, APART_MAX).await {
+                Ok(answers) => answer_all(batch, answers),
+                Err(error) if is_of_the_questions(&error) => self.ask_one_by_one(batch).await,
+                Err(error) => abandon(batch, &error),
+            }
+            if begun.elapsed() > SLOW {
+                self.keep_apart(&[tenant]);
+            }
+        }
+    }
+
+    /// What cannot be answered for one payment must not fail its neighbours.
+    async fn ask_one_by_one(&self, batch: Vec<Waiting>) {
+        for waiting in batch {
+            let alone = std::slice::from_ref(&waiting);
+            let answer =
+                self.ask(alone, APART_MAX).await.map(|mut answers| answers.pop().unwrap_or_default());
+            waiting.answer(answer);
+        }
+    }
+
+    fn next_apart(&self, tenant: TenantId) -> Option<Vec<Waiting>> {
+        let mut apart = self.apart();
+        let own = apart.get_mut(&tenant)?;
+        if own.waiting.is_empty() {
+            own.under_way = false;
+            return None;
+        }
+        // Whoever has given up needs no statement.
+        own.waiting.retain(|waiting| !waiting.waiter.is_closed());
+        let most = own.waiting.len().min(BATCH_MAX);
+        Some(own.waiting.drain(..most).collect())
+    }
+
+    async fn ask(&self, batch: &[Waiting], most: Duration) -> Result<Vec<FactAnswer>, StorageError> {
+        let (statements, answers) = prepare(batch.iter().map(|waiting| &waiting.request));
+        if statements.is_empty() {
+            return Ok(answers);
+        }
+        as_tenants(&self.pool, &tenants_of(batch), most, move |connection| {
+            Box::pin(async move { ask_all(connection, statements, answers).await })
+        })
+        .await
+    }
+
+    fn together(&self) -> MutexGuard<'_, FairQueue<Waiting>> {
+        self.together.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apart(&self) -> MutexGuard<'_, HashMap<TenantId, Apart>> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The database could be reached: it is what was asked that took too long or was refused.
+fn is_of_the_questions(error: &StorageError) -> bool {
+    matches!(error, StorageError::Database(_) | StorageError::Unreadable { .. })
+}
+
+fn tenants_of(batch: &[Waiting]) -> Vec<TenantId> {
+    let mut tenants: Vec<TenantId> = batch.iter().map(|waiting| waiting.request.tenant).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    tenants
+}
+
+fn answer_all(batch: Vec<Waiting>, answers: Vec<FactAnswer>) {
+    for (waiting, answer) in batch.into_iter().zip(answers) {
+        waiting.answer(Ok(answer));
+    }
+}
+
+fn abandon(batch: Vec<Waiting>, error: &StorageError) {
+    tracing::warn!(%error, payments = batch.len(), "facts cannot be looked up");
+    for waiting in batch {
+        waiting.answer(Err(StorageError::Abandoned));
+    }
+}
