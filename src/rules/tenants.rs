@@ -1,9 +1,10 @@
 //! How much of the engine one tenant may hold: so many rulesets at once, so
-//! many waiting. Without it, a tenant whose rules burn their budget slows
-//! everyone; measured, this matters more than any scheduling.
+//! many waiting, and whose rules may begin where the payment came in. Without
+//! it, a tenant whose rules burn their budget slows everyone; measured, this
+//! matters more than any scheduling.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,6 +14,9 @@ use crate::domain::tenant::TenantId;
 
 /// Idle tenants are forgotten when there are more than this many.
 const REMEMBERED_MAX: usize = 1024;
+
+/// So many quick rulesets in a row, and a tenant is taken for a quick one again.
+const QUICK_AGAIN: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct Tenants {
@@ -25,6 +29,31 @@ pub(super) struct Tenants {
 struct Queue {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Quick rulesets that are missing until the tenant is taken for a quick one.
+    missing: AtomicU32,
+}
+
+/// A place in the engine, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _permit: OwnedSemaphorePermit,
+    queue: Arc<Queue>,
+}
+
+impl Turn {
+    /// Whether the tenant's rulesets were done within a few ticks lately.
+    pub(super) fn is_quick(&self) -> bool {
+        self.queue.missing.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn was_quick(&self) {
+        let less = |missing: u32| missing.checked_sub(1);
+        let _ = self.queue.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    pub(super) fn was_long(&self) {
+        self.queue.missing.store(QUICK_AGAIN, Ordering::Relaxed);
+    }
 }
 
 /// Counts a caller as waiting, for as long as it does.
@@ -41,14 +70,18 @@ impl Tenants {
         Self { concurrency, waiting_max, queues: Mutex::default() }
     }
 
-    /// Waits for the tenant's turn; the turn ends when the permit is dropped.
-    pub(super) async fn admit(&self, tenant: TenantId) -> Result<OwnedSemaphorePermit, EngineError> {
+    /// Waits for the tenant's turn.
+    pub(super) async fn admit(&self, tenant: TenantId) -> Result<Turn, EngineError> {
         let queue = self.queue_of(tenant);
-        if let Ok(turn) = queue.turns.clone().try_acquire_owned() {
-            return Ok(turn);
-        }
-        let _waiting = queue.wait(self.waiting_max)?;
-        queue.turns.clone().acquire_owned().await.map_err(|error| EngineError::Unavailable(error.to_string()))
+        let _permit = match queue.turns.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waiting = queue.wait(self.waiting_max)?;
+                let permit = queue.turns.clone().acquire_owned().await;
+                permit.map_err(|error| EngineError::Unavailable(error.to_string()))?
+            }
+        };
+        Ok(Turn { _permit, queue })
     }
 
     fn queue_of(&self, tenant: TenantId) -> Arc<Queue> {
@@ -62,7 +95,8 @@ impl Tenants {
 
 impl Queue {
     fn new(concurrency: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(concurrency)), waiting: AtomicUsize::new(0) }
+        let turns = Arc::new(Semaphore::new(concurrency));
+        Self { turns, waiting: AtomicUsize::new(0), missing: AtomicU32::new(0) }
     }
 
     fn wait(&self, waiting_max: usize) -> Result<Waiting<'_>, EngineError> {
@@ -72,7 +106,9 @@ impl Queue {
     }
 
     fn is_idle(self: &Arc<Self>, concurrency: usize) -> bool {
-        Arc::strong_count(self) == 1 && self.turns.available_permits() == concurrency
+        Arc::strong_count(self) == 1
+            && self.turns.available_permits() == concurrency
+            && self.missing.load(Ordering::Relaxed) == 0
     }
 }
 
