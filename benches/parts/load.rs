@@ -1,0 +1,156 @@
+//! Clients that submit payments over HTTP and insist on a stored decision.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::server::Tollgate;
+
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// What was measured in a while.
+pub struct Latencies {
+    sorted: Vec<Duration>,
+    measured: Duration,
+}
+
+impl Latencies {
+    fn of(mut all: Vec<Duration>, measured: Duration) -> Self {
+        all.sort_unstable();
+        Self { sorted: all, measured }
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.sorted.len() as f64 / self.measured.as_secs_f64()
+    }
+
+    pub fn at_ms(&self, share: f64) -> f64 {
+        self.sorted[((self.sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
+    }
+}
+
+/// Each client sends its next payment when the last one is answered: the peak.
+pub async fn closed_loop(tollgate: &Tollgate, connections: usize, measured: Duration) -> Latencies {
+    let begun = Instant::now() + WARM_UP;
+    let clients = (0..connections).map(|connection| {
+        let mut client = Client::new(tollgate, connection);
+        tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            client.connect().await;
+            while begun.elapsed() < measured {
+                let sent = Instant::now();
+                client.pay().await;
+                if sent > begun {
+                    latencies.push(sent.elapsed());
+                }
+            }
+            latencies
+        })
+    });
+    collect(clients.collect(), measured).await
+}
+
+/// Payments come at their times, whether or not those before are answered; what
+/// waits for its client is measured from when it was due (no coordinated omission).
+pub async fn open_loop(tollgate: &Tollgate, connections: usize, rate: f64, measured: Duration) -> Latencies {
+    let (starts, begun) = (Instant::now(), Instant::now() + WARM_UP);
+    let between = Duration::from_secs_f64(connections as f64 / rate);
+    let clients = (0..connections).map(|connection| {
+        let mut client = Client::new(tollgate, connection);
+        tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            client.connect().await;
+            let mut due = starts + between.mul_f64(connection as f64 / connections as f64);
+            while due < begun + measured {
+                sleep_until(due).await;
+                client.pay().await;
+                if due > begun {
+                    latencies.push(due.elapsed());
+                }
+                due += between;
+            }
+            latencies
+        })
+    });
+    collect(clients.collect(), measured).await
+}
+
+async fn collect(clients: Vec<tokio::task::JoinHandle<Vec<Duration>>>, measured: Duration) -> Latencies {
+    let mut all = Vec::new();
+    for client in clients {
+        all.extend(client.await.unwrap());
+    }
+    Latencies::of(all, measured)
+}
+
+struct Client {
+    address: String,
+    token: String,
+    connection: usize,
+    number: u64,
+    stream: Option<TcpStream>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    fn new(tollgate: &Tollgate, connection: usize) -> Self {
+        let (address, token) = (tollgate.address.clone(), tollgate.token.clone());
+        Self { address, token, connection, number: 0, stream: None, buffer: vec![0; 16 << 10] }
+    }
+
+    async fn connect(&mut self) {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        self.stream = Some(stream);
+    }
+
+    async fn pay(&mut self) {
+        let request = request(&self.token, self.connection, self.number);
+        self.number += 1;
+        let stream = self.stream.as_mut().unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_answer(stream, &mut self.buffer).await;
+    }
+}
+
+/// A payment of one of many payers, so that no velocity grows without bound.
+fn request(token: &str, connection: usize, number: u64) -> String {
+    let payer = (connection as u64 * 7_919 + number) % 50_000;
+    let body = format!(
+        r#"{{"reference":"order-{number}","amount_minor":{},"currency":"EUR","method":"credit_transfer",
+"debtor":{{"name":"Payer {payer}","account":{{"other":"acct-{payer}"}}}},
+"creditor":{{"name":"Blue Bikes","account":{{"iban":"NL91ABNA0417164300"}},"bank":"ABNANL2A"}},
+"customer":"customer-{payer}"}}"#,
+        1_000 + number % 500
+    );
+    format!(
+        "POST /api/v1/payments HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
+         Idempotency-Key: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        Uuid::now_v7(),
+        body.len()
+    )
+}
+
+/// Reads one answer to its end and insists on 201.
+async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut buffer[filled..]).await.unwrap();
+        assert!(read > 0, "the connection was cut");
+        filled += read;
+        let Some(head_end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = std::str::from_utf8(&buffer[..head_end]).unwrap();
+        assert!(head.starts_with("HTTP/1.1 201"), "{}", String::from_utf8_lossy(&buffer[..filled]));
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
+        });
+        if filled >= head_end + 4 + length.unwrap() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The real program under test, on a database of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Killed when it is dropped.
+pub struct Tollgate {
+    process: Child,
+    pub address: String,
+    pub token: String,
+    pub ready_ms: u128,
+}
+
+impl Tollgate {
+    pub async fn start(database_url: &str, folder: &Path) -> Self {
+        let begun = Instant::now();
+        let log = folder.join("tollgate.log");
+        let file = std::fs::File::create(&log).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .env("ROCKET_PROFILE", "release")
+            .env("ROCKET_ADDRESS", "127.0.0.1")
+            .env("ROCKET_PORT", "0")
+            .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
+            .env("ROCKET_TOLLGATE_DATA_DIR", folder.join("data"))
+            .env("ROCKET_TOLLGATE_DEMO", "true")
+            // Every second start finds the tenant made; a client comes from the command line.
+            .env("ROCKET_TOLLGATE_PLUGINS_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins"))
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let address = address_in(&log).await;
+        let ready_ms = begun.elapsed().as_millis();
+        let (id, secret) = new_client(database_url);
+        let token = token(&address, &id, &secret).await;
+        Self { process, address, token, ready_ms }
+    }
+
+    /// A call of the API that must succeed.
+    pub async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        let request = reqwest::Client::new().request(method, format!("http://{}/api/v1{path}", self.address));
+        let answer = request.bearer_auth(&self.token).json(body).send().await.unwrap();
+        let (status, answer) = (answer.status(), answer.json().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
+    }
+
+    pub fn resident_mb(&self) -> f64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("0 0");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    }
+
+    pub fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Tollgate {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+    }
+}
+
+/// From the line that says the server is ready.
+async fn address_in(log: &PathBuf) -> String {
+    for _ in 0..3_000 {
+        let text = std::fs::read_to_string(log).unwrap();
+        if let Some(rest) = text.split("\"address\":\"").nth(1) {
+            return rest.split('"').next().unwrap().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not ready:\n{}", std::fs::read_to_string(log).unwrap());
+}
+
+fn new_client(database_url: &str) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["client", "create", "--tenant", "demo", "--name", "bench"])
+        .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))).to_owned()
+    };
+    (value("client_id="), value("client_secret="))
+}
+
+async fn token(address: &str, id: &str, secret: &str) -> String {
+    let answer: Value = reqwest::Client::new()
+        .post(format!("http://{address}/oauth/token"))
+        .basic_auth(id, Some(secret))
+        .form(&[("grant_type", "client_credentials")])
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    answer["access_token"].as_str().unwrap().to_owned()
+}
