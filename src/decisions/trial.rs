@@ -29,6 +29,8 @@ pub struct Likeness {
     facts: Vec<Option<(usize, usize)>>,
     /// For each live rule of the candidate, the recorded rule that is the same.
     same_rules: Vec<Option<usize>>,
+    /// Whether no other rule could use up the fuel of a recorded one.
+    fuel_was_own: bool,
 }
 
 impl Likeness {
@@ -44,11 +46,14 @@ impl Likeness {
         });
         // The budget of a ruleset is shared. Small rules can never use it up, so
         // that only there the fuel of one says nothing about another.
-        let all_small = candidate.rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
+        let are_small =
+            |rules: &[ActiveRule]| rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
+        let all_small = are_small(&candidate.rules);
         let same_rules = candidate
             .live_rules()
             .map(|rule| recorded.iter().position(|known| all_small && are_the_same(rule, known)));
-        Self { facts: facts.collect(), same_rules: same_rules.collect() }
+        let same_rules = same_rules.collect();
+        Self { facts: facts.collect(), same_rules, fuel_was_own: are_small(recorded) }
     }
 
     /// The answers to the candidate's queries that are on record.
@@ -96,8 +101,9 @@ impl Trial {
         Self::knowing(candidate, payment, facts, |place, call| {
             let recorded = evidence.rules.get((*likeness.same_rules.get(place)?)?)?;
             let result = recorded.result.clone().filter(is_the_rules_own)?;
+            let own_doing = likeness.fuel_was_own || !result.is_out_of_fuel();
             let usable = same_engine && recorded.plugin == call.plugin && recorded.facts == call.facts;
-            usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
+            (usable && own_doing).then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
         })
     }
 
