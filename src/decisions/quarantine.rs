@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::active::{ActiveRule, ActiveRuleset};
+use super::evaluate::was_starved;
 use super::failure_window::FailureWindow;
 use crate::domain::decision::Evidence;
 use crate::domain::quarantine::{
@@ -104,8 +105,11 @@ impl Quarantines {
         let mut broken = Vec::new();
         let mut shard = self.shard(tenant);
         let windows = shard.entry(tenant).or_default();
-        for (rule, recorded) in ruleset.rules.iter().zip(&evidence.rules) {
+        for (place, (rule, recorded)) in ruleset.rules.iter().zip(&evidence.rules).enumerate() {
             let Some(conduct) = recorded.result.as_ref().and_then(conduct_of) else { continue };
+            if was_starved(&evidence.rules, place) {
+                continue;
+            }
             let failed = matches!(conduct, Conduct::Failed(_));
             let new = || FailureWindow::new(self.threshold.window_ms);
             let window = match windows.get_mut(rule.identity.as_ref()) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::active::{ActiveRule, ActiveRuleset};
-use super::evaluate::{call_of, evidence_of};
+use super::evaluate::{call_of, evidence_of, was_starved};
 use crate::domain::decision::{EngineId, Evidence};
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Profile;
@@ -29,8 +29,6 @@ pub struct Likeness {
     facts: Vec<Option<(usize, usize)>>,
     /// For each live rule of the candidate, the recorded rule that is the same.
     same_rules: Vec<Option<usize>>,
-    /// Whether no other rule could use up the fuel of a recorded one.
-    fuel_was_own: bool,
 }
 
 impl Likeness {
@@ -46,14 +44,11 @@ impl Likeness {
         });
         // The budget of a ruleset is shared. Small rules can never use it up, so
         // that only there the fuel of one says nothing about another.
-        let are_small =
-            |rules: &[ActiveRule]| rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
-        let all_small = are_small(&candidate.rules);
+        let all_small = candidate.rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
         let same_rules = candidate
             .live_rules()
             .map(|rule| recorded.iter().position(|known| all_small && are_the_same(rule, known)));
-        let same_rules = same_rules.collect();
-        Self { facts: facts.collect(), same_rules, fuel_was_own: are_small(recorded) }
+        Self { facts: facts.collect(), same_rules: same_rules.collect() }
     }
 
     /// The answers to the candidate's queries that are on record.
@@ -99,11 +94,12 @@ impl Trial {
         let payment = Arc::new(evidence.payment.clone());
         let same_engine = evidence.engine == *engine;
         Self::knowing(candidate, payment, facts, |place, call| {
-            let recorded = evidence.rules.get((*likeness.same_rules.get(place)?)?)?;
+            let same = (*likeness.same_rules.get(place)?)?;
+            let recorded = evidence.rules.get(same)?;
             let result = recorded.result.clone().filter(is_the_rules_own)?;
-            let own_doing = likeness.fuel_was_own || !result.is_out_of_fuel();
-            let usable = same_engine && recorded.plugin == call.plugin && recorded.facts == call.facts;
-            (usable && own_doing).then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
+            let same_input = recorded.plugin == call.plugin && recorded.facts == call.facts;
+            let usable = same_engine && same_input && !was_starved(&evidence.rules, same);
+            usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
         })
     }
 

@@ -147,13 +147,13 @@ fn a_small_rule_that_large_ones_left_no_fuel_runs_again() {
     let mut large = rule("large", 3, 0, &[]);
     large.profile = Profile::Large;
     let beside_large = ruleset(1, vec![large, rule("a", 1, 0, &[])]);
-    let evidence = recorded(&beside_large, &[], vec![ran(Verdict::Pass), starved.clone()]);
+    let spent = |fuel_used| RuleRun { fuel_used, ..ran(Verdict::Pass) };
+    let evidence = recorded(&beside_large, &[], vec![spent(249_000_000), starved.clone()]);
     assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 1);
-    let evidence = recorded(&beside_large, &[], vec![starved.clone(), ran(Verdict::Pass)]);
+    let evidence = recorded(&beside_large, &[], vec![spent(249_000_000), ran(Verdict::Pass)]);
     assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 0, "a verdict is the same on any fuel");
-    let alone = ruleset(1, vec![rule("a", 1, 0, &[])]);
-    let evidence = recorded(&alone, &[], vec![starved]);
-    assert_eq!(to_run(&candidate, &alone, &evidence, &[]), 0, "its own loop");
+    let evidence = recorded(&beside_large, &[], vec![spent(7), starved]);
+    assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 0, "its own loop");
 }
 
 #[test]
