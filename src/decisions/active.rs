@@ -19,9 +19,7 @@ use super::trial::Likeness;
 use crate::domain::decision::{RevisionReference, RuleEvidence};
 use crate::domain::plugin::Digest;
 use crate::domain::quarantine::RuleIdentity;
-use crate::domain::ruleset::{
-    Activation, DecisionPoint, Deployment, Mode, PreparedRule, Revision, Share,
-};
+use crate::domain::ruleset::{Activation, DecisionPoint, Deployment, Mode, PreparedRule, Revision, Share};
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;

@@ -51,9 +51,7 @@ pub(super) async fn plan(
             let beside = beside(canary.map(|canary| canary.revision), before)?;
             (ActivationKind::Canary, Deployment { canary, ..beside })
         }
-        Change::Shadow(shadow) => {
-            (ActivationKind::Shadow, Deployment { shadow, ..beside(shadow, before)? })
-        }
+        Change::Shadow(shadow) => (ActivationKind::Shadow, Deployment { shadow, ..beside(shadow, before)? }),
     };
     for revision in after.revisions() {
         if !revision_exists(connection, tenant, point, revision).await? {
