@@ -21,6 +21,7 @@ use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureClass;
+use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
 
 /// Payments of different tenants seldom wait for one another.
@@ -132,10 +133,13 @@ impl Quarantines {
         let rule = quarantine.identity.rule.clone();
         let (failures, runs, class) = (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
         match quarantines::open(&self.system, tenant, quarantine).await {
-            Ok(true) => {
+            Ok(Opened::New) => {
                 tracing::warn!(%tenant, rule, failures, runs, class, "a rule fails too often: it is in quarantine");
             }
-            Ok(false) => {}
+            Ok(Opened::Before) => {}
+            Ok(Opened::TooMany) => {
+                tracing::error!(%tenant, rule, "a rule fails too often, and too many others are in quarantine");
+            }
             Err(error) => tracing::error!(%tenant, rule, %error, "a rule could not be put into quarantine"),
         }
         if let Err(error) = self.follow().await {

@@ -48,11 +48,13 @@ where
 /// whether or not the caller is still there.
 type Turn = Option<OwnedSemaphorePermit>;
 
+/// By where the options of a pool stand, which tells it from others: reports hold up no facts.
+type Turns = HashMap<(usize, TenantId), Arc<Semaphore>>;
+
 /// Waits until the tenant has fewer than three quarters of this pool. A caller
 /// that goes away while it waits has asked the database nothing.
 async fn turn_of(pool: &PgPool, tenant: TenantId) -> Turn {
-    static TURNS: LazyLock<Mutex<HashMap<(usize, TenantId), Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
-    // Where its options stand tells a pool from others: reports hold up no facts.
+    static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
     let own = (std::ptr::from_ref(pool.options()).addr(), tenant);
     let turns = {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
