@@ -48,17 +48,21 @@ where
 /// whether or not the caller is still there.
 type Turn = Option<OwnedSemaphorePermit>;
 
-/// Waits until the tenant has fewer than three quarters of the pool. A caller
+/// By where the options of a pool stand, which tells it from others: reports hold up no facts.
+type Turns = HashMap<(usize, TenantId), Arc<Semaphore>>;
+
+/// Waits until the tenant has fewer than three quarters of this pool. A caller
 /// that goes away while it waits has asked the database nothing.
 async fn turn_of(pool: &PgPool, tenant: TenantId) -> Turn {
-    static TURNS: LazyLock<Mutex<HashMap<TenantId, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
+    static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
+    let own = (std::ptr::from_ref(pool.options()).addr(), tenant);
     let turns = {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.len() > TENANTS_REMEMBERED {
             turns.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
         let at_once = (pool.options().get_max_connections() as usize * 3 / 4).max(1);
-        turns.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
+        turns.entry(own).or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
     };
     turns.acquire_owned().await.ok()
 }
