@@ -240,7 +240,7 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 17] = [
+    let ranges: [(&'static str, u64, u64, u64); 20] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
@@ -250,6 +250,8 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("journal_queue_max", settings.journal_queue_max as u64, 1, 1_000_000),
         ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),
         ("journal_writers", settings.journal_writers as u64, 1, 16),
+        ("rule_threads", settings.rule_threads as u64, 0, 1_024),
+        ("tenant_concurrency", settings.tenant_concurrency as u64, 0, 100_000),
         ("tenant_waiting_max", settings.tenant_waiting_max as u64, 1, 1_000_000),
         ("checkpoint_every_s", settings.checkpoint_every_s, 1, 3_600),
         ("compiled_plugins_max", settings.compiled_plugins_max as u64, 1, 100_000),
@@ -258,6 +260,7 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("quarantine_window_s", settings.quarantine_window_s, 1, 3_600),
         ("shadow_queue_max", settings.shadow_queue_max as u64, 1, 100_000),
         ("shadow_keep_days", settings.shadow_keep_days, 1, 3_650),
+        ("shutdown_notice_ms", settings.shutdown_notice_ms, 0, 600_000),
     ];
     match ranges.into_iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
         Some((key, found, least, most)) => {
@@ -297,6 +300,10 @@ mod tests {
             (
                 "[default.tollgate]\naccess_token_lifetime_s = 3600",
                 vec!["access_token_lifetime_s", "300 to 600"],
+            ),
+            (
+                "[default.tollgate]\ntenant_concurrency = 9223372036854775807",
+                vec!["tenant_concurrency", "100000"],
             ),
             ("[default.databases.main]\nuri = 1", vec!["url"]),
         ] {

@@ -41,8 +41,9 @@ const FOLDER_EVERY: Duration = Duration::from_secs(2);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
 /// Partitions are made months ahead; this only has to come round in time.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
-/// Old shadow runs leave in small portions, so that no transaction is long.
-const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(60);
+/// Old shadow runs leave in small portions, so that no transaction is long and
+/// no turn either: up to 4,000 in a second, more than come in.
+const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(5);
 const SHADOW_PORTION: u32 = 1_000;
 const SHADOW_PORTIONS_MAX: u32 = 20;
 

@@ -19,7 +19,7 @@ use super::trial::Likeness;
 use crate::domain::decision::{RevisionReference, RuleEvidence};
 use crate::domain::plugin::Digest;
 use crate::domain::quarantine::RuleIdentity;
-use crate::domain::ruleset::{Activation, DecisionPoint, Mode, PreparedRule, Revision, Share};
+use crate::domain::ruleset::{Activation, DecisionPoint, Deployment, Mode, PreparedRule, Revision, Share};
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
@@ -106,7 +106,6 @@ impl ActiveRuleset {
 /// What decides for a tenant and what runs beside it, as one activation said.
 #[derive(Debug)]
 pub struct Deployed {
-    pub activation: i64,
     active: Course,
     canary: Option<(Share, Course)>,
 }
@@ -126,9 +125,8 @@ pub struct Course {
 }
 
 impl Deployed {
-    /// Nothing when `rulesets` lacks one of the activation's revisions.
-    fn new(activation: &Activation, rulesets: &HashMap<i32, Arc<ActiveRuleset>>) -> Option<Self> {
-        let deployment = activation.deployment;
+    /// Nothing when `rulesets` lacks one of its revisions.
+    fn new(deployment: Deployment, rulesets: &HashMap<i32, Arc<ActiveRuleset>>) -> Option<Self> {
         let shadow = match deployment.shadow {
             Some(number) => Some(rulesets.get(&number)?.clone()),
             None => None,
@@ -138,7 +136,7 @@ impl Deployed {
             Some(canary) => Some((canary.share, course(canary.revision)?)),
             None => None,
         };
-        Some(Self { activation: activation.sequence, active: course(deployment.revision)?, canary })
+        Some(Self { active: course(deployment.revision)?, canary })
     }
 
     /// The course of a payment. `drawn` comes from its key, so that a retry goes the same way.
@@ -307,7 +305,7 @@ impl ActiveRulesets {
             let ruleset = self.load_ruleset(tenant, activation.point, number, patience).await?;
             rulesets.insert(number, Arc::new(ruleset));
         }
-        let deployed = Deployed::new(activation, &rulesets).ok_or(MISSING)?;
+        let deployed = Deployed::new(activation.deployment, &rulesets).ok_or(MISSING)?;
         self.write_by_tenant().insert(tenant, Some(Arc::new(deployed)));
         Ok(())
     }

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::active::{ActiveRule, ActiveRuleset};
+use super::evaluate::was_starved;
 use super::failure_window::FailureWindow;
 use crate::domain::decision::Evidence;
 use crate::domain::quarantine::{
@@ -20,6 +21,7 @@ use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureClass;
+use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
 
 /// Payments of different tenants seldom wait for one another.
@@ -104,8 +106,11 @@ impl Quarantines {
         let mut broken = Vec::new();
         let mut shard = self.shard(tenant);
         let windows = shard.entry(tenant).or_default();
-        for (rule, recorded) in ruleset.rules.iter().zip(&evidence.rules) {
+        for (place, (rule, recorded)) in ruleset.rules.iter().zip(&evidence.rules).enumerate() {
             let Some(conduct) = recorded.result.as_ref().and_then(conduct_of) else { continue };
+            if was_starved(&evidence.rules, place) {
+                continue;
+            }
             let failed = matches!(conduct, Conduct::Failed(_));
             let new = || FailureWindow::new(self.threshold.window_ms);
             let window = match windows.get_mut(rule.identity.as_ref()) {
@@ -128,10 +133,13 @@ impl Quarantines {
         let rule = quarantine.identity.rule.clone();
         let (failures, runs, class) = (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
         match quarantines::open(&self.system, tenant, quarantine).await {
-            Ok(true) => {
+            Ok(Opened::New) => {
                 tracing::warn!(%tenant, rule, failures, runs, class, "a rule fails too often: it is in quarantine");
             }
-            Ok(false) => {}
+            Ok(Opened::Before) => {}
+            Ok(Opened::TooMany) => {
+                tracing::error!(%tenant, rule, "a rule fails too often, and too many others are in quarantine");
+            }
             Err(error) => tracing::error!(%tenant, rule, %error, "a rule could not be put into quarantine"),
         }
         if let Err(error) = self.follow().await {

@@ -17,7 +17,7 @@ use crate::domain::decision::{Decision, Evidence, Origin, RuleEvidence};
 use crate::domain::payment::PaymentId;
 use crate::domain::ruleset::{DecisionPoint, Revision};
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{FailureClass, Outcome, OutcomeReason, RuleResult, fold_of};
+use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult, fold_of};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::{StorageError, decisions, rulesets};
 
@@ -169,7 +169,7 @@ impl Replays {
                 let why = format!("the rule {} could not be run again", rule.name);
                 return Err(EngineError::Unavailable(why).into());
             }
-            if !replay.same_engine && is_out_of_fuel(&result) {
+            if !replay.same_engine && result.is_out_of_fuel() {
                 replay.not_rerun.push(rule.name.clone());
                 continue;
             }
@@ -185,14 +185,10 @@ fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
     match result {
         RuleResult::Ran(_) => true,
         // Another engine counts fuel otherwise: where this one stopped says nothing there.
-        result if is_out_of_fuel(result) => same_engine,
+        result if result.is_out_of_fuel() => same_engine,
         RuleResult::Failed { class, .. } => class.is_deterministic(),
         RuleResult::Quarantined | RuleResult::Unavailable => false,
     }
-}
-
-fn is_out_of_fuel(result: &RuleResult) -> bool {
-    matches!(result, RuleResult::Failed { class: FailureClass::OutOfFuel, .. })
 }
 
 fn is_host_made(result: &RuleResult) -> bool {

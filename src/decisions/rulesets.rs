@@ -175,8 +175,8 @@ impl Rulesets {
         Ok(self.deploy(tenant, point, change, actor, expected).await?)
     }
 
-    /// Changes what decides or runs beside it, once every node can run it. `expected` is the sequence that
-    /// the latest activation must have, `Some(None)` for none.
+    /// Changes what decides or runs beside it, once every node can run it; goes back at once. `expected`
+    /// is the sequence that the latest activation must have, `Some(None)` for none.
     pub async fn deploy(
         &self,
         tenant: TenantId,
@@ -186,11 +186,16 @@ impl Rulesets {
         expected: Option<Option<i64>>,
     ) -> Result<Activation, ActivateError> {
         let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
-        let deploying = Deploying { tenant, point, actor, now_ms, expected };
-        let plugins = rulesets::plugins_brought_in(&self.app, &deploying, change).await?;
-        if let Some(lacking) = self.nodes.until_ready(&plugins, self.patience).await? {
-            let Readiness { node, digest: plugin, why, .. } = lacking;
-            return Err(ActivateError::PluginNotReady { plugin, node, why });
+        let mut deploying = Deploying { tenant, point, actor, now_ms, expected };
+        // Who goes back has no time: a node that lacks a plugin follows as soon as it has it.
+        if !matches!(change, Change::RollBack { .. }) {
+            let plugins = rulesets::plugins_brought_in(&self.app, &deploying, change).await?;
+            if let Some(lacking) = self.nodes.until_ready(&plugins, self.patience).await? {
+                let Readiness { node, digest: plugin, why, .. } = lacking;
+                return Err(ActivateError::PluginNotReady { plugin, node, why });
+            }
+            // Not that of a request which waited while others changed something.
+            deploying.now_ms = self.clock.now_ms();
         }
         let activation = rulesets::deploy(&self.app, deploying, change).await?;
         // The activation stands; should this node not follow at once, its poll will.

@@ -16,16 +16,23 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::fair_queue::FairQueue;
+use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::shadow::ShadowRun;
 use crate::rules::{EngineError, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::shadow_runs;
 
 use attempt::Attempt;
 pub use due::Due;
+use due::bytes_of;
 
 /// One batch is of one tenant; the next is another tenant's.
 const BATCH_MAX: usize = 256;
+
+/// What waits holds no more, a quarter of it of one tenant: rules may have said much.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// So much of what the rules of a batch said is stored before it goes on.
+const STORED_BYTES: usize = 4 << 20;
 
 /// Batches under way at once.
 const WORKERS: usize = 2;
@@ -57,7 +64,8 @@ pub struct ShadowRuns {
 impl ShadowRuns {
     /// At most `queue_max` payments wait, and a quarter of that of one tenant.
     pub fn start(engine: Arc<dyn RuleEngine>, system: PgPool, queue_max: usize) -> Arc<Self> {
-        let queue = Mutex::new(FairQueue::new(queue_max, (queue_max / 4).max(1)));
+        let room = Load { items: queue_max, bytes: WAITING_BYTES_MAX };
+        let queue = Mutex::new(FairQueue::new(room, room.quarter()));
         let (end, abandoned) = (CancellationToken::new(), CancellationToken::new());
         let (woken, workers) = (Notify::new(), TaskTracker::new());
         let runs = Arc::new(Self { engine, system, queue, woken, end, abandoned, workers });
@@ -71,7 +79,8 @@ impl ShadowRuns {
 
     /// Takes a stored decision in, if there is room.
     pub fn offer(&self, due: Due) {
-        if self.queue().put(due.tenant(), due) {
+        let bytes = due.bytes();
+        if self.queue().put(due.tenant(), due, bytes) {
             self.woken.notify_one();
         } else {
             skipped(1);
@@ -89,15 +98,18 @@ impl ShadowRuns {
 
     async fn work(&self) {
         while let Some(batch) = self.next_batch().await {
-            let runs = self.run(batch).await;
-            let count = runs.len();
-            if count == 0 {
-                continue;
-            }
-            if let Err(error) = shadow_runs::insert(&self.system, runs).await {
-                skipped(count);
-                tracing::warn!(%error, count, "shadow runs could not be stored");
-            }
+            self.run(batch).await;
+        }
+    }
+
+    async fn store(&self, runs: Vec<ShadowRun>) {
+        let count = runs.len();
+        if count == 0 {
+            return;
+        }
+        if let Err(error) = shadow_runs::insert(&self.system, runs).await {
+            skipped(count);
+            tracing::warn!(%error, count, "shadow runs could not be stored");
         }
     }
 
@@ -118,9 +130,9 @@ impl ShadowRuns {
         }
     }
 
-    async fn run(&self, batch: Vec<Due>) -> Vec<ShadowRun> {
+    async fn run(&self, batch: Vec<Due>) {
         let ends = Instant::now() + BATCH_DEADLINE;
-        let mut runs = Vec::with_capacity(batch.len());
+        let (mut runs, mut bytes) = (Vec::with_capacity(batch.len()), 0);
         let mut waiting = batch.into_iter();
         while waiting.len() > 0 {
             if Instant::now() >= ends {
@@ -141,14 +153,18 @@ impl ShadowRuns {
                 attempts.push(attempt);
             }
             match self.evaluate(calls, ends + GRACE).await {
-                Ok(answers) => self.conclude(attempts, answers, &mut runs),
+                Ok(answers) => bytes += self.conclude(attempts, answers, &mut runs),
                 Err(error) => {
                     skipped(attempts.len());
                     tracing::debug!(%error, "shadow runs were given up");
                 }
             }
+            if bytes > STORED_BYTES {
+                self.store(std::mem::take(&mut runs)).await;
+                bytes = 0;
+            }
         }
-        runs
+        self.store(runs).await;
     }
 
     async fn evaluate(
@@ -163,13 +179,20 @@ impl ShadowRuns {
         evaluated.unwrap_or(Err(EngineError::Deadline))
     }
 
-    fn conclude(&self, attempts: Vec<Attempt>, answers: Vec<Vec<RuleRun>>, runs: &mut Vec<ShadowRun>) {
-        let mut answers = answers.into_iter();
+    /// Says how many bytes the new runs are.
+    fn conclude(
+        &self,
+        attempts: Vec<Attempt>,
+        answers: Vec<Vec<RuleRun>>,
+        runs: &mut Vec<ShadowRun>,
+    ) -> usize {
+        let (mut answers, known) = (answers.into_iter(), runs.len());
         for attempt in attempts {
             let before = runs.len();
             let tried = attempt.conclude(self.engine.id(), &mut answers, runs);
             skipped(tried - (runs.len() - before));
         }
+        runs[known..].iter().map(|run| bytes_of(&run.evidence.rules, &run.evidence.reasons)).sum()
     }
 
     fn queue(&self) -> MutexGuard<'_, FairQueue<Due>> {

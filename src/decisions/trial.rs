@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::active::{ActiveRule, ActiveRuleset};
-use super::evaluate::{call_of, evidence_of};
+use super::evaluate::{call_of, evidence_of, was_starved};
 use crate::domain::decision::{EngineId, Evidence};
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Profile;
@@ -94,9 +94,11 @@ impl Trial {
         let payment = Arc::new(evidence.payment.clone());
         let same_engine = evidence.engine == *engine;
         Self::knowing(candidate, payment, facts, |place, call| {
-            let recorded = evidence.rules.get((*likeness.same_rules.get(place)?)?)?;
+            let same = (*likeness.same_rules.get(place)?)?;
+            let recorded = evidence.rules.get(same)?;
             let result = recorded.result.clone().filter(is_the_rules_own)?;
-            let usable = same_engine && recorded.plugin == call.plugin && recorded.facts == call.facts;
+            let same_input = recorded.plugin == call.plugin && recorded.facts == call.facts;
+            let usable = same_engine && same_input && !was_starved(&evidence.rules, same);
             usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
         })
     }

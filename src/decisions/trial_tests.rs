@@ -140,6 +140,23 @@ fn what_the_host_did_to_a_rule_is_never_taken_over() {
 }
 
 #[test]
+fn a_small_rule_that_large_ones_left_no_fuel_runs_again() {
+    let out_of_fuel = RuleResult::Failed { class: FailureClass::OutOfFuel, detail: String::new() };
+    let starved = RuleRun { result: out_of_fuel, fuel_used: 0, elapsed_us: 0 };
+    let candidate = ruleset(2, vec![rule("a", 1, 0, &[])]);
+    let mut large = rule("large", 3, 0, &[]);
+    large.profile = Profile::Large;
+    let beside_large = ruleset(1, vec![large, rule("a", 1, 0, &[])]);
+    let spent = |fuel_used| RuleRun { fuel_used, ..ran(Verdict::Pass) };
+    let evidence = recorded(&beside_large, &[], vec![spent(249_000_000), starved.clone()]);
+    assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 1);
+    let evidence = recorded(&beside_large, &[], vec![spent(249_000_000), ran(Verdict::Pass)]);
+    assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 0, "a verdict is the same on any fuel");
+    let evidence = recorded(&beside_large, &[], vec![spent(7), starved]);
+    assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 0, "its own loop");
+}
+
+#[test]
 fn known_and_new_runs_are_folded_in_the_order_of_the_rules() {
     let active = ruleset(1, vec![rule("a", 1, 0, &[]), rule("b", 2, 0, &[])]);
     let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), ran(Verdict::Pass)]);

@@ -129,6 +129,12 @@ pub enum RuleResult {
     Unavailable,
 }
 
+impl RuleResult {
+    pub fn is_out_of_fuel(&self) -> bool {
+        matches!(self, Self::Failed { class: FailureClass::OutOfFuel, .. })
+    }
+}
+
 /// What an entry of the ruleset says its failure counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureOutcome {

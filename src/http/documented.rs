@@ -81,7 +81,7 @@ problems! {
     Activating: MalformedRequest MalformedBody NotFound Conflict PluginsNotReady PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;
     /// The same without a body.
-    Deploying: MalformedRequest InvalidQuery NotFound Conflict PluginsNotReady PreconditionFailed;
+    Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed;
     /// Trying a ruleset on a payment.
     DryRunning: MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Uploading a plugin.

@@ -232,7 +232,8 @@ impl Asked {
         let revision = self.revision.or(now.map(|(revision, _)| revision))?;
         let since_ms = now.filter(|(running, _)| *running == revision).map(|(_, since_ms)| since_ms);
         let from_ms = self.from_ms.or(since_ms);
-        Some(RunsOf { tenant, kind, revision, from_ms, to_ms: self.to_ms })
+        let is_running = since_ms.is_some();
+        Some(RunsOf { tenant, kind, revision, from_ms, to_ms: self.to_ms, is_running })
     }
 }
 
@@ -300,7 +301,7 @@ pub async fn report(
 }
 
 /// Payments in shadow, the newest first: those with the outcomes asked for, or
-/// all for which the shadow changes the outcome.
+/// all for which the shadow changes the outcome. Looked for among the newest 100,000.
 #[utoipa::path(
     operation_id = "shadow_examples",
     tag = "rulesets",

@@ -80,6 +80,11 @@ impl Limits {
     }
 }
 
+/// Whether a rule could burn all the fuel of its profile, after those before it spent so much.
+pub fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
+    RULESET_FUEL.saturating_sub(spent_before) >= Limits::of(profile).fuel_evaluate
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,11 +20,32 @@ const WHAT: &str = "quarantine";
 /// The author of acts that no person did.
 const TOLLGATE: &str = "tollgate";
 
-/// False when the rule is in quarantine already.
-pub async fn open(system: &PgPool, tenant: TenantId, quarantine: Quarantine) -> Result<bool, StorageError> {
+/// Open ones of one tenant. Every node holds all of all tenants.
+const OPEN_MAX: i64 = 1_000;
+
+/// What became of a rule that fails too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    New,
+    /// It is in quarantine already.
+    Before,
+    /// Too many rules of the tenant are.
+    TooMany,
+}
+
+pub async fn open(system: &PgPool, tenant: TenantId, quarantine: Quarantine) -> Result<Opened, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move {
             let identity = &quarantine.identity;
+            let open: i64 = sqlx::query_scalar(
+                "select count(*) from quarantines where tenant_id = $1 and lifted_at_ms is null",
+            )
+            .bind(tenant.0)
+            .fetch_one(&mut *connection)
+            .await?;
+            if open >= OPEN_MAX {
+                return Ok(Opened::TooMany);
+            }
             let inserted = sqlx::query(
                 "insert into quarantines (tenant_id, id, point, rule, binding, revision, failures, runs,
                                           last_failure, opened_at_ms)
@@ -44,13 +65,13 @@ pub async fn open(system: &PgPool, tenant: TenantId, quarantine: Quarantine) -> 
             .execute(&mut *connection)
             .await?;
             if inserted.rows_affected() == 0 {
-                return Ok(false);
+                return Ok(Opened::Before);
             }
             let (action, at_ms) = (Action::RuleQuarantined, quarantine.opened_at_ms);
             let (before, after) = (None, Some(told(&quarantine)));
             let (actor, subject) = (TOLLGATE.to_owned(), identity.rule.clone());
             audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after }).await?;
-            Ok(true)
+            Ok(Opened::New)
         })
     })
     .await

@@ -4,6 +4,7 @@
 //! revision once it is made.
 
 mod activations;
+mod plan;
 mod uses;
 
 use serde_json::json;

@@ -34,6 +34,8 @@ pub struct RunsOf {
     pub from_ms: Option<u64>,
     /// Exclusive.
     pub to_ms: Option<u64>,
+    /// Whether it runs at present: what is decided now is to be compared as well.
+    pub is_running: bool,
 }
 
 /// Version 1: postcard of the domain's `ShadowEvidence`.
@@ -153,26 +155,29 @@ pub async fn examples(
 }
 
 fn examples_statement(of: RunsOf, filter: ExampleFilter) -> QueryBuilder<Postgres> {
+    // What nearly no run has is not looked for through all there are.
     let mut query = QueryBuilder::new(
         "select payment_id, decided_revision, received_at_ms, decided, would_be, amount_minor, currency,
                 payload_version, payload
-         from shadow_runs
-         where tenant_id = ",
+         from (select * from shadow_runs
+               where tenant_id = ",
     );
     query.push_bind(of.tenant.0);
     query.push(" and kind = ").push_bind(of.kind.name());
     query.push(" and revision = ").push_bind(of.revision);
     query.push(" and payment_id >= ").push_bind(first_id(of.from_ms));
     query.push(" and payment_id < ").push_bind(filter.before.map_or(end_id(of.to_ms), |before| before.0));
+    if filter.decided != filter.would_be || filter.decided.is_none() {
+        // In these words it is the condition of an index.
+        query.push(" and decided <> would_be");
+    }
+    query.push(" order by payment_id desc limit ").push_bind(i64::from(RUNS_MAX));
+    query.push(") newest where true");
     if let Some(decided) = filter.decided {
         query.push(" and decided = ").push_bind(decided.name());
     }
     if let Some(would_be) = filter.would_be {
         query.push(" and would_be = ").push_bind(would_be.name());
-    }
-    if filter.decided != filter.would_be || filter.decided.is_none() {
-        // In these words it is the condition of an index.
-        query.push(" and decided <> would_be");
     }
     query.push(" order by payment_id desc limit ").push_bind(i64::from(filter.limit));
     query

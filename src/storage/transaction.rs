@@ -71,7 +71,7 @@ where
 /// whether or not the caller is still there.
 type Turn = Option<OwnedSemaphorePermit>;
 
-/// Waits until the tenant has fewer than three quarters of the pool. A caller
+/// Waits until the tenant has fewer than three quarters of this pool. A caller
 /// that goes away while it waits has asked the database nothing.
 async fn turn_of(pool: &PgPool, tenant: TenantId) -> Turn {
     static TURNS: LazyLock<Mutex<HashMap<TenantId, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);

@@ -4,6 +4,8 @@
 mod cancellation;
 mod tables;
 
+use std::time::{Duration, Instant};
+
 use sqlx::{AssertSqlSafe, PgPool};
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::StorageError;
@@ -270,5 +272,26 @@ async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled
     for role in [Role::Journal, Role::System] {
         let refused = run(&two.pool(role).await, two.ours, format!("select find_client('{client}')")).await;
         assert!(is_refused(&refused), "{role:?}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_reports_of_a_tenant_hold_up_none_of_its_payments() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = TenantId(Uuid::now_v7());
+    let reports = databases.app.options().get_max_connections();
+    let slow: Vec<_> = (0..reports)
+        .map(|_| {
+            let app = databases.app.clone();
+            tokio::spawn(async move { run(&app, tenant, "select pg_sleep(20)".to_owned()).await.map(drop) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    run(&databases.facts, tenant, "select 1".to_owned()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    for report in slow {
+        report.abort();
     }
 }

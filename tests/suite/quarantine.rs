@@ -4,6 +4,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tollgate::app::tenants::create_tenant;
+use tollgate::domain::plugin::Digest;
+use tollgate::domain::quarantine::{Quarantine, RuleIdentity};
+use tollgate::domain::ruleset::DecisionPoint;
+use tollgate::storage::quarantines::{Opened, open as open_stored};
+use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, answer, payment_with};
@@ -189,4 +195,39 @@ async fn every_node_follows_and_a_lifted_rule_begins_anew() {
     assert_eq!(actions, ["rule.quarantined", "quarantine.lifted", "rule.quarantined"]);
     second.stop().await;
     first.stop().await;
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_rules_in_quarantine_and_no_more() {
+    let database = TestDatabase::create().await;
+    let system = database.databases().system;
+    let crowded = create_tenant(&system, "crowded", "test").await.unwrap();
+    let other = create_tenant(&system, "other", "test").await.unwrap();
+    let new = |name: &str| Quarantine {
+        id: Uuid::now_v7(),
+        identity: RuleIdentity {
+            point: DecisionPoint::Payment,
+            rule: name.to_owned(),
+            binding: Digest([1; 32]),
+        },
+        revision: 1,
+        failures: 20,
+        runs: 20,
+        last_failure: "trap".to_owned(),
+        opened_at_ms: 1,
+        lifted: None,
+    };
+    assert_eq!(open_stored(&system, crowded, new("first")).await.unwrap(), Opened::New);
+    assert_eq!(open_stored(&system, crowded, new("first")).await.unwrap(), Opened::Before);
+    sqlx::query(
+        "insert into quarantines (tenant_id, id, point, rule, binding, revision, failures, runs, last_failure,
+                                  opened_at_ms)
+         select tenant_id, gen_random_uuid(), point, 'rule-' || n, binding, 1, 1, 1, 'trap', 1
+         from quarantines, generate_series(1, 999) n",
+    )
+    .execute(&mut database.superuser().await)
+    .await
+    .unwrap();
+    assert_eq!(open_stored(&system, crowded, new("last")).await.unwrap(), Opened::TooMany);
+    assert_eq!(open_stored(&system, other, new("first")).await.unwrap(), Opened::New);
 }

@@ -161,6 +161,8 @@ async fn a_revision_in_shadow_is_reported_while_it_runs_and_after() {
     assert_eq!(caller.get(SHADOW).await.1, json!({"point": "payment"}));
     let (_, ended) = caller.get(&format!("{SHADOW}?revision={candidate}")).await;
     assert_eq!(ended["report"]["looked_at"], 2, "{ended}");
+    let coverage = json!({"decided": 2, "compared": 2, "percent": 100.0});
+    assert_eq!(ended["report"]["coverage"], coverage, "nothing was missed while it ran: {ended}");
     let (status, problem) = caller.get(&format!("{SHADOW}?revision=0&kind=both&colour=red")).await;
     assert_eq!((status, problem["errors"].as_array().map(Vec::len)), (StatusCode::BAD_REQUEST, Some(3)));
     node.stop().await;

@@ -288,6 +288,13 @@ async fn an_upload_becomes_ready_on_every_node_and_an_activation_waits_for_that(
         .unwrap();
     let (status, activation) = caller.post("/rulesets/payment/activations", &next).await;
     assert_eq!(status, StatusCode::CREATED, "{activation}");
+    // Whoever goes back waits for nobody.
+    sqlx::query("update nodes set seen_at = now() + interval '1 hour' where name = 'lagging'")
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let (status, back) = caller.post("/rulesets/payment/rollback", &json!({})).await;
+    assert_eq!((status, &back["revision"]), (StatusCode::CREATED, &candidate["revision"]), "{back}");
     second.stop().await;
     let left: Vec<String> = sqlx::query_scalar("select name from nodes where name <> 'lagging'")
         .fetch_all(&mut superuser)

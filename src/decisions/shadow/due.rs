@@ -1,12 +1,15 @@
 //! A decision whose shadow runs are due.
 //!
-//! Owns what they need of the moment it was made. Must never look anything up again.
+//! Owns what they need of the moment it was made, and how much that is. Must
+//! never look anything up again.
 
 use std::sync::Arc;
 
 use super::super::active::{Course, Deployed};
+use crate::domain::decision::RuleEvidence;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
+use crate::domain::verdict::{OutcomeReason, Reason, RuleResult};
 use crate::storage::decisions::StoredDecision;
 
 /// A decision that is stored, and what was deployed when it was made.
@@ -28,4 +31,28 @@ impl Due {
     pub fn tenant(&self) -> TenantId {
         self.decision.decision.tenant
     }
+
+    /// What it holds in memory, by estimate: its texts count, most of which rules wrote.
+    pub fn bytes(&self) -> usize {
+        let evidence = &self.decision.decision.evidence;
+        let metadata = evidence.payment.order.metadata.iter().map(|(key, value)| key.len() + value.len());
+        let fixed = size_of::<StoredDecision>() + size_of_val(self.facts.as_slice());
+        fixed + metadata.sum::<usize>() + bytes_of(&evidence.rules, &evidence.reasons)
+    }
+}
+
+pub fn bytes_of(rules: &[RuleEvidence], reasons: &[OutcomeReason]) -> usize {
+    let reason = |reason: &Reason| size_of::<Reason>() + reason.code.len() + reason.message.len();
+    let said = |result: &RuleResult| match result {
+        RuleResult::Ran(evaluation) => {
+            let notes: usize = evaluation.notes.iter().map(String::len).sum();
+            notes + evaluation.verdict.reasons().iter().map(reason).sum::<usize>()
+        }
+        RuleResult::Failed { detail, .. } => detail.len(),
+        RuleResult::Quarantined | RuleResult::Unavailable => 0,
+    };
+    let rules = rules.iter().map(|rule| {
+        size_of::<RuleEvidence>() + size_of_val(rule.facts.as_slice()) + rule.result.as_ref().map_or(0, said)
+    });
+    rules.sum::<usize>() + reasons.iter().map(|given| reason(&given.reason)).sum::<usize>()
 }

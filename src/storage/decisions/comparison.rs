@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-use super::WHAT;
+use super::{WHAT, first_id};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::{ms, named};
@@ -69,8 +69,7 @@ pub async fn comparison(
         Box::pin(async move {
             // All parts of the report are of the same payments.
             sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;
-            // A UUIDv7 begins with its 48 bits of milliseconds.
-            let first = Uuid::from_u128(u128::from(since_ms) << 80);
+            let first = first_id(since_ms);
             let decided = decided(connection, tenant, first, &revisions).await?;
             let became = became(connection, tenant, first, &revisions).await?;
             let mut reasons = Vec::with_capacity(revisions.len());

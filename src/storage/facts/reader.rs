@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{FactAnswer, FactRequest, ask_all, prepare};
-use crate::domain::fair_queue::FairQueue;
+use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::transaction::as_tenants;
@@ -80,7 +80,7 @@ impl FactReader {
     pub fn start(pool: PgPool) -> Self {
         let shared = Arc::new(Shared {
             pool,
-            together: Mutex::new(FairQueue::new(usize::MAX, usize::MAX)),
+            together: Mutex::new(FairQueue::new(Load::UNBOUNDED, Load::UNBOUNDED)),
             woken: Notify::new(),
             apart: Mutex::default(),
             apart_turns: Semaphore::new(APART),
@@ -123,7 +123,7 @@ impl Shared {
             apart.remove(&tenant);
         }
         drop(apart);
-        self.together().put(tenant, waiting);
+        self.together().put(tenant, waiting, 0);
         self.woken.notify_one();
     }
 

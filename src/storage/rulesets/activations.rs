@@ -11,21 +11,17 @@ use uuid::Uuid;
 use super::super::columns::{bigint, ms, named};
 use super::super::transaction::{as_system, as_tenant};
 use super::super::{StorageError, audit};
+use super::plan::{Planned, plan};
 use super::uses::{plugins_of, retired_among};
 use crate::domain::audit::{Act, Action};
 use crate::domain::plugin::Digest;
-use crate::domain::ruleset::{
-    Activation, ActivationKind, Canary, DecisionPoint, Deployment, Share, activated_and_not_undone,
-};
+use crate::domain::ruleset::{Activation, ActivationKind, Canary, DecisionPoint, Deployment, Share};
 use crate::domain::tenant::TenantId;
 
-const WHAT: &str = "activation";
+pub(super) const WHAT: &str = "activation";
 
 /// Any constant that no other lock of Tollgate uses.
 const SEQUENCE_LOCK: i64 = 0x746f_6c6c_0000_0002;
-
-/// How far back a roll back looks.
-const LOG_READ_MAX: u32 = 1_000;
 
 #[derive(Debug, Error)]
 pub enum ActivateError {
@@ -116,83 +112,6 @@ pub async fn deploy(app: &PgPool, deploying: Deploying, change: Change) -> Resul
     .await
 }
 
-/// What a change comes to.
-pub(super) struct Planned {
-    kind: ActivationKind,
-    before: Option<Deployment>,
-    after: Deployment,
-}
-
-impl Planned {
-    /// The revisions that take part from now on and did not before.
-    pub(super) fn brought_in(&self) -> Vec<i32> {
-        let before = self.before.map(|before| before.revisions()).unwrap_or_default();
-        self.after.revisions().into_iter().filter(|revision| !before.contains(revision)).collect()
-    }
-}
-
-pub(super) async fn plan(
-    connection: &mut PgConnection,
-    deploying: &Deploying,
-    change: Change,
-) -> Result<Planned, ActivateError> {
-    let Deploying { tenant, point, expected, .. } = *deploying;
-    let newest_first = log(connection, tenant, point, None, LOG_READ_MAX).await?;
-    let current = newest_first.first();
-    let sequence = current.map(|activation| activation.sequence);
-    if expected.is_some_and(|expected| expected != sequence) {
-        return Err(ActivateError::Conflict { current: sequence });
-    }
-    let before = current.map(|activation| activation.deployment);
-    let (kind, after) = changed(change, &newest_first)?;
-    for revision in after.revisions() {
-        if !revision_exists(connection, tenant, point, revision).await? {
-            return Err(ActivateError::UnknownRevision);
-        }
-    }
-    Ok(Planned { kind, before, after })
-}
-
-/// The deployment that a change makes of the latest one.
-fn changed(
-    change: Change,
-    newest_first: &[Activation],
-) -> Result<(ActivationKind, Deployment), ActivateError> {
-    let current = newest_first.first().map(|activation| activation.deployment);
-    let shadow_beside =
-        |revision| current.and_then(|current| current.shadow).filter(|shadow| *shadow != revision);
-    let beside = |revision: Option<i32>| {
-        let current = current.ok_or(ActivateError::NothingActive)?;
-        if revision == Some(current.revision) { Err(ActivateError::AlreadyActive) } else { Ok(current) }
-    };
-    match change {
-        Change::Activate { revision, .. } => {
-            let deployment = Deployment { revision, canary: None, shadow: shadow_beside(revision) };
-            Ok((ActivationKind::Activate, deployment))
-        }
-        Change::RollBack { to } => {
-            let log = newest_first.iter().rev();
-            let stack = activated_and_not_undone(
-                log.map(|activation| (activation.kind, activation.deployment.revision)),
-            );
-            let revision = match to {
-                Some(to) => {
-                    let ever = newest_first.iter().any(|activation| activation.deployment.revision == to);
-                    if ever { to } else { return Err(ActivateError::NeverActive) }
-                }
-                None => *stack.iter().rev().nth(1).ok_or(ActivateError::NothingBefore)?,
-            };
-            let deployment = Deployment { revision, canary: None, shadow: shadow_beside(revision) };
-            Ok((ActivationKind::RollBack, deployment))
-        }
-        Change::Canary(canary) => {
-            let current = beside(canary.map(|canary| canary.revision))?;
-            Ok((ActivationKind::Canary, Deployment { canary, ..current }))
-        }
-        Change::Shadow(shadow) => Ok((ActivationKind::Shadow, Deployment { shadow, ..beside(shadow)? })),
-    }
-}
-
 fn act_of(
     kind: ActivationKind,
     before: Option<Deployment>,
@@ -233,23 +152,6 @@ fn act_of(
 pub(super) async fn lock_sequence(connection: &mut PgConnection) -> Result<(), StorageError> {
     sqlx::query("select pg_advisory_xact_lock($1)").bind(SEQUENCE_LOCK).execute(connection).await?;
     Ok(())
-}
-
-async fn revision_exists(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    point: DecisionPoint,
-    number: i32,
-) -> Result<bool, StorageError> {
-    let exists = sqlx::query_scalar(
-        "select exists (select from revisions where tenant_id = $1 and point = $2 and number = $3)",
-    )
-    .bind(tenant.0)
-    .bind(point.name())
-    .bind(number)
-    .fetch_one(connection)
-    .await?;
-    Ok(exists)
 }
 
 /// The line with the sequence it got.

@@ -10,7 +10,8 @@ use sqlx::{PgConnection, PgPool};
 
 use super::super::StorageError;
 use super::super::transaction::as_tenant;
-use super::activations::{ActivateError, Change, Deploying, lock_sequence, log, plan};
+use super::activations::{ActivateError, Change, Deploying, lock_sequence, log};
+use super::plan::plan;
 use super::{find, read};
 use crate::domain::plugin::{Digest, PluginUse};
 use crate::domain::ruleset::{DecisionPoint, Revision};

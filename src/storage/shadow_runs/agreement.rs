@@ -17,7 +17,7 @@ use crate::storage::transaction::as_tenant;
 /// Runs that are looked at.
 pub const RUNS_MAX: u32 = 100_000;
 
-/// Decisions that are counted for the coverage.
+/// Decisions that are looked at for the coverage.
 pub const DECISIONS_MAX: u32 = 200_000;
 
 #[derive(Debug, Clone, Default)]
@@ -134,21 +134,28 @@ async fn rules(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<RuleSaid
 
 /// Decisions of the time that the runs span, and how many of them were compared.
 async fn coverage(connection: &mut PgConnection, of: RunsOf, runs: u64) -> Result<(u64, u64), StorageError> {
-    // Nothing says since when a shadow ran that is not deployed: its oldest run does.
-    let whole = runs < u64::from(RUNS_MAX) && of.from_ms.is_some();
-    let first = if whole { first_id(of.from_ms) } else { oldest_run(connection, of, Uuid::nil()).await?.0 };
+    let (first, end) = if of.is_running && of.from_ms.is_some() && runs < u64::from(RUNS_MAX) {
+        (first_id(of.from_ms), end_id(of.to_ms))
+    } else {
+        // Nothing says when one ran that is not deployed: its oldest run and its newest do.
+        let span = span(connection, of, Uuid::nil()).await?;
+        (span.oldest, if of.is_running { end_id(of.to_ms) } else { span.end })
+    };
+    // So many rows are read and no more, whatever is counted of them.
     let row = sqlx::query(
-        "with counted as (
-             select id from decisions
-             where tenant_id = $1 and id >= $2 and id < $3 and origin = 'api'
-               and (revision = $4 or ($5 and revision is not null))
+        "with looked_at as (
+             select id, revision, origin from decisions
+             where tenant_id = $1 and id >= $2 and id < $3
              order by id desc
              limit $6)
-         select count(*) as decided, (select id from counted order by id limit 1) as oldest from counted",
+         select count(*) filter (where origin = 'api' and (revision = $4 or ($5 and revision is not null)))
+                    as decided,
+                (select id from looked_at order by id limit 1) as oldest
+         from looked_at",
     )
     .bind(of.tenant.0)
     .bind(first)
-    .bind(end_id(of.to_ms))
+    .bind(end)
     .bind(of.revision)
     .bind(of.kind == ShadowKind::Revision)
     .bind(i64::from(DECISIONS_MAX))
@@ -156,16 +163,18 @@ async fn coverage(connection: &mut PgConnection, of: RunsOf, runs: u64) -> Resul
     .await?;
     let decided = ms(row.try_get("decided")?, WHAT)?;
     let oldest: Option<Uuid> = row.try_get("oldest")?;
-    let compared = oldest_run(connection, of, oldest.unwrap_or(first)).await?.1;
-    Ok((decided, compared))
+    Ok((decided, span(connection, of, oldest.unwrap_or(first)).await?.runs))
 }
 
-/// The oldest of the runs that are looked at from `first` on, and their number.
-async fn oldest_run(
-    connection: &mut PgConnection,
-    of: RunsOf,
-    first: Uuid,
-) -> Result<(Uuid, u64), StorageError> {
+/// The runs that are looked at, from some id on.
+struct Span {
+    runs: u64,
+    oldest: Uuid,
+    /// Behind the newest.
+    end: Uuid,
+}
+
+async fn span(connection: &mut PgConnection, of: RunsOf, first: Uuid) -> Result<Span, StorageError> {
     let row = sqlx::query(
         "with looked_at as (
              select payment_id
@@ -173,7 +182,8 @@ async fn oldest_run(
              where tenant_id = $1 and kind = $2 and revision = $3 and payment_id >= $4 and payment_id < $5
              order by payment_id desc
              limit $6)
-         select count(*) as count, (select payment_id from looked_at order by payment_id limit 1) as oldest
+         select count(*) as count, (select payment_id from looked_at order by payment_id limit 1) as oldest,
+                (select payment_id from looked_at order by payment_id desc limit 1) as newest
          from looked_at",
     )
     .bind(of.tenant.0)
@@ -184,6 +194,8 @@ async fn oldest_run(
     .bind(i64::from(RUNS_MAX))
     .fetch_one(connection)
     .await?;
-    let oldest: Option<Uuid> = row.try_get("oldest")?;
-    Ok((oldest.unwrap_or(Uuid::max()), ms(row.try_get("count")?, WHAT)?))
+    let (oldest, newest): (Option<Uuid>, Option<Uuid>) = (row.try_get("oldest")?, row.try_get("newest")?);
+    let end = newest.map(|newest| Uuid::from_u128(newest.as_u128().saturating_add(1)));
+    let (oldest, end) = (oldest.unwrap_or(Uuid::max()), end.unwrap_or(Uuid::max()));
+    Ok(Span { runs: ms(row.try_get("count")?, WHAT)?, oldest, end })
 }

@@ -160,6 +160,33 @@ async fn a_canary_and_a_shadow_stand_beside_the_active_revision_and_end_with_it(
     assert_eq!((active.revision, active.shadow), (3, None));
 }
 
+#[tokio::test]
+async fn a_roll_back_finds_what_was_active_behind_any_number_of_changes() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
+    for number in [4, 1, 2] {
+        changed(app, tenant, activate(number), None).await.unwrap();
+    }
+    let many = |kind: &'static str, count: i32| {
+        sqlx::query(
+            "insert into activations (tenant_id, point, kind, revision, activated_by, activated_at_ms)
+             select $1, 'payment', $2, case when $2 = 'shadow' then 2 else 1 + n % 2 end, 'a', n
+             from generate_series(1, $3) n",
+        )
+        .bind(tenant.0)
+        .bind(kind)
+        .bind(count)
+    };
+    let mut superuser = database.superuser().await;
+    many("shadow", 1_100).execute(&mut superuser).await.unwrap();
+    let back = |to| changed(app, tenant, Change::RollBack { to }, None);
+    assert_eq!(back(None).await.unwrap().deployment.revision, 1);
+    many("activate", 1_100).execute(&mut superuser).await.unwrap();
+    assert_eq!(back(Some(4)).await.unwrap().deployment.revision, 4);
+    assert!(matches!(back(Some(3)).await, Err(ActivateError::NeverActive)));
+}
+
 /// A poller that remembers the highest sequence it saw must never pass one over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_polls_the_sequence_misses_no_activation() {
