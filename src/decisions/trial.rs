@@ -3,7 +3,8 @@
 //! Owns what may be taken from the record: facts that were asked for then, and
 //! the results of rules that are the same. Rules are pure, so the same rule on
 //! the same facts says the same. Must never guess: what is not on record is
-//! told as missing, and a result that the host had a part in is computed anew.
+//! told as missing, and a result that the host had a part in is computed anew,
+//! except where the question is what would have become of it then.
 
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use tokio::time::Instant;
 
 use super::active::{ActiveRule, ActiveRuleset};
 use super::evaluate::{call_of, evidence_of};
-use crate::domain::decision::{EngineId, Evidence};
+use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Profile;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{Outcome, RuleResult};
+use crate::domain::verdict::{FailureClass, Outcome, RuleResult};
 use crate::rules::{RuleCall, RuleRun, RulesetCall};
 
 /// A candidate beside a revision that decided: worked out once, used for every
@@ -29,6 +30,11 @@ pub struct Likeness {
     facts: Vec<Option<(usize, usize)>>,
     /// For each live rule of the candidate, the recorded rule that is the same.
     same_rules: Vec<Option<usize>>,
+    /// The budget of a ruleset is shared. Small rules can never use it up, so
+    /// that only among them the fuel of one says nothing about another.
+    candidate_is_small: bool,
+    recorded_is_small: bool,
+    as_decided: bool,
 }
 
 impl Likeness {
@@ -42,13 +48,46 @@ impl Likeness {
                 Some((rule, place))
             })
         });
-        // The budget of a ruleset is shared. Small rules can never use it up, so
-        // that only there the fuel of one says nothing about another.
-        let all_small = candidate.rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
-        let same_rules = candidate
-            .live_rules()
-            .map(|rule| recorded.iter().position(|known| all_small && are_the_same(rule, known)));
-        Self { facts: facts.collect(), same_rules: same_rules.collect() }
+        let same_rules = candidate.live_rules().map(|rule| {
+            let same = |known: &ActiveRule| are_the_same(rule, known);
+            let namesake = |known: &ActiveRule| known.prepared.entry.name == rule.prepared.entry.name;
+            let named = recorded.iter().position(|known| namesake(known) && same(known));
+            named.or_else(|| recorded.iter().position(same))
+        });
+        let are_small =
+            |rules: &[ActiveRule]| rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
+        Self {
+            facts: facts.collect(),
+            same_rules: same_rules.collect(),
+            candidate_is_small: are_small(&candidate.rules),
+            recorded_is_small: are_small(recorded),
+            as_decided: false,
+        }
+    }
+
+    /// For the comparison with what was decided: what the host did to a rule then,
+    /// it would have done to the same rule of the candidate. Run now instead, the
+    /// host's doing would pass for a change that the candidate makes.
+    pub fn as_decided(self) -> Self {
+        Self { as_decided: true, ..self }
+    }
+
+    /// Whether what became of a recorded rule then holds for `rule`, which is the same.
+    fn holds(
+        &self,
+        recorded: &RuleEvidence,
+        result: &RuleResult,
+        rule: &ActiveRule,
+        same_engine: bool,
+    ) -> bool {
+        match result {
+            result if !is_the_rules_own(result) => {
+                self.as_decided && recorded.name == rule.prepared.entry.name
+            }
+            // Large rules before it may have left it less than it has now.
+            RuleResult::Failed { class: FailureClass::OutOfFuel, .. } if !self.recorded_is_small => false,
+            _ => same_engine && self.candidate_is_small,
+        }
     }
 
     /// The answers to the candidate's queries that are on record.
@@ -79,7 +118,7 @@ pub struct Trial {
 impl Trial {
     /// All rules have to run. `facts` answer the candidate's queries.
     pub fn new(candidate: &ActiveRuleset, payment: Arc<Payment>, facts: Vec<Fact>) -> Self {
-        Self::knowing(candidate, payment, facts, |_, _| None)
+        Self::knowing(candidate, payment, facts, |_, _, _| None)
     }
 
     /// Takes over what the record holds of rules that are the same and were given
@@ -93,10 +132,12 @@ impl Trial {
     ) -> Self {
         let payment = Arc::new(evidence.payment.clone());
         let same_engine = evidence.engine == *engine;
-        Self::knowing(candidate, payment, facts, |place, call| {
+        Self::knowing(candidate, payment, facts, |place, rule, call| {
             let recorded = evidence.rules.get((*likeness.same_rules.get(place)?)?)?;
-            let result = recorded.result.clone().filter(is_the_rules_own)?;
-            let usable = same_engine && recorded.plugin == call.plugin && recorded.facts == call.facts;
+            let result = recorded.result.clone()?;
+            let usable = recorded.plugin == call.plugin
+                && recorded.facts == call.facts
+                && likeness.holds(recorded, &result, rule, same_engine);
             usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
         })
     }
@@ -105,12 +146,12 @@ impl Trial {
         candidate: &ActiveRuleset,
         payment: Arc<Payment>,
         facts: Vec<Fact>,
-        known: impl Fn(usize, &RuleCall) -> Option<RuleRun>,
+        known: impl Fn(usize, &ActiveRule, &RuleCall) -> Option<RuleRun>,
     ) -> Self {
         let mut trial = Self { payment, facts, known: Vec::new(), calls: Vec::new() };
         for (place, rule) in candidate.live_rules().enumerate() {
             let call = call_of(rule, &trial.facts);
-            let run = known(place, &call);
+            let run = known(place, rule, &call);
             if run.is_none() {
                 trial.calls.push(call);
             }

@@ -10,7 +10,7 @@ use crate::domain::payment::{Method, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision, RuleEntry};
 use crate::domain::selector::{Counting, FactQuery, Selector};
-use crate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, Reason, Verdict};
+use crate::domain::verdict::{Evaluation, FailureOutcome, Reason, Verdict};
 
 const LISTED: Fact = Fact::Listed(true);
 const ABSENT: Fact = Fact::Absent;
@@ -83,8 +83,16 @@ fn recorded(ruleset: &ActiveRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evid
 
 /// How many rules have to run.
 fn to_run(candidate: &ActiveRuleset, active: &ActiveRuleset, evidence: &Evidence, facts: &[Fact]) -> usize {
-    let likeness = Likeness::new(candidate, Some(active));
-    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), &likeness, &engine());
+    to_run_beside(&Likeness::new(candidate, Some(active)), candidate, evidence, facts)
+}
+
+fn to_run_beside(
+    likeness: &Likeness,
+    candidate: &ActiveRuleset,
+    evidence: &Evidence,
+    facts: &[Fact],
+) -> usize {
+    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), likeness, &engine());
     let call = trial.call(TenantId(Uuid::nil()), Instant::now());
     call.map_or(0, |call| call.rules.len())
 }
@@ -137,6 +145,41 @@ fn what_the_host_did_to_a_rule_is_never_taken_over() {
         let concluded = trial.conclude(&engine(), &active, vec![run.clone()]);
         assert_eq!(concluded.is_none(), runs_again == 1, "{run:?}");
     }
+}
+
+#[test]
+fn what_the_host_did_stands_for_the_same_rule_where_it_is_compared_with_what_was_decided() {
+    let active = ruleset(1, vec![rule("a", 1, 0, &[]), rule("twin", 1, 0, &[])]);
+    let stopped = RuleResult::Failed { class: FailureClass::Deadline, detail: String::new() };
+    for result in [RuleResult::Quarantined, RuleResult::Unavailable, stopped] {
+        let run = RuleRun { result, fuel_used: 3, elapsed_us: 0 };
+        let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), run.clone()]);
+        let to_run = |candidate: &ActiveRuleset| {
+            let likeness = Likeness::new(candidate, Some(&active)).as_decided();
+            to_run_beside(&likeness, candidate, &evidence, &[])
+        };
+        assert_eq!(to_run(&active), 0, "{run:?}");
+        assert_eq!(to_run(&ruleset(2, vec![rule("twin", 1, 0, &[])])), 0, "{run:?} was that of its name");
+        assert_eq!(
+            to_run(&ruleset(2, vec![rule("twin", 1, 1, &[])])),
+            1,
+            "{run:?} is not that of another state"
+        );
+    }
+}
+
+#[test]
+fn a_rule_that_large_ones_left_no_fuel_runs_again_without_them() {
+    let mut large = rule("large", 3, 0, &[]);
+    large.profile = Profile::Large;
+    let active = ruleset(1, vec![large, rule("a", 1, 0, &[])]);
+    let out = RuleResult::Failed { class: FailureClass::OutOfFuel, detail: String::new() };
+    let out = RuleRun { result: out, fuel_used: 0, elapsed_us: 0 };
+    let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), out.clone()]);
+    let alone = ruleset(2, vec![rule("a", 1, 0, &[])]);
+    assert_eq!(to_run(&alone, &active, &evidence, &[]), 1);
+    let evidence = recorded(&alone, &[], vec![out]);
+    assert_eq!(to_run(&alone, &alone, &evidence, &[]), 0, "of its own fuel");
 }
 
 #[test]
