@@ -82,7 +82,7 @@ impl Backtests {
         }
         self.checkpoint(claim, Some(progress)).await?;
         let letting_go = |system| async move { backtests::let_go(&system, claim).await };
-        held(self.connections.run(letting_go).await?)
+        held(self.connections.run_at_once(letting_go).await?)
     }
 
     async fn count(&self, claim: Claim, selection: &Selection) -> Result<(), Trouble> {
@@ -111,7 +111,7 @@ impl Backtests {
 
     async fn checkpoint(&self, claim: Claim, progress: Option<Progress>) -> Result<(), Trouble> {
         let writing = |system| async move { backtests::checkpoint(&system, claim, progress).await };
-        held(self.connections.run(writing).await?)
+        held(self.connections.run_at_once(writing).await?)
     }
 
     /// Whether it came to the end of the history, rather than of the turn.
