@@ -3,6 +3,7 @@
 //! Owns what is selected, what it is compared with and the states of a run.
 //! The stored form is JSON: members may be added, never renamed.
 
+pub mod label;
 pub mod report;
 
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::WHAT;
 use crate::domain::backtest::Selection;
-use crate::domain::backtest::report::Label;
+use crate::domain::backtest::label::Label;
 use crate::domain::decision::Origin;
 use crate::domain::payment::{Method, PaymentId};
 use crate::domain::tenant::TenantId;
