@@ -116,3 +116,25 @@ async fn a_lease_is_kept_while_the_facts_take_their_time() {
     let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     assert_eq!(finished["report"]["compared"], 2_000, "{finished}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_read_fails_and_holds_up_nobody() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let damaged = Caller::of_new_tenant(&node, "damaged").await;
+    candidate(&damaged, &[("account-check", json!({}))]).await;
+    let mut superuser = database.superuser().await;
+    let statement = "insert into backtests (tenant_id, id, point, revision, selection, state, created_by, created_at_ms)
+        select tenant_id, gen_random_uuid(), point, number, '{\"to_ms\": \"x\"}', 'waiting', '', 0 from revisions";
+    sqlx::raw_sql(statement).execute(&mut superuser).await.unwrap();
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let revision = candidate(&caller, &[("account-check", json!({}))]).await;
+    let path = start(&caller, &json!({"revision": revision})).await;
+    until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    let (state, why): (String, String) =
+        sqlx::query_as("select state, why from backtests where created_at_ms = 0")
+            .fetch_one(&mut superuser)
+            .await
+            .unwrap();
+    assert_eq!((state.as_str(), why.as_str()), ("failed", "stored backtest cannot be read"));
+}
