@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::active::{ActiveRule, ActiveRuleset};
 use super::evaluate::{call_of, evidence_of};
-use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
+use crate::domain::decision::{EngineId, Evidence};
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Profile;
 use crate::domain::ruleset::Mode;
@@ -72,28 +72,33 @@ impl Likeness {
         Self { as_decided: true, ..self }
     }
 
-    /// Whether what became of a recorded rule then holds for `rule`, which is the same.
-    fn holds(
+    /// The answers to the candidate's queries that are on record.
+    pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
+        let fact = |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied();
+        self.facts.iter().map(|found| found.and_then(fact)).collect()
+    }
+
+    /// The run of a live rule of the candidate, as it is on record.
+    fn known_run(
         &self,
-        recorded: &RuleEvidence,
-        result: &RuleResult,
+        place: usize,
         rule: &ActiveRule,
-        same_engine: bool,
-    ) -> bool {
-        match result {
+        call: &RuleCall,
+        evidence: &Evidence,
+        engine: &EngineId,
+    ) -> Option<RuleRun> {
+        let recorded = evidence.rules.get((*self.same_rules.get(place)?)?)?;
+        let result = recorded.result.clone()?;
+        let holds = match &result {
             result if !is_the_rules_own(result) => {
                 self.as_decided && recorded.name == rule.prepared.entry.name
             }
             // Large rules before it may have left it less than it has now.
             RuleResult::Failed { class: FailureClass::OutOfFuel, .. } if !self.recorded_is_small => false,
-            _ => same_engine && self.candidate_is_small,
-        }
-    }
-
-    /// The answers to the candidate's queries that are on record.
-    pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
-        let fact = |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied();
-        self.facts.iter().map(|found| found.and_then(fact)).collect()
+            _ => self.candidate_is_small && evidence.engine == *engine,
+        };
+        let usable = holds && recorded.plugin == call.plugin && recorded.facts == call.facts;
+        usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
     }
 }
 
@@ -116,13 +121,9 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// All rules have to run. `facts` answer the candidate's queries.
-    pub fn new(candidate: &ActiveRuleset, payment: Arc<Payment>, facts: Vec<Fact>) -> Self {
-        Self::knowing(candidate, payment, facts, |_, _, _| None)
-    }
-
     /// Takes over what the record holds of rules that are the same and were given
-    /// the same, if this engine is the one that ran them.
+    /// the same, if this engine is the one that ran them. `facts` answer the
+    /// candidate's queries.
     pub fn on_record(
         candidate: &ActiveRuleset,
         evidence: &Evidence,
@@ -131,27 +132,10 @@ impl Trial {
         engine: &EngineId,
     ) -> Self {
         let payment = Arc::new(evidence.payment.clone());
-        let same_engine = evidence.engine == *engine;
-        Self::knowing(candidate, payment, facts, |place, rule, call| {
-            let recorded = evidence.rules.get((*likeness.same_rules.get(place)?)?)?;
-            let result = recorded.result.clone()?;
-            let usable = recorded.plugin == call.plugin
-                && recorded.facts == call.facts
-                && likeness.holds(recorded, &result, rule, same_engine);
-            usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
-        })
-    }
-
-    fn knowing(
-        candidate: &ActiveRuleset,
-        payment: Arc<Payment>,
-        facts: Vec<Fact>,
-        known: impl Fn(usize, &ActiveRule, &RuleCall) -> Option<RuleRun>,
-    ) -> Self {
         let mut trial = Self { payment, facts, known: Vec::new(), calls: Vec::new() };
         for (place, rule) in candidate.live_rules().enumerate() {
             let call = call_of(rule, &trial.facts);
-            let run = known(place, rule, &call);
+            let run = likeness.known_run(place, rule, &call, evidence, engine);
             if run.is_none() {
                 trial.calls.push(call);
             }

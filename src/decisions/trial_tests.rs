@@ -141,7 +141,9 @@ fn what_the_host_did_to_a_rule_is_never_taken_over() {
         let run = RuleRun { result, fuel_used: 0, elapsed_us: 0 };
         let evidence = recorded(&active, &[], vec![run.clone()]);
         assert_eq!(to_run(&active, &active, &evidence, &[]), runs_again, "{run:?}");
-        let trial = Trial::new(&active, Arc::new(payment()), vec![]);
+        let likeness = Likeness::new(&active, None);
+        let mut trial = Trial::on_record(&active, &evidence, vec![], &likeness, &engine());
+        assert!(trial.call(TenantId(Uuid::nil()), Instant::now()).is_some());
         let concluded = trial.conclude(&engine(), &active, vec![run.clone()]);
         assert_eq!(concluded.is_none(), runs_again == 1, "{run:?}");
     }

@@ -193,10 +193,6 @@ impl Report {
         (compared > 0).then(|| self.changed().saturating_mul(10_000).div_ceil(compared))
     }
 
-    pub fn not_replayable(&self) -> u64 {
-        self.not_replayable.values().sum()
-    }
-
     /// All labels together.
     pub fn overall(&self) -> Matrix {
         let mut overall = Matrix::default();
