@@ -185,10 +185,7 @@ async fn assemble(
     let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
 
-    let checkpoints = Arc::new(
-        Checkpoints::open(&settings.data_dir, journal.clone(), CheckpointKey::new(&root)?, clock.clone())
-            .map_err(|source| StartError::DataFolder { path: settings.data_dir.clone(), source })?,
-    );
+    let checkpoints = journal::checkpoints(settings, &root, journal.clone(), clock.clone())?;
 
     let started_at_ms = clock.now_ms();
     let node = Node { id: randomness.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };

@@ -182,6 +182,9 @@ impl From<GuardedError> for Problem {
             GuardedError::Refused(refusal) => match refusal {
                 GuardRefusal::Unknown => no_such("/guard/backtest", "there is no such backtest"),
                 GuardRefusal::OfAnotherRevision => refused("The backtest is of another revision."),
+                GuardRefusal::ComparedWithItself => {
+                    refused("The backtest compared the revision with itself.")
+                }
                 GuardRefusal::NotFinished => refused("The backtest is not finished."),
                 GuardRefusal::ComparedNothing => refused("The backtest compared no decision at all."),
                 GuardRefusal::ChangedTooMuch { changed, compared } => {

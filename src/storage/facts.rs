@@ -1,8 +1,9 @@
 //! Facts: the answers to what the rules of a ruleset asked about a payment.
 //!
 //! Owns the one statement that answers them all in a single round trip,
-//! together with the idempotency key, and its form for many payments at once. Must never count a payment that the
-//! caller counts itself: those in flight on this node are passed in.
+//! together with the idempotency key, and its form for many payments at once.
+//! Must never count a payment that the caller counts itself: those in flight on
+//! this node are passed in.
 
 use std::sync::Arc;
 
