@@ -201,6 +201,7 @@ async fn assemble(
         UploadQuotas {
             waiting_max: settings.tenant_uploads_waiting_max,
             plugins_max: settings.tenant_plugins_max,
+            stored_max: settings.tenant_plugins_stored_max,
         },
         nodes.own_id(),
     ));
@@ -376,6 +377,7 @@ fn sandbox_settings(
     let key = *root.derive(Purpose::CompiledPlugins)?.expose();
     let mut sandbox = rules::Settings::new(program, settings.data_dir.join("compiled-plugins"), key);
     sandbox.loaded_max = settings.compiled_plugins_max;
+    sandbox.compile_cpu_s = settings.compile_cpu_s;
     if settings.rule_threads > 0 {
         sandbox.threads = settings.rule_threads;
     }

@@ -47,7 +47,7 @@ async fn pay_until(caller: Caller, stop: tokio::sync::oneshot::Receiver<()>) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() {
     let database = TestDatabase::create().await;
-    let node = Node::start(&database).await;
+    let node = Node::start_with(&database, &[("compile_cpu_s", json!(2))]).await;
     let hostile = Caller::of_new_tenant(&node, "hostile").await;
     let payer = Caller::of_new_tenant(&node, "payer").await;
     payer.activate(&[("account-check", json!({}))]).await;
@@ -66,7 +66,7 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
     assert!(flaws["errors"][0]["detail"].as_str().unwrap().contains("not ready yet"), "{flaws}");
     let settled = hostile.settled(digest).await;
     assert_eq!(settled["state"], "refused", "{settled}");
-    assert!(settled["why"].as_str().unwrap().contains("s of processor time"), "{settled}");
+    assert!(settled["why"].as_str().unwrap().contains("more than 2 s of processor time"), "{settled}");
     assert_eq!(settled.get("name"), None, "nothing was found in it: {settled}");
     // What only shows when it is compiled and asked is refused in the same way.
     let (_, silent) = hostile.hand_in(component("bad_description")).await;
