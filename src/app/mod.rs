@@ -193,7 +193,7 @@ async fn assemble(
     let started_at_ms = clock.now_ms();
     let node = Node { id: randomness.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
     let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), clock.clone(), node));
-    let uploads = Arc::new(Uploads::new(
+    let uploads = Uploads::new(
         app.clone(),
         system.clone(),
         engine.clone(),
@@ -204,7 +204,8 @@ async fn assemble(
             stored_max: settings.tenant_plugins_stored_max,
         },
         nodes.own_id(),
-    ));
+    );
+    let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
     let deadline = Duration::from_millis(settings.deadline_ms);
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),

@@ -18,7 +18,7 @@ use crate::domain::plugin::{Digest, TenantPlugin};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::component::inspect;
-use crate::rules::{AddPluginError, EngineError, RuleEngine};
+use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
 use crate::storage::StorageError;
 use crate::storage::uploads::{self, Claim, Ending, HandInError, NewUpload, UploadQuotas};
 
@@ -63,6 +63,8 @@ pub struct Uploads {
     quotas: UploadQuotas,
     node: Uuid,
     handed_in: Notify,
+    /// One for all tenants, behind payments: megabytes can be made to take a second to read.
+    looking: Threads,
 }
 
 /// What became of a claim.
@@ -92,8 +94,9 @@ impl Uploads {
         clock: Arc<dyn Clock>,
         quotas: UploadQuotas,
         node: Uuid,
-    ) -> Self {
-        Self { app, system, engine, clock, quotas, node, handed_in: Notify::new() }
+    ) -> std::io::Result<Self> {
+        let looking = Threads::start("uploads", 1, BACKGROUND_NICENESS)?;
+        Ok(Self { app, system, engine, clock, quotas, node, handed_in: Notify::new(), looking })
     }
 
     /// Looks at a tenant's bytes and stores them for a worker. `announced` is
@@ -105,7 +108,7 @@ impl Uploads {
         bytes: Vec<u8>,
         announced: Option<Digest>,
     ) -> Result<TenantPlugin, UploadError> {
-        let looked_at = tokio::task::spawn_blocking(move || look_at(bytes, announced));
+        let looked_at = self.looking.run(async move { look_at(bytes, announced) });
         let (digest, bytes) = looked_at.await.map_err(|_| StorageError::Abandoned)??;
         let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
         let new = NewUpload { tenant, digest, bytes, actor, now_ms };

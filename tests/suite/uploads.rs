@@ -313,6 +313,29 @@ async fn until_compiling(database: &TestDatabase, digest: &str) {
     }
 }
 
+/// The child that compiles, once it does.
+async fn compiler_of(program: &Program) -> String {
+    let begun = Instant::now();
+    loop {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut children = processes.filter(|process| {
+            let read = |name: &str| std::fs::read_to_string(process.path().join(name)).unwrap_or_default();
+            let parent = format!(" {} ", program.pid().as_raw_nonzero());
+            // Behind the name in brackets: the state, then the parent.
+            let of_program = read("stat")
+                .rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.get(2..).is_some_and(|rest| rest.starts_with(&parent)));
+            of_program && read("cmdline").contains("compile-plugin")
+        });
+        if let Some(child) = children.next() {
+            return child.file_name().into_string().unwrap();
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing is compiled");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_outlives_the_node_that_was_killed_over_it() {
     let database = TestDatabase::create().await;
@@ -322,8 +345,14 @@ async fn an_upload_outlives_the_node_that_was_killed_over_it() {
     let digest = digest_of(&bytes).to_string();
     assert_eq!(caller.hand_in(bytes).await.0, StatusCode::ACCEPTED);
     until_compiling(&database, &digest).await;
+    let compiler = compiler_of(&program).await;
     program.signal(Signal::KILL);
     assert!(!program.wait().await.success());
+    let begun = Instant::now();
+    while std::fs::exists(format!("/proc/{compiler}/exe")).unwrap_or_default() {
+        assert!(begun.elapsed() < Duration::from_secs(2), "the compiler outlives its server");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(state(&database, &digest).await, ("compiling".to_owned(), 1));
 
     let program = Program::serve(&database).await;
