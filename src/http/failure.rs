@@ -271,6 +271,10 @@ impl From<UploadError> for Problem {
                 let detail = format!("This tenant has {most} plugins already: retire what is not used.");
                 Self::new(Kind::QuotaExceeded, detail)
             }
+            UploadError::HandIn(HandInError::TooManyStored(most)) => {
+                let detail = format!("This tenant has {most} plugins already, and retired ones count here.");
+                Self::new(Kind::QuotaExceeded, detail)
+            }
             UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),
         }
     }
