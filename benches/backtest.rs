@@ -20,7 +20,7 @@ use tollgate::domain::payment::PaymentId;
 use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::storage::decisions;
-use tollgate::storage::decisions::history;
+use tollgate::storage::decisions::history::{self, PageSize};
 use tollgate::storage::journal::{Journal, JournalSettings};
 use tollgate::storage::pool::Databases;
 use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
@@ -316,9 +316,10 @@ async fn read_plainly(connection: &mut PgConnection, tenant: TenantId) {
 
 async fn read_pages(databases: &Databases, tenant: TenantId, count: usize) {
     let selection = Selection { to_ms: u64::MAX >> 17, ..Selection::default() };
+    let size = PageSize { decisions: 2_048, bytes: u64::MAX >> 1 };
     let (mut before, mut read) = (None, 0);
     while read < count {
-        let page = history::page(&databases.system, tenant, &selection, before, 2_048).await.unwrap();
+        let page = history::page(&databases.system, tenant, &selection, 0, before, size).await.unwrap();
         let Some(last) = page.last() else { return };
         (before, read) = (Some(last.id), read + page.len());
     }

@@ -32,7 +32,8 @@ create table nodes (
     -- By the database's clock, so that nodes with clocks of their own agree.
     seen_at       timestamptz not null default now()
 );
-grant select, insert, update, delete on nodes to tollgate_system;
+grant select, insert, delete on nodes to tollgate_system;
+grant update (seen_at) on nodes to tollgate_system;
 
 create table node_plugins (
     node_id     uuid not null references nodes on delete cascade,
@@ -42,7 +43,8 @@ create table node_plugins (
     why         text,
     primary key (node_id, digest)
 );
-grant select, insert, update, delete on node_plugins to tollgate_system;
+grant select, insert on node_plugins to tollgate_system;
+grant update (ready_at_ms, why) on node_plugins to tollgate_system;
 -- The reference is looked up and cascades as the owner, who has all rights already.
 
 -- What a tenant has handed in, from the first byte to ready or refused. The
@@ -63,11 +65,13 @@ create table plugin_uploads (
     claimed_by     uuid,
     claimed_until  timestamptz,
     attempts       integer not null default 0,
+    -- How often the machine failed over it, and not the bytes: it is not tried for ever.
+    failures       integer not null default 0,
     primary key (tenant_id, digest),
     check ((bytes is not null) = (state in ('waiting', 'compiling')))
 );
 alter table plugin_uploads alter column bytes set storage external;
--- The poll of every node: what is to be done, oldest first.
+-- The poll of every node: what is to be done, among all that ever was.
 create index plugin_uploads_pending on plugin_uploads (uploaded_at_ms) where state in ('waiting', 'compiling');
 alter table plugin_uploads enable row level security;
 alter table plugin_uploads force row level security;
@@ -75,9 +79,12 @@ create policy own on plugin_uploads to tollgate_app using (tenant_id = current_t
 create policy background on plugin_uploads to tollgate_system using (true) with check (true);
 grant select, insert on plugin_uploads to tollgate_app;
 -- Handing in again what was refused.
-grant update (bytes, size_bytes, state, why, uploaded_by, uploaded_at_ms, finished_at_ms, claimed_until, attempts)
+grant update (bytes, size_bytes, state, why, uploaded_by, uploaded_at_ms, finished_at_ms, claimed_until, attempts, failures)
     on plugin_uploads to tollgate_app;
-grant select, insert, update on plugin_uploads to tollgate_system;
+-- Deleted are refused ones beyond the newest of a tenant.
+grant select, delete on plugin_uploads to tollgate_system;
+grant update (bytes, state, why, finished_at_ms, claimed_by, claimed_until, attempts, failures)
+    on plugin_uploads to tollgate_system;
 
 -- What a component imports: types of the contract, nothing to call.
 alter table plugins add column imports text[] not null default '{}';
@@ -198,9 +205,11 @@ alter table backtests enable row level security;
 alter table backtests force row level security;
 create policy own on backtests to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy background on backtests to tollgate_system using (true) with check (true);
-grant select, insert on backtests to tollgate_app, tollgate_system;
+grant select, insert on backtests to tollgate_app;
 grant update (state, finished_at_ms) on backtests to tollgate_app;
-grant update on backtests to tollgate_system;
+grant select on backtests to tollgate_system;
+grant update (state, why, total, done, reached, report, started_at_ms, finished_at_ms, claimed_by, claimed_until)
+    on backtests to tollgate_system;
 
 -- What became of a payment after its decision.
 create table payment_events (
@@ -222,4 +231,6 @@ alter table payment_events enable row level security;
 alter table payment_events force row level security;
 create policy own on payment_events to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy background on payment_events to tollgate_system using (true) with check (true);
-grant select, insert on payment_events to tollgate_app, tollgate_system;
+-- No update, no delete: what was told wrongly is outdone by what is told later.
+grant select, insert on payment_events to tollgate_app;
+grant select on payment_events to tollgate_system;

@@ -94,6 +94,10 @@ pub struct Settings {
     pub tenant_uploads_waiting_max: u32,
     /// Plugins of one tenant that are not retired.
     pub tenant_plugins_max: u32,
+    /// The same with the retired ones, whose bytes are kept.
+    pub tenant_plugins_stored_max: u32,
+    /// Processor time of one compilation of a small plugin; a large one gets six times as much.
+    pub compile_cpu_s: u64,
     pub journal_queue_max: usize,
     pub journal_batch_max: usize,
     pub journal_writers: usize,
@@ -136,6 +140,8 @@ impl Default for Settings {
             plugin_size_max_bytes: 24 << 20,
             tenant_uploads_waiting_max: 8,
             tenant_plugins_max: 200,
+            tenant_plugins_stored_max: 1_000,
+            compile_cpu_s: 10,
             journal_queue_max: 8_192,
             journal_batch_max: 512,
             journal_writers: 1,
@@ -240,13 +246,15 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 20] = [
+    let ranges: [(&'static str, u64, u64, u64); 22] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
         ("plugin_size_max_bytes", settings.plugin_size_max_bytes, 1_024, 128 << 20),
         ("tenant_uploads_waiting_max", settings.tenant_uploads_waiting_max.into(), 1, 1_000),
         ("tenant_plugins_max", settings.tenant_plugins_max.into(), 1, 100_000),
+        ("tenant_plugins_stored_max", settings.tenant_plugins_stored_max.into(), 1, 1_000_000),
+        ("compile_cpu_s", settings.compile_cpu_s, 1, 600),
         ("journal_queue_max", settings.journal_queue_max as u64, 1, 1_000_000),
         ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),
         ("journal_writers", settings.journal_writers as u64, 1, 16),

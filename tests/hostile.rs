@@ -2,6 +2,8 @@
 //! fixture says what it does at its head; each test says exactly what becomes
 //! of it, and that the next evaluation of a good rule is not touched.
 
+#[path = "sandbox/compiling.rs"]
+mod compiling;
 #[path = "sandbox/harness.rs"]
 mod harness;
 #[path = "sandbox/shipped.rs"]
@@ -197,13 +199,6 @@ async fn a_component_of_another_shape_is_refused() {
 }
 
 #[tokio::test]
-async fn a_compile_bomb_is_stopped_by_the_limits_of_the_child() {
-    let harness = Harness::with(|settings| settings.compile_cpu_s = 2);
-    let why = refused_by(&harness, harness::compile_bomb()).await;
-    assert!(why.contains("compiling the plugin took more than 2 s of processor time"), "{why}");
-}
-
-#[tokio::test]
 async fn a_rule_that_asks_for_too_many_facts_cannot_be_prepared() {
     let harness = Harness::start();
     let digest = harness.add("prepare_bomb").await;
@@ -349,13 +344,6 @@ async fn an_evicted_plugin_whose_compiled_file_is_gone_is_compiled_again_when_it
     assert!(harness.engine.plugin(good).await.is_some());
     let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
     assert_eq!(runs[0].result, passes());
-}
-
-#[tokio::test]
-async fn an_engine_whose_compiler_is_missing_says_so_and_blames_no_plugin() {
-    let harness = Harness::with(|settings| settings.compiler_exe = "/nowhere/tollgate".into());
-    let added = harness.engine.add_plugin(component("good").into()).await;
-    assert!(matches!(added, Err(AddPluginError::Engine(EngineError::Unavailable(_)))), "{added:?}");
 }
 
 #[tokio::test]

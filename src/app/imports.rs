@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::journal;
 use super::tenants::TenantError;
+use super::{StartError, journal, root_secret};
 use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::config::Config;
@@ -28,6 +28,8 @@ pub enum OpenImportError {
     #[error("the client of imports could not be made")]
     Auth(#[from] AuthError),
     #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -35,13 +37,17 @@ pub enum OpenImportError {
 pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
     let found = tenants::tenant_by_name(&databases.system, tenant).await?;
     let tenant = found.ok_or_else(|| TenantError::Unknown(tenant.to_owned()))?;
-    let clock = Arc::new(SystemClock);
+    let (clock, settings) = (Arc::new(SystemClock), &config.settings);
+    let root = root_secret(settings)?;
+    let journal = journal::start(settings, databases, clock.clone()).await?;
+    let checkpoints = journal::checkpoints(settings, &root, Arc::new(journal.clone()), clock.clone())?;
     Ok(Imports {
         tenant,
         client: client(databases, tenant).await?,
         app: databases.app.clone(),
         system: databases.system.clone(),
-        journal: journal::start(&config.settings, databases, clock.clone()).await?,
+        journal,
+        checkpoints,
         clock,
         randomness: Arc::new(OsRandomness),
         months: tokio::sync::Mutex::default(),

@@ -1,8 +1,12 @@
-//! The journal's settings, from the configuration.
+//! The journal and its checkpoints, from the configuration.
 
 use std::sync::Arc;
 
+use super::{StartError, data_folder};
+use crate::auth::checkpoint::CheckpointKey;
+use crate::auth::root_secret::RootSecret;
 use crate::config::Settings;
+use crate::decisions::checkpoints::Checkpoints;
 use crate::domain::time::Clock;
 use crate::storage::StorageError;
 use crate::storage::journal::{Journal, JournalSettings};
@@ -25,6 +29,19 @@ pub async fn start(
     };
     let (journal, _task) = Journal::start(settings).await?;
     Ok(journal)
+}
+
+/// Of what this journal commits, in the data folder.
+pub fn checkpoints(
+    settings: &Settings,
+    root: &RootSecret,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Checkpoints>, StartError> {
+    let (path, key) = (settings.data_dir.clone(), CheckpointKey::new(root)?);
+    data_folder(&path)?;
+    let opened = Checkpoints::open(&path, journal, key, clock);
+    Ok(Arc::new(opened.map_err(|source| StartError::DataFolder { path, source })?))
 }
 
 /// For people; nothing depends on it.

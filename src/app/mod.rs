@@ -188,15 +188,12 @@ async fn assemble(
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
     let facts = FactReader::start(databases.facts.clone());
 
-    let checkpoints = Arc::new(
-        Checkpoints::open(&settings.data_dir, journal.clone(), CheckpointKey::new(&root)?, clock.clone())
-            .map_err(|source| StartError::DataFolder { path: settings.data_dir.clone(), source })?,
-    );
+    let checkpoints = journal::checkpoints(settings, &root, journal.clone(), clock.clone())?;
 
     let started_at_ms = clock.now_ms();
     let node = Node { id: randomness.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
     let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), clock.clone(), node));
-    let uploads = Arc::new(Uploads::new(
+    let uploads = Uploads::new(
         app.clone(),
         system.clone(),
         engine.clone(),
@@ -204,9 +201,11 @@ async fn assemble(
         UploadQuotas {
             waiting_max: settings.tenant_uploads_waiting_max,
             plugins_max: settings.tenant_plugins_max,
+            stored_max: settings.tenant_plugins_stored_max,
         },
         nodes.own_id(),
-    ));
+    );
+    let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
     let deadline = Duration::from_millis(settings.deadline_ms);
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
@@ -380,6 +379,7 @@ fn sandbox_settings(
     let key = *root.derive(Purpose::CompiledPlugins)?.expose();
     let mut sandbox = rules::Settings::new(program, settings.data_dir.join("compiled-plugins"), key);
     sandbox.loaded_max = settings.compiled_plugins_max;
+    sandbox.compile_cpu_s = settings.compile_cpu_s;
     if settings.rule_threads > 0 {
         sandbox.threads = settings.rule_threads;
     }

@@ -179,8 +179,11 @@ fn lines_of(source: Source) -> impl Stream<Item = Result<Line, Failure>> {
 }
 
 async fn store_line(imports: &Imports, line: Line) -> Result<Fate, Failure> {
-    let bad = |errors| Ok(Fate::Bad { line: line.number, errors });
-    let past = match parse(&line) {
+    let (number, parsed) = (line.number, parse(&line));
+    // Its bytes must not wait with the payment for the journal.
+    drop(line);
+    let bad = |errors| Ok(Fate::Bad { line: number, errors });
+    let past = match parsed {
         Ok(past) => past,
         Err(errors) => return bad(errors),
     };

@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
+use super::checkpoints::Checkpoints;
 use crate::domain::audit::{Act, Action};
 use crate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
@@ -93,6 +94,8 @@ pub struct Imports {
     pub app: PgPool,
     pub system: PgPool,
     pub journal: Journal,
+    /// Of this journal: without them the end of what was imported could be cut off unnoticed.
+    pub checkpoints: Arc<Checkpoints>,
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,
     /// Whose partitions were seen to.
@@ -124,6 +127,11 @@ impl Imports {
     /// Puts the run on record and ends its journal.
     pub async fn finish(&self, subject: &str, counts: ImportCounts) -> Result<(), StorageError> {
         self.journal.flush_and_stop().await;
+        let checkpoints = self.checkpoints.clone();
+        let made = tokio::task::spawn_blocking(move || checkpoints.make()).await;
+        if let Err(error) = made.map_err(std::io::Error::from).flatten() {
+            tracing::warn!(%error, "the checkpoints of the import could not be written");
+        }
         let after = serde_json::json!({
             "stored": counts.stored,
             "already_there": counts.already_there,

@@ -3,11 +3,13 @@
 //! Owns the wait of a change for the nodes that have to carry it out. Must
 //! never load a plugin in the way of a payment.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::future::try_join_all;
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -17,11 +19,11 @@ use crate::domain::time::Clock;
 use crate::storage::StorageError;
 use crate::storage::nodes::{self, Node, Readiness};
 
-/// Looked at in one turn, a few side by side.
-const LOADED_IN_TURN_MAX: u32 = 256;
-const LOADED_AT_ONCE_MAX: usize = 3;
+/// Each holds the bytes of its plugin in memory until it is compiled.
+const LOADED_AT_ONCE_MAX: usize = 12;
+const LOADED_OF_TENANT_MAX: u32 = 3;
 
-/// A plugin that takes longer goes on loading, and is reported in a later turn.
+/// A plugin that takes longer goes on loading and holds up no other.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What could not be loaded is tried again after so long.
@@ -38,11 +40,13 @@ pub struct Nodes {
     plugins: Arc<Plugins>,
     clock: Arc<dyn Clock>,
     own: Node,
+    /// What `load_new` has begun and not ended.
+    loading: Mutex<HashSet<Digest>>,
 }
 
 impl Nodes {
     pub fn new(system: PgPool, plugins: Arc<Plugins>, clock: Arc<dyn Clock>, own: Node) -> Self {
-        Self { system, plugins, clock, own }
+        Self { system, plugins, clock, own, loading: Mutex::default() }
     }
 
     pub fn own_id(&self) -> Uuid {
@@ -58,23 +62,44 @@ impl Nodes {
     }
 
     /// Loads what was taken in anywhere, and reports what this node can run now.
-    pub async fn load_new(&self) -> Result<(), StorageError> {
-        let retry_before_ms = self.clock.now_ms().saturating_sub(RETRIED_AFTER_MS);
-        let id = self.own.id;
-        let new = nodes::unreported(&self.system, id, retry_before_ms, LOADED_IN_TURN_MAX).await?;
-        futures::stream::iter(new)
-            .map(|digest| async move {
-                let loaded = tokio::time::timeout(LOADING_PATIENCE, self.plugins.load(digest)).await;
-                let why = match loaded {
-                    Ok(true) => None,
-                    Ok(false) => Some(CANNOT_LOAD),
-                    Err(_) => return Ok(()),
-                };
-                nodes::report(&self.system, id, digest, why, self.clock.now_ms()).await
-            })
-            .buffer_unordered(LOADED_AT_ONCE_MAX)
-            .try_collect()
-            .await
+    pub async fn load_new(self: &Arc<Self>) -> Result<(), StorageError> {
+        loop {
+            let retry_before_ms = self.clock.now_ms().saturating_sub(RETRIED_AFTER_MS);
+            let new =
+                nodes::unreported(&self.system, self.own.id, retry_before_ms, LOADED_OF_TENANT_MAX).await?;
+            let begun: Vec<JoinHandle<_>> = new.into_iter().filter_map(|digest| self.begin(digest)).collect();
+            if begun.is_empty() {
+                return Ok(());
+            }
+            let patience = tokio::time::timeout(LOADING_PATIENCE, try_join_all(begun));
+            if let Ok(reported) = patience.await {
+                let reported = reported.map_err(|_| StorageError::Abandoned)?;
+                let reported = reported.into_iter().collect::<Result<Vec<bool>, StorageError>>()?;
+                if !reported.contains(&true) {
+                    // Forgotten by the others until its next heartbeat.
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Loads and reports a plugin, whether or not anybody waits for it. Nothing
+    /// where that is under way, or where too much is.
+    fn begin(self: &Arc<Self>, digest: Digest) -> Option<JoinHandle<Result<bool, StorageError>>> {
+        let mut loading = self.loading();
+        if loading.len() >= LOADED_AT_ONCE_MAX || !loading.insert(digest) {
+            return None;
+        }
+        let entry = Loading { nodes: self.clone(), digest };
+        Some(tokio::spawn(async move {
+            let Loading { nodes, digest } = &entry;
+            let why = if nodes.plugins.load(*digest).await { None } else { Some(CANNOT_LOAD) };
+            nodes::report(&nodes.system, nodes.own.id, *digest, why, nodes.clock.now_ms()).await
+        }))
+    }
+
+    fn loading(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How every node that lives stands with a plugin.
@@ -98,5 +123,17 @@ impl Nodes {
             }
             tokio::time::sleep(ASKED_EVERY).await;
         }
+    }
+}
+
+/// A plugin's place among those that load, until its task ends in whatever way.
+struct Loading {
+    nodes: Arc<Nodes>,
+    digest: Digest,
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.nodes.loading().remove(&self.digest);
     }
 }

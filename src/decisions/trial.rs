@@ -3,7 +3,8 @@
 //! Owns what may be taken from the record: facts that were asked for then, and
 //! the results of rules that are the same. Rules are pure, so the same rule on
 //! the same facts says the same. Must never guess: what is not on record is
-//! told as missing, and a result that the host had a part in is computed anew.
+//! told as missing, and a result that the host had a part in is computed anew,
+//! except where the question is what would have become of it then.
 
 use std::sync::Arc;
 
@@ -29,6 +30,10 @@ pub struct Likeness {
     facts: Vec<Option<(usize, usize)>>,
     /// For each live rule of the candidate, the recorded rule that is the same.
     same_rules: Vec<Option<usize>>,
+    /// The budget of a ruleset is shared. Small rules can never use it up, so
+    /// that only among them the fuel of one says nothing about another.
+    candidate_is_small: bool,
+    as_decided: bool,
 }
 
 impl Likeness {
@@ -42,19 +47,53 @@ impl Likeness {
                 Some((rule, place))
             })
         });
-        // The budget of a ruleset is shared. Small rules can never use it up, so
-        // that only there the fuel of one says nothing about another.
-        let all_small = candidate.rules.iter().all(|rule| rule.prepared.profile == Profile::Small);
-        let same_rules = candidate
-            .live_rules()
-            .map(|rule| recorded.iter().position(|known| all_small && are_the_same(rule, known)));
-        Self { facts: facts.collect(), same_rules: same_rules.collect() }
+        let same_rules = candidate.live_rules().map(|rule| {
+            let same = |known: &ActiveRule| are_the_same(rule, known);
+            let namesake = |known: &ActiveRule| known.prepared.entry.name == rule.prepared.entry.name;
+            let named = recorded.iter().position(|known| namesake(known) && same(known));
+            named.or_else(|| recorded.iter().position(same))
+        });
+        Self {
+            facts: facts.collect(),
+            same_rules: same_rules.collect(),
+            candidate_is_small: candidate.rules.iter().all(|rule| rule.prepared.profile == Profile::Small),
+            as_decided: false,
+        }
+    }
+
+    /// For the comparison with what was decided: what the host did to a rule then,
+    /// it would have done to the same rule of the candidate. Run now instead, the
+    /// host's doing would pass for a change that the candidate makes.
+    pub fn as_decided(self) -> Self {
+        Self { as_decided: true, ..self }
     }
 
     /// The answers to the candidate's queries that are on record.
     pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
         let fact = |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied();
         self.facts.iter().map(|found| found.and_then(fact)).collect()
+    }
+
+    /// The run of a live rule of the candidate, as it is on record.
+    fn known_run(
+        &self,
+        place: usize,
+        rule: &ActiveRule,
+        call: &RuleCall,
+        evidence: &Evidence,
+        engine: &EngineId,
+    ) -> Option<RuleRun> {
+        let same = (*self.same_rules.get(place)?)?;
+        let recorded = evidence.rules.get(same)?;
+        let result = recorded.result.clone()?;
+        let holds = match &result {
+            result if !is_the_rules_own(result) => {
+                self.as_decided && recorded.name == rule.prepared.entry.name
+            }
+            _ => self.candidate_is_small && evidence.engine == *engine && !was_starved(&evidence.rules, same),
+        };
+        let usable = holds && recorded.plugin == call.plugin && recorded.facts == call.facts;
+        usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
     }
 }
 
@@ -77,13 +116,9 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// All rules have to run. `facts` answer the candidate's queries.
-    pub fn new(candidate: &ActiveRuleset, payment: Arc<Payment>, facts: Vec<Fact>) -> Self {
-        Self::knowing(candidate, payment, facts, |_, _| None)
-    }
-
     /// Takes over what the record holds of rules that are the same and were given
-    /// the same, if this engine is the one that ran them.
+    /// the same, if this engine is the one that ran them. `facts` answer the
+    /// candidate's queries.
     pub fn on_record(
         candidate: &ActiveRuleset,
         evidence: &Evidence,
@@ -92,27 +127,10 @@ impl Trial {
         engine: &EngineId,
     ) -> Self {
         let payment = Arc::new(evidence.payment.clone());
-        let same_engine = evidence.engine == *engine;
-        Self::knowing(candidate, payment, facts, |place, call| {
-            let same = (*likeness.same_rules.get(place)?)?;
-            let recorded = evidence.rules.get(same)?;
-            let result = recorded.result.clone().filter(is_the_rules_own)?;
-            let same_input = recorded.plugin == call.plugin && recorded.facts == call.facts;
-            let usable = same_engine && same_input && !was_starved(&evidence.rules, same);
-            usable.then_some(RuleRun { result, fuel_used: recorded.fuel_used, elapsed_us: 0 })
-        })
-    }
-
-    fn knowing(
-        candidate: &ActiveRuleset,
-        payment: Arc<Payment>,
-        facts: Vec<Fact>,
-        known: impl Fn(usize, &RuleCall) -> Option<RuleRun>,
-    ) -> Self {
         let mut trial = Self { payment, facts, known: Vec::new(), calls: Vec::new() };
         for (place, rule) in candidate.live_rules().enumerate() {
             let call = call_of(rule, &trial.facts);
-            let run = known(place, &call);
+            let run = likeness.known_run(place, rule, &call, evidence, engine);
             if run.is_none() {
                 trial.calls.push(call);
             }

@@ -10,7 +10,8 @@ use crate::domain::payment::{Method, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision, RuleEntry};
 use crate::domain::selector::{Counting, FactQuery, Selector};
-use crate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, Reason, Verdict};
+use crate::domain::verdict::FailureClass;
+use crate::domain::verdict::{Evaluation, FailureOutcome, Reason, Verdict};
 
 const LISTED: Fact = Fact::Listed(true);
 const ABSENT: Fact = Fact::Absent;
@@ -83,8 +84,16 @@ fn recorded(ruleset: &ActiveRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evid
 
 /// How many rules have to run.
 fn to_run(candidate: &ActiveRuleset, active: &ActiveRuleset, evidence: &Evidence, facts: &[Fact]) -> usize {
-    let likeness = Likeness::new(candidate, Some(active));
-    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), &likeness, &engine());
+    to_run_beside(&Likeness::new(candidate, Some(active)), candidate, evidence, facts)
+}
+
+fn to_run_beside(
+    likeness: &Likeness,
+    candidate: &ActiveRuleset,
+    evidence: &Evidence,
+    facts: &[Fact],
+) -> usize {
+    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), likeness, &engine());
     let call = trial.call(TenantId(Uuid::nil()), Instant::now());
     call.map_or(0, |call| call.rules.len())
 }
@@ -133,7 +142,9 @@ fn what_the_host_did_to_a_rule_is_never_taken_over() {
         let run = RuleRun { result, fuel_used: 0, elapsed_us: 0 };
         let evidence = recorded(&active, &[], vec![run.clone()]);
         assert_eq!(to_run(&active, &active, &evidence, &[]), runs_again, "{run:?}");
-        let trial = Trial::new(&active, Arc::new(payment()), vec![]);
+        let likeness = Likeness::new(&active, None);
+        let mut trial = Trial::on_record(&active, &evidence, vec![], &likeness, &engine());
+        assert!(trial.call(TenantId(Uuid::nil()), Instant::now()).is_some());
         let concluded = trial.conclude(&engine(), &active, vec![run.clone()]);
         assert_eq!(concluded.is_none(), runs_again == 1, "{run:?}");
     }
@@ -154,6 +165,27 @@ fn a_small_rule_that_large_ones_left_no_fuel_runs_again() {
     assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 0, "a verdict is the same on any fuel");
     let evidence = recorded(&beside_large, &[], vec![spent(7), starved]);
     assert_eq!(to_run(&candidate, &beside_large, &evidence, &[]), 0, "its own loop");
+}
+
+#[test]
+fn what_the_host_did_stands_for_the_same_rule_where_it_is_compared_with_what_was_decided() {
+    let active = ruleset(1, vec![rule("a", 1, 0, &[]), rule("twin", 1, 0, &[])]);
+    let stopped = RuleResult::Failed { class: FailureClass::Deadline, detail: String::new() };
+    for result in [RuleResult::Quarantined, RuleResult::Unavailable, stopped] {
+        let run = RuleRun { result, fuel_used: 3, elapsed_us: 0 };
+        let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), run.clone()]);
+        let to_run = |candidate: &ActiveRuleset| {
+            let likeness = Likeness::new(candidate, Some(&active)).as_decided();
+            to_run_beside(&likeness, candidate, &evidence, &[])
+        };
+        assert_eq!(to_run(&active), 0, "{run:?}");
+        assert_eq!(to_run(&ruleset(2, vec![rule("twin", 1, 0, &[])])), 0, "{run:?} was that of its name");
+        assert_eq!(
+            to_run(&ruleset(2, vec![rule("twin", 1, 1, &[])])),
+            1,
+            "{run:?} is not that of another state"
+        );
+    }
 }
 
 #[test]

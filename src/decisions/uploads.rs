@@ -18,9 +18,9 @@ use crate::domain::plugin::{Digest, TenantPlugin};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::component::inspect;
-use crate::rules::{AddPluginError, EngineError, RuleEngine};
+use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
+use crate::storage::StorageError;
 use crate::storage::uploads::{self, Claim, Ending, HandInError, NewUpload, UploadQuotas};
-use crate::storage::{StorageError, plugins};
 
 /// A claim that is not renewed ends, and any node takes the upload up again.
 const LEASE_MS: u32 = 10_000;
@@ -29,8 +29,17 @@ const RENEWED_EVERY: Duration = Duration::from_secs(2);
 /// As often may a node end in the middle of an upload before that is held against it.
 const ATTEMPTS_MAX: i32 = 3;
 
-/// Before an upload is tried again that failed for want of the machine.
-const PAUSE_MS: u32 = 5_000;
+/// Before an upload is tried again that failed for want of the machine; doubled each time.
+const FAILURE_PAUSE_MS: u32 = 5_000;
+const FAILURE_PAUSE_MAX_MS: u32 = 300_000;
+/// Half an hour of that, then whoever handed it in is told.
+const FAILURES_MAX: i32 = 10;
+
+/// Bytes that are stored take as long as if they were compiled, up to here.
+const STORED_WAITS_MAX_MS: u64 = 30_000;
+
+/// The compiler quotes names out of the bytes, and they may be as long as these.
+const REFUSAL_CHARS_MAX: usize = 2_000;
 
 #[derive(Debug, Error)]
 pub enum UploadError {
@@ -54,6 +63,8 @@ pub struct Uploads {
     quotas: UploadQuotas,
     node: Uuid,
     handed_in: Notify,
+    /// One for all tenants, behind payments: megabytes can be made to take a second to read.
+    looking: Threads,
 }
 
 /// What became of a claim.
@@ -67,6 +78,14 @@ enum Worked {
     Lost,
 }
 
+impl Worked {
+    /// As text that can be stored and shown: hostile names hold any character.
+    fn refused(why: &str) -> Self {
+        let shown = why.chars().map(|c| if c.is_control() { ' ' } else { c });
+        Self::Ended(Ending::Refused(shown.take(REFUSAL_CHARS_MAX).collect()))
+    }
+}
+
 impl Uploads {
     pub fn new(
         app: PgPool,
@@ -75,8 +94,9 @@ impl Uploads {
         clock: Arc<dyn Clock>,
         quotas: UploadQuotas,
         node: Uuid,
-    ) -> Self {
-        Self { app, system, engine, clock, quotas, node, handed_in: Notify::new() }
+    ) -> std::io::Result<Self> {
+        let looking = Threads::start("uploads", 1, BACKGROUND_NICENESS)?;
+        Ok(Self { app, system, engine, clock, quotas, node, handed_in: Notify::new(), looking })
     }
 
     /// Looks at a tenant's bytes and stores them for a worker. `announced` is
@@ -88,11 +108,10 @@ impl Uploads {
         bytes: Vec<u8>,
         announced: Option<Digest>,
     ) -> Result<TenantPlugin, UploadError> {
-        let looked_at = tokio::task::spawn_blocking(move || look_at(bytes, announced));
+        let looked_at = self.looking.run(async move { look_at(bytes, announced) });
         let (digest, bytes) = looked_at.await.map_err(|_| StorageError::Abandoned)??;
-        let stored = plugins::is_stored(&self.system, digest).await?;
         let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
-        let new = NewUpload { tenant, digest, bytes, actor, now_ms, stored };
+        let new = NewUpload { tenant, digest, bytes, actor, now_ms };
         let seen = uploads::hand_in(&self.app, new, self.quotas).await?;
         self.handed_in.notify_one();
         Ok(seen)
@@ -114,7 +133,8 @@ impl Uploads {
 
     async fn take_in(&self, claim: Claim, stop: &CancellationToken) -> Result<(), StorageError> {
         let (tenant, digest, begun) = (claim.tenant, claim.digest, Instant::now());
-        let pause_ms = match self.work(claim, stop).await {
+        let failures = claim.failures;
+        let failure_pause_ms = match self.work(claim, stop).await {
             Worked::Ended(ending) => {
                 let refused = if let Ending::Refused(why) = &ending { Some(why.clone()) } else { None };
                 let now_ms = self.clock.now_ms();
@@ -125,34 +145,43 @@ impl Uploads {
                 return Ok(());
             }
             Worked::Lost => return Ok(()),
-            Worked::Stopped => 0,
+            Worked::Stopped => None,
             Worked::Failed(error) => {
-                tracing::warn!(%tenant, %digest, %error, "an upload is tried again later");
-                PAUSE_MS
+                tracing::warn!(%tenant, %digest, %error, failures, "an upload is tried again later");
+                Some(pause_after_ms(failures))
             }
         };
-        uploads::release(&self.system, self.node, tenant, digest, pause_ms).await
+        uploads::release(&self.system, self.node, tenant, digest, failure_pause_ms).await
     }
 
     async fn work(&self, claim: Claim, stop: &CancellationToken) -> Worked {
-        let Claim { tenant, digest, bytes, attempts, stored } = claim;
+        let Claim { tenant, digest, bytes, attempts, failures, stored_compile_ms } = claim;
         if attempts > ATTEMPTS_MAX {
-            let why = format!(
+            return Worked::refused(&format!(
                 "compiling the plugin was begun {ATTEMPTS_MAX} times, and each time the node that did it \
                  ended in the middle: make it smaller or its functions simpler"
-            );
-            return Worked::Ended(Ending::Refused(why));
+            ));
         }
-        if stored {
-            return Worked::Ended(Ending::Stored);
-        }
-        tokio::select! {
-            added = self.engine.add_plugin(bytes.into()) => match added {
+        let take_in = async {
+            if let Some(compile_ms) = stored_compile_ms {
+                tokio::time::sleep(Duration::from_millis(compile_ms.min(STORED_WAITS_MAX_MS))).await;
+                return Worked::Ended(Ending::Stored);
+            }
+            match self.engine.add_plugin(bytes.into()).await {
                 Ok(plugin) if plugin.digest == digest => Worked::Ended(Ending::Ready(Box::new(plugin))),
-                Ok(_) => Worked::Ended(Ending::Refused("the stored bytes are damaged: upload them again".into())),
-                Err(AddPluginError::Refused(why)) => Worked::Ended(Ending::Refused(why)),
+                Ok(_) => Worked::refused("the stored bytes are damaged: upload them again"),
+                Err(AddPluginError::Refused(why)) => Worked::refused(&why),
+                Err(AddPluginError::Engine(error)) if failures >= FAILURES_MAX => {
+                    tracing::error!(%tenant, %digest, %error, "an upload is given up");
+                    Worked::refused(
+                        "the plugin could not be compiled for reasons of the service's own: upload it again later",
+                    )
+                }
                 Err(AddPluginError::Engine(error)) => Worked::Failed(error),
-            },
+            }
+        };
+        tokio::select! {
+            worked = take_in => worked,
             () = self.keep(tenant, digest) => Worked::Lost,
             () = stop.cancelled() => Worked::Stopped,
         }
@@ -170,6 +199,11 @@ impl Uploads {
             }
         }
     }
+}
+
+fn pause_after_ms(failures: i32) -> u32 {
+    let doubled = FAILURE_PAUSE_MS.saturating_mul(2_u32.saturating_pow(failures.max(0).cast_unsigned()));
+    doubled.min(FAILURE_PAUSE_MAX_MS)
 }
 
 /// Everything that can be said without compiling.

@@ -3,6 +3,7 @@
 //! Owns what is selected, what it is compared with and the states of a run.
 //! The stored form is JSON: members may be added, never renamed.
 
+pub mod label;
 pub mod report;
 
 use serde::{Deserialize, Serialize};
@@ -105,9 +106,14 @@ pub struct Backtest {
 pub enum GuardRefusal {
     Unknown,
     OfAnotherRevision,
+    /// Which changes nothing whatever the revision does.
+    ComparedWithItself,
     NotFinished,
     ComparedNothing,
-    ChangedTooMuch { changed: u64, compared: u64 },
+    ChangedTooMuch {
+        changed: u64,
+        compared: u64,
+    },
 }
 
 impl Backtest {
@@ -116,6 +122,9 @@ impl Backtest {
     pub fn permits(&self, revision: i32, changed_max_ten_thousandths: u16) -> Result<(), GuardRefusal> {
         if self.revision != revision {
             return Err(GuardRefusal::OfAnotherRevision);
+        }
+        if self.baseline_revision == Some(revision) {
+            return Err(GuardRefusal::ComparedWithItself);
         }
         let report = match (&self.report, self.state) {
             (Some(report), State::Finished) => report,

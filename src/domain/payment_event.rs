@@ -51,27 +51,6 @@ impl EventKind {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
-
-    /// How much it says about what became of the payment; zero says nothing.
-    fn weight(self) -> u8 {
-        match self {
-            Self::Claimed => 0,
-            Self::Approved => 1,
-            Self::Settled => 2,
-            Self::Expired => 3,
-            Self::Rejected => 4,
-            Self::Cancelled => 5,
-            Self::Failed => 6,
-            Self::Refunded => 7,
-            Self::Fraud => 8,
-        }
-    }
-}
-
-/// Of all that was told of a payment, in whatever order, the event that says
-/// most about what became of it: money that came back says more than money that went.
-pub fn label_of(kinds: impl Iterator<Item = EventKind>) -> Option<EventKind> {
-    kinds.filter(|kind| kind.weight() > 0).max_by_key(|kind| kind.weight())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,22 +77,5 @@ mod tests {
             assert_eq!(EventKind::parse(kind.name()), Some(kind));
         }
         assert_eq!(EventKind::parse("Fraud"), None);
-    }
-
-    #[test]
-    fn what_says_more_wins_in_whatever_order_it_was_told() {
-        use EventKind::{Approved, Cancelled, Claimed, Expired, Failed, Fraud, Refunded, Rejected, Settled};
-        let strongest_first = [Fraud, Refunded, Failed, Cancelled, Rejected, Expired, Settled, Approved];
-        for (place, strongest) in strongest_first.into_iter().enumerate() {
-            let rest = &strongest_first[place..];
-            assert_eq!(label_of(rest.iter().copied()), Some(strongest));
-            assert_eq!(label_of(rest.iter().rev().copied().chain([Claimed])), Some(strongest));
-        }
-    }
-
-    #[test]
-    fn a_payment_that_was_only_claimed_has_no_label() {
-        assert_eq!(label_of([].into_iter()), None);
-        assert_eq!(label_of([EventKind::Claimed].into_iter()), None);
     }
 }

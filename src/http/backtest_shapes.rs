@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::payments::OutcomeShape;
-use crate::domain::backtest::report::{Example, Label, Matrix, Report, RuleTally, Says, Sum};
+use crate::domain::backtest::label::Label;
+use crate::domain::backtest::report::{Example, Matrix, Report, RuleTally, Says, Sum};
 use crate::domain::backtest::{Backtest, Filter, Selection};
 use crate::domain::decision::Origin;
 use crate::domain::payment::Method;

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::{Query, TIME_MS_MAX};
 use super::rulesets::point_of;
 use super::services::Shared;
-use crate::domain::backtest::report::Label;
+use crate::domain::backtest::label::Label;
 use crate::domain::backtest::{Backtest, Baseline, Filter, Selection};
 use crate::domain::decision::Origin;
 use crate::domain::money::{AMOUNT_MINOR_MAX, Currency};

@@ -75,15 +75,15 @@ problems! {
     /// Ending something.
     Cancelling: NotFound Conflict;
     /// Activating a revision, maybe under a guard.
-    GuardedActivating: MalformedRequest MalformedBody NotFound Conflict GuardRefused PreconditionFailed BodyTooLarge
-        UnsupportedMediaType InvalidBody;
+    GuardedActivating: MalformedRequest MalformedBody NotFound Conflict GuardRefused PluginsNotReady PreconditionFailed
+        BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Changing what decides or runs beside it, by a JSON body.
     Activating: MalformedRequest MalformedBody NotFound Conflict PluginsNotReady PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;
     /// The same without a body.
     Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed;
     /// Trying a ruleset on a payment.
-    DryRunning: MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
+    DryRunning: MalformedRequest MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Uploading a plugin.
     Uploading: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused QuotaExceeded;
     /// Retiring a plugin.

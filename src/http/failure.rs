@@ -182,6 +182,9 @@ impl From<GuardedError> for Problem {
             GuardedError::Refused(refusal) => match refusal {
                 GuardRefusal::Unknown => no_such("/guard/backtest", "there is no such backtest"),
                 GuardRefusal::OfAnotherRevision => refused("The backtest is of another revision."),
+                GuardRefusal::ComparedWithItself => {
+                    refused("The backtest compared the revision with itself.")
+                }
                 GuardRefusal::NotFinished => refused("The backtest is not finished."),
                 GuardRefusal::ComparedNothing => refused("The backtest compared no decision at all."),
                 GuardRefusal::ChangedTooMuch { changed, compared } => {
@@ -266,6 +269,10 @@ impl From<UploadError> for Problem {
             }
             UploadError::HandIn(HandInError::TooManyPlugins(most)) => {
                 let detail = format!("This tenant has {most} plugins already: retire what is not used.");
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            UploadError::HandIn(HandInError::TooManyStored(most)) => {
+                let detail = format!("This tenant has {most} plugins already, and retired ones count here.");
                 Self::new(Kind::QuotaExceeded, detail)
             }
             UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),

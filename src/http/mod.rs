@@ -34,6 +34,7 @@ mod operations;
 mod payment_body;
 mod payment_events;
 mod payments;
+mod plugin_download;
 mod plugin_shapes;
 mod plugins;
 mod problem;

@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rocket::http::{ContentType, MediaType, Status};
+use rocket::http::Status;
 use rocket::request::{FromRequest, Outcome};
 use rocket::{Request, Route, get, post, routes};
 
@@ -12,6 +12,7 @@ use super::answer::{Answer, Items};
 use super::body::WasmBody;
 use super::documented::{Listing, Reading, Retiring, Uploading};
 use super::guard::{Client, PluginsRead, PluginsWrite};
+use super::plugin_download::PluginDownload;
 use super::plugin_shapes::PluginShape;
 use super::problem::{Kind, Problem};
 use super::query::Query;
@@ -95,7 +96,7 @@ pub async fn upload(
     Ok(Answer::json(Status::Accepted, &PluginShape::from(seen))?.with("Location", location))
 }
 
-/// What this tenant handed in and the shared plugins; of the refused ones the newest hundred.
+/// What this tenant handed in and the shared plugins. Of the refused ones the newest hundred are kept.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = Items<PluginShape>), Listing),
@@ -166,14 +167,11 @@ pub async fn download(
     client: Client<PluginsRead>,
     digest: &str,
     services: &Shared,
-) -> Result<Answer, Problem> {
+) -> Result<PluginDownload, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
-    let bytes = plugins::bytes(&services.app, client.tenant, digest).await?;
-    let bytes = bytes.ok_or(Problem::not_found("plugin"))?;
-    let wasm = ContentType(MediaType::new("application", "wasm"));
-    Ok(Answer::bytes(wasm, bytes)
-        .with("Repr-Digest", format!("sha-256=:{}:", STANDARD.encode(digest.0)))
-        .with("Content-Disposition", format!("attachment; filename=\"{digest}.wasm\"")))
+    let seen = plugins::get(&services.app, client.tenant, digest).await?;
+    let plugin = seen.and_then(|seen| seen.plugin).ok_or(Problem::not_found("plugin"))?;
+    Ok(PluginDownload::new(services.app.clone(), client.tenant, &plugin))
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use crate::domain::tenant::TenantId;
 
 const OF_A_TENANT_MAX: usize = 8;
 const ON_A_NODE_MAX: usize = 64;
+/// Those whose token has ended and whose client neither reads nor closes them:
+/// each still holds a connection and what was read for it.
+const HANGING_OF_A_TENANT_MAX: usize = 16;
 
 /// How long a stop waits for those who read slowly.
 const STOP_WAITS_MAX: Duration = Duration::from_secs(1);
@@ -63,12 +66,14 @@ impl Streams {
             return Err(Problem::new(Kind::Unavailable, "This node is stopping: another one has the feed."));
         }
         let mut places = self.places();
-        places.open.retain(|_, open| open.valid_until_ms > now_ms);
-        if places.open.values().filter(|open| open.tenant == tenant).count() >= OF_A_TENANT_MAX {
+        let lasts = |open: &&Open| open.valid_until_ms > now_ms;
+        let (own, hanging): (Vec<&Open>, Vec<&Open>) =
+            places.open.values().filter(|open| open.tenant == tenant).partition(lasts);
+        if own.len() >= OF_A_TENANT_MAX || hanging.len() >= HANGING_OF_A_TENANT_MAX {
             let detail = format!("A tenant has at most {OF_A_TENANT_MAX} streams on a node: close one.");
             return Err(Problem::new(Kind::TooManyStreams, detail));
         }
-        if places.open.len() >= ON_A_NODE_MAX {
+        if places.open.values().filter(lasts).count() >= ON_A_NODE_MAX {
             return Err(Problem::new(Kind::Busy, "More streams are open than this node can bear."));
         }
         let number = places.next;
@@ -152,5 +157,18 @@ mod tests {
             "only its own is given back"
         );
         drop(next);
+    }
+
+    #[test]
+    fn streams_that_hang_beyond_their_tokens_do_not_become_more_and_more() {
+        let streams = Arc::new(Streams::default());
+        let enter = |number, now_ms| streams.enter(tenant(number), now_ms, now_ms + 100);
+        let mut hanging: Vec<_> = (0..8).map(|_| enter(0, 0).expect("a place")).collect();
+        hanging.extend((0..8).map(|_| enter(0, 100).expect("the place of one that hangs")));
+        assert_eq!(refusal(enter(0, 200)), Kind::TooManyStreams);
+        let others: Vec<_> = (0..8).map(|_| enter(1, 200).expect("another tenant's place")).collect();
+        hanging.pop();
+        let again = enter(0, 200).expect("a place, now that one was closed");
+        drop((others, again, hanging));
     }
 }

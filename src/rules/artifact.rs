@@ -102,6 +102,11 @@ impl ArtifactCache {
         written
     }
 
+    /// One that cannot be removed is missed by nobody either.
+    pub(super) fn remove(&self, digest: Digest, profile: Profile) {
+        let _ = std::fs::remove_file(self.path(digest, profile));
+    }
+
     fn path(&self, digest: Digest, profile: Profile) -> PathBuf {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }

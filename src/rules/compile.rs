@@ -194,7 +194,7 @@ impl ChildAnswer {
         if self.status.success() && !self.output.is_empty() {
             return Ok(self.output);
         }
-        if killed_by(Signal::XCPU) || killed_by(Signal::KILL) {
+        if killed_by(Signal::XCPU) {
             return Err(CompileError::CpuTime(allowance.cpu_s));
         }
         // Rust's allocator aborts when it is refused memory.
@@ -204,7 +204,8 @@ impl ChildAnswer {
         if self.status.code() == Some(EXIT_REFUSED.into()) {
             return Err(CompileError::Invalid(self.message));
         }
-        let crashes = [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::ABORT, Signal::TRAP];
+        // Killed it is where the machine runs out of memory before the limits are reached.
+        let crashes = [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::ABORT, Signal::TRAP, Signal::KILL];
         if self.status.code() == Some(EXIT_PANICKED) || crashes.into_iter().any(killed_by) {
             tracing::error!(status = %self.status, message = self.message, "the compiler crashed");
             return Err(CompileError::Crashed(self.status.to_string()));

@@ -158,7 +158,14 @@ impl Library {
             Some(bound) => (bound, 0),
             None => self.compile(candidate, profile).await?,
         };
-        let description = describe(self.sandboxes.of(profile), &bound).await?;
+        let description = match describe(self.sandboxes.of(profile), &bound).await {
+            Ok(description) => description,
+            Err(refused) => {
+                // Nobody asks for it again, and whoever hands in enough of that kind fills the disk.
+                self.artifacts.remove(*digest, profile);
+                return Err(refused);
+            }
+        };
         let plugin = Plugin {
             digest: *digest,
             size_bytes: inspection.size_bytes as u64,

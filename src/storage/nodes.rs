@@ -62,26 +62,32 @@ pub async fn leave(system: &PgPool, node: Uuid) -> Result<(), StorageError> {
     .await
 }
 
-/// The stored plugins that a node has not reported, the newest first; and those
-/// it could not load before `retry_before_ms`.
+/// The stored plugins that a node has not reported, and those it could not load
+/// before `retry_before_ms`: of each tenant the newest few, so that one with
+/// many that take long holds up no other.
 pub async fn unreported(
     system: &PgPool,
     node: Uuid,
     retry_before_ms: u64,
-    limit: u32,
+    of_tenant_max: u32,
 ) -> Result<Vec<Digest>, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move {
             let digests: Vec<Vec<u8>> = sqlx::query_scalar(
-                "select p.digest
-                 from plugins p left join node_plugins r on r.node_id = $1 and r.digest = p.digest
-                 where r.digest is null or (r.why is not null and r.ready_at_ms < $2)
-                 order by p.created_at_ms desc, p.digest
-                 limit $3",
+                "with new as (
+                     select p.digest, p.created_at_ms
+                     from plugins p left join node_plugins r on r.node_id = $1 and r.digest = p.digest
+                     where r.digest is null or (r.why is not null and r.ready_at_ms < $2)
+                 ), ranked as (
+                     select digest, row_number() over (
+                         partition by own.tenant_id order by new.created_at_ms desc, digest) as rank
+                     from new left join tenant_plugins own using (digest)
+                 )
+                 select digest from ranked group by digest having min(rank) <= $3 order by min(rank), digest",
             )
             .bind(node)
             .bind(bigint(retry_before_ms))
-            .bind(i64::from(limit))
+            .bind(i64::from(of_tenant_max))
             .fetch_all(connection)
             .await?;
             digests.iter().map(|digest| read_digest(digest, WHAT)).collect()
@@ -90,14 +96,14 @@ pub async fn unreported(
     .await
 }
 
-/// Writes down that a node can run a plugin, or why not.
+/// Writes down that a node can run a plugin, or why not. False where the node is not known.
 pub async fn report(
     system: &PgPool,
     node: Uuid,
     digest: Digest,
     why: Option<&'static str>,
     now_ms: u64,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move { report_on(connection, node, digest, why, now_ms).await })
     })
@@ -110,9 +116,9 @@ pub(super) async fn report_on(
     digest: Digest,
     why: Option<&str>,
     now_ms: u64,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     // Of a node that was forgotten nothing is kept: it reports anew once it is back.
-    sqlx::query(
+    let reported = sqlx::query(
         "insert into node_plugins (node_id, digest, ready_at_ms, why)
          select id, $2, $3, $4 from nodes where id = $1
          on conflict (node_id, digest) do update set ready_at_ms = excluded.ready_at_ms, why = excluded.why",
@@ -123,7 +129,7 @@ pub(super) async fn report_on(
     .bind(why)
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(reported.rows_affected() > 0)
 }
 
 /// How the nodes that live stand with each of the plugins.

@@ -16,9 +16,6 @@ use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "plugin";
 
-/// Refused ones stay on record; a list shows the newest.
-const REFUSED_LISTED: i64 = 100;
-
 /// Where a plugin's bytes come from.
 pub(super) enum Bytes<'b> {
     Given(&'b [u8]),
@@ -122,18 +119,13 @@ macro_rules! seen {
     };
 }
 
-/// What the tenant may use and what it handed in, by name; of the refused ones the newest.
+/// What the tenant may use and what it handed in, by name.
 pub async fn list(app: &PgPool, tenant: TenantId) -> Result<Vec<TenantPlugin>, StorageError> {
     as_tenant(app, tenant, |connection| {
         Box::pin(async move {
-            let rows = sqlx::query(seen!(
-                "where p.digest is not null or u.state <> 'refused' or u.digest in (
-                     select digest from plugin_uploads where state = 'refused' order by uploaded_at_ms desc limit $1)
-                 order by p.name nulls last, p.version, u.uploaded_at_ms, digest"
-            ))
-            .bind(REFUSED_LISTED)
-            .fetch_all(connection)
-            .await?;
+            let rows = sqlx::query(seen!("order by p.name nulls last, p.version, u.uploaded_at_ms, digest"))
+                .fetch_all(connection)
+                .await?;
             rows.iter().map(read_seen).collect()
         })
     })
@@ -159,14 +151,26 @@ pub(super) async fn find(
     row.as_ref().map(read_seen).transpose()
 }
 
-pub async fn bytes(app: &PgPool, tenant: TenantId, digest: Digest) -> Result<Option<Vec<u8>>, StorageError> {
+/// The bytes from an offset on, as many as are asked for or are there; nothing
+/// where the tenant has no such plugin.
+pub async fn part(
+    app: &PgPool,
+    tenant: TenantId,
+    digest: Digest,
+    offset_bytes: u32,
+    size_bytes: u32,
+) -> Result<Option<Vec<u8>>, StorageError> {
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
-            let bytes = sqlx::query_scalar("select bytes from plugins where digest = $1")
-                .bind(digest.0)
-                .fetch_optional(connection)
-                .await?;
-            Ok(bytes)
+            let part = sqlx::query_scalar(
+                "select substring(bytes from $2::integer + 1 for $3::integer) from plugins where digest = $1",
+            )
+            .bind(digest.0)
+            .bind(i64::from(offset_bytes))
+            .bind(i64::from(size_bytes))
+            .fetch_optional(connection)
+            .await?;
+            Ok(part)
         })
     })
     .await
@@ -223,24 +227,11 @@ pub async fn retire(
             if retired.rows_affected() == 0 {
                 return Ok(seen);
             }
+            let told = |retired: bool| Some(serde_json::json!({"retired": retired}).to_string());
             let (action, subject) = (Action::PluginRetired, digest.to_string());
-            let act = Act { at_ms: now_ms, actor, action, subject, before: None, after: None };
+            let act = Act { at_ms: now_ms, actor, action, subject, before: told(false), after: told(true) };
             audit::record(connection, tenant, &act).await?;
             Ok(TenantPlugin { retired_at_ms: Some(now_ms), ..seen })
-        })
-    })
-    .await
-}
-
-/// Whether the bytes are stored, whoever owns them.
-pub async fn is_stored(system: &PgPool, digest: Digest) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let stored = sqlx::query_scalar("select exists (select from plugins where digest = $1)")
-                .bind(digest.0)
-                .fetch_one(connection)
-                .await?;
-            Ok(stored)
         })
     })
     .await

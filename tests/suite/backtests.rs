@@ -16,6 +16,8 @@ use crate::support::service::{Caller, Node, answer, payment_with};
 
 mod guard;
 mod interrupted;
+mod pages;
+mod recorded;
 
 const BACKTESTS: &str = "/rulesets/payment/backtests";
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tollgate::app::tenants::create_tenant;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
@@ -271,6 +272,27 @@ async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {
     assert_eq!(count(&database, "decisions_rest").await, 2);
     assert_eq!(imported(&caller, "H-2").await["origin"], "import");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_what_was_imported_cannot_be_cut_off_unnoticed() {
+    let database = TestDatabase::create().await;
+    create_tenant(&database.databases().system, "acme", "test").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = tollgate_on(&database, arguments);
+        command.env("ROCKET_TOLLGATE_DATA_DIR", folder.path());
+        outcome(command)
+    };
+    let history = History::of(&texts(&[line("H-1", now_ms() - DAY_MS)]));
+    let (status, said, log) = run(&["import", "--tenant", "acme", history.path().to_str().unwrap()]);
+    assert!(status.success(), "{said}\n{log}");
+    let (status, said, _) = run(&["verify"]);
+    assert!(status.success() && said.contains("1 checkpoints hold"), "{said}");
+    let cut = "delete from journal_batches; delete from decisions; delete from idempotency_keys";
+    sqlx::raw_sql(cut).execute(&mut database.superuser().await).await.unwrap();
+    let (status, said, _) = run(&["verify"]);
+    assert!(status.code() == Some(1) && said.contains(" - cut off: a checkpoint of "), "{said}");
 }
 
 /// An import that has stored something and waits for more. Dropping it kills it.

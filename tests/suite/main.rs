@@ -16,6 +16,7 @@ mod facts;
 mod failing_rules;
 mod feed;
 mod import;
+mod intake;
 mod isolation;
 mod journal;
 mod lists;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tollgate::decisions::plugins::digest_of;
+use tollgate::storage::nodes;
+use uuid::Uuid;
 
 use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
@@ -177,4 +179,32 @@ async fn a_rule_whose_compiled_code_was_lost_is_loaded_again_and_decides_again()
     let (_, answer) = caller.pay("another-revision", &payment()).await;
     assert_eq!(answer["outcome"], "approve", "{answer}");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_loads_a_few_plugins_of_every_tenant_before_the_many_of_one() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let mut superuser = database.superuser().await;
+    // Of one tenant nine, all newer than the two of another and the shared one.
+    sqlx::raw_sql(
+        "insert into tenants select gen_random_uuid(), name, 0 from unnest(array['many', 'few']) name;
+         insert into plugins
+             select sha256(place::text::bytea), '', '1.0.0', 'small', place::text, '1', '', '{}', 0, place = 0, place, '{}'
+             from generate_series(0, 11) place;
+         insert into tenant_plugins
+             select (select id from tenants where name = case when place > 2 then 'many' else 'few' end),
+                    sha256(place::text::bytea), 'u', place
+             from generate_series(1, 11) place",
+    )
+    .execute(&mut superuser)
+    .await
+    .unwrap();
+    let new = nodes::unreported(&databases.system, Uuid::now_v7(), 0, 3).await.unwrap();
+    let digest = |place: u8| digest_of(place.to_string().as_bytes());
+    let mut places: Vec<u8> = (0..12).filter(|place| new.contains(&digest(*place))).collect();
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2, 9, 10, 11]);
+    let first: Vec<u8> = (0..12).filter(|place| new[..3].contains(&digest(*place))).collect();
+    assert_eq!(first, [0, 2, 11], "the newest of each come first");
 }

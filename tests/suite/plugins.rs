@@ -118,9 +118,10 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
     let (status, same) = stranger.hand_in(bytes).await;
     assert_eq!(
         (status, &same["state"]),
-        (StatusCode::ACCEPTED, &json!("ready")),
-        "nothing is compiled again"
+        (StatusCode::ACCEPTED, &json!("waiting")),
+        "nothing tells that somebody has them already"
     );
+    assert_eq!(stranger.settled(&digest).await["state"], "ready");
     assert_eq!(stranger.get(&path).await.0, StatusCode::OK);
     let stored: i64 = sqlx::query_scalar("select count(*) from plugins where not shared")
         .fetch_one(&mut database.superuser().await)

@@ -18,7 +18,7 @@ use crate::decisions::trial::{Likeness, Trial, is_the_rules_own};
 use crate::domain::backtest::report::{Case, NotReplayable, Report, Said, Side};
 use crate::domain::decision::{Evidence, RevisionReference};
 use crate::domain::plugin::Digest;
-use crate::domain::ruleset::DecisionPoint;
+use crate::domain::ruleset::{DecisionPoint, Mode, Revision};
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
@@ -85,7 +85,7 @@ impl Comparison {
         for number in revisions {
             let found = revision(&connections, tenant, number).await?;
             let missing = || Trouble::Lasting(format!("the revision {number} cannot be read"));
-            tried.push(found.ok_or_else(missing)?);
+            tried.push(ActiveRuleset::new(without_shadow_rules(found.ok_or_else(missing)?)));
         }
         let likenesses = Mutex::default();
         let comparison = Self { tenant, engine, plugins, connections, tried, likenesses };
@@ -147,9 +147,9 @@ impl Comparison {
             Some(reference) => {
                 let found = match revision(&self.connections, self.tenant, reference.number).await {
                     Err(StorageError::Unreadable { .. }) => None,
-                    found => found?.filter(|found| found.revision == reference),
+                    found => found?.filter(|found| found.digest == reference.digest),
                 };
-                found.map(|found| self.likenesses_beside(Some(&found)))
+                found.map(|found| self.likenesses_beside(Some(&ActiveRuleset::new(found))))
             }
         };
         if known.len() >= LIKENESSES_MAX {
@@ -160,7 +160,12 @@ impl Comparison {
     }
 
     fn likenesses_beside(&self, recorded: Option<&ActiveRuleset>) -> Arc<Likenesses> {
-        Arc::new(self.tried.iter().map(|tried| Likeness::new(tried, recorded)).collect())
+        let run_again = self.tried.len() > 1;
+        let likeness = |tried| {
+            let likeness = Likeness::new(tried, recorded);
+            if run_again { likeness } else { likeness.as_decided() }
+        };
+        Arc::new(self.tried.iter().map(likeness).collect())
     }
 
     /// Finds the facts of all, those that are not on record in one statement,
@@ -306,12 +311,17 @@ async fn revision(
     connections: &Connections,
     tenant: TenantId,
     number: i32,
-) -> Result<Option<ActiveRuleset>, StorageError> {
+) -> Result<Option<Revision>, StorageError> {
     let point = DecisionPoint::Payment;
-    let found = connections
+    connections
         .run(move |system| async move { rulesets::revision_any(&system, tenant, point, number).await })
-        .await?;
-    Ok(found.map(ActiveRuleset::new))
+        .await
+}
+
+/// What runs without effect has no part in a comparison, and its facts are not asked for.
+fn without_shadow_rules(mut revision: Revision) -> Revision {
+    revision.rules.retain(|rule| rule.entry.mode == Mode::Live);
+    revision
 }
 
 fn side((outcome, evidence): &(Outcome, Evidence)) -> Side<'_> {

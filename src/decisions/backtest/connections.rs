@@ -33,10 +33,27 @@ impl Connections {
     {
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| StorageError::Abandoned)?;
         let work = work(self.system.clone());
-        let task = self.server.spawn(async move {
+        self.on_server(async move {
             let _turn = turn;
             work.await
-        });
-        task.await.unwrap_or(Err(StorageError::Abandoned))
+        })
+        .await
+    }
+
+    /// For what a claim depends on: behind long statements a lease would end,
+    /// and the next node's as well, so that nobody ever came further.
+    pub async fn run_at_once<T, F>(&self, work: impl FnOnce(PgPool) -> F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StorageError>> + Send + 'static,
+    {
+        self.on_server(work(self.system.clone())).await
+    }
+
+    async fn on_server<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        self.server.spawn(work).await.unwrap_or(Err(StorageError::Abandoned))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns the turns of a node: one backtest at a time, for as long as its lease
 //! holds. Must never slow a live payment: it computes on threads that stand
-//! back, holds at most two connections, and never one between two statements.
+//! back, holds at most two connections, a third for a moment to keep its lease,
+//! and never one between two statements.
 
 mod compare;
 mod connections;
@@ -130,7 +131,7 @@ impl Backtests {
             trouble => {
                 // The lease would end by itself; the trouble may be this node's alone.
                 let letting_go = move |system: PgPool| async move { backtests::let_go(&system, claim).await };
-                let _ = self.connections.run(letting_go).await;
+                let _ = self.connections.run_at_once(letting_go).await;
                 Err(trouble)
             }
         }

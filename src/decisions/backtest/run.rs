@@ -22,7 +22,7 @@ use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::backtests::{self, Claim, Progress};
-use crate::storage::decisions::history::{self, HistoryRow};
+use crate::storage::decisions::history::{self, HistoryRow, PageSize};
 
 /// The lease is renewed, what was counted is stored, and a cancellation noticed this often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -33,9 +33,7 @@ const TURN_MAX: Duration = Duration::from_secs(30);
 /// Decisions that are compared together.
 const PART: usize = 128;
 
-/// Decisions of one page: as many as this, and no more bytes than that.
-const PAGE_MAX: usize = 2_048;
-const PAGE_BYTES: usize = 8 << 20;
+const PAGE: PageSize = PageSize { decisions: 2_048, bytes: 8 << 20 };
 
 /// Parts that are read and wait. With those in work they are a page.
 const PARTS_WAITING: usize = 4;
@@ -67,16 +65,24 @@ impl Backtests {
         if backtest.total.is_none() {
             self.holding(claim, self.count(claim, &backtest.selection)).await?;
         }
+        let reading = Reading {
+            connections: self.connections.clone(),
+            tenant: claim.tenant,
+            left: backtest.selection.newest.unwrap_or(u64::MAX).saturating_sub(backtest.done),
+            selection: backtest.selection,
+            told_before_ms: backtest.created_at_ms,
+            before: reached,
+        };
         let report = backtest.report.unwrap_or_default();
         let mut progress = Progress { done: backtest.done, reached, report };
-        if self.compare_all(claim, backtest.selection, &comparison, &mut progress, end).await? {
+        if self.compare_all(claim, reading, &comparison, &mut progress, end).await? {
             let now_ms = self.clock.now_ms();
             let finishing = |system| async move { backtests::finish(&system, claim, progress, now_ms).await };
             return held(self.connections.run(finishing).await?);
         }
         self.checkpoint(claim, Some(progress)).await?;
         let letting_go = |system| async move { backtests::let_go(&system, claim).await };
-        held(self.connections.run(letting_go).await?)
+        held(self.connections.run_at_once(letting_go).await?)
     }
 
     async fn count(&self, claim: Claim, selection: &Selection) -> Result<(), Trouble> {
@@ -105,26 +111,19 @@ impl Backtests {
 
     async fn checkpoint(&self, claim: Claim, progress: Option<Progress>) -> Result<(), Trouble> {
         let writing = |system| async move { backtests::checkpoint(&system, claim, progress).await };
-        held(self.connections.run(writing).await?)
+        held(self.connections.run_at_once(writing).await?)
     }
 
     /// Whether it came to the end of the history, rather than of the turn.
     async fn compare_all(
         &self,
         claim: Claim,
-        selection: Selection,
+        reading: Reading,
         comparison: &Arc<Comparison>,
         progress: &mut Progress,
         end: &CancellationToken,
     ) -> Result<bool, Trouble> {
         let (sender, parts) = mpsc::channel(PARTS_WAITING);
-        let reading = Reading {
-            connections: self.connections.clone(),
-            tenant: claim.tenant,
-            left: selection.newest.unwrap_or(u64::MAX).saturating_sub(progress.done),
-            selection,
-            before: progress.reached,
-        };
         let _reading = AbortOnDropHandle::new(tokio::spawn(reading.read_on(sender)));
         let parts = stream::unfold(parts, async |mut parts| Some((parts.recv().await?, parts)));
         let compared = parts.map(|rows| self.compare(comparison.clone(), rows)).buffered(self.at_once);
@@ -178,6 +177,8 @@ struct Reading {
     connections: Connections,
     tenant: TenantId,
     selection: Selection,
+    /// What was told later is left out: however often it is cut, a report is of one moment.
+    told_before_ms: u64,
     before: Option<PaymentId>,
     /// Decisions that are still wanted.
     left: u64,
@@ -185,40 +186,31 @@ struct Reading {
 
 impl Reading {
     async fn read_on(mut self, parts: mpsc::Sender<Result<Vec<HistoryRow>, StorageError>>) {
-        let mut wanted = PART;
-        loop {
-            let limit = wanted.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            let mut page = match self.page(limit).await {
+        while self.left > 0 {
+            let mut page = match self.page().await {
                 Ok(page) => page,
                 Err(error) => return drop(parts.send(Err(error)).await),
             };
-            self.before = page.last().map(|row| row.id).or(self.before);
+            let Some(last) = page.last() else { return };
+            self.before = Some(last.id);
             self.left -= page.len() as u64;
-            let was_last = page.len() < limit || self.left == 0;
-            wanted = page_length(&page);
             while !page.is_empty() {
                 let rest = page.split_off(PART.min(page.len()));
                 if parts.send(Ok(std::mem::replace(&mut page, rest))).await.is_err() {
                     return;
                 }
             }
-            if was_last {
-                return;
-            }
         }
     }
 
-    async fn page(&self, limit: usize) -> Result<Vec<HistoryRow>, StorageError> {
+    async fn page(&self) -> Result<Vec<HistoryRow>, StorageError> {
         let (tenant, selection, before) = (self.tenant, self.selection.clone(), self.before);
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let reading = |system| async move { history::page(&system, tenant, &selection, before, limit).await };
+        let told_before_ms = self.told_before_ms;
+        let decisions = u32::try_from(self.left).map_or(PAGE.decisions, |left| left.min(PAGE.decisions));
+        let size = PageSize { decisions, ..PAGE };
+        let reading = |system| async move {
+            history::page(&system, tenant, &selection, told_before_ms, before, size).await
+        };
         self.connections.run(reading).await
     }
-}
-
-/// How many decisions the next page may have, if they are as large as these.
-fn page_length(page: &[HistoryRow]) -> usize {
-    let bytes: usize = page.iter().map(|row| row.payload.as_ref().map_or(0, Vec::len)).sum();
-    let each = (bytes / page.len().max(1)).max(1);
-    (PAGE_BYTES / each).clamp(PART, PAGE_MAX)
 }

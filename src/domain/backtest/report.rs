@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::label::Label;
 use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult};
 
 /// Examples kept of each change. The newest are counted first, so they are the ones kept.
@@ -16,56 +17,6 @@ const EXAMPLES_MAX: usize = 100;
 const EXAMPLES_OF_LABEL_MIN: usize = 10;
 /// Reason codes kept of an example.
 const CODES_MAX: usize = 10;
-
-/// What became of a payment: of all that was told, what says most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Label {
-    Fraud,
-    Refunded,
-    Failed,
-    Cancelled,
-    Rejected,
-    Expired,
-    Settled,
-    Approved,
-    /// Nothing was told.
-    None,
-}
-
-impl Label {
-    /// What says more stands first.
-    pub const ALL: [Self; 9] = [
-        Self::Fraud,
-        Self::Refunded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Rejected,
-        Self::Expired,
-        Self::Settled,
-        Self::Approved,
-        Self::None,
-    ];
-
-    /// The kind of event that gives it, and `none`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fraud => "fraud",
-            Self::Refunded => "refunded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-            Self::Settled => "settled",
-            Self::Approved => "approved",
-            Self::None => "none",
-        }
-    }
-
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|label| label.name() == name)
-    }
-}
 
 /// Why a decision could not be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -242,10 +193,6 @@ impl Report {
         (compared > 0).then(|| self.changed().saturating_mul(10_000).div_ceil(compared))
     }
 
-    pub fn not_replayable(&self) -> u64 {
-        self.not_replayable.values().sum()
-    }
-
     /// All labels together.
     pub fn overall(&self) -> Matrix {
         let mut overall = Matrix::default();
@@ -404,9 +351,5 @@ mod tests {
         report.count_not_replayable(NotReplayable::HostFailure);
         let stored = serde_json::to_string(&report).expect("JSON");
         assert_eq!(serde_json::from_str::<Report>(&stored).expect("a report"), report);
-        for label in Label::ALL {
-            assert_eq!(serde_json::to_value(label).expect("JSON"), label.name());
-            assert_eq!(Label::parse(label.name()), Some(label));
-        }
     }
 }

@@ -80,13 +80,20 @@ pub async fn claim(system: &PgPool, by: Uuid, now_ms: u64) -> Result<Option<Clai
             )
             .bind(by)
             .bind(bigint(now_ms))
-            .fetch_optional(connection)
+            .fetch_optional(&mut *connection)
             .await?;
             let Some(row) = row else { return Ok(None) };
             let claim =
                 Claim { tenant: TenantId(row.try_get("tenant_id")?), backtest: row.try_get("id")?, by };
             let reached: Option<Uuid> = row.try_get("reached")?;
-            Ok(Some(Claimed { claim, backtest: read(&row)?, reached: reached.map(PaymentId) }))
+            match read(&row) {
+                Ok(backtest) => Ok(Some(Claimed { claim, backtest, reached: reached.map(PaymentId) })),
+                // Left as it is, it would come before those of all others for ever.
+                Err(error) => {
+                    failed(connection, claim, error.to_string(), now_ms).await?;
+                    Ok(None)
+                }
+            }
         })
     })
     .await
@@ -178,17 +185,21 @@ pub async fn finish(
 
 /// Ends it for good; `why` is for the tenant to read.
 pub async fn fail(system: &PgPool, claim: Claim, why: String, now_ms: u64) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let failing = sqlx::query(
-                "update backtests
-                 set state = 'failed', why = $4, finished_at_ms = $5, claimed_until = now(), claimed_by = null
-                 where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
-            );
-            guarded(connection, failing, claim, |query| query.bind(why).bind(bigint(now_ms))).await
-        })
-    })
-    .await
+    as_system(system, move |connection| Box::pin(failed(connection, claim, why, now_ms))).await
+}
+
+async fn failed(
+    connection: &mut PgConnection,
+    claim: Claim,
+    why: String,
+    now_ms: u64,
+) -> Result<bool, StorageError> {
+    let failing = sqlx::query(
+        "update backtests
+         set state = 'failed', why = $4, finished_at_ms = $5, claimed_until = now(), claimed_by = null
+         where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
+    );
+    guarded(connection, failing, claim, |query| query.bind(why).bind(bigint(now_ms))).await
 }
 
 type Update<'q> = Query<'q, Postgres, PgArguments>;

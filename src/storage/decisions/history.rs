@@ -3,6 +3,7 @@
 //! Owns the reading for what tries rules on history. Must never hold a
 //! connection between two pages.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use sqlx::postgres::PgRow;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::WHAT;
 use crate::domain::backtest::Selection;
-use crate::domain::backtest::report::Label;
+use crate::domain::backtest::label::Label;
 use crate::domain::decision::Origin;
 use crate::domain::payment::{Method, PaymentId};
 use crate::domain::tenant::TenantId;
@@ -24,6 +25,9 @@ use crate::storage::transaction::as_system;
 /// more than it may. The id's range only says which partitions to look into.
 const SKEW_MAX_MS: u64 = 86_400_000;
 
+/// So much of the history one statement looks into: about a partition.
+const WINDOW_MS: u64 = 31 * 86_400_000;
+
 /// Without figures of a table Postgres would read all of it and sort, for each page.
 const SETTINGS: &str =
     "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off";
@@ -33,7 +37,6 @@ const SETTINGS: &str =
 pub struct HistoryRow {
     pub id: PaymentId,
     pub outcome: Outcome,
-    pub received_at_ms: u64,
     pub amount_minor: i64,
     pub currency: String,
     pub payload_version: i16,
@@ -53,38 +56,47 @@ const SELECTED: &str = "
       and ($10::bigint is null or d.amount_minor <= $10)
       and ($11::text is null or d.origin = $11)";
 
-/// What says most of what was told until the end of the selection.
+/// The label is what says most of what was told by then. Sizes are known without
+/// reading a payload, so that none beyond the page's bytes is read.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "select d.id, d.outcome, d.received_at_ms, d.amount_minor, d.currency, d.payload_version, d.payload,
+        "select d.id, d.outcome, d.amount_minor, d.currency, d.payload_version, d.payload,
                 (select e.kind
                  from payment_events e
-                 where e.tenant_id = d.tenant_id and e.payment_id = d.id and e.recorded_at_ms < $5
-                   and e.kind = any ($12)
-                 order by array_position($12, e.kind)
+                 where e.tenant_id = $1 and e.payment_id = d.id and e.recorded_at_ms < $12
+                   and e.kind = any ($13)
+                 order by array_position($13, e.kind)
                  limit 1) as kind
-         {SELECTED}
-         order by d.id desc
-         limit $13"
+         from (select d.id, d.outcome, d.amount_minor, d.currency, d.payload_version, d.payload,
+                      coalesce(sum(octet_length(d.payload)) over newer, 0) as bytes_before
+               {SELECTED}
+               window newer as (order by d.id desc rows between unbounded preceding and 1 preceding)
+               order by d.id desc
+               limit $14) d
+         where d.bytes_before < $15
+         order by d.id desc"
     )
 });
+
+const NEWEST: &str = "
+    select d.id from decisions d
+    where d.tenant_id = $1 and d.id >= $2 and d.id < $3
+    order by d.id desc
+    limit 1";
 
 static COUNT: LazyLock<String> =
     LazyLock::new(|| format!("select count(*) from (select {SELECTED} limit $12) selected"));
 
 /// The bindings of what is selected.
 macro_rules! bound {
-    ($query:expr, $tenant:expr, $selection:expr, $before:expr) => {{
+    ($query:expr, $tenant:expr, $selection:expr, $ids:expr) => {{
         let Selection { from_ms, to_ms, newest: _, filter } = $selection;
-        let from_ms = from_ms.unwrap_or(0);
-        let first = first_id(from_ms.saturating_sub(SKEW_MAX_MS));
-        let end = $before.map_or(first_id(to_ms.saturating_add(SKEW_MAX_MS)), |before: PaymentId| before.0);
         $query
             .bind($tenant.0)
-            .bind(first)
-            .bind(end)
-            .bind(bigint(from_ms))
-            .bind(bigint(to_ms))
+            .bind($ids.start)
+            .bind($ids.end)
+            .bind(bigint(from_ms.unwrap_or(0)))
+            .bind(bigint(*to_ms))
             .bind(filter.outcome.map(Outcome::name))
             .bind(filter.method.map(Method::name))
             .bind(filter.currency.map(|currency| currency.code().to_owned()))
@@ -92,6 +104,12 @@ macro_rules! bound {
             .bind(filter.amount_minor_max)
             .bind(filter.origin.map(Origin::name))
     }};
+}
+
+/// The ids that a decision of the selection can have.
+fn ids_of(selection: &Selection) -> Range<Uuid> {
+    let first = first_id(selection.from_ms.unwrap_or(0).saturating_sub(SKEW_MAX_MS));
+    first..first_id(selection.to_ms.saturating_add(SKEW_MAX_MS))
 }
 
 /// How many decisions are selected.
@@ -102,35 +120,75 @@ pub async fn count(system: &PgPool, tenant: TenantId, selection: &Selection) -> 
             settle(connection).await?;
             let most = selection.newest.map_or(i64::MAX, bigint);
             let query = sqlx::query_scalar(AssertSqlSafe(COUNT.as_str()));
-            let count: i64 = bound!(query, tenant, selection, None).bind(most).fetch_one(connection).await?;
+            let count: i64 = bound!(query, tenant, &selection, ids_of(&selection))
+                .bind(most)
+                .fetch_one(connection)
+                .await?;
             ms(count, WHAT)
         })
     })
     .await
 }
 
-/// The newest of those older than `before`. How many of `newest` are left is the caller's to know.
+/// How much a page may hold. It ends with the first payload beyond its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct PageSize {
+    pub decisions: u32,
+    pub bytes: u64,
+}
+
+/// The newest of those older than `before`, with what became of them as told
+/// before `told_before_ms`. Empty only at the end. How many of `newest` are left
+/// is the caller's to know.
 pub async fn page(
     system: &PgPool,
     tenant: TenantId,
     selection: &Selection,
+    told_before_ms: u64,
     before: Option<PaymentId>,
-    limit: u32,
+    size: PageSize,
 ) -> Result<Vec<HistoryRow>, StorageError> {
     let selection = selection.clone();
     as_system(system, move |connection| {
         Box::pin(async move {
             settle(connection).await?;
             let kinds: Vec<&str> = Label::ALL.iter().map(|label| label.name()).collect();
-            let rows = bound!(sqlx::query(AssertSqlSafe(PAGE.as_str())), tenant, selection, before)
-                .bind(kinds)
-                .bind(i64::from(limit))
-                .fetch_all(connection)
-                .await?;
-            rows.iter().map(read).collect()
+            let all = ids_of(&selection);
+            let mut end = before.map_or(all.end, |before| before.0);
+            // All at once, Postgres would look for a first match in each partition,
+            // for each page: a filter that matches nothing there reads all of it.
+            loop {
+                let ids = all.start.max(first_id(at_ms(end).saturating_sub(WINDOW_MS)))..end;
+                let rows = bound!(sqlx::query(AssertSqlSafe(PAGE.as_str())), tenant, &selection, ids)
+                    .bind(bigint(told_before_ms))
+                    .bind(&kinds)
+                    .bind(i64::from(size.decisions))
+                    .bind(bigint(size.bytes))
+                    .fetch_all(&mut *connection)
+                    .await?;
+                let next = if rows.is_empty() {
+                    newest(connection, tenant, all.start..ids.start).await?
+                } else {
+                    None
+                };
+                match next {
+                    Some(next) => end = Uuid::from_u128(next.as_u128().saturating_add(1)),
+                    None => return rows.iter().map(read).collect(),
+                }
+            }
         })
     })
     .await
+}
+
+/// Over what lies between two windows without a decision.
+async fn newest(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    ids: Range<Uuid>,
+) -> Result<Option<Uuid>, StorageError> {
+    let query = sqlx::query_scalar(NEWEST).bind(tenant.0).bind(ids.start).bind(ids.end);
+    Ok(query.fetch_optional(connection).await?)
 }
 
 async fn settle(connection: &mut PgConnection) -> Result<(), StorageError> {
@@ -143,12 +201,15 @@ fn first_id(at_ms: u64) -> Uuid {
     Uuid::from_u128(u128::from(at_ms.min((1 << 48) - 1)) << 80)
 }
 
+fn at_ms(id: Uuid) -> u64 {
+    id.as_u64_pair().0 >> 16
+}
+
 fn read(row: &PgRow) -> Result<HistoryRow, StorageError> {
     let kind: Option<&str> = row.try_get("kind")?;
     Ok(HistoryRow {
         id: PaymentId(row.try_get("id")?),
         outcome: named(Outcome::parse(row.try_get("outcome")?), WHAT)?,
-        received_at_ms: ms(row.try_get("received_at_ms")?, WHAT)?,
         amount_minor: row.try_get("amount_minor")?,
         currency: row.try_get("currency")?,
         payload_version: row.try_get("payload_version")?,

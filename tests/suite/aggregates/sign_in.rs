@@ -5,7 +5,7 @@ use tollgate::domain::plugin::{Description, Digest, Plugin, Profile, UploadState
 use tollgate::domain::tenant::{ClientId, Scope};
 use tollgate::storage::signing_keys::{self, SigningKeyRow};
 use tollgate::storage::tenants::{NewClient, create_client, create_tenant, find_client, tenant_by_name};
-use tollgate::storage::uploads::{self, NewUpload, UploadQuotas};
+use tollgate::storage::uploads::{self, Ending, NewUpload, UploadQuotas};
 use tollgate::storage::{lists, plugins};
 use uuid::Uuid;
 
@@ -86,12 +86,17 @@ async fn a_tenant_sees_shared_plugins_and_its_own() {
     plugins::add(system, &plugin(1), b"one", false, 1).await.unwrap();
     plugins::add(system, &plugin(1), b"one", false, 2).await.unwrap();
     plugins::add(system, &plugin(2), b"two", true, 1).await.unwrap();
-    let quotas = UploadQuotas { waiting_max: 1, plugins_max: 1 };
-    for now_ms in [3, 4] {
+    let quotas = UploadQuotas { waiting_max: 1, plugins_max: 1, stored_max: 1 };
+    let (digest, node) = (Digest([1; 32]), Uuid::now_v7());
+    for (now_ms, state) in [(3, UploadState::Waiting), (4, UploadState::Ready)] {
         let (actor, bytes) = ("alice".to_owned(), b"one".to_vec());
-        let new = NewUpload { tenant: one, digest: Digest([1; 32]), bytes, actor, now_ms, stored: true };
+        let new = NewUpload { tenant: one, digest, bytes, actor, now_ms };
         let seen = uploads::hand_in(app, new, quotas).await.unwrap();
-        assert_eq!((seen.state, seen.uploaded_at_ms), (UploadState::Ready, Some(3)));
+        assert_eq!((seen.state, seen.uploaded_at_ms), (state, Some(3)));
+        if let Some(claim) = uploads::claim(system, node, 10_000).await.unwrap() {
+            assert_eq!((claim.tenant, claim.digest, claim.stored_compile_ms), (one, digest, Some(80)));
+            assert!(uploads::finish(system, node, one, digest, Ending::Stored, 4).await.unwrap());
+        }
     }
 
     let seen = async |tenant| {
@@ -101,11 +106,12 @@ async fn a_tenant_sees_shared_plugins_and_its_own() {
     assert_eq!(seen(one).await, [plugin(1), plugin(2)]);
     assert_eq!(seen(other).await, [plugin(2)]);
     assert_eq!(plugins::get(app, other, Digest([1; 32])).await.unwrap(), None);
-    assert_eq!(plugins::bytes(app, one, Digest([1; 32])).await.unwrap().as_deref(), Some(&b"one"[..]));
-    assert_eq!(plugins::bytes(app, other, Digest([1; 32])).await.unwrap(), None);
+    for (offset, part) in [(0, "on"), (2, "e"), (3, "")] {
+        let read = plugins::part(app, one, Digest([1; 32]), offset, 2).await.unwrap();
+        assert_eq!(read.as_deref(), Some(part.as_bytes()));
+    }
+    assert_eq!(plugins::part(app, other, Digest([1; 32]), 0, 2).await.unwrap(), None);
     assert_eq!(plugins::bytes_any(system, Digest([1; 32])).await.unwrap().as_deref(), Some(&b"one"[..]));
-    assert!(plugins::is_stored(system, Digest([2; 32])).await.unwrap());
-    assert!(!plugins::is_stored(system, Digest([3; 32])).await.unwrap());
 
     plugins::add(system, &plugin(1), b"one", true, 5).await.unwrap();
     assert_eq!(plugins::list(app, other).await.unwrap().len(), 2, "shared later");

@@ -36,8 +36,15 @@ async fn a_guard_lets_through_what_changes_no_more_than_it_says() {
     let nothing = start(&caller, &json!({"revision": revision, "filter": {"method": "card"}})).await;
     let nothing = until(&caller, &nothing, |backtest| backtest["state"] == "finished").await["id"].clone();
 
+    let itself = start(&caller, &json!({"revision": revision, "baseline_revision": revision})).await;
+    let itself = until(&caller, &itself, |backtest| backtest["state"] == "finished").await["id"].clone();
+
     let told = "The backtest changed 2.5000 percent of the outcomes: 1 of 40.";
     is_refused(guarded(&caller, &revision, &backtest, 2.49).await, told);
+    is_refused(
+        guarded(&caller, &revision, &itself, 100.0).await,
+        "The backtest compared the revision with itself.",
+    );
     is_refused(
         guarded(&caller, &revision, &nothing, 100.0).await,
         "The backtest compared no decision at all.",

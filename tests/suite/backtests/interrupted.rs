@@ -1,11 +1,13 @@
 //! Backtests that are cut short: by a kill, by an orderly stop.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::domain::verdict::Outcome;
 
-use super::{review_above, start, tenant_of, until};
+use super::{candidate, review_above, start, tenant_of, until};
 use crate::support::components::component_of;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
@@ -88,4 +90,51 @@ async fn a_killed_process_loses_nothing_of_a_backtest_and_counts_nothing_twice()
     assert_eq!(finished["report"], undisturbed["report"]);
     assert_eq!((&finished["total"], &finished["done"]), (&json!(COUNT), &json!(COUNT)));
     program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_kept_while_the_facts_take_their_time() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    fill(&node, &database, 2_000).await;
+    let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 5, "verdict": "review"});
+    let velocity = candidate(&caller, &[("velocity", json!({"limits": [limit]}))]).await;
+    let mut superuser = database.superuser().await;
+    sqlx::raw_sql("begin; lock table payment_values").execute(&mut superuser).await.unwrap();
+    let path = start(&caller, &json!({"revision": velocity})).await;
+    until(&caller, &path, |backtest| backtest["total"].is_u64()).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let left_s: i32 = sqlx::query_scalar(
+        "select extract(epoch from claimed_until - clock_timestamp())::int from backtests",
+    )
+    .fetch_one(&mut superuser)
+    .await
+    .unwrap();
+    assert!(left_s >= 8, "{left_s}");
+    sqlx::raw_sql("rollback").execute(&mut superuser).await.unwrap();
+    let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    assert_eq!(finished["report"]["compared"], 2_000, "{finished}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_read_fails_and_holds_up_nobody() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let damaged = Caller::of_new_tenant(&node, "damaged").await;
+    candidate(&damaged, &[("account-check", json!({}))]).await;
+    let mut superuser = database.superuser().await;
+    let statement = "insert into backtests (tenant_id, id, point, revision, selection, state, created_by, created_at_ms)
+        select tenant_id, gen_random_uuid(), point, number, '{\"to_ms\": \"x\"}', 'waiting', '', 0 from revisions";
+    sqlx::raw_sql(statement).execute(&mut superuser).await.unwrap();
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let revision = candidate(&caller, &[("account-check", json!({}))]).await;
+    let path = start(&caller, &json!({"revision": revision})).await;
+    until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    let (state, why): (String, String) =
+        sqlx::query_as("select state, why from backtests where created_at_ms = 0")
+            .fetch_one(&mut superuser)
+            .await
+            .unwrap();
+    assert_eq!((state.as_str(), why.as_str()), ("failed", "stored backtest cannot be read"));
 }

@@ -69,7 +69,7 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         "payment_values" => format!("('{tenant}', gen_random_uuid(), 0, gen_random_uuid(), 1, 'EUR', true)"),
         "audit_events" => format!("('{tenant}', default, 0, 'u', 'list.created', 'l', null, null)"),
         "plugin_uploads" => format!(
-            "('{tenant}', sha256(gen_random_uuid()::text::bytea), '', 0, 'waiting', null, 'u', 0, null, null, null, 0)"
+            "('{tenant}', sha256(gen_random_uuid()::text::bytea), '', 0, 'waiting', null, 'u', 0, null, null, null, 0, 0)"
         ),
         "quarantines" => format!(
             "('{tenant}', gen_random_uuid(), 'payment', gen_random_uuid()::text, {digest}, 1, 1, 1, 'f', 0, null, null)"

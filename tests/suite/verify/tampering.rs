@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tempfile::TempDir;
+use tollgate::decisions::verify::verify;
 use tollgate::domain::decision::{Decision, Origin};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
@@ -320,4 +321,47 @@ async fn an_imported_decision_verifies_with_the_outcome_that_another_system_gave
     imported.evidence.reasons = vec![];
     assert!(matches!(history.journals[0].store(imported).await, Ok(Stored::First(_))));
     history.finds(&[]);
+}
+
+#[tokio::test]
+async fn a_change_of_any_column_is_found_but_of_the_times_of_batches_and_keys() {
+    let mut history = History::new().await;
+    let system = history.database.databases().system;
+    let mut unnoticed = Vec::new();
+    for table in ["decisions", "idempotency_keys", "journal_batches"] {
+        history.tamper(format!("create table kept as select * from {table}")).await;
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "select column_name::text, data_type::text from information_schema.columns
+             where table_schema = 'tollgate' and table_name = $1 order by ordinal_position",
+        )
+        .bind(table)
+        .fetch_all(&mut history.superuser)
+        .await
+        .unwrap();
+        for (column, kind) in columns {
+            let other = match (column.as_str(), kind.as_str()) {
+                ("outcome", _) => "'reject'".to_owned(),
+                (_, "uuid") => "gen_random_uuid()".to_owned(),
+                (_, "text") => format!("{column} || 'x'"),
+                (_, "bytea") => format!("set_byte({column}, 3, 255 - get_byte({column}, 3))"),
+                _ => format!("coalesce({column}, 0) + 1"),
+            };
+            history
+                .tamper(format!(
+                    "create table changed as select * from kept;
+                     update changed set {column} = {other} where ctid = (select max(ctid) from changed);
+                     truncate {table}; insert into {table} select * from changed; drop table changed"
+                ))
+                .await;
+            let counts = verify(&system, &mut |_| {}).await.unwrap();
+            if counts.findings == 0 {
+                unnoticed.push(format!("{table}.{column}"));
+            }
+        }
+        history
+            .tamper(format!("truncate {table}; insert into {table} select * from kept; drop table kept"))
+            .await;
+    }
+    history.finds(&[]);
+    assert_eq!(unnoticed, ["idempotency_keys.created_at_ms", "journal_batches.committed_at_ms"]);
 }

@@ -1,0 +1,240 @@
+//! Uploads while a node is at work on them: claims, and how they end.
+//!
+//! Owns the leases, by the database's clock. Must never let go of bytes before
+//! the plugin they became is stored, in the same transaction.
+
+use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::super::columns::{bigint, digest as read_digest, ms};
+use super::super::plugins::{Bytes, grant, insert};
+use super::super::transaction::as_system;
+use super::super::{StorageError, audit, nodes};
+use super::WHAT;
+use crate::domain::audit::{Act, Action};
+use crate::domain::plugin::{Digest, Plugin, UploadState};
+use crate::domain::tenant::TenantId;
+
+/// What the refusal of a plugin is recorded under: nobody asked for it.
+const WORKER: &str = "tollgate";
+
+/// Of a tenant, the newest. Nothing else bounds how many there may be.
+const REFUSED_KEPT: i64 = 100;
+
+/// An upload that this node is at work on.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub tenant: TenantId,
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+    /// This one included. Those before it ended without a word.
+    pub attempts: i32,
+    /// How often the machine failed over it, and not the bytes.
+    pub failures: i32,
+    /// Where the same bytes are stored already: how long compiling them took.
+    pub stored_compile_ms: Option<u64>,
+}
+
+/// Takes the next upload. First come tenants none of whose uploads is at work,
+/// then those who were served longest ago: a long queue holds up no other tenant.
+pub async fn claim(system: &PgPool, node: Uuid, lease_ms: u32) -> Result<Option<Claim>, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "with tenants_waiting as (
+                     select tenant_id, bool_or(state = 'compiling' and claimed_until > now()) as at_work,
+                            (select max(earlier.finished_at_ms) from plugin_uploads earlier
+                             where earlier.tenant_id = pending.tenant_id) as served_at_ms
+                     from plugin_uploads pending
+                     where state in ('waiting', 'compiling')
+                     group by tenant_id
+                 ), next as (
+                     select u.tenant_id, u.digest
+                     from plugin_uploads u join tenants_waiting t using (tenant_id)
+                     where u.state in ('waiting', 'compiling')
+                       and (u.claimed_until is null or u.claimed_until < now())
+                     order by t.at_work, t.served_at_ms nulls first, u.uploaded_at_ms, u.digest
+                     limit 1
+                     for update of u skip locked
+                 )
+                 update plugin_uploads u
+                 set state = 'compiling', claimed_by = $1, attempts = attempts + 1,
+                     claimed_until = now() + make_interval(secs => $2 / 1000.0)
+                 from next
+                 where u.tenant_id = next.tenant_id and u.digest = next.digest
+                 returning u.tenant_id, u.digest, u.bytes, u.attempts, u.failures,
+                           (select p.compile_ms from plugins p where p.digest = u.digest) as stored_compile_ms",
+            )
+            .bind(node)
+            .bind(f64::from(lease_ms))
+            .fetch_optional(connection)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            let stored_compile_ms: Option<i64> = row.try_get("stored_compile_ms")?;
+            Ok(Some(Claim {
+                tenant: TenantId(row.try_get("tenant_id")?),
+                digest: read_digest(row.try_get("digest")?, WHAT)?,
+                bytes: row.try_get("bytes")?,
+                attempts: row.try_get("attempts")?,
+                failures: row.try_get("failures")?,
+                stored_compile_ms: stored_compile_ms.map(|stored| ms(stored, WHAT)).transpose()?,
+            }))
+        })
+    })
+    .await
+}
+
+/// Keeps a claim. False when it is not this node's any more.
+pub async fn renew(
+    system: &PgPool,
+    node: Uuid,
+    tenant: TenantId,
+    digest: Digest,
+    lease_ms: u32,
+) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let renewed = sqlx::query(
+                "update plugin_uploads set claimed_until = now() + make_interval(secs => $4 / 1000.0)
+                 where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'",
+            )
+            .bind(node)
+            .bind(tenant.0)
+            .bind(digest.0)
+            .bind(f64::from(lease_ms))
+            .execute(connection)
+            .await?;
+            Ok(renewed.rows_affected() > 0)
+        })
+    })
+    .await
+}
+
+/// Gives an upload back that this node could not finish through no fault of
+/// the bytes. After a failure nobody takes it up before the pause is over.
+pub async fn release(
+    system: &PgPool,
+    node: Uuid,
+    tenant: TenantId,
+    digest: Digest,
+    failure_pause_ms: Option<u32>,
+) -> Result<(), StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query(
+                "update plugin_uploads
+                 set state = 'waiting', claimed_by = null, attempts = attempts - 1, failures = failures + $4,
+                     claimed_until = now() + make_interval(secs => $5 / 1000.0)
+                 where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'",
+            )
+            .bind(node)
+            .bind(tenant.0)
+            .bind(digest.0)
+            .bind(i32::from(failure_pause_ms.is_some()))
+            .bind(f64::from(failure_pause_ms.unwrap_or_default()))
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// How an upload ends.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    /// What this node made of it.
+    Ready(Box<Plugin>),
+    /// Its bytes are stored already.
+    Stored,
+    Refused(String),
+}
+
+/// Writes the end of an upload, unless another node has taken it over. All in
+/// one: the plugin, the tenant's right to it, and that this node can run it.
+pub async fn finish(
+    system: &PgPool,
+    node: Uuid,
+    tenant: TenantId,
+    digest: Digest,
+    ending: Ending,
+    now_ms: u64,
+) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let uploaded_by: Option<String> = sqlx::query_scalar(
+                "select uploaded_by from plugin_uploads
+                 where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'
+                 for update",
+            )
+            .bind(node)
+            .bind(tenant.0)
+            .bind(digest.0)
+            .fetch_optional(&mut *connection)
+            .await?;
+            let Some(uploaded_by) = uploaded_by else { return Ok(false) };
+            if let Ending::Ready(plugin) = &ending {
+                insert(connection, plugin, Bytes::OfUpload(tenant), false, now_ms).await?;
+                nodes::report_on(connection, node, digest, None, now_ms).await?;
+            }
+            let why = match ending {
+                Ending::Refused(why) => Some(why),
+                Ending::Ready(_) | Ending::Stored => {
+                    grant(connection, tenant, digest, &uploaded_by, now_ms).await?;
+                    None
+                }
+            };
+            end(connection, tenant, digest, why.as_deref(), now_ms).await?;
+            if let Some(why) = why {
+                forget_old_refusals(connection, tenant).await?;
+                let after = Some(serde_json::json!({"why": why}).to_string());
+                let (actor, action, subject) = (WORKER.to_owned(), Action::PluginRefused, digest.to_string());
+                let act = Act { at_ms: now_ms, actor, action, subject, before: None, after };
+                audit::record(connection, tenant, &act).await?;
+            }
+            Ok(true)
+        })
+    })
+    .await
+}
+
+async fn end(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    digest: Digest,
+    why: Option<&str>,
+    now_ms: u64,
+) -> Result<(), StorageError> {
+    let state = if why.is_some() { UploadState::Refused } else { UploadState::Ready };
+    sqlx::query(
+        "update plugin_uploads
+         set state = $3, why = $4, bytes = null, finished_at_ms = $5, claimed_by = null, claimed_until = null
+         where tenant_id = $1 and digest = $2",
+    )
+    .bind(tenant.0)
+    .bind(digest.0)
+    .bind(state.name())
+    .bind(why)
+    .bind(bigint(now_ms))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What was refused long ago is told by the record of administrative acts.
+async fn forget_old_refusals(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
+    sqlx::query(
+        "delete from plugin_uploads
+         where tenant_id = $1 and state = 'refused' and digest in (
+             select digest from plugin_uploads
+             where tenant_id = $1 and state = 'refused'
+             order by finished_at_ms desc, digest
+             offset $2
+             for update skip locked)",
+    )
+    .bind(tenant.0)
+    .bind(REFUSED_KEPT)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

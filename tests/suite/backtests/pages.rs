@@ -1,0 +1,116 @@
+//! The pages of a history: over years without payments, of a bounded size, each row looked at once.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+use tollgate::domain::backtest::{Filter, Selection};
+use tollgate::domain::payment::Method;
+use tollgate::domain::tenant::TenantId;
+use tollgate::storage::decisions::history::{HistoryRow, PageSize, page};
+use tollgate::storage::pool::Databases;
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+use crate::support::decisions::now_ms;
+
+const DAY_MS: u64 = 86_400_000;
+
+/// Decisions one second apart from the moment on, of a tenant that only these tests know.
+async fn decided(
+    superuser: &mut PgConnection,
+    tenant: TenantId,
+    at_ms: u64,
+    count: u64,
+    method: &str,
+    bytes: u64,
+) {
+    let statement = format!(
+        "select ensure_decision_partition(to_timestamp({at_ms} / 1000)::date);
+         insert into decisions
+         select '{}', (lpad(to_hex(at_ms), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+                '{}', 'k', '', 'api', 'approve', at_ms, null, null, 1, 'EUR', '{method}', 1,
+                decode(repeat('ab', {bytes}), 'hex'), null, '', '', '{}', 1, 0
+         from generate_series(1, {count}) n, lateral (select {at_ms} + n * 1000) t (at_ms)",
+        tenant.0,
+        Uuid::nil(),
+        Uuid::nil(),
+    );
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(superuser).await.unwrap();
+}
+
+/// All pages, one after the other.
+async fn pages(
+    databases: &Databases,
+    tenant: TenantId,
+    selection: &Selection,
+    size: PageSize,
+) -> Vec<Vec<HistoryRow>> {
+    let (mut pages, mut before) = (Vec::new(), None);
+    loop {
+        let rows = page(&databases.system, tenant, selection, now_ms(), before, size).await.unwrap();
+        let Some(last) = rows.last() else { return pages };
+        before = Some(last.id);
+        pages.push(rows);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_with_years_between_its_payments_is_read_to_its_beginning() {
+    let database = TestDatabase::create().await;
+    let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
+    let mut superuser = database.superuser().await;
+    for (days_ago, count) in [(9_000, 3), (4_000, 1), (400, 2), (31, 5), (0, 4)] {
+        decided(&mut superuser, tenant, now_ms() - days_ago * DAY_MS - 3_600_000, count, "card", 10).await;
+    }
+    decided(&mut superuser, TenantId(Uuid::now_v7()), now_ms() - 800 * DAY_MS, 5, "card", 10).await;
+    let all = Selection { to_ms: now_ms(), ..Selection::default() };
+    for decisions in [1, 4, 100] {
+        let found = pages(&databases, tenant, &all, PageSize { decisions, bytes: 1 << 30 }).await;
+        let ids: Vec<Uuid> = found.iter().flatten().map(|row| row.id.0).collect();
+        assert_eq!(ids.len(), 15, "{decisions}");
+        assert!(ids.is_sorted_by(|one, next| one > next), "the newest first: {decisions}");
+    }
+    let since = Selection { from_ms: Some(now_ms() - 500 * DAY_MS), ..all.clone() };
+    let found = pages(&databases, tenant, &since, PageSize { decisions: 100, bytes: 1 << 30 }).await;
+    assert_eq!(found.iter().flatten().count(), 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_ends_with_its_bytes_whatever_the_one_before_was_like() {
+    let database = TestDatabase::create().await;
+    let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
+    let mut superuser = database.superuser().await;
+    decided(&mut superuser, tenant, now_ms() - DAY_MS, 100, "card", 100).await;
+    decided(&mut superuser, tenant, now_ms() - 2 * DAY_MS, 100, "card", 32 << 10).await;
+    let all = Selection { to_ms: now_ms(), ..Selection::default() };
+    let found = pages(&databases, tenant, &all, PageSize { decisions: 64, bytes: 1 << 20 }).await;
+    assert_eq!(found.iter().flatten().count(), 200);
+    for rows in &found {
+        let bytes: usize = rows.iter().filter_map(|row| row.payload.as_ref()).map(Vec::len).sum();
+        assert!(bytes <= (1 << 20) + (32 << 10), "{bytes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_filter_leaves_out_is_looked_at_once_and_not_for_each_page() {
+    const OLD: u64 = 20_000;
+    let database = TestDatabase::create().await;
+    let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
+    let mut superuser = database.superuser().await;
+    decided(&mut superuser, tenant, 1_000_000_000_000, OLD, "card", 10).await;
+    decided(&mut superuser, tenant, now_ms() - DAY_MS, 1_000, "wallet", 10).await;
+    let filter = Filter { method: Some(Method::Wallet), ..Filter::default() };
+    let wallets = Selection { to_ms: now_ms(), filter, ..Selection::default() };
+    let found = pages(&databases, tenant, &wallets, PageSize { decisions: 50, bytes: 1 << 20 }).await;
+    assert_eq!((found.len(), found.iter().flatten().count()), (20, 1_000));
+    // Figures are told when a session ends.
+    databases.close().await;
+    let looked_at = "select idx_tup_fetch from pg_stat_user_tables where relname = 'decisions_2001_09'";
+    let mut fetched: i64 = 0;
+    for _ in 0..100 {
+        fetched = sqlx::query_scalar(looked_at).fetch_one(&mut superuser).await.unwrap();
+        if fetched >= OLD.cast_signed() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!((OLD.cast_signed()..2 * OLD.cast_signed()).contains(&fetched), "{fetched}");
+}
