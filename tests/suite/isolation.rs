@@ -4,16 +4,21 @@
 mod cancellation;
 mod tables;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, PgPool};
-use tollgate::domain::tenant::TenantId;
+use tollgate::domain::decision::IdempotencyKey;
+use tollgate::domain::payment::{Payment, PaymentId};
+use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::StorageError;
+use tollgate::storage::facts::{FactReader, FactRequest};
 use tollgate::storage::pool::Role;
 use tollgate::storage::transaction::as_tenant;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
+use crate::support::decisions::order;
 use tables::{seed, seed_statement};
 
 /// Two tenants with one row in each table, in a database of their own.
@@ -289,7 +294,10 @@ async fn slow_reports_of_a_tenant_hold_up_none_of_its_payments() {
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let begun = Instant::now();
-    run(&databases.facts, tenant, "select 1".to_owned()).await.unwrap();
+    let key = IdempotencyKey::parse("key").map(|key| (ClientId(Uuid::now_v7()), key));
+    let payment = Payment { id: PaymentId(Uuid::now_v7()), received_at_ms: 1, order: order("c-1", 1, "EUR") };
+    let request = FactRequest { tenant, payment: Arc::new(payment), queries: vec![], in_flight: vec![], key };
+    FactReader::start(databases.facts.clone()).look_up(request).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     for report in slow {
         report.abort();
