@@ -8,19 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use futures::StreamExt;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use super::active_ruleset::ActiveRuleset;
+use super::deployed::Deployed;
 use super::plugins::Plugins;
-use super::trial::Likeness;
-use crate::domain::decision::{RevisionReference, RuleEvidence};
+
+use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Digest;
-use crate::domain::quarantine::RuleIdentity;
-use crate::domain::ruleset::{Activation, DecisionPoint, Deployment, Mode, PreparedRule, Revision, Share};
-use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::ruleset::{Activation, DecisionPoint};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
 use crate::storage::{StorageError, rulesets};
@@ -34,152 +33,10 @@ const AT_ONCE_MAX: usize = 3;
 
 const MISSING: StorageError = StorageError::Unreadable { what: "revision" };
 
-/// A revision in the form a decision wants it.
-#[derive(Debug)]
-pub struct ActiveRuleset {
-    pub revision: RevisionReference,
-    pub rules: Vec<ActiveRule>,
-    /// What all rules ask for, live and shadow, each question once.
-    pub queries: Vec<FactQuery>,
-}
-
-#[derive(Debug)]
-pub struct ActiveRule {
-    pub prepared: PreparedRule,
-    pub state: Arc<[u8]>,
-    /// What it is known by in quarantine.
-    pub identity: Arc<RuleIdentity>,
-    /// Where the answers to this rule's queries stand in the facts of the ruleset.
-    fact_places: Vec<usize>,
-}
-
 /// A ruleset is active, and this node cannot run it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the active ruleset is not loaded on this node")]
 pub struct NotLoaded;
-
-impl ActiveRule {
-    /// Of the answers to the ruleset's queries, those this rule asked for.
-    pub fn facts<T: Copy>(&self, all: &[T]) -> Vec<T> {
-        self.fact_places.iter().map(|place| all[*place]).collect()
-    }
-}
-
-/// The binding is the plugin's digest, of a fixed length, and what it made of its settings.
-pub fn identity_of(point: DecisionPoint, rule: &PreparedRule) -> RuleIdentity {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&rule.entry.plugin.0);
-    hash.update(&rule.state);
-    let mut binding = [0; 32];
-    binding.copy_from_slice(hash.finish().as_ref());
-    RuleIdentity { point, rule: rule.entry.name.clone(), binding: Digest(binding) }
-}
-
-impl ActiveRuleset {
-    pub fn new(revision: Revision) -> Self {
-        let mut queries: Vec<FactQuery> = Vec::new();
-        let rules = revision
-            .rules
-            .into_iter()
-            .map(|mut prepared| {
-                let fact_places =
-                    prepared.queries.iter().map(|query| place_of(&mut queries, query)).collect();
-                let identity = Arc::new(identity_of(revision.point, &prepared));
-                let state = std::mem::take(&mut prepared.state).into();
-                ActiveRule { prepared, state, identity, fact_places }
-            })
-            .collect();
-        let revision = RevisionReference { number: revision.number, digest: revision.digest };
-        Self { revision, rules, queries }
-    }
-
-    /// Whether a rule runs beside the others without effect.
-    pub fn has_shadow_rules(&self) -> bool {
-        self.rules.iter().any(|rule| rule.prepared.entry.mode == Mode::Shadow)
-    }
-
-    pub fn live_rules(&self) -> impl Iterator<Item = &ActiveRule> {
-        self.rules.iter().filter(|rule| rule.prepared.entry.mode == Mode::Live)
-    }
-}
-
-/// What decides for a tenant and what runs beside it, as one activation said.
-#[derive(Debug)]
-pub struct Deployed {
-    active: Course,
-    canary: Option<(Share, Course)>,
-}
-
-/// What a payment goes through: the ruleset that decides, and the one whose
-/// answer changes nothing.
-#[derive(Debug)]
-pub struct Course {
-    pub ruleset: Arc<ActiveRuleset>,
-    pub shadow: Option<Arc<ActiveRuleset>>,
-    /// Of the shadow to the ruleset: what is decided already need not run again.
-    pub likeness: Option<Likeness>,
-    /// What both ask for, each question once. Those of the ruleset stand first, in its order.
-    pub queries: Vec<FactQuery>,
-    /// Where the answers to the shadow's queries stand among them.
-    shadow_places: Vec<usize>,
-}
-
-impl Deployed {
-    /// Nothing when `rulesets` lacks one of its revisions.
-    fn new(deployment: Deployment, rulesets: &HashMap<i32, Arc<ActiveRuleset>>) -> Option<Self> {
-        let shadow = match deployment.shadow {
-            Some(number) => Some(rulesets.get(&number)?.clone()),
-            None => None,
-        };
-        let course = |number| Some(Course::new(rulesets.get(&number)?.clone(), shadow.clone()));
-        let canary = match deployment.canary {
-            Some(canary) => Some((canary.share, course(canary.revision)?)),
-            None => None,
-        };
-        Some(Self { active: course(deployment.revision)?, canary })
-    }
-
-    /// The course of a payment. `drawn` comes from its key, so that a retry goes the same way.
-    pub fn course(&self, drawn: u64) -> &Course {
-        match &self.canary {
-            Some((share, canary)) if share.holds(drawn) => canary,
-            _ => &self.active,
-        }
-    }
-}
-
-impl Course {
-    fn new(ruleset: Arc<ActiveRuleset>, shadow: Option<Arc<ActiveRuleset>>) -> Self {
-        let mut queries = ruleset.queries.clone();
-        let asked = shadow.iter().flat_map(|shadow| &shadow.queries);
-        let shadow_places = asked.map(|query| place_of(&mut queries, query)).collect();
-        let likeness = shadow.as_ref().map(|shadow| Likeness::new(shadow, Some(&ruleset)));
-        Self { ruleset, shadow, likeness, queries, shadow_places }
-    }
-
-    /// Whether anything runs without effect on the payments of this course.
-    pub fn has_shadow(&self) -> bool {
-        self.shadow.is_some() || self.ruleset.has_shadow_rules()
-    }
-
-    /// Of the answers to `queries`, those of the ruleset that decides.
-    pub fn own_facts<'f>(&self, facts: &'f [Fact]) -> &'f [Fact] {
-        &facts[..self.ruleset.queries.len()]
-    }
-
-    /// Of the answers to `queries`, those of the shadow, as its own queries stand.
-    pub fn shadow_facts(&self, facts: &[Fact]) -> Vec<Fact> {
-        self.shadow_places.iter().map(|place| facts[*place]).collect()
-    }
-}
-
-/// Where a question stands, put at the end when it is new.
-fn place_of(queries: &mut Vec<FactQuery>, query: &FactQuery) -> usize {
-    queries.iter().position(|known| known == query).unwrap_or_else(|| {
-        queries.push(query.clone());
-        queries.len() - 1
-    })
-}
 
 #[derive(Debug)]
 pub struct ActiveRulesets {

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::active::ActiveRuleset;
+use super::active_ruleset::ActiveRuleset;
 use super::evaluate::{call_of, evidence_of, run};
 use super::rulesets::{RevisionError, Rulesets};
 use super::trial::Likeness;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::active::{ActiveRule, ActiveRuleset};
+use super::active_ruleset::{ActiveRule, ActiveRuleset};
 use super::quarantine::InQuarantine;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::payment::Payment;
@@ -16,7 +16,7 @@ use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FOLD_VERSION, Folded, Outcome, RuleResult};
-use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall, has_all_its_fuel};
+use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 
 /// Runs the live rules that are not in quarantine and folds their verdicts.
 /// `facts` answer `ruleset.queries`, one for one; without a ruleset there are none.
@@ -104,15 +104,6 @@ pub fn rule_evidence(rule: &ActiveRule, facts: &[Fact], run: Option<RuleRun>) ->
         fuel_used,
         elapsed_us,
     }
-}
-
-/// Whether a rule ran out of fuel that others had used up: the budget of a ruleset is shared.
-pub(super) fn was_starved(rules: &[RuleEvidence], place: usize) -> bool {
-    let (before, at) = rules.split_at(place);
-    at.first().is_some_and(|rule| {
-        let spent = before.iter().fold(0, |spent: u64, rule| spent.saturating_add(rule.fuel_used));
-        rule.result.as_ref().is_some_and(RuleResult::is_out_of_fuel) && !has_all_its_fuel(rule.profile, spent)
-    })
 }
 
 /// A rule without an answer would count as one that has nothing to say.

@@ -5,8 +5,10 @@
 //! behind `storage` and the `RuleEngine` port.
 
 pub mod active;
+pub mod active_ruleset;
 pub mod backtest;
 pub mod checkpoints;
+pub mod deployed;
 pub mod dry_run;
 pub mod evaluate;
 mod failure_window;

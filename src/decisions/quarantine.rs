@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::active::{ActiveRule, ActiveRuleset};
-use super::evaluate::was_starved;
+use super::active_ruleset::{ActiveRule, ActiveRuleset};
 use super::failure_window::FailureWindow;
 use crate::domain::decision::Evidence;
 use crate::domain::quarantine::{
@@ -21,6 +20,7 @@ use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureClass;
+use crate::rules::was_starved;
 use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
 

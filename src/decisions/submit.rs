@@ -12,7 +12,8 @@ use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::active::{ActiveRulesets, Deployed, NotLoaded};
+use super::active::{ActiveRulesets, NotLoaded};
+use super::deployed::Deployed;
 use super::evaluate::evaluate;
 use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
 use super::quarantine::Quarantines;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::active::{ActiveRule, ActiveRuleset};
-use super::evaluate::{call_of, evidence_of, was_starved};
+use super::active_ruleset::{ActiveRule, ActiveRuleset};
+use super::evaluate::{call_of, evidence_of};
 use crate::domain::decision::{EngineId, Evidence};
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Profile;
@@ -19,7 +19,7 @@ use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{Outcome, RuleResult};
-use crate::rules::{RuleCall, RuleRun, RulesetCall};
+use crate::rules::{RuleCall, RuleRun, RulesetCall, was_starved};
 
 /// A candidate beside a revision that decided: worked out once, used for every
 /// decision of that revision.

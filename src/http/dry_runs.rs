@@ -21,7 +21,7 @@ use super::problem::{Kind, Problem};
 use super::ruleset_shapes::EntryBody;
 use super::rulesets::{entry, point_of};
 use super::services::Shared;
-use crate::decisions::active::ActiveRule;
+use crate::decisions::active_ruleset::ActiveRule;
 use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, Subject, Tried};
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::RULES_MAX;

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::rulesets::point_of;
 use super::services::Shared;
-use crate::decisions::active::identity_of;
+use crate::decisions::active_ruleset::identity_of;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::ruleset::{Mode, Revision};
 use crate::domain::tenant::TenantId;

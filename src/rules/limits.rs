@@ -8,7 +8,9 @@
 //! budget, 0.2 s for fifty (0.4 s on a busy machine). The shipped rules use 4
 //! to 12 thousand units of their five million.
 
+use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
+use crate::domain::verdict::RuleResult;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -81,8 +83,17 @@ impl Limits {
 }
 
 /// Whether a rule could burn all the fuel of its profile, after those before it spent so much.
-pub fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
+fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
     RULESET_FUEL.saturating_sub(spent_before) >= Limits::of(profile).fuel_evaluate
+}
+
+/// Whether a rule ran out of fuel that others had used up: the budget of a ruleset is shared.
+pub fn was_starved(rules: &[RuleEvidence], place: usize) -> bool {
+    let (before, at) = rules.split_at(place);
+    at.first().is_some_and(|rule| {
+        let spent = before.iter().fold(0, |spent: u64, rule| spent.saturating_add(rule.fuel_used));
+        rule.result.as_ref().is_some_and(RuleResult::is_out_of_fuel) && !has_all_its_fuel(rule.profile, spent)
+    })
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 
 pub use engine::EngineSetupError;
-pub use limits::has_all_its_fuel;
+pub use limits::was_starved;
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;
 pub use threads::{BACKGROUND_NICENESS, Threads};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Trouble;
 use super::connections::Connections;
-use crate::decisions::active::ActiveRuleset;
+use crate::decisions::active_ruleset::ActiveRuleset;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::trial::{Likeness, Trial, is_the_rules_own};
 use crate::domain::backtest::report::{Case, NotReplayable, Report, Said, Side};

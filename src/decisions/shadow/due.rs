@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::super::active::{Course, Deployed};
+use super::super::deployed::{Course, Deployed};
 use crate::domain::decision::RuleEvidence;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
