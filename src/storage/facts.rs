@@ -174,9 +174,15 @@ const STATEMENT: &str = "
           and v.payment_id <> all ($21[q.first:q.last])
     ) counted
     union all
-    select q.place, null, null, null, null, k.decision_id, k.request_hash
+    select q.place, null, null, null, null, bound.decision_id, bound.request_hash
     from unnest($22::int[], $23::uuid[], $24::uuid[], $25::text[]) as q (place, tenant_id, client_id, key)
-    join idempotency_keys k using (tenant_id, client_id, key)";
+    -- The limit keeps it a look-up for each key: a join planned while the table
+    -- was empty would go through all of it later.
+    cross join lateral (
+        select k.decision_id, k.request_hash from idempotency_keys k
+        where k.tenant_id = q.tenant_id and k.client_id = q.client_id and k.key = q.key
+        limit 1
+    ) bound";
 
 async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<PgRow>, StorageError> {
     let Questions { listed, texts, velocity, excluded, keys } = questions;
