@@ -102,6 +102,10 @@ impl Share {
         self.0
     }
 
+    pub fn percent(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
     /// Whether a payment with this number, drawn evenly from its key, is among them.
     pub fn holds(self, drawn: u64) -> bool {
         drawn % u64::from(Self::WHOLE) < u64::from(self.0)

@@ -103,8 +103,7 @@ pub struct ActiveShape {
 
 impl From<Canary> for CanaryShape {
     fn from(canary: Canary) -> Self {
-        let share_percent = f64::from(canary.share.ten_thousandths()) / 100.0;
-        Self { revision: canary.revision, share_percent }
+        Self { revision: canary.revision, share_percent: canary.share.percent() }
     }
 }
 

@@ -143,13 +143,22 @@ impl Connection {
         if !note.is_empty() {
             body["note"] = json!(note);
         }
-        let request = self.http.post(format!("{}/api/v1/payments/{payment}/events", self.url));
-        let response = request.bearer_auth(self.token().await?).json(&body).send().await?;
-        Ok(match response.status() {
-            status if status.is_success() => Told::Taken,
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Told::NoPlace,
-            _ => Told::Refused,
-        })
+        let mut retries = 0;
+        loop {
+            let request = self.http.post(format!("{}/api/v1/payments/{payment}/events", self.url));
+            let response = request.bearer_auth(self.token().await?).json(&body).send().await?;
+            let is_busy = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+            if is_busy && retries < ATTEMPTS_MAX {
+                sleep(retry_after(&response, retries)).await;
+                retries += 1;
+                continue;
+            }
+            return Ok(match response.status() {
+                status if status.is_success() => Told::Taken,
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Told::NoPlace,
+                _ => Told::Refused,
+            });
+        }
     }
 }
 
@@ -284,6 +293,8 @@ mod tests {
             Some("404 Not Found"),
             Some("405 Method Not Allowed"),
             Some("409 Conflict"),
+            // Too much at the moment is no answer to the event.
+            Some("503 Service Unavailable"),
             Some("201 Created|{}"),
         ])
         .await;

@@ -128,7 +128,7 @@ fn act_of(
     };
     let told = |deployment: Deployment, guard: Option<Uuid>| {
         let canary = deployment.canary.map(|canary| {
-            serde_json::json!({"revision": canary.revision, "share": canary.share.ten_thousandths()})
+            serde_json::json!({"revision": canary.revision, "share_percent": canary.share.percent()})
         });
         let mut told = serde_json::json!({
             "revision": deployment.revision, "canary": canary, "shadow": deployment.shadow,
