@@ -221,15 +221,31 @@ impl Shared {
         Some(own.waiting.drain(..most).collect())
     }
 
+    /// Returns as soon as the answers are there: what was read does not depend on
+    /// the end of the transaction, which a task of its own sees to.
     async fn ask(&self, batch: &[Waiting], most: Duration) -> Result<Vec<FactAnswer>, StorageError> {
         let (statements, answers) = prepare(batch.iter().map(|waiting| &waiting.request));
         if statements.is_empty() {
             return Ok(answers);
         }
-        as_tenants(&self.pool, &tenants_of(batch), most, move |connection| {
-            Box::pin(async move { ask_all(connection, statements, answers).await })
-        })
-        .await
+        let (read, mut early) = oneshot::channel();
+        let tenants = tenants_of(batch);
+        let transaction = as_tenants(&self.pool, &tenants, most, move |connection| {
+            Box::pin(async move {
+                let answers = ask_all(connection, statements, answers).await?;
+                // The other end is there until the transaction has ended.
+                let _ = read.send(answers);
+                Ok::<(), StorageError>(())
+            })
+        });
+        tokio::select! {
+            biased;
+            Ok(answers) = &mut early => Ok(answers),
+            ended = transaction => {
+                ended?;
+                early.try_recv().map_err(|_| StorageError::Abandoned)
+            }
+        }
     }
 
     fn together(&self) -> MutexGuard<'_, FairQueue<Waiting>> {
