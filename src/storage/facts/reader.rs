@@ -6,9 +6,11 @@
 //! takes too long together is asked apart, by tenant, for a while.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
@@ -88,13 +90,16 @@ impl FactReader {
             tasks: TaskTracker::new(),
         });
         for _ in 0..TOGETHER {
-            shared.tasks.spawn(shared.clone().ask_together());
+            shared.tasks.spawn(whatever_happens(shared.clone(), |shared| shared.ask_together()));
         }
         Self(shared)
     }
 
     /// Answers all queries at one moment.
     pub async fn look_up(&self, request: FactRequest) -> Answer {
+        if self.0.end.is_cancelled() {
+            return Err(StorageError::Abandoned);
+        }
         let (waiter, answer) = oneshot::channel();
         self.0.put(Waiting { request, waiter });
         answer.await.unwrap_or(Err(StorageError::Abandoned))
@@ -116,7 +121,8 @@ impl Shared {
             if own.under_way || Instant::now() < own.until {
                 own.waiting.push(waiting);
                 if !std::mem::replace(&mut own.under_way, true) {
-                    self.tasks.spawn(self.clone().ask_apart(tenant));
+                    let work = move |shared: Arc<Self>| shared.ask_apart(tenant);
+                    self.tasks.spawn(whatever_happens(self.clone(), work));
                 }
                 return;
             }
@@ -254,6 +260,13 @@ impl Shared {
 
     fn apart(&self) -> MutexGuard<'_, HashMap<TenantId, Apart>> {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A panic loses its batch, whose waiters see theirs gone, and not those that come after.
+async fn whatever_happens<F: Future<Output = ()>>(shared: Arc<Shared>, work: impl Fn(Arc<Shared>) -> F) {
+    while AssertUnwindSafe(work(shared.clone())).catch_unwind().await.is_err() {
+        tracing::error!("looking up facts panicked; it goes on");
     }
 }
 
