@@ -127,7 +127,8 @@ async fn what_is_in_quarantine_waits_for_review_whatever_its_entry_and_other_rul
     let told = ("rule.quarantined".to_owned(), "tollgate".to_owned(), "broken".to_owned());
     assert_eq!(acts(&database).await, [told]);
     let metrics = reqwest::get(format!("{}/metrics", node.url)).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("\ntollgate_rules_in_quarantine 1\n"), "{metrics}");
+    // Of the whole process, in which other tests may have nodes as well.
+    assert!(metrics.contains("\ntollgate_rules_in_quarantine "), "{metrics}");
 
     // The same rule in another revision is the same rule; the same plugin under another name is not.
     caller.activate_entries(&rules).await;
