@@ -158,7 +158,7 @@ async fn an_upload_that_the_machine_fails_over_is_tried_later_and_later_and_then
         let begun = Instant::now();
         loop {
             let (failures, attempts, pause_s): (i32, i32, f64) = sqlx::query_as(
-                "select failures, attempts, extract(epoch from claimed_until - now())::float8
+                "select failures, attempts, coalesce(extract(epoch from claimed_until - now()), 0)::float8
                  from plugin_uploads where state = 'waiting'",
             )
             .fetch_optional(&mut superuser)
