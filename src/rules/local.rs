@@ -4,11 +4,13 @@
 //! A ruleset begins on the thread that its payment is on, which costs nothing.
 //! What is not done by the second tick moves to a runtime of its own, in one task
 //! that does not hop between threads for each rule; and the rulesets of a tenant
-//! that needed that begin there, until enough of them were quick again. A running rule lets go of its thread
-//! with every tick of the epoch clock, new payments go before those that were
-//! interrupted, and a semaphore per tenant bounds what one can hold at once.
+//! that needed that begin there, until enough of them were quick again. A running
+//! rule lets go of its thread with every tick of the epoch clock, new payments go
+//! before those that were interrupted, and a semaphore per tenant bounds what one
+//! can hold at once.
 //!
-//! Measured on two cores, a tenant with ten rules of 6 us beside another with
+//! Measured on two cores, when all rulesets began on those threads: a tenant
+//! with ten rules of 6 us beside another with
 //! 64 callers whose rules never end: median 0.21 ms and p99 4.1 ms, against
 //! 0.16 and 0.26 ms alone. What bought it: a tick of 1 ms rather than 2, and
 //! rules that are shorter than a tick never interrupted (p99 was 17 ms).
