@@ -3,8 +3,11 @@
 //! insert of an equally large row per transaction.
 //!
 //! Server, Postgres and the clients share the machine, so the ratio is what counts.
+//! `cargo bench --bench decisions -- 64,256` measures at these connections only,
+//! and `-- --chart docs/decisions.svg` draws what it measured.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -13,13 +16,24 @@ use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 
 #[path = "parts/bare.rs"]
 mod bare;
+#[path = "parts/chart.rs"]
+mod chart;
+#[path = "parts/latencies.rs"]
+mod latencies;
 #[path = "parts/load.rs"]
 mod load;
+#[path = "parts/processor_time.rs"]
+mod processor_time;
 #[path = "parts/server.rs"]
 mod server;
+#[path = "parts/stages.rs"]
+mod stages;
 
-use load::{Latencies, closed_loop, open_loop};
+use latencies::Latencies;
+use load::{closed_loop, open_loop};
+use processor_time::ProcessTree;
 use server::Tollgate;
+use stages::Stages;
 
 const MEASURED: Duration = Duration::from_secs(8);
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
@@ -28,6 +42,7 @@ const COMPARED_AT: usize = 64;
 
 #[tokio::main]
 async fn main() {
+    let asked = Asked::of_the_command_line();
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
     let settings = PrivateServerSettings {
         data_dir: folder.path().join("postgres"),
@@ -36,29 +51,107 @@ async fn main() {
     };
     let postgres = PrivateServer::start(settings).await.unwrap();
     let mut tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
-    println!("ready after {} ms with plugins to compile", tollgate.ready_ms);
-    tollgate.stop();
-    tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
-    println!("ready after {} ms with plugins compiled before", tollgate.ready_ms);
-    println!("resident at rest: {:.1} MB", tollgate.resident_mb());
 
-    println!("connections  decisions/s   p50 ms   p99 ms  p99.9 ms   pgbench/s   ratio");
-    let mut peak = 0.0_f64;
-    for connections in CONNECTIONS {
-        let latencies = closed_loop(&tollgate, connections, MEASURED).await;
-        peak = peak.max(latencies.per_second());
-        let bare = bare::pgbench(&postgres, connections, MEASURED).await;
-        let ratio = bare.map_or("  (no pgbench)".to_owned(), |bare| {
-            format!("{bare:10.0}  {:6.2}", latencies.per_second() / bare)
-        });
-        println!("{connections:11}  {}  {ratio}", row(&latencies));
+    println!(
+        "connections  decisions/s   p50 ms   p99 ms  p99.9 ms   pgbench/s   ratio  us of server, Postgres"
+    );
+    let mut measured = Vec::new();
+    for connections in &asked.connections {
+        measured.push(Measured::at(*connections, &tollgate, &postgres).await);
     }
-    let half = open_loop(&tollgate, COMPARED_AT, peak / 2.0, MEASURED).await;
-    println!("  open loop  {}  at half of the peak", row(&half));
+    let peak = measured.iter().map(|one| one.decisions.per_second()).fold(0.0, f64::max);
+    for (rate, what) in [(peak / 2.0, "half of the peak"), (peak / 10.0, "a tenth of the peak")] {
+        let stages = Stages::of(&tollgate).await;
+        let open = open_loop(&tollgate, COMPARED_AT, rate, MEASURED).await;
+        println!("  open loop  {}  at {what}", row(&open));
+        println!("             {}", Stages::of(&tollgate).await.since(&stages));
+        if let Some(bare) = bare::pgbench_at(&postgres, COMPARED_AT, rate, MEASURED).await {
+            let more = open.at_ms(0.99) - bare.at_ms(0.99);
+            println!("bare commit  {}  {more:.1} ms less at p99", row(&bare));
+        }
+    }
     println!("resident after the load: {:.1} MB", tollgate.resident_mb());
-    with_a_shadow(&tollgate).await;
+    if let Some(path) = &asked.chart {
+        draw(path, &measured);
+    }
+    if asked.everything {
+        with_a_shadow(&tollgate).await;
+    }
     tollgate.stop();
     postgres.stop().await.unwrap();
+}
+
+struct Asked {
+    connections: Vec<usize>,
+    everything: bool,
+    chart: Option<PathBuf>,
+}
+
+impl Asked {
+    fn of_the_command_line() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let chart = arguments.iter().skip_while(|argument| *argument != "--chart").nth(1).map(PathBuf::from);
+        let listed = arguments.iter().find_map(|argument| {
+            argument.split(',').map(|number| number.parse().ok()).collect::<Option<Vec<usize>>>()
+        });
+        let everything = listed.is_none();
+        Self { connections: listed.unwrap_or(CONNECTIONS.to_vec()), everything, chart }
+    }
+}
+
+struct Measured {
+    connections: usize,
+    decisions: Latencies,
+    bare_per_second: Option<f64>,
+}
+
+impl Measured {
+    /// Closed loop, then pgbench at as many connections.
+    async fn at(connections: usize, tollgate: &Tollgate, postgres: &PrivateServer) -> Self {
+        let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres)];
+        let stages = Stages::of(tollgate).await;
+        let before = trees.map(ProcessTree::used);
+        let decisions = closed_loop(tollgate, connections, MEASURED).await;
+        let after = trees.map(ProcessTree::used);
+        let stages = Stages::of(tollgate).await.since(&stages);
+        let each_us = |place: usize| {
+            (after[place] - before[place]).as_secs_f64() * 1e6 / stages.decisions.max(1) as f64
+        };
+        let bare_per_second = bare::pgbench(postgres, connections, MEASURED).await;
+        let ratio = bare_per_second.map_or("  (no pgbench)".to_owned(), |bare| {
+            format!("{bare:10.0}  {:6.2}", decisions.per_second() / bare)
+        });
+        println!("{connections:11}  {}  {ratio}  {:.0}, {:.0}", row(&decisions), each_us(0), each_us(1));
+        println!("             {stages}");
+        Self { connections, decisions, bare_per_second }
+    }
+}
+
+fn draw(path: &std::path::Path, measured: &[Measured]) {
+    let groups: Vec<String> = measured.iter().map(|one| format!("{} connections", one.connections)).collect();
+    let ratio = |one: &Measured| {
+        one.bare_per_second.map_or(String::new(), |bare| format!("{:.2}", one.decisions.per_second() / bare))
+    };
+    let notes: Vec<String> = measured.iter().map(ratio).collect();
+    let series = [
+        chart::Series {
+            name: "whole decisions a second",
+            colour: "#2f6f9f",
+            values: measured.iter().map(|one| Some(one.decisions.per_second())).collect(),
+        },
+        chart::Series {
+            name: "pgbench, one bare insert each",
+            colour: "#c9ced6",
+            values: measured.iter().map(|one| one.bare_per_second).collect(),
+        },
+    ];
+    chart::write(
+        path,
+        "Durable decisions beside bare inserts on the same Postgres",
+        &groups,
+        &notes,
+        &series,
+    );
 }
 
 fn row(latencies: &Latencies) -> String {

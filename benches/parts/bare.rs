@@ -7,9 +7,38 @@ use sqlx::{ConnectOptions, Connection};
 use tollgate::storage::binaries::Binaries;
 use tollgate::storage::private_server::PrivateServer;
 
+use super::latencies::Latencies;
+
 /// One insert of a row as wide as a decision per transaction; nothing where
 /// pgbench is not installed. Postgres has no more connections than that.
 pub async fn pgbench(postgres: &PrivateServer, clients: usize, measured: Duration) -> Option<f64> {
+    let text = run(postgres, clients, measured, &[]).await?;
+    let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    Some(rate.unwrap_or_else(|| panic!("{text}")))
+}
+
+/// The same at a fixed rate: how long each commit took, from when it was due.
+pub async fn pgbench_at(
+    postgres: &PrivateServer,
+    clients: usize,
+    rate: f64,
+    measured: Duration,
+) -> Option<Latencies> {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path().join("commit").display().to_string();
+    let rate = format!("{rate:.0}");
+    run(postgres, clients, measured, &["-R", &rate, "-l", "--log-prefix", &prefix]).await?;
+    let mut latencies = Vec::new();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        // client, transaction, microseconds from when it was due, ...
+        for line in std::fs::read_to_string(file.unwrap().path()).unwrap().lines() {
+            latencies.push(Duration::from_micros(line.split(' ').nth(2).unwrap().parse().unwrap()));
+        }
+    }
+    Some(Latencies::of(latencies, measured))
+}
+
+async fn run(postgres: &PrivateServer, clients: usize, measured: Duration, more: &[&str]) -> Option<String> {
     let clients = clients.min(80);
     let program = Binaries::find(None).unwrap().postgres.with_file_name("pgbench");
     if !program.exists() {
@@ -31,12 +60,13 @@ pub async fn pgbench(postgres: &PrivateServer, clients: usize, measured: Duratio
     let socket = url.split("host=").nth(1).unwrap();
     let output = Command::new(program)
         .args(["-n", "-M", "prepared", "-h", socket, "-U", "tollgate", "-c", &clients.to_string(), "-j", "2"])
-        .args(["-T", &measured.as_secs().to_string(), "-f"])
+        .args(["-T", &measured.as_secs().to_string()])
+        .args(more)
+        .arg("-f")
         .arg(&script)
         .arg("tollgate")
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-    Some(rate.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))))
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -7,30 +7,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::latencies::Latencies;
 use super::server::Tollgate;
 
 const WARM_UP: Duration = Duration::from_secs(2);
-
-/// What was measured in a while.
-pub struct Latencies {
-    sorted: Vec<Duration>,
-    measured: Duration,
-}
-
-impl Latencies {
-    fn of(mut all: Vec<Duration>, measured: Duration) -> Self {
-        all.sort_unstable();
-        Self { sorted: all, measured }
-    }
-
-    pub fn per_second(&self) -> f64 {
-        self.sorted.len() as f64 / self.measured.as_secs_f64()
-    }
-
-    pub fn at_ms(&self, share: f64) -> f64 {
-        self.sorted[((self.sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
-    }
-}
 
 /// Each client sends its next payment when the last one is answered: the peak.
 pub async fn closed_loop(tollgate: &Tollgate, connections: usize, measured: Duration) -> Latencies {

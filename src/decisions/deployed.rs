@@ -27,7 +27,7 @@ pub struct Course {
     /// Of the shadow to the ruleset: what is decided already need not run again.
     pub likeness: Option<Likeness>,
     /// What both ask for, each question once. Those of the ruleset stand first, in its order.
-    pub queries: Vec<FactQuery>,
+    pub queries: Arc<[FactQuery]>,
     /// Where the answers to the shadow's queries stand among them.
     shadow_places: Vec<usize>,
 }
@@ -62,7 +62,7 @@ impl Course {
         let asked = shadow.iter().flat_map(|shadow| &shadow.queries);
         let shadow_places = asked.map(|query| place_of(&mut queries, query)).collect();
         let likeness = shadow.as_ref().map(|shadow| Likeness::new(shadow, Some(&ruleset)));
-        Self { ruleset, shadow, likeness, queries, shadow_places }
+        Self { ruleset, shadow, likeness, queries: queries.into(), shadow_places }
     }
 
     /// Whether anything runs without effect on the payments of this course.

@@ -122,7 +122,7 @@ impl DryRuns {
                 Some(stored.ok_or(DryRunError::UnknownPayment)?.decision)
             }
         };
-        let known = self.recorded_facts(&ruleset, recorded.as_ref()).await?;
+        let known = self.recorded_facts(&ruleset, recorded.as_deref()).await?;
         let payment = match (subject, &recorded) {
             (Subject::Order(order), _) => self.as_if_now(*order),
             (Subject::Stored(_), Some(recorded)) => recorded.evidence.payment.clone(),

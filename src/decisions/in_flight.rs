@@ -17,6 +17,7 @@ use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::selector::{Counting, FactQuery, Selector};
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::Outcome;
+use crate::storage::values::selector_keys;
 
 /// Nothing until the first submission has its answer.
 pub type Answer = watch::Receiver<Option<Result<Submitted, SubmitError>>>;
@@ -32,7 +33,8 @@ pub struct InFlight {
 #[derive(Debug)]
 struct State {
     answers: HashMap<KeyOwner, Answer>,
-    values: HashMap<(TenantId, Selector, String), Vec<Pending>>,
+    /// By the keys under which the values are stored, which differ between tenants.
+    values: HashMap<Uuid, Vec<Pending>>,
     last_received_at_ms: u64,
     last_id: PaymentId,
 }
@@ -65,6 +67,8 @@ pub enum Turn {
 /// count must leave out: they may be committed between the two looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ahead {
+    /// Of the value that is counted; nothing where there is nothing to count.
+    pub value_key: Option<Uuid>,
     pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
@@ -94,7 +98,8 @@ impl InFlight {
         now_ms: u64,
         order: PaymentOrder,
         queries: &[FactQuery],
-    ) -> (Entered, Vec<Ahead>) {
+    ) -> (Entered, Arc<Payment>, Vec<Ahead>) {
+        let keys = selector_keys(tenant, &order);
         let mut state = self.state();
         // A clock that steps back must not let a later payment stand before an earlier one.
         let received_at_ms = now_ms.max(state.last_received_at_ms);
@@ -103,8 +108,6 @@ impl InFlight {
         // that is stored first would be counted by the one ahead as well.
         let id = id.max(PaymentId(Uuid::from_u128(state.last_id.0.as_u128().saturating_add(1))));
         state.last_id = id;
-        let ahead = queries.iter().map(|query| state.ahead(tenant, &order, received_at_ms, query)).collect();
-        let values = Selector::values(&order);
         let pending = Pending {
             id,
             received_at_ms,
@@ -112,12 +115,14 @@ impl InFlight {
             currency: order.amount.currency(),
             outcome: None,
         };
-        for (selector, value) in &values {
-            state.values.entry((tenant, selector.clone(), value.clone())).or_default().push(pending);
+        let ahead = queries.iter().map(|query| state.ahead(&pending, query, &keys)).collect();
+        for (_, key) in &keys {
+            state.values.entry(*key).or_default().push(pending);
         }
         drop(state);
         let payment = Arc::new(Payment { id, received_at_ms, order });
-        (Entered { registry: self.clone(), tenant, payment, values }, ahead)
+        let keys = keys.into_iter().map(|(_, key)| key).collect();
+        (Entered { registry: self.clone(), id, keys }, payment, ahead)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -127,16 +132,16 @@ impl InFlight {
 }
 
 impl State {
-    fn ahead(&self, tenant: TenantId, order: &PaymentOrder, received_at_ms: u64, query: &FactQuery) -> Ahead {
+    fn ahead(&self, own: &Pending, query: &FactQuery, keys: &[(Selector, Uuid)]) -> Ahead {
         let FactQuery::Velocity { selector, window_ms, counting } = query else {
             return Ahead::default();
         };
-        let Some(value) = selector.value_of(order) else {
+        let Some((_, key)) = keys.iter().find(|(known, _)| known == selector) else {
             return Ahead::default();
         };
-        let mut ahead = Ahead::default();
-        for pending in self.values.get(&(tenant, selector.clone(), value)).into_iter().flatten() {
-            if pending.currency != order.amount.currency() {
+        let mut ahead = Ahead { value_key: Some(*key), ..Ahead::default() };
+        for pending in self.values.get(key).into_iter().flatten() {
+            if pending.currency != own.currency {
                 continue;
             }
             ahead.ids.push(pending.id);
@@ -145,7 +150,7 @@ impl State {
                 Counting::Submitted => true,
                 Counting::Approved => pending.outcome.is_none_or(|outcome| outcome == Outcome::Approve),
             };
-            if counts && pending.received_at_ms > received_at_ms.saturating_sub(*window_ms) {
+            if counts && pending.received_at_ms > own.received_at_ms.saturating_sub(*window_ms) {
                 ahead.count += 1;
                 ahead.total_minor = ahead.total_minor.saturating_add(pending.amount_minor);
             }
@@ -158,18 +163,16 @@ impl State {
 #[derive(Debug)]
 pub struct Entered {
     registry: Arc<InFlight>,
-    tenant: TenantId,
-    pub payment: Arc<Payment>,
-    values: Vec<(Selector, String)>,
+    id: PaymentId,
+    keys: Vec<Uuid>,
 }
 
 impl Entered {
     pub fn decided(&self, outcome: Outcome) {
         let mut state = self.registry.state();
-        for (selector, value) in &self.values {
-            let key = (self.tenant, selector.clone(), value.clone());
-            for pending in state.values.get_mut(&key).into_iter().flatten() {
-                if pending.id == self.payment.id {
+        for key in &self.keys {
+            for pending in state.values.get_mut(key).into_iter().flatten() {
+                if pending.id == self.id {
                     pending.outcome = Some(outcome);
                 }
             }
@@ -180,12 +183,11 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut state = self.registry.state();
-        for (selector, value) in std::mem::take(&mut self.values) {
-            let key = (self.tenant, selector, value);
-            if let Some(pending) = state.values.get_mut(&key) {
-                pending.retain(|other| other.id != self.payment.id);
+        for key in &self.keys {
+            if let Some(pending) = state.values.get_mut(key) {
+                pending.retain(|other| other.id != self.id);
                 if pending.is_empty() {
-                    state.values.remove(&key);
+                    state.values.remove(key);
                 }
             }
         }
@@ -231,7 +233,7 @@ mod tests {
     ) -> (Entered, Ahead) {
         let id = PaymentId(Uuid::from_u128(id));
         let tenant = TenantId(Uuid::from_u128(9));
-        let (entered, mut ahead) = registry.enter(tenant, id, 1_000_000, order, &velocity(counting));
+        let (entered, _, mut ahead) = registry.enter(tenant, id, 1_000_000, order, &velocity(counting));
         (entered, ahead.remove(0))
     }
 
@@ -244,8 +246,8 @@ mod tests {
             assert_eq!((ahead.count, ahead.total_minor), (id, 100 * id.cast_signed()));
             places.push(place);
         }
-        assert_eq!(enter(&registry, 50, order("c1", "USD"), Counting::Submitted).1, Ahead::default());
-        assert_eq!(enter(&registry, 51, order("c2", "EUR"), Counting::Submitted).1, Ahead::default());
+        assert_eq!(enter(&registry, 50, order("c1", "USD"), Counting::Submitted).1.ids, []);
+        assert_eq!(enter(&registry, 51, order("c2", "EUR"), Counting::Submitted).1.ids, []);
         drop(places);
         assert!(registry.state().values.is_empty(), "places that are given up leave nothing behind");
     }
@@ -255,7 +257,7 @@ mod tests {
         let registry = Arc::new(InFlight::default());
         let entered =
             [7, 3, 9, 9, 8].map(|id| enter(&registry, id, order("c", "EUR"), Counting::Submitted).0);
-        let ids = entered.iter().map(|place| place.payment.id.0.as_u128()).collect::<Vec<_>>();
+        let ids = entered.iter().map(|place| place.id.0.as_u128()).collect::<Vec<_>>();
         assert_eq!(ids, [7, 8, 9, 10, 11]);
     }
 

@@ -21,6 +21,7 @@ pub mod quarantine;
 pub mod replay;
 pub mod rulesets;
 pub mod shadow;
+pub mod stages;
 pub mod submit;
 pub mod trial;
 pub mod uploads;

@@ -18,17 +18,17 @@ use super::evaluate::evaluate;
 use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
 use super::quarantine::Quarantines;
 use super::shadow::{Due, ShadowRuns};
+use super::stages::{Stage, Stages};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
-use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::selector::Fact;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Randomness};
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
-use crate::storage::facts::{FactReader, FactRequest, InFlightValue};
+use crate::storage::facts::{FactAnswer, FactReader, FactRequest, InFlightValue};
 use crate::storage::journal::{Journal, JournalError, Stored};
-use crate::storage::values::value_key;
 use crate::storage::{StorageError, decisions};
 
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub struct Submission {
 
 #[derive(Debug, Clone)]
 pub struct Submitted {
-    pub decision: Arc<StoredDecision>,
+    pub decision: StoredDecision,
     /// False for a retry that was answered with the decision of the first.
     pub first: bool,
 }
@@ -156,32 +156,23 @@ impl Submissions {
         let deployed = self.active.of(tenant)?;
         let drawn = drawn(tenant, client, &key);
         let course = deployed.as_ref().map(|deployed| deployed.course(drawn));
-        let queries = course.map_or(&[][..], |course| &course.queries);
+        let queries = course.map_or_else(|| Arc::from([]), |course| course.queries.clone());
         let now_ms = self.clock.now_ms();
         let id = PaymentId(self.randomness.uuid_v7(now_ms));
-        let (entered, ahead) = self.in_flight.enter(tenant, id, now_ms, order, queries);
-        let payment = entered.payment.clone();
+        let (entered, payment, ahead) = self.in_flight.enter(tenant, id, now_ms, order, &queries);
 
-        let mut facts = Vec::new();
-        if !queries.is_empty() {
-            let request = FactRequest {
-                tenant,
-                payment: payment.clone(),
-                queries: queries.to_vec(),
-                in_flight: in_flight_values(tenant, queries, &payment.order, &ahead),
-                key: Some((client, key.clone())),
-            };
-            let answered = self.facts.look_up(request).await?;
-            if let Some(bound) = answered.bound {
-                return self.first_decision(tenant, bound.decision).await;
-            }
-            facts = answered.facts;
-        }
-        for (fact, ahead) in facts.iter_mut().zip(&ahead) {
-            if let Fact::Velocity { count, total_minor } = fact {
-                *count += ahead.count;
-                *total_minor = total_minor.saturating_add(ahead.total_minor);
-            }
+        let request = FactRequest {
+            tenant,
+            payment: payment.clone(),
+            queries,
+            in_flight: in_flight_values(&ahead),
+            key: Some((client, key.clone())),
+        };
+        let mut stages = Stages::begin();
+        let FactAnswer { facts, bound } = self.look_up(request, &ahead).await?;
+        stages.ended(Stage::Facts);
+        if let Some(bound) = bound {
+            return self.first_decision(tenant, bound.decision).await;
         }
 
         let engine = self.engine.as_ref();
@@ -190,30 +181,44 @@ impl Submissions {
         let quarantined = self.quarantines.of(tenant);
         let (outcome, evidence) =
             evaluate(engine, tenant, payment, ruleset, &quarantined, own_facts, deadline).await?;
+        stages.ended(Stage::Rules);
         entered.decided(outcome);
         self.active.recover(&evidence.rules);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
-        match self.journal.store(decision.clone()).await? {
+        let decision = Arc::new(decision);
+        let stored = self.journal.store(decision.clone()).await?;
+        stages.ended(Stage::Journal);
+        match stored {
             Stored::First(position) => {
-                let decision = Arc::new(StoredDecision { decision, position });
+                let decision = StoredDecision { decision, position };
                 if let Some(deployed) = deployed {
                     self.follow_up(&decision, deployed, drawn, facts);
                 }
                 Ok(Submitted { decision, first: true })
             }
-            Stored::Duplicate(first) => Ok(Submitted { decision: Arc::new(*first), first: false }),
+            Stored::Duplicate(decision) => Ok(Submitted { decision, first: false }),
         }
     }
 
+    /// What is stored and what is in flight, together. Without queries nothing is
+    /// asked; whether the key is bound then shows in the journal.
+    async fn look_up(&self, request: FactRequest, ahead: &[Ahead]) -> Result<FactAnswer, SubmitError> {
+        if request.queries.is_empty() {
+            return Ok(FactAnswer::default());
+        }
+        let mut answer = self.facts.look_up(request).await?;
+        for (fact, ahead) in answer.facts.iter_mut().zip(ahead) {
+            if let Fact::Velocity { count, total_minor } = fact {
+                *count += ahead.count;
+                *total_minor = total_minor.saturating_add(ahead.total_minor);
+            }
+        }
+        Ok(answer)
+    }
+
     /// What a first decision leads to. Nothing of it is waited for.
-    fn follow_up(
-        &self,
-        decision: &Arc<StoredDecision>,
-        deployed: Arc<Deployed>,
-        drawn: u64,
-        facts: Vec<Fact>,
-    ) {
+    fn follow_up(&self, decision: &StoredDecision, deployed: Arc<Deployed>, drawn: u64, facts: Vec<Fact>) {
         let course = deployed.course(drawn);
         let (tenant, evidence) = (decision.decision.tenant, &decision.decision.evidence);
         self.quarantines.watch(tenant, &course.ruleset, evidence);
@@ -232,8 +237,7 @@ impl Submissions {
 
     async fn first_decision(&self, tenant: TenantId, id: PaymentId) -> Result<Submitted, SubmitError> {
         let stored = decisions::get(&self.app, tenant, id).await?;
-        let decision = Arc::new(stored.ok_or(SubmitError::Failed)?);
-        Ok(Submitted { decision, first: false })
+        Ok(Submitted { decision: stored.ok_or(SubmitError::Failed)?, first: false })
     }
 }
 
@@ -248,18 +252,11 @@ fn drawn(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
     u64::from_be_bytes(first)
 }
 
-fn in_flight_values(
-    tenant: TenantId,
-    queries: &[FactQuery],
-    order: &PaymentOrder,
-    ahead: &[Ahead],
-) -> Vec<InFlightValue> {
+/// Whatever the windows, the same payments are ahead in one value.
+fn in_flight_values(ahead: &[Ahead]) -> Vec<InFlightValue> {
     let mut values: Vec<InFlightValue> = Vec::new();
-    for (query, ahead) in queries.iter().zip(ahead).filter(|(_, ahead)| !ahead.ids.is_empty()) {
-        let FactQuery::Velocity { selector, .. } = query else { continue };
-        let Some(value) = selector.value_of(order) else { continue };
-        let value_key = value_key(tenant, &selector.name(), &value);
-        // Whatever the window, the same payments are ahead in one value.
+    for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {
+        let Some(value_key) = ahead.value_key else { continue };
         if values.iter().all(|known| known.value_key != value_key) {
             values.push(InFlightValue { value_key, payments: ahead.ids.clone() });
         }

@@ -3,6 +3,8 @@
 //! Owns the shapes of facts, rule results and what is around them. Must never
 //! be the stored form: that one is frozen, this one may gain members.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -137,6 +139,7 @@ impl DecisionShape {
     /// `revision` is the one that decided, for the questions behind the facts.
     pub fn of(stored: StoredDecision, revision: Option<&Revision>) -> Self {
         let StoredDecision { decision, position } = stored;
+        let decision = Arc::unwrap_or_clone(decision);
         let id = decision.id().0;
         let evidence = decision.evidence;
         let queries = |rule: &RuleEvidence| {

@@ -8,11 +8,15 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
 /// Deeper bodies are refused; no body of ours needs more than a few levels.
 pub const DEPTH_MAX: usize = 32;
+
+/// An ordinary payment fits.
+const CANONICAL_BYTES_USUAL: usize = 1 << 10;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -49,47 +53,49 @@ impl Value {
 
     /// Sorted keys, no spaces: the same for every way to write the same body.
     pub fn canonical(&self) -> String {
-        let mut text = String::new();
+        let mut text = Vec::with_capacity(CANONICAL_BYTES_USUAL);
         self.write_canonical(&mut text);
-        text
+        // Made of texts alone, so there is no other way.
+        String::from_utf8(text).unwrap_or_default()
     }
 
-    fn write_canonical(&self, out: &mut String) {
+    fn write_canonical(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Null => out.push_str("null"),
-            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Self::Integer(value) => out.push_str(&value.to_string()),
+            Self::Null => out.extend(b"null"),
+            Self::Bool(value) => write_scalar(value, out),
+            Self::Integer(value) => write_scalar(value, out),
             // Shortest text that reads back as the same number.
-            Self::Float(value) => out.push_str(&serde_json::Value::from(*value).to_string()),
-            Self::Text(text) => write_text(text, out),
+            Self::Float(value) => write_scalar(value, out),
+            Self::Text(text) => write_scalar(text, out),
             Self::Array(items) => {
-                out.push('[');
+                out.push(b'[');
                 for (place, item) in items.iter().enumerate() {
                     if place > 0 {
-                        out.push(',');
+                        out.push(b',');
                     }
                     item.write_canonical(out);
                 }
-                out.push(']');
+                out.push(b']');
             }
             Self::Object(object) => {
-                out.push('{');
+                out.push(b'{');
                 for (place, (key, value)) in object.members.iter().enumerate() {
                     if place > 0 {
-                        out.push(',');
+                        out.push(b',');
                     }
-                    write_text(key, out);
-                    out.push(':');
+                    write_scalar(key, out);
+                    out.push(b':');
                     value.write_canonical(out);
                 }
-                out.push('}');
+                out.push(b'}');
             }
         }
     }
 }
 
-fn write_text(text: &str, out: &mut String) {
-    out.push_str(&serde_json::Value::from(text).to_string());
+fn write_scalar<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    // Neither writing to memory nor a scalar can fail.
+    let _ = serde_json::to_writer(out, value);
 }
 
 /// Where and how the text stops being JSON. Holds no part of the text.

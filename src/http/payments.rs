@@ -8,6 +8,7 @@ use std::str::FromStr;
 use rocket::http::Status;
 use rocket::{Route, get, post, routes};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ use super::payment_events::EventKindShape;
 use super::problem::Problem;
 use super::query::Query;
 use super::services::Shared;
+use crate::decisions::stages::Stage;
 use crate::decisions::submit::Submission;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::party::Iban;
@@ -210,16 +212,20 @@ pub async fn submit(
         order: payment_order(&body)?,
         deadline: context.started + services.submission_deadline,
     };
+    Stage::Request.took_since(context.started);
     let submitted = services.submissions.submit(submission).await?;
+    let decided = Instant::now();
     let shape = DecidedShape::of(&submitted.decision, client.has(Scope::DecisionsRead));
     let location = format!("/api/v1/payments/{}", shape.id);
-    Ok(if submitted.first {
+    let answer = if submitted.first {
         Answer::json(Status::Created, &shape)?.with("Location", location)
     } else {
         Answer::json(Status::Ok, &shape)?
             .with("Content-Location", location)
             .with("Idempotent-Replayed", "true")
-    })
+    };
+    Stage::Answer.took_since(decided);
+    Ok(answer)
 }
 
 /// The payments of the tenant, newest first.

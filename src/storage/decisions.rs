@@ -8,6 +8,8 @@ mod feed;
 pub mod history;
 mod search;
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
@@ -38,7 +40,7 @@ pub struct Position {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDecision {
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     pub position: Position,
 }
 
@@ -192,7 +194,7 @@ pub(super) fn read(row: &PgRow) -> Result<StoredDecision, StorageError> {
         outcome: named(Outcome::parse(row.try_get("outcome")?), WHAT)?,
         evidence: evidence::decode(row.try_get("payload_version")?, payload)?,
     };
-    Ok(StoredDecision { decision, position: read_position(row)? })
+    Ok(StoredDecision { decision: Arc::new(decision), position: read_position(row)? })
 }
 
 fn read_position(row: &PgRow) -> Result<Position, StorageError> {

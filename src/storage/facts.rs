@@ -52,7 +52,7 @@ pub struct FactRequest {
     pub tenant: TenantId,
     /// Facts are as of when it was received.
     pub payment: Arc<Payment>,
-    pub queries: Vec<FactQuery>,
+    pub queries: Arc<[FactQuery]>,
     pub in_flight: Vec<InFlightValue>,
     /// Asked in the same round trip.
     pub key: Option<(ClientId, IdempotencyKey)>,

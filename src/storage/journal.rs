@@ -69,7 +69,7 @@ pub enum Stored {
     First(Position),
     /// The key was bound already, here or on another node. Whether this is a
     /// retry or another payment shows in the request hash.
-    Duplicate(Box<StoredDecision>),
+    Duplicate(StoredDecision),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -152,12 +152,12 @@ impl Journal {
 
     /// Returns when the decision, or the one its key is bound to, is committed.
     /// Dropping the future abandons the answer and not the work.
-    pub async fn store(&self, decision: Decision) -> Result<Stored, JournalError> {
+    pub async fn store(&self, decision: impl Into<Arc<Decision>>) -> Result<Stored, JournalError> {
         if !self.is_up() {
             return Err(JournalError::Unavailable);
         }
         let (waiter, answer) = oneshot::channel();
-        let submission = Submission { row: Row::of(decision)?, waiter };
+        let submission = Submission { row: Row::of(decision.into())?, waiter };
         self.queue.try_send(submission).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,
             mpsc::error::TrySendError::Closed(_) => JournalError::Unavailable,

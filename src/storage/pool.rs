@@ -10,7 +10,7 @@ use std::time::Duration;
 use figment::Figment;
 use rocket_db_pools::Database;
 use serde::Deserialize;
-use sqlx::pool::PoolConnection;
+use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
 use thiserror::Error;
@@ -86,6 +86,9 @@ pub struct DatabaseSettings {
     #[serde(default)]
     pub idle_timeout: Option<u64>,
 }
+
+/// A connection of facts that was used within this time is taken for one that works.
+const UNASKED_MAX: Duration = Duration::from_millis(500);
 
 /// One for each statement under way.
 const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART) as u32;
@@ -165,15 +168,17 @@ impl DatabaseSettings {
     /// one statement is made once for a connection: left to itself, Postgres
     /// makes it anew each time, which takes longer than to carry it out. It uses
     /// indexes even while the tables are empty, since it outlives that. Nothing
-    /// but transactions of `as_tenants` run here, and only reads, so what a look
-    /// at each connection that comes back would find cannot happen.
+    /// but `read_as_tenants` uses it, so what a look at each connection that comes
+    /// back would find cannot happen.
     fn facts_pool(&self) -> Result<PgPool, StorageError> {
         let options = self.connect_options(Role::Journal)?.options([
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("jit", "off"),
         ]);
-        Ok(self.pool_options(FACT_CONNECTIONS).connect_lazy_with(options))
+        let pool = self.pool_options(FACT_CONNECTIONS).test_before_acquire(false);
+        let pool = pool.before_acquire(|connection, metadata| Box::pin(is_there(connection, metadata)));
+        Ok(pool.connect_lazy_with(options))
     }
 
     fn pool_options(&self, max_connections: u32) -> PgPoolOptions {
@@ -233,6 +238,17 @@ impl Databases {
     pub async fn close(&self) {
         tokio::join!(self.app.close(), self.facts.close(), self.system.close());
     }
+}
+
+/// Asks a connection that was not used for a while: the database may have gone meanwhile.
+async fn is_there(
+    connection: &mut PgConnection,
+    metadata: PoolConnectionMetadata,
+) -> Result<bool, sqlx::Error> {
+    if metadata.idle_for > UNASKED_MAX {
+        connection.ping().await?;
+    }
+    Ok(true)
 }
 
 /// Whether a connection may be used by the next caller. sqlx cannot tell: a

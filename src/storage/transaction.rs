@@ -35,26 +35,34 @@ where
     in_transaction(pool, turn, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
 }
 
-/// Runs `work` in one transaction that sees these tenants' rows, and none of whose
-/// statements takes longer than `statement_max`; the pool's role must be the journal's.
-pub async fn as_tenants<T, E, F>(
+/// Runs `work`, which only reads, where it sees these tenants' rows and none of its
+/// statements takes longer than `statement_max`. There is no transaction around
+/// it: each statement is one, and nothing has to begin or end. The settings stay
+/// with the connection, so the pool must be of the journal's role and serve
+/// nobody who does not come through here.
+pub async fn read_as_tenants<T, F>(
     pool: &PgPool,
     tenants: &[TenantId],
     statement_max: Duration,
     work: F,
-) -> Result<T, E>
+) -> Result<T, StorageError>
 where
     T: Send + 'static,
-    E: From<StorageError> + Send + 'static,
-    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send + 'static,
 {
     let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
-    let begin = format!(
-        "begin; set local app.tenants = '{}'; set local statement_timeout = {}",
+    let settings = format!(
+        "set app.tenants = '{}'; set statement_timeout = {}",
         tenants.join(","),
         statement_max.as_millis()
     );
-    in_transaction(pool, None, begin, work).await
+    let pool = pool.clone();
+    let task = tokio::spawn(async move {
+        let mut connection = pool.acquire().await?;
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await?;
+        work(&mut connection).await
+    });
+    task.await.unwrap_or(Err(StorageError::Abandoned))
 }
 
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.

@@ -26,13 +26,21 @@ pub fn value_key(tenant: TenantId, selector: &str, value: &str) -> Uuid {
     Uuid::from_bytes(key)
 }
 
+/// What a payment can be counted by, each selector with its key.
+pub fn selector_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<(Selector, Uuid)> {
+    let values = Selector::values(order).into_iter();
+    values
+        .map(|(selector, value)| {
+            let key = value_key(tenant, &selector.name(), &value);
+            (selector, key)
+        })
+        .collect()
+}
+
 /// Every key a payment is stored under.
 pub fn value_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<Uuid> {
-    Selector::values(order)
-        .iter()
-        .map(|(selector, value)| value_key(tenant, &selector.name(), value))
-        .chain([value_key(tenant, REFERENCE, &order.reference)])
-        .collect()
+    let selectors = selector_keys(tenant, order).into_iter().map(|(_, key)| key);
+    selectors.chain([value_key(tenant, REFERENCE, &order.reference)]).collect()
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn request(tenant: TenantId, order: PaymentOrder, queries: Vec<FactQuery>) -> Fa
     FactRequest {
         tenant,
         payment: Arc::new(Payment { id: PaymentId(Uuid::now_v7()), received_at_ms: NOW_MS, order }),
-        queries,
+        queries: queries.into(),
         in_flight: vec![],
         key: None,
     }

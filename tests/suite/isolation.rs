@@ -296,7 +296,8 @@ async fn slow_reports_of_a_tenant_hold_up_none_of_its_payments() {
     let begun = Instant::now();
     let key = IdempotencyKey::parse("key").map(|key| (ClientId(Uuid::now_v7()), key));
     let payment = Payment { id: PaymentId(Uuid::now_v7()), received_at_ms: 1, order: order("c-1", 1, "EUR") };
-    let request = FactRequest { tenant, payment: Arc::new(payment), queries: vec![], in_flight: vec![], key };
+    let request =
+        FactRequest { tenant, payment: Arc::new(payment), queries: [].into(), in_flight: vec![], key };
     FactReader::start(databases.facts.clone()).look_up(request).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     for report in slow {

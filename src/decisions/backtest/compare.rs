@@ -224,7 +224,7 @@ impl Comparison {
         (!queries.is_empty()).then(|| FactRequest {
             tenant: self.tenant,
             payment: Arc::new(payment.clone()),
-            queries,
+            queries: queries.into(),
             in_flight: Vec::new(),
             key: None,
         })

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::super::deployed::{Course, Deployed};
-use crate::domain::decision::RuleEvidence;
+use crate::domain::decision::{Decision, RuleEvidence};
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{OutcomeReason, Reason, RuleResult};
@@ -15,7 +15,7 @@ use crate::storage::decisions::StoredDecision;
 /// A decision that is stored, and what was deployed when it was made.
 #[derive(Debug)]
 pub struct Due {
-    pub decision: Arc<StoredDecision>,
+    pub decision: StoredDecision,
     pub deployed: Arc<Deployed>,
     /// From the payment's key: chooses the course.
     pub drawn: u64,
@@ -36,7 +36,7 @@ impl Due {
     pub fn bytes(&self) -> usize {
         let evidence = &self.decision.decision.evidence;
         let metadata = evidence.payment.order.metadata.iter().map(|(key, value)| key.len() + value.len());
-        let fixed = size_of::<StoredDecision>() + size_of_val(self.facts.as_slice());
+        let fixed = size_of::<Decision>() + size_of_val(self.facts.as_slice());
         fixed + metadata.sum::<usize>() + bytes_of(&evidence.rules, &evidence.reasons)
     }
 }

@@ -223,7 +223,7 @@ mod tests {
         let velocity =
             |selector, window_ms| FactQuery::Velocity { selector, window_ms, counting: Counting::Submitted };
         let (customer, name) = (Selector::Customer, Selector::DebtorName);
-        let queries = vec![velocity(customer.clone(), 1), velocity(name, 1), velocity(customer, 2)];
+        let queries = [velocity(customer.clone(), 1), velocity(name, 1), velocity(customer, 2)].into();
         let payments = vec![PaymentId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2))];
         let in_flight = vec![InFlightValue { value_key: value_key(tenant, "customer", "c"), payments }];
         let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });

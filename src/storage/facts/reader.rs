@@ -21,10 +21,10 @@ use super::{FactAnswer, FactRequest, ask_all, prepare};
 use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::transaction::as_tenants;
+use crate::storage::transaction::read_as_tenants;
 
 /// Connections that ask for all tenants together.
-pub const TOGETHER: usize = 2;
+pub const TOGETHER: usize = 1;
 /// Connections for tenants apart. Each tenant has one of them at a time.
 pub const APART: usize = 6;
 /// Payments of one statement, and how many of a tenant at its turn.
@@ -49,6 +49,8 @@ struct Waiting {
 impl Waiting {
     /// A waiter that went away needs no answer.
     fn answer(self, answer: Answer) {
+        // First, so that the waiter holds its payment alone.
+        drop(self.request);
         let _ = self.waiter.send(answer);
     }
 }
@@ -227,31 +229,15 @@ impl Shared {
         Some(own.waiting.drain(..most).collect())
     }
 
-    /// Returns as soon as the answers are there: what was read does not depend on
-    /// the end of the transaction, which a task of its own sees to.
     async fn ask(&self, batch: &[Waiting], most: Duration) -> Result<Vec<FactAnswer>, StorageError> {
         let (statements, answers) = prepare(batch.iter().map(|waiting| &waiting.request));
         if statements.is_empty() {
             return Ok(answers);
         }
-        let (read, mut early) = oneshot::channel();
-        let tenants = tenants_of(batch);
-        let transaction = as_tenants(&self.pool, &tenants, most, move |connection| {
-            Box::pin(async move {
-                let answers = ask_all(connection, statements, answers).await?;
-                // The other end is there until the transaction has ended.
-                let _ = read.send(answers);
-                Ok::<(), StorageError>(())
-            })
-        });
-        tokio::select! {
-            biased;
-            Ok(answers) = &mut early => Ok(answers),
-            ended = transaction => {
-                ended?;
-                early.try_recv().map_err(|_| StorageError::Abandoned)
-            }
-        }
+        read_as_tenants(&self.pool, &tenants_of(batch), most, move |connection| {
+            Box::pin(ask_all(connection, statements, answers))
+        })
+        .await
     }
 
     fn together(&self) -> MutexGuard<'_, FairQueue<Waiting>> {

@@ -49,7 +49,7 @@ impl Group {
         let decision = self.head.row.decision;
         for follower in self.followers {
             let stored = StoredDecision { decision: decision.clone(), position };
-            follower.answer(Ok(Stored::Duplicate(Box::new(stored))));
+            follower.answer(Ok(Stored::Duplicate(stored)));
         }
         let _ = self.head.waiter.send(Ok(Stored::First(position)));
     }
@@ -111,7 +111,7 @@ impl Batch {
                     group.answer_stored(stored.position);
                     continue;
                 }
-                Some(Ok(stored)) => Ok(Stored::Duplicate(Box::new(stored))),
+                Some(Ok(stored)) => Ok(Stored::Duplicate(stored)),
                 // Bound, but to a decision that is gone or damaged: the key can
                 // neither be honoured nor given away.
                 Some(Err(_)) | None => Err(JournalError::Refused),

@@ -3,10 +3,13 @@
 //! Owns the work that needs no database: encoding, salt, digests, value keys.
 //! It is done by whoever submits, so that a writer only has to write.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::JournalError;
 use crate::domain::decision::Decision;
+use crate::domain::money::Currency;
 use crate::domain::payment::PaymentOrder;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
@@ -15,11 +18,12 @@ use crate::storage::values::value_keys;
 
 #[derive(Debug)]
 pub(super) struct Row {
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     pub payload: Vec<u8>,
     pub salt: [u8; SALT_LENGTH_BYTES],
     pub payload_digest: Digest,
     pub digest: Digest,
+    currency: Currency,
     pub value_keys: Vec<Uuid>,
 }
 
@@ -27,14 +31,15 @@ pub(super) struct Row {
 pub(super) type Claim<'a> = (TenantId, ClientId, &'a str);
 
 impl Row {
-    pub fn of(decision: Decision) -> Result<Self, JournalError> {
+    pub fn of(decision: Arc<Decision>) -> Result<Self, JournalError> {
         let payload = evidence::encode(&decision.evidence).map_err(|_| JournalError::Refused)?;
         let mut salt = [0; SALT_LENGTH_BYTES];
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| JournalError::Unavailable)?;
         let payload_digest = evidence::payload_digest(&salt, PAYLOAD_VERSION, &payload);
         let digest = evidence::decision_digest(&decision, PAYLOAD_VERSION, &payload_digest);
         let value_keys = value_keys(decision.tenant, &decision.evidence.payment.order);
-        Ok(Self { decision, payload, salt, payload_digest, digest, value_keys })
+        let currency = decision.evidence.payment.order.amount.currency();
+        Ok(Self { decision, payload, salt, payload_digest, digest, currency, value_keys })
     }
 
     pub fn order(&self) -> &PaymentOrder {
@@ -45,8 +50,8 @@ impl Row {
         self.decision.evidence.payment.received_at_ms
     }
 
-    pub fn currency(&self) -> String {
-        self.order().amount.currency().code().to_owned()
+    pub fn currency(&self) -> &str {
+        self.currency.code()
     }
 
     pub fn claim(&self) -> Claim<'_> {

@@ -123,8 +123,10 @@ pub(super) async fn bound(
         .collect()
 }
 
-const INSERT: &str = "
-    with decided as (
+/// The same with and without binding the keys on the way.
+macro_rules! inserting {
+    ($claimed:literal) => {
+        concat!("with ", $claimed, " decided as (
         insert into decisions (
             tenant_id, id, client_id, idempotency_key, request_hash, origin, outcome, received_at_ms,
             revision, reference, amount_minor, currency, method,
@@ -150,7 +152,29 @@ const INSERT: &str = "
              as v (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
     )
     insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
-    values ($19, $20, $28, $29, $30, $31)";
+    values ($19, $20, $28, $29, $30, $31)")
+    };
+}
+
+/// For keys that were claimed before.
+const INSERT: &str = inserting!("");
+
+/// For keys of which none seems to be bound: if one is, nothing is stored.
+const CLAIM_AND_INSERT: &str = inserting!(
+    "claimed as (
+        insert into idempotency_keys (tenant_id, client_id, key, request_hash, decision_id, created_at_ms)
+        select c.*, $31
+        from unnest($1::uuid[], $3::uuid[], $4::text[], $5::bytea[], $2::uuid[]) as c
+    ),"
+);
+
+/// Whether the keys of a batch are bound already.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Keys {
+    Claimed,
+    /// As far as anybody knows.
+    Free,
+}
 
 /// The decisions, the values they are found and counted by, and the batch.
 pub(super) async fn insert(
@@ -158,10 +182,17 @@ pub(super) async fn insert(
     rows: &[&Row],
     link: &Link,
     now_ms: u64,
+    keys: Keys,
 ) -> sqlx::Result<()> {
-    let valued: Vec<(Uuid, &Row)> =
+    let mut valued: Vec<(Uuid, &Row)> =
         rows.iter().flat_map(|row| row.value_keys.iter().map(move |key| (*key, *row))).collect();
-    sqlx::query(INSERT)
+    // Neighbours in the index, which is most of what a decision costs: a third less of it.
+    valued.sort_unstable_by_key(|(key, _)| *key);
+    let statement = match keys {
+        Keys::Claimed => INSERT,
+        Keys::Free => CLAIM_AND_INSERT,
+    };
+    sqlx::query(statement)
         .bind(each(rows, |row| row.decision.tenant.0))
         .bind(each(rows, |row| row.decision.id().0))
         .bind(each(rows, |row| row.decision.client.0))

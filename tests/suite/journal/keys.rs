@@ -29,7 +29,7 @@ async fn the_same_key_in_one_batch_is_stored_once_and_all_are_told() {
     assert!(matches!(answers[0], Ok(Stored::First(_))), "the first to come wins");
     for answer in &answers[1..] {
         let Ok(Stored::Duplicate(stored)) = answer else { panic!("{answer:?}") };
-        assert_eq!(stored.decision, first);
+        assert_eq!(*stored.decision, first);
     }
     assert_eq!(verify(&database).await, 1);
 }
@@ -47,7 +47,7 @@ async fn a_later_submission_gets_the_stored_decision_and_can_tell_a_retry_by_its
     let Ok(Stored::Duplicate(stored)) = journal.store(other).await else { panic!("not a duplicate") };
     assert_eq!((stored.decision.request_hash, stored.position), (Digest([1; 32]), position));
     let by_key = decisions::by_key(&databases.app, tenant, first.client, &first.key).await.unwrap().unwrap();
-    assert_eq!(by_key, *stored);
+    assert_eq!(by_key, stored);
     let batches = count(&mut database.superuser().await, "select count(*) from journal_batches").await;
     assert_eq!(batches, 1, "losers alone make no batch");
 }

@@ -60,7 +60,7 @@ async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
         let retried = until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
         if cut == Cut::AfterCommit {
             let Stored::Duplicate(stored) = retried else { panic!("the key was bound twice") };
-            assert_eq!(stored.decision, submitted);
+            assert_eq!(*stored.decision, submitted);
         }
         until_stored(&journal, || decision(tenant, &format!("after-{round}"))).await;
     }

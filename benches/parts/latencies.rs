@@ -1,0 +1,24 @@
+//! Latencies of one while, and what they say.
+
+use std::time::Duration;
+
+/// What was measured in a while.
+pub struct Latencies {
+    sorted: Vec<Duration>,
+    measured: Duration,
+}
+
+impl Latencies {
+    pub fn of(mut all: Vec<Duration>, measured: Duration) -> Self {
+        all.sort_unstable();
+        Self { sorted: all, measured }
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.sorted.len() as f64 / self.measured.as_secs_f64()
+    }
+
+    pub fn at_ms(&self, share: f64) -> f64 {
+        self.sorted[((self.sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
+    }
+}
