@@ -4,10 +4,9 @@
 //! stranger can ask for. Must never say that a secret is right: that is for
 //! [`super::password::SecretHasher`], after this.
 //!
-//! What counts is failures, not attempts: a client with the right secret may
-//! sign in as often as it likes. An attempt takes its tokens before it is
-//! judged, since many at once would all be judged otherwise, and gets them back
-//! unless it fails. Two buckets must have one:
+//! What counts for strangers is failures, not attempts. An attempt takes its
+//! tokens before it is judged, since many at once would all be judged otherwise,
+//! and gets them back unless it fails. Two buckets must have one:
 //!
 //! - one for each client id, so that guessing at one client does not use up
 //!   what others need;
@@ -15,9 +14,13 @@
 //!   has a bucket of its own.
 //!
 //! Whoever knows a client's id can empty its bucket. So that this shuts out
-//! nobody, a secret that was right before is recognised and needs no token. Only a
-//! client that this node has not seen since its start competes with whoever
-//! attacks it, and a second after the attack it gets in.
+//! nobody, a secret that was right before is recognised and needs none of these
+//! tokens. Only a client that this node has not seen since its start competes with
+//! whoever attacks it, and a second after the attack it gets in.
+//!
+//! Who is recognised has a third bucket, wide and its own, which nobody without
+//! the secret can reach: a client that signs in for every request shall not
+//! keep password hashing from the others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,6 +45,10 @@ const OF_ALL_BURST: u32 = 50;
 /// An eighth of a core.
 const OF_ALL_PER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
+const OF_THE_RECOGNISED_BURST: u32 = 200;
+/// As much of a core.
+const OF_THE_RECOGNISED_PER_S: NonZeroU32 = OF_ALL_PER_S;
+
 /// Failures live for seconds, so the bucket of all keeps this from being reached.
 const FAILING_MAX: usize = 10_000;
 /// About 100 bytes each. Only clients that exist get in.
@@ -50,6 +57,8 @@ const RECOGNISED_MAX: usize = 20_000;
 pub struct SignInLimits {
     of_a_client: Rate,
     of_all: Rate,
+    of_the_recognised: Rate,
+    signing_in: TokenBuckets<ClientId>,
     failing: TokenBuckets<ClientId>,
     all_failing: Mutex<Bucket>,
     /// The MAC of the secret that was right last. Not the secret: memory holds
@@ -83,6 +92,8 @@ impl SignInLimits {
         Self {
             of_a_client: Rate::per_second(OF_A_CLIENT_PER_S, OF_A_CLIENT_BURST),
             of_all: Rate::per_second(OF_ALL_PER_S, OF_ALL_BURST),
+            of_the_recognised: Rate::per_second(OF_THE_RECOGNISED_PER_S, OF_THE_RECOGNISED_BURST),
+            signing_in: TokenBuckets::new(RECOGNISED_MAX),
             failing: TokenBuckets::new(FAILING_MAX),
             all_failing: Mutex::default(),
             recognised: Mutex::default(),
@@ -96,7 +107,11 @@ impl SignInLimits {
         let known = self.recognised().get(&client).copied();
         let recognised =
             known.is_some_and(|known| verify_slices_are_equal(known.as_ref(), mac.as_ref()).is_ok());
-        if !recognised {
+        if recognised {
+            if let Taken::Nothing { next_in } = self.signing_in.take(client, self.of_the_recognised, now) {
+                return Err(next_in);
+            }
+        } else {
             if let Taken::Nothing { next_in } = self.failing.take(client, self.of_a_client, now) {
                 return Err(next_in);
             }
@@ -201,12 +216,19 @@ mod tests {
     #[test]
     fn right_secrets_and_our_own_failures_do_not_count() {
         let (limits, now) = (limits(), Instant::now());
-        for _ in 0..1_000 {
+        for id in 2..1_000 {
             assert!(attempt(&limits, 1, "right", Judgement::None, now));
-        }
-        for id in 0..1_000 {
             assert!(attempt(&limits, id, "right", Judgement::Right, now));
         }
+    }
+
+    #[test]
+    fn a_client_that_signs_in_all_the_time_is_slowed_and_no_other() {
+        let (limits, now) = (limits(), Instant::now());
+        let sign_in = |id| attempt(&limits, id, "right", Judgement::Right, now);
+        assert_eq!((0..1_000).filter(|_| sign_in(1)).count(), 1 + OF_THE_RECOGNISED_BURST as usize);
+        assert!(sign_in(2) && sign_in(2));
+        assert!(attempt(&limits, 1, "right", Judgement::Right, now + Duration::from_millis(100)));
     }
 
     #[test]
