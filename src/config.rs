@@ -12,6 +12,7 @@ use rocket::data::ToByteUnit;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::domain::tenant::REQUESTS_PER_S_MAX;
 use crate::storage::pool::DatabaseSettings;
 
 /// What may stand at the top level: Rocket's own keys, the databases, ours.
@@ -89,6 +90,10 @@ pub struct Settings {
     pub deadline_ms: u64,
     /// Requests served at once; more are turned away with 503.
     pub requests_max: usize,
+    /// Of one client, on this node; zero for no limit. More are turned away with 429.
+    pub client_requests_per_s: u32,
+    /// At once, by a client that was idle; a second's worth at least.
+    pub client_requests_burst: u32,
     pub plugin_size_max_bytes: u64,
     /// Uploads of one tenant that wait to be taken in; more are turned away with 429.
     pub tenant_uploads_waiting_max: u32,
@@ -137,6 +142,8 @@ impl Default for Settings {
             access_token_lifetime_s: 600,
             deadline_ms: 3_000,
             requests_max: 2_048,
+            client_requests_per_s: 0,
+            client_requests_burst: 0,
             plugin_size_max_bytes: 24 << 20,
             tenant_uploads_waiting_max: 8,
             tenant_plugins_max: 200,
@@ -246,10 +253,12 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 22] = [
+    let ranges: [(&'static str, u64, u64, u64); 24] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
+        ("client_requests_per_s", settings.client_requests_per_s.into(), 0, REQUESTS_PER_S_MAX.into()),
+        ("client_requests_burst", settings.client_requests_burst.into(), 0, REQUESTS_PER_S_MAX.into()),
         ("plugin_size_max_bytes", settings.plugin_size_max_bytes, 1_024, 128 << 20),
         ("tenant_uploads_waiting_max", settings.tenant_uploads_waiting_max.into(), 1, 1_000),
         ("tenant_plugins_max", settings.tenant_plugins_max.into(), 1, 100_000),

@@ -68,6 +68,7 @@ async fn client(databases: &Databases, tenant: TenantId) -> Result<ClientId, Ope
         // Of a secret that is forgotten here.
         secret_hash: hasher.hash(SecretText::generate_for_client(&OsRandomness)).await?,
         scopes: Vec::new(),
+        requests_per_s: None,
         created_by: CLIENT_NAME.to_owned(),
         created_at_ms: SystemClock.now_ms(),
     };

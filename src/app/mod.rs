@@ -28,6 +28,7 @@ use crate::auth::AuthError;
 use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::password::{HashingLimits, SecretHasher};
 use crate::auth::root_secret::{Purpose, RootSecret};
+use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, TokenSettings};
 use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
@@ -47,6 +48,7 @@ use crate::domain::plugin::Plugin;
 use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::time::{Clock, Randomness};
 use crate::http;
+use crate::http::client_rates::ClientRates;
 use crate::http::cursor::CursorKey;
 use crate::http::edge::EdgeLimits;
 use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
@@ -253,6 +255,7 @@ async fn assemble(
         quarantines: quarantines.clone(),
         app,
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
+        sign_ins: SignInLimits::new(randomness.as_ref()),
         clock,
         randomness,
         cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
@@ -285,6 +288,7 @@ async fn assemble(
     let parts = http::Parts {
         services: services.clone(),
         tokens: Tokens(tokens),
+        rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
         metrics: Metrics(telemetry::metrics().map_err(StartError::Metrics)?),
         limits: Limits {

@@ -10,7 +10,7 @@ use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::auth::scope::ScopeSet;
 use crate::domain::ruleset::is_slug;
-use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, TenantId};
 use crate::domain::time::{Clock, Randomness};
 use crate::storage::{StorageError, tenants};
 use crate::world::{OsRandomness, SystemClock};
@@ -25,6 +25,8 @@ pub enum TenantError {
     Unknown(String),
     #[error("expected a client's name of 1 to 100 characters, none of them a control character")]
     ClientName,
+    #[error("expected at most {REQUESTS_PER_S_MAX} requests a second, or 0 for no limit")]
+    Rate,
     #[error("the secret could not be made")]
     Auth(#[from] AuthError),
     #[error(transparent)]
@@ -60,7 +62,20 @@ pub async fn create_tenant(system: &PgPool, name: &str, created_by: &str) -> Res
     }
 }
 
+/// A client that follows each node's own setting of how many requests it may send.
 pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
+    create_client_with_rate(system, order, None).await
+}
+
+/// With a rate of its own, where there is one; zero is no limit.
+pub async fn create_client_with_rate(
+    system: &PgPool,
+    order: ClientOrder,
+    requests_per_s: Option<u32>,
+) -> Result<CreatedClient, TenantError> {
+    if requests_per_s.is_some_and(|rate| rate > REQUESTS_PER_S_MAX) {
+        return Err(TenantError::Rate);
+    }
     if !(1..=100).contains(&order.name.chars().count()) || order.name.chars().any(char::is_control) {
         return Err(TenantError::ClientName);
     }
@@ -77,6 +92,7 @@ pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<Create
         name: order.name,
         secret_hash,
         scopes: order.scopes.iter().collect(),
+        requests_per_s,
         created_by: order.created_by,
         created_at_ms,
     };

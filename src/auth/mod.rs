@@ -19,6 +19,7 @@ pub mod password;
 pub mod root_secret;
 pub mod scope;
 pub mod sealed;
+pub mod sign_in_limits;
 pub mod signing_key;
 pub mod token;
 mod verified_cache;

@@ -48,6 +48,8 @@ pub enum OAuthError {
     InvalidScope,
     #[error("too many clients ask for tokens, try again soon")]
     TemporarilyUnavailable,
+    #[error("too many sign-ins have failed, try again after the time of Retry-After")]
+    TooManyFailures { retry_after_s: u32 },
     #[error("the request could not be handled")]
     ServerError,
 }
@@ -60,7 +62,7 @@ impl OAuthError {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
-            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::TemporarilyUnavailable | Self::TooManyFailures { .. } => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
     }
@@ -72,9 +74,18 @@ impl OAuthError {
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidClient => 401,
+            Self::TooManyFailures { .. } => 429,
             Self::TemporarilyUnavailable => 503,
             Self::ServerError => 500,
             _ => 400,
+        }
+    }
+
+    pub fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Self::TemporarilyUnavailable => Some(1),
+            Self::TooManyFailures { retry_after_s } => Some(retry_after_s),
+            _ => None,
         }
     }
 

@@ -69,6 +69,8 @@ pub struct VerifiedToken {
     pub client: ClientId,
     pub scopes: ScopeSet,
     pub expires_at_ms: u64,
+    /// The client's own rate; `None` follows the node's setting, zero is no limit.
+    pub requests_per_s: Option<u32>,
     pub id: Uuid,
 }
 
@@ -100,6 +102,9 @@ struct Claims {
     nbf: u64,
     exp: u64,
     jti: Uuid,
+    /// In the token so that no request needs a look-up; a change holds from the next token on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_per_s: Option<u32>,
 }
 
 /// What all tokens of this service have in common.
@@ -168,6 +173,7 @@ impl AccessTokens {
         tenant: TenantId,
         client: ClientId,
         scopes: ScopeSet,
+        requests_per_s: Option<u32>,
     ) -> Result<IssuedToken, AuthError> {
         let now_ms = self.clock.now_ms();
         let epoch = self.epoch();
@@ -186,6 +192,7 @@ impl AccessTokens {
             nbf: issued_at_s,
             exp: issued_at_s + lifetime_s,
             jti: id,
+            requests_per_s,
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
@@ -260,6 +267,7 @@ fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<Verified, T
         client: ClientId(claims.client_id),
         scopes: ScopeSet::parse_known(&claims.scope),
         expires_at_ms,
+        requests_per_s: claims.requests_per_s,
         id: claims.jti,
     };
     let valid_until_ms = key.retired_at_ms.map_or(expired_from_ms, |at_ms| at_ms.min(expired_from_ms));

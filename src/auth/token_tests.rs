@@ -36,7 +36,7 @@ fn fixture() -> Fixture {
 impl Fixture {
     fn issue(&self) -> IssuedToken {
         let scopes = ScopeSet::parse("payments:write payments:read").expect("scopes");
-        self.tokens.issue(tenant(), client(), scopes).expect("issued")
+        self.tokens.issue(tenant(), client(), scopes, None).expect("issued")
     }
 
     /// Anything at all, signed with a key of ours.
@@ -102,11 +102,24 @@ fn an_issued_token_is_believed_for_its_tenant_client_and_scopes() {
         client: client(),
         scopes: issued.scopes,
         expires_at_ms: NOW_MS + 300_000,
+        requests_per_s: None,
         id: issued.id,
     };
     assert_eq!(fixture.tokens.verify(&issued.text), Ok(expected), "the first time");
     assert_eq!(fixture.tokens.verify(&issued.text), Ok(expected), "from memory");
     assert_eq!((issued.lifetime_s, issued.expires_at_ms), (300, expected.expires_at_ms));
+}
+
+#[test]
+fn a_token_carries_its_client_s_own_rate_and_one_without_it_has_none() {
+    let fixture = fixture();
+    for rate in [None, Some(0), Some(7)] {
+        let issued = fixture.tokens.issue(tenant(), client(), ScopeSet::EMPTY, rate).expect("issued");
+        let verified = fixture.tokens.verify(&issued.text).expect("believed");
+        assert_eq!(verified.requests_per_s, rate);
+    }
+    let refused = fixture.verify_claims(|claims| claims["requests_per_s"] = json!(-1));
+    assert_eq!(refused, Err(TokenError::Claims));
 }
 
 #[test]
@@ -362,7 +375,7 @@ fn a_key_that_retires_ends_its_remembered_tokens_at_that_moment() {
     assert!(fixture.tokens.verify(&text).is_ok());
     fixture.clock.advance(1);
     assert_eq!(fixture.tokens.verify(&text), Err(TokenError::UnknownKey));
-    let issued = fixture.tokens.issue(tenant(), client(), ScopeSet::EMPTY);
+    let issued = fixture.tokens.issue(tenant(), client(), ScopeSet::EMPTY, None);
     assert!(matches!(issued, Err(AuthError::NoSigningKey)));
 }
 

@@ -103,6 +103,7 @@ mod tests {
             client: ClientId(Uuid::nil()),
             scopes: ScopeSet::EMPTY,
             expires_at_ms: 200,
+            requests_per_s: None,
             id: Uuid::from_u128(id),
         };
         Verified { token, valid_from_ms: 100, valid_until_ms: 200 }

@@ -38,6 +38,7 @@ pub async fn create_client(
     tenant: String,
     name: String,
     scopes: Option<String>,
+    requests_per_s: Option<u32>,
 ) -> Result<ExitCode, Failure> {
     let scopes = match scopes {
         Some(text) => ScopeSet::parse(&text).ok_or_else(|| {
@@ -48,7 +49,7 @@ pub async fn create_client(
     };
     let order = ClientOrder { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
-        let created = tenants::create_client(&pools.system, order).await?;
+        let created = tenants::create_client_with_rate(&pools.system, order, requests_per_s).await?;
         println!("client_id={}", created.id);
         println!("client_secret={}", created.secret.expose());
         println!("The secret is shown this once.");

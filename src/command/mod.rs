@@ -89,6 +89,9 @@ enum ClientCommand {
         /// Separated by spaces; all of them where nothing is said.
         #[arg(long)]
         scopes: Option<String>,
+        /// How many requests it may send to each node; 0 for no limit, the node's setting where nothing is said.
+        #[arg(long, value_name = "N")]
+        requests_per_s: Option<u32>,
     },
 }
 
@@ -132,8 +135,8 @@ pub fn run() -> ExitCode {
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))
         }
-        Command::Client(ClientCommand::Create { tenant, name, scopes }) => {
-            with_config(|config| administration::create_client(config, tenant, name, scopes))
+        Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
+            with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))
         }
     };
     match result {

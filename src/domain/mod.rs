@@ -21,4 +21,5 @@ pub mod selector;
 pub mod shadow;
 pub mod tenant;
 pub mod time;
+pub mod token_buckets;
 pub mod verdict;

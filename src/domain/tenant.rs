@@ -25,6 +25,9 @@ impl std::fmt::Display for ClientId {
     }
 }
 
+/// The most that a client's own rate can be.
+pub const REQUESTS_PER_S_MAX: u32 = 1_000_000;
+
 /// What a token allows (RFC 6749 section 3.3). Each is a word of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {

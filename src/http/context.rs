@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
 
+use super::client_rates::Allowance;
 use crate::domain::tenant::TenantId;
 
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct RequestContext {
     pub span: Span,
     /// Known once a guard has read the token.
     pub tenant: OnceLock<TenantId>,
+    /// What is left to the client, if it has a limit; counted once, by the guard.
+    pub allowance: OnceLock<Option<Allowance>>,
 }
 
 impl RequestContext {
@@ -43,7 +46,14 @@ impl RequestContext {
             None => Uuid::now_v7().simple().to_string(),
         };
         let span = tracing::info_span!("request", %request_id, %trace_id, tenant = tracing::field::Empty);
-        Self { request_id, trace_id, started: Instant::now(), span, tenant: OnceLock::new() }
+        Self {
+            request_id,
+            trace_id,
+            started: Instant::now(),
+            span,
+            tenant: OnceLock::new(),
+            allowance: OnceLock::new(),
+        }
     }
 
     pub fn set_tenant(&self, tenant: TenantId) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use utoipa::IntoResponses;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::{Ref, RefOr};
+use utoipa::openapi::{Header, Ref, RefOr};
 
 use super::problem::Kind;
 
@@ -21,11 +21,15 @@ fn responses(kinds: &[Kind]) -> BTreeMap<String, RefOr<Response>> {
         let told: Vec<String> =
             kinds.iter().map(|kind| format!("{}: `/problems/{}`", kind.title(), kind.slug())).collect();
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response = ResponseBuilder::new()
-            .description(told.join("; "))
-            .content("application/problem+json", content)
-            .build();
-        (status.to_string(), RefOr::T(response))
+        let response =
+            ResponseBuilder::new().description(told.join("; ")).content("application/problem+json", content);
+        let headers: &[&str] = match status {
+            429 => &["Retry-After", "RateLimit-Policy", "RateLimit"],
+            _ => &[],
+        };
+        let response =
+            headers.iter().fold(response, |response, name| response.header(*name, Header::default()));
+        (status.to_string(), RefOr::T(response.build()))
     };
     by_status.into_iter().map(respond).collect()
 }
@@ -40,7 +44,7 @@ macro_rules! problems {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
                 responses(&[
                     $(Kind::$kind,)*
-                    Kind::Unauthenticated, Kind::InsufficientScope,
+                    Kind::Unauthenticated, Kind::InsufficientScope, Kind::RateLimited,
                     Kind::Internal, Kind::Busy, Kind::Deadline, Kind::Unavailable,
                 ])
             }

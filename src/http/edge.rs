@@ -134,6 +134,9 @@ impl Fairing for Telling {
                 response.set_header(Header::new(name, value));
             }
         }
+        if let Some(Some(allowance)) = context.allowance.get() {
+            allowance.tell(response);
+        }
         tell(request, context, response.status().code);
     }
 }

@@ -1,13 +1,15 @@
 //! What a request must bring before a handler sees it.
 //!
-//! Owns bearer tokens (the scope a route needs is in the type of its guard)
-//! and idempotency keys. Must never log a token or say why it is not believed.
+//! Owns bearer tokens (the scope a route needs is in the type of its guard),
+//! that their clients keep to their rates, and idempotency keys. Must never log a token or say why it is not believed.
 
 use std::marker::PhantomData;
 
 use rocket::Request;
 use rocket::request::{FromRequest, Outcome};
+use tokio::time::Instant;
 
+use super::client_rates::ClientRates;
 use super::context::RequestContext;
 use super::problem::{Kind, Problem};
 use super::services::Tokens;
@@ -72,23 +74,41 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
     type Error = Kind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
-        match believe(request, S::SCOPE) {
-            Ok(token) => {
-                RequestContext::of(request).set_tenant(token.tenant);
-                Outcome::Success(Self {
-                    tenant: token.tenant,
-                    id: token.client,
-                    valid_until_ms: token.expires_at_ms.saturating_add(LEEWAY_S * 1_000),
-                    scopes: token.scopes,
-                    scope: PhantomData,
-                })
-            }
+        match admit(request, S::SCOPE) {
+            Ok(token) => Outcome::Success(Self {
+                tenant: token.tenant,
+                id: token.client,
+                valid_until_ms: token.expires_at_ms.saturating_add(LEEWAY_S * 1_000),
+                scopes: token.scopes,
+                scope: PhantomData,
+            }),
             Err(problem) => problem.refuse(request),
         }
     }
 }
 
-fn believe(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem> {
+/// Before the body is read: what is too much shall cost as little as it can.
+fn admit(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem> {
+    let token = believe(request)?;
+    let context = RequestContext::of(request);
+    context.set_tenant(token.tenant);
+    let count = || {
+        let rates = request.rocket().state::<ClientRates>()?;
+        rates.count(token.client, token.requests_per_s, Instant::now().into_std())
+    };
+    if let Some(allowance) = context.allowance.get_or_init(count) {
+        allowance.check()?;
+    }
+    if !token.scopes.contains(needed) {
+        let scope = needed.name();
+        let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
+        let detail = format!("The access token lacks the scope {scope}.");
+        return Err(Problem::with_challenge(Kind::InsufficientScope, detail, challenge));
+    }
+    Ok(token)
+}
+
+fn believe(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
     let mut headers = request.headers().get("Authorization");
     let Some(header) = headers.next() else {
         let detail = "Send an access token: Authorization: Bearer <token>.";
@@ -99,17 +119,10 @@ fn believe(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Proble
     let verified = token.zip(tokens).and_then(|(token, Tokens(tokens))| {
         tokens.verify(token).inspect_err(|error| tracing::debug!(%error, "a token is not believed")).ok()
     });
-    let Some(verified) = verified else {
+    verified.ok_or_else(|| {
         let detail = "The access token is not valid, or not any more.";
-        return Err(unauthenticated(detail, r#"Bearer realm="tollgate", error="invalid_token""#.to_owned()));
-    };
-    if !verified.scopes.contains(needed) {
-        let scope = needed.name();
-        let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
-        let detail = format!("The access token lacks the scope {scope}.");
-        return Err(Problem::with_challenge(Kind::InsufficientScope, detail, challenge));
-    }
-    Ok(verified)
+        unauthenticated(detail, r#"Bearer realm="tollgate", error="invalid_token""#.to_owned())
+    })
 }
 
 fn unauthenticated(detail: &'static str, challenge: String) -> Problem {

@@ -12,6 +12,7 @@ mod backtests;
 mod body;
 mod canary;
 mod checkpoints;
+pub mod client_rates;
 mod context;
 mod counts;
 pub mod cursor;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 
 use rocket::{Build, Rocket, Route, catchers};
 
+use client_rates::ClientRates;
 use edge::{Edge, EdgeLimits, Telling, Treatment};
 use services::{Limits, Metrics, Readiness, Services, Tokens};
 use streams::Streams;
@@ -95,6 +97,7 @@ fn mounts() -> Vec<Mount> {
 pub struct Parts {
     pub services: Arc<Services>,
     pub tokens: Tokens,
+    pub rates: ClientRates,
     pub readiness: Arc<Readiness>,
     pub metrics: Metrics,
     pub limits: Limits,
@@ -111,6 +114,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
     mounted
         .manage(parts.services)
         .manage(parts.tokens)
+        .manage(parts.rates)
         .manage(parts.readiness)
         .manage(parts.metrics)
         .manage(parts.limits)

@@ -7,14 +7,18 @@ use rocket::http::Status;
 use rocket::request::{FromRequest, Outcome};
 use rocket::{Request, Route, State, get, post, routes};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::answer::Answer;
 use super::body::FormBody;
+use super::client_rates::whole_seconds;
 use super::problem::{Kind, Problem};
 use super::services::{Services, Shared, Tokens};
-use crate::auth::oauth::{OAuthError, TokenResponse, granted_scopes, parse_token_request};
+use crate::auth::oauth::{OAuthError, TokenRequest, TokenResponse, granted_scopes, parse_token_request};
+use crate::auth::sign_in_limits::Judgement;
 use crate::domain::tenant::Scope;
+use crate::storage::tenants::ClientCredentials;
 use crate::storage::{StorageError, tenants};
 
 pub fn routes() -> Vec<Route> {
@@ -84,6 +88,12 @@ pub struct OAuthErrorShape {
         (status = 200, body = TokenAnswer),
         (status = 400, body = OAuthErrorShape),
         (status = 401, body = OAuthErrorShape),
+        (
+            status = 429,
+            description = "Too many sign-ins have failed: as this client, or at all",
+            body = OAuthErrorShape,
+            headers(("Retry-After" = u32)),
+        ),
         (status = 500, body = OAuthErrorShape),
         (status = 503, body = OAuthErrorShape),
     ),
@@ -119,15 +129,39 @@ async fn give(
         }
     };
     let request = parse_token_request(authorization, body)?;
+    let requested = request.scopes;
+    let id = request.client;
+    let client = authenticate(services, request).await?;
+    let scopes = granted_scopes(requested, client.scopes.into_iter().collect())?;
+    Ok(tokens.0.issue(client.tenant, id, scopes, client.requests_per_s)?.into())
+}
+
+async fn authenticate(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
+    let limits = &services.sign_ins;
+    let now = || Instant::now().into_std();
+    let admitted = limits.admit(request.client, &request.secret, now());
+    let attempt = admitted.map_err(|next_in| {
+        metrics::counter!("http_sign_ins_rate_limited_total").increment(1);
+        OAuthError::TooManyFailures { retry_after_s: whole_seconds(next_in) }
+    })?;
+    let judged = judge(services, request).await;
+    let judgement = match &judged {
+        Ok(_) => Judgement::Right,
+        Err(OAuthError::InvalidClient) => Judgement::Wrong,
+        Err(_) => Judgement::None,
+    };
+    limits.settle(attempt, judgement, now());
+    judged
+}
+
+async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
     let found = tenants::find_client(&services.app, request.client).await.map_err(failed)?;
     let stored = found.as_ref().map(|client| client.secret_hash.as_str());
     // An unknown client costs a hash too: time tells nobody which clients exist.
     if !services.hasher.verify(request.secret, stored).await? {
         return Err(OAuthError::InvalidClient);
     }
-    let client = found.ok_or(OAuthError::InvalidClient)?;
-    let scopes = granted_scopes(request.scopes, client.scopes.into_iter().collect())?;
-    Ok(tokens.0.issue(client.tenant, request.client, scopes)?.into())
+    found.ok_or(OAuthError::InvalidClient)
 }
 
 fn failed(error: StorageError) -> OAuthError {
@@ -144,8 +178,8 @@ fn refuse(error: OAuthError) -> Result<Answer, Problem> {
     if let Some(challenge) = error.challenge() {
         answer = answer.with("WWW-Authenticate", challenge);
     }
-    if error == OAuthError::TemporarilyUnavailable {
-        answer = answer.with("Retry-After", "1");
+    if let Some(seconds) = error.retry_after_s() {
+        answer = answer.with("Retry-After", seconds.to_string());
     }
     Ok(answer)
 }

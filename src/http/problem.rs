@@ -42,6 +42,7 @@ pub enum Kind {
     PluginRefused,
     TooManyStreams,
     QuotaExceeded,
+    RateLimited,
     Internal,
     Busy,
     Deadline,
@@ -50,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -73,6 +74,7 @@ impl Kind {
         Self::PluginRefused,
         Self::TooManyStreams,
         Self::QuotaExceeded,
+        Self::RateLimited,
         Self::Internal,
         Self::Busy,
         Self::Deadline,
@@ -108,6 +110,7 @@ impl Kind {
             Self::PluginRefused => (422, "plugin-refused", "The plugin is refused"),
             Self::TooManyStreams => (429, "too-many-streams", "Too many streams are open"),
             Self::QuotaExceeded => (429, "quota-exceeded", "The tenant has as many as it may have"),
+            Self::RateLimited => (429, "rate-limited", "The client sends too many requests"),
             Self::Internal => (500, "internal", "Tollgate failed"),
             Self::Busy => (503, "busy", "Tollgate is busy"),
             Self::Deadline => (503, "deadline", "The request took too long"),

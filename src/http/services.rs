@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
+use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::AccessTokens;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
@@ -37,6 +38,7 @@ pub struct Services {
     pub quarantines: Arc<Quarantines>,
     pub app: PgPool,
     pub hasher: Arc<SecretHasher>,
+    pub sign_ins: SignInLimits,
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,
     pub cursors: CursorKey,

@@ -21,6 +21,8 @@ pub struct NewClient {
     /// In PHC form.
     pub secret_hash: String,
     pub scopes: Vec<Scope>,
+    /// `None` follows the node's setting, zero is no limit.
+    pub requests_per_s: Option<u32>,
     pub created_by: String,
     pub created_at_ms: u64,
 }
@@ -31,6 +33,7 @@ pub struct ClientCredentials {
     pub tenant: TenantId,
     pub secret_hash: String,
     pub scopes: Vec<Scope>,
+    pub requests_per_s: Option<u32>,
 }
 
 impl std::fmt::Debug for ClientCredentials {
@@ -91,8 +94,8 @@ pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), St
         Box::pin(async move {
             let scopes: Vec<&str> = client.scopes.iter().map(|scope| scope.name()).collect();
             sqlx::query(
-                "insert into clients (tenant_id, id, name, secret_hash, scopes, created_at_ms)
-                 values ($1, $2, $3, $4, $5, $6)",
+                "insert into clients (tenant_id, id, name, secret_hash, scopes, created_at_ms, requests_per_s)
+                 values ($1, $2, $3, $4, $5, $6, $7)",
             )
             .bind(client.tenant.0)
             .bind(client.id.0)
@@ -100,15 +103,20 @@ pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), St
             .bind(client.secret_hash)
             .bind(&scopes)
             .bind(bigint(client.created_at_ms))
+            .bind(client.requests_per_s.map(|rate| i32::try_from(rate).unwrap_or(i32::MAX)))
             .execute(&mut *connection)
             .await?;
+            let mut after = json!({"name": client.name, "scopes": scopes});
+            if let Some(rate) = client.requests_per_s {
+                after["requests_per_s"] = rate.into();
+            }
             let act = Act {
                 at_ms: client.created_at_ms,
                 actor: client.created_by,
                 action: Action::ClientCreated,
                 subject: client.id.to_string(),
                 before: None,
-                after: Some(json!({"name": client.name, "scopes": scopes}).to_string()),
+                after: Some(after.to_string()),
             };
             audit::record(connection, client.tenant, &act).await?;
             Ok(())
@@ -121,15 +129,17 @@ pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), St
 /// A scope that this version does not know allows nothing.
 pub async fn find_client(app: &PgPool, id: ClientId) -> Result<Option<ClientCredentials>, StorageError> {
     // No transaction: a single statement that is cut off leaves nothing open.
-    let row = sqlx::query("select tenant_id, secret_hash, scopes from find_client($1)")
+    let row = sqlx::query("select tenant_id, secret_hash, scopes, requests_per_s from find_client($1)")
         .bind(id.0)
         .fetch_optional(app)
         .await?;
     let Some(row) = row else { return Ok(None) };
     let scopes: Vec<String> = row.try_get("scopes")?;
+    let requests_per_s: Option<i32> = row.try_get("requests_per_s")?;
     Ok(Some(ClientCredentials {
         tenant: TenantId(row.try_get("tenant_id")?),
         secret_hash: row.try_get("secret_hash")?,
         scopes: scopes.iter().filter_map(|name| Scope::parse(name)).collect(),
+        requests_per_s: requests_per_s.and_then(|rate| u32::try_from(rate).ok()),
     }))
 }

@@ -260,7 +260,7 @@ async fn a_stream_ends_with_its_token() {
     let tenant = tenants::find_client(&node.databases.app, client).await.unwrap().unwrap().tenant;
     // Ended two seconds ago, and is believed for three more.
     let tokens = issuer(&database, ISSUER, "tollgate", now_ms() - 602_000).await;
-    let old = tokens.issue(tenant, client, Scope::ALL.into_iter().collect()).unwrap().text;
+    let old = tokens.issue(tenant, client, Scope::ALL.into_iter().collect(), None).unwrap().text;
     let mut listener = Listener::open(&caller.with_token(&old)).await;
     let mut lasting = Listener::open(&caller).await;
     let id = pay(&caller, "in-time").await;

@@ -32,6 +32,7 @@ mod private_server;
 mod problems;
 mod provisioning;
 mod quarantine;
+mod rate_limits;
 mod replay;
 mod rulesets;
 mod security;

@@ -191,7 +191,7 @@ async fn the_published_key_verifies_a_token_and_only_such_tokens_are_believed() 
     let now_ms = now_ms();
     let elsewhere = TestDatabase::create().await;
     let issued = async |database: &TestDatabase, by: &str, audience: &str, at_ms: u64| {
-        issuer(database, by, audience, at_ms).await.issue(tenant, id, everything()).unwrap().text
+        issuer(database, by, audience, at_ms).await.issue(tenant, id, everything(), None).unwrap().text
     };
     let fresh = issued(&database, ISSUER, "tollgate", now_ms).await;
     let expired = issued(&database, ISSUER, "tollgate", now_ms - 700_000).await;

@@ -23,14 +23,15 @@ async fn a_client_is_found_without_knowing_its_tenant() {
         name: "shop".to_owned(),
         secret_hash: "$argon2id$".to_owned(),
         scopes: vec![Scope::PaymentsWrite, Scope::ListsRead],
+        requests_per_s: Some(1_000_000),
         created_by: "test".to_owned(),
         created_at_ms: 5,
     };
     create_client(&databases.system, &client).await.unwrap();
     let found = find_client(&databases.app, client.id).await.unwrap().unwrap();
     assert_eq!(
-        (found.tenant, &found.secret_hash, &found.scopes),
-        (tenant, &client.secret_hash, &client.scopes)
+        (found.tenant, &found.secret_hash, &found.scopes, found.requests_per_s),
+        (tenant, &client.secret_hash, &client.scopes, client.requests_per_s)
     );
     assert_eq!(find_client(&databases.app, ClientId(Uuid::now_v7())).await.unwrap(), None);
 
