@@ -138,31 +138,40 @@ async fn ask_all(
 /// of its queries a row answers, and is null for the key. Where a query compares
 /// several texts, they are a slice of one array, since arrays of arrays must be
 /// rectangular.
+///
+/// The columns are read by subscript: where a column is a function of its own,
+/// as with unnest, Postgres stores each away and reads it again, which took as
+/// long as the look-ups. A text is found from the beginning of its array on, so
+/// those that repeat stand in `$5` once and are named by their number.
 const STATEMENT: &str = "
     select q.place, q.ordinal,
            exists (select from list_entries e
                    where not q.by_name and e.tenant_id = q.tenant_id and e.list = q.list
-                     and e.comparable = any ($9[q.first:q.last])
+                     and e.comparable = any (($9::text[])[q.first:q.last])
                      and e.valid_from_ms <= q.at_ms and (e.valid_to_ms is null or e.valid_to_ms > q.at_ms))
            or exists (select from list_entries e
                    where q.by_name and e.tenant_id = q.tenant_id and e.list = q.list
-                     and e.normalized_name = any ($9[q.first:q.last])
+                     and e.normalized_name = any (($9::text[])[q.first:q.last])
                      and e.valid_from_ms <= q.at_ms
                      and (e.valid_to_ms is null or e.valid_to_ms > q.at_ms)) as listed,
            null::bigint as count, null::bigint as total_minor,
            null::uuid as decision_id, null::bytea as request_hash
-    from unnest($1::int[], $2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::boolean[], $7::int[], $8::int[])
-         as q (place, ordinal, tenant_id, at_ms, list, by_name, first, last)
+    from (select ($1::int[])[i] as place, ($2::int[])[i] as ordinal, ($3::uuid[])[i] as tenant_id,
+                 ($4::bigint[])[i] as at_ms, ($5::text[])[($22::int[])[i]] as list,
+                 ($6::boolean[])[i] as by_name, ($7::int[])[i] as first, ($8::int[])[i] as last
+          from generate_series(1, cardinality($1)) as i) q
     union all
     -- Of two payments of one millisecond the one with the lower id is ahead.
     select q.place, q.ordinal, null, counted.count,
            -- A sum of bigints is numeric: it saturates instead of failing.
            least(counted.total, 9223372036854775807)::bigint,
            null, null
-    from unnest($10::int[], $11::int[], $12::uuid[], $13::bigint[], $14::uuid[], $15::text[], $16::uuid[],
-                $17::bigint[], $18::boolean[], $19::int[], $20::int[])
-         as q (place, ordinal, tenant_id, at_ms, payment_id, currency, value_key,
-               after_ms, approved_only, first, last)
+    from (select ($10::int[])[i] as place, ($11::int[])[i] as ordinal, ($12::uuid[])[i] as tenant_id,
+                 ($13::bigint[])[i] as at_ms, ($14::uuid[])[i] as payment_id,
+                 $5[($15::int[])[i]] as currency, ($16::uuid[])[i] as value_key,
+                 ($17::bigint[])[i] as after_ms, ($18::boolean[])[i] as approved_only,
+                 ($19::int[])[i] as first, ($20::int[])[i] as last
+          from generate_series(1, cardinality($10)) as i) q
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0) as total
         from payment_values v
@@ -171,11 +180,13 @@ const STATEMENT: &str = "
           and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
           and v.tenant_id = q.tenant_id and v.currency = q.currency and v.payment_id <> q.payment_id
           and (v.approved or not q.approved_only)
-          and v.payment_id <> all ($21[q.first:q.last])
+          and v.payment_id <> all (($21::uuid[])[q.first:q.last])
     ) counted
     union all
     select q.place, null, null, null, null, bound.decision_id, bound.request_hash
-    from unnest($22::int[], $23::uuid[], $24::uuid[], $25::text[]) as q (place, tenant_id, client_id, key)
+    from (select ($23::int[])[i] as place, ($24::uuid[])[i] as tenant_id, ($25::uuid[])[i] as client_id,
+                 ($26::text[])[i] as key
+          from generate_series(1, cardinality($23)) as i) q
     -- The limit keeps it a look-up for each key: a join planned while the table
     -- was empty would go through all of it later.
     cross join lateral (
@@ -185,13 +196,13 @@ const STATEMENT: &str = "
     ) bound";
 
 async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<PgRow>, StorageError> {
-    let Questions { listed, texts, velocity, excluded, keys } = questions;
+    let Questions { listed, names, texts, velocity, excluded, keys } = questions;
     let rows = sqlx::query(STATEMENT)
         .bind(listed.place)
         .bind(listed.ordinal)
         .bind(listed.tenant)
         .bind(listed.at_ms)
-        .bind(listed.list)
+        .bind(names)
         .bind(listed.by_name)
         .bind(listed.first)
         .bind(listed.last)
@@ -208,6 +219,7 @@ async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<
         .bind(velocity.first)
         .bind(velocity.last)
         .bind(excluded)
+        .bind(listed.list)
         .bind(keys.place)
         .bind(keys.tenant)
         .bind(keys.client)

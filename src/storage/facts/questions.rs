@@ -13,6 +13,9 @@ use crate::storage::values::value_key;
 /// No list entry is longer, so no longer prefix can match.
 const PREFIX_LENGTH_MAX: usize = 140;
 
+/// A ruleset asks about a few lists, and most payments are of one currency.
+const NAMES_LOOKED_AT: usize = 16;
+
 /// A query of a request.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
@@ -25,6 +28,8 @@ struct Asked<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     pub listed: ListedColumns,
+    /// Of lists and currencies, which repeat: the columns hold their numbers.
+    pub names: Vec<String>,
     /// What the list queries compare with; each has a slice.
     pub texts: Vec<String>,
     pub velocity: VelocityColumns,
@@ -40,7 +45,7 @@ pub(super) struct ListedColumns {
     pub ordinal: Vec<i32>,
     pub tenant: Vec<Uuid>,
     pub at_ms: Vec<i64>,
-    pub list: Vec<String>,
+    pub list: Vec<i32>,
     pub by_name: Vec<bool>,
     pub first: Vec<i32>,
     pub last: Vec<i32>,
@@ -53,7 +58,7 @@ pub(super) struct VelocityColumns {
     pub tenant: Vec<Uuid>,
     pub at_ms: Vec<i64>,
     pub payment: Vec<Uuid>,
-    pub currency: Vec<String>,
+    pub currency: Vec<i32>,
     pub value_key: Vec<Uuid>,
     pub after_ms: Vec<i64>,
     pub approved_only: Vec<bool>,
@@ -104,7 +109,9 @@ impl Questions {
             FactQuery::Velocity { window_ms, counting, .. } => {
                 let key = value_key(asked.request.tenant, &selector.name(), &value);
                 let slice = self.slice(asked.request, key, own_velocity);
-                self.velocity.push(asked, key, *window_ms, *counting, slice);
+                let currency = self.number_of(asked.request.payment.order.amount.currency().code());
+                self.velocity.push(asked, key, currency, slice);
+                self.velocity.window(asked, *window_ms, *counting);
                 Fact::Velocity { count: 0, total_minor: 0 }
             }
         }
@@ -121,15 +128,27 @@ impl Questions {
         if texts.is_empty() {
             return;
         }
+        let list = self.number_of(list);
         let (first, last) = append(&mut self.texts, texts);
         self.listed.place.push(asked.place);
         self.listed.ordinal.push(asked.ordinal);
         self.listed.tenant.push(asked.request.tenant.0);
         self.listed.at_ms.push(bigint(asked.request.payment.received_at_ms));
-        self.listed.list.push(list.to_owned());
+        self.listed.list.push(list);
         self.listed.by_name.push(matching == Matching::NormalizedName);
         self.listed.first.push(first);
         self.listed.last.push(last);
+    }
+
+    /// From 1. The same name may stand there again, but not right after itself.
+    fn number_of(&mut self, name: &str) -> i32 {
+        let recent = self.names.len().saturating_sub(NAMES_LOOKED_AT);
+        let known = self.names[recent..].iter().position(|known| known == name);
+        let place = known.map_or(self.names.len(), |place| recent + place);
+        if known.is_none() {
+            self.names.push(name.to_owned());
+        }
+        number(place + 1)
     }
 
     /// The payments in flight of a value: with many of them the slice is long,
@@ -146,28 +165,23 @@ impl Questions {
 }
 
 impl VelocityColumns {
-    fn push(
-        &mut self,
-        asked: Asked<'_>,
-        key: Uuid,
-        window_ms: u64,
-        counting: Counting,
-        (first, last): (i32, i32),
-    ) {
-        let payment = &asked.request.payment;
-        let received_at_ms = bigint(payment.received_at_ms);
+    fn push(&mut self, asked: Asked<'_>, key: Uuid, currency: i32, (first, last): (i32, i32)) {
         self.place.push(asked.place);
         self.ordinal.push(asked.ordinal);
         self.tenant.push(asked.request.tenant.0);
-        self.at_ms.push(received_at_ms);
-        self.payment.push(payment.id.0);
-        self.currency.push(payment.order.amount.currency().code().to_owned());
+        self.payment.push(asked.request.payment.id.0);
+        self.currency.push(currency);
         self.value_key.push(key);
+        self.first.push(first);
+        self.last.push(last);
+    }
+
+    fn window(&mut self, asked: Asked<'_>, window_ms: u64, counting: Counting) {
+        let received_at_ms = bigint(asked.request.payment.received_at_ms);
+        self.at_ms.push(received_at_ms);
         // Below zero for a window that reaches behind the first payment there can be.
         self.after_ms.push(received_at_ms.saturating_sub(bigint(window_ms)));
         self.approved_only.push(counting == Counting::Approved);
-        self.first.push(first);
-        self.last.push(last);
     }
 }
 
