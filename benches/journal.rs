@@ -1,10 +1,17 @@
 //! How many decisions a second the journal makes durable, against one
-//! transaction for each, on a private Postgres that waits for the disk.
+//! transaction for each and against pgbench's bare inserts, on a private
+//! Postgres that waits for the disk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
 
+#[path = "parts/bare.rs"]
+#[allow(dead_code, reason = "another bench uses the rest")]
+mod bare;
 #[path = "../tests/suite/support/decisions.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod decisions;
+#[path = "parts/latencies.rs"]
+#[allow(dead_code, reason = "another bench uses the rest")]
+mod latencies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,11 +39,18 @@ async fn main() {
     };
     let server = PrivateServer::start(settings).await.unwrap();
     let databases = Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap();
+    // Some rows first: the bare ones are made as wide.
+    with_journal(&databases, 64, 1, 3).await;
+    let bare = bare::pgbench(&server, 64, MEASURED).await;
+    if let Some(bare) = bare {
+        println!("pgbench, 64 clients, one bare insert each: {bare:.0}");
+    }
     println!("decisions/s (transactions/s)");
     for waiters in [1, 64, 256, 1024] {
         for writers in [1, 2] {
             let (rows, batches) = with_journal(&databases, waiters, writers, 3).await;
-            println!("{waiters:5} waiters, {writers} writers, 3 tenants: {rows:7.0} ({batches:.0})");
+            let ratio = bare.map_or(String::new(), |bare| format!(", {:.2} of pgbench", rows / bare));
+            println!("{waiters:5} waiters, {writers} writers, 3 tenants: {rows:7.0} ({batches:.0}){ratio}");
         }
     }
     let (rows, batches) = with_journal(&databases, 256, 1, 256).await;

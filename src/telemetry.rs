@@ -26,7 +26,8 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+            // What fails inside of a request is found by the request's id.
+            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
         }
     };
     started.map_err(|error| error.to_string())?;

@@ -42,6 +42,7 @@ use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::shadow::ShadowRuns;
+use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
@@ -235,6 +236,7 @@ async fn assemble(
         clock: clock.clone(),
         randomness: randomness.clone(),
         request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
+        stages: StageMeters::default(),
     });
     let dry_runs = DryRuns {
         app: app.clone(),

@@ -2,6 +2,9 @@
 //!
 //! Owns the names of the stages. Must never be what anything waits for.
 
+use std::sync::OnceLock;
+
+use metrics::Histogram;
 use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy)]
@@ -18,35 +21,37 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Facts => "facts",
-            Self::Rules => "rules",
-            Self::Journal => "journal",
-            Self::Answer => "answer",
-        }
+    /// As they are declared.
+    const NAMES: [&str; 5] = ["request", "facts", "rules", "journal", "answer"];
+}
+
+/// Looked up once: by name it takes longer than some of the stages do.
+#[derive(Debug, Default)]
+pub struct StageMeters(OnceLock<[Histogram; Stage::NAMES.len()]>);
+
+impl StageMeters {
+    pub fn took_since(&self, stage: Stage, begun: Instant) {
+        let meters = self.0.get_or_init(|| {
+            Stage::NAMES.map(|name| metrics::histogram!("tollgate_decision_stage_seconds", "stage" => name))
+        });
+        meters[stage as usize].record(begun.elapsed().as_secs_f64());
     }
 
-    pub fn took_since(self, begun: Instant) {
-        let took = begun.elapsed().as_secs_f64();
-        metrics::histogram!("tollgate_decision_stage_seconds", "stage" => self.name()).record(took);
+    /// For stages that follow one another.
+    pub fn begin(&self) -> Stages<'_> {
+        Stages { meters: self, begun: Instant::now() }
     }
 }
 
-/// Stages that follow one another.
 #[derive(Debug)]
-pub struct Stages {
+pub struct Stages<'m> {
+    meters: &'m StageMeters,
     begun: Instant,
 }
 
-impl Stages {
-    pub fn begin() -> Self {
-        Self { begun: Instant::now() }
-    }
-
+impl Stages<'_> {
     pub fn ended(&mut self, stage: Stage) {
-        stage.took_since(self.begun);
+        self.meters.took_since(stage, self.begun);
         self.begun = Instant::now();
     }
 }

@@ -18,7 +18,7 @@ use super::evaluate::evaluate;
 use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
 use super::quarantine::Quarantines;
 use super::shadow::{Due, ShadowRuns};
-use super::stages::{Stage, Stages};
+use super::stages::{Stage, StageMeters};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
@@ -121,6 +121,7 @@ pub struct Submissions {
     pub randomness: Arc<dyn Randomness>,
     /// HMAC-SHA256. The same on every node: retries are known by it.
     pub request_key: hmac::Key,
+    pub stages: StageMeters,
 }
 
 impl Submissions {
@@ -168,7 +169,7 @@ impl Submissions {
             in_flight: in_flight_values(&ahead),
             key: Some((client, key.clone())),
         };
-        let mut stages = Stages::begin();
+        let mut stages = self.stages.begin();
         let FactAnswer { facts, bound } = self.look_up(request, &ahead).await?;
         stages.ended(Stage::Facts);
         if let Some(bound) = bound {

@@ -5,13 +5,15 @@
 //! never log a body, a token, a query string or a raw path: routes appear as
 //! their templates.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::FutureExt;
+use metrics::{Counter, Histogram};
 use rocket::fairing::{Fairing, Info};
-use rocket::http::Header;
+use rocket::http::{Header, Method};
 use rocket::route::{Handler, Outcome};
 use rocket::{Data, Request, Response, Route};
 use tokio::sync::Semaphore;
@@ -107,8 +109,41 @@ impl Handler for Surrounded {
 }
 
 /// Opens a request's context and, at its end, tells of it once.
-#[derive(Debug, Clone, Copy)]
-pub struct Telling;
+#[derive(Debug, Default)]
+pub struct Telling {
+    /// By route, then method and class of status: looked up once, since the
+    /// recorder would copy and hash their names for every request.
+    meters: RwLock<HashMap<String, HashMap<(Method, &'static str), Meters>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Meters {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl Telling {
+    /// Routes are templates, so there are few.
+    fn meters(&self, route: &str, method: Method, class: &'static str) -> Meters {
+        let known = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meters) = known.get(route).and_then(|of_route| of_route.get(&(method, class))) {
+            return meters.clone();
+        }
+        drop(known);
+        let labels = [
+            ("route", route.to_owned()),
+            ("method", method.as_str().to_owned()),
+            ("status_class", class.to_owned()),
+        ];
+        let meters = Meters {
+            requests: metrics::counter!("http_requests_total", &labels),
+            duration: metrics::histogram!("http_request_duration_seconds", &labels),
+        };
+        let mut known = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(route.to_owned()).or_default().insert((method, class), meters.clone());
+        meters
+    }
+}
 
 #[rocket::async_trait]
 impl Fairing for Telling {
@@ -137,7 +172,7 @@ impl Fairing for Telling {
         if let Some(Some(allowance)) = context.allowance.get() {
             allowance.tell(response);
         }
-        tell(request, context, response.status().code);
+        tell(self, request, context, response.status().code);
     }
 }
 
@@ -150,10 +185,10 @@ fn policy(request: &Request<'_>) -> &'static str {
     "default-src 'none'; frame-ancestors 'none'"
 }
 
-fn tell(request: &Request<'_>, context: &RequestContext, status: u16) {
+fn tell(telling: &Telling, request: &Request<'_>, context: &RequestContext, status: u16) {
     let elapsed = context.started.elapsed();
-    let route = request.route().map_or("unmatched", |route| route.uri.path()).to_owned();
-    let method = request.method().as_str();
+    let route = request.route().map_or("unmatched", |route| route.uri.path());
+    let method = request.method();
     let class = match status {
         ..200 => "1xx",
         200..300 => "2xx",
@@ -165,15 +200,15 @@ fn tell(request: &Request<'_>, context: &RequestContext, status: u16) {
         request_id = context.request_id,
         trace_id = context.trace_id,
         tenant = context.tenant.get().map(tracing::field::display),
-        method,
+        method = method.as_str(),
         route,
         status,
         latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "answered"
     );
-    let labels = [("route", route), ("method", method.to_owned()), ("status_class", class.to_owned())];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed.as_secs_f64());
+    let meters = telling.meters(route, method, class);
+    meters.requests.increment(1);
+    meters.duration.record(elapsed.as_secs_f64());
 }
 
 #[cfg(test)]
@@ -214,7 +249,7 @@ mod tests {
                 .mount("/stream", edge.surround(Treatment::Stream, rocket::routes![quick, slow]))
                 .mount("/operation", edge.surround(Treatment::Operation, rocket::routes![quick]))
                 .register("/", rocket::catchers![default_catcher])
-                .attach(Telling);
+                .attach(Telling::default());
         Client::untracked(rocket).await.expect("a rocket")
     }
 

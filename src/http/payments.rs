@@ -212,7 +212,8 @@ pub async fn submit(
         order: payment_order(&body)?,
         deadline: context.started + services.submission_deadline,
     };
-    Stage::Request.took_since(context.started);
+    let stages = &services.submissions.stages;
+    stages.took_since(Stage::Request, context.started);
     let submitted = services.submissions.submit(submission).await?;
     let decided = Instant::now();
     let shape = DecidedShape::of(&submitted.decision, client.has(Scope::DecisionsRead));
@@ -224,7 +225,7 @@ pub async fn submit(
             .with("Content-Location", location)
             .with("Idempotent-Replayed", "true")
     };
-    Stage::Answer.took_since(decided);
+    stages.took_since(Stage::Answer, decided);
     Ok(answer)
 }
 

@@ -107,6 +107,12 @@ impl Cluster {
         set("log_error_verbosity=terse");
         if self.durable {
             set("max_connections=100");
+            // The indexes of a few million payments; a page that is pushed out is
+            // read again at the next payment.
+            set("shared_buffers=512MB");
+            // After a checkpoint every page that changes is written out whole at
+            // first; the default has one each minute under load.
+            set("max_wal_size=4GB");
         } else {
             for setting in [
                 "fsync=off",
