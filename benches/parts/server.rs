@@ -16,6 +16,11 @@ pub struct Tollgate {
 
 impl Tollgate {
     pub async fn start(database_url: &str, folder: &Path) -> Self {
+        Self::start_with(database_url, folder, &[]).await
+    }
+
+    /// With keys of the configuration, as the environment gives them.
+    pub async fn start_with(database_url: &str, folder: &Path, settings: &[(&str, &str)]) -> Self {
         let begun = Instant::now();
         let log = folder.join("tollgate.log");
         let file = std::fs::File::create(&log).unwrap();
@@ -28,6 +33,7 @@ impl Tollgate {
             .env("ROCKET_TOLLGATE_DEMO", "true")
             // Every second start finds the tenant made; a client comes from the command line.
             .env("ROCKET_TOLLGATE_PLUGINS_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins"))
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
@@ -41,11 +47,19 @@ impl Tollgate {
 
     /// A call of the API that must succeed.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+        self.call_as(&self.token, method, path, body).await
+    }
+
+    pub async fn call_as(&self, token: &str, method: reqwest::Method, path: &str, body: &Value) -> Value {
         let request = reqwest::Client::new().request(method, format!("http://{}/api/v1{path}", self.address));
-        let answer = request.bearer_auth(&self.token).json(body).send().await.unwrap();
+        let answer = request.bearer_auth(token).json(body).send().await.unwrap();
         let (status, answer) = (answer.status(), answer.json().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {answer}");
         answer
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn resident_mb(&self) -> f64 {
@@ -70,7 +84,7 @@ impl Drop for Tollgate {
 
 /// From the line that says the server is ready.
 async fn address_in(log: &PathBuf) -> String {
-    for _ in 0..3_000 {
+    for _ in 0..12_000 {
         let text = std::fs::read_to_string(log).unwrap();
         if let Some(rest) = text.split("\"address\":\"").nth(1) {
             return rest.split('"').next().unwrap().to_owned();
