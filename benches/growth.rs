@@ -2,7 +2,8 @@
 //! tenants, rules of a ruleset.
 //!
 //! The cost is processor time, of the server and of Postgres, which holds on a
-//! machine that others use as well. `cargo bench --bench growth -- --full` goes
+//! machine that others use as well; and at a steady rate, since a decision is
+//! cheaper the more others share its batch. `cargo bench --bench growth -- --full` goes
 //! on to ten million payments, for which it wants 25 GB of disk, and to ten
 //! thousand tenants. A word chooses one of `payments`, `tenants` and `rules`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
@@ -40,11 +41,12 @@ mod processor_time;
 mod server;
 
 use memory::Memory;
-use payers::{Load, Target, Window, closed_loop};
+use payers::{Load, Target, Window, closed_loop, open_loop};
 use processor_time::ProcessTree;
 use server::Tollgate;
 
 const WINDOW: Window = Window { warm_up: Duration::from_secs(4), measured: Duration::from_secs(8) };
+const STEADY_PER_SECOND: f64 = 400.0;
 const PAYMENTS: [i64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const TENANTS: [i32; 4] = [1, 100, 1_000, 10_000];
 const RULES: [usize; 5] = [1, 5, 10, 25, 50];
@@ -82,7 +84,7 @@ struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// One line of a table, beside the first one.
+/// Of a decision.
 struct Cost {
     server_us: f64,
     postgres_us: f64,
@@ -128,19 +130,20 @@ impl Bench {
         (Target { address: self.tollgate.address.clone(), tokens }, clients)
     }
 
-    async fn measure(&mut self, target: &Target, connections: u64) -> (Load, Cost) {
+    /// As fast as so many clients go, and the cost at a steady rate.
+    async fn measure(&self, target: &Target) -> (Load, Cost) {
         let trees = [ProcessTree::of(self.tollgate.id()), processor_time::postgres(&self.postgres)];
-        let load = closed_loop(target, connections, WINDOW, &trees).await;
-        assert_eq!(load.refused, 0, "every payment is decided");
-        let cost = Cost { server_us: load.used_us[0], postgres_us: load.used_us[1] };
-        (load, cost)
+        let load = closed_loop(target, 64, WINDOW, &[]).await;
+        let steady = open_loop(target, STEADY_PER_SECOND, WINDOW, &trees).await;
+        assert_eq!(load.refused + steady.refused, 0, "every payment is decided");
+        (load, Cost { server_us: steady.used_us[0], postgres_us: steady.used_us[1] })
     }
 
     async fn payments(&mut self, sizes: &[i64]) {
         println!("\nstored payments, one tenant, four rules");
         println!(
-            "    stored  tables MB  index MB | 64: decisions/s  p99 ms  server us  postgres us  of first | \
-             1: p50 ms  us  of first | a look-up us  a question us  hottest shop's day us"
+            "    stored  tables MB  index MB | 64: decisions/s  p99 ms | 1: p50 ms | cost: server us  postgres us  \
+             of first | a look-up us  a question us  hottest shop's day us"
         );
         let (mut stored, mut first) = (0, None);
         for size in sizes {
@@ -148,22 +151,20 @@ impl Bench {
             history::add(&mut self.superuser, &[clients[0].0], stored, *size).await;
             stored = *size;
             let (target, clients) = self.target().await;
-            let (many, cost) = self.measure(&target, 64).await;
-            let (one, one_cost) = self.measure(&target, 1).await;
+            let (many, cost) = self.measure(&target).await;
+            let one = closed_loop(&target, 1, WINDOW, &[]).await;
             let (tables_mb, index_mb) = history::sizes_mb(&mut self.superuser).await;
             let velocity = velocity(&self.databases, clients[0].0).await;
-            let (first_us, first_one_us) = *first.get_or_insert((cost.us(), one_cost.us()));
+            let first_us = *first.get_or_insert(cost.us());
             println!(
-                "{size:10}  {tables_mb:9}  {index_mb:8} | {:15.0}  {:6.1}  {:9.0}  {:11.0}  {:8.2} | \
-                 {:9.2}  {:4.0}  {:6.2} | {:12.0}  {:13.1}  {:10.0}",
+                "{size:10}  {tables_mb:9}  {index_mb:8} | {:15.0}  {:6.1} | {:9.2} | {:15.0}  {:11.0}  {:8.2} | \
+                 {:12.0}  {:13.1}  {:10.0}",
                 many.per_second(),
                 many.at_ms(0.99),
+                one.at_ms(0.5),
                 cost.server_us,
                 cost.postgres_us,
                 cost.us() / first_us,
-                one.at_ms(0.5),
-                one_cost.us(),
-                one_cost.us() / first_one_us,
                 velocity.alone_us,
                 velocity.question_us,
                 velocity.hottest_us,
@@ -174,7 +175,7 @@ impl Bench {
     async fn tenants(&mut self, sizes: &[i32]) {
         println!("\ntenants with four active rules each, {STORED_MEANWHILE} payments over all of them");
         println!(
-            "tenants  ready ms  resident MB at rest, under load | 64: decisions/s  p99 ms  server us  \
+            "tenants  ready ms  resident MB at rest, under load | 64: decisions/s  p99 ms | cost: server us  \
              postgres us  of first"
         );
         let (mut stored, mut first) = (0, None);
@@ -188,10 +189,10 @@ impl Bench {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let rest = Memory::of(self.tollgate.id());
             let (target, _) = self.target().await;
-            let (load, cost) = self.measure(&target, 64).await;
+            let (load, cost) = self.measure(&target).await;
             let first_us = *first.get_or_insert(cost.us());
             println!(
-                "{size:7}  {:8}  {:19.1}  {:10.1} | {:15.0}  {:6.1}  {:9.0}  {:11.0}  {:8.2}",
+                "{size:7}  {:8}  {:19.1}  {:10.1} | {:15.0}  {:6.1} | {:15.0}  {:11.0}  {:8.2}",
                 self.tollgate.ready_ms,
                 rest.resident_mb,
                 Memory::of(self.tollgate.id()).resident_mb,
@@ -206,19 +207,19 @@ impl Bench {
 
     async fn rules(&mut self) {
         println!("\nrules of a ruleset, one tenant, {STORED_MEANWHILE} payments stored");
-        println!("rules | 64: decisions/s  p99 ms  server us  postgres us  of first  us a rule more");
+        println!("rules | 64: decisions/s  p99 ms | cost: server us  postgres us  of first  us a rule more");
         let (_, clients) = self.target().await;
         history::add(&mut self.superuser, &[clients[0].0], 0, STORED_MEANWHILE).await;
         let mut before: Option<(usize, f64, f64)> = None;
         for count in RULES {
             self.activate(count).await;
             let (target, _) = self.target().await;
-            let (load, cost) = self.measure(&target, 64).await;
+            let (load, cost) = self.measure(&target).await;
             let slope = before.map_or(f64::NAN, |(rules, us, _)| (cost.us() - us) / (count - rules) as f64);
             let first_us = before.map_or(cost.us(), |(_, _, first)| first);
             before = Some((count, cost.us(), first_us));
             println!(
-                "{count:5} | {:15.0}  {:6.1}  {:9.0}  {:11.0}  {:8.2}  {slope:14.1}",
+                "{count:5} | {:15.0}  {:6.1} | {:15.0}  {:11.0}  {:8.2}  {slope:14.1}",
                 load.per_second(),
                 load.at_ms(0.99),
                 cost.server_us,

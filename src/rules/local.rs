@@ -4,7 +4,7 @@
 //! A ruleset begins on the thread that its payment is on, which costs nothing.
 //! What is not done by the second tick moves to a runtime of its own, in one task
 //! that does not hop between threads for each rule; and the rulesets of a tenant
-//! that needed that begin there, until enough of them were quick again. A running
+//! that take long begin there, until enough of them were quick again. A running
 //! rule lets go of its thread with every tick of the epoch clock, new payments go
 //! before those that were interrupted, and a semaphore per tenant bounds what one
 //! can hold at once.

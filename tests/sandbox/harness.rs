@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use components::component;
+pub use components::{component, component_of, good_rule};
 use tokio::time::Instant;
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::Party;
