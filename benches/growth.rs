@@ -2,8 +2,8 @@
 //! tenants, rules of a ruleset.
 //!
 //! The cost is processor time, of the server and of Postgres, which holds on a
-//! machine that others use as well; and at a steady rate, since a decision is
-//! cheaper the more others share its batch. `cargo bench --bench growth -- --full` goes
+//! machine that others use as well, as long as batches are of a size: a decision
+//! is cheaper the more others share its own. `cargo bench --bench growth -- --full` goes
 //! on to ten million payments, for which it wants 25 GB of disk, and to ten
 //! thousand tenants. A word chooses one of `payments`, `tenants` and `rules`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
@@ -41,12 +41,11 @@ mod processor_time;
 mod server;
 
 use memory::Memory;
-use payers::{Load, Target, Window, closed_loop, open_loop};
+use payers::{Load, Target, Window, closed_loop};
 use processor_time::ProcessTree;
 use server::Tollgate;
 
 const WINDOW: Window = Window { warm_up: Duration::from_secs(4), measured: Duration::from_secs(8) };
-const STEADY_PER_SECOND: f64 = 400.0;
 const PAYMENTS: [i64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const TENANTS: [i32; 4] = [1, 100, 1_000, 10_000];
 const RULES: [usize; 5] = [1, 5, 10, 25, 50];
@@ -88,6 +87,11 @@ struct Bench {
 struct Cost {
     server_us: f64,
     postgres_us: f64,
+    /// Decisions of a batch.
+    batched: f64,
+    /// Of the log of Postgres. The first change of a page after a checkpoint logs
+    /// the whole page, and of more pages more are changed for the first time.
+    log_kb: f64,
 }
 
 impl Cost {
@@ -109,6 +113,10 @@ impl Bench {
         let databases = Databases::connect_lazily(&DatabaseSettings::for_url(postgres.url())).unwrap();
         let mut superuser = postgres.connect_options().connect().await.unwrap();
         history::prepare(&mut superuser).await;
+        // Its turns come when they come, and would be taken for the cost of whatever is measured then.
+        for statement in ["alter system set autovacuum = off", "select pg_reload_conf()"] {
+            sqlx::raw_sql(statement).execute(&mut superuser).await.unwrap();
+        }
         Self { postgres, superuser, databases, tollgate, folder }
     }
 
@@ -130,20 +138,27 @@ impl Bench {
         (Target { address: self.tollgate.address.clone(), tokens }, clients)
     }
 
-    /// As fast as so many clients go, and the cost at a steady rate.
-    async fn measure(&self, target: &Target) -> (Load, Cost) {
+    async fn measure(&mut self, target: &Target) -> (Load, Cost) {
         let trees = [ProcessTree::of(self.tollgate.id()), processor_time::postgres(&self.postgres)];
-        let load = closed_loop(target, 64, WINDOW, &[]).await;
-        let steady = open_loop(target, STEADY_PER_SECOND, WINDOW, &trees).await;
-        assert_eq!(load.refused + steady.refused, 0, "every payment is decided");
-        (load, Cost { server_us: steady.used_us[0], postgres_us: steady.used_us[1] })
+        let before = history::journalled(&mut self.superuser).await;
+        let load = closed_loop(target, 64, WINDOW, &trees).await;
+        let after = history::journalled(&mut self.superuser).await;
+        assert_eq!(load.refused, 0, "every payment is decided");
+        let decisions = after.decisions - before.decisions;
+        let cost = Cost {
+            server_us: load.used_us[0],
+            postgres_us: load.used_us[1],
+            batched: decisions / (after.batches - before.batches),
+            log_kb: (after.log_kb - before.log_kb) / decisions,
+        };
+        (load, cost)
     }
 
     async fn payments(&mut self, sizes: &[i64]) {
         println!("\nstored payments, one tenant, four rules");
         println!(
             "    stored  tables MB  index MB | 64: decisions/s  p99 ms | 1: p50 ms | cost: server us  postgres us  \
-             of first | a look-up us  a question us  hottest shop's day us"
+             of first  batched  log kB | a look-up us  a question us  hottest shop's day us"
         );
         let (mut stored, mut first) = (0, None);
         for size in sizes {
@@ -154,10 +169,11 @@ impl Bench {
             let (many, cost) = self.measure(&target).await;
             let one = closed_loop(&target, 1, WINDOW, &[]).await;
             let (tables_mb, index_mb) = history::sizes_mb(&mut self.superuser).await;
-            let velocity = velocity(&self.databases, clients[0].0).await;
+            let velocity =
+                velocity(&self.databases, processor_time::postgres(&self.postgres), clients[0].0).await;
             let first_us = *first.get_or_insert(cost.us());
             println!(
-                "{size:10}  {tables_mb:9}  {index_mb:8} | {:15.0}  {:6.1} | {:9.2} | {:15.0}  {:11.0}  {:8.2} | \
+                "{size:10}  {tables_mb:9}  {index_mb:8} | {:15.0}  {:6.1} | {:9.2} | {:15.0}  {:11.0}  {:8.2}  {:7.1}  {:6.1} | \
                  {:12.0}  {:13.1}  {:10.0}",
                 many.per_second(),
                 many.at_ms(0.99),
@@ -165,6 +181,8 @@ impl Bench {
                 cost.server_us,
                 cost.postgres_us,
                 cost.us() / first_us,
+                cost.batched,
+                cost.log_kb,
                 velocity.alone_us,
                 velocity.question_us,
                 velocity.hottest_us,
@@ -176,7 +194,7 @@ impl Bench {
         println!("\ntenants with four active rules each, {STORED_MEANWHILE} payments over all of them");
         println!(
             "tenants  ready ms  resident MB at rest, under load | 64: decisions/s  p99 ms | cost: server us  \
-             postgres us  of first"
+             postgres us  of first  batched  log kB"
         );
         let (mut stored, mut first) = (0, None);
         for size in sizes {
@@ -192,7 +210,7 @@ impl Bench {
             let (load, cost) = self.measure(&target).await;
             let first_us = *first.get_or_insert(cost.us());
             println!(
-                "{size:7}  {:8}  {:19.1}  {:10.1} | {:15.0}  {:6.1} | {:15.0}  {:11.0}  {:8.2}",
+                "{size:7}  {:8}  {:19.1}  {:10.1} | {:15.0}  {:6.1} | {:15.0}  {:11.0}  {:8.2}  {:7.1}  {:6.1}",
                 self.tollgate.ready_ms,
                 rest.resident_mb,
                 Memory::of(self.tollgate.id()).resident_mb,
@@ -201,13 +219,17 @@ impl Bench {
                 cost.server_us,
                 cost.postgres_us,
                 cost.us() / first_us,
+                cost.batched,
+                cost.log_kb,
             );
         }
     }
 
     async fn rules(&mut self) {
         println!("\nrules of a ruleset, one tenant, {STORED_MEANWHILE} payments stored");
-        println!("rules | 64: decisions/s  p99 ms | cost: server us  postgres us  of first  us a rule more");
+        println!(
+            "rules | 64: decisions/s  p99 ms | cost: server us  postgres us  of first  batched  us a rule more"
+        );
         let (_, clients) = self.target().await;
         history::add(&mut self.superuser, &[clients[0].0], 0, STORED_MEANWHILE).await;
         let mut before: Option<(usize, f64, f64)> = None;
@@ -219,12 +241,13 @@ impl Bench {
             let first_us = before.map_or(cost.us(), |(_, _, first)| first);
             before = Some((count, cost.us(), first_us));
             println!(
-                "{count:5} | {:15.0}  {:6.1} | {:15.0}  {:11.0}  {:8.2}  {slope:14.1}",
+                "{count:5} | {:15.0}  {:6.1} | {:15.0}  {:11.0}  {:8.2}  {:7.1}  {slope:14.1}",
                 load.per_second(),
                 load.at_ms(0.99),
                 cost.server_us,
                 cost.postgres_us,
                 cost.us() / first_us,
+                cost.batched,
             );
         }
     }
@@ -259,15 +282,15 @@ impl Bench {
 }
 
 struct Velocity {
-    /// One payment with two questions, and nobody beside it.
+    /// One payment with two questions and nobody beside it, by the clock.
     alone_us: f64,
-    /// Of payments that are asked for together.
+    /// Of payments that are asked for together, in processor time of Postgres.
     question_us: f64,
     hottest_us: f64,
 }
 
 /// The statement of the facts by itself, as the server sends it.
-async fn velocity(databases: &Databases, tenant: TenantId) -> Velocity {
+async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId) -> Velocity {
     const ROUNDS: u64 = 200;
     const TOGETHER: u64 = 64;
     let reader = FactReader::start(databases.facts.clone());
@@ -294,18 +317,18 @@ async fn velocity(databases: &Databases, tenant: TenantId) -> Velocity {
         ask(round, Selector::DebtorAccount, [1, 24]).await.unwrap();
     }
     let alone_us = begun.elapsed().as_secs_f64() * 1e6 / ROUNDS as f64;
-    let begun = Instant::now();
+    let used = postgres.used();
     for round in 0..ROUNDS {
         let asked =
             (0..TOGETHER).map(|place| ask(round * TOGETHER + place, Selector::DebtorAccount, [1, 24]));
         futures::future::try_join_all(asked).await.unwrap();
     }
-    let question_us = begun.elapsed().as_secs_f64() * 1e6 / (ROUNDS * TOGETHER * 2) as f64;
-    let begun = Instant::now();
-    for _ in 0..20 {
+    let question_us = (postgres.used() - used).as_secs_f64() * 1e6 / (ROUNDS * TOGETHER * 2) as f64;
+    let used = postgres.used();
+    for _ in 0..ROUNDS {
         ask(0, Selector::CreditorAccount, [23, 24]).await.unwrap();
     }
-    let hottest_us = begun.elapsed().as_secs_f64() * 1e6 / 40.0;
+    let hottest_us = (postgres.used() - used).as_secs_f64() * 1e6 / (ROUNDS * 2) as f64;
     reader.stop().await;
     Velocity { alone_us, question_us, hottest_us }
 }

@@ -18,6 +18,7 @@ use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 #[allow(dead_code, reason = "tests use the rest of it")]
 mod components;
 #[path = "parts/payers.rs"]
+#[allow(dead_code, reason = "other benches use the rest of it")]
 mod payers;
 #[path = "parts/population.rs"]
 mod population;

@@ -143,6 +143,22 @@ pub async fn sizes_mb(superuser: &mut PgConnection) -> (i64, i64) {
     sqlx::query_as(statement).fetch_one(superuser).await.unwrap()
 }
 
+pub struct Journalled {
+    pub decisions: f64,
+    pub batches: f64,
+    pub log_kb: f64,
+}
+
+/// What the journal has written since the start.
+pub async fn journalled(superuser: &mut PgConnection) -> Journalled {
+    let statement = "
+        select coalesce(sum(length(decision_digests) / 32), 0)::float8, count(*)::float8,
+               (pg_current_wal_insert_lsn() - '0/0')::float8 / 1024
+        from journal_batches";
+    let (decisions, batches, log_kb) = sqlx::query_as(statement).fetch_one(superuser).await.unwrap();
+    Journalled { decisions, batches, log_kb }
+}
+
 async fn run(superuser: &mut PgConnection, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(superuser).await.unwrap();
 }

@@ -1,13 +1,13 @@
 //! An engine with a cache of its own, and fixtures made into components.
 
 #[path = "components.rs"]
-mod components;
+pub mod components;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use components::{component, component_of, good_rule};
+pub use components::component;
 use tokio::time::Instant;
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::Party;

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::harness::{Harness, component_of, good_rule};
+use super::harness::Harness;
+use super::harness::components::{component_of, good_rule};
 use super::passes;
 
 /// Compiled plugins that are mapped into this process, by what the kernel says.
