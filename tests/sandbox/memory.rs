@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use tollgate::rules::RuleEngine as _;
+
 use super::harness::Harness;
 use super::harness::components::{component_of, good_rule};
 use super::passes;
