@@ -16,8 +16,11 @@ bench:
 	scripts/ensure-postgres
 	cargo bench --bench backtest
 	cargo bench --bench decisions
+	cargo bench --bench growth
 	cargo bench --bench journal
+	cargo bench --bench neighbour
 	cargo bench --bench rules
+	cargo bench --bench start
 
 # The shipped rules from source; needs the target wasm32-unknown-unknown.
 plugins:

@@ -6,6 +6,9 @@
 mod compiling;
 #[path = "sandbox/harness.rs"]
 mod harness;
+#[cfg(target_os = "linux")]
+#[path = "sandbox/memory.rs"]
+mod memory;
 #[path = "sandbox/shipped.rs"]
 mod shipped;
 

@@ -59,6 +59,7 @@ impl Tollgate {
         answer
     }
 
+    #[allow(dead_code, reason = "not every bench looks at the process")]
     pub fn id(&self) -> u32 {
         self.process.id()
     }

@@ -103,8 +103,13 @@ impl Library {
         }
         let known = self.known(digest).filter(|known| known.plugin.profile == profile)?;
         let alone = self.alone_with(digest);
-        let _alone = alone.lock().await;
-        self.bound_alone(&known).await
+        let bound = {
+            let _alone = alone.lock().await;
+            self.bound_alone(&known).await
+        };
+        drop(alone);
+        self.forget_work(digest);
+        bound
     }
 
     async fn bound_alone(self: &Arc<Self>, known: &Known) -> Option<Arc<Bound>> {

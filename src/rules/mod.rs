@@ -15,6 +15,7 @@ mod limits;
 mod local;
 mod sandbox;
 mod settings;
+mod spent;
 mod tenants;
 mod threads;
 

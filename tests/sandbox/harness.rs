@@ -1,7 +1,7 @@
 //! An engine with a cache of its own, and fixtures made into components.
 
 #[path = "components.rs"]
-mod components;
+pub mod components;
 
 use std::path::PathBuf;
 use std::sync::Arc;
