@@ -304,7 +304,7 @@ async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId
         reader.look_up(FactRequest {
             tenant,
             payment: Arc::new(payment),
-            queries: hours.map(window).to_vec(),
+            queries: hours.map(window).to_vec().into(),
             in_flight: vec![],
             key: None,
         })

@@ -67,5 +67,5 @@ pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, 
     let settings = TokenSettings::new(issuer, audience, access_token_lifetime_s).unwrap();
     let tokens = AccessTokens::new(settings, ring, clock, Arc::new(OsRandomness));
     let all = || Scope::ALL.into_iter().collect();
-    clients.iter().map(|(tenant, client)| tokens.issue(*tenant, *client, all()).unwrap().text).collect()
+    clients.iter().map(|(tenant, client)| tokens.issue(*tenant, *client, all(), None).unwrap().text).collect()
 }
