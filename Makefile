@@ -1,6 +1,6 @@
 # Names for commands; each one is also written out in the README.
 
-.PHONY: run test bench plugins
+.PHONY: run test bench bench-peers plugins
 
 # A Tollgate with a database, a demonstration tenant and four rules.
 run:
@@ -18,6 +18,11 @@ bench:
 	cargo bench --bench decisions
 	cargo bench --bench journal
 	cargo bench --bench rules
+
+# One small rule here and in other rule engines, which take long to compile.
+# Needs the target wasm32-unknown-unknown.
+bench-peers:
+	cargo bench --locked --manifest-path benches/peers/Cargo.toml
 
 # The shipped rules from source; needs the target wasm32-unknown-unknown.
 plugins:
