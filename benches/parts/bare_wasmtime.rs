@@ -179,7 +179,7 @@ fn decided(evaluation: rule::Evaluation) -> Decided {
     Decided::new(verdict, reasons.first().map(|reason| reason.code.as_str()))
 }
 
-/// As `src/rules/engine.rs` sets it up for small rules; equal fuel is asserted.
+/// As `src/rules/engine.rs` sets it up for small rules of one page of memory; equal fuel is asserted.
 fn config() -> Config {
     let mut cost = OperatorCost::new();
     cost.variable.memory_copy_per_byte = 1;
@@ -200,7 +200,7 @@ fn config() -> Config {
         .max_unused_warm_slots(64 * 2)
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10)
-        .pagemap_scan(Enabled::Auto);
+        .pagemap_scan(Enabled::No);
     let mut config = Config::new();
     config
         .consume_fuel(true)
