@@ -1,6 +1,6 @@
 # Names for commands; each one is also written out in the README.
 
-.PHONY: run test bench plugins
+.PHONY: run test bench bench-peers plugins
 
 # A Tollgate with a database, a demonstration tenant and four rules.
 run:
@@ -21,6 +21,11 @@ bench:
 	cargo bench --bench neighbour
 	cargo bench --bench rules
 	cargo bench --bench start
+
+# One small rule here and in other rule engines, which take long to compile.
+# Needs the target wasm32-unknown-unknown.
+bench-peers:
+	cargo bench --locked --manifest-path benches/peers/Cargo.toml
 
 # The shipped rules from source; needs the target wasm32-unknown-unknown.
 plugins:

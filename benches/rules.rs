@@ -3,6 +3,27 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "parts/bare_wasmtime.rs"]
+mod bare_wasmtime;
+#[path = "parts/component.rs"]
+mod component;
+#[path = "parts/forms.rs"]
+mod forms;
+/// Shared with the comparison of other engines, which says more.
+#[path = "parts/one_rule.rs"]
+mod one_rule;
+#[path = "parts/small_rule.rs"]
+mod small_rule;
+
+#[allow(missing_debug_implementations)]
+mod contract {
+    wasmtime::component::bindgen!({
+        path: "plugins/wit",
+        world: "payment-rule",
+        exports: { default: async },
+    });
+}
+
 /// Shared with the tests, used in part.
 #[allow(dead_code)]
 #[path = "../tests/sandbox/harness.rs"]
@@ -20,8 +41,13 @@ use tollgate::rules::{RuleCall, RuleEngine, RulesetCall};
 const ROUNDS: usize = 2_000;
 const RULES: usize = 50;
 
-#[tokio::main]
-async fn main() {
+fn main() {
+    one_rule::print(env!("CARGO_BIN_EXE_tollgate").into(), |_| {});
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(rulesets());
+}
+
+async fn rulesets() {
     let harness = Harness::start();
     println!("engine {} with {} MB resident", harness.engine.id().0, resident_mb());
     for name in ["amount-limits", "account-check", "party-lists", "velocity"] {

@@ -47,8 +47,14 @@ struct Known {
     contract: ContractVersion,
 }
 
+/// A plugin that can run at once, and where.
+pub(super) struct Ready {
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) plugin: Bound,
+}
+
 struct Loaded {
-    bound: Arc<Bound>,
+    ready: Arc<Ready>,
     last_use: AtomicU64,
 }
 
@@ -97,7 +103,7 @@ impl Library {
 
     /// A plugin ready to run, from memory or from the disk cache. Nothing for
     /// one that was never added, or is asked for under another profile.
-    pub(super) async fn bound(self: &Arc<Self>, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
+    pub(super) async fn bound(self: &Arc<Self>, digest: Digest, profile: Profile) -> Option<Arc<Ready>> {
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
@@ -112,7 +118,7 @@ impl Library {
         bound
     }
 
-    async fn bound_alone(self: &Arc<Self>, known: &Known) -> Option<Arc<Bound>> {
+    async fn bound_alone(self: &Arc<Self>, known: &Known) -> Option<Arc<Ready>> {
         let Plugin { digest, profile, .. } = known.plugin;
         // Another call may have brought it while this one waited.
         if let Some(bound) = self.in_memory(digest, profile) {
@@ -163,7 +169,7 @@ impl Library {
             Some(bound) => (bound, 0),
             None => self.compile(candidate, profile).await?,
         };
-        let description = match describe(self.sandboxes.of(profile), &bound).await {
+        let description = match describe(&bound).await {
             Ok(description) => description,
             Err(refused) => {
                 // Nobody asks for it again, and whoever hands in enough of that kind fills the disk.
@@ -190,7 +196,7 @@ impl Library {
         self: &Arc<Self>,
         candidate: &Candidate,
         profile: Profile,
-    ) -> Result<(Arc<Bound>, u64), NotAdded> {
+    ) -> Result<(Arc<Ready>, u64), NotAdded> {
         let compiled = self.compiler.compile(candidate.bytes.clone(), profile).await?;
         let (library, digest, contract) = (self.clone(), candidate.digest, candidate.inspection.contract);
         let compile_ms = u64::try_from(compiled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -198,13 +204,14 @@ impl Library {
             library.artifacts.store(digest, profile, &compiled.artifact).map_err(|error| {
                 NotAdded::unavailable(format!("the compiled plugin cannot be stored: {error}"))
             })?;
-            let sandbox = library.sandboxes.of(profile);
-            // What was just compiled and does not load is beyond the pool's limits.
-            let component = library
-                .artifacts
-                .load_or_say_why(&sandbox.engine, digest, profile)
-                .map_err(|error| NotAdded::too_large(profile, &error))?;
-            bind(sandbox, contract, &component).map_err(NotAdded::Other)
+            let load = |sandbox: &Sandbox| {
+                // What was just compiled and does not load is beyond the pool's limits.
+                let loaded = library.artifacts.load_or_say_why(&sandbox.engine, digest, profile);
+                loaded.map_err(|error| NotAdded::too_large(profile, &error))
+            };
+            let component = load(library.sandboxes.of(profile))?;
+            let sandbox = library.sandboxes.best_for(profile, &component);
+            bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)
         })
         .await??;
         Ok((Arc::new(bound), compile_ms))
@@ -215,28 +222,29 @@ impl Library {
         digest: Digest,
         profile: Profile,
         contract: ContractVersion,
-    ) -> Option<Arc<Bound>> {
+    ) -> Option<Arc<Ready>> {
         let library = self.clone();
         let loaded = on_blocking_thread(move || {
-            let sandbox = library.sandboxes.of(profile);
-            let component = library.artifacts.load(&sandbox.engine, digest, profile)?;
-            bind(sandbox, contract, &component).ok()
+            let load = |sandbox: &Sandbox| library.artifacts.load(&sandbox.engine, digest, profile);
+            let component = load(library.sandboxes.of(profile))?;
+            let sandbox = library.sandboxes.best_for(profile, &component);
+            bind(sandbox, contract, &load(sandbox)?).ok()
         })
         .await;
         loaded.ok().flatten().map(Arc::new)
     }
 
-    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Bound>> {
+    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Ready>> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         let entry = loaded.get(&(digest, profile))?;
         entry.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        Some(entry.bound.clone())
+        Some(entry.ready.clone())
     }
 
-    fn keep(&self, digest: Digest, profile: Profile, bound: Arc<Bound>) {
+    fn keep(&self, digest: Digest, profile: Profile, ready: Arc<Ready>) {
         let last_use = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        loaded.insert((digest, profile), Loaded { bound, last_use });
+        loaded.insert((digest, profile), Loaded { ready, last_use });
         while loaded.len() > self.loaded_max {
             let oldest = loaded.iter().min_by_key(|(_, entry)| entry.last_use.load(Ordering::Relaxed));
             let Some(oldest) = oldest.map(|(key, _)| *key) else { return };
@@ -325,17 +333,19 @@ fn number_of(contract: ContractVersion) -> &'static str {
 }
 
 fn bind(
-    sandbox: &Sandbox,
+    sandbox: &Arc<Sandbox>,
     contract: ContractVersion,
     component: &Component,
-) -> Result<Bound, AddPluginError> {
-    Bound::new(contract, &sandbox.linker, component).map_err(|error| {
+) -> Result<Ready, AddPluginError> {
+    let plugin = Bound::new(contract, &sandbox.linker, component).map_err(|error| {
         AddPluginError::Refused(format!("the plugin does not have the shape of the rule contract: {error:#}"))
-    })
+    })?;
+    Ok(Ready { sandbox: sandbox.clone(), plugin })
 }
 
-async fn describe(sandbox: &Sandbox, bound: &Bound) -> Result<Description, NotAdded> {
-    let called = sandbox::call(sandbox, bound, sandbox.limits.fuel_prepare, Request::Describe).await;
+async fn describe(ready: &Ready) -> Result<Description, NotAdded> {
+    let Ready { sandbox, plugin } = ready;
+    let called = sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, Request::Describe).await;
     match called.result {
         Ok(Answer::Described(description)) => Ok(description),
         Ok(_) => Err(NotAdded::unavailable("another question was answered".to_owned())),

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::contract::{Answer, Input, Request};
 use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
-use super::library::Library;
+use super::library::{Library, Ready};
 use super::limits::RULESET_FUEL;
 use super::settings::Settings;
 use super::spent::spent;
@@ -181,14 +181,14 @@ async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall])
 }
 
 async fn evaluate(library: &Arc<Library>, input: &Input, rule: &RuleCall, fuel_left: u64) -> RuleRun {
-    let Some(bound) = library.bound(rule.plugin, rule.profile).await else {
+    let Some(ready) = library.bound(rule.plugin, rule.profile).await else {
         return RuleRun { result: RuleResult::Unavailable, fuel_used: 0, elapsed_us: 0 };
     };
-    let sandbox = library.sandboxes().of(rule.profile);
+    let Ready { sandbox, plugin } = &*ready;
     let started = Instant::now();
     let fuel = sandbox.limits.fuel_evaluate.min(fuel_left);
     let request = Request::Evaluate { input, facts: &rule.facts, state: &rule.state };
-    let called = sandbox::call(sandbox, &bound, fuel, request).await;
+    let called = sandbox::call(sandbox, plugin, fuel, request).await;
     let result = match called.result {
         Ok(Answer::Evaluated(evaluation)) => RuleResult::Ran(evaluation),
         Ok(_) => RuleResult::Unavailable,
@@ -200,13 +200,13 @@ async fn evaluate(library: &Arc<Library>, input: &Input, rule: &RuleCall, fuel_l
 
 async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Result<Prepared, PrepareError> {
     let unknown = PrepareError::UnknownPlugin(digest);
-    let Some(plugin) = library.plugin(digest) else { return Err(unknown) };
-    let Some(bound) = library.bound(digest, plugin.profile).await else { return Err(unknown) };
-    let sandbox = library.sandboxes().of(plugin.profile);
+    let Some(Plugin { profile, .. }) = library.plugin(digest) else { return Err(unknown) };
+    let Some(ready) = library.bound(digest, profile).await else { return Err(unknown) };
+    let Ready { sandbox, plugin } = &*ready;
     let called =
-        sandbox::call(sandbox, &bound, sandbox.limits.fuel_prepare, Request::Prepare { settings }).await;
+        sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, Request::Prepare { settings }).await;
     match called.result {
-        Ok(Answer::Prepared { queries, state }) => Ok(Prepared { profile: plugin.profile, queries, state }),
+        Ok(Answer::Prepared { queries, state }) => Ok(Prepared { profile, queries, state }),
         Ok(Answer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
         Ok(_) => Err(EngineError::Unavailable("another question was answered".to_owned()).into()),
         Err(failure) => Err(PrepareError::Failed { class: failure.class, detail: failure.detail }),

@@ -92,7 +92,7 @@ impl From<wasmtime::Error> for CallFault {
 
 /// A compiled plugin, linked to nothing and tied to its version of the contract.
 pub(super) enum Bound {
-    V1(v1::PaymentRulePre<CallState>),
+    V1(v1::Rule),
 }
 
 impl Bound {
@@ -104,7 +104,7 @@ impl Bound {
     ) -> wasmtime::Result<Self> {
         let linked = linker.instantiate_pre(component)?;
         match version {
-            ContractVersion::V1_0_0 => v1::PaymentRulePre::new(linked).map(Self::V1),
+            ContractVersion::V1_0_0 => v1::Rule::new(linked).map(Self::V1),
         }
     }
 

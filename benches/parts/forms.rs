@@ -1,0 +1,103 @@
+//! Forms of one rule, timed against each other: rounds in which every form
+//! has its turn, so that a busy machine slows all of them alike.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tollgate::domain::payment::{Method, Payment};
+
+use crate::small_rule::{Decided, Limits, SETTINGS, examples, payment};
+
+const ROUNDS: usize = 300;
+/// Evaluations of one turn.
+pub const TURN: usize = 20;
+
+pub trait Form {
+    fn name(&self) -> &str;
+    /// What a turn needs besides its evaluations; not timed.
+    fn ready(&mut self) {}
+    /// Evaluates the rule so many times; answers with the last decision.
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided;
+}
+
+/// A form that is no more than a function.
+pub struct Plain<F> {
+    name: String,
+    decide: F,
+}
+
+impl<F: FnMut(&Payment) -> Decided> Plain<F> {
+    pub fn boxed<'a>(name: impl Into<String>, decide: F) -> Box<dyn Form + 'a>
+    where
+        F: 'a,
+    {
+        Box::new(Self { name: name.into(), decide })
+    }
+}
+
+impl<F: FnMut(&Payment) -> Decided> Form for Plain<F> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided {
+        for _ in 1..times {
+            black_box((self.decide)(black_box(payment)));
+        }
+        (self.decide)(black_box(payment))
+    }
+}
+
+pub fn native() -> Vec<Box<dyn Form>> {
+    let limits = Limits::parse(SETTINGS);
+    vec![
+        Plain::boxed("native Rust", move |payment| limits.decide(payment)),
+        Plain::boxed("native Rust, settings parsed each time", |payment| {
+            Limits::parse(black_box(SETTINGS)).decide(payment)
+        }),
+    ]
+}
+
+/// Ends the benchmark where two forms do not decide the same: figures of
+/// unlike things would mean nothing.
+pub fn must_agree(forms: &mut [Box<dyn Form + '_>]) {
+    for form in forms {
+        for (payment, expected) in examples() {
+            form.ready();
+            let decided = form.decide(&payment, 1);
+            assert_eq!(decided, expected, "{} on {:?}", form.name(), payment.order.amount);
+        }
+    }
+}
+
+/// One line per form: microseconds for a payment that passes and for one that
+/// is rejected with a reason, and how often the form named `unit` fits in.
+pub fn print_table(forms: &mut [Box<dyn Form + '_>], unit: &str) {
+    let passing = medians_us(forms, &payment(12_345, "EUR", Method::CreditTransfer));
+    let rejected = medians_us(forms, &payment(6_000_000, "EUR", Method::CreditTransfer));
+    let unit = forms.iter().position(|form| form.name() == unit).expect("a form of that name");
+    println!("{:<58} {:>9} {:>9} {:>8}", "us per evaluation, medians", "passes", "rejects", "ratio");
+    for (place, form) in forms.iter().enumerate() {
+        let ratio = passing[place] / passing[unit];
+        println!("{:<58} {:>9.2} {:>9.2} {:>8.2}", form.name(), passing[place], rejected[place], ratio);
+    }
+}
+
+fn medians_us(forms: &mut [Box<dyn Form + '_>], payment: &Arc<Payment>) -> Vec<f64> {
+    let mut times = vec![Vec::with_capacity(ROUNDS); forms.len()];
+    for _ in 0..ROUNDS {
+        for (form, times) in forms.iter_mut().zip(&mut times) {
+            form.ready();
+            let started = Instant::now();
+            black_box(form.decide(black_box(payment), TURN));
+            times.push(started.elapsed());
+        }
+    }
+    times.iter_mut().map(|times| median(times).as_secs_f64() * 1e6 / TURN as f64).collect()
+}
+
+pub fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
