@@ -7,8 +7,9 @@
 //! ```text
 //! store() -> bounded queue -> writer 1..n, each with a connection and a chain of its own:
 //!              batch: what waits now, one head per key, sorted by key
-//!              begin; claim the keys; the losers read what they lost to;
-//!              the winners' decisions, values and the batch's link of the chain; commit
+//!              begin; keys, decisions, values and the batch's link of the chain; commit
+//!              where a key is bound already: begin again; claim the keys; the losers
+//!              read what they lost to; the rest for the winners; commit
 //! ```
 //! While one commit is under way the next batch fills, so batches grow with the
 //! load and a lone decision waits for nobody.

@@ -168,7 +168,7 @@ impl DatabaseSettings {
     /// one statement is made once for a connection: left to itself, Postgres
     /// makes it anew each time, which takes longer than to carry it out. It uses
     /// indexes even while the tables are empty, since it outlives that. Nothing
-    /// but `read_as_tenants` uses it, so what a look at each connection that comes
+    /// but a `TenantsReader` uses it, so what a look at each connection that comes
     /// back would find cannot happen.
     fn facts_pool(&self) -> Result<PgPool, StorageError> {
         let options = self.connect_options(Role::Journal)?.options([

@@ -12,7 +12,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StorageError;
@@ -35,36 +36,6 @@ where
     in_transaction(pool, turn, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
 }
 
-/// Runs `work`, which only reads, where it sees these tenants' rows and none of its
-/// statements takes longer than `statement_max`. There is no transaction around
-/// it: each statement is one, and nothing has to begin or end. The settings stay
-/// with the connection, so the pool must be of the journal's role and serve
-/// nobody who does not come through here.
-pub async fn read_as_tenants<T, F>(
-    pool: &PgPool,
-    tenants: &[TenantId],
-    statement_max: Duration,
-    work: F,
-) -> Result<T, StorageError>
-where
-    T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send + 'static,
-{
-    let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
-    let settings = format!(
-        "set app.tenants = '{}'; set statement_timeout = {}",
-        tenants.join(","),
-        statement_max.as_millis()
-    );
-    let pool = pool.clone();
-    let task = tokio::spawn(async move {
-        let mut connection = pool.acquire().await?;
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await?;
-        work(&mut connection).await
-    });
-    task.await.unwrap_or(Err(StorageError::Abandoned))
-}
-
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.
 pub async fn as_system<T, E, F>(pool: &PgPool, work: F) -> Result<T, E>
 where
@@ -73,6 +44,55 @@ where
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
 {
     in_transaction(pool, None, "begin".to_owned(), work).await
+}
+
+/// A connection on which the rows of some tenants are read, statement by
+/// statement: there is no transaction around them, so nothing has to begin or
+/// end, and the settings stay until other tenants are asked for. The pool must
+/// be of the journal's role and serve nobody who does not come through here.
+#[derive(Debug)]
+pub struct TenantsReader {
+    pool: PgPool,
+    held: Option<PoolConnection<Postgres>>,
+    /// The settings of the connection that is held.
+    settings: String,
+}
+
+impl TenantsReader {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, held: None, settings: String::new() }
+    }
+
+    /// Sees these tenants' rows; no statement takes longer than `statement_max`.
+    pub async fn open_for(
+        &mut self,
+        tenants: &[TenantId],
+        statement_max: Duration,
+    ) -> Result<&mut PgConnection, StorageError> {
+        let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
+        let most_ms = statement_max.as_millis();
+        let settings =
+            format!("set app.tenants = '{}'; set statement_timeout = {most_ms}", tenants.join(","));
+        // Out of its place while it is used: whatever goes wrong, nobody takes it for one that is set.
+        let mut connection = match self.held.take() {
+            Some(connection) => connection,
+            None => {
+                self.settings.clear();
+                self.pool.acquire().await?
+            }
+        };
+        if self.settings != settings {
+            // Only typed UUIDs and a number are formatted in, so the text is safe.
+            sqlx::raw_sql(AssertSqlSafe(settings.clone())).execute(&mut *connection).await?;
+            self.settings = settings;
+        }
+        Ok(self.held.insert(connection))
+    }
+
+    /// Gives the connection back, for others or because it failed.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
 }
 
 /// Held from before a connection is asked for until the transaction has ended,

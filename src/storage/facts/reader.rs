@@ -21,9 +21,10 @@ use super::{FactAnswer, FactRequest, ask_all, prepare};
 use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::transaction::read_as_tenants;
+use crate::storage::transaction::TenantsReader;
 
 /// Connections that ask for all tenants together.
+/// One: a second took half of each batch, and a batch costs more than its share.
 pub const TOGETHER: usize = 1;
 /// Connections for tenants apart. Each tenant has one of them at a time.
 pub const APART: usize = 6;
@@ -36,7 +37,7 @@ const TOGETHER_MAX: Duration = Duration::from_millis(250);
 const APART_MAX: Duration = Duration::from_secs(10);
 /// Slow enough to keep a tenant apart, and for how long.
 const SLOW: Duration = Duration::from_millis(100);
-const KEPT_APART: Duration = Duration::from_secs(5);
+const KEPT_APART: Duration = Duration::from_secs(60);
 
 type Answer = Result<FactAnswer, StorageError>;
 
@@ -147,9 +148,10 @@ impl Shared {
     }
 
     async fn ask_together(self: Arc<Self>) {
-        while let Some(batch) = self.next_together().await {
+        let mut reader = TenantsReader::new(self.pool.clone());
+        while let Some(batch) = self.next_together(&mut reader).await {
             let (tenants, begun) = (tenants_of(&batch), Instant::now());
-            let answered = self.ask(&batch, TOGETHER_MAX).await;
+            let answered = ask(&mut reader, &batch, TOGETHER_MAX).await;
             let asked_too_much = answered.as_ref().is_err_and(is_of_the_questions);
             if asked_too_much || begun.elapsed() > SLOW {
                 self.keep_apart(&tenants);
@@ -163,7 +165,7 @@ impl Shared {
     }
 
     /// Nothing once this has ended and nothing waits.
-    async fn next_together(&self) -> Option<Vec<Waiting>> {
+    async fn next_together(&self, reader: &mut TenantsReader) -> Option<Vec<Waiting>> {
         loop {
             let mut batch = Vec::new();
             {
@@ -182,6 +184,8 @@ impl Shared {
             if self.end.is_cancelled() {
                 return None;
             }
+            // One that lies idle may be gone when it is needed; the pool sees to that.
+            reader.release();
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = self.end.cancelled() => {}
@@ -191,28 +195,37 @@ impl Shared {
 
     /// Until nothing of the tenant waits. Tenants take turns: the semaphore is fair.
     async fn ask_apart(self: Arc<Self>, tenant: TenantId) {
+        let mut reader = TenantsReader::new(self.pool.clone());
         loop {
-            let Ok(_turn) = self.apart_turns.acquire().await else { return };
+            let turn = match self.apart_turns.try_acquire() {
+                Ok(turn) => Some(turn),
+                Err(_) => {
+                    // Whoever has a turn must find a connection.
+                    reader.release();
+                    self.apart_turns.acquire().await.ok()
+                }
+            };
+            let Some(_turn) = turn else { return };
             let Some(batch) = self.next_apart(tenant) else { return };
             let begun = Instant::now();
-            match self.ask(&batch, APART_MAX).await {
+            match ask(&mut reader, &batch, APART_MAX).await {
                 Ok(answers) => answer_all(batch, answers),
-                Err(error) if is_of_the_questions(&error) => self.ask_one_by_one(batch).await,
+                Err(error) if is_of_the_questions(&error) => ask_one_by_one(&mut reader, batch).await,
                 Err(error) => abandon(batch, &error),
             }
             if begun.elapsed() > SLOW {
                 self.keep_apart(&[tenant]);
+            } else {
+                self.acquit(tenant);
             }
         }
     }
 
-    /// What cannot be answered for one payment must not fail its neighbours.
-    async fn ask_one_by_one(&self, batch: Vec<Waiting>) {
-        for waiting in batch {
-            let alone = std::slice::from_ref(&waiting);
-            let answer =
-                self.ask(alone, APART_MAX).await.map(|mut answers| answers.pop().unwrap_or_default());
-            waiting.answer(answer);
+    /// By itself it was quick: another of its batch was slow, or the machine.
+    /// Else a hiccup would part all tenants, and apart they cost more.
+    fn acquit(&self, tenant: TenantId) {
+        if let Some(own) = self.apart().get_mut(&tenant) {
+            own.until = Instant::now();
         }
     }
 
@@ -229,23 +242,38 @@ impl Shared {
         Some(own.waiting.drain(..most).collect())
     }
 
-    async fn ask(&self, batch: &[Waiting], most: Duration) -> Result<Vec<FactAnswer>, StorageError> {
-        let (statements, answers) = prepare(batch.iter().map(|waiting| &waiting.request));
-        if statements.is_empty() {
-            return Ok(answers);
-        }
-        read_as_tenants(&self.pool, &tenants_of(batch), most, move |connection| {
-            Box::pin(ask_all(connection, statements, answers))
-        })
-        .await
-    }
-
     fn together(&self) -> MutexGuard<'_, FairQueue<Waiting>> {
         self.together.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn apart(&self) -> MutexGuard<'_, HashMap<TenantId, Apart>> {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(
+    reader: &mut TenantsReader,
+    batch: &[Waiting],
+    most: Duration,
+) -> Result<Vec<FactAnswer>, StorageError> {
+    let (statements, answers) = prepare(batch.iter().map(|waiting| &waiting.request));
+    if statements.is_empty() {
+        return Ok(answers);
+    }
+    let connection = reader.open_for(&tenants_of(batch), most).await?;
+    let answered = ask_all(connection, statements, answers).await;
+    if answered.is_err() {
+        reader.release();
+    }
+    answered
+}
+
+/// What cannot be answered for one payment must not fail its neighbours.
+async fn ask_one_by_one(reader: &mut TenantsReader, batch: Vec<Waiting>) {
+    for waiting in batch {
+        let alone = std::slice::from_ref(&waiting);
+        let answer = ask(reader, alone, APART_MAX).await.map(|mut answers| answers.pop().unwrap_or_default());
+        waiting.answer(answer);
     }
 }
 
