@@ -1,0 +1,44 @@
+//! The rule in Cedar: one authorization request; the annotations of the
+//! policies that decided say what becomes of the payment.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use cedar_policy::{
+    Authorizer, Context, Entities, EntityUid, PolicyId, PolicySet, Request, RestrictedExpression,
+};
+
+use crate::fields::{Fields, Given, Value};
+use crate::forms::{Form, Plain};
+use crate::small_rule::Decided;
+
+pub fn form(given: Given) -> Box<dyn Form> {
+    let policies =
+        PolicySet::from_str(include_str!("../policies/rule.cedar")).expect("the policies are right");
+    let said: HashMap<PolicyId, Decided> = policies
+        .policies()
+        .map(|policy| {
+            let verdict = policy.annotation("verdict").expect("each has one");
+            (policy.id().clone(), Decided::new(verdict, policy.annotation("code")))
+        })
+        .collect();
+    let uid = |text: &str| EntityUid::from_str(text).expect("an entity");
+    let (principal, action, resource) =
+        (uid(r#"Service::"payments""#), uid(r#"Action::"pay""#), uid(r#"Payment::"new""#));
+    let (authorizer, entities) = (Authorizer::new(), Entities::empty());
+    Plain::boxed(format!("cedar-policy, {}", given.name()), move |payment| {
+        let pairs = Fields::of(payment, given).0.into_iter().map(|(name, value)| {
+            let value = match value {
+                Value::Number(number) => RestrictedExpression::new_long(number),
+                Value::Text(text) => RestrictedExpression::new_string(text.into_owned()),
+            };
+            (name.to_owned(), value)
+        });
+        let context = Context::from_pairs(pairs).expect("each name once");
+        let request = Request::new(principal.clone(), action.clone(), resource.clone(), context, None);
+        let response = authorizer.is_authorized(&request.expect("without a schema"), &policies, &entities);
+        let reasons = response.diagnostics().reason();
+        // "reject" comes before "review" in the alphabet too.
+        reasons.map(|id| &said[id]).min_by_key(|said| said.verdict.as_str()).expect("one decided").clone()
+    })
+}
