@@ -113,8 +113,10 @@ impl Handler for Surrounded {
 pub struct Telling {
     /// By route, then method and class of status: looked up once, since the
     /// recorder would copy and hash their names for every request.
-    meters: RwLock<HashMap<String, HashMap<(Method, &'static str), Meters>>>,
+    meters: RwLock<HashMap<String, OfRoute>>,
 }
+
+type OfRoute = HashMap<(Method, &'static str), Meters>;
 
 #[derive(Debug, Clone)]
 struct Meters {

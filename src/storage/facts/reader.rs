@@ -35,9 +35,14 @@ const TURN_MAX: usize = 16;
 /// each of them apart.
 const TOGETHER_MAX: Duration = Duration::from_millis(250);
 const APART_MAX: Duration = Duration::from_secs(10);
-/// Slow enough to keep a tenant apart, and for how long.
+/// Slow enough to keep a tenant apart.
 const SLOW: Duration = Duration::from_millis(100);
+/// For how long, where the tenant was slow by itself.
 const KEPT_APART: Duration = Duration::from_secs(60);
+/// For how long, where a batch was slow that the tenant was part of, and how
+/// many quick answers by itself end that sooner.
+const SUSPECTED: Duration = Duration::from_secs(5);
+const ACQUITTED_BY: u32 = 4;
 
 type Answer = Result<FactAnswer, StorageError>;
 
@@ -75,6 +80,9 @@ struct Shared {
 #[derive(Debug)]
 struct Apart {
     until: Instant,
+    /// Quick answers that are missing until it is acquitted; nothing where it was
+    /// slow by itself.
+    missing: Option<u32>,
     waiting: Vec<Waiting>,
     /// A task sees to what waits.
     under_way: bool,
@@ -136,14 +144,33 @@ impl Shared {
         self.woken.notify_one();
     }
 
-    /// From now on these tenants are asked for by themselves.
-    fn keep_apart(&self, tenants: &[TenantId]) {
+    /// Of these tenants one may be slow: each is asked for by itself.
+    fn suspect(&self, tenants: &[TenantId]) {
         let now = Instant::now();
         let mut apart = self.apart();
         apart.retain(|_, own| own.under_way || now < own.until);
         for tenant in tenants {
-            let new = || Apart { until: now, waiting: Vec::new(), under_way: false };
-            apart.entry(*tenant).or_insert_with(new).until = now + KEPT_APART;
+            let new = Apart { until: now, missing: None, waiting: Vec::new(), under_way: false };
+            let own = apart.entry(*tenant).or_insert(new);
+            if own.until <= now {
+                (own.until, own.missing) = (now + SUSPECTED, Some(ACQUITTED_BY));
+            }
+        }
+    }
+
+    /// What a tenant's questions took by themselves. Without an acquittal a slow
+    /// moment of the machine would part all tenants for long, and apart they cost more.
+    fn judge(&self, tenant: TenantId, took: Duration) {
+        let now = Instant::now();
+        let mut apart = self.apart();
+        let Some(own) = apart.get_mut(&tenant) else { return };
+        if took > SLOW {
+            (own.until, own.missing) = (now + KEPT_APART, None);
+        } else if let Some(missing) = &mut own.missing {
+            *missing = missing.saturating_sub(1);
+            if *missing == 0 {
+                own.until = now;
+            }
         }
     }
 
@@ -154,7 +181,7 @@ impl Shared {
             let answered = ask(&mut reader, &batch, TOGETHER_MAX).await;
             let asked_too_much = answered.as_ref().is_err_and(is_of_the_questions);
             if asked_too_much || begun.elapsed() > SLOW {
-                self.keep_apart(&tenants);
+                self.suspect(&tenants);
             }
             match answered {
                 Ok(answers) => answer_all(batch, answers),
@@ -207,25 +234,16 @@ impl Shared {
             };
             let Some(_turn) = turn else { return };
             let Some(batch) = self.next_apart(tenant) else { return };
+            if batch.is_empty() {
+                continue;
+            }
             let begun = Instant::now();
             match ask(&mut reader, &batch, APART_MAX).await {
                 Ok(answers) => answer_all(batch, answers),
                 Err(error) if is_of_the_questions(&error) => ask_one_by_one(&mut reader, batch).await,
                 Err(error) => abandon(batch, &error),
             }
-            if begun.elapsed() > SLOW {
-                self.keep_apart(&[tenant]);
-            } else {
-                self.acquit(tenant);
-            }
-        }
-    }
-
-    /// By itself it was quick: another of its batch was slow, or the machine.
-    /// Else a hiccup would part all tenants, and apart they cost more.
-    fn acquit(&self, tenant: TenantId) {
-        if let Some(own) = self.apart().get_mut(&tenant) {
-            own.until = Instant::now();
+            self.judge(tenant, begun.elapsed());
         }
     }
 

@@ -183,7 +183,9 @@ impl Writer {
             let link = self.chain.next(batch.decision_digests());
             match statements::insert(connection, &rows, &link, now_ms, Keys::Free).await {
                 Ok(()) => return self.commit(connection, batch, link).await,
-                Err(error) if constraint_of(&error) == Some("idempotency_keys_pkey") => {
+                // A key that is bound, or a decision that is stored already, shows as
+                // either's index: what it is, is found by claiming.
+                Err(error) if blames_a_row(&error) => {
                     self.batches_to_claim = CLAIMED_FIRST;
                     statements::roll_back(connection).await?;
                     statements::begin(connection, &rows).await?;

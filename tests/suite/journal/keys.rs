@@ -52,6 +52,18 @@ async fn a_later_submission_gets_the_stored_decision_and_can_tell_a_retry_by_its
     assert_eq!(batches, 1, "losers alone make no batch");
 }
 
+/// As an import does that was never told how its commit ended.
+#[tokio::test]
+async fn the_same_decision_stored_again_is_the_first_at_its_old_place() {
+    let database = TestDatabase::create().await;
+    let journal = journal(database.databases().journal).await;
+    let only = decision(tenant(), "key");
+    let first = journal.store(only.clone()).await;
+    assert!(matches!(first, Ok(Stored::First(_))), "{first:?}");
+    assert_eq!(journal.store(only).await, first);
+    assert_eq!(verify(&database).await, 1);
+}
+
 #[tokio::test]
 async fn the_same_key_of_another_tenant_or_client_is_another_key() {
     let database = TestDatabase::create().await;
