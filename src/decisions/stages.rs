@@ -38,7 +38,7 @@ impl StageMeters {
     }
 
     /// For stages that follow one another.
-    pub fn begin(&self) -> Stages<'_> {
+    pub fn follow(&self) -> Stages<'_> {
         Stages { meters: self, begun: Instant::now() }
     }
 }

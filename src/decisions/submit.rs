@@ -169,7 +169,7 @@ impl Submissions {
             in_flight: in_flight_values(&ahead),
             key: Some((client, key.clone())),
         };
-        let mut stages = self.stages.begin();
+        let mut stages = self.stages.follow();
         let FactAnswer { facts, bound } = self.look_up(request, &ahead).await?;
         stages.ended(Stage::Facts);
         if let Some(bound) = bound {
