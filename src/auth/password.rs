@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,6 +28,11 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
+
+/// glibc gives what is larger back to the system as soon as it is freed. What
+/// is smaller it keeps for the next time, up to a size that rises with what was
+/// freed before: each of its arenas would hold the memory of a hash for good.
+const GIVEN_BACK_ABOVE_BYTES: usize = 32 << 20;
 
 /// A password or client secret in the clear: never printed, wiped when dropped.
 pub struct SecretText(Zeroizing<String>);
@@ -117,10 +122,9 @@ impl SecretHasher {
     /// Whether the secret is the one that was hashed. Pass `None` for an
     /// unknown name: the answer is no, after the same work.
     pub async fn verify(&self, secret: SecretText, stored: Option<&str>) -> Result<bool, AuthError> {
-        let argon2 = self.argon2.clone();
         let known = stored.is_some();
         let hash = stored.map_or_else(|| self.decoy.clone(), Arc::from);
-        let matches = self.compute(move || compute_verify(&argon2, &secret, &hash)).await?;
+        let matches = self.compute(move || compute_verify(&secret, &hash)).await?;
         Ok(matches && known)
     }
 
@@ -165,25 +169,46 @@ fn compute_hash(
     secret: &SecretText,
     salt: [u8; SALT_BYTES],
 ) -> Result<String, AuthError> {
-    let hash: PasswordHash = argon2
-        .hash_password_with_salt(secret.expose().as_bytes(), &salt)
-        .map_err(|_| AuthError::Cryptography("hash a password"))?;
+    let failed = || AuthError::Cryptography("hash a password");
+    let output = compute_output(argon2, secret, &salt).map_err(|_| failed())?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params()).map_err(|_| failed())?,
+        salt: Some(Salt::new(&salt).map_err(|_| failed())?),
+        hash: Some(output),
+    };
     Ok(hash.to_string())
 }
 
 /// With the parameters of the stored hash, so that older ones keep working.
-fn compute_verify(argon2: &Argon2<'_>, secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
-    use argon2::password_hash::Error;
+fn compute_verify(secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
     let parsed = PasswordHash::new(hash).map_err(|_| AuthError::StoredHash)?;
-    // Without these the library answers no without any work.
-    if parsed.salt.is_none() || parsed.hash.is_none() {
+    let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else {
         return Err(AuthError::StoredHash);
-    }
-    match argon2.verify_password(secret.expose().as_bytes(), &parsed) {
-        Ok(()) => Ok(true),
-        Err(Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(AuthError::StoredHash),
-    }
+    };
+    let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| AuthError::StoredHash)?;
+    let version = parsed.version.map_or(Ok(Version::default()), Version::try_from);
+    let version = version.map_err(|_| AuthError::StoredHash)?;
+    let params = Params::try_from(&parsed).map_err(|_| AuthError::StoredHash)?;
+    let argon2 = Argon2::new(algorithm, version, params);
+    let output = compute_output(&argon2, secret, &salt).map_err(|_| AuthError::StoredHash)?;
+    // Takes the same time wherever they differ.
+    Ok(output == expected)
+}
+
+fn compute_output(argon2: &Argon2<'_>, secret: &SecretText, salt: &[u8]) -> argon2::Result<Output> {
+    let params = argon2.params();
+    let (count, kept) = (params.block_count(), GIVEN_BACK_ABOVE_BYTES / Block::SIZE);
+    // What is reserved and not used takes no memory.
+    let mut blocks: Vec<Block> = Vec::new();
+    blocks.try_reserve_exact(count.max(kept + 1)).map_err(|_| argon2::Error::OutOfMemory)?;
+    blocks.resize(count, Block::new());
+    let mut output = [0; Output::MAX_LENGTH];
+    let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let output = output.get_mut(..length).ok_or(argon2::Error::OutputTooLong)?;
+    argon2.hash_password_into_with_memory(secret.expose().as_bytes(), salt, output, &mut blocks)?;
+    Output::new(output).map_err(|_| argon2::Error::OutputTooLong)
 }
 
 #[cfg(test)]

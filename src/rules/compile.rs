@@ -27,10 +27,6 @@ use crate::domain::plugin::Profile;
 /// The hidden command that [`child_main`] serves.
 pub const COMMAND: &str = "compile-plugin";
 
-/// Address space that the child's allocator reserves at a time. Left to itself
-/// it takes a gibibyte, which is all that a child may have.
-const RESERVED_KIB: &str = "32768";
-
 /// What the child has to say in words goes to its standard error, up to here.
 const MESSAGE_BYTES_MAX: u64 = 2000;
 /// The child's answer to bytes that do not compile.
@@ -153,7 +149,6 @@ async fn talk_to_child(exe: &Path, bytes: &[u8], allowance: Allowance) -> std::i
     let mut child = tokio::process::Command::new(exe)
         .args([COMMAND, &allowance.cpu_s.to_string(), &allowance.memory_mib.to_string()])
         .env_clear()
-        .env("MIMALLOC_ARENA_RESERVE", RESERVED_KIB)
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
