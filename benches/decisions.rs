@@ -28,6 +28,8 @@ mod processor_time;
 mod server;
 #[path = "parts/stages.rs"]
 mod stages;
+#[path = "parts/wire.rs"]
+mod wire;
 
 use latencies::Latencies;
 use load::{closed_loop, open_loop};

@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
-use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::{Account, Party};
-use tollgate::domain::payment::{Method as PaymentMethod, Payment, PaymentId, PaymentOrder};
+use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::facts::{FactReader, FactRequest};
@@ -24,6 +23,9 @@ use tollgate::storage::pool::{DatabaseSettings, Databases};
 use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 use uuid::Uuid;
 
+#[path = "../tests/suite/support/decisions.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod decisions;
 #[path = "parts/history.rs"]
 mod history;
 #[path = "parts/memory.rs"]
@@ -39,6 +41,8 @@ mod processor_time;
 #[path = "parts/server.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod server;
+#[path = "parts/wire.rs"]
+mod wire;
 
 use memory::Memory;
 use payers::{Load, Target, Window, closed_loop};
@@ -342,24 +346,10 @@ fn payment(payer: u64) -> Payment {
         country: None,
     };
     let id = Uuid::now_v7();
-    Payment {
-        id: PaymentId(id),
-        received_at_ms: (id.as_u128() >> 80) as u64,
-        order: PaymentOrder {
-            reference: "asked".to_owned(),
-            amount: Money::new(1_000, Currency::parse("EUR").unwrap()).unwrap(),
-            debtor: party(format!("Payer {payer}"), format!("acct-{payer}")),
-            creditor: party("Shop 0".to_owned(), "shop-0".to_owned()),
-            method: PaymentMethod::CreditTransfer,
-            customer: None,
-            merchant: None,
-            card: None,
-            device: None,
-            ip: None,
-            requested_at_ms: None,
-            purpose: None,
-            remittance: None,
-            metadata: vec![],
-        },
-    }
+    let order = PaymentOrder {
+        debtor: party(format!("Payer {payer}"), format!("acct-{payer}")),
+        creditor: party("Shop 0".to_owned(), "shop-0".to_owned()),
+        ..decisions::order("nobody", 1_000, "EUR")
+    };
+    Payment { id: PaymentId(id), received_at_ms: (id.as_u128() >> 80) as u64, order }
 }

@@ -27,6 +27,8 @@ mod processor_time;
 #[path = "parts/server.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod server;
+#[path = "parts/wire.rs"]
+mod wire;
 
 use payers::{Load, Target, Window, closed_loop, open_loop};
 use processor_time::ProcessTree;

@@ -24,6 +24,8 @@ mod processor_time;
 #[path = "parts/server.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod server;
+#[path = "parts/wire.rs"]
+mod wire;
 
 use memory::Memory;
 use payers::{Target, Window, closed_loop};

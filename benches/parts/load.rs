@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::latencies::Latencies;
 use super::server::Tollgate;
+use super::wire::Wire;
 
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -71,66 +70,35 @@ struct Client {
     token: String,
     connection: usize,
     number: u64,
-    stream: Option<TcpStream>,
-    buffer: Vec<u8>,
+    wire: Option<Wire>,
 }
 
 impl Client {
     fn new(tollgate: &Tollgate, connection: usize) -> Self {
         let (address, token) = (tollgate.address.clone(), tollgate.token.clone());
-        Self { address, token, connection, number: 0, stream: None, buffer: vec![0; 16 << 10] }
+        Self { address, token, connection, number: 0, wire: None }
     }
 
     async fn connect(&mut self) {
-        let stream = TcpStream::connect(&self.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        self.stream = Some(stream);
+        self.wire = Some(Wire::connect(&self.address).await);
     }
 
     async fn pay(&mut self) {
-        let request = request(&self.token, self.connection, self.number);
+        let body = body(self.connection, self.number);
         self.number += 1;
-        let stream = self.stream.as_mut().unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        read_answer(stream, &mut self.buffer).await;
+        let status = self.wire.as_mut().unwrap().pay(&self.token, Uuid::now_v7(), &body).await;
+        assert_eq!(status, 201);
     }
 }
 
 /// A payment of one of many payers, so that no velocity grows without bound.
-fn request(token: &str, connection: usize, number: u64) -> String {
+fn body(connection: usize, number: u64) -> String {
     let payer = (connection as u64 * 7_919 + number) % 50_000;
-    let body = format!(
+    format!(
         r#"{{"reference":"order-{number}","amount_minor":{},"currency":"EUR","method":"credit_transfer",
 "debtor":{{"name":"Payer {payer}","account":{{"other":"acct-{payer}"}}}},
 "creditor":{{"name":"Blue Bikes","account":{{"iban":"NL91ABNA0417164300"}},"bank":"ABNANL2A"}},
 "customer":"customer-{payer}"}}"#,
         1_000 + number % 500
-    );
-    format!(
-        "POST /api/v1/payments HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
-         Idempotency-Key: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        Uuid::now_v7(),
-        body.len()
     )
-}
-
-/// Reads one answer to its end and insists on 201.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
-    let mut filled = 0;
-    loop {
-        let read = stream.read(&mut buffer[filled..]).await.unwrap();
-        assert!(read > 0, "the connection was cut");
-        filled += read;
-        let Some(head_end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else {
-            continue;
-        };
-        let head = std::str::from_utf8(&buffer[..head_end]).unwrap();
-        assert!(head.starts_with("HTTP/1.1 201"), "{}", String::from_utf8_lossy(&buffer[..filled]));
-        let length = head.lines().find_map(|line| {
-            line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
-        });
-        if filled >= head_end + 4 + length.unwrap() {
-            return;
-        }
-    }
 }

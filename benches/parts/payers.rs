@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::processor_time::ProcessTree;
+use super::wire::Wire;
 
 pub const PAYERS: u64 = 50_000;
 pub const SHOPS: u64 = 2_000;
@@ -138,21 +137,18 @@ async fn run(
 struct Client {
     target: Target,
     number: u64,
-    stream: Option<TcpStream>,
-    buffer: Vec<u8>,
+    wire: Option<Wire>,
 }
 
 impl Client {
     fn new(target: &Target, connection: u64) -> Self {
         // Numbers of their own, and at each run others.
         let number = (u64::from(rand_seed()) << 32) + (connection << 24);
-        Self { target: target.clone(), number, stream: None, buffer: vec![0; 64 << 10] }
+        Self { target: target.clone(), number, wire: None }
     }
 
     async fn connect(&mut self) {
-        let stream = TcpStream::connect(&self.target.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        self.stream = Some(stream);
+        self.wire = Some(Wire::connect(&self.target.address).await);
     }
 
     /// Whether it was decided.
@@ -160,10 +156,8 @@ impl Client {
         self.number += 1;
         let tokens = &self.target.tokens;
         let token = &tokens[scattered(self.number ^ 0xff) as usize % tokens.len()];
-        let request = request(token, self.number);
-        let stream = self.stream.as_mut().unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        read_answer(stream, &mut self.buffer).await == 201
+        let key = Uuid::from_u64_pair(scattered(self.number), scattered(self.number ^ 0xffff));
+        self.wire.as_mut().unwrap().pay(token, key, &body(self.number)).await == 201
     }
 }
 
@@ -185,39 +179,13 @@ fn skewed(number: u64, count: u64, power: i32) -> u64 {
     (count as f64 * share.powi(power)) as u64
 }
 
-fn request(token: &str, number: u64) -> String {
+fn body(number: u64) -> String {
     let (payer, shop) = (skewed(number, PAYERS, 2), skewed(!number, SHOPS, 3));
-    let key = Uuid::from_u64_pair(scattered(number), scattered(number ^ 0xffff));
-    let body = format!(
+    format!(
         r#"{{"reference":"order-{number}","amount_minor":{},"currency":"EUR","method":"credit_transfer",
 "debtor":{{"name":"Payer {payer}","account":{{"other":"acct-{payer}"}}}},
 "creditor":{{"name":"Shop {shop}","account":{{"other":"shop-{shop}"}}}},
 "customer":"customer-{payer}","merchant":"merchant-{shop}"}}"#,
         1_000 + number % 500
-    );
-    format!(
-        "POST /api/v1/payments HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
-         Idempotency-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
     )
-}
-
-/// Reads one answer to its end.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> u16 {
-    let mut filled = 0;
-    loop {
-        let read = stream.read(&mut buffer[filled..]).await.unwrap();
-        assert!(read > 0, "the connection was cut");
-        filled += read;
-        let Some(head_end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else {
-            continue;
-        };
-        let head = std::str::from_utf8(&buffer[..head_end]).unwrap();
-        let length = head.lines().find_map(|line| {
-            line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
-        });
-        if filled >= head_end + 4 + length.unwrap() {
-            return head.split(' ').nth(1).unwrap().parse().unwrap();
-        }
-    }
 }
