@@ -106,7 +106,7 @@ pub struct Settings {
     pub journal_queue_max: usize,
     pub journal_batch_max: usize,
     pub journal_writers: usize,
-    /// Threads that run rules; zero for one per core.
+    /// Threads for rules that take long; zero for one for two cores.
     pub rule_threads: usize,
     /// Payments of one tenant whose rules run at once; zero for the sandbox's own default, 8.
     pub tenant_concurrency: usize,

@@ -2,21 +2,16 @@
 //! longer than two ticks, and never let one tenant's rules take the threads from another's.
 //!
 //! A ruleset begins on the thread that its payment is on, which costs nothing.
-//! What is not done by the second tick moves to a runtime of its own, in one task
-//! that does not hop between threads for each rule; and the rulesets of a tenant
-//! that take long begin there, until enough of them were quick again. A running
-//! rule lets go of its thread with every tick of the epoch clock, new payments go
+//! What has taken more of a processor than a quick one does moves to a runtime of
+//! its own, whose threads stand back behind the server's, in one task that does
+//! not hop between threads for each rule; and the rulesets of a tenant that take
+//! long begin there, until enough of them were quick again. Whatever was merely
+//! interrupted stays: behind the long ones it would wait for them. A running rule
+//! lets go of its thread with every tick of the epoch clock, new payments go
 //! before those that were interrupted, and a semaphore per tenant bounds what one
-//! can hold at once.
-//!
-//! Measured on two cores, when all rulesets began on those threads: a tenant
-//! with ten rules of 6 us beside another with
-//! 64 callers whose rules never end: median 0.21 ms and p99 4.1 ms, against
-//! 0.16 and 0.26 ms alone. What bought it: a tick of 1 ms rather than 2, and
-//! rules that are shorter than a tick never interrupted (p99 was 17 ms).
+//! can hold at once. What each of these bought stands in docs/PERFORMANCE.md.
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,9 +24,9 @@ use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
 use super::library::{Library, Ready};
 use super::limits::RULESET_FUEL;
 use super::settings::Settings;
-use super::spent::spent;
-use super::tenants::Tenants;
-use super::threads::{BACKGROUND_NICENESS, Threads};
+use super::spent::Metered;
+use super::tenants::{QUICK, Tenants};
+use super::threads::{BACKGROUND_NICENESS, LIVE_NICENESS, Threads};
 use super::{
     AddPluginError, EngineError, PrepareError, Prepared, RuleCall, RuleEngine, RuleRun, RulesetCall, sandbox,
 };
@@ -41,10 +36,6 @@ use crate::domain::verdict::RuleResult;
 
 /// Settings are read while a person waits; payments keep the rest of the slots.
 const PREPARATIONS_MAX: usize = 2;
-
-/// A ruleset that took more of a processor than this is not begun on the server's
-/// threads next time. Fifty of the shipped rules take 0.4 ms.
-const QUICK: Duration = Duration::from_micros(500);
 
 #[derive(Debug, Error)]
 pub enum LocalEngineError {
@@ -71,7 +62,7 @@ impl LocalEngine {
         let threads = settings.threads.max(1);
         let library = Library::new(settings, Sandboxes::new()?).map_err(LocalEngineError::Cache)?;
         Ok(Self {
-            live: Threads::start("rules", threads, 0).map_err(LocalEngineError::Threads)?,
+            live: Threads::start("rules", threads, LIVE_NICENESS).map_err(LocalEngineError::Threads)?,
             background: Threads::start("rules-later", threads, BACKGROUND_NICENESS)
                 .map_err(LocalEngineError::Threads)?,
             background_turns: Arc::new(Semaphore::new(threads)),
@@ -100,20 +91,20 @@ impl RuleEngine for LocalEngine {
             let turn = self.tenants.admit(call.tenant).await?;
             let library = self.library.clone();
             let begins_here = turn.is_quick();
-            let mut work = Box::pin(async move {
+            let mut work = Metered::new(async move {
                 let input = Input::of(call.payment);
-                let (runs, spent) = spent(evaluate_all(&library, &input, &call.rules)).await;
-                if spent < QUICK {
-                    turn.was_quick()
-                } else {
-                    turn.was_long()
-                }
-                runs
+                evaluate_all(&library, &input, &call.rules).await
             });
-            if begins_here && let Poll::Ready(runs) = futures::poll!(work.as_mut()) {
+            if begins_here && let Some((runs, spent)) = work.within(QUICK).await {
+                turn.took(spent);
                 return Ok(runs);
             }
-            self.live.run(work).await
+            let rest = async move {
+                let (runs, spent) = work.await;
+                turn.took(spent);
+                runs
+            };
+            self.live.run(rest).await
         };
         timeout_at(deadline, decided).await.unwrap_or(Err(EngineError::Deadline))
     }

@@ -17,7 +17,7 @@ pub struct Settings {
     pub tenant_concurrency: usize,
     /// Payments of one tenant that wait for their turn; the next is told that the engine is busy.
     pub tenant_waiting_max: usize,
-    /// Threads that run rules.
+    /// Threads that run the rules which take long; as many again for what is tried.
     pub threads: usize,
     /// Plugins that are compiled at once.
     pub compilations_max: usize,
@@ -34,7 +34,8 @@ impl Settings {
             loaded_max: 256,
             tenant_concurrency: 8,
             tenant_waiting_max: 1024,
-            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            // The other half is for everything else, whatever the rules of one tenant do.
+            threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2),
             // Besides what a tenant handed in, what another node took in already.
             compilations_max: 2,
             compile_cpu_s: 10,

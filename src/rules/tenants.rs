@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,6 +15,10 @@ use crate::domain::tenant::TenantId;
 
 /// Idle tenants are forgotten when there are more than this many.
 const REMEMBERED_MAX: usize = 1024;
+
+/// A ruleset that takes more of a processor does not stay on the server's threads,
+/// and the tenant's next does not begin there. Fifty of the shipped rules take 0.4 ms.
+pub(super) const QUICK: Duration = Duration::from_micros(500);
 
 /// So many quick rulesets in a row, and a tenant is taken for a quick one again.
 const QUICK_AGAIN: u32 = 16;
@@ -46,13 +51,14 @@ impl Turn {
         self.queue.missing.load(Ordering::Relaxed) == 0
     }
 
-    pub(super) fn was_quick(&self) {
-        let less = |missing: u32| missing.checked_sub(1);
-        let _ = self.queue.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    pub(super) fn was_long(&self) {
-        self.queue.missing.store(QUICK_AGAIN, Ordering::Relaxed);
+    /// The processor time of a ruleset that is done.
+    pub(super) fn took(&self, spent: Duration) {
+        if spent > QUICK {
+            self.queue.missing.store(QUICK_AGAIN, Ordering::Relaxed);
+        } else {
+            let less = |missing: u32| missing.checked_sub(1);
+            let _ = self.queue.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::EngineError;
 
+/// How much the threads of long rules stand back behind those that answer, store
+/// and run the quick ones: a tenth of a processor that both want.
+pub const LIVE_NICENESS: i32 = 10;
 /// How much the threads of background work stand back: they get a thirtieth of
 /// a processor that live payments want whole, so that what they hold is let go of soon.
 pub const BACKGROUND_NICENESS: i32 = 15;
