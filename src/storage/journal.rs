@@ -1,14 +1,15 @@
 //! The journal makes decisions durable: many in one transaction, chained.
 //!
 //! Owns the queue, the writers and the chain; nothing else writes decisions or
-//! binds keys. Must never acknowledge before COMMIT has returned, and never
+//! binds keys. Must never acknowledge before the commit has returned, and never
 //! log what a payment holds.
 //!
 //! ```text
 //! store() -> bounded queue -> writer 1..n, each with a connection and a chain of its own:
 //!              batch: what waits now, one head per key, sorted by key
-//!              begin; keys, decisions, values and the batch's link of the chain; commit
-//!              where a key is bound already: begin again; claim the keys; the losers
+//!              keys, decisions, values and the batch's link of the chain: one
+//!              statement, which commits by itself
+//!              where a key is bound already: begin; claim the keys; the losers
 //!              read what they lost to; the rest for the winners; commit
 //! ```
 //! While one commit is under way the next batch fills, so batches grow with the

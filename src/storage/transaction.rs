@@ -89,6 +89,10 @@ impl TenantsReader {
         Ok(self.held.insert(connection))
     }
 
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Gives the connection back, for others or because it failed.
     pub fn release(&mut self) {
         self.held = None;

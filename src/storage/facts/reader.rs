@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +43,9 @@ const KEPT_APART: Duration = Duration::from_secs(60);
 /// many quick answers by itself end that sooner.
 const SUSPECTED: Duration = Duration::from_secs(5);
 const ACQUITTED_BY: u32 = 4;
+
+/// A connection that lies idle for longer may be gone when it is needed: the pool sees to that.
+const IDLE_MAX: Duration = Duration::from_millis(500);
 
 type Answer = Result<FactAnswer, StorageError>;
 
@@ -211,11 +214,12 @@ impl Shared {
             if self.end.is_cancelled() {
                 return None;
             }
-            // One that lies idle may be gone when it is needed; the pool sees to that.
-            reader.release();
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = self.end.cancelled() => {}
+                // Not at once: it comes back soon where there is any traffic, and giving
+                // back and asking for a connection takes two round trips.
+                () = sleep(IDLE_MAX), if reader.holds() => reader.release(),
             }
         }
     }

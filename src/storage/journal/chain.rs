@@ -26,7 +26,7 @@ pub fn batch_hash(writer: Uuid, sequence: i64, previous: &Digest, decision_diges
 }
 
 /// A batch in its place, before it is known whether it was committed there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Link {
     pub writer: Uuid,
     pub sequence: i64,

@@ -12,6 +12,7 @@ use super::batch::Bound;
 use super::chain::Link;
 use super::row::Row;
 use crate::domain::payment::PaymentId;
+use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
@@ -55,15 +56,39 @@ pub(super) async fn register_writer(
     Ok(())
 }
 
-/// Begins, and opens row security for the tenants of the batch, in one round trip.
-pub(super) async fn begin(connection: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
-    // Sorted by tenant, so equal ones are neighbours. Only typed UUIDs are
-    // formatted in, so the text is safe.
-    let mut tenants: Vec<_> = rows.iter().map(|row| row.decision.tenant).collect();
-    tenants.dedup();
-    let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
-    let begin = format!("begin; set local app.tenants = '{}'", tenants.join(","));
-    sqlx::raw_sql(AssertSqlSafe(begin)).execute(connection).await?;
+/// A connection, and whose rows it may write.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub connection: PgConnection,
+    tenants: Vec<TenantId>,
+}
+
+impl Session {
+    pub fn new(connection: PgConnection) -> Self {
+        Self { connection, tenants: Vec::new() }
+    }
+
+    /// Opens row security for the tenants of the batch, and for no other. Costs a
+    /// round trip only where those of the last batch were others.
+    pub async fn open_for(&mut self, rows: &[&Row]) -> sqlx::Result<()> {
+        // Sorted by tenant, so equal ones are neighbours.
+        let mut tenants: Vec<_> = rows.iter().map(|row| row.decision.tenant).collect();
+        tenants.dedup();
+        if self.tenants == tenants {
+            return Ok(());
+        }
+        self.tenants.clear();
+        // Only typed UUIDs are formatted in, so the text is safe.
+        let names: Vec<String> = tenants.iter().map(ToString::to_string).collect();
+        let opening = format!("set app.tenants = '{}'", names.join(","));
+        sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut self.connection).await?;
+        self.tenants = tenants;
+        Ok(())
+    }
+}
+
+pub(super) async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("begin").execute(connection).await?;
     Ok(())
 }
 
@@ -159,7 +184,9 @@ macro_rules! inserting {
 /// For keys that were claimed before.
 const INSERT: &str = inserting!("");
 
-/// For keys of which none seems to be bound: if one is, nothing is stored.
+/// For keys of which none seems to be bound: if one is, nothing is stored. All of
+/// a batch in one statement is a transaction by itself, so it goes to the database
+/// and comes back durable in one round trip.
 const CLAIM_AND_INSERT: &str = inserting!(
     "claimed as (
         insert into idempotency_keys (tenant_id, client_id, key, request_hash, decision_id, created_at_ms)
@@ -172,7 +199,7 @@ const CLAIM_AND_INSERT: &str = inserting!(
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Keys {
     Claimed,
-    /// As far as anybody knows.
+    /// As far as anybody knows. Stored and committed at once.
     Free,
 }
 
@@ -240,10 +267,14 @@ pub(super) async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()>
 
 /// Whether a batch whose COMMIT was never answered is stored. Inserting its
 /// position again waits for a transaction that still holds it, which a look
-/// would not, and then conflicts if that one committed.
+/// would not, and then conflicts if that one committed; the hash tells whether it
+/// is this batch that did.
+///
+/// A statement that is on its way and has not begun is not waited for. Nothing of
+/// it can be stored beside what is tried again: keys and position are unique.
 pub(super) async fn is_committed(connection: &mut PgConnection, link: &Link) -> sqlx::Result<bool> {
-    sqlx::raw_sql("begin").execute(&mut *connection).await?;
-    let done = sqlx::query(
+    begin(connection).await?;
+    let inserted = sqlx::query(
         "insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
          values ($1, $2, $3, $4, $5, 0)
          on conflict (writer_id, sequence) do nothing",
@@ -255,8 +286,23 @@ pub(super) async fn is_committed(connection: &mut PgConnection, link: &Link) -> 
     .bind(link.hash.0)
     .execute(&mut *connection)
     .await?;
+    let committed = match inserted.rows_affected() {
+        0 => is_stored(connection, link).await?,
+        _ => false,
+    };
     roll_back(connection).await?;
-    Ok(done.rows_affected() == 0)
+    Ok(committed)
+}
+
+async fn is_stored(connection: &mut PgConnection, link: &Link) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select from journal_batches where writer_id = $1 and sequence = $2 and hash = $3)",
+    )
+    .bind(link.writer)
+    .bind(link.sequence)
+    .bind(link.hash.0)
+    .fetch_one(connection)
+    .await
 }
 
 /// Each currency once, and for each row the number of its own, from 1: a text is

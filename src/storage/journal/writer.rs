@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batch;
 use super::chain::{Chain, Link};
-use super::statements::{self, Keys};
+use super::statements::{self, Keys, Session};
 use super::{JournalError, Shared};
 use crate::storage::StorageError;
 use crate::storage::diagnosis::diagnosis;
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     chain: Chain,
     /// Taken out while it is used, so that an attempt cut off in the middle drops it.
-    connection: Option<PgConnection>,
+    session: Option<Session>,
     /// The link of a batch that was given up while its fate was unknown.
     unsettled: Option<Link>,
     /// Batches that claim their keys before anything else is sent. While no key
@@ -80,12 +80,12 @@ pub async fn run_whatever_happens(first: Writer, shared: Arc<Shared>) {
 
 impl Writer {
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, chain: Chain::new(), connection: None, unsettled: None, batches_to_claim: 0 }
+        Self { shared, chain: Chain::new(), session: None, unsettled: None, batches_to_claim: 0 }
     }
 
     pub async fn connected(shared: Arc<Shared>) -> Result<Self, StorageError> {
         let mut writer = Self::new(shared);
-        writer.connection = Some(writer.connect().await?);
+        writer.session = Some(writer.connect().await?);
         Ok(writer)
     }
 
@@ -148,56 +148,58 @@ impl Writer {
     /// One try on one connection, which is kept only if all went well or a row
     /// was to blame.
     async fn attempt(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
+        let mut session = match self.session.take() {
+            Some(session) => session,
             None => self.connect().await?,
         };
         if let Some(link) = &batch.link {
-            if statements::is_committed(&mut connection, link).await? {
+            if statements::is_committed(&mut session.connection, link).await? {
                 self.finish(batch);
-                self.connection = Some(connection);
+                self.session = Some(session);
                 return Ok(());
             }
             batch.link = None;
         }
-        match self.transact(&mut connection, batch).await {
+        match self.store_in(&mut session, batch).await {
             Ok(()) => {
-                self.connection = Some(connection);
+                self.session = Some(session);
                 Ok(())
             }
             Err(error) if batch.link.is_none() && blames_a_row(&error) => {
                 tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "a decision was refused");
-                statements::roll_back(&mut connection).await?;
-                self.connection = Some(connection);
+                statements::roll_back(&mut session.connection).await?;
+                self.session = Some(session);
                 Err(Failure::BadRow)
             }
             Err(error) => Err(Failure::Lost(error)),
         }
     }
 
-    async fn transact(&mut self, connection: &mut PgConnection, batch: &mut Batch) -> sqlx::Result<()> {
+    async fn store_in(&mut self, session: &mut Session, batch: &mut Batch) -> sqlx::Result<()> {
         let now_ms = (self.shared.settings.clock)();
-        let rows = batch.rows();
-        statements::begin(connection, &rows).await?;
+        session.open_for(&batch.rows()).await?;
+        let connection = &mut session.connection;
         if self.batches_to_claim == 0 {
-            let link = self.chain.next(batch.decision_digests());
-            match statements::insert(connection, &rows, &link, now_ms, Keys::Free).await {
-                Ok(()) => return self.commit(connection, batch, link).await,
+            let link = batch.link.insert(self.chain.next(batch.decision_digests())).clone();
+            // Its fate is unknown until the answer, since it commits by itself.
+            match statements::insert(connection, &batch.rows(), &link, now_ms, Keys::Free).await {
+                Ok(()) => {
+                    self.finish(batch);
+                    return Ok(());
+                }
                 // A key that is bound, or a decision that is stored already, shows as
                 // either's index: what it is, is found by claiming.
-                Err(error) if blames_a_row(&error) => {
-                    self.batches_to_claim = CLAIMED_FIRST;
-                    statements::roll_back(connection).await?;
-                    statements::begin(connection, &rows).await?;
-                }
+                Err(error) if blames_a_row(&error) => batch.link = None,
                 Err(error) => return Err(error),
             }
+            self.batches_to_claim = CLAIMED_FIRST;
         }
         self.batches_to_claim -= 1;
-        let winners = statements::claim(connection, &rows, now_ms).await?;
-        if winners.len() < rows.len() {
+        statements::begin(connection).await?;
+        let winners = statements::claim(connection, &batch.rows(), now_ms).await?;
+        if winners.len() < batch.rows().len() {
             self.batches_to_claim = CLAIMED_FIRST;
-            let bound = statements::bound(connection, &rows, &winners).await?;
+            let bound = statements::bound(connection, &batch.rows(), &winners).await?;
             batch.answer_losers(&winners, bound);
         }
         if batch.is_empty() {
@@ -205,15 +207,6 @@ impl Writer {
         }
         let link = self.chain.next(batch.decision_digests());
         statements::insert(connection, &batch.rows(), &link, now_ms, Keys::Claimed).await?;
-        self.commit(connection, batch, link).await
-    }
-
-    async fn commit(
-        &mut self,
-        connection: &mut PgConnection,
-        batch: &mut Batch,
-        link: Link,
-    ) -> sqlx::Result<()> {
         // From here until the answer the fate of the batch is unknown.
         batch.link = Some(link);
         statements::commit(connection).await?;
@@ -235,19 +228,19 @@ impl Writer {
         self.shared.note(self.chain.tip());
     }
 
-    async fn connect(&self) -> sqlx::Result<PgConnection> {
+    async fn connect(&self) -> sqlx::Result<Session> {
         let settings = &self.shared.settings;
         let mut connection = PgConnection::connect_with(&settings.connect).await?;
         statements::prepare_session(&mut connection, settings.after_connect.as_deref()).await?;
         let now_ms = (settings.clock)();
         statements::register_writer(&mut connection, self.chain.writer, &settings.node, now_ms).await?;
-        Ok(connection)
+        Ok(Session::new(connection))
     }
 
     fn note_failure(&mut self, error: &sqlx::Error) {
         tracing::warn!(writer = %self.chain.writer, cause = diagnosis(error), "a journal batch failed");
-        // Cannot happen while a link is settled before the next is made. If it
-        // does, only a new chain can go on.
+        // A batch that was taken for lost came after all, and its place in the
+        // chain is taken: only a new chain can go on.
         if constraint_of(error) == Some("journal_batches_pkey") {
             self.chain = Chain::new();
         }
@@ -281,15 +274,15 @@ impl Writer {
 
     /// A connection, with the chain at what is really stored.
     async fn reconnect(&mut self) -> sqlx::Result<()> {
-        let mut connection = self.connect().await?;
+        let mut session = self.connect().await?;
         if let Some(link) = &self.unsettled {
             // Taken only when it is settled: the question may fail and is asked again.
-            let committed = statements::is_committed(&mut connection, link).await?;
+            let committed = statements::is_committed(&mut session.connection, link).await?;
             if let Some(link) = self.unsettled.take().filter(|_| committed) {
                 self.advance(&link);
             }
         }
-        self.connection = Some(connection);
+        self.session = Some(session);
         Ok(())
     }
 }

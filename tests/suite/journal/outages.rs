@@ -67,6 +67,54 @@ async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
     assert_eq!(verify(&database).await, 4);
 }
 
+/// A line that drops may still deliver what was sent on it, after the journal has
+/// looked and found nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
+    let database = TestDatabase::create().await;
+    let connect = database.databases().journal;
+    let proxy = Proxy::start(&connect);
+    let mut settings = journal_settings(proxy.options(&connect));
+    settings.writers = 1;
+    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let tenant = tenant();
+
+    // Tried again meanwhile: the second to come finds the key bound.
+    proxy.cut(Cut::Late);
+    let first = journal.store(decision(tenant, "tried-again")).await;
+    assert!(matches!(first, Ok(Stored::First(_))), "{first:?}");
+    proxy.let_go();
+
+    // Given up meanwhile: its place in the chain is taken by what nobody waits for.
+    let late = decision(tenant, "given-up");
+    for _ in 0..64 {
+        let apart = format!("{}", uuid::Uuid::now_v7());
+        journal.store(decision(tenant, &apart)).await.unwrap();
+    }
+    proxy.cut(Cut::Late);
+    let (answer, ()) = tokio::join!(journal.store(late.clone()), async {
+        while !proxy.has_cut() {
+            tokio::task::yield_now().await;
+        }
+        proxy.cut(Cut::Everything);
+    });
+    assert_eq!(answer, Err(JournalError::Unavailable));
+    until_it_is_up(&journal, false).await;
+    proxy.cut(Cut::Nothing);
+    until_it_is_up(&journal, true).await;
+    proxy.let_go();
+    let stored = "select count(*) from decisions where idempotency_key = 'given-up'";
+    while sqlx::query_scalar::<_, i64>(stored).fetch_one(&database.databases().system).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let next = journal.store(decision(tenant, "next")).await;
+    assert!(matches!(next, Ok(Stored::First(_))), "{next:?}");
+    let retried = journal.store(decision(tenant, "given-up")).await;
+    let Ok(Stored::Duplicate(first)) = retried else { panic!("{retried:?}") };
+    assert_eq!(*first.decision, late);
+    assert_eq!(verify(&database).await, 67);
+}
+
 /// The old session holds key and position in an open transaction until the
 /// server ends it; until then nobody can tell, afterwards it was not stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,12 +126,16 @@ async fn a_line_that_goes_silent_inside_a_transaction_blocks_its_key_for_seconds
     settings.writers = 1;
     let (journal, _task) = Journal::start(settings).await.unwrap();
     let tenant = tenant();
+    // Since a key that was bound already the next ones are claimed first, in a transaction.
+    journal.store(decision(tenant, "bound")).await.unwrap();
+    journal.store(decision(tenant, "bound")).await.unwrap();
     proxy.cut(Cut::Silence);
     let submitted = decision(tenant, "silent");
     let first = journal.store(submitted).await;
     assert!(matches!(first, Ok(Stored::First(_)) | Err(JournalError::Unavailable)), "{first:?}");
+    assert!(proxy.has_cut());
     until_stored(&journal, || decision(tenant, "silent")).await;
-    assert_eq!(verify(&database).await, 1);
+    assert_eq!(verify(&database).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,6 +162,12 @@ async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_
     let stored = until_stored(&journal, || decision(tenant, "down-0")).await;
     assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
     assert_eq!(verify(&database).await, 1);
+}
+
+async fn until_it_is_up(journal: &Journal, up: bool) {
+    while journal.is_up() != up {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn until_stored(
