@@ -1,5 +1,5 @@
 //! The engine in this process. Must never hold a thread of the server's for
-//! longer than two ticks, and never let one tenant's rules take the threads from another's.
+//! longer than a few ticks, and never let one tenant's rules take the threads from another's.
 //!
 //! A ruleset begins on the thread that its payment is on, which costs nothing.
 //! What has taken more of a processor than a quick one does moves to a runtime of
@@ -9,7 +9,7 @@
 //! interrupted stays: behind the long ones it would wait for them. A running rule
 //! lets go of its thread with every tick of the epoch clock, new payments go
 //! before those that were interrupted, and a semaphore per tenant bounds what one
-//! can hold at once. What each of these bought stands in docs/PERFORMANCE.md.
+//! can hold at once. What that bought stands in docs/PERFORMANCE.md.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,9 +95,13 @@ impl RuleEngine for LocalEngine {
                 let input = Input::of(call.payment);
                 evaluate_all(&library, &input, &call.rules).await
             });
-            if begins_here && let Some((runs, spent)) = work.within(QUICK).await {
-                turn.took(spent);
-                return Ok(runs);
+            if begins_here {
+                if let Some((runs, spent)) = work.within(QUICK).await {
+                    turn.took(spent);
+                    return Ok(runs);
+                }
+                // Now, since it may never come to its end.
+                turn.took(work.spent());
             }
             let rest = async move {
                 let (runs, spent) = work.await;

@@ -26,6 +26,10 @@ impl<T> Metered<T> {
         Self { work: Box::pin(work), spent: Duration::ZERO }
     }
 
+    pub(super) fn spent(&self) -> Duration {
+        self.spent
+    }
+
     /// Works here until it is done or has taken more than `most`. What waits, or
     /// was interrupted while somebody else had the processor, goes on here.
     pub(super) async fn within(&mut self, most: Duration) -> Option<(T, Duration)> {

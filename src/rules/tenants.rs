@@ -46,12 +46,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Whether the tenant's rulesets were done within a few ticks lately.
+    /// Whether the tenant's rulesets took little lately.
     pub(super) fn is_quick(&self) -> bool {
         self.queue.missing.load(Ordering::Relaxed) == 0
     }
 
-    /// The processor time of a ruleset that is done.
+    /// The processor time of a ruleset, done or not.
     pub(super) fn took(&self, spent: Duration) {
         if spent > QUICK {
             self.queue.missing.store(QUICK_AGAIN, Ordering::Relaxed);

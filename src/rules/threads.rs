@@ -21,17 +21,21 @@ pub struct Threads {
 }
 
 impl Threads {
+    /// `niceness` is added to that of the caller.
     pub fn start(name: &str, count: usize, niceness: i32) -> std::io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let niceness = rustix::process::getpriority_process(None).unwrap_or(0) + niceness;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(count)
             .thread_name(name)
             // New payments before interrupted rules.
             .global_queue_interval(1)
             .on_thread_start(move || {
-                // Linux counts it for each thread, others for the whole process.
+                // Linux counts it for each thread, others for the whole process. Set and
+                // not added to: a thread begins with what the one has that started it.
                 // A refusal changes nothing but the order.
                 #[cfg(target_os = "linux")]
-                let _ = rustix::process::nice(niceness);
+                let _ = rustix::process::setpriority_process(None, niceness);
                 #[cfg(not(target_os = "linux"))]
                 let _ = niceness;
             })

@@ -87,8 +87,8 @@ pub struct DatabaseSettings {
     pub idle_timeout: Option<u64>,
 }
 
-/// A connection of facts that was used within this time is taken for one that works.
-const UNASKED_MAX: Duration = Duration::from_millis(500);
+/// A connection of facts that came back within this time is taken for one that works.
+const UNASKED_MAX: Duration = Duration::from_millis(250);
 
 /// One for each statement under way.
 const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART) as u32;

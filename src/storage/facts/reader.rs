@@ -44,8 +44,9 @@ const KEPT_APART: Duration = Duration::from_secs(60);
 const SUSPECTED: Duration = Duration::from_secs(5);
 const ACQUITTED_BY: u32 = 4;
 
-/// A connection that lies idle for longer may be gone when it is needed: the pool sees to that.
-const IDLE_MAX: Duration = Duration::from_millis(500);
+/// For how long a connection is held that nothing asks. What lies idle for longer
+/// may be gone when it is needed: the pool sees to that.
+const HELD_IDLE_MAX: Duration = Duration::from_millis(250);
 
 type Answer = Result<FactAnswer, StorageError>;
 
@@ -219,7 +220,7 @@ impl Shared {
                 () = self.end.cancelled() => {}
                 // Not at once: it comes back soon where there is any traffic, and giving
                 // back and asking for a connection takes two round trips.
-                () = sleep(IDLE_MAX), if reader.holds() => reader.release(),
+                () = sleep(HELD_IDLE_MAX), if reader.holds() => reader.release(),
             }
         }
     }

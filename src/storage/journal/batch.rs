@@ -62,7 +62,7 @@ pub(super) type Bound = HashMap<usize, Result<StoredDecision, StorageError>>;
 pub(super) struct Batch {
     /// In the order of their claims: writers that lock in one order cannot deadlock.
     groups: Vec<Group>,
-    /// Set from before COMMIT is sent until its fate is known.
+    /// Set from before anything that commits is sent until its fate is known.
     pub link: Option<Link>,
 }
 
@@ -84,6 +84,12 @@ impl Batch {
 
     pub fn rows(&self) -> Vec<&Row> {
         self.groups.iter().map(|group| &group.head.row).collect()
+    }
+
+    /// The link it is to be stored as, and its rows.
+    pub fn link_to(&mut self, link: Link) -> (&Link, Vec<&Row>) {
+        let link = self.link.insert(link);
+        (link, self.groups.iter().map(|group| &group.head.row).collect())
     }
 
     pub fn is_empty(&self) -> bool {

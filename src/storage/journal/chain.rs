@@ -26,7 +26,7 @@ pub fn batch_hash(writer: Uuid, sequence: i64, previous: &Digest, decision_diges
 }
 
 /// A batch in its place, before it is known whether it was committed there.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Link {
     pub writer: Uuid,
     pub sequence: i64,
@@ -62,12 +62,31 @@ impl Chain {
         Link { writer, sequence, previous, decision_digests, hash }
     }
 
+    /// Goes on from there, whosever link it is: a batch that was taken for lost may
+    /// be found after a new chain has begun.
     pub fn advance(&mut self, committed: &Link) {
+        self.writer = committed.writer;
         self.sequence = committed.sequence;
         self.tip = committed.hash;
     }
 
     pub fn tip(&self) -> Tip {
         Tip { writer: self.writer, sequence: self.sequence, hash: self.tip }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_goes_on_from_the_link_that_was_found_committed_even_of_the_writer_before() {
+        let before = Chain::new();
+        let found = before.next(vec![1; 32]);
+        let mut chain = Chain::new();
+        chain.advance(&found);
+        assert_eq!(chain.tip(), Tip { writer: before.writer, sequence: 1, hash: found.hash });
+        let next = chain.next(vec![2; 32]);
+        assert_eq!((next.writer, next.sequence, next.previous), (before.writer, 2, found.hash));
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::batch::Bound;
 use super::chain::Link;
 use super::row::Row;
+use super::writer::ATTEMPT_MAX;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
@@ -25,6 +26,11 @@ const SESSION: &str = "
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') = 'off'";
 
+/// A statement that commits by itself must not do so after it was given up.
+fn bounded_statements() -> String {
+    format!("set statement_timeout = {}", ATTEMPT_MAX.as_millis())
+}
+
 pub(super) async fn prepare_session(
     connection: &mut PgConnection,
     after_connect: Option<&str>,
@@ -32,7 +38,8 @@ pub(super) async fn prepare_session(
     if let Some(statement) = after_connect {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *connection).await?;
     }
-    sqlx::raw_sql(SESSION).execute(connection).await?;
+    sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(bounded_statements())).execute(connection).await?;
     Ok(())
 }
 
@@ -265,12 +272,12 @@ pub(super) async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Whether a batch whose COMMIT was never answered is stored. Inserting its
+/// Whether a batch whose commit was never answered is stored. Inserting its
 /// position again waits for a transaction that still holds it, which a look
 /// would not, and then conflicts if that one committed; the hash tells whether it
 /// is this batch that did.
 ///
-/// A statement that is on its way and has not begun is not waited for. Nothing of
+/// A statement that has not come to its position yet is not waited for. Nothing of
 /// it can be stored beside what is tried again: keys and position are unique.
 pub(super) async fn is_committed(connection: &mut PgConnection, link: &Link) -> sqlx::Result<bool> {
     begin(connection).await?;

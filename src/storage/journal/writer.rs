@@ -22,10 +22,12 @@ use crate::storage::diagnosis::diagnosis;
 
 /// How long a batch is tried again after its first failure. Waiters may have gone by then.
 const PATIENCE: Duration = Duration::from_millis(2500);
-/// For one attempt. Ends the wait for a server that neither answers nor hangs up.
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// For one attempt. Ends the wait for a server that neither answers nor hangs up,
+/// and the server's own work on what nobody waits for any more.
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// What a batch may take that fails at first: one attempt to its end, the
-/// patience, and an attempt that began just before the patience ended.
+/// patience, and an attempt that began just before the patience ended. Only what
+/// was on its way for longer than that, on a line that is gone, is stored later.
 pub const SETTLED_WITHIN: Duration =
     Duration::from_millis(2 * ATTEMPT_MAX.as_millis() as u64 + PATIENCE.as_millis() as u64);
 /// Payload of one transaction. An ordinary decision has about a kilobyte.
@@ -180,9 +182,9 @@ impl Writer {
         session.open_for(&batch.rows()).await?;
         let connection = &mut session.connection;
         if self.batches_to_claim == 0 {
-            let link = batch.link.insert(self.chain.next(batch.decision_digests())).clone();
-            // Its fate is unknown until the answer, since it commits by itself.
-            match statements::insert(connection, &batch.rows(), &link, now_ms, Keys::Free).await {
+            // It commits by itself, so its fate is unknown from here until the answer.
+            let (link, rows) = batch.link_to(self.chain.next(batch.decision_digests()));
+            match statements::insert(connection, &rows, link, now_ms, Keys::Free).await {
                 Ok(()) => {
                     self.finish(batch);
                     return Ok(());
