@@ -4,6 +4,8 @@
 //! The neighbour keeps 64 connections busy with a ruleset that burns all the
 //! fuel it is given. Quarantine, which would soon end that, is out of reach.
 //! Words choose the cases: `cargo bench --bench neighbour -- 50` for fifty rules.
+//! `--folder /dev/shm` keeps Postgres in memory, which takes the stalls of a disk
+//! out of what is felt; it still waits for each commit.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
 
 use std::time::Duration;
@@ -43,8 +45,11 @@ const WINDOW: Window = Window { warm_up: Duration::from_secs(2), measured: Durat
 
 #[tokio::main]
 async fn main() {
-    let chosen: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
+    let words: Vec<String> = std::env::args().collect();
+    let chosen: Vec<usize> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    let kept_in = words.iter().skip_while(|word| *word != "--folder").nth(1);
+    let kept_in = kept_in.map_or("/var/tmp", String::as_str);
+    let folder = tempfile::Builder::new().prefix("bench").tempdir_in(kept_in).unwrap();
     let settings = PrivateServerSettings {
         data_dir: folder.path().join("postgres"),
         shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),

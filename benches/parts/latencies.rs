@@ -18,7 +18,9 @@ impl Latencies {
         self.sorted.len() as f64 / self.measured.as_secs_f64()
     }
 
+    /// Not a number where nothing was answered in that while.
     pub fn at_ms(&self, share: f64) -> f64 {
-        self.sorted[((self.sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
+        let Some(last) = self.sorted.len().checked_sub(1) else { return f64::NAN };
+        self.sorted[(last as f64 * share) as usize].as_secs_f64() * 1e3
     }
 }
