@@ -24,8 +24,10 @@ use tollgate::storage::decisions;
 use tollgate::storage::decisions::history::{self, PageSize};
 use tollgate::storage::journal::{Journal, JournalSettings};
 use tollgate::storage::pool::Databases;
-use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 use uuid::Uuid;
+
+#[path = "parts/postgres.rs"]
+mod postgres;
 
 const DECISIONS: usize = 20_000;
 /// Different payments that the history is made of.
@@ -38,12 +40,7 @@ const LIVE_EVERY: Duration = Duration::from_millis(10);
 async fn main() {
     let count = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(DECISIONS);
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
-    let settings = PrivateServerSettings {
-        data_dir: folder.path().join("postgres"),
-        shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
-        durable: true,
-    };
-    let postgres = PrivateServer::start(settings).await.unwrap();
+    let postgres = postgres::start(folder.path()).await;
     let bench = Bench::start(&postgres.url(), folder.path()).await;
     bench.activate(&rules([0; 4])).await;
     let quiet = bench.live(LIVE).await;

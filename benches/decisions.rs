@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
+use tollgate::storage::private_server::PrivateServer;
 
 #[path = "parts/bare.rs"]
 mod bare;
@@ -22,6 +22,8 @@ mod chart;
 mod latencies;
 #[path = "parts/load.rs"]
 mod load;
+#[path = "parts/postgres.rs"]
+mod postgres;
 #[path = "parts/processor_time.rs"]
 mod processor_time;
 #[path = "parts/server.rs"]
@@ -46,12 +48,7 @@ const COMPARED_AT: usize = 64;
 async fn main() {
     let asked = Asked::of_the_command_line();
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
-    let settings = PrivateServerSettings {
-        data_dir: folder.path().join("postgres"),
-        shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
-        durable: true,
-    };
-    let postgres = PrivateServer::start(settings).await.unwrap();
+    let postgres = postgres::start(folder.path()).await;
     let mut tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
 
     println!(

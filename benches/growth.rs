@@ -20,7 +20,7 @@ use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::facts::{FactReader, FactRequest};
 use tollgate::storage::pool::{DatabaseSettings, Databases};
-use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
+use tollgate::storage::private_server::PrivateServer;
 use uuid::Uuid;
 
 #[path = "../tests/suite/support/decisions.rs"]
@@ -36,6 +36,8 @@ mod memory;
 mod payers;
 #[path = "parts/population.rs"]
 mod population;
+#[path = "parts/postgres.rs"]
+mod postgres;
 #[path = "parts/processor_time.rs"]
 mod processor_time;
 #[path = "parts/server.rs"]
@@ -107,12 +109,7 @@ impl Cost {
 impl Bench {
     async fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
-        let settings = PrivateServerSettings {
-            data_dir: folder.path().join("postgres"),
-            shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
-            durable: true,
-        };
-        let postgres = PrivateServer::start(settings).await.unwrap();
+        let postgres = postgres::start(folder.path()).await;
         let tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
         let databases = Databases::connect_lazily(&DatabaseSettings::for_url(postgres.url())).unwrap();
         let mut superuser = postgres.connect_options().connect().await.unwrap();

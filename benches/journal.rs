@@ -12,6 +12,8 @@ mod decisions;
 #[path = "parts/latencies.rs"]
 #[allow(dead_code, reason = "another bench uses the rest")]
 mod latencies;
+#[path = "parts/postgres.rs"]
+mod postgres;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +26,6 @@ use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::{Journal, Stored};
 use tollgate::storage::pool::{DatabaseSettings, Databases};
-use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 use uuid::Uuid;
 
 const MEASURED: Duration = Duration::from_secs(4);
@@ -32,12 +33,7 @@ const MEASURED: Duration = Duration::from_secs(4);
 #[tokio::main]
 async fn main() {
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
-    let settings = PrivateServerSettings {
-        data_dir: folder.path().join("postgres"),
-        shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
-        durable: true,
-    };
-    let server = PrivateServer::start(settings).await.unwrap();
+    let server = postgres::start(folder.path()).await;
     let databases = Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap();
     // Some rows first: the bare ones are made as wide.
     with_journal(&databases, 64, 1, 3).await;

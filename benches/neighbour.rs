@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
 use tollgate::storage::pool::{DatabaseSettings, Databases};
-use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
+use tollgate::storage::private_server::PrivateServer;
 
 #[path = "../tests/sandbox/components.rs"]
 #[allow(dead_code, reason = "tests use the rest of it")]
@@ -24,6 +24,8 @@ mod components;
 mod payers;
 #[path = "parts/population.rs"]
 mod population;
+#[path = "parts/postgres.rs"]
+mod postgres;
 #[path = "parts/processor_time.rs"]
 mod processor_time;
 #[path = "parts/server.rs"]
@@ -50,12 +52,7 @@ async fn main() {
     let kept_in = words.iter().skip_while(|word| *word != "--folder").nth(1);
     let kept_in = kept_in.map_or("/var/tmp", String::as_str);
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in(kept_in).unwrap();
-    let settings = PrivateServerSettings {
-        data_dir: folder.path().join("postgres"),
-        shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
-        durable: true,
-    };
-    let postgres = PrivateServer::start(settings).await.unwrap();
+    let postgres = postgres::start(folder.path()).await;
     let settings = [("ROCKET_TOLLGATE_QUARANTINE_FAILURES_MIN", "1000000")];
     let mut quiet = Tollgate::start_with(&postgres.url(), folder.path(), &settings).await;
     let trees = [ProcessTree::of(quiet.id()), processor_time::postgres(&postgres)];

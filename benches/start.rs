@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 use tollgate::storage::pool::{DatabaseSettings, Databases};
-use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
+use tollgate::storage::private_server::PrivateServer;
 
 #[path = "parts/memory.rs"]
 mod memory;
@@ -18,6 +18,8 @@ mod memory;
 mod payers;
 #[path = "parts/population.rs"]
 mod population;
+#[path = "parts/postgres.rs"]
+mod postgres;
 #[path = "parts/processor_time.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod processor_time;
@@ -42,12 +44,7 @@ const WINDOW: Window = Window { warm_up: Duration::from_secs(2), measured: Durat
 async fn main() {
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
     let folder = folder.path();
-    let settings = PrivateServerSettings {
-        data_dir: folder.join("postgres"),
-        shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
-        durable: true,
-    };
-    let postgres = PrivateServer::start(settings).await.unwrap();
+    let postgres = postgres::start(folder).await;
     let mut first = Tollgate::start(&postgres.url(), folder).await;
     println!("ready after {} ms on an empty database, with plugins to compile", first.ready_ms);
     first.stop();

@@ -26,11 +26,6 @@ const SESSION: &str = "
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') = 'off'";
 
-/// A statement that commits by itself must not do so after it was given up.
-fn bounded_statements() -> String {
-    format!("set statement_timeout = {}", ATTEMPT_MAX.as_millis())
-}
-
 pub(super) async fn prepare_session(
     connection: &mut PgConnection,
     after_connect: Option<&str>,
@@ -38,8 +33,9 @@ pub(super) async fn prepare_session(
     if let Some(statement) = after_connect {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *connection).await?;
     }
-    sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
-    sqlx::raw_sql(AssertSqlSafe(bounded_statements())).execute(connection).await?;
+    // A statement that commits by itself must not do so after it was given up.
+    let session = format!("{SESSION}; set statement_timeout = {}", ATTEMPT_MAX.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(session)).execute(connection).await?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgConnectOptions;
 use tollgate::storage::journal::{Journal, JournalError, SETTLED_WITHIN, Stored};
 
 use super::chain::verify;
@@ -15,9 +16,7 @@ async fn a_commit_whose_answer_is_lost_is_settled_and_nothing_is_stored_twice() 
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let mut settings = journal_settings(proxy.options(&connect));
-    settings.writers = 1;
-    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let journal = of_one_writer(proxy.options(&connect)).await;
     let tenant = tenant();
     const ROUNDS: usize = 60;
     for round in 0..ROUNDS {
@@ -43,9 +42,7 @@ async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let mut settings = journal_settings(proxy.options(&connect));
-    settings.writers = 1;
-    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let journal = of_one_writer(proxy.options(&connect)).await;
     let tenant = tenant();
     for (round, cut) in [Cut::AfterCommit, Cut::BeforeCommit].into_iter().enumerate() {
         let submitted = decision(tenant, &format!("unknown-{round}"));
@@ -76,9 +73,7 @@ async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let mut settings = journal_settings(proxy.options(&connect));
-    settings.writers = 1;
-    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let journal = of_one_writer(proxy.options(&connect)).await;
     let tenant = tenant();
 
     // Tried again meanwhile: the second to come finds the key bound.
@@ -117,9 +112,7 @@ async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
 async fn what_was_given_up_while_the_tables_were_locked_is_not_stored_later() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let mut settings = journal_settings(databases.journal.clone());
-    settings.writers = 1;
-    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let journal = of_one_writer(databases.journal.clone()).await;
     let tenant = tenant();
     // Only a statement that is prepared already goes off as a whole.
     journal.store(decision(tenant, "before")).await.unwrap();
@@ -142,9 +135,7 @@ async fn a_line_that_goes_silent_inside_a_transaction_blocks_its_key_for_seconds
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let mut settings = journal_settings(proxy.options(&connect));
-    settings.writers = 1;
-    let (journal, _task) = Journal::start(settings).await.unwrap();
+    let journal = of_one_writer(proxy.options(&connect)).await;
     let tenant = tenant();
     // Since a key that was bound already the next ones are claimed first, in a transaction.
     journal.store(decision(tenant, "bound")).await.unwrap();
@@ -182,6 +173,12 @@ async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_
     let stored = until_stored(&journal, || decision(tenant, "down-0")).await;
     assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
     assert_eq!(verify(&database).await, 1);
+}
+
+async fn of_one_writer(connect: PgConnectOptions) -> Journal {
+    let mut settings = journal_settings(connect);
+    settings.writers = 1;
+    Journal::start(settings).await.unwrap().0
 }
 
 async fn until_it_is_up(journal: &Journal, up: bool) {
