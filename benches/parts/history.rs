@@ -93,13 +93,13 @@ pub async fn prepare(superuser: &mut PgConnection) {
 /// Adds the payments from one number up to another.
 pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, to: i64) {
     let definition: String =
-        sqlx::query("select pg_get_indexdef('payment_values_by_key'::regclass) as definition")
+        sqlx::query("select pg_get_indexdef('payment_values_by_day'::regclass) as definition")
             .fetch_one(&mut *superuser)
             .await
             .unwrap()
             .get("definition");
     if to - from > REINDEXED {
-        run(superuser, "drop index payment_values_by_key").await;
+        run(superuser, "drop index payment_values_by_day").await;
     }
     let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
     let now_ms = (Uuid::now_v7().as_u128() >> 80) as i64;
@@ -138,7 +138,7 @@ pub async fn settle(superuser: &mut PgConnection) {
 pub async fn sizes_mb(superuser: &mut PgConnection) -> (i64, i64) {
     let statement = "
         select (sum(pg_total_relation_size(oid)) filter (where relkind = 'r') / 1048576)::bigint,
-               (sum(pg_relation_size(oid)) filter (where relname = 'payment_values_by_key') / 1048576)::bigint
+               (sum(pg_relation_size(oid)) filter (where relname = 'payment_values_by_day') / 1048576)::bigint
         from pg_class where relname ~ '^(decisions|payment_values|idempotency_keys)'";
     sqlx::query_as(statement).fetch_one(superuser).await.unwrap()
 }

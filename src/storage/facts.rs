@@ -143,6 +143,8 @@ async fn ask_all(
 /// as with unnest, Postgres stores each away and reads it again, which took as
 /// long as the look-ups. A text is found from the beginning of its array on, so
 /// those that repeat stand in `$5` once and are named by their number.
+///
+/// The index of values begins with the day, so each window names its days.
 const STATEMENT: &str = "
     select q.place, q.ordinal,
            exists (select from list_entries e
@@ -170,12 +172,14 @@ const STATEMENT: &str = "
                  ($13::bigint[])[i] as at_ms, ($14::uuid[])[i] as payment_id,
                  $5[($15::int[])[i]] as currency, ($16::uuid[])[i] as value_key,
                  ($17::bigint[])[i] as after_ms, ($18::boolean[])[i] as approved_only,
-                 ($19::int[])[i] as first, ($20::int[])[i] as last
+                 ($19::int[])[i] as first, ($20::int[])[i] as last,
+                 ($28::int[])[i] as first_day, ($29::int[])[i] as last_day
           from generate_series(1, cardinality($10)) as i) q
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0) as total
         from payment_values v
-        where v.value_key = q.value_key
+        where v.received_day = any (($27::int[])[q.first_day:q.last_day])
+          and v.value_key = q.value_key
           and v.received_at_ms > q.after_ms and v.received_at_ms <= q.at_ms
           and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
           and v.tenant_id = q.tenant_id and v.currency = q.currency and v.payment_id <> q.payment_id
@@ -197,6 +201,7 @@ const STATEMENT: &str = "
 
 async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<PgRow>, StorageError> {
     let Questions { listed, names, texts, velocity, excluded, keys } = questions;
+    let days = velocity.days();
     let rows = sqlx::query(STATEMENT)
         .bind(listed.place)
         .bind(listed.ordinal)
@@ -224,6 +229,9 @@ async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<
         .bind(keys.tenant)
         .bind(keys.client)
         .bind(keys.key)
+        .bind(days.all)
+        .bind(days.first)
+        .bind(days.last)
         .fetch_all(connection)
         .await?;
     Ok(rows)

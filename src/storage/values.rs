@@ -14,6 +14,14 @@ use crate::domain::tenant::TenantId;
 /// The client's reference is no selector of the rule contract, but searched for like one.
 pub const REFERENCE: &str = "reference";
 
+const DAY_MS: i64 = 86_400_000;
+
+/// The column `received_day`, by which the values of one day stay together: days
+/// since 1970 by UTC.
+pub fn day_of(at_ms: i64) -> i32 {
+    i32::try_from(at_ms / DAY_MS).unwrap_or(i32::MAX)
+}
+
 /// The first 16 bytes of the hash. Its version bits mean nothing.
 pub fn value_key(tenant: TenantId, selector: &str, value: &str) -> Uuid {
     let hash = CanonicalHash::new("tollgate payment value 1")

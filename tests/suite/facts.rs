@@ -1,7 +1,9 @@
 //! Facts against a real Postgres: what is on a list, what counts in a window.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use sqlx::PgConnection;
 use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use tollgate::domain::tenant::TenantId;
@@ -205,6 +207,89 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
     assert_eq!(facts(&databases, of_another).await, nothing, "another customer");
     let elsewhere = request(self::tenant(&databases).await, order("c-1", 5, "EUR"), vec![query]);
     assert_eq!(facts(&databases, elsewhere).await, nothing, "another tenant");
+}
+
+/// The index of values begins with the day, by UTC.
+#[tokio::test]
+async fn a_window_counts_whole_and_begun_days() {
+    const DAY_MS: u64 = 86_400_000;
+    let since_midnight_ms = NOW_MS % DAY_MS;
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let before_ms = [
+        since_midnight_ms,
+        since_midnight_ms + 1,
+        since_midnight_ms + DAY_MS,
+        since_midnight_ms + DAY_MS + 1,
+        400 * DAY_MS,
+        NOW_MS,
+    ];
+    let stored = before_ms.map(|before_ms| (before_ms, 1, "EUR", Outcome::Approve));
+    store(&databases, tenant, &stored).await;
+    let table = [
+        (since_midnight_ms, 0),
+        (since_midnight_ms + 1, 1),
+        (since_midnight_ms + 2, 2),
+        (since_midnight_ms + DAY_MS, 2),
+        (since_midnight_ms + DAY_MS + 1, 3),
+        (since_midnight_ms + DAY_MS + 2, 4),
+        (366 * DAY_MS, 4),
+        (401 * DAY_MS, 5),
+        (NOW_MS + 1, 6),
+    ];
+    let queries = table.map(|(window_ms, _)| velocity(Selector::Customer, window_ms, Counting::Submitted));
+    let asked = request(tenant, order("c-1", 5, "EUR"), queries.to_vec());
+    let answers = facts(&databases, asked.clone()).await;
+    for ((window_ms, count), fact) in table.into_iter().zip(&answers) {
+        let expected = Fact::Velocity { count, total_minor: count.cast_signed() };
+        assert_eq!(*fact, expected, "{window_ms}");
+    }
+    // Beside a payment of another time, whose windows are of other days.
+    let mut earlier = asked.clone();
+    payment_of(&mut earlier).received_at_ms = NOW_MS - 399 * DAY_MS;
+    let both = look_up_many(&databases.system, vec![earlier, asked]).await.unwrap();
+    assert_eq!(both[1].facts, answers);
+    let counts = [0, 0, 0, 1, 1, 1, 1, 1, 2];
+    let expected = counts.map(|count: u64| Fact::Velocity { count, total_minor: count.cast_signed() });
+    assert_eq!(both[0].facts, expected);
+}
+
+/// Row security keeps some conditions out of an index, and then all of it is read:
+/// the same answer, a thousand times slower.
+#[tokio::test]
+async fn a_window_is_looked_up_and_not_searched_for() {
+    const PAGES: &str = "select idx_blks_hit + idx_blks_read, pg_relation_size(indexrelid) / 8192
+                         from pg_statio_user_indexes where indexrelname = 'payment_values_by_day'";
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let mut superuser = database.superuser().await;
+    let values = "insert into payment_values
+                      (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
+                  select $1, md5(n::text)::uuid, $2 - n * 1000, gen_random_uuid(), 1, 'EUR', true
+                  from generate_series(1, 50000) n";
+    sqlx::query(values).bind(tenant.0).bind(NOW_MS as i64).execute(&mut superuser).await.unwrap();
+    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&mut superuser).await.unwrap();
+    let pages = async |superuser: &mut PgConnection| -> (i64, i64) {
+        sqlx::query_as(PAGES).fetch_one(superuser).await.unwrap()
+    };
+    let before = pages(&mut superuser).await;
+    assert!(before.1 > 400, "{before:?}");
+
+    let queries = [3_600_000, 86_400_000]
+        .map(|window_ms| velocity(Selector::Customer, window_ms, Counting::Submitted))
+        .to_vec();
+    let answer = facts(&databases, request(tenant, order("c-1", 5, "EUR"), queries)).await;
+    assert_eq!(answer, [Fact::Velocity { count: 0, total_minor: 0 }; 2]);
+    // A connection tells what it read soon after it has ended.
+    databases.app.close().await;
+    let mut after = before;
+    while after == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        after = pages(&mut superuser).await;
+    }
+    assert!(after.0 - before.0 < 30, "{before:?} {after:?}");
 }
 
 #[tokio::test]

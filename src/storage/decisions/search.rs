@@ -4,7 +4,7 @@
 //! value into its text: values are bound.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::WHAT;
@@ -15,7 +15,7 @@ use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms, named};
 use crate::storage::transaction::as_tenant;
-use crate::storage::values::{REFERENCE, value_key};
+use crate::storage::values::{REFERENCE, day_of, value_key};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionSummary {
@@ -54,9 +54,12 @@ pub async fn list(
     tenant: TenantId,
     filter: &DecisionFilter,
 ) -> Result<Vec<DecisionSummary>, StorageError> {
-    let mut query = statement(tenant, filter);
+    let (filter, keys) = (filter.clone(), searched_keys(tenant, filter));
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
+            let days =
+                if keys.is_empty() { vec![] } else { searched_days(connection, tenant, &filter).await? };
+            let mut query = statement(tenant, &filter, keys, &days);
             // Planned with the values at hand: a rare value is best looked up
             // first, a common one best checked on the way.
             let rows = query.build().persistent(false).fetch_all(connection).await?;
@@ -66,7 +69,31 @@ pub async fn list(
     .await
 }
 
-fn statement(tenant: TenantId, filter: &DecisionFilter) -> QueryBuilder<Postgres> {
+/// All days on which there can be a match: the index of values begins with the day.
+async fn searched_days(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    filter: &DecisionFilter,
+) -> Result<Vec<i32>, StorageError> {
+    let (first, last): (Option<i64>, Option<i64>) = sqlx::query_as(
+        "select (select received_at_ms from decisions where tenant_id = $1 order by id limit 1),
+                (select received_at_ms from decisions where tenant_id = $1 order by id desc limit 1)",
+    )
+    .bind(tenant.0)
+    .fetch_one(connection)
+    .await?;
+    let (Some(first), Some(last)) = (first, last) else { return Ok(vec![]) };
+    let from = filter.from_ms.map_or(first, |from_ms| bigint(from_ms).max(first));
+    let to = filter.to_ms.map_or(last, |to_ms| bigint(to_ms).min(last));
+    Ok((day_of(from)..=day_of(to)).collect())
+}
+
+fn statement(
+    tenant: TenantId,
+    filter: &DecisionFilter,
+    keys: Vec<Vec<Uuid>>,
+    days: &[i32],
+) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(
         "select id, client_id, idempotency_key, outcome, received_at_ms, reference, amount_minor, currency,
                 method, revision
@@ -86,15 +113,17 @@ fn statement(tenant: TenantId, filter: &DecisionFilter) -> QueryBuilder<Postgres
     if let Some(before) = filter.before {
         query.push(" and id < ").push_bind(before.0);
     }
-    for keys in searched_keys(tenant, filter) {
+    for keys in keys {
+        // By the day twice: beginning with the values of all days, or with a decision.
         query.push(
             " and exists (select from payment_values v
                           where v.tenant_id = decisions.tenant_id
                             and v.payment_id = decisions.id
                             and v.received_at_ms = decisions.received_at_ms
-                            and v.value_key = any (",
+                            and v.received_day = decisions.received_day
+                            and v.received_day = any (",
         );
-        query.push_bind(keys).push("))");
+        query.push_bind(days.to_vec()).push(") and v.value_key = any (").push_bind(keys).push("))");
     }
     query.push(" order by id desc limit ").push_bind(i64::from(filter.limit));
     query

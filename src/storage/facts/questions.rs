@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::FactRequest;
 use crate::domain::selector::{Counting, Fact, FactQuery, Matching, normalized_name};
 use crate::storage::columns::bigint;
-use crate::storage::values::value_key;
+use crate::storage::values::{day_of, value_key};
 
 /// No list entry is longer, so no longer prefix can match.
 const PREFIX_LENGTH_MAX: usize = 140;
@@ -36,6 +36,14 @@ pub(super) struct Questions {
     /// The payments in flight; each velocity query has a slice.
     pub excluded: Vec<Uuid>,
     pub keys: KeyColumns,
+}
+
+/// The days of all windows, one after the other, and the slice of each window.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Days {
+    pub all: Vec<i32>,
+    pub first: Vec<i32>,
+    pub last: Vec<i32>,
 }
 
 /// `place` is that of the request, `ordinal` that of the query in it.
@@ -182,6 +190,20 @@ impl VelocityColumns {
         // Below zero for a window that reaches behind the first payment there can be.
         self.after_ms.push(received_at_ms.saturating_sub(bigint(window_ms)));
         self.approved_only.push(counting == Counting::Approved);
+    }
+
+    pub fn days(&self) -> Days {
+        // Nothing was received before 1970, wherever a window begins.
+        let day_of = |at_ms: &i64| day_of((*at_ms).max(0));
+        let (earliest, latest) =
+            (self.after_ms.iter().map(day_of).min(), self.at_ms.iter().map(day_of).max());
+        let earliest = earliest.unwrap_or_default();
+        let place = |at_ms: &i64| day_of(at_ms) - earliest + 1;
+        Days {
+            all: latest.map_or(vec![], |latest| (earliest..=latest).collect()),
+            first: self.after_ms.iter().map(place).collect(),
+            last: self.at_ms.iter().map(place).collect(),
+        }
     }
 }
 

@@ -60,6 +60,48 @@ async fn decisions_are_found_by_outcome_time_values_account_and_reference() {
     assert!(list(&databases.app, other, &base).await.unwrap().is_empty(), "another tenant's");
 }
 
+/// The index of values is asked day by day.
+#[tokio::test]
+async fn decisions_of_many_days_are_found_by_a_value_within_their_times() {
+    const DAY_MS: u64 = 86_400_000;
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let journal = journal(databases.journal.clone()).await;
+    let days = [0, 1, 2, 30, 400];
+    let mut stored = Vec::new();
+    for day in days {
+        let order = order("c-1", 100, "EUR");
+        let decision = decision_on(tenant, &format!("key-{day}"), Outcome::Approve, day * DAY_MS, order);
+        stored.push(decision.id());
+        journal.store(decision).await.unwrap();
+    }
+    let customer = vec![(Selector::Customer, "c-1".to_owned())];
+    let base = DecisionFilter { limit: 100, values: customer, ..DecisionFilter::default() };
+    let table: [(&str, DecisionFilter, &[usize]); 6] = [
+        ("all", base.clone(), &[4, 3, 2, 1, 0]),
+        (
+            "from the middle of a day",
+            DecisionFilter { from_ms: Some(DAY_MS + 1), ..base.clone() },
+            &[4, 3, 2],
+        ),
+        ("until a midnight", DecisionFilter { to_ms: Some(2 * DAY_MS), ..base.clone() }, &[1, 0]),
+        (
+            "between days that have any",
+            DecisionFilter { from_ms: Some(3 * DAY_MS), to_ms: Some(29 * DAY_MS), ..base.clone() },
+            &[],
+        ),
+        ("after all", DecisionFilter { from_ms: Some(500 * DAY_MS), ..base.clone() }, &[]),
+        ("a page", DecisionFilter { before: Some(stored[3]), limit: 2, ..base.clone() }, &[2, 1]),
+    ];
+    for (name, filter, expected) in table {
+        let found = list(&databases.app, tenant, &filter).await.unwrap();
+        let ids: Vec<_> = found.iter().map(|summary| summary.id).collect();
+        let expected: Vec<_> = expected.iter().map(|n| stored[*n]).collect();
+        assert_eq!(ids, expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn all_ids_are_read_in_pages_over_all_tenants() {
     let database = TestDatabase::create().await;
