@@ -12,12 +12,12 @@ COPY migrations migrations
 COPY static static
 COPY docs/problems.md docs/problems.md
 COPY plugins/wit plugins/wit
-RUN cargo build --release --locked --bin tollgate
+RUN cargo build --profile dist --locked --bin tollgate
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && useradd --system --home-dir /var/lib/tollgate --create-home tollgate
-COPY --from=build /build/target/release/tollgate /usr/local/bin/tollgate
+COPY --from=build /build/target/dist/tollgate /usr/local/bin/tollgate
 COPY Rocket.toml /etc/tollgate/Rocket.toml
 COPY plugins/amount-limits/amount-limits.wasm plugins/account-check/account-check.wasm \
      plugins/party-lists/party-lists.wasm plugins/velocity/velocity.wasm /usr/share/tollgate/plugins/

@@ -34,7 +34,7 @@ mod stages;
 mod wire;
 
 use latencies::Latencies;
-use load::{closed_loop, open_loop};
+use load::{Request, WARM_UP, closed_loop, open_loop};
 use processor_time::ProcessTree;
 use server::Tollgate;
 use stages::Stages;
@@ -58,6 +58,7 @@ async fn main() {
     for connections in &asked.connections {
         measured.push(Measured::at(*connections, &tollgate, &postgres).await);
     }
+    http_alone(&tollgate).await;
     let peak = measured.iter().map(|one| one.decisions.per_second()).fold(0.0, f64::max);
     for (rate, what) in [(peak / 2.0, "half of the peak"), (peak / 10.0, "a tenth of the peak")] {
         let stages = Stages::of(&tollgate).await;
@@ -110,7 +111,7 @@ impl Measured {
         let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres)];
         let stages = Stages::of(tollgate).await;
         let before = trees.map(ProcessTree::used);
-        let decisions = closed_loop(tollgate, connections, MEASURED).await;
+        let decisions = closed_loop(tollgate, connections, MEASURED, Request::Payment).await;
         let after = trees.map(ProcessTree::used);
         let stages = Stages::of(tollgate).await.since(&stages);
         let each_us = |place: usize| {
@@ -124,6 +125,19 @@ impl Measured {
         println!("             {stages}");
         Self { connections, decisions, bare_per_second }
     }
+}
+
+/// What a request takes that asks for nothing: no decision can be cheaper.
+async fn http_alone(tollgate: &Tollgate) {
+    let (server, clients) = (ProcessTree::of(tollgate.id()), ProcessTree::of(std::process::id()));
+    let before = [server, clients].map(ProcessTree::used);
+    let answers = closed_loop(tollgate, COMPARED_AT, MEASURED, Request::Health).await;
+    let used = [server.used() - before[0], clients.used() - before[1]];
+    // The clients' tree has the server and Postgres below it.
+    let own = used[1].saturating_sub(used[0]);
+    let answered = answers.per_second() * (WARM_UP + MEASURED).as_secs_f64();
+    let us = |used: Duration| used.as_secs_f64() * 1e6 / answered;
+    println!(" HTTP alone  {}  us of server {:.0}, clients {:.0}", row(&answers), us(used[0]), us(own));
 }
 
 fn draw(path: &std::path::Path, measured: &[Measured]) {
@@ -172,7 +186,7 @@ async fn with_a_shadow(tollgate: &Tollgate) {
             let shadow = json!({"revision": made["number"]});
             tollgate.call(Method::PUT, &format!("{ruleset}/shadow"), &shadow).await;
         }
-        let latencies = closed_loop(tollgate, COMPARED_AT, MEASURED).await;
+        let latencies = closed_loop(tollgate, COMPARED_AT, MEASURED, Request::Payment).await;
         if changed.is_none() {
             alone = latencies.per_second();
         }

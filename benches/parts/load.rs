@@ -1,4 +1,5 @@
-//! Clients that submit payments over HTTP and insist on a stored decision.
+//! Clients that submit payments over HTTP and insist on a stored decision, or
+//! ask for nothing, for what HTTP alone takes.
 
 use std::time::Duration;
 
@@ -9,10 +10,21 @@ use super::latencies::Latencies;
 use super::server::Tollgate;
 use super::wire::Wire;
 
-const WARM_UP: Duration = Duration::from_secs(2);
+pub const WARM_UP: Duration = Duration::from_secs(2);
 
-/// Each client sends its next payment when the last one is answered: the peak.
-pub async fn closed_loop(tollgate: &Tollgate, connections: usize, measured: Duration) -> Latencies {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    Payment,
+    Health,
+}
+
+/// Each client sends its next request when the last one is answered: the peak.
+pub async fn closed_loop(
+    tollgate: &Tollgate,
+    connections: usize,
+    measured: Duration,
+    request: Request,
+) -> Latencies {
     let begun = Instant::now() + WARM_UP;
     let clients = (0..connections).map(|connection| {
         let mut client = Client::new(tollgate, connection);
@@ -21,7 +33,10 @@ pub async fn closed_loop(tollgate: &Tollgate, connections: usize, measured: Dura
             client.connect().await;
             while begun.elapsed() < measured {
                 let sent = Instant::now();
-                client.pay().await;
+                match request {
+                    Request::Payment => client.pay().await,
+                    Request::Health => client.ask_for_health().await,
+                }
                 if sent > begun {
                     latencies.push(sent.elapsed());
                 }
@@ -88,6 +103,10 @@ impl Client {
         self.number += 1;
         let status = self.wire.as_mut().unwrap().pay(&self.token, Uuid::now_v7(), &body).await;
         assert_eq!(status, 201);
+    }
+
+    async fn ask_for_health(&mut self) {
+        assert_eq!(self.wire.as_mut().unwrap().get("/health").await, 200);
     }
 }
 

@@ -25,7 +25,7 @@ impl Tollgate {
         let begun = Instant::now();
         let log = folder.join("tollgate.log");
         let file = std::fs::File::create(&log).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let process = Command::new(program())
             .env("ROCKET_PROFILE", "release")
             .env("ROCKET_ADDRESS", "127.0.0.1")
             .env("ROCKET_PORT", "0")
@@ -97,7 +97,7 @@ async fn address_in(log: &PathBuf) -> String {
 }
 
 fn new_client(database_url: &str) -> (String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+    let output = Command::new(program())
         .args(["client", "create", "--tenant", "demo", "--name", "bench"])
         .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
         .output()
@@ -108,6 +108,11 @@ fn new_client(database_url: &str) -> (String, String) {
         line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))).to_owned()
     };
     (value("client_id="), value("client_secret="))
+}
+
+/// The one of this profile, unless `TOLLGATE_PROGRAM` names another.
+fn program() -> PathBuf {
+    std::env::var_os("TOLLGATE_PROGRAM").map_or(env!("CARGO_BIN_EXE_tollgate").into(), PathBuf::from)
 }
 
 async fn token(address: &str, id: &str, secret: &str) -> String {

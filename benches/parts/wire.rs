@@ -26,6 +26,13 @@ impl Wire {
         self.answer().await
     }
 
+    #[allow(dead_code, reason = "one bench asks")]
+    pub async fn get(&mut self, path: &str) -> u16 {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.answer().await
+    }
+
     async fn answer(&mut self) -> u16 {
         let (stream, buffer) = (&mut self.stream, &mut self.buffer);
         let mut filled = 0;
