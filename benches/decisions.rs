@@ -58,7 +58,7 @@ async fn main() {
     for connections in &asked.connections {
         measured.push(Measured::at(*connections, &tollgate, &postgres).await);
     }
-    http_alone(&tollgate).await;
+    http_alone(&tollgate, &postgres).await;
     let peak = measured.iter().map(|one| one.decisions.per_second()).fold(0.0, f64::max);
     for (rate, what) in [(peak / 2.0, "half of the peak"), (peak / 10.0, "a tenth of the peak")] {
         let stages = Stages::of(&tollgate).await;
@@ -128,16 +128,19 @@ impl Measured {
 }
 
 /// What a request takes that asks for nothing: no decision can be cheaper.
-async fn http_alone(tollgate: &Tollgate) {
-    let (server, clients) = (ProcessTree::of(tollgate.id()), ProcessTree::of(std::process::id()));
-    let before = [server, clients].map(ProcessTree::used);
+async fn http_alone(tollgate: &Tollgate, postgres: &PrivateServer) {
+    let all = ProcessTree::of(std::process::id());
+    let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres), all];
+    let before = trees.map(ProcessTree::used);
     let answers = closed_loop(tollgate, COMPARED_AT, MEASURED, Request::Health).await;
-    let used = [server.used() - before[0], clients.used() - before[1]];
-    // The clients' tree has the server and Postgres below it.
-    let own = used[1].saturating_sub(used[0]);
+    let mut used = trees.map(ProcessTree::used);
+    used.iter_mut().zip(before).for_each(|(used, before)| *used -= before);
+    let [server, postgres, all] = used;
+    // Server and Postgres are processes below that of the clients.
+    let clients = all.saturating_sub(server).saturating_sub(postgres);
     let answered = answers.per_second() * (WARM_UP + MEASURED).as_secs_f64();
     let us = |used: Duration| used.as_secs_f64() * 1e6 / answered;
-    println!(" HTTP alone  {}  us of server {:.0}, clients {:.0}", row(&answers), us(used[0]), us(own));
+    println!(" HTTP alone  {}  us of server {:.0}, clients {:.0}", row(&answers), us(server), us(clients));
 }
 
 fn draw(path: &std::path::Path, measured: &[Measured]) {

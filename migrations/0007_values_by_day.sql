@@ -7,12 +7,23 @@
 --
 -- A column, since row security lets nothing but comparisons of columns into an
 -- index: a division could fail, and tell of rows that must not be seen.
+--
+-- Both tables are written anew, in the order in which decisions are stored, or a
+-- running node and this would wait for each other.
+alter table decisions
+    add column received_day integer not null generated always as ((received_at_ms / 86400000)::integer) stored;
 alter table payment_values
     add column received_day integer not null generated always as ((received_at_ms / 86400000)::integer) stored;
 create index payment_values_by_day on payment_values (received_day, value_key, received_at_ms)
     include (tenant_id, currency, amount_minor, approved, payment_id);
 drop index payment_values_by_key;
 
--- For the values of a decision, in the search.
-alter table decisions
-    add column received_day integer not null generated always as ((received_at_ms / 86400000)::integer) stored;
+-- What is known of the columns is what statements are planned by. An empty table
+-- is better left unknown than known to be empty.
+do $$
+begin
+    if pg_relation_size('payment_values') > 0 then
+        analyze decisions, payment_values;
+    end if;
+end
+$$;

@@ -70,6 +70,8 @@ pub async fn list(
 }
 
 /// All days on which there can be a match: the index of values begins with the day.
+/// A day more at both ends, since a clock that steps back makes an id and the time
+/// beside it differ.
 async fn searched_days(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -83,9 +85,9 @@ async fn searched_days(
     .fetch_one(connection)
     .await?;
     let (Some(first), Some(last)) = (first, last) else { return Ok(vec![]) };
-    let from = filter.from_ms.map_or(first, |from_ms| bigint(from_ms).max(first));
-    let to = filter.to_ms.map_or(last, |to_ms| bigint(to_ms).min(last));
-    Ok((day_of(from)..=day_of(to)).collect())
+    let from = filter.from_ms.map_or(0, |from_ms| day_of(bigint(from_ms)));
+    let to = filter.to_ms.map_or(i32::MAX, |to_ms| day_of(bigint(to_ms)));
+    Ok((from.max(day_of(first) - 1)..=to.min(day_of(last) + 1)).collect())
 }
 
 fn statement(
