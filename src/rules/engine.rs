@@ -31,6 +31,11 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 /// Must exceed the stack that WebAssembly may use: the host's frames come on top.
 const FIBER_STACK_BYTES: usize = 1 << 20;
 
+/// Memories kept ready for the plugin that used them last, each with its 64 kB
+/// resident: for so many rules, over all threads, a fresh instance needs no other
+/// pages than the last one had. Another plugin costs system calls.
+const WARM_MEMORIES: u32 = 32;
+
 /// A rule that runs for longer lets go of its processor this often.
 pub(super) const TICK_MS: u32 = 1;
 
@@ -185,7 +190,7 @@ fn pool(limits: &Limits, clearing: Clearing) -> PoolingAllocationConfig {
         .max_memories_per_component(limits.memories_per_instance)
         .max_tables_per_component(limits.tables_per_instance)
         .max_core_instances_per_component(limits.core_instances_per_instance)
-        .max_unused_warm_slots(slots * limits.memories_per_instance)
+        .max_unused_warm_slots(WARM_MEMORIES)
         // Clearing what was used is cheaper than giving pages back.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10)
