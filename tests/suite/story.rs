@@ -136,15 +136,21 @@ fn honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandle<BTre
 
 /// How long until a node decides by this revision, as a client sees it.
 async fn followed(caller: &Caller, revision: &Value) -> u128 {
+    // A canary decides half of the payments by its revision before it is followed.
+    const IN_A_ROW: usize = 16;
     let begun = Instant::now();
-    loop {
+    let (mut in_a_row, mut followed_ms) = (0, 0);
+    while in_a_row < IN_A_ROW {
         let key = Uuid::now_v7().simple().to_string();
         if pay(caller, &key, &key).await["revision"] == *revision {
-            return begun.elapsed().as_millis();
+            in_a_row += 1;
+            continue;
         }
         assert!(begun.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(10)).await;
+        (in_a_row, followed_ms) = (0, begun.elapsed().as_millis());
     }
+    followed_ms
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,8 +275,9 @@ async fn a_rule_is_uploaded_tried_watched_activated_taken_back_and_proven() {
         "activate",
         &format!("one of two administrators; followed after {} and {} ms", delays_ms.0, delays_ms.1),
     );
-    let stopped = rejected(&spree(&here, "third-thief").await);
-    assert_eq!(stopped, CAUGHT);
+    let decided = spree(&here, "third-thief").await;
+    let stopped = rejected(&decided);
+    assert_eq!(stopped, CAUGHT, "{decided:#?}");
     tell("decide", &format!("{stopped} of {STOLEN} payments of a spree are rejected"));
 
     // Roll back, still under load.
