@@ -270,6 +270,7 @@ async fn assemble(
         Arc::new(Readiness::new(move || journal.is_up()))
     };
     nodes.beat().await?;
+    let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
     let background = Background::start(Work {
         databases: databases.clone(),
         plugins_dir: settings.plugins_dir.clone(),
@@ -284,6 +285,7 @@ async fn assemble(
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
         quarantines,
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
+        metrics: metrics.clone(),
         clock: services.clock.clone(),
     });
     let streams = Arc::new(Streams::default());
@@ -292,7 +294,7 @@ async fn assemble(
         tokens: Tokens(tokens),
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
-        metrics: Metrics(telemetry::metrics().map_err(StartError::Metrics)?),
+        metrics: Metrics(metrics),
         limits: Limits {
             body_bytes: 64 << 10,
             upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),

@@ -1,11 +1,13 @@
 //! What operators and readers of the API are given.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
+use crate::support::process::{folder_of_part, part};
 use crate::support::service::{Caller, Node, Whole, payment_with};
 
 async fn get(node: &Node, path: &str) -> Whole {
@@ -44,6 +46,47 @@ async fn health_readiness_and_metrics_are_told_to_anybody_and_hold_no_payment_da
         assert!(!metrics.text.contains(secret), "{secret} is in the metrics");
     }
     node.stop().await;
+}
+
+/// By itself, since what its process holds is counted.
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "runs only as a process of its own, started by the test below it"]
+fn node_that_measures() {
+    const MEASURED: usize = 4_000_000;
+    let Some(_folder) = folder_of_part() else { return };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let database = TestDatabase::create().await;
+        let node = Node::start(&database).await;
+        let durations = metrics::histogram!("measured_seconds");
+        let before = resident_bytes();
+        for part in 0..10 {
+            (0..MEASURED / 10).for_each(|place| durations.record(f64::from(part) + place as f64));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 4 * MEASURED, "{MEASURED} durations that nobody asked for hold {grown} bytes");
+        let told = get(&node, "/metrics").await.text;
+        assert!(told.contains(&format!("measured_seconds_count {MEASURED}")), "all are counted: {told}");
+        node.stop().await;
+    });
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn metrics_that_nobody_reads_do_not_pile_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut node = part("operations::node_that_measures", folder.path(), &log).spawn().unwrap();
+    let ended = tokio::task::spawn_blocking(move || node.wait().unwrap()).await.unwrap();
+    assert!(ended.success(), "{}", std::fs::read_to_string(&log).unwrap());
+}
+
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+    kilobytes.unwrap().trim().parse::<usize>().unwrap() * 1024
 }
 
 #[tokio::test(flavor = "multi_thread")]
