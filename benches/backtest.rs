@@ -26,6 +26,8 @@ use tollgate::storage::journal::{Journal, JournalSettings};
 use tollgate::storage::pool::Databases;
 use uuid::Uuid;
 
+#[path = "parts/allocator.rs"]
+mod allocator;
 #[path = "parts/postgres.rs"]
 mod postgres;
 

@@ -3,6 +3,8 @@
 //! Postgres that waits for the disk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
 
+#[path = "parts/allocator.rs"]
+mod allocator;
 #[path = "parts/bare.rs"]
 #[allow(dead_code, reason = "another bench uses the rest")]
 mod bare;

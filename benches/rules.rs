@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "parts/allocator.rs"]
+mod allocator;
 #[path = "parts/bare_wasmtime.rs"]
 mod bare_wasmtime;
 #[path = "parts/component.rs"]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 
 pub async fn start(folder: &Path) -> PrivateServer {
@@ -10,5 +12,18 @@ pub async fn start(folder: &Path) -> PrivateServer {
         shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
         durable: true,
     };
-    PrivateServer::start(settings).await.unwrap()
+    let server = PrivateServer::start(settings).await.unwrap();
+    settle(&server).await;
+    server
+}
+
+/// As a server that has run for a while: it writes its log into files that it has.
+/// A new one makes a file of 16 MB, and waits for it, several times a second under load.
+async fn settle(server: &PrivateServer) {
+    let mut connection = server.url().parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+    let log = "select count(pg_logical_emit_message(false, 'settle', repeat('x', 1000000)))
+               from generate_series(1, 3000)";
+    sqlx::raw_sql(log).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("checkpoint").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
