@@ -51,6 +51,7 @@ async fn main() {
     let asked = Asked::of_the_command_line();
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
     let postgres = postgres::start(folder.path()).await;
+    postgres::settle(&postgres).await;
     let mut tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
 
     println!(
@@ -122,8 +123,9 @@ impl Measured {
     }
 }
 
-/// Payments at their times, and bare commits as often, in turns: the disk stalls
-/// now and then for longer than all else takes, and the median leaves those turns out.
+/// Payments at their times, and bare commits as often, in turns: the disk stalls now
+/// and then for longer than all else takes, and the median leaves those turns out as
+/// long as they are fewer than half.
 async fn beyond_a_bare_commit(tollgate: &Tollgate, postgres: &PrivateServer, rate: f64, what: &str) {
     let (mut open, mut bare) = (Vec::new(), Vec::new());
     let stages = Stages::of(tollgate).await;

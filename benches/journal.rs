@@ -36,6 +36,7 @@ const MEASURED: Duration = Duration::from_secs(4);
 async fn main() {
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
     let server = postgres::start(folder.path()).await;
+    postgres::settle(&server).await;
     let databases = Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap();
     // Some rows first: the bare ones are made as wide.
     with_journal(&databases, 64, 1, 3).await;

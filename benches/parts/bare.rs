@@ -17,7 +17,8 @@ pub async fn pgbench(postgres: &PrivateServer, clients: usize, measured: Duratio
     Some(rate.unwrap_or_else(|| panic!("{text}")))
 }
 
-/// The same at a fixed rate: how long each commit took, from when it was due.
+/// The same at a fixed rate: how long each commit took, from when it was due. What
+/// comes before the measured time warms up, as it does for payments.
 pub async fn pgbench_at(
     postgres: &PrivateServer,
     clients: usize,
@@ -27,15 +28,21 @@ pub async fn pgbench_at(
     let folder = tempfile::tempdir().unwrap();
     let prefix = folder.path().join("commit").display().to_string();
     let rate = format!("{rate:.0}");
-    run(postgres, clients, measured, &["-R", &rate, "-l", "--log-prefix", &prefix]).await?;
-    let mut latencies = Vec::new();
+    let warm_up = Duration::from_secs(2);
+    run(postgres, clients, warm_up + measured, &["-R", &rate, "-l", "--log-prefix", &prefix]).await?;
+    let mut commits = Vec::new();
     for file in std::fs::read_dir(folder.path()).unwrap() {
-        // client, transaction, microseconds from when it was due, ...
+        // client, transaction, microseconds from when it was due, script, seconds and
+        // microseconds of its end, microseconds that it began late
         for line in std::fs::read_to_string(file.unwrap().path()).unwrap().lines() {
-            latencies.push(Duration::from_micros(line.split(' ').nth(2).unwrap().parse().unwrap()));
+            let fields: Vec<u64> = line.split(' ').map(|field| field.parse().unwrap()).collect();
+            commits.push((fields[4] * 1_000_000 + fields[5], Duration::from_micros(fields[2])));
         }
     }
-    Some(Latencies::of(latencies, measured))
+    let begun = commits.iter().map(|(ended_us, _)| *ended_us).min().unwrap_or_default();
+    let counted_from = begun + warm_up.as_micros() as u64;
+    let counted = commits.into_iter().filter(|(ended_us, _)| *ended_us > counted_from);
+    Some(Latencies::of(counted.map(|(_, took)| took).collect(), measured))
 }
 
 async fn run(postgres: &PrivateServer, clients: usize, measured: Duration, more: &[&str]) -> Option<String> {

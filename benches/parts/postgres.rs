@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tollgate::storage::private_server::{PrivateServer, PrivateServerSettings};
 
@@ -12,15 +11,14 @@ pub async fn start(folder: &Path) -> PrivateServer {
         shim_exe: env!("CARGO_BIN_EXE_tollgate").into(),
         durable: true,
     };
-    let server = PrivateServer::start(settings).await.unwrap();
-    settle(&server).await;
-    server
+    PrivateServer::start(settings).await.unwrap()
 }
 
 /// As a server that has run for a while: it writes its log into files that it has.
 /// A new one makes a file of 16 MB, and waits for it, several times a second under load.
-async fn settle(server: &PrivateServer) {
-    let mut connection = server.url().parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+#[allow(dead_code, reason = "some benches measure no commits")]
+pub async fn settle(server: &PrivateServer) {
+    let mut connection = server.connect_options().connect().await.unwrap();
     let log = "select count(pg_logical_emit_message(false, 'settle', repeat('x', 1000000)))
                from generate_series(1, 3000)";
     sqlx::raw_sql(log).execute(&mut connection).await.unwrap();

@@ -40,8 +40,8 @@ const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
 const WINDOWS_EVERY: Duration = Duration::from_secs(10);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// Until it is summed up each measured duration is kept by itself, whether or not
-/// anybody reads the metrics: at full load 100 kB in this time.
-const METRICS_EVERY: Duration = Duration::from_millis(200);
+/// anybody reads the metrics: at full load 300 kB in this time.
+const METRICS_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
 /// Partitions are made months ahead; this only has to come round in time.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);

@@ -29,11 +29,6 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 
-/// glibc gives what is larger back to the system as soon as it is freed. What
-/// is smaller it keeps for the next time, up to a size that rises with what was
-/// freed before: each of its arenas would hold the memory of a hash for good.
-const GIVEN_BACK_ABOVE_BYTES: usize = 32 << 20;
-
 /// A password or client secret in the clear: never printed, wiped when dropped.
 pub struct SecretText(Zeroizing<String>);
 
@@ -199,11 +194,9 @@ fn compute_verify(secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
 
 fn compute_output(argon2: &Argon2<'_>, secret: &SecretText, salt: &[u8]) -> argon2::Result<Output> {
     let params = argon2.params();
-    let (count, kept) = (params.block_count(), GIVEN_BACK_ABOVE_BYTES / Block::SIZE);
-    // What is reserved and not used takes no memory.
     let mut blocks: Vec<Block> = Vec::new();
-    blocks.try_reserve_exact(count.max(kept + 1)).map_err(|_| argon2::Error::OutOfMemory)?;
-    blocks.resize(count, Block::new());
+    blocks.try_reserve_exact(params.block_count()).map_err(|_| argon2::Error::OutOfMemory)?;
+    blocks.resize(params.block_count(), Block::new());
     let mut output = [0; Output::MAX_LENGTH];
     let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
     let output = output.get_mut(..length).ok_or(argon2::Error::OutputTooLong)?;
