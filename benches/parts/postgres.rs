@@ -15,7 +15,7 @@ pub async fn start(folder: &Path) -> PrivateServer {
 }
 
 /// As a server that has run for a while: it writes its log into files that it has.
-/// A new one makes a file of 16 MB, and waits for it, several times a second under load.
+/// A new one makes a file of 16 MB, and waits for it, about twice a second under load.
 #[allow(dead_code, reason = "some benches measure no commits")]
 pub async fn settle(server: &PrivateServer) {
     let mut connection = server.connect_options().connect().await.unwrap();
