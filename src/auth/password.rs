@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -117,9 +117,10 @@ impl SecretHasher {
     /// Whether the secret is the one that was hashed. Pass `None` for an
     /// unknown name: the answer is no, after the same work.
     pub async fn verify(&self, secret: SecretText, stored: Option<&str>) -> Result<bool, AuthError> {
+        let argon2 = self.argon2.clone();
         let known = stored.is_some();
         let hash = stored.map_or_else(|| self.decoy.clone(), Arc::from);
-        let matches = self.compute(move || compute_verify(&secret, &hash)).await?;
+        let matches = self.compute(move || compute_verify(&argon2, &secret, &hash)).await?;
         Ok(matches && known)
     }
 
@@ -164,44 +165,25 @@ fn compute_hash(
     secret: &SecretText,
     salt: [u8; SALT_BYTES],
 ) -> Result<String, AuthError> {
-    let failed = || AuthError::Cryptography("hash a password");
-    let output = compute_output(argon2, secret, &salt).map_err(|_| failed())?;
-    let hash = PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: ParamsString::try_from(argon2.params()).map_err(|_| failed())?,
-        salt: Some(Salt::new(&salt).map_err(|_| failed())?),
-        hash: Some(output),
-    };
+    let hash: PasswordHash = argon2
+        .hash_password_with_salt(secret.expose().as_bytes(), &salt)
+        .map_err(|_| AuthError::Cryptography("hash a password"))?;
     Ok(hash.to_string())
 }
 
 /// With the parameters of the stored hash, so that older ones keep working.
-fn compute_verify(secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
+fn compute_verify(argon2: &Argon2<'_>, secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
+    use argon2::password_hash::Error;
     let parsed = PasswordHash::new(hash).map_err(|_| AuthError::StoredHash)?;
-    let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else {
+    // Without these the library answers no without any work.
+    if parsed.salt.is_none() || parsed.hash.is_none() {
         return Err(AuthError::StoredHash);
-    };
-    let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| AuthError::StoredHash)?;
-    let version = parsed.version.map_or(Ok(Version::default()), Version::try_from);
-    let version = version.map_err(|_| AuthError::StoredHash)?;
-    let params = Params::try_from(&parsed).map_err(|_| AuthError::StoredHash)?;
-    let argon2 = Argon2::new(algorithm, version, params);
-    let output = compute_output(&argon2, secret, &salt).map_err(|_| AuthError::StoredHash)?;
-    // Takes the same time wherever they differ.
-    Ok(output == expected)
-}
-
-fn compute_output(argon2: &Argon2<'_>, secret: &SecretText, salt: &[u8]) -> argon2::Result<Output> {
-    let params = argon2.params();
-    let mut blocks: Vec<Block> = Vec::new();
-    blocks.try_reserve_exact(params.block_count()).map_err(|_| argon2::Error::OutOfMemory)?;
-    blocks.resize(params.block_count(), Block::new());
-    let mut output = [0; Output::MAX_LENGTH];
-    let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
-    let output = output.get_mut(..length).ok_or(argon2::Error::OutputTooLong)?;
-    argon2.hash_password_into_with_memory(secret.expose().as_bytes(), salt, output, &mut blocks)?;
-    Output::new(output).map_err(|_| argon2::Error::OutputTooLong)
+    }
+    match argon2.verify_password(secret.expose().as_bytes(), &parsed) {
+        Ok(()) => Ok(true),
+        Err(Error::PasswordInvalid) => Ok(false),
+        Err(_) => Err(AuthError::StoredHash),
+    }
 }
 
 #[cfg(test)]
