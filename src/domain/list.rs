@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::party::Iban;
+use super::text::electronic;
 
 /// One value on a list, valid in `[valid_from_ms, valid_to_ms)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,5 +23,5 @@ pub struct ListEntry {
 /// printed form loses its spaces, since payments carry the electronic form.
 pub fn comparable_value(value: &str) -> String {
     let trimmed = value.trim();
-    if Iban::parse(trimmed).is_ok() { trimmed.replace(' ', "") } else { trimmed.to_owned() }
+    if Iban::parse(trimmed).is_ok() { electronic(trimmed) } else { trimmed.to_owned() }
 }

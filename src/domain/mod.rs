@@ -1,12 +1,13 @@
 //! The trade, pure: what payments, rules, verdicts and decisions are.
 //!
 //! Owns the words every other room speaks and the computations that must come
-//! out the same for ever (the fold, the selector values). Must never know
+//! out the same for ever (the fold, the selector values and the forms they are compared in). Must never know
 //! Rocket, sqlx or Wasmtime, and never read a clock, a file or a random number.
 
 pub mod audit;
 pub mod backtest;
 pub mod checkpoint;
+pub mod comparison;
 pub mod decision;
 pub mod fair_queue;
 pub mod list;
@@ -20,6 +21,7 @@ pub mod ruleset;
 pub mod selector;
 pub mod shadow;
 pub mod tenant;
+pub mod text;
 pub mod time;
 pub mod token_buckets;
 pub mod verdict;

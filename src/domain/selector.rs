@@ -2,9 +2,8 @@
 //! kept by; fact queries ask about such a value, facts are the answers.
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
+use super::comparison::{ValueKind, normalized_name};
 use super::payment::PaymentOrder;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,7 +63,34 @@ impl Selector {
         fixed.to_owned()
     }
 
-    /// The payment's value, or nothing where it has none.
+    pub fn kind(&self) -> ValueKind {
+        match self {
+            Self::DebtorAccount | Self::CreditorAccount => ValueKind::Account,
+            Self::DebtorName | Self::CreditorName => ValueKind::Name,
+            Self::DebtorBank | Self::CreditorBank => ValueKind::Bank,
+            Self::DebtorCountry | Self::CreditorCountry => ValueKind::Country,
+            Self::Customer => ValueKind::Customer,
+            Self::Merchant => ValueKind::Merchant,
+            Self::Card => ValueKind::Card,
+            Self::Device => ValueKind::Device,
+            Self::Ip => ValueKind::Ip,
+            Self::Metadata(_) => ValueKind::Text,
+        }
+    }
+
+    /// The payment's value in the form in which it is compared with others.
+    pub fn comparable_of(&self, order: &PaymentOrder) -> Option<String> {
+        self.value_of(order).map(|value| self.kind().form_of_value(&value))
+    }
+
+    /// The form under which payments with this value are counted and found: of names
+    /// the normalized one, unless nothing is left of it.
+    pub fn counted_form(&self, value: &str) -> String {
+        let name = if self.kind() == ValueKind::Name { normalized_name(value) } else { String::new() };
+        if name.is_empty() { self.kind().form_of_value(value) } else { name }
+    }
+
+    /// The payment's value, as it was written, or nothing where it has none.
     pub fn value_of(&self, order: &PaymentOrder) -> Option<String> {
         let (debtor, creditor) = (&order.debtor, &order.creditor);
         match self {
@@ -138,33 +164,4 @@ pub enum Fact {
         count: u64,
         total_minor: i64,
     },
-}
-
-/// A name without case, accents, punctuation and repeated spaces.
-pub fn normalized_name(name: &str) -> String {
-    let plain: String = name
-        .nfkd()
-        .filter(|c| !is_combining_mark(*c))
-        .flat_map(char::to_lowercase)
-        .map(|c| if c.is_alphanumeric() { c } else { ' ' })
-        .collect();
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_compared_without_case_accents_punctuation_and_spaces() {
-        for (name, expected) in [
-            ("José  GARCÍA-López", "jose garcia lopez"),
-            ("O'Neill, Ltd.", "o neill ltd"),
-            ("  Müller & Söhne ", "muller sohne"),
-            ("ＡＣＭＥ", "acme"),
-            ("...", ""),
-        ] {
-            assert_eq!(normalized_name(name), expected, "{name}");
-        }
-    }
 }

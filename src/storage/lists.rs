@@ -13,8 +13,8 @@ use super::columns::{bigint, ms};
 use super::transaction::as_tenant;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
+use crate::domain::comparison::normalized_name;
 use crate::domain::list::{ListEntry, comparable_value};
-use crate::domain::selector::normalized_name;
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "list";

@@ -6,7 +6,8 @@
 use uuid::Uuid;
 
 use super::FactRequest;
-use crate::domain::selector::{Counting, Fact, FactQuery, Matching, normalized_name};
+use crate::domain::comparison::normalized_name;
+use crate::domain::selector::{Counting, Fact, FactQuery, Matching};
 use crate::storage::columns::bigint;
 use crate::storage::values::{day_of, value_key};
 

@@ -1,0 +1,132 @@
+//! How the values of payments are compared: one canonical form for each kind, for
+//! payments and for what is held against them.
+//!
+//! Owns the kinds and their forms. A form is a key and nothing else: what is stored,
+//! shown and given to rules is what the client wrote. A change of any form is a new
+//! `COMPARISON_VERSION`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::party::{Bic, Country};
+use super::text::{electronic, tidy};
+
+pub use names::normalized_name;
+pub use network::Network;
+
+mod names;
+mod network;
+
+/// Recorded with each decision: facts that were looked up under another version are
+/// not what would be found now. Version 1 compared values as they were written.
+pub const COMPARISON_VERSION: u16 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ValueKind {
+    Account,
+    Name,
+    Bank,
+    Country,
+    Ip,
+    Customer,
+    Merchant,
+    Device,
+    Card,
+    Text,
+}
+
+/// Why a text can never be equal to a value of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotComparable {
+    #[error("expected a value that can be seen: this has only spaces or invisible characters")]
+    NothingToSee,
+    #[error("expected an account: this has only spaces, dashes or invisible characters")]
+    NoAccount,
+    #[error(
+        "expected a BIC or another bank identifier: this has only spaces, dashes or invisible characters"
+    )]
+    NoBank,
+    #[error("expected a country code of two letters (ISO 3166-1 alpha-2)")]
+    NoCountry,
+    #[error("expected an IP address such as 203.0.113.7 or a network such as 203.0.113.0/24")]
+    NoAddress,
+}
+
+impl ValueKind {
+    pub const ALL: [Self; 10] = [
+        Self::Account,
+        Self::Name,
+        Self::Bank,
+        Self::Country,
+        Self::Ip,
+        Self::Customer,
+        Self::Merchant,
+        Self::Device,
+        Self::Card,
+        Self::Text,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Name => "name",
+            Self::Bank => "bank",
+            Self::Country => "country",
+            Self::Ip => "ip",
+            Self::Customer => "customer",
+            Self::Merchant => "merchant",
+            Self::Device => "device",
+            Self::Card => "card",
+            Self::Text => "text",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The form in which this text is compared with other values of its kind.
+    pub fn form(self, text: &str) -> Result<String, NotComparable> {
+        match self {
+            Self::Account => some(electronic(text), NotComparable::NoAccount),
+            Self::Bank => match Bic::parse(text) {
+                Ok(bic) => Ok(bic.as_str().to_owned()),
+                Err(_) => some(electronic(text), NotComparable::NoBank),
+            },
+            Self::Country => {
+                let country = Country::parse(&electronic(text)).map_err(|_| NotComparable::NoCountry)?;
+                Ok(country.as_str().to_owned())
+            }
+            Self::Ip => match Network::parse(text) {
+                Some(network) => Ok(network.to_string()),
+                None => Err(NotComparable::NoAddress),
+            },
+            Self::Name | Self::Customer | Self::Merchant | Self::Device | Self::Card | Self::Text => {
+                some(tidy(text), NotComparable::NothingToSee)
+            }
+        }
+    }
+
+    /// The form of a value that a payment carries. One that has none is compared as
+    /// it was written, so that it is still counted.
+    pub fn form_of_value(self, value: &str) -> String {
+        self.form(value).unwrap_or_else(|_| value.to_owned())
+    }
+
+    /// The forms of all entries that stand for a value of this form: itself, and for
+    /// an address all its networks.
+    pub fn forms_that_cover(self, form: String) -> Vec<String> {
+        let address = form.parse::<IpAddr>().ok().filter(|_| self == Self::Ip);
+        address.map_or_else(|| vec![form], Network::all_of)
+    }
+}
+
+fn some(form: String, otherwise: NotComparable) -> Result<String, NotComparable> {
+    if form.is_empty() { Err(otherwise) } else { Ok(form) }
+}
+
+#[cfg(test)]
+#[path = "comparison/tests.rs"]
+mod tests;

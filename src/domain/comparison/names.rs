@@ -1,0 +1,174 @@
+//! Names of people and firms, so that neither spelling hides one nor two are taken
+//! for one.
+//!
+//! Owns the normal form, version 2. It makes spellings of one name equal and nothing
+//! else: must never guess that two names are similar. Marks are part of the letter in
+//! most scripts, and go only where people leave them out.
+
+use icu_casemap::CaseMapper;
+use icu_properties::CodePointMapData;
+use icu_properties::props::Script;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+use crate::domain::text::is_invisible;
+
+/// A name without case, punctuation, repeated spaces and what is invisible, in
+/// compatibility form, without the marks that its script can do without.
+pub fn normalized_name(name: &str) -> String {
+    let decomposed = name.chars().filter(|c| !vanishes(*c)).map(without_sign).nfkd();
+    let letters = without_points(decomposed.filter(|c| !vanishes(*c)));
+    let folded = CaseMapper::new().fold_string(&letters);
+    let mut plain = String::with_capacity(folded.len());
+    for c in folded.chars() {
+        match plain_letters(c) {
+            Some(letters) => plain.push_str(letters),
+            None => plain.push(plain_character(c)),
+        }
+    }
+    let composed: String = plain.nfc().collect();
+    composed.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Inside words these join what they stand between, and elsewhere a space or
+/// another punctuation mark stands beside them.
+fn vanishes(c: char) -> bool {
+    let stretches = c == '\u{640}';
+    stretches || is_apostrophe(c) || is_full_stop(c) || is_invisible(c)
+}
+
+/// Whatever is typed for an apostrophe: accents without a letter, primes, half rings.
+fn is_apostrophe(c: char) -> bool {
+    matches!(
+        c,
+        '\'' | '`' | '\u{b4}' | '\u{2b9}' | '\u{2bb}'
+            ..='\u{2bf}'
+                | '\u{2c8}'
+                | '\u{2ca}'
+                | '\u{2cb}'
+                | '\u{384}'
+                | '\u{55a}'
+                | '\u{5f3}'
+                | '\u{1fbd}'
+                | '\u{1fbf}'
+                | '\u{1fef}'
+                | '\u{1ffd}'
+                | '\u{1ffe}'
+                | '\u{2018}'
+                | '\u{2019}'
+                | '\u{201b}'
+                | '\u{2032}'
+                | '\u{2035}'
+                | '\u{a78b}'
+                | '\u{a78c}'
+    )
+}
+
+fn is_full_stop(c: char) -> bool {
+    matches!(c, '.' | '\u{6d4}' | '\u{3002}')
+}
+
+/// The signs beside a name would become letters of it in compatibility form.
+fn without_sign(c: char) -> char {
+    if matches!(c, '\u{2122}' | '\u{2120}') { ' ' } else { c }
+}
+
+/// Drops the marks of letters whose script can do without. Takes decomposed text.
+fn without_points(decomposed: impl Iterator<Item = char>) -> String {
+    let mut base_keeps_marks = false;
+    decomposed
+        .filter(|c| {
+            let is_mark = is_combining_mark(*c);
+            if !is_mark {
+                base_keeps_marks = keeps_marks(*c);
+            }
+            !is_mark || base_keeps_marks
+        })
+        .collect()
+}
+
+/// In Devanagari, Thai, kana and others a mark is a vowel or makes another consonant.
+fn keeps_marks(base: char) -> bool {
+    let script = CodePointMapData::<Script>::new().get(base);
+    let can_do_without =
+        [Script::Latin, Script::Greek, Script::Cyrillic, Script::Arabic, Script::Hebrew, Script::Common];
+    base.is_alphabetic() && !can_do_without.contains(&script)
+}
+
+fn plain_character(c: char) -> char {
+    match c {
+        _ if c.is_ascii() => {
+            if c.is_alphanumeric() {
+                c
+            } else {
+                ' '
+            }
+        }
+        // Those of letters that cannot do without, which alone are left.
+        _ if is_combining_mark(c) => c,
+        _ if c.is_alphanumeric() => plain_digit(c).or_else(|| emblem(c)).unwrap_or(c),
+        _ => emblem(c).unwrap_or(' '),
+    }
+}
+
+/// Letters in circles and squares that have no compatibility form, and those of flags.
+fn emblem(c: char) -> Option<char> {
+    let first = match c {
+        '\u{1f150}'..='\u{1f169}' => 0x1f150,
+        '\u{1f170}'..='\u{1f189}' => 0x1f170,
+        '\u{1f1e6}'..='\u{1f1ff}' => 0x1f1e6,
+        _ => return None,
+    };
+    char::from_u32(u32::from('a') + u32::from(c) - first)
+}
+
+/// The zeros of the scripts in which names are written; their digits follow in order.
+const ZEROS: [u32; 20] = [
+    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
+    0xf20, 0x1040, 0x17e0, 0x1810, 0x1946,
+];
+
+fn plain_digit(c: char) -> Option<char> {
+    let code = u32::from(c);
+    let value = ZEROS.iter().find_map(|zero| code.checked_sub(*zero).filter(|value| *value < 10))?;
+    char::from_digit(value, 10)
+}
+
+/// Latin letters that do not decompose, as they are written where they are missing.
+/// Takes folded case.
+fn plain_letters(c: char) -> Option<&'static str> {
+    Some(match c {
+        'ⱥ' | 'ɑ' | 'ᴀ' => "a",
+        'æ' | 'ᴁ' => "ae",
+        'ƀ' | 'ƃ' | 'ɓ' | 'ʙ' | 'ᴃ' => "b",
+        'ƈ' | 'ȼ' | 'ɕ' | 'ᴄ' => "c",
+        'đ' | 'ð' | 'ƌ' | 'ɖ' | 'ɗ' | 'ȡ' | 'ᴅ' => "d",
+        'ə' | 'ǝ' | 'ɛ' | 'ɇ' | 'ᴇ' => "e",
+        'ƒ' | 'ꜰ' => "f",
+        'ǥ' | 'ɠ' | 'ɡ' | 'ɢ' => "g",
+        'ħ' | 'ɦ' | 'ⱨ' | 'ʜ' => "h",
+        'ı' | 'ɨ' | 'ɩ' | 'ɪ' => "i",
+        'ȷ' | 'ɉ' | 'ᴊ' => "j",
+        'ĸ' | 'ƙ' | 'ⱪ' | 'ᴋ' => "k",
+        'ł' | 'ƚ' | 'ɫ' | 'ɬ' | 'ⱡ' | 'ȴ' | 'ʟ' | 'ᴌ' => "l",
+        'ɱ' | 'ᴍ' => "m",
+        'ŋ' | 'ƞ' | 'ɲ' | 'ȵ' | 'ɴ' => "n",
+        'ø' | 'ɔ' | 'ɵ' | 'ᴏ' => "o",
+        'œ' | 'ɶ' => "oe",
+        'ƥ' | 'ᵽ' | 'ᴘ' => "p",
+        'ɋ' | 'ꞯ' => "q",
+        'ɍ' | 'ɽ' | 'ʀ' => "r",
+        'ʂ' | 'ȿ' | 'ꜱ' => "s",
+        'ŧ' | 'ƫ' | 'ƭ' | 'ʈ' | 'ⱦ' | 'ȶ' | 'ᴛ' => "t",
+        'þ' => "th",
+        'ʉ' | 'ʊ' | 'ᴜ' => "u",
+        'ʋ' | 'ᴠ' => "v",
+        'ⱳ' | 'ᴡ' => "w",
+        'ɏ' | 'ƴ' | 'ʏ' => "y",
+        'ƶ' | 'ȥ' | 'ɀ' | 'ⱬ' | 'ʐ' | 'ʑ' | 'ᴢ' => "z",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What Unicode says about the text that people write and copy.
+//!
+//! Owns what cannot be seen, what is left of a number once spaces and dashes are
+//! gone, and the tidy form of free text. Must never fold case, accents or scripts
+//! of names: that is `comparison::names`.
+
+use icu_properties::CodePointSetData;
+use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
+use unicode_normalization::UnicodeNormalization;
+
+/// Characters that show nothing: zero-width ones, soft hyphens, marks of direction,
+/// variation selectors, fillers, tags and control characters that are no space.
+pub fn is_invisible(c: char) -> bool {
+    // Of ASCII only control characters are, and most text is ASCII.
+    if c.is_ascii() {
+        return c.is_control() && !c.is_whitespace();
+    }
+    let annotation = matches!(c, '\u{fff9}'..='\u{fffb}');
+    let control = c.is_control() && !c.is_whitespace();
+    annotation || control || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+}
+
+/// The electronic form of a number that is printed in groups, such as an IBAN or a
+/// BIC: in compatibility form, without what is invisible, without white space and
+/// dashes of every kind, in upper case.
+pub fn electronic(text: &str) -> String {
+    if text.is_ascii() {
+        let kept = text.chars().filter(|c| c.is_ascii_graphic() && *c != '-');
+        return kept.map(|c| c.to_ascii_uppercase()).collect();
+    }
+    let dashes = CodePointSetData::new::<Dash>();
+    let kept: String =
+        text.nfkd().filter(|c| !is_invisible(*c) && !c.is_whitespace() && !dashes.contains(*c)).collect();
+    kept.to_uppercase().nfkc().collect()
+}
+
+/// Free text as it looks: composed, without what is invisible, trimmed, each run of
+/// white space one space. Case stays.
+pub fn tidy(text: &str) -> String {
+    let visible: String = text.chars().filter(|c| !is_invisible(*c)).nfc().collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_invisible_is_told_from_what_is_a_space() {
+        for c in [
+            '\0',
+            '\u{7f}',
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{fffa}',
+            '\u{e0041}',
+            '\u{e0101}',
+        ] {
+            assert!(is_invisible(c), "{c:?}");
+            assert_eq!(tidy(&format!("a{c}b")), "ab", "{c:?}");
+            assert_eq!(electronic(&format!("a{c}b")), "AB", "{c:?}");
+        }
+        for c in ['\t', '\n', ' ', '\u{85}', '\u{a0}', '\u{2007}', '\u{2009}', '\u{202f}', '\u{3000}'] {
+            assert!(!is_invisible(c), "{c:?}");
+            assert_eq!(tidy(&format!("{c}a{c} b{c}")), "a b", "{c:?}");
+            assert_eq!(electronic(&format!("{c}a{c} b{c}")), "AB", "{c:?}");
+        }
+    }
+
+    #[test]
+    fn an_electronic_form_has_no_dashes_of_any_kind() {
+        for dash in [
+            '-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}',
+            '\u{fe58}', '\u{fe63}', '\u{ff0d}', '\u{301c}', '\u{2e3a}',
+        ] {
+            assert_eq!(electronic(&format!("de{dash}89")), "DE89", "{dash:?}");
+        }
+        assert_eq!(electronic("a/b.c_d+e"), "A/B.C_D+E", "other punctuation stays");
+        assert_eq!(electronic("ｄｅ８９ ①"), "DE891");
+    }
+
+    /// Otherwise a form that is compared again would no longer be equal to itself.
+    #[test]
+    fn a_form_of_a_form_is_the_form_for_every_character() {
+        for c in ('\0'..=char::MAX).map(|c| format!("a{c}\u{301}z")) {
+            assert_eq!(tidy(&tidy(&c)), tidy(&c), "{c:?}");
+            assert_eq!(electronic(&electronic(&c)), electronic(&c), "{c:?}");
+        }
+    }
+}
