@@ -4,6 +4,9 @@
 //! or a secret through: a panic's text may quote what it choked on, so only its
 //! place is logged.
 
+mod families;
+mod log;
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
@@ -11,18 +14,24 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
+pub use log::Log;
+use log::lines_lost;
 
 /// Seconds; from a bare answer to the longest deadline.
 const LATENCY_BUCKETS_S: [f64; 12] =
     [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// Takes the log before Rocket can: its printer then stays silent.
-pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
+/// Takes the log before Rocket can: its printer then stays silent. What waits when
+/// the log is dropped is written first.
+pub fn start_log(format: LogFormat, filter: &str) -> Result<Log, String> {
     // What Rocket says quotes paths and request data; its targets are the crate
     // and "_". Why it does not start is told by whoever started it.
     let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (queue, log) = Log::start();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
+    // It would tell of a line that failed on standard error, and panic if that failed, too.
+    let builder = builder.log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {
@@ -35,7 +44,7 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), String> {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic");
     }));
-    Ok(())
+    Ok(log)
 }
 
 /// Escapes are for people's terminals; in a file or a pipe they hide what is searched for.
@@ -50,7 +59,14 @@ pub fn metrics() -> Result<PrometheusHandle, String> {
         PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS_S)
             .and_then(PrometheusBuilder::install_recorder)
+            .inspect(|_| families::describe())
             .map_err(|error| error.to_string())
     };
     HANDLE.get_or_init(install).clone()
+}
+
+/// What this room can measure by itself, when somebody looks.
+pub fn measure() {
+    metrics::counter!("tollgate_log_lines_lost_total").absolute(lines_lost());
+    families::measure_process();
 }

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod imports;
 mod journal;
 pub mod keys;
+mod measures;
 pub mod tenants;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::checkpoints::Checkpoints;
+use crate::decisions::counts::DecisionCounts;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
 use crate::decisions::nodes::Nodes;
@@ -159,6 +161,8 @@ async fn assemble(
     program: PathBuf,
 ) -> Result<(App, http::Parts), StartError> {
     let settings = &config.settings;
+    // Before all that counts: what was looked up earlier would count into nothing.
+    let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let randomness: Arc<dyn Randomness> = Arc::new(OsRandomness);
     let root = root_secret(settings)?;
@@ -237,6 +241,7 @@ async fn assemble(
         randomness: randomness.clone(),
         request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
         stages: StageMeters::default(),
+        counts: DecisionCounts::default(),
     });
     let dry_runs = DryRuns {
         app: app.clone(),
@@ -270,7 +275,6 @@ async fn assemble(
         Arc::new(Readiness::new(move || journal.is_up()))
     };
     nodes.beat().await?;
-    let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
     let background = Background::start(Work {
         databases: databases.clone(),
         plugins_dir: settings.plugins_dir.clone(),
@@ -294,7 +298,7 @@ async fn assemble(
         tokens: Tokens(tokens),
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
-        metrics: Metrics(metrics),
+        metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
         limits: Limits {
             body_bytes: 64 << 10,
             upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use super::Failure;
+use super::output::say;
 use crate::app::database::Database;
 use crate::app::tenants::{self, ClientOrder};
 use crate::auth::scope::ScopeSet;
@@ -18,7 +19,7 @@ pub(super) const ACTOR: &str = "command line";
 
 pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
     on_database(config, async |_| {
-        println!("The database is up to date.");
+        say!("The database is up to date.");
         Ok(())
     })
     .await
@@ -27,7 +28,7 @@ pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
 pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Failure> {
     on_database(config, async |pools| {
         let tenant = tenants::create_tenant(&pools.system, &name, ACTOR).await?;
-        println!("tenant {name}: {tenant}");
+        say!("tenant {name}: {tenant}");
         Ok(())
     })
     .await
@@ -50,9 +51,9 @@ pub async fn create_client(
     let order = ClientOrder { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
         let created = tenants::create_client_with_rate(&pools.system, order, requests_per_s).await?;
-        println!("client_id={}", created.id);
-        println!("client_secret={}", created.secret.expose());
-        println!("The secret is shown this once.");
+        say!("client_id={}", created.id);
+        say!("client_secret={}", created.secret.expose());
+        say!("The secret is shown this once.");
         Ok(())
     })
     .await

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use super::administration::{ACTOR, on_database};
+use super::output::say;
 use crate::app::demo::TENANT;
 use crate::app::tenants::{self, ClientOrder};
 use crate::config::Config;
@@ -109,10 +110,12 @@ async fn with_own_client(config: Config, options: DemoOptions, seed: u64) -> Res
 }
 
 async fn send(options: &DemoOptions, seed: u64, id: String, secret: String) -> Result<ExitCode, Failure> {
-    println!("{} payments a second to {} (seed {seed}); Ctrl-C ends it", options.rate, options.url);
+    say!("{} payments a second to {} (seed {seed}); Ctrl-C ends it", options.rate, options.url);
     let pace = Pace { per_second: options.rate, count: options.count, seconds: options.seconds };
-    drive(Connection::new(&options.url, id, secret)?, seed, pace).await?;
-    Ok(ExitCode::SUCCESS)
+    match drive(Connection::new(&options.url, id, secret)?, seed, pace).await? {
+        0 => Ok(ExitCode::SUCCESS),
+        undecided => Err(format!("{undecided} payments are without a decision").into()),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, BufReader};
 
 use super::Failure;
 use super::administration::on_database;
+use super::output::{say, tell};
 use crate::app;
 use crate::config::Config;
 use crate::decisions::imports::{ImportCounts, ImportError, Imported, Imports, PastPayment};
@@ -64,13 +65,13 @@ impl Report {
         }
         for LineError { pointer, expected } in errors.iter().take(ERRORS_TOLD_MAX) {
             let place = if pointer.is_empty() { "the line" } else { pointer };
-            eprintln!("line {line}: {place}: {expected}");
+            tell!("line {line}: {place}: {expected}");
         }
         if errors.len() > ERRORS_TOLD_MAX {
-            eprintln!("line {line}: and {} more", errors.len() - ERRORS_TOLD_MAX);
+            tell!("line {line}: and {} more", errors.len() - ERRORS_TOLD_MAX);
         }
         if self.counts.refused == TOLD_MAX {
-            eprintln!("more bad lines are counted and not told");
+            tell!("more bad lines are counted and not told");
         }
     }
 
@@ -87,7 +88,7 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     if order.strict {
         let report = check(&order.file).await?;
         if report.counts.refused > 0 {
-            println!("Nothing was stored; bad lines: {}.", report.counts.refused);
+            say!("Nothing was stored; bad lines: {}.", report.counts.refused);
             return Ok(report.exit());
         }
     }
@@ -104,7 +105,7 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     })
     .await?;
     let ImportCounts { stored, already_there, refused, events } = report.counts;
-    println!(
+    say!(
         "{} lines in {:.1} s: {stored} stored, {already_there} already there, {refused} refused; {events} new events",
         report.read(),
         begun.elapsed().as_secs_f64(),
@@ -165,7 +166,7 @@ async fn store_all(source: Source, imports: &Imports, report: &mut Report) -> Re
         if told_at.elapsed() >= PROGRESS_EVERY {
             told_at = Instant::now();
             let rate = report.read() as f64 / begun.elapsed().as_secs_f64();
-            eprintln!("{} lines, {} refused, {rate:.0} a second", report.read(), report.counts.refused);
+            tell!("{} lines, {} refused, {rate:.0} a second", report.read(), report.counts.refused);
         }
     }
     Ok(())

@@ -2,11 +2,11 @@
 //!
 //! Owns the words a person types and what is printed for them. Must never hold
 //! logic that the API would need too.
-#![allow(clippy::print_stdout, reason = "what a command answers goes to the standard output")]
 
 mod administration;
 mod demo;
 mod import;
+mod output;
 mod plugin;
 mod progress;
 mod replay;
@@ -140,17 +140,24 @@ pub fn run() -> ExitCode {
         }
     };
     match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("tollgate: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprintln!("  because: {cause}");
-                source = cause.source();
-            }
-            ExitCode::FAILURE
-        }
+        Ok(code) => match output::answer_lost() {
+            None => code,
+            Some(error) => ended_by(&*Failure::from(format!("the standard output: {error}"))),
+        },
+        Err(error) => ended_by(&*error),
     }
+}
+
+/// Tells why, down to the first cause.
+fn ended_by(error: &(dyn std::error::Error + Send + Sync)) -> ExitCode {
+    let mut text = format!("tollgate: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\n  because: {cause}"));
+        source = cause.source();
+    }
+    output::tell_at_the_end(text);
+    ExitCode::FAILURE
 }
 
 /// This program is also its own children: the compiler of plugins under limits,
@@ -161,9 +168,7 @@ fn own_child() -> Option<ExitCode> {
     if first == compile::COMMAND {
         Some(compile::child_main())
     } else if first == SHIM_COMMAND {
-        let error = become_program(arguments);
-        eprintln!("tollgate: {error}");
-        Some(ExitCode::FAILURE)
+        Some(ended_by(&*Failure::from(become_program(arguments))))
     } else {
         None
     }
@@ -175,7 +180,7 @@ where
     F: Future<Output = Result<ExitCode, Failure>>,
 {
     let config = Config::load()?;
-    telemetry::start_log(config.settings.log_format, &config.settings.log_filter)?;
+    let _log = telemetry::start_log(config.settings.log_format, &config.settings.log_filter)?;
     let workers: usize = config.figment.extract_inner("workers")?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Failure;
+use super::output::say;
 use crate::domain::plugin::Plugin;
 use crate::rules::{LocalEngine, RuleEngine, Settings, cases, component};
 
@@ -13,20 +14,20 @@ pub fn build(core: &Path, output: Option<PathBuf>) -> Result<ExitCode, Failure> 
     let component = component::from_core_module(&read(core)?)?;
     let output = output.unwrap_or_else(|| core.with_extension("component.wasm"));
     std::fs::write(&output, &component).map_err(|error| format!("{}: {error}", output.display()))?;
-    println!("{} ({} bytes)", output.display(), component.len());
+    say!("{} ({} bytes)", output.display(), component.len());
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn check(path: &Path) -> Result<ExitCode, Failure> {
     in_a_sandbox(path, async |_, plugin| {
         let description = &plugin.description;
-        println!("{} {}: {}", description.name, description.version, description.summary);
-        println!("  contract   tollgate:rules@{}", plugin.contract);
-        println!("  digest     {}", plugin.digest);
-        println!("  size       {} bytes", plugin.size_bytes);
-        println!("  profile    {}", plugin.profile.name());
-        println!("  compiled   in {} ms", plugin.compile_ms);
-        println!("  settings   {}", description.settings_schema);
+        say!("{} {}: {}", description.name, description.version, description.summary);
+        say!("  contract   tollgate:rules@{}", plugin.contract);
+        say!("  digest     {}", plugin.digest);
+        say!("  size       {} bytes", plugin.size_bytes);
+        say!("  profile    {}", plugin.profile.name());
+        say!("  compiled   in {} ms", plugin.compile_ms);
+        say!("  settings   {}", description.settings_schema);
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -42,12 +43,12 @@ pub fn run(path: &Path, case_files: &[PathBuf]) -> Result<ExitCode, Failure> {
                     Ok(()) => passed += 1,
                     Err(difference) => {
                         failed += 1;
-                        println!("{}: {}\n{difference}", file.display(), report.name);
+                        say!("{}: {}\n{difference}", file.display(), report.name);
                     }
                 }
             }
         }
-        println!("{}: {passed} passed, {failed} failed", plugin.description.name);
+        say!("{}: {passed} passed, {failed} failed", plugin.description.name);
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::{say, tell};
+
 const LINES_EVERY: Duration = Duration::from_secs(1);
 const BAR: &str = "{bar:40} {human_pos} of {human_len} {msg}, {per_sec}, {eta} to go";
 
@@ -39,7 +41,7 @@ impl Progress {
             Some(bar) => bar.inc(more),
             None if self.told_at.elapsed() >= LINES_EVERY => {
                 self.told_at = Instant::now();
-                eprintln!("{} of {} {}, {:.0} a second", self.done, self.total, self.what, self.rate());
+                tell!("{} of {} {}, {:.0} a second", self.done, self.total, self.what, self.rate());
             }
             None => {}
         }
@@ -48,8 +50,8 @@ impl Progress {
     /// Prints a line without tearing the bar.
     pub fn tell(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
+            Some(bar) => bar.suspend(|| say!("{line}")),
+            None => say!("{line}"),
         }
     }
 

@@ -10,6 +10,7 @@ use futures::StreamExt;
 
 use super::Failure;
 use super::administration::on_database;
+use super::output::say;
 use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
@@ -135,7 +136,7 @@ pub async fn replay(
         };
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
         let (replayed, rate) = replay_all(&replays, pools, Selection { tenant, since_ms }).await?;
-        println!("{replayed}; {rate:.0} a second");
+        say!("{replayed}; {rate:.0} a second");
         summary = replayed;
         Ok(())
     })

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use super::administration::on_database;
+use super::output::say;
 use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
@@ -26,12 +27,12 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
         let (counts, rate) = chains(pools).await?;
         let mut tell = |told: Told| {
             if let Told::Finding(finding) = told {
-                println!("{finding}");
+                say!("{finding}");
             }
         };
         let compared = verify::compare(&pools.system, &key, lines, &mut tell).await?;
         findings = counts.findings + compared.findings;
-        println!(
+        say!(
             "{} decisions ({} erased) and {} keys in {} batches of {} writers: {findings} findings; \
              {rate:.0} decisions a second",
             counts.decisions,
@@ -40,7 +41,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
             counts.batches,
             counts.writers.len(),
         );
-        println!("{}", told_of_checkpoints(&counts, &compared));
+        say!("{}", told_of_checkpoints(&counts, &compared));
         Ok(())
     })
     .await?;

@@ -8,6 +8,7 @@ pub mod active;
 pub mod active_ruleset;
 pub mod backtest;
 pub mod checkpoints;
+pub mod counts;
 pub mod deployed;
 pub mod dry_run;
 pub mod evaluate;

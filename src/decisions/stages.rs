@@ -2,8 +2,6 @@
 //!
 //! Owns the names of the stages. Must never be what anything waits for.
 
-use std::sync::OnceLock;
-
 use metrics::Histogram;
 use tokio::time::Instant;
 
@@ -26,15 +24,18 @@ impl Stage {
 }
 
 /// Looked up once: by name it takes longer than some of the stages do.
-#[derive(Debug, Default)]
-pub struct StageMeters(OnceLock<[Histogram; Stage::NAMES.len()]>);
+#[derive(Debug)]
+pub struct StageMeters([Histogram; Stage::NAMES.len()]);
+
+impl Default for StageMeters {
+    fn default() -> Self {
+        Self(Stage::NAMES.map(|name| metrics::histogram!("tollgate_decision_stage_seconds", "stage" => name)))
+    }
+}
 
 impl StageMeters {
     pub fn took_since(&self, stage: Stage, begun: Instant) {
-        let meters = self.0.get_or_init(|| {
-            Stage::NAMES.map(|name| metrics::histogram!("tollgate_decision_stage_seconds", "stage" => name))
-        });
-        meters[stage as usize].record(begun.elapsed().as_secs_f64());
+        self.0[stage as usize].record(begun.elapsed().as_secs_f64());
     }
 
     /// For stages that follow one another.

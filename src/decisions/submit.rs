@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::active::{ActiveRulesets, NotLoaded};
+use super::counts::DecisionCounts;
 use super::deployed::Deployed;
 use super::evaluate::evaluate;
 use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
@@ -122,6 +123,7 @@ pub struct Submissions {
     /// HMAC-SHA256. The same on every node: retries are known by it.
     pub request_key: hmac::Key,
     pub stages: StageMeters,
+    pub counts: DecisionCounts,
 }
 
 impl Submissions {
@@ -192,6 +194,7 @@ impl Submissions {
         stages.ended(Stage::Journal);
         match stored {
             Stored::First(position) => {
+                self.counts.count(&decision);
                 let decision = StoredDecision { decision, position };
                 if let Some(deployed) = deployed {
                     self.follow_up(&decision, deployed, drawn, facts);

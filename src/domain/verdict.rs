@@ -58,6 +58,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// As they are declared.
+    pub const ALL: [Self; 3] = [Self::Approve, Self::Review, Self::Reject];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Approve => "approve",
@@ -67,7 +70,7 @@ impl Outcome {
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Approve, Self::Review, Self::Reject].into_iter().find(|outcome| outcome.name() == name)
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 }
 
@@ -95,6 +98,19 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// As they are declared.
+    pub const ALL: [Self; 9] = [
+        Self::Unreachable,
+        Self::Trap,
+        Self::OutOfFuel,
+        Self::MemoryLimit,
+        Self::RuleError,
+        Self::InvalidAnswer,
+        Self::StackOverflow,
+        Self::Deadline,
+        Self::Host,
+    ];
+
     pub fn is_deterministic(self) -> bool {
         !matches!(self, Self::StackOverflow | Self::Deadline | Self::Host)
     }

@@ -122,5 +122,5 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(Arc::new(upload_turns::UploadTurns::default()))
         .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
-        .attach(Telling::default())
+        .attach(Telling::of(&operations::routes()))
 }

@@ -95,7 +95,7 @@ pub async fn ready(
 #[get("/metrics")]
 pub fn metrics(metrics: &State<Metrics>) -> Answer {
     let format = MediaType::new("text", "plain").with_params([("version", "0.0.4"), ("charset", "utf-8")]);
-    Answer::bytes(ContentType(format), metrics.0.render().into_bytes())
+    Answer::bytes(ContentType(format), (metrics.0)().into_bytes())
 }
 
 #[cfg(test)]

@@ -146,6 +146,11 @@ impl Journal {
         self.shared.working.load(Ordering::Acquire) > 0
     }
 
+    /// How many decisions wait for a writer.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// How far each chain of this process has come: known from its own commits,
     /// not read from where they could have been changed since.
     pub fn tips(&self) -> Vec<Tip> {

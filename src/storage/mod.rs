@@ -33,6 +33,7 @@ pub mod transaction;
 pub mod uploads;
 pub mod values;
 pub mod verification;
+pub mod waiting;
 
 use thiserror::Error;
 

@@ -17,6 +17,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StorageError;
+use super::waiting::Waiting;
 use crate::domain::tenant::TenantId;
 
 /// Beyond so many tenants, those without a transaction are forgotten.
@@ -115,6 +116,7 @@ async fn turn_of(pool: &PgPool, tenant: TenantId) -> Turn {
         let at_once = (pool.options().get_max_connections() as usize * 3 / 4).max(1);
         turns.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
     };
+    let _waiting = Waiting::on(pool);
     turns.acquire_owned().await.ok()
 }
 
@@ -127,7 +129,10 @@ where
     let pool = pool.clone();
     let task = tokio::spawn(async move {
         let _turn = turn;
-        let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await.map_err(StorageError::from)?;
+        let waiting = Waiting::on(&pool);
+        let begun = pool.begin_with(AssertSqlSafe(begin)).await;
+        drop(waiting);
+        let mut transaction = begun.map_err(StorageError::from)?;
         match work(&mut transaction).await {
             Ok(value) => {
                 transaction.commit().await.map_err(StorageError::from)?;

@@ -18,6 +18,7 @@ use super::random::Random;
 use super::tally::Tally;
 use super::traffic::{Order, Traffic};
 use crate::command::Failure;
+use crate::command::output::{self, say};
 use crate::domain::time::Clock;
 use crate::world::SystemClock;
 
@@ -44,8 +45,15 @@ struct Shared {
     run: u64,
 }
 
-/// Until its end or Ctrl-C; then waits for what is under way. A second Ctrl-C does not wait.
-pub async fn drive(connection: Connection, seed: u64, pace: Pace) -> Result<(), Failure> {
+impl Pace {
+    fn is_endless(self) -> bool {
+        self.count.is_none() && self.seconds.is_none()
+    }
+}
+
+/// Until its end or Ctrl-C; then waits for what is under way. A second Ctrl-C does
+/// not wait. Answers how many payments are without a decision.
+pub async fn drive(connection: Connection, seed: u64, pace: Pace) -> Result<u64, Failure> {
     connection.token().await?;
     let shared = Arc::new(Shared {
         connection,
@@ -64,8 +72,9 @@ pub async fn drive(connection: Connection, seed: u64, pace: Pace) -> Result<(), 
         () = tasks.wait() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    print!("{}", shared.tally().summary(sent_for));
-    Ok(())
+    let mut tally = shared.tally();
+    say!("{}", tally.summary(sent_for));
+    Ok(tally.undecided())
 }
 
 async fn send_all(shared: &Arc<Shared>, tasks: &TaskTracker, pace: Pace) {
@@ -84,7 +93,11 @@ async fn send_all(shared: &Arc<Shared>, tasks: &TaskTracker, pace: Pace) {
             _ = &mut interrupted => return,
             _ = every_second.tick() => {
                 seconds += 1;
-                println!("{}", shared.tally().end_second(seconds));
+                say!("{}", shared.tally().end_second(seconds));
+                // Without an end of its own it would go on for nobody.
+                if pace.is_endless() && output::reader_has_gone() {
+                    return;
+                }
             }
             _ = ticks.tick() => match Arc::clone(&free).try_acquire_owned() {
                 Ok(permit) => {
@@ -125,9 +138,7 @@ async fn tell_all(shared: &Shared, payment: &str, happenings: Vec<Happening>, ra
         match shared.connection.tell(payment, kind, SystemClock.now_ms(), note).await {
             Ok(Told::NoPlace) => {
                 if !shared.no_place_for_events.swap(true, Ordering::Relaxed) {
-                    println!(
-                        "this Tollgate does not take what became of payments: nothing more is told of it"
-                    );
+                    say!("this Tollgate does not take what became of payments: nothing more is told of it");
                 }
             }
             told => shared.tally().told(kind, told.ok()),

@@ -68,6 +68,12 @@ impl Tally {
         *self.errors.entry(why.to_owned()).or_default() += 1;
     }
 
+    /// Refused, never answered, or given up before there was an answer.
+    pub fn undecided(&self) -> u64 {
+        let Outcomes { sent, approve, review, reject, .. } = self.in_all;
+        sent.saturating_sub(approve + review + reject)
+    }
+
     pub fn told(&mut self, kind: &'static str, told: Option<Told>) {
         match told {
             Some(Told::Taken) => *self.told.entry(kind).or_default() += 1,
@@ -126,6 +132,7 @@ impl Tally {
         for (why, count) in &self.errors {
             let _ = writeln!(text, "error: {why} ({count})");
         }
+        text.truncate(text.trim_end().len());
         text
     }
 }
@@ -168,5 +175,8 @@ mod tests {
         assert!(summary.contains("mule                 2        0       1       1       0"), "{summary}");
         assert!(summary.contains("3 payments in 2.0 s, 1.5 a second"), "{summary}");
         assert!(summary.contains("error: status 422 (1)"), "{summary}");
+        assert_eq!(tally.undecided(), 0, "one was refused that was not counted as sent");
+        tally.sent(Payer::Rent);
+        assert_eq!(tally.undecided(), 1, "neither answered nor failed yet");
     }
 }

@@ -79,13 +79,28 @@ impl Program {
         Self::start(tollgate_on(database, &["serve"])).await
     }
 
+    /// Says what it says to others than this test: one of the two is `Stdio::piped()` and
+    /// tells where it serves, as standard output does of a demonstration.
+    pub async fn start_saying(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
+        command.stdout(stdout).stderr(stderr);
+        tokio::task::spawn_blocking(|| Self::spawn(command)).await.unwrap()
+    }
+
     fn start_blocking(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        // It holds what the test gave it for the child: pipes would never close.
+        drop(command);
         let lines = Arc::default();
-        let readers = vec![
-            collect(child.stdout.take().unwrap(), &lines),
-            collect(child.stderr.take().unwrap(), &lines),
+        let readers = [
+            child.stdout.take().map(|stdout| collect(stdout, &lines)),
+            child.stderr.take().map(|stderr| collect(stderr, &lines)),
         ];
+        let readers = readers.into_iter().flatten().collect();
         let mut program = Self { url: String::new(), child, lines, readers };
         let begun = Instant::now();
         loop {
@@ -173,8 +188,11 @@ fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) 
     })
 }
 
-/// Of the line that says it is ready, as text or as JSON.
+/// Of the line that says it is ready, as text or as JSON, or of a demonstration's welcome.
 fn address_of(line: &str) -> Option<&str> {
+    if let Some((_, address)) = line.split_once("export TOLLGATE=http://") {
+        return Some(address);
+    }
     let rest = line.split_once("address=").or_else(|| line.split_once("\"address\":\""))?.1;
     line.contains("ready_ms").then(|| rest.split([' ', '"']).next()).flatten()
 }

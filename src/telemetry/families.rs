@@ -1,0 +1,121 @@
+//! The families of the metrics page.
+//!
+//! Owns their names, kinds and help. Names carry their base unit, and counters
+//! end in `_total`. Must never name a label that clients choose: each of its
+//! values would be a series for ever.
+
+use metrics::Unit;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Family {
+    kind: Kind,
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    /// Whoever measures it registers its series.
+    labelled: bool,
+}
+
+impl Family {
+    const fn labelled(self) -> Self {
+        Self { labelled: true, ..self }
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { kind: Kind::Counter, name, unit: Unit::Count, help, labelled: false }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { kind: Kind::Gauge, name, unit: Unit::Count, help, labelled: false }
+}
+
+const fn seconds(name: &'static str, help: &'static str) -> Family {
+    Family { kind: Kind::Histogram, name, unit: Unit::Seconds, help, labelled: false }
+}
+
+/// All but those of the process, which `metrics_process` describes.
+const FAMILIES: [Family; 20] = [
+    counter("http_requests_total", "Requests answered, by route template, method and class of status.")
+        .labelled(),
+    seconds("http_request_duration_seconds", "From a request's first byte to its answer.").labelled(),
+    counter("http_requests_shed_total", "Requests turned away since this node served as many as it may."),
+    counter("http_requests_rate_limited_total", "Requests turned away since their client sent too many."),
+    counter("http_sign_ins_rate_limited_total", "Sign-ins turned away since too many had failed."),
+    gauge("event_streams_open", "Streams of the feed that are open on this node."),
+    counter(
+        "tollgate_decisions_total",
+        "Payments this node decided and stored, by outcome; retries do not count.",
+    )
+    .labelled(),
+    seconds("tollgate_decision_stage_seconds", "Time that a decision spends in each stage.").labelled(),
+    counter(
+        "tollgate_rule_runs_total",
+        "Live rules in stored decisions, by what they said or what became of them.",
+    )
+    .labelled(),
+    counter(
+        "tollgate_rule_failures_total",
+        "Live rules in stored decisions that failed, by the class of failure.",
+    )
+    .labelled(),
+    gauge("tollgate_rules_in_quarantine", "Rules of all tenants that failed too often and are not run."),
+    counter("tollgate_shadow_skipped_total", "Payments whose shadow run found no room in the queue."),
+    counter("tollgate_journal_batches_total", "Batches that the journal stored."),
+    counter("tollgate_journal_decisions_total", "Decisions that the journal stored, imported ones too."),
+    gauge("tollgate_journal_queue_decisions", "Decisions that wait for the journal."),
+    gauge("tollgate_database_connections", "Connections to the database, by pool and state: in use or idle.")
+        .labelled(),
+    gauge("tollgate_database_connections_max", "Connections that a pool may open.").labelled(),
+    gauge("tollgate_database_waiting", "Transactions that wait for a connection, by pool.").labelled(),
+    counter(
+        "tollgate_log_lines_lost_total",
+        "Lines of the log that nobody will read: its reader was slow or its disk full.",
+    ),
+    gauge("tollgate_build_info", "Always 1; the label is the version.").labelled(),
+];
+
+/// Tells the recorder of all, and has those without labels be there from the beginning.
+pub(super) fn describe() {
+    for Family { kind, name, unit, help, labelled } in FAMILIES {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(name, unit, help),
+            Kind::Gauge => metrics::describe_gauge!(name, unit, help),
+            Kind::Histogram => metrics::describe_histogram!(name, unit, help),
+        }
+        match kind {
+            Kind::Counter if !labelled => metrics::counter!(name).increment(0),
+            Kind::Gauge if !labelled => metrics::gauge!(name).set(0.0),
+            _ => {}
+        }
+    }
+    metrics::gauge!("tollgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics_process::Collector::default().describe();
+}
+
+/// What is known of the process itself at this moment.
+pub(super) fn measure_process() {
+    metrics_process::Collector::default().collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_end_in_their_base_unit_and_those_of_counters_in_total() {
+        for Family { kind, name, unit, help, .. } in FAMILIES {
+            let stem = name.strip_suffix("_total");
+            assert_eq!(stem.is_some(), kind == Kind::Counter, "{name}");
+            assert_eq!(stem.unwrap_or(name).ends_with("_seconds"), unit == Unit::Seconds, "{name}");
+            assert!(help.ends_with('.') && !help.contains('\n'), "{name}: {help}");
+        }
+    }
+}

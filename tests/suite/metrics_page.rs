@@ -1,0 +1,122 @@
+//! The metrics page: whole from the first scrape, and right.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::Program;
+use crate::support::service::{Caller, payment, payment_with};
+
+async fn page(program: &Program) -> String {
+    reqwest::get(format!("{}/metrics", program.url)).await.unwrap().text().await.unwrap()
+}
+
+/// The value of the series that begins so.
+fn value(page: &str, series: &str) -> f64 {
+    let found = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("{series} is missing:\n{page}")).parse().unwrap()
+}
+
+fn named_on<'a>(page: &'a str, before: &str) -> BTreeSet<&'a str> {
+    page.lines().filter_map(|line| line.strip_prefix(before)?.split(' ').next()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_scrape_has_every_family_that_the_manual_names_with_its_help() {
+    let database = TestDatabase::create().await;
+    let program = Program::serve(&database).await;
+    let page = page(&program).await;
+    let manual = include_str!("../../docs/OPERATING.md");
+    let rows = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let named: BTreeSet<&str> =
+        rows.filter(|name| name.contains('_') && *name == name.to_lowercase()).collect();
+    let families = named_on(&page, "# TYPE ");
+    assert_eq!(families, named, "the page, and the manual");
+    assert_eq!(families, named_on(&page, "# HELP "));
+    for family in families {
+        let has_a_series = page.lines().any(|line| line.starts_with(family) && !line.starts_with('#'));
+        assert!(has_a_series, "{family} has no series");
+    }
+    program.stop().await;
+}
+
+async fn pay(caller: &Caller) {
+    let large = payment_with(&json!({"amount_minor": 1_500_000}));
+    for (key, body, status) in
+        [("a", payment(), 201), ("b", payment(), 201), ("c", large, 201), ("a", payment(), 200)]
+    {
+        assert_eq!(caller.pay(key, &body).await.0, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_rules_connections_and_the_process_are_measured() {
+    let database = TestDatabase::create().await;
+    let program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let limits = json!({"limits": [{"currency": "EUR", "review_above_minor": 1_000_000}]});
+    caller.activate(&[("amount-limits", limits), ("account-check", json!({}))]).await;
+    let before = page(&program).await;
+    pay(&caller).await;
+    let after = page(&program).await;
+    let series = [
+        ("tollgate_decisions_total{outcome=\"approve\"}", 2.0),
+        ("tollgate_decisions_total{outcome=\"review\"}", 1.0),
+        ("tollgate_decisions_total{outcome=\"reject\"}", 0.0),
+        ("tollgate_rule_runs_total{result=\"pass\"}", 5.0),
+        ("tollgate_rule_runs_total{result=\"review\"}", 1.0),
+        ("tollgate_rule_failures_total{class=\"out-of-fuel\"}", 0.0),
+        ("tollgate_journal_decisions_total", 3.0),
+    ];
+    for (name, grown_by) in series {
+        assert_eq!(value(&after, name) - value(&before, name), grown_by, "{name}");
+    }
+    assert_eq!(value(&after, "tollgate_journal_queue_decisions"), 0.0);
+    let connections = |state: &str| {
+        value(&after, &format!("tollgate_database_connections{{pool=\"app\",state=\"{state}\"}}"))
+    };
+    assert!(connections("idle") + connections("in_use") >= 1.0, "{after}");
+    assert_eq!(value(&after, "tollgate_database_connections_max{pool=\"app\"}"), 4.0);
+    assert!(value(&after, "process_start_time_seconds") > 1_700_000_000.0);
+    assert!(value(&after, "process_resident_memory_bytes") > 1_000_000.0);
+    assert!(value(&after, "process_open_fds") > 3.0);
+    program.stop().await;
+}
+
+/// Needs promtool, of Prometheus. Where it is missing this says so and passes,
+/// unless `TOLLGATE_PROMTOOL=required`, as continuous integration has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_has_nothing_against_the_page() {
+    let promtool = || {
+        let mut command = Command::new("promtool");
+        command
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn()
+    };
+    let Ok(mut empty) = promtool() else {
+        let required = std::env::var("TOLLGATE_PROMTOOL").is_ok_and(|value| value == "required");
+        assert!(!required, "promtool is missing: install the package prometheus");
+        return;
+    };
+    drop(empty.stdin.take());
+    empty.wait().unwrap();
+    let database = TestDatabase::create().await;
+    let program = Program::serve(&database).await;
+    let first = page(&program).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    pay(&caller).await;
+    for page in [first, page(&program).await] {
+        let mut check = promtool().unwrap();
+        check.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        let said = check.wait_with_output().unwrap();
+        let told = [said.stdout, said.stderr].concat();
+        assert!(said.status.success() && told.is_empty(), "{}", String::from_utf8_lossy(&told));
+    }
+    program.stop().await;
+}

@@ -1,0 +1,257 @@
+//! What the program says, to nobody: a reader who has gone, who does not read, a full disk.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program, outcome, tollgate, tollgate_on};
+use crate::support::service::{Caller, payment, shipped_plugins};
+
+fn full_disk() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// Whoever read it has gone.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// One that takes nothing more, as long as the reader is held and does not read.
+fn full_pipe() -> (PipeReader, Stdio) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    fill(writer.try_clone().unwrap());
+    (reader, writer.into())
+}
+
+/// By a thread, which stays behind in the middle of its last write.
+fn fill(mut writer: PipeWriter) {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while writer.write_all(&[b' '; 4_096]).is_ok() {
+            let _ = tell.send(());
+        }
+    });
+    while told.recv_timeout(Duration::from_millis(300)).is_ok() {}
+}
+
+/// A server whose standard output says where it serves, so that its log need not.
+fn demonstration(database: &TestDatabase) -> Command {
+    let mut command = tollgate_on(database, &["serve"]);
+    command.env("ROCKET_TOLLGATE_DEMO", "true");
+    command
+}
+
+/// Serves, and ends as ever.
+async fn assert_serves(mut program: Program, database: &TestDatabase, tenant: &str) {
+    let caller = program.caller_of_new_tenant(database, tenant).await;
+    for place in 0..20 {
+        let (status, answer) = caller.pay(&format!("order-{place}"), &payment()).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+    assert_eq!(reqwest::get(format!("{}/health", program.url)).await.unwrap().status(), 200);
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().await.code(), Some(0), "{}", program.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_nothing() {
+    let database = TestDatabase::create().await;
+    let (_unread, full) = full_pipe();
+    for (tenant, stderr) in [("disk", full_disk()), ("closed", closed_pipe()), ("full", full)] {
+        let program = Program::start_saying(demonstration(&database), Stdio::piped(), stderr).await;
+        assert_serves(program, &database, tenant).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_that_cannot_be_written_stops_nothing() {
+    let database = TestDatabase::create().await;
+    let (_unread, full) = full_pipe();
+    for (tenant, stdout) in [("disk", full_disk()), ("closed", closed_pipe()), ("full", full)] {
+        let mut command = demonstration(&database);
+        // One thread for everything: held up, it would serve nobody.
+        command.env("ROCKET_WORKERS", "1");
+        let program = Program::start_saying(command, stdout, Stdio::piped()).await;
+        assert_serves(program, &database, tenant).await;
+    }
+}
+
+async fn lines_lost(program: &Program) -> u64 {
+    let metrics = reqwest::get(format!("{}/metrics", program.url)).await.unwrap().text().await.unwrap();
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("tollgate_log_lines_lost_total "));
+    lost.expect("the metric").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_told() {
+    let database = TestDatabase::create().await;
+    let (log, stderr) = std::io::pipe().unwrap();
+    let mut command = demonstration(&database);
+    command.env("ROCKET_TOLLGATE_LOG_FILTER", "trace").env("ROCKET_TOLLGATE_LOG_FORMAT", "json");
+    let program = Program::start_saying(command, Stdio::piped(), stderr.into()).await;
+    let begun = Instant::now();
+    while lines_lost(&program).await == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing is lost");
+    }
+    let reading = std::thread::spawn(move || {
+        let lines = BufReader::new(log).lines().map_while(Result::ok);
+        let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).expect("JSON"));
+        lines.filter_map(|line| line["lines"].as_u64()).collect::<Vec<u64>>()
+    });
+    assert_serves(program, &database, "acme").await;
+    let told = reading.join().unwrap();
+    assert!(told.iter().sum::<u64>() > 0, "{told:?}");
+}
+
+#[test]
+fn a_start_that_fails_ends_as_ever_though_nobody_can_read_why() {
+    let (_unread, full) = full_pipe();
+    for stderr in [full_disk(), closed_pipe(), full] {
+        let mut command = tollgate(&["serve"]);
+        command.env("ROCKET_PORT", "many").stdout(Stdio::null()).stderr(stderr);
+        assert_eq!(command.status().unwrap().code(), Some(1));
+    }
+}
+
+/// Its exit and what it said on standard error.
+fn unheard(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
+    let output = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_reader_has_gone_does_its_work_and_ends_quietly() {
+    let database = TestDatabase::create().await;
+    let node = Program::start(demonstration(&database)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("history.jsonl");
+    let (_, lines, _) = outcome(tollgate(&["demo", "--history", "5"]));
+    std::fs::write(&history, format!("{lines}no JSON\n")).unwrap();
+    // Those of the data folder are of other tests' databases.
+    let checkpoints = folder.path().join("checkpoints.jsonl");
+    std::fs::write(&checkpoints, "").unwrap();
+    let rule = shipped_plugins().join("velocity/velocity.wasm");
+    let (history, rule) = (history.to_str().unwrap(), rule.to_str().unwrap());
+    let case = shipped_plugins().join("velocity/cases");
+    let case = std::fs::read_dir(case).unwrap().next().unwrap().unwrap().path();
+    let demo = ["demo", "--url", &node.url, "--rate", "50"];
+    // What each ends with, and what it ends with when it is done once more.
+    for (arguments, code, again) in [
+        (vec!["--help"], 0, 0),
+        (vec!["fly"], 2, 2),
+        (vec!["migrate"], 0, 0),
+        (vec!["tenant", "create", "acme"], 0, 1),
+        (vec!["client", "create", "--tenant", "acme", "--name", "till"], 0, 0),
+        (vec!["plugin", "check", rule], 0, 0),
+        (vec!["plugin", "run", rule, case.to_str().unwrap()], 0, 0),
+        // With a bad line, which is told and makes it fail.
+        (vec!["import", "--tenant", "acme", history], 1, 1),
+        (vec!["import", "--tenant", "acme", "--strict", history], 1, 1),
+        (vec!["demo", "--history", "100000"], 0, 0),
+        ([&demo[..], &["--count", "60"]].concat(), 0, 0),
+        // Without an end of its own it ends with its reader.
+        (demo.to_vec(), 0, 0),
+        (vec!["replay"], 0, 0),
+        (vec!["verify", "--checkpoints", checkpoints.to_str().unwrap()], 0, 0),
+    ] {
+        let (found, log) = unheard(tollgate_on(&database, &arguments), closed_pipe());
+        assert_eq!(found, Some(code), "{arguments:?}: {log}");
+        assert!(!log.contains("panic") && !log.contains("pipe"), "{arguments:?}: {log}");
+        let mut command = tollgate_on(&database, &arguments);
+        let ended = command.stdout(closed_pipe()).stderr(closed_pipe()).status().unwrap();
+        assert_eq!(ended.code(), Some(again), "{arguments:?}, with standard error closed");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_did_for_a_reader_who_has_gone_is_done() {
+    let database = TestDatabase::create().await;
+    let node = Program::start(demonstration(&database)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("history.jsonl");
+    let (_, lines, _) = outcome(tollgate(&["demo", "--history", "1500"]));
+    std::fs::write(&history, lines).unwrap();
+    let (code, log) = unheard(
+        tollgate_on(&database, &["import", "--tenant", "demo", history.to_str().unwrap()]),
+        closed_pipe(),
+    );
+    assert_eq!(code, Some(0), "{log}");
+    let arguments = ["demo", "--url", &node.url, "--rate", "50", "--count", "60"];
+    let (code, log) = unheard(tollgate_on(&database, &arguments), closed_pipe());
+    assert_eq!(code, Some(0), "{log}");
+    let stored: Vec<(String, i64)> =
+        sqlx::query_as("select origin, count(*) from decisions group by 1 order by 1")
+            .fetch_all(&mut database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(stored, [("api".to_owned(), 60), ("import".to_owned(), 1_500)]);
+    node.stop().await;
+}
+
+#[test]
+fn an_answer_that_a_full_disk_lost_is_a_failure() {
+    for arguments in [["demo", "--history", "5"].as_slice(), &["plugin", "check"]] {
+        let mut command = tollgate(arguments);
+        if arguments[0] == "plugin" {
+            command.arg(shipped_plugins().join("velocity/velocity.wasm"));
+        }
+        let (code, log) = unheard(command, full_disk());
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("No space left on device"), "{log}");
+    }
+}
+
+/// Lets everybody in and decides nothing.
+async fn server_that_never_decides() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut request = vec![0; 65_536];
+                let length = stream.read(&mut request).await.unwrap_or_default();
+                let answer = if request[..length].starts_with(b"POST /api/") {
+                    "503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+                } else {
+                    "200 OK\r\nContent-Length: 22\r\n\r\n{\"access_token\": \"t\"}\n"
+                };
+                let _ = stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await;
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demonstration_with_payments_that_stayed_undecided_fails() {
+    let database = TestDatabase::create().await;
+    let node = Program::start(demonstration(&database)).await;
+    let caller = node.caller_of_new_tenant(&database, "acme").await;
+    let demo = |url: &str, caller: &Caller| {
+        let mut command = tollgate(&["demo", "--url", url, "--rate", "100", "--count", "5"]);
+        command.env("CLIENT_ID", &caller.client_id).env("CLIENT_SECRET", &caller.client_secret);
+        outcome(command)
+    };
+    let (status, said, log) = demo(&node.url, &caller);
+    assert!(status.success(), "{said}\n{log}");
+    let url = server_that_never_decides().await;
+    let unanswered = tokio::task::spawn_blocking({
+        let caller = caller.clone();
+        move || demo(&url, &caller)
+    });
+    let (status, said, log) = unanswered.await.unwrap();
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    assert!(said.contains("error: no answer (5)"), "{said}");
+    assert!(log.contains("5 payments are without a decision"), "{log}");
+    node.stop().await;
+}
