@@ -129,7 +129,7 @@ impl Telling {
     pub fn of(routes: &[Route]) -> Self {
         let telling = Self::default();
         for route in routes {
-            telling.meters(&route.uri.path(), route.method, "2xx");
+            telling.meters(route.uri.path(), route.method, "2xx");
         }
         telling
     }

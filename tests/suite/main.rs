@@ -1,5 +1,9 @@
 //! The tests that need a real Postgres. One crate, so that there is one cluster.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and may say why"
+)]
 
 mod activation;
 mod aggregates;
