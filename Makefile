@@ -10,6 +10,7 @@ run:
 # The whole suite, on servers of its own.
 test:
 	scripts/ensure-postgres
+	scripts/ensure-pgbouncer
 	cargo test
 
 bench:

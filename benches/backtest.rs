@@ -245,8 +245,7 @@ impl Bench {
             patterns.push(stored.decision);
         }
         let settings = JournalSettings {
-            connect: self.databases.journal.clone(),
-            after_connect: None,
+            sessions: self.databases.journal.clone(),
             queue_max: 10_000,
             batch_max: 1_024,
             writers: 2,

@@ -25,8 +25,9 @@ const LATENCY_BUCKETS_S: [f64; 12] =
 /// the log is dropped is written first.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<Log, String> {
     // What Rocket says quotes paths and request data; its targets are the crate
-    // and "_". Why it does not start is told by whoever started it.
-    let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error"))
+    // and "_". Why it does not start is told by whoever started it. What sqlx's
+    // pool says quotes Postgres, and comes again with every connection.
+    let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error,sqlx_core::pool=off"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let (queue, log) = Log::start();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);

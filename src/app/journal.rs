@@ -18,9 +18,7 @@ pub async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<Journal, StorageError> {
     let settings = JournalSettings {
-        connect: databases.journal.clone(),
-        // The role is among the connection's own options.
-        after_connect: None,
+        sessions: databases.journal.clone(),
         queue_max: settings.journal_queue_max,
         batch_max: settings.journal_batch_max,
         writers: settings.journal_writers,

@@ -3,6 +3,8 @@
 //! Owns that choice. Must never let a message or a detail of Postgres through:
 //! both may quote the row, and a row may be a payment.
 
+use super::session::Unproven;
+
 /// The SQLSTATE and the constraint, or what kind of failure it was.
 pub(super) fn diagnosis(error: &sqlx::Error) -> String {
     match error {
@@ -18,6 +20,8 @@ pub(super) fn diagnosis(error: &sqlx::Error) -> String {
         sqlx::Error::Protocol(_) => "protocol".to_owned(),
         sqlx::Error::Encode(_) => "a value that cannot be encoded".to_owned(),
         sqlx::Error::ColumnDecode { index, .. } => format!("column {index} cannot be decoded"),
+        // Names of roles and tables, no values.
+        sqlx::Error::Configuration(error) if error.is::<Unproven>() => error.to_string(),
         sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => "the pool is closed".to_owned(),
         _ => "the driver refused".to_owned(),

@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,7 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::decisions::{Position, StoredDecision};
+use super::session::Sessions;
 use crate::domain::decision::Decision;
 use batch::Submission;
 use chain::Tip;
@@ -46,9 +46,8 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 #[derive(Clone)]
 pub struct JournalSettings {
-    pub connect: PgConnectOptions,
-    /// Run on each new connection, to take on the journal's role for one. Never user input.
-    pub after_connect: Option<String>,
+    /// Of the journal's role.
+    pub sessions: Sessions,
     /// Decisions that wait for a writer; one more is refused.
     pub queue_max: usize,
     /// Decisions of one transaction.
@@ -119,9 +118,10 @@ struct Shared {
 
 impl Journal {
     /// Fails when the database cannot be reached now; later it may come and go.
-    pub async fn start(settings: JournalSettings) -> Result<(Self, JournalTask), StorageError> {
+    pub async fn start(mut settings: JournalSettings) -> Result<(Self, JournalTask), StorageError> {
         let (sender, receiver) = mpsc::channel(settings.queue_max.max(1));
         let count = settings.writers.max(1);
+        settings.sessions = statements::for_writing(settings.sessions);
         let shared = Arc::new(Shared {
             settings,
             queue: Mutex::new(receiver),

@@ -26,6 +26,7 @@ pub mod private_server;
 pub mod provision;
 pub mod quarantines;
 pub mod rulesets;
+pub mod session;
 pub mod shadow_runs;
 pub mod signing_keys;
 pub mod tenants;
@@ -76,7 +77,9 @@ impl From<sqlx::Error> for StorageError {
         // Class 08 is a broken connection, 57P0x a server going down, 53 too few
         // resources, 3D a database that is being put in place.
         let passing = match &error {
-            sqlx::Error::Io(_)
+            // A session that is not proven is of no use either.
+            sqlx::Error::Configuration(_)
+            | sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut

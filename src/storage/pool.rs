@@ -1,10 +1,11 @@
-//! Connections: which role a session has, and the pools of such sessions.
+//! The pools of sessions, and where their database is.
 //!
-//! Owns the settings of every session. A connection goes back to its pool only
-//! without an open transaction and without a tenant; there is no session that
-//! could see all tenants by accident.
+//! Owns how many there are. A connection goes back to its pool only without an
+//! open transaction, without a tenant and as the role it was proven to be; how
+//! it became that is `session.rs`'s.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use figment::Figment;
@@ -12,7 +13,7 @@ use rocket_db_pools::Database;
 use serde::Deserialize;
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
 use thiserror::Error;
 
 use super::StorageError;
@@ -20,46 +21,8 @@ use super::facts;
 use super::migrate::{MigrationError, migrate};
 use super::partitions::ensure_decision_partitions;
 use super::provision::{ProvisionError, provision};
-
-/// Whom a session acts for. The policies and grants of the migrations follow it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Owns the tables and runs migrations.
-    Owner,
-    /// One request of one tenant.
-    App,
-    /// Reads facts and writes decisions, for the tenants of a batch.
-    Journal,
-    /// Background work and the command line, over all tenants.
-    System,
-}
-
-impl Role {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Owner => "tollgate_owner",
-            Self::App => "tollgate_app",
-            Self::Journal => "tollgate_journal",
-            Self::System => "tollgate_system",
-        }
-    }
-
-    /// A statement that runs longer has gone wrong: a request's is bounded by
-    /// its deadline anyway, a migration may rewrite a table.
-    fn statement_timeout_ms(self) -> u64 {
-        match self {
-            Self::App => 10_000,
-            Self::Journal => 30_000,
-            Self::System => 600_000,
-            Self::Owner => 0,
-        }
-    }
-
-    /// An idle transaction keeps locks and keeps old rows from being removed.
-    fn idle_in_transaction_timeout_ms(self) -> u64 {
-        if self == Self::Owner { 0 } else { 15_000 }
-    }
-}
+use super::session::{Refused, STILL_PROVEN};
+pub use super::session::{Role, Sessions, Unproven};
 
 /// `databases.main` of the configuration. The names of the limits are those of rocket_db_pools.
 #[derive(Clone, Deserialize)]
@@ -124,6 +87,12 @@ pub enum OpenError {
     Migration(#[from] MigrationError),
 }
 
+/// Without what sqlx asks for at the start of a connection and nobody here
+/// needs: a pooler refuses what it does not know.
+fn options_of(url: &str) -> Result<PgConnectOptions, StorageError> {
+    Ok(PgConnectOptions::from_str(url)?.extra_float_digits(None))
+}
+
 impl DatabaseSettings {
     pub fn for_url(url: impl Into<String>) -> Self {
         Self {
@@ -139,29 +108,35 @@ impl DatabaseSettings {
         }
     }
 
-    /// How a session of this role connects, switched to the role where it does not log in as it.
-    pub fn connect_options(&self, role: Role) -> Result<PgConnectOptions, StorageError> {
-        let own_url = match role {
-            Role::Owner => None,
-            Role::App => self.app_url.as_deref(),
-            Role::Journal => self.journal_url.as_deref(),
-            Role::System => self.system_url.as_deref(),
-        };
-        let options = PgConnectOptions::from_str(own_url.unwrap_or(&self.url)).map_err(StorageError::from)?;
-        // Given at the start of a session these are its defaults, so that no reset can undo them.
-        let options = options.application_name(role.name()).options([
-            // pg_temp is named so that it comes last: else it would come first, before our tables.
-            ("search_path", "tollgate,pg_temp".to_owned()),
-            ("statement_timeout", role.statement_timeout_ms().to_string()),
-            ("idle_in_transaction_session_timeout", role.idle_in_transaction_timeout_ms().to_string()),
-        ]);
-        Ok(if own_url.is_none() { options.options([("role", role.name())]) } else { options })
+    /// The sessions of a role, by themselves.
+    pub fn sessions(&self, role: Role) -> Result<Sessions, StorageError> {
+        self.sessions_among(role, &Arc::default())
     }
 
-    fn pool(&self, role: Role, max_connections: u32) -> Result<PgPool, StorageError> {
-        let options =
-            self.pool_options(max_connections).after_release(|connection, _| Box::pin(is_clean(connection)));
-        Ok(options.connect_lazy_with(self.connect_options(role)?))
+    /// The sessions of a role; none is given out while one of another is refused.
+    fn sessions_among(&self, role: Role, refused: &Arc<Refused>) -> Result<Sessions, StorageError> {
+        let (key, own_url) = match role {
+            Role::Owner => ("url", None),
+            Role::App => ("app_url", self.app_url.as_deref()),
+            Role::Journal => ("journal_url", self.journal_url.as_deref()),
+            Role::System => ("system_url", self.system_url.as_deref()),
+        };
+        let options = options_of(own_url.unwrap_or(&self.url))?.application_name(role.name());
+        let key = if own_url.is_some() { key } else { "url" };
+        Ok(Sessions::new(role, options, key, own_url.is_some(), refused))
+    }
+
+    fn pool(&self, role: Role, max: u32, refused: &Arc<Refused>) -> Result<PgPool, StorageError> {
+        let sessions = self.sessions_among(role, refused)?;
+        let (clean, among) = (is_clean_statement(role), sessions.clone());
+        let options = self
+            .pool_options(max, &sessions)
+            .before_acquire(move |_, _| {
+                let trusted = !among.are_refused();
+                Box::pin(async move { Ok(trusted) })
+            })
+            .after_release(move |connection, _| Box::pin(is_clean(connection, clean.clone())));
+        Ok(options.connect_lazy_with(sessions.options().clone()))
     }
 
     /// Only for the look-up of facts, for many payments at once. The plan of its
@@ -170,19 +145,29 @@ impl DatabaseSettings {
     /// indexes even while the tables are empty, since it outlives that. Nothing
     /// but a `TenantsReader` uses it, so what a look at each connection that comes
     /// back would find cannot happen.
-    fn facts_pool(&self) -> Result<PgPool, StorageError> {
-        let options = self.connect_options(Role::Journal)?.options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-        ]);
-        let pool = self.pool_options(FACT_CONNECTIONS).test_before_acquire(false);
-        let pool = pool.before_acquire(|connection, metadata| Box::pin(is_there(connection, metadata)));
-        Ok(pool.connect_lazy_with(options))
+    fn facts_pool(&self, refused: &Arc<Refused>) -> Result<PgPool, StorageError> {
+        let sessions = self
+            .sessions_among(Role::Journal, refused)?
+            .with("plan_cache_mode", "force_generic_plan")
+            .with("enable_seqscan", "off")
+            .with("jit", "off");
+        let pool = self.pool_options(FACT_CONNECTIONS, &sessions).test_before_acquire(false);
+        let among = sessions.clone();
+        let pool = pool.before_acquire(move |connection, metadata| {
+            let trusted = !among.are_refused();
+            Box::pin(async move { Ok(trusted && is_there(connection, metadata).await?) })
+        });
+        Ok(pool.connect_lazy_with(sessions.options().clone()))
     }
 
-    fn pool_options(&self, max_connections: u32) -> PgPoolOptions {
+    /// Each new connection is made a session and proven, or closed.
+    fn pool_options(&self, max_connections: u32, sessions: &Sessions) -> PgPoolOptions {
+        let sessions = sessions.clone();
         PgPoolOptions::new()
+            .after_connect(move |connection, _| {
+                let sessions = sessions.clone();
+                Box::pin(async move { sessions.establish(connection).await.map(drop) })
+            })
             .max_connections(max_connections)
             .min_connections(self.min_connections.min(max_connections))
             .acquire_timeout(Duration::from_secs(self.connect_timeout))
@@ -198,29 +183,30 @@ pub struct Databases {
     pub facts: PgPool,
     pub system: PgPool,
     /// The journal's writers hold connections of their own.
-    pub journal: PgConnectOptions,
+    pub journal: Sessions,
 }
 
 impl Databases {
     /// Connects at the first use and again after every outage: nothing fails
     /// here because the database is down.
     pub fn connect_lazily(settings: &DatabaseSettings) -> Result<Self, StorageError> {
+        let refused = Arc::default();
         Ok(Self {
-            app: settings.pool(Role::App, settings.max_connections)?,
-            facts: settings.facts_pool()?,
-            system: settings.pool(Role::System, settings.system_max_connections)?,
-            journal: settings.connect_options(Role::Journal)?,
+            app: settings.pool(Role::App, settings.max_connections, &refused)?,
+            facts: settings.facts_pool(&refused)?,
+            system: settings.pool(Role::System, settings.system_max_connections, &refused)?,
+            journal: settings.sessions_among(Role::Journal, &refused)?,
         })
     }
 
     /// Brings the database up to date (roles, schema, migrations, partitions), then connects.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        let login = PgConnectOptions::from_str(&settings.url).map_err(StorageError::from)?;
+        let login = options_of(&settings.url)?;
         let mut connection = login.connect().await.map_err(StorageError::from)?;
         provision(&mut connection).await?;
         connection.close().await.map_err(StorageError::from)?;
 
-        let mut owner = settings.connect_options(Role::Owner)?.connect().await.map_err(StorageError::from)?;
+        let mut owner = settings.sessions(Role::Owner)?.connect().await.map_err(StorageError::from)?;
         let migrated = migrate(&mut owner).await;
         // Closed in any case: a failed migration leaves its lock held.
         let closed = owner.close().await;
@@ -228,11 +214,30 @@ impl Databases {
         closed.map_err(StorageError::from)?;
 
         let databases = Self::connect_lazily(settings)?;
+        databases.prove(settings).await?;
         // Decisions can be stored without them, in the default partition.
         if let Err(error) = ensure_decision_partitions(&databases.system).await {
             tracing::error!(%error, "the partitions of the next months are missing");
         }
         Ok(databases)
+    }
+
+    /// One session of each role, so that a start says at once what is wrong with a login.
+    async fn prove(&self, settings: &DatabaseSettings) -> Result<(), StorageError> {
+        for role in [Role::App, Role::Journal, Role::System] {
+            let sessions = settings.sessions(role)?;
+            let (connection, proof) = sessions.connect_with_proof().await?;
+            connection.close().await?;
+            if let Some(reaches) = proof.login_reaches {
+                tracing::warn!(
+                    role = role.name(),
+                    %reaches,
+                    "a session of this role is one SET ROLE away from others: give it a login of its own, \
+                     as docs/OPERATING.md says"
+                );
+            }
+        }
+        Ok(())
     }
 
     pub async fn close(&self) {
@@ -251,22 +256,28 @@ async fn is_there(
     Ok(true)
 }
 
+/// As one simple query its time is the time of its transaction, unless one was
+/// open before. In a failed transaction it is refused, which closes the connection as well.
+fn is_clean_statement(role: Role) -> String {
+    format!(
+        "select now() = statement_timestamp()
+            and coalesce(current_setting('app.tenant_id', true), '') = ''
+            and coalesce(current_setting('app.tenants', true), '') = ''
+            and {STILL_PROVEN}'{}'",
+        role.name()
+    )
+}
+
 /// Whether a connection may be used by the next caller. sqlx cannot tell: a
 /// `begin` that was dropped half-way leaves a transaction it does not know of,
 /// and the next caller's write would be rolled back with it.
-async fn is_clean(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    // As one simple query its time is the time of its transaction, unless one was
-    // open before. In a failed transaction it is refused, which closes the connection as well.
-    let row = sqlx::raw_sql(
-        "select now() = statement_timestamp()
-            and coalesce(current_setting('app.tenant_id', true), '') = ''
-            and coalesce(current_setting('app.tenants', true), '') = ''",
-    )
-    .fetch_one(connection)
-    .await?;
+async fn is_clean(connection: &mut PgConnection, statement: String) -> Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(connection).await?;
     let clean: bool = row.try_get(0)?;
     if !clean {
-        tracing::error!("a connection came back inside a transaction or with a tenant; it is closed");
+        tracing::error!(
+            "a connection came back inside a transaction, with a tenant or as another role; it is closed"
+        );
     }
     Ok(clean)
 }

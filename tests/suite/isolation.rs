@@ -13,7 +13,7 @@ use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::StorageError;
 use tollgate::storage::facts::{FactReader, FactRequest};
-use tollgate::storage::pool::Role;
+use tollgate::storage::pool::{Databases, Role};
 use tollgate::storage::transaction::as_tenant;
 use uuid::Uuid;
 
@@ -39,9 +39,16 @@ impl TwoTenants {
         Self { database, ours, theirs }
     }
 
-    async fn pool(&self, role: Role) -> PgPool {
-        let options = self.database.settings().connect_options(role).unwrap();
-        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap()
+    fn pool(&self, role: Role) -> PgPool {
+        let mut settings = self.database.settings();
+        (settings.max_connections, settings.system_max_connections) = (1, 1);
+        let databases = Databases::connect_lazily(&settings).unwrap();
+        match role {
+            Role::App => databases.app,
+            Role::Journal => databases.facts,
+            Role::System => databases.system,
+            Role::Owner => unreachable!("the owner has no pool"),
+        }
     }
 }
 
@@ -133,7 +140,7 @@ async fn a_partition_can_be_reached_only_through_its_parent() {
     .unwrap();
     assert!(partitions.len() >= 4, "{partitions:?}");
     for role in [Role::App, Role::Journal, Role::System] {
-        let pool = two.pool(role).await;
+        let pool = two.pool(role);
         for partition in &partitions {
             let read = run(&pool, two.ours, format!("select from {partition}")).await;
             assert!(is_refused(&read), "{role:?} reads {partition}: {read:?}");
@@ -144,7 +151,7 @@ async fn a_partition_can_be_reached_only_through_its_parent() {
 #[tokio::test]
 async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App).await;
+    let app = two.pool(Role::App);
     for table in tables::all(&two.database).await {
         let mine = count(&app, two.ours, format!("select count(*) from {table}")).await;
         let foreign =
@@ -164,7 +171,7 @@ async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
 #[tokio::test]
 async fn a_tenant_writes_no_row_of_another_in_any_table() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App).await;
+    let app = two.pool(Role::App);
     for table in tables::all(&two.database).await {
         let insert = run(&app, two.ours, seed_statement(&table, two.theirs)).await;
         assert!(is_refused(&insert), "insert into {table}: {insert:?}");
@@ -190,7 +197,7 @@ async fn a_tenant_writes_no_row_of_another_in_any_table() {
 #[tokio::test]
 async fn a_foreign_key_of_a_request_is_checked_although_it_cannot_see_the_tenants() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App).await;
+    let app = two.pool(Role::App);
     run(&app, two.ours, seed_statement("lists", two.ours)).await.unwrap();
     run(&app, two.ours, seed_statement("list_entries", two.ours)).await.unwrap();
     let nowhere = seed_statement("list_entries", two.ours).replace("'seeded'", "'missing'");
@@ -201,7 +208,7 @@ async fn a_foreign_key_of_a_request_is_checked_although_it_cannot_see_the_tenant
 async fn decisions_cannot_be_changed_by_any_role_nor_written_by_a_request() {
     let two = TwoTenants::create().await;
     for role in [Role::App, Role::Journal, Role::System] {
-        let pool = two.pool(role).await;
+        let pool = two.pool(role);
         for table in ["decisions", "idempotency_keys", "payment_values", "journal_batches", "journal_writers"]
         {
             let change = if table == "journal_writers" { "node = 'x'" } else { "created_at_ms = 0" };
@@ -228,7 +235,7 @@ async fn decisions_cannot_be_changed_by_any_role_nor_written_by_a_request() {
 #[tokio::test]
 async fn the_journal_writes_for_the_tenants_of_its_batch_only() {
     let two = TwoTenants::create().await;
-    let journal = two.pool(Role::Journal).await;
+    let journal = two.pool(Role::Journal);
     for table in ["decisions", "idempotency_keys", "payment_values"] {
         for (tenant, allowed) in [(two.ours, true), (two.theirs, false)] {
             let insert = format!("set local app.tenants = '{}'; {}", two.ours, seed_statement(table, tenant));
@@ -254,7 +261,7 @@ async fn the_journal_writes_for_the_tenants_of_its_batch_only() {
 #[tokio::test]
 async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App).await;
+    let app = two.pool(Role::App);
     let mut superuser = two.database.superuser().await;
     let (tenant, client): (Uuid, Uuid) =
         sqlx::query_as("select tenant_id, id from clients where tenant_id = $1")
@@ -275,7 +282,7 @@ async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled
         .unwrap();
     assert_eq!(find().await.unwrap(), None);
     for role in [Role::Journal, Role::System] {
-        let refused = run(&two.pool(role).await, two.ours, format!("select find_client('{client}')")).await;
+        let refused = run(&two.pool(role), two.ours, format!("select find_client('{client}')")).await;
         assert!(is_refused(&refused), "{role:?}: {refused:?}");
     }
 }

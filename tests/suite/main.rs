@@ -41,6 +41,7 @@ mod rate_limits;
 mod replay;
 mod rulesets;
 mod security;
+mod sessions;
 mod shadow;
 mod stopping;
 mod story;

@@ -14,7 +14,7 @@ use crate::support::database::TestDatabase;
 #[tokio::test]
 async fn opening_an_up_to_date_database_changes_nothing() {
     let database = TestDatabase::create().await;
-    let mut owner = database.settings().connect_options(Role::Owner).unwrap().connect().await.unwrap();
+    let mut owner = database.settings().sessions(Role::Owner).unwrap().connect().await.unwrap();
     assert_eq!(migrate(&mut owner).await.unwrap(), 0);
     Databases::open(&database.settings()).await.unwrap();
 }
@@ -34,7 +34,7 @@ async fn the_tables_belong_to_the_owner_and_not_to_the_login() {
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused() {
     let database = TestDatabase::create().await;
-    let mut owner = database.settings().connect_options(Role::Owner).unwrap().connect().await.unwrap();
+    let mut owner = database.settings().sessions(Role::Owner).unwrap().connect().await.unwrap();
     sqlx::raw_sql("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', true, '', 0)")
         .execute(&mut owner)
         .await

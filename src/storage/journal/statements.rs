@@ -18,26 +18,20 @@ use crate::domain::verdict::Outcome;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
 use crate::storage::evidence::PAYLOAD_VERSION;
+use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
 
-/// A node that went silent inside a transaction must not keep its keys locked;
-/// and whatever the cluster is set to, a commit here means that it is on disk.
-const SESSION: &str = "
-    set idle_in_transaction_session_timeout = '10s';
-    select set_config('synchronous_commit', 'on', false)
-    where current_setting('synchronous_commit') = 'off'";
-
-pub(super) async fn prepare_session(
-    connection: &mut PgConnection,
-    after_connect: Option<&str>,
-) -> sqlx::Result<()> {
-    if let Some(statement) = after_connect {
-        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *connection).await?;
-    }
-    // A statement that commits by itself must not do so after it was given up.
-    let session = format!("{SESSION}; set statement_timeout = {}", ATTEMPT_MAX.as_millis());
-    sqlx::raw_sql(AssertSqlSafe(session)).execute(connection).await?;
-    Ok(())
+/// A node that went silent inside a transaction must not keep its keys locked, a
+/// statement that commits by itself must not do so after it was given up, and
+/// whatever the cluster is set to, a commit here means that it is on disk.
+pub(super) fn for_writing(sessions: Sessions) -> Sessions {
+    sessions
+        .with("idle_in_transaction_session_timeout", "10s")
+        .with("statement_timeout", &ATTEMPT_MAX.as_millis().to_string())
+        .with_statement(
+            "select set_config('synchronous_commit', 'on', false)
+             where current_setting('synchronous_commit') = 'off'",
+        )
 }
 
 /// The same writer may come again, on another connection.

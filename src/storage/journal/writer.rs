@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batch;
@@ -150,7 +149,7 @@ impl Writer {
     /// One try on one connection, which is kept only if all went well or a row
     /// was to blame.
     async fn attempt(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        let mut session = match self.session.take() {
+        let mut session = match self.session.take().filter(|_| !self.shared.settings.sessions.are_refused()) {
             Some(session) => session,
             None => self.connect().await?,
         };
@@ -232,15 +231,17 @@ impl Writer {
 
     async fn connect(&self) -> sqlx::Result<Session> {
         let settings = &self.shared.settings;
-        let mut connection = PgConnection::connect_with(&settings.connect).await?;
-        statements::prepare_session(&mut connection, settings.after_connect.as_deref()).await?;
+        let mut connection = settings.sessions.connect().await?;
         let now_ms = (settings.clock)();
         statements::register_writer(&mut connection, self.chain.writer, &settings.node, now_ms).await?;
         Ok(Session::new(connection))
     }
 
     fn note_failure(&mut self, error: &sqlx::Error) {
-        tracing::warn!(writer = %self.chain.writer, cause = diagnosis(error), "a journal batch failed");
+        // A session that is refused is told once, where it is refused.
+        if !matches!(error, sqlx::Error::Configuration(_)) {
+            tracing::warn!(writer = %self.chain.writer, cause = diagnosis(error), "a journal batch failed");
+        }
         // A batch that was taken for lost came after all, and its place in the
         // chain is taken: only a new chain can go on.
         if constraint_of(error) == Some("journal_batches_pkey") {
@@ -256,6 +257,8 @@ impl Writer {
             self.shared.refuse_what_waits();
             match timeout(ATTEMPT_MAX, self.reconnect()).await {
                 Ok(Ok(())) => break,
+                // As in `note_failure`.
+                Ok(Err(sqlx::Error::Configuration(_))) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "the journal cannot connect");
                 }

@@ -117,14 +117,3 @@ async fn a_connection_that_comes_back_inside_a_transaction_is_not_used_again() {
     drop(connection);
     assert_clean(&pool, u32::MAX).await;
 }
-
-#[tokio::test]
-async fn the_role_of_a_session_survives_a_reset() {
-    let two = TwoTenants::create().await;
-    let pool = one_connection(&two);
-    let mut connection = pool.acquire().await.unwrap();
-    sqlx::raw_sql("reset role").execute(&mut *connection).await.unwrap();
-    let role: String =
-        sqlx::query_scalar("select current_user::text").fetch_one(&mut *connection).await.unwrap();
-    assert_eq!(role, "tollgate_app");
-}

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnectOptions;
 use tollgate::storage::journal::{Journal, JournalError, SETTLED_WITHIN, Stored};
 
 use super::chain::verify;
 use super::{store_all, tenant};
+use tollgate::storage::session::Sessions;
+
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 use crate::support::proxy::{Cut, Proxy};
@@ -16,7 +17,7 @@ async fn a_commit_whose_answer_is_lost_is_settled_and_nothing_is_stored_twice() 
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let journal = of_one_writer(proxy.options(&connect)).await;
+    let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
     const ROUNDS: usize = 60;
     for round in 0..ROUNDS {
@@ -42,7 +43,7 @@ async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let journal = of_one_writer(proxy.options(&connect)).await;
+    let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
     for (round, cut) in [Cut::AfterCommit, Cut::BeforeCommit].into_iter().enumerate() {
         let submitted = decision(tenant, &format!("unknown-{round}"));
@@ -73,7 +74,7 @@ async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let journal = of_one_writer(proxy.options(&connect)).await;
+    let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
 
     // Tried again meanwhile: the second to come finds the key bound.
@@ -135,7 +136,7 @@ async fn a_line_that_goes_silent_inside_a_transaction_blocks_its_key_for_seconds
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let journal = of_one_writer(proxy.options(&connect)).await;
+    let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
     // Since a key that was bound already the next ones are claimed first, in a transaction.
     journal.store(decision(tenant, "bound")).await.unwrap();
@@ -154,7 +155,7 @@ async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
     let proxy = Proxy::start(&connect);
-    let journal = journal(proxy.options(&connect)).await;
+    let journal = journal(proxy.sessions(&connect)).await;
     let tenant = tenant();
     proxy.cut(Cut::Everything);
     let decisions = (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect();
@@ -175,8 +176,8 @@ async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_
     assert_eq!(verify(&database).await, 1);
 }
 
-async fn of_one_writer(connect: PgConnectOptions) -> Journal {
-    let mut settings = journal_settings(connect);
+async fn of_one_writer(sessions: Sessions) -> Journal {
+    let mut settings = journal_settings(sessions);
     settings.writers = 1;
     Journal::start(settings).await.unwrap().0
 }

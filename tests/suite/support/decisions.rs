@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sqlx::postgres::PgConnectOptions;
 use tollgate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::{Account, Iban, Party};
@@ -12,6 +11,7 @@ use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::{Journal, JournalSettings};
+use tollgate::storage::session::Sessions;
 use uuid::Uuid;
 
 pub fn now_ms() -> u64 {
@@ -72,10 +72,9 @@ pub fn decision(tenant: TenantId, key: &str) -> Decision {
     decision_on(tenant, key, Outcome::Approve, now_ms(), order("c-1", 1_000, "EUR"))
 }
 
-pub fn journal_settings(connect: PgConnectOptions) -> JournalSettings {
+pub fn journal_settings(sessions: Sessions) -> JournalSettings {
     JournalSettings {
-        connect,
-        after_connect: None,
+        sessions,
         queue_max: 10_000,
         batch_max: 512,
         writers: 2,
@@ -84,6 +83,6 @@ pub fn journal_settings(connect: PgConnectOptions) -> JournalSettings {
     }
 }
 
-pub async fn journal(connect: PgConnectOptions) -> Journal {
-    Journal::start(journal_settings(connect)).await.unwrap().0
+pub async fn journal(sessions: Sessions) -> Journal {
+    Journal::start(journal_settings(sessions)).await.unwrap().0
 }

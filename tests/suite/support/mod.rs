@@ -6,6 +6,7 @@ pub mod components;
 pub mod database;
 pub mod decisions;
 pub mod listener;
+pub mod pgbouncer;
 pub mod process;
 pub mod program;
 pub mod proxy;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
 use tollgate::domain::tenant::Scope;
+use tollgate::storage::pool::{DatabaseSettings, Databases};
 
 use super::database::TestDatabase;
 use super::service::{Caller, ROOT_SECRET, data_dir, shipped_plugins};
@@ -157,7 +158,12 @@ impl Program {
 
     /// A client with every scope for a tenant of its own.
     pub async fn caller_of_new_tenant(&self, database: &TestDatabase, tenant: &str) -> Caller {
-        let pool = database.databases().system;
+        self.caller_in(&database.settings(), tenant).await
+    }
+
+    /// The same in any database.
+    pub async fn caller_in(&self, settings: &DatabaseSettings, tenant: &str) -> Caller {
+        let pool = Databases::connect_lazily(settings).unwrap().system;
         create_tenant(&pool, tenant, "test").await.unwrap();
         let scopes = Scope::ALL.into_iter().collect();
         let order = ClientOrder {

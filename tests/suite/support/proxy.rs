@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
+use tollgate::storage::session::Sessions;
 
 /// COMMIT as a message of the protocol: a simple query.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
@@ -42,7 +42,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn start(to: &PgConnectOptions) -> Self {
+    pub fn start(to: &Sessions) -> Self {
+        let to = to.options();
         let host = to.get_socket().cloned().unwrap_or_else(|| PathBuf::from(to.get_host()));
         let postgres = host.join(format!(".s.PGSQL.{}", to.get_port()));
         let folder = tempfile::Builder::new().prefix("proxy").tempdir_in("/tmp").unwrap();
@@ -53,8 +54,8 @@ impl Proxy {
         Self { cut, late, folder }
     }
 
-    pub fn options(&self, to: &PgConnectOptions) -> PgConnectOptions {
-        to.clone().socket(self.folder.path())
+    pub fn sessions(&self, to: &Sessions) -> Sessions {
+        to.clone().through(|options| options.socket(self.folder.path()))
     }
 
     /// The same for a whole node.

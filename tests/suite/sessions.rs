@@ -1,0 +1,203 @@
+//! What a session is, is proven on each connection; where it cannot be, nothing is served.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
+use tollgate::storage::pool::{DatabaseSettings, Databases, OpenError, Role};
+use tollgate::storage::private_server::PrivateServer;
+
+use crate::support::database::TestDatabase;
+use crate::support::pgbouncer::PgBouncer;
+use crate::support::process::server_settings;
+use crate::support::program::{Program, outcome, tollgate};
+use crate::support::service::{Caller, Node, payment};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Role, schema and limits of a session.
+async fn state(pool: &PgPool) -> (String, String, String, bool) {
+    sqlx::query_as(
+        "select current_user::text, current_schema()::text, current_setting('statement_timeout'),
+                row_security_active('tollgate.decisions')",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+async fn execute(connection: &mut PgConnection, statements: &str) {
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await.unwrap();
+}
+
+/// A login of the cluster that only this test knows. It outlives the test, without rights in any database.
+async fn login(superuser: &mut PgConnection, attributes: &str) -> String {
+    let name = format!("login_{}", uuid::Uuid::now_v7().simple());
+    execute(superuser, &format!("create role {name} login {attributes}")).await;
+    name
+}
+
+fn url_of(database: &TestDatabase, login: &str) -> String {
+    database.url.replacen("tollgate@", &format!("{login}@"), 1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_session_mode_of_a_pooler_a_tenant_sees_its_own_rows_only_whatever_startup_parameters_it_drops() {
+    for ignored in ["", "ignore_startup_parameters = extra_float_digits, options", "server_reset_query ="] {
+        let database = TestDatabase::create().await;
+        let settings = format!("pool_mode = session\n{ignored}");
+        let pooler = PgBouncer::start(&database.url, &settings, &["tollgate"]);
+        let databases = Databases::open(&DatabaseSettings::for_url(pooler.url(&database.url))).await.unwrap();
+        for (pool, role, timeout) in [
+            (&databases.app, Role::App, "10s"),
+            (&databases.facts, Role::Journal, "30s"),
+            (&databases.system, Role::System, "10min"),
+        ] {
+            let expected = (role.name().to_owned(), "tollgate".to_owned(), timeout.to_owned(), true);
+            assert_eq!(state(pool).await, expected, "{ignored}");
+        }
+        databases.close().await;
+
+        let node = Node::start_at(&database, &pooler.url(&database.url), &[]).await;
+        let (ours, theirs) =
+            (Caller::of_new_tenant(&node, "ours").await, Caller::of_new_tenant(&node, "theirs").await);
+        for key in ["1", "2"] {
+            let (status, answer) = ours.pay(key, &payment()).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+        }
+        let (_, mine) = ours.get("/payments").await;
+        let (_, foreign) = theirs.get("/payments").await;
+        assert_eq!(mine["items"].as_array().unwrap().len(), 2, "{mine}");
+        assert_eq!(foreign["items"].as_array().unwrap().len(), 0, "{foreign}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_row_security_does_not_bind_is_refused_at_start_by_the_name_of_its_key() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.superuser().await;
+    let bypasses =
+        login(&mut superuser, "bypassrls in role tollgate_app, tollgate_journal, tollgate_system").await;
+    let owns =
+        login(&mut superuser, "in role tollgate_app, tollgate_journal, tollgate_system, tollgate_owner")
+            .await;
+    let stranger = login(&mut superuser, "").await;
+    for (who, told) in [
+        ("tollgate", "is a superuser"),
+        (bypasses.as_str(), "has BYPASSRLS"),
+        (owns.as_str(), "may become the owner"),
+        (stranger.as_str(), "cannot act as the role"),
+    ] {
+        for key in ["app_url", "journal_url", "system_url"] {
+            let mut command = tollgate(&["serve"]);
+            let own = url_of(&database, who);
+            command.env("ROCKET_DATABASES", format!("{{main={{url={:?},{key}={own:?}}}}}", database.url));
+            let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+            assert!(!status.success(), "{who} in {key} is taken");
+            for part in [&format!("databases.main.{key}"), told, "expected"] {
+                assert!(said.contains(part), "{part} is missing: {said}");
+            }
+        }
+    }
+    for who in [bypasses, owns, stranger] {
+        execute(&mut superuser, &format!("drop role {who}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_login_of_its_own_that_is_a_member_of_its_role_is_taken() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.superuser().await;
+    let who = login(&mut superuser, "in role tollgate_app").await;
+    let settings = DatabaseSettings { app_url: Some(url_of(&database, &who)), ..database.settings() };
+    let databases = Databases::open(&settings).await.unwrap();
+    assert_eq!(state(&databases.app).await.0, "tollgate_app");
+    databases.close().await;
+    execute(&mut superuser, &format!("drop role {who}")).await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_reset_is_not_used_again() {
+    let database = TestDatabase::create().await;
+    let settings = DatabaseSettings { max_connections: 1, ..database.settings() };
+    let databases = Databases::connect_lazily(&settings).unwrap();
+    for reset in
+        ["reset role", "discard all", "reset all", "set row_security = off", "set search_path = public"]
+    {
+        let mut connection = databases.app.acquire().await.unwrap();
+        execute(&mut connection, reset).await;
+        drop(connection);
+        let expected = ("tollgate_app".to_owned(), "tollgate".to_owned(), "10s".to_owned(), true);
+        assert_eq!(state(&databases.app).await, expected, "after {reset}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_without_row_security_keeps_everything_closed_and_is_named() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.superuser().await;
+    execute(&mut superuser, "alter table lists disable row level security").await;
+    let refused = Databases::open(&database.settings()).await.unwrap_err();
+    let OpenError::Storage(error) = &refused else { panic!("{refused}") };
+    let told = format!("{error:?}");
+    assert!(told.contains("row security does not bind tollgate_app in: lists"), "{told}");
+}
+
+async fn until_ready_answers(url: &str, expected: StatusCode) {
+    let begun = Instant::now();
+    loop {
+        let status = reqwest::get(format!("{url}/ready")).await.unwrap().status();
+        if status == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "/ready never answers {expected}, but {status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_becomes_powerful_under_a_running_node_stops_it_from_serving_until_that_is_undone() {
+    let folder = crate::private_server::folder();
+    let server = PrivateServer::start(server_settings(folder.path().join("postgres"), false)).await.unwrap();
+    let mut command = tollgate(&["serve"]);
+    command.env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", server.url()));
+    let program = Program::start(command).await;
+    let settings = DatabaseSettings::for_url(server.url());
+    let caller = program.caller_in(&settings, "acme").await;
+    let mut superuser = server.connect_options().connect().await.unwrap();
+    for role in ["tollgate_app", "tollgate_journal"] {
+        until_ready_answers(&program.url, StatusCode::OK).await;
+        let (status, answer) = caller.pay(role, &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        execute(&mut superuser, &format!("alter role {role} bypassrls")).await;
+        // Whoever held a connection of before has to come for a new one.
+        execute(
+            &mut superuser,
+            &format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{role}'"
+            ),
+        )
+        .await;
+        let begun = Instant::now();
+        for key in 0.. {
+            // What was under way may end yet; then nothing is served.
+            let (status, _) = caller.pay(&format!("{role}-{key}"), &payment()).await;
+            let (listed, _) = caller.get("/payments").await;
+            if [status, listed] == [StatusCode::SERVICE_UNAVAILABLE; 2] {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{status} {listed}");
+        }
+        until_ready_answers(&program.url, StatusCode::SERVICE_UNAVAILABLE).await;
+        execute(&mut superuser, &format!("alter role {role} nobypassrls")).await;
+    }
+    until_ready_answers(&program.url, StatusCode::OK).await;
+    for role in ["tollgate_app", "tollgate_journal"] {
+        let told = format!("{role} is a superuser or has BYPASSRLS");
+        let lines = program.lines().iter().filter(|line| line.contains(&told)).count();
+        assert_eq!(lines, 1, "{}", program.log());
+    }
+    program.stop().await;
+    server.stop().await.unwrap();
+}

@@ -1,0 +1,76 @@
+//! A PgBouncer of a test's own between Tollgate and the test cluster.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Dropping it ends it.
+pub struct PgBouncer {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+impl PgBouncer {
+    /// In front of the server of this URL, with these settings and users.
+    pub fn start(url: &str, settings: &str, users: &[&str]) -> Self {
+        let (_, socket) = url.split_once("?host=").unwrap();
+        // The server's own user: PgBouncer refuses to be root, and has to reach the socket.
+        let owner = Path::new(socket).metadata().unwrap();
+        let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let users: String = users.iter().map(|user| format!("\"{user}\" \"\"\n")).collect();
+        std::fs::write(path("users"), users).unwrap();
+        let at = folder.path().display();
+        let configuration = format!(
+            "[databases]\n* = host={socket} port=5432\n[pgbouncer]\nlisten_port = 5432\nunix_socket_dir = {at}\n\
+             auth_type = trust\nauth_file = {at}/users\ndefault_pool_size = 60\n{settings}\n"
+        );
+        std::fs::write(path("configuration"), configuration).unwrap();
+        chown(folder.path(), Some(owner.uid()), Some(owner.gid())).unwrap();
+        let log = std::fs::File::create(path("log")).unwrap();
+        let mut command = Command::new(program());
+        command.arg("-q").arg(path("configuration")).stdin(Stdio::null()).current_dir(folder.path());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        if owner.uid() != rustix::process::geteuid().as_raw() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        let mut pooler = Self { process: command.spawn().expect("PgBouncer"), folder };
+        let begun = Instant::now();
+        while !pooler.folder.path().join(".s.PGSQL.5432").exists() {
+            let ended = pooler.process.try_wait().unwrap().is_some();
+            assert!(!ended && begun.elapsed() < Duration::from_secs(30), "{}", pooler.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        pooler
+    }
+
+    /// The same database and user by this way.
+    pub fn url(&self, url: &str) -> String {
+        let (database, _socket) = url.split_once("?host=").unwrap();
+        format!("{database}?host={}", self.folder.path().display())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Debian keeps it outside of the path of ordinary users.
+fn program() -> PathBuf {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into(), "/opt/homebrew/bin".into()])
+        .map(|folder: PathBuf| folder.join("pgbouncer"))
+        .find(|program| program.exists())
+        .expect("pgbouncer is not installed: scripts/ensure-pgbouncer does it")
+}
