@@ -1,5 +1,7 @@
 //! Owns the form of a BIC (ISO 9362). Must never say that a bank exists.
 
+use crate::written::in_electronic_form;
+
 /// ISO 3166-1 alpha-2, and XK, which SWIFT uses for Kosovo.
 const COUNTRIES: &str = "\
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR \
@@ -13,13 +15,17 @@ const COUNTRIES: &str = "\
     ZM ZW ";
 
 /// Four characters for the institution, two for its country, two for its
-/// place and, if there are eleven, three for the branch.
-pub(crate) fn is_well_formed(bic: &str) -> bool {
+/// place and, if there are eleven, three for the branch; however it is written.
+pub(crate) fn is_well_formed(written: &str) -> bool {
+    let bic = in_electronic_form(written);
     let bytes = bic.as_bytes();
     let character = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
-    matches!(bytes.len(), 8 | 11)
-        && bytes.iter().all(character)
-        && COUNTRIES.as_bytes().chunks(3).any(|country| country[..2] == bytes[4..6])
+    matches!(bytes.len(), 8 | 11) && bytes.iter().all(character) && is_country(&bytes[4..6])
+}
+
+/// Whether two capital letters are a country's.
+pub(crate) fn is_country(code: &[u8]) -> bool {
+    COUNTRIES.as_bytes().chunks(3).any(|country| &country[..2] == code)
 }
 
 #[cfg(test)]
@@ -28,14 +34,17 @@ mod tests {
 
     #[test]
     fn eight_or_eleven_characters_with_a_country_are_well_formed() {
-        for bic in ["DEUTDEFF", "DEUTDEFF500", "NEDSZAJJXXX", "PCBKXKPR", "ZMBAZWHX"] {
+        for bic in
+            ["DEUTDEFF", "deutdeff", "DEUT DE FF", "DEUTDEFF500", "NEDSZAJJXXX", "PCBKXKPR", "ZMBAZWHX"]
+        {
             assert!(is_well_formed(bic), "{bic}");
         }
     }
 
     #[test]
     fn anything_else_is_not() {
-        for bic in ["", "DEUTDEF", "DEUTDEFF5", "DEUTDEFF50", "DEUTXXFF", "deutdeff", "DEUTDEFÄ", "DEUT D FF"]
+        for bic in
+            ["", "DEUTDEF", "DEUTDEFF5", "DEUTDEFF50", "DEUTXXFF", "DEUTDEFÄ", "DEUT D FF", "DEUT.DEFF"]
         {
             assert!(!is_well_formed(bic), "{bic}");
         }

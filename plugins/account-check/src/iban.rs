@@ -25,23 +25,54 @@ const REGISTRY: [(&str, &str); 89] = [
     ("VA", "18n"), ("VG", "4a16n"), ("XK", "16n"), ("YE", "4a4n18c"),
 ];
 
+/// Countries whose banks write accounts in the form of an IBAN, though none of
+/// them is in the registry: nothing says how long theirs are.
+const UNREGISTERED: &str = "AO BF BJ CF CG CI CM CV DZ GA GQ GW IR KM MA MG ML MZ NE SN TD TG ";
+
 /// Country code and check digits, before the country's own part.
 const HEAD_CHARS: usize = 4;
 
 /// What is wrong with an IBAN.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
+    /// Letters that no country uses for an IBAN.
     UnknownCountry,
-    Length { expected: usize },
+    /// A country that uses the form without being in the registry.
+    Unregistered,
+    Length {
+        expected: usize,
+    },
     Structure,
     CheckDigits,
 }
 
-/// The first thing that is wrong, if anything is.
-pub(crate) fn flaw_of(iban: &str) -> Option<Flaw> {
-    let Some(structure) = structure_of(iban.get(..2).unwrap_or_default()) else {
-        return Some(Flaw::UnknownCountry);
-    };
+/// The first thing that is wrong with its form, and what is to be said of its country.
+pub(crate) fn flaws_of(iban: &str) -> [Option<Flaw>; 2] {
+    let country = iban.get(..2).unwrap_or_default();
+    match structure_of(country) {
+        Some(structure) => [registered_flaw_of(iban, structure), None],
+        None if is_unregistered(country) => [unregistered_flaw_of(iban), Some(Flaw::Unregistered)],
+        None => [None, Some(Flaw::UnknownCountry)],
+    }
+}
+
+fn is_unregistered(country: &str) -> bool {
+    UNREGISTERED.as_bytes().chunks(3).any(|code| &code[..2] == country.as_bytes())
+}
+
+/// The check digits are the same everywhere.
+fn unregistered_flaw_of(iban: &str) -> Option<Flaw> {
+    let bytes = iban.as_bytes();
+    let rest = bytes.get(HEAD_CHARS..).unwrap_or_default();
+    let well_formed = bytes.get(2..HEAD_CHARS).is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
+        && rest.iter().all(|byte| is_of_class(*byte, b'c'));
+    if !well_formed {
+        return Some(Flaw::Structure);
+    }
+    (!check_digits_fit(bytes)).then_some(Flaw::CheckDigits)
+}
+
+fn registered_flaw_of(iban: &str, structure: &str) -> Option<Flaw> {
     let expected = HEAD_CHARS + parts(structure).map(|(length, _)| length).sum::<usize>();
     if iban.chars().count() != expected {
         return Some(Flaw::Length { expected });
@@ -143,6 +174,41 @@ mod tests {
         TL380080012345678910157 TN5910006035183598478831 TR330006100519786457841326
         UA213223130000026007233566001 VA59001123000012345678 VG96VPVG0000012345678901
         XK051212012345678906 YE15CBYE0001018861234567891234";
+
+    /// As banks of these countries print them.
+    const UNREGISTERED_EXAMPLES: &str = "
+        AO06004400006729503010102 BF42BF0840101300463574000390 BJ66BJ0610100100144390000769
+        CF4220001000010120069700160 CG3930011000101013451300019 CI93CI0080111301134291200589
+        CM2110002000300277976315008 CV64000300004547069110176 DZ580002100001113000000570
+        GA2140021010032001890020126 GQ7050002001003715228190196 GW04GW1430010181800637601
+        IR861234568790123456789012 KM4600005000010010904400137 MA64011519000001205000534921
+        MG4600005030071289421016045 ML13ML0160120102600100668497 NE58NE0380100100130305000268
+        SN08SN0100152000048500003035 TD8960002000010271091600153 TG53TG0090604310346500400070";
+
+    /// The first thing that is wrong, if anything is.
+    fn flaw_of(iban: &str) -> Option<Flaw> {
+        flaws_of(iban).into_iter().flatten().next()
+    }
+
+    #[test]
+    fn a_country_outside_of_the_registry_is_told_from_letters_without_a_meaning() {
+        for iban in UNREGISTERED_EXAMPLES.split_whitespace() {
+            assert_eq!(flaws_of(iban), [None, Some(Flaw::Unregistered)], "{iban}");
+        }
+        for country in UNREGISTERED.split_whitespace() {
+            assert_eq!(structure_of(country), None, "{country}");
+            assert!(flaws_of(&format!("{country}00123"))[1] == Some(Flaw::Unregistered), "{country}");
+        }
+        let wrong = "CI94CI0080111301134291200589";
+        assert_eq!(flaws_of(wrong), [Some(Flaw::CheckDigits), Some(Flaw::Unregistered)]);
+        for country in ["US", "QQ", "XX", "O ", ""] {
+            assert_eq!(
+                flaws_of(&format!("{country}29NWBK12345678")),
+                [None, Some(Flaw::UnknownCountry)],
+                "{country}"
+            );
+        }
+    }
 
     #[test]
     fn every_country_of_the_registry_has_an_example_that_fits() {

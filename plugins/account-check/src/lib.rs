@@ -2,12 +2,12 @@
 //! a payment can be right at all. Must never ask anyone whether they exist.
 
 mod bic;
-mod currency;
 mod iban;
+mod written;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tollgate_rule::{Account, Evaluation, Fact, Findings, Party, Payment, Prepared, Reason, Rule};
+use tollgate_rule::{Account, Evaluation, Fact, Findings, Party, Payment, Prepared, Reason, Rule, currency};
 
 struct AccountCheck;
 
@@ -21,9 +21,12 @@ struct Settings {
     /// An IBAN of the wrong length or structure, or with wrong check digits.
     #[serde(default = "reject")]
     iban: Treatment,
-    /// An IBAN of a country that is not in the registry known to this rule.
+    /// An IBAN that begins with letters which no country uses for one.
     #[serde(default = "review")]
     iban_country: Treatment,
+    /// An IBAN of a country that uses the form without being in the registry.
+    #[serde(default = "review")]
+    iban_unregistered: Treatment,
     /// A bank that is not named by a well-formed BIC.
     #[serde(default = "review")]
     bic: Treatment,
@@ -76,13 +79,7 @@ impl Rule for AccountCheck {
     fn evaluate(payment: &Payment, _: &[Fact], state: &Settings) -> Result<Evaluation, String> {
         let mut findings = Findings::new();
         for (side, party) in [("debtor", &payment.debtor), ("creditor", &payment.creditor)] {
-            if let Some((flaw, reason)) = check_iban(side, party) {
-                let treatment = match flaw {
-                    iban::Flaw::UnknownCountry => state.iban_country,
-                    _ => state.iban,
-                };
-                treatment.apply(&mut findings, Some(reason));
-            }
+            check_iban(side, party, state, &mut findings);
             state.bic.apply(&mut findings, check_bic(side, party));
         }
         state.currency.apply(&mut findings, check_currency(payment));
@@ -91,16 +88,42 @@ impl Rule for AccountCheck {
     }
 }
 
-fn check_iban(side: &str, party: &Party) -> Option<(iban::Flaw, Reason)> {
-    let Some(account @ Account::Iban(number)) = &party.account else {
-        return None;
-    };
-    let flaw = iban::flaw_of(number)?;
-    let masked = account.masked();
+impl Settings {
+    fn treatment_of(&self, flaw: &iban::Flaw) -> Treatment {
+        match flaw {
+            iban::Flaw::UnknownCountry => self.iban_country,
+            iban::Flaw::Unregistered => self.iban_unregistered,
+            iban::Flaw::Length { .. } | iban::Flaw::Structure | iban::Flaw::CheckDigits => self.iban,
+        }
+    }
+}
+
+/// Names the first flaw that anything comes of.
+fn check_iban(side: &str, party: &Party, settings: &Settings, findings: &mut Findings) {
+    let Some(account @ Account::Iban(number)) = &party.account else { return };
+    let flaws = iban::flaws_of(number).into_iter().flatten();
+    let mut treated = flaws.map(|flaw| (settings.treatment_of(&flaw), flaw));
+    if let Some((treatment, flaw)) = treated.find(|(treatment, _)| *treatment != Treatment::Off) {
+        treatment.apply(findings, Some(flaw_in_words(side, account, &flaw)));
+    }
+}
+
+fn flaw_in_words(side: &str, account: &Account, flaw: &iban::Flaw) -> Reason {
+    let (masked, number) = (account.masked(), account.number());
     let country = number.get(..2).unwrap_or("?");
-    let (code, what) = match &flaw {
+    let (code, what) = match flaw {
+        iban::Flaw::UnknownCountry if bic::is_country(country.as_bytes()) => {
+            ("iban-country-unknown", format!("begins with {country}, a country without IBANs"))
+        }
         iban::Flaw::UnknownCountry => {
-            ("iban-country-unknown", format!("begins with {country}, which no country uses"))
+            ("iban-country-unknown", format!("begins with {country}, which is no country"))
+        }
+        iban::Flaw::Unregistered => {
+            let what = format!(
+                "begins with {country}, a country that uses IBANs but is not in the registry of ISO 13616: \
+                 only its check digits can be checked"
+            );
+            ("iban-country-unregistered", what)
         }
         iban::Flaw::Length { expected } => {
             let length = number.chars().count();
@@ -116,7 +139,7 @@ fn check_iban(side: &str, party: &Party) -> Option<(iban::Flaw, Reason)> {
         }
     };
     let message = format!("The {side}'s IBAN {masked} {what}.");
-    Some((flaw, Reason::new(code, message).at(format!("/{side}/account/iban"))))
+    Reason::new(code, message).at(format!("/{side}/account/iban"))
 }
 
 fn check_bic(side: &str, party: &Party) -> Option<Reason> {
@@ -125,7 +148,7 @@ fn check_bic(side: &str, party: &Party) -> Option<Reason> {
         return None;
     }
     let message = format!(
-        "The {side}'s bank is not named by a BIC, which has 8 or 11 capital letters and digits \
+        "The {side}'s bank is not named by a BIC, which has 8 or 11 letters and digits \
          with the country in the fifth and sixth place."
     );
     Some(Reason::new("bic-malformed", message).at(format!("/{side}/bank")))
@@ -153,16 +176,10 @@ fn check_currency(payment: &Payment) -> Option<Reason> {
 fn check_same_account(payment: &Payment) -> Option<Reason> {
     let debtor = payment.debtor.account.as_ref()?;
     let creditor = payment.creditor.account.as_ref()?;
-    let same = significant(debtor).eq(significant(creditor));
+    let same = written::significant(debtor.number()).eq(written::significant(creditor.number()));
     same.then(|| {
         let message = format!("Debtor and creditor have the same account {}.", debtor.masked());
         let field = format!("/creditor/account/{}", creditor.kind());
         Reason::new("same-account", message).at(field)
     })
-}
-
-/// Spaces, hyphens and case do not make another account.
-fn significant(account: &Account) -> impl Iterator<Item = char> {
-    let written = account.number().chars();
-    written.filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_uppercase())
 }

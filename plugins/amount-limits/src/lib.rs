@@ -5,11 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_rule::payment::amount_in_words;
 use tollgate_rule::{
-    Consequence, Evaluation, Fact, Findings, Method, Payment, Prepared, Reason, Rule, invalid_setting, pass,
+    Consequence, Evaluation, Fact, Findings, Method, Payment, Prepared, Reason, Rule, currency,
+    invalid_setting, pass,
 };
 
 /// The contract's own bound of an amount: 2^53-1.
 const LARGEST_MINOR: i64 = 9_007_199_254_740_991;
+const LARGEST_MINOR_PLUS_ONE: i64 = LARGEST_MINOR + 1;
 
 struct AmountLimits;
 
@@ -32,7 +34,7 @@ struct Settings {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Limit {
-    /// ISO 4217, upper case; every currency where it is left out.
+    /// An active one of ISO 4217, upper case; every currency where it is left out.
     #[serde(default)]
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: Option<String>,
@@ -41,15 +43,15 @@ struct Limit {
     method: Option<Method>,
     /// A smaller amount is rejected. In minor units.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    #[schemars(range(min = 2, max = 9_007_199_254_740_991_u64))]
     minimum_minor: Option<i64>,
     /// A larger amount is reviewed. In minor units.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_990_u64))]
     review_above_minor: Option<i64>,
     /// A larger amount is rejected. In minor units.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_990_u64))]
     maximum_minor: Option<i64>,
 }
 
@@ -67,7 +69,12 @@ impl Rule for AmountLimits {
             wrong.push(invalid_setting("/limits", "At least one limit is needed."));
         }
         for (index, limit) in settings.limits.iter().enumerate() {
-            limit.check(&format!("/limits/{index}"), &mut wrong);
+            let field = format!("/limits/{index}");
+            limit.check(&field, &mut wrong);
+            if limit.is_behind_one_for_each_method(&settings.limits) {
+                let message = "There is a limit for each method beside it, and each of those comes first.";
+                wrong.push(Reason::new("limit-never-applies", message).at(field));
+            }
             if settings.limits[..index].iter().any(|earlier| earlier.scope() == limit.scope()) {
                 let message = "An earlier limit is for the same currency and method.";
                 wrong.push(Reason::new("duplicate-limit", message).at(format!("/limits/{index}")));
@@ -99,6 +106,12 @@ fn without_limit(payment: &Payment, consequence: Consequence) -> Evaluation {
 impl Limit {
     fn scope(&self) -> (Option<&str>, Option<Method>) {
         (self.currency.as_deref(), self.method)
+    }
+
+    fn is_behind_one_for_each_method(&self, limits: &[Limit]) -> bool {
+        let has_own =
+            |method| limits.iter().any(|limit| limit.scope() == (self.currency.as_deref(), Some(method)));
+        self.method.is_none() && Method::ALL.into_iter().all(has_own)
     }
 
     fn specificity(&self) -> (bool, bool) {
@@ -137,22 +150,21 @@ impl Limit {
     }
 
     fn check(&self, field: &str, wrong: &mut Vec<Reason>) {
-        let is_code = |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
-        if self.currency.as_ref().is_some_and(|code| !is_code(code)) {
-            let message = "A currency is three capital letters, as in ISO 4217.";
-            wrong.push(invalid_setting(format!("{field}/currency"), message));
-        }
+        let code = self.currency.as_ref();
+        wrong.extend(code.and_then(|code| currency::mistake(code, format!("{field}/currency"))));
         let bounds = [
             ("minimum_minor", self.minimum_minor),
             ("review_above_minor", self.review_above_minor),
             ("maximum_minor", self.maximum_minor),
         ];
-        let given = bounds.iter().filter_map(|(name, bound)| Some((name, (*bound)?)));
+        let given = bounds.iter().filter_map(|(name, bound)| Some((*name, (*bound)?)));
         let mut lower: Option<(&str, i64)> = None;
         for (name, bound_minor) in given {
             let place = format!("{field}/{name}");
-            if !(1..=LARGEST_MINOR).contains(&bound_minor) {
-                let message = "An amount is 1 to 9007199254740991 minor units.";
+            if let Some(message) = never_applies(name, bound_minor) {
+                wrong.push(invalid_setting(place, message));
+            } else if lower == Some(("review_above_minor", bound_minor)) {
+                let message = "It is not above review_above_minor, so one of them never applies.";
                 wrong.push(invalid_setting(place, message));
             } else if let Some((below, below_minor)) = lower
                 && below_minor > bound_minor
@@ -166,5 +178,17 @@ impl Limit {
             let message = "A limit needs a minimum, a review threshold or a maximum.";
             wrong.push(Reason::new("limit-without-bounds", message).at(field));
         }
+    }
+}
+
+/// A bound that no amount is beyond.
+fn never_applies(name: &str, bound_minor: i64) -> Option<&'static str> {
+    match (name, bound_minor) {
+        (_, ..=0 | LARGEST_MINOR_PLUS_ONE..) => Some("An amount is 1 to 9007199254740991 minor units."),
+        ("minimum_minor", 1) => Some("No amount is below 1, so it never applies."),
+        ("review_above_minor" | "maximum_minor", LARGEST_MINOR) => {
+            Some("No amount is above 9007199254740991, so it never applies.")
+        }
+        _ => None,
     }
 }

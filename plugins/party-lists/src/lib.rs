@@ -5,8 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_rule::{
     Consequence, Evaluation, Fact, FactQuery, Findings, Matching, Payment, Prepared, Reason, Rule, Selector,
-    invalid_setting,
+    invalid_setting, too_many_facts,
 };
+
+/// As the host names lists.
+const LONGEST_NAME_CHARS: usize = 64;
 
 struct PartyLists;
 
@@ -25,8 +28,8 @@ struct Settings {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Check {
-    /// The name of the list.
-    #[schemars(length(min = 1))]
+    /// The name of the list: lower-case words joined by hyphens.
+    #[schemars(length(max = 64), regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     list: String,
     /// The value of the payment that is looked up.
     selector: Selector,
@@ -66,7 +69,11 @@ impl Rule for PartyLists {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        Ok(Prepared { queries: settings.lists.iter().map(Check::query).collect(), state: settings.lists })
+        let queries: Vec<FactQuery> = settings.lists.iter().map(Check::query).collect();
+        match too_many_facts(&queries, "/lists") {
+            Some(reason) => Err(vec![reason]),
+            None => Ok(Prepared { queries, state: settings.lists }),
+        }
     }
 
     fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<Check>) -> Result<Evaluation, String> {
@@ -89,9 +96,13 @@ fn mistakes(settings: &Settings) -> Vec<Reason> {
     }
     for (index, check) in settings.lists.iter().enumerate() {
         let field = format!("/lists/{index}");
-        if check.list.trim() != check.list || check.list.is_empty() {
-            let message = "The name of a list has at least one character and no space around it.";
+        if !is_name_of_a_list(&check.list) {
+            let message = "The name of a list is lower-case words joined by hyphens, at most 64 characters.";
             wrong.push(invalid_setting(format!("{field}/list"), message));
+        }
+        if check.selector.is_always_given() && check.when_absent != Consequence::Pass {
+            let message = "Each payment has this value, so it never applies.";
+            wrong.push(invalid_setting(format!("{field}/when_absent"), message));
         }
         let earlier = &settings.lists[..index];
         if earlier.iter().any(|earlier| earlier.lookup() == check.lookup()) {
@@ -100,6 +111,13 @@ fn mistakes(settings: &Settings) -> Vec<Reason> {
         }
     }
     wrong
+}
+
+fn is_name_of_a_list(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    text.len() <= LONGEST_NAME_CHARS && text.split('-').all(is_word)
 }
 
 impl Check {

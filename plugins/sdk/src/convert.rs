@@ -148,11 +148,15 @@ impl From<Evaluation> for wire::Evaluation {
             Verdict::Review(reasons) => wire::Verdict::Review(contract_reasons(reasons)),
             Verdict::Reject(reasons) => wire::Verdict::Reject(contract_reasons(reasons)),
         };
-        wire::Evaluation { verdict, notes: evaluation.notes }
+        let notes = evaluation.notes.into_iter().take(MOST_TEXTS).collect();
+        wire::Evaluation { verdict, notes }
     }
 }
 
-/// The same reasons in the contract's own type.
+/// The contract's own bound of reasons, and of notes.
+const MOST_TEXTS: usize = 32;
+
+/// The same reasons in the contract's own type; of too many the first, which decide.
 pub(crate) fn contract_reasons(reasons: Vec<Reason>) -> Vec<wire::Reason> {
-    reasons.into_iter().map(wire::Reason::from).collect()
+    reasons.into_iter().take(MOST_TEXTS).map(wire::Reason::from).collect()
 }

@@ -7,12 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::selector::Selector;
+use crate::verdict::Reason;
 
 /// How an entry of a list is compared with the payment's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Matching {
-    /// The whole value, byte for byte.
+    /// The whole value, however it is written: spaces and the like do not count.
     #[default]
     Exact,
     /// An entry matches every value that begins with it.
@@ -55,6 +56,17 @@ pub enum FactQuery {
         /// Which of them count.
         counting: Counting,
     },
+}
+
+/// The contract's own bound.
+const MOST_FACTS: usize = 32;
+
+/// More queries than the host answers, as a refusal of the setting that they come from.
+pub fn too_many_facts(queries: &[FactQuery], field: impl Into<String>) -> Option<Reason> {
+    let count = queries.len();
+    let message =
+        format!("These settings ask for {count} facts about each payment; at most {MOST_FACTS} are given.");
+    (count > MOST_FACTS).then(|| Reason::new("too-many-facts", message).at(field))
 }
 
 /// One answer of the host.

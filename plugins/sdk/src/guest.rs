@@ -6,7 +6,12 @@ use core::marker::PhantomData;
 use crate::bindings::exports::tollgate::rules::rule as exports;
 use crate::bindings::tollgate::rules::types as wire;
 use crate::convert::contract_reasons;
-use crate::{Described, Description, Evaluation, Fact, Payment, Prepared, Reason, Rule, settings};
+use crate::{
+    Described, Description, Evaluation, Fact, Payment, Prepared, Reason, Rule, settings, too_many_facts,
+};
+
+/// The contract's own bound.
+const LARGEST_STATE_BYTES: usize = 64 << 10;
 
 /// A rule as the contract's export.
 #[derive(Debug)]
@@ -14,6 +19,7 @@ pub struct Guest<R>(PhantomData<R>);
 
 impl<R: Described> exports::Guest for Guest<R> {
     fn describe() -> wire::Description {
+        begin();
         let description = describe::<R>();
         wire::Description {
             name: description.name.to_owned(),
@@ -24,6 +30,7 @@ impl<R: Described> exports::Guest for Guest<R> {
     }
 
     fn prepare(settings: String) -> Result<wire::Prepared, Vec<wire::Reason>> {
+        begin();
         let prepared = prepare::<R>(&settings).map_err(contract_reasons)?;
         let queries = prepared.queries.into_iter().map(wire::FactQuery::from).collect();
         Ok(wire::Prepared { queries, state: prepared.state })
@@ -34,9 +41,16 @@ impl<R: Described> exports::Guest for Guest<R> {
         facts: Vec<wire::Fact>,
         state: Vec<u8>,
     ) -> Result<wire::Evaluation, String> {
+        begin();
         let facts: Vec<Fact> = facts.into_iter().map(Fact::from).collect();
         evaluate::<R>(&payment.into(), &facts, &state).map(wire::Evaluation::from)
     }
+}
+
+/// Each call is the first of its instance.
+fn begin() {
+    #[cfg(target_arch = "wasm32")]
+    crate::last_words::leave_last_words();
 }
 
 /// How the rule introduces itself.
@@ -47,8 +61,18 @@ pub fn describe<R: Described>() -> Description {
 /// Settings as text to queries and state as bytes.
 pub fn prepare<R: Rule>(settings: &str) -> Result<Prepared<Vec<u8>>, Vec<Reason>> {
     let prepared = R::prepare(settings::from_json(settings)?)?;
+    if let Some(reason) = too_many_facts(&prepared.queries, "") {
+        return Err(vec![reason]);
+    }
     let counted = (prepared.queries.len(), prepared.state);
     match postcard::to_allocvec(&counted) {
+        Ok(state) if state.len() > LARGEST_STATE_BYTES => {
+            let message = format!(
+                "The settings are too many: {} bytes, at most {LARGEST_STATE_BYTES} are kept.",
+                state.len()
+            );
+            Err(vec![Reason::new("settings-too-large", message).at("")])
+        }
         Ok(state) => Ok(Prepared { queries: prepared.queries, state }),
         Err(error) => Err(vec![Reason::new("settings-not-storable", error.to_string()).at("")]),
     }

@@ -17,8 +17,11 @@ pub mod bindings;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cases;
 mod convert;
+pub mod currency;
 pub mod fact;
 mod guest;
+#[cfg(target_arch = "wasm32")]
+mod last_words;
 pub mod payment;
 pub mod selector;
 pub mod settings;
@@ -28,7 +31,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use crate::fact::{Counting, Fact, FactQuery, Matching, Velocity, ask};
+pub use crate::fact::{Counting, Fact, FactQuery, Matching, Velocity, ask, too_many_facts};
 #[doc(hidden)]
 pub use crate::guest::{Guest, describe, evaluate, prepare};
 pub use crate::payment::{Account, Card, Method, Money, Party, Payment};

@@ -125,6 +125,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method.
+    pub const ALL: [Method; 6] = [
+        Method::Card,
+        Method::CreditTransfer,
+        Method::Instant,
+        Method::DirectDebit,
+        Method::Wallet,
+        Method::Other,
+    ];
+
     /// For messages: "credit transfers".
     pub fn plural(self) -> &'static str {
         match self {

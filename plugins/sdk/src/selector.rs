@@ -3,9 +3,13 @@
 //! message. Must never look at what the value says.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::payment::{Party, Payment};
+
+/// As the API takes it.
+const LONGEST_METADATA_KEY_CHARS: usize = 40;
 
 /// One value of a payment. In settings: `"debtor_account"`, `{"metadata": "key"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,10 +42,19 @@ pub enum Selector {
     /// The payer's address on the internet.
     Ip,
     /// The value of one key of the client's own metadata.
-    Metadata(String),
+    Metadata(
+        #[serde(deserialize_with = "metadata_key")]
+        #[schemars(regex(pattern = "^[a-z0-9_.-]{1,40}$"))]
+        String,
+    ),
 }
 
 impl Selector {
+    /// Whether every payment has the value: what becomes of one without it never applies.
+    pub fn is_always_given(&self) -> bool {
+        matches!(self, Selector::DebtorName | Selector::CreditorName)
+    }
+
     /// The payment's value, if it has one.
     pub fn value_in<'p>(&self, payment: &'p Payment) -> Option<&'p str> {
         match self {
@@ -114,6 +127,18 @@ impl Selector {
     }
 }
 
+/// Only such a key as a payment can carry: another would never find a value.
+fn metadata_key<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+    let key = String::deserialize(source)?;
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
+    if (1..=LONGEST_METADATA_KEY_CHARS).contains(&key.len()) && key.bytes().all(known) {
+        return Ok(key);
+    }
+    Err(D::Error::custom(
+        "expected a key that a payment can carry, 1 to 40 characters of a-z, 0-9, _, . and -",
+    ))
+}
+
 /// One step of a JSON pointer (RFC 6901): `~` and `/` are escaped.
 pub fn pointer_step(name: &str) -> String {
     let mut step = String::with_capacity(name.len());
@@ -149,6 +174,7 @@ mod tests {
         let key = Selector::Metadata("shop".to_owned());
         assert_eq!(parse(r#"{"metadata": "shop"}"#).ok(), Some(key));
         assert!(parse(r#""DebtorAccount""#).is_err());
+        assert!(parse(r#"{"metadata": "Shop"}"#).is_err());
     }
 
     #[test]

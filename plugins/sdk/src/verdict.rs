@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The contract's own bound.
 const LONGEST_MESSAGE_CHARS: usize = 500;
+const LONGEST_FIELD_CHARS: usize = 256;
 
 /// Why a rule said what it said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,9 +33,20 @@ impl Reason {
 
     /// Points at a field of the payment as submitted, or of the settings.
     pub fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        let mut field = field.into();
+        // A setting may be called anything; the host takes no such pointer, so it is to what holds it.
+        while field.chars().count() > LONGEST_FIELD_CHARS || field.chars().any(is_unreadable) {
+            field.truncate(field.rfind('/').unwrap_or(0));
+        }
+        self.field = Some(field);
         self
     }
+}
+
+/// Control characters, and those that reorder or break the text around them.
+fn is_unreadable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// What one rule says about a payment.
@@ -187,6 +199,17 @@ mod tests {
         let length = |message: String| Reason::new("long", message).message.chars().count();
         assert_eq!(length("ä".repeat(500)), 500);
         assert_eq!(length("ä".repeat(501)), 500);
+    }
+
+    #[test]
+    fn a_field_that_the_host_would_not_take_points_to_what_holds_it() {
+        let field = |field: String| reason("wrong").at(field).field.expect("a field");
+        assert_eq!(field("/a/b".to_owned()), "/a/b");
+        assert_eq!(field(format!("/a/{}", "b".repeat(253))), format!("/a/{}", "b".repeat(253)));
+        assert_eq!(field(format!("/a/{}", "b".repeat(254))), "/a");
+        assert_eq!(field(format!("/{}", "b".repeat(256))), "");
+        assert_eq!(field("/a/b\nc/d".to_owned()), "/a");
+        assert_eq!(field("/a/\u{202e}b".to_owned()), "/a");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_rule::payment::amount_in_words;
 use tollgate_rule::{
     Consequence, Counting, Evaluation, Fact, FactQuery, Findings, Payment, Prepared, Reason, Rule, Selector,
-    Velocity, ask, invalid_setting,
+    Velocity, ask, currency, invalid_setting, too_many_facts,
 };
 
 const LONGEST_WINDOW_SECONDS: u64 = 366 * 24 * 60 * 60;
@@ -41,7 +41,7 @@ struct Limit {
     counting: Counting,
     /// At most so many payments in the window, this one included.
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
     max_count: Option<u64>,
     /// At most so much in the window, this payment included. In minor units of `currency`.
     #[serde(default)]
@@ -89,7 +89,13 @@ impl Rule for VelocityLimits {
             wrong.push(invalid_setting("/limits", "At least one limit is needed."));
         }
         for (index, limit) in settings.limits.iter().enumerate() {
-            limit.check(&format!("/limits/{index}"), &mut wrong);
+            let field = format!("/limits/{index}");
+            limit.check(&field, &mut wrong);
+            if settings.limits[..index].iter().any(|earlier| limit.repeats(earlier)) {
+                let message =
+                    "An earlier limit is for the same payments and verdict: the looser one never applies.";
+                wrong.push(Reason::new("duplicate-limit", message).at(field));
+            }
         }
         if !wrong.is_empty() {
             return Err(wrong);
@@ -100,7 +106,10 @@ impl Rule for VelocityLimits {
             Watch { limit, fact_index }
         });
         let state = watches.collect();
-        Ok(Prepared { queries, state })
+        match too_many_facts(&queries, "/limits") {
+            Some(reason) => Err(vec![reason]),
+            None => Ok(Prepared { queries, state }),
+        }
     }
 
     fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<Watch>) -> Result<Evaluation, String> {
@@ -127,6 +136,14 @@ impl Limit {
             window_ms: self.window_seconds.saturating_mul(1000),
             counting: self.counting,
         }
+    }
+
+    /// Whether both bound the same number of the same payments, to the same end.
+    fn repeats(&self, other: &Limit) -> bool {
+        let counts = self.max_count.is_some() && other.max_count.is_some();
+        let sums = self.max_total_minor.is_some() && other.max_total_minor.is_some();
+        let same_payments = self.query() == other.query() && self.currency == other.currency;
+        (counts || sums) && same_payments && self.verdict == other.verdict
     }
 
     fn judge(&self, payment: &Payment, earlier: Velocity, findings: &mut Findings) {
@@ -175,13 +192,17 @@ impl Limit {
         if self.max_count == Some(0) {
             refuse("max_count", "At least one payment must be possible.");
         }
+        if self.max_count.is_some_and(|most| most > LARGEST_MINOR.unsigned_abs()) {
+            refuse("max_count", "A count is 1 to 9007199254740991: no more payments are ever counted.");
+        }
+        if self.selector.is_always_given() && self.when_absent != Consequence::Pass {
+            refuse("when_absent", "Each payment has this value, so it never applies.");
+        }
         if self.max_total_minor.is_some_and(|most| !(1..=LARGEST_MINOR).contains(&most)) {
             refuse("max_total_minor", "An amount is 1 to 9007199254740991 minor units.");
         }
-        let is_code = |code: &String| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
-        if self.currency.as_ref().is_some_and(|code| !is_code(code)) {
-            refuse("currency", "A currency is three capital letters, as in ISO 4217.");
-        }
+        let code = self.currency.as_ref();
+        wrong.extend(code.and_then(|code| currency::mistake(code, format!("{field}/currency"))));
         if self.max_total_minor.is_some() && self.currency.is_none() {
             let message = "A limit of a sum needs the currency that it is in.";
             wrong.push(Reason::new("missing-setting", message).at(format!("{field}/currency")));

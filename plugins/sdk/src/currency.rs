@@ -1,6 +1,9 @@
 //! Owns the active currencies of ISO 4217 and their exponents. Must never hold
 //! a code without an exponent (gold, testing): nothing is paid in it.
 
+use crate::settings::invalid_setting;
+use crate::verdict::Reason;
+
 /// The exponent and its currencies, each code with the space behind it.
 const CURRENCIES: [(u8, &str); 4] = [
     (
@@ -19,9 +22,15 @@ const CURRENCIES: [(u8, &str); 4] = [
 ];
 
 /// The digits behind the decimal point, where the currency is active.
-pub(crate) fn exponent_of(code: &str) -> Option<u8> {
+pub fn exponent_of(code: &str) -> Option<u8> {
     let lists = |codes: &str| codes.as_bytes().chunks(4).any(|chunk| &chunk[..3] == code.as_bytes());
     CURRENCIES.iter().find(|(_, codes)| lists(codes)).map(|(exponent, _)| *exponent)
+}
+
+/// A currency in settings that no payment can have, as a refusal of `field`.
+pub fn mistake(code: &str, field: impl Into<String>) -> Option<Reason> {
+    let message = "A currency is an active one of ISO 4217, in capital letters: no payment is in any other.";
+    exponent_of(code).is_none().then(|| invalid_setting(field, message))
 }
 
 #[cfg(test)]
