@@ -309,6 +309,29 @@ async fn a_plugin_that_left_memory_comes_back_from_the_disk_and_without_it_is_un
 }
 
 #[tokio::test]
+async fn a_cache_that_cannot_be_used_costs_no_answer() {
+    let harness = Harness::with(|settings| settings.loaded_max = 2);
+    let good = harness.add("good").await;
+    let path = harness.only_file_in_cache();
+    std::fs::remove_file(&path).expect("the compiled plugin can be removed");
+    std::fs::create_dir_all(path.join("not-empty")).expect("a folder in its place");
+    let harness = harness.restart();
+    assert_eq!(harness.add("good").await, good);
+    std::fs::remove_dir_all(harness.cache_dir()).expect("the cache can be removed");
+    std::fs::write(harness.cache_dir(), b"").expect("a file in its place");
+    let harness = harness.restart();
+    assert_eq!(harness.add("good").await, good);
+    // What is in no cache leaves memory last.
+    std::fs::remove_file(harness.cache_dir()).expect("the file can be removed");
+    std::fs::create_dir(harness.cache_dir()).expect("a cache again");
+    for fixture in ["unreachable", "roomy", "division_by_zero"] {
+        harness.add(fixture).await;
+    }
+    let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes());
+}
+
+#[tokio::test]
 async fn a_restart_takes_plugins_from_the_cache_and_compiles_what_was_tampered_with() {
     let harness = Harness::start();
     let good = harness.add("good").await;

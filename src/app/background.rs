@@ -22,6 +22,7 @@ use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::uploads::Uploads;
+use crate::domain::plugin::Profile;
 use crate::domain::time::Clock;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
@@ -82,7 +83,9 @@ impl Background {
     pub fn start(work: Work) -> Self {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let background = Self { tasks, end, nodes: work.nodes.clone() };
-        background.take_in_uploads(work.uploads.clone());
+        for profile in [Profile::Small, Profile::Large] {
+            background.take_in_uploads(work.uploads.clone(), profile);
+        }
         background.load_new_plugins(work.nodes.clone());
         background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
         let work = Arc::new(work);
@@ -142,14 +145,14 @@ impl Background {
     }
 
     /// Compiling takes long: at the end the upload is given back, not waited for.
-    fn take_in_uploads(&self, uploads: Arc<Uploads>) {
+    fn take_in_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
             let mut outcome = Outcome::of("taking in uploads");
             while !end.is_cancelled() {
-                let taken_in = uploads.take_in_waiting(&end).await;
+                let taken_in = uploads.take_in_waiting(profile, &end).await;
                 outcome.note(taken_in.map_err(|error| error.to_string()));
-                let waiting = tokio::time::timeout(UPLOADS_EVERY, uploads.wait_for_upload());
+                let waiting = tokio::time::timeout(UPLOADS_EVERY, uploads.wait_for_upload(profile));
                 end.run_until_cancelled(waiting).await;
             }
         });

@@ -35,6 +35,7 @@ use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::checkpoints::Checkpoints;
+use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
@@ -46,7 +47,7 @@ use crate::decisions::rulesets::Rulesets;
 use crate::decisions::shadow::ShadowRuns;
 use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
-use crate::decisions::uploads::Uploads;
+use crate::decisions::uploads::{UploadSettings, Uploads};
 use crate::domain::plugin::Plugin;
 use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::time::{Clock, Randomness};
@@ -179,7 +180,8 @@ async fn assemble(
     let engine: Arc<dyn RuleEngine> =
         Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
-    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), clock.clone()));
+    let turns = Arc::new(CompileTurns::default());
+    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), turns.clone(), clock.clone()));
     let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
     active.catch_up_within(PLUGINS_AT_START).await?;
@@ -204,12 +206,9 @@ async fn assemble(
         app.clone(),
         system.clone(),
         engine.clone(),
+        turns,
         clock.clone(),
-        UploadQuotas {
-            waiting_max: settings.tenant_uploads_waiting_max,
-            plugins_max: settings.tenant_plugins_max,
-            stored_max: settings.tenant_plugins_stored_max,
-        },
+        upload_settings(settings),
         nodes.own_id(),
     );
     let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
@@ -337,7 +336,8 @@ pub async fn replays(
     let engine: Arc<dyn RuleEngine> =
         Arc::new(LocalEngine::start(&sandbox_settings(&config.settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
-    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::new(SystemClock)));
+    let turns = Arc::new(CompileTurns::default());
+    let plugins = Arc::new(Plugins::new(system, engine.clone(), turns, Arc::new(SystemClock)));
     Ok(Replays { app, engine, plugins })
 }
 
@@ -359,6 +359,18 @@ impl App {
             tracing::warn!(%error, "the last checkpoints could not be written");
         }
         self.databases.close().await;
+    }
+}
+
+fn upload_settings(settings: &Settings) -> UploadSettings {
+    UploadSettings {
+        quotas: UploadQuotas {
+            waiting_max: settings.tenant_uploads_waiting_max,
+            plugins_max: settings.tenant_plugins_max,
+            stored_max: settings.tenant_plugins_stored_max,
+        },
+        spool_folder: settings.data_dir.clone(),
+        size_max_bytes: settings.plugin_size_max_bytes,
     }
 }
 

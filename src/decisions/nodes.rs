@@ -3,7 +3,7 @@
 //! Owns the wait of a change for the nodes that have to carry it out. Must
 //! never load a plugin in the way of a payment.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::plugins::Plugins;
-use crate::domain::plugin::Digest;
+use crate::domain::plugin::{Digest, Profile};
 use crate::domain::time::Clock;
 use crate::storage::StorageError;
 use crate::storage::nodes::{self, Node, Readiness};
 
-/// Each holds the bytes of its plugin in memory until it is compiled.
+/// Of small plugins, and of large ones.
 const LOADED_AT_ONCE_MAX: usize = 12;
 const LOADED_OF_TENANT_MAX: u32 = 3;
 
@@ -41,7 +41,7 @@ pub struct Nodes {
     clock: Arc<dyn Clock>,
     own: Node,
     /// What `load_new` has begun and not ended.
-    loading: Mutex<HashSet<Digest>>,
+    loading: Mutex<HashMap<Digest, Profile>>,
 }
 
 impl Nodes {
@@ -67,7 +67,8 @@ impl Nodes {
             let retry_before_ms = self.clock.now_ms().saturating_sub(RETRIED_AFTER_MS);
             let new =
                 nodes::unreported(&self.system, self.own.id, retry_before_ms, LOADED_OF_TENANT_MAX).await?;
-            let begun: Vec<JoinHandle<_>> = new.into_iter().filter_map(|digest| self.begin(digest)).collect();
+            let begun: Vec<JoinHandle<_>> =
+                new.into_iter().filter_map(|(digest, profile)| self.begin(digest, profile)).collect();
             if begun.is_empty() {
                 return Ok(());
             }
@@ -85,11 +86,17 @@ impl Nodes {
 
     /// Loads and reports a plugin, whether or not anybody waits for it. Nothing
     /// where that is under way, or where too much is.
-    fn begin(self: &Arc<Self>, digest: Digest) -> Option<JoinHandle<Result<bool, StorageError>>> {
+    fn begin(
+        self: &Arc<Self>,
+        digest: Digest,
+        profile: Profile,
+    ) -> Option<JoinHandle<Result<bool, StorageError>>> {
         let mut loading = self.loading();
-        if loading.len() >= LOADED_AT_ONCE_MAX || !loading.insert(digest) {
+        let alike = loading.values().filter(|other| **other == profile).count();
+        if alike >= LOADED_AT_ONCE_MAX || loading.contains_key(&digest) {
             return None;
         }
+        loading.insert(digest, profile);
         let entry = Loading { nodes: self.clone(), digest };
         Some(tokio::spawn(async move {
             let Loading { nodes, digest } = &entry;
@@ -98,7 +105,7 @@ impl Nodes {
         }))
     }
 
-    fn loading(&self) -> MutexGuard<'_, HashSet<Digest>> {
+    fn loading(&self) -> MutexGuard<'_, HashMap<Digest, Profile>> {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

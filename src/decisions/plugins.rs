@@ -13,6 +13,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use sqlx::PgPool;
 
+use super::compile_turns::CompileTurns;
 use crate::domain::plugin::{Digest, Plugin};
 use crate::domain::time::Clock;
 use crate::rules::RuleEngine;
@@ -22,6 +23,7 @@ use crate::storage::{StorageError, plugins};
 pub struct Plugins {
     system: PgPool,
     engine: Arc<dyn RuleEngine>,
+    turns: Arc<CompileTurns>,
     clock: Arc<dyn Clock>,
     /// Size and time of each file of the folder when it was last looked at.
     seen_files: Mutex<HashMap<PathBuf, (u64, Option<SystemTime>)>>,
@@ -30,8 +32,13 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    pub fn new(system: PgPool, engine: Arc<dyn RuleEngine>, clock: Arc<dyn Clock>) -> Self {
-        Self { system, engine, clock, seen_files: Mutex::default(), loading: Mutex::default() }
+    pub fn new(
+        system: PgPool,
+        engine: Arc<dyn RuleEngine>,
+        turns: Arc<CompileTurns>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { system, engine, turns, clock, seen_files: Mutex::default(), loading: Mutex::default() }
     }
 
     /// Sees to it that the engine can run a stored plugin, from its stored
@@ -40,15 +47,16 @@ impl Plugins {
         if let Some(plugin) = self.engine.plugin(digest).await {
             return Ok(plugin);
         }
-        let bytes = plugins::bytes_any(&self.system, digest)
-            .await?
-            .filter(|bytes| digest_of(bytes) == digest)
-            .ok_or(StorageError::Unreadable { what: "plugin" })?;
-        let loaded = self.engine.add_plugin(bytes.into()).await.map_err(|error| {
+        const UNREADABLE: StorageError = StorageError::Unreadable { what: "plugin" };
+        let profile = plugins::profile_any(&self.system, digest).await?.ok_or(UNREADABLE)?;
+        let _turn = self.turns.take(profile).await?;
+        let bytes = plugins::bytes_any(&self.system, digest).await?;
+        let bytes = bytes.filter(|bytes| digest_of(bytes) == digest).ok_or(UNREADABLE)?;
+        let loaded = self.engine.add_plugin(bytes).await.map_err(|error| {
             tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
-            StorageError::Unreadable { what: "plugin" }
+            UNREADABLE
         })?;
-        if loaded.digest == digest { Ok(loaded) } else { Err(StorageError::Unreadable { what: "plugin" }) }
+        if loaded.digest == digest { Ok(loaded) } else { Err(UNREADABLE) }
     }
 
     /// As `ensure_loaded`, going on whether or not anybody waits for it: one

@@ -4,23 +4,26 @@
 //! Owns the way from bytes to a plugin or a refusal. Must never compile inside
 //! of a request, and never lose what was handed in.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::compile_turns::CompileTurns;
 use super::plugins::digest_of;
-use crate::domain::plugin::{Digest, TenantPlugin};
+use super::spool::{Spool, SpoolError};
+use crate::domain::plugin::{ByProfile, Digest, Profile, TenantPlugin};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::component::inspect;
-use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
+use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads, expected_profile};
 use crate::storage::StorageError;
-use crate::storage::uploads::{self, Claim, Ending, HandInError, NewUpload, UploadQuotas};
+use crate::storage::uploads::{self, Claim, Ending, HandInError, Matter, NewUpload, UploadQuotas};
 
 /// A claim that is not renewed ends, and any node takes the upload up again.
 const LEASE_MS: u32 = 10_000;
@@ -49,9 +52,19 @@ pub enum UploadError {
     #[error("the bytes have the digest {actual}, not the one announced")]
     DigestMismatch { actual: Digest },
     #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
     HandIn(#[from] HandInError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+#[derive(Debug, Clone)]
+pub struct UploadSettings {
+    pub quotas: UploadQuotas,
+    /// Where bytes wait until they have all come.
+    pub spool_folder: PathBuf,
+    pub size_max_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -59,10 +72,13 @@ pub struct Uploads {
     app: PgPool,
     system: PgPool,
     engine: Arc<dyn RuleEngine>,
+    turns: Arc<CompileTurns>,
     clock: Arc<dyn Clock>,
-    quotas: UploadQuotas,
+    settings: UploadSettings,
     node: Uuid,
-    handed_in: Notify,
+    handed_in: ByProfile<Notify>,
+    /// Whose bytes are in memory to be looked at and stored, by their size.
+    memory: Semaphore,
     /// One for all tenants, behind payments: megabytes can be made to take a second to read.
     looking: Threads,
 }
@@ -91,12 +107,20 @@ impl Uploads {
         app: PgPool,
         system: PgPool,
         engine: Arc<dyn RuleEngine>,
+        turns: Arc<CompileTurns>,
         clock: Arc<dyn Clock>,
-        quotas: UploadQuotas,
+        settings: UploadSettings,
         node: Uuid,
     ) -> std::io::Result<Self> {
         let looking = Threads::start("uploads", 1, BACKGROUND_NICENESS)?;
-        Ok(Self { app, system, engine, clock, quotas, node, handed_in: Notify::new(), looking })
+        let memory = Semaphore::new(kib(settings.size_max_bytes) as usize);
+        let handed_in = ByProfile::default();
+        Ok(Self { app, system, engine, turns, clock, settings, node, handed_in, memory, looking })
+    }
+
+    /// Where bytes wait until they have all come.
+    pub fn spool_folder(&self) -> &Path {
+        &self.settings.spool_folder
     }
 
     /// Looks at a tenant's bytes and stores them for a worker. `announced` is
@@ -105,36 +129,50 @@ impl Uploads {
         &self,
         tenant: TenantId,
         actor: &str,
-        bytes: Vec<u8>,
+        spool: Spool,
         announced: Option<Digest>,
     ) -> Result<TenantPlugin, UploadError> {
-        let looked_at = self.looking.run(async move { look_at(bytes, announced) });
-        let (digest, bytes) = looked_at.await.map_err(|_| StorageError::Abandoned)??;
+        // A small one waits behind a large one for as long as that takes to be stored.
+        let share = kib(spool.size_bytes().min(self.settings.size_max_bytes));
+        let _memory = self.memory.acquire_many(share).await.map_err(|_| StorageError::Abandoned)?;
+        let looked_at = self.looking.run(async move { look_at(spool, announced) });
+        let LookedAt { digest, profile, bytes } = looked_at.await.map_err(|_| StorageError::Abandoned)??;
         let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
-        let new = NewUpload { tenant, digest, bytes, actor, now_ms };
-        let seen = uploads::hand_in(&self.app, new, self.quotas).await?;
-        self.handed_in.notify_one();
+        let new = NewUpload { tenant, digest, bytes, profile, actor, now_ms };
+        let seen = uploads::hand_in(&self.app, new, self.settings.quotas).await?;
+        self.handed_in.of(profile).notify_one();
         Ok(seen)
     }
 
     /// Returns when somebody has handed something in at this node.
-    pub async fn wait_for_upload(&self) {
-        self.handed_in.notified().await;
+    pub async fn wait_for_upload(&self, profile: Profile) {
+        self.handed_in.of(profile).notified().await;
     }
 
-    /// Takes in what waits, one after the other, until nothing does.
-    pub async fn take_in_waiting(&self, stop: &CancellationToken) -> Result<(), StorageError> {
-        while !stop.is_cancelled() {
-            let Some(claim) = uploads::claim(&self.system, self.node, LEASE_MS).await? else { return Ok(()) };
-            self.take_in(claim, stop).await?;
+    /// Takes in what waits in a queue, one after the other, until nothing does.
+    pub async fn take_in_waiting(
+        &self,
+        profile: Profile,
+        stop: &CancellationToken,
+    ) -> Result<(), StorageError> {
+        while let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await {
+            let (turn, now_ms) = (turn?, self.clock.now_ms());
+            let claimed = uploads::claim(&self.system, self.node, LEASE_MS, profile, now_ms).await?;
+            let Some(claim) = claimed else { return Ok(()) };
+            self.take_in(claim, turn, stop).await?;
         }
         Ok(())
     }
 
-    async fn take_in(&self, claim: Claim, stop: &CancellationToken) -> Result<(), StorageError> {
+    async fn take_in(
+        &self,
+        claim: Claim,
+        turn: SemaphorePermit<'_>,
+        stop: &CancellationToken,
+    ) -> Result<(), StorageError> {
         let (tenant, digest, begun) = (claim.tenant, claim.digest, Instant::now());
         let failures = claim.failures;
-        let failure_pause_ms = match self.work(claim, stop).await {
+        let failure_pause_ms = match self.work(claim, turn, stop).await {
             Worked::Ended(ending) => {
                 let refused = if let Ending::Refused(why) = &ending { Some(why.clone()) } else { None };
                 let now_ms = self.clock.now_ms();
@@ -154,8 +192,8 @@ impl Uploads {
         uploads::release(&self.system, self.node, tenant, digest, failure_pause_ms).await
     }
 
-    async fn work(&self, claim: Claim, stop: &CancellationToken) -> Worked {
-        let Claim { tenant, digest, bytes, attempts, failures, stored_compile_ms } = claim;
+    async fn work(&self, claim: Claim, turn: SemaphorePermit<'_>, stop: &CancellationToken) -> Worked {
+        let Claim { tenant, digest, matter, attempts, failures } = claim;
         if attempts > ATTEMPTS_MAX {
             return Worked::refused(&format!(
                 "compiling the plugin was begun {ATTEMPTS_MAX} times, and each time the node that did it \
@@ -163,11 +201,15 @@ impl Uploads {
             ));
         }
         let take_in = async {
-            if let Some(compile_ms) = stored_compile_ms {
-                tokio::time::sleep(Duration::from_millis(compile_ms.min(STORED_WAITS_MAX_MS))).await;
-                return Worked::Ended(Ending::Stored);
-            }
-            match self.engine.add_plugin(bytes.into()).await {
+            let bytes = match matter {
+                Matter::Compile(bytes) => bytes,
+                Matter::Stored { compile_ms } => {
+                    drop(turn);
+                    tokio::time::sleep(Duration::from_millis(compile_ms.min(STORED_WAITS_MAX_MS))).await;
+                    return Worked::Ended(Ending::Stored);
+                }
+            };
+            match self.engine.add_plugin(bytes).await {
                 Ok(plugin) if plugin.digest == digest => Worked::Ended(Ending::Ready(Box::new(plugin))),
                 Ok(_) => Worked::refused("the stored bytes are damaged: upload them again"),
                 Err(AddPluginError::Refused(why)) => Worked::refused(&why),
@@ -206,12 +248,25 @@ fn pause_after_ms(failures: i32) -> u32 {
     doubled.min(FAILURE_PAUSE_MAX_MS)
 }
 
+/// Rounded up, so that many small ones count as well. A plugin has at most 128 MiB.
+fn kib(size_bytes: u64) -> u32 {
+    u32::try_from(size_bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
+}
+
+/// Bytes that may be a plugin.
+struct LookedAt {
+    digest: Digest,
+    profile: Profile,
+    bytes: Vec<u8>,
+}
+
 /// Everything that can be said without compiling.
-fn look_at(bytes: Vec<u8>, announced: Option<Digest>) -> Result<(Digest, Vec<u8>), UploadError> {
+fn look_at(spool: Spool, announced: Option<Digest>) -> Result<LookedAt, UploadError> {
+    let bytes = spool.read().map_err(SpoolError::Keep)?;
     let actual = digest_of(&bytes);
     if announced.is_some_and(|announced| announced != actual) {
         return Err(UploadError::DigestMismatch { actual });
     }
-    inspect(&bytes).map_err(|error| UploadError::Refused(error.to_string()))?;
-    Ok((actual, bytes))
+    let inspection = inspect(&bytes).map_err(|error| UploadError::Refused(error.to_string()))?;
+    Ok(LookedAt { digest: actual, profile: expected_profile(&inspection), bytes })
 }

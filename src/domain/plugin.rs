@@ -113,6 +113,32 @@ impl UploadState {
     }
 }
 
+/// One of something for small plugins and one for large ones, so that neither waits
+/// for the other.
+#[derive(Debug, Default)]
+pub struct ByProfile<T> {
+    pub small: T,
+    pub large: T,
+}
+
+impl<T> ByProfile<T> {
+    pub fn of(&self, profile: Profile) -> &T {
+        match profile {
+            Profile::Small => &self.small,
+            Profile::Large => &self.large,
+        }
+    }
+}
+
+/// Where an upload stands that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuePlace {
+    /// Of the tenant's own uploads, those of the same queue that come first.
+    pub ahead: u64,
+    /// When a node began to compile it.
+    pub started_at_ms: Option<u64>,
+}
+
 /// A plugin as one tenant sees it, from the moment it was handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantPlugin {
@@ -124,6 +150,8 @@ pub struct TenantPlugin {
     /// Who handed it in and when; nobody, where it comes from the shared folder only.
     pub uploaded_by: Option<String>,
     pub uploaded_at_ms: Option<u64>,
+    /// While it waits or is compiled.
+    pub queue_place: Option<QueuePlace>,
     pub shared: bool,
     pub retired_at_ms: Option<u64>,
     /// What was found in it, once it is ready.

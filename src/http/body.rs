@@ -4,6 +4,8 @@
 //! completeness, syntax. Must never log or repeat a byte of a body, which is
 //! why Rocket's own JSON guard is not used: it logs what it cannot read.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use rocket::Request;
 use rocket::data::{ByteUnit, Data, FromData, Outcome};
@@ -12,8 +14,12 @@ use rocket::http::ContentType;
 use super::fields::{self, Fields};
 use super::json::{self, Value};
 use super::problem::{Kind, Problem};
-use super::services::Limits;
+use super::services::{Limits, Services};
+use crate::decisions::spool::Spool;
 use crate::domain::plugin::Digest;
+
+/// The detail of a body that did not come to its end.
+pub(super) const CUT_OFF: &str = "The connection ended inside the body.";
 
 /// A JSON body, parsed and not yet understood.
 pub struct JsonBody(Value);
@@ -47,14 +53,9 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(hash)
 }
 
-/// A WebAssembly component, or what claims to be one.
-pub struct WasmBody(pub Vec<u8>);
-
-impl std::fmt::Debug for WasmBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "WasmBody({} bytes)", self.0.len())
-    }
-}
+/// A WebAssembly component, or what claims to be one: megabytes, and so on disk.
+#[derive(Debug)]
+pub struct WasmBody(pub Spool);
 
 /// A form (RFC 6749 demands one); it holds a secret and says nothing of it.
 pub struct FormBody(pub Vec<u8>);
@@ -86,8 +87,20 @@ impl<'r> FromData<'r> for WasmBody {
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let is_wasm = |found: &ContentType| found.top() == "application" && found.sub() == "wasm";
         let limit = limits(request).map(|limits| limits.upload_bytes);
-        outcome(request, read(request, data, limit, "application/wasm", is_wasm).await.map(Self))
+        let spooled = match check(request, limit, "application/wasm", is_wasm) {
+            Ok(limit_bytes) => spool(request, data, limit_bytes).await,
+            Err(problem) => Err(problem),
+        };
+        outcome(request, spooled.map(Self))
     }
+}
+
+async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Result<Spool, Problem> {
+    let services = request.rocket().state::<Arc<Services>>().ok_or_else(|| unmanaged("the services"))?;
+    // One byte more than there may be tells that there are more.
+    let received = data.open(ByteUnit::from(limit_bytes as u64 + 1));
+    let spool = Spool::receive(services.uploads.spool_folder(), received).await?;
+    if spool.size_bytes() > limit_bytes as u64 { Err(too_large(limit_bytes)) } else { Ok(spool) }
 }
 
 #[rocket::async_trait]
@@ -126,6 +139,36 @@ fn parse(bytes: &[u8]) -> Result<JsonBody, Problem> {
         .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not JSON: {error}.")))
 }
 
+fn unmanaged(what: &str) -> Problem {
+    tracing::error!(what, "a part that bodies need is not managed");
+    Problem::new(Kind::Internal, "The failure is logged under the request id.")
+}
+
+fn too_large(limit_bytes: usize) -> Problem {
+    Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."))
+}
+
+/// What the headers tell, before a byte is read. Answers the limit.
+fn check(
+    request: &Request<'_>,
+    limit_bytes: Option<usize>,
+    expected: &str,
+    accepts: impl FnOnce(&ContentType) -> bool,
+) -> Result<usize, Problem> {
+    let limit_bytes = limit_bytes.ok_or_else(|| unmanaged("the limits of bodies"))?;
+    if !request.content_type().is_some_and(accepts) {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            format!("The Content-Type must be {expected}."),
+        ));
+    }
+    let announced = request.headers().get_one("Content-Length").and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit_bytes as u64) {
+        return Err(too_large(limit_bytes));
+    }
+    Ok(limit_bytes)
+}
+
 async fn read(
     request: &Request<'_>,
     data: Data<'_>,
@@ -133,27 +176,11 @@ async fn read(
     expected: &str,
     accepts: impl FnOnce(&ContentType) -> bool,
 ) -> Result<Vec<u8>, Problem> {
-    let limit_bytes = limit_bytes.ok_or_else(|| {
-        tracing::error!("the limits of bodies are not managed");
-        Problem::new(Kind::Internal, "The failure is logged under the request id.")
-    })?;
-    if !request.content_type().is_some_and(accepts) {
-        return Err(Problem::new(
-            Kind::UnsupportedMediaType,
-            format!("The Content-Type must be {expected}."),
-        ));
-    }
-    let too_large =
-        || Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."));
-    let announced = request.headers().get_one("Content-Length").and_then(|text| text.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit_bytes as u64) {
-        return Err(too_large());
-    }
+    let limit_bytes = check(request, limit_bytes, expected, accepts)?;
     let read = data.open(ByteUnit::from(limit_bytes as u64)).into_bytes().await;
-    let bytes =
-        read.map_err(|_| Problem::new(Kind::MalformedRequest, "The connection ended inside the body."))?;
+    let bytes = read.map_err(|_| Problem::new(Kind::MalformedRequest, CUT_OFF))?;
     if !bytes.is_complete() {
-        return Err(too_large());
+        return Err(too_large(limit_bytes));
     }
     Ok(bytes.into_inner())
 }

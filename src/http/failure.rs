@@ -3,10 +3,12 @@
 //! Owns the decision which failure is which problem, and logs what is our
 //! fault, once. Must never pass the text of a storage error on to a client.
 
+use super::body::CUT_OFF;
 use super::problem::{Kind, PartError, Problem};
 use crate::decisions::dry_run::DryRunError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::{GuardedError, RevisionError};
+use crate::decisions::spool::SpoolError;
 use crate::decisions::submit::SubmitError;
 use crate::decisions::uploads::UploadError;
 use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
@@ -254,6 +256,18 @@ impl From<TellError> for Problem {
     }
 }
 
+impl From<SpoolError> for Problem {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Receive(_) => Self::new(Kind::MalformedRequest, CUT_OFF),
+            SpoolError::Keep(error) => {
+                tracing::error!(%error, "an upload cannot be kept on disk while it is received");
+                Self::new(Kind::Unavailable, "The plugin cannot be received for now.")
+            }
+        }
+    }
+}
+
 impl From<UploadError> for Problem {
     fn from(error: UploadError) -> Self {
         match error {
@@ -262,6 +276,7 @@ impl From<UploadError> for Problem {
                 let detail = format!("The bytes have the SHA-256 {actual}, not the one announced.");
                 Self::new(Kind::DigestMismatch, detail)
             }
+            UploadError::Spool(error) => error.into(),
             UploadError::HandIn(HandInError::TooManyWaiting(most)) => {
                 let detail =
                     format!("{most} plugins of this tenant wait already: let them be taken in first.");

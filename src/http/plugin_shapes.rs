@@ -28,6 +28,16 @@ pub struct PluginShape {
     pub uploaded_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_at_ms: Option<u64>,
+    /// While it waits or is compiled: how many of the tenant's own uploads come first.
+    /// Small and large plugins have a queue each, in which tenants take turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<u64>,
+    /// How long it has waited, until now or until a node began to compile it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_ms: Option<u64>,
+    /// How long a node has been compiling it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiling_ms: Option<u64>,
     /// From here on only when it is ready.
     #[serde(flatten)]
     #[schema(inline)]
@@ -92,9 +102,13 @@ pub struct NodeShape {
     pub why: Option<String>,
 }
 
-impl From<TenantPlugin> for PluginShape {
-    fn from(seen: TenantPlugin) -> Self {
+impl PluginShape {
+    pub fn at(seen: TenantPlugin, now_ms: u64) -> Self {
         let (shared, retired_at_ms) = (seen.shared, seen.retired_at_ms);
+        let started_at_ms = seen.queue_place.and_then(|place| place.started_at_ms);
+        let waited_to_ms = started_at_ms.unwrap_or(now_ms);
+        let waited =
+            seen.queue_place.and(seen.uploaded_at_ms).map(|from_ms| waited_to_ms.saturating_sub(from_ms));
         Self {
             digest: seen.digest.to_string(),
             state: seen.state.name(),
@@ -102,15 +116,16 @@ impl From<TenantPlugin> for PluginShape {
             size_bytes: seen.size_bytes,
             uploaded_by: seen.uploaded_by,
             uploaded_at_ms: seen.uploaded_at_ms,
+            ahead: seen.queue_place.map(|place| place.ahead),
+            waiting_ms: waited,
+            compiling_ms: started_at_ms.map(|from_ms| now_ms.saturating_sub(from_ms)),
             found: seen.plugin.map(|plugin| FoundShape::of(plugin, shared, retired_at_ms)),
             used_in: None,
             nodes: None,
             of: seen.digest,
         }
     }
-}
 
-impl PluginShape {
     /// Those of `uses` that are its own.
     pub fn with_uses(self, uses: &[PluginUse]) -> Self {
         let own = uses.iter().filter(|found| found.plugin == self.of).map(|found| UseShape {

@@ -93,7 +93,8 @@ pub async fn upload(
 ) -> Result<Answer, Problem> {
     let seen = services.uploads.hand_in(client.tenant, &client.actor(), body.0, promised.0).await?;
     let location = format!("/api/v1/plugins/{}", seen.digest);
-    Ok(Answer::json(Status::Accepted, &PluginShape::from(seen))?.with("Location", location))
+    Ok(Answer::json(Status::Accepted, &PluginShape::at(seen, services.clock.now_ms()))?
+        .with("Location", location))
 }
 
 /// What this tenant handed in and the shared plugins. Of the refused ones the newest hundred are kept.
@@ -107,7 +108,8 @@ pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) 
     query.finish()?;
     let found = plugins::list(&services.app, client.tenant).await?;
     let uses = rulesets::plugin_uses(&services.app, client.tenant, DecisionPoint::Payment, None).await?;
-    let shape = |seen: TenantPlugin| PluginShape::from(seen).with_uses(&uses);
+    let now_ms = services.clock.now_ms();
+    let shape = |seen: TenantPlugin| PluginShape::at(seen, now_ms).with_uses(&uses);
     let items: Vec<PluginShape> = found.into_iter().map(shape).collect();
     Answer::json(Status::Ok, &Items { items })
 }
@@ -128,13 +130,14 @@ pub async fn one(client: Client<PluginsRead>, digest: &str, services: &Shared) -
 }
 
 async fn whole(services: &Shared, tenant: TenantId, seen: TenantPlugin) -> Result<PluginShape, Problem> {
+    let now_ms = services.clock.now_ms();
     if seen.plugin.is_none() {
-        return Ok(PluginShape::from(seen));
+        return Ok(PluginShape::at(seen, now_ms));
     }
     let (point, digest) = (DecisionPoint::Payment, seen.digest);
     let uses = rulesets::plugin_uses(&services.app, tenant, point, Some(digest)).await?;
     let nodes = services.nodes.readiness(digest).await?;
-    Ok(PluginShape::from(seen).with_uses(&uses).with_nodes(nodes))
+    Ok(PluginShape::at(seen, now_ms).with_uses(&uses).with_nodes(nodes))
 }
 
 /// Retires a plugin: it enters no new revision. Its bytes stay, since decisions

@@ -1,7 +1,6 @@
 //! How many bodies of plugins are received at once.
 //!
-//! Owns the turns. Each holds a body of megabytes several times, so no body is
-//! read without one.
+//! Owns the turns. Each may fill a file of megabytes, so no body is read without one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

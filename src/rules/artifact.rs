@@ -18,6 +18,7 @@ use aws_lc_rs::hmac;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::compile::Compiled;
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Profile};
 
@@ -37,12 +38,19 @@ pub(super) struct ArtifactCache {
 }
 
 impl ArtifactCache {
-    pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    /// A folder that cannot be used costs time and memory, never an answer: then
+    /// nothing is found in it, and what cannot be stored stays in memory.
+    pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> Self {
+        if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
+            tracing::warn!(
+                folder = %folder.display(), %error,
+                "the folder for compiled plugins cannot be used; each start compiles them anew"
+            );
+        }
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let cache = Self { folder, key, engine_id, temporary_files: AtomicU64::new(0) };
         cache.prune();
-        Ok(cache)
+        cache
     }
 
     /// Removes what an earlier version compiled and what a crash left half
@@ -111,13 +119,8 @@ impl ArtifactCache {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }
 
-    /// As `load`, for one that was stored just now.
-    pub(super) fn load_or_say_why(
-        &self,
-        engine: &Engine,
-        digest: Digest,
-        profile: Profile,
-    ) -> io::Result<Component> {
+    /// As `load`, with the reason.
+    fn load_or_say_why(&self, engine: &Engine, digest: Digest, profile: Profile) -> io::Result<Component> {
         use rustix::fs::OFlags;
         let mut file = OpenOptions::new()
             .read(true)
@@ -200,6 +203,15 @@ fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component
     unsafe { Component::deserialize(engine, code) }
 }
 
+/// For what the cache could not keep. Takes only what the compiler's child answered:
+/// nothing else makes a [`Compiled`].
+#[allow(unsafe_code)]
+pub(super) fn load_compiled(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Component> {
+    // SAFETY: the code was made by `Engine::precompile_component` of this same
+    // program, in a child process that this process started and read through a pipe.
+    unsafe { Component::deserialize(engine, compiled.artifact()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -232,7 +244,7 @@ mod tests {
         }
 
         fn cache(folder: &tempfile::TempDir, key: &[u8; 32], id: EngineId) -> ArtifactCache {
-            ArtifactCache::open(folder.path().join("cache"), key, id).expect("a cache")
+            ArtifactCache::open(folder.path().join("cache"), key, id)
         }
 
         fn loads(&self, cache: &ArtifactCache, digest: Digest, profile: Profile) -> bool {

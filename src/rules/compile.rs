@@ -57,10 +57,21 @@ pub enum CompileError {
     Host(String),
 }
 
+/// What the child made. Made here only: the code is believed for where it comes from.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub(super) artifact: Vec<u8>,
-    pub(super) elapsed: Duration,
+    artifact: Vec<u8>,
+    elapsed: Duration,
+}
+
+impl Compiled {
+    pub(super) fn artifact(&self) -> &[u8] {
+        &self.artifact
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -15,8 +15,8 @@ use wasmtime::component::Component;
 
 use super::AddPluginError;
 use super::EngineError;
-use super::artifact::ArtifactCache;
-use super::compile::{CompileError, Compiler};
+use super::artifact::{ArtifactCache, load_compiled};
+use super::compile::{CompileError, Compiled, Compiler};
 use super::component::{ContractVersion, Inspection, inspect};
 use super::contract::{Answer, Bound, Request};
 use super::engine::{Sandbox, Sandboxes};
@@ -55,6 +55,8 @@ pub(super) struct Ready {
 
 struct Loaded {
     ready: Arc<Ready>,
+    /// Whether it comes back from the cache. What does not leaves memory last.
+    on_disk: bool,
     last_use: AtomicU64,
 }
 
@@ -66,19 +68,18 @@ struct Candidate {
 }
 
 impl Library {
-    pub(super) fn new(settings: &Settings, sandboxes: Sandboxes) -> std::io::Result<Self> {
-        let artifacts =
-            ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, sandboxes.id().clone())?;
-        Ok(Self {
+    pub(super) fn new(settings: &Settings, sandboxes: Sandboxes) -> Self {
+        let id = sandboxes.id().clone();
+        Self {
             sandboxes,
-            artifacts,
+            artifacts: ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, id),
             compiler: Compiler::new(settings),
             loaded_max: settings.loaded_max.max(1),
             known: RwLock::default(),
             loaded: RwLock::default(),
             uses: AtomicU64::new(0),
             in_work: Mutex::default(),
-        })
+        }
     }
 
     pub(super) fn sandboxes(&self) -> &Sandboxes {
@@ -124,9 +125,8 @@ impl Library {
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
-        let bound = self.on_disk(digest, profile, known.contract).await?;
-        self.keep(digest, profile, bound.clone());
-        Some(bound)
+        let loaded = self.on_disk(digest, profile, known.contract).await?;
+        Some(self.keep(digest, profile, loaded))
     }
 
     pub(super) async fn add(self: &Arc<Self>, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
@@ -146,7 +146,7 @@ impl Library {
     }
 
     async fn add_alone(self: &Arc<Self>, candidate: &Candidate) -> Result<Plugin, AddPluginError> {
-        let first = profile_of(&candidate.inspection);
+        let first = expected_profile(&candidate.inspection);
         let added = match self.try_profile(candidate, first).await {
             Err(NotAdded::TooLarge(_)) if first == Profile::Small => {
                 self.try_profile(candidate, Profile::Large).await
@@ -165,11 +165,11 @@ impl Library {
         profile: Profile,
     ) -> Result<Plugin, NotAdded> {
         let Candidate { digest, inspection, .. } = candidate;
-        let (bound, compile_ms) = match self.on_disk(*digest, profile, inspection.contract).await {
-            Some(bound) => (bound, 0),
+        let (loaded, compile_ms) = match self.on_disk(*digest, profile, inspection.contract).await {
+            Some(loaded) => (loaded, 0),
             None => self.compile(candidate, profile).await?,
         };
-        let description = match describe(&bound).await {
+        let description = match describe(&loaded.ready).await {
             Ok(description) => description,
             Err(refused) => {
                 // Nobody asks for it again, and whoever hands in enough of that kind fills the disk.
@@ -186,7 +186,7 @@ impl Library {
             imports: inspection.type_imports.listed().to_vec(),
             compile_ms,
         };
-        self.keep(*digest, profile, bound);
+        self.keep(*digest, profile, loaded);
         let known = Known { plugin: plugin.clone(), contract: inspection.contract };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(*digest, known);
         Ok(plugin)
@@ -196,25 +196,35 @@ impl Library {
         self: &Arc<Self>,
         candidate: &Candidate,
         profile: Profile,
-    ) -> Result<(Arc<Ready>, u64), NotAdded> {
+    ) -> Result<(Loaded, u64), NotAdded> {
         let compiled = self.compiler.compile(candidate.bytes.clone(), profile).await?;
         let (library, digest, contract) = (self.clone(), candidate.digest, candidate.inspection.contract);
-        let compile_ms = u64::try_from(compiled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let bound = on_blocking_thread(move || {
-            library.artifacts.store(digest, profile, &compiled.artifact).map_err(|error| {
-                NotAdded::unavailable(format!("the compiled plugin cannot be stored: {error}"))
-            })?;
+        let compile_ms = u64::try_from(compiled.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let loaded = on_blocking_thread(move || {
+            let on_disk = library.store(digest, profile, &compiled);
             let load = |sandbox: &Sandbox| {
+                let stored =
+                    on_disk.then(|| library.artifacts.load(&sandbox.engine, digest, profile)).flatten();
+                let loaded = stored.map_or_else(|| load_compiled(&sandbox.engine, &compiled), Ok);
                 // What was just compiled and does not load is beyond the pool's limits.
-                let loaded = library.artifacts.load_or_say_why(&sandbox.engine, digest, profile);
                 loaded.map_err(|error| NotAdded::too_large(profile, &error))
             };
             let component = load(library.sandboxes.of(profile))?;
             let sandbox = library.sandboxes.best_for(profile, &component);
-            bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)
+            let ready = bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)?;
+            Ok::<_, NotAdded>(library.loaded(ready, on_disk))
         })
         .await??;
-        Ok((Arc::new(bound), compile_ms))
+        Ok((loaded, compile_ms))
+    }
+
+    /// Whether the cache keeps the compiled code. A full disk must not cost a decision.
+    fn store(&self, digest: Digest, profile: Profile, compiled: &Compiled) -> bool {
+        let stored = self.artifacts.store(digest, profile, compiled.artifact());
+        if let Err(error) = &stored {
+            tracing::warn!(plugin = %digest, %error, "a compiled plugin cannot be stored and stays in memory only");
+        }
+        stored.is_ok()
     }
 
     async fn on_disk(
@@ -222,16 +232,22 @@ impl Library {
         digest: Digest,
         profile: Profile,
         contract: ContractVersion,
-    ) -> Option<Arc<Ready>> {
+    ) -> Option<Loaded> {
         let library = self.clone();
-        let loaded = on_blocking_thread(move || {
+        let found = on_blocking_thread(move || {
             let load = |sandbox: &Sandbox| library.artifacts.load(&sandbox.engine, digest, profile);
             let component = load(library.sandboxes.of(profile))?;
             let sandbox = library.sandboxes.best_for(profile, &component);
-            bind(sandbox, contract, &load(sandbox)?).ok()
+            let ready = bind(sandbox, contract, &load(sandbox)?).ok()?;
+            Some(library.loaded(ready, true))
         })
         .await;
-        loaded.ok().flatten().map(Arc::new)
+        found.ok().flatten()
+    }
+
+    fn loaded(&self, ready: Ready, on_disk: bool) -> Loaded {
+        let last_use = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
+        Loaded { ready: Arc::new(ready), on_disk, last_use }
     }
 
     fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Ready>> {
@@ -241,15 +257,17 @@ impl Library {
         Some(entry.ready.clone())
     }
 
-    fn keep(&self, digest: Digest, profile: Profile, ready: Arc<Ready>) {
-        let last_use = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
+    fn keep(&self, digest: Digest, profile: Profile, entry: Loaded) -> Arc<Ready> {
+        let ready = entry.ready.clone();
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        loaded.insert((digest, profile), Loaded { ready, last_use });
+        loaded.insert((digest, profile), entry);
         while loaded.len() > self.loaded_max {
-            let oldest = loaded.iter().min_by_key(|(_, entry)| entry.last_use.load(Ordering::Relaxed));
-            let Some(oldest) = oldest.map(|(key, _)| *key) else { return };
+            let leaves_first = |entry: &Loaded| (!entry.on_disk, entry.last_use.load(Ordering::Relaxed));
+            let oldest = loaded.iter().min_by_key(|(_, entry)| leaves_first(entry));
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
             loaded.remove(&oldest);
         }
+        ready
     }
 
     /// The lock under which one digest is compiled or loaded.
@@ -274,9 +292,9 @@ enum NotAdded {
 }
 
 impl NotAdded {
-    fn too_large(profile: Profile, why: &std::io::Error) -> Self {
+    fn too_large(profile: Profile, why: &wasmtime::Error) -> Self {
         Self::TooLarge(format!(
-            "the plugin cannot be run under the limits of {} plugins: {why}",
+            "the plugin cannot be run under the limits of {} plugins: {why:#}",
             profile.name()
         ))
     }
@@ -319,7 +337,8 @@ fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
     Ok(Candidate { digest, bytes, inspection })
 }
 
-fn profile_of(inspection: &Inspection) -> Profile {
+/// The profile that a plugin is tried under first.
+pub fn expected_profile(inspection: &Inspection) -> Profile {
     let small = Limits::of(Profile::Small);
     let fits = inspection.size_bytes <= SMALL_BYTES_MAX
         && inspection.counts.core_instances <= u64::from(small.core_instances_per_instance)

@@ -41,8 +41,6 @@ const PREPARATIONS_MAX: usize = 2;
 pub enum LocalEngineError {
     #[error(transparent)]
     Setup(#[from] EngineSetupError),
-    #[error("the folder of compiled plugins cannot be used: {0}")]
-    Cache(std::io::Error),
     #[error("the threads for rules cannot be started: {0}")]
     Threads(std::io::Error),
 }
@@ -60,7 +58,7 @@ pub struct LocalEngine {
 impl LocalEngine {
     pub fn start(settings: &Settings) -> Result<Self, LocalEngineError> {
         let threads = settings.threads.max(1);
-        let library = Library::new(settings, Sandboxes::new()?).map_err(LocalEngineError::Cache)?;
+        let library = Library::new(settings, Sandboxes::new()?);
         Ok(Self {
             live: Threads::start("rules", threads, LIVE_NICENESS).map_err(LocalEngineError::Threads)?,
             background: Threads::start("rules-later", threads, BACKGROUND_NICENESS)

@@ -33,6 +33,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 
 pub use engine::EngineSetupError;
+pub use library::expected_profile;
 pub use limits::was_starved;
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;

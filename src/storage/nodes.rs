@@ -7,9 +7,9 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::StorageError;
-use super::columns::{bigint, digest as read_digest};
+use super::columns::{bigint, digest as read_digest, named};
 use super::transaction::as_system;
-use crate::domain::plugin::Digest;
+use crate::domain::plugin::{Digest, Profile};
 
 const WHAT: &str = "node";
 
@@ -63,34 +63,40 @@ pub async fn leave(system: &PgPool, node: Uuid) -> Result<(), StorageError> {
 }
 
 /// The stored plugins that a node has not reported, and those it could not load
-/// before `retry_before_ms`: of each tenant the newest few, so that one with
-/// many that take long holds up no other.
+/// before `retry_before_ms`: of each tenant the newest few small and large ones,
+/// so that one with many that take long holds up no other.
 pub async fn unreported(
     system: &PgPool,
     node: Uuid,
     retry_before_ms: u64,
     of_tenant_max: u32,
-) -> Result<Vec<Digest>, StorageError> {
+) -> Result<Vec<(Digest, Profile)>, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move {
-            let digests: Vec<Vec<u8>> = sqlx::query_scalar(
+            let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(
                 "with new as (
-                     select p.digest, p.created_at_ms
+                     select p.digest, p.profile, p.created_at_ms
                      from plugins p left join node_plugins r on r.node_id = $1 and r.digest = p.digest
                      where r.digest is null or (r.why is not null and r.ready_at_ms < $2)
                  ), ranked as (
-                     select digest, row_number() over (
-                         partition by own.tenant_id order by new.created_at_ms desc, digest) as rank
+                     select digest, profile, row_number() over (
+                         partition by own.tenant_id, profile order by new.created_at_ms desc, digest) as rank
                      from new left join tenant_plugins own using (digest)
                  )
-                 select digest from ranked group by digest having min(rank) <= $3 order by min(rank), digest",
+                 select digest, profile from ranked
+                 group by digest, profile
+                 having min(rank) <= $3
+                 order by min(rank), digest",
             )
             .bind(node)
             .bind(bigint(retry_before_ms))
             .bind(i64::from(of_tenant_max))
             .fetch_all(connection)
             .await?;
-            digests.iter().map(|digest| read_digest(digest, WHAT)).collect()
+            let read = |(digest, profile): &(Vec<u8>, String)| {
+                Ok((read_digest(digest, WHAT)?, named(Profile::parse(profile), WHAT)?))
+            };
+            rows.iter().map(read).collect()
         })
     })
     .await

@@ -2,6 +2,8 @@
 //!
 //! Owns both tables. Must never change or delete bytes: a decision may name them.
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
@@ -10,7 +12,7 @@ use super::columns::{bigint, digest as read_digest, ms, named};
 use super::transaction::{as_system, as_tenant};
 use super::{StorageError, audit, rulesets};
 use crate::domain::audit::{Act, Action};
-use crate::domain::plugin::{Description, Digest, Plugin, Profile, TenantPlugin, UploadState};
+use crate::domain::plugin::{Description, Digest, Plugin, Profile, QueuePlace, TenantPlugin, UploadState};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 
@@ -108,6 +110,13 @@ macro_rules! seen {
                     case when p.digest is null then u.why end as why,
                     coalesce(u.uploaded_by, own.uploaded_by) as uploaded_by,
                     coalesce(u.uploaded_at_ms, own.created_at_ms) as uploaded_at_ms,
+                    case when p.digest is null and u.state in ('waiting', 'compiling') then
+                        (select count(*) from plugin_uploads other
+                         where other.tenant_id = u.tenant_id and other.profile = u.profile
+                           and other.state in ('waiting', 'compiling')
+                           and (other.uploaded_at_ms, other.digest) < (u.uploaded_at_ms, u.digest))
+                    end as ahead,
+                    case when u.state = 'compiling' then u.started_at_ms end as started_at_ms,
                     coalesce(p.shared, false) as shared,
                     case when not p.shared then own.retired_at_ms end as retired_at_ms,
                     p.contract, p.profile, p.name, p.version, p.summary, p.settings_schema, p.compile_ms, p.imports
@@ -238,17 +247,37 @@ pub async fn retire(
 }
 
 /// For nodes, whoever owns the plugin.
-pub async fn bytes_any(system: &PgPool, digest: Digest) -> Result<Option<Vec<u8>>, StorageError> {
+pub async fn profile_any(system: &PgPool, digest: Digest) -> Result<Option<Profile>, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move {
-            let bytes = sqlx::query_scalar("select bytes from plugins where digest = $1")
+            let name: Option<String> = sqlx::query_scalar("select profile from plugins where digest = $1")
                 .bind(digest.0)
                 .fetch_optional(connection)
                 .await?;
-            Ok(bytes)
+            name.map(|name| named(Profile::parse(&name), WHAT)).transpose()
         })
     })
     .await
+}
+
+/// For nodes, whoever owns the plugin. Megabytes: ask with a turn to compile.
+pub async fn bytes_any(system: &PgPool, digest: Digest) -> Result<Option<Arc<[u8]>>, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let row = sqlx::query("select bytes from plugins where digest = $1")
+                .bind(digest.0)
+                .fetch_optional(connection)
+                .await?;
+            row.as_ref().map(|row| shared_bytes(row, "bytes")).transpose()
+        })
+    })
+    .await
+}
+
+/// Copied once, out of what was received.
+pub(super) fn shared_bytes(row: &PgRow, column: &str) -> Result<Arc<[u8]>, StorageError> {
+    let bytes: &[u8] = row.try_get(column)?;
+    Ok(bytes.into())
 }
 
 fn read_seen(row: &PgRow) -> Result<TenantPlugin, StorageError> {
@@ -263,10 +292,18 @@ fn read_seen(row: &PgRow) -> Result<TenantPlugin, StorageError> {
         why: row.try_get("why")?,
         uploaded_by: row.try_get("uploaded_by")?,
         uploaded_at_ms: uploaded_at_ms.map(|at_ms| ms(at_ms, WHAT)).transpose()?,
+        queue_place: read_queue_place(row)?,
         shared: row.try_get("shared")?,
         retired_at_ms: retired_at_ms.map(|at_ms| ms(at_ms, WHAT)).transpose()?,
         plugin: read_plugin(row, digest, size_bytes)?,
     })
+}
+
+fn read_queue_place(row: &PgRow) -> Result<Option<QueuePlace>, StorageError> {
+    let Some(ahead) = row.try_get::<Option<i64>, _>("ahead")? else { return Ok(None) };
+    let started_at_ms: Option<i64> = row.try_get("started_at_ms")?;
+    let started_at_ms = started_at_ms.map(|at_ms| ms(at_ms, WHAT)).transpose()?;
+    Ok(Some(QueuePlace { ahead: ms(ahead, WHAT)?, started_at_ms }))
 }
 
 fn read_plugin(row: &PgRow, digest: Digest, size_bytes: u64) -> Result<Option<Plugin>, StorageError> {

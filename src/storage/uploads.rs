@@ -8,14 +8,14 @@ mod claims;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 
-pub use claims::{Claim, Ending, claim, finish, release, renew};
+pub use claims::{Claim, Ending, Matter, claim, finish, release, renew};
 
 use super::columns::{bigint, named};
 use super::plugins::find;
 use super::transaction::as_tenant;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
-use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
+use crate::domain::plugin::{Digest, Profile, TenantPlugin, UploadState};
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "upload";
@@ -48,6 +48,8 @@ pub struct NewUpload {
     pub tenant: TenantId,
     pub digest: Digest,
     pub bytes: Vec<u8>,
+    /// What it is expected to need, by which it waits in one queue or the other.
+    pub profile: Profile,
     pub actor: String,
     pub now_ms: u64,
 }
@@ -151,17 +153,18 @@ async fn enter(
     waits: bool,
     was_retired: bool,
 ) -> Result<(), StorageError> {
-    let NewUpload { tenant, digest, bytes, actor, now_ms } = new;
+    let NewUpload { tenant, digest, bytes, profile, actor, now_ms } = new;
     let state = if waits { UploadState::Waiting } else { UploadState::Ready };
     let size_bytes = bytes.len();
     sqlx::query(
         "insert into plugin_uploads (tenant_id, digest, bytes, size_bytes, state, uploaded_by, uploaded_at_ms,
-                                     finished_at_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+                                     finished_at_ms, profile)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (tenant_id, digest) do update
              set bytes = excluded.bytes, size_bytes = excluded.size_bytes, state = excluded.state, why = null,
                  uploaded_by = excluded.uploaded_by, uploaded_at_ms = excluded.uploaded_at_ms,
-                 finished_at_ms = excluded.finished_at_ms, claimed_until = null, attempts = 0, failures = 0",
+                 finished_at_ms = excluded.finished_at_ms, profile = excluded.profile,
+                 started_at_ms = null, claimed_until = null, attempts = 0, failures = 0",
     )
     .bind(tenant.0)
     .bind(digest.0)
@@ -171,6 +174,7 @@ async fn enter(
     .bind(&actor)
     .bind(bigint(now_ms))
     .bind((!waits).then(|| bigint(now_ms)))
+    .bind(profile.name())
     .execute(&mut *connection)
     .await?;
     if was_retired {

@@ -48,6 +48,14 @@ impl Harness {
         self.folder.path().join("cache")
     }
 
+    /// The one compiled plugin that was stored.
+    pub fn only_file_in_cache(&self) -> PathBuf {
+        let mut entries = std::fs::read_dir(self.cache_dir()).expect("the cache");
+        let file = entries.next().expect("a file").expect("an entry").path();
+        assert!(entries.next().is_none(), "one plugin was stored");
+        file
+    }
+
     pub async fn add(&self, fixture: &str) -> Digest {
         let added = self.engine.add_plugin(component(fixture).into()).await;
         added.unwrap_or_else(|error| panic!("{fixture}: {error}")).digest

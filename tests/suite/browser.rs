@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::support::components::component;
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, payment, payment_with, shipped_plugins};
 
 /// A driver on a port of its own choice; ended with its browsers when dropped.
@@ -46,7 +47,7 @@ impl Driver {
             if let Some(port) = told.and_then(|rest| rest.split('.').next()) {
                 break port.to_owned();
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "chromedriver did not start: {text}");
+            assert!(begun.elapsed() < PATIENCE, "chromedriver did not start: {text}");
             std::thread::sleep(Duration::from_millis(20));
         };
         let profile_path = profile.path().join("profile").display().to_string();
@@ -95,7 +96,7 @@ async fn wait_for_text(browser: &Client, css: &str, text: &str) {
         if shown.contains(text) {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{css} never showed {text:?}, but {shown:?}");
+        assert!(begun.elapsed() < PATIENCE, "{css} never showed {text:?}, but {shown:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,7 +1,5 @@
 //! Rules that loop, trap, take all memory or answer nonsense, uploaded as any other.
 
-use std::time::{Duration, Instant};
-
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -82,9 +80,7 @@ async fn a_rule_that_cannot_read_its_settings_is_never_made_part_of_a_ruleset() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_burns_all_it_may_keeps_nobody_else_from_being_decided() {
     let database = TestDatabase::create().await;
-    let node =
-        Node::start_with(&database, &[("tenant_concurrency", json!(2)), ("deadline_ms", json!(10_000))])
-            .await;
+    let node = Node::start_with(&database, &[("tenant_concurrency", json!(2))]).await;
     let burner = Caller::of_new_tenant(&node, "burner").await;
     let neighbour = Caller::of_new_tenant(&node, "neighbour").await;
     let loops = burner.upload_fixture("endless_loop").await;
@@ -97,14 +93,13 @@ async fn a_tenant_that_burns_all_it_may_keeps_nobody_else_from_being_decided() {
         tokio::spawn(async move { burner.pay(&format!("burn-{place}"), &payment()).await })
     });
     let burning: Vec<_> = burning.collect();
-    let mut slowest = Duration::ZERO;
     for place in 0..40 {
-        let begun = Instant::now();
         let (status, answer) = neighbour.pay(&format!("k{place}"), &payment()).await;
         assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("approve")), "{answer}");
-        slowest = slowest.max(begun.elapsed());
+        if place == 0 {
+            assert!(burning.iter().any(|payment| !payment.is_finished()), "it did not wait for them");
+        }
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     for payment in burning {
         let (status, answer) = payment.await.unwrap();
         assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("review")), "{answer}");

@@ -5,7 +5,7 @@ mod cancellation;
 mod tables;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool};
 use tollgate::domain::decision::IdempotencyKey;
@@ -300,13 +300,12 @@ async fn slow_reports_of_a_tenant_hold_up_none_of_its_payments() {
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let begun = Instant::now();
     let key = IdempotencyKey::parse("key").map(|key| (ClientId(Uuid::now_v7()), key));
     let payment = Payment { id: PaymentId(Uuid::now_v7()), received_at_ms: 1, order: order("c-1", 1, "EUR") };
     let request =
         FactRequest { tenant, payment: Arc::new(payment), queries: [].into(), in_flight: vec![], key };
     FactReader::start(databases.facts.clone()).look_up(request).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(slow.iter().any(|report| !report.is_finished()), "it did not wait for the reports");
     for report in slow {
         report.abort();
     }

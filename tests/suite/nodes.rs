@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tollgate::decisions::plugins::digest_of;
+use tollgate::domain::plugin::Digest;
 use tollgate::storage::nodes;
 use uuid::Uuid;
 
 use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, payment};
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Submits until the outcome is the expected one.
 async fn becomes(caller: &Caller, what: &str, expected: &str) {
@@ -201,6 +201,7 @@ async fn a_node_loads_a_few_plugins_of_every_tenant_before_the_many_of_one() {
     .await
     .unwrap();
     let new = nodes::unreported(&databases.system, Uuid::now_v7(), 0, 3).await.unwrap();
+    let new: Vec<Digest> = new.into_iter().map(|(digest, _)| digest).collect();
     let digest = |place: u8| digest_of(place.to_string().as_bytes());
     let mut places: Vec<u8> = (0..12).filter(|place| new.contains(&digest(*place))).collect();
     places.sort_unstable();

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::support::database::TestDatabase;
 use crate::support::process::{folder_of_part, part};
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, Whole, payment_with};
 
 async fn get(node: &Node, path: &str) -> Whole {
@@ -83,7 +84,7 @@ async fn metrics_that_nobody_reads_do_not_pile_up() {
     let log = folder.path().join("log");
     let node = part("operations::node_that_measures", folder.path(), &log);
     let mut node = tokio::process::Command::from(node).kill_on_drop(true).spawn().unwrap();
-    let ended = timeout(Duration::from_secs(60), node.wait()).await;
+    let ended = timeout(PATIENCE, node.wait()).await;
     let ended = ended.map(|status| status.unwrap().success());
     assert!(ended == Ok(true), "{ended:?}: {}", std::fs::read_to_string(&log).unwrap());
 }

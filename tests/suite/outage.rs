@@ -12,6 +12,7 @@ use tollgate::storage::private_server::PrivateServer;
 
 use crate::support::database::TestDatabase;
 use crate::support::process::server_settings;
+use crate::support::program::PATIENCE;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::service::{Caller, Node, payment};
 
@@ -48,8 +49,6 @@ async fn requests_get_503_while_the_database_is_down_and_work_again_without_a_re
     }
     assert_eq!(answer(&client).await.0, Status::ServiceUnavailable);
 }
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The status of a path outside of the API.
 async fn status(node: &Node, path: &str) -> StatusCode {
@@ -92,7 +91,7 @@ async fn rows(database: &TestDatabase) -> (i64, i64, i64) {
 async fn a_payment_during_an_outage_is_answered_503_and_decided_once_when_it_is_over() {
     let database = TestDatabase::create().await;
     let proxy = Proxy::start(&database.databases().journal);
-    let node = Node::start_at(&database, &proxy.url(&database.url), &[]).await;
+    let node = Node::start_at(&database, &proxy.url(&database.url), &[("deadline_ms", json!(3_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 9, "verdict": "reject"});
     for with_facts in [false, true] {

@@ -10,6 +10,7 @@ use tollgate::decisions::plugins::digest_of;
 
 use crate::support::components::{component, component_of};
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, Whole};
 
 /// As RFC 9530 writes it.
@@ -255,7 +256,7 @@ async fn a_file_put_into_the_folder_appears_for_all_tenants_and_a_bad_one_stops_
     let appeared = async |wanted: usize| {
         let begun = Instant::now();
         while names(&second).await.len() < wanted {
-            assert!(begun.elapsed() < Duration::from_secs(15), "it does not appear");
+            assert!(begun.elapsed() < PATIENCE, "it does not appear");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

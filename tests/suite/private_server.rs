@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use tollgate::storage::binaries::Binaries;
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
+use crate::support::program::PATIENCE;
+
 use crate::support::process::{folder_of_part, part, server_settings};
 
 /// The user that runs the server for root has to reach it.
@@ -36,7 +38,7 @@ fn server_process(folder: &Path) -> Option<Pid> {
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not happen");
+        assert!(begun.elapsed() < PATIENCE, "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -99,7 +101,7 @@ async fn a_server_that_is_killed_is_started_again() {
     until("another server", || server_process(folder.path()).is_some_and(|now| now != first)).await;
     let begun = Instant::now();
     while server.connect_options().connect().await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(begun.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await.unwrap();

@@ -12,11 +12,10 @@ use tollgate::storage::quarantines::{Opened, open as open_stored};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, answer, payment_with};
 
 const QUARANTINES: &str = "/rulesets/payment/quarantines";
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Four failures are no reason yet, five are.
 async fn node(database: &TestDatabase) -> Node {
     Node::start_with(database, &[("quarantine_failures_min", json!(5))]).await

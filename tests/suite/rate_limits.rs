@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::listener::{Listener, ask};
-use crate::support::program::{outcome, tollgate_on};
+use crate::support::program::{PATIENCE, outcome, tollgate_on};
 use crate::support::service::{Caller, Node, Whole, payment, payment_with};
 
 /// Far more than comes back while a test sends them.
@@ -202,7 +202,7 @@ async fn a_stream_counts_once_when_it_begins() {
     for key in ["first", "second", "third"] {
         let (status, _) = free.pay(key, &payment()).await;
         assert_eq!(status, 201);
-        assert!(listener.next_within(Duration::from_secs(5)).await.is_some(), "{key}");
+        assert!(listener.next_within(PATIENCE).await.is_some(), "{key}");
     }
     node.stop().await;
 }

@@ -133,7 +133,7 @@ async fn replayed_by(
     });
     let databases = database.databases();
     let (app, system) = (databases.app, databases.system);
-    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::new(FixedClock::at(1))));
+    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::default(), Arc::new(FixedClock::at(1))));
     let replays = Replays { app, engine: engine.clone(), plugins };
     let replay = replays.replay_decision(decision).await;
     let calls = std::mem::take(&mut *engine.calls.lock().unwrap());

@@ -15,10 +15,10 @@ use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, answer, payment, payment_with};
 
 const SHADOW: &str = "/rulesets/payment/shadow";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn limit(maximum_minor: i64) -> Value {
     json!({"limits": [{"currency": "EUR", "maximum_minor": maximum_minor}]})

@@ -342,7 +342,7 @@ async fn told(caller: &Caller, feed: &mut Listener) {
     ];
     let mut heard = Vec::new();
     while heard.len() < expected.len() {
-        let event = feed.next_within(Duration::from_secs(10)).await.expect("an event");
+        let event = feed.next_within(PATIENCE).await.expect("an event");
         if event.name == "audit" {
             heard.push(event.data["action"].as_str().unwrap().to_owned());
         }

@@ -3,16 +3,18 @@
 //! Owns the leases, by the database's clock. Must never let go of bytes before
 //! the plugin they became is stored, in the same transaction.
 
+use std::sync::Arc;
+
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::super::columns::{bigint, digest as read_digest, ms};
-use super::super::plugins::{Bytes, grant, insert};
+use super::super::plugins::{Bytes, grant, insert, shared_bytes};
 use super::super::transaction::as_system;
 use super::super::{StorageError, audit, nodes};
 use super::WHAT;
 use crate::domain::audit::{Act, Action};
-use crate::domain::plugin::{Digest, Plugin, UploadState};
+use crate::domain::plugin::{Digest, Plugin, Profile, UploadState};
 use crate::domain::tenant::TenantId;
 
 /// What the refusal of a plugin is recorded under: nobody asked for it.
@@ -26,18 +28,32 @@ const REFUSED_KEPT: i64 = 100;
 pub struct Claim {
     pub tenant: TenantId,
     pub digest: Digest,
-    pub bytes: Vec<u8>,
+    pub matter: Matter,
     /// This one included. Those before it ended without a word.
     pub attempts: i32,
     /// How often the machine failed over it, and not the bytes.
     pub failures: i32,
-    /// Where the same bytes are stored already: how long compiling them took.
-    pub stored_compile_ms: Option<u64>,
 }
 
-/// Takes the next upload. First come tenants none of whose uploads is at work,
+/// What there is to do.
+#[derive(Debug, Clone)]
+pub enum Matter {
+    Compile(Arc<[u8]>),
+    /// The same bytes are stored already; compiling them took so long.
+    Stored {
+        compile_ms: u64,
+    },
+}
+
+/// Takes the next upload of a queue. First come tenants none of whose uploads is at work,
 /// then those who were served longest ago: a long queue holds up no other tenant.
-pub async fn claim(system: &PgPool, node: Uuid, lease_ms: u32) -> Result<Option<Claim>, StorageError> {
+pub async fn claim(
+    system: &PgPool,
+    node: Uuid,
+    lease_ms: u32,
+    profile: Profile,
+    now_ms: u64,
+) -> Result<Option<Claim>, StorageError> {
     as_system(system, move |connection| {
         Box::pin(async move {
             let row = sqlx::query(
@@ -46,38 +62,45 @@ pub async fn claim(system: &PgPool, node: Uuid, lease_ms: u32) -> Result<Option<
                             (select max(earlier.finished_at_ms) from plugin_uploads earlier
                              where earlier.tenant_id = pending.tenant_id) as served_at_ms
                      from plugin_uploads pending
-                     where state in ('waiting', 'compiling')
+                     where state in ('waiting', 'compiling') and profile = $3
                      group by tenant_id
                  ), next as (
                      select u.tenant_id, u.digest
                      from plugin_uploads u join tenants_waiting t using (tenant_id)
-                     where u.state in ('waiting', 'compiling')
+                     where u.state in ('waiting', 'compiling') and u.profile = $3
                        and (u.claimed_until is null or u.claimed_until < now())
                      order by t.at_work, t.served_at_ms nulls first, u.uploaded_at_ms, u.digest
                      limit 1
                      for update of u skip locked
                  )
                  update plugin_uploads u
-                 set state = 'compiling', claimed_by = $1, attempts = attempts + 1,
+                 set state = 'compiling', claimed_by = $1, attempts = attempts + 1, started_at_ms = $4,
                      claimed_until = now() + make_interval(secs => $2 / 1000.0)
                  from next
                  where u.tenant_id = next.tenant_id and u.digest = next.digest
-                 returning u.tenant_id, u.digest, u.bytes, u.attempts, u.failures,
-                           (select p.compile_ms from plugins p where p.digest = u.digest) as stored_compile_ms",
+                 returning u.tenant_id, u.digest, u.attempts, u.failures,
+                           (select p.compile_ms from plugins p where p.digest = u.digest) as stored_compile_ms,
+                           case when not exists (select from plugins p where p.digest = u.digest)
+                               then u.bytes end as bytes",
             )
             .bind(node)
             .bind(f64::from(lease_ms))
+            .bind(profile.name())
+            .bind(bigint(now_ms))
             .fetch_optional(connection)
             .await?;
             let Some(row) = row else { return Ok(None) };
             let stored_compile_ms: Option<i64> = row.try_get("stored_compile_ms")?;
+            let matter = match stored_compile_ms {
+                Some(stored) => Matter::Stored { compile_ms: ms(stored, WHAT)? },
+                None => Matter::Compile(shared_bytes(&row, "bytes")?),
+            };
             Ok(Some(Claim {
                 tenant: TenantId(row.try_get("tenant_id")?),
                 digest: read_digest(row.try_get("digest")?, WHAT)?,
-                bytes: row.try_get("bytes")?,
+                matter,
                 attempts: row.try_get("attempts")?,
                 failures: row.try_get("failures")?,
-                stored_compile_ms: stored_compile_ms.map(|stored| ms(stored, WHAT)).transpose()?,
             }))
         })
     })

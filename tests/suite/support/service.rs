@@ -20,9 +20,13 @@ use tollgate::storage::pool::Databases;
 
 use super::components::component;
 use super::database::TestDatabase;
+use super::program::PATIENCE;
 
 /// The same for all, so that plugins are compiled once for the whole suite.
 pub const ROOT_SECRET: &str = "5b0f7c6a2e1d4f93887766554433221100ffeeddccbbaa99deadbeefcafef00d";
+
+/// As long as may be, so that a busy machine fails no test. A test of the deadline sets its own.
+pub const DEADLINE_MS: u64 = 60_000;
 
 pub fn shipped_plugins() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins")
@@ -52,6 +56,15 @@ impl Node {
 
     /// Reaches its database by another way than the tests do.
     pub async fn start_at(database: &TestDatabase, url: &str, settings: &[(&str, Value)]) -> Self {
+        Self::assemble(database, url, settings, env!("CARGO_BIN_EXE_tollgate")).await
+    }
+
+    /// Compiles with another program, and finds what is compiled in a folder of its own.
+    pub async fn start_with_compiler(database: &TestDatabase, data_dir: &Path, program: &str) -> Self {
+        Self::assemble(database, &database.url, &[("data_dir", json!(data_dir))], program).await
+    }
+
+    async fn assemble(database: &TestDatabase, url: &str, settings: &[(&str, Value)], program: &str) -> Self {
         let databases = database.databases();
         let mut figment = rocket::Config::figment()
             .select("debug")
@@ -61,6 +74,7 @@ impl Node {
             // At its end Rocket waits for as long as anybody holds a connection.
             .merge(("keep_alive", 0))
             .merge(("databases.main.url", url))
+            .merge(("tollgate.deadline_ms", DEADLINE_MS))
             .merge(("tollgate.data_dir", data_dir()))
             .merge(("tollgate.plugins_dir", shipped_plugins()))
             .merge(("tollgate.root_secret", ROOT_SECRET));
@@ -68,8 +82,8 @@ impl Node {
             figment = figment.merge((format!("tollgate.{key}"), value));
         }
         let config = Config::from_figment(figment).expect("configuration");
-        let program = env!("CARGO_BIN_EXE_tollgate").into();
-        let Ignited { rocket, app, address } = app::ignite(&config, url, program).await.expect("a node");
+        let ignited = app::ignite(&config, url, program.into()).await;
+        let Ignited { rocket, app, address } = ignited.expect("a node");
         let shutdown = rocket.shutdown();
         let served = tokio::spawn(async move {
             rocket.launch().await.expect("launch");
@@ -162,7 +176,7 @@ impl Caller {
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
-        answer(self.request(Method::GET, path)).await
+        answer_in_the_end(|| self.request(Method::GET, path)).await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
@@ -170,7 +184,8 @@ impl Caller {
     }
 
     pub async fn pay(&self, key: &str, body: &Value) -> (StatusCode, Value) {
-        answer(self.request(Method::POST, "/payments").header("Idempotency-Key", key).json(body)).await
+        let submit = || self.request(Method::POST, "/payments").header("Idempotency-Key", key).json(body);
+        answer_in_the_end(submit).await
     }
 
     /// The digest of a shipped rule.
@@ -223,7 +238,7 @@ impl Caller {
             if plugin["state"] == "ready" || plugin["state"] == "refused" {
                 return plugin;
             }
-            assert!(begun.elapsed() < Duration::from_secs(120), "{plugin}");
+            assert!(begun.elapsed() < PATIENCE, "{plugin}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -268,6 +283,19 @@ impl Whole {
 
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+/// Sends again what may be sent again and found the node busy, as a client should.
+async fn answer_in_the_end(request: impl Fn() -> RequestBuilder) -> (StatusCode, Value) {
+    let begun = Instant::now();
+    loop {
+        let (status, body) = answer(request()).await;
+        let busy = ["/problems/busy", "/problems/deadline"].iter().any(|kind| body["type"] == *kind);
+        if !busy || begun.elapsed() > PATIENCE {
+            return (status, body);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -1,0 +1,97 @@
+//! A plugin's bytes while they are received.
+//!
+//! Owns where they are: in memory while they are few, else in a file without a name.
+//! They must never be held in memory for as long as a client takes to send them.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use tempfile::SpooledTempFile;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Most plugins are smaller, and are received even while the disk is full.
+const IN_MEMORY_MAX_BYTES: usize = 1 << 20;
+/// What is received at once.
+const PART_BYTES: usize = 256 << 10;
+
+#[derive(Debug, Error)]
+pub enum SpoolError {
+    #[error("the bytes did not come to their end: {0}")]
+    Receive(io::Error),
+    #[error("the bytes cannot be kept on disk: {0}")]
+    Keep(io::Error),
+}
+
+#[derive(Debug)]
+pub struct Spool {
+    file: SpooledTempFile,
+    size_bytes: u64,
+}
+
+impl Spool {
+    /// Receives all that comes; the caller bounds how much that is.
+    pub async fn receive(folder: &Path, mut from: impl AsyncRead + Unpin) -> Result<Self, SpoolError> {
+        let mut spool = Self { file: SpooledTempFile::new_in(IN_MEMORY_MAX_BYTES, folder), size_bytes: 0 };
+        let mut part = Vec::with_capacity(PART_BYTES);
+        loop {
+            let mut rest = (&mut from).take((PART_BYTES - part.len()) as u64);
+            let ended = rest.read_buf(&mut part).await.map_err(SpoolError::Receive)? == 0;
+            if ended || part.len() == PART_BYTES {
+                (spool, part) = spool.keep(part).await.map_err(SpoolError::Keep)?;
+            }
+            if ended {
+                return Ok(spool);
+            }
+        }
+    }
+
+    /// Apart from the threads that serve: a disk may take its time.
+    async fn keep(mut self, mut part: Vec<u8>) -> io::Result<(Self, Vec<u8>)> {
+        let keeping = tokio::task::spawn_blocking(move || {
+            self.file.write_all(&part)?;
+            self.size_bytes += part.len() as u64;
+            part.clear();
+            Ok((self, part))
+        });
+        keeping.await.map_err(io::Error::other)?
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// All of it, in memory. Blocks.
+    pub fn read(mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_received_is_read_again_whether_it_is_in_memory_or_on_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for size_bytes in [0, 1, PART_BYTES, PART_BYTES + 1, IN_MEMORY_MAX_BYTES, IN_MEMORY_MAX_BYTES * 3 + 7]
+        {
+            let bytes: Vec<u8> = (0..size_bytes).map(|place| (place % 251) as u8).collect();
+            let spool = Spool::receive(folder.path(), bytes.as_slice()).await.expect("it is received");
+            assert_eq!(spool.size_bytes(), size_bytes as u64);
+            assert_eq!(spool.file.is_rolled(), size_bytes > IN_MEMORY_MAX_BYTES, "{size_bytes}");
+            assert!(spool.read().expect("it is read") == bytes, "{size_bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn few_bytes_need_no_disk_and_many_say_that_there_is_none() {
+        let nowhere = Path::new("/nowhere");
+        assert!(Spool::receive(nowhere, &[7; 1_000][..]).await.is_ok());
+        let many = vec![7; IN_MEMORY_MAX_BYTES + 1];
+        assert!(matches!(Spool::receive(nowhere, many.as_slice()).await, Err(SpoolError::Keep(_))));
+    }
+}
