@@ -11,7 +11,7 @@ run:
 test:
 	scripts/ensure-postgres
 	scripts/ensure-pgbouncer
-	cargo test
+	cargo test --no-fail-fast
 
 bench:
 	scripts/ensure-postgres
