@@ -14,12 +14,12 @@ use crate::decisions::rulesets::{RevisionError, Rulesets};
 use crate::domain::plugin::Plugin;
 use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
 use crate::domain::tenant::{Scope, TenantId};
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::Randomness;
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::lists::{self, AddEntryError, NewEntry};
 use crate::storage::rulesets::{ActivateError, Change};
 use crate::storage::{StorageError, pool::Databases, tenants};
-use crate::world::{OsRandomness, SystemClock};
+use crate::world::OsRandomness;
 
 pub const TENANT: &str = "demo";
 const ACTOR: &str = "demonstration";
@@ -46,6 +46,7 @@ pub async fn seed(
     plugins: &Plugins,
     rulesets: &Rulesets,
     shared: &[Plugin],
+    now_ms: u64,
 ) -> Result<Option<CreatedClient>, DemoError> {
     if tenants::tenant_by_name(&databases.system, TENANT).await?.is_some() {
         return Ok(None);
@@ -55,7 +56,7 @@ pub async fn seed(
         plugins.ensure_loaded(entry.plugin).await?;
     }
     let tenant = create_tenant(&databases.system, TENANT, ACTOR).await?;
-    fill_lists(databases, tenant).await?;
+    fill_lists(databases, tenant, now_ms).await?;
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let change = Change::Activate { revision: revision.number, guard_backtest: None };
@@ -140,8 +141,7 @@ const LISTS: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-async fn fill_lists(databases: &Databases, tenant: TenantId) -> Result<(), DemoError> {
-    let now_ms = SystemClock.now_ms();
+async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Result<(), DemoError> {
     for (list, description, value, reason) in LISTS {
         lists::create(&databases.app, tenant, list, description, ACTOR, now_ms).await?;
         let id: Uuid = OsRandomness.uuid_v7(now_ms);
