@@ -158,7 +158,7 @@ impl Bench {
             .unwrap();
         let token = token["access_token"].as_str().unwrap().to_owned();
         let bench = Self { app, databases, tenant: TenantId(Uuid::nil()), url, token, http };
-        bench.post("/lists", &json!({"name": "blocked"})).await;
+        bench.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
         let (_, id) = bench.pay(0).await;
         let ids = decisions::all_ids(&bench.databases.system, 0, None, 1).await.unwrap();
         assert_eq!(ids[0].1, id);

@@ -101,6 +101,14 @@ pub struct Settings {
     pub tenant_plugins_max: u32,
     /// The same with the retired ones, whose bytes are kept.
     pub tenant_plugins_stored_max: u32,
+    /// Lists of one tenant that are not closed; more are turned away with 429, as are those below.
+    pub tenant_lists_max: u32,
+    /// Entries of one list that have not ended.
+    pub list_entries_max: u32,
+    /// Revisions of one ruleset; none is ever deleted.
+    pub ruleset_revisions_max: u32,
+    /// Events told of one payment; none is ever deleted.
+    pub payment_events_max: u32,
     /// Processor time of one compilation of a small plugin; a large one gets six times as much.
     pub compile_cpu_s: u64,
     pub journal_queue_max: usize,
@@ -148,6 +156,10 @@ impl Default for Settings {
             tenant_uploads_waiting_max: 8,
             tenant_plugins_max: 200,
             tenant_plugins_stored_max: 1_000,
+            tenant_lists_max: 200,
+            list_entries_max: 100_000,
+            ruleset_revisions_max: 10_000,
+            payment_events_max: 200,
             compile_cpu_s: 10,
             journal_queue_max: 8_192,
             journal_batch_max: 512,
@@ -253,7 +265,7 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 24] = [
+    let ranges: [(&'static str, u64, u64, u64); 28] = [
         ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
         ("deadline_ms", settings.deadline_ms, 100, 60_000),
         ("requests_max", settings.requests_max as u64, 1, 1_000_000),
@@ -263,6 +275,10 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("tenant_uploads_waiting_max", settings.tenant_uploads_waiting_max.into(), 1, 1_000),
         ("tenant_plugins_max", settings.tenant_plugins_max.into(), 1, 100_000),
         ("tenant_plugins_stored_max", settings.tenant_plugins_stored_max.into(), 1, 1_000_000),
+        ("tenant_lists_max", settings.tenant_lists_max.into(), 1, 100_000),
+        ("list_entries_max", settings.list_entries_max.into(), 1, 10_000_000),
+        ("ruleset_revisions_max", settings.ruleset_revisions_max.into(), 1, 1_000_000),
+        ("payment_events_max", settings.payment_events_max.into(), 1, 100_000),
         ("compile_cpu_s", settings.compile_cpu_s, 1, 600),
         ("journal_queue_max", settings.journal_queue_max as u64, 1, 1_000_000),
         ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),

@@ -11,15 +11,17 @@ use uuid::Uuid;
 use super::tenants::{ClientOrder, CreatedClient, TenantError, create_client, create_tenant};
 use crate::decisions::plugins::Plugins;
 use crate::decisions::rulesets::{RevisionError, Rulesets};
+use crate::domain::comparison::ValueKind;
+use crate::domain::list::{ListKinds, NeverMatches};
 use crate::domain::plugin::Plugin;
 use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
 use crate::domain::tenant::{Scope, TenantId};
-use crate::domain::time::Randomness;
+use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureOutcome;
-use crate::storage::lists::{self, AddEntryError, NewEntry};
+use crate::storage::lists::{self, AddError, CreateListError, NewEntry, NewList};
 use crate::storage::rulesets::{ActivateError, Change};
 use crate::storage::{StorageError, pool::Databases, tenants};
-use crate::world::OsRandomness;
+use crate::world::{OsRandomness, SystemClock};
 
 pub const TENANT: &str = "demo";
 const ACTOR: &str = "demonstration";
@@ -34,8 +36,12 @@ pub enum DemoError {
     Revision(#[from] RevisionError),
     #[error("the demonstration's ruleset was not activated")]
     Activate(#[from] ActivateError),
+    #[error("the demonstration's lists could not be made")]
+    List(#[from] CreateListError),
+    #[error("the demonstration's lists cannot hold what they should")]
+    Value(#[from] NeverMatches),
     #[error("the demonstration's lists could not be filled")]
-    Entry(#[from] AddEntryError),
+    Entry(#[from] AddError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -46,7 +52,6 @@ pub async fn seed(
     plugins: &Plugins,
     rulesets: &Rulesets,
     shared: &[Plugin],
-    now_ms: u64,
 ) -> Result<Option<CreatedClient>, DemoError> {
     if tenants::tenant_by_name(&databases.system, TENANT).await?.is_some() {
         return Ok(None);
@@ -56,7 +61,7 @@ pub async fn seed(
         plugins.ensure_loaded(entry.plugin).await?;
     }
     let tenant = create_tenant(&databases.system, TENANT, ACTOR).await?;
-    fill_lists(databases, tenant, now_ms).await?;
+    fill_lists(databases, tenant).await?;
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let change = Change::Activate { revision: revision.number, guard_backtest: None };
@@ -124,36 +129,53 @@ fn ruleset(shared: &[Plugin]) -> Result<Vec<RuleEntry>, DemoError> {
     ])
 }
 
-/// What the demonstration's lists hold: list, what it is for, and one entry.
-const LISTS: [(&str, &str, &str, &str); 3] = [
+/// What the demonstration's lists hold: list, its kind, what it is for, and one entry.
+const LISTS: [(&str, ValueKind, &str, &str, &str); 3] = [
     (
         "blocked-accounts",
+        ValueKind::Account,
         "Accounts nobody may be paid on",
         "GB33BUKB20201555555555",
         "Reported as a mule account",
     ),
-    ("watched-names", "Names a person has to look at", "John Q. Sample", "Resembles a sanctioned person"),
+    (
+        "watched-names",
+        ValueKind::Name,
+        "Names a person has to look at",
+        "John Q. Sample",
+        "Resembles a sanctioned person",
+    ),
     (
         "trusted-accounts",
+        ValueKind::Account,
         "Accounts whose payments need no review",
         "FR1420041010050500013M02606",
         "The tax office",
     ),
 ];
 
-async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Result<(), DemoError> {
-    for (list, description, value, reason) in LISTS {
-        lists::create(&databases.app, tenant, list, description, ACTOR, now_ms).await?;
+async fn fill_lists(databases: &Databases, tenant: TenantId) -> Result<(), DemoError> {
+    let now_ms = SystemClock.now_ms();
+    for (list, kind, description, value, reason) in LISTS {
+        let new = NewList {
+            name: list.to_owned(),
+            description: description.to_owned(),
+            kind,
+            created_by: ACTOR.to_owned(),
+            created_at_ms: now_ms,
+        };
+        lists::create(&databases.app, tenant, new, u32::MAX).await?;
         let id: Uuid = OsRandomness.uuid_v7(now_ms);
         let entry = NewEntry {
             id,
             value: value.to_owned(),
+            forms: ListKinds::one(kind).forms(value)?,
             reason: reason.to_owned(),
             valid_from_ms: now_ms,
             valid_to_ms: None,
             added_by: ACTOR.to_owned(),
         };
-        lists::add_entry(&databases.app, tenant, list, entry, now_ms).await?;
+        lists::add_entry(&databases.app, tenant, list, entry, u32::MAX, now_ms).await?;
     }
     Ok(())
 }

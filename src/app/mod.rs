@@ -39,7 +39,6 @@ use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
-use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
@@ -51,7 +50,8 @@ use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::{UploadSettings, Uploads};
 use crate::domain::plugin::Plugin;
 use crate::domain::quarantine::QuarantineThreshold;
-use crate::domain::time::{Clock, Machine, Randomness};
+use crate::domain::quotas::Quotas;
+use crate::domain::time::{Clock, Randomness};
 use crate::http;
 use crate::http::client_rates::ClientRates;
 use crate::http::cursor::CursorKey;
@@ -66,7 +66,7 @@ use crate::storage::nodes::Node;
 use crate::storage::pool::{Databases, Db};
 use crate::storage::uploads::UploadQuotas;
 use crate::telemetry;
-use crate::world::{OsRandomness, SystemClock, machine};
+use crate::world::{OsRandomness, SystemClock};
 
 /// A new version of the engine compiles every plugin anew at its first start.
 const PLUGINS_AT_START: Duration = Duration::from_secs(600);
@@ -124,22 +124,12 @@ pub struct Ignited {
 /// where the configuration names none; `program` is the binary that answers to
 /// the hidden commands: this one, except in tests.
 pub async fn ignite(config: &Config, database_url: &str, program: PathBuf) -> Result<Ignited, StartError> {
-    ignite_on(config, database_url, program, machine()).await
-}
-
-/// The same by the clocks of a machine.
-pub async fn ignite_on(
-    config: &Config,
-    database_url: &str,
-    program: PathBuf,
-    machine: Machine,
-) -> Result<Ignited, StartError> {
     let figment = config.figment.clone().join(("databases.main.url", database_url));
     let failure = Arc::new(Mutex::new(None));
     let (config, told) = (config.clone(), failure.clone());
     let assembling = AdHoc::try_on_ignite("assembling", |rocket| async move {
         let Some(db) = Db::fetch(&rocket) else { return Err(rocket) };
-        match assemble(&config, db.databases().clone(), program, machine).await {
+        match assemble(&config, db.databases().clone(), program).await {
             Ok((app, parts)) => Ok(http::mount(rocket, parts).manage(Arc::new(app))),
             Err(error) => {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -171,13 +161,11 @@ async fn assemble(
     config: &Config,
     databases: Databases,
     program: PathBuf,
-    machine: Machine,
 ) -> Result<(App, http::Parts), StartError> {
     let settings = &config.settings;
     // Before all that counts: what was looked up earlier would count into nothing.
     let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
-    let journal_clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
-    let clock: Arc<dyn Clock> = journal_clock.clone();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let randomness: Arc<dyn Randomness> = Arc::new(OsRandomness);
     let root = root_secret(settings)?;
 
@@ -234,6 +222,7 @@ async fn assemble(
         nodes: nodes.clone(),
         // The rest of a request's time is for the change itself.
         patience: NODES_PATIENCE_MAX.min(deadline.mul_f64(0.6)),
+        revisions_max: settings.ruleset_revisions_max,
         clock: clock.clone(),
     });
     let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
@@ -278,13 +267,14 @@ async fn assemble(
         clock,
         randomness,
         cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
+        quotas: quotas(settings),
         issuer: settings.issuer.clone(),
         // The rest is for the answer itself.
         submission_deadline: deadline.mul_f64(0.9),
     });
     let readiness = {
-        let (journal, clock) = (journal.clone(), journal_clock.clone());
-        Arc::new(Readiness::new(move || journal.is_up(), move || clock.is_trusted()))
+        let journal = journal.clone();
+        Arc::new(Readiness::new(move || journal.is_up()))
     };
     nodes.beat().await?;
     let background = Background::start(Work {
@@ -302,7 +292,7 @@ async fn assemble(
         quarantines,
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         metrics: metrics.clone(),
-        clock: journal_clock,
+        clock: services.clock.clone(),
     });
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {
@@ -313,6 +303,7 @@ async fn assemble(
         metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
         limits: Limits {
             body_bytes: 64 << 10,
+            lines_bytes: 4 << 20,
             upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
             form_bytes: 8 << 10,
         },
@@ -392,6 +383,15 @@ fn quarantine_threshold(settings: &Settings) -> QuarantineThreshold {
         failures_min: settings.quarantine_failures_min,
         share_percent: settings.quarantine_share_percent,
         window_ms: settings.quarantine_window_s * 1_000,
+    }
+}
+
+fn quotas(settings: &Settings) -> Quotas {
+    Quotas {
+        lists_max: settings.tenant_lists_max,
+        list_entries_max: settings.list_entries_max,
+        revisions_max: settings.ruleset_revisions_max,
+        payment_events_max: settings.payment_events_max,
     }
 }
 

@@ -6,6 +6,7 @@
 mod administration;
 mod demo;
 mod import;
+mod list;
 mod output;
 mod plugin;
 mod progress;
@@ -60,6 +61,9 @@ enum Command {
     },
     /// Take in the history of another system: JSON lines, a payment with its outcome and events on each.
     Import(import::ImportOrder),
+    /// Lists: put the entries of a file on one, or write them to a file.
+    #[command(subcommand)]
+    List(list::ListCommand),
     /// Send traffic that looks like life to the demonstration tenant, or write a history of it.
     Demo(demo::DemoOptions),
     /// Plugins: build, check and run one, without a server.
@@ -131,6 +135,7 @@ pub fn run() -> ExitCode {
         Command::Replay { since, tenant } => with_config(|config| replay::replay(config, since, tenant)),
         Command::Verify { checkpoints } => with_config(|config| verify::verify(config, checkpoints)),
         Command::Demo(options) => demo::demo(options),
+        Command::List(command) => with_config(|config| list::run(config, command)),
         Command::Import(order) => with_config(|config| import::import(config, order)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))

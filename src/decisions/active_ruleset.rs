@@ -33,8 +33,8 @@ pub struct ActiveRule {
 
 impl ActiveRule {
     /// Of the answers to the ruleset's queries, those this rule asked for.
-    pub fn facts<T: Copy>(&self, all: &[T]) -> Vec<T> {
-        self.fact_places.iter().map(|place| all[*place]).collect()
+    pub fn facts<T: Clone>(&self, all: &[T]) -> Vec<T> {
+        self.fact_places.iter().map(|place| all[*place].clone()).collect()
     }
 }
 

@@ -12,19 +12,21 @@ use tokio::time::Instant;
 
 use super::active_ruleset::ActiveRuleset;
 use super::evaluate::{call_of, evidence_of, run};
-use super::rulesets::{RevisionError, Rulesets};
+use super::rulesets::{RevisionError, Rulesets, lists_asked};
 use super::trial::Likeness;
+use crate::domain::comparison::normalized_name;
 use crate::domain::decision::{Decision, Evidence};
+use crate::domain::list::ListKinds;
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
-use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::selector::{Fact, FactQuery, Matching};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::{Outcome, RuleResult};
 use crate::rules::{EngineError, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
-use crate::storage::{StorageError, decisions, rulesets};
+use crate::storage::{StorageError, decisions, lists, rulesets};
 
 /// A person waits.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -71,6 +73,15 @@ pub struct FoldStep {
     pub decides: bool,
 }
 
+/// What a list was asked about, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListComparison {
+    pub list: String,
+    pub kinds: Option<ListKinds>,
+    /// The payment's value and its form, where it has one.
+    pub value: Option<(String, String)>,
+}
+
 #[derive(Debug)]
 pub struct DryRun {
     pub outcome: Outcome,
@@ -79,6 +90,8 @@ pub struct DryRun {
     pub ruleset: ActiveRuleset,
     /// For each query of the ruleset.
     pub sources: Vec<FactSource>,
+    /// For each query of the ruleset, where it asks a list.
+    pub comparisons: Vec<Option<ListComparison>>,
     pub steps: Vec<FoldStep>,
     /// What was decided, for a payment of history.
     pub decided: Option<Outcome>,
@@ -130,10 +143,11 @@ impl DryRuns {
         };
         let otherwise = if recorded.is_some() { FactSource::Computed } else { FactSource::Current };
         let (facts, sources) = self.complete(tenant, &payment, &ruleset.queries, known, otherwise).await?;
+        let comparisons = self.comparisons(tenant, &payment.order, &ruleset.queries).await?;
         let (outcome, evidence) = self.evaluate(tenant, payment, &ruleset, &facts).await?;
         let steps = steps_of(&evidence, outcome);
         let decided = recorded.map(|recorded| recorded.outcome);
-        Ok(DryRun { outcome, evidence, ruleset, sources, steps, decided })
+        Ok(DryRun { outcome, evidence, ruleset, sources, comparisons, steps, decided })
     }
 
     async fn ruleset(
@@ -208,6 +222,28 @@ impl DryRuns {
             None => (looked_up.next().unwrap_or(Fact::Absent), otherwise),
         });
         Ok(both.unzip())
+    }
+
+    async fn comparisons(
+        &self,
+        tenant: TenantId,
+        order: &PaymentOrder,
+        queries: &[FactQuery],
+    ) -> Result<Vec<Option<ListComparison>>, StorageError> {
+        let heads = lists::heads(&self.app, tenant, lists_asked(queries)).await?;
+        let comparison = |query: &FactQuery| {
+            let FactQuery::Listed { list, selector, matching } = query else { return None };
+            let head = heads.iter().find(|head| head.name == *list);
+            let value = selector.value_of(order).map(|value| {
+                let form = match matching {
+                    Matching::NormalizedName => Some(normalized_name(&value)),
+                    Matching::Exact | Matching::Prefix => selector.comparable_of(order),
+                };
+                (value, form.unwrap_or_default())
+            });
+            Some(ListComparison { list: list.clone(), kinds: head.map(|head| head.kinds.clone()), value })
+        };
+        Ok(queries.iter().map(comparison).collect())
     }
 
     /// Runs the rules in shadow mode as well: whoever tries a ruleset wants to see them.

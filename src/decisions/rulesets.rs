@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::active::ActiveRulesets;
 use super::nodes::Nodes;
 use super::plugins::Plugins;
+use super::questions;
 use crate::domain::backtest::GuardRefusal;
 use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
 use crate::domain::ruleset::{
@@ -24,7 +25,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::{EngineError, PrepareError, RuleEngine};
 use crate::storage::nodes::Readiness;
-use crate::storage::rulesets::{self, ActivateError, Change, Deploying, NewRevision};
+use crate::storage::rulesets::{self, ActivateError, Change, CreateRevisionError, Deploying, NewRevision};
 use crate::storage::{StorageError, backtests, lists, plugins};
 
 /// What is wrong, and where in the request: a JSON pointer.
@@ -38,6 +39,8 @@ pub struct Flaw {
 pub enum RevisionError {
     #[error("the ruleset has flaws")]
     Invalid(Vec<Flaw>),
+    #[error("the ruleset has {0} revisions already")]
+    TooMany(u32),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -69,6 +72,8 @@ pub struct Rulesets {
     pub nodes: Arc<Nodes>,
     /// How long a change waits for the nodes.
     pub patience: Duration,
+    /// Of one ruleset.
+    pub revisions_max: u32,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -90,7 +95,10 @@ impl Rulesets {
             created_by: actor.to_owned(),
             created_at_ms: self.clock.now_ms(),
         };
-        Ok(rulesets::create(&self.app, tenant, revision).await?)
+        rulesets::create(&self.app, tenant, revision, self.revisions_max).await.map_err(|error| match error {
+            CreateRevisionError::TooMany(most) => RevisionError::TooMany(most),
+            CreateRevisionError::Storage(error) => error.into(),
+        })
     }
 
     /// What the rules themselves make of their settings, or all flaws at once.
@@ -100,15 +108,22 @@ impl Rulesets {
         entries: Vec<RuleEntry>,
     ) -> Result<Vec<PreparedRule>, RevisionError> {
         let mut flaws = name_flaws(&entries);
-        let known_lists: BTreeSet<String> =
-            lists::lists(&self.app, tenant).await?.into_iter().map(|list| list.name).collect();
         let mut rules = Vec::with_capacity(entries.len());
+        let mut places = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
-            match self.prepare(tenant, place, entry, &known_lists).await? {
-                Ok(rule) => rules.push(rule),
+            match self.prepare(tenant, place, entry).await? {
+                Ok(rule) => {
+                    rules.push(rule);
+                    places.push(place);
+                }
                 Err(found) => flaws.extend(found),
             }
         }
+        let lists =
+            lists::heads(&self.app, tenant, lists_asked(rules.iter().flat_map(|rule| &rule.queries))).await?;
+        flaws.extend(
+            places.iter().zip(&rules).flat_map(|(place, rule)| questions::flaws(*place, rule, &lists)),
+        );
         flaws.extend(queries_flaw(&rules));
         if flaws.is_empty() { Ok(rules) } else { Err(RevisionError::Invalid(flaws)) }
     }
@@ -118,7 +133,6 @@ impl Rulesets {
         tenant: TenantId,
         place: usize,
         entry: RuleEntry,
-        known_lists: &BTreeSet<String>,
     ) -> Result<Result<PreparedRule, Vec<Flaw>>, RevisionError> {
         let flaw = |below: &str, detail: String| Flaw { pointer: format!("/rules/{place}{below}"), detail };
         if let Some(detail) = unusable(entry.plugin, plugins::get(&self.app, tenant, entry.plugin).await?) {
@@ -137,19 +151,6 @@ impl Rulesets {
             Err(PrepareError::Engine(error)) => return Err(error.into()),
             Err(failed) => return Ok(Err(vec![flaw("/settings", failed.to_string())])),
         };
-        let unknown_lists: Vec<Flaw> = prepared
-            .queries
-            .iter()
-            .filter_map(|query| match query {
-                FactQuery::Listed { list, .. } if !known_lists.contains(list) => {
-                    Some(flaw("/settings", format!("there is no list {list}: create it first")))
-                }
-                _ => None,
-            })
-            .collect();
-        if !unknown_lists.is_empty() {
-            return Ok(Err(unknown_lists));
-        }
         let (profile, queries, state) = (prepared.profile, prepared.queries, prepared.state);
         Ok(Ok(PreparedRule { entry, profile, queries, state }))
     }
@@ -217,6 +218,18 @@ fn unusable(digest: Digest, seen: Option<TenantPlugin>) -> Option<String> {
             Some(format!("the plugin {digest} is not ready yet"))
         }
     }
+}
+
+/// Each once.
+pub(super) fn lists_asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<String> {
+    let lists: BTreeSet<&String> = queries
+        .into_iter()
+        .filter_map(|query| match query {
+            FactQuery::Listed { list, .. } => Some(list),
+            FactQuery::Velocity { .. } => None,
+        })
+        .collect();
+    lists.into_iter().cloned().collect()
 }
 
 fn queries_flaw(rules: &[PreparedRule]) -> Option<Flaw> {

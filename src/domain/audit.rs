@@ -18,13 +18,16 @@ pub enum Action {
     BacktestStarted,
     BacktestCancelled,
     ListCreated,
+    ListBroughtOver,
+    ListClosed,
     ListEntryAdded,
+    ListEntriesImported,
     ListEntryClosed,
     HistoryImported,
 }
 
 impl Action {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -40,7 +43,10 @@ impl Action {
         Self::BacktestStarted,
         Self::BacktestCancelled,
         Self::ListCreated,
+        Self::ListBroughtOver,
+        Self::ListClosed,
         Self::ListEntryAdded,
+        Self::ListEntriesImported,
         Self::ListEntryClosed,
         Self::HistoryImported,
     ];
@@ -62,7 +68,10 @@ impl Action {
             Self::BacktestStarted => "backtest.started",
             Self::BacktestCancelled => "backtest.cancelled",
             Self::ListCreated => "list.created",
+            Self::ListBroughtOver => "list.brought_over",
+            Self::ListClosed => "list.closed",
             Self::ListEntryAdded => "list_entry.added",
+            Self::ListEntriesImported => "list_entries.imported",
             Self::ListEntryClosed => "list_entry.closed",
             Self::HistoryImported => "history.imported",
         }

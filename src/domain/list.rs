@@ -1,9 +1,14 @@
 //! Temporal lists: entries are opened and closed, never deleted, so that any
 //! earlier moment can be seen as it was.
 
+use std::collections::BTreeSet;
+
+use thiserror::Error;
 use uuid::Uuid;
 
-use super::party::Iban;
+use super::comparison::{NotComparable, ValueKind};
+use super::party::{Bic, Iban};
+use super::selector::Selector;
 use super::text::electronic;
 
 /// One value on a list, valid in `[valid_from_ms, valid_to_ms)`.
@@ -12,16 +17,274 @@ pub struct ListEntry {
     pub id: Uuid,
     /// As the administrator wrote it.
     pub value: String,
+    /// As it is compared; more than one only on a list of several kinds.
+    pub forms: Vec<String>,
+    /// As it is compared where names are compared by their normal form.
+    pub normalized_name: String,
     pub reason: String,
     pub valid_from_ms: u64,
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
     pub closed_by: Option<String>,
+    /// Only where nobody asked for it.
+    pub closed_because: Option<String>,
 }
 
-/// How an entry's value is compared: trimmed, and an IBAN written in its
-/// printed form loses its spaces, since payments carry the electronic form.
-pub fn comparable_value(value: &str) -> String {
-    let trimmed = value.trim();
-    if Iban::parse(trimmed).is_ok() { electronic(trimmed) } else { trimmed.to_owned() }
+/// The kinds of values that a list serves, each once. A list that is made has
+/// one; only a list from before there were kinds may have several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListKinds(BTreeSet<ValueKind>);
+
+/// Why a value can never match as an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NeverMatches {
+    #[error(transparent)]
+    Form(#[from] NotComparable),
+    #[error(
+        "expected a BIC of 8 or 11 characters (ISO 9362), the first 4 or 6 of one, or another bank identifier \
+         with digits"
+    )]
+    Bank,
+    #[error("expected a card's fingerprint in ASCII characters")]
+    Card,
+    #[error("expected at most {0} characters: no payment has a longer value of this kind")]
+    TooLong(usize),
+}
+
+impl ListKinds {
+    pub fn one(kind: ValueKind) -> Self {
+        Self(BTreeSet::from([kind]))
+    }
+
+    /// Nothing without a kind. Kinds of plain text that stand together are one: text.
+    pub fn of(kinds: impl IntoIterator<Item = ValueKind>) -> Option<Self> {
+        let mut kinds: BTreeSet<ValueKind> = kinds.into_iter().collect();
+        if kinds.iter().filter(|kind| is_plain_text(**kind)).count() > 1 {
+            kinds.retain(|kind| !is_plain_text(*kind));
+            kinds.insert(ValueKind::Text);
+        }
+        (!kinds.is_empty()).then_some(Self(kinds))
+    }
+
+    /// For a list that nobody asks: what all its values look like, else text.
+    pub fn of_values(values: &[String]) -> Self {
+        let looks_like = |kind: ValueKind, value: &String| match kind {
+            ValueKind::Account => Iban::parse(value).is_ok(),
+            ValueKind::Bank => Bic::parse(value).is_ok(),
+            _ => kind.form(value).is_ok(),
+        };
+        let all_look_like =
+            |kind: &ValueKind| !values.is_empty() && values.iter().all(|value| looks_like(*kind, value));
+        let telling = [ValueKind::Ip, ValueKind::Country, ValueKind::Account, ValueKind::Bank];
+        Self::one(telling.into_iter().find(all_look_like).unwrap_or(ValueKind::Text))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = ValueKind> {
+        self.0.iter().copied()
+    }
+
+    /// Whether rules may ask this list about values of the selector.
+    pub fn serve(&self, selector: &Selector) -> bool {
+        let asked = selector.kind();
+        self.0.contains(&asked) || (is_plain_text(asked) && self.0.contains(&ValueKind::Text))
+    }
+
+    /// The form that is shown first.
+    pub fn main_form(&self, value: &str) -> Option<String> {
+        self.iter().find_map(|kind| kind.form(value).ok())
+    }
+
+    /// The same for an entry from before there were kinds. One that can never match
+    /// is compared as a payment's value would be, so that it does what it did.
+    pub fn forms_of_old(&self, value: &str) -> Result<Vec<String>, Vec<String>> {
+        let as_values = || self.iter().map(|kind| kind.form_of_value(value)).collect::<BTreeSet<_>>();
+        self.forms(value).map_err(|_| as_values().into_iter().collect())
+    }
+
+    /// In which forms a value is compared as an entry; where no kind has one for
+    /// it, why the first has none.
+    pub fn forms(&self, value: &str) -> Result<Vec<String>, NeverMatches> {
+        let mut forms = BTreeSet::new();
+        let mut refusal = None;
+        for kind in self.iter() {
+            match entry_form(kind, value) {
+                Ok(form) => {
+                    if kind == ValueKind::Bank {
+                        forms.extend(beginning_of_branches(value));
+                    }
+                    forms.insert(form);
+                }
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        match refusal {
+            Some(refusal) if forms.is_empty() => Err(refusal),
+            _ => Ok(forms.into_iter().collect()),
+        }
+    }
+}
+
+impl std::fmt::Display for ListKinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.iter().map(ValueKind::name).collect();
+        f.write_str(&names.join(" and "))
+    }
+}
+
+/// What a list of kind `text` serves.
+fn is_plain_text(kind: ValueKind) -> bool {
+    use ValueKind::{Card, Customer, Device, Merchant, Text};
+    matches!(kind, Customer | Merchant | Device | Card | Text)
+}
+
+/// An entry is read more strictly than a payment's value: a payment with a wrong
+/// bank is decided on, an entry with one would wait for ever.
+fn entry_form(kind: ValueKind, value: &str) -> Result<String, NeverMatches> {
+    let form = kind.form(value)?;
+    match kind {
+        ValueKind::Bank if Bic::parse(value).is_err() && !may_be_a_bank(&form) => Err(NeverMatches::Bank),
+        ValueKind::Card if !form.is_ascii() => Err(NeverMatches::Card),
+        _ => match length_max(kind) {
+            Some(most) if form.chars().count() > most => Err(NeverMatches::TooLong(most)),
+            _ => Ok(form),
+        },
+    }
+}
+
+/// A BIC of eight characters is the head office where whole values are compared,
+/// and all branches where beginnings are: no whole BIC has this form.
+fn beginning_of_branches(value: &str) -> Option<String> {
+    let whole = Bic::parse(value).ok()?;
+    let typed = electronic(value);
+    (typed.len() < whole.as_str().len()).then_some(typed)
+}
+
+/// The beginning of a BIC that means something, or an identifier of another
+/// scheme, all of which have digits. Six letters begin a BIC and nothing else, so
+/// what begins so and is no BIC is one with a character too few or too many.
+fn may_be_a_bank(form: &str) -> bool {
+    let letters = form.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let is_beginning = letters == form.len() && matches!(letters, 4 | 6);
+    let has_digits = form.bytes().any(|byte| byte.is_ascii_digit());
+    is_beginning || (letters < 6 && has_digits)
+}
+
+/// As long as a payment's value can be; nothing where its form says so already.
+fn length_max(kind: ValueKind) -> Option<usize> {
+    match kind {
+        ValueKind::Account => Some(34),
+        ValueKind::Bank => Some(35),
+        ValueKind::Customer | ValueKind::Merchant | ValueKind::Card => Some(64),
+        ValueKind::Device => Some(128),
+        ValueKind::Name => Some(140),
+        ValueKind::Text => Some(200),
+        ValueKind::Country | ValueKind::Ip => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(kinds: &[ValueKind]) -> ListKinds {
+        ListKinds::of(kinds.iter().copied()).expect("a kind")
+    }
+
+    #[test]
+    fn an_entry_that_can_never_match_is_refused_by_its_lists_kind() {
+        use ValueKind::{Account, Bank, Card, Country, Customer, Ip, Merchant, Name};
+        for (kind, value, expected) in [
+            (Account, "gb33 bukb", Some("GB33BUKB")),
+            (Account, " - ", None),
+            (Account, "1234567890123456789012345678901234x", None),
+            (Bank, "DEUTDEFF500", Some("DEUTDEFF500")),
+            (Bank, "DEUT", Some("DEUT")),
+            (Bank, "DEUTDE", Some("DEUTDE")),
+            (Bank, "37040044", Some("37040044")),
+            (Bank, "20-20-15", Some("202015")),
+            (Bank, "HDFC0001234", Some("HDFC0001234")),
+            (Bank, "DEUTDEF", None),
+            (Bank, "DEUTDEFF50", None),
+            (Bank, "DEUTDEFFXXXX", None),
+            (Bank, "Deutsche Bank", None),
+            (Bank, "bank?", None),
+            (Country, "ir", Some("IR")),
+            (Country, "Iran", None),
+            (Country, "I1", None),
+            (Ip, "2001:0DB8::1", Some("2001:db8::1")),
+            (Ip, "::ffff:203.0.113.7", Some("203.0.113.7")),
+            (Ip, "203.0.113.0/24", Some("203.0.113.0/24")),
+            (Ip, "203.0.113.256", None),
+            (Ip, "203.0.113.0/33", None),
+            (Ip, "localhost", None),
+            (Customer, " c  7 ", Some("c 7")),
+            (Customer, "\u{200b}", None),
+            (Merchant, &"m".repeat(65), None),
+            (Card, "f\u{f6}", None),
+            (Name, &"n".repeat(141), None),
+        ] {
+            let forms = ListKinds::one(kind).forms(value).ok();
+            assert_eq!(forms.as_deref(), expected.map(|form| vec![form.to_owned()]).as_deref(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_bic_of_eight_characters_is_the_head_office_and_begins_all_its_branches() {
+        let banks = ListKinds::one(ValueKind::Bank);
+        assert_eq!(banks.forms("deut de ff").expect("forms"), ["DEUTDEFF", "DEUTDEFFXXX"]);
+        assert_eq!(banks.main_form("deutdeff").as_deref(), Some("DEUTDEFFXXX"));
+        assert_eq!(banks.forms("DEUTDEFFXXX").expect("forms"), ["DEUTDEFFXXX"]);
+    }
+
+    #[test]
+    fn an_old_entry_that_can_never_match_is_compared_as_a_value_of_each_kind() {
+        let kinds = kinds(&[ValueKind::Bank, ValueKind::Country]);
+        assert_eq!(kinds.forms_of_old("deutdef"), Err(vec!["DEUTDEF".to_owned(), "deutdef".to_owned()]));
+        assert_eq!(kinds.forms_of_old("ir"), Ok(vec!["IR".to_owned()]));
+    }
+
+    #[test]
+    fn a_list_of_several_kinds_keeps_each_form_once_and_takes_what_one_of_them_takes() {
+        use ValueKind::{Account, Customer, Ip, Merchant, Text};
+        let both = kinds(&[Account, Merchant]);
+        assert_eq!(both.forms("Ab 12").expect("forms"), ["AB12", "Ab 12"]);
+        assert_eq!(both.forms("AB12").expect("forms"), ["AB12"]);
+        assert_eq!(kinds(&[Ip, Merchant]).forms("shop").expect("forms"), ["shop"]);
+        assert!(kinds(&[Ip]).forms("shop").is_err());
+        assert_eq!(kinds(&[Merchant, Customer]), ListKinds::one(Text));
+        assert_eq!(kinds(&[Merchant]), ListKinds::one(Merchant));
+        assert_eq!(ListKinds::of([]), None);
+    }
+
+    #[test]
+    fn a_list_that_nobody_asks_is_of_the_kind_that_all_its_values_look_like() {
+        for (values, expected) in [
+            (&["203.0.113.7", "2001:db8::/32"][..], ValueKind::Ip),
+            (&["IR", "kp"], ValueKind::Country),
+            (&["GB33BUKB20201555555555", "de89 3704 0044 0532 0130 00"], ValueKind::Account),
+            (&["DEUTDEFF", "BUKBGB22XXX"], ValueKind::Bank),
+            (&["IR", "203.0.113.7"], ValueKind::Text),
+            (&["c-7"], ValueKind::Text),
+            (&[], ValueKind::Text),
+        ] {
+            let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+            assert_eq!(ListKinds::of_values(&values), ListKinds::one(expected), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_text_serves_every_selector_of_plain_text_and_no_other() {
+        for (kind, selector, expected) in [
+            (ValueKind::Text, Selector::Customer, true),
+            (ValueKind::Text, Selector::Metadata("k".to_owned()), true),
+            (ValueKind::Text, Selector::DebtorName, false),
+            (ValueKind::Merchant, Selector::Merchant, true),
+            (ValueKind::Merchant, Selector::Customer, false),
+            (ValueKind::Account, Selector::CreditorAccount, true),
+            (ValueKind::Account, Selector::CreditorBank, false),
+            (ValueKind::Ip, Selector::Ip, true),
+        ] {
+            assert_eq!(ListKinds::one(kind).serve(&selector), expected, "{kind:?} {selector:?}");
+        }
+    }
 }

@@ -49,6 +49,17 @@ impl Method {
     }
 }
 
+const METADATA_KEY_LENGTH_MAX: usize = 40;
+
+/// Whether a payment can carry metadata under this key; an error says what was expected.
+pub fn metadata_key(key: &str) -> Result<(), &'static str> {
+    let well_formed = (1..=METADATA_KEY_LENGTH_MAX).contains(&key.len())
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'));
+    if well_formed { Ok(()) } else { Err("expected a key of 1 to 40 characters of a-z, 0-9, _, . and -") }
+}
+
 /// Never holds a card number: the edge refuses one wherever it could stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {

@@ -10,11 +10,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rocket::Request;
 use rocket::data::{ByteUnit, Data, FromData, Outcome};
 use rocket::http::ContentType;
+use rocket::request;
 
 use super::fields::{self, Fields};
 use super::json::{self, Value};
+use super::list_lines::LineFormat;
 use super::problem::{Kind, Problem};
 use super::services::{Limits, Services};
+use super::upload_turns::UploadTurn;
 use crate::decisions::spool::Spool;
 use crate::domain::plugin::Digest;
 
@@ -53,6 +56,18 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(hash)
 }
 
+/// Entries of a list: one, or lines of them with the place that so large a body takes.
+pub enum EntriesBody {
+    One(JsonBody),
+    Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadTurn },
+}
+
+impl std::fmt::Debug for EntriesBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EntriesBody")
+    }
+}
+
 /// A WebAssembly component, or what claims to be one: megabytes, and so on disk.
 #[derive(Debug)]
 pub struct WasmBody(pub Spool);
@@ -71,12 +86,43 @@ impl<'r> FromData<'r> for JsonBody {
     type Error = Kind;
 
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
-        let is_json = |found: &ContentType| {
-            found.top() == "application" && (found.sub() == "json" || found.sub().as_str().ends_with("+json"))
-        };
         let limit = limits(request).map(|limits| limits.body_bytes);
         let read = read(request, data, limit, "application/json", is_json).await;
         outcome(request, read.and_then(|bytes| parse(&bytes)))
+    }
+}
+
+fn is_json(found: &ContentType) -> bool {
+    found.top() == "application" && (found.sub() == "json" || found.sub().as_str().ends_with("+json"))
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for EntriesBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let Some(format) = request.content_type().and_then(line_format) else {
+            let limit = limits(request).map(|limits| limits.body_bytes);
+            let expected = "application/json, application/x-ndjson or text/csv";
+            let read = read(request, data, limit, expected, is_json).await;
+            return outcome(request, read.and_then(|bytes| parse(&bytes)).map(Self::One));
+        };
+        let turn = match request.guard::<UploadTurn>().await {
+            request::Outcome::Success(turn) => turn,
+            request::Outcome::Error(error) => return Outcome::Error(error),
+            request::Outcome::Forward(status) => return Outcome::Forward((data, status)),
+        };
+        let limit = limits(request).map(|limits| limits.lines_bytes);
+        let read = read(request, data, limit, "that of the lines", |_| true).await;
+        outcome(request, read.map(|bytes| Self::Lines { format, bytes, turn }))
+    }
+}
+
+fn line_format(found: &ContentType) -> Option<LineFormat> {
+    match (found.top().as_str(), found.sub().as_str()) {
+        ("application", "x-ndjson") => Some(LineFormat::Jsonl),
+        ("text", "csv") => Some(LineFormat::Csv),
+        _ => None,
     }
 }
 
@@ -199,7 +245,7 @@ mod tests {
     }
 
     fn client() -> Client {
-        let limits = Limits { body_bytes: 20, upload_bytes: 10, form_bytes: 10 };
+        let limits = Limits { body_bytes: 20, lines_bytes: 10, upload_bytes: 10, form_bytes: 10 };
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
         let rocket = rocket::custom(config)
             .manage(limits)

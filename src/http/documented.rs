@@ -71,9 +71,10 @@ problems! {
     /// Following what happens.
     Following: MalformedRequest TooManyStreams;
     /// Telling what became of something.
-    Telling: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody;
+    Telling: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
     /// Making something from a JSON body.
-    Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody;
+    Creating: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody
+        QuotaExceeded;
     /// Asking for a backtest.
     Backtesting: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
     /// Ending something.

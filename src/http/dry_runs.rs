@@ -15,6 +15,7 @@ use super::documented::DryRunning;
 use super::evidence::RuleEvidenceShape;
 use super::fields::Fields;
 use super::guard::{Client, RulesetsWrite};
+use super::lists::KindShape;
 use super::payment_body::{PaymentShape, order};
 use super::payments::{OutcomeShape, ReasonShape, payment_id};
 use super::problem::{Kind, Problem};
@@ -22,7 +23,7 @@ use super::ruleset_shapes::EntryBody;
 use super::rulesets::{entry, point_of};
 use super::services::Shared;
 use crate::decisions::active_ruleset::ActiveRule;
-use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, Subject, Tried};
+use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, ListComparison, Subject, Tried};
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::RULES_MAX;
 use crate::domain::tenant::Scope;
@@ -72,6 +73,30 @@ pub struct TriedRuleShape {
     /// Where each of its facts comes from: `recorded` with the decision,
     /// `computed` from history as it was then, or `current`.
     pub fact_sources: Vec<&'static str>,
+    /// How each list that it asked was compared with the payment.
+    pub comparisons: Vec<ComparisonShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListComparison)]
+pub struct ComparisonShape {
+    pub list: String,
+    /// What the list holds; several only on a list from before there were kinds.
+    pub kinds: Vec<KindShape>,
+    /// The payment's value, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The form of it that entries were compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_as: Option<String>,
+}
+
+impl From<ListComparison> for ComparisonShape {
+    fn from(comparison: ListComparison) -> Self {
+        let kinds = comparison.kinds.iter().flat_map(|kinds| kinds.iter()).map(KindShape::from);
+        let (value, compared_as) = comparison.value.unzip();
+        Self { list: comparison.list, kinds: kinds.collect(), value, compared_as }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,14 +125,20 @@ impl From<FoldStep> for FoldStepShape {
 }
 
 impl TriedRuleShape {
-    fn of(rule: &RuleEvidence, tried: &ActiveRule, sources: &[FactSource]) -> Self {
+    fn of(
+        rule: &RuleEvidence,
+        tried: &ActiveRule,
+        sources: &[FactSource],
+        comparisons: &[Option<ListComparison>],
+    ) -> Self {
         let fact_sources = tried.facts(sources).into_iter().map(|source| match source {
             FactSource::Recorded => "recorded",
             FactSource::Computed => "computed",
             FactSource::Current => "current",
         });
         let shape = RuleEvidenceShape::of(rule, Some(&tried.prepared));
-        Self { rule: shape, fact_sources: fact_sources.collect() }
+        let comparisons = tried.facts(comparisons).into_iter().flatten().map(ComparisonShape::from);
+        Self { rule: shape, fact_sources: fact_sources.collect(), comparisons: comparisons.collect() }
     }
 }
 
@@ -118,7 +149,9 @@ impl From<DryRun> for DryRunShape {
             outcome: run.outcome.into(),
             decided: run.decided.map(OutcomeShape::from),
             reasons: run.evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
-            rules: rules.map(|(rule, tried)| TriedRuleShape::of(rule, tried, &run.sources)).collect(),
+            rules: rules
+                .map(|(rule, tried)| TriedRuleShape::of(rule, tried, &run.sources, &run.comparisons))
+                .collect(),
             fold: run.steps.into_iter().map(FoldStepShape::from).collect(),
             engine: run.evidence.engine.0,
             fold_version: run.evidence.fold_version,

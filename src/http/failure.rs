@@ -15,7 +15,7 @@ use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::backtests::{CancelError, CreateError};
-use crate::storage::lists::AddEntryError;
+use crate::storage::lists::{AddError, CloseListError, CreateListError};
 use crate::storage::payment_events::TellError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
@@ -134,6 +134,13 @@ impl From<RevisionError> for Problem {
                 let errors = flaws.into_iter().map(part).collect();
                 Self::with_errors(Kind::InvalidBody, "The ruleset has flaws.", errors)
             }
+            RevisionError::TooMany(most) => {
+                let detail = format!(
+                    "The ruleset has {most} revisions, and none is ever deleted: try rules that are not saved by \
+                     dry runs, or have ruleset_revisions_max raised."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
             RevisionError::Engine(error) => error.into(),
             RevisionError::Storage(error) => error.into(),
         }
@@ -164,6 +171,10 @@ impl From<ActivateError> for Problem {
             }
             ActivateError::PluginRetired { plugin } => {
                 let detail = format!("The revision uses the plugin {plugin}, which is retired.");
+                Self::new(Kind::Conflict, detail)
+            }
+            ActivateError::ListClosed { list } => {
+                let detail = format!("The revision asks about the list {list}, which is closed.");
                 Self::new(Kind::Conflict, detail)
             }
             ActivateError::PluginNotReady { plugin, node, why } => {
@@ -230,14 +241,53 @@ impl From<CancelError> for Problem {
     }
 }
 
-impl From<AddEntryError> for Problem {
-    fn from(error: AddEntryError) -> Self {
+impl From<CreateListError> for Problem {
+    fn from(error: CreateListError) -> Self {
         match error {
-            AddEntryError::UnknownList => Self::not_found("list"),
-            AddEntryError::AlreadyOpen => {
+            CreateListError::NameTaken => Self::new(Kind::Conflict, "There is a list of this name."),
+            CreateListError::TooMany(most) => {
+                let detail = format!(
+                    "This tenant has {most} lists already: close those that are not used, or have \
+                     tenant_lists_max raised."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            CreateListError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CloseListError> for Problem {
+    fn from(error: CloseListError) -> Self {
+        match error {
+            CloseListError::Unknown => Self::not_found("open list"),
+            CloseListError::InUse { revision } => {
+                let detail = format!(
+                    "The revision {revision} is deployed and asks about the list: deploy another first."
+                );
+                Self::new(Kind::Conflict, detail)
+            }
+            CloseListError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddError> for Problem {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::UnknownList => Self::not_found("list"),
+            AddError::Closed => Self::new(Kind::Conflict, "The list is closed: it takes no entries."),
+            AddError::AlreadyOpen => {
                 Self::new(Kind::Conflict, "The value is on the list already: close that entry first.")
             }
-            AddEntryError::Storage(error) => error.into(),
+            AddError::TooMany(most) => {
+                let detail = format!(
+                    "A list has at most {most} entries that have not ended, and nothing was added: close those \
+                     that are not needed, put the others on a further list, or have list_entries_max raised."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            AddError::Storage(error) => error.into(),
         }
     }
 }
@@ -250,6 +300,13 @@ impl From<TellError> for Problem {
                 let detail = format!("is before the payment was received, at {received_at_ms}");
                 let error = PartError { pointer: Some("/at_ms".to_owned()), parameter: None, detail };
                 Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+            }
+            TellError::TooMany(most) => {
+                let detail = format!(
+                    "{most} events of this payment are told already, and none is ever deleted: tell the one that \
+                     matters last instead of every step, or have payment_events_max raised."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
             }
             TellError::Storage(error) => error.into(),
         }

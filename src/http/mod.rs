@@ -28,6 +28,8 @@ mod fields;
 mod guard;
 pub mod import_line;
 mod json;
+mod list_entries;
+pub mod list_lines;
 mod lists;
 mod oauth;
 mod openapi;
@@ -79,6 +81,8 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, shadow::routes()),
         api(Treatment::Ordinary, quarantines::routes()),
         api(Treatment::Ordinary, lists::routes()),
+        api(Treatment::Ordinary, list_entries::routes()),
+        api(Treatment::Upload, list_entries::filling_routes()),
         api(Treatment::Ordinary, checkpoints::routes()),
         api(Treatment::Ordinary, plugins::routes()),
         api(Treatment::Upload, plugins::upload_routes()),

@@ -17,8 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::answer::Answer;
 use super::problem::ProblemBody;
 use super::{
-    audit, backtests, canary, checkpoints, decisions, deployments, dry_runs, events, lists, oauth,
-    operations, payment_events, payments, plugins, quarantines, rulesets, shadow,
+    audit, backtests, canary, checkpoints, decisions, deployments, dry_runs, events, list_entries, lists,
+    oauth, operations, payment_events, payments, plugins, quarantines, rulesets, shadow,
 };
 use crate::domain::tenant::Scope;
 
@@ -78,9 +78,10 @@ struct Document;
     quarantines::lift,
     lists::create,
     lists::all,
-    lists::add_entry,
-    lists::entries,
-    lists::close_entry,
+    lists::close,
+    list_entries::add_entries,
+    list_entries::entries,
+    list_entries::close_entry,
     plugins::upload,
     plugins::list,
     plugins::one,

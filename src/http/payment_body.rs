@@ -15,10 +15,9 @@ use super::problem::Problem;
 use super::query::TIME_MS_MAX;
 use crate::domain::money::{AMOUNT_MINOR_MAX, Currency, Money};
 use crate::domain::party::{Account, Country, Iban, Party};
-use crate::domain::payment::{Card, Method, PaymentOrder, looks_like_card_number};
+use crate::domain::payment::{Card, Method, PaymentOrder, looks_like_card_number, metadata_key};
 
 const METADATA_KEYS_MAX: usize = 20;
-const METADATA_KEY_LENGTH_MAX: usize = 40;
 
 /// Shorter runs of digits inside of a longer text are parts of identifiers far more often.
 const EMBEDDED_DIGITS_MIN: usize = 13;
@@ -263,14 +262,6 @@ fn has_card_number_in(groups: &[&str]) -> bool {
             digits.len() >= EMBEDDED_DIGITS_MIN && looks_like_card_number(&digits)
         })
     })
-}
-
-fn metadata_key(key: &str) -> Result<(), &'static str> {
-    let well_formed = (1..=METADATA_KEY_LENGTH_MAX).contains(&key.len())
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'));
-    if well_formed { Ok(()) } else { Err("expected a key of 1 to 40 characters of a-z, 0-9, _, . and -") }
 }
 
 impl From<&PaymentOrder> for PaymentShape {

@@ -141,7 +141,8 @@ pub async fn tell_event(
             note: note.unwrap_or_default(),
         })
     })?;
-    let told = payment_events::tell(&services.app, client.tenant, event).await?;
+    let told =
+        payment_events::tell(&services.app, client.tenant, event, services.quotas.payment_events_max).await?;
     let status = if told.first { Status::Created } else { Status::Ok };
     Answer::json(status, &EventShape::from(told.event))
 }

@@ -21,6 +21,7 @@ use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
+use crate::domain::quotas::Quotas;
 use crate::domain::time::{Clock, Randomness};
 
 /// The use cases and what reading needs.
@@ -41,6 +42,7 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,
     pub cursors: CursorKey,
+    pub quotas: Quotas,
     /// `iss` of our tokens: the address clients know us by.
     pub issuer: String,
     /// How long a submission may take, counted from the request's first byte.
@@ -59,6 +61,8 @@ pub struct Tokens(pub Arc<AccessTokens>);
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub body_bytes: usize,
+    /// Thousands of entries of a list.
+    pub lines_bytes: usize,
     pub upload_bytes: usize,
     pub form_bytes: usize,
 }
@@ -67,20 +71,11 @@ pub struct Limits {
 pub struct Readiness {
     shutting_down: AtomicBool,
     journal_is_up: Box<dyn Fn() -> bool + Send + Sync>,
-    clock_is_trusted: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Readiness {
-    pub fn new(
-        journal_is_up: impl Fn() -> bool + Send + Sync + 'static,
-        clock_is_trusted: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
-        let shutting_down = AtomicBool::new(false);
-        Self {
-            shutting_down,
-            journal_is_up: Box::new(journal_is_up),
-            clock_is_trusted: Box::new(clock_is_trusted),
-        }
+    pub fn new(journal_is_up: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { shutting_down: AtomicBool::new(false), journal_is_up: Box::new(journal_is_up) }
     }
 
     /// From now on load balancers are told to look elsewhere.
@@ -94,10 +89,6 @@ impl Readiness {
 
     pub fn journal_is_up(&self) -> bool {
         (self.journal_is_up)()
-    }
-
-    pub fn clock_is_trusted(&self) -> bool {
-        (self.clock_is_trusted)()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many bodies of plugins are received at once.
+//! How many large bodies are received at once: plugins, and thousands of entries of a list.
 //!
 //! Owns the turns. Each may fill a file of megabytes, so no body is read without one.
 
@@ -34,14 +34,15 @@ impl UploadTurns {
         let all: usize = under_way.values().sum();
         let own = under_way.get(&tenant).copied().unwrap_or_default();
         if own >= UPLOADS_OF_TENANT_MAX {
-            let detail = format!("At most {UPLOADS_OF_TENANT_MAX} plugins of a tenant are received at once.");
+            let detail =
+                format!("At most {UPLOADS_OF_TENANT_MAX} large bodies of a tenant are received at once.");
             return Err(Problem {
                 retry_after_seconds: Some(1),
                 ..Problem::new(Kind::QuotaExceeded, detail)
             });
         }
         if all >= UPLOADS_MAX {
-            return Err(Problem::new(Kind::Busy, "Too many plugins are being received."));
+            return Err(Problem::new(Kind::Busy, "Too many large bodies are being received."));
         }
         under_way.insert(tenant, own + 1);
         Ok(UploadTurn { uploads: self.clone(), tenant })

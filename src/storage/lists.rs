@@ -1,106 +1,116 @@
-//! Temporal lists: entries that open and close.
+//! Temporal lists: made, filled, and closed in the end.
 //!
-//! Owns their rows. Must never delete an entry: a decision of the past is
-//! explained by the list as it was.
+//! Owns the rows of lists; those of entries are below. Must never delete
+//! anything: a decision of the past is explained by the list as it was.
+
+mod bring_over;
+mod entries;
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
-use uuid::Uuid;
 
-use super::columns::{bigint, ms};
+pub use bring_over::{BroughtOver, bring_over};
+pub use entries::{AddError, Added, EntryFilter, NewEntry, add_entries, add_entry, close_entry, entries};
+
+use super::columns::{bigint, ms, named};
+use super::rulesets::deployed_revision_that_asks;
 use super::transaction::as_tenant;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
-use crate::domain::comparison::normalized_name;
-use crate::domain::list::{ListEntry, comparable_value};
+use crate::domain::comparison::ValueKind;
+use crate::domain::list::ListKinds;
+use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "list";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListSummary {
+pub struct List {
     pub name: String,
     pub description: String,
+    pub kinds: ListKinds,
     /// Those that nobody has closed and that have no end set.
     pub open_entries: u64,
     pub created_by: String,
     pub created_at_ms: u64,
+    /// By whom and when.
+    pub closed: Option<(String, u64)>,
 }
 
 #[derive(Debug, Clone)]
-pub struct NewEntry {
-    pub id: Uuid,
-    pub value: String,
-    pub reason: String,
-    pub valid_from_ms: u64,
-    pub valid_to_ms: Option<u64>,
-    pub added_by: String,
+pub struct NewList {
+    pub name: String,
+    pub description: String,
+    pub kind: ValueKind,
+    pub created_by: String,
+    pub created_at_ms: u64,
 }
 
-impl From<NewEntry> for ListEntry {
-    fn from(entry: NewEntry) -> Self {
-        let NewEntry { id, value, reason, valid_from_ms, valid_to_ms, added_by } = entry;
-        Self { id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by: None }
+impl From<NewList> for List {
+    fn from(new: NewList) -> Self {
+        let NewList { name, description, kind, created_by, created_at_ms } = new;
+        let kinds = ListKinds::one(kind);
+        Self { name, description, kinds, open_entries: 0, created_by, created_at_ms, closed: None }
     }
 }
 
 #[derive(Debug, Error)]
-pub enum AddEntryError {
-    #[error("there is no such list")]
-    UnknownList,
-    /// The same value stands on the list already, without an end.
-    #[error("the value is on the list already")]
-    AlreadyOpen,
+pub enum CreateListError {
+    #[error("there is a list of this name")]
+    NameTaken,
+    #[error("the tenant has {0} lists already")]
+    TooMany(u32),
     #[error(transparent)]
     Storage(StorageError),
 }
 
-impl From<StorageError> for AddEntryError {
+impl From<StorageError> for CreateListError {
     fn from(error: StorageError) -> Self {
-        let constraint = match &error {
-            StorageError::Database(sqlx::Error::Database(database)) => database.constraint(),
-            _ => None,
-        };
-        match constraint {
-            Some("list_entries_open") => Self::AlreadyOpen,
-            Some("list_entries_tenant_id_list_fkey") => Self::UnknownList,
-            _ => Self::Storage(error),
-        }
+        if error.is_unique_violation() { Self::NameTaken } else { Self::Storage(error) }
     }
 }
 
-/// A name that is taken is a unique violation.
+#[derive(Debug, Error)]
+pub enum CloseListError {
+    #[error("there is no such list that is not closed")]
+    Unknown,
+    #[error("the revision {revision} is deployed and asks about the list")]
+    InUse { revision: i32 },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Makes a list, at most `lists_max` that are not closed. Those who make lists of
+/// one tenant wait for each other: the quota counts what is there.
 pub async fn create(
     app: &PgPool,
     tenant: TenantId,
-    name: &str,
-    description: &str,
-    created_by: &str,
-    now_ms: u64,
-) -> Result<(), StorageError> {
-    let (name, description, created_by) = (name.to_owned(), description.to_owned(), created_by.to_owned());
+    new: NewList,
+    lists_max: u32,
+) -> Result<(), CreateListError> {
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
-            sqlx::query(
-                "insert into lists (tenant_id, name, description, created_by, created_at_ms)
-                 values ($1, $2, $3, $4, $5)",
+            lock_lists(connection, tenant).await?;
+            insert(connection, tenant, &new).await?;
+            let open: i64 = sqlx::query_scalar(
+                "select count(*) from lists where tenant_id = $1 and closed_at_ms is null",
             )
             .bind(tenant.0)
-            .bind(&name)
-            .bind(&description)
-            .bind(&created_by)
-            .bind(bigint(now_ms))
-            .execute(&mut *connection)
-            .await?;
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StorageError::from)?;
+            if open > i64::from(lists_max) {
+                return Err(CreateListError::TooMany(lists_max));
+            }
             let act = Act {
-                at_ms: now_ms,
-                actor: created_by,
+                at_ms: new.created_at_ms,
+                actor: new.created_by,
                 action: Action::ListCreated,
-                subject: name,
+                subject: new.name,
                 before: None,
-                after: Some(json!({"description": description}).to_string()),
+                after: Some(json!({"description": new.description, "kind": new.kind.name()}).to_string()),
             };
             audit::record(connection, tenant, &act).await?;
             Ok(())
@@ -109,213 +119,165 @@ pub async fn create(
     .await
 }
 
-pub async fn lists(app: &PgPool, tenant: TenantId) -> Result<Vec<ListSummary>, StorageError> {
+async fn lock_lists(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("lists {tenant}"))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert(connection: &mut PgConnection, tenant: TenantId, new: &NewList) -> Result<(), StorageError> {
+    sqlx::query(
+        "insert into lists (tenant_id, name, description, kinds, created_by, created_at_ms)
+         values ($1, $2, $3, array[$4], $5, $6)",
+    )
+    .bind(tenant.0)
+    .bind(&new.name)
+    .bind(&new.description)
+    .bind(new.kind.name())
+    .bind(&new.created_by)
+    .bind(bigint(new.created_at_ms))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// By name, above `after`.
+pub async fn list(
+    app: &PgPool,
+    tenant: TenantId,
+    after: Option<String>,
+    limit: u32,
+) -> Result<Vec<List>, StorageError> {
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
-                "select name, description, created_by, created_at_ms,
-                        (select count(*) from list_entries
+                "select name, description, kinds, created_by, created_at_ms, closed_by, closed_at_ms,
+                        (select count(distinct id) from list_entries
                          where tenant_id = lists.tenant_id and list = lists.name
                            and valid_to_ms is null) as open_entries
                  from lists
-                 where tenant_id = $1
-                 order by name",
+                 where tenant_id = $1 and name > coalesce($2, '')
+                 order by name
+                 limit $3",
             )
             .bind(tenant.0)
+            .bind(after)
+            .bind(i64::from(limit))
             .fetch_all(connection)
             .await?;
-            rows.iter().map(read_summary).collect()
+            rows.iter().map(read).collect()
         })
     })
     .await
 }
 
-fn read_summary(row: &PgRow) -> Result<ListSummary, StorageError> {
-    Ok(ListSummary {
+/// What has to be known of a list before it is asked or filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListHead {
+    pub name: String,
+    pub kinds: ListKinds,
+    pub is_closed: bool,
+}
+
+/// Those of these names that there are.
+pub async fn heads(
+    app: &PgPool,
+    tenant: TenantId,
+    names: Vec<String>,
+) -> Result<Vec<ListHead>, StorageError> {
+    as_tenant(app, tenant, move |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select name, kinds, closed_at_ms is not null as is_closed
+                 from lists
+                 where tenant_id = $1 and name = any ($2)",
+            )
+            .bind(tenant.0)
+            .bind(names)
+            .fetch_all(connection)
+            .await?;
+            rows.iter().map(read_head).collect()
+        })
+    })
+    .await
+}
+
+pub async fn head(app: &PgPool, tenant: TenantId, name: &str) -> Result<Option<ListHead>, StorageError> {
+    Ok(heads(app, tenant, vec![name.to_owned()]).await?.pop())
+}
+
+fn read_head(row: &PgRow) -> Result<ListHead, StorageError> {
+    Ok(ListHead { name: row.try_get("name")?, kinds: read_kinds(row)?, is_closed: row.try_get("is_closed")? })
+}
+
+fn read(row: &PgRow) -> Result<List, StorageError> {
+    let closed: (Option<String>, Option<i64>) = (row.try_get("closed_by")?, row.try_get("closed_at_ms")?);
+    let closed = match closed {
+        (Some(by), Some(at_ms)) => Some((by, ms(at_ms, WHAT)?)),
+        _ => None,
+    };
+    Ok(List {
         name: row.try_get("name")?,
         description: row.try_get("description")?,
+        kinds: read_kinds(row)?,
         open_entries: ms(row.try_get("open_entries")?, WHAT)?,
         created_by: row.try_get("created_by")?,
         created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
+        closed,
     })
 }
 
-pub async fn add_entry(
+fn read_kinds(row: &PgRow) -> Result<ListKinds, StorageError> {
+    let names: Option<Vec<String>> = row.try_get("kinds")?;
+    let kinds: Result<Vec<ValueKind>, StorageError> =
+        names.unwrap_or_default().iter().map(|name| named(ValueKind::parse(name), WHAT)).collect();
+    // Every program of this version brings lists over before it reads one.
+    named(ListKinds::of(kinds?), WHAT)
+}
+
+/// Closes a list for good, unless what decides or runs beside it asks about it.
+/// Its entries stay as they are, for revisions of the past.
+pub async fn close(
     app: &PgPool,
     tenant: TenantId,
-    list: &str,
-    entry: NewEntry,
+    name: &str,
     now_ms: u64,
-) -> Result<(), AddEntryError> {
-    let list = list.to_owned();
+    closed_by: &str,
+) -> Result<(), CloseListError> {
+    let (name, closed_by) = (name.to_owned(), closed_by.to_owned());
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
-            sqlx::query(
-                "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
-                                           valid_from_ms, valid_to_ms, added_by)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            let point = DecisionPoint::Payment;
+            if let Some(revision) = deployed_revision_that_asks(connection, tenant, point, &name).await? {
+                return Err(CloseListError::InUse { revision });
+            }
+            let closed = sqlx::query(
+                "update lists set closed_at_ms = $3, closed_by = $4
+                 where tenant_id = $1 and name = $2 and closed_at_ms is null",
             )
             .bind(tenant.0)
-            .bind(&list)
-            .bind(entry.id)
-            .bind(&entry.value)
-            .bind(comparable_value(&entry.value))
-            .bind(normalized_name(&entry.value))
-            .bind(&entry.reason)
-            .bind(bigint(entry.valid_from_ms))
-            .bind(entry.valid_to_ms.map(bigint))
-            .bind(&entry.added_by)
+            .bind(&name)
+            .bind(bigint(now_ms))
+            .bind(&closed_by)
             .execute(&mut *connection)
             .await
             .map_err(StorageError::from)?;
+            if closed.rows_affected() == 0 {
+                return Err(CloseListError::Unknown);
+            }
             let act = Act {
                 at_ms: now_ms,
-                actor: entry.added_by.clone(),
-                action: Action::ListEntryAdded,
-                subject: list,
-                before: None,
-                after: Some(told(&entry.into())),
+                actor: closed_by,
+                action: Action::ListClosed,
+                subject: name,
+                before: Some(json!({"closed": false}).to_string()),
+                after: Some(json!({"closed": true}).to_string()),
             };
             audit::record(connection, tenant, &act).await?;
             Ok(())
         })
     })
     .await
-}
-
-/// Ends an entry now, and says whether there was one to end. An entry that was
-/// to begin later never begins.
-pub async fn close_entry(
-    app: &PgPool,
-    tenant: TenantId,
-    list: &str,
-    id: Uuid,
-    now_ms: u64,
-    closed_by: &str,
-) -> Result<bool, StorageError> {
-    let (list, closed_by) = (list.to_owned(), closed_by.to_owned());
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            let Some(before) = lock_open_entry(connection, tenant, &list, id, now_ms).await? else {
-                return Ok(false);
-            };
-            let valid_to_ms = now_ms.max(before.valid_from_ms);
-            sqlx::query(
-                "update list_entries set valid_to_ms = $3, closed_by = $4 where tenant_id = $1 and id = $2",
-            )
-            .bind(tenant.0)
-            .bind(id)
-            .bind(bigint(valid_to_ms))
-            .bind(&closed_by)
-            .execute(&mut *connection)
-            .await?;
-            let after = ListEntry {
-                valid_to_ms: Some(valid_to_ms),
-                closed_by: Some(closed_by.clone()),
-                ..before.clone()
-            };
-            let act = Act {
-                at_ms: now_ms,
-                actor: closed_by,
-                action: Action::ListEntryClosed,
-                subject: list,
-                before: Some(told(&before)),
-                after: Some(told(&after)),
-            };
-            audit::record(connection, tenant, &act).await?;
-            Ok(true)
-        })
-    })
-    .await
-}
-
-/// The entry while it can still be closed. Of those who close it at once the
-/// second sees what the first left, also when its clock is behind.
-async fn lock_open_entry(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    list: &str,
-    id: Uuid,
-    now_ms: u64,
-) -> Result<Option<ListEntry>, StorageError> {
-    let row = sqlx::query(
-        "select id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by
-         from list_entries
-         where tenant_id = $1 and list = $2 and id = $3 and closed_by is null
-           and (valid_to_ms is null or valid_to_ms > greatest($4, valid_from_ms))
-         for update",
-    )
-    .bind(tenant.0)
-    .bind(list)
-    .bind(id)
-    .bind(bigint(now_ms))
-    .fetch_optional(connection)
-    .await?;
-    row.as_ref().map(read_entry).transpose()
-}
-
-/// An entry as the record of acts shows it.
-fn told(entry: &ListEntry) -> String {
-    let mut told = json!({
-        "id": entry.id, "value": entry.value, "reason": entry.reason,
-        "valid_from_ms": entry.valid_from_ms, "valid_to_ms": entry.valid_to_ms, "added_by": entry.added_by,
-    });
-    if let Some(closed_by) = &entry.closed_by {
-        told["closed_by"] = closed_by.as_str().into();
-    }
-    told.to_string()
-}
-
-/// In the order of their ids, above `after`; with `at_ms` only those valid at
-/// that moment, with `value` only those that compare equal to it.
-pub async fn entries(
-    app: &PgPool,
-    tenant: TenantId,
-    list: &str,
-    at_ms: Option<u64>,
-    value: Option<&str>,
-    after: Option<Uuid>,
-    limit: u32,
-) -> Result<Vec<ListEntry>, StorageError> {
-    let (list, value) = (list.to_owned(), value.map(comparable_value));
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "select id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by
-                 from list_entries
-                 where tenant_id = $1 and list = $2
-                   and ($3::bigint is null
-                        or (valid_from_ms <= $3 and (valid_to_ms is null or valid_to_ms > $3)))
-                   and ($4::text is null or comparable = $4)
-                   and ($5::uuid is null or id > $5)
-                 order by id
-                 limit $6",
-            )
-            .bind(tenant.0)
-            .bind(list)
-            .bind(at_ms.map(bigint))
-            .bind(value)
-            .bind(after)
-            .bind(i64::from(limit))
-            // Planned with the values at hand: which index serves depends on them.
-            .persistent(false)
-            .fetch_all(connection)
-            .await?;
-            rows.iter().map(read_entry).collect()
-        })
-    })
-    .await
-}
-
-fn read_entry(row: &PgRow) -> Result<ListEntry, StorageError> {
-    let valid_to_ms: Option<i64> = row.try_get("valid_to_ms")?;
-    Ok(ListEntry {
-        id: row.try_get("id")?,
-        value: row.try_get("value")?,
-        reason: row.try_get("reason")?,
-        valid_from_ms: ms(row.try_get("valid_from_ms")?, WHAT)?,
-        valid_to_ms: valid_to_ms.map(|at| ms(at, WHAT)).transpose()?,
-        added_by: row.try_get("added_by")?,
-        closed_by: row.try_get("closed_by")?,
-    })
 }

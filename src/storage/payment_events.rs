@@ -42,14 +42,23 @@ pub enum TellError {
     UnknownPayment,
     #[error("the payment was received after that")]
     BeforePayment { received_at_ms: u64 },
+    #[error("{0} events were told of the payment already")]
+    TooMany(u32),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Writes an event down. The same kind at the same moment is the same event.
-pub async fn tell(app: &PgPool, tenant: TenantId, new: NewPaymentEvent) -> Result<Told, TellError> {
+/// Writes an event down, at most `events_max` of a payment. The same kind at the
+/// same moment is the same event.
+pub async fn tell(
+    app: &PgPool,
+    tenant: TenantId,
+    new: NewPaymentEvent,
+    events_max: u32,
+) -> Result<Told, TellError> {
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
+            lock(connection, tenant, new.payment).await?;
             let received_at_ms = received_at_ms(connection, tenant, new.payment).await?;
             let received_at_ms = received_at_ms.ok_or(TellError::UnknownPayment)?;
             // The clocks of two nodes may differ a little: now is never too early.
@@ -59,13 +68,46 @@ pub async fn tell(app: &PgPool, tenant: TenantId, new: NewPaymentEvent) -> Resul
             }
             let inserted = insert(connection, tenant, &new, at_ms).await?;
             let event = match inserted {
-                Some(event) => return Ok(Told { event, first: true }),
                 None => same_as(connection, tenant, &new, at_ms).await?,
+                Some(event) => {
+                    keep_quota(connection, tenant, new.payment, events_max).await?;
+                    return Ok(Told { event, first: true });
+                }
             };
             Ok(Told { event, first: false })
         })
     })
     .await
+}
+
+/// Those who tell of one payment wait for each other: the quota counts what is there.
+async fn lock(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    payment: PaymentId,
+) -> Result<(), StorageError> {
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("payment events {tenant} {payment}"))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// With the event that was just written: an error takes it back.
+async fn keep_quota(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    payment: PaymentId,
+    events_max: u32,
+) -> Result<(), TellError> {
+    let told: i64 =
+        sqlx::query_scalar("select count(*) from payment_events where tenant_id = $1 and payment_id = $2")
+            .bind(tenant.0)
+            .bind(payment.0)
+            .fetch_one(connection)
+            .await
+            .map_err(StorageError::from)?;
+    if told > i64::from(events_max) { Err(TellError::TooMany(events_max)) } else { Ok(()) }
 }
 
 async fn received_at_ms(

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::StorageError;
 use super::facts;
+use super::lists;
 use super::migrate::{MigrationError, migrate};
 use super::partitions::ensure_decision_partitions;
 use super::provision::{ProvisionError, provision};
@@ -215,6 +216,8 @@ impl Databases {
 
         let databases = Self::connect_lazily(settings)?;
         databases.prove(settings).await?;
+        // Before anything is decided: an entry of an earlier form would be missed.
+        lists::bring_over(&databases.system).await?;
         // Decisions can be stored without them, in the default partition.
         if let Err(error) = ensure_decision_partitions(&databases.system).await {
             tracing::error!(%error, "the partitions of the next months are missing");

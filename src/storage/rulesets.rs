@@ -4,16 +4,19 @@
 //! revision once it is made.
 
 mod activations;
+mod asked;
 mod plan;
 mod uses;
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
+use thiserror::Error;
 
 pub use activations::{
     ActivateError, Change, Deploying, activations, activations_since, active, deploy, latest_activations,
 };
+pub(super) use asked::{deployed_revision_that_asks, selectors_by_list};
 pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 
 use super::canonical::sha256;
@@ -38,9 +41,22 @@ pub struct NewRevision {
     pub created_at_ms: u64,
 }
 
-/// Makes the next revision. Those who create at once wait for each other, so
-/// numbers have no holes.
-pub async fn create(app: &PgPool, tenant: TenantId, new: NewRevision) -> Result<Revision, StorageError> {
+#[derive(Debug, Error)]
+pub enum CreateRevisionError {
+    #[error("the ruleset has {0} revisions already")]
+    TooMany(u32),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Makes the next revision, at most `revisions_max` of a ruleset. Those who create
+/// at once wait for each other, so numbers have no holes.
+pub async fn create(
+    app: &PgPool,
+    tenant: TenantId,
+    new: NewRevision,
+    revisions_max: u32,
+) -> Result<Revision, CreateRevisionError> {
     let stored = encode(&new.rules)?;
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
@@ -48,7 +64,8 @@ pub async fn create(app: &PgPool, tenant: TenantId, new: NewRevision) -> Result<
             sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
                 .bind(format!("revisions {tenant} {}", new.point.name()))
                 .execute(&mut *connection)
-                .await?;
+                .await
+                .map_err(StorageError::from)?;
             let digest = sha256(&stored);
             let number: i32 = sqlx::query_scalar(
                 "insert into revisions (tenant_id, point, number, rules_version, rules, digest, note,
@@ -67,7 +84,12 @@ pub async fn create(app: &PgPool, tenant: TenantId, new: NewRevision) -> Result<
             .bind(&new.created_by)
             .bind(bigint(new.created_at_ms))
             .fetch_one(&mut *connection)
-            .await?;
+            .await
+            .map_err(StorageError::from)?;
+            // Without holes the number is the count.
+            if i64::from(number) > i64::from(revisions_max) {
+                return Err(CreateRevisionError::TooMany(revisions_max));
+            }
             let NewRevision { point, rules, note, created_by, created_at_ms } = new;
             let revision = Revision { point, number, digest, rules, note, created_by, created_at_ms };
             audit::record(connection, tenant, &creation(&revision)).await?;

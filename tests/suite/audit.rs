@@ -44,7 +44,7 @@ async fn each_act_leaves_one_line_with_what_was_before_and_after() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let begun_ms = now_ms();
-    caller.post("/lists", &json!({"name": "watched", "description": "Who to watch"})).await;
+    caller.post("/lists", &json!({"name": "watched", "kind": "name", "description": "Who to watch"})).await;
     let entry = list_entry(&caller, &json!({"value": "John Q. Sample", "reason": "a test"})).await;
     let path = format!("/lists/watched/entries/{}", entry["id"].as_str().unwrap());
     assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
@@ -124,7 +124,7 @@ async fn an_act_that_fails_leaves_no_line() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let plugin = caller.plugin("amount-limits").await;
-    caller.post("/lists", &json!({"name": "watched"})).await;
+    caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
     let entry = list_entry(&caller, &json!({"value": "c-1", "reason": "r"})).await;
     let path = format!("/lists/watched/entries/{}", entry["id"].as_str().unwrap());
     answer(caller.request(Method::DELETE, &path)).await;
@@ -135,7 +135,7 @@ async fn an_act_that_fails_leaves_no_line() {
 
     let entry = json!({"value": "c-1", "reason": "r"});
     for (path, body, expected) in [
-        ("/lists", json!({"name": "watched"}), 409),
+        ("/lists", json!({"name": "watched", "kind": "text"}), 409),
         ("/lists/watched/entries", entry.clone(), 409),
         ("/lists/nowhere/entries", entry, 404),
         ("/rulesets/payment/revisions", json!({"rules": [limits(&"0".repeat(64), 100)]}), 422),
@@ -168,7 +168,7 @@ async fn acts_are_found_by_what_who_and_when_and_by_nobody_else() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
     for place in 0..5 {
-        caller.post("/lists", &json!({"name": format!("list-{place}")})).await;
+        caller.post("/lists", &json!({"name": format!("list-{place}"), "kind": "text"})).await;
     }
     assert_eq!(acts(&caller, "&action=list.created").await.len(), 5);
     assert_eq!(acts(&caller, "&actor=test").await.len(), 2, "the tenant and its client");

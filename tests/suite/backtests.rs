@@ -209,7 +209,7 @@ async fn the_rules_that_decided_change_nothing_of_what_was_decided() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    caller.post("/lists", &json!({"name": "blocked"})).await;
+    caller.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
     let entry = json!({"value": "mallory", "reason": "fraud"});
     assert_eq!(caller.post("/lists/blocked/entries", &entry).await.0, StatusCode::CREATED);
     let active = caller.activate(&four_rules(false).await).await;
@@ -245,7 +245,7 @@ async fn facts_that_nobody_asked_for_then_are_computed_as_of_then() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     caller.activate(&[("amount-limits", review_above(10_000))]).await;
-    caller.post("/lists", &json!({"name": "blocked"})).await;
+    caller.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
     for place in 0..5 {
         if place == 3 {
             let entry = json!({"value": "customer-1", "reason": "fraud"});

@@ -29,7 +29,7 @@ async fn rules_that_are_not_saved_are_tried_on_a_payment_typed_in_and_nothing_st
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    caller.post("/lists", &json!({"name": "friends"})).await;
+    caller.post("/lists", &json!({"name": "friends", "kind": "customer"})).await;
     caller.post("/lists/friends/entries", &json!({"value": "customer-1", "reason": "r"})).await;
     let limits = json!({"limits": [{"currency": "EUR", "review_above_minor": 100, "maximum_minor": 9_000}]});
     let friends = json!({"lists": [{"list": "friends", "selector": "customer", "verdict": "allow"}]});
@@ -76,7 +76,7 @@ async fn a_payment_of_history_is_tried_on_its_recorded_facts_and_others_are_comp
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    caller.post("/lists", &json!({"name": "foes"})).await;
+    caller.post("/lists", &json!({"name": "foes", "kind": "customer"})).await;
     caller.activate_entries(&json!([velocity(&caller, 3_600, 10).await])).await;
     for key in ["k1", "k2"] {
         caller.pay(key, &payment()).await;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use tollgate::domain::comparison::ValueKind;
+use tollgate::domain::list::ListKinds;
 use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::facts::{FactAnswer, FactReader, FactRequest, InFlightValue, look_up, look_up_many};
-use tollgate::storage::lists::{self, NewEntry};
+use tollgate::storage::lists::{self, NewEntry, NewList};
 use tollgate::storage::pool::Databases;
 use tollgate::storage::tenants::create_tenant;
 use tollgate::storage::values::value_key;
@@ -61,17 +63,27 @@ async fn list_with(
     name: &str,
     entries: &[(&str, u64, Option<u64>)],
 ) {
-    lists::create(&databases.app, tenant, name, "", "admin", 0).await.unwrap();
+    let new = NewList {
+        name: name.to_owned(),
+        description: String::new(),
+        kind: ValueKind::Text,
+        created_by: "admin".to_owned(),
+        created_at_ms: 0,
+    };
+    lists::create(&databases.app, tenant, new, u32::MAX).await.unwrap();
+    // Compared with several selectors, as a list from before there were kinds.
+    let kinds = ListKinds::of([ValueKind::Account, ValueKind::Name, ValueKind::Text]).unwrap();
     for (value, valid_from_ms, valid_to_ms) in entries {
         let entry = NewEntry {
             id: Uuid::now_v7(),
             value: (*value).to_owned(),
+            forms: kinds.forms(value).unwrap(),
             reason: "test".to_owned(),
             valid_from_ms: *valid_from_ms,
             valid_to_ms: *valid_to_ms,
             added_by: "admin".to_owned(),
         };
-        lists::add_entry(&databases.app, tenant, name, entry, 0).await.unwrap();
+        lists::add_entry(&databases.app, tenant, name, entry, u32::MAX, 0).await.unwrap();
     }
 }
 

@@ -34,7 +34,7 @@ async fn pay(caller: &Caller, key: &str) -> String {
 }
 
 async fn make_list(caller: &Caller, name: &str) {
-    let (status, list) = caller.post("/lists", &json!({"name": name})).await;
+    let (status, list) = caller.post("/lists", &json!({"name": name, "kind": "text"})).await;
     assert_eq!(status, StatusCode::CREATED, "{list}");
 }
 

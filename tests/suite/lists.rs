@@ -1,5 +1,10 @@
 //! Lists over HTTP, and what their entries do to decisions.
 
+mod bulk;
+mod kinds;
+mod revisions;
+mod upgrade;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -7,8 +12,9 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
 use crate::support::service::{Caller, Node, answer, payment, payment_with};
 
-async fn list(caller: &Caller, name: &str) {
-    let (status, list) = caller.post("/lists", &json!({"name": name, "description": "of a test"})).await;
+async fn list(caller: &Caller, name: &str, kind: &str) {
+    let body = json!({"name": name, "kind": kind, "description": "of a test"});
+    let (status, list) = caller.post("/lists", &body).await;
     assert_eq!(status, StatusCode::CREATED, "{list}");
 }
 
@@ -37,12 +43,17 @@ async fn entries_are_opened_found_closed_and_opened_again() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
-    list(&caller, "blocked").await;
-    let (status, problem) = caller.post("/lists", &json!({"name": "blocked"})).await;
+    list(&caller, "blocked", "account").await;
+    let (status, problem) = caller.post("/lists", &json!({"name": "blocked", "kind": "text"})).await;
     assert_eq!((status, &problem["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")));
-    for body in
-        [json!({"name": "Not A Slug"}), json!({"name": ""}), json!({}), json!({"name": "a", "colour": 1})]
-    {
+    for body in [
+        json!({"name": "Not A Slug", "kind": "text"}),
+        json!({"name": "", "kind": "text"}),
+        json!({"name": "a"}),
+        json!({"name": "a", "kind": "colour"}),
+        json!({}),
+        json!({"name": "a", "kind": "text", "colour": 1}),
+    ] {
         let (status, problem) = caller.post("/lists", &body).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {problem}");
     }
@@ -111,7 +122,7 @@ async fn entries_are_opened_found_closed_and_opened_again() {
     }
     assert_eq!(close(&stranger, "blocked", &again).await, StatusCode::NOT_FOUND);
     assert_eq!(stranger.get("/lists").await.1, json!({"items": []}));
-    list(&stranger, "blocked").await;
+    list(&stranger, "blocked", "account").await;
     node.stop().await;
 }
 
@@ -122,8 +133,8 @@ async fn pages_of_entries_follow_one_another_and_a_cursor_is_for_its_own_list_on
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
     for name in ["many", "others"] {
-        list(&caller, name).await;
-        list(&stranger, name).await;
+        list(&caller, name, "text").await;
+        list(&stranger, name, "text").await;
     }
     let expected: Vec<String> = (0..7).map(|place| format!("value-{place}")).collect();
     for value in &expected {
@@ -167,29 +178,34 @@ async fn a_decision_sees_the_list_as_it_is_at_its_moment() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    list(&caller, "blocked").await;
-    let check = |selector: &str, matching: &str| json!({"list": "blocked", "selector": selector, "matching": matching, "verdict": "reject"});
+    let check = |list: &str, selector: &str, matching: &str| json!({"list": list, "selector": selector, "matching": matching, "verdict": "reject"});
+    for list_of in ["account", "name", "customer"] {
+        list(&caller, list_of, list_of).await;
+    }
     let checks = [
-        check("debtor_account", "exact"),
-        check("creditor_name", "normalized_name"),
-        check("customer", "prefix"),
+        check("account", "debtor_account", "exact"),
+        check("name", "creditor_name", "normalized_name"),
+        check("customer", "customer", "prefix"),
     ];
     caller.activate(&[("party-lists", json!({"lists": checks}))]).await;
 
     let (_, before) = caller.pay("before", &payment()).await;
     assert_eq!(before["outcome"], "approve");
-    for (place, (value, matched, not_matched)) in [
+    for (place, (list, value, matched, not_matched)) in [
         (
+            "account",
             "DE89 3704 0044 0532 0130 00",
             payment(),
             payment_with(&json!({"debtor": {"name": "a", "account": {"iban": "NL91ABNA0417164300"}}})),
         ),
         (
+            "name",
             "QUICK  Cásh, Ltd",
             payment_with(&json!({"creditor": {"name": "quick cash ltd."}})),
             payment_with(&json!({"creditor": {"name": "quick cash limited"}})),
         ),
         (
+            "customer",
             "fraud-ring-",
             payment_with(&json!({"customer": "fraud-ring-7"})),
             payment_with(&json!({"customer": "fraud-rin"})),
@@ -199,20 +215,20 @@ async fn a_decision_sees_the_list_as_it_is_at_its_moment() {
     .enumerate()
     {
         assert_eq!(outcome(&caller, &format!("{place}-before"), &matched).await, "approve", "{value}");
-        let (_, entry) = add(&caller, "blocked", value).await;
+        let (_, entry) = add(&caller, list, value).await;
         assert_eq!(outcome(&caller, &format!("{place}-on"), &matched).await, "reject", "{value}");
         assert_eq!(outcome(&caller, &format!("{place}-other"), &not_matched).await, "approve", "{value}");
-        assert_eq!(close(&caller, "blocked", &entry).await, StatusCode::NO_CONTENT);
+        assert_eq!(close(&caller, list, &entry).await, StatusCode::NO_CONTENT);
         assert_eq!(outcome(&caller, &format!("{place}-closed"), &matched).await, "approve", "{value}");
-        let (_, entry) = add(&caller, "blocked", value).await;
+        let (_, entry) = add(&caller, list, value).await;
         assert_eq!(outcome(&caller, &format!("{place}-again"), &matched).await, "reject", "{value}");
-        close(&caller, "blocked", &entry).await;
+        close(&caller, list, &entry).await;
     }
 
     // An entry for later, and for a while.
     let (from_ms, to_ms) = (now_ms() + 700, now_ms() + 1_400);
     let body = json!({"value": "customer-9", "reason": "r", "valid_from_ms": from_ms, "valid_to_ms": to_ms});
-    let (status, entry) = caller.post("/lists/blocked/entries", &body).await;
+    let (status, entry) = caller.post("/lists/customer/entries", &body).await;
     assert_eq!(status, StatusCode::CREATED, "{entry}");
     let customer = payment_with(&json!({"customer": "customer-9"}));
     let mut seen = Vec::new();

@@ -97,7 +97,7 @@ async fn say_everything(caller: &Caller) -> BTreeMap<String, u16> {
         (
             caller
                 .request(Method::POST, "/lists")
-                .json(&json!({"name": "watched", "description": "Quixote"})),
+                .json(&json!({"name": "watched", "kind": "name", "description": "Quixote"})),
             201,
         ),
         (

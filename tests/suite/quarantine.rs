@@ -24,7 +24,7 @@ async fn node(database: &TestDatabase) -> Node {
 /// A rule that allows what is for a friend, and one that always fails and
 /// whose failure is to change nothing.
 async fn friends_and_broken(caller: &Caller) -> Value {
-    caller.post("/lists", &json!({"name": "friends"})).await;
+    caller.post("/lists", &json!({"name": "friends", "kind": "merchant"})).await;
     caller.post("/lists/friends/entries", &json!({"value": "merchant-1", "reason": "r"})).await;
     let settings = json!({"lists": [{"list": "friends", "selector": "merchant", "verdict": "allow"}]});
     let broken = caller.upload_fixture("unreachable").await;

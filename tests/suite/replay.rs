@@ -103,7 +103,7 @@ async fn decided(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> De
     }
     let (point, note, created_by) = (DecisionPoint::Payment, String::new(), "alice".to_owned());
     let new = NewRevision { point, rules, note, created_by, created_at_ms: 7 };
-    let revision = create(&databases.app, tenant, new).await.unwrap();
+    let revision = create(&databases.app, tenant, new, u32::MAX).await.unwrap();
     let mut decision = decision_on(tenant, "k", Outcome::Approve, now_ms(), order("c-1", 1_000, "EUR"));
     decision.evidence.revision = Some(RevisionReference { number: revision.number, digest: revision.digest });
     decision.evidence.rules = evidence;

@@ -253,7 +253,7 @@ async fn an_allowance_cancels_what_overridable_rules_say_and_nothing_else() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     for (list, value) in [("friends", "merchant-1"), ("foes", "customer-1")] {
-        caller.post("/lists", &json!({"name": list})).await;
+        caller.post("/lists", &json!({"name": list, "kind": "text"})).await;
         let (status, entry) =
             caller.post(&format!("/lists/{list}/entries"), &json!({"value": value, "reason": "r"})).await;
         assert_eq!(status, StatusCode::CREATED, "{entry}");

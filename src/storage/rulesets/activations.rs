@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::super::columns::{bigint, ms, named};
 use super::super::transaction::{as_system, as_tenant};
 use super::super::{StorageError, audit};
+use super::asked::closed_list_among;
 use super::plan::{Planned, plan};
 use super::uses::{plugins_of, retired_among};
 use crate::domain::audit::{Act, Action};
@@ -40,6 +41,8 @@ pub enum ActivateError {
     AlreadyActive,
     #[error("the revision uses the plugin {plugin}, which is retired")]
     PluginRetired { plugin: Digest },
+    #[error("the revision asks about the list {list}, which is closed")]
+    ListClosed { list: String },
     /// A node that lives cannot run the revision yet.
     #[error("the node {node} has not got the plugin {plugin} ready")]
     PluginNotReady { plugin: Digest, node: String, why: Option<String> },
@@ -82,11 +85,15 @@ pub async fn deploy(app: &PgPool, deploying: Deploying, change: Change) -> Resul
             let planned = plan(connection, &deploying, change).await?;
             let Planned { kind, before, after, .. } = planned;
             let Deploying { tenant, point, .. } = deploying;
-            // Going back is never in the way of what was retired since.
+            // Going back is never in the way of what was retired or closed since.
             if kind != ActivationKind::RollBack {
-                let plugins = plugins_of(connection, tenant, point, &planned.brought_in()).await?;
+                let brought_in = planned.brought_in();
+                let plugins = plugins_of(connection, tenant, point, &brought_in).await?;
                 if let Some(plugin) = retired_among(connection, tenant, &plugins).await? {
                     return Err(ActivateError::PluginRetired { plugin });
+                }
+                if let Some(list) = closed_list_among(connection, tenant, point, &brought_in).await? {
+                    return Err(ActivateError::ListClosed { list });
                 }
             }
             let guard_backtest = match change {

@@ -46,7 +46,7 @@ fn new_revision(note: &str) -> NewRevision {
 async fn with_revisions(databases: &Databases, count: usize) -> TenantId {
     let tenant = tenant(databases).await;
     for _ in 0..count {
-        create(&databases.app, tenant, new_revision("")).await.unwrap();
+        create(&databases.app, tenant, new_revision(""), u32::MAX).await.unwrap();
     }
     tenant
 }
@@ -70,7 +70,7 @@ async fn revisions_made_at_once_have_numbers_without_holes_and_read_back_the_sam
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);
-    let made = join_all((0..12).map(|n| create(app, tenant, new_revision(&n.to_string())))).await;
+    let made = join_all((0..12).map(|n| create(app, tenant, new_revision(&n.to_string()), u32::MAX))).await;
     let mut made: Vec<_> = made.into_iter().map(Result::unwrap).collect();
     made.sort_by_key(|revision| revision.number);
     assert!(made.iter().map(|revision| revision.number).eq(1..=12));

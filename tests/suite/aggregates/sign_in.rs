@@ -41,7 +41,7 @@ async fn a_client_is_found_without_knowing_its_tenant() {
     assert!(tenant_by_name(&databases.system, "acme").await.unwrap().is_some());
     let again = create_tenant(&databases.system, tenant, "acme", 1, "test").await.unwrap_err();
     assert!(again.is_unique_violation());
-    assert!(lists::lists(&databases.app, tenant).await.unwrap().is_empty());
+    assert!(lists::list(&databases.app, tenant, None, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -57,9 +57,9 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         "tenant_plugins" => format!("('{tenant}', {digest}, 'u', 0, null, null)"),
         "revisions" => format!("('{tenant}', 'payment', 1, 1, '', {digest}, '', 'u', 0)"),
         "activations" => format!("('{tenant}', default, 'payment', 1, 'u', 0, 'activate', null, null, null, null)"),
-        "lists" => format!("('{tenant}', 'list-' || gen_random_uuid(), '', 'u', 0)"),
+        "lists" => format!("('{tenant}', 'list-' || gen_random_uuid(), '', 'u', 0, '{{text}}', null, null)"),
         "list_entries" => format!(
-            "('{tenant}', 'seeded', gen_random_uuid(), 'v', gen_random_uuid()::text, 'v', '', 0, null, 'u', null)"
+            "('{tenant}', 'seeded', gen_random_uuid(), 'v', gen_random_uuid()::text, 'v', '', 0, null, 'u', null, 2, null)"
         ),
         "idempotency_keys" => format!("('{tenant}', gen_random_uuid(), 'k', '', gen_random_uuid(), 0)"),
         "decisions" => format!(

@@ -1,0 +1,163 @@
+//! `tollgate list import` and `tollgate list export`: the entries of a list as a file.
+//!
+//! Owns what is told of bad lines and the summary. Works beside a running server.
+//! Must never show what a line holds.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tokio::io::AsyncReadExt;
+
+use super::Failure;
+use super::administration::{ACTOR, on_database};
+use super::output::{say, tell};
+use crate::app::tenants::TenantError;
+use crate::config::Config;
+use crate::domain::tenant::TenantId;
+use crate::domain::time::Clock;
+use crate::http::list_lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
+use crate::storage::lists::{self, EntryFilter, ListHead};
+use crate::storage::pool::Databases;
+use crate::storage::tenants;
+use crate::world::{OsRandomness, SystemClock};
+
+/// Entries of one statement of an export.
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, clap::Args)]
+pub struct ListOrder {
+    /// The tenant's name.
+    #[arg(long)]
+    tenant: String,
+    /// The list's name.
+    #[arg(long)]
+    list: String,
+    /// csv or jsonl; by the file's name where nothing is said, else csv.
+    #[arg(long, value_parser = parse_format)]
+    format: Option<LineFormat>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum ListCommand {
+    /// Put the entries of a file on a list, all or none; values that are on it already are passed over.
+    Import {
+        #[command(flatten)]
+        order: ListOrder,
+        /// CSV with the columns value and reason, or JSON lines; - for the standard input.
+        file: PathBuf,
+    },
+    /// Write the entries of a list that have not ended to the standard output.
+    Export {
+        #[command(flatten)]
+        order: ListOrder,
+    },
+}
+
+fn parse_format(name: &str) -> Result<LineFormat, &'static str> {
+    match name {
+        "csv" => Ok(LineFormat::Csv),
+        "jsonl" => Ok(LineFormat::Jsonl),
+        _ => Err("expected csv or jsonl"),
+    }
+}
+
+pub async fn run(config: Config, command: ListCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ListCommand::Import { order, file } => import(config, order, &file).await,
+        ListCommand::Export { order } => export(config, order).await,
+    }
+}
+
+async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCode, Failure> {
+    // Before the database is started: a file that is not there needs none.
+    let bytes = bytes_of(file).await?;
+    let format = order.format.unwrap_or_else(|| format_of(file));
+    let entries_max = config.settings.list_entries_max;
+    let mut code = ExitCode::SUCCESS;
+    on_database(config, async |pools| {
+        let (tenant, head) = find(pools, &order).await?;
+        let now_ms = SystemClock.now_ms();
+        let reader =
+            EntryReader { kinds: &head.kinds, added_by: ACTOR.to_owned(), now_ms, randomness: &OsRandomness };
+        let lines = match reader.lines(format, &bytes, entries_max as usize) {
+            Ok(lines) => lines,
+            Err(bad) => {
+                tell_of(&bad);
+                say!("Nothing was added; bad lines: {}.", bad.lines);
+                code = ExitCode::FAILURE;
+                return Ok(());
+            }
+        };
+        let (read, mut added) = (lines.len(), 0);
+        let mut entries = lines.into_iter().map(|line| line.entry);
+        loop {
+            let part: Vec<_> = entries.by_ref().take(LINES_MAX).collect();
+            if part.is_empty() {
+                break;
+            }
+            let stored =
+                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await?;
+            added += stored.added.len();
+        }
+        say!("{read} entries: {added} added, {} on the list already", read - added);
+        Ok(())
+    })
+    .await?;
+    Ok(code)
+}
+
+fn tell_of(bad: &BadLines) {
+    for error in &bad.errors {
+        let place = if error.pointer.is_empty() { "the line" } else { &error.pointer };
+        tell!("line {}: {place}: {}", error.line, error.detail);
+    }
+}
+
+async fn bytes_of(file: &Path) -> Result<Vec<u8>, Failure> {
+    let named = |error: std::io::Error| format!("{}: {error}", file.display());
+    if file != Path::new("-") {
+        return Ok(tokio::fs::read(file).await.map_err(named)?);
+    }
+    let mut bytes = Vec::new();
+    tokio::io::stdin().read_to_end(&mut bytes).await.map_err(named)?;
+    Ok(bytes)
+}
+
+fn format_of(file: &Path) -> LineFormat {
+    let is_lines = file.extension().is_some_and(|extension| extension == "jsonl" || extension == "ndjson");
+    if is_lines { LineFormat::Jsonl } else { LineFormat::Csv }
+}
+
+async fn find(pools: &Databases, order: &ListOrder) -> Result<(TenantId, ListHead), Failure> {
+    let tenant = tenants::tenant_by_name(&pools.system, &order.tenant).await?;
+    let tenant = tenant.ok_or_else(|| TenantError::Unknown(order.tenant.clone()))?;
+    let head = lists::head(&pools.app, tenant, &order.list).await?;
+    let unknown = || format!("the tenant {} has no list {}", order.tenant, order.list);
+    Ok((tenant, head.ok_or_else(unknown)?))
+}
+
+fn say_lines(text: &str) {
+    if let Some(lines) = text.strip_suffix('\n') {
+        say!("{lines}");
+    }
+}
+
+async fn export(config: Config, order: ListOrder) -> Result<ExitCode, Failure> {
+    let format = order.format.unwrap_or(LineFormat::Csv);
+    on_database(config, async |pools| {
+        let (tenant, head) = find(pools, &order).await?;
+        let now_ms = SystemClock.now_ms();
+        say_lines(&header(format));
+        let mut after = None;
+        loop {
+            let filter = EntryFilter { not_ended_at_ms: Some(now_ms), ..EntryFilter::default() };
+            let page = lists::entries(&pools.app, tenant, &head.name, filter, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            let text: String = page.iter().map(|entry| line_of(entry, format, now_ms)).collect();
+            say_lines(&text);
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,163 @@
+//! Whether the questions of rules can be answered at all.
+//!
+//! Owns the check of each question against the tenant's lists and against what
+//! payments can carry. A rule cannot see lists, so what is wrong is blamed on the
+//! setting that asks, never on the rule. Must never touch a revision that exists.
+
+use serde_json::Value;
+
+use super::rulesets::Flaw;
+use crate::domain::payment::metadata_key;
+use crate::domain::ruleset::PreparedRule;
+use crate::domain::selector::{FactQuery, Selector};
+use crate::storage::lists::ListHead;
+
+/// What is wrong with the questions of one rule, which stands at this place of the request.
+pub(super) fn flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Vec<Flaw> {
+    let settings = serde_json::from_str(&rule.entry.settings).unwrap_or(Value::Null);
+    let mut flaws: Vec<Flaw> = Vec::new();
+    for query in &rule.queries {
+        let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
+        let list = match query {
+            FactQuery::Listed { list, .. } => Some(list.as_str()),
+            FactQuery::Velocity { .. } => None,
+        };
+        let wrong = key_flaw(selector).or_else(|| list.and_then(|list| list_flaw(list, selector, lists)));
+        if let Some(Wrong { detail, blamed }) = wrong {
+            let setting = setting(&settings, list, blamed.text(list, selector));
+            let flaw = Flaw { pointer: format!("/rules/{place}/settings{setting}"), detail };
+            if !flaws.contains(&flaw) {
+                flaws.push(flaw);
+            }
+        }
+    }
+    flaws
+}
+
+struct Wrong {
+    detail: String,
+    blamed: Blamed,
+}
+
+#[derive(Clone, Copy)]
+enum Blamed {
+    List,
+    Selector,
+}
+
+impl Blamed {
+    /// As it stands in settings.
+    fn text<'a>(self, list: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
+        match (self, selector) {
+            (Self::List, _) => list.unwrap_or_default().into(),
+            (Self::Selector, Selector::Metadata(key)) => key.as_str().into(),
+            (Self::Selector, fixed) => fixed.name().into(),
+        }
+    }
+}
+
+fn key_flaw(selector: &Selector) -> Option<Wrong> {
+    let Selector::Metadata(key) = selector else { return None };
+    let expected = metadata_key(key).err()?;
+    let detail = format!("no payment can carry metadata under this key: {expected}");
+    Some(Wrong { detail, blamed: Blamed::Selector })
+}
+
+fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Wrong> {
+    let Some(list) = lists.iter().find(|list| list.name == name) else {
+        let detail = format!("there is no list {name}: create it first");
+        return Some(Wrong { detail, blamed: Blamed::List });
+    };
+    if list.is_closed {
+        let detail = format!("the list {name} is closed: ask about another one");
+        return Some(Wrong { detail, blamed: Blamed::List });
+    }
+    if list.kinds.serve(selector) {
+        return None;
+    }
+    let (asked, held) = (selector.kind().name(), &list.kinds);
+    let detail = format!(
+        "the list {name} holds values of the kind {held}, and the selector {} asks for one of the kind {asked}: \
+         no payment could match",
+        selector.name()
+    );
+    Some(Wrong { detail, blamed: Blamed::Selector })
+}
+
+/// Where the blamed text stands in the settings, beside the list's name where there
+/// is one: a JSON pointer, empty where a rule makes its questions of something else.
+fn setting(settings: &Value, list: Option<&str>, blamed: std::borrow::Cow<'_, str>) -> String {
+    let both = list.and_then(|list| narrowest(settings, &[list, &blamed]));
+    let (above, within) = both.unwrap_or_else(|| (String::new(), settings));
+    match narrowest(within, &[&blamed]) {
+        Some((below, _)) => above + &below,
+        None => above,
+    }
+}
+
+/// The first of the narrowest parts that hold all texts, with its pointer.
+fn narrowest<'v>(value: &'v Value, texts: &[&str]) -> Option<(String, &'v Value)> {
+    if !texts.iter().all(|text| holds(value, text)) {
+        return None;
+    }
+    let below = match value {
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(place, item)| found_below(&place.to_string(), narrowest(item, texts))),
+        Value::Object(members) => members.iter().find_map(|(key, member)| {
+            let step = key.replace('~', "~0").replace('/', "~1");
+            match texts {
+                [text] if key == text => Some((format!("/{step}"), member)),
+                _ => found_below(&step, narrowest(member, texts)),
+            }
+        }),
+        _ => None,
+    };
+    Some(below.unwrap_or_else(|| (String::new(), value)))
+}
+
+fn found_below<'v>(step: &str, found: Option<(String, &'v Value)>) -> Option<(String, &'v Value)> {
+    found.map(|(pointer, value)| (format!("/{step}{pointer}"), value))
+}
+
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(found) => found == text,
+        Value::Array(items) => items.iter().any(|item| holds(item, text)),
+        Value::Object(members) => members.iter().any(|(key, member)| key == text || holds(member, text)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_setting_that_asks_is_found_wherever_a_rule_keeps_it() {
+        for (settings, list, blamed, expected) in [
+            (
+                json!({"lists": [{"list": "a", "selector": "ip"}, {"list": "b", "selector": "ip"}]}),
+                Some("b"),
+                "ip",
+                "/lists/1/selector",
+            ),
+            (json!({"lists": [{"list": "a"}, {"list": "b"}]}), Some("b"), "b", "/lists/1/list"),
+            (
+                json!({"limits": [{"selector": {"metadata": "A b"}}]}),
+                None,
+                "A b",
+                "/limits/0/selector/metadata",
+            ),
+            (json!({"a/b": {"x": "ip"}, "list": "l"}), Some("l"), "ip", "/a~1b/x"),
+            (json!({"by list": {"l": {"of": "ip"}}}), Some("l"), "ip", "/by list/l/of"),
+            (json!({"country": "DE"}), Some("l"), "ip", ""),
+            (json!(null), None, "ip", ""),
+        ] {
+            assert_eq!(setting(&settings, list, blamed.into()), expected, "{settings}");
+        }
+    }
+}

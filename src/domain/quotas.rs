@@ -1,0 +1,14 @@
+//! How much a tenant may keep: what is never deleted must be bounded.
+
+/// Of one tenant. Each is documented with its default beside the configuration's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Lists that are not closed.
+    pub lists_max: u32,
+    /// Entries of one list that have not ended.
+    pub list_entries_max: u32,
+    /// Revisions of one ruleset.
+    pub revisions_max: u32,
+    /// Events of one payment.
+    pub payment_events_max: u32,
+}

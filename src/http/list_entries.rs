@@ -1,0 +1,276 @@
+//! The entries of lists.
+//!
+//! Owns their JSON shapes and the taking in of many at once. Must never delete an
+//! entry: DELETE closes it, and the moment before stays as it was.
+
+use std::sync::Arc;
+
+use rocket::http::Status;
+use rocket::{Route, delete, get, post, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::{Answer, Page};
+use super::body::{EntriesBody, JsonBody};
+use super::documented::{Creating, ListingOf, Reading};
+use super::fields::text_error;
+use super::guard::{Client, ListsRead, ListsWrite};
+use super::list_lines::{BadLines, EntryReader, LINES_MAX, Line, LineFormat, VALUE_LENGTH_MAX};
+use super::lists::list_name;
+use super::problem::{Kind, PartError, Problem};
+use super::query::Query;
+use super::services::{Services, Shared};
+use crate::domain::comparison::ValueKind;
+use crate::domain::list::{ListEntry, ListKinds};
+use crate::domain::tenant::TenantId;
+use crate::storage::lists::{self, EntryFilter, ListHead};
+
+/// Lines told one by one of those whose values are on the list already.
+const LINES_TOLD_MAX: usize = 100;
+
+pub fn routes() -> Vec<Route> {
+    routes![entries, close_entry]
+}
+
+/// Apart, since thousands of entries take longer than an ordinary request.
+pub fn filling_routes() -> Vec<Route> {
+    routes![add_entries]
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewListEntry)]
+pub struct EntryBody {
+    /// As payments carry it, or as people write it.
+    #[schema(max_length = 200)]
+    pub value: String,
+    #[schema(max_length = 500)]
+    pub reason: String,
+    /// Now when absent; never in the past.
+    #[schema(required = false)]
+    pub valid_from_ms: u64,
+    /// Open when absent.
+    #[schema(required = false)]
+    pub valid_to_ms: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListEntry)]
+pub struct EntryShape {
+    pub id: Uuid,
+    /// As it was written.
+    pub value: String,
+    /// As it is compared with payments, in a form that follows from the list's kind.
+    pub compared_as: String,
+    /// The other forms: of a BIC of eight characters as the beginning of branches,
+    /// and on a list of several kinds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub also_compared_as: Vec<String>,
+    /// On a list of names: as it is compared by `normalized_name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalized_name: Option<String>,
+    pub reason: String,
+    pub valid_from_ms: u64,
+    /// The first moment it is not valid any more; absent while open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_to_ms: Option<u64>,
+    pub added_by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<String>,
+    /// Where the program closed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_because: Option<String>,
+}
+
+impl EntryShape {
+    fn of(mut entry: ListEntry, kinds: &ListKinds) -> Self {
+        let main = kinds.main_form(&entry.value);
+        entry.forms.sort_by_key(|form| main.as_ref() != Some(form));
+        let mut forms = entry.forms.into_iter();
+        let has_names = kinds.iter().any(|kind| kind == ValueKind::Name);
+        Self {
+            id: entry.id,
+            value: entry.value,
+            compared_as: forms.next().unwrap_or_default(),
+            also_compared_as: forms.collect(),
+            normalized_name: has_names.then_some(entry.normalized_name),
+            reason: entry.reason,
+            valid_from_ms: entry.valid_from_ms,
+            valid_to_ms: entry.valid_to_ms,
+            added_by: entry.added_by,
+            closed_by: entry.closed_by,
+            closed_because: entry.closed_because,
+        }
+    }
+}
+
+/// What became of the entries of one call.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AddedListEntries)]
+pub struct AddedShape {
+    pub added: usize,
+    /// Passed over, since their values are on the list already, for as long or without an end.
+    pub already_there: usize,
+    /// The first hundred lines of those.
+    pub already_there_lines: Vec<u64>,
+}
+
+/// Either, by what was sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ListEntryOrAddedListEntries)]
+pub enum AddedOrEntryShape {
+    One(EntryShape),
+    Many(AddedShape),
+}
+
+async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListHead, Problem> {
+    lists::head(&services.app, tenant, name).await?.ok_or(Problem::not_found("list"))
+}
+
+/// Puts values on a list: one by a JSON object, or up to 10,000 by JSON lines or CSV.
+///
+/// CSV has a header line with `value`, `reason` and, if needed, `valid_from_ms` and `valid_to_ms`.
+/// Of many entries all are taken or none; errors name the line first: `/17/value`. A value that is
+/// on the list already, or came before in the same body, is passed over and told.
+#[utoipa::path(
+    tag = "lists",
+    request_body(content((EntryBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
+    responses((status = 201, body = AddedOrEntryShape, headers(("Location"))), Creating),
+    security(("oauth" = ["lists:write"]))
+)]
+#[post("/lists/<name>/entries", data = "<body>")]
+pub async fn add_entries(
+    client: Client<ListsWrite>,
+    name: &str,
+    services: &Shared,
+    body: EntriesBody,
+) -> Result<Answer, Problem> {
+    let head = head(services, client.tenant, list_name(name)?).await?;
+    match body {
+        EntriesBody::One(body) => add_one(client, head, services, &body).await,
+        EntriesBody::Lines { format, bytes, turn } => {
+            let added = add_many(client, head, services, format, bytes).await;
+            drop(turn);
+            added
+        }
+    }
+}
+
+async fn add_one(
+    client: Client<ListsWrite>,
+    head: ListHead,
+    services: &Services,
+    body: &JsonBody,
+) -> Result<Answer, Problem> {
+    let now_ms = services.clock.now_ms();
+    let (kinds, randomness) = (&head.kinds, services.randomness.as_ref());
+    let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
+    let entry = body.read(|fields| reader.entry(fields))?;
+    let most = services.quotas.list_entries_max;
+    lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
+    let location = format!("/api/v1/lists/{}/entries/{}", head.name, entry.id);
+    let shape = AddedOrEntryShape::One(EntryShape::of(ListEntry::from(entry), kinds));
+    Ok(Answer::json(Status::Created, &shape)?.with("Location", location))
+}
+
+async fn add_many(
+    client: Client<ListsWrite>,
+    head: ListHead,
+    services: &Arc<Services>,
+    format: LineFormat,
+    bytes: Vec<u8>,
+) -> Result<Answer, Problem> {
+    let (now_ms, actor) = (services.clock.now_ms(), client.actor());
+    let (kinds, added_by, randomness) = (head.kinds, actor.clone(), services.randomness.clone());
+    // Thousands of lines would hold up the other requests of this thread.
+    let lines = tokio::task::spawn_blocking(move || {
+        let reader = EntryReader { kinds: &kinds, added_by, now_ms, randomness: randomness.as_ref() };
+        reader.lines(format, &bytes, LINES_MAX)
+    });
+    let lines = lines.await.map_err(|error| {
+        tracing::error!(%error, "lines of entries could not be read");
+        Problem::new(Kind::Internal, "The failure is logged under the request id.")
+    })?;
+    let lines = lines.map_err(bad_lines)?;
+    let numbers: Vec<(u64, Uuid)> = lines.iter().map(|line| (line.number, line.entry.id)).collect();
+    let entries = lines.into_iter().map(|Line { entry, .. }| entry).collect();
+    let most = services.quotas.list_entries_max;
+    let (app, tenant) = (&services.app, client.tenant);
+    let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?.added;
+    let passed_over = numbers.iter().filter(|(_, id)| !added.contains(id)).map(|(line, _)| *line);
+    let shape = AddedShape {
+        added: added.len(),
+        already_there: numbers.len() - added.len(),
+        already_there_lines: passed_over.take(LINES_TOLD_MAX).collect(),
+    };
+    let location = format!("/api/v1/lists/{}/entries", head.name);
+    Ok(Answer::json(Status::Created, &AddedOrEntryShape::Many(shape))?.with("Location", location))
+}
+
+fn bad_lines(bad: BadLines) -> Problem {
+    let errors = bad.errors.into_iter().map(|error| PartError {
+        pointer: Some(format!("/{}{}", error.line, error.pointer)),
+        parameter: None,
+        detail: format!("line {}: {}", error.line, error.detail),
+    });
+    let detail = format!("Nothing was added: lines with errors: {}.", bad.lines);
+    Problem::with_errors(Kind::InvalidBody, detail, errors.collect())
+}
+
+/// The entries of a list, closed ones too, oldest first.
+#[utoipa::path(
+    tag = "lists",
+    params(
+        ("at_ms" = Option<u64>, Query, description = "Only those valid at this moment"),
+        ("value" = Option<String>, Query, description = "Only those that compare equal to this value"),
+        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<EntryShape>), ListingOf),
+    security(("oauth" = ["lists:read"]))
+)]
+#[get("/lists/<name>/entries")]
+pub async fn entries(
+    client: Client<ListsRead>,
+    name: &str,
+    mut query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let (app, tenant) = (&services.app, client.tenant);
+    let ListHead { name, kinds, .. } = head(services, tenant, list_name(name)?).await?;
+    let at_ms = query.time_ms("at_ms");
+    let forms = query.parsed("value", |text| match text_error(text, VALUE_LENGTH_MAX) {
+        Some(error) => Err(error),
+        None => kinds.forms(text).map_err(|error| error.to_string()),
+    });
+    let page = query.page(&services.cursors, tenant, &format!("entries {name}"))?;
+    let after = page.position::<Uuid>()?;
+    let filter = EntryFilter { at_ms, forms, not_ended_at_ms: None };
+    let found = lists::entries(app, tenant, &name, filter, after, page.fetch_limit()).await?;
+    let (found, next_cursor) = page.cut(&services.cursors, found, |entry| entry.id.to_string());
+    let items: Vec<EntryShape> = found.into_iter().map(|entry| EntryShape::of(entry, &kinds)).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+/// Closes an entry: from now on it is not valid. It is kept.
+#[utoipa::path(
+    tag = "lists",
+    responses((status = 204, description = "Closed"), Reading),
+    security(("oauth" = ["lists:write"]))
+)]
+#[delete("/lists/<name>/entries/<id>")]
+pub async fn close_entry(
+    client: Client<ListsWrite>,
+    name: &str,
+    id: &str,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let name = list_name(name)?;
+    let not_found = || Problem::not_found("open entry");
+    let id: Uuid = id.parse().map_err(|_| not_found())?;
+    let now_ms = services.clock.now_ms();
+    let closed = lists::close_entry(&services.app, client.tenant, name, id, now_ms, &client.actor()).await?;
+    if closed { Ok(Answer::empty(Status::NoContent)) } else { Err(not_found()) }
+}

@@ -1,0 +1,267 @@
+//! Entries of a list as lines: JSON lines, and CSV under a header line.
+//!
+//! Owns both formats, in both directions, and the reading of one entry, which is
+//! the same wherever it stands. Must never let a value into an error.
+
+use serde_json::json;
+
+use super::fields::{self, Fields};
+use super::json::{self, Object, Value};
+use super::problem::ERRORS_MAX;
+use super::query::TIME_MS_MAX;
+use crate::domain::list::{ListEntry, ListKinds};
+use crate::domain::time::Randomness;
+use crate::storage::lists::NewEntry;
+
+pub const VALUE_LENGTH_MAX: usize = 200;
+const REASON_LENGTH_MAX: usize = 500;
+
+/// Entries of one call.
+pub const LINES_MAX: usize = 10_000;
+
+/// The members of an entry, which are the columns of CSV.
+const COLUMNS: [&str; 4] = ["value", "reason", "valid_from_ms", "valid_to_ms"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// CSV with a header line.
+    Csv,
+    /// A JSON object on each line.
+    Jsonl,
+}
+
+/// What is wrong with a line, by its number in the file, from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineError {
+    pub line: u64,
+    /// JSON pointer; empty for the line as a whole.
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// The errors of the first bad lines, and how many lines are bad.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BadLines {
+    pub lines: u64,
+    pub errors: Vec<LineError>,
+}
+
+impl BadLines {
+    fn add(&mut self, line: u64, errors: Vec<(String, String)>) {
+        self.lines += 1;
+        let room = ERRORS_MAX.saturating_sub(self.errors.len());
+        let errors = errors.into_iter().map(|(pointer, detail)| LineError { line, pointer, detail });
+        self.errors.extend(errors.take(room));
+    }
+
+    fn whole(line: u64, detail: impl Into<String>) -> Self {
+        let mut bad = Self::default();
+        bad.add(line, vec![(String::new(), detail.into())]);
+        bad
+    }
+}
+
+/// An entry with the line it stands on.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub number: u64,
+    pub entry: NewEntry,
+}
+
+/// Reads entries for one list.
+#[derive(Debug)]
+pub struct EntryReader<'a> {
+    pub kinds: &'a ListKinds,
+    pub added_by: String,
+    pub now_ms: u64,
+    pub randomness: &'a dyn Randomness,
+}
+
+impl EntryReader<'_> {
+    pub fn entry(&self, fields: &mut Fields<'_>) -> Option<NewEntry> {
+        let value = fields.text("value", VALUE_LENGTH_MAX);
+        let reason = fields.text("reason", REASON_LENGTH_MAX);
+        let from_ms = fields.optional_integer("valid_from_ms", 0..=TIME_MS_MAX.cast_signed());
+        let to_ms = fields.optional_integer("valid_to_ms", 0..=TIME_MS_MAX.cast_signed());
+        let valid_from_ms = from_ms.map_or(self.now_ms, i64::cast_unsigned);
+        let valid_to_ms = to_ms.map(i64::cast_unsigned);
+        // What was decided yesterday was decided without this entry.
+        if valid_from_ms < self.now_ms {
+            fields.error("valid_from_ms", "is in the past");
+        }
+        if valid_to_ms.is_some_and(|valid_to_ms| valid_to_ms <= valid_from_ms) {
+            fields.error("valid_to_ms", "must be later than valid_from_ms");
+        }
+        let value = value?;
+        let forms = self.kinds.forms(&value).map_err(|error| fields.error("value", error.to_string())).ok();
+        Some(NewEntry {
+            id: self.randomness.uuid_v7(self.now_ms),
+            value,
+            forms: forms?,
+            reason: reason?,
+            valid_from_ms,
+            valid_to_ms,
+            added_by: self.added_by.clone(),
+        })
+    }
+
+    /// All lines, or what is wrong with any of them.
+    pub fn lines(&self, format: LineFormat, bytes: &[u8], lines_max: usize) -> Result<Vec<Line>, BadLines> {
+        // As programs of Windows write it at the beginning of a file.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut reading = Reading { reader: self, lines: Vec::new(), bad: BadLines::default() };
+        match format {
+            LineFormat::Jsonl => reading.json_lines(bytes),
+            LineFormat::Csv => reading.csv(bytes),
+        }
+        let Reading { mut lines, bad, .. } = reading;
+        if bad.lines > 0 {
+            return Err(bad);
+        }
+        if let Some(beyond) = lines.get(lines_max) {
+            let detail = format!("expected at most {lines_max} entries: send the others by another call");
+            return Err(BadLines::whole(beyond.number, detail));
+        }
+        // Pages of a list are in the order of ids: let it be that of the lines.
+        let mut ids: Vec<_> = lines.iter().map(|line| line.entry.id).collect();
+        ids.sort_unstable();
+        for (line, id) in lines.iter_mut().zip(ids) {
+            line.entry.id = id;
+        }
+        Ok(lines)
+    }
+}
+
+struct Reading<'r, 'a> {
+    reader: &'r EntryReader<'a>,
+    lines: Vec<Line>,
+    bad: BadLines,
+}
+
+impl Reading<'_, '_> {
+    fn json_lines(&mut self, bytes: &[u8]) {
+        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match json::parse(line) {
+                Ok(value) => self.take(number, &value),
+                Err(error) => {
+                    let detail = format!("expected JSON: {} in column {}", error.what, error.column);
+                    self.bad.add(number, vec![(String::new(), detail)]);
+                }
+            }
+        }
+    }
+
+    fn csv(&mut self, bytes: &[u8]) {
+        let mut reader = csv::ReaderBuilder::new().from_reader(bytes);
+        let columns: Vec<String> = match reader.headers() {
+            Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
+            Err(error) => return self.broken(1, &error),
+        };
+        if let Some(detail) = columns_error(&columns) {
+            return self.bad.add(1, vec![(String::new(), detail)]);
+        }
+        for record in reader.into_records() {
+            match record {
+                Ok(record) => {
+                    let number = record.position().map_or(0, csv::Position::line);
+                    self.take(number, &object(&columns, &record));
+                }
+                Err(error) => self.broken(error.position().map_or(0, csv::Position::line), &error),
+            }
+        }
+    }
+
+    /// The crate's own texts may quote the line.
+    fn broken(&mut self, line: u64, error: &csv::Error) {
+        let detail = match error.kind() {
+            csv::ErrorKind::Utf8 { .. } => "expected UTF-8".to_owned(),
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("expected {expected_len} cells as in the header line, found {len}")
+            }
+            _ => "expected CSV".to_owned(),
+        };
+        self.bad.add(line, vec![(String::new(), detail)]);
+    }
+
+    fn take(&mut self, number: u64, value: &Value) {
+        match fields::read(value, |fields| self.reader.entry(fields)) {
+            Ok(entry) => self.lines.push(Line { number, entry }),
+            Err(problem) => {
+                let told = problem.errors.into_iter();
+                self.bad.add(
+                    number,
+                    told.map(|error| (error.pointer.unwrap_or_default(), error.detail)).collect(),
+                );
+            }
+        }
+    }
+}
+
+fn columns_error(columns: &[String]) -> Option<String> {
+    let lacks = |name: &str| !columns.iter().any(|column| column == name);
+    let is_unknown = |column: &String| !COLUMNS.contains(&column.as_str());
+    let is_repeated = |(place, column): (usize, &String)| columns[..place].contains(column);
+    let wrong = lacks("value")
+        || lacks("reason")
+        || columns.iter().any(is_unknown)
+        || columns.iter().enumerate().any(is_repeated);
+    wrong.then(|| {
+        let known = COLUMNS.join(", ");
+        format!("expected a header line with value, reason and no other columns than {known}, each once")
+    })
+}
+
+/// The same as a JSON line of these cells; an empty one is absent.
+fn object(columns: &[String], record: &csv::StringRecord) -> Value {
+    let cells = columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
+    let members = cells.map(|(column, cell)| {
+        let number = cell.trim().parse::<i64>().ok().filter(|_| column.ends_with("_ms"));
+        let value =
+            number.map_or_else(|| Value::Text(cell.to_owned()), |number| Value::Integer(number.into()));
+        (column.clone(), value)
+    });
+    Value::Object(Object { members: members.collect(), repeated: Vec::new() })
+}
+
+/// The header line, where the format has one.
+pub fn header(format: LineFormat) -> String {
+    match format {
+        LineFormat::Csv => csv_line(&COLUMNS.map(str::to_owned)),
+        LineFormat::Jsonl => String::new(),
+    }
+}
+
+/// An entry as a line that can be read again. When it began is left out once it
+/// has begun: no entry can be made for the past.
+pub fn line_of(entry: &ListEntry, format: LineFormat, now_ms: u64) -> String {
+    let from_ms = Some(entry.valid_from_ms).filter(|from_ms| *from_ms > now_ms);
+    match format {
+        LineFormat::Csv => {
+            let time = |time_ms: Option<u64>| time_ms.map(|time_ms| time_ms.to_string()).unwrap_or_default();
+            csv_line(&[entry.value.clone(), entry.reason.clone(), time(from_ms), time(entry.valid_to_ms)])
+        }
+        LineFormat::Jsonl => {
+            let mut line = json!({"value": entry.value, "reason": entry.reason});
+            for (member, time_ms) in [("valid_from_ms", from_ms), ("valid_to_ms", entry.valid_to_ms)] {
+                if let Some(time_ms) = time_ms {
+                    line[member] = time_ms.into();
+                }
+            }
+            format!("{line}\n")
+        }
+    }
+}
+
+fn csv_line(cells: &[String; 4]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Neither writing to memory nor text can fail.
+    let _ = writer.write_record(cells);
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "list_lines_tests.rs"]
+mod tests;

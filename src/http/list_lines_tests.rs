@@ -1,0 +1,111 @@
+//! Lines of entries, good and bad.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::comparison::ValueKind;
+use crate::world::OsRandomness;
+
+const NOW_MS: u64 = 1_000;
+
+fn read(format: LineFormat, text: &str, lines_max: usize) -> Result<Vec<Line>, BadLines> {
+    let kinds = ListKinds::one(ValueKind::Ip);
+    let reader =
+        EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness: &OsRandomness };
+    reader.lines(format, text.as_bytes(), lines_max)
+}
+
+fn told(format: LineFormat, text: &str) -> Vec<(u64, String)> {
+    let bad = read(format, text, 10).expect_err(text);
+    bad.errors.into_iter().map(|error| (error.line, error.pointer)).collect()
+}
+
+#[test]
+fn both_formats_say_the_same() {
+    let csv = "\u{feff}reason,value,valid_to_ms\r\n\"a, b\",203.0.113.7,2000\r\n\r\nc,2001:DB8::/32,\r\n";
+    let jsonl = "{\"value\": \"203.0.113.7\", \"reason\": \"a, b\", \"valid_to_ms\": 2000}\n\n\
+                 {\"value\": \"2001:DB8::/32\", \"reason\": \"c\"}";
+    for (format, text, numbers) in [(LineFormat::Csv, csv, [2, 4]), (LineFormat::Jsonl, jsonl, [1, 3])] {
+        let lines = read(format, text, 10).expect(text);
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| (line.number, line.entry.forms[0].as_str(), line.entry.reason.as_str()))
+            .collect();
+        assert_eq!(told, [(numbers[0], "203.0.113.7", "a, b"), (numbers[1], "2001:db8::/32", "c")]);
+        assert_eq!(lines[0].entry.valid_to_ms, Some(2_000));
+        assert!(lines[0].entry.id < lines[1].entry.id, "in the order of the lines");
+    }
+}
+
+#[test]
+fn every_bad_line_is_told_by_its_number_and_place() {
+    let place = |line, pointer: &str| (line, pointer.to_owned());
+    for (format, text, expected) in [
+        (
+            LineFormat::Csv,
+            "value,reason\n203.0.113.7,\nnowhere,r\n203.0.113.7,r\n,r\n",
+            vec![place(2, "/reason"), place(3, "/value"), place(5, "/value")],
+        ),
+        (LineFormat::Csv, "value,reason\n203.0.113.7,r,x\n", vec![place(2, "")]),
+        (LineFormat::Csv, "value,reason,valid_to_ms\n203.0.113.7,r,soon\n", vec![place(2, "/valid_to_ms")]),
+        (LineFormat::Csv, "value,colour,reason\n", vec![place(1, "")]),
+        (LineFormat::Csv, "value\n203.0.113.7\n", vec![place(1, "")]),
+        (LineFormat::Csv, "value,reason,reason\n", vec![place(1, "")]),
+        (
+            LineFormat::Jsonl,
+            "{\"value\": \"203.0.113.7\"}\n{]\n[]\n{\"value\": \"x\", \"reason\": \"r\", \"colour\": 1}",
+            vec![place(1, "/reason"), place(2, ""), place(3, ""), place(4, "/value"), place(4, "/colour")],
+        ),
+        (
+            LineFormat::Jsonl,
+            "{\"value\": \"203.0.113.7\", \"reason\": \"r\", \"valid_from_ms\": 1}",
+            vec![place(1, "/valid_from_ms")],
+        ),
+    ] {
+        assert_eq!(told(format, text), expected, "{text}");
+    }
+}
+
+#[test]
+fn more_lines_than_may_be_are_refused_at_the_first_that_is_too_many() {
+    let line = "{\"value\": \"203.0.113.7\", \"reason\": \"r\"}\n";
+    assert_eq!(read(LineFormat::Jsonl, &line.repeat(3), 3).expect("three").len(), 3);
+    assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].line, 4);
+}
+
+#[test]
+fn the_errors_of_many_bad_lines_are_bounded_and_the_lines_counted() {
+    let bad = read(LineFormat::Jsonl, &"{}\n".repeat(500), 1_000).expect_err("bad");
+    assert_eq!((bad.lines, bad.errors.len()), (500, ERRORS_MAX));
+}
+
+#[test]
+fn what_is_written_is_read_again_as_the_same() {
+    let entry = |value: &str, reason: &str, valid_from_ms, valid_to_ms| ListEntry {
+        id: Uuid::nil(),
+        value: value.to_owned(),
+        forms: vec![],
+        normalized_name: String::new(),
+        reason: reason.to_owned(),
+        valid_from_ms,
+        valid_to_ms,
+        added_by: String::new(),
+        closed_by: None,
+        closed_because: None,
+    };
+    let entries = [
+        entry("203.0.113.7", "quoted \"so\", with a comma", 1, None),
+        entry("2001:0db8::1", "é", NOW_MS + 5, Some(NOW_MS + 9)),
+    ];
+    for format in [LineFormat::Csv, LineFormat::Jsonl] {
+        let text: String =
+            entries.iter().fold(header(format), |text, entry| text + &line_of(entry, format, NOW_MS));
+        let read = read(format, &text, 10).expect(&text);
+        let told = read.iter().map(|line| (&line.entry.value, &line.entry.reason, line.entry.valid_to_ms));
+        assert!(
+            told.eq(entries.iter().map(|entry| (&entry.value, &entry.reason, entry.valid_to_ms))),
+            "{text}"
+        );
+        assert_eq!((read[0].entry.valid_from_ms, read[1].entry.valid_from_ms), (NOW_MS, NOW_MS + 5));
+    }
+}

@@ -1,0 +1,312 @@
+//! Lists and entries of earlier versions are brought over: kinds for the lists,
+//! the present forms for the entries.
+//!
+//! Owns the step, which a process can leave at any point and another one go on
+//! with. Must never lose a hit: what cannot be read by its list's kind stays as it
+//! was, and of entries that become equal the one that began first stays open.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::super::columns::bigint;
+use super::super::rulesets::selectors_by_list;
+use super::super::transaction::as_system;
+use super::super::{StorageError, audit};
+use super::entries::{closed, closing, comparison_version, read};
+use super::{WHAT, read_kinds};
+use crate::domain::audit::{Act, Action};
+use crate::domain::comparison::{ValueKind, normalized_name};
+use crate::domain::list::{ListEntry, ListKinds};
+use crate::domain::tenant::TenantId;
+
+/// Entries of one transaction.
+const BATCH: i64 = 500;
+
+/// Values that the kind of a list is told by, where no rule asks about it.
+const VALUES_LOOKED_AT: i64 = 1_000;
+
+/// Any constant that no other lock of Tollgate uses.
+const LOCK: i64 = 0x746f_6c6c_0000_0009;
+
+/// In the record of acts.
+const ACTOR: &str = "upgrade";
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BroughtOver {
+    pub lists: u64,
+    pub entries: u64,
+    /// Closed, since they compare equal to an earlier one.
+    pub closed: u64,
+    /// Left as they were written: no payment can have such a value.
+    pub never_match: u64,
+}
+
+/// Brings over what is left. Nodes that start together wait for the one that does it.
+pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
+    let mut done = BroughtOver::default();
+    if remaining(system).await?.is_empty() {
+        return Ok(done);
+    }
+    // A connection of its own: whatever becomes of this process, the lock ends with it.
+    let mut holder = system.acquire().await?.detach();
+    sqlx::raw_sql("set statement_timeout = 0").execute(&mut holder).await?;
+    sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut holder).await?;
+    let worked = bring_over_all(system, &mut done).await;
+    holder.close().await?;
+    worked?;
+    if done != BroughtOver::default() {
+        let BroughtOver { lists, entries, closed, never_match } = done;
+        tracing::info!(lists, entries, closed, never_match, "lists of an earlier version are brought over");
+    }
+    Ok(done)
+}
+
+async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), StorageError> {
+    for (tenant, list) in remaining(system).await? {
+        let name = list.clone();
+        let kinds =
+            as_system(system, move |connection| Box::pin(give_kinds(connection, tenant, name))).await?;
+        done.lists += 1;
+        loop {
+            let (name, kinds) = (list.clone(), kinds.clone());
+            let batch =
+                as_system(system, move |connection| Box::pin(next_batch(connection, tenant, name, kinds)))
+                    .await?;
+            done.entries += batch.entries;
+            done.closed += batch.closed;
+            done.never_match += batch.never_match;
+            if batch.entries == 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn remaining(system: &PgPool) -> Result<Vec<(TenantId, String)>, StorageError> {
+    as_system(system, |connection| {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "select tenant_id, name from lists
+                 where kinds is null
+                    or exists (select from list_entries
+                               where tenant_id = lists.tenant_id and list = lists.name
+                                 and comparison_version < $1)
+                 order by tenant_id, name",
+            )
+            .bind(comparison_version())
+            .persistent(false)
+            .fetch_all(connection)
+            .await?;
+            rows.iter().map(|row| Ok((TenantId(row.try_get("tenant_id")?), row.try_get("name")?))).collect()
+        })
+    })
+    .await
+}
+
+/// The kinds that the list has, or gets now: what any revision asks it about, else
+/// what its entries look like.
+async fn give_kinds(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: String,
+) -> Result<ListKinds, StorageError> {
+    let row = sqlx::query("select kinds from lists where tenant_id = $1 and name = $2 for update")
+        .bind(tenant.0)
+        .bind(&list)
+        .fetch_one(&mut *connection)
+        .await?;
+    if row.try_get::<Option<Vec<String>>, _>("kinds")?.is_some() {
+        return read_kinds(&row);
+    }
+    let asked = selectors_by_list(connection, tenant).await?.remove(&list).unwrap_or_default();
+    let kinds = match ListKinds::of(asked.iter().map(|selector| selector.kind())) {
+        Some(kinds) => kinds,
+        None => ListKinds::of_values(&values(connection, tenant, &list).await?),
+    };
+    let names: Vec<&str> = kinds.iter().map(ValueKind::name).collect();
+    sqlx::query("update lists set kinds = $3 where tenant_id = $1 and name = $2")
+        .bind(tenant.0)
+        .bind(&list)
+        .bind(&names)
+        .execute(&mut *connection)
+        .await?;
+    let act = Act {
+        at_ms: now_ms(connection).await?,
+        actor: ACTOR.to_owned(),
+        action: Action::ListBroughtOver,
+        subject: list,
+        before: None,
+        after: Some(json!({"kinds": names}).to_string()),
+    };
+    audit::record(connection, tenant, &act).await?;
+    Ok(kinds)
+}
+
+async fn values(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: &str,
+) -> Result<Vec<String>, StorageError> {
+    let values =
+        sqlx::query_scalar("select value from list_entries where tenant_id = $1 and list = $2 limit $3")
+            .bind(tenant.0)
+            .bind(list)
+            .bind(VALUES_LOOKED_AT)
+            .fetch_all(connection)
+            .await?;
+    Ok(values)
+}
+
+/// By the database's clock: this step runs before the program has one of its own.
+async fn now_ms(connection: &mut PgConnection) -> Result<u64, StorageError> {
+    let now_ms: i64 = sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
+        .fetch_one(connection)
+        .await?;
+    super::ms(now_ms, WHAT)
+}
+
+/// The next entries, those that began first before the others.
+async fn next_batch(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: String,
+    kinds: ListKinds,
+) -> Result<BroughtOver, StorageError> {
+    let batch = old_entries(connection, tenant, &list).await?;
+    let mut done = BroughtOver { entries: batch.len() as u64, ..BroughtOver::default() };
+    let mut fresh = Vec::with_capacity(batch.len());
+    for entry in batch {
+        let forms = kinds.forms_of_old(&entry.value).unwrap_or_else(|forms| {
+            done.never_match += u64::from(entry.valid_to_ms.is_none());
+            forms
+        });
+        let normalized_name = normalized_name(&entry.value);
+        fresh.push(ListEntry { forms, normalized_name, ..entry });
+    }
+    let now_ms = now_ms(connection).await?;
+    let mut holders = holders(connection, tenant, &list, &fresh).await?;
+    let mut acts = Vec::new();
+    for entry in &mut fresh {
+        if entry.valid_to_ms.is_some() {
+            continue;
+        }
+        let free: Vec<String> =
+            entry.forms.iter().filter(|form| !holders.contains_key(*form)).cloned().collect();
+        if free.is_empty() {
+            let because = equal_to(entry.forms.first().and_then(|form| holders.get(form)));
+            let ended = closed(entry, now_ms, ACTOR.to_owned(), Some(because));
+            acts.push(closing(list.clone(), entry, &ended, now_ms));
+            *entry = ended;
+        } else {
+            holders.extend(free.iter().map(|form| (form.clone(), entry.id)));
+            entry.forms = free;
+        }
+    }
+    done.closed = acts.len() as u64;
+    write(connection, tenant, &fresh).await?;
+    for act in &acts {
+        audit::record(connection, tenant, act).await?;
+    }
+    Ok(done)
+}
+
+fn equal_to(holder: Option<&Uuid>) -> String {
+    let earlier = holder.map(|id| format!(" {id}")).unwrap_or_default();
+    format!("compares equal to the entry{earlier}, which began earlier")
+}
+
+async fn old_entries(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: &str,
+) -> Result<Vec<ListEntry>, StorageError> {
+    let rows = sqlx::query(
+        "select id, value, array[comparable] as forms, normalized_name, reason, valid_from_ms, valid_to_ms,
+                added_by, closed_by, closed_because
+         from list_entries
+         where tenant_id = $1 and list = $2 and comparison_version < $3
+         order by valid_from_ms, id
+         limit $4
+         for update",
+    )
+    .bind(tenant.0)
+    .bind(list)
+    .bind(comparison_version())
+    .bind(BATCH)
+    .persistent(false)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Which entries hold one of the forms already.
+async fn holders(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: &str,
+    entries: &[ListEntry],
+) -> Result<HashMap<String, Uuid>, StorageError> {
+    let forms: Vec<&String> = entries.iter().flat_map(|entry| &entry.forms).collect();
+    let held: Vec<(String, Uuid)> = sqlx::query_as(
+        "select comparable, id from list_entries
+         where tenant_id = $1 and list = $2 and comparable = any ($3)
+           and valid_to_ms is null and comparison_version = $4",
+    )
+    .bind(tenant.0)
+    .bind(list)
+    .bind(forms)
+    .bind(comparison_version())
+    .fetch_all(connection)
+    .await?;
+    Ok(held.into_iter().collect())
+}
+
+/// An old entry has one row, which gets its first form; the others come beside it.
+async fn write(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    entries: &[ListEntry],
+) -> Result<(), StorageError> {
+    sqlx::query(
+        "update list_entries e
+         set comparable = n.comparable, normalized_name = n.normalized_name, comparison_version = $2,
+             valid_to_ms = n.valid_to_ms, closed_by = n.closed_by, closed_because = n.closed_because
+         from unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[])
+              as n (id, comparable, normalized_name, valid_to_ms, closed_by, closed_because)
+         where e.tenant_id = $1 and e.id = n.id and e.comparison_version < $2",
+    )
+    .bind(tenant.0)
+    .bind(comparison_version())
+    .bind(entries.iter().map(|entry| entry.id).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.forms.first()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| &entry.normalized_name).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.valid_to_ms.map(bigint)).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.closed_by.as_ref()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.closed_because.as_ref()).collect::<Vec<_>>())
+    .execute(&mut *connection)
+    .await?;
+    let further = || entries.iter().flat_map(|entry| entry.forms.iter().skip(1).map(|form| (entry.id, form)));
+    if further().next().is_none() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
+                                   valid_from_ms, valid_to_ms, added_by, closed_by, closed_because,
+                                   comparison_version)
+         select e.tenant_id, e.list, e.id, e.value, n.comparable, e.normalized_name, e.reason,
+                e.valid_from_ms, e.valid_to_ms, e.added_by, e.closed_by, e.closed_because, $2
+         from list_entries e join unnest($3::uuid[], $4::text[]) as n (id, comparable) using (id)
+         where e.tenant_id = $1",
+    )
+    .bind(tenant.0)
+    .bind(comparison_version())
+    .bind(further().map(|(id, _)| id).collect::<Vec<_>>())
+    .bind(further().map(|(_, form)| form).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What the rules of revisions ask lists about.
+//!
+//! Owns the reading of revisions for that, one at a time: together they may be
+//! large. Must never change what a revision asks, whatever became of its lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::TryStreamExt;
+use sqlx::PgConnection;
+
+use super::super::StorageError;
+use super::activations::{lock_sequence, log};
+use super::{find, read};
+use crate::domain::ruleset::{DecisionPoint, PreparedRule};
+use crate::domain::selector::{FactQuery, Selector};
+use crate::domain::tenant::TenantId;
+
+fn asked(rules: &[PreparedRule]) -> impl Iterator<Item = (&String, &Selector)> {
+    let queries = rules.iter().flat_map(|rule| &rule.queries);
+    queries.filter_map(|query| match query {
+        FactQuery::Listed { list, selector, .. } => Some((list, selector)),
+        FactQuery::Velocity { .. } => None,
+    })
+}
+
+/// For each list what any revision of the tenant asks it about.
+pub(in crate::storage) async fn selectors_by_list(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<BTreeMap<String, BTreeSet<Selector>>, StorageError> {
+    let mut revisions = sqlx::query(
+        "select point, number, rules_version, rules, digest, note, created_by, created_at_ms
+         from revisions
+         where tenant_id = $1",
+    )
+    .bind(tenant.0)
+    .fetch(connection);
+    let mut selectors: BTreeMap<String, BTreeSet<Selector>> = BTreeMap::new();
+    while let Some(row) = revisions.try_next().await? {
+        for (list, selector) in asked(&read(&row)?.rules) {
+            selectors.entry(list.clone()).or_default().insert(selector.clone());
+        }
+    }
+    Ok(selectors)
+}
+
+/// A revision that decides or runs beside and asks about the list, if any. Until
+/// the transaction ends nobody deploys anything else.
+pub(in crate::storage) async fn deployed_revision_that_asks(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+    list: &str,
+) -> Result<Option<i32>, StorageError> {
+    lock_sequence(connection).await?;
+    let latest = log(connection, tenant, point, None, 1).await?.pop();
+    for number in latest.iter().flat_map(|activation| activation.deployment.revisions()) {
+        let revision = find(connection, tenant, point, number).await?;
+        if revision.is_some_and(|revision| asked(&revision.rules).any(|(asked, _)| asked == list)) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// A closed list that one of the revisions asks about, if any.
+pub(super) async fn closed_list_among(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    point: DecisionPoint,
+    numbers: &[i32],
+) -> Result<Option<String>, StorageError> {
+    let mut lists = BTreeSet::new();
+    for number in numbers {
+        let rules = find(connection, tenant, point, *number).await?.map(|revision| revision.rules);
+        lists.extend(asked(&rules.unwrap_or_default()).map(|(list, _)| list.clone()));
+    }
+    let closed = sqlx::query_scalar(
+        "select name from lists
+         where tenant_id = $1 and name = any ($2) and closed_at_ms is not null
+         order by name
+         limit 1",
+    )
+    .bind(tenant.0)
+    .bind(lists.into_iter().collect::<Vec<_>>())
+    .fetch_optional(connection)
+    .await?;
+    Ok(closed)
+}

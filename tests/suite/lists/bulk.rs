@@ -1,0 +1,148 @@
+//! Entries by the thousand: over HTTP, and as files by the program.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{add, list, values};
+use crate::support::database::TestDatabase;
+use crate::support::program::{outcome, tollgate_on};
+use crate::support::service::{Caller, Node, answer};
+
+async fn send(caller: &Caller, list: &str, media_type: &str, body: impl Into<String>) -> (StatusCode, Value) {
+    let request = caller.request(Method::POST, &format!("/lists/{list}/entries"));
+    answer(request.header("Content-Type", media_type).body(body.into())).await
+}
+
+async fn open_entries(caller: &Caller, name: &str) -> u64 {
+    let (_, page) = caller.get("/lists").await;
+    let lists = page["items"].as_array().unwrap();
+    lists.iter().find(|list| list["name"] == name).unwrap()["open_entries"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_entries_come_in_one_call_and_one_act() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    list(&caller, "many", "customer").await;
+    let csv: String = (0..10_000).map(|place| format!("c-{place},seen {place}\n")).collect();
+    let csv = format!("value,reason\n{csv}");
+    let (status, added) = send(&caller, "many", "text/csv; charset=utf-8", csv.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{added}");
+    assert_eq!(added, json!({"added": 10_000, "already_there": 0, "already_there_lines": []}));
+    assert_eq!(open_entries(&caller, "many").await, 10_000);
+    let (_, page) = caller.get("/lists/many/entries?limit=3").await;
+    assert_eq!(values(&page), ["c-0", "c-1", "c-2"], "in the order of the lines");
+    // The same file again after an answer that was lost adds nothing and leaves no act.
+    let (status, again) = send(&caller, "many", "text/csv", csv.clone()).await;
+    assert_eq!((status, &again["added"]), (StatusCode::CREATED, &json!(0)), "{again}");
+    assert_eq!(again["already_there"], 10_000);
+    assert_eq!(again["already_there_lines"].as_array().unwrap().len(), 100);
+    let (_, acts) = caller.get("/audit?subject=many&action=list_entries.imported").await;
+    assert_eq!(acts["items"].as_array().unwrap().len(), 1, "{acts}");
+    assert_eq!(acts["items"][0]["after"], json!({"added": 10_000, "already_there": 0}));
+
+    let (status, problem) = send(&caller, "many", "text/csv", format!("{csv}one-too-many,r\n")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    assert_eq!(problem["errors"][0]["pointer"], "/10002", "{problem}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_entries_of_a_call_are_taken_or_none_and_errors_name_their_lines() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    list(&caller, "ips", "ip").await;
+    add(&caller, "ips", "2001:db8::1").await;
+    let lines = |values: &[&str]| -> String {
+        values.iter().map(|value| format!("{}\n", json!({"value": value, "reason": "r"}))).collect()
+    };
+    let bad = lines(&["203.0.113.7", "nowhere", "203.0.113.0/24"]) + "{\"value\": 7}\n";
+    let (status, problem) = send(&caller, "ips", "application/x-ndjson", bad).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    let pointers: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(pointers, ["/2/value", "/4/value", "/4/reason"], "{problem}");
+    assert!(problem["errors"][0]["detail"].as_str().unwrap().starts_with("line 2: "), "{problem}");
+    assert!(!problem.to_string().contains("nowhere"), "{problem}");
+    assert_eq!(open_entries(&caller, "ips").await, 1, "nothing was added");
+
+    // Equal to an open entry, and to an earlier line.
+    let good = lines(&["2001:DB8:0::1", "203.0.113.7", "::ffff:203.0.113.7", "203.0.113.0/24"]);
+    let (status, added) = send(&caller, "ips", "application/x-ndjson", good).await;
+    assert_eq!(status, StatusCode::CREATED, "{added}");
+    assert_eq!(added, json!({"added": 2, "already_there": 2, "already_there_lines": [1, 3]}));
+    for (media_type, body, expected) in
+        [("text/plain", "value,reason\n", 415), ("text/csv", "value,colour\n", 422), ("text/csv", "", 422)]
+    {
+        let (status, problem) = send(&caller, "ips", media_type, body).await;
+        assert_eq!(status.as_u16(), expected, "{media_type} {body:?}: {problem}");
+    }
+    let (status, problem) = send(&caller, "ips", "text/csv", " ".repeat((4 << 20) + 1)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{problem}");
+    let (status, problem) = send(&caller, "nowhere", "text/csv", "value,reason\n").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_and_imported_is_the_same_list() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let folder = tempfile::tempdir().unwrap();
+    list(&caller, "blocked", "account").await;
+    let later_ms = crate::support::decisions::now_ms() + 3_600_000;
+    for body in [
+        json!({"value": "gb33 bukb 2020 1555 5555 55", "reason": "a \"mule\", they say"}),
+        json!({"value": "DE89370400440532013000", "reason": "é", "valid_from_ms": later_ms}),
+        json!({"value": "GB33 BUKB", "reason": "the bank", "valid_to_ms": later_ms}),
+    ] {
+        let (status, entry) = caller.post("/lists/blocked/entries", &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{entry}");
+    }
+    let gone = add(&caller, "blocked", "closed").await.1;
+    let path = format!("/lists/blocked/entries/{}", gone["id"].as_str().unwrap());
+    assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+
+    let run = |arguments: &[&str], list: &str| {
+        let mut command = tollgate_on(&database, &["list"]);
+        command.args(arguments).args(["--tenant", "acme", "--list", list]);
+        command
+    };
+    for format in ["csv", "jsonl"] {
+        let (status, exported, told) = outcome(run(&["export", "--format", format], "blocked"));
+        assert!(status.success(), "{told}");
+        let file = folder.path().join(format!("entries.{format}"));
+        std::fs::write(&file, &exported).unwrap();
+        let copy = format!("copy-{format}");
+        list(&caller, &copy, "account").await;
+        for (added, already_there) in [(3, 0), (0, 3)] {
+            let mut import = run(&["import"], &copy);
+            import.arg(&file);
+            let (status, told, log) = outcome(import);
+            assert!(status.success(), "{log}");
+            assert!(
+                told.contains(&format!("3 entries: {added} added, {already_there} on the list already")),
+                "{told}"
+            );
+        }
+        let (_, again, _) = outcome(run(&["export", "--format", format], &copy));
+        assert_eq!(again, exported);
+    }
+
+    std::fs::write(folder.path().join("bad.csv"), "value,reason\n-,r\nx,\n").unwrap();
+    let mut import = run(&["import"], "copy-csv");
+    import.arg(folder.path().join("bad.csv"));
+    let (status, told, log) = outcome(import);
+    assert!(!status.success() && told.contains("bad lines: 2"), "{told}");
+    assert!(log.contains("line 2: /value: ") && log.contains("line 3: /reason: "), "{log}");
+    let (status, _, log) = outcome(run(&["export"], "nowhere"));
+    assert!(!status.success() && log.contains("has no list nowhere"), "{log}");
+    node.stop().await;
+}
