@@ -4,9 +4,17 @@
 //! them to everything else. Must never hold any logic: what is here cannot be
 //! fixed by a test.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::domain::time::{Clock, Randomness};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::domain::time::{Clock, Machine, Monotonic, Randomness};
+
+/// Of the machine that this process runs on.
+pub fn machine() -> Machine {
+    Machine { system: Arc::new(SystemClock), monotonic: Arc::new(MonotonicClock) }
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -16,6 +24,22 @@ impl Clock for SystemClock {
         // A clock before 1970 or 500 million years ahead is broken either way.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Goes on while the machine sleeps, where the operating system has such a clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MonotonicClock;
+
+impl Monotonic for MonotonicClock {
+    fn now_us(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        let clock = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = ClockId::Monotonic;
+        // Never negative: it counts from the machine's start.
+        let since_start = Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX)
     }
 }
 

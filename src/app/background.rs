@@ -18,6 +18,7 @@ use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::checkpoints::Checkpoints;
+use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
@@ -32,6 +33,8 @@ use crate::storage::{StorageError, shadow_runs};
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
 /// Short beside the time after which a node that is not seen counts as gone.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// So long a node may go by the time of a database that is no longer there.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// What was taken in anywhere can run here within this time and what loading takes.
 const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);
 /// For what other nodes were handed; an upload at this one is noticed at once.
@@ -69,7 +72,7 @@ pub struct Work {
     /// How long shadow runs are kept.
     pub shadow_kept: Duration,
     pub metrics: PrometheusHandle,
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<JournalClock>,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,9 @@ impl Background {
         let work = Arc::new(work);
         background.repeat(HEARTBEAT_EVERY, work.clone(), "telling that this node lives", |work| async move {
             work.nodes.beat().await.map_err(|error| error.to_string())
+        });
+        background.repeat(CLOCK_EVERY, work.clone(), "asking the database for its time", |work| async move {
+            work.clock.follow().await.map_err(|error| error.to_string())
         });
         background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
             work.active.catch_up().await.map_err(|error| error.to_string())

@@ -16,12 +16,12 @@ use crate::domain::list::{ListKinds, NeverMatches};
 use crate::domain::plugin::Plugin;
 use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
 use crate::domain::tenant::{Scope, TenantId};
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::Randomness;
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::lists::{self, AddError, CreateListError, NewEntry, NewList};
 use crate::storage::rulesets::{ActivateError, Change};
 use crate::storage::{StorageError, pool::Databases, tenants};
-use crate::world::{OsRandomness, SystemClock};
+use crate::world::OsRandomness;
 
 pub const TENANT: &str = "demo";
 const ACTOR: &str = "demonstration";
@@ -52,6 +52,7 @@ pub async fn seed(
     plugins: &Plugins,
     rulesets: &Rulesets,
     shared: &[Plugin],
+    now_ms: u64,
 ) -> Result<Option<CreatedClient>, DemoError> {
     if tenants::tenant_by_name(&databases.system, TENANT).await?.is_some() {
         return Ok(None);
@@ -61,7 +62,7 @@ pub async fn seed(
         plugins.ensure_loaded(entry.plugin).await?;
     }
     let tenant = create_tenant(&databases.system, TENANT, ACTOR).await?;
-    fill_lists(databases, tenant).await?;
+    fill_lists(databases, tenant, now_ms).await?;
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let change = Change::Activate { revision: revision.number, guard_backtest: None };
@@ -154,8 +155,7 @@ const LISTS: [(&str, ValueKind, &str, &str, &str); 3] = [
     ),
 ];
 
-async fn fill_lists(databases: &Databases, tenant: TenantId) -> Result<(), DemoError> {
-    let now_ms = SystemClock.now_ms();
+async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Result<(), DemoError> {
     for (list, kind, description, value, reason) in LISTS {
         let new = NewList {
             name: list.to_owned(),

@@ -13,11 +13,12 @@ use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::config::Config;
 use crate::decisions::imports::Imports;
+use crate::decisions::journal_clock::JournalClock;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Clock;
 use crate::storage::pool::Databases;
 use crate::storage::{StorageError, tenants};
-use crate::world::{OsRandomness, SystemClock};
+use crate::world::{OsRandomness, machine};
 
 const CLIENT_NAME: &str = "import";
 
@@ -37,13 +38,14 @@ pub enum OpenImportError {
 pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
     let found = tenants::tenant_by_name(&databases.system, tenant).await?;
     let tenant = found.ok_or_else(|| TenantError::Unknown(tenant.to_owned()))?;
-    let (clock, settings) = (Arc::new(SystemClock), &config.settings);
+    let clock = Arc::new(JournalClock::start(databases.system.clone(), machine()).await?);
+    let settings = &config.settings;
     let root = root_secret(settings)?;
     let journal = journal::start(settings, databases, clock.clone()).await?;
     let checkpoints = journal::checkpoints(settings, &root, Arc::new(journal.clone()), clock.clone())?;
     Ok(Imports {
         tenant,
-        client: client(databases, tenant).await?,
+        client: client(databases, tenant, clock.now_ms()).await?,
         app: databases.app.clone(),
         system: databases.system.clone(),
         journal,
@@ -55,7 +57,11 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
 }
 
 /// Its id follows from the tenant's, so that two imports at once agree on it.
-async fn client(databases: &Databases, tenant: TenantId) -> Result<ClientId, OpenImportError> {
+async fn client(
+    databases: &Databases,
+    tenant: TenantId,
+    created_at_ms: u64,
+) -> Result<ClientId, OpenImportError> {
     let id = client_id(tenant);
     if tenants::find_client(&databases.app, id).await?.is_some() {
         return Ok(id);
@@ -70,7 +76,7 @@ async fn client(databases: &Databases, tenant: TenantId) -> Result<ClientId, Ope
         scopes: Vec::new(),
         requests_per_s: None,
         created_by: CLIENT_NAME.to_owned(),
-        created_at_ms: SystemClock.now_ms(),
+        created_at_ms,
     };
     match tenants::create_client(&databases.system, &client).await {
         Err(error) if !error.is_unique_violation() => Err(error.into()),

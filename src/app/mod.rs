@@ -39,6 +39,7 @@ use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::InFlight;
+use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
@@ -51,7 +52,7 @@ use crate::decisions::uploads::{UploadSettings, Uploads};
 use crate::domain::plugin::Plugin;
 use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::quotas::Quotas;
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::{Clock, Machine, Randomness};
 use crate::http;
 use crate::http::client_rates::ClientRates;
 use crate::http::cursor::CursorKey;
@@ -66,7 +67,7 @@ use crate::storage::nodes::Node;
 use crate::storage::pool::{Databases, Db};
 use crate::storage::uploads::UploadQuotas;
 use crate::telemetry;
-use crate::world::{OsRandomness, SystemClock};
+use crate::world::{OsRandomness, SystemClock, machine};
 
 /// A new version of the engine compiles every plugin anew at its first start.
 const PLUGINS_AT_START: Duration = Duration::from_secs(600);
@@ -124,12 +125,22 @@ pub struct Ignited {
 /// where the configuration names none; `program` is the binary that answers to
 /// the hidden commands: this one, except in tests.
 pub async fn ignite(config: &Config, database_url: &str, program: PathBuf) -> Result<Ignited, StartError> {
+    ignite_on(config, database_url, program, machine()).await
+}
+
+/// The same by the clocks of a machine.
+pub async fn ignite_on(
+    config: &Config,
+    database_url: &str,
+    program: PathBuf,
+    machine: Machine,
+) -> Result<Ignited, StartError> {
     let figment = config.figment.clone().join(("databases.main.url", database_url));
     let failure = Arc::new(Mutex::new(None));
     let (config, told) = (config.clone(), failure.clone());
     let assembling = AdHoc::try_on_ignite("assembling", |rocket| async move {
         let Some(db) = Db::fetch(&rocket) else { return Err(rocket) };
-        match assemble(&config, db.databases().clone(), program).await {
+        match assemble(&config, db.databases().clone(), program, machine).await {
             Ok((app, parts)) => Ok(http::mount(rocket, parts).manage(Arc::new(app))),
             Err(error) => {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -161,11 +172,13 @@ async fn assemble(
     config: &Config,
     databases: Databases,
     program: PathBuf,
+    machine: Machine,
 ) -> Result<(App, http::Parts), StartError> {
     let settings = &config.settings;
     // Before all that counts: what was looked up earlier would count into nothing.
     let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let journal_clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
+    let clock: Arc<dyn Clock> = journal_clock.clone();
     let randomness: Arc<dyn Randomness> = Arc::new(OsRandomness);
     let root = root_secret(settings)?;
 
@@ -273,8 +286,8 @@ async fn assemble(
         submission_deadline: deadline.mul_f64(0.9),
     });
     let readiness = {
-        let journal = journal.clone();
-        Arc::new(Readiness::new(move || journal.is_up()))
+        let (journal, clock) = (journal.clone(), journal_clock.clone());
+        Arc::new(Readiness::new(move || journal.is_up(), move || clock.is_trusted()))
     };
     nodes.beat().await?;
     let background = Background::start(Work {
@@ -292,7 +305,7 @@ async fn assemble(
         quarantines,
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         metrics: metrics.clone(),
-        clock: services.clock.clone(),
+        clock: journal_clock,
     });
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {

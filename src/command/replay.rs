@@ -14,13 +14,14 @@ use super::output::say;
 use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
+use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::replay::{Replay, ReplayError, Replays};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::storage::pool::Databases;
 use crate::storage::{StorageError, decisions, tenants};
-use crate::world::SystemClock;
+use crate::world::machine;
 
 const PAGE: u32 = 1_000;
 const AT_ONCE: usize = 16;
@@ -124,9 +125,6 @@ pub async fn replay(
     since: Option<Duration>,
     tenant: Option<String>,
 ) -> Result<ExitCode, Failure> {
-    let since_ms = since.map_or(0, |age| {
-        SystemClock.now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-    });
     let own = config.clone();
     let mut summary = Summary::default();
     on_database(config, async |pools| {
@@ -134,6 +132,9 @@ pub async fn replay(
             Some(name) => Some(tenant_named(pools, name).await?),
             None => None,
         };
+        let now_ms = JournalClock::start(pools.system.clone(), machine()).await?.now_ms();
+        let since_ms =
+            since.map_or(0, |age| now_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
         let (replayed, rate) = replay_all(&replays, pools, Selection { tenant, since_ms }).await?;
         say!("{replayed}; {rate:.0} a second");

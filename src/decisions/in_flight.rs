@@ -35,14 +35,13 @@ struct State {
     answers: HashMap<KeyOwner, Answer>,
     /// By the keys under which the values are stored, which differ between tenants.
     values: HashMap<Uuid, Vec<Pending>>,
-    last_received_at_ms: u64,
     last_id: PaymentId,
 }
 
 impl Default for State {
     fn default() -> Self {
         let last_id = PaymentId(Uuid::nil());
-        Self { answers: HashMap::new(), values: HashMap::new(), last_received_at_ms: 0, last_id }
+        Self { answers: HashMap::new(), values: HashMap::new(), last_id }
     }
 }
 
@@ -90,20 +89,19 @@ impl InFlight {
     }
 
     /// Gives the payment its time and counts who is ahead of it, in one step:
-    /// of two payments one is always ahead of the other.
+    /// of two payments one is always ahead of the other. `now` draws time and id,
+    /// by a clock that never goes back.
     pub fn enter(
         self: &Arc<Self>,
         tenant: TenantId,
-        id: PaymentId,
-        now_ms: u64,
         order: PaymentOrder,
         queries: &[FactQuery],
+        now: impl FnOnce() -> (u64, PaymentId),
     ) -> (Entered, Arc<Payment>, Vec<Ahead>) {
         let keys = selector_keys(tenant, &order);
         let mut state = self.state();
-        // A clock that steps back must not let a later payment stand before an earlier one.
-        let received_at_ms = now_ms.max(state.last_received_at_ms);
-        state.last_received_at_ms = received_at_ms;
+        // Under the lock: a later payment must not stand before an earlier one.
+        let (received_at_ms, id) = now();
         // Ids order the payments of one millisecond: without that, one behind
         // that is stored first would be counted by the one ahead as well.
         let id = id.max(PaymentId(Uuid::from_u128(state.last_id.0.as_u128().saturating_add(1))));
@@ -233,7 +231,7 @@ mod tests {
     ) -> (Entered, Ahead) {
         let id = PaymentId(Uuid::from_u128(id));
         let tenant = TenantId(Uuid::from_u128(9));
-        let (entered, _, mut ahead) = registry.enter(tenant, id, 1_000_000, order, &velocity(counting));
+        let (entered, _, mut ahead) = registry.enter(tenant, order, &velocity(counting), || (1_000_000, id));
         (entered, ahead.remove(0))
     }
 

@@ -17,6 +17,7 @@ mod failure_window;
 pub mod feed;
 pub mod imports;
 pub mod in_flight;
+pub mod journal_clock;
 pub mod nodes;
 pub mod plugins;
 pub mod quarantine;

@@ -160,9 +160,7 @@ impl Submissions {
         let drawn = drawn(tenant, client, &key);
         let course = deployed.as_ref().map(|deployed| deployed.course(drawn));
         let queries = course.map_or_else(|| Arc::from([]), |course| course.queries.clone());
-        let now_ms = self.clock.now_ms();
-        let id = PaymentId(self.randomness.uuid_v7(now_ms));
-        let (entered, payment, ahead) = self.in_flight.enter(tenant, id, now_ms, order, &queries);
+        let (entered, payment, ahead) = self.in_flight.enter(tenant, order, &queries, || self.moment());
 
         let request = FactRequest {
             tenant,
@@ -203,6 +201,11 @@ impl Submissions {
             }
             Stored::Duplicate(decision) => Ok(Submitted { decision, first: false }),
         }
+    }
+
+    fn moment(&self) -> (u64, PaymentId) {
+        let now_ms = self.clock.now_ms();
+        (now_ms, PaymentId(self.randomness.uuid_v7(now_ms)))
     }
 
     /// What is stored and what is in flight, together. Without queries nothing is

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backtest;
 pub mod checkpoint;
 pub mod comparison;
+pub mod corrected_time;
 pub mod decision;
 pub mod fair_queue;
 pub mod list;

@@ -1,10 +1,11 @@
 //! What time and chance look like to the rest of the program.
 //!
-//! Owns the two traits through which a clock and a random source come in, a
-//! clock that stands still for tests, and the months of the calendar. Must never read either itself: the
-//! implementations that do live in `world`.
+//! Owns the traits through which clocks and a random source come in, a clock
+//! that stands still for tests, and the months of the calendar. Must never read
+//! either itself: the implementations that do live in `world`.
 
 use std::fmt::{self, Debug, Display};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
@@ -12,6 +13,19 @@ use uuid::Uuid;
 /// UTC in milliseconds since 1970.
 pub trait Clock: Send + Sync + Debug {
     fn now_ms(&self) -> u64;
+}
+
+/// Microseconds since some moment in the past. Nobody can set it.
+pub trait Monotonic: Send + Sync + Debug {
+    fn now_us(&self) -> u64;
+}
+
+/// The clocks of the machine that a node runs on.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// It may be wrong, and be set at any time: only good for a look at how wrong it is.
+    pub system: Arc<dyn Clock>,
+    pub monotonic: Arc<dyn Monotonic>,
 }
 
 /// A source of bytes nobody can guess. Keys and secrets are made of it.

@@ -66,7 +66,7 @@ pub fn health() -> Result<Answer, Problem> {
     Answer::json(Status::Ok, &NodeState { status: "up" })
 }
 
-/// This node can decide payments: database and journal are there, and it is not going down.
+/// This node can decide payments: database and journal are there, the time is known, and it is not going down.
 #[utoipa::path(
     tag = "operations",
     responses((status = 200, body = NodeState), (status = 503, body = super::problem::ProblemBody<'static>, content_type = "application/problem+json"))
@@ -83,6 +83,9 @@ pub async fn ready(
     }
     if !readiness.journal_is_up() {
         return Err(not_ready("The journal cannot store decisions."));
+    }
+    if !readiness.clock_is_trusted() {
+        return Err(not_ready("The time of the database is not known closely enough."));
     }
     if !probe.answers(|| database_answers(services.app.clone())).await {
         return Err(not_ready("The database cannot be reached."));

@@ -71,11 +71,20 @@ pub struct Limits {
 pub struct Readiness {
     shutting_down: AtomicBool,
     journal_is_up: Box<dyn Fn() -> bool + Send + Sync>,
+    clock_is_trusted: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Readiness {
-    pub fn new(journal_is_up: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { shutting_down: AtomicBool::new(false), journal_is_up: Box::new(journal_is_up) }
+    pub fn new(
+        journal_is_up: impl Fn() -> bool + Send + Sync + 'static,
+        clock_is_trusted: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let shutting_down = AtomicBool::new(false);
+        Self {
+            shutting_down,
+            journal_is_up: Box::new(journal_is_up),
+            clock_is_trusted: Box::new(clock_is_trusted),
+        }
     }
 
     /// From now on load balancers are told to look elsewhere.
@@ -89,6 +98,10 @@ impl Readiness {
 
     pub fn journal_is_up(&self) -> bool {
         (self.journal_is_up)()
+    }
+
+    pub fn clock_is_trusted(&self) -> bool {
+        (self.clock_is_trusted)()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backtests;
 pub mod binaries;
 mod canonical;
+pub mod clock;
 mod columns;
 pub mod decisions;
 mod diagnosis;

@@ -27,6 +27,10 @@ impl Family {
     const fn labelled(self) -> Self {
         Self { labelled: true, ..self }
     }
+
+    const fn in_seconds(self) -> Self {
+        Self { unit: Unit::Seconds, ..self }
+    }
 }
 
 const fn counter(name: &'static str, help: &'static str) -> Family {
@@ -42,7 +46,7 @@ const fn seconds(name: &'static str, help: &'static str) -> Family {
 }
 
 /// All but those of the process, which `metrics_process` describes.
-const FAMILIES: [Family; 20] = [
+const FAMILIES: [Family; 22] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "From a request's first byte to its answer.").labelled(),
@@ -75,6 +79,16 @@ const FAMILIES: [Family; 20] = [
         .labelled(),
     gauge("tollgate_database_connections_max", "Connections that a pool may open.").labelled(),
     gauge("tollgate_database_waiting", "Transactions that wait for a connection, by pool.").labelled(),
+    gauge(
+        "tollgate_clock_offset_seconds",
+        "How far the time of decisions, which is the database's, is ahead of this machine's own clock.",
+    )
+    .in_seconds(),
+    gauge(
+        "tollgate_clock_error_seconds",
+        "How far the time of decisions may be from the database's clock at most.",
+    )
+    .in_seconds(),
     counter(
         "tollgate_log_lines_lost_total",
         "Lines of the log that nobody will read: its reader was slow or its disk full.",

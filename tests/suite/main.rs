@@ -11,6 +11,7 @@ mod audit;
 mod backtests;
 mod browser;
 mod canary;
+mod clocks;
 mod command_line;
 mod crash;
 mod demo;

@@ -15,8 +15,10 @@ use tollgate::auth::scope::ScopeSet;
 use tollgate::config::Config;
 use tollgate::decisions::replay::ReplayError;
 use tollgate::domain::tenant::Scope;
+use tollgate::domain::time::Machine;
 use tollgate::storage::decisions;
 use tollgate::storage::pool::Databases;
+use tollgate::world::machine;
 
 use super::components::component;
 use super::database::TestDatabase;
@@ -56,15 +58,26 @@ impl Node {
 
     /// Reaches its database by another way than the tests do.
     pub async fn start_at(database: &TestDatabase, url: &str, settings: &[(&str, Value)]) -> Self {
-        Self::assemble(database, url, settings, env!("CARGO_BIN_EXE_tollgate")).await
+        Self::assemble(database, url, settings, env!("CARGO_BIN_EXE_tollgate"), machine()).await
     }
 
     /// Compiles with another program, and finds what is compiled in a folder of its own.
     pub async fn start_with_compiler(database: &TestDatabase, data_dir: &Path, program: &str) -> Self {
-        Self::assemble(database, &database.url, &[("data_dir", json!(data_dir))], program).await
+        Self::assemble(database, &database.url, &[("data_dir", json!(data_dir))], program, machine()).await
     }
 
-    async fn assemble(database: &TestDatabase, url: &str, settings: &[(&str, Value)], program: &str) -> Self {
+    /// On a machine with clocks of its own.
+    pub async fn start_on(database: &TestDatabase, machine: Machine) -> Self {
+        Self::assemble(database, &database.url, &[], env!("CARGO_BIN_EXE_tollgate"), machine).await
+    }
+
+    async fn assemble(
+        database: &TestDatabase,
+        url: &str,
+        settings: &[(&str, Value)],
+        program: &str,
+        machine: Machine,
+    ) -> Self {
         let databases = database.databases();
         let mut figment = rocket::Config::figment()
             .select("debug")
@@ -82,7 +95,7 @@ impl Node {
             figment = figment.merge((format!("tollgate.{key}"), value));
         }
         let config = Config::from_figment(figment).expect("configuration");
-        let ignited = app::ignite(&config, url, program.into()).await;
+        let ignited = app::ignite_on(&config, url, program.into(), machine).await;
         let Ignited { rocket, app, address } = ignited.expect("a node");
         let shutdown = rocket.shutdown();
         let served = tokio::spawn(async move {

@@ -1,0 +1,90 @@
+//! The clock that all nodes on one database share: the time of payments, their
+//! ids, and everything that is compared with them.
+//!
+//! Owns the samples of the database's clock and what is told of them. Must never
+//! give out the machine's own time: it may be wrong, and differently on each node.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sqlx::PgPool;
+
+use crate::domain::corrected_time::{CorrectedTime, Correction, ERROR_MAX_US};
+use crate::domain::time::{Clock, Machine};
+use crate::storage::{StorageError, clock};
+
+/// At the start of a node: the quickest answer of several tells the most.
+const FIRST_SAMPLES: u32 = 8;
+/// So many more until one was quick enough.
+const FIRST_SAMPLES_MAX: u32 = 30;
+
+#[derive(Debug)]
+pub struct JournalClock {
+    system: PgPool,
+    machine: Machine,
+    time: Mutex<CorrectedTime>,
+}
+
+impl JournalClock {
+    /// Fails when the database cannot be asked: before that there is no time to give out.
+    pub async fn start(system: PgPool, machine: Machine) -> Result<Self, StorageError> {
+        let first = clock::read(&system, machine.monotonic.clone()).await?;
+        let this = Self { system, machine, time: Mutex::new(CorrectedTime::new(&first)) };
+        for taken in 0..FIRST_SAMPLES_MAX {
+            if taken >= FIRST_SAMPLES && this.is_trusted() {
+                break;
+            }
+            this.follow().await?;
+        }
+        Ok(this)
+    }
+
+    /// Asks the database for its time and corrects the one given out.
+    pub async fn follow(&self) -> Result<(), StorageError> {
+        let read = clock::read(&self.system, self.machine.monotonic.clone()).await;
+        if let Ok(sample) = &read {
+            let mut time = self.time();
+            let correction = time.note(sample, self.machine.monotonic.now_us());
+            drop(time);
+            match correction {
+                Correction::Slow => {}
+                Correction::Stepped { by_us } => {
+                    tracing::warn!(
+                        by_ms = by_us / 1_000,
+                        "the database's clock is ahead: time goes there at once"
+                    );
+                }
+                Correction::Waits { for_us } => tracing::error!(
+                    for_ms = for_us / 1_000,
+                    "the database's clock went back: time stands still until then, and this node is not ready"
+                ),
+            }
+        }
+        // Also without an answer: the bound grows.
+        self.tell();
+        read.map(drop)
+    }
+
+    /// Whether the time given out is known to be close to the database's.
+    pub fn is_trusted(&self) -> bool {
+        self.time().error_us(self.machine.monotonic.now_us()) <= ERROR_MAX_US
+    }
+
+    fn tell(&self) {
+        let error_us = self.time().error_us(self.machine.monotonic.now_us());
+        metrics::gauge!("tollgate_clock_error_seconds").set(error_us as f64 / 1e6);
+        let ahead_ms = self.now_ms().cast_signed() - self.machine.system.now_ms().cast_signed();
+        metrics::gauge!("tollgate_clock_offset_seconds").set(ahead_ms as f64 / 1e3);
+    }
+
+    fn time(&self) -> MutexGuard<'_, CorrectedTime> {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for JournalClock {
+    fn now_ms(&self) -> u64 {
+        let time = self.time();
+        // Under the lock, so that no later reading meets an earlier correction.
+        time.at_us(self.machine.monotonic.now_us()) / 1_000
+    }
+}

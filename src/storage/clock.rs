@@ -1,0 +1,33 @@
+//! The clock of the database.
+//!
+//! Owns the reading of it. Must never wait for anything between the two readings
+//! of the monotonic clock but the answer.
+
+use std::sync::Arc;
+
+use sqlx::{PgPool, Row};
+
+use super::StorageError;
+use super::transaction::as_system;
+use crate::domain::corrected_time::Sample;
+use crate::domain::time::Monotonic;
+
+const WHAT: &str = "clock";
+
+pub async fn read(system: &PgPool, monotonic: Arc<dyn Monotonic>) -> Result<Sample, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let before_us = monotonic.now_us();
+            // A simple query: one that is prepared at first would take twice as long.
+            let row = sqlx::raw_sql("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
+                .fetch_one(connection)
+                .await?;
+            let after_us = monotonic.now_us();
+            let database_us: i64 = row.try_get(0)?;
+            let database_us =
+                u64::try_from(database_us).map_err(|_| StorageError::Unreadable { what: WHAT })?;
+            Ok(Sample { before_us, database_us, after_us })
+        })
+    })
+    .await
+}
