@@ -60,13 +60,13 @@ const KEYS: &str = "
 /// The key of a reference is any: nobody asks for it.
 const VALUES: &str = "
     with payers as (
-        select tenant_id, payer, array[pg_temp.value_key(tenant_id, 'debtor_account', 'acct-' || payer),
-            pg_temp.value_key(tenant_id, 'debtor_name', 'Payer ' || payer),
+        select tenant_id, payer, array[pg_temp.value_key(tenant_id, 'debtor_account', 'ACCT' || payer),
+            pg_temp.value_key(tenant_id, 'debtor_name', 'payer ' || payer),
             pg_temp.value_key(tenant_id, 'customer', 'customer-' || payer)] as keys
         from (select distinct tenant_id, payer from part) p
     ), shops as (
-        select tenant_id, shop, array[pg_temp.value_key(tenant_id, 'creditor_account', 'shop-' || shop),
-            pg_temp.value_key(tenant_id, 'creditor_name', 'Shop ' || shop),
+        select tenant_id, shop, array[pg_temp.value_key(tenant_id, 'creditor_account', 'SHOP' || shop),
+            pg_temp.value_key(tenant_id, 'creditor_name', 'shop ' || shop),
             pg_temp.value_key(tenant_id, 'merchant', 'merchant-' || shop)] as keys
         from (select distinct tenant_id, shop from part) p
     )

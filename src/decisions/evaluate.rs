@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::active_ruleset::{ActiveRule, ActiveRuleset};
 use super::quarantine::InQuarantine;
+use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::payment::Payment;
 use crate::domain::ruleset::Mode;
@@ -82,6 +83,7 @@ pub fn evidence_of(
         engine: engine.clone(),
         fold_version: FOLD_VERSION,
         reasons: Vec::new(),
+        comparison_version: COMPARISON_VERSION,
     };
     let Folded { outcome, reasons } = evidence.fold();
     evidence.reasons = reasons;

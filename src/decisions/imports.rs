@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::checkpoints::Checkpoints;
 use crate::domain::audit::{Act, Action};
+use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::payment_event::EventKind;
@@ -165,6 +166,7 @@ impl Imports {
                 engine: EngineId(NO_ENGINE.to_owned()),
                 fold_version: FOLD_VERSION,
                 reasons: Vec::new(),
+                comparison_version: COMPARISON_VERSION,
             },
         }
     }

@@ -251,6 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_one_value_however_it_is_written() {
+        let registry = Arc::new(InFlight::default());
+        let spellings = ["c 1", " c 1", "c\u{a0}1", "c  1", "\u{200b}c 1"];
+        let mut places = Vec::new();
+        for (spelling, expected) in spellings.into_iter().zip(0_u64..) {
+            let (place, ahead) =
+                enter(&registry, expected.into(), order(spelling, "EUR"), Counting::Submitted);
+            assert_eq!(ahead.count, expected, "{spelling:?}");
+            places.push(place);
+        }
+        assert_eq!(enter(&registry, 9, order("C 1", "EUR"), Counting::Submitted).1.count, 0);
+    }
+
+    #[test]
     fn the_ids_of_one_millisecond_rise_in_the_order_of_entering() {
         let registry = Arc::new(InFlight::default());
         let entered =

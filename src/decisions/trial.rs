@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::active_ruleset::{ActiveRule, ActiveRuleset};
 use super::evaluate::{call_of, evidence_of};
+use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::decision::{EngineId, Evidence};
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Profile;
@@ -68,9 +69,13 @@ impl Likeness {
         Self { as_decided: true, ..self }
     }
 
-    /// The answers to the candidate's queries that are on record.
+    /// The answers to the candidate's queries that are on record. Where values were
+    /// compared otherwise then, another answer would be found now, except that a
+    /// payment has no value.
     pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
-        let fact = |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied();
+        let holds = |fact: &Fact| evidence.comparison_version == COMPARISON_VERSION || *fact == Fact::Absent;
+        let fact =
+            |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied().filter(holds);
         self.facts.iter().map(|found| found.and_then(fact)).collect()
     }
 

@@ -108,6 +108,11 @@ fn facts_that_were_asked_for_then_are_found_wherever_they_stand_now() {
         recorded(&active, &[counted(1), counted(2), counted(3)], vec![ran(Verdict::Pass), rejects()]);
     let likeness = Likeness::new(&candidate, Some(&active));
     assert_eq!(likeness.recorded_facts(&evidence), [Some(counted(3)), None, Some(counted(1))]);
+    let compared_otherwise = Evidence { comparison_version: 1, ..evidence.clone() };
+    assert_eq!(likeness.recorded_facts(&compared_otherwise), [None, None, None]);
+    let without_a_value = recorded(&active, &[ABSENT; 3], vec![ran(Verdict::Pass), rejects()]);
+    let without_a_value = Evidence { comparison_version: 1, ..without_a_value };
+    assert_eq!(likeness.recorded_facts(&without_a_value), [Some(ABSENT), None, Some(ABSENT)]);
     let of_nothing = Likeness::new(&candidate, None);
     assert_eq!(of_nothing.recorded_facts(&evidence), [None, None, None]);
 }

@@ -82,7 +82,7 @@ pub struct RuleEvidence {
 }
 
 /// The recorded input and output of a decision, in the form that is stored.
-/// The bytes of version 1 are frozen: a change of any type in here is a new version.
+/// The bytes of each version are frozen: a change of any type in here is a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub payment: Payment,
@@ -92,6 +92,8 @@ pub struct Evidence {
     pub engine: EngineId,
     pub fold_version: u16,
     pub reasons: Vec<OutcomeReason>,
+    /// How the values were compared when the facts were looked up.
+    pub comparison_version: u16,
 }
 
 impl Evidence {

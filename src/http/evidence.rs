@@ -40,6 +40,9 @@ pub struct DecisionShape {
     /// The sandbox: its version and every setting that can change a result.
     pub engine: String,
     pub fold_version: u16,
+    /// How values were compared when the facts were looked up: version 1 compared
+    /// them as they were written.
+    pub comparison_version: u16,
     pub position: PositionShape,
 }
 
@@ -163,6 +166,7 @@ impl DecisionShape {
             rules: evidence.rules.iter().map(|rule| RuleEvidenceShape::of(rule, queries(rule))).collect(),
             engine: evidence.engine.0,
             fold_version: evidence.fold_version,
+            comparison_version: evidence.comparison_version,
             position: PositionShape {
                 writer: position.writer,
                 sequence: position.sequence,

@@ -25,7 +25,6 @@ use super::services::Shared;
 use crate::decisions::stages::Stage;
 use crate::decisions::submit::Submission;
 use crate::domain::decision::IdempotencyKey;
-use crate::domain::party::Iban;
 use crate::domain::payment::PaymentId;
 use crate::domain::selector::Selector;
 use crate::domain::tenant::Scope;
@@ -274,8 +273,6 @@ pub async fn list(
 
 fn filter_of(query: &mut Query) -> DecisionFilter {
     let outcome = |name: &str| Outcome::parse(name).ok_or("expected approve, review or reject");
-    // As payments carry it: an IBAN in electronic form.
-    let account = |text: String| Iban::parse(&text).map_or(text, |iban| iban.as_str().to_owned());
     let mut values = Vec::new();
     for (name, selector, length_max) in [
         ("customer", Selector::Customer, 64),
@@ -289,7 +286,7 @@ fn filter_of(query: &mut Query) -> DecisionFilter {
         from_ms: query.time_ms("from_ms"),
         to_ms: query.time_ms("to_ms"),
         values,
-        account: query.text("account", 64).map(account),
+        account: query.text("account", 64),
         reference: query.text("reference", 35),
         ..DecisionFilter::default()
     }

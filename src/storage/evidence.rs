@@ -7,32 +7,60 @@
 //! The payload is personal and may be erased; the chain therefore covers a
 //! digest of it, salted so that nobody can find the payload by trying.
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::StorageError;
 use super::canonical::CanonicalHash;
 use super::columns::bigint;
-use crate::domain::decision::{Decision, Evidence};
+use crate::domain::decision::{Decision, EngineId, Evidence, RevisionReference, RuleEvidence};
+use crate::domain::payment::Payment;
 use crate::domain::plugin::Digest;
+use crate::domain::verdict::OutcomeReason;
 
-pub const PAYLOAD_VERSION: i16 = 1;
+pub const PAYLOAD_VERSION: i16 = 2;
 
 pub const SALT_LENGTH_BYTES: usize = 16;
 
 const UNREADABLE: StorageError = StorageError::Unreadable { what: "evidence" };
 
-/// Version 1: postcard of the domain's `Evidence`.
+/// Version 1: without the version of comparison, which then was the first.
+#[derive(Deserialize)]
+struct EvidenceV1 {
+    payment: Payment,
+    revision: Option<RevisionReference>,
+    rules: Vec<RuleEvidence>,
+    engine: EngineId,
+    fold_version: u16,
+    reasons: Vec<OutcomeReason>,
+}
+
+impl From<EvidenceV1> for Evidence {
+    fn from(stored: EvidenceV1) -> Self {
+        let EvidenceV1 { payment, revision, rules, engine, fold_version, reasons } = stored;
+        Self { payment, revision, rules, engine, fold_version, reasons, comparison_version: 1 }
+    }
+}
+
+/// Version 2: postcard of the domain's `Evidence`.
 pub fn encode(evidence: &Evidence) -> Result<Vec<u8>, StorageError> {
     postcard::to_stdvec(evidence).map_err(|_| UNREADABLE)
 }
 
 /// Whatever the bytes are, the answer is evidence or an error.
 pub fn decode(version: i16, payload: &[u8]) -> Result<Evidence, StorageError> {
-    if version != PAYLOAD_VERSION {
-        return Err(UNREADABLE);
+    match version {
+        1 => whole::<EvidenceV1>(payload).map(Evidence::from),
+        PAYLOAD_VERSION => whole(payload),
+        _ => Err(UNREADABLE),
     }
+}
+
+/// Nothing may be left over.
+fn whole<T: DeserializeOwned>(payload: &[u8]) -> Result<T, StorageError> {
     match postcard::take_from_bytes(payload) {
-        Ok((evidence, [])) => Ok(evidence),
+        Ok((stored, [])) => Ok(stored),
         _ => Err(UNREADABLE),
     }
 }

@@ -42,7 +42,7 @@ const TEXTS_MAX: usize = 2_048;
 /// of them commits meanwhile then makes no difference.
 #[derive(Debug, Clone)]
 pub struct InFlightValue {
-    /// By `values::value_key`.
+    /// Of the canonical form: `values::ValueKeys::own`.
     pub value_key: Uuid,
     pub payments: Vec<PaymentId>,
 }
@@ -144,7 +144,9 @@ async fn ask_all(
 /// long as the look-ups. A text is found from the beginning of its array on, so
 /// those that repeat stand in `$5` once and are named by their number.
 ///
-/// The index of values begins with the day, so each window names its days.
+/// The index of values begins with the day, so each window names its days. A value
+/// with two keys has two rows here: with both in one condition Postgres would go
+/// through all values of the day.
 const STATEMENT: &str = "
     select q.place, q.ordinal,
            exists (select from list_entries e
@@ -251,8 +253,20 @@ fn take_in(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> 
         return Ok(());
     };
     let fact = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
-    *fact.ok_or_else(unreadable)? = fact_of(row)?;
+    let fact = fact.ok_or_else(unreadable)?;
+    *fact = both(*fact, fact_of(row)?);
     Ok(())
+}
+
+/// A payment is stored under one of a value's two keys, so none is counted twice.
+fn both(known: Fact, found: Fact) -> Fact {
+    match (known, found) {
+        (Fact::Velocity { count, total_minor }, Fact::Velocity { count: more, total_minor: more_minor }) => {
+            let (count, total_minor) = (count.saturating_add(more), total_minor.saturating_add(more_minor));
+            Fact::Velocity { count, total_minor }
+        }
+        (_, found) => found,
+    }
 }
 
 fn fact_of(row: &PgRow) -> Result<Fact, StorageError> {

@@ -56,7 +56,7 @@ async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Va
 }
 
 /// Its report, once it has finished with all that was selected.
-async fn report(caller: &Caller, body: &Value) -> Value {
+pub async fn report(caller: &Caller, body: &Value) -> Value {
     let path = start(caller, body).await;
     let backtest = until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;
     assert_eq!(backtest["state"], "finished", "{backtest}");

@@ -355,7 +355,7 @@ async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored()
     let never_stored = PaymentId(Uuid::now_v7());
     asked.in_flight = vec![
         in_flight("customer", "c-1", &[ids[1], never_stored]),
-        in_flight("debtor_name", "José García", &ids[1..3]),
+        in_flight("debtor_name", "jose garcia", &ids[1..3]),
         in_flight("debtor_name", "somebody else", &ids),
     ];
     let expected = [
@@ -366,6 +366,52 @@ async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored()
         Fact::Absent,
     ];
     assert_eq!(facts(&databases, asked).await, expected);
+}
+
+/// Rows of earlier versions stand under the values as they were written.
+#[tokio::test]
+async fn a_window_counts_what_earlier_versions_stored_and_each_payment_once() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let journal = journal(databases.journal.clone()).await;
+    let mut own = order(" c-1", 1, "EUR");
+    own.ip = Some("::ffff:203.0.113.7".parse().unwrap());
+    own.debtor.bank = Some("deutdeff".to_owned());
+    let decision = decision_on(tenant, "now", Outcome::Approve, NOW_MS - 5, own.clone());
+    journal.store(decision).await.unwrap();
+    journal.flush_and_stop().await;
+    let rows = [
+        ("customer", " c-1", 10),
+        ("debtor_name", "José García", 10),
+        ("ip", "::ffff:203.0.113.7", 10),
+        ("debtor_bank", "deutdeff", 10),
+        // Written otherwise in its time, and found under neither key.
+        ("customer", "c-1  ", 1_000),
+        // As the form is written, it was and is one key.
+        ("customer", "c-1", 100),
+    ];
+    for (selector, value, amount_minor) in rows {
+        let statement = "insert into payment_values
+            (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
+            values ($1, $2, $3, gen_random_uuid(), $4, 'EUR', true)";
+        let stored = sqlx::query(statement).bind(tenant.0).bind(value_key(tenant, selector, value));
+        let stored = stored.bind(NOW_MS as i64 - 9).bind(amount_minor);
+        stored.execute(&mut database.superuser().await).await.unwrap();
+    }
+    let table = [
+        (Selector::Customer, 3, 111),
+        (Selector::DebtorName, 2, 11),
+        (Selector::Ip, 2, 11),
+        (Selector::DebtorBank, 2, 11),
+        (Selector::DebtorAccount, 1, 1),
+    ];
+    let queries =
+        table.iter().map(|(selector, _, _)| velocity(selector.clone(), 1_000, Counting::Submitted)).collect();
+    let answers = facts(&databases, request(tenant, own, queries)).await;
+    for ((selector, count, total_minor), fact) in table.into_iter().zip(answers) {
+        assert_eq!(fact, Fact::Velocity { count, total_minor }, "{selector:?}");
+    }
 }
 
 #[tokio::test]

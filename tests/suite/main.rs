@@ -13,6 +13,7 @@ mod browser;
 mod canary;
 mod clocks;
 mod command_line;
+mod comparison;
 mod crash;
 mod demo;
 mod documents;

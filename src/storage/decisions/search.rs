@@ -15,7 +15,7 @@ use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms, named};
 use crate::storage::transaction::as_tenant;
-use crate::storage::values::{REFERENCE, day_of, value_key};
+use crate::storage::values::{ValueKeys, day_of};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionSummary {
@@ -32,7 +32,7 @@ pub struct DecisionSummary {
     pub revision: Option<i32>,
 }
 
-/// All conditions must hold. The values must be written as payments carry them.
+/// All conditions must hold. Values are found however they are written.
 #[derive(Debug, Clone, Default)]
 pub struct DecisionFilter {
     pub outcome: Option<Outcome>,
@@ -133,15 +133,13 @@ fn statement(
 
 /// One list for each condition; a payment must carry one key of each.
 fn searched_keys(tenant: TenantId, filter: &DecisionFilter) -> Vec<Vec<Uuid>> {
-    let key = |selector: &str, value: &str| value_key(tenant, selector, value);
-    let values = filter.values.iter().map(|(selector, value)| vec![key(&selector.name(), value)]);
+    let keys = |selector: &Selector, value: &str| ValueKeys::of(tenant, selector, value).all();
+    let values = filter.values.iter().map(|(selector, value)| keys(selector, value));
     let account = filter.account.iter().map(|account| {
-        [Selector::DebtorAccount, Selector::CreditorAccount]
-            .iter()
-            .map(|selector| key(&selector.name(), account))
-            .collect()
+        let either = [Selector::DebtorAccount, Selector::CreditorAccount];
+        either.iter().flat_map(|selector| keys(selector, account)).collect()
     });
-    let reference = filter.reference.iter().map(|reference| vec![key(REFERENCE, reference)]);
+    let reference = filter.reference.iter().map(|reference| ValueKeys::of_reference(tenant, reference).all());
     values.chain(account).chain(reference).collect()
 }
 

@@ -3,16 +3,17 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::decision::{EngineId, IdempotencyKey, Origin, RevisionReference, RuleEvidence};
+use crate::domain::comparison::COMPARISON_VERSION;
+use crate::domain::decision::{IdempotencyKey, Origin};
 use crate::domain::money::{Currency, Money};
 use crate::domain::party::{Account, Country, Iban, Party};
-use crate::domain::payment::{Card, Method, Payment, PaymentId, PaymentOrder};
+use crate::domain::payment::{Card, Method, PaymentId, PaymentOrder};
 use crate::domain::plugin::Profile;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::{
-    Evaluation, FailureClass, FailureOutcome, Outcome, OutcomeReason, Reason, RuleResult, Verdict,
+    Evaluation, FailureClass, FailureOutcome, Outcome, Reason, RuleResult, Verdict,
 };
 
 /// Has every optional field, and a rule for every kind of result.
@@ -45,6 +46,7 @@ fn full_evidence() -> Evidence {
             reason: reason("too-much"),
             overridden: false,
         }],
+        comparison_version: 2,
     }
 }
 
@@ -112,17 +114,33 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn unhex(hex: &str) -> Vec<u8> {
+    let digits = hex.trim().as_bytes().chunks(2);
+    digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("hex"), 16).expect("hex")).collect()
+}
+
 /// When this fails, the change breaks the reading of stored decisions: make it
 /// a new payload version instead of new expectations.
 #[test]
-fn the_stored_form_of_version_1_never_changes() {
-    let stored = encode(&full_evidence()).expect("encodes");
-    assert_eq!(hex(&stored), include_str!("version_1.hex").trim());
-    assert_eq!(decode(1, &stored).expect("decodes"), full_evidence());
+fn the_stored_form_of_version_1_is_read_for_ever() {
+    let stored = unhex(include_str!("version_1.hex"));
+    let expected = Evidence { comparison_version: 1, ..full_evidence() };
+    assert_eq!(decode(1, &stored).expect("decodes"), expected);
     assert_eq!(
         payload_digest(&[3; 16], 1, &stored).to_string(),
         "e4d8ae135700026a988460838e252e98950444f4de90a107418741f01effa6d5"
     );
+    assert!(decode(2, &stored).is_err(), "taken for the next version");
+}
+
+/// As the one before.
+#[test]
+fn the_stored_form_of_version_2_never_changes() {
+    assert_eq!(COMPARISON_VERSION, 2, "evidence stored from now on says how its values were compared");
+    let stored = encode(&full_evidence()).expect("encodes");
+    assert_eq!(hex(&stored), include_str!("version_2.hex").trim());
+    assert_eq!(decode(2, &stored).expect("decodes"), full_evidence());
+    assert!(decode(1, &stored).is_err(), "taken for the one before");
 }
 
 /// What the golden evidence does not hold: the place of every variant.
@@ -149,19 +167,19 @@ fn bytes_of(value: &impl serde::Serialize) -> Vec<u8> {
 fn damaged_bytes_are_unreadable_and_never_panic() {
     let stored = encode(&full_evidence()).expect("encodes");
     for length in 0..stored.len() {
-        assert!(decode(1, &stored[..length]).is_err(), "cut at {length}");
+        assert!(decode(2, &stored[..length]).is_err(), "cut at {length}");
     }
     for place in 0..stored.len() {
         for flip in [0x01, 0x80, 0xff] {
             let mut damaged = stored.clone();
             damaged[place] ^= flip;
             // A changed letter still reads; whether it is the same is the digest's business.
-            let _ = decode(1, &damaged);
+            let _ = decode(2, &damaged);
         }
     }
-    assert!(decode(1, &[stored.as_slice(), &[0]].concat()).is_err(), "a byte too many");
-    assert!(decode(1, &[0xff; 4096]).is_err());
-    assert!(decode(2, &stored).is_err(), "a version of the future");
+    assert!(decode(2, &[stored.as_slice(), &[0]].concat()).is_err(), "a byte too many");
+    assert!(decode(2, &[0xff; 4096]).is_err());
+    assert!(decode(3, &stored).is_err(), "a version of the future");
 }
 
 #[test]

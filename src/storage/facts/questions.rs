@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use super::FactRequest;
 use crate::domain::comparison::normalized_name;
-use crate::domain::selector::{Counting, Fact, FactQuery, Matching};
+use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use crate::storage::columns::bigint;
-use crate::storage::values::{day_of, value_key};
+use crate::storage::values::{ValueKeys, day_of};
 
 /// No list entry is longer, so no longer prefix can match.
-const PREFIX_LENGTH_MAX: usize = 140;
+const PREFIX_LENGTH_MAX: usize = 200;
 
 /// A ruleset asks about a few lists, and most payments are of one currency.
 const NAMES_LOOKED_AT: usize = 16;
@@ -112,39 +112,34 @@ impl Questions {
         let Some(value) = selector.value_of(&asked.request.payment.order) else { return Fact::Absent };
         match query {
             FactQuery::Listed { list, matching, .. } => {
-                self.add_listed(asked, list, *matching, &value);
+                self.add_listed(asked, list, texts(selector, *matching, &value));
                 Fact::Listed(false)
             }
             FactQuery::Velocity { window_ms, counting, .. } => {
-                let key = value_key(asked.request.tenant, &selector.name(), &value);
-                let slice = self.slice(asked.request, key, own_velocity);
+                let keys = ValueKeys::of(asked.request.tenant, selector, &value);
+                let slice = self.slice(asked.request, keys.own, own_velocity);
                 let currency = self.number_of(asked.request.payment.order.amount.currency().code());
-                self.velocity.push(asked, key, currency, slice);
-                self.velocity.window(asked, *window_ms, *counting);
+                for key in keys.all() {
+                    self.velocity.push(asked, key, currency, slice);
+                    self.velocity.window(asked, *window_ms, *counting);
+                }
                 Fact::Velocity { count: 0, total_minor: 0 }
             }
         }
     }
 
-    fn add_listed(&mut self, asked: Asked<'_>, list: &str, matching: Matching, value: &str) {
-        let texts = match matching {
-            Matching::Exact => vec![value.to_owned()],
-            Matching::Prefix => prefixes(value),
-            Matching::NormalizedName => vec![normalized_name(value)],
-        };
-        // A name of punctuation alone is like every other such name; it is on no list.
-        let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
-        if texts.is_empty() {
+    fn add_listed(&mut self, asked: Asked<'_>, list: &str, compared: Compared) {
+        if compared.texts.is_empty() {
             return;
         }
         let list = self.number_of(list);
-        let (first, last) = append(&mut self.texts, texts);
+        let (first, last) = append(&mut self.texts, compared.texts);
         self.listed.place.push(asked.place);
         self.listed.ordinal.push(asked.ordinal);
         self.listed.tenant.push(asked.request.tenant.0);
         self.listed.at_ms.push(bigint(asked.request.payment.received_at_ms));
         self.listed.list.push(list);
-        self.listed.by_name.push(matching == Matching::NormalizedName);
+        self.listed.by_name.push(compared.by_name);
         self.listed.first.push(first);
         self.listed.last.push(last);
     }
@@ -220,6 +215,30 @@ fn append<T>(all: &mut Vec<T>, slice: Vec<T>) -> (i32, i32) {
     (first, number(all.len()))
 }
 
+/// What stands on a list for a value.
+struct Compared {
+    texts: Vec<String>,
+    /// With the normalized names of the entries.
+    by_name: bool,
+}
+
+/// The forms of the entries that a value meets. As it was written as well: an entry
+/// that has no form of its list's kind stays as it was written.
+fn texts(selector: &Selector, matching: Matching, value: &str) -> Compared {
+    let kind = selector.kind();
+    let form = kind.form_of_value(value);
+    let mut texts = match matching {
+        Matching::Exact => [kind.forms_that_cover(form), vec![value.to_owned()]].concat(),
+        Matching::Prefix => [prefixes(&form), prefixes(value), kind.forms_that_cover(form)].concat(),
+        Matching::NormalizedName => vec![normalized_name(value)],
+    };
+    // A name of punctuation alone is like every other such name; it is on no list.
+    texts.retain(|text| !text.is_empty());
+    texts.sort_unstable();
+    texts.dedup();
+    Compared { texts, by_name: matching == Matching::NormalizedName }
+}
+
 /// The value cut after each of its characters.
 fn prefixes(value: &str) -> Vec<String> {
     let ends = value.char_indices().map(|(start, c)| start + c.len_utf8());
@@ -234,15 +253,33 @@ mod tests {
     use crate::domain::money::{Currency, Money};
     use crate::domain::party::Party;
     use crate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
-    use crate::domain::selector::Selector;
     use crate::domain::tenant::TenantId;
     use crate::storage::facts::InFlightValue;
+    use crate::storage::values::value_key;
 
     #[test]
     fn prefixes_end_between_characters_and_are_bounded() {
         assert_eq!(prefixes("aé😀"), ["a", "aé", "aé😀"]);
         assert!(prefixes("").is_empty());
         assert_eq!(prefixes(&"ä".repeat(500)).len(), PREFIX_LENGTH_MAX);
+    }
+
+    #[test]
+    fn a_value_meets_entries_of_its_form_and_what_was_left_as_it_was_written() {
+        let met = |selector, matching, value| texts(&selector, matching, value).texts;
+        assert_eq!(met(Selector::Customer, Matching::Exact, "c-1"), ["c-1"]);
+        assert_eq!(met(Selector::Customer, Matching::Exact, "c-1 "), ["c-1", "c-1 "]);
+        assert_eq!(met(Selector::DebtorBank, Matching::Exact, "deutdeff"), ["DEUTDEFFXXX", "deutdeff"]);
+        assert_eq!(met(Selector::DebtorBank, Matching::Prefix, "X1"), ["X", "X1"]);
+        assert_eq!(met(Selector::DebtorAccount, Matching::Prefix, "a-1"), ["A", "A1", "a", "a-", "a-1"]);
+        assert_eq!(met(Selector::DebtorName, Matching::NormalizedName, "A. \u{c4}"), ["a a"]);
+        assert!(met(Selector::DebtorName, Matching::NormalizedName, "...").is_empty());
+        for matching in [Matching::Exact, Matching::Prefix] {
+            let met = met(Selector::Ip, matching, "203.0.113.7");
+            for entry in ["203.0.113.7", "203.0.113.0/24", "0.0.0.0/0"] {
+                assert!(met.contains(&entry.to_owned()), "{entry}");
+            }
+        }
     }
 
     #[test]
@@ -268,17 +305,19 @@ mod tests {
         let mut questions = Questions::default();
         questions.add(0, &request);
         assert_eq!(questions.excluded.len(), 2);
-        assert_eq!((&questions.velocity.first, &questions.velocity.last), (&vec![1, 3, 1], &vec![2, 2, 2]));
+        // The name is asked for under both of its keys.
+        let slices = (&questions.velocity.first, &questions.velocity.last);
+        assert_eq!(slices, (&vec![1, 3, 3, 1], &vec![2, 2, 2, 2]));
 
         // Another payment of the same value has others ahead of it.
         request.in_flight[0].payments.truncate(1);
         questions.add(1, &request);
         assert_eq!(
-            (&questions.velocity.first[3..], &questions.velocity.last[3..]),
-            (&[3, 4, 3][..], &[3, 3, 3][..])
+            (&questions.velocity.first[4..], &questions.velocity.last[4..]),
+            (&[3, 4, 4, 3][..], &[3, 3, 3, 3][..])
         );
-        assert_eq!(questions.velocity.place, [0, 0, 0, 1, 1, 1]);
-        assert_eq!(questions.velocity.ordinal, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(questions.velocity.place, [0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(questions.velocity.ordinal, [0, 1, 1, 2, 0, 1, 1, 2]);
     }
 
     fn order() -> PaymentOrder {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tollgate::domain::comparison::COMPARISON_VERSION;
 use tollgate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::{Account, Iban, Party};
@@ -63,6 +64,7 @@ pub fn decision_on(
             engine: EngineId("test".to_owned()),
             fold_version: 1,
             reasons: vec![],
+            comparison_version: COMPARISON_VERSION,
         },
     }
 }
