@@ -61,7 +61,7 @@ fn with(object: &Value, member: &str, value: Value) -> Value {
 }
 
 async fn list(caller: &Caller, kind: &str) {
-    let (status, list) = caller.post("/lists", &json!({"name": "blocked", "description": kind})).await;
+    let (status, list) = caller.post("/lists", &json!({"name": "blocked", "kind": kind})).await;
     assert_eq!(status, StatusCode::CREATED, "{list}");
 }
 
@@ -168,6 +168,8 @@ async fn an_entry_meets_a_payment_however_both_are_written() {
     let node = Node::start(&database).await;
     let debtor = |account: Value| json!({"debtor": {"name": "Ann", "account": account}});
     let iban = || debtor(json!({"iban": "GB33BUKB20201555555555"}));
+    let of_debtor =
+        |member: &str, text: &str| json!({"debtor": with(&payment()["debtor"], member, json!(text))});
     let by_name = |name: &str| json!({"creditor": {"name": name, "account": {"other": "1"}}});
     for (place, (selector, matching, entry, met)) in [
         ("debtor_account", "exact", "gb33 bukb 2020 1555 5555 55", iban()),
@@ -184,6 +186,12 @@ async fn an_entry_meets_a_payment_however_both_are_written() {
         ("ip", "exact", "203.0.113.7", json!({"ip": "::ffff:203.0.113.7"})),
         ("ip", "exact", "203.0.113.0/24", json!({"ip": "::ffff:203.0.113.7"})),
         ("ip", "prefix", "2001:db8::/32", json!({"ip": "2001:db8:9::1"})),
+        ("debtor_bank", "exact", "DEUTDEFF", of_debtor("bank", "DEUTDEFFXXX")),
+        ("debtor_bank", "exact", "deutdeff", of_debtor("bank", "DEUTDEFF")),
+        ("debtor_bank", "prefix", "deut de", of_debtor("bank", "DEUTDEFF500")),
+        ("debtor_country", "exact", "ir", of_debtor("country", "IR")),
+        ("debtor_account", "prefix", "GB33 BUKB", iban()),
+        ("merchant", "exact", "AB12 Motor Parts Ltd", json!({"merchant": "AB12 Motor Parts Ltd"})),
         ("customer", "exact", "c-78 ", json!({"customer": "c-78 "})),
         ("customer", "exact", "c-78 ", json!({"customer": "c-78"})),
         ("creditor_name", "normalized_name", "STRASSE'S Łódź", by_name("straßes lodz")),
@@ -196,6 +204,8 @@ async fn an_entry_meets_a_payment_however_both_are_written() {
         let caller = Caller::of_new_tenant(&node, &format!("tenant-{place}")).await;
         let kind = match selector {
             "debtor_account" => "account",
+            "debtor_bank" => "bank",
+            "debtor_country" => "country",
             "creditor_name" => "name",
             other => other,
         };
