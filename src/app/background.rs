@@ -17,6 +17,7 @@ use super::keys::Keys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
+use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
@@ -41,6 +42,8 @@ const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);
 const UPLOADS_EVERY: Duration = Duration::from_millis(500);
 /// As activations do.
 const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
+/// A field that an operator switches holds on all nodes within this time and a little.
+const CARD_CHECKS_EVERY: Duration = ACTIVATIONS_EVERY;
 const WINDOWS_EVERY: Duration = Duration::from_secs(10);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// Until it is summed up each measured duration is kept by itself, whether or not
@@ -69,6 +72,7 @@ pub struct Work {
     pub checkpoints: Arc<Checkpoints>,
     pub checkpoint_every: Duration,
     pub quarantines: Arc<Quarantines>,
+    pub card_checks: Arc<CardChecks>,
     /// How long shadow runs are kept.
     pub shadow_kept: Duration,
     pub metrics: PrometheusHandle,
@@ -103,6 +107,9 @@ impl Background {
         });
         background.repeat(QUARANTINES_EVERY, work.clone(), "following quarantines", |work| async move {
             work.quarantines.follow().await.map_err(|error| error.to_string())
+        });
+        background.repeat(CARD_CHECKS_EVERY, work.clone(), "following card checks", |work| async move {
+            work.card_checks.follow().await.map_err(|error| error.to_string())
         });
         background.repeat(WINDOWS_EVERY, work.clone(), "forgetting idle rules", |work| async move {
             work.quarantines.forget_idle();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::tenants::TenantError;
+use super::tenants::{TenantError, tenant_of};
 use super::{StartError, journal, root_secret};
 use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
@@ -36,8 +36,7 @@ pub enum OpenImportError {
 
 /// An import into the tenant of this name, with a journal of its own.
 pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
-    let found = tenants::tenant_by_name(&databases.system, tenant).await?;
-    let tenant = found.ok_or_else(|| TenantError::Unknown(tenant.to_owned()))?;
+    let tenant = tenant_of(&databases.system, tenant).await?;
     let clock = Arc::new(JournalClock::start(databases.system.clone(), machine()).await?);
     let settings = &config.settings;
     let root = root_secret(settings)?;

@@ -34,6 +34,7 @@ use crate::auth::token::{AccessTokens, TokenSettings};
 use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
+use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
@@ -207,6 +208,8 @@ async fn assemble(
         quarantine_threshold(settings),
     ));
     quarantines.follow().await?;
+    let card_checks = Arc::new(CardChecks::new(system.clone()));
+    card_checks.follow().await?;
     let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
     let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
     let facts = FactReader::start(databases.facts.clone());
@@ -274,6 +277,7 @@ async fn assemble(
         dry_runs,
         checkpoints: checkpoints.clone(),
         quarantines: quarantines.clone(),
+        card_checks,
         app,
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
         sign_ins: SignInLimits::new(randomness.as_ref()),
@@ -303,6 +307,7 @@ async fn assemble(
         checkpoints: checkpoints.clone(),
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
         quarantines,
+        card_checks: services.card_checks.clone(),
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         metrics: metrics.clone(),
         clock: journal_clock,

@@ -1,5 +1,5 @@
-//! Making tenants and clients: what the operator's command line and the
-//! demonstration share.
+//! Making tenants and clients and changing what holds for them: what the operator's
+//! command line, imports and the demonstration share.
 //!
 //! Owns the moment when a client's secret exists in clear. Must never store or log it.
 
@@ -9,16 +9,20 @@ use thiserror::Error;
 use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::auth::scope::ScopeSet;
+use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_number::holds_card_number;
 use crate::domain::ruleset::is_slug;
 use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, TenantId};
 use crate::domain::time::{Clock, Randomness};
-use crate::storage::{StorageError, tenants};
+use crate::storage::{StorageError, card_checks, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
 #[derive(Debug, Error)]
 pub enum TenantError {
     #[error("expected a name of lower-case words joined by hyphens, at most 64 characters")]
     Name,
+    #[error("the name looks like a card number, which must never be stored")]
+    CardNumber,
     #[error("there is a tenant {0} already")]
     Taken(String),
     #[error("there is no tenant {0}; make it with: tollgate tenant create {0}")]
@@ -49,9 +53,36 @@ pub struct CreatedClient {
     pub secret: SecretText,
 }
 
+/// The tenant of this name.
+pub async fn tenant_of(system: &PgPool, name: &str) -> Result<TenantId, TenantError> {
+    let found = tenants::tenant_by_name(system, name).await?;
+    found.ok_or_else(|| TenantError::Unknown(name.to_owned()))
+}
+
+/// Switches the check for card numbers of one field; answers whether that changed anything.
+pub async fn set_card_check(
+    system: &PgPool,
+    tenant: &str,
+    field: CheckedField,
+    checked: bool,
+    actor: &str,
+) -> Result<bool, TenantError> {
+    let tenant = tenant_of(system, tenant).await?;
+    Ok(card_checks::set(system, tenant, field, checked, actor, SystemClock.now_ms()).await?)
+}
+
+/// The fields of a tenant that are not looked through for card numbers.
+pub async fn unchecked(system: &PgPool, tenant: &str) -> Result<Unchecked, TenantError> {
+    let tenant = tenant_of(system, tenant).await?;
+    Ok(card_checks::unchecked(system, tenant).await?)
+}
+
 pub async fn create_tenant(system: &PgPool, name: &str, created_by: &str) -> Result<TenantId, TenantError> {
     if !is_slug(name) {
         return Err(TenantError::Name);
+    }
+    if holds_card_number(name) {
+        return Err(TenantError::CardNumber);
     }
     let now_ms = SystemClock.now_ms();
     let tenant = TenantId(OsRandomness.uuid_v7(now_ms));
@@ -79,8 +110,10 @@ pub async fn create_client_with_rate(
     if !(1..=100).contains(&order.name.chars().count()) || order.name.chars().any(char::is_control) {
         return Err(TenantError::ClientName);
     }
-    let tenant =
-        tenants::tenant_by_name(system, &order.tenant).await?.ok_or(TenantError::Unknown(order.tenant))?;
+    if holds_card_number(&order.name) {
+        return Err(TenantError::CardNumber);
+    }
+    let tenant = tenant_of(system, &order.tenant).await?;
     let created_at_ms = SystemClock.now_ms();
     let secret = SecretText::generate_for_client(&OsRandomness);
     let hasher = SecretHasher::new(HashingLimits::default(), std::sync::Arc::new(OsRandomness))?;

@@ -1,9 +1,11 @@
-//! `tollgate migrate`, `tenant create` and `client create`: for operators, on
-//! the database itself.
+//! `tollgate migrate`, `tenant create`, `tenant card-check` and `client create`: for
+//! operators, on the database itself.
 //!
 //! Owns what is printed. A server that runs meanwhile goes on. Must never print a secret twice, or log one.
 
 use std::process::ExitCode;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::Failure;
 use super::output::say;
@@ -11,6 +13,7 @@ use crate::app::database::Database;
 use crate::app::tenants::{self, ClientOrder};
 use crate::auth::scope::ScopeSet;
 use crate::config::Config;
+use crate::domain::card_check::CheckedField;
 use crate::domain::tenant::Scope;
 use crate::storage::pool::Databases;
 
@@ -29,6 +32,35 @@ pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Fai
     on_database(config, async |pools| {
         let tenant = tenants::create_tenant(&pools.system, &name, ACTOR).await?;
         say!("tenant {name}: {tenant}");
+        Ok(())
+    })
+    .await
+}
+
+/// The words of the command line for the fields.
+pub(super) fn checked_fields() -> impl TypedValueParser<Value = CheckedField> {
+    PossibleValuesParser::new(CheckedField::ALL.map(CheckedField::name))
+        .try_map(|name| CheckedField::parse(&name).ok_or("no such field"))
+}
+
+/// Without a change it says how things are.
+pub async fn card_check(
+    config: Config,
+    tenant: String,
+    change: Option<(CheckedField, bool)>,
+) -> Result<ExitCode, Failure> {
+    let word = |checked: bool| if checked { "on" } else { "off" };
+    on_database(config, async |pools| {
+        let Some((field, checked)) = change else {
+            let unchecked = tenants::unchecked(&pools.system, &tenant).await?;
+            for field in CheckedField::ALL {
+                say!("{}: {}", field.name(), word(!unchecked.contains(field)));
+            }
+            return Ok(());
+        };
+        let changed = tenants::set_card_check(&pools.system, &tenant, field, checked, ACTOR).await?;
+        let since = if changed { "" } else { " already" };
+        say!("The check of {} for card numbers is {}{since}.", field.name(), word(checked));
         Ok(())
     })
     .await

@@ -18,9 +18,11 @@ use super::administration::on_database;
 use super::output::{say, tell};
 use crate::app;
 use crate::config::Config;
-use crate::decisions::imports::{ImportCounts, ImportError, Imported, Imports, PastPayment};
+use crate::decisions::imports::{ImportCounts, ImportError, Imported, Imports};
+use crate::domain::card_check::Unchecked;
+use crate::domain::card_number::holds_card_number;
 use crate::domain::time::Clock;
-use crate::http::import_line::{self, LineError};
+use crate::http::import_line::{self, LineError, PastLine};
 use crate::world::SystemClock;
 use lines::{LINE_BYTES_MAX, Line, Lines};
 
@@ -85,25 +87,33 @@ impl Report {
 }
 
 pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Failure> {
-    if order.strict {
-        let report = check(&order.file).await?;
-        if report.counts.refused > 0 {
-            say!("Nothing was stored; bad lines: {}.", report.counts.refused);
-            return Ok(report.exit());
-        }
-    }
     // Before the database is started: a file that is not there needs none.
     let source = open(&order.file).await?;
+    if order.strict && !can_be_read_twice(&order.file).await {
+        return Err("--strict reads twice and needs a file".into());
+    }
     let own = config.clone();
-    let (mut report, begun) = (Report::default(), Instant::now());
+    let (mut report, mut is_bad, begun) = (Report::default(), false, Instant::now());
     on_database(config, async |pools| {
+        let unchecked = app::tenants::unchecked(&pools.system, &order.tenant).await?;
+        if order.strict {
+            let checked = check(&order.file, unchecked).await?;
+            if checked.counts.refused > 0 {
+                (report, is_bad) = (checked, true);
+                return Ok(());
+            }
+        }
         let imports = app::imports::open(&own, pools, &order.tenant).await?;
-        let worked = store_all(source, &imports, &mut report).await;
+        let worked = store_all(source, &imports, unchecked, &mut report).await;
         let finished = imports.finish(&subject(&order.file), report.counts).await;
         worked?;
         Ok(finished?)
     })
     .await?;
+    if is_bad {
+        say!("Nothing was stored; bad lines: {}.", report.counts.refused);
+        return Ok(report.exit());
+    }
     let ImportCounts { stored, already_there, refused, events } = report.counts;
     say!(
         "{} lines in {:.1} s: {stored} stored, {already_there} already there, {refused} refused; {events} new events",
@@ -116,7 +126,11 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
 /// What the record names: the file without its folder.
 fn subject(file: &Path) -> String {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-    name.filter(|name| name != "-").unwrap_or_else(|| "standard input".to_owned())
+    match name.filter(|name| name != "-") {
+        Some(name) if holds_card_number(&name) => "a file named like a card number".to_owned(),
+        Some(name) => name,
+        None => "standard input".to_owned(),
+    }
 }
 
 type Source = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
@@ -130,25 +144,27 @@ async fn open(file: &Path) -> Result<Source, Failure> {
     Ok(BufReader::with_capacity(64 << 10, source))
 }
 
-/// The first of two passes: reads everything and stores nothing.
-async fn check(file: &Path) -> Result<Report, Failure> {
+async fn can_be_read_twice(file: &Path) -> bool {
     let is_file = tokio::fs::metadata(file).await.is_ok_and(|metadata| metadata.is_file());
-    if file == Path::new("-") || !is_file {
-        return Err("--strict reads twice and needs a file".into());
-    }
+    file != Path::new("-") && is_file
+}
+
+/// The first of two passes: reads everything and stores nothing.
+async fn check(file: &Path, unchecked: Unchecked) -> Result<Report, Failure> {
     let (mut lines, mut report) = (Lines::of(open(file).await?), Report::default());
     while let Some(line) = lines.next().await? {
-        // The database, whose time counts, is not there yet.
-        if let Err(errors) = parse(&line, SystemClock.now_ms()) {
-            report.bad(line.number, &errors);
+        // This machine's clock will do: nothing is stored here.
+        match parse(&line, SystemClock.now_ms(), unchecked) {
+            Ok(PastLine { card_numbers, .. }) if card_numbers.is_empty() => {}
+            Ok(PastLine { card_numbers: errors, .. }) | Err(errors) => report.bad(line.number, &errors),
         }
     }
     Ok(report)
 }
 
-fn parse(line: &Line, now_ms: u64) -> Result<PastPayment, Vec<LineError>> {
+fn parse(line: &Line, now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
     match &line.bytes {
-        Some(bytes) => import_line::read(bytes, now_ms),
+        Some(bytes) => import_line::read(bytes, now_ms, unchecked),
         None => Err(vec![LineError {
             pointer: String::new(),
             expected: format!("expected at most {LINE_BYTES_MAX} bytes"),
@@ -157,8 +173,13 @@ fn parse(line: &Line, now_ms: u64) -> Result<PastPayment, Vec<LineError>> {
 }
 
 /// Streams: what is read waits for what is stored.
-async fn store_all(source: Source, imports: &Imports, report: &mut Report) -> Result<(), Failure> {
-    let fates = lines_of(source).map(|line| async move { store_line(imports, line?).await });
+async fn store_all(
+    source: Source,
+    imports: &Imports,
+    unchecked: Unchecked,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let fates = lines_of(source).map(|line| async move { store_line(imports, unchecked, line?).await });
     let with_events = fates.buffered(AT_ONCE).chunks(EVENTS_OF).map(|fates| store_events(imports, fates));
     let mut done = std::pin::pin!(with_events.buffered(2));
     let (begun, mut told_at) = (Instant::now(), Instant::now());
@@ -180,17 +201,23 @@ fn lines_of(source: Source) -> impl Stream<Item = Result<Line, Failure>> {
     })
 }
 
-async fn store_line(imports: &Imports, line: Line) -> Result<Fate, Failure> {
-    let (number, parsed) = (line.number, parse(&line, imports.clock.now_ms()));
+async fn store_line(imports: &Imports, unchecked: Unchecked, line: Line) -> Result<Fate, Failure> {
+    let (number, parsed) = (line.number, parse(&line, imports.clock.now_ms(), unchecked));
     // Its bytes must not wait with the payment for the journal.
     drop(line);
     let bad = |errors| Ok(Fate::Bad { line: number, errors });
-    let past = match parsed {
-        Ok(past) => past,
+    let (past, card_numbers) = match parsed {
+        Ok(PastLine { payment, card_numbers }) => (payment, card_numbers),
         Err(errors) => return bad(errors),
     };
-    match imports.store(past).await {
-        Ok(imported) => Ok(Fate::Stored(imported)),
+    let stored = if card_numbers.is_empty() {
+        imports.store(past).await.map(Some)
+    } else {
+        imports.stored(past).await
+    };
+    match stored {
+        Ok(Some(imported)) => Ok(Fate::Stored(imported)),
+        Ok(None) => bad(card_numbers),
         Err(error @ ImportError::Unavailable) => Err(error.into()),
         Err(error) => bad(vec![LineError { pointer: "/key".to_owned(), expected: error.to_string() }]),
     }

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use super::Failure;
 use super::administration::{ACTOR, on_database};
 use super::output::{say, tell};
-use crate::app::tenants::TenantError;
+use crate::app::tenants::{TenantError, unchecked};
 use crate::config::Config;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
@@ -77,8 +77,13 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
     on_database(config, async |pools| {
         let (tenant, head) = find(pools, &order).await?;
         let now_ms = SystemClock.now_ms();
-        let reader =
-            EntryReader { kinds: &head.kinds, added_by: ACTOR.to_owned(), now_ms, randomness: &OsRandomness };
+        let reader = EntryReader {
+            kinds: &head.kinds,
+            unchecked: unchecked(&pools.system, &order.tenant).await?,
+            added_by: ACTOR.to_owned(),
+            now_ms,
+            randomness: &OsRandomness,
+        };
         let lines = match reader.lines(format, &bytes, entries_max as usize) {
             Ok(lines) => lines,
             Err(bad) => {

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::domain::card_check::CheckedField;
 use crate::rules::compile;
 use crate::storage::private_server::{SHIM_COMMAND, become_program};
 use crate::telemetry;
@@ -78,6 +79,24 @@ enum TenantCommand {
         /// Lower-case words joined by hyphens.
         name: String,
     },
+    /// Say which fields are looked through for card numbers, or switch one of them.
+    CardCheck {
+        /// The tenant's name.
+        #[arg(long)]
+        tenant: String,
+        /// A field whose numbers look like those of cards and are none.
+        #[arg(long, requires = "state", value_parser = administration::checked_fields())]
+        field: Option<CheckedField>,
+        /// What becomes of the check.
+        #[arg(requires = "field")]
+        state: Option<Switch>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,6 +158,10 @@ pub fn run() -> ExitCode {
         Command::Import(order) => with_config(|config| import::import(config, order)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))
+        }
+        Command::Tenant(TenantCommand::CardCheck { tenant, field, state }) => {
+            let change = field.zip(state.map(|state| state == Switch::On));
+            with_config(|config| administration::card_check(config, tenant, change))
         }
         Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
             with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))

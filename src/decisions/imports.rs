@@ -26,7 +26,10 @@ use crate::domain::verdict::{FOLD_VERSION, Outcome};
 use crate::storage::imports::{self, ImportedEvent};
 use crate::storage::journal::{Journal, JournalError, Stored};
 use crate::storage::partitions::ensure_decision_partition;
-use crate::storage::{StorageError, decisions::StoredDecision};
+use crate::storage::{
+    StorageError,
+    decisions::{self, StoredDecision},
+};
 
 /// Who is recorded for the events and the act.
 const ACTOR: &str = "import";
@@ -44,6 +47,8 @@ pub struct PastPayment {
     pub key: IdempotencyKey,
     /// Tells the same payment from another one under the same key.
     pub request_hash: Digest,
+    /// What told it in releases before.
+    pub earlier_hash: Digest,
     pub order: PaymentOrder,
     pub received_at_ms: u64,
     pub outcome: Outcome,
@@ -107,14 +112,30 @@ impl Imports {
     /// Returns when the decision is committed, by this run or an earlier one.
     pub async fn store(&self, past: PastPayment) -> Result<Imported, ImportError> {
         self.ensure_partition(Month::of(past.received_at_ms)).await;
-        let events = past.events.clone();
+        let (events, hashes) = (past.events.clone(), [past.request_hash, past.earlier_hash]);
         let decision = self.decision(past);
         let own = decision.id();
         let (id, first) = match self.store_patiently(&decision).await? {
             Stored::First(_) => (own, true),
-            Stored::Duplicate(stored) => (bound(&decision, &stored)?, stored.decision.id() == own),
+            Stored::Duplicate(stored) => (bound(hashes, &stored)?, stored.decision.id() == own),
         };
-        Ok(Imported { first, events: events.into_iter().map(|event| self.event(id, event)).collect() })
+        Ok(self.imported(id, first, events))
+    }
+
+    /// A payment that must not be stored any more, if an earlier run did.
+    pub async fn stored(&self, past: PastPayment) -> Result<Option<Imported>, ImportError> {
+        let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
+        let found = found.map_err(|error| match error {
+            StorageError::Erased => ImportError::Refused,
+            _ => ImportError::Unavailable,
+        })?;
+        let Some(stored) = found else { return Ok(None) };
+        let id = bound([past.request_hash, past.earlier_hash], &stored)?;
+        Ok(Some(self.imported(id, false, past.events)))
+    }
+
+    fn imported(&self, id: PaymentId, first: bool, events: Vec<Happening>) -> Imported {
+        Imported { first, events: events.into_iter().map(|event| self.event(id, event)).collect() }
     }
 
     /// Answers how many were new.
@@ -218,7 +239,7 @@ impl Imports {
 }
 
 /// The payment a key is bound to, if it is the same one.
-fn bound(decision: &Decision, stored: &StoredDecision) -> Result<PaymentId, ImportError> {
-    let same = stored.decision.request_hash == decision.request_hash;
+fn bound(hashes: [Digest; 2], stored: &StoredDecision) -> Result<PaymentId, ImportError> {
+    let same = hashes.contains(&stored.decision.request_hash);
     if same { Ok(stored.decision.id()) } else { Err(ImportError::KeyTaken) }
 }

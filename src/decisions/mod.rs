@@ -7,6 +7,7 @@
 pub mod active;
 pub mod active_ruleset;
 pub mod backtest;
+pub mod card_checks;
 pub mod checkpoints;
 pub mod compile_turns;
 pub mod counts;

@@ -30,15 +30,13 @@ use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
 use crate::storage::facts::{FactAnswer, FactReader, FactRequest, InFlightValue};
 use crate::storage::journal::{Journal, JournalError, Stored};
-use crate::storage::{StorageError, decisions};
+use crate::storage::{StorageError, decisions, request_digest};
 
 #[derive(Debug, Clone)]
 pub struct Submission {
     pub tenant: TenantId,
     pub client: ClientId,
     pub key: IdempotencyKey,
-    /// SHA-256 of the request as parsed, so that a retry is known whatever its white space.
-    pub request_digest: Digest,
     pub order: PaymentOrder,
     pub deadline: Instant,
 }
@@ -127,10 +125,15 @@ pub struct Submissions {
 }
 
 impl Submissions {
-    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Submitted, SubmitError> {
+    /// `earlier_digest` is how releases before told a retry: of the body as written.
+    pub async fn submit(
+        self: &Arc<Self>,
+        submission: Submission,
+        earlier_digest: impl FnOnce() -> Digest,
+    ) -> Result<Submitted, SubmitError> {
         let owner = (submission.tenant, submission.client, submission.key.clone());
         let deadline = submission.deadline;
-        let request_hash = self.request_hash(&submission.request_digest);
+        let request_hash = self.request_hash(&request_digest::of_order(&submission.order));
         let (answer, joined) = match self.in_flight.take_turn(&owner) {
             Turn::Join(answer) => (answer, true),
             Turn::First(sender) => {
@@ -148,10 +151,34 @@ impl Submissions {
             }
         };
         let submitted = wait(answer, deadline, joined).await?;
-        if submitted.decision.decision.request_hash != request_hash {
-            return Err(SubmitError::KeyReused);
-        }
+        self.check_same(&submitted.decision, request_hash, earlier_digest)?;
         Ok(Submitted { first: submitted.first && !joined, ..submitted })
+    }
+
+    /// What a key is bound to, for a payment that must not be decided any more.
+    pub async fn repeated(
+        &self,
+        submission: &Submission,
+        earlier_digest: impl FnOnce() -> Digest,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let Submission { tenant, client, key, order, .. } = submission;
+        let Some(decision) = decisions::by_key(&self.app, *tenant, *client, key).await? else {
+            return Ok(None);
+        };
+        let request_hash = self.request_hash(&request_digest::of_order(order));
+        self.check_same(&decision, request_hash, earlier_digest)?;
+        Ok(Some(Submitted { decision, first: false }))
+    }
+
+    fn check_same(
+        &self,
+        stored: &StoredDecision,
+        request_hash: Digest,
+        earlier_digest: impl FnOnce() -> Digest,
+    ) -> Result<(), SubmitError> {
+        let stored = stored.decision.request_hash;
+        let same = stored == request_hash || stored == self.request_hash(&earlier_digest());
+        if same { Ok(()) } else { Err(SubmitError::KeyReused) }
     }
 
     async fn decide(&self, submission: Submission, request_hash: Digest) -> Result<Submitted, SubmitError> {

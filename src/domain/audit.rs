@@ -24,10 +24,11 @@ pub enum Action {
     ListEntriesImported,
     ListEntryClosed,
     HistoryImported,
+    CardCheckChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -49,6 +50,7 @@ impl Action {
         Self::ListEntriesImported,
         Self::ListEntryClosed,
         Self::HistoryImported,
+        Self::CardCheckChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -74,6 +76,7 @@ impl Action {
             Self::ListEntriesImported => "list_entries.imported",
             Self::ListEntryClosed => "list_entry.closed",
             Self::HistoryImported => "history.imported",
+            Self::CardCheckChanged => "card_check.changed",
         }
     }
 

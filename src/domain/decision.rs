@@ -125,7 +125,8 @@ pub struct Decision {
     pub tenant: TenantId,
     pub client: ClientId,
     pub key: IdempotencyKey,
-    /// Of the request body as parsed: tells a retry from another payment under the same key.
+    /// Of the payment as parsed, or of the request body in releases before: tells a
+    /// retry from another payment under the same key.
     pub request_hash: Digest,
     pub origin: Origin,
     pub outcome: super::verdict::Outcome,

@@ -6,9 +6,12 @@
 
 pub mod audit;
 pub mod backtest;
+pub mod card_check;
+pub mod card_number;
 pub mod checkpoint;
 pub mod comparison;
 pub mod corrected_time;
+pub mod country;
 pub mod decision;
 pub mod fair_queue;
 pub mod list;

@@ -1,12 +1,16 @@
 //! Money as ISO 4217 has it: integer minor units of a known currency.
 
+mod withdrawn;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use withdrawn::{WITHDRAWN, Withdrawn};
 
 /// The largest amount: 2^53-1 minor units, which every language holds exactly.
 pub const AMOUNT_MINOR_MAX: i64 = (1 << 53) - 1;
 
-/// An active ISO 4217 currency that payments are made in.
+/// A currency of ISO 4217 that payments are made in, or were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency {
@@ -18,23 +22,39 @@ pub struct Currency {
 pub enum MoneyError {
     #[error("expected a currency code of ISO 4217 in upper case, such as EUR")]
     UnknownCurrency,
+    #[error("expected a currency that ISO 4217 lists at the time of the payment: this one was withdrawn")]
+    WithdrawnCurrency,
     #[error("expected a whole number of minor units from 1 to {AMOUNT_MINOR_MAX}")]
     AmountOutOfRange,
 }
 
 impl Currency {
+    /// Also one that was withdrawn: what is stored is read by it.
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
+        Self::parse_at(code, 0)
+    }
+
+    /// One that a payment of this moment can be made in.
+    pub fn parse_at(code: &str, at_ms: u64) -> Result<Self, MoneyError> {
         let code: [u8; 3] = code.as_bytes().try_into().map_err(|_| MoneyError::UnknownCurrency)?;
-        let exponent = EXPONENTS
+        let listed = EXPONENTS
             .iter()
             .find(|(_, codes)| codes.as_bytes().chunks(4).any(|listed| listed[..3] == code))
-            .map(|(exponent, _)| *exponent)
-            .ok_or(MoneyError::UnknownCurrency)?;
-        Ok(Self { code, exponent })
+            .map(|(exponent, _)| *exponent);
+        if let Some(exponent) = listed {
+            return Ok(Self { code, exponent });
+        }
+        let withdrawn = WITHDRAWN.iter().find(|withdrawn| withdrawn.code.as_bytes() == code);
+        let Withdrawn { exponent, end_ms, .. } = withdrawn.ok_or(MoneyError::UnknownCurrency)?;
+        if at_ms < *end_ms {
+            Ok(Self { code, exponent: *exponent })
+        } else {
+            Err(MoneyError::WithdrawnCurrency)
+        }
     }
 
     pub fn code(&self) -> &str {
-        // Only codes of the table below are ever constructed, and those are ASCII.
+        // Only codes of the tables are ever constructed, and those are ASCII.
         std::str::from_utf8(&self.code).unwrap_or_default()
     }
 
@@ -83,8 +103,9 @@ impl Money {
 }
 
 /// ISO 4217 list one by exponent, funds codes, metals and test codes left out:
-/// nobody is paid in them. Codes are added and never taken out or moved: stored
-/// payments are read by this table, and rules are given its exponents again.
+/// nobody is paid in them. Exponents never change, and a code that is withdrawn goes
+/// to the table of those: stored payments are read by both, and rules are given the
+/// exponents again.
 const EXPONENTS: [(u8, &str); 4] = [
     (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"),
     (
@@ -112,6 +133,31 @@ mod tests {
                 let currency = Currency::parse(code).expect(code);
                 assert_eq!((currency.code(), currency.exponent()), (code, exponent));
             }
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_code_is_a_currency_until_its_day_and_is_read_back_for_ever() {
+        assert!(WITHDRAWN.is_sorted_by_key(|withdrawn| withdrawn.code));
+        for Withdrawn { code, exponent, end_ms } in WITHDRAWN {
+            let currency = Currency::parse_at(code, end_ms - 1).expect(code);
+            assert_eq!((currency.code(), currency.exponent()), (code, exponent));
+            assert_eq!(Currency::parse_at(code, end_ms), Err(MoneyError::WithdrawnCurrency), "{code}");
+            assert_eq!(Currency::parse(code), Ok(currency), "{code}");
+            assert!(EXPONENTS.iter().all(|(_, codes)| !codes.contains(code)), "{code} is listed");
+        }
+        for (code, last_ms) in [
+            ("BGN", 1_767_225_599_999),
+            ("HRK", 1_672_531_199_999),
+            ("ANG", 1_743_465_599_999),
+            ("SLL", 1_704_067_199_999),
+            ("ZWL", 1_725_148_799_999),
+        ] {
+            assert!(Currency::parse_at(code, last_ms).is_ok(), "{code}");
+            assert!(Currency::parse_at(code, last_ms + 1).is_err(), "{code}");
+        }
+        for code in ["SLE", "VED", "XCG", "ZWG", "EUR"] {
+            assert!(Currency::parse_at(code, u64::MAX).is_ok(), "{code}");
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::country::{is_assigned, was_assigned_at};
 use super::text::electronic;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -11,8 +12,8 @@ pub enum PartyError {
     MalformedIban,
     #[error("expected a BIC: 8 or 11 letters and digits, with the country's two letters in fifth place")]
     MalformedBic,
-    #[error("expected a country code of two upper-case letters (ISO 3166-1 alpha-2)")]
-    MalformedCountry,
+    #[error("expected a country code of ISO 3166-1 alpha-2 in upper case, such as DE")]
+    UnknownCountry,
 }
 
 /// A well-formed IBAN (ISO 13616) in electronic format. Its country's length
@@ -68,18 +69,20 @@ impl Bic {
     }
 }
 
-/// ISO 3166-1 alpha-2 by form; the list of assigned codes changes too often to be a type.
+/// A country by its code of ISO 3166-1 alpha-2, or Kosovo by XK. What is stored is
+/// read whatever its code: earlier releases took any two letters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Country(String);
 
 impl Country {
     pub fn parse(text: &str) -> Result<Self, PartyError> {
-        if text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(PartyError::MalformedCountry)
-        }
+        if is_assigned(text) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
+    }
+
+    /// One that was a country's at this moment.
+    pub fn parse_at(text: &str, at_ms: u64) -> Result<Self, PartyError> {
+        if was_assigned_at(text, at_ms) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }
 
     pub fn as_str(&self) -> &str {

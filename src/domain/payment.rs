@@ -60,7 +60,7 @@ pub fn metadata_key(key: &str) -> Result<(), &'static str> {
     if well_formed { Ok(()) } else { Err("expected a key of 1 to 40 characters of a-z, 0-9, _, . and -") }
 }
 
-/// Never holds a card number: the edge refuses one wherever it could stand.
+/// Never holds a card number: the edge refuses one in every text that comes in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     pub fingerprint: String,
@@ -96,39 +96,9 @@ pub struct Payment {
     pub order: PaymentOrder,
 }
 
-/// True for what could be a card number (ISO/IEC 7812): 12 to 19 digits,
-/// whatever separates them, whose Luhn check holds.
-pub fn looks_like_card_number(text: &str) -> bool {
-    if text.chars().any(|c| !c.is_ascii_digit() && !matches!(c, ' ' | '-' | '.' | '/')) {
-        return false;
-    }
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
-    let luhn_sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| match (place % 2, digit * 2) {
-            (0, _) => *digit,
-            (_, doubled) if doubled > 9 => doubled - 9,
-            (_, doubled) => doubled,
-        })
-        .sum();
-    (12..=19).contains(&digits.len()) && luhn_sum.is_multiple_of(10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn card_numbers_are_recognised_however_they_are_written() {
-        for text in ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"] {
-            assert!(looks_like_card_number(text), "{text}");
-        }
-        for text in ["4111111111111112", "411111", "tok_4111111111111111", "fp-9f8a7b", ""] {
-            assert!(!looks_like_card_number(text), "{text}");
-        }
-    }
 
     #[test]
     fn every_method_is_read_back_from_its_name() {

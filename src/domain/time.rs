@@ -40,6 +40,9 @@ pub trait Randomness: Send + Sync + Debug {
     }
 }
 
+/// From March of the year 0.
+const DAYS_TO_1970: u64 = 719_468;
+
 /// A month of the calendar, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Month {
@@ -51,7 +54,6 @@ pub struct Month {
 impl Month {
     /// Counts days in years that begin in March, so that the day of a leap year is their last.
     pub fn of(at_ms: u64) -> Self {
-        const DAYS_TO_1970: u64 = 719_468;
         const DAYS_OF_400_YEARS: u64 = 146_097;
         let days = at_ms / 86_400_000 + DAYS_TO_1970;
         let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
@@ -65,6 +67,14 @@ impl Month {
             Self { year: year + 1, number: from_march - 9 }
         }
     }
+}
+
+/// Midnight UTC at which a day of the calendar begins; from 1970 on.
+pub const fn day_start_ms(year: u64, month: u64, day: u64) -> u64 {
+    // Years that begin in March, as in `Month::of`.
+    let (year, from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * from_march + 2) / 5 + day - 1;
+    (days - DAYS_TO_1970) * 86_400_000
 }
 
 impl Display for Month {

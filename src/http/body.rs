@@ -12,20 +12,26 @@ use rocket::data::{ByteUnit, Data, FromData, Outcome};
 use rocket::http::ContentType;
 use rocket::request;
 
-use super::fields::{self, Fields};
+use super::card_checks::unchecked_of;
+use super::fields::{self, Fields, Screened};
 use super::json::{self, Value};
 use super::list_lines::LineFormat;
 use super::problem::{Kind, Problem};
 use super::services::{Limits, Services};
 use super::upload_turns::UploadTurn;
 use crate::decisions::spool::Spool;
+use crate::domain::card_check::Unchecked;
 use crate::domain::plugin::Digest;
 
 /// The detail of a body that did not come to its end.
 pub(super) const CUT_OFF: &str = "The connection ended inside the body.";
 
 /// A JSON body, parsed and not yet understood.
-pub struct JsonBody(Value);
+pub struct JsonBody {
+    value: Value,
+    /// What the tenant lets look like a card number.
+    unchecked: Unchecked,
+}
 
 /// Bodies hold payment data: nothing of them is printed.
 impl std::fmt::Debug for JsonBody {
@@ -37,16 +43,25 @@ impl std::fmt::Debug for JsonBody {
 impl JsonBody {
     #[cfg(test)]
     pub fn of(value: Value) -> Self {
-        Self(value)
+        Self { value, unchecked: Unchecked::NONE }
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
-        fields::read(&self.0, read)
+        fields::read(&self.value, self.unchecked, read)
     }
 
-    /// Of the canonical form: the same however the same body is written.
+    /// Also what is refused for its card numbers alone.
+    pub fn screen<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<Screened<T>, Problem> {
+        fields::screen(&self.value, self.unchecked, read)
+    }
+
+    pub fn unchecked(&self) -> Unchecked {
+        self.unchecked
+    }
+
+    /// Of the canonical form. Keys of earlier releases are stored with it.
     pub fn hash(&self) -> Digest {
-        sha256(self.0.canonical().as_bytes())
+        sha256(self.value.canonical().as_bytes())
     }
 }
 
@@ -88,7 +103,9 @@ impl<'r> FromData<'r> for JsonBody {
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.body_bytes);
         let read = read(request, data, limit, "application/json", is_json).await;
-        outcome(request, read.and_then(|bytes| parse(&bytes)))
+        // The guards have run before, so the tenant is known.
+        let unchecked = unchecked_of(request);
+        outcome(request, read.and_then(|bytes| parse(&bytes)).map(|value| Self { value, unchecked }))
     }
 }
 
@@ -179,9 +196,8 @@ where
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<JsonBody, Problem> {
+fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     json::parse(bytes)
-        .map(JsonBody)
         .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not JSON: {error}.")))
 }
 

@@ -12,6 +12,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::client_rates::Allowance;
+use crate::domain::card_number::holds_card_number;
 use crate::domain::tenant::TenantId;
 
 #[derive(Debug)]
@@ -72,10 +73,12 @@ impl<'r> FromRequest<'r> for &'r RequestContext {
     }
 }
 
-/// Letters, digits and a few marks: nothing that could forge a log line or a header.
+/// Letters, digits and a few marks: nothing that could forge a log line or a
+/// header, and no card number, since the log repeats it.
 fn is_sane_id(id: &str) -> bool {
     (8..=64).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && !holds_card_number(id)
 }
 
 /// `version-traceid-parentid-flags` (W3C Trace Context, level 1). A later
@@ -99,7 +102,15 @@ mod tests {
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {
         assert_eq!(RequestContext::new(Some("order-12345"), None).request_id, "order-12345");
-        for id in ["short", "with space", "line\nbreak", "quote\"quote", &"a".repeat(65), "ümlaut-id"] {
+        for id in [
+            "short",
+            "with space",
+            "line\nbreak",
+            "quote\"quote",
+            &"a".repeat(65),
+            "ümlaut-id",
+            "order-4111111111111111",
+        ] {
             assert_ne!(RequestContext::new(Some(id), None).request_id, id);
         }
     }

@@ -54,9 +54,9 @@ macro_rules! problems {
 
 problems! {
     /// Reading a list.
-    Listing: InvalidQuery;
+    Listing: InvalidQuery CardNumber;
     /// Reading a list of something that may not be there.
-    ListingOf: InvalidQuery NotFound;
+    ListingOf: InvalidQuery NotFound CardNumber;
     /// Reading what is always there.
     ReadingWhole: ;
     /// Reading one resource.
@@ -67,7 +67,7 @@ problems! {
     Replaying: NotFound Conflict Erased;
     /// Submitting a payment.
     Submitting: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
-        UnsupportedMediaType InvalidBody IdempotencyKeyReused;
+        UnsupportedMediaType InvalidBody CardNumber IdempotencyKeyReused;
     /// Following what happens.
     Following: MalformedRequest TooManyStreams;
     /// Telling what became of something.
@@ -86,7 +86,7 @@ problems! {
     Activating: MalformedRequest MalformedBody NotFound Conflict PluginsNotReady PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;
     /// The same without a body.
-    Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed;
+    Deploying: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed CardNumber;
     /// Trying a ruleset on a payment.
     DryRunning: MalformedRequest MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Uploading a plugin.

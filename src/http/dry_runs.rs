@@ -176,7 +176,7 @@ pub async fn dry_run(
     let point = point_of(point)?;
     let (tried, subject) = body.read(|fields| {
         let tried = tried(fields);
-        let subject = subject(fields);
+        let subject = subject(fields, services.clock.now_ms());
         Some((tried?, subject?))
     })?;
     if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
@@ -198,14 +198,15 @@ fn tried(fields: &mut Fields<'_>) -> Option<Tried> {
     i32::try_from(number).ok().map(Tried::Revision)
 }
 
-fn subject(fields: &mut Fields<'_>) -> Option<Subject> {
+fn subject(fields: &mut Fields<'_>, now_ms: u64) -> Option<Subject> {
     let expected = "expected the id of a payment";
     if fields.has("payment_id") {
-        if fields.optional_nested("payment", order).is_some() {
+        if fields.optional_nested("payment", |fields| order(fields, now_ms)).is_some() {
             fields.error("payment", "expected either payment or payment_id");
         }
         let id = fields.parsed("payment_id", |text| payment_id(text).ok_or(expected));
         return id.map(Subject::Stored);
     }
-    fields.nested("payment", order).map(|order| Subject::Order(Box::new(order)))
+    let order = fields.nested("payment", |fields| order(fields, now_ms));
+    order.map(|order| Subject::Order(Box::new(order)))
 }

@@ -1,57 +1,24 @@
 //! Reading a parsed body member by member.
 //!
 //! Owns the collecting of every error of a body at once, each with its JSON
-//! pointer. Must never repeat a value: details say what was expected and what
-//! kind of thing was found.
+//! pointer, and that no text comes in with a card number in it. Must never repeat
+//! a value: details say what was expected and what kind of thing was found.
 
-use std::cell::RefCell;
+mod errors;
+mod screening;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::json::{Object, Value};
-use super::problem::{ERRORS_MAX, Kind, PartError, Problem};
+use crate::domain::card_check::CheckedField;
+use crate::domain::card_number::holds_card_number;
+use errors::Errors;
+pub use errors::{Screened, read, screen};
 
 /// Keys come from outside: longer ones are cut in pointers.
 const KEY_SHOWN_MAX: usize = 64;
-
-/// Reads the whole body. All errors are found before the answer.
-pub fn read<T>(root: &Value, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
-    let errors = Errors::default();
-    let value = errors.object(root, String::new(), read);
-    match (value, errors.0.into_inner()) {
-        (Some(value), errors) if errors.is_empty() => Ok(value),
-        (_, errors) => Err(Problem::with_errors(Kind::InvalidBody, "The body has errors.", errors)),
-    }
-}
-
-#[derive(Debug, Default)]
-struct Errors(RefCell<Vec<PartError>>);
-
-impl Errors {
-    fn add(&self, pointer: String, detail: String) {
-        let mut errors = self.0.borrow_mut();
-        if errors.len() < ERRORS_MAX {
-            errors.push(PartError { pointer: Some(pointer), parameter: None, detail });
-        }
-    }
-
-    fn object<T>(
-        &self,
-        value: &Value,
-        pointer: String,
-        read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
-    ) -> Option<T> {
-        let Value::Object(object) = value else {
-            self.add(pointer, expected("an object", value));
-            return None;
-        };
-        let mut fields = Fields { object, pointer, errors: self, known: BTreeSet::new() };
-        let value = read(&mut fields);
-        fields.refuse_the_rest();
-        value
-    }
-}
 
 /// One object while it is read.
 #[derive(Debug)]
@@ -86,29 +53,55 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// Text of 1 to `length_max` characters, without control characters.
+    /// Text of 1 to `length_max` characters, without control characters or a card number.
     pub fn text(&mut self, name: &'static str, length_max: usize) -> Option<String> {
         let value = self.required(name)?;
-        self.text_of(name, value, length_max)
+        self.text_of(name, value, length_max, None)
     }
 
     pub fn optional_text(&mut self, name: &'static str, length_max: usize) -> Option<String> {
         let value = self.find(name)?;
-        self.text_of(name, value, length_max)
+        self.text_of(name, value, length_max, None)
     }
 
-    fn text_of(&self, name: &str, value: &Value, length_max: usize) -> Option<String> {
+    /// Text that an operator may let look like a card number.
+    pub fn identifier(
+        &mut self,
+        field: CheckedField,
+        name: &'static str,
+        length_max: usize,
+    ) -> Option<String> {
+        let value = self.required(name)?;
+        self.text_of(name, value, length_max, Some(field))
+    }
+
+    pub fn optional_identifier(
+        &mut self,
+        field: CheckedField,
+        name: &'static str,
+        length_max: usize,
+    ) -> Option<String> {
+        let value = self.find(name)?;
+        self.text_of(name, value, length_max, Some(field))
+    }
+
+    fn text_of(
+        &self,
+        name: &str,
+        value: &Value,
+        length_max: usize,
+        field: Option<CheckedField>,
+    ) -> Option<String> {
         let Value::Text(text) = value else {
             self.error(name, expected("text", value));
             return None;
         };
-        match text_error(text, length_max) {
-            None => Some(text.clone()),
-            Some(detail) => {
-                self.error(name, detail);
-                None
-            }
+        if let Some(detail) = text_error(text, length_max) {
+            self.error(name, detail);
+            return None;
         }
+        self.screen_text(name, text, field);
+        Some(text.clone())
     }
 
     /// Text that `parse` understands; its error says what was expected.
@@ -118,7 +111,7 @@ impl<'a> Fields<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let value = self.required(name)?;
-        self.parsed_of(name, value, parse)
+        self.parsed_of(name, value, None, parse)
     }
 
     pub fn optional_parsed<T, E: Display>(
@@ -127,10 +120,44 @@ impl<'a> Fields<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let value = self.find(name)?;
-        self.parsed_of(name, value, parse)
+        self.parsed_of(name, value, None, parse)
+    }
+
+    pub fn optional_parsed_identifier<T, E: Display>(
+        &mut self,
+        field: CheckedField,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.find(name)?;
+        self.parsed_of(name, value, Some(field), parse)
+    }
+
+    /// For who looks for card numbers in a way of its own, and refuses them.
+    pub fn optional_parsed_unscreened<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.find(name)?;
+        self.parsed_unscreened_of(name, value, parse)
     }
 
     fn parsed_of<T, E: Display>(
+        &self,
+        name: &str,
+        value: &Value,
+        field: Option<CheckedField>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let parsed = self.parsed_unscreened_of(name, value, parse)?;
+        if let Value::Text(text) = value {
+            self.screen_text(name, text, field);
+        }
+        Some(parsed)
+    }
+
+    fn parsed_unscreened_of<T, E: Display>(
         &self,
         name: &str,
         value: &Value,
@@ -267,6 +294,7 @@ impl<'a> Fields<'a> {
     /// An object of the client's own keys, each with a text.
     pub fn dictionary(
         &mut self,
+        field: CheckedField,
         name: &'static str,
         count_max: usize,
         is_key: impl Fn(&str) -> Result<(), &'static str>,
@@ -286,47 +314,17 @@ impl<'a> Fields<'a> {
         dictionary.refuse_repeated();
         let read_all = object.members.iter().map(|(key, value)| {
             let key_good = is_key(key).map_err(|detail| dictionary.error(key, detail)).is_ok();
-            let text = dictionary.text_of(key, value, value_length_max)?;
+            dictionary.screen_key(key, Some(field));
+            let text = dictionary.text_of(key, value, value_length_max, Some(field))?;
             key_good.then(|| (key.clone(), text))
         });
         read_all.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// Any object, as canonical JSON text. Keys may not repeat at any depth.
-    pub fn any_object(&mut self, name: &'static str) -> Option<String> {
-        let value = self.required(name)?;
-        let Value::Object(_) = value else {
-            self.error(name, expected("an object", value));
-            return None;
-        };
-        let pointer = self.pointer_to(name);
-        self.refuse_repeated_inside(value, &pointer).then(|| value.canonical())
-    }
-
-    fn refuse_repeated_inside(&self, value: &Value, pointer: &str) -> bool {
-        match value {
-            Value::Object(object) => {
-                let here = Fields {
-                    object,
-                    pointer: pointer.to_owned(),
-                    errors: self.errors,
-                    known: BTreeSet::new(),
-                };
-                let inside = object.members.iter().fold(true, |good, (key, value)| {
-                    self.refuse_repeated_inside(value, &here.pointer_to(key)) && good
-                });
-                here.refuse_repeated() && inside
-            }
-            Value::Array(items) => items.iter().enumerate().fold(true, |good, (place, item)| {
-                self.refuse_repeated_inside(item, &format!("{pointer}/{place}")) && good
-            }),
-            _ => true,
-        }
-    }
-
     fn refuse_the_rest(&self) {
         self.refuse_repeated();
         for key in self.object.members.keys().filter(|key| !self.known.contains(key.as_str())) {
+            self.screen_key(key, None);
             self.error(key, "is not known here");
         }
     }
@@ -339,6 +337,9 @@ impl<'a> Fields<'a> {
     }
 
     fn pointer_to(&self, key: &str) -> String {
+        if holds_card_number(key) {
+            return self.pointer.clone();
+        }
         let shown: String = key.chars().take(KEY_SHOWN_MAX).collect();
         format!("{}/{}", self.pointer, shown.replace('~', "~0").replace('/', "~1"))
     }

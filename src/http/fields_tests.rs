@@ -1,14 +1,16 @@
 //! Bodies read member by member, good and bad.
 
 use super::*;
+use crate::domain::card_check::Unchecked;
 use crate::http::json;
+use crate::http::problem::{ERRORS_MAX, Kind};
 
 fn errors_of<T: std::fmt::Debug>(
     body: &str,
     fields: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Vec<(String, String)> {
     let root = json::parse(body.as_bytes()).expect("JSON");
-    let problem = read(&root, fields).expect_err(body);
+    let problem = read(&root, Unchecked::NONE, fields).expect_err(body);
     assert_eq!(problem.kind, Kind::InvalidBody);
     problem.errors.into_iter().map(|error| (error.pointer.expect("a pointer"), error.detail)).collect()
 }
@@ -62,14 +64,14 @@ fn text_is_bounded_in_characters_and_free_of_control_characters() {
         ("[\"a\"]", false),
     ] {
         let root = json::parse(format!("{{\"t\":{text}}}").as_bytes()).expect("JSON");
-        assert_eq!(read(&root, |fields| fields.text("t", 3)).is_ok(), good, "{text}");
+        assert_eq!(read(&root, Unchecked::NONE, |fields| fields.text("t", 3)).is_ok(), good, "{text}");
     }
 }
 
 #[test]
 fn null_counts_as_absent_where_absence_is_allowed() {
     let root = json::parse(br#"{"a":null,"b":null,"c":null,"d":null}"#).expect("JSON");
-    let read = read(&root, |fields| {
+    let read = read(&root, Unchecked::NONE, |fields| {
         Some((
             fields.optional_text("a", 3),
             fields.optional_integer("b", 1..=2),
@@ -85,7 +87,10 @@ fn any_object_refuses_repeated_keys_at_every_depth() {
     let errors = errors_of(r#"{"s":{"a":[{"b":1,"b":2}]}}"#, |fields| fields.any_object("s"));
     assert_eq!(told(&errors), [("/s/a/0/b", "stands more than once in its object")]);
     let root = json::parse(br#"{"s":{"b":1.50,"a":{}}}"#).expect("JSON");
-    assert_eq!(read(&root, |fields| fields.any_object("s")), Ok(r#"{"a":{},"b":1.5}"#.to_owned()));
+    assert_eq!(
+        read(&root, Unchecked::NONE, |fields| fields.any_object("s")),
+        Ok(r#"{"a":{},"b":1.5}"#.to_owned())
+    );
 }
 
 #[test]
@@ -94,4 +99,19 @@ fn a_hostile_body_gets_a_bounded_list_of_errors() {
     let errors = errors_of(&format!("{{{}}}", keys.join(",")), |_| Some(()));
     assert_eq!(errors.len(), ERRORS_MAX);
     assert!(errors.iter().all(|(pointer, _)| pointer.len() <= KEY_SHOWN_MAX + 1));
+}
+
+#[test]
+fn settings_may_hold_no_card_number_at_any_depth_in_value_or_key() {
+    let number = "4111 1111 1111 1111";
+    for (settings, at) in [
+        (format!(r#"{{"a":"{number}"}}"#), "/s/a"),
+        (format!(r#"{{"a":[{{"b":["x","{number}"]}}]}}"#), "/s/a/0/b/1"),
+        (format!(r#"{{"a":{{"{number}":1}}}}"#), "/s/a"),
+    ] {
+        let errors = errors_of(&format!(r#"{{"s":{settings}}}"#), |fields| fields.any_object("s"));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].0, at);
+        assert!(!errors[0].1.contains("4111"));
+    }
 }

@@ -5,14 +5,16 @@
 //! submission and read by the same code. Must never let a value into an error.
 
 use super::body::sha256;
-use super::fields::{self, Fields};
+use super::fields::{self, Fields, Screened};
 use super::json::{self, Value};
 use super::payment_body;
 use super::problem::PartError;
 use crate::decisions::imports::{Happening, PastPayment};
+use crate::domain::card_check::{CheckedField, Unchecked};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment_event::EventKind;
 use crate::domain::verdict::Outcome;
+use crate::storage::request_digest;
 
 /// The first moment of 2000: what is said to be older is a unit mixed up.
 const AT_MS_MIN: i64 = 946_684_800_000;
@@ -27,29 +29,41 @@ pub struct LineError {
     pub expected: String,
 }
 
+/// A line that was read.
+#[derive(Debug)]
+pub struct PastLine {
+    pub payment: PastPayment,
+    /// Where it holds card numbers: only a payment that is stored already may.
+    pub card_numbers: Vec<LineError>,
+}
+
 /// Reads a line; all its errors come at once. Nothing may have happened after `now_ms`.
-pub fn read(line: &[u8], now_ms: u64) -> Result<PastPayment, Vec<LineError>> {
+pub fn read(line: &[u8], now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
     let parsed = json::parse(line).map_err(|error| {
         let expected = format!("expected JSON: {} in column {}", error.what, error.column);
         vec![LineError { pointer: String::new(), expected }]
     })?;
-    let past = fields::read(&parsed, |fields| past_payment(fields, now_ms)).map_err(|problem| {
-        let error = |error: PartError| LineError {
-            pointer: error.pointer.unwrap_or_default(),
-            expected: error.detail,
-        };
-        problem.errors.into_iter().map(error).collect::<Vec<_>>()
-    })?;
-    Ok(PastPayment { request_hash: sha256(identity(&parsed).as_bytes()), ..past })
+    let Screened { value, card_numbers } =
+        fields::screen(&parsed, unchecked, |fields| past_payment(fields, now_ms))
+            .map_err(|problem| line_errors(problem.errors))?;
+    let earlier_hash = sha256(identity(&parsed).as_bytes());
+    Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, card_numbers: line_errors(card_numbers) })
+}
+
+fn line_errors(errors: Vec<PartError>) -> Vec<LineError> {
+    let error =
+        |error: PartError| LineError { pointer: error.pointer.unwrap_or_default(), expected: error.detail };
+    errors.into_iter().map(error).collect()
 }
 
 fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
     let moments = AT_MS_MIN..=now_ms.cast_signed();
-    let order = fields.nested("payment", payment_body::order);
-    let received_at_ms = fields.integer("received_at_ms", moments.clone());
+    let received_at_ms = fields.integer("received_at_ms", moments.clone()).map(i64::cast_unsigned);
+    let at_ms = received_at_ms.unwrap_or(now_ms);
+    let order = fields.nested("payment", |fields| payment_body::order(fields, at_ms));
     let outcome =
         fields.parsed("outcome", |name| Outcome::parse(name).ok_or("expected approve, review or reject"));
-    let key = fields.optional_parsed("key", |text| {
+    let key = fields.optional_parsed_identifier(CheckedField::IdempotencyKey, "key", |text| {
         IdempotencyKey::parse(text).ok_or("expected 1 to 255 visible ASCII characters")
     });
     let has_key = fields.has("key");
@@ -65,12 +79,15 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
     if key.is_none() && !has_key {
         fields.error("key", "is required where the reference is no key: 1 to 255 visible ASCII characters");
     }
+    let (received_at_ms, outcome) = (received_at_ms?, outcome?);
     Some(PastPayment {
         key: key?,
-        request_hash: sha256(&[]),
+        request_hash: request_digest::of_import(&order, received_at_ms, outcome),
+        // Of the whole line, which is known outside.
+        earlier_hash: sha256(&[]),
         order,
-        received_at_ms: received_at_ms?.cast_unsigned(),
-        outcome: outcome?,
+        received_at_ms,
+        outcome,
         events: events?,
     })
 }
@@ -90,7 +107,8 @@ fn kind_names() -> String {
     format!("expected one of {}", names.join(", "))
 }
 
-/// What makes a line the same one: all of it but its events, which become more with time.
+/// What made a line the same one in earlier releases: all of it as written, but for
+/// its events, which become more with time.
 fn identity(line: &Value) -> String {
     let Value::Object(object) = line else { return String::new() };
     let member = |name: &str| object.members.get(name).map(Value::canonical).unwrap_or_default();
@@ -118,7 +136,8 @@ mod tests {
     }
 
     fn read(line: &Value) -> Result<PastPayment, Vec<LineError>> {
-        super::read(line.to_string().as_bytes(), NOW_MS)
+        let read = super::read(line.to_string().as_bytes(), NOW_MS, Unchecked::NONE)?;
+        if read.card_numbers.is_empty() { Ok(read.payment) } else { Err(read.card_numbers) }
     }
 
     fn with(pointer: &str, value: Value) -> Value {
@@ -164,12 +183,12 @@ mod tests {
             assert_eq!(errors[0].pointer, at);
             assert!(errors[0].expected.contains(detail), "{errors:?}");
         }
-        let errors = super::read(b"{\"payment\": secret}", NOW_MS).expect_err("no JSON");
+        let errors = super::read(b"{\"payment\": secret}", NOW_MS, Unchecked::NONE).expect_err("no JSON");
         assert!(
             errors[0].expected.contains("column 13") && !errors[0].expected.contains("secret"),
             "{errors:?}"
         );
-        assert_eq!(super::read(b"[]", NOW_MS).expect_err("no object").len(), 1);
+        assert_eq!(super::read(b"[]", NOW_MS, Unchecked::NONE).expect_err("no object").len(), 1);
     }
 
     #[test]

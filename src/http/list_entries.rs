@@ -166,7 +166,8 @@ async fn add_one(
 ) -> Result<Answer, Problem> {
     let now_ms = services.clock.now_ms();
     let (kinds, randomness) = (&head.kinds, services.randomness.as_ref());
-    let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
+    let unchecked = services.card_checks.unchecked(client.tenant);
+    let reader = EntryReader { kinds, unchecked, added_by: client.actor(), now_ms, randomness };
     let entry = body.read(|fields| reader.entry(fields))?;
     let most = services.quotas.list_entries_max;
     lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
@@ -184,9 +185,11 @@ async fn add_many(
 ) -> Result<Answer, Problem> {
     let (now_ms, actor) = (services.clock.now_ms(), client.actor());
     let (kinds, added_by, randomness) = (head.kinds, actor.clone(), services.randomness.clone());
+    let unchecked = services.card_checks.unchecked(client.tenant);
     // Thousands of lines would hold up the other requests of this thread.
     let lines = tokio::task::spawn_blocking(move || {
-        let reader = EntryReader { kinds: &kinds, added_by, now_ms, randomness: randomness.as_ref() };
+        let randomness = randomness.as_ref();
+        let reader = EntryReader { kinds: &kinds, unchecked, added_by, now_ms, randomness };
         reader.lines(format, &bytes, LINES_MAX)
     });
     let lines = lines.await.map_err(|error| {

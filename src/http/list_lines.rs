@@ -9,6 +9,7 @@ use super::fields::{self, Fields};
 use super::json::{self, Object, Value};
 use super::problem::ERRORS_MAX;
 use super::query::TIME_MS_MAX;
+use crate::domain::card_check::{CheckedField, Unchecked};
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::time::Randomness;
 use crate::storage::lists::NewEntry;
@@ -72,6 +73,8 @@ pub struct Line {
 #[derive(Debug)]
 pub struct EntryReader<'a> {
     pub kinds: &'a ListKinds,
+    /// What the tenant lets look like a card number.
+    pub unchecked: Unchecked,
     pub added_by: String,
     pub now_ms: u64,
     pub randomness: &'a dyn Randomness,
@@ -79,7 +82,7 @@ pub struct EntryReader<'a> {
 
 impl EntryReader<'_> {
     pub fn entry(&self, fields: &mut Fields<'_>) -> Option<NewEntry> {
-        let value = fields.text("value", VALUE_LENGTH_MAX);
+        let value = fields.identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX);
         let reason = fields.text("reason", REASON_LENGTH_MAX);
         let from_ms = fields.optional_integer("valid_from_ms", 0..=TIME_MS_MAX.cast_signed());
         let to_ms = fields.optional_integer("valid_to_ms", 0..=TIME_MS_MAX.cast_signed());
@@ -187,7 +190,7 @@ impl Reading<'_, '_> {
     }
 
     fn take(&mut self, number: u64, value: &Value) {
-        match fields::read(value, |fields| self.reader.entry(fields)) {
+        match fields::read(value, self.reader.unchecked, |fields| self.reader.entry(fields)) {
             Ok(entry) => self.lines.push(Line { number, entry }),
             Err(problem) => {
                 let told = problem.errors.into_iter();

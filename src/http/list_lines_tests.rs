@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::card_check::Unchecked;
 use crate::domain::comparison::ValueKind;
 use crate::world::OsRandomness;
 
@@ -10,8 +11,13 @@ const NOW_MS: u64 = 1_000;
 
 fn read(format: LineFormat, text: &str, lines_max: usize) -> Result<Vec<Line>, BadLines> {
     let kinds = ListKinds::one(ValueKind::Ip);
-    let reader =
-        EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness: &OsRandomness };
+    let reader = EntryReader {
+        kinds: &kinds,
+        unchecked: Unchecked::NONE,
+        added_by: "a".to_owned(),
+        now_ms: NOW_MS,
+        randomness: &OsRandomness,
+    };
     reader.lines(format, text.as_bytes(), lines_max)
 }
 

@@ -11,6 +11,7 @@ mod backtest_shapes;
 mod backtests;
 mod body;
 mod canary;
+mod card_checks;
 mod checkpoints;
 pub mod client_rates;
 mod context;

@@ -1,8 +1,7 @@
 //! The body of a submitted payment, and what makes it a payment order.
 //!
 //! Owns the JSON shape and the checks that need no knowledge but the form:
-//! lengths, ranges, codes, and that no card number comes in. Must never let a
-//! value into an error.
+//! lengths, ranges, codes. Must never let a value into an error.
 
 use std::net::IpAddr;
 
@@ -10,17 +9,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::JsonBody;
-use super::fields::Fields;
+use super::fields::{Fields, Screened};
 use super::problem::Problem;
 use super::query::TIME_MS_MAX;
+use crate::domain::card_check::CheckedField;
+use crate::domain::card_number::{CARD_NUMBER_FOUND, iban_holds_card_number};
 use crate::domain::money::{AMOUNT_MINOR_MAX, Currency, Money};
 use crate::domain::party::{Account, Country, Iban, Party};
-use crate::domain::payment::{Card, Method, PaymentOrder, looks_like_card_number, metadata_key};
+use crate::domain::payment::{Card, Method, PaymentOrder, metadata_key};
 
 const METADATA_KEYS_MAX: usize = 20;
-
-/// Shorter runs of digits inside of a longer text are parts of identifiers far more often.
-const EMBEDDED_DIGITS_MIN: usize = 13;
 
 /// Text of ISO 20022's Max35Text.
 const REFERENCE_LENGTH_MAX: usize = 35;
@@ -126,29 +124,30 @@ pub struct CardShape {
     pub country: Option<String>,
 }
 
-/// Reads a payment order; all errors of the body come at once.
-pub fn payment_order(body: &JsonBody) -> Result<PaymentOrder, Problem> {
-    body.read(order)
+/// Reads a payment order of this moment; all errors of the body come at once.
+pub fn payment_order(body: &JsonBody, now_ms: u64) -> Result<Screened<PaymentOrder>, Problem> {
+    body.screen(|fields| order(fields, now_ms))
 }
 
-/// The same, wherever the payment stands in a body.
-pub(super) fn order(fields: &mut Fields<'_>) -> Option<PaymentOrder> {
-    let reference = fields.text("reference", REFERENCE_LENGTH_MAX);
+/// The same, wherever the payment stands in a body. Codes are those of its time.
+pub(super) fn order(fields: &mut Fields<'_>, at_ms: u64) -> Option<PaymentOrder> {
+    let reference = fields.identifier(CheckedField::Reference, "reference", REFERENCE_LENGTH_MAX);
     let minor = fields.integer("amount_minor", 1..=AMOUNT_MINOR_MAX);
-    let currency = fields.parsed("currency", Currency::parse);
+    let currency = fields.parsed("currency", |code| Currency::parse_at(code, at_ms));
     let method = fields.parsed("method", |name| Method::parse(name).ok_or(method_names()));
-    let debtor = fields.nested("debtor", party);
-    let creditor = fields.nested("creditor", party);
-    let customer = fields.optional_text("customer", 64);
-    let merchant = fields.optional_text("merchant", 64);
-    let card = fields.optional_nested("card", card);
-    let device = fields.optional_text("device", 128);
+    let debtor = fields.nested("debtor", |fields| party(fields, at_ms));
+    let creditor = fields.nested("creditor", |fields| party(fields, at_ms));
+    let customer = fields.optional_identifier(CheckedField::Customer, "customer", 64);
+    let merchant = fields.optional_identifier(CheckedField::Merchant, "merchant", 64);
+    let card = fields.optional_nested("card", |fields| card(fields, at_ms));
+    let device = fields.optional_identifier(CheckedField::Device, "device", 128);
     let ip = fields
         .optional_parsed("ip", |text| text.parse::<IpAddr>().map_err(|_| "expected an IPv4 or IPv6 address"));
     let requested_at_ms = fields.optional_integer("requested_at_ms", 0..=TIME_MS_MAX.cast_signed());
     let purpose = fields.optional_text("purpose", 4);
-    let remittance = fields.optional_text("remittance", 140);
-    let metadata = fields.dictionary("metadata", METADATA_KEYS_MAX, metadata_key, 200);
+    let remittance = fields.optional_identifier(CheckedField::Remittance, "remittance", 140);
+    let metadata =
+        fields.dictionary(CheckedField::Metadata, "metadata", METADATA_KEYS_MAX, metadata_key, 200);
     if card.is_some() && method.is_some_and(|method| !matches!(method, Method::Card | Method::Wallet)) {
         fields.error("card", "is allowed with the methods card and wallet only");
     }
@@ -174,17 +173,17 @@ fn method_names() -> String {
     format!("expected one of {}", Method::ALL.map(Method::name).join(", "))
 }
 
-fn party(fields: &mut Fields<'_>) -> Option<Party> {
+fn party(fields: &mut Fields<'_>, at_ms: u64) -> Option<Party> {
     let name = fields.text("name", 140);
     let account = fields.optional_nested("account", account);
-    let bank = fields.optional_text("bank", 35);
-    let country = fields.optional_parsed("country", Country::parse);
+    let bank = fields.optional_identifier(CheckedField::Bank, "bank", 35);
+    let country = fields.optional_parsed("country", |code| Country::parse_at(code, at_ms));
     Some(Party { name: name?, account, bank, country })
 }
 
 fn account(fields: &mut Fields<'_>) -> Option<Account> {
-    let iban = fields.optional_parsed("iban", Iban::parse).map(Account::Iban);
-    let other = fields.optional_text("other", 34).map(Account::Other);
+    let iban = fields.optional_parsed_unscreened("iban", iban).map(Account::Iban);
+    let other = fields.optional_identifier(CheckedField::AccountOther, "other", 34).map(Account::Other);
     match (iban, other) {
         (Some(account), None) | (None, Some(account)) => Some(account),
         (Some(_), Some(_)) => {
@@ -200,7 +199,12 @@ fn account(fields: &mut Fields<'_>) -> Option<Account> {
     }
 }
 
-fn card(fields: &mut Fields<'_>) -> Option<Card> {
+fn iban(text: &str) -> Result<Iban, String> {
+    let iban = Iban::parse(text).map_err(|error| error.to_string())?;
+    if iban_holds_card_number(iban.as_str()) { Err(CARD_NUMBER_FOUND.to_owned()) } else { Ok(iban) }
+}
+
+fn card(fields: &mut Fields<'_>, at_ms: u64) -> Option<Card> {
     let fingerprint = fields.text("fingerprint", 64);
     // Other scripts have digits too, and spaces that are none of ours.
     if fingerprint.as_deref().is_some_and(|text| !text.is_ascii()) {
@@ -214,54 +218,10 @@ fn card(fields: &mut Fields<'_>) -> Option<Card> {
             Err("expected the first 6 or 8 digits of the card number")
         }
     });
-    let country = fields.optional_parsed("country", Country::parse);
-    if fingerprint.as_deref().is_some_and(|text| looks_like_card_number(text) || holds_card_number(text)) {
-        fields.error(
-            "fingerprint",
-            "looks like a card number, which must never be sent: send a token of your own",
-        );
-    }
+    let country = fields.optional_parsed("country", |code| Country::parse_at(code, at_ms));
     Some(Card { fingerprint: fingerprint?, bin, country })
 }
 
-/// A card number alone, or one set apart inside of a longer text, whatever
-/// stands between its digits. A word of hexadecimal digits is a part of a
-/// digest and not a number.
-fn holds_card_number(text: &str) -> bool {
-    let mut groups: Vec<&str> = Vec::new();
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
-        let is_hexadecimal = word.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_hexadecimal && word.bytes().any(|b| b.is_ascii_alphabetic()) {
-            if has_card_number_in(&groups) {
-                return true;
-            }
-            groups.clear();
-            continue;
-        }
-        for (place, digits) in word.split(|c: char| c.is_ascii_alphabetic()).enumerate() {
-            // A letter ends a number.
-            if place > 0 {
-                if has_card_number_in(&groups) {
-                    return true;
-                }
-                groups.clear();
-            }
-            if !digits.is_empty() {
-                groups.push(digits);
-            }
-        }
-    }
-    has_card_number_in(&groups)
-}
-
-/// Groups of digits: a card number may be all of them, or some that are neighbours.
-fn has_card_number_in(groups: &[&str]) -> bool {
-    (0..groups.len()).any(|from| {
-        (from + 1..=groups.len()).any(|to| {
-            let digits = groups[from..to].concat();
-            digits.len() >= EMBEDDED_DIGITS_MIN && looks_like_card_number(&digits)
-        })
-    })
 }
 
 impl From<&PaymentOrder> for PaymentShape {

@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use super::answer::{Answer, Page};
 use super::body::JsonBody;
+use super::card_checks::{key_error, refused};
 use super::context::RequestContext;
 use super::documented::{Listing, ReadingDecision, Submitting};
+use super::fields::Screened;
 use super::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
 use super::payment_body::{PaymentShape, payment_order};
 use super::payment_events::EventKindShape;
@@ -203,17 +205,24 @@ pub async fn submit(
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
+    let Screened { value: order, mut card_numbers } = payment_order(&body, services.clock.now_ms())?;
+    card_numbers.extend(key_error(&key.0, body.unchecked()));
     let submission = Submission {
         tenant: client.tenant,
         client: client.id,
         key: key.0,
-        request_digest: body.hash(),
-        order: payment_order(&body)?,
+        order,
         deadline: context.started + services.submission_deadline,
     };
     let stages = &services.submissions.stages;
     stages.took_since(Stage::Request, context.started);
-    let submitted = services.submissions.submit(submission).await?;
+    let submitted = if card_numbers.is_empty() {
+        services.submissions.submit(submission, || body.hash()).await?
+    } else {
+        // What was stored before the check was there, or while it was off, stays decided.
+        let repeated = services.submissions.repeated(&submission, || body.hash()).await?;
+        repeated.ok_or_else(|| refused(card_numbers))?
+    };
     let decided = Instant::now();
     let shape = DecidedShape::of(&submitted.decision, client.has(Scope::DecisionsRead));
     let location = format!("/api/v1/payments/{}", shape.id);

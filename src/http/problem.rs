@@ -38,6 +38,7 @@ pub enum Kind {
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidBody,
+    CardNumber,
     IdempotencyKeyReused,
     PluginRefused,
     TooManyStreams,
@@ -51,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -70,6 +71,7 @@ impl Kind {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidBody,
+        Self::CardNumber,
         Self::IdempotencyKeyReused,
         Self::PluginRefused,
         Self::TooManyStreams,
@@ -104,6 +106,7 @@ impl Kind {
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body has the wrong type"),
             Self::InvalidBody => (422, "invalid-body", "The body is not valid"),
+            Self::CardNumber => (422, "card-number", "A card number was sent"),
             Self::IdempotencyKeyReused => {
                 (422, "idempotency-key-reused", "The Idempotency-Key belongs to another request")
             }
@@ -153,7 +156,7 @@ pub struct PartError {
     /// Where in the body: a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Which query parameter.
+    /// Which query parameter, or which header field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     pub detail: String,

@@ -10,9 +10,11 @@ use std::fmt::Display;
 use rocket::Request;
 use rocket::request::{FromRequest, Outcome};
 
+use super::card_checks::{outside_of_bodies, parameter_holds_card_number, refused, unchecked_of};
 use super::cursor::CursorKey;
 use super::fields::text_error;
 use super::problem::{Kind, PartError, Problem};
+use crate::domain::card_number::holds_card_number;
 use crate::domain::tenant::TenantId;
 
 pub const LIMIT_DEFAULT: u32 = 50;
@@ -25,6 +27,8 @@ pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 pub struct Query {
     parameters: BTreeMap<String, String>,
     errors: Vec<PartError>,
+    /// What is refused even where nothing else is wrong.
+    card_numbers: Vec<PartError>,
     /// The filters as read: what a cursor is bound to.
     filters: String,
 }
@@ -34,7 +38,7 @@ impl<'r> FromRequest<'r> for Query {
     type Error = Kind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
-        let mut query = Self::default();
+        let (mut query, unchecked) = (Self::default(), unchecked_of(request));
         let segments = request.uri().query().into_iter().flat_map(|query| query.raw_segments());
         for segment in segments.filter(|segment| !segment.is_empty()) {
             let (name, value) = segment.split_at_byte(b'=');
@@ -46,6 +50,9 @@ impl<'r> FromRequest<'r> for Query {
                 });
                 continue;
             };
+            if parameter_holds_card_number(&name, &value, unchecked) {
+                query.card_numbers.push(outside_of_bodies(&shown(&name)));
+            }
             if query.parameters.insert(name.to_string(), value.into_owned()).is_some() {
                 query.error(&name, "is there more than once");
             }
@@ -56,7 +63,7 @@ impl<'r> FromRequest<'r> for Query {
 
 impl Query {
     fn error(&mut self, parameter: &str, detail: impl Into<String>) {
-        let parameter = Some(parameter.chars().take(64).collect());
+        let parameter = Some(shown(parameter));
         self.errors.push(PartError { pointer: None, parameter, detail: detail.into() });
     }
 
@@ -114,12 +121,22 @@ impl Query {
         for name in std::mem::take(&mut self.parameters).into_keys() {
             self.error(&name, "is not a parameter here");
         }
-        if self.errors.is_empty() {
-            return Ok(());
+        let (mut errors, card_numbers) =
+            (std::mem::take(&mut self.errors), std::mem::take(&mut self.card_numbers));
+        if errors.is_empty() {
+            return if card_numbers.is_empty() { Ok(()) } else { Err(refused(card_numbers)) };
         }
-        let errors = std::mem::take(&mut self.errors);
+        errors.extend(card_numbers);
         Err(Problem::with_errors(Kind::InvalidQuery, "The query has errors.", errors))
     }
+}
+
+/// A name comes from outside, too.
+fn shown(parameter: &str) -> String {
+    if holds_card_number(parameter) {
+        return "a name that looks like a card number".to_owned();
+    }
+    parameter.chars().take(64).collect()
 }
 
 /// Which part of a list is asked for.

@@ -12,6 +12,7 @@ use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::AccessTokens;
+use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::nodes::Nodes;
@@ -36,6 +37,7 @@ pub struct Services {
     pub dry_runs: DryRuns,
     pub checkpoints: Arc<Checkpoints>,
     pub quarantines: Arc<Quarantines>,
+    pub card_checks: Arc<CardChecks>,
     pub app: PgPool,
     pub hasher: Arc<SecretHasher>,
     pub sign_ins: SignInLimits,

@@ -250,6 +250,106 @@ async fn a_strict_import_of_good_lines_stores_them_and_needs_a_file() {
     node.stop().await;
 }
 
+fn with(line: &Value, changes: &[(&str, Value)]) -> Value {
+    let mut changed = line.clone();
+    for (pointer, value) in changes {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        changed.pointer_mut(parent).unwrap()[key] = value.clone();
+    }
+    changed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_are_those_of_the_payments_time() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let caller = node.caller_of_new_tenant(&database, "acme").await;
+    let codes = [
+        // The code, the last millisecond that it was good, where it stands.
+        ("BGN", 1_767_225_599_999_u64, "/payment/currency"),
+        ("HRK", 1_672_531_199_999, "/payment/currency"),
+        ("ANG", 1_743_465_599_999, "/payment/currency"),
+        ("SLL", 1_704_067_199_999, "/payment/currency"),
+        ("ZWL", 1_725_148_799_999, "/payment/currency"),
+        ("DEM", 1_014_940_799_999, "/payment/currency"),
+        ("VEF", 1_534_809_599_999, "/payment/currency"),
+        ("AN", 1_292_371_199_999, "/payment/debtor/country"),
+        ("YU", 1_058_918_399_999, "/payment/creditor/country"),
+    ];
+    let line_of = |(code, at_ms, pointer): &(&str, u64, &str), after_ms: u64| {
+        let line = line(&format!("{code}-{after_ms}"), at_ms + after_ms);
+        with(&line, &[(pointer, json!(code)), ("/events", json!([]))]).to_string()
+    };
+    let mut lines: Vec<String> = codes.iter().map(|code| line_of(code, 0)).collect();
+    let good = lines.len();
+    lines.extend(codes.iter().map(|code| line_of(code, 1)));
+    for code in ["UK", "ZZ", "SU"] {
+        lines.push(
+            with(&line(code, now_ms() - DAY_MS), &[("/payment/debtor/country", json!(code))]).to_string(),
+        );
+    }
+    let (status, said, log) = History::of(&lines).import(&database, &[]);
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    assert!(said.contains(&format!("{good} stored, 0 already there, {} refused", good + 3)), "{said}\n{log}");
+    assert!(log.contains("line 10: /payment/currency: ") && log.contains("was withdrawn"), "{log}");
+    assert!(log.contains("/payment/debtor/country: expected a country code"), "{log}");
+    for (code, _, pointer) in codes {
+        let decision = imported(&caller, &format!("{code}-0")).await;
+        assert_eq!(decision.pointer(pointer), Some(&json!(code)), "{decision}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_writes_the_same_payment_otherwise_is_already_there() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let first = line("H-1", now_ms() - DAY_MS);
+    assert!(History::of(&texts(std::slice::from_ref(&first))).import(&database, &[]).0.success());
+    let same = [
+        with(&first, &[("/payment/device", Value::Null)]),
+        with(&first, &[("/payment/debtor/account/iban", json!("de89 3704 0044 0532 0130 00"))]),
+    ];
+    let (status, said, log) = History::of(&texts(&same)).import(&database, &[]);
+    assert!(status.success() && said.contains("0 stored, 2 already there, 0 refused"), "{said}\n{log}");
+    let other = with(&first, &[("/payment/debtor/name", json!("ann jones"))]);
+    let (_, said, log) = History::of(&texts(&[other])).import(&database, &[]);
+    assert!(said.contains("0 already there, 1 refused"), "{said}\n{log}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_with_a_card_number_is_refused_unless_the_field_is_unchecked_or_it_is_stored() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let number = "4111 1111 1111 1111";
+    let customer = with(&line("H-1", now_ms() - DAY_MS), &[("/payment/customer", json!(number))]);
+    let note = with(&line("H-2", now_ms() - DAY_MS), &[("/events/0/note", json!(number))]);
+    let history = History::of(&texts(&[customer, note]));
+    for arguments in [&["--strict"][..], &[]] {
+        let (status, said, log) = history.import(&database, arguments);
+        assert_eq!(status.code(), Some(1), "{said}\n{log}");
+        for place in ["line 1: /payment/customer: looks like", "line 2: /events/0/note: looks like"] {
+            assert!(log.contains(place), "{log}");
+        }
+        assert!(!log.contains("4111") && !said.contains("4111"), "{said}\n{log}");
+    }
+    assert_eq!(count(&database, "decisions").await, 0);
+    let switch = |state| {
+        let arguments = ["tenant", "card-check", "--tenant", "acme", "--field", "customer", state];
+        assert!(outcome(tollgate_on(&database, &arguments)).0.success());
+    };
+    switch("off");
+    let (_, said, log) = history.import(&database, &[]);
+    assert!(said.contains("1 stored, 0 already there, 1 refused"), "{said}\n{log}");
+    switch("on");
+    let (_, said, log) = history.import(&database, &[]);
+    assert!(said.contains("0 stored, 1 already there, 1 refused"), "{said}\n{log}");
+    node.stop().await;
+}
+
 /// The default partition holds a month already: its decisions join them there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {

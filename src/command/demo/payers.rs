@@ -192,7 +192,7 @@ impl Payers {
         payments.push(json!({
             "amount_minor": random.between(90_000, 990_000), "currency": "EUR", "method": "credit_transfer",
             "debtor": mule.party(),
-            "creditor": {"name": "Bright Trading", "account": {"other": random.digits(12)}, "country": "HK"},
+            "creditor": {"name": "Bright Trading", "account": {"other": format!("HK{}", random.digits(10))}, "country": "HK"},
             "customer": mule.customer, "device": mule.device, "ip": mule.ip, "metadata": {"channel": "app"},
         }));
         payments

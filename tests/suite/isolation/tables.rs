@@ -38,6 +38,7 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "shadow_runs",
         "backtests",
         "payment_events",
+        "unchecked_fields",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
@@ -82,6 +83,7 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
               null, null, null, null)"
         ),
         "payment_events" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 'fraud', 0, 0, 'u', '')"),
+        "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
         "journal_writers" => "(gen_random_uuid(), 'n', 0)".to_owned(),
         "journal_batches" => "(gen_random_uuid(), 0, '', '', '', 0)".to_owned(),
         other => panic!("the table {other} is new: give it a row here, so that its isolation is tested"),

@@ -1,0 +1,41 @@
+//! Which fields of which tenants are not looked through for card numbers.
+//!
+//! Owns this node's copy, in step with the database. Must never switch a check
+//! off by itself: what is not known is checked.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+
+use crate::domain::card_check::Unchecked;
+use crate::domain::tenant::TenantId;
+use crate::storage::{StorageError, card_checks};
+
+#[derive(Debug)]
+pub struct CardChecks {
+    system: PgPool,
+    by_tenant: RwLock<HashMap<TenantId, Unchecked>>,
+    /// Held while following, so that an older look cannot replace a newer one.
+    following: Mutex<()>,
+}
+
+impl CardChecks {
+    pub fn new(system: PgPool) -> Self {
+        Self { system, by_tenant: RwLock::default(), following: Mutex::default() }
+    }
+
+    pub fn unchecked(&self, tenant: TenantId) -> Unchecked {
+        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
+        by_tenant.get(&tenant).copied().unwrap_or_default()
+    }
+
+    /// Takes over what an operator changed.
+    pub async fn follow(&self) -> Result<(), StorageError> {
+        let _following = self.following.lock().await;
+        let found = card_checks::unchecked_of_all(&self.system).await?;
+        *self.by_tenant.write().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+}

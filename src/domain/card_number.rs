@@ -1,0 +1,218 @@
+//! Card numbers inside of texts: what must never be stored, shown or logged.
+//!
+//! Owns the decision whether a text holds one: length, issuer range and Luhn
+//! check together. Must never be called a secret's detector: what is no number of
+//! these issuers passes, and about one in a hundred of all numbers of sixteen
+//! digits looks like a card's though it is none.
+
+mod ibans;
+mod identifiers;
+mod issuers;
+
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization;
+
+use ibans::has_length_of_its_country;
+use identifiers::without_identifiers;
+use issuers::is_of_an_issuer;
+
+const DIGITS_MIN: usize = 12;
+const DIGITS_MAX: usize = 19;
+
+/// What a field says that holds one.
+pub const CARD_NUMBER_FOUND: &str =
+    "looks like a card number, which must never be sent: send a token of your own";
+
+/// True for a text with a card number in it, whatever stands around the number
+/// and between its digits, and in whatever script these are. Letters end a number,
+/// and so does the end of a longer run of digits.
+pub fn holds_card_number(text: &str) -> bool {
+    // Most texts end here: digits of other scripts have no ASCII bytes.
+    let possible = text.bytes().filter(|byte| byte.is_ascii_digit() || !byte.is_ascii()).count();
+    if possible < DIGITS_MIN {
+        return false;
+    }
+    let text = with_ascii_digits(text);
+    // What the digits belong to is only asked for where they could be a card's.
+    has_candidate(&text) && has_candidate(&without_identifiers(&text))
+}
+
+/// The same for what stands in the place of an IBAN, in electronic form: one that is
+/// mistyped has the length of its country all the same.
+pub fn iban_holds_card_number(iban: &str) -> bool {
+    holds_card_number(iban) && !has_length_of_its_country(iban)
+}
+
+/// Compatibility forms such as full-width, raised and circled digits as well.
+fn with_ascii_digits(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.nfkc().map(ascii_digit).collect())
+}
+
+fn ascii_digit(c: char) -> char {
+    let zero = ZEROS.iter().rev().find(|zero| **zero <= c);
+    let value = zero.map(|zero| u32::from(c) - u32::from(*zero)).filter(|value| *value < 10);
+    value.and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
+}
+
+/// The zero of each script's decimal digits (Unicode 16, category Nd); those
+/// with a compatibility form are left out.
+const ZEROS: [char; 69] = [
+    '0',
+    '\u{660}',
+    '\u{6f0}',
+    '\u{7c0}',
+    '\u{966}',
+    '\u{9e6}',
+    '\u{a66}',
+    '\u{ae6}',
+    '\u{b66}',
+    '\u{be6}',
+    '\u{c66}',
+    '\u{ce6}',
+    '\u{d66}',
+    '\u{de6}',
+    '\u{e50}',
+    '\u{ed0}',
+    '\u{f20}',
+    '\u{1040}',
+    '\u{1090}',
+    '\u{17e0}',
+    '\u{1810}',
+    '\u{1946}',
+    '\u{19d0}',
+    '\u{1a80}',
+    '\u{1a90}',
+    '\u{1b50}',
+    '\u{1bb0}',
+    '\u{1c40}',
+    '\u{1c50}',
+    '\u{a620}',
+    '\u{a8d0}',
+    '\u{a900}',
+    '\u{a9d0}',
+    '\u{a9f0}',
+    '\u{aa50}',
+    '\u{abf0}',
+    '\u{104a0}',
+    '\u{10d30}',
+    '\u{10d40}',
+    '\u{11066}',
+    '\u{110f0}',
+    '\u{11136}',
+    '\u{111d0}',
+    '\u{112f0}',
+    '\u{11450}',
+    '\u{114d0}',
+    '\u{11650}',
+    '\u{116c0}',
+    '\u{116d0}',
+    '\u{116da}',
+    '\u{11730}',
+    '\u{118e0}',
+    '\u{11950}',
+    '\u{11bf0}',
+    '\u{11c50}',
+    '\u{11d50}',
+    '\u{11da0}',
+    '\u{11de0}',
+    '\u{11f50}',
+    '\u{16130}',
+    '\u{16a60}',
+    '\u{16ac0}',
+    '\u{16b50}',
+    '\u{16d70}',
+    '\u{1e140}',
+    '\u{1e2f0}',
+    '\u{1e4f0}',
+    '\u{1e5f1}',
+    '\u{1e950}',
+];
+
+/// Digits that nothing but separators stands between, with the places where
+/// a group of them begins.
+#[derive(Default)]
+struct Run {
+    digits: Vec<u8>,
+    groups: Vec<usize>,
+}
+
+impl Run {
+    fn begin_group(&mut self) {
+        self.groups.push(self.digits.len());
+    }
+
+    /// A card number may be all groups, or some that are neighbours.
+    fn has_card_number(&self) -> bool {
+        self.groups.iter().enumerate().any(|(group, from)| {
+            let ends = self.groups[group + 1..].iter().copied().chain([self.digits.len()]);
+            ends.skip_while(|end| end - from < DIGITS_MIN)
+                .take_while(|end| end - from <= DIGITS_MAX)
+                .any(|end| is_card_number(&self.digits[*from..end]))
+        })
+    }
+
+    /// Ends the run, and says what was in it.
+    fn end(&mut self) -> bool {
+        let found = self.has_card_number();
+        self.digits.clear();
+        self.groups.clear();
+        found
+    }
+}
+
+fn has_candidate(text: &str) -> bool {
+    let mut run = Run::default();
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        if is_part_of_a_digest(word) {
+            if run.end() {
+                return true;
+            }
+            continue;
+        }
+        let mut inside = false;
+        for c in word.chars() {
+            if c.is_ascii_digit() {
+                if !inside {
+                    run.begin_group();
+                }
+                run.digits.push(c as u8);
+            } else if run.end() {
+                return true;
+            }
+            inside = c.is_ascii_digit();
+        }
+    }
+    run.end()
+}
+
+/// Of hexadecimal digits alone, with letters in more than one place: those in front
+/// of a number may be a word, or the mark of a magnetic stripe's track.
+fn is_part_of_a_digest(word: &str) -> bool {
+    let runs_of_letters = word.split(|c: char| c.is_ascii_digit()).filter(|letters| !letters.is_empty());
+    word.bytes().all(|byte| byte.is_ascii_hexdigit()) && runs_of_letters.count() > 1
+}
+
+fn is_card_number(digits: &[u8]) -> bool {
+    luhn_holds(digits) && is_of_an_issuer(digits)
+}
+
+/// ISO/IEC 7812-1, annex B.
+fn luhn_holds(digits: &[u8]) -> bool {
+    let value = |(place, digit): (usize, &u8)| {
+        let digit = u32::from(digit - b'0');
+        match (place % 2, digit * 2) {
+            (0, _) => digit,
+            (_, doubled) if doubled > 9 => doubled - 9,
+            (_, doubled) => doubled,
+        }
+    };
+    digits.iter().rev().enumerate().map(value).sum::<u32>().is_multiple_of(10)
+}
+
+#[cfg(test)]
+#[path = "card_number/tests.rs"]
+mod tests;

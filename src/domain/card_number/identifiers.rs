@@ -1,0 +1,139 @@
+//! Identifiers of other kinds that have a form of their own.
+//!
+//! Owns how they are told from card numbers by that form: check digits, signs and
+//! groups, never by a guess at what a field is for.
+
+use std::net::IpAddr;
+
+/// What E.164 allows behind the plus sign.
+const PHONE_DIGITS_MAX: usize = 15;
+/// No IBAN is shorter, and no shorter reference could hold a card number.
+const CHECKED_LENGTH_MIN: usize = 14;
+/// ISO 13616; a creditor reference (ISO 11649) has 25 at most.
+const CHECKED_LENGTH_MAX: usize = 34;
+/// Ends a run of digits as any letter does.
+const STAND_IN: char = 'x';
+
+/// The text with a letter in place of each identifier that is none of a card.
+/// Its digits must be ASCII.
+pub(super) fn without_identifiers(text: &str) -> String {
+    let mut left = String::with_capacity(text.len());
+    let (mut rest, mut before) = (text, None);
+    while let Some(c) = rest.chars().next() {
+        let at_boundary = before.is_none_or(|before: char| !before.is_alphanumeric());
+        let length = if at_boundary { identifier_length(rest) } else { None };
+        let taken = length.unwrap_or(c.len_utf8());
+        left.push(if length.is_some() { STAND_IN } else { c });
+        before = rest[..taken].chars().next_back();
+        rest = &rest[taken..];
+    }
+    left
+}
+
+/// In bytes, of the identifier that the text begins with.
+fn identifier_length(text: &str) -> Option<usize> {
+    const FORMS: [fn(&str) -> Option<usize>; 6] =
+        [uuid, moment, address, checked_by_97, phone_number, article_number];
+    FORMS.iter().find_map(|form| form(text))
+}
+
+/// The end of what was read, where no letter or digit follows.
+fn whole(text: &str, end: usize) -> Option<usize> {
+    let next = text.get(end..)?.chars().next();
+    next.is_none_or(|c| !c.is_alphanumeric()).then_some(end)
+}
+
+/// Whether the text begins with the pattern: `9` is a digit, `f` a hexadecimal
+/// digit, anything else itself.
+fn begins_like(text: &str, pattern: &str) -> bool {
+    text.len() >= pattern.len()
+        && pattern.bytes().zip(text.bytes()).all(|(wanted, found)| match wanted {
+            b'9' => found.is_ascii_digit(),
+            b'f' => found.is_ascii_hexdigit(),
+            other => found == other,
+        })
+}
+
+fn uuid(text: &str) -> Option<usize> {
+    let pattern = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+    if begins_like(text, pattern) { whole(text, pattern.len()) } else { None }
+}
+
+/// A date and time (ISO 8601), to whatever fraction of a second.
+fn moment(text: &str) -> Option<usize> {
+    let dates = ["9999-99-99T99:99", "9999-99-99 99:99"];
+    let minutes = dates.into_iter().find(|pattern| begins_like(text, pattern))?.len();
+    if !begins_like(&text[minutes..], ":99") {
+        return whole(text, minutes);
+    }
+    let seconds = minutes + 3;
+    let fraction = text[seconds..].strip_prefix(['.', ','])?;
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    // What follows is a letter of the time zone, or its distance.
+    Some(seconds + 1 + digits)
+}
+
+/// IPv4 or IPv6.
+fn address(text: &str) -> Option<usize> {
+    let length = text.bytes().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b'.' | b':')).count();
+    let address = text[..length].trim_end_matches('.');
+    address.parse::<IpAddr>().ok().and_then(|_| whole(text, address.len()))
+}
+
+/// An IBAN or a creditor reference (RF), printed or electronic: ISO/IEC 7064, MOD 97-10.
+fn checked_by_97(text: &str) -> Option<usize> {
+    let head = text.as_bytes().get(..4)?;
+    if !(head[..2].iter().all(u8::is_ascii_alphabetic) && head[2..].iter().all(u8::is_ascii_digit)) {
+        return None;
+    }
+    let (mut characters, mut found) = (Vec::new(), None);
+    for (place, c) in text.char_indices() {
+        if c.is_ascii_alphanumeric() {
+            characters.push(c);
+        } else if !(c.is_whitespace() || c == '-' || !(c.is_ascii() || c.is_alphanumeric())) {
+            break;
+        }
+        let end = place + c.len_utf8();
+        if characters.len() > CHECKED_LENGTH_MAX {
+            break;
+        }
+        if characters.len() >= CHECKED_LENGTH_MIN && whole(text, end).is_some() && leaves_one(&characters) {
+            found = Some(end);
+        }
+    }
+    found
+}
+
+fn leaves_one(characters: &[char]) -> bool {
+    let turned = characters[4..].iter().chain(&characters[..4]);
+    let remainder = turned.filter_map(|c| c.to_digit(36)).fold(0, |remainder, value| {
+        let shift = if value < 10 { 10 } else { 100 };
+        (remainder * shift + value) % 97
+    });
+    remainder == 1
+}
+
+/// With its plus sign. One digit more, and it is none.
+fn phone_number(text: &str) -> Option<usize> {
+    let (mut digits, mut end) = (0, 0);
+    for (place, c) in text.strip_prefix('+')?.char_indices() {
+        match c {
+            '0'..='9' => (digits, end) = (digits + 1, place + 2),
+            ' ' | '\u{a0}' | '-' | '.' | '/' | '(' | ')' => {}
+            _ => break,
+        }
+    }
+    if (1..=PHONE_DIGITS_MAX).contains(&digits) { whole(text, end) } else { None }
+}
+
+/// A GTIN-13 (EAN), by its check digit. Cards of thirteen digits are not issued any more.
+fn article_number(text: &str) -> Option<usize> {
+    if !begins_like(text, "9999999999999") {
+        return None;
+    }
+    let weighted = text.bytes().take(13).enumerate().map(|(place, digit)| {
+        let weight = if place % 2 == 0 { 1 } else { 3 };
+        u32::from(digit - b'0') * weight
+    });
+    if weighted.sum::<u32>().is_multiple_of(10) { whole(text, 13) } else { None }
+}

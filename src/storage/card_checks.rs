@@ -1,0 +1,83 @@
+//! The fields that tenants have unchecked for card numbers.
+//!
+//! Owns their rows. A change and its line in the record of acts are one
+//! transaction. Must never be written for a request: an operator does it.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use sqlx::{PgPool, Row};
+
+use super::columns::bigint;
+use super::transaction::as_system;
+use super::{StorageError, audit};
+use crate::domain::audit::{Act, Action};
+use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::tenant::TenantId;
+
+/// What nodes poll: of all tenants that have any.
+pub async fn unchecked_of_all(system: &PgPool) -> Result<HashMap<TenantId, Unchecked>, StorageError> {
+    as_system(system, |connection| {
+        Box::pin(async move {
+            let rows =
+                sqlx::query("select tenant_id, field from unchecked_fields").fetch_all(connection).await?;
+            let mut all: HashMap<TenantId, Unchecked> = HashMap::new();
+            for row in rows {
+                let Some(field) = CheckedField::parse(row.try_get("field")?) else { continue };
+                let unchecked = all.entry(TenantId(row.try_get("tenant_id")?)).or_default();
+                *unchecked = unchecked.with(field);
+            }
+            Ok(all)
+        })
+    })
+    .await
+}
+
+/// Of one tenant, for a command.
+pub async fn unchecked(system: &PgPool, tenant: TenantId) -> Result<Unchecked, StorageError> {
+    Ok(unchecked_of_all(system).await?.remove(&tenant).unwrap_or_default())
+}
+
+/// Answers whether this changed anything.
+pub async fn set(
+    system: &PgPool,
+    tenant: TenantId,
+    field: CheckedField,
+    checked: bool,
+    actor: &str,
+    now_ms: u64,
+) -> Result<bool, StorageError> {
+    let actor = actor.to_owned();
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let statement = if checked {
+                sqlx::query("delete from unchecked_fields where tenant_id = $1 and field = $2")
+                    .bind(tenant.0)
+                    .bind(field.name())
+            } else {
+                sqlx::query(
+                    "insert into unchecked_fields (tenant_id, field, created_at_ms) values ($1, $2, $3)
+                     on conflict (tenant_id, field) do nothing",
+                )
+                .bind(tenant.0)
+                .bind(field.name())
+                .bind(bigint(now_ms))
+            };
+            if statement.execute(&mut *connection).await?.rows_affected() == 0 {
+                return Ok(false);
+            }
+            let state = |checked: bool| Some(json!({ "checked": checked }).to_string());
+            let act = Act {
+                at_ms: now_ms,
+                actor,
+                action: Action::CardCheckChanged,
+                subject: field.name().to_owned(),
+                before: state(!checked),
+                after: state(checked),
+            };
+            audit::record(connection, tenant, &act).await?;
+            Ok(true)
+        })
+    })
+    .await
+}

@@ -1,0 +1,239 @@
+//! Card numbers: refused wherever a client can write, and neither stored nor logged.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{PATIENCE, Program, outcome, tollgate_on};
+use crate::support::service::{Caller, Node, Whole, payment, payment_with};
+
+const NUMBER: &str = "4111111111111111";
+const SPACED: &str = "5555 5555 5555 4444";
+
+fn holds_one(text: &str) -> bool {
+    [NUMBER, SPACED, "5555555555554444", "5555+5555", "5555%20"].iter().any(|number| text.contains(number))
+}
+
+/// Each request with the place that its answer must name.
+fn requests(caller: &Caller, payment_id: &str) -> Vec<(RequestBuilder, &'static str)> {
+    let pay = |changes: Value| {
+        let request = caller.request(Method::POST, "/payments").header("Idempotency-Key", "k-new");
+        request.json(&payment_with(&changes))
+    };
+    let post = |path: &str, body: Value| caller.request(Method::POST, path).json(&body);
+    let lines = |kind: &str, text: String| {
+        let request = caller.request(Method::POST, "/lists/watched/entries");
+        request.header("Content-Type", kind).body(text)
+    };
+    let get = |path: String| caller.request(Method::GET, &path);
+    let keyed = caller.request(Method::POST, "/payments").header("Idempotency-Key", NUMBER).json(&payment());
+    let plugin = "0".repeat(64);
+    let rule = |settings: Value| json!([{"name": "r", "plugin": plugin, "settings": settings}]);
+    vec![
+        (pay(json!({"reference": NUMBER})), "/reference"),
+        (pay(json!({"remittance": format!("card {SPACED}")})), "/remittance"),
+        (pay(json!({"metadata": {"a": SPACED}})), "/metadata/a"),
+        (pay(json!({"metadata": {NUMBER: "a"}})), "/metadata"),
+        (pay(json!({"debtor": {"name": SPACED}})), "/debtor/name"),
+        (keyed, "Idempotency-Key"),
+        (
+            post(
+                "/rulesets/payment/dry-runs",
+                json!({"revision": 1, "payment": payment_with(&json!({"device": NUMBER}))}),
+            ),
+            "/payment/device",
+        ),
+        (
+            post(
+                "/rulesets/payment/dry-runs",
+                json!({"rules": rule(json!({"a": NUMBER})), "payment": payment()}),
+            ),
+            "/rules/0/settings/a",
+        ),
+        (post("/rulesets/payment/revisions", json!({"note": SPACED, "rules": []})), "/note"),
+        (
+            post("/rulesets/payment/revisions", json!({"rules": rule(json!({"a": [NUMBER]}))})),
+            "/rules/0/settings/a/0",
+        ),
+        (post("/lists", json!({"name": NUMBER, "kind": "text"})), "/name"),
+        (post("/lists", json!({"name": "l", "kind": "text", "description": SPACED})), "/description"),
+        (post("/lists/watched/entries", json!({"value": NUMBER, "reason": "r"})), "/value"),
+        (post("/lists/watched/entries", json!({"value": "v", "reason": SPACED})), "/reason"),
+        (lines("text/csv", format!("value,reason\nv,r\n{NUMBER},r\n")), "/3/value"),
+        (lines("application/x-ndjson", json!({"value": "v", "reason": SPACED}).to_string()), "/1/reason"),
+        (
+            post(&format!("/payments/{payment_id}/events"), json!({"kind": "settled", "note": SPACED})),
+            "/note",
+        ),
+        (get(format!("/payments?reference={NUMBER}")), "reference"),
+        (get(format!("/payments?account={NUMBER}")), "account"),
+        (get("/payments?customer=5555+5555+5555+4444".to_owned()), "customer"),
+        (get("/payments?merchant=5555%205555%205555%204444".to_owned()), "merchant"),
+        (get(format!("/payments?card={NUMBER}")), "card"),
+        (get(format!("/payments?idempotency_key={NUMBER}")), "idempotency_key"),
+        (get(format!("/lists/watched/entries?value={NUMBER}")), "value"),
+        (get(format!("/audit?actor={NUMBER}")), "actor"),
+        (get(format!("/audit?subject={NUMBER}")), "subject"),
+    ]
+}
+
+/// Every row of every table as text.
+async fn assert_nothing_is_stored(database: &TestDatabase) {
+    let mut superuser = database.superuser().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+         where relnamespace = 'tollgate'::regnamespace and relkind in ('r', 'p') order by 1",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for table in tables {
+        let statement = format!("select t::text from tollgate.{table} t");
+        let rows: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(statement)).fetch_all(&mut superuser).await.unwrap();
+        assert!(!rows.iter().any(|row| holds_one(row)), "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_number_is_refused_wherever_a_client_writes_and_is_neither_repeated_stored_nor_logged() {
+    let database = TestDatabase::create().await;
+    let mut program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    let (_, paid) = caller.pay("k-1", &payment()).await;
+    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{list}");
+    for (request, place) in requests(&caller, paid["id"].as_str().unwrap()) {
+        let answer = Whole::of(request.header("X-Request-Id", format!("id-{NUMBER}"))).await;
+        assert_eq!(answer.status, 422, "{place}: {}", answer.text);
+        let errors = answer.json()["errors"].clone();
+        let told = errors.as_array().unwrap().iter().any(|error| {
+            (error["pointer"] == place || error["parameter"] == place)
+                && error["detail"].as_str().unwrap().contains("card number")
+        });
+        assert!(told, "{place}: {}", answer.text);
+        assert!(!holds_one(&answer.text) && !holds_one(answer.header("X-Request-Id")), "{}", answer.text);
+    }
+    // One that is wrong in more than that is not repeated either.
+    for path in [format!("/payments?{NUMBER}=1"), format!("/payments?nobody={NUMBER}&limit=0")] {
+        let answer = Whole::of(caller.request(Method::GET, &path)).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert!(!holds_one(&answer.text), "{}", answer.text);
+    }
+    program.signal(rustix::process::Signal::TERM);
+    assert!(program.wait().await.success());
+    assert!(!holds_one(&program.log()), "{}", program.log());
+    assert_nothing_is_stored(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_on_the_command_line_are_looked_through_as_well() {
+    let database = TestDatabase::create().await;
+    let number_as_name = "4111-1111-1111-1111";
+    for arguments in [
+        &["tenant", "create", number_as_name][..],
+        &["client", "create", "--tenant", "acme", "--name", SPACED],
+    ] {
+        let (status, said, log) = outcome(tollgate_on(&database, arguments));
+        assert!(!status.success() && log.contains("looks like a card number"), "{said}\n{log}");
+        assert!(!log.contains(number_as_name) && !holds_one(&log), "{log}");
+    }
+}
+
+fn switch(database: &TestDatabase, field: &str, state: &str) -> String {
+    let arguments = ["tenant", "card-check", "--tenant", "acme", "--field", field, state];
+    let (status, said, log) = outcome(tollgate_on(database, &arguments));
+    assert!(status.success(), "{said}\n{log}");
+    said
+}
+
+/// Until the same request has this status.
+async fn until(caller: &Caller, path: &str, status: StatusCode) {
+    let begun = Instant::now();
+    loop {
+        let (found, answer) = caller.get(path).await;
+        if found == status {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_switches_the_check_of_a_field_off_and_on_again_for_a_tenant_on_every_node() {
+    let database = TestDatabase::create().await;
+    let (node, other_node) = (Node::start(&database).await, Node::start(&database).await);
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let other_tenant = Caller::of_new_tenant(&node, "bolt").await;
+    let search = format!("/payments?customer={NUMBER}");
+    let body = payment_with(&json!({"customer": NUMBER}));
+    assert_eq!(caller.pay("k", &body).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+
+    assert!(switch(&database, "customer", "off").contains("is off."));
+    assert!(switch(&database, "customer", "off").contains("is off already."));
+    for url in [&node.url, &other_node.url] {
+        until(&caller.at(url), &search, StatusCode::OK).await;
+    }
+    let (status, paid) = caller.at(&other_node.url).pay("k", &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{paid}");
+    let (_, found) = caller.get(&search).await;
+    assert_eq!(found["items"][0]["id"], paid["id"], "{found}");
+    // That field of that tenant alone.
+    let merchant = payment_with(&json!({"customer": NUMBER, "merchant": NUMBER}));
+    let (status, refused) = caller.pay("k2", &merchant).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    assert_eq!(refused["errors"].as_array().unwrap().len(), 1, "{refused}");
+    assert_eq!(other_tenant.pay("k", &body).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, said, _) = outcome(tollgate_on(&database, &["tenant", "card-check", "--tenant", "acme"]));
+    assert!(said.contains("customer: off") && said.contains("merchant: on"), "{said}");
+
+    switch(&database, "customer", "on");
+    for url in [&node.url, &other_node.url] {
+        until(&caller.at(url), &search, StatusCode::UNPROCESSABLE_ENTITY).await;
+    }
+    let (_, acts) = caller.get("/audit?action=card_check.changed").await;
+    let told: Vec<(&Value, &Value, &Value)> = acts["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|act| (&act["subject"], &act["before"]["checked"], &act["after"]["checked"]))
+        .collect();
+    let (customer, on, off) = (json!("customer"), json!(true), json!(false));
+    assert_eq!(told, [(&customer, &off, &on), (&customer, &on, &off)], "{acts}");
+    node.stop().await;
+    other_node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_what_is_stored_already_is_answered_as_before() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let search = format!("/payments?idempotency_key={NUMBER}");
+    let body = payment_with(&json!({"customer": SPACED}));
+    switch(&database, "customer", "off");
+    switch(&database, "idempotency_key", "off");
+    until(&caller, &search, StatusCode::OK).await;
+    let (status, first) = caller.pay(NUMBER, &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{first}");
+    switch(&database, "customer", "on");
+    switch(&database, "idempotency_key", "on");
+    until(&caller, &search, StatusCode::UNPROCESSABLE_ENTITY).await;
+
+    let again = caller.request(Method::POST, "/payments").header("Idempotency-Key", NUMBER).json(&body);
+    let again = Whole::of(again).await;
+    assert_eq!((again.status, again.header("Idempotent-Replayed")), (200, "true"), "{}", again.text);
+    assert_eq!(again.json()["id"], first["id"]);
+    let (status, another) = caller.pay(NUMBER, &payment()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(another["type"], "/problems/idempotency-key-reused", "{another}");
+    let (status, fresh) = caller.pay("k", &body).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(fresh["errors"][0]["pointer"], "/customer", "{fresh}");
+    node.stop().await;
+}

@@ -1,0 +1,103 @@
+//! A retry is the same payment, however it is written.
+
+use aws_lc_rs::{digest, hmac};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tollgate::auth::root_secret::{Purpose, RootSecret};
+
+use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node, ROOT_SECRET, payment_with};
+
+fn body() -> Value {
+    payment_with(&json!({"ip": "203.0.113.7", "metadata": {"a": "1", "b": "2"}}))
+}
+
+async fn bare(caller: &Caller, key: &str, text: &str) -> (StatusCode, Value) {
+    let request = caller.request(reqwest::Method::POST, "/payments");
+    let request = request.header("Idempotency-Key", key).header("Content-Type", "application/json");
+    crate::support::service::answer(request.body(text.to_owned())).await
+}
+
+/// `body()` with one member replaced.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut changed = body();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    changed.pointer_mut(parent).unwrap()[key] = value;
+    changed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_writes_the_same_payment_otherwise_gets_the_first_decision() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let (status, first) = caller.pay("k", &body()).await;
+    assert_eq!(status, StatusCode::CREATED, "{first}");
+
+    let text = body().to_string();
+    let turned = text.replacen('{', r#"{ "device" : null,"#, 1).replace("\"1\"", "\"\\u0031\"");
+    for same in [
+        with("/merchant", Value::Null),
+        with("/card", Value::Null),
+        with("/debtor/country", Value::Null),
+        with("/debtor/account", json!({"iban": "DE89370400440532013000", "other": null})),
+        with("/debtor/account/iban", json!("de89 3704 0044 0532 0130 00")),
+        with("/debtor/account/iban", json!("DE89-3704-0044-0532-0130-00")),
+        with("/creditor/account/iban", json!("NL91\u{a0}ABNA\u{a0}0417\u{a0}1643\u{a0}00")),
+        with("/ip", json!("::ffff:203.0.113.7")),
+        with("/metadata", json!({"b": "2", "a": "1"})),
+    ]
+    .iter()
+    .map(Value::to_string)
+    .chain([turned])
+    {
+        let (status, again) = bare(&caller, "k", &same).await;
+        assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{same}: {again}");
+    }
+    for other in [
+        with("/amount_minor", json!(2_501)),
+        with("/debtor/name", json!("ann jones")),
+        with("/debtor/account", json!({"other": "DE89370400440532013000"})),
+        with("/remittance", json!("June")),
+        with("/metadata", json!({"a": "1"})),
+        with("/customer", Value::Null),
+        with("/customer", json!("customer-1 ")),
+        with("/ip", json!("203.0.113.8")),
+        with("/creditor/country", json!("NL")),
+    ] {
+        let (status, refused) = caller.pay("k", &other).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{other}: {refused}");
+        assert_eq!(refused["type"], "/problems/idempotency-key-reused", "{other}");
+    }
+    node.stop().await;
+}
+
+/// As releases up to now stored it: a MAC over the digest of the body's canonical JSON.
+fn earlier_hash(body: &Value) -> Vec<u8> {
+    let root = RootSecret::from_text(ROOT_SECRET).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes).unwrap().expose());
+    let digest = digest::digest(&digest::SHA256, body.to_string().as_bytes());
+    hmac::sign(&key, digest.as_ref()).as_ref().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_an_earlier_release_stored_is_compared_as_that_release_did() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let (_, first) = caller.pay("k", &body()).await;
+    let mut superuser = database.superuser().await;
+    for statement in [
+        "update tollgate.decisions set request_hash = $1 where idempotency_key = 'k'",
+        "update tollgate.idempotency_keys set request_hash = $1 where key = 'k'",
+    ] {
+        let done = sqlx::query(statement).bind(earlier_hash(&body())).execute(&mut superuser).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    }
+    let (status, again) = caller.pay("k", &body()).await;
+    assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{again}");
+    // Nobody can tell any more that these are the same.
+    let (status, other) = caller.pay("k", &with("/merchant", Value::Null)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{other}");
+    node.stop().await;
+}
