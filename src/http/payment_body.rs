@@ -222,8 +222,6 @@ fn card(fields: &mut Fields<'_>, at_ms: u64) -> Option<Card> {
     Some(Card { fingerprint: fingerprint?, bin, country })
 }
 
-}
-
 impl From<&PaymentOrder> for PaymentShape {
     fn from(order: &PaymentOrder) -> Self {
         Self {
