@@ -183,10 +183,14 @@ impl Background {
         });
     }
 
-    /// Waits for the turns under way. From then on no other node waits for this one.
+    /// Waits for the turns under way.
     pub async fn stop(&self) {
         self.end.cancel();
         self.tasks.wait().await;
+    }
+
+    /// From then on no other node waits for this one.
+    pub async fn leave(&self) {
         if let Err(error) = self.nodes.leave().await {
             tracing::warn!(%error, "the other nodes will miss this one for a moment");
         }

@@ -10,6 +10,8 @@ pub mod imports;
 mod journal;
 pub mod keys;
 mod measures;
+mod readiness;
+pub mod stopping;
 pub mod tenants;
 
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use background::{Background, Work, make_checkpoints};
 use rocket::fairing::AdHoc;
 use rocket::{Ignite, Rocket};
 use rocket_db_pools::Database as _;
+use stopping::{CHECKPOINTS_MAX, CLOSING_MAX, JOURNAL_MAX, LEAVING_MAX, WORK_MAX, unless_it_hangs};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -58,7 +61,8 @@ use crate::http;
 use crate::http::client_rates::ClientRates;
 use crate::http::cursor::CursorKey;
 use crate::http::edge::EdgeLimits;
-use crate::http::services::{Limits, Metrics, Readiness, Services, Tokens};
+use crate::http::readiness::Readiness;
+use crate::http::services::{Limits, Metrics, Services, Tokens};
 use crate::http::streams::Streams;
 use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
@@ -289,11 +293,19 @@ async fn assemble(
         // The rest is for the answer itself.
         submission_deadline: deadline.mul_f64(0.9),
     });
-    let readiness = {
-        let (journal, clock) = (journal.clone(), journal_clock.clone());
-        Arc::new(Readiness::new(move || journal.is_up(), move || clock.is_trusted()))
-    };
+    let readiness = readiness::readiness(
+        databases.app.clone(),
+        facts.clone(),
+        journal.clone(),
+        journal_clock.clone(),
+        active.clone(),
+    );
+    let readiness = Arc::new(readiness);
     nodes.beat().await?;
+    // A node that serves is not behind because its start took long. Where this fails, the follower goes on.
+    if let Err(error) = active.catch_up().await {
+        tracing::warn!(%error, "activations are followed a moment later");
+    }
     let background = Background::start(Work {
         databases: databases.clone(),
         plugins_dir: settings.plugins_dir.clone(),
@@ -370,17 +382,24 @@ pub fn checkpoint_key(config: &Config) -> Result<CheckpointKey, StartError> {
 
 impl App {
     /// After the last request was answered: the journal first, so that nothing
-    /// acknowledged or accepted is lost, then the rest.
+    /// acknowledged or accepted is lost, then the rest. What hangs is given up:
+    /// all of it takes `stopping::STOP_MAX` at most.
     pub async fn stop(&self) {
-        self.journal.flush_and_stop().await;
-        self.shadow.stop().await;
-        self.facts.stop().await;
-        self.background.stop().await;
+        unless_it_hangs(JOURNAL_MAX, "storing what was accepted", self.journal.flush_and_stop()).await;
+        tokio::join!(
+            unless_it_hangs(WORK_MAX, "storing shadow runs", self.shadow.stop()),
+            unless_it_hangs(WORK_MAX, "looking up facts", self.facts.stop()),
+            unless_it_hangs(WORK_MAX, "background work", self.background.stop()),
+        );
+        unless_it_hangs(LEAVING_MAX, "telling the other nodes", self.background.leave()).await;
         // With all that was stored in them, while the node still knows its tips.
-        if let Err(error) = make_checkpoints(&self.checkpoints).await {
-            tracing::warn!(%error, "the last checkpoints could not be written");
-        }
-        self.databases.close().await;
+        let checkpoints = async {
+            if let Err(error) = make_checkpoints(&self.checkpoints).await {
+                tracing::warn!(%error, "the last checkpoints could not be written");
+            }
+        };
+        unless_it_hangs(CHECKPOINTS_MAX, "the last checkpoints", checkpoints).await;
+        unless_it_hangs(CLOSING_MAX, "closing connections", self.databases.close()).await;
     }
 }
 

@@ -16,6 +16,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -49,7 +50,7 @@ enum Command {
     Replay {
         /// How far back: 90m, 24h, 7d; everything where nothing is said.
         #[arg(long, value_parser = replay::parse_age)]
-        since: Option<std::time::Duration>,
+        since: Option<Duration>,
         /// Of this tenant only, by its name.
         #[arg(long)]
         tenant: Option<String>,
@@ -202,6 +203,9 @@ fn own_child() -> Option<ExitCode> {
     }
 }
 
+/// How long the end of a command waits for threads that it has no use for any more.
+const THREADS_MAX: Duration = Duration::from_secs(2);
+
 fn with_config<F, W>(work: W) -> Result<ExitCode, Failure>
 where
     W: FnOnce(Config) -> F,
@@ -210,10 +214,13 @@ where
     let config = Config::load()?;
     let _log = telemetry::start_log(config.settings.log_format, &config.settings.log_filter)?;
     let workers: usize = config.figment.extract_inner("workers")?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name("tollgate")
         .enable_all()
-        .build()?
-        .block_on(work(config))
+        .build()?;
+    let result = runtime.block_on(work(config));
+    // What hangs in a thread that cannot be cancelled, a look-up of a name or a disk, is not waited for.
+    runtime.shutdown_timeout(THREADS_MAX);
+    result
 }

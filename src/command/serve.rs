@@ -14,7 +14,7 @@ use super::Failure;
 use super::output::say_aside;
 use crate::app::database::Database;
 use crate::app::tenants::CreatedClient;
-use crate::app::{self, App, Ignited, demo};
+use crate::app::{self, App, Ignited, demo, stopping};
 use crate::config::Config;
 
 pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
@@ -46,6 +46,9 @@ async fn serve_on(config: &Config, database: &Database, started: Instant) -> Res
 
 async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<(), Failure> {
     let shutdown = rocket.shutdown();
+    let of_rocket = &rocket.config().shutdown;
+    // One more is Rocket's own.
+    let requests_max = Duration::from_secs(u64::from(of_rocket.grace) + u64::from(of_rocket.mercy) + 1);
     let (readiness, streams) = (app.readiness.clone(), app.streams.clone());
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
     // Before the first connection: whoever has seen this node serve may stop it in order.
@@ -57,6 +60,7 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
+        stopping::end_in_any_case(notice + requests_max);
         readiness.shut_down();
         tokio::join!(tokio::time::sleep(notice), streams.stop());
         shutdown.notify();

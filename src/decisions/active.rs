@@ -5,13 +5,14 @@
 //! end. Must never hand out a revision whose plugins this node has not loaded.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::active_ruleset::ActiveRuleset;
 use super::deployed::Deployed;
@@ -24,8 +25,8 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
 use crate::storage::{StorageError, rulesets};
 
-/// A plugin that takes longer to load goes on loading, and the activation
-/// waits for a later turn.
+/// For all activations of a turn together: what takes longer to load goes on
+/// loading and is taken over in a later turn, and meanwhile the log is read on.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Activations that are taken over side by side, each with a connection.
@@ -47,6 +48,8 @@ pub struct ActiveRulesets {
     /// Held while catching up, so that two catch-ups cannot put an older
     /// revision over a newer one.
     log: Mutex<Log>,
+    /// Everything that was activated before then is known here.
+    read_at: SyncMutex<Option<Instant>>,
 }
 
 /// How far this node has followed the activation log.
@@ -69,6 +72,8 @@ struct HeldBack {
 enum NotYet {
     #[error("the plugin {0} is not loaded")]
     Plugin(Digest),
+    #[error("its plugins are still being loaded")]
+    Loading,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -96,7 +101,25 @@ impl Log {
 
 impl ActiveRulesets {
     pub fn new(system: PgPool, plugins: Arc<Plugins>) -> Self {
-        Self { system, plugins, by_tenant: RwLock::default(), log: Mutex::default() }
+        Self {
+            system,
+            plugins,
+            by_tenant: RwLock::default(),
+            log: Mutex::default(),
+            read_at: SyncMutex::default(),
+        }
+    }
+
+    /// For how long this node has not seen what is activated.
+    pub fn behind(&self) -> Duration {
+        let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        read_at.map_or(Duration::MAX, |read_at| read_at.elapsed())
+    }
+
+    /// Tenants with an active ruleset, and how many of them have one that this node cannot run.
+    pub fn not_loaded(&self) -> (usize, usize) {
+        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
+        (by_tenant.len(), by_tenant.values().filter(|deployed| deployed.is_none()).count())
     }
 
     /// Nothing only where nothing was ever activated.
@@ -124,42 +147,43 @@ impl ActiveRulesets {
     /// The same with another patience: a node that starts waits for everything.
     pub async fn catch_up_within(&self, patience: Duration) -> Result<(), StorageError> {
         let mut log = self.log.lock().await;
+        let read_at = Instant::now();
         let gained = if log.read_to == 0 {
             rulesets::latest_activations(&self.system).await?
         } else {
             rulesets::activations_since(&self.system, log.read_to).await?
         };
         log.note(gained);
+        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(read_at);
         let due: Vec<(TenantId, Activation)> =
             log.held_back.iter().map(|(tenant, held)| (*tenant, held.activation.clone())).collect();
         // Side by side: one that has to be compiled first shall not delay the others.
-        let attempts = due.into_iter().map(|(tenant, activation)| async move {
-            (tenant, self.take_over(tenant, &activation, patience).await)
-        });
+        let attempts = due
+            .into_iter()
+            .map(|(tenant, activation)| async move { (tenant, self.take_over(tenant, &activation).await) });
         let mut attempts = futures::stream::iter(attempts).buffer_unordered(AT_ONCE_MAX);
-        while let Some((tenant, result)) = attempts.next().await {
-            match result {
-                Ok(()) => {
-                    log.held_back.remove(&tenant);
-                }
-                Err(error) => {
-                    self.write_by_tenant().entry(tenant).or_insert(None);
-                    log.tell(tenant, &error);
+        let taking_over = async {
+            while let Some((tenant, result)) = attempts.next().await {
+                match result {
+                    Ok(()) => drop(log.held_back.remove(&tenant)),
+                    Err(error) => log.tell(tenant, &error),
                 }
             }
+        };
+        if timeout(patience, taking_over).await.is_err() {
+            let late: Vec<TenantId> = log.held_back.keys().copied().collect();
+            late.into_iter().for_each(|tenant| log.tell(tenant, &NotYet::Loading));
+        }
+        for tenant in log.held_back.keys() {
+            self.write_by_tenant().entry(*tenant).or_insert(None);
         }
         Ok(())
     }
 
-    async fn take_over(
-        &self,
-        tenant: TenantId,
-        activation: &Activation,
-        patience: Duration,
-    ) -> Result<(), NotYet> {
+    async fn take_over(&self, tenant: TenantId, activation: &Activation) -> Result<(), NotYet> {
         let mut rulesets: HashMap<i32, Arc<ActiveRuleset>> = HashMap::new();
         for number in activation.deployment.revisions() {
-            let ruleset = self.load_ruleset(tenant, activation.point, number, patience).await?;
+            let ruleset = self.load_ruleset(tenant, activation.point, number).await?;
             rulesets.insert(number, Arc::new(ruleset));
         }
         let deployed = Deployed::new(activation.deployment, &rulesets).ok_or(MISSING)?;
@@ -172,12 +196,11 @@ impl ActiveRulesets {
         tenant: TenantId,
         point: DecisionPoint,
         number: i32,
-        patience: Duration,
     ) -> Result<ActiveRuleset, NotYet> {
         let revision = rulesets::revision_any(&self.system, tenant, point, number).await?.ok_or(MISSING)?;
         let digests: HashSet<Digest> = revision.rules.iter().map(|rule| rule.entry.plugin).collect();
         for digest in digests {
-            if !tokio::time::timeout(patience, self.plugins.load(digest)).await.unwrap_or(false) {
+            if !self.plugins.load(digest).await {
                 return Err(NotYet::Plugin(digest));
             }
         }

@@ -44,6 +44,7 @@ mod plugins;
 mod problem;
 mod quarantines;
 mod query;
+pub mod readiness;
 mod ruleset_shapes;
 mod rulesets;
 pub mod services;
@@ -57,7 +58,8 @@ use rocket::{Build, Rocket, Route, catchers};
 
 use client_rates::ClientRates;
 use edge::{Edge, EdgeLimits, Telling, Treatment};
-use services::{Limits, Metrics, Readiness, Services, Tokens};
+use readiness::Readiness;
+use services::{Limits, Metrics, Services, Tokens};
 use streams::Streams;
 
 /// Routes that share a place and a treatment.
@@ -125,7 +127,6 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.limits)
         .manage(parts.streams)
         .manage(Arc::new(upload_turns::UploadTurns::default()))
-        .manage(operations::DatabaseProbe::default())
         .register("/", catchers![problem::default_catcher])
         .attach(Telling::of(&operations::routes()))
 }

@@ -3,7 +3,6 @@
 //! Owns nothing but the list. Must never hold what belongs to one request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -67,50 +66,6 @@ pub struct Limits {
     pub lines_bytes: usize,
     pub upload_bytes: usize,
     pub form_bytes: usize,
-}
-
-/// Whether this node should get requests.
-pub struct Readiness {
-    shutting_down: AtomicBool,
-    journal_is_up: Box<dyn Fn() -> bool + Send + Sync>,
-    clock_is_trusted: Box<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Readiness {
-    pub fn new(
-        journal_is_up: impl Fn() -> bool + Send + Sync + 'static,
-        clock_is_trusted: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
-        let shutting_down = AtomicBool::new(false);
-        Self {
-            shutting_down,
-            journal_is_up: Box::new(journal_is_up),
-            clock_is_trusted: Box::new(clock_is_trusted),
-        }
-    }
-
-    /// From now on load balancers are told to look elsewhere.
-    pub fn shut_down(&self) {
-        self.shutting_down.store(true, Ordering::SeqCst);
-    }
-
-    pub fn is_shutting_down(&self) -> bool {
-        self.shutting_down.load(Ordering::SeqCst)
-    }
-
-    pub fn journal_is_up(&self) -> bool {
-        (self.journal_is_up)()
-    }
-
-    pub fn clock_is_trusted(&self) -> bool {
-        (self.clock_is_trusted)()
-    }
-}
-
-impl std::fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Readiness").field("shutting_down", &self.is_shutting_down()).finish_non_exhaustive()
-    }
 }
 
 /// Measures what is measured when somebody looks, and renders `/metrics`.

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use sqlx::{PgPool, Row};
 
 use super::StorageError;
-use super::transaction::as_system;
+use super::line::Patience;
+use super::transaction::as_system_within;
 use crate::domain::corrected_time::Sample;
 use crate::domain::time::Monotonic;
 
 const WHAT: &str = "clock";
 
 pub async fn read(system: &PgPool, monotonic: Arc<dyn Monotonic>) -> Result<Sample, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::SHORT, move |connection| {
         Box::pin(async move {
             let before_us = monotonic.now_us();
             // A simple query: one that is prepared at first would take twice as long.

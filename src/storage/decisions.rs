@@ -19,7 +19,8 @@ pub use feed::{NewDecision, ids_since, since};
 pub use search::{DecisionFilter, DecisionSummary, list};
 
 use super::columns::{digest, named};
-use super::transaction::{as_system, as_tenant};
+use super::line::Patience;
+use super::transaction::{as_system_within, as_tenant};
 use super::{StorageError, evidence};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::PaymentId;
@@ -107,7 +108,7 @@ pub async fn all_ids(
 ) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
     let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
     let first = first_id(since_ms);
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
                 "select tenant_id, id
@@ -137,7 +138,7 @@ pub async fn ids_of_tenant(
     limit: u32,
 ) -> Result<Vec<PaymentId>, StorageError> {
     let (after, first) = (after.map_or(Uuid::nil(), |id| id.0), first_id(since_ms));
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "select id
@@ -161,7 +162,7 @@ pub async fn ids_of_tenant(
 /// How many there are since a time, of one tenant or of all.
 pub async fn count(system: &PgPool, tenant: Option<TenantId>, since_ms: u64) -> Result<u64, StorageError> {
     let (tenant, first) = (tenant.map(|tenant| tenant.0), first_id(since_ms));
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             let count: i64 = sqlx::query_scalar(
                 "select count(*) from decisions where ($1::uuid is null or tenant_id = $1) and id >= $2",

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{digest, ms};
-use super::transaction::{as_system, as_tenant};
+use super::line::Patience;
+use super::transaction::{as_system_within, as_tenant};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::{Payment, PaymentId};
 use crate::domain::plugin::Digest;
@@ -98,7 +99,7 @@ pub async fn look_up_many(
     if statements.is_empty() {
         return Ok(answers);
     }
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::PAGE, move |connection| {
         Box::pin(async move {
             sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
             ask_all(connection, statements, answers).await

@@ -24,9 +24,11 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -40,6 +42,9 @@ use chain::Tip;
 use row::Row;
 pub use writer::SETTLED_WITHIN;
 use writer::Writer;
+
+/// A journal that has stored nothing for longer, and has something to store, is not writing.
+const STORING_MAX: Duration = Duration::from_secs(2);
 
 /// UTC milliseconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -111,6 +116,8 @@ struct Shared {
     queue: Mutex<mpsc::Receiver<Submission>>,
     /// Writers that have not given their connection up for lost.
     working: AtomicUsize,
+    /// Since when there has been something to store and no writer has stored anything.
+    storing_since: std::sync::Mutex<Option<Instant>>,
     /// Of every writer that has stored something, those that have ended included.
     tips: std::sync::Mutex<BTreeMap<Uuid, Tip>>,
     stop: CancellationToken,
@@ -126,6 +133,7 @@ impl Journal {
             settings,
             queue: Mutex::new(receiver),
             working: AtomicUsize::new(count),
+            storing_since: std::sync::Mutex::default(),
             tips: std::sync::Mutex::default(),
             stop: CancellationToken::new(),
         });
@@ -149,6 +157,12 @@ impl Journal {
     /// How many decisions wait for a writer.
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Whether what is submitted is stored, and soon enough for its submitter.
+    pub fn is_writing(&self) -> bool {
+        let storing_since = *self.shared.storing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_up() && storing_since.is_none_or(|since| since.elapsed() < STORING_MAX)
     }
 
     /// How far each chain of this process has come: known from its own commits,
@@ -180,6 +194,15 @@ impl Journal {
 }
 
 impl Shared {
+    fn begins_to_store(&self) {
+        let mut storing_since = self.storing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        storing_since.get_or_insert_with(Instant::now);
+    }
+
+    fn can_store(&self) {
+        *self.storing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn note(&self, tip: Tip) {
         self.tips.lock().unwrap_or_else(PoisonError::into_inner).insert(tip.writer, tip);
     }

@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod facts;
 pub mod imports;
 pub mod journal;
+pub mod line;
 pub mod lists;
 pub mod migrate;
 pub mod nodes;

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, digest as read_digest, named};
-use super::transaction::as_system;
+use super::line::Patience;
+use super::transaction::{as_system, as_system_within};
 use crate::domain::plugin::{Digest, Profile};
 
 const WHAT: &str = "node";
@@ -33,7 +34,7 @@ pub struct Readiness {
 /// Tells that a node lives, and forgets those that nobody has seen for an hour.
 pub async fn beat(system: &PgPool, node: &Node) -> Result<(), StorageError> {
     let node = node.clone();
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::SHORT, move |connection| {
         Box::pin(async move {
             sqlx::query(
                 "with gone as (delete from nodes where seen_at < now() - interval '1 hour' and id <> $1)
@@ -53,7 +54,7 @@ pub async fn beat(system: &PgPool, node: &Node) -> Result<(), StorageError> {
 
 /// At the end of a node: nobody has to wait until it is missed.
 pub async fn leave(system: &PgPool, node: Uuid) -> Result<(), StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::SHORT, move |connection| {
         Box::pin(async move {
             sqlx::query("delete from nodes where id = $1").bind(node).execute(connection).await?;
             Ok(())

@@ -6,7 +6,8 @@
 use sqlx::PgPool;
 
 use super::StorageError;
-use super::transaction::as_system;
+use super::line::Patience;
+use super::transaction::as_system_within;
 use crate::domain::time::Month;
 
 /// How many months after the current one are made ahead, so that a background
@@ -34,7 +35,7 @@ pub async fn ensure_decision_partitions(system: &PgPool) -> Result<u32, StorageE
 }
 
 async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             sqlx::query_scalar(
                 "select ensure_decision_partition(((now() at time zone 'utc') + make_interval(months => $1))::date)",
@@ -51,7 +52,7 @@ async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, Storag
 /// Makes the partition of any month where it is missing. Refused for a month
 /// that the default partition holds decisions of.
 pub async fn ensure_decision_partition(system: &PgPool, month: Month) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             sqlx::query_scalar("select ensure_decision_partition($1::text::date)")
                 .bind(format!("{month}-01"))

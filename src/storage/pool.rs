@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::StorageError;
 use super::facts;
+use super::line;
 use super::lists;
 use super::migrate::{MigrationError, migrate};
 use super::partitions::ensure_decision_partitions;
@@ -54,8 +55,14 @@ pub struct DatabaseSettings {
 /// A connection of facts that came back within this time is taken for one that works.
 const UNASKED_MAX: Duration = Duration::from_millis(250);
 
-/// One for each statement under way.
-const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART) as u32;
+/// One that does not answer a look at it in this time is closed, and another is made.
+const PING_MAX: Duration = Duration::from_secs(1);
+
+/// How long the end of the pools waits for connections that are still in use.
+const CLOSING_MAX: Duration = Duration::from_secs(2);
+
+/// One for each statement under way, and one to ask whether facts can be read.
+const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART + 1) as u32;
 
 fn default_max_connections() -> u32 {
     16
@@ -132,9 +139,9 @@ impl DatabaseSettings {
         let (clean, among) = (is_clean_statement(role), sessions.clone());
         let options = self
             .pool_options(max, &sessions)
-            .before_acquire(move |_, _| {
+            .before_acquire(move |connection, _| {
                 let trusted = !among.are_refused();
-                Box::pin(async move { Ok(trusted) })
+                Box::pin(async move { Ok(trusted && answers(connection).await?) })
             })
             .after_release(move |connection, _| Box::pin(is_clean(connection, clean.clone())));
         Ok(options.connect_lazy_with(sessions.options().clone()))
@@ -152,7 +159,7 @@ impl DatabaseSettings {
             .with("plan_cache_mode", "force_generic_plan")
             .with("enable_seqscan", "off")
             .with("jit", "off");
-        let pool = self.pool_options(FACT_CONNECTIONS, &sessions).test_before_acquire(false);
+        let pool = self.pool_options(FACT_CONNECTIONS, &sessions);
         let among = sessions.clone();
         let pool = pool.before_acquire(move |connection, metadata| {
             let trusted = !among.are_refused();
@@ -173,6 +180,9 @@ impl DatabaseSettings {
             .min_connections(self.min_connections.min(max_connections))
             .acquire_timeout(Duration::from_secs(self.connect_timeout))
             .idle_timeout(self.idle_timeout.map(Duration::from_secs))
+            // Each pool looks for itself: sqlx would wait for as long as it may wait for a
+            // connection, and then have no time left to make another.
+            .test_before_acquire(false)
     }
 }
 
@@ -203,7 +213,8 @@ impl Databases {
     /// Brings the database up to date (roles, schema, migrations, partitions), then connects.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         let login = options_of(&settings.url)?;
-        let mut connection = login.connect().await.map_err(StorageError::from)?;
+        let connect_max = Duration::from_secs(settings.connect_timeout);
+        let mut connection = line::within(connect_max, login.connect()).await.map_err(StorageError::from)?;
         provision(&mut connection).await?;
         connection.close().await.map_err(StorageError::from)?;
 
@@ -244,7 +255,10 @@ impl Databases {
     }
 
     pub async fn close(&self) {
-        tokio::join!(self.app.close(), self.facts.close(), self.system.close());
+        let all = futures::future::join3(self.app.close(), self.facts.close(), self.system.close());
+        if tokio::time::timeout(CLOSING_MAX, all).await.is_err() {
+            tracing::warn!("connections to the database were still in use at the end");
+        }
     }
 }
 
@@ -253,10 +267,11 @@ async fn is_there(
     connection: &mut PgConnection,
     metadata: PoolConnectionMetadata,
 ) -> Result<bool, sqlx::Error> {
-    if metadata.idle_for > UNASKED_MAX {
-        connection.ping().await?;
-    }
-    Ok(true)
+    if metadata.idle_for > UNASKED_MAX { answers(connection).await } else { Ok(true) }
+}
+
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    line::within(PING_MAX, connection.ping()).await.map(|()| true)
 }
 
 /// As one simple query its time is the time of its transaction, unless one was

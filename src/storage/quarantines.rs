@@ -8,7 +8,8 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::columns::{bigint, digest, ms, named};
-use super::transaction::{as_system, as_tenant};
+use super::line::Patience;
+use super::transaction::{as_system, as_system_within, as_tenant};
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::quarantine::{Lifted, Quarantine, RuleIdentity};
@@ -128,7 +129,7 @@ fn told(quarantine: &Quarantine) -> String {
 
 /// What nodes poll: every rule of all tenants that is in quarantine.
 pub async fn open_of_all(system: &PgPool) -> Result<Vec<(TenantId, RuleIdentity)>, StorageError> {
-    as_system(system, |connection| {
+    as_system_within(system, Patience::SHORT, |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select tenant_id, point, rule, binding from quarantines where lifted_at_ms is null",

@@ -13,6 +13,13 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use thiserror::Error;
 
+use super::line::{self, Patience};
+
+/// For a connection outside of a pool; a pool has its own limit.
+const CONNECTING_MAX: Duration = Duration::from_secs(10);
+/// For a database that says nothing: the proof takes milliseconds.
+const PROVING_MAX: Duration = Duration::from_secs(10);
+
 /// Whom a session acts for. The policies and grants of the migrations follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -40,7 +47,7 @@ impl Role {
     /// its deadline anyway, a migration may rewrite a table.
     fn statement_timeout_ms(self) -> u64 {
         match self {
-            Self::App => 10_000,
+            Self::App => Patience::USUAL.statement_max_ms(),
             Self::Journal => 30_000,
             Self::System => 600_000,
             Self::Owner => 0,
@@ -178,7 +185,7 @@ impl Sessions {
     }
 
     pub(super) async fn connect_with_proof(&self) -> sqlx::Result<(PgConnection, Proof)> {
-        let mut connection = self.way.options.connect().await?;
+        let mut connection = line::within(CONNECTING_MAX, self.way.options.connect()).await?;
         match self.establish(&mut connection).await {
             Ok(proof) => Ok((connection, proof)),
             Err(error) => {
@@ -245,7 +252,8 @@ impl Way {
     async fn prove(&self, connection: &mut PgConnection) -> Result<Proof, Failure> {
         // Settings take effect statement by statement, so the proof sees them.
         let statements = AssertSqlSafe(format!("{}; {PROOF}", self.setup));
-        let rows = sqlx::raw_sql(statements).fetch_all(connection).await.map_err(|error| {
+        let proving = sqlx::raw_sql(statements).fetch_all(connection);
+        let rows = line::within(PROVING_MAX, proving).await.map_err(|error| {
             let code = error.as_database_error().and_then(|database| database.code());
             match code.as_deref() {
                 // The role is missing, or the login is no member of it.

@@ -7,7 +7,8 @@ use sqlx::{PgPool, Row};
 
 use super::StorageError;
 use super::columns::{bigint, ms};
-use super::transaction::as_system;
+use super::line::Patience;
+use super::transaction::{as_system, by_itself};
 
 /// Any constant that no other lock of Tollgate uses.
 const FIRST_KEY_LOCK: i64 = 0x746f_6c6c_0000_0001;
@@ -29,12 +30,14 @@ impl std::fmt::Debug for SigningKeyRow {
 
 /// All of them, the newest first.
 pub async fn list(pool: &PgPool) -> Result<Vec<SigningKeyRow>, StorageError> {
-    let rows = sqlx::query(
-        "select kid, public_key, sealed_private_key, created_at_ms, retired_at_ms
-         from signing_keys
-         order by created_at_ms desc, kid",
-    )
-    .fetch_all(pool)
+    let rows = by_itself(pool, Patience::USUAL, |connection| {
+        Box::pin(async move {
+            let statement = "select kid, public_key, sealed_private_key, created_at_ms, retired_at_ms
+                             from signing_keys
+                             order by created_at_ms desc, kid";
+            Ok(sqlx::query(statement).fetch_all(connection).await?)
+        })
+    })
     .await?;
     rows.iter()
         .map(|row| {

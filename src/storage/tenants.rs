@@ -8,7 +8,8 @@ use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use super::columns::bigint;
-use super::transaction::as_system;
+use super::line::Patience;
+use super::transaction::{as_system, by_itself};
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::tenant::{ClientId, Scope, TenantId};
@@ -128,11 +129,13 @@ pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), St
 /// Goes through the SECURITY DEFINER function: the tenant is part of the answer.
 /// A scope that this version does not know allows nothing.
 pub async fn find_client(app: &PgPool, id: ClientId) -> Result<Option<ClientCredentials>, StorageError> {
-    // No transaction: a single statement that is cut off leaves nothing open.
-    let row = sqlx::query("select tenant_id, secret_hash, scopes, requests_per_s from find_client($1)")
-        .bind(id.0)
-        .fetch_optional(app)
-        .await?;
+    let row = by_itself(app, Patience::USUAL, move |connection| {
+        Box::pin(async move {
+            let statement = "select tenant_id, secret_hash, scopes, requests_per_s from find_client($1)";
+            Ok(sqlx::query(statement).bind(id.0).fetch_optional(connection).await?)
+        })
+    })
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let scopes: Vec<String> = row.try_get("scopes")?;
     let requests_per_s: Option<i32> = row.try_get("requests_per_s")?;

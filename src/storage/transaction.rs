@@ -5,18 +5,18 @@
 //! leave connections to the others. The work runs in a spawned task that a
 //! caller may abandon but never cancels: a dropped `begin` would return a
 //! connection to the pool inside an open transaction, and a later caller's
-//! write could be rolled back with it.
+//! write could be rolled back with it. How long it waits, `line.rs` says.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StorageError;
+use super::line::{Line, Patience};
 use super::waiting::Waiting;
 use crate::domain::tenant::TenantId;
 
@@ -34,7 +34,9 @@ where
     // Only a typed UUID is formatted in, so the statement is safe as text, and
     // BEGIN and the setting are one round trip.
     let turn = turn_of(pool, tenant).await;
-    in_transaction(pool, turn, format!("begin; set local app.tenant_id = '{tenant}'"), work).await
+    // The server bounds the statements of this role by the same time (`Role`).
+    let begin = format!("begin; set local app.tenant_id = '{tenant}'");
+    in_transaction(pool, turn, begin, Patience::USUAL, work).await
 }
 
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.
@@ -44,7 +46,33 @@ where
     E: From<StorageError> + Send + 'static,
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
 {
-    in_transaction(pool, None, "begin".to_owned(), work).await
+    as_system_within(pool, Patience::USUAL, work).await
+}
+
+/// The same for statements that may take longer, or must not take as long.
+pub async fn as_system_within<T, E, F>(pool: &PgPool, patience: Patience, work: F) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StorageError> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+{
+    let begin = format!("begin; set local statement_timeout = {}", patience.statement_max_ms());
+    in_transaction(pool, None, begin, patience, work).await
+}
+
+/// Whether a connection can be had that answers.
+pub async fn answers(pool: &PgPool) -> Result<(), StorageError> {
+    // The pool looks at it, and makes another where it does not answer.
+    Line::acquire(pool).await.map(Line::give_back)
+}
+
+/// Runs one statement that needs neither a transaction nor a tenant.
+pub async fn by_itself<T, F>(pool: &PgPool, patience: Patience, work: F) -> Result<T, StorageError>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send + 'static,
+{
+    on_a_line(pool, None, patience, work).await
 }
 
 /// A connection on which the rows of some tenants are read, statement by
@@ -54,7 +82,7 @@ where
 #[derive(Debug)]
 pub struct TenantsReader {
     pool: PgPool,
-    held: Option<PoolConnection<Postgres>>,
+    held: Option<Line>,
     /// The settings of the connection that is held.
     settings: String,
 }
@@ -65,38 +93,56 @@ impl TenantsReader {
     }
 
     /// Sees these tenants' rows; no statement takes longer than `statement_max`.
-    pub async fn open_for(
+    /// After an error the next question is asked on another connection.
+    pub async fn ask<T, F>(
         &mut self,
         tenants: &[TenantId],
         statement_max: Duration,
-    ) -> Result<&mut PgConnection, StorageError> {
+        work: F,
+    ) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send + 'static,
+    {
+        let patience = Patience::of(statement_max);
         let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
-        let most_ms = statement_max.as_millis();
+        let most_ms = patience.statement_max_ms();
+        // Only typed UUIDs and a number are formatted in, so the text is safe.
         let settings =
             format!("set app.tenants = '{}'; set statement_timeout = {most_ms}", tenants.join(","));
         // Out of its place while it is used: whatever goes wrong, nobody takes it for one that is set.
-        let mut connection = match self.held.take() {
-            Some(connection) => connection,
-            None => {
-                self.settings.clear();
-                self.pool.acquire().await?
-            }
+        let (mut line, is_set) = match self.held.take() {
+            Some(line) => (line, self.settings == settings),
+            None => (Line::acquire(&self.pool).await?, false),
         };
-        if self.settings != settings {
-            // Only typed UUIDs and a number are formatted in, so the text is safe.
-            sqlx::raw_sql(AssertSqlSafe(settings.clone())).execute(&mut *connection).await?;
-            self.settings = settings;
+        let setting = (!is_set).then(|| settings.clone());
+        let answer = line
+            .ask(patience, |connection| {
+                Box::pin(async move {
+                    if let Some(setting) = setting {
+                        sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *connection).await?;
+                    }
+                    work(connection).await
+                })
+            })
+            .await;
+        if answer.is_ok() {
+            (self.settings, self.held) = (settings, Some(line));
+        } else {
+            line.give_back();
         }
-        Ok(self.held.insert(connection))
+        answer
     }
 
     pub fn holds(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Gives the connection back, for others or because it failed.
+    /// Gives the connection back, for others.
     pub fn release(&mut self) {
-        self.held = None;
+        if let Some(line) = self.held.take() {
+            line.give_back();
+        }
     }
 }
 
@@ -120,7 +166,39 @@ async fn turn_of(pool: &PgPool, tenant: TenantId) -> Turn {
     turns.acquire_owned().await.ok()
 }
 
-async fn in_transaction<T, E, F>(pool: &PgPool, turn: Turn, begin: String, work: F) -> Result<T, E>
+async fn in_transaction<T, E, F>(
+    pool: &PgPool,
+    turn: Turn,
+    begin: String,
+    patience: Patience,
+    work: F,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StorageError> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+{
+    on_a_line(pool, turn, patience, |connection| {
+        Box::pin(async move {
+            let begun = connection.begin_with(AssertSqlSafe(begin)).await;
+            let mut transaction = begun.map_err(StorageError::from)?;
+            match work(&mut transaction).await {
+                Ok(value) => {
+                    transaction.commit().await.map_err(StorageError::from)?;
+                    Ok(value)
+                }
+                Err(error) => {
+                    // A rollback that fails closes the connection, which rolls back too.
+                    let _ = transaction.rollback().await;
+                    Err(error)
+                }
+            }
+        })
+    })
+    .await
+}
+
+async fn on_a_line<T, E, F>(pool: &PgPool, turn: Turn, patience: Patience, work: F) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StorageError> + Send + 'static,
@@ -130,20 +208,12 @@ where
     let task = tokio::spawn(async move {
         let _turn = turn;
         let waiting = Waiting::on(&pool);
-        let begun = pool.begin_with(AssertSqlSafe(begin)).await;
+        let line = Line::acquire(&pool).await;
         drop(waiting);
-        let mut transaction = begun.map_err(StorageError::from)?;
-        match work(&mut transaction).await {
-            Ok(value) => {
-                transaction.commit().await.map_err(StorageError::from)?;
-                Ok(value)
-            }
-            Err(error) => {
-                // A rollback that fails closes the connection, which rolls back too.
-                let _ = transaction.rollback().await;
-                Err(error)
-            }
-        }
+        let mut line = line?;
+        let result = line.ask(patience, work).await;
+        line.give_back();
+        result
     });
     task.await.unwrap_or_else(|_| Err(StorageError::Abandoned.into()))
 }

@@ -11,7 +11,8 @@ use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::StorageError;
-use super::transaction::as_system;
+use super::line::Patience;
+use super::transaction::as_system_within;
 
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct WriterRow {
@@ -84,7 +85,7 @@ pub struct KeyRow {
 /// Everybody who wrote, registered or not: each is found by a jump to the next
 /// one in the index.
 pub async fn writers(system: &PgPool) -> Result<Vec<WriterRow>, StorageError> {
-    as_system(system, |connection| {
+    as_system_within(system, Patience::LONG, |connection| {
         Box::pin(async move {
             only_reading(connection).await?;
             let writers = sqlx::query_as(
@@ -120,7 +121,7 @@ pub async fn batches(
     writer: Uuid,
     after_sequence: Option<i64>,
 ) -> Result<Vec<BatchRow>, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             only_reading(connection).await?;
             let batches = sqlx::query_as(
@@ -167,7 +168,7 @@ pub async fn decisions(
     after: Place,
     last_sequence: i64,
 ) -> Result<Vec<DecisionRow>, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             only_reading(connection).await?;
             let rows = sqlx::query(DECISIONS)
@@ -188,7 +189,7 @@ pub async fn decisions(
 /// The next decisions of a writer that no batch covers. One statement sees the
 /// decisions and their batches at one moment.
 pub async fn uncovered(system: &PgPool, writer: Uuid, after: Place) -> Result<Vec<Place>, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             only_reading(connection).await?;
             let rows = sqlx::query(
@@ -219,7 +220,7 @@ pub async fn uncovered(system: &PgPool, writer: Uuid, after: Place) -> Result<Ve
 pub async fn keys(system: &PgPool, after: Option<&KeyRow>) -> Result<Vec<KeyRow>, StorageError> {
     let (tenant, client, key) = after
         .map_or((Uuid::nil(), Uuid::nil(), String::new()), |row| (row.tenant, row.client, row.key.clone()));
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             only_reading(connection).await?;
             let keys = sqlx::query_as(
@@ -255,7 +256,7 @@ pub async fn batch_hash(
     writer: Uuid,
     sequence: i64,
 ) -> Result<(Option<Vec<u8>>, Option<i64>), StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             only_reading(connection).await?;
             let found = sqlx::query_as(

@@ -48,6 +48,7 @@ mod rulesets;
 mod security;
 mod sessions;
 mod shadow;
+mod silence;
 mod stopping;
 mod story;
 mod support;

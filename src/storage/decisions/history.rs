@@ -19,7 +19,8 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms, named};
-use crate::storage::transaction::as_system;
+use crate::storage::line::Patience;
+use crate::storage::transaction::as_system_within;
 
 /// A clock that steps back makes an id and the time beside it differ; a day is
 /// more than it may. The id's range only says which partitions to look into.
@@ -115,7 +116,7 @@ fn ids_of(selection: &Selection) -> Range<Uuid> {
 /// How many decisions are selected.
 pub async fn count(system: &PgPool, tenant: TenantId, selection: &Selection) -> Result<u64, StorageError> {
     let selection = selection.clone();
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::LONG, move |connection| {
         Box::pin(async move {
             settle(connection).await?;
             let most = selection.newest.map_or(i64::MAX, bigint);
@@ -149,7 +150,7 @@ pub async fn page(
     size: PageSize,
 ) -> Result<Vec<HistoryRow>, StorageError> {
     let selection = selection.clone();
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::PAGE, move |connection| {
         Box::pin(async move {
             settle(connection).await?;
             let kinds: Vec<&str> = Label::ALL.iter().map(|label| label.name()).collect();

@@ -120,6 +120,22 @@ impl FactReader {
         answer.await.unwrap_or(Err(StorageError::Abandoned))
     }
 
+    /// Whether facts can be read now: asked beside what waits.
+    pub async fn can_read(&self) -> Result<(), StorageError> {
+        let mut reader = TenantsReader::new(self.0.pool.clone());
+        let answer = reader
+            .ask(&[], TOGETHER_MAX, |connection| {
+                Box::pin(async move {
+                    // May it be read at all? There is nothing to find.
+                    sqlx::query("select from payment_values where false").execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await;
+        reader.release();
+        answer
+    }
+
     /// Answers what waits and ends.
     pub async fn stop(&self) {
         self.0.end.cancel();
@@ -283,12 +299,8 @@ async fn ask(
     if statements.is_empty() {
         return Ok(answers);
     }
-    let connection = reader.open_for(&tenants_of(batch), most).await?;
-    let answered = ask_all(connection, statements, answers).await;
-    if answered.is_err() {
-        reader.release();
-    }
-    answered
+    let tenants = tenants_of(batch);
+    reader.ask(&tenants, most, |connection| Box::pin(ask_all(connection, statements, answers))).await
 }
 
 /// What cannot be answered for one payment must not fail its neighbours.

@@ -133,6 +133,21 @@ impl Batch {
         }
     }
 
+    /// Answers that nobody knows, and gives what was to be written.
+    pub fn give_up(self) -> Vec<Row> {
+        let unknown = Err(JournalError::Unavailable);
+        let give_up = |group: Group| {
+            for follower in group.followers {
+                follower.answer(unknown.clone());
+            }
+            let Submission { row, waiter } = group.head;
+            // A waiter that went away needs no answer.
+            let _ = waiter.send(unknown.clone());
+            row
+        };
+        self.groups.into_iter().map(give_up).collect()
+    }
+
     pub fn answer_all(self, error: JournalError) {
         for group in self.groups {
             group.answer_all(&Err(error));

@@ -90,6 +90,12 @@ pub(super) async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// For what is taken back: it waits for nobody's lock.
+pub(super) async fn begin_trial(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("begin; set local lock_timeout = 200").execute(connection).await?;
+    Ok(())
+}
+
 /// Binds the keys that are free and gives the decisions that won theirs. Waits
 /// for a transaction that holds one of the keys.
 pub(super) async fn claim(

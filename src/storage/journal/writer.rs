@@ -14,10 +14,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batch;
 use super::chain::{Chain, Link};
+use super::row::Row;
 use super::statements::{self, Keys, Session};
 use super::{JournalError, Shared};
 use crate::storage::StorageError;
 use crate::storage::diagnosis::diagnosis;
+use crate::storage::line;
 
 /// How long a batch is tried again after its first failure. Waiters may have gone by then.
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -44,6 +46,8 @@ pub(super) struct Writer {
     session: Option<Session>,
     /// The link of a batch that was given up while its fate was unknown.
     unsettled: Option<Link>,
+    /// The rows of that batch: until they could be written, nothing else could be.
+    given_up: Vec<Row>,
     /// Batches that claim their keys before anything else is sent. While no key
     /// is contended they are bound on the way, which is one statement and one
     /// look into the index of keys less.
@@ -75,18 +79,27 @@ pub async fn run_whatever_happens(first: Writer, shared: Arc<Shared>) {
     let mut writer = first;
     while AssertUnwindSafe(writer.run()).catch_unwind().await.is_err() {
         tracing::error!("a journal writer panicked; another takes its place");
+        // What it had under way is nobody's any more.
+        shared.can_store();
         writer = Writer::new(Arc::clone(&shared));
     }
 }
 
 impl Writer {
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, chain: Chain::new(), session: None, unsettled: None, batches_to_claim: 0 }
+        Self {
+            shared,
+            chain: Chain::new(),
+            session: None,
+            unsettled: None,
+            given_up: Vec::new(),
+            batches_to_claim: 0,
+        }
     }
 
     pub async fn connected(shared: Arc<Shared>) -> Result<Self, StorageError> {
         let mut writer = Self::new(shared);
-        writer.session = Some(writer.connect().await?);
+        writer.session = Some(line::within(ATTEMPT_MAX, writer.connect()).await?);
         Ok(writer)
     }
 
@@ -128,17 +141,24 @@ impl Writer {
 
     async fn try_until_answered(&mut self, mut batch: Batch) -> Fate {
         let (mut give_up_at, mut pause) = (None, PAUSE_MIN);
+        self.shared.begins_to_store();
         loop {
             match timeout(ATTEMPT_MAX, self.attempt(&mut batch)).await {
-                Ok(Ok(())) => return Fate::Answered,
-                Ok(Err(Failure::BadRow)) => return Fate::BadRow(batch),
+                Ok(Ok(())) => {
+                    self.shared.can_store();
+                    return Fate::Answered;
+                }
+                Ok(Err(Failure::BadRow)) => {
+                    self.shared.can_store();
+                    return Fate::BadRow(batch);
+                }
                 Ok(Err(Failure::Lost(error))) => self.note_failure(&error),
                 Err(_) => tracing::warn!(writer = %self.chain.writer, "a journal batch took too long"),
             }
             let now = Instant::now();
             if now + pause > *give_up_at.get_or_insert(now + PATIENCE) {
                 self.unsettled = batch.link.take();
-                batch.answer_all(JournalError::Unavailable);
+                self.given_up = batch.give_up();
                 return Fate::GivenUp;
             }
             sleep(pause).await;
@@ -277,7 +297,7 @@ impl Writer {
         true
     }
 
-    /// A connection, with the chain at what is really stored.
+    /// A connection on which can be written, with the chain at what is really stored.
     async fn reconnect(&mut self) -> sqlx::Result<()> {
         let mut session = self.connect().await?;
         if let Some(link) = &self.unsettled {
@@ -287,8 +307,37 @@ impl Writer {
                 self.advance(&link);
             }
         }
+        self.write_for_trial(&mut session).await?;
+        self.given_up.clear();
+        self.shared.can_store();
         self.session = Some(session);
         Ok(())
+    }
+
+    /// Writes what was given up and takes it back: a full disk lets a writer
+    /// connect, and refuses only what it writes.
+    async fn write_for_trial(&self, session: &mut Session) -> sqlx::Result<()> {
+        let rows: Vec<&Row> = self.given_up.iter().collect();
+        session.open_for(&rows).await?;
+        let connection = &mut session.connection;
+        statements::begin_trial(connection).await?;
+        match self.insert_for_trial(connection, &rows).await {
+            Err(error) if blames_the_server(&error) => return Err(error),
+            // What was stored meanwhile, is locked, or is itself to blame says nothing against writing.
+            _ => statements::roll_back(connection).await,
+        }
+    }
+
+    async fn insert_for_trial(&self, connection: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+        let now_ms = (self.shared.settings.clock)();
+        let winners = statements::claim(connection, rows, now_ms).await?;
+        let rows: Vec<&Row> =
+            rows.iter().copied().filter(|row| winners.contains(&row.decision.id())).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let link = self.chain.next(rows.iter().flat_map(|row| row.digest.0).collect());
+        statements::insert(connection, &rows, &link, now_ms, Keys::Claimed).await
     }
 }
 
@@ -322,6 +371,16 @@ fn blames_a_row(error: &sqlx::Error) -> bool {
                     .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
         }
         _ => false,
+    }
+}
+
+/// No room, no file, not to be written to; or nothing is known, as the line is gone.
+fn blames_the_server(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_none_or(|code| ["25", "53", "57P", "58", "XX"].iter().any(|class| code.starts_with(class))),
+        _ => true,
     }
 }
 

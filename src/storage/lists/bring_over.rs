@@ -12,8 +12,9 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::super::columns::bigint;
+use super::super::line::Patience;
 use super::super::rulesets::selectors_by_list;
-use super::super::transaction::as_system;
+use super::super::transaction::as_system_within;
 use super::super::{StorageError, audit};
 use super::entries::{closed, closing, comparison_version, read};
 use super::{WHAT, read_kinds};
@@ -67,14 +68,17 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
 async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), StorageError> {
     for (tenant, list) in remaining(system).await? {
         let name = list.clone();
-        let kinds =
-            as_system(system, move |connection| Box::pin(give_kinds(connection, tenant, name))).await?;
+        let kinds = as_system_within(system, Patience::LONG, move |connection| {
+            Box::pin(give_kinds(connection, tenant, name))
+        })
+        .await?;
         done.lists += 1;
         loop {
             let (name, kinds) = (list.clone(), kinds.clone());
-            let batch =
-                as_system(system, move |connection| Box::pin(next_batch(connection, tenant, name, kinds)))
-                    .await?;
+            let batch = as_system_within(system, Patience::LONG, move |connection| {
+                Box::pin(next_batch(connection, tenant, name, kinds))
+            })
+            .await?;
             done.entries += batch.entries;
             done.closed += batch.closed;
             done.never_match += batch.never_match;
@@ -87,7 +91,7 @@ async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), S
 }
 
 async fn remaining(system: &PgPool) -> Result<Vec<(TenantId, String)>, StorageError> {
-    as_system(system, |connection| {
+    as_system_within(system, Patience::LONG, |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select tenant_id, name from lists

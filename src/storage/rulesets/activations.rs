@@ -9,7 +9,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::super::columns::{bigint, ms, named};
-use super::super::transaction::{as_system, as_tenant};
+use super::super::line::Patience;
+use super::super::transaction::{as_system, as_system_within, as_tenant};
 use super::super::{StorageError, audit};
 use super::asked::closed_list_among;
 use super::plan::{Planned, plan};
@@ -237,7 +238,7 @@ pub async fn activations_since(
     system: &PgPool,
     sequence: i64,
 ) -> Result<Vec<(TenantId, Activation)>, StorageError> {
-    as_system(system, move |connection| {
+    as_system_within(system, Patience::SHORT, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select tenant_id, sequence, point, kind, revision, canary_revision, canary_share,

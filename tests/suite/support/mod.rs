@@ -11,3 +11,4 @@ pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod service;
+pub mod swallow;

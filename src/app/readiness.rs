@@ -1,0 +1,61 @@
+//! What stands against this node: what a decision needs and does not find.
+//!
+//! Owns the list. Must never hold one node's failure against it that every
+//! other would share for one tenant alone: that tenant is answered 503, and the
+//! others are served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::decisions::active::ActiveRulesets;
+use crate::decisions::journal_clock::JournalClock;
+use crate::http::readiness::{Condition, Question, Readiness};
+use crate::storage::facts::FactReader;
+use crate::storage::journal::Journal;
+use crate::storage::transaction::answers;
+
+/// An activation takes effect within a second. A node that has not looked for
+/// that and two more may decide by what is no longer active.
+const BEHIND_MAX: Duration = Duration::from_secs(3);
+
+pub fn readiness(
+    app: PgPool,
+    facts: FactReader,
+    journal: Arc<Journal>,
+    clock: Arc<JournalClock>,
+    active: Arc<ActiveRulesets>,
+) -> Readiness {
+    let followed = active.clone();
+    let conditions: Vec<Condition> = vec![
+        Box::new(move || (!journal.is_writing()).then_some("The journal cannot store decisions.")),
+        Box::new(move || {
+            (!clock.is_trusted()).then_some("The time of the database is not known closely enough.")
+        }),
+        Box::new(move || {
+            let behind = followed.behind() > BEHIND_MAX;
+            behind.then_some("This node does not follow activations: what decides here may be out of date.")
+        }),
+        Box::new(move || {
+            let (tenants, not_loaded) = active.not_loaded();
+            let most = not_loaded * 2 > tenants;
+            most.then_some("The rules of most tenants' active rulesets are not loaded on this node.")
+        }),
+    ];
+    let database = Question {
+        ask: Box::new(move || {
+            let app = app.clone();
+            Box::pin(async move { answers(&app).await.is_ok() })
+        }),
+        without: "The database cannot be reached.",
+    };
+    let facts = Question {
+        ask: Box::new(move || {
+            let facts = facts.clone();
+            Box::pin(async move { facts.can_read().await.is_ok() })
+        }),
+        without: "Facts cannot be read.",
+    };
+    Readiness::new(conditions, vec![database, facts])
+}

@@ -1,0 +1,52 @@
+//! How long a stop may take, whatever hangs.
+//!
+//! Owns the limits of its steps and what is said of a step that is given up.
+//! Nothing given up is lost that was acknowledged: leases run out, other nodes
+//! take over, a client repeats what it has no answer to.
+
+use std::process::exit;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+/// The journal answers or refuses what waits within its own limits, which are shorter
+/// unless its database hangs all the time.
+pub const JOURNAL_MAX: Duration = Duration::from_secs(12);
+/// Turns of background work, shadow runs and facts, side by side.
+pub const WORK_MAX: Duration = Duration::from_secs(5);
+pub const LEAVING_MAX: Duration = Duration::from_secs(2);
+pub const CHECKPOINTS_MAX: Duration = Duration::from_secs(2);
+pub const CLOSING_MAX: Duration = Duration::from_secs(2);
+/// All of it.
+pub const STOP_MAX: Duration = Duration::from_secs(
+    JOURNAL_MAX.as_secs()
+        + WORK_MAX.as_secs()
+        + LEAVING_MAX.as_secs()
+        + CHECKPOINTS_MAX.as_secs()
+        + CLOSING_MAX.as_secs(),
+);
+/// Beyond all limits, for threads that wait for the processor.
+const LATE_BY_MAX: Duration = Duration::from_secs(5);
+
+/// A step of the end; where it hangs, that is told and the next one follows.
+pub async fn unless_it_hangs(most: Duration, what: &'static str, step: impl Future<Output = ()>) {
+    if timeout(most, step).await.is_err() {
+        tracing::warn!(what, after_s = most.as_secs(), "given up at the end");
+    }
+}
+
+/// Ends the process where the steps do not: beside the runtime, which may hang itself.
+/// `requests_max` is what the requests under way may take before the steps begin.
+pub fn end_in_any_case(requests_max: Duration) {
+    let most = requests_max + STOP_MAX + LATE_BY_MAX;
+    let watch = move || {
+        std::thread::sleep(most);
+        tracing::error!(after_s = most.as_secs(), "the end hangs; the process is ended as it is");
+        // For the line to be written.
+        std::thread::sleep(Duration::from_millis(200));
+        exit(1);
+    };
+    if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(watch) {
+        tracing::warn!(%error, "nothing watches over the end");
+    }
+}

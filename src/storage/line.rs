@@ -1,0 +1,193 @@
+//! A connection whose every wait ends.
+//!
+//! Owns how long anybody waits for the database, and what becomes of a
+//! connection that does not answer: it is closed, never given back and never
+//! used again. Must stay the only way to a pool's connections: when a host
+//! vanishes, a wait that does not go through here lasts for ever.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::StorageError;
+
+/// How long a statement may take. The server ends it then; where not even that
+/// is told, the connection is taken for dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(Duration);
+
+/// What the server's own word about a statement that took too long may need to get here.
+const LATE_BY_MAX: Duration = Duration::from_secs(1);
+
+/// The looks at a connection that is given back take no longer.
+const GIVING_BACK_MAX: Duration = Duration::from_secs(5);
+
+impl Patience {
+    /// What the other nodes, or readiness, wait for. It is asked again soon.
+    pub const SHORT: Self = Self(Duration::from_secs(2));
+    /// A request's, and background work of a few rows.
+    pub const USUAL: Self = Self(Duration::from_secs(10));
+    /// A page of history.
+    pub const PAGE: Self = Self(Duration::from_secs(60));
+    /// Whole tables.
+    pub const LONG: Self = Self(Duration::from_secs(600));
+
+    pub fn of(statement_max: Duration) -> Self {
+        Self(statement_max)
+    }
+
+    pub fn statement_max_ms(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn silence_max(self) -> Duration {
+        self.0 + LATE_BY_MAX
+    }
+}
+
+/// A pool's connection. Dropped, it is closed; only `give_back` keeps it.
+#[derive(Debug)]
+pub struct Line(Option<PoolConnection<Postgres>>);
+
+impl Line {
+    /// How long this takes is bounded by the pool: waiting for a turn, connecting
+    /// and the look at a connection that was idle.
+    pub async fn acquire(pool: &PgPool) -> Result<Self, StorageError> {
+        Ok(Self(Some(pool.acquire().await?)))
+    }
+
+    /// Works with the connection. Where the database says nothing for too long,
+    /// the connection is closed, and what became of the work is not known.
+    pub async fn ask<T, E, F>(&mut self, patience: Patience, work: F) -> Result<T, E>
+    where
+        E: From<StorageError>,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
+    {
+        // Out of its place while it is used: a call that is dropped half-way closes it.
+        let mut own = Self(self.0.take());
+        let Some(connection) = &mut own.0 else { return Err(no_answer().into()) };
+        match unless_silent(patience.silence_max(), work(connection)).await {
+            Some(answer) => {
+                self.0 = own.0.take();
+                answer
+            }
+            None => {
+                let waited_ms = patience.silence_max().as_millis();
+                tracing::warn!(waited_ms, "the database does not answer; its connection is closed");
+                Err(no_answer().into())
+            }
+        }
+    }
+
+    /// For the next one to use, after the pool has looked at it. sqlx does that
+    /// when a connection is dropped, but waits for ever for the answer.
+    pub fn give_back(mut self) {
+        let Some(mut connection) = self.0.take() else { return };
+        tokio::spawn(async move {
+            if timeout(GIVING_BACK_MAX, connection.return_to_pool()).await.is_err() {
+                tracing::warn!("the database does not answer; a connection that came back is closed");
+            }
+        });
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// The same for a wait that has no line: connecting, and what a pool does by itself.
+pub(super) async fn within<T>(
+    most: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(most, work).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn no_answer() -> StorageError {
+    timed_out().into()
+}
+
+fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"))
+}
+
+/// Wakes the task, and notes that it was the work that moved, not a clock.
+struct Moved {
+    yes: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Moved {
+    fn wake(self: Arc<Self>) {
+        self.yes.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+/// Nothing once the work has not moved for so long. Each answer, and each part
+/// of a long one, begins the wait anew: it is silence that is bounded, not the work.
+async fn unless_silent<F: Future>(most: Duration, work: F) -> Option<F::Output> {
+    let moved = Arc::new(Moved { yes: AtomicBool::new(true), task: AtomicWaker::new() });
+    let waker = Waker::from(moved.clone());
+    let (mut work, mut end) = (pin!(work), pin!(sleep(most)));
+    let mut moved_at = Instant::now();
+    poll_fn(|context| {
+        moved.task.register(context.waker());
+        if moved.yes.swap(false, Ordering::AcqRel) {
+            if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Poll::Ready(Some(output));
+            }
+            moved_at = Instant::now();
+        }
+        while end.as_mut().poll(context).is_ready() {
+            if moved_at + most <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            end.as_mut().reset(moved_at + most);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(2);
+
+    #[tokio::test]
+    async fn work_that_moves_may_last_longer_than_silence_may() {
+        let work = async {
+            for _ in 0..25 {
+                sleep(MOST / 20).await;
+            }
+        };
+        assert_eq!(unless_silent(MOST, work).await, Some(()));
+    }
+
+    #[tokio::test]
+    async fn silence_is_given_up_and_counted_from_the_last_move() {
+        let begun = Instant::now();
+        let work = async {
+            sleep(MOST / 2).await;
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(unless_silent(MOST, work).await, None);
+        assert!(begun.elapsed() >= MOST + MOST / 2, "{:?}", begun.elapsed());
+    }
+}

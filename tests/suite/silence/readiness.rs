@@ -1,0 +1,136 @@
+//! `/ready` tells what a decision needs and does not find, and is ready again once it does.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tollgate::decisions::plugins::digest_of;
+
+use super::{Behind, PATIENCE};
+use crate::support::components::{component_of, good_rule};
+use crate::support::service::{Node, payment};
+use crate::support::swallow::Asked;
+
+/// Why the node is not ready; nothing where it is.
+async fn reasons(node: &Node) -> Vec<String> {
+    let response = reqwest::get(format!("{}/ready", node.url)).await.unwrap();
+    if response.status() == StatusCode::OK {
+        return Vec::new();
+    }
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["type"], "/problems/unavailable");
+    let errors = problem["errors"].as_array().expect("the reasons");
+    assert_eq!(problem["detail"], errors[0]["detail"]);
+    errors.iter().map(|error| error["detail"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn until_ready(node: &Node) {
+    let begun = Instant::now();
+    loop {
+        let reasons = reasons(node).await;
+        if reasons.is_empty() {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "never ready again: {reasons:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_not_ready_for(node: &Node, part: &str) {
+    let begun = Instant::now();
+    loop {
+        let reasons = reasons(node).await;
+        if reasons.iter().any(|reason| reason.contains(part)) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{part} is never told: {reasons:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gets_no_answer_is_told_and_forgotten_once_it_does() {
+    let mut behind = Behind::start().await;
+    until_ready(&behind.node).await;
+    for (asked, told) in [
+        ("where sequence > $1", "does not follow activations"),
+        ("set app.tenants", "Facts cannot be read"),
+        ("from payment_values where false", "Facts cannot be read"),
+    ] {
+        behind.line.swallow_all(Asked::Statement(asked));
+        until_not_ready_for(&behind.node, told).await;
+        behind.line.answer_again();
+        until_ready(&behind.node).await;
+    }
+    behind.line.fall_silent();
+    until_not_ready_for(&behind.node, "database cannot be reached").await;
+    until_not_ready_for(&behind.node, "does not follow activations").await;
+    behind.line.answer_again();
+    until_ready(&behind.node).await;
+    behind.everything().await;
+    behind.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_cannot_write_is_told_until_it_can_whether_or_not_anybody_pays() {
+    let mut behind = Behind::start().await;
+    until_ready(&behind.node).await;
+    // As Postgres refuses what it has no room for; everything else it still does.
+    let mut superuser = behind.database.superuser().await;
+    sqlx::raw_sql(
+        "create function tollgate.no_room() returns trigger language plpgsql as
+         $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;
+         create trigger no_room before insert on tollgate.decisions for each row execute function tollgate.no_room()",
+    )
+    .execute(&mut superuser)
+    .await
+    .unwrap();
+    let [caller, _] = behind.tenants.clone();
+    let (status, answer) = caller.pay("no-room", &payment()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    until_not_ready_for(&behind.node, "journal cannot store").await;
+    for sample in 0..100 {
+        assert!(!reasons(&behind.node).await.is_empty(), "sample {sample}");
+        if sample % 20 == 19 {
+            let (status, answer) = caller.pay("no-room", &payment()).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    sqlx::raw_sql("drop trigger no_room on tollgate.decisions").execute(&mut superuser).await.unwrap();
+    until_ready(&behind.node).await;
+    let (status, answer) = caller.pay("no-room", &payment()).await;
+    assert_eq!(status, StatusCode::CREATED, "tried, and taken back: {answer}");
+    behind.everything().await;
+    crate::journal::chain::verify(&behind.database).await;
+    behind.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_the_rules_of_the_active_rulesets_is_not_ready_until_it_has_them() {
+    let behind = Behind::start().await;
+    let [one, two] = &behind.tenants;
+    let bytes = component_of(&good_rule("Waits for 2"));
+    let digest = digest_of(&bytes).0.to_vec();
+    for caller in [one, two] {
+        let plugin = caller.upload(bytes.clone()).await;
+        let rules = json!([{"name": "own", "plugin": plugin["digest"], "settings": {}}]);
+        caller.activate_entries(&rules).await;
+    }
+    let mut superuser = behind.database.superuser().await;
+    let store = "update plugins set bytes = $2 where digest = $1";
+    sqlx::query(store).bind(&digest).bind(b"damaged".as_slice()).execute(&mut superuser).await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let other = Node::start_with(&behind.database, &[("data_dir", json!(folder.path()))]).await;
+    until_not_ready_for(&other, "are not loaded").await;
+    assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reasons(&behind.node).await.is_empty(), "the first one has them");
+
+    sqlx::query(store).bind(&digest).bind(&bytes).execute(&mut superuser).await.unwrap();
+    until_ready(&other).await;
+    assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::CREATED);
+    other.stop().await;
+    behind.node.stop().await;
+}

@@ -1,0 +1,49 @@
+//! The end of a node whose database says nothing any more.
+
+use rustix::process::Signal;
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{Program, tollgate_on};
+use crate::support::service::payment;
+use crate::support::swallow::Swallower;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_database_hangs_ends_when_it_is_told_to_and_says_what_it_gave_up() {
+    let database = TestDatabase::create().await;
+    let line = Swallower::start(database.databases().journal.options());
+    let mut command = tollgate_on(&database, &["serve"]);
+    command
+        .env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", line.url(&database.url)));
+    let mut program = Program::start(command).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    assert!(caller.pay("before", &payment()).await.0.is_success());
+
+    line.fall_silent();
+    let under_way: Vec<_> = (0..10)
+        .map(|place| {
+            let caller = caller.clone();
+            tokio::spawn(async move { caller.pay(&format!("under-way-{place}"), &payment()).await })
+        })
+        .collect();
+    for request in under_way {
+        let (status, answer) = request.await.unwrap();
+        assert!(status.is_server_error(), "{answer}");
+    }
+    program.signal(Signal::TERM);
+    let status = program.wait().await;
+    assert_eq!(status.code(), Some(0), "{}", program.log());
+    assert!(program.log().contains("given up at the end"), "{}", program.log());
+    assert!(program.lines().last().unwrap().contains("stopped"), "{}", program.log());
+
+    // What had no answer is not lost and not doubled: a retry elsewhere agrees with what is stored.
+    let again = Program::serve(&database).await;
+    let caller = caller.at(&again.url);
+    for place in 0..10 {
+        let key = format!("under-way-{place}");
+        let (status, answer) = caller.pay(&key, &payment()).await;
+        assert!(status.is_success(), "{answer}");
+        assert_eq!(caller.pay(&key, &payment()).await.1, answer);
+    }
+    again.stop().await;
+    assert_eq!(crate::journal::chain::verify(&database).await, 11);
+}
