@@ -133,7 +133,7 @@ impl Bench {
         let settings = tollgate::storage::pool::DatabaseSettings::for_url(database_url);
         let databases = Databases::open(&settings).await.unwrap();
         let program = env!("CARGO_BIN_EXE_tollgate").into();
-        let Ignited { rocket, app, address } = app::ignite(&config, database_url, program).await.unwrap();
+        let Ignited { rocket, app, address } = app::ignite(&config, &settings, program).await.unwrap();
         tokio::spawn(rocket.launch());
         let url = format!("http://{}", address.await.unwrap());
         create_tenant(&databases.system, "bench", "bench").await.unwrap();

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
-use crate::storage::pool::DatabaseSettings;
+use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
 
 /// What may stand at the top level: Rocket's own keys, the databases, ours.
 const TOP_LEVEL_KEYS: [&str; 19] = [
@@ -46,6 +46,10 @@ pub enum ConfigError {
     UnknownKey { key: String },
     #[error("configuration: `tollgate.{key}` is {found}; expected {expected}")]
     OutOfRange { key: &'static str, found: String, expected: String },
+    #[error("configuration: `{key}` is of the wrong kind; expected {expected}")]
+    Kind { key: String, expected: &'static str },
+    #[error("configuration: {0}")]
+    DatabaseUrl(#[from] DatabaseUrlError),
     #[error(
         "configuration: `databases.main.url` is not set; outside of the debug profile a database must be \
          named, for example by ROCKET_DATABASES='{{main={{url=\"postgres://user@host/tollgate\"}}}}'"
@@ -55,7 +59,22 @@ pub enum ConfigError {
 
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {
+        use figment::error::Kind;
+        // figment quotes what it found, and here that is a password or a key.
+        let secret = error.path.iter().any(|part| part == "databases" || part == "root_secret");
+        if secret && let Kind::InvalidType(..) | Kind::InvalidValue(..) = error.kind {
+            return Self::Kind { key: error.path.join("."), expected: expected_of(&error.path) };
+        }
         Self::Figment(Box::new(error))
+    }
+}
+
+fn expected_of(path: &[String]) -> &'static str {
+    match path.last().map(String::as_str) {
+        Some("databases") => "a table, such as {main={url=\"postgres://user@host/tollgate\"}}",
+        Some("main") => "a table, such as {url=\"postgres://user@host/tollgate\"}",
+        Some("url" | "app_url" | "journal_url" | "system_url" | "root_secret") => "a text",
+        _ => "a number",
     }
 }
 
@@ -243,6 +262,9 @@ impl Config {
         if databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
             return Err(ConfigError::NoDatabase);
         }
+        if let Some(database) = &databases.main {
+            database.check()?;
+        }
         let limit = settings.plugin_size_max_bytes.bytes();
         // A request under way gets its whole deadline, and a moment to be answered.
         let grace = u64::from(rocket.shutdown.grace).max(settings.deadline_ms / 1_000 + 1);
@@ -344,6 +366,33 @@ mod tests {
             for part in told {
                 assert!(message.contains(part), "{toml:?}: {message}");
             }
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_written_wrongly_is_refused_by_its_key_and_its_password_is_not_told() {
+        for (toml, told) in [
+            ("[default]\ndatabases = \"postgres://ann:hush-hush@db/t\"", "`databases`"),
+            ("[default.databases]\nmain = \"postgres://ann:hush-hush@db/t\"", "`databases.main`"),
+            ("[default.databases.main]\nurl = [\"postgres://ann:hush-hush@db/t\"]", "`databases.main.url`"),
+            (
+                "[default.databases.main]\nurl = \"jdbc:postgresql://db/t?password=hush-hush\"",
+                "`databases.main.url`",
+            ),
+            (
+                "[default.databases.main]\nurl = \"postgres://db/t\"\napp_url = \"mysql://ann:hush-hush@db/t\"",
+                "`databases.main.app_url`",
+            ),
+            ("[default.databases.main]\nurl = \"postgres://db/t\"\nap_url = \"hush-hush\"", "ap_url"),
+            (
+                "[default.databases.main]\nurl = \"postgres://db/t\"\nmax_connections = \"hush-hush\"",
+                "`databases.main.max_connections`",
+            ),
+            ("[default.tollgate]\nroot_secret = [\"hush-hush\"]", "`tollgate.root_secret`"),
+        ] {
+            let message = config(toml).expect_err(toml).to_string();
+            assert!(message.contains(told) && message.contains("expected"), "{toml:?}: {message}");
+            assert!(!message.contains("hush"), "{toml:?}: {message}");
         }
     }
 

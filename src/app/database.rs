@@ -45,7 +45,8 @@ impl Database {
         if config.database.is_none()
             && let Some(url) = PrivateServer::running(&private_data_dir(config)).await?
         {
-            return Self { settings: DatabaseSettings::for_url(url), private: None }.up_to_date().await;
+            let settings = PrivateServer::settings_at(&url).await?;
+            return Self { settings, private: None }.up_to_date().await;
         }
         Self::open(config).await
     }
@@ -54,12 +55,15 @@ impl Database {
         let (data_dir, shim_exe) = (private_data_dir(config), std::env::current_exe()?);
         let private =
             PrivateServer::start(PrivateServerSettings { data_dir, shim_exe, durable: true }).await?;
-        Ok(Self { settings: DatabaseSettings::for_url(private.url()), private: Some(private) })
+        Ok(Self { settings: private.settings().await?, private: Some(private) })
     }
 
-    async fn up_to_date(self) -> Result<Self, DatabaseError> {
+    async fn up_to_date(mut self) -> Result<Self, DatabaseError> {
         match Databases::open(&self.settings).await {
-            Ok(pools) => pools.close().await,
+            Ok(pools) => {
+                self.settings = pools.settings().clone();
+                pools.close().await;
+            }
             Err(error) => {
                 let _ = self.close().await;
                 return Err(error.into());

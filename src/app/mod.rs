@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use background::{Background, Work, make_checkpoints};
+use figment::providers::Serialized;
 use rocket::fairing::AdHoc;
 use rocket::{Ignite, Rocket};
 use rocket_db_pools::Database as _;
@@ -69,7 +70,7 @@ use crate::storage::StorageError;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::nodes::Node;
-use crate::storage::pool::{Databases, Db};
+use crate::storage::pool::{DatabaseSettings, Databases, Db};
 use crate::storage::uploads::UploadQuotas;
 use crate::telemetry;
 use crate::world::{OsRandomness, SystemClock, machine};
@@ -126,21 +127,33 @@ pub struct Ignited {
     pub address: oneshot::Receiver<SocketAddr>,
 }
 
-/// Ignites the application on a database that is up to date. `database_url` is
-/// where the configuration names none; `program` is the binary that answers to
-/// the hidden commands: this one, except in tests.
-pub async fn ignite(config: &Config, database_url: &str, program: PathBuf) -> Result<Ignited, StartError> {
-    ignite_on(config, database_url, program, machine()).await
+/// Ignites the application on a database that is up to date. Its URLs stand above
+/// those of the configuration, which may name none; `program` is the binary that
+/// answers to the hidden commands: this one, except in tests.
+pub async fn ignite(
+    config: &Config,
+    database: &DatabaseSettings,
+    program: PathBuf,
+) -> Result<Ignited, StartError> {
+    ignite_on(config, database, program, machine()).await
 }
 
 /// The same by the clocks of a machine.
 pub async fn ignite_on(
     config: &Config,
-    database_url: &str,
+    database: &DatabaseSettings,
     program: PathBuf,
     machine: Machine,
 ) -> Result<Ignited, StartError> {
-    let figment = config.figment.clone().join(("databases.main.url", database_url));
+    let urls = [
+        ("url", Some(&database.url)),
+        ("app_url", database.app_url.as_ref()),
+        ("journal_url", database.journal_url.as_ref()),
+        ("system_url", database.system_url.as_ref()),
+    ];
+    let urls = urls.into_iter().filter_map(|(key, url)| Some((format!("databases.main.{key}"), url?)));
+    let figment =
+        urls.fold(config.figment.clone(), |figment, (key, url)| figment.merge(Serialized::global(&key, url)));
     let failure = Arc::new(Mutex::new(None));
     let (config, told) = (config.clone(), failure.clone());
     let assembling = AdHoc::try_on_ignite("assembling", |rocket| async move {

@@ -28,7 +28,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
 
 async fn serve_on(config: &Config, database: &Database, started: Instant) -> Result<ExitCode, Failure> {
     let Ignited { rocket, app, address } =
-        app::ignite(config, &database.settings.url, std::env::current_exe()?).await?;
+        app::ignite(config, &database.settings, std::env::current_exe()?).await?;
     let welcome = if config.settings.demo { Some(seed(&app).await) } else { None };
     tokio::spawn(async move {
         let Ok(address) = address.await else { return };

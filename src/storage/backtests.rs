@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub use claims::{Claim, Claimed, Progress, checkpoint, claim, fail, finish, let_go, set_total};
 
 use super::columns::{bigint, ms, named};
+use super::diagnosis::OfStatement;
 use super::transaction::as_tenant;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
@@ -68,7 +69,7 @@ pub async fn create(app: &PgPool, tenant: TenantId, new: NewBacktest) -> Result<
                 .bind(format!("backtests {tenant}"))
                 .execute(&mut *connection)
                 .await
-                .map_err(StorageError::from)?;
+                .of_statement()?;
             if pending(connection, tenant).await? >= i64::from(PENDING_MAX) {
                 return Err(CreateError::TooMany);
             }
@@ -151,7 +152,7 @@ async fn baseline_revision(
             .bind(new.point.name())
             .fetch_optional(connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
             active.map(Some).ok_or(CreateError::NothingActive)
         }
     }
@@ -268,7 +269,7 @@ pub async fn cancel(
             .bind(bigint(now_ms))
             .execute(&mut *connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
             let backtest = find(connection, tenant, point, id).await?.ok_or(CancelError::NotFound)?;
             if cancelled.rows_affected() == 1 {
                 let cancelled = act(Action::BacktestCancelled, id, &actor, now_ms, None);

@@ -7,6 +7,8 @@ use sqlx::PgConnection;
 use sqlx::migrate::{MigrateError, Migrator};
 use thiserror::Error;
 
+use super::diagnosis::Failed;
+
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 #[derive(Debug, Error)]
@@ -17,6 +19,19 @@ pub enum MigrationError {
     Edited(i64),
     #[error("a migration failed; the database is as it was before it")]
     Failed(#[source] MigrateError),
+    #[error("a statement of the migration{} failed; the database is as it was before it: {failed}", of(*version))]
+    Statement { version: Option<i64>, failed: Failed },
+}
+
+impl From<sqlx::Error> for MigrationError {
+    #[track_caller]
+    fn from(error: sqlx::Error) -> Self {
+        Self::Statement { version: None, failed: Failed::new(error) }
+    }
+}
+
+fn of(version: Option<i64>) -> String {
+    version.map_or_else(|| "s".to_owned(), |version| format!(" {version}"))
 }
 
 /// Applies what is missing and returns how many that were. The session must be
@@ -26,6 +41,10 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
     MIGRATIONS.run(&mut *owner).await.map_err(|error| match error {
         MigrateError::VersionMissing(version) => MigrationError::NewerDatabase(version),
         MigrateError::VersionMismatch(version) => MigrationError::Edited(version),
+        MigrateError::ExecuteMigration(error, version) => {
+            MigrationError::Statement { version: Some(version), failed: error.into() }
+        }
+        MigrateError::Execute(error) => error.into(),
         other => MigrationError::Failed(other),
     })?;
     let made = applied(owner).await?.saturating_sub(before);
@@ -55,6 +74,6 @@ async fn applied(owner: &mut PgConnection) -> Result<usize, MigrationError> {
         }
         sqlx::query_scalar::<_, i64>("select count(*) from _sqlx_migrations").fetch_one(&mut *owner).await
     };
-    let count = count.await.map_err(|error| MigrationError::Failed(MigrateError::Execute(error)))?;
+    let count = count.await?;
     Ok(usize::try_from(count).unwrap_or_default())
 }

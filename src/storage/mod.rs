@@ -11,6 +11,7 @@ mod canonical;
 pub mod card_checks;
 pub mod clock;
 mod columns;
+mod database_url;
 pub mod decisions;
 mod diagnosis;
 pub mod evidence;
@@ -28,6 +29,7 @@ pub mod pool;
 pub mod private_server;
 pub mod provision;
 pub mod quarantines;
+pub mod reach;
 pub mod request_digest;
 pub mod rulesets;
 pub mod session;
@@ -42,16 +44,16 @@ pub mod waiting;
 
 use thiserror::Error;
 
-use diagnosis::diagnosis;
+use diagnosis::Failed;
 
 /// What can go wrong between Tollgate and its database.
 #[derive(Error)]
 pub enum StorageError {
     /// It cannot be reached, is shutting down or has no connection to spare; trying again may help.
-    #[error("the database cannot be reached")]
-    Unavailable(#[source] sqlx::Error),
-    #[error("the database refused a statement")]
-    Database(#[source] sqlx::Error),
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(Failed),
+    #[error("the database refused a statement: {0}")]
+    Database(Failed),
     /// What is stored cannot be read back: damage, or a newer version wrote it.
     #[error("stored {what} cannot be read")]
     Unreadable { what: &'static str },
@@ -63,12 +65,12 @@ pub enum StorageError {
     Abandoned,
 }
 
-/// By hand, since sqlx's own shows the detail of Postgres, which quotes the row.
+/// As short as a line of the log wants it.
 impl std::fmt::Debug for StorageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unavailable(error) => write!(f, "Unavailable({})", diagnosis(error)),
-            Self::Database(error) => write!(f, "Database({})", diagnosis(error)),
+            Self::Unavailable(error) => write!(f, "Unavailable({error})"),
+            Self::Database(error) => write!(f, "Database({error})"),
             Self::Unreadable { what } => write!(f, "Unreadable({what})"),
             Self::Erased => f.write_str("Erased"),
             Self::Abandoned => f.write_str("Abandoned"),
@@ -77,6 +79,7 @@ impl std::fmt::Debug for StorageError {
 }
 
 impl From<sqlx::Error> for StorageError {
+    #[track_caller]
     fn from(error: sqlx::Error) -> Self {
         // Class 08 is a broken connection, 57P0x a server going down, 53 too few
         // resources, 3D a database that is being put in place.
@@ -94,18 +97,26 @@ impl From<sqlx::Error> for StorageError {
                 .is_some_and(|code| ["08", "3D", "53", "57P"].iter().any(|class| code.starts_with(class))),
             _ => false,
         };
-        if passing { Self::Unavailable(error) } else { Self::Database(error) }
+        let failed = Failed::new(error);
+        if passing { Self::Unavailable(failed) } else { Self::Database(failed) }
     }
 }
 
 impl StorageError {
     /// The statement waited for a lock for longer than it may; the next one may get it.
     pub fn is_lock_timeout(&self) -> bool {
-        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03"))
+        self.database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
     }
 
     /// The SQLSTATE of a unique violation, for callers that turn it into a conflict.
     pub fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+        self.database_error().is_some_and(|error| error.is_unique_violation())
+    }
+
+    fn database_error(&self) -> Option<&dyn sqlx::error::DatabaseError> {
+        match self {
+            Self::Database(failed) => failed.as_database_error(),
+            _ => None,
+        }
     }
 }

@@ -6,6 +6,7 @@
 use sqlx::PgPool;
 
 use super::StorageError;
+use super::diagnosis::OfStatement;
 use super::line::Patience;
 use super::transaction::as_system_within;
 use crate::domain::time::Month;
@@ -43,7 +44,7 @@ async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, Storag
             .bind(months_ahead)
             .fetch_one(connection)
             .await
-            .map_err(StorageError::from)
+            .of_statement()
         })
     })
     .await
@@ -58,7 +59,7 @@ pub async fn ensure_decision_partition(system: &PgPool, month: Month) -> Result<
                 .bind(format!("{month}-01"))
                 .fetch_one(connection)
                 .await
-                .map_err(StorageError::from)
+                .of_statement()
         })
     })
     .await

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 
 use super::columns::{bigint, digest as read_digest, ms, named};
+use super::diagnosis::OfStatement;
 use super::transaction::{as_system, as_tenant};
 use super::{StorageError, audit, rulesets};
 use crate::domain::audit::{Act, Action};
@@ -232,7 +233,7 @@ pub async fn retire(
             .bind(&actor)
             .execute(&mut *connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
             if retired.rows_affected() == 0 {
                 return Ok(seen);
             }

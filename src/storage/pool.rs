@@ -4,7 +4,6 @@
 //! open transaction, without a tenant and as the role it was proven to be; how
 //! it became that is `session.rs`'s.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +11,27 @@ use figment::Figment;
 use rocket_db_pools::Database;
 use serde::Deserialize;
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
 use thiserror::Error;
 
 use super::StorageError;
+use super::database_url;
+pub use super::database_url::DatabaseUrlError;
+use super::diagnosis::OfStatement;
 use super::facts;
 use super::line;
 use super::lists;
 use super::migrate::{MigrationError, migrate};
 use super::partitions::ensure_decision_partitions;
 use super::provision::{ProvisionError, provision};
+use super::reach::{self, ReachError};
 use super::session::{Refused, STILL_PROVEN};
 pub use super::session::{Role, Sessions, Unproven};
 
 /// `databases.main` of the configuration. The names of the limits are those of rocket_db_pools.
 #[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// Provisions and migrates; alone, also the login of all sessions.
     pub url: String,
@@ -88,17 +92,15 @@ impl std::fmt::Debug for DatabaseSettings {
 #[derive(Debug, Error)]
 pub enum OpenError {
     #[error(transparent)]
+    Url(#[from] DatabaseUrlError),
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
     Provision(#[from] ProvisionError),
     #[error(transparent)]
     Migration(#[from] MigrationError),
-}
-
-/// Without what sqlx asks for at the start of a connection and nobody here
-/// needs: a pooler refuses what it does not know.
-fn options_of(url: &str) -> Result<PgConnectOptions, StorageError> {
-    Ok(PgConnectOptions::from_str(url)?.extra_float_digits(None))
 }
 
 impl DatabaseSettings {
@@ -116,25 +118,32 @@ impl DatabaseSettings {
         }
     }
 
+    /// Whether each URL is one, before anybody connects.
+    pub fn check(&self) -> Result<(), DatabaseUrlError> {
+        let all = [Role::Owner, Role::App, Role::Journal, Role::System];
+        all.into_iter().try_for_each(|role| self.sessions(role).map(drop))
+    }
+
     /// The sessions of a role, by themselves.
-    pub fn sessions(&self, role: Role) -> Result<Sessions, StorageError> {
+    pub fn sessions(&self, role: Role) -> Result<Sessions, DatabaseUrlError> {
         self.sessions_among(role, &Arc::default())
     }
 
     /// The sessions of a role; none is given out while one of another is refused.
-    fn sessions_among(&self, role: Role, refused: &Arc<Refused>) -> Result<Sessions, StorageError> {
+    fn sessions_among(&self, role: Role, refused: &Arc<Refused>) -> Result<Sessions, DatabaseUrlError> {
         let (key, own_url) = match role {
             Role::Owner => ("url", None),
             Role::App => ("app_url", self.app_url.as_deref()),
             Role::Journal => ("journal_url", self.journal_url.as_deref()),
             Role::System => ("system_url", self.system_url.as_deref()),
         };
-        let options = options_of(own_url.unwrap_or(&self.url))?.application_name(role.name());
         let key = if own_url.is_some() { key } else { "url" };
+        let options = database_url::parse(key, own_url.unwrap_or(&self.url))?.options;
+        let options = options.application_name(role.name());
         Ok(Sessions::new(role, options, key, own_url.is_some(), refused))
     }
 
-    fn pool(&self, role: Role, max: u32, refused: &Arc<Refused>) -> Result<PgPool, StorageError> {
+    fn pool(&self, role: Role, max: u32, refused: &Arc<Refused>) -> Result<PgPool, DatabaseUrlError> {
         let sessions = self.sessions_among(role, refused)?;
         let (clean, among) = (is_clean_statement(role), sessions.clone());
         let options = self
@@ -153,7 +162,7 @@ impl DatabaseSettings {
     /// indexes even while the tables are empty, since it outlives that. Nothing
     /// but a `TenantsReader` uses it, so what a look at each connection that comes
     /// back would find cannot happen.
-    fn facts_pool(&self, refused: &Arc<Refused>) -> Result<PgPool, StorageError> {
+    fn facts_pool(&self, refused: &Arc<Refused>) -> Result<PgPool, DatabaseUrlError> {
         let sessions = self
             .sessions_among(Role::Journal, refused)?
             .with("plan_cache_mode", "force_generic_plan")
@@ -195,38 +204,41 @@ pub struct Databases {
     pub system: PgPool,
     /// The journal's writers hold connections of their own.
     pub journal: Sessions,
+    settings: DatabaseSettings,
 }
 
 impl Databases {
     /// Connects at the first use and again after every outage: nothing fails
     /// here because the database is down.
-    pub fn connect_lazily(settings: &DatabaseSettings) -> Result<Self, StorageError> {
+    pub fn connect_lazily(settings: &DatabaseSettings) -> Result<Self, DatabaseUrlError> {
         let refused = Arc::default();
         Ok(Self {
             app: settings.pool(Role::App, settings.max_connections, &refused)?,
             facts: settings.facts_pool(&refused)?,
             system: settings.pool(Role::System, settings.system_max_connections, &refused)?,
             journal: settings.sessions_among(Role::Journal, &refused)?,
+            settings: settings.clone(),
         })
     }
 
     /// Brings the database up to date (roles, schema, migrations, partitions), then connects.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        let login = options_of(&settings.url)?;
+        let settings = &reach::reached(settings).await?;
+        let login = database_url::parse("url", &settings.url)?.options;
         let connect_max = Duration::from_secs(settings.connect_timeout);
-        let mut connection = line::within(connect_max, login.connect()).await.map_err(StorageError::from)?;
+        let mut connection = line::within(connect_max, login.connect()).await.of_statement()?;
         provision(&mut connection).await?;
-        connection.close().await.map_err(StorageError::from)?;
+        connection.close().await.of_statement()?;
 
-        let mut owner = settings.sessions(Role::Owner)?.connect().await.map_err(StorageError::from)?;
+        let mut owner = settings.sessions(Role::Owner)?.connect().await.of_statement()?;
         let migrated = migrate(&mut owner).await;
         // Closed in any case: a failed migration leaves its lock held.
         let closed = owner.close().await;
         migrated?;
-        closed.map_err(StorageError::from)?;
+        closed.of_statement()?;
 
         let databases = Self::connect_lazily(settings)?;
-        databases.prove(settings).await?;
+        databases.prove().await?;
         // Before anything is decided: an entry of an earlier form would be missed.
         lists::bring_over(&databases.system).await?;
         // Decisions can be stored without them, in the default partition.
@@ -236,20 +248,28 @@ impl Databases {
         Ok(databases)
     }
 
+    /// Where they lead, each URL as it can be used.
+    pub fn settings(&self) -> &DatabaseSettings {
+        &self.settings
+    }
+
     /// One session of each role, so that a start says at once what is wrong with a login.
-    async fn prove(&self, settings: &DatabaseSettings) -> Result<(), StorageError> {
+    async fn prove(&self) -> Result<(), OpenError> {
+        let mut near = Vec::new();
         for role in [Role::App, Role::Journal, Role::System] {
-            let sessions = settings.sessions(role)?;
-            let (connection, proof) = sessions.connect_with_proof().await?;
-            connection.close().await?;
+            let (connection, proof) =
+                self.settings.sessions(role)?.connect_with_proof().await.of_statement()?;
+            connection.close().await.of_statement()?;
             if let Some(reaches) = proof.login_reaches {
-                tracing::warn!(
-                    role = role.name(),
-                    %reaches,
-                    "a session of this role is one SET ROLE away from others: give it a login of its own, \
-                     as docs/OPERATING.md says"
-                );
+                near.push(format!("{} may become {reaches}", role.name()));
             }
+        }
+        if !near.is_empty() {
+            tracing::warn!(
+                sessions = near.join("; "),
+                "sessions are one SET ROLE away from other roles: give databases.main.app_url, journal_url and \
+                 system_url logins of their own, as docs/OPERATING.md says"
+            );
         }
         Ok(())
     }
@@ -321,7 +341,10 @@ impl rocket_db_pools::Pool for Pg {
 
     async fn init(figment: &Figment) -> Result<Self, Self::Error> {
         let settings: DatabaseSettings = figment.extract()?;
-        Databases::connect_lazily(&settings).map(Self).map_err(rocket_db_pools::Error::Init)
+        // What reads the configuration has checked it.
+        let databases =
+            Databases::connect_lazily(&settings).map_err(|error| figment::Error::from(error.to_string()))?;
+        Ok(Self(databases))
     }
 
     async fn get(&self) -> Result<Self::Connection, Self::Error> {

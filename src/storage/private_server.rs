@@ -7,6 +7,7 @@
 
 mod account;
 mod cluster;
+mod logins;
 mod orphans;
 mod running;
 mod shim;
@@ -23,6 +24,8 @@ use sqlx::{ConnectOptions, Connection};
 use thiserror::Error;
 
 use super::binaries::BinariesError;
+use super::diagnosis::Failed;
+use super::pool::DatabaseSettings;
 pub use shim::{SHIM_COMMAND, become_program};
 use watch::Watch;
 
@@ -71,8 +74,8 @@ pub enum PrivateServerError {
     FolderTaken(PathBuf),
     #[error("the private Postgres did not stop")]
     DidNotStop,
-    #[error("the private Postgres refused its first connection")]
-    FirstConnection(#[source] sqlx::Error),
+    #[error("the private Postgres refused its first connection: {0}")]
+    FirstConnection(Failed),
     #[error("the thread of the private Postgres ended early")]
     ThreadEnded,
 }
@@ -110,7 +113,7 @@ impl PrivateServer {
         let places = started.await.map_err(|_| PrivateServerError::ThreadEnded)??;
         server.data_dir = places.data_dir;
         server.socket_dir = places.socket_dir;
-        server.create_database().await.map_err(PrivateServerError::FirstConnection)?;
+        server.create_database().await.map_err(|error| PrivateServerError::FirstConnection(error.into()))?;
         Ok(server)
     }
 
@@ -127,6 +130,19 @@ impl PrivateServer {
     /// For configuration and for psql. The socket's path needs no escapes.
     pub fn url(&self) -> String {
         url(&self.socket_dir)
+    }
+
+    /// For Tollgate itself: see `settings_at`.
+    pub async fn settings(&self) -> Result<DatabaseSettings, PrivateServerError> {
+        Self::settings_at(&self.url()).await
+    }
+
+    /// Each role's sessions log in as a user of their own, so that none of them
+    /// is one `SET ROLE NONE` away from the superuser. Makes what is missing: the
+    /// cluster may be older than the logins.
+    pub async fn settings_at(url: &str) -> Result<DatabaseSettings, PrivateServerError> {
+        logins::ensure(url).await.map_err(|error| PrivateServerError::FirstConnection(error.into()))?;
+        Ok(logins::settings(url))
     }
 
     /// The URL of the server that another Tollgate runs for this data directory,

@@ -8,6 +8,8 @@
 use sqlx::{AssertSqlSafe, PgConnection};
 use thiserror::Error;
 
+use super::diagnosis::Failed;
+
 /// All of them, the owner of the tables first.
 pub const ROLES: [&str; 4] = ["tollgate_owner", "tollgate_app", "tollgate_journal", "tollgate_system"];
 
@@ -18,16 +20,23 @@ const ATTEMPTS: u32 = 20;
 
 #[derive(Debug, Error)]
 pub enum ProvisionError {
-    #[error("the database refused a statement of the provisioning")]
-    Database(#[from] sqlx::Error),
+    #[error("the database refused a statement of the provisioning: {0}")]
+    Database(Failed),
     #[error(
         "the login {login} may not make what Tollgate needs. A database administrator has to run this once, in this database:\n\n{statements}"
     )]
-    NotAllowed { login: String, statements: String, source: sqlx::Error },
+    NotAllowed { login: String, statements: String, source: Failed },
     #[error(
         "the role {0} is a superuser or has BYPASSRLS: no tenant would be safe from another. Take that from it"
     )]
     RoleTooPowerful(String),
+}
+
+impl From<sqlx::Error> for ProvisionError {
+    #[track_caller]
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Failed::new(error))
+    }
 }
 
 /// Makes roles, memberships and schema where they are missing.
@@ -138,7 +147,7 @@ async fn change(connection: &mut PgConnection, login: &str, statement: &str) -> 
                 return Err(ProvisionError::NotAllowed {
                     login: login.to_owned(),
                     statements,
-                    source: error,
+                    source: error.into(),
                 });
             }
             // "tuple concurrently updated" has no code of its own.

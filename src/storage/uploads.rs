@@ -11,6 +11,7 @@ use thiserror::Error;
 pub use claims::{Claim, Ending, Matter, claim, finish, release, renew};
 
 use super::columns::{bigint, named};
+use super::diagnosis::OfStatement;
 use super::plugins::find;
 use super::transaction::as_tenant;
 use super::{StorageError, audit};
@@ -134,7 +135,7 @@ async fn keep_quotas(
     .bind(tenant.0)
     .fetch_one(connection)
     .await
-    .map_err(StorageError::from)?;
+    .of_statement()?;
     if waits && waiting >= i64::from(quotas.waiting_max) {
         return Err(HandInError::TooManyWaiting(quotas.waiting_max));
     }

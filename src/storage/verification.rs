@@ -11,6 +11,7 @@ use sqlx::{FromRow, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::StorageError;
+use super::diagnosis::OfStatement;
 use super::line::Patience;
 use super::transaction::as_system_within;
 
@@ -180,7 +181,7 @@ pub async fn decisions(
                 .bind(last_sequence)
                 .fetch_all(connection)
                 .await?;
-            rows.iter().map(|row| read(row).map_err(StorageError::from)).collect()
+            rows.iter().map(|row| read(row).of_statement()).collect()
         })
     })
     .await
@@ -210,7 +211,7 @@ pub async fn uncovered(system: &PgPool, writer: Uuid, after: Place) -> Result<Ve
             .bind(after.id)
             .fetch_all(connection)
             .await?;
-            rows.iter().map(|row| read_place(row).map_err(StorageError::from)).collect()
+            rows.iter().map(|row| read_place(row).of_statement()).collect()
         })
     })
     .await

@@ -16,6 +16,8 @@ mod clocks;
 mod command_line;
 mod comparison;
 mod crash;
+mod database_errors;
+mod database_tls;
 mod demo;
 mod documents;
 mod dry_runs;

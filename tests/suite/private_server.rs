@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{ConnectOptions, PgConnection};
 use tempfile::TempDir;
 use tollgate::storage::binaries::Binaries;
+use tollgate::storage::pool::{DatabaseSettings, Databases};
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
 use crate::support::program::PATIENCE;
@@ -273,4 +274,31 @@ async fn root_does_not_give_away_what_another_user_s_link_points_to() {
     assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
     assert_eq!(victim.metadata().unwrap().uid(), 0);
     std::fs::remove_dir_all(data_dir).unwrap();
+}
+
+#[tokio::test]
+async fn each_role_has_a_login_that_can_become_nobody_else_on_an_old_cluster_too() {
+    let folder = folder();
+    let server = start(folder.path()).await.unwrap();
+    Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap().close().await;
+    let settings = server.settings().await.unwrap();
+    let again = PrivateServer::settings_at(&server.url()).await.unwrap();
+    assert_eq!(settings.app_url, again.app_url);
+    let databases = Databases::open(&settings).await.unwrap();
+    for (pool, role) in
+        [(&databases.app, "app"), (&databases.facts, "journal"), (&databases.system, "system")]
+    {
+        let mut session = pool.acquire().await.unwrap();
+        sqlx::raw_sql("set role none").execute(&mut *session).await.unwrap();
+        let login: String =
+            sqlx::query_scalar("select current_user::text").fetch_one(&mut *session).await.unwrap();
+        assert_eq!(login, format!("tollgate_{role}_login"));
+        for other in ["tollgate", "tollgate_owner", "tollgate_app", "tollgate_journal", "tollgate_system"] {
+            let become_it = sqlx::AssertSqlSafe(format!("set role {other}"));
+            let became = sqlx::raw_sql(become_it).execute(&mut *session).await;
+            assert_eq!(became.is_ok(), other == format!("tollgate_{role}"), "{login} as {other}");
+        }
+    }
+    databases.close().await;
+    server.stop().await.unwrap();
 }

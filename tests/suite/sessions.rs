@@ -144,6 +144,47 @@ async fn a_table_without_row_security_keeps_everything_closed_and_is_named() {
     assert!(told.contains("row security does not bind tollgate_app in: lists"), "{told}");
 }
 
+/// `tollgate migrate` on this URL: whether it worked, and what it said.
+async fn migrates(url: &str) -> (bool, String) {
+    let mut command = tollgate(&["migrate"]);
+    command.env("ROCKET_DATABASES", format!("{{main={{url={url:?}}}}}"));
+    let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+    (status.success(), said)
+}
+
+#[tokio::test]
+async fn a_pooler_that_does_not_keep_sessions_is_refused_before_anything_is_written() {
+    for settings in [
+        "pool_mode = transaction",
+        "pool_mode = transaction\nignore_startup_parameters = extra_float_digits, options",
+        "pool_mode = transaction\nserver_round_robin = 1\nmin_pool_size = 2",
+        "pool_mode = transaction\ndefault_pool_size = 1",
+        "pool_mode = statement",
+    ] {
+        let database = TestDatabase::create().await;
+        execute(&mut database.superuser().await, "drop schema tollgate cascade").await;
+        let pooler = PgBouncer::start(&database.url, settings, &["tollgate"]);
+        let (worked, said) = migrates(&pooler.url(&database.url)).await;
+        assert!(!worked, "{settings}: {said}");
+        for part in ["`databases.main.url`", "session"] {
+            assert!(said.contains(part), "{settings}: {said}");
+        }
+        let made: bool = sqlx::query_scalar("select to_regnamespace('tollgate') is not null")
+            .fetch_one(&mut database.superuser().await)
+            .await
+            .unwrap();
+        assert!(!made, "{settings}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_could_become_another_role_are_told_once_at_start() {
+    let database = TestDatabase::create().await;
+    let (worked, said) = migrates(&database.url).await;
+    assert!(worked, "{said}");
+    assert_eq!(said.matches("one SET ROLE away").count(), 1, "{said}");
+}
+
 async fn until_ready_answers(url: &str, expected: StatusCode) {
     let begun = Instant::now();
     loop {

@@ -48,8 +48,9 @@ impl From<StorageError> for Trouble {
             StorageError::Unavailable(_) | StorageError::Abandoned => Self::Passing(error.to_string()),
             StorageError::Unreadable { .. } | StorageError::Erased => Self::Lasting(error.to_string()),
             StorageError::Database(_) => {
+                // What the database said is for the operator alone.
                 tracing::error!(?error, "the database refused a statement of a backtest");
-                Self::Lasting(error.to_string())
+                Self::Lasting("the database refused a statement".to_owned())
             }
         }
     }

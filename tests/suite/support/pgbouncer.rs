@@ -9,27 +9,36 @@ use std::time::{Duration, Instant};
 /// Dropping it ends it.
 pub struct PgBouncer {
     process: Child,
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
+    pub port: u16,
 }
 
 impl PgBouncer {
     /// In front of the server of this URL, with these settings and users.
     pub fn start(url: &str, settings: &str, users: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
+        Self::start_in(folder, 5432, url, settings, users)
+    }
+
+    /// Of TCP as well, where the settings say so. The folder may hold what they name.
+    pub fn start_in(folder: tempfile::TempDir, port: u16, url: &str, settings: &str, users: &[&str]) -> Self {
         let (_, socket) = url.split_once("?host=").unwrap();
         // The server's own user: PgBouncer refuses to be root, and has to reach the socket.
         let owner = Path::new(socket).metadata().unwrap();
-        let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = |name: &str| folder.path().join(name);
         let users: String = users.iter().map(|user| format!("\"{user}\" \"\"\n")).collect();
         std::fs::write(path("users"), users).unwrap();
         let at = folder.path().display();
         let configuration = format!(
-            "[databases]\n* = host={socket} port=5432\n[pgbouncer]\nlisten_port = 5432\nunix_socket_dir = {at}\n\
+            "[databases]\n* = host={socket} port=5432\n[pgbouncer]\nlisten_port = {port}\nunix_socket_dir = {at}\n\
              auth_type = trust\nauth_file = {at}/users\ndefault_pool_size = 60\n{settings}\n"
         );
         std::fs::write(path("configuration"), configuration).unwrap();
-        chown(folder.path(), Some(owner.uid()), Some(owner.gid())).unwrap();
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        for path in files.chain([folder.path().to_owned()]) {
+            chown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
         let log = std::fs::File::create(path("log")).unwrap();
         let mut command = Command::new(program());
         command.arg("-q").arg(path("configuration")).stdin(Stdio::null()).current_dir(folder.path());
@@ -37,9 +46,9 @@ impl PgBouncer {
         if owner.uid() != rustix::process::geteuid().as_raw() {
             command.uid(owner.uid()).gid(owner.gid());
         }
-        let mut pooler = Self { process: command.spawn().expect("PgBouncer"), folder };
+        let mut pooler = Self { process: command.spawn().expect("PgBouncer"), folder, port };
         let begun = Instant::now();
-        while !pooler.folder.path().join(".s.PGSQL.5432").exists() {
+        while !pooler.folder.path().join(format!(".s.PGSQL.{port}")).exists() {
             let ended = pooler.process.try_wait().unwrap().is_some();
             assert!(!ended && begun.elapsed() < Duration::from_secs(30), "{}", pooler.log());
             std::thread::sleep(Duration::from_millis(5));

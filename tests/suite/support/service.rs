@@ -17,7 +17,7 @@ use tollgate::decisions::replay::ReplayError;
 use tollgate::domain::tenant::Scope;
 use tollgate::domain::time::Machine;
 use tollgate::storage::decisions;
-use tollgate::storage::pool::Databases;
+use tollgate::storage::pool::{DatabaseSettings, Databases};
 use tollgate::world::machine;
 
 use super::components::component;
@@ -95,7 +95,8 @@ impl Node {
             figment = figment.merge((format!("tollgate.{key}"), value));
         }
         let config = Config::from_figment(figment).expect("configuration");
-        let ignited = app::ignite_on(&config, url, program.into(), machine).await;
+        let database = DatabaseSettings::for_url(url);
+        let ignited = app::ignite_on(&config, &database, program.into(), machine).await;
         let Ignited { rocket, app, address } = ignited.expect("a node");
         let shutdown = rocket.shutdown();
         let served = tokio::spawn(async move {

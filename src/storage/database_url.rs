@@ -1,0 +1,219 @@
+//! Database URLs: read once, and refused by the name of their key.
+//!
+//! Owns what may stand in one. Must never repeat what does: it holds a password,
+//! and one that is not encoded ends up in any part of the URL.
+
+use std::str::FromStr;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use thiserror::Error;
+
+/// Of libpq's, those that sqlx follows.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// Other databases and other ways of writing, which a message can name without giving anything away.
+const KNOWN_STRANGERS: [&str; 12] = [
+    "jdbc",
+    "mysql",
+    "mariadb",
+    "sqlite",
+    "sqlserver",
+    "mssql",
+    "oracle",
+    "mongodb",
+    "redis",
+    "http",
+    "https",
+    "r2dbc",
+];
+
+/// Says what is wrong and never what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "`databases.main.{key}` {fault}; expected a URL such as `postgres://user:password@host:5432/database`, \
+     in which what is special in a name or password is percent-encoded"
+)]
+pub struct DatabaseUrlError {
+    pub key: &'static str,
+    fault: String,
+}
+
+/// A URL that can be connected to.
+#[derive(Debug)]
+pub(super) struct DatabaseUrl {
+    pub options: PgConnectOptions,
+    /// Names of parameters that change nothing here.
+    pub unused: Vec<String>,
+}
+
+pub(super) fn parse(key: &'static str, text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
+    read(text.trim()).map_err(|fault| DatabaseUrlError { key, fault })
+}
+
+/// The same URL with another way of using TLS. The last of two parameters counts.
+pub(super) fn without_tls(text: &str) -> String {
+    let text = text.trim();
+    let joined_by = if text.contains('?') { '&' } else { '?' };
+    format!("{text}{joined_by}sslmode=disable")
+}
+
+fn read(text: &str) -> Result<DatabaseUrl, String> {
+    check_scheme(text)?;
+    if text.contains('#') {
+        return Err("holds a `#`, which has to be written as %23".to_owned());
+    }
+    let (place, query) = text.split_once('?').unwrap_or((text, ""));
+    let mut unused = Vec::new();
+    let mut used = Vec::new();
+    let mut verifies = std::env::var_os("PGSSLROOTCERT").is_some();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if !PARAMETERS.contains(&name) && !name.starts_with("options[") {
+            unused.push(printable(name));
+            continue;
+        }
+        check_parameter(name, value)?;
+        verifies |= ["sslrootcert", "ssl-root-cert", "ssl-ca"].contains(&name);
+        used.push(part);
+    }
+    let url = format!("{place}?{}", used.join("&"));
+    // sqlx says of a URL that cannot be parsed which part it was, and not what stood there.
+    let mut options = PgConnectOptions::from_str(&url).map_err(|_| {
+        "is no URL: a part of it cannot be read, most often the password or the port".to_owned()
+    })?;
+    if options.get_host().contains(',') {
+        return Err("names several hosts, and only one can be used".to_owned());
+    }
+    // An address of IPv6 stands in brackets in a URL and nowhere else.
+    if let Some(address) = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address = address.to_owned();
+        options = options.host(&address);
+    }
+    // As libpq does: with a root certificate, "require" verifies against it. sqlx would not.
+    if verifies && matches!(options.get_ssl_mode(), PgSslMode::Require) {
+        options = options.ssl_mode(PgSslMode::VerifyCa);
+    }
+    // What sqlx asks for by itself and nobody here needs: a pooler refuses it.
+    Ok(DatabaseUrl { options: options.extra_float_digits(None), unused })
+}
+
+fn check_scheme(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+    if ["postgres", "postgresql"].contains(&scheme.as_str()) {
+        let rest = &text[scheme.len()..];
+        return if rest.starts_with("://") { Ok(()) } else { Err("lacks `//` after its scheme".to_owned()) };
+    }
+    Err(match KNOWN_STRANGERS.iter().find(|known| **known == scheme) {
+        Some(known) => format!("begins with `{known}:`, which is another kind of address"),
+        None => "does not begin with `postgres://`".to_owned(),
+    })
+}
+
+fn check_parameter(name: &str, value: &str) -> Result<(), String> {
+    let number = |expected: &str| Err(format!("has a wrong `{name}`, which is {expected}"));
+    match name {
+        "sslmode" | "ssl-mode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
+            Err(format!("has a wrong `{name}`, which is one of {}", SSL_MODES.join(", ")))
+        }
+        "port" if value.parse::<u16>().is_ok_and(|port| port > 0) => Ok(()),
+        "port" => number("a number from 1 to 65535"),
+        "statement-cache-capacity" if value.parse::<usize>().is_err() => number("a number"),
+        "hostaddr" if value.parse::<std::net::IpAddr>().is_err() => number("an IP address"),
+        _ => Ok(()),
+    }
+}
+
+/// A name that looks like one; anything else may be a part of a password.
+fn printable(name: &str) -> String {
+    let is_name = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if is_name { name.to_owned() } else { "one without a proper name".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_refused_by_its_key_with_what_was_expected_and_without_its_password() {
+        for (text, told) in [
+            ("", "is empty"),
+            ("  ", "is empty"),
+            ("jdbc:postgresql://db:5432/tollgate?user=ann&password=hush-hush", "`jdbc:`"),
+            ("r2dbc:postgresql://ann:hush-hush@db/tollgate", "`r2dbc:`"),
+            ("mysql://ann:hush-hush@db/tollgate", "`mysql:`"),
+            ("MySQL://ann:hush-hush@db/tollgate", "`mysql:`"),
+            ("sqlite://hush-hush.db", "`sqlite:`"),
+            ("https://ann:hush-hush@db/tollgate", "`https:`"),
+            ("hush-hush:ann@db/tollgate", "does not begin"),
+            ("db.example/tollgate", "does not begin"),
+            ("host=db user=ann password=hush-hush dbname=tollgate", "does not begin"),
+            ("postgres:hush-hush@db/tollgate", "`//`"),
+            ("postgres:/db/hush-hush", "`//`"),
+            ("postgres://ann:hush#hush@db/tollgate", "%23"),
+            ("postgres://ann:hush/hush@db/tollgate", "no URL"),
+            ("postgres://ann:hush?hush@db/tollgate", "no URL"),
+            ("postgres://ann:hush-hush@db:port/tollgate", "no URL"),
+            ("postgres://ann:hush-hush@db:99999/tollgate", "no URL"),
+            ("postgres://ann:hush-hush@one,two/tollgate", "several hosts"),
+            ("postgres://ann:hush-hush@db/tollgate?sslmode=on", "verify-full"),
+            ("postgres://ann:hush-hush@db/tollgate?port=hush", "1 to 65535"),
+            ("postgres://ann:hush-hush@db/tollgate?port=0", "1 to 65535"),
+            ("postgres://ann:hush-hush@db/tollgate?hostaddr=hush", "an IP address"),
+        ] {
+            let error = parse("app_url", text).expect_err(text).to_string();
+            for part in ["`databases.main.app_url`", told, "expected", "postgres://user:password@host"] {
+                assert!(error.contains(part), "{text}: {error}");
+            }
+            assert!(!error.contains("hush"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_libpq_takes_is_taken() {
+        for (text, host, port) in [
+            ("postgres://ann:p%23%2F@db.example:6432/tollgate", "db.example", 6432),
+            ("postgresql://ann@db/tollgate?sslmode=VERIFY-FULL", "db", 5432),
+            ("POSTGRES://ann@db/tollgate", "db", 5432),
+            (" postgres://ann@db/tollgate\n", "db", 5432),
+            ("postgres://ann@[::1]:6432/tollgate", "::1", 6432),
+            ("postgres:///tollgate?host=db&port=6432", "db", 6432),
+        ] {
+            let options = parse("url", text).expect(text).options;
+            assert_eq!((options.get_host(), options.get_port()), (host, port), "{text}");
+        }
+        let with_unused = "postgres://ann@db/tollgate?channel_binding=require&hush-hush=1&sslmode=disable";
+        let url = parse("url", with_unused).expect("a URL");
+        assert_eq!(url.unused, ["channel_binding", "one without a proper name"]);
+    }
+
+    #[test]
+    fn require_with_a_root_certificate_verifies_against_it() {
+        let mode = |text: &str| parse("url", text).expect(text).options.get_ssl_mode();
+        let url = "postgres://ann@db/tollgate?sslmode=require";
+        assert!(matches!(mode(url), PgSslMode::Require));
+        assert!(matches!(mode(&format!("{url}&sslrootcert=/ca.pem")), PgSslMode::VerifyCa));
+        assert!(matches!(mode(&without_tls(url)), PgSslMode::Disable));
+    }
+}

@@ -1,0 +1,54 @@
+//! What a log tells of a database error: enough to act on it, and no value.
+
+use sqlx::AssertSqlSafe;
+use tollgate::domain::tenant::TenantId;
+use tollgate::storage::transaction::as_tenant;
+use tollgate::storage::{StorageError, decisions};
+use uuid::Uuid;
+
+use crate::support::database::TestDatabase;
+
+#[tokio::test]
+async fn an_error_is_told_with_its_sqlstate_and_its_message_unless_that_may_quote_a_value() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    for (statement, told, may_quote) in [
+        ("select from nowhere", "SQLSTATE 42P01: relation \"nowhere\" does not exist", false),
+        ("select 'hush-hush'::uuid", "SQLSTATE 22P02", true),
+        ("select 9999999999999::int", "SQLSTATE 22003", true),
+        ("select 1 / 0", "SQLSTATE 22012", true),
+        ("do $$ begin raise exception 'hush-hush'; end $$", "SQLSTATE P0001", true),
+        (
+            "create temp table t (v text unique); insert into t values ('hush-hush'), ('hush-hush')",
+            "SQLSTATE 23505, constraint t_v_key: duplicate key value violates unique constraint",
+            false,
+        ),
+        ("set local statement_timeout = 1; select pg_sleep(9)", "SQLSTATE 57014: canceling statement", false),
+    ] {
+        let tenant = TenantId(Uuid::now_v7());
+        let error: StorageError =
+            as_tenant::<(), StorageError, _>(&databases.app, tenant, move |connection| {
+                Box::pin(async move {
+                    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap_err();
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(text.contains(told), "{statement}: {text}");
+            assert!(!text.contains("hush-hush") && !text.contains("9999999"), "{statement}: {text}");
+            assert!(!may_quote || text.ends_with(told) || text.ends_with(&format!("{told})")), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_the_statement_that_met_it() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.superuser().await;
+    sqlx::raw_sql("alter table decisions rename to elsewhere").execute(&mut superuser).await.unwrap();
+    let error = decisions::all_ids(&database.databases().system, 0, None, 10).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("SQLSTATE 42P01") && text.contains("(statement storage/decisions"), "{text}");
+}
