@@ -13,6 +13,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
+use crate::rules;
 use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
 
 /// What may stand at the top level: Rocket's own keys, the databases, ours.
@@ -235,12 +236,42 @@ impl std::fmt::Debug for Config {
     }
 }
 
+impl Settings {
+    /// As [`Config::load`], for what needs no database.
+    pub fn load() -> Result<Self, ConfigError> {
+        let figment = Config::figment();
+        check_top_level(&figment)?;
+        let Tree { tollgate: settings, .. } = figment.extract()?;
+        check_ranges(&settings)?;
+        Ok(settings)
+    }
+
+    /// The sandbox's part of it, for a server and for an author's own runs alike.
+    pub fn sandbox(&self, program: PathBuf, cache_dir: PathBuf, cache_key: [u8; 32]) -> rules::Settings {
+        let mut sandbox = rules::Settings::new(program, cache_dir, cache_key);
+        sandbox.loaded_max = self.compiled_plugins_max;
+        sandbox.compile_cpu_s = self.compile_cpu_s;
+        if self.rule_threads > 0 {
+            sandbox.threads = self.rule_threads;
+        }
+        if self.tenant_concurrency > 0 {
+            sandbox.tenant_concurrency = self.tenant_concurrency;
+        }
+        sandbox.tenant_waiting_max = self.tenant_waiting_max;
+        sandbox
+    }
+}
+
 impl Config {
     /// Reads Rocket.toml (or the file `ROCKET_CONFIG` names) and the environment.
     pub fn load() -> Result<Self, ConfigError> {
+        Self::from_figment(Self::figment())
+    }
+
+    fn figment() -> Figment {
         let ours = |key: &figment::value::UncasedStr| key.starts_with("tollgate_");
         let file = Env::var_or("ROCKET_CONFIG", "Rocket.toml");
-        let figment = Figment::from(rocket::Config::default())
+        Figment::from(rocket::Config::default())
             .merge(Toml::file(file).nested())
             .merge(
                 Env::prefixed("ROCKET_")
@@ -249,8 +280,7 @@ impl Config {
                     .global(),
             )
             .merge(Env::prefixed("ROCKET_TOLLGATE_").map(|key| format!("tollgate.{key}").into()).global())
-            .select(Profile::from_env_or("ROCKET_PROFILE", rocket::Config::DEFAULT_PROFILE));
-        Self::from_figment(figment)
+            .select(Profile::from_env_or("ROCKET_PROFILE", rocket::Config::DEFAULT_PROFILE))
     }
 
     pub fn from_figment(figment: Figment) -> Result<Self, ConfigError> {

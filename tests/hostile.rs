@@ -4,6 +4,8 @@
 
 #[path = "sandbox/compiling.rs"]
 mod compiling;
+#[path = "sandbox/diagnosis.rs"]
+mod diagnosis;
 #[path = "sandbox/harness.rs"]
 mod harness;
 #[cfg(target_os = "linux")]

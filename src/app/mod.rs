@@ -464,15 +464,5 @@ fn sandbox_settings(
 ) -> Result<rules::Settings, StartError> {
     data_folder(&settings.data_dir)?;
     let key = *root.derive(Purpose::CompiledPlugins)?.expose();
-    let mut sandbox = rules::Settings::new(program, settings.data_dir.join("compiled-plugins"), key);
-    sandbox.loaded_max = settings.compiled_plugins_max;
-    sandbox.compile_cpu_s = settings.compile_cpu_s;
-    if settings.rule_threads > 0 {
-        sandbox.threads = settings.rule_threads;
-    }
-    if settings.tenant_concurrency > 0 {
-        sandbox.tenant_concurrency = settings.tenant_concurrency;
-    }
-    sandbox.tenant_waiting_max = settings.tenant_waiting_max;
-    Ok(sandbox)
+    Ok(settings.sandbox(program, settings.data_dir.join("compiled-plugins"), key))
 }

@@ -127,14 +127,25 @@ enum PluginCommand {
         /// Where the component goes; beside the core module where nothing is said.
         #[arg(long, short)]
         output: Option<PathBuf>,
+        /// Keep names and debug information, so that `run` can tell functions and lines of a failure.
+        #[arg(long)]
+        keep_names: bool,
     },
-    /// Say what a component is, and whether Tollgate would take it.
-    Check { component: PathBuf },
-    /// Run case files against a component.
+    /// Say what a component is, and whether a server with this configuration would take it.
+    Check {
+        component: PathBuf,
+        /// All of it as JSON, with the schema of the settings and every limit.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run case files against a component, and say why a rule failed.
     Run {
         component: PathBuf,
         #[arg(required = true)]
         cases: Vec<PathBuf>,
+        /// Every case as JSON, with the fuel it used.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -147,9 +158,13 @@ pub fn run() -> ExitCode {
     }
     let line = Line::parse();
     let result = match line.command.unwrap_or(Command::Serve) {
-        Command::Plugin(PluginCommand::Build { core, output }) => plugin::build(&core, output),
-        Command::Plugin(PluginCommand::Check { component }) => plugin::check(&component),
-        Command::Plugin(PluginCommand::Run { component, cases }) => plugin::run(&component, &cases),
+        Command::Plugin(PluginCommand::Build { core, output, keep_names }) => {
+            plugin::build(&core, output, keep_names)
+        }
+        Command::Plugin(PluginCommand::Check { component, json }) => plugin::check(&component, json),
+        Command::Plugin(PluginCommand::Run { component, cases, json }) => {
+            plugin::run(&component, &cases, json)
+        }
         Command::Serve => with_config(serve::serve),
         Command::Migrate => with_config(administration::migrate),
         Command::Replay { since, tenant } => with_config(|config| replay::replay(config, since, tenant)),

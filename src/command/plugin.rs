@@ -1,77 +1,204 @@
 //! `tollgate plugin`: for authors of rules, without a server or a database.
 //!
-//! Owns what is printed about a plugin. Must never keep what it compiled.
+//! Owns what is printed about a plugin. Must never keep what it compiled, nor
+//! be under other limits than a server with the same configuration.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::say;
-use crate::domain::plugin::Plugin;
-use crate::rules::{LocalEngine, RuleEngine, Settings, cases, component};
+use crate::config::Settings;
+use crate::domain::plugin::{Plugin, Profile};
+use crate::rules::cases::{CaseReport, Difference, Tried};
+use crate::rules::{AddPluginError, Diagnosis, LimitsInForce, LocalEngine, RuleEngine, cases, component};
 
-pub fn build(core: &Path, output: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    let component = component::from_core_module(&read(core)?)?;
+pub fn build(core: &Path, output: Option<PathBuf>, keep_names: bool) -> Result<ExitCode, Failure> {
+    let make = if keep_names { component::from_core_module_with_names } else { component::from_core_module };
+    let component = make(&read(core)?).map_err(|error| of_file(core, error))?;
     let output = output.unwrap_or_else(|| core.with_extension("component.wasm"));
-    std::fs::write(&output, &component).map_err(|error| format!("{}: {error}", output.display()))?;
+    if let Some(folder) = output.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| of_file(folder, error))?;
+    }
+    std::fs::write(&output, &component).map_err(|error| of_file(&output, error))?;
     say!("{} ({} bytes)", output.display(), component.len());
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn check(path: &Path) -> Result<ExitCode, Failure> {
-    in_a_sandbox(path, async |_, plugin| {
-        let description = &plugin.description;
-        say!("{} {}: {}", description.name, description.version, description.summary);
-        say!("  contract   tollgate:rules@{}", plugin.contract);
-        say!("  digest     {}", plugin.digest);
-        say!("  size       {} bytes", plugin.size_bytes);
-        say!("  profile    {}", plugin.profile.name());
-        say!("  compiled   in {} ms", plugin.compile_ms);
-        say!("  settings   {}", description.settings_schema);
+pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
+    let settings = Settings::load()?;
+    in_a_sandbox(path, &settings, async |_, taken| {
+        match taken {
+            Ok((plugin, _)) if as_json => say!("{:#}", taken_in_json(&plugin, &settings)),
+            Ok((plugin, _)) => say_taken(&plugin, &settings),
+            Err(why) if as_json => {
+                let limits = [Profile::Small, Profile::Large]
+                    .map(|profile| LimitsInForce::of(profile, settings.compile_cpu_s));
+                let size_max_bytes = settings.plugin_size_max_bytes;
+                say!(
+                    "{:#}",
+                    json!({"taken": false, "refused": why, "size_max_bytes": size_max_bytes, "limits": limits})
+                );
+                return Ok(ExitCode::FAILURE);
+            }
+            Err(why) => return Err(of_file(path, why)),
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-pub fn run(path: &Path, case_files: &[PathBuf]) -> Result<ExitCode, Failure> {
-    in_a_sandbox(path, async |engine, plugin| {
+fn say_taken(plugin: &Plugin, settings: &Settings) {
+    let description = &plugin.description;
+    let limits = LimitsInForce::of(plugin.profile, settings.compile_cpu_s);
+    say!("{} {}: {}", description.name, description.version, description.summary);
+    say!("  contract   tollgate:rules@{}", plugin.contract);
+    say!("  digest     {}", plugin.digest);
+    say!("  size       {} of at most {} bytes", plugin.size_bytes, settings.plugin_size_max_bytes);
+    say!(
+        "  compiled   in {} ms, of at most {} s of a processor",
+        plugin.compile_ms,
+        limits.plugin_compile_cpu_s
+    );
+    say!(
+        "  profile    {}: {} units of fuel and {} MiB of memory for a payment",
+        limits.profile,
+        limits.fuel_evaluate,
+        limits.memory_bytes >> 20
+    );
+    say!("  settings   {}", names_of_settings(&description.settings_schema));
+}
+
+fn names_of_settings(schema: &str) -> String {
+    let schema = serde_json::from_str::<Value>(schema).unwrap_or_default();
+    let names = schema["properties"].as_object().into_iter().flat_map(|properties| properties.keys());
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn taken_in_json(plugin: &Plugin, settings: &Settings) -> Value {
+    let description = &plugin.description;
+    let schema = serde_json::from_str::<Value>(&description.settings_schema);
+    json!({
+        "taken": true,
+        "name": description.name,
+        "version": description.version,
+        "summary": description.summary,
+        "contract": plugin.contract,
+        "digest": plugin.digest.to_string(),
+        "size_bytes": plugin.size_bytes,
+        "size_max_bytes": settings.plugin_size_max_bytes,
+        "compile_ms": plugin.compile_ms,
+        "limits": LimitsInForce::of(plugin.profile, settings.compile_cpu_s),
+        "settings_schema": schema.unwrap_or_default(),
+    })
+}
+
+pub fn run(path: &Path, case_files: &[PathBuf], as_json: bool) -> Result<ExitCode, Failure> {
+    let settings = Settings::load()?;
+    in_a_sandbox(path, &settings, async |engine, taken| {
+        let (plugin, bytes) = taken.map_err(|why| of_file(path, why))?;
+        let tried = Tried { plugin: plugin.digest, bytes };
+        let mut told = Vec::new();
         let (mut passed, mut failed) = (0, 0);
         for file in case_files {
-            let text =
-                std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            for report in cases::run(engine, plugin.digest, &text).await? {
-                match report.result {
-                    Ok(()) => passed += 1,
-                    Err(difference) => {
-                        failed += 1;
-                        say!("{}: {}\n{difference}", file.display(), report.name);
-                    }
+            let text = std::fs::read_to_string(file).map_err(|error| of_file(file, error))?;
+            for report in cases::run(engine, &tried, &text).await.map_err(|error| of_file(file, error))? {
+                *if report.result.is_ok() { &mut passed } else { &mut failed } += 1;
+                if as_json {
+                    told.push(case_in_json(file, &report));
+                } else if let Err(difference) = &report.result {
+                    say_failed(file, &report, difference);
                 }
             }
         }
-        say!("{}: {passed} passed, {failed} failed", plugin.description.name);
+        let name = &plugin.description.name;
+        if as_json {
+            let limits = LimitsInForce::of(plugin.profile, settings.compile_cpu_s);
+            let digest = plugin.digest.to_string();
+            let whole = json!({"plugin": name, "digest": digest, "passed": passed, "failed": failed,
+                "limits": limits, "cases": told});
+            say!("{whole:#}");
+        } else {
+            say!("{name}: {passed} passed, {failed} failed");
+        }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
+fn case_in_json(file: &Path, report: &CaseReport) -> Value {
+    json!({
+        "file": file.display().to_string(),
+        "name": report.name,
+        "passed": report.result.is_ok(),
+        "fuel_used": report.fuel_used,
+        "difference": report.result.as_ref().err(),
+        "diagnosis": report.diagnosis,
+    })
+}
+
+fn say_failed(file: &Path, report: &CaseReport, difference: &Difference) {
+    say!("{}: {}", file.display(), report.name);
+    say!("  expected {}", difference.expected);
+    say!("  got      {}", difference.got);
+    let Some(Diagnosis { cause, said, frames, .. }) = &report.diagnosis else { return };
+    if let Some(said) = said {
+        say!("  it says  {said}");
+    }
+    say!("  why      {cause}");
+    for frame in frames {
+        let line = frame.line.map_or_else(String::new, |line| format!(":{line}"));
+        let place = frame.file.as_ref().map_or_else(String::new, |file| format!(" at {file}{line}"));
+        say!("  in       {}{place}", frame.function);
+    }
+}
+
+/// The plugin as the engine took it, with its bytes, or why it did not.
+type Taken = Result<(Plugin, Arc<[u8]>), String>;
+
 /// Loads the plugin as the server would, with a cache that goes when this is done.
 fn in_a_sandbox(
     path: &Path,
-    work: impl AsyncFnOnce(&LocalEngine, &Plugin) -> Result<ExitCode, Failure>,
+    settings: &Settings,
+    work: impl AsyncFnOnce(&LocalEngine, Taken) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let bytes = read(path)?;
+    let bytes: Arc<[u8]> = read(path)?.into();
     let cache_dir = std::env::temp_dir().join(format!("tollgate-plugin-{}", std::process::id()));
     let mut key = [0; 32];
     aws_lc_rs::rand::fill(&mut key)?;
+    let mut sandbox = settings.sandbox(std::env::current_exe()?, cache_dir.clone(), key);
+    // No payment waits, and whoever does is the author of the plugin.
+    sandbox.stands_back = false;
+    sandbox.diagnosis_with_lines = true;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let engine = LocalEngine::start(&Settings::new(std::env::current_exe()?, cache_dir.clone(), key))?;
-        let plugin = engine.add_plugin(bytes.into()).await?;
-        work(&engine, &plugin).await
+        let engine = LocalEngine::start(&sandbox)?;
+        let taken = take(&engine, settings, bytes).await?;
+        work(&engine, taken).await
     });
     let _ = std::fs::remove_dir_all(&cache_dir);
     result
 }
 
+async fn take(engine: &LocalEngine, settings: &Settings, bytes: Arc<[u8]>) -> Result<Taken, Failure> {
+    let most = settings.plugin_size_max_bytes;
+    if bytes.len() as u64 > most {
+        let why =
+            format!("the plugin has {} bytes, at most {most} are taken (plugin_size_max_bytes)", bytes.len());
+        return Ok(Err(why));
+    }
+    match engine.add_plugin(bytes.clone()).await {
+        Ok(plugin) => Ok(Ok((plugin, bytes))),
+        Err(AddPluginError::Refused(why)) => Ok(Err(why)),
+        Err(AddPluginError::Engine(error)) => Err(error.into()),
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+    std::fs::read(path).map_err(|error| of_file(path, error))
+}
+
+fn of_file(path: &Path, error: impl std::fmt::Display) -> Failure {
+    format!("{}: {error}", path.display()).into()
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::active_ruleset::ActiveRuleset;
+use super::diagnoses::fuel_of;
 use super::evaluate::{call_of, evidence_of, run};
 use super::rulesets::{RevisionError, Rulesets, lists_asked};
 use super::trial::Likeness;
@@ -24,12 +25,16 @@ use crate::domain::selector::{Fact, FactQuery, Matching};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::{Outcome, RuleResult};
-use crate::rules::{EngineError, RulesetCall};
+use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
 use crate::storage::{StorageError, decisions, lists, rulesets};
 
 /// A person waits.
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Failures of one run that are looked into, and for how long altogether.
+const LOOKS_MAX: usize = 3;
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The number of a ruleset that is no revision.
 const UNSAVED: i32 = 0;
@@ -93,6 +98,8 @@ pub struct DryRun {
     /// For each query of the ruleset, where it asks a list.
     pub comparisons: Vec<Option<ListComparison>>,
     pub steps: Vec<FoldStep>,
+    /// For each rule why it failed, where that could be told in time.
+    pub diagnoses: Vec<Option<Diagnosis>>,
     /// What was decided, for a payment of history.
     pub decided: Option<Outcome>,
 }
@@ -147,7 +154,34 @@ impl DryRuns {
         let (outcome, evidence) = self.evaluate(tenant, payment, &ruleset, &facts).await?;
         let steps = steps_of(&evidence, outcome);
         let decided = recorded.map(|recorded| recorded.outcome);
-        Ok(DryRun { outcome, evidence, ruleset, sources, comparisons, steps, decided })
+        let diagnoses = self.look_into(&evidence, &ruleset, &facts).await;
+        Ok(DryRun { outcome, evidence, ruleset, sources, comparisons, steps, diagnoses, decided })
+    }
+
+    async fn look_into(
+        &self,
+        evidence: &Evidence,
+        ruleset: &ActiveRuleset,
+        facts: &[Fact],
+    ) -> Vec<Option<Diagnosis>> {
+        let until = Instant::now() + LOOK_PATIENCE;
+        let mut looks = 0;
+        let mut diagnoses = Vec::with_capacity(evidence.rules.len());
+        for (place, (rule, tried)) in evidence.rules.iter().zip(&ruleset.rules).enumerate() {
+            let failed = matches!(rule.result, Some(RuleResult::Failed { .. }));
+            if !failed || looks == LOOKS_MAX {
+                diagnoses.push(None);
+                continue;
+            }
+            looks += 1;
+            let spent_before = fuel_of(&evidence.rules[..place]);
+            let rule = RuleCall { fuel_spent_before: Some(spent_before), ..call_of(tried, facts) };
+            let call = FailedCall::Evaluate { payment: Arc::new(evidence.payment.clone()), rule };
+            let patience = until.saturating_duration_since(Instant::now());
+            // A look is a help to the author; the run holds without it.
+            diagnoses.push(self.rulesets.plugins.look_into(call, patience).await.ok().flatten());
+        }
+        diagnoses
     }
 
     async fn ruleset(

@@ -12,6 +12,7 @@ pub mod checkpoints;
 pub mod compile_turns;
 pub mod counts;
 pub mod deployed;
+pub mod diagnoses;
 pub mod dry_run;
 pub mod evaluate;
 mod failure_window;

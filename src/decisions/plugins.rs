@@ -7,17 +7,30 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use sqlx::PgPool;
+use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::compile_turns::CompileTurns;
 use crate::domain::plugin::{Digest, Plugin};
 use crate::domain::time::Clock;
-use crate::rules::RuleEngine;
+use crate::rules::{Diagnosis, EngineError, FailedCall, RuleEngine};
 use crate::storage::{StorageError, plugins};
+
+/// Failures that are looked into or wait for it: each holds the bytes of its plugin.
+const LOOKS_MAX: usize = 2;
+
+#[derive(Debug, Error)]
+pub enum LookError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
 
 #[derive(Debug)]
 pub struct Plugins {
@@ -29,6 +42,7 @@ pub struct Plugins {
     seen_files: Mutex<HashMap<PathBuf, (u64, Option<SystemTime>)>>,
     /// What is being loaded at the moment.
     loading: Mutex<HashMap<Digest, Loaded>>,
+    looks: Arc<Semaphore>,
 }
 
 impl Plugins {
@@ -38,7 +52,8 @@ impl Plugins {
         turns: Arc<CompileTurns>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { system, engine, turns, clock, seen_files: Mutex::default(), loading: Mutex::default() }
+        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
+        Self { system, engine, turns, clock, seen_files: Mutex::default(), loading: Mutex::default(), looks }
     }
 
     /// Sees to it that the engine can run a stored plugin, from its stored
@@ -76,6 +91,32 @@ impl Plugins {
 
     fn loading(&self) -> MutexGuard<'_, HashMap<Digest, Loaded>> {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks into a failed call for at most `patience`; what was begun then is
+    /// brought to its end, so that the next look is quick. Nothing where the
+    /// call does not fail again.
+    pub async fn look_into(
+        self: &Arc<Self>,
+        call: FailedCall,
+        patience: Duration,
+    ) -> Result<Option<Diagnosis>, LookError> {
+        let look = self.looks.clone().try_acquire_owned().map_err(|_| EngineError::Busy)?;
+        let plugins = self.clone();
+        let looking = tokio::spawn(async move {
+            let _look = look;
+            let bytes = plugins.loaded_bytes(call.plugin()).await?;
+            Ok(plugins.engine.diagnose(call, bytes).await?)
+        });
+        let looked = tokio::time::timeout(patience, looking).await.map_err(|_| EngineError::Deadline)?;
+        looked.map_err(|error| EngineError::Unavailable(error.to_string()))?
+    }
+
+    async fn loaded_bytes(&self, digest: Digest) -> Result<Arc<[u8]>, StorageError> {
+        self.ensure_loaded(digest).await?;
+        let bytes = plugins::bytes_any(&self.system, digest).await?;
+        let bytes = bytes.filter(|bytes| digest_of(bytes) == digest);
+        bytes.ok_or(StorageError::Unreadable { what: "plugin" })
     }
 
     /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.

@@ -23,10 +23,13 @@ use crate::domain::ruleset::{
 use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::rules::{EngineError, PrepareError, RuleEngine};
+use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
 use crate::storage::nodes::Readiness;
 use crate::storage::rulesets::{self, ActivateError, Change, CreateRevisionError, Deploying, NewRevision};
 use crate::storage::{StorageError, backtests, lists, plugins};
+
+/// How long a person waits for the last words of a rule that cannot read its settings.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is wrong, and where in the request: a JSON pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,10 +152,24 @@ impl Rulesets {
                 return Ok(Err(told.collect()));
             }
             Err(PrepareError::Engine(error)) => return Err(error.into()),
-            Err(failed) => return Ok(Err(vec![flaw("/settings", failed.to_string())])),
+            Err(failed) => {
+                let detail = self.explained(failed.to_string(), entry.plugin, entry.settings).await;
+                return Ok(Err(vec![flaw("/settings", detail)]));
+            }
         };
         let (profile, queries, state) = (prepared.profile, prepared.queries, prepared.state);
         Ok(Ok(PreparedRule { entry, profile, queries, state }))
+    }
+
+    /// Why a rule could not read its settings, with its own last words where they can be had.
+    async fn explained(&self, failure: String, plugin: Digest, settings: String) -> String {
+        let call = FailedCall::Prepare { plugin, settings };
+        match self.plugins.look_into(call, LOOK_PATIENCE).await {
+            Ok(Some(Diagnosis { said: Some(said), .. })) => format!("{failure}; it says: {said}"),
+            Ok(Some(Diagnosis { cause, .. })) => format!("{failure}. {cause}"),
+            // A look is a help to the author; what failed is known without it.
+            Ok(None) | Err(_) => failure,
+        }
     }
 
     /// Makes a revision the deciding one, if its guard lets it.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::body::JsonBody;
+use super::diagnoses::DiagnosisShape;
 use super::documented::DryRunning;
 use super::evidence::RuleEvidenceShape;
 use super::fields::Fields;
@@ -27,6 +28,7 @@ use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, ListComparison, Su
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::RULES_MAX;
 use crate::domain::tenant::Scope;
+use crate::rules::Diagnosis;
 
 pub fn routes() -> Vec<Route> {
     routes![dry_run]
@@ -75,6 +77,9 @@ pub struct TriedRuleShape {
     pub fact_sources: Vec<&'static str>,
     /// How each list that it asked was compared with the payment.
     pub comparisons: Vec<ComparisonShape>,
+    /// Why it failed, where that could be told in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<DiagnosisShape>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -130,6 +135,7 @@ impl TriedRuleShape {
         tried: &ActiveRule,
         sources: &[FactSource],
         comparisons: &[Option<ListComparison>],
+        diagnosis: Option<Diagnosis>,
     ) -> Self {
         let fact_sources = tried.facts(sources).into_iter().map(|source| match source {
             FactSource::Recorded => "recorded",
@@ -138,19 +144,26 @@ impl TriedRuleShape {
         });
         let shape = RuleEvidenceShape::of(rule, Some(&tried.prepared));
         let comparisons = tried.facts(comparisons).into_iter().flatten().map(ComparisonShape::from);
-        Self { rule: shape, fact_sources: fact_sources.collect(), comparisons: comparisons.collect() }
+        Self {
+            rule: shape,
+            fact_sources: fact_sources.collect(),
+            comparisons: comparisons.collect(),
+            diagnosis: diagnosis.map(DiagnosisShape::from),
+        }
     }
 }
 
 impl From<DryRun> for DryRunShape {
     fn from(run: DryRun) -> Self {
-        let rules = run.evidence.rules.iter().zip(&run.ruleset.rules);
+        let rules = run.evidence.rules.iter().zip(&run.ruleset.rules).zip(run.diagnoses);
         Self {
             outcome: run.outcome.into(),
             decided: run.decided.map(OutcomeShape::from),
             reasons: run.evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
             rules: rules
-                .map(|(rule, tried)| TriedRuleShape::of(rule, tried, &run.sources, &run.comparisons))
+                .map(|((rule, tried), diagnosis)| {
+                    TriedRuleShape::of(rule, tried, &run.sources, &run.comparisons, diagnosis)
+                })
                 .collect(),
             fold: run.steps.into_iter().map(FoldStepShape::from).collect(),
             engine: run.evidence.engine.0,

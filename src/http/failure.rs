@@ -5,7 +5,9 @@
 
 use super::body::CUT_OFF;
 use super::problem::{Kind, PartError, Problem};
+use crate::decisions::diagnoses::DiagnosisError;
 use crate::decisions::dry_run::DryRunError;
+use crate::decisions::plugins::LookError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::{GuardedError, RevisionError};
 use crate::decisions::spool::SpoolError;
@@ -100,6 +102,17 @@ impl From<ReplayError> for Problem {
             }
             ReplayError::Engine(error) => error.into(),
             ReplayError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<DiagnosisError> for Problem {
+    fn from(error: DiagnosisError) -> Self {
+        match error {
+            DiagnosisError::UnknownDecision => Self::not_found("decision"),
+            DiagnosisError::NotFailed => Self::not_found("failure of a rule in this decision"),
+            DiagnosisError::Look(LookError::Engine(error)) => error.into(),
+            DiagnosisError::Look(LookError::Storage(error)) => error.into(),
         }
     }
 }

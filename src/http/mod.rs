@@ -19,6 +19,7 @@ mod counts;
 pub mod cursor;
 mod decisions;
 mod deployments;
+mod diagnoses;
 mod documented;
 mod dry_runs;
 pub mod edge;
@@ -76,6 +77,7 @@ fn mounts() -> Vec<Mount> {
         api(Treatment::Ordinary, payments::routes()),
         api(Treatment::Ordinary, payment_events::routes()),
         api(Treatment::Ordinary, decisions::routes()),
+        api(Treatment::Ordinary, diagnoses::routes()),
         api(Treatment::Ordinary, rulesets::routes()),
         api(Treatment::Ordinary, deployments::routes()),
         api(Treatment::Ordinary, dry_runs::routes()),

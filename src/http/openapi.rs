@@ -17,8 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::answer::Answer;
 use super::problem::ProblemBody;
 use super::{
-    audit, backtests, canary, checkpoints, decisions, deployments, dry_runs, events, list_entries, lists,
-    oauth, operations, payment_events, payments, plugins, quarantines, rulesets, shadow,
+    audit, backtests, canary, checkpoints, decisions, deployments, diagnoses, dry_runs, events, list_entries,
+    lists, oauth, operations, payment_events, payments, plugins, quarantines, rulesets, shadow,
 };
 use crate::domain::tenant::Scope;
 
@@ -53,6 +53,7 @@ struct Document;
     payment_events::events,
     decisions::one,
     decisions::replay,
+    diagnoses::one,
     checkpoints::latest,
     rulesets::create,
     rulesets::list,

@@ -6,16 +6,22 @@
 //! what no domain payment can: a wrong exponent, a malformed IBAN.
 
 mod format;
+mod shown;
 
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::contract::Input;
+use super::contract::{Input, v1};
 use super::local::LocalEngine;
-use super::{EngineError, PrepareError, Prepared, RuleCall, RuleEngine};
+use super::{Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleCall, RuleEngine};
 use crate::domain::plugin::Digest;
-use crate::domain::selector::FactQuery;
+use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::verdict::{Evaluation, Reason, RuleResult};
 use format::{Case, CaseFile, Expected, ExpectedReason};
+use shown::{evaluation_shown, queries_shown, reasons_shown, result_shown};
 
 #[derive(Debug, Error)]
 pub enum CasesError {
@@ -25,68 +31,121 @@ pub enum CasesError {
     Engine(#[from] EngineError),
 }
 
-/// One case, and in words what about it does not hold.
+/// One case, and what about it does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseReport {
     pub name: String,
-    pub result: Result<(), String>,
+    pub result: Result<(), Difference>,
+    /// Of the evaluation; zero where there was none.
+    pub fuel_used: u64,
+    /// Why the rule failed, where it did and nobody expected it.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// In the words of a case file, as far as it has any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub expected: Value,
+    pub got: Value,
+}
+
+/// A plugin that the engine has, with its bytes: for whoever looks into a failure.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    pub plugin: Digest,
+    pub bytes: Arc<[u8]>,
 }
 
 /// Runs every case of a file against a plugin that the engine has.
-pub async fn run(engine: &LocalEngine, plugin: Digest, text: &str) -> Result<Vec<CaseReport>, CasesError> {
+pub async fn run(engine: &LocalEngine, tried: &Tried, text: &str) -> Result<Vec<CaseReport>, CasesError> {
     let cases = CaseFile::parse(text).and_then(CaseFile::into_cases).map_err(CasesError::Malformed)?;
     let mut reports = Vec::with_capacity(cases.len());
     for case in cases {
-        let name = case.name.clone();
-        let result = check(engine, plugin, case).await?;
-        reports.push(CaseReport { name, result });
+        reports.push(check(engine, tried, case).await?);
     }
     Ok(reports)
 }
 
-async fn check(engine: &LocalEngine, plugin: Digest, case: Case) -> Result<Result<(), String>, EngineError> {
-    let prepared = match (engine.prepare(plugin, case.settings.to_string()).await, &case.expected) {
+impl CaseReport {
+    fn new(name: String, result: Result<(), Difference>) -> Self {
+        Self { name, result, fuel_used: 0, diagnosis: None }
+    }
+}
+
+async fn check(engine: &LocalEngine, tried: &Tried, case: Case) -> Result<CaseReport, EngineError> {
+    let report = |result| Ok(CaseReport::new(case.name.clone(), result));
+    let settings = case.settings.to_string();
+    let prepared = match (engine.prepare(tried.plugin, settings.clone()).await, &case.expected) {
         (Err(PrepareError::Engine(error)), _) => return Err(error),
         (Err(PrepareError::Refused(reasons)), Expected::RefusedSettings(expected)) => {
-            return Ok(compare_reasons(expected, &reasons));
+            return report(compare_reasons("refused_settings", expected, &reasons));
         }
-        (Err(PrepareError::Refused(reasons)), _) => {
-            return Ok(Err(format!("the settings are refused: {reasons:?}")));
+        (Err(PrepareError::Refused(reasons)), expected) => {
+            return report(differs(expected.shown(), json!({"refused_settings": reasons_shown(&reasons)})));
         }
-        (Err(error), _) => return Ok(Err(error.to_string())),
-        (Ok(_), Expected::RefusedSettings(_)) => {
-            return Ok(Err("expected the settings to be refused; they were taken".to_owned()));
+        (Err(error), expected) => {
+            let differs = differs(expected.shown(), json!({"failed_prepare": error.to_string()}));
+            let call = FailedCall::Prepare { plugin: tried.plugin, settings };
+            let diagnosis = engine.diagnose(call, tried.bytes.clone()).await?;
+            return Ok(CaseReport { diagnosis, ..CaseReport::new(case.name.clone(), differs) });
+        }
+        (Ok(_), expected @ Expected::RefusedSettings(_)) => {
+            return report(differs(expected.shown(), json!("the settings were taken")));
         }
         (Ok(prepared), _) => prepared,
     };
     if let Err(difference) = compare_queries(case.queries.as_deref(), &prepared.queries) {
-        return Ok(Err(difference));
+        return report(Err(difference));
     }
-    let payment = match case.payment {
-        Ok(payment) => payment,
-        Err(error) => return Ok(Err(format!("payment: {error}"))),
-    };
-    let Prepared { profile, state, .. } = prepared;
-    let rule = RuleCall { plugin, profile, state: state.into(), facts: case.facts, fuel_spent_before: None };
-    let run = engine.evaluate_one(Input::from_v1(payment), rule).await?;
-    Ok(compare(&case.expected, &run.result))
+    match case.payment {
+        Ok(payment) => evaluate(engine, tried, prepared, payment, case.facts, case.expected, case.name).await,
+        Err(ref error) => report(differs(json!("a payment as plugins/README.md describes it"), json!(error))),
+    }
 }
 
-fn compare_queries(expected: Option<&[FactQuery]>, asked: &[FactQuery]) -> Result<(), String> {
+async fn evaluate(
+    engine: &LocalEngine,
+    tried: &Tried,
+    prepared: Prepared,
+    payment: v1::Payment,
+    facts: Vec<Fact>,
+    expected: Expected,
+    name: String,
+) -> Result<CaseReport, EngineError> {
+    let Prepared { profile, state, .. } = prepared;
+    let plugin = tried.plugin;
+    let rule = RuleCall { plugin, profile, state: state.into(), facts, fuel_spent_before: None };
+    let run = engine.evaluate_one(Input::from_v1(payment.clone()), rule.clone()).await?;
+    let result = compare(&expected, &run.result);
+    let failed = result.is_err() && matches!(run.result, RuleResult::Failed { .. });
+    let diagnosis = if failed {
+        engine.diagnose_one(Input::from_v1(payment), rule, tried.bytes.clone()).await?
+    } else {
+        None
+    };
+    Ok(CaseReport { name, result, fuel_used: run.fuel_used, diagnosis })
+}
+
+fn differs(expected: Value, got: Value) -> Result<(), Difference> {
+    Err(Difference { expected, got })
+}
+
+fn compare_queries(expected: Option<&[FactQuery]>, asked: &[FactQuery]) -> Result<(), Difference> {
     match expected {
-        Some(expected) if expected != asked => Err(format!("expected queries {expected:?}\ngot {asked:?}")),
+        Some(expected) if expected != asked => {
+            differs(json!({"queries": queries_shown(expected)}), json!({"queries": queries_shown(asked)}))
+        }
         _ => Ok(()),
     }
 }
 
-fn compare(expected: &Expected, result: &RuleResult) -> Result<(), String> {
+fn compare(expected: &Expected, result: &RuleResult) -> Result<(), Difference> {
     match (expected, result) {
         (Expected::Failure(text), RuleResult::Failed { detail, .. }) if detail.contains(text) => Ok(()),
-        (Expected::Failure(text), _) => Err(format!("expected a failure with '{text}'\ngot {result:?}")),
         (Expected::Evaluation { verdict, reasons, notes }, RuleResult::Ran(evaluation)) => {
             compare_evaluation(verdict, reasons, notes.as_deref(), evaluation)
         }
-        (_, result) => Err(format!("expected an evaluation\ngot {result:?}")),
+        (expected, result) => differs(expected.shown(), result_shown(result)),
     }
 }
 
@@ -95,18 +154,18 @@ fn compare_evaluation(
     reasons: &[ExpectedReason],
     notes: Option<&[String]>,
     got: &Evaluation,
-) -> Result<(), String> {
+) -> Result<(), Difference> {
     if verdict != got.verdict.name() {
-        return Err(format!("expected {verdict}\ngot {:?}", got.verdict));
+        return differs(json!({"verdict": verdict, "reasons": reasons}), evaluation_shown(got));
     }
-    compare_reasons(reasons, got.verdict.reasons())?;
+    compare_reasons("reasons", reasons, got.verdict.reasons())?;
     match notes {
-        Some(notes) if notes != got.notes => Err(format!("expected notes {notes:?}\ngot {:?}", got.notes)),
+        Some(notes) if notes != got.notes => differs(json!({"notes": notes}), json!({"notes": got.notes})),
         _ => Ok(()),
     }
 }
 
-fn compare_reasons(expected: &[ExpectedReason], got: &[Reason]) -> Result<(), String> {
+fn compare_reasons(key: &str, expected: &[ExpectedReason], got: &[Reason]) -> Result<(), Difference> {
     let fit = expected.len() == got.len() && expected.iter().zip(got).all(|(one, other)| one.fits(other));
-    if fit { Ok(()) } else { Err(format!("expected reasons {expected:?}\ngot {got:?}")) }
+    if fit { Ok(()) } else { differs(json!({key: expected}), json!({key: reasons_shown(got)})) }
 }

@@ -9,7 +9,7 @@
 //! it answers runs as native code, so it has to be this binary's own compiler.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Engine;
 
-use super::engine::compiled_config;
+use super::engine::Code;
+use super::limits::Allowance;
 use super::settings::Settings;
 use crate::domain::plugin::Profile;
 
@@ -31,6 +32,8 @@ pub const COMMAND: &str = "compile-plugin";
 const MESSAGE_BYTES_MAX: u64 = 2000;
 /// The child's answer to bytes that do not compile.
 const EXIT_REFUSED: u8 = 3;
+/// Payments come first.
+const NICENESS: i32 = 19;
 /// How Rust ends after a panic.
 const EXIT_PANICKED: i32 = 101;
 const MIB: u64 = 1 << 20;
@@ -40,7 +43,8 @@ pub enum CompileError {
     #[error("the component does not compile: {0}")]
     Invalid(String),
     #[error(
-        "compiling the plugin took more than {0} s of processor time: make it smaller or its functions simpler"
+        "compiling the plugin took more than {0} s of processor time, which compile_cpu_s sets: make it smaller \
+         or its functions simpler"
     )]
     CpuTime(u64),
     #[error(
@@ -74,55 +78,47 @@ impl Compiled {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Allowance {
-    cpu_s: u64,
-    memory_mib: u64,
-    artifact_mib: u64,
-}
-
-impl Allowance {
-    /// Interpreters that were compiled along take 8 to 15 s and fill 45 MB.
-    fn of(profile: Profile, cpu_s: u64) -> Self {
-        match profile {
-            Profile::Small => Self { cpu_s, memory_mib: 1024, artifact_mib: 64 },
-            Profile::Large => Self { cpu_s: cpu_s * 6, memory_mib: 2048, artifact_mib: 256 },
-        }
-    }
-
-    /// The net below the limit of processor time: payments may leave the child
-    /// little of it, so a slow child is not yet one that hangs.
-    fn wall_time(self) -> Duration {
-        Duration::from_secs(self.cpu_s * 20 + 60)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Compiler {
-    exe: PathBuf,
+    child: Child,
     cpu_s: u64,
     turns: Arc<Semaphore>,
 }
 
+/// How the child is started.
+#[derive(Debug, Clone)]
+struct Child {
+    exe: PathBuf,
+    code: Code,
+    niceness: i32,
+}
+
 impl Compiler {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self {
-            exe: settings.compiler_exe.clone(),
-            cpu_s: settings.compile_cpu_s,
-            turns: Arc::new(Semaphore::new(settings.compilations_max)),
-        }
+        Self::making(Code::Live, settings, settings.compilations_max)
+    }
+
+    /// One of its own, at a time: whoever looks into a failure holds up no upload.
+    pub(super) fn for_diagnosis(settings: &Settings, code: Code) -> Self {
+        Self::making(code, settings, 1)
+    }
+
+    fn making(code: Code, settings: &Settings, turns: usize) -> Self {
+        let niceness = if settings.stands_back { NICENESS } else { 0 };
+        let child = Child { exe: settings.compiler_exe.clone(), code, niceness };
+        Self { child, cpu_s: settings.compile_cpu_s, turns: Arc::new(Semaphore::new(turns)) }
     }
 
     pub(super) async fn compile(&self, bytes: Arc<[u8]>, profile: Profile) -> Result<Compiled, CompileError> {
         let host = |error: String| CompileError::Host(error);
         let turn = self.turns.clone().acquire_owned().await.map_err(|error| host(error.to_string()))?;
         let (answer, answered) = oneshot::channel();
-        let (exe, allowance) = (self.exe.clone(), Allowance::of(profile, self.cpu_s));
+        let (child, allowance) = (self.child.clone(), Allowance::of(profile, self.cpu_s));
         // A thread of its own, since the death signal of the child follows the thread that started it.
         std::thread::Builder::new()
             .name("plugin-compiler".to_owned())
             .spawn(move || {
-                let compiled = on_this_thread(&exe, &bytes, allowance);
+                let compiled = on_this_thread(&child, &bytes, allowance);
                 drop(turn);
                 // Nobody waits any more when the caller has gone; that is its right.
                 let _ = answer.send(compiled);
@@ -132,12 +128,12 @@ impl Compiler {
     }
 }
 
-fn on_this_thread(exe: &Path, bytes: &[u8], allowance: Allowance) -> Result<Compiled, CompileError> {
+fn on_this_thread(child: &Child, bytes: &[u8], allowance: Allowance) -> Result<Compiled, CompileError> {
     let host = |error: std::io::Error| CompileError::Host(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(host)?;
     let started = Instant::now();
     let talked = runtime.block_on(async {
-        tokio::time::timeout(allowance.wall_time(), talk_to_child(exe, bytes, allowance)).await
+        tokio::time::timeout(allowance.wall_time(), talk_to_child(child, bytes, allowance)).await
     });
     let answer = match talked {
         Ok(answer) => answer.map_err(host)?,
@@ -156,9 +152,11 @@ struct ChildAnswer {
     message: String,
 }
 
-async fn talk_to_child(exe: &Path, bytes: &[u8], allowance: Allowance) -> std::io::Result<ChildAnswer> {
-    let mut child = tokio::process::Command::new(exe)
-        .args([COMMAND, &allowance.cpu_s.to_string(), &allowance.memory_mib.to_string()])
+async fn talk_to_child(child: &Child, bytes: &[u8], allowance: Allowance) -> std::io::Result<ChildAnswer> {
+    let mut child = tokio::process::Command::new(&child.exe)
+        .arg(COMMAND)
+        .args([allowance.cpu_s.to_string(), allowance.memory_mib.to_string()])
+        .args([child.code.name(), &child.niceness.to_string()])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -238,20 +236,23 @@ pub fn child_main() -> ExitCode {
 
 fn child() -> Result<(), (u8, String)> {
     let failed = |error: String| (1, error);
-    let mut arguments = std::env::args().skip(2).map(|argument| argument.parse::<u64>());
-    let (Some(Ok(cpu_s)), Some(Ok(memory_mib))) = (arguments.next(), arguments.next()) else {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let number = |place: usize| arguments.get(place).and_then(|argument| argument.parse::<u64>().ok());
+    let code = Code::ALL.into_iter().find(|code| arguments.get(2).is_some_and(|name| name == code.name()));
+    let (Some(cpu_s), Some(memory_mib), Some(code), Some(niceness)) = (number(0), number(1), code, number(3))
+    else {
         return Err(failed("this command is for the server's own use".to_owned()));
     };
-    confine(cpu_s, memory_mib * MIB).map_err(|error| failed(error.to_string()))?;
+    confine(cpu_s, memory_mib * MIB, niceness).map_err(|error| failed(error.to_string()))?;
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    let engine = Engine::new(&compiled_config()).map_err(|error| failed(format!("{error:#}")))?;
+    let engine = Engine::new(&code.config()).map_err(|error| failed(format!("{error:#}")))?;
     let artifact =
         engine.precompile_component(&bytes).map_err(|error| (EXIT_REFUSED, format!("{error:#}")))?;
     std::io::stdout().write_all(&artifact).map_err(|error| failed(error.to_string()))
 }
 
-fn confine(cpu_s: u64, memory_bytes: u64) -> rustix::io::Result<()> {
+fn confine(cpu_s: u64, memory_bytes: u64, niceness: u64) -> rustix::io::Result<()> {
     let limit = |resource, current, maximum| {
         rustix::process::setrlimit(resource, Rlimit { current: Some(current), maximum: Some(maximum) })
     };
@@ -264,6 +265,6 @@ fn confine(cpu_s: u64, memory_bytes: u64) -> rustix::io::Result<()> {
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Nofile, 16, 16)?;
     // Payments come first. A refusal changes nothing but the order.
-    let _ = rustix::process::nice(19);
+    let _ = rustix::process::nice(i32::try_from(niceness).unwrap_or(NICENESS));
     Ok(())
 }

@@ -136,6 +136,18 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
 /// Makes a component of a core module that was built against the contract.
 /// For an author's own module: its bytes are not expected to be hostile.
 pub fn from_core_module(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    encoded(core, without_build_notes)
+}
+
+/// The same with the module's names and debug information, to look into its failures.
+pub fn from_core_module_with_names(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    encoded(core, |core| Ok(core.to_vec()))
+}
+
+fn encoded(
+    core: &[u8],
+    prepared: impl FnOnce(&[u8]) -> Result<Vec<u8>, ComponentError>,
+) -> Result<Vec<u8>, ComponentError> {
     if Parser::is_component(core) {
         return Err(ComponentError::ComponentAlready);
     }
@@ -147,9 +159,9 @@ pub fn from_core_module(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
         return Err(ComponentError::Imports { imports });
     }
     let encoding = |error| ComponentError::Encoding(format!("{error:#}"));
-    let lean = without_build_notes(core)?;
+    let module = prepared(core)?;
     let mut encoder = ComponentEncoder::default();
-    encoder.module(&lean).map_err(encoding)?;
+    encoder.module(&module).map_err(encoding)?;
     let component = encoder.validate(true).encode().map_err(encoding)?;
     inspect(&component)?;
     Ok(component)

@@ -5,6 +5,7 @@
 //! benchmark. Settings that decide results, fuel or compiled code are shared
 //! with the compiling child by [`compiled_config`] and named in the engine's id.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -14,7 +15,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
 
 use super::contract::BOUNDS_VERSION;
 use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits, RULESET_FUEL, WASM_STACK_BYTES};
@@ -35,6 +39,9 @@ const FIBER_STACK_BYTES: usize = 1 << 20;
 /// resident: for so many rules, over all threads, a fresh instance needs no other
 /// pages than the last one had. Another plugin costs system calls.
 const WARM_MEMORIES: u32 = 32;
+
+/// Functions that a diagnosis names, from the innermost out.
+const FRAMES_MAX: usize = 20;
 
 /// A rule that runs for longer lets go of its processor this often.
 pub(super) const TICK_MS: u32 = 1;
@@ -118,6 +125,62 @@ impl Sandbox {
     }
 }
 
+/// Where one failed call is made again to see why: an engine of its own, so that
+/// nothing of what it remembers costs a payment anything.
+pub(super) struct DiagnosticSandbox {
+    pub(super) sandbox: Sandbox,
+    _ticker: Ticker,
+}
+
+impl DiagnosticSandbox {
+    pub(super) fn new(profile: Profile, code: Code) -> Result<Self, EngineSetupError> {
+        let engine = Engine::new(&code.config())
+            .map_err(|error| EngineSetupError::Setup { profile, reason: format!("{error:#}") })?;
+        let ticker = Ticker::start(vec![engine.clone()]).map_err(EngineSetupError::Ticker)?;
+        let (linker, slots) = (Linker::new(&engine), Arc::new(Semaphore::new(1)));
+        let sandbox = Sandbox { engine, limits: Limits::of(profile), linker, slots };
+        Ok(Self { sandbox, _ticker: ticker })
+    }
+}
+
+/// What a plugin is compiled for. Results and fuel are the same for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    Live,
+    /// Tells the functions by the names that the plugin has for them.
+    Names,
+    /// Their lines too, from debug information: for an author's own plugin, since
+    /// hostile debug information is long to read.
+    Lines,
+}
+
+impl Code {
+    pub(super) const ALL: [Self; 3] = [Self::Live, Self::Names, Self::Lines];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Names => "names",
+            Self::Lines => "lines",
+        }
+    }
+
+    pub(super) fn config(self) -> Config {
+        let mut config = compiled_config();
+        let details = match self {
+            Self::Live => return config,
+            Self::Names => WasmBacktraceDetails::Disable,
+            Self::Lines => WasmBacktraceDetails::Enable,
+        };
+        config
+            .coredump_on_trap(true)
+            .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES_MAX))
+            .wasm_backtrace_details(details)
+            .generate_address_map(true);
+        config
+    }
+}
+
 /// How a memory is made as new for the next instance.
 #[derive(Clone, Copy)]
 enum Clearing {
@@ -155,6 +218,7 @@ pub(super) fn compiled_config() -> Config {
         .memory_guard_size(MEMORY_GUARD_BYTES)
         // Backtraces tell callers nothing; without their tables artifacts are a quarter smaller.
         .wasm_backtrace_max_frames(None)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false)
         .native_unwind_info(false)
         // The child is limited by processor time and memory, which threads make hard to foresee.

@@ -8,6 +8,10 @@
 //! budget, 0.2 s for fifty (0.4 s on a busy machine). The shipped rules use 4
 //! to 12 thousand units of their five million.
 
+use std::time::Duration;
+
+use serde::Serialize;
+
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
 use crate::domain::verdict::RuleResult;
@@ -72,6 +76,65 @@ const LARGE: Limits = Limits {
     computing_ms: 2_000,
     slots: 16,
 };
+
+/// The limits that a plugin is under, for its author.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitsInForce {
+    pub profile: &'static str,
+    pub fuel_evaluate: u64,
+    pub fuel_prepare: u64,
+    pub memory_bytes: usize,
+    pub computing_ms: u32,
+    pub stack_bytes: usize,
+    /// Of the configuration, whatever the profile.
+    pub compile_cpu_s: u64,
+    /// Processor time that compiling this plugin may take.
+    pub plugin_compile_cpu_s: u64,
+    pub compile_memory_mib: u64,
+    pub compiled_mib: u64,
+}
+
+impl LimitsInForce {
+    pub fn of(profile: Profile, compile_cpu_s: u64) -> Self {
+        let (limits, compiling) = (Limits::of(profile), Allowance::of(profile, compile_cpu_s));
+        Self {
+            profile: profile.name(),
+            fuel_evaluate: limits.fuel_evaluate,
+            fuel_prepare: limits.fuel_prepare,
+            memory_bytes: limits.memory_bytes,
+            computing_ms: limits.computing_ms,
+            stack_bytes: WASM_STACK_BYTES,
+            compile_cpu_s,
+            plugin_compile_cpu_s: compiling.cpu_s,
+            compile_memory_mib: compiling.memory_mib,
+            compiled_mib: compiling.artifact_mib,
+        }
+    }
+}
+
+/// What compiling one plugin may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    pub(super) cpu_s: u64,
+    pub(super) memory_mib: u64,
+    pub(super) artifact_mib: u64,
+}
+
+impl Allowance {
+    /// Interpreters that were compiled along take 8 to 15 s and fill 45 MB.
+    pub(super) fn of(profile: Profile, cpu_s: u64) -> Self {
+        match profile {
+            Profile::Small => Self { cpu_s, memory_mib: 1024, artifact_mib: 64 },
+            Profile::Large => Self { cpu_s: cpu_s * 6, memory_mib: 2048, artifact_mib: 256 },
+        }
+    }
+
+    /// The net below the limit of processor time: payments may leave the child
+    /// little of it, so a slow child is not yet one that hangs.
+    pub(super) fn wall_time(self) -> Duration {
+        Duration::from_secs(self.cpu_s * 20 + 60)
+    }
+}
 
 impl Limits {
     pub const fn of(profile: Profile) -> &'static Self {

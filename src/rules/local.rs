@@ -20,15 +20,17 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::contract::{Answer, Input, Request};
+use super::diagnosis::{Diagnostics, Failed};
 use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
 use super::library::{Library, Ready};
-use super::limits::RULESET_FUEL;
+use super::limits::{Limits, RULESET_FUEL};
 use super::settings::Settings;
 use super::spent::Metered;
 use super::tenants::{QUICK, Tenants};
 use super::threads::{BACKGROUND_NICENESS, LIVE_NICENESS, Threads};
 use super::{
-    AddPluginError, EngineError, PrepareError, Prepared, RuleCall, RuleEngine, RuleRun, RulesetCall, sandbox,
+    AddPluginError, Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleCall, RuleEngine,
+    RuleRun, RulesetCall, sandbox,
 };
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Plugin};
@@ -53,20 +55,26 @@ pub struct LocalEngine {
     library: Arc<Library>,
     tenants: Tenants,
     preparations: Arc<Semaphore>,
+    diagnostics: Arc<Diagnostics>,
 }
 
 impl LocalEngine {
     pub fn start(settings: &Settings) -> Result<Self, LocalEngineError> {
         let threads = settings.threads.max(1);
         let library = Library::new(settings, Sandboxes::new()?);
+        let start = |name, niceness| {
+            let niceness = if settings.stands_back { niceness } else { 0 };
+            Threads::start(name, threads, niceness).map_err(LocalEngineError::Threads)
+        };
+        let diagnostics = Diagnostics::new(settings, library.sandboxes().id());
         Ok(Self {
-            live: Threads::start("rules", threads, LIVE_NICENESS).map_err(LocalEngineError::Threads)?,
-            background: Threads::start("rules-later", threads, BACKGROUND_NICENESS)
-                .map_err(LocalEngineError::Threads)?,
+            live: start("rules", LIVE_NICENESS)?,
+            background: start("rules-later", BACKGROUND_NICENESS)?,
             background_turns: Arc::new(Semaphore::new(threads)),
             library: Arc::new(library),
             tenants: Tenants::new(settings.tenant_concurrency.max(1), settings.tenant_waiting_max),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
+            diagnostics: Arc::new(diagnostics),
         })
     }
 
@@ -74,6 +82,26 @@ impl LocalEngine {
     pub(super) async fn evaluate_one(&self, input: Input, rule: RuleCall) -> Result<RuleRun, EngineError> {
         let library = self.library.clone();
         self.live.run(async move { evaluate(&library, &input, &rule, RULESET_FUEL).await }).await
+    }
+}
+
+impl LocalEngine {
+    /// One rule's failure on an input that need not be a domain payment: for cases.
+    pub(super) async fn diagnose_one(
+        &self,
+        input: Input,
+        rule: RuleCall,
+        bytes: Arc<[u8]>,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        let diagnostics = self.diagnostics.clone();
+        let diagnosed = self.background.run(async move {
+            let spent_before = rule.fuel_spent_before.unwrap_or(0);
+            let fuel = Limits::of(rule.profile).fuel_evaluate.min(RULESET_FUEL.saturating_sub(spent_before));
+            let request = Request::Evaluate { input: &input, facts: &rule.facts, state: &rule.state };
+            let (plugin, profile) = (rule.plugin, rule.profile);
+            diagnostics.diagnose(Failed { plugin, bytes, profile, fuel, request }).await
+        });
+        diagnosed.await?
     }
 }
 
@@ -152,6 +180,23 @@ impl RuleEngine for LocalEngine {
 
     async fn plugin(&self, digest: Digest) -> Option<Plugin> {
         self.library.ready(digest).await
+    }
+
+    async fn diagnose(&self, call: FailedCall, bytes: Arc<[u8]>) -> Result<Option<Diagnosis>, EngineError> {
+        let (plugin, settings) = match call {
+            FailedCall::Evaluate { payment, rule } => {
+                return self.diagnose_one(Input::of(payment), rule, bytes).await;
+            }
+            FailedCall::Prepare { plugin, settings } => (plugin, settings),
+        };
+        let Some(Plugin { profile, .. }) = self.library.plugin(plugin) else { return Ok(None) };
+        let diagnostics = self.diagnostics.clone();
+        let diagnosed = self.background.run(async move {
+            let (fuel, request) =
+                (Limits::of(profile).fuel_prepare, Request::Prepare { settings: &settings });
+            diagnostics.diagnose(Failed { plugin, bytes, profile, fuel, request }).await
+        });
+        diagnosed.await?
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod compile;
 pub mod component;
 mod contract;
+mod diagnosis;
 mod engine;
 mod library;
 mod limits;
@@ -32,9 +33,10 @@ use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 
+pub use diagnosis::{Diagnosis, Frame};
 pub use engine::EngineSetupError;
 pub use library::expected_profile;
-pub use limits::was_starved;
+pub use limits::{LimitsInForce, was_starved};
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;
 pub use threads::{BACKGROUND_NICENESS, Threads};
@@ -73,6 +75,29 @@ pub struct Prepared {
     pub profile: Profile,
     pub queries: Vec<FactQuery>,
     pub state: Vec<u8>,
+}
+
+/// A call that failed, to be made once more.
+#[derive(Debug, Clone)]
+pub enum FailedCall {
+    Prepare {
+        plugin: Digest,
+        settings: String,
+    },
+    /// With the fuel that the rules before it used.
+    Evaluate {
+        payment: Arc<Payment>,
+        rule: RuleCall,
+    },
+}
+
+impl FailedCall {
+    pub fn plugin(&self) -> Digest {
+        match self {
+            Self::Prepare { plugin, .. } => *plugin,
+            Self::Evaluate { rule, .. } => rule.plugin,
+        }
+    }
 }
 
 /// The engine as a whole could not serve; no rule is to blame.
@@ -130,4 +155,8 @@ pub trait RuleEngine: Send + Sync + std::fmt::Debug {
     /// A plugin that was added and can run at once. Nothing also for one whose
     /// compiled code was lost: adding its bytes again brings it back.
     async fn plugin(&self, digest: Digest) -> Option<Plugin>;
+
+    /// Looks into a failed call of a loaded plugin, with its `bytes`: makes it
+    /// again, apart from the live ones. Nothing where it does not fail again.
+    async fn diagnose(&self, call: FailedCall, bytes: Arc<[u8]>) -> Result<Option<Diagnosis>, EngineError>;
 }

@@ -36,6 +36,11 @@ pub(super) struct CallState {
 }
 
 impl CallState {
+    /// How much memory its instances have, of how much they may have.
+    pub(super) fn memory_bytes(&self, limits: &Limits) -> usize {
+        limits.memory_bytes.saturating_sub(self.memory_bytes_left)
+    }
+
     fn new(limits: &Limits) -> Self {
         Self {
             memory_bytes_left: limits.memory_bytes,
@@ -78,15 +83,33 @@ impl ResourceLimiter for CallState {
     }
 }
 
+/// What is there after a call: its instances, and what stopped it.
+pub(super) struct Left {
+    pub(super) store: Store<CallState>,
+    pub(super) error: Option<wasmtime::Error>,
+}
+
 /// Calls a plugin on a fresh instance under `fuel`. Lets go of the processor
 /// with every tick of the epoch clock; dropping the future ends the guest there.
 pub(super) async fn call(sandbox: &Sandbox, plugin: &Bound, fuel: u64, request: Request<'_>) -> Called {
+    call_and_keep(sandbox, plugin, fuel, request).await.0
+}
+
+/// As [`call`], for who wants to look at what is left of it.
+pub(super) async fn call_and_keep(
+    sandbox: &Sandbox,
+    plugin: &Bound,
+    fuel: u64,
+    request: Request<'_>,
+) -> (Called, Option<Left>) {
+    let not_called = |detail: String| {
+        (Called { result: Err(Failure::new(FailureClass::Host, detail)), fuel_used: 0 }, None)
+    };
     if input_bytes(&request) > INPUT_BYTES_MAX {
-        let detail = format!("the input is above {INPUT_BYTES_MAX} bytes");
-        return Called { result: Err(Failure::new(FailureClass::Host, detail)), fuel_used: 0 };
+        return not_called(format!("the input is above {INPUT_BYTES_MAX} bytes"));
     }
     let Ok(_slot) = sandbox.slots.acquire().await else {
-        return Called { result: Err(Failure::new(FailureClass::Host, "shutting down")), fuel_used: 0 };
+        return not_called("shutting down".to_owned());
     };
     // Before anything is instantiated: a start function is the guest's code too.
     let mut store = Store::new(&sandbox.engine, CallState::new(sandbox.limits));
@@ -100,16 +123,17 @@ pub(super) async fn call(sandbox: &Sandbox, plugin: &Bound, fuel: u64, request: 
         Ok(if state.ticks_left == 0 { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
     });
     if let Err(error) = store.set_fuel(fuel) {
-        return Called { result: Err(Failure::new(FailureClass::Host, format!("{error:#}"))), fuel_used: 0 };
+        return not_called(format!("{error:#}"));
     }
     let answer = plugin.call(&mut store, request).await;
     let fuel_left = store.get_fuel().unwrap_or(0);
-    let result = match answer {
-        Ok(Answer::Failed(text)) => Err(Failure::new(FailureClass::RuleError, text)),
-        Ok(answer) => Ok(answer),
-        Err(fault) => Err(failure_of(fault, store.data())),
+    let (result, error) = match answer {
+        Ok(Answer::Failed(text)) => (Err(Failure::new(FailureClass::RuleError, text)), None),
+        Ok(answer) => (Ok(answer), None),
+        Err(fault) => (Err(failure_of(&fault, store.data())), fault.into_error()),
     };
-    Called { result, fuel_used: fuel.saturating_sub(fuel_left) }
+    let called = Called { result, fuel_used: fuel.saturating_sub(fuel_left) };
+    (called, Some(Left { store, error }))
 }
 
 fn input_bytes(request: &Request<'_>) -> usize {
@@ -120,7 +144,7 @@ fn input_bytes(request: &Request<'_>) -> usize {
     }
 }
 
-fn failure_of(fault: CallFault, state: &CallState) -> Failure {
+fn failure_of(fault: &CallFault, state: &CallState) -> Failure {
     let (error, otherwise) = match fault {
         CallFault::Answer(wrong) => {
             return Failure::new(FailureClass::InvalidAnswer, format!("the answer holds {wrong}"));

@@ -23,6 +23,10 @@ pub struct Settings {
     pub compilations_max: usize,
     /// Processor time of one compilation of a small plugin; a large one gets six times as much.
     pub compile_cpu_s: u64,
+    /// Whether long rules and compiling leave the processor to payments; without payments there is no need.
+    pub stands_back: bool,
+    /// Whether a diagnosis reads debug information: for an author's own plugins, never in a server.
+    pub diagnosis_with_lines: bool,
 }
 
 impl Settings {
@@ -39,6 +43,8 @@ impl Settings {
             // Besides what a tenant handed in, what another node took in already.
             compilations_max: 2,
             compile_cpu_s: 10,
+            stands_back: true,
+            diagnosis_with_lines: false,
         }
     }
 }
@@ -55,6 +61,8 @@ impl std::fmt::Debug for Settings {
             .field("threads", &self.threads)
             .field("compilations_max", &self.compilations_max)
             .field("compile_cpu_s", &self.compile_cpu_s)
+            .field("stands_back", &self.stands_back)
+            .field("diagnosis_with_lines", &self.diagnosis_with_lines)
             .finish_non_exhaustive()
     }
 }

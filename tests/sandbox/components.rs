@@ -10,6 +10,11 @@ pub fn component(fixture: &str) -> Vec<u8> {
 
 /// The text of a core module, made a component of the contract.
 pub fn component_of(core: &str) -> Vec<u8> {
+    from_core_module(&core_module(core)).expect("a component")
+}
+
+/// The same before it is made a component.
+pub fn core_module(core: &str) -> Vec<u8> {
     let mut core = wat::parse_str(core).expect("the module is valid");
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir("plugins/wit").expect("the contract");
@@ -22,7 +27,7 @@ pub fn component_of(core: &str) -> Vec<u8> {
         false,
     )
     .expect("the contract fits");
-    from_core_module(&core).expect("a component")
+    core
 }
 
 /// 800 loops inside each other, a few kilobytes for a function: the time a

@@ -86,7 +86,7 @@ pub fn tenant(number: u128) -> TenantId {
     TenantId(Uuid::from_u128(number))
 }
 
-fn payment() -> Payment {
+pub fn payment() -> Payment {
     let party = |name: &str| Party { name: name.to_owned(), account: None, bank: None, country: None };
     let euro = Currency::parse("EUR").expect("a currency");
     Payment {

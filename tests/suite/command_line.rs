@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
+
+use crate::support::components::{compile_bomb, component};
 use crate::support::database::TestDatabase;
 use crate::support::program::{outcome, tollgate, tollgate_in, tollgate_on};
 use crate::support::service::{ROOT_SECRET, shipped_plugins};
@@ -151,13 +154,87 @@ fn plugin(arguments: &[&Path]) -> Command {
 fn a_shipped_plugin_is_checked_and_passes_its_cases() {
     let rule = shipped("amount-limits");
     let said = done(plugin(&["check".as_ref(), &rule]));
-    for words in ["amount-limits ", "contract   tollgate:rules@", "digest ", "settings "] {
+    for words in
+        ["amount-limits ", "contract   tollgate:rules@", "digest ", "settings   limits, without_limit"]
+    {
         assert!(said.contains(words), "{words} is missing:\n{said}");
     }
+    assert!(said.lines().count() < 10, "{said}");
     let cases = shipped_plugins().join("amount-limits/cases");
     let said =
         done(plugin(&["run".as_ref(), &rule, &cases.join("limits.json"), &cases.join("settings.json")]));
     assert!(said.contains("amount-limits: ") && said.contains(" 0 failed"), "{said}");
+}
+
+#[test]
+fn what_is_said_of_a_plugin_can_be_read_by_machines() {
+    let rule = shipped("amount-limits");
+    let json = |command| serde_json::from_str::<Value>(&done(command)).expect("JSON");
+    let checked = json(plugin(&["check".as_ref(), &rule, "--json".as_ref()]));
+    assert_eq!((&checked["name"], &checked["taken"]), (&json!("amount-limits"), &json!(true)));
+    assert_eq!(checked["limits"]["compile_cpu_s"], 10, "{checked}");
+    assert_eq!(checked["settings_schema"]["type"], "object", "{checked}");
+
+    let cases = shipped_plugins().join("amount-limits/cases/limits.json");
+    let ran = json(plugin(&["run".as_ref(), &rule, &cases, "--json".as_ref()]));
+    assert_eq!(ran["failed"], 0, "{ran}");
+    let first = &ran["cases"][0];
+    assert_eq!((&first["passed"], &first["difference"]), (&json!(true), &Value::Null), "{ran}");
+    assert!(first["fuel_used"].as_u64().unwrap() > 0, "{ran}");
+}
+
+#[test]
+fn a_plugin_is_checked_under_the_limits_of_the_configuration_and_told_the_one_that_struck() {
+    let rule = shipped("amount-limits");
+    let check = |key: &str, value: &str, more: &[&str]| {
+        let mut command = plugin(&["check".as_ref(), &rule]);
+        command.args(more).env(key, value);
+        command
+    };
+    let words = ["amount-limits.wasm: ", "at most 4096 are taken (plugin_size_max_bytes)"];
+    refused(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &[]), &words);
+    let (status, said, _) = outcome(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &["--json"]));
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (status.code(), &said["taken"], &said["size_max_bytes"]),
+        (Some(1), &json!(false), &json!(4096))
+    );
+    let said = done(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "77", &[]));
+    assert!(said.contains("of at most 77 s of a processor"), "{said}");
+    refused(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "0", &[]), &["tollgate.compile_cpu_s", "1 to 600"]);
+    // Without a database, which no plugin needs.
+    assert!(done(check("ROCKET_PROFILE", "release", &[])).contains("digest "));
+
+    let folder = tempfile::tempdir().unwrap();
+    let bomb = folder.path().join("bomb.wasm");
+    std::fs::write(&bomb, compile_bomb()).unwrap();
+    let mut command = plugin(&["check".as_ref(), &bomb]);
+    command.env("ROCKET_TOLLGATE_COMPILE_CPU_S", "2");
+    refused(command, &["bomb.wasm: ", "more than 2 s of processor time, which compile_cpu_s sets"]);
+}
+
+#[test]
+fn a_rule_that_fails_in_a_case_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rule, cases) = (folder.path().join("rule.wasm"), folder.path().join("cases.json"));
+    std::fs::write(&rule, component("last_words")).unwrap();
+    let payment = json!({"id": "p", "reference": "r", "method": "card", "received_at_ms": 1,
+        "amount": {"minor": 1, "currency": "EUR", "exponent": 2}, "debtor": {"name": "a"}, "creditor": {"name": "b"}});
+    let case = json!({"name": "it passes", "expect": {"verdict": "pass"}});
+    let file = json!({"payment": payment, "settings": {}, "cases": [case]});
+    std::fs::write(&cases, file.to_string()).unwrap();
+    let (status, said, log) = outcome(plugin(&["run".as_ref(), &rule, &cases]));
+    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    for words in [
+        r#"expected {"verdict":"pass","reasons":[]}"#,
+        r#""class":"unreachable""#,
+        "it says  panicked at src/lib.rs:7:9: the list is empty [31m",
+        "why      It stopped itself",
+        "in       ",
+    ] {
+        assert!(said.contains(words), "{words} is missing:\n{said}");
+    }
+    assert!(!said.contains('\u{1b}'), "{said:?}");
 }
 
 /// As a compiler with the SDK makes it: a core module that carries the contract.
@@ -215,7 +292,7 @@ fn a_case_that_fails_is_told_and_fails_the_command() {
     );
 
     std::fs::write(&wrong, "{\"cases\": 1}").unwrap();
-    refused(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]), &["tollgate: "]);
+    refused(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]), &["wrong.json: not a case file"]);
     refused(
         plugin(&["run".as_ref(), &shipped("amount-limits"), &folder.path().join("none.json")]),
         &["none.json"],
@@ -229,8 +306,9 @@ fn a_core_module_is_refused_with_the_command_that_makes_a_component_of_it() {
     std::fs::write(&core, wat::parse_str("(module)").unwrap()).unwrap();
     refused(plugin(&["check".as_ref(), &core]), &["tollgate plugin build"]);
     std::fs::write(&core, "no wasm at all").unwrap();
-    refused(plugin(&["check".as_ref(), &core]), &["tollgate: "]);
-    refused(plugin(&["build".as_ref(), &core]), &["tollgate: "]);
+    refused(plugin(&["check".as_ref(), &core]), &["tollgate: ", "core.wasm: "]);
+    refused(plugin(&["run".as_ref(), &core, &core]), &["core.wasm: "]);
+    refused(plugin(&["build".as_ref(), &core]), &["tollgate: ", "core.wasm: "]);
     refused(plugin(&["build".as_ref(), &shipped("amount-limits")]), &["tollgate: "]);
     refused(plugin(&["check".as_ref(), &folder.path().join("none.wasm")]), &["none.wasm"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a refused build leaves nothing behind");

@@ -19,6 +19,7 @@ mod crash;
 mod database_errors;
 mod database_tls;
 mod demo;
+mod diagnoses;
 mod documents;
 mod dry_runs;
 mod facts;

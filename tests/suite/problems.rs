@@ -89,6 +89,7 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
         &format!("/payments/{ID}"),
         "/decisions/nonsense",
         "/decisions/nonsense/replay",
+        "/decisions/nonsense/rules/a/diagnosis",
         "/plugins/nonsense",
         "/plugins/nonsense/wasm",
         "/rulesets/refund",

@@ -15,7 +15,8 @@ use tollgate::domain::verdict::{
     Evaluation, FOLD_VERSION, FailureClass, FailureOutcome, Outcome, RuleResult, Verdict,
 };
 use tollgate::rules::{
-    AddPluginError, EngineError, PrepareError, Prepared, RuleEngine, RuleRun, RulesetCall,
+    AddPluginError, Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleEngine, RuleRun,
+    RulesetCall,
 };
 use tollgate::storage::rulesets::{NewRevision, create};
 use tollgate::storage::tenants::{create_tenant, tenant_by_name};
@@ -54,6 +55,10 @@ impl RuleEngine for ToldEngine {
 
     async fn add_plugin(&self, _: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
         unreachable!("all plugins are loaded")
+    }
+
+    async fn diagnose(&self, _: FailedCall, _: Arc<[u8]>) -> Result<Option<Diagnosis>, EngineError> {
+        unreachable!("a replay looks into no failure")
     }
 
     async fn plugin(&self, digest: Digest) -> Option<Plugin> {

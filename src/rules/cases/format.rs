@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
@@ -45,11 +45,13 @@ struct WrittenExpectation {
 }
 
 /// A reason of which only the given parts are compared.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedReason {
     code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
 }
 

@@ -84,6 +84,15 @@ pub(super) enum CallFault {
     Host(String),
 }
 
+impl CallFault {
+    pub(super) fn into_error(self) -> Option<wasmtime::Error> {
+        match self {
+            Self::Engine(error) | Self::Instance(error) => Some(error),
+            Self::Answer(_) | Self::Host(_) => None,
+        }
+    }
+}
+
 impl From<wasmtime::Error> for CallFault {
     fn from(error: wasmtime::Error) -> Self {
         Self::Engine(error)

@@ -1,0 +1,98 @@
+//! Why a rule failed: what another run of its recorded call tells its author.
+//!
+//! Owns the JSON shapes. Must never be part of an answer to who submits payments.
+
+use rocket::http::Status;
+use rocket::{Route, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::Answer;
+use super::documented::ReadingDecision;
+use super::guard::{Client, DecisionsRead};
+use super::payments::payment_id;
+use super::problem::Problem;
+use super::services::Shared;
+use crate::decisions::diagnoses;
+use crate::rules::{Diagnosis, Frame};
+
+pub fn routes() -> Vec<Route> {
+    routes![one]
+}
+
+/// A failure as recorded, and what another run of the same call told. Nothing of it is stored.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FailureDiagnosis)]
+pub struct FailureDiagnosisShape {
+    pub rule: String,
+    pub class: &'static str,
+    /// For the author of the rule.
+    pub detail: String,
+    /// Absent where the call did not fail again, as what the host stops may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<DiagnosisShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Diagnosis)]
+pub struct DiagnosisShape {
+    /// How it failed in this run.
+    pub class: &'static str,
+    /// The limit that struck, with its value, or what such a failure comes of.
+    pub cause: String,
+    /// The rule's own last words, such as the message of a panic with file and line. Text of the plugin's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// From the innermost function out.
+    pub frames: Vec<FrameShape>,
+    pub fuel_used: u64,
+    pub fuel_max: u64,
+    pub memory_bytes: u64,
+    pub memory_max_bytes: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Frame)]
+pub struct FrameShape {
+    /// Its name in the plugin, or its number where it has none.
+    pub function: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+impl From<Diagnosis> for DiagnosisShape {
+    fn from(diagnosis: Diagnosis) -> Self {
+        let Diagnosis { class, cause, said, frames, fuel_used, fuel_max, memory_bytes, memory_max_bytes } =
+            diagnosis;
+        let frame = |Frame { function, file, line }| FrameShape { function, file, line };
+        let frames = frames.into_iter().map(frame).collect();
+        let class = class.name();
+        Self { class, cause, said, frames, fuel_used, fuel_max, memory_bytes, memory_max_bytes }
+    }
+}
+
+/// Looks into the failure of one rule: runs its recorded call once more, apart from live payments.
+#[utoipa::path(
+    tag = "decisions",
+    responses((status = 200, body = FailureDiagnosisShape), ReadingDecision),
+    security(("oauth" = ["decisions:read"]))
+)]
+#[get("/decisions/<id>/rules/<rule>/diagnosis")]
+pub async fn one(
+    client: Client<DecisionsRead>,
+    id: &str,
+    rule: &str,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
+    let found = diagnoses::of_decision(&services.app, &services.plugins, client.tenant, id, rule).await?;
+    let shape = FailureDiagnosisShape {
+        rule: rule.to_owned(),
+        class: found.class.name(),
+        detail: found.detail,
+        diagnosis: found.diagnosis.map(DiagnosisShape::from),
+    };
+    Answer::json(Status::Ok, &shape)
+}

@@ -1,0 +1,70 @@
+//! What a rule answered, in the form of a case file: what is shown can be
+//! copied into one. Must never show a form that case files do not have.
+
+use serde_json::{Map, Value, json};
+
+use super::format::Expected;
+use crate::domain::selector::{Counting, FactQuery, Matching, Selector};
+use crate::domain::verdict::{Evaluation, Reason, RuleResult};
+
+impl Expected {
+    pub(super) fn shown(&self) -> Value {
+        match self {
+            Self::Evaluation { verdict, reasons, .. } => json!({"verdict": verdict, "reasons": reasons}),
+            Self::Failure(text) => json!({"failure": text}),
+            Self::RefusedSettings(reasons) => json!({"refused_settings": reasons}),
+        }
+    }
+}
+
+pub(super) fn result_shown(result: &RuleResult) -> Value {
+    match result {
+        RuleResult::Ran(evaluation) => evaluation_shown(evaluation),
+        RuleResult::Failed { class, detail } => json!({"failure": detail, "class": class.name()}),
+        RuleResult::Quarantined | RuleResult::Unavailable => json!("the plugin could not be run"),
+    }
+}
+
+pub(super) fn evaluation_shown(evaluation: &Evaluation) -> Value {
+    let Evaluation { verdict, notes } = evaluation;
+    json!({"verdict": verdict.name(), "reasons": reasons_shown(verdict.reasons()), "notes": notes})
+}
+
+pub(super) fn reasons_shown(reasons: &[Reason]) -> Value {
+    let shown = reasons.iter().map(|Reason { code, message, field }| {
+        let mut shown =
+            Map::from_iter([("code".to_owned(), json!(code)), ("message".to_owned(), json!(message))]);
+        shown.extend(field.as_ref().map(|field| ("field".to_owned(), json!(field))));
+        Value::Object(shown)
+    });
+    shown.collect()
+}
+
+pub(super) fn queries_shown(queries: &[FactQuery]) -> Value {
+    let shown = queries.iter().map(|query| match query {
+        FactQuery::Listed { list, selector, matching } => {
+            let matching = match matching {
+                Matching::Exact => "exact",
+                Matching::Prefix => "prefix",
+                Matching::NormalizedName => "normalized_name",
+            };
+            json!({"listed": {"list": list, "selector": selector_shown(selector), "matching": matching}})
+        }
+        FactQuery::Velocity { selector, window_ms, counting } => {
+            let counting = match counting {
+                Counting::Submitted => "submitted",
+                Counting::Approved => "approved",
+            };
+            let selector = selector_shown(selector);
+            json!({"velocity": {"selector": selector, "window_ms": window_ms, "counting": counting}})
+        }
+    });
+    shown.collect()
+}
+
+fn selector_shown(selector: &Selector) -> Value {
+    match selector {
+        Selector::Metadata(key) => json!({"metadata": key}),
+        other => json!(other.name()),
+    }
+}

@@ -1,0 +1,233 @@
+//! Why a call failed: the same call again, on code that remembers more, and
+//! what was in the rule's memory at its end.
+//!
+//! Owns what an author is told of a failure. Must never decide anything by it,
+//! nor show a rule's text unbounded: it is hostile until proven otherwise.
+
+mod last_words;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+use wasmtime::component::Component;
+use wasmtime::{Instance, Module, Store, WasmCoreDump};
+
+use super::EngineError;
+use super::artifact::ArtifactCache;
+use super::compile::Compiler;
+use super::component::inspect;
+use super::contract::{Bound, Request, failure_detail};
+use super::engine::{Code, DiagnosticSandbox, Sandbox};
+use super::limits::{HOSTCALL_FUEL, Limits, WASM_STACK_BYTES};
+use super::sandbox::{self, CallState, Left};
+use super::settings::Settings;
+use crate::domain::decision::EngineId;
+use crate::domain::plugin::{Digest, Profile};
+use crate::domain::verdict::FailureClass;
+
+const NAME_CHARS_MAX: usize = 160;
+/// Compiled plugins that are kept for the next look.
+const KEPT_MAX: usize = 16;
+/// A module that stops itself as it starts: made in the store of a call that
+/// ended without a trap, it brings the memories of that call to light.
+const STOPS_AT_START: [u8; 28] =
+    [0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 8, 1, 0, 10, 5, 1, 3, 0, 0, 11];
+
+/// What another run of a failed call tells its author. All text of the rule's
+/// is cut and without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// How it failed in this run; a failure of the host's making may not come again.
+    #[serde(serialize_with = "class_name")]
+    pub class: FailureClass,
+    /// The limit that struck, with its value, or what such a failure comes of.
+    pub cause: String,
+    /// The rule's last words: the message of its panic with file and line, or
+    /// what looks like an error's text in its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// Where it was, from the innermost function out; names are the plugin's own.
+    pub frames: Vec<Frame>,
+    pub fuel_used: u64,
+    pub fuel_max: u64,
+    pub memory_bytes: u64,
+    pub memory_max_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    /// Its number in the module where it has no name.
+    pub function: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+fn class_name<S: serde::Serializer>(class: &FailureClass, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(class.name())
+}
+
+/// One call that failed.
+pub(super) struct Failed<'a> {
+    pub(super) plugin: Digest,
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) profile: Profile,
+    pub(super) fuel: u64,
+    pub(super) request: Request<'a>,
+}
+
+pub(super) struct Diagnostics {
+    code: Code,
+    compiler: Compiler,
+    folder: PathBuf,
+    cache_key: [u8; 32],
+    engine_id: EngineId,
+    /// One at a time: nothing of it is urgent, and each takes an engine.
+    turn: Mutex<()>,
+}
+
+impl Diagnostics {
+    pub(super) fn new(settings: &Settings, live: &EngineId) -> Self {
+        let code = if settings.diagnosis_with_lines { Code::Lines } else { Code::Names };
+        Self {
+            code,
+            compiler: Compiler::for_diagnosis(settings, code),
+            folder: settings.cache_dir.join("diagnosis"),
+            cache_key: settings.cache_key,
+            engine_id: EngineId(format!("{}-{}", live.0, code.name())),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// Nothing where the call does not fail this time.
+    pub(super) async fn diagnose(&self, failed: Failed<'_>) -> Result<Option<Diagnosis>, EngineError> {
+        let _turn = self.turn.lock().await;
+        let unavailable = |error: String| EngineError::Unavailable(error);
+        let within = DiagnosticSandbox::new(failed.profile, self.code)
+            .map_err(|error| unavailable(error.to_string()))?;
+        let contract = inspect(&failed.bytes).map_err(|error| unavailable(error.to_string()))?.contract;
+        let component = self.load(&within.sandbox, &failed).await?;
+        let plugin = Bound::new(contract, &within.sandbox.linker, &component)
+            .map_err(|error| unavailable(format!("{error:#}")))?;
+        let (called, left) =
+            sandbox::call_and_keep(&within.sandbox, &plugin, failed.fuel, failed.request).await;
+        let Err(failure) = called.result else { return Ok(None) };
+        let limits = within.sandbox.limits;
+        let mut diagnosis = Diagnosis {
+            class: failure.class,
+            cause: String::new(),
+            said: None,
+            frames: Vec::new(),
+            fuel_used: called.fuel_used,
+            fuel_max: failed.fuel,
+            memory_bytes: 0,
+            memory_max_bytes: limits.memory_bytes as u64,
+        };
+        if let Some(left) = left {
+            look_into(&within.sandbox, left, &failed.bytes, &mut diagnosis).await;
+        }
+        diagnosis.cause = cause_of(&diagnosis, limits);
+        Ok(Some(diagnosis))
+    }
+
+    async fn load(&self, sandbox: &Sandbox, failed: &Failed<'_>) -> Result<Component, EngineError> {
+        let unavailable = |error: String| EngineError::Unavailable(error);
+        let cache = ArtifactCache::open(self.folder.clone(), &self.cache_key, self.engine_id.clone())
+            .map_err(|error| unavailable(error.to_string()))?;
+        if let Some(component) = cache.load(&sandbox.engine, failed.plugin, failed.profile) {
+            return Ok(component);
+        }
+        let compiled = self.compiler.compile(failed.bytes.clone(), failed.profile).await;
+        let compiled = compiled.map_err(|error| unavailable(error.to_string()))?;
+        keep_newest(&self.folder, KEPT_MAX - 1);
+        let stored = cache.store(failed.plugin, failed.profile, &compiled.artifact);
+        stored
+            .and_then(|()| cache.load_or_say_why(&sandbox.engine, failed.plugin, failed.profile))
+            .map_err(|error| unavailable(error.to_string()))
+    }
+}
+
+/// Removes the oldest files, whoever wrote them; one that is missed is compiled again.
+fn keep_newest(folder: &Path, kept: usize) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(SystemTime, PathBuf)> =
+        entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    files.sort();
+    let surplus = files.len().saturating_sub(kept);
+    for (_, path) in files.into_iter().take(surplus) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+async fn look_into(sandbox: &Sandbox, left: Left, plugin: &[u8], diagnosis: &mut Diagnosis) {
+    let Left { mut store, error } = left;
+    diagnosis.memory_bytes = store.data().memory_bytes(sandbox.limits) as u64;
+    let trapped = error.filter(|error| error.is::<WasmCoreDump>());
+    if let Some(dump) = trapped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>()) {
+        diagnosis.frames = frames_of(dump);
+    }
+    // What answered has no dump of its own.
+    let dumped = match trapped {
+        Some(error) => Some(error),
+        None => stop(sandbox, &mut store).await,
+    };
+    if let Some(dump) = dumped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>()) {
+        let memories = dump.memories().iter().map(|memory| memory.data(&store));
+        diagnosis.said = last_words::find(memories, plugin).map(|text| failure_detail(&text));
+    }
+}
+
+async fn stop(sandbox: &Sandbox, store: &mut Store<CallState>) -> Option<wasmtime::Error> {
+    // The one thing that the server compiles itself: these bytes are its own.
+    let module = Module::new(&sandbox.engine, STOPS_AT_START).ok()?;
+    store.set_fuel(u64::from(u32::MAX)).ok()?;
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    Instance::new_async(store, &module, &[]).await.err()
+}
+
+fn frames_of(dump: &WasmCoreDump) -> Vec<Frame> {
+    let cut = |text: &str| failure_detail(text).chars().take(NAME_CHARS_MAX).collect::<String>();
+    let frame = |frame: &wasmtime::FrameInfo| {
+        let symbol = frame.symbols().first();
+        let name = symbol.and_then(|symbol| symbol.name()).or(frame.func_name());
+        Frame {
+            function: name.map_or_else(|| format!("function {}", frame.func_index()), cut),
+            file: symbol.and_then(|symbol| symbol.file()).map(cut),
+            line: symbol.and_then(|symbol| symbol.line()),
+        }
+    };
+    dump.frames().iter().map(frame).collect()
+}
+
+fn cause_of(diagnosis: &Diagnosis, limits: &Limits) -> String {
+    let Diagnosis { fuel_max, memory_bytes, memory_max_bytes, .. } = diagnosis;
+    match diagnosis.class {
+        FailureClass::OutOfFuel => format!(
+            "It used all of its {fuel_max} units of fuel, and had {memory_bytes} bytes of memory of at most \
+             {memory_max_bytes} then. A loop without an end does that, and so does one that allocates."
+        ),
+        FailureClass::MemoryLimit => format!(
+            "It asked for more than it may have: {memory_max_bytes} bytes of memory and {} entries of each \
+             table. It had {memory_bytes} bytes.",
+            limits.table_elements
+        ),
+        FailureClass::Unreachable => {
+            "It stopped itself: a panic, an exception that nothing caught, or an abort.".to_owned()
+        }
+        FailureClass::Trap => "It did what WebAssembly forbids: it reached outside of its memory (which is \
+                               also how a Rust rule runs out of its stack of 16 KiB), divided by zero, or \
+                               called what is no function."
+            .to_owned(),
+        FailureClass::StackOverflow => {
+            format!("Its calls nested deeper than {WASM_STACK_BYTES} bytes of stack hold.")
+        }
+        FailureClass::Deadline => format!("It computed for longer than {} ms.", limits.computing_ms),
+        FailureClass::RuleError => "It answered with an error text of its own.".to_owned(),
+        FailureClass::InvalidAnswer => "Its answer is not as the rule contract wants it.".to_owned(),
+        FailureClass::Host => "The host could not run it.".to_owned(),
+    }
+}

@@ -1,0 +1,118 @@
+//! What a rule left in its memory when it failed. Must never trust it: the
+//! memory holds whatever the rule wants it to.
+
+/// Around the text that a rule leaves on purpose; plugins/README.md promises them.
+const BEGIN: &[u8] = b"tollgate-message";
+const END: &[u8] = b"tollgate-the-end";
+const LEFT_BYTES_MAX: usize = 1000;
+
+/// How errors are written by languages that say nothing on purpose.
+const ERROR: &[u8] = b"Error: ";
+const ERROR_BYTES_MAX: usize = 300;
+/// Of a name such as `TypeError`, before what is looked for.
+const ERROR_NAME_BYTES_MAX: usize = 32;
+/// Texts that are held against the plugin's own bytes, each of which takes as
+/// long as reading all of those.
+const CANDIDATES_MAX: usize = 64;
+
+/// The text that was left on purpose; else the first that looks like an error's
+/// and does not stand in the plugin itself.
+pub(super) fn find<'a>(memories: impl Iterator<Item = &'a [u8]> + Clone, plugin: &[u8]) -> Option<String> {
+    let left = memories.clone().find_map(left_on_purpose);
+    left.or_else(|| memories.flat_map(errors).take(CANDIDATES_MAX).find(|text| !contains(plugin, text)))
+}
+
+fn left_on_purpose(memory: &[u8]) -> Option<String> {
+    places(memory, BEGIN).find_map(|place| {
+        let behind = memory.get(place + BEGIN.len()..)?;
+        let (length, behind) = behind.split_first_chunk::<4>()?;
+        let length_bytes = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (text, behind) = behind.split_at_checked(length_bytes.min(LEFT_BYTES_MAX))?;
+        behind.starts_with(END).then(|| String::from_utf8_lossy(text).into_owned())
+    })
+}
+
+fn errors(memory: &[u8]) -> impl Iterator<Item = String> + '_ {
+    places(memory, ERROR).filter_map(|place| {
+        let before = memory.get(place.saturating_sub(ERROR_NAME_BYTES_MAX)..place)?;
+        let name = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let text = memory.get(place - name..)?;
+        let length = text.iter().take(ERROR_BYTES_MAX).take_while(|byte| is_text(**byte)).count();
+        let text = String::from_utf8_lossy(text.get(..length)?).trim().to_owned();
+        (text.len() > name + ERROR.len()).then_some(text)
+    })
+}
+
+fn is_text(byte: u8) -> bool {
+    byte >= 0x80 || byte.is_ascii_graphic() || byte == b' '
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    places(bytes, text.as_bytes()).next().is_some()
+}
+
+fn places<'a>(bytes: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let first = wanted.first().copied().unwrap_or_default();
+    let starts = bytes.iter().enumerate().filter(move |(_, byte)| **byte == first);
+    starts.map(|(place, _)| place).filter(move |place| bytes[*place..].starts_with(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(text: &[u8], length: u32) -> Vec<u8> {
+        [b"rubbish", BEGIN, &length.to_le_bytes(), text, END].concat()
+    }
+
+    fn found(memory: &[u8], plugin: &[u8]) -> Option<String> {
+        find([&[][..], memory].into_iter(), plugin)
+    }
+
+    #[test]
+    fn what_was_left_on_purpose_is_found_whole_and_before_anything_else() {
+        let memory = [b"TypeError: no\0".as_slice(), &record("panicked at ä".as_bytes(), 14)].concat();
+        assert_eq!(found(&memory, b""), Some("panicked at ä".to_owned()));
+    }
+
+    #[test]
+    fn a_record_that_is_not_whole_is_none() {
+        let text = b"text";
+        for memory in [
+            record(text, 3),
+            record(text, 5),
+            record(text, u32::MAX),
+            record(&[b'a'; 1001], 1001),
+            BEGIN.to_vec(),
+            [BEGIN, &4u32.to_le_bytes()].concat(),
+            [BEGIN, &4u32.to_le_bytes(), text].concat(),
+        ] {
+            assert_eq!(found(&memory, b""), None);
+        }
+        // A beginning alone, as it stands among a program's constants, hides no whole one.
+        assert_eq!(found(&[BEGIN, &record(text, 4)].concat(), b""), Some("text".to_owned()));
+        assert_eq!(found(&record(&[0xff, b'a'], 2), b""), Some("\u{fffd}a".to_owned()));
+    }
+
+    #[test]
+    fn what_looks_like_an_error_is_found_unless_the_plugin_holds_it() {
+        let memory = b"\0\0TypeError: x is undefined\0Error: the currency is missing\nat prepare\0";
+        assert_eq!(found(memory, b""), Some("TypeError: x is undefined".to_owned()));
+        assert_eq!(
+            found(memory, b"..TypeError: x is undefined.."),
+            Some("Error: the currency is missing".to_owned())
+        );
+        assert_eq!(found(b"Error: ", b""), None);
+        assert_eq!(found(b"\0Error: \0", b""), None);
+    }
+
+    #[test]
+    fn a_memory_full_of_errors_is_looked_at_for_so_long_only() {
+        let plugin = b"Error: known";
+        let memory = b"Error: known\0".repeat(CANDIDATES_MAX);
+        assert_eq!(found(&[memory.as_slice(), b"Error: new"].concat(), plugin), None);
+        assert_eq!(found(&[&memory[13..], b"Error: new"].concat(), plugin), Some("Error: new".to_owned()));
+        let long = [b"Error: ".as_slice(), &[b'x'; 5000]].concat();
+        assert_eq!(found(&long, b"").map(|text| text.len()), Some(ERROR_BYTES_MAX));
+    }
+}

@@ -1,0 +1,89 @@
+//! What the author of a failed rule is told: by another run, apart from the live ones.
+
+use std::sync::Arc;
+
+use tollgate::domain::plugin::Profile;
+use tollgate::domain::verdict::FailureClass::{self, MemoryLimit, OutOfFuel, RuleError, Trap, Unreachable};
+use tollgate::domain::verdict::RuleResult;
+use tollgate::rules::component::from_core_module_with_names;
+use tollgate::rules::{Diagnosis, FailedCall, RuleCall, RuleEngine};
+
+use crate::harness::{Harness, component, payment};
+
+async fn diagnosed(harness: &Harness, bytes: Vec<u8>) -> Diagnosis {
+    let bytes: Arc<[u8]> = bytes.into();
+    let plugin = harness.engine.add_plugin(bytes.clone()).await.expect("it is taken in").digest;
+    let runs = harness.evaluate(&[&plugin]).await.expect("the engine serves");
+    let rule = RuleCall {
+        plugin,
+        profile: Profile::Small,
+        state: Arc::from([]),
+        facts: vec![],
+        fuel_spent_before: None,
+    };
+    let call = FailedCall::Evaluate { payment: Arc::new(payment()), rule };
+    let diagnosis = harness.engine.diagnose(call, bytes).await.expect("it can be looked into");
+    let diagnosis = diagnosis.expect("it fails again");
+    let RuleResult::Failed { class, .. } = &runs[0].result else { panic!("{runs:?}") };
+    assert_eq!((*class, runs[0].fuel_used), (diagnosis.class, diagnosis.fuel_used), "as the live one");
+    diagnosis
+}
+
+#[tokio::test]
+async fn each_kind_of_failure_tells_its_limit_or_what_it_comes_of() {
+    let harness = Harness::start();
+    let kinds: [(&str, FailureClass, &str); 6] = [
+        ("endless_loop", OutOfFuel, "all of its 5000000 units of fuel"),
+        ("memory_bomb", MemoryLimit, "10485760 bytes of memory"),
+        ("unreachable", Unreachable, "a panic"),
+        ("out_of_bounds", Trap, "outside of its memory"),
+        ("division_by_zero", Trap, "divided by zero"),
+        ("huge_error", RuleError, "an error text of its own"),
+    ];
+    for (fixture, class, told) in kinds {
+        let diagnosis = diagnosed(&harness, component(fixture)).await;
+        assert_eq!(diagnosis.class, class, "{fixture}");
+        assert!(diagnosis.cause.contains(told), "{fixture}: {diagnosis:?}");
+        assert_eq!(diagnosis.said, None, "{fixture}");
+        assert!(diagnosis.memory_bytes >= 65_536, "{fixture}: {diagnosis:?}");
+        assert_eq!(diagnosis.frames.is_empty(), class == RuleError, "{fixture}: {diagnosis:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_says_its_last_words_and_cannot_steer_a_terminal_with_them() {
+    let diagnosis = diagnosed(&Harness::start(), component("last_words")).await;
+    let said = "panicked at src/lib.rs:7:9: the list is empty [31m";
+    assert_eq!(diagnosis.said.as_deref(), Some(said));
+}
+
+#[tokio::test]
+async fn functions_are_told_by_the_names_that_the_plugin_has_for_them() {
+    let source = std::fs::read_to_string("tests/hostile/last_words.wat").expect("a fixture");
+    let core = crate::harness::components::core_module(&source);
+    let named = from_core_module_with_names(&core).expect("a component");
+    let frames = diagnosed(&Harness::start(), named).await.frames;
+    assert_eq!(frames[0].function, "judge", "{frames:?}");
+    assert!(frames.len() > 1, "{frames:?}");
+}
+
+#[tokio::test]
+async fn settings_that_a_rule_cannot_read_are_looked_into_as_well() {
+    let harness = Harness::start();
+    let bytes: Arc<[u8]> = component("prepare_bomb").into();
+    let plugin = harness.engine.add_plugin(bytes.clone()).await.expect("it is taken in").digest;
+    let call = FailedCall::Prepare { plugin, settings: "{}".to_owned() };
+    let diagnosis = harness.engine.diagnose(call, bytes).await.expect("it can be looked into");
+    let diagnosis = diagnosis.expect("it fails again");
+    assert!(diagnosis.class != FailureClass::Host, "{diagnosis:?}");
+    assert!(!diagnosis.cause.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_fail_again_has_no_diagnosis() {
+    let harness = Harness::start();
+    let bytes: Arc<[u8]> = component("good").into();
+    let plugin = harness.engine.add_plugin(bytes.clone()).await.expect("it is taken in").digest;
+    let call = FailedCall::Prepare { plugin, settings: "{}".to_owned() };
+    assert_eq!(harness.engine.diagnose(call, bytes).await, Ok(None));
+}
