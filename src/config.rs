@@ -101,8 +101,9 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// As of tracing's `EnvFilter`.
     pub log_filter: String,
-    /// `iss` of access tokens and of the authorization server's metadata.
-    pub issuer: String,
+    /// `iss` of access tokens and of the authorization server's metadata; by the
+    /// address and port where it is left out.
+    pub issuer: Option<String>,
     /// `aud` of access tokens.
     pub audience: String,
     pub access_token_lifetime_s: u64,
@@ -165,7 +166,7 @@ impl Default for Settings {
             demo: false,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
-            issuer: "http://127.0.0.1:8000".into(),
+            issuer: None,
             audience: "tollgate".into(),
             access_token_lifetime_s: 600,
             deadline_ms: 3_000,

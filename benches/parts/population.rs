@@ -7,12 +7,14 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 use tollgate::app::keys::Keys;
 use tollgate::auth::root_secret::RootSecret;
-use tollgate::auth::token::{AccessTokens, TokenSettings};
+use tollgate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use tollgate::config::Settings;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::storage::pool::Databases;
 use tollgate::world::{OsRandomness, SystemClock};
 use uuid::Uuid;
+
+use super::server::ISSUER;
 
 /// Adds the tenants that are missing up to a number, the demonstration's included.
 const GROW: &str = "
@@ -63,8 +65,8 @@ pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, 
     let root = RootSecret::open_or_create(&folder.join("data/root-secret"), &OsRandomness).unwrap();
     let clock = Arc::new(SystemClock);
     let ring = Keys::new(databases, &root, clock.clone()).unwrap().open().await.unwrap();
-    let Settings { issuer, audience, access_token_lifetime_s, .. } = Settings::default();
-    let settings = TokenSettings::new(issuer, audience, access_token_lifetime_s).unwrap();
+    let Settings { audience, access_token_lifetime_s, .. } = Settings::default();
+    let settings = TokenSettings::new(Issuer::configured(ISSUER), audience, access_token_lifetime_s).unwrap();
     let tokens = AccessTokens::new(settings, ring, clock, Arc::new(OsRandomness));
     let all = || Scope::ALL.into_iter().collect();
     clients.iter().map(|(tenant, client)| tokens.issue(*tenant, *client, all(), None).unwrap().text).collect()

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// Known ahead, so that tokens can be made beside it.
+pub const ISSUER: &str = "http://tollgate.example";
+
 /// Killed when it is dropped.
 pub struct Tollgate {
     process: Child,
@@ -31,6 +34,7 @@ impl Tollgate {
             .env("ROCKET_PORT", "0")
             .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
             .env("ROCKET_TOLLGATE_DATA_DIR", folder.join("data"))
+            .env("ROCKET_TOLLGATE_ISSUER", ISSUER)
             .env("ROCKET_TOLLGATE_DEMO", "true")
             // Every second start finds the tenant made; a client comes from the command line.
             .env("ROCKET_TOLLGATE_PLUGINS_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins"))

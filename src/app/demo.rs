@@ -19,7 +19,7 @@ use crate::domain::tenant::{Scope, TenantId};
 use crate::domain::time::Randomness;
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::lists::{self, AddError, CreateListError, NewEntry, NewList};
-use crate::storage::rulesets::{ActivateError, Change};
+use crate::storage::rulesets::{ActivateError, Change, Expected};
 use crate::storage::{StorageError, pool::Databases, tenants};
 use crate::world::OsRandomness;
 
@@ -66,7 +66,7 @@ pub async fn seed(
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let change = Change::Activate { revision: revision.number, guard_backtest: None };
-    rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, None).await?;
+    rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, Expected::Anything).await?;
     // Last: with a client in hand everything else is there.
     let order = ClientOrder {
         tenant: TENANT.to_owned(),

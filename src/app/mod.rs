@@ -34,7 +34,7 @@ use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::password::{HashingLimits, SecretHasher};
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sign_in_limits::SignInLimits;
-use crate::auth::token::{AccessTokens, TokenSettings};
+use crate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use crate::config::{Config, Settings};
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
@@ -170,6 +170,9 @@ pub async fn ignite_on(
     let tell = Mutex::new(Some(tell));
     let listening = AdHoc::on_liftoff("listening", move |rocket| {
         let address = SocketAddr::new(rocket.config().address, rocket.config().port);
+        if let Some(app) = rocket.state::<Arc<App>>() {
+            app.services.issuer.listens_at(address);
+        }
         if let Some(tell) = tell.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = tell.send(address);
         }
@@ -202,11 +205,9 @@ async fn assemble(
 
     let keys = keys::Keys::new(&databases, &root, clock.clone())?;
     let ring = keys.open_or_create().await?;
-    let token_settings = TokenSettings::new(
-        settings.issuer.clone(),
-        settings.audience.clone(),
-        settings.access_token_lifetime_s,
-    )?;
+    let issuer = settings.issuer.clone().map_or_else(Issuer::default, Issuer::configured);
+    let token_settings =
+        TokenSettings::new(issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
     let tokens = Arc::new(AccessTokens::new(token_settings, ring, clock.clone(), randomness.clone()));
 
     let engine: Arc<dyn RuleEngine> =
@@ -302,7 +303,7 @@ async fn assemble(
         randomness,
         cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
         quotas: quotas(settings),
-        issuer: settings.issuer.clone(),
+        issuer,
         // The rest is for the answer itself.
         submission_deadline: deadline.mul_f64(0.9),
     });

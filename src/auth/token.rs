@@ -5,7 +5,8 @@
 //! key ring and clock.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
@@ -107,16 +108,42 @@ struct Claims {
     requests_per_s: Option<u32>,
 }
 
+/// `iss` of our tokens: as configured, or else the address at which this node
+/// listens, which is known before the first request and not much earlier.
+#[derive(Debug, Clone, Default)]
+pub struct Issuer(Arc<OnceLock<String>>);
+
+impl Issuer {
+    pub fn configured(text: impl Into<String>) -> Self {
+        Self(Arc::new(OnceLock::from(text.into())))
+    }
+
+    /// What was configured stays.
+    pub fn listens_at(&self, address: SocketAddr) {
+        // Whoever listens everywhere is reached here as well.
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let _ = self.0.set(format!("http://{}", SocketAddr::new(ip, address.port())));
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.get().map_or("", String::as_str)
+    }
+}
+
 /// What all tokens of this service have in common.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
-    issuer: String,
+    issuer: Issuer,
     audience: String,
     lifetime_s: u64,
 }
 
 impl TokenSettings {
-    pub fn new(issuer: String, audience: String, lifetime_s: u64) -> Result<Self, AuthError> {
+    pub fn new(issuer: Issuer, audience: String, lifetime_s: u64) -> Result<Self, AuthError> {
         if !LIFETIMES_S.contains(&lifetime_s) {
             return Err(AuthError::TokenLifetime(lifetime_s));
         }
@@ -182,7 +209,7 @@ impl AccessTokens {
         let id = self.randomness.uuid_v7(now_ms);
         let issued_at_s = now_ms / 1000;
         let claims = Claims {
-            iss: self.settings.issuer.clone(),
+            iss: self.settings.issuer.as_str().to_owned(),
             aud: self.settings.audience.clone(),
             sub: client.0,
             client_id: client.0,
@@ -224,9 +251,13 @@ impl AccessTokens {
         }
         let key = header.kid.as_deref().and_then(|kid| keys.verifying(kid, now_ms));
         let key = key.ok_or(TokenError::UnknownKey)?;
-        // Checks the algorithm, the signature, the issuer and the audience.
+        // Checks the algorithm, the signature and the audience.
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation);
-        in_time(&claims.map_err(refusal)?.claims, key, now_ms)
+        let claims = claims.map_err(refusal)?.claims;
+        if claims.iss != self.settings.issuer.as_str() {
+            return Err(TokenError::Issuer);
+        }
+        in_time(&claims, key, now_ms)
     }
 
     fn epoch(&self) -> Arc<Epoch> {
@@ -234,12 +265,12 @@ impl AccessTokens {
     }
 }
 
-/// What the library checks. The times are left to us: it reads the system's clock.
+/// What the library checks. The times are left to us, since it reads the system's
+/// clock, and so is the issuer, which is known later.
 fn validation(settings: &TokenSettings) -> Validation {
     // All our keys are Ed25519, so this is the allow-list of each of them.
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-    validation.set_issuer(&[&settings.issuer]);
     validation.set_audience(&[&settings.audience]);
     validation.validate_exp = false;
     validation.validate_nbf = false;
@@ -278,7 +309,6 @@ fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {
     match error.kind() {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => TokenError::Algorithm,
-        ErrorKind::InvalidIssuer => TokenError::Issuer,
         ErrorKind::InvalidAudience => TokenError::Audience,
         ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claims,
         // A claim or a header that does not fit its type; `alg: none` is one.

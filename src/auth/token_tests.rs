@@ -27,7 +27,8 @@ fn ring(stored: &[StoredSigningKey]) -> KeyRing {
 fn fixture() -> Fixture {
     let clock = Arc::new(FixedClock::at(NOW_MS));
     let key = stored_key(1);
-    let settings = TokenSettings::new(ISSUER.to_owned(), AUDIENCE.to_owned(), 300).expect("settings");
+    let settings =
+        TokenSettings::new(Issuer::configured(ISSUER), AUDIENCE.to_owned(), 300).expect("settings");
     let keys = ring(std::slice::from_ref(&key));
     let tokens = AccessTokens::new(settings, keys, clock.clone(), Arc::new(CountingRandomness::default()));
     Fixture { tokens, clock, key }
@@ -142,7 +143,7 @@ fn a_token_has_the_header_and_claims_of_rfc_9068() {
 #[test]
 fn a_lifetime_outside_of_five_to_ten_minutes_is_refused() {
     for (lifetime_s, accepted) in [(0, false), (299, false), (300, true), (600, true), (601, false)] {
-        let settings = TokenSettings::new(String::new(), String::new(), lifetime_s);
+        let settings = TokenSettings::new(Issuer::default(), String::new(), lifetime_s);
         assert_eq!(settings.is_ok(), accepted, "{lifetime_s}");
     }
 }
@@ -240,6 +241,22 @@ fn a_token_of_another_type_or_with_critical_extensions_is_refused() {
     }
     assert_eq!(fixture.verify_header(|header| header["crit"] = json!(["b64"])), Err(TokenError::Type));
     assert!(fixture.verify_header(|_| ()).is_ok());
+}
+
+#[test]
+fn an_issuer_that_is_not_configured_is_where_the_node_listens() {
+    for (address, expected) in [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("0.0.0.0:8000", "http://127.0.0.1:8000"),
+        ("[::]:8000", "http://[::1]:8000"),
+        ("[2001:db8::1]:80", "http://[2001:db8::1]:80"),
+    ] {
+        let (derived, configured) = (Issuer::default(), Issuer::configured(ISSUER));
+        for issuer in [&derived, &configured] {
+            issuer.listens_at(address.parse().expect("an address"));
+        }
+        assert_eq!((derived.as_str(), configured.as_str()), (expected, ISSUER));
+    }
 }
 
 #[test]

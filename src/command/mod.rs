@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
+use crate::http::openapi;
 use crate::rules::compile;
 use crate::storage::private_server::{SHIM_COMMAND, become_program};
 use crate::telemetry;
@@ -68,6 +69,8 @@ enum Command {
     List(list::ListCommand),
     /// Send traffic that looks like life to the demonstration tenant, or write a history of it.
     Demo(demo::DemoOptions),
+    /// Print the OpenAPI document of the API, for generators and checkers.
+    Openapi,
     /// Plugins: build, check and run one, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -164,6 +167,10 @@ pub fn run() -> ExitCode {
         Command::Plugin(PluginCommand::Check { component, json }) => plugin::check(&component, json),
         Command::Plugin(PluginCommand::Run { component, cases, json }) => {
             plugin::run(&component, &cases, json)
+        }
+        Command::Openapi => {
+            output::say!("{}", openapi::text());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Serve => with_config(serve::serve),
         Command::Migrate => with_config(administration::migrate),

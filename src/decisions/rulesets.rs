@@ -25,7 +25,9 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
 use crate::storage::nodes::Readiness;
-use crate::storage::rulesets::{self, ActivateError, Change, CreateRevisionError, Deploying, NewRevision};
+use crate::storage::rulesets::{
+    self, ActivateError, Change, CreateRevisionError, Deploying, Expected, NewRevision,
+};
 use crate::storage::{StorageError, backtests, lists, plugins};
 
 /// How long a person waits for the last words of a rule that cannot read its settings.
@@ -180,7 +182,7 @@ impl Rulesets {
         revision: i32,
         guard: Option<Guard>,
         actor: &str,
-        expected: Option<Option<i64>>,
+        expected: Expected,
     ) -> Result<Activation, GuardedError> {
         if let Some(Guard { backtest, changed_max_ten_thousandths }) = guard {
             // What has ended never changes, so the answer holds for as long as it takes to activate.
@@ -193,15 +195,14 @@ impl Rulesets {
         Ok(self.deploy(tenant, point, change, actor, expected).await?)
     }
 
-    /// Changes what decides or runs beside it, once every node can run it; goes back at once. `expected`
-    /// is the sequence that the latest activation must have, `Some(None)` for none.
+    /// Changes what decides or runs beside it, once every node can run it; goes back at once.
     pub async fn deploy(
         &self,
         tenant: TenantId,
         point: DecisionPoint,
         change: Change,
         actor: &str,
-        expected: Option<Option<i64>>,
+        expected: Expected,
     ) -> Result<Activation, ActivateError> {
         let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
         let mut deploying = Deploying { tenant, point, actor, now_ms, expected };

@@ -6,11 +6,12 @@
 use std::io::Cursor;
 
 use rocket::Request;
-use rocket::http::{ContentType, Header, Status};
+use rocket::http::{ContentType, Header, Method, Status};
 use rocket::response::{self, Responder, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::entity_tags::Tags;
 use super::problem::{Kind, Problem};
 
 #[derive(Debug)]
@@ -44,8 +45,23 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The client has it already: `If-None-Match` names the tag of what was asked for.
+    /// A header that cannot be read is no condition.
+    fn is_known_to(&self, request: &Request<'_>) -> bool {
+        let tag = self.headers.iter().find(|header| header.name() == "ETag").map(Header::value);
+        let reads = matches!(request.method(), Method::Get | Method::Head) && self.status == Status::Ok;
+        tag.filter(|_| reads)
+            .zip(Tags::of(request, "If-None-Match").ok().flatten())
+            .is_some_and(|(tag, tags)| tags.name(tag))
+    }
+}
+
 impl<'r> Responder<'r, 'static> for Answer {
-    fn respond_to(self, _: &'r Request<'_>) -> response::Result<'static> {
+    fn respond_to(mut self, request: &'r Request<'_>) -> response::Result<'static> {
+        if self.is_known_to(request) {
+            (self.status, self.content_type) = (Status::NotModified, None);
+        }
         let mut response = Response::build();
         response.status(self.status);
         if let Some(content_type) = self.content_type {

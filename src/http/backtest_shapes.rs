@@ -55,8 +55,10 @@ pub struct FilterShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     pub amount_minor_min: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     pub amount_minor_max: Option<i64>,
     /// `api` or `import`.
     #[serde(skip_serializing_if = "Option::is_none")]

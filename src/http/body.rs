@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rocket::Request;
 use rocket::data::{ByteUnit, Data, FromData, Outcome};
 use rocket::http::ContentType;
-use rocket::request;
+use rocket::request::{self, FromRequest};
 
 use super::card_checks::unchecked_of;
 use super::fields::{self, Fields, Screened};
@@ -218,6 +218,7 @@ fn check(
     accepts: impl FnOnce(&ContentType) -> bool,
 ) -> Result<usize, Problem> {
     let limit_bytes = limit_bytes.ok_or_else(|| unmanaged("the limits of bodies"))?;
+    refuse_coding(request)?;
     if !request.content_type().is_some_and(accepts) {
         return Err(Problem::new(
             Kind::UnsupportedMediaType,
@@ -229,6 +230,34 @@ fn check(
         return Err(too_large(limit_bytes));
     }
     Ok(limit_bytes)
+}
+
+/// Bodies are taken as they are: what is compressed could be far larger than its limit.
+fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
+    let mut codings = request.headers().get("Content-Encoding").flat_map(|line| line.split(','));
+    let plain = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    if codings.all(plain) {
+        return Ok(());
+    }
+    let detail = "The body must be sent without a Content-Encoding.";
+    Err(Problem { accept_encoding: Some("identity"), ..Problem::new(Kind::UnsupportedMediaType, detail) })
+}
+
+/// The body of this request is not compressed. For routes that answer in another
+/// way than by a problem where the body is wrong.
+#[derive(Debug)]
+pub struct Uncoded;
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Uncoded {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Kind> {
+        match refuse_coding(request) {
+            Ok(()) => request::Outcome::Success(Self),
+            Err(problem) => problem.refuse(request),
+        }
+    }
 }
 
 async fn read(

@@ -148,7 +148,12 @@ fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
 /// What decides now. The ETag is for `If-Match` of the next change.
 #[utoipa::path(
     tag = "rulesets",
-    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
+    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
+    responses(
+        (status = 200, body = ActiveShape, headers(("ETag"))),
+        (status = 304, description = "It is the known one"),
+        Reading,
+    ),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>")]
@@ -199,7 +204,7 @@ pub async fn activate(
         // A guard that cannot be read must not be taken for none.
         (guarded == guard.is_some()).then_some((number?, guard))
     })?;
-    let (actor, expected) = (client.actor(), if_match.expected());
+    let (actor, expected) = (client.actor(), if_match.0);
     let activated = services.rulesets.activate(client.tenant, point, revision, guard, &actor, expected);
     deployed(Status::Created, activated.await?)
 }
@@ -212,7 +217,7 @@ async fn deploy(
     if_match: IfMatch,
 ) -> Result<Activation, Problem> {
     let (point, actor) = (point_of(point)?, client.actor());
-    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, if_match.expected()).await?)
+    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, if_match.0).await?)
 }
 
 /// Goes back to the revision that was active before, or to the one named. No guard is asked.

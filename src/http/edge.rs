@@ -304,7 +304,7 @@ mod tests {
         let response = client.post("/quick").dispatch().await;
         assert_eq!(
             (response.status(), response.headers().get_one("Allow")),
-            (Status::MethodNotAllowed, Some("GET"))
+            (Status::MethodNotAllowed, Some("GET, HEAD"))
         );
         assert_eq!(problem_of(&client, "/nowhere").await, (Status::NotFound, "/problems/not-found".into()));
     }

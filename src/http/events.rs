@@ -119,7 +119,8 @@ impl<'r> FromRequest<'r> for LastEventId {
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
         let mut headers = request.headers().get("Last-Event-ID");
         match (headers.next(), headers.next()) {
-            (None, _) => Outcome::Success(Self(None)),
+            // Empty it is none: so the specification of server-sent events begins.
+            (None, _) | (Some(""), None) => Outcome::Success(Self(None)),
             (Some(text), None) if let Some(position) = parse_position(text) => {
                 Outcome::Success(Self(Some(position)))
             }

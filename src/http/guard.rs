@@ -11,12 +11,14 @@ use tokio::time::Instant;
 
 use super::client_rates::ClientRates;
 use super::context::RequestContext;
+use super::entity_tags::{Malformed, Tags};
 use super::problem::{Kind, Problem};
 use super::services::Tokens;
 use crate::auth::scope::ScopeSet;
 use crate::auth::token::{LEEWAY_S, VerifiedToken};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
+use crate::storage::rulesets::Expected;
 
 /// A scope as a type, so that a route cannot forget to check it.
 pub trait ScopeMarker: Send + Sync + 'static {
@@ -158,51 +160,34 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
     }
 }
 
-/// If-Match with the ETag of what is active, as `deploy` understands it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfMatch {
-    Absent,
-    /// The sequence of the activation that must be the latest.
-    Activation(i64),
-    /// `"none"`: nothing may be active yet.
-    Nothing,
-}
+/// If-Match: what the latest activation must be, by the ETags of what is active.
+#[derive(Debug)]
+pub struct IfMatch(pub Expected);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for IfMatch {
     type Error = Kind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
-        let mut headers = request.headers().get("If-Match");
-        let parsed = match (headers.next(), headers.next()) {
-            (None, _) => Some(Self::Absent),
-            (Some(tag), None) => parse_if_match(tag),
-            _ => None,
-        };
-        match parsed {
-            Some(parsed) => Outcome::Success(parsed),
-            None => Problem::new(Kind::MalformedRequest, "If-Match must be the ETag of the active ruleset.")
-                .refuse(request),
+        match Tags::of(request, "If-Match") {
+            Ok(tags) => Outcome::Success(Self(tags.map_or(Expected::Anything, |tags| expected(&tags)))),
+            Err(Malformed) => {
+                let detail =
+                    "If-Match must be * or a list of entity tags, such as the ETag of what is active.";
+                Problem::new(Kind::MalformedRequest, detail).refuse(request)
+            }
         }
     }
 }
 
-impl IfMatch {
-    /// What must be the latest activation: nothing asked for, none at all, or a sequence.
-    pub fn expected(self) -> Option<Option<i64>> {
-        match self {
-            Self::Absent => None,
-            Self::Nothing => Some(None),
-            Self::Activation(sequence) => Some(Some(sequence)),
-        }
-    }
-}
-
-fn parse_if_match(tag: &str) -> Option<IfMatch> {
-    match tag.strip_prefix('"')?.strip_suffix('"')? {
-        "none" => Some(IfMatch::Nothing),
-        number => number.parse().ok().filter(|number| *number > 0).map(IfMatch::Activation),
-    }
+/// A tag that is none of ours, or weak, is not that of what is active.
+fn expected(tags: &Tags) -> Expected {
+    let sequence_of = |opaque: &str| match opaque {
+        "none" => Some(None),
+        number => number.parse().ok().map(Some),
+    };
+    tags.strong()
+        .map_or(Expected::Anything, |strong| Expected::OneOf(strong.filter_map(sequence_of).collect()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::*;
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sealed::Sealer;
 use crate::auth::signing_key::{KeyRing, StoredSigningKey};
-use crate::auth::token::{AccessTokens, TokenSettings};
+use crate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use crate::domain::time::FixedClock;
 use crate::http::problem::default_catcher;
 use crate::world::OsRandomness;
@@ -30,7 +30,7 @@ fn key(key: IdempotencyKeyHeader) -> String {
 
 #[get("/match")]
 fn matching(if_match: IfMatch) -> String {
-    format!("{if_match:?}")
+    format!("{:?}", if_match.0)
 }
 
 fn tokens(clock: &Arc<FixedClock>) -> Arc<AccessTokens> {
@@ -38,7 +38,8 @@ fn tokens(clock: &Arc<FixedClock>) -> Arc<AccessTokens> {
     let sealer = Sealer::new(&root.derive(Purpose::SigningKeys).expect("derives")).expect("a sealer");
     let key = StoredSigningKey::generate(&sealer, &OsRandomness, NOW_MS).expect("a key");
     let ring = KeyRing::open(&[key], &sealer, NOW_MS).expect("a ring");
-    let settings = TokenSettings::new("issuer".into(), "audience".into(), 600).expect("settings");
+    let settings =
+        TokenSettings::new(Issuer::configured("issuer"), "audience".into(), 600).expect("settings");
     Arc::new(AccessTokens::new(settings, ring, clock.clone(), Arc::new(OsRandomness)))
 }
 
@@ -114,13 +115,16 @@ fn an_idempotency_key_is_there_once_and_visible() {
 fn if_match_is_the_tag_of_what_is_active() {
     let caller = caller(tokens(&Arc::new(FixedClock::at(NOW_MS))));
     for (tag, expected) in [
-        (Some("\"7\""), Some("Activation(7)")),
-        (Some("\"none\""), Some("Nothing")),
-        (None, Some("Absent")),
+        (Some("\"7\""), Some("OneOf([Some(7)])")),
+        (Some("\"none\""), Some("OneOf([None])")),
+        (Some("\"7\", \"none\""), Some("OneOf([Some(7), None])")),
+        (None, Some("Anything")),
+        (Some("*"), Some("Anything")),
+        // Those of another resource, and weak ones: they are read, and never those of what is active.
+        (Some("\"another\""), Some("OneOf([])")),
+        (Some("W/\"7\""), Some("OneOf([])")),
         (Some("7"), None),
-        (Some("\"0\""), None),
-        (Some("*"), None),
-        (Some("W/\"7\""), None),
+        (Some(""), None),
     ] {
         let headers: Vec<_> = tag.map(|tag| ("If-Match", tag.to_owned())).into_iter().collect();
         let response = get(&caller, "/match", &headers);

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::answer::Answer;
-use super::body::FormBody;
+use super::body::{FormBody, Uncoded};
 use super::client_rates::whole_seconds;
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, ProblemBody};
 use super::services::{Services, Shared, Tokens};
 use crate::auth::oauth::{OAuthError, TokenRequest, TokenResponse, granted_scopes, parse_token_request};
 use crate::auth::sign_in_limits::Judgement;
@@ -89,6 +89,13 @@ pub struct OAuthErrorShape {
         (status = 400, body = OAuthErrorShape),
         (status = 401, body = OAuthErrorShape),
         (
+            status = 415,
+            description = "The body has a Content-Encoding",
+            body = ProblemBody<'static>,
+            content_type = "application/problem+json",
+            headers(("Accept-Encoding")),
+        ),
+        (
             status = 429,
             description = "Too many sign-ins have failed: as this client, or at all",
             body = OAuthErrorShape,
@@ -101,6 +108,7 @@ pub struct OAuthErrorShape {
 )]
 #[post("/oauth/token", data = "<body>")]
 pub async fn token(
+    _uncoded: Uncoded,
     authorization: Authorization<'_>,
     services: &Shared,
     tokens: &State<Tokens>,
@@ -207,9 +215,10 @@ pub struct AuthorizationServer {
 #[utoipa::path(tag = "oauth", responses((status = 200, body = AuthorizationServer)))]
 #[get("/.well-known/oauth-authorization-server")]
 pub fn metadata(services: &Shared) -> Result<Answer, Problem> {
-    let issuer = services.issuer.trim_end_matches('/');
+    let own = services.issuer.as_str();
+    let issuer = own.trim_end_matches('/');
     let shape = AuthorizationServer {
-        issuer: services.issuer.clone(),
+        issuer: own.to_owned(),
         token_endpoint: format!("{issuer}/oauth/token"),
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
         scopes_supported: Scope::ALL.map(Scope::name).to_vec(),

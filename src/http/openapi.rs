@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use rocket::http::{ContentType, Status};
 use rocket::{Route, get, routes};
+use serde_json::Value;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{
     ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
@@ -15,6 +16,8 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Answer;
+use super::body::sha256;
+use super::openapi_finish::finish;
 use super::problem::ProblemBody;
 use super::{
     audit, backtests, canary, checkpoints, decisions, deployments, diagnoses, dry_runs, events, list_entries,
@@ -29,7 +32,9 @@ use crate::domain::tenant::Scope;
         description = "Payment decisions by rules that are sandboxed plugins. Every error is a problem \
                        document (RFC 9457); after a timeout or a 5xx repeat a submission with the same \
                        Idempotency-Key.",
+        contact(name = "Whoever operates this Tollgate"),
     ),
+    servers((url = "/", description = "This server")),
     paths(
         oauth::token,
         oauth::jwks,
@@ -146,18 +151,36 @@ impl Modify for OperationIds {
     }
 }
 
-static DOCUMENT: LazyLock<Vec<u8>> =
-    LazyLock::new(|| serde_json::to_vec(&Document::openapi()).unwrap_or_default());
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| whole().to_string());
+
+/// What is served, and what the command line prints.
+pub fn text() -> &'static str {
+    &DOCUMENT
+}
+
+fn whole() -> Value {
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    finish(&mut document);
+    document
+}
 
 pub fn routes() -> Vec<Route> {
     routes![document]
 }
 
 /// This document.
-#[utoipa::path(tag = "operations", responses((status = 200, body = Object)))]
+#[utoipa::path(
+    tag = "operations",
+    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
+    responses(
+        (status = 200, body = Object, headers(("ETag"))),
+        (status = 304, description = "It is the known one"),
+    )
+)]
 #[get("/openapi.json")]
 pub fn document() -> Answer {
-    Answer::bytes(ContentType::JSON, DOCUMENT.clone()).with("Cache-Control", "no-cache")
+    let tag = format!("\"{}\"", sha256(text().as_bytes()));
+    Answer::bytes(ContentType::JSON, text().into()).with("Cache-Control", "no-cache").with("ETag", tag)
 }
 
 /// Swagger UI, vendored: nothing is loaded from elsewhere.
@@ -174,7 +197,7 @@ mod tests {
     use crate::http::mounts;
 
     fn documented() -> BTreeSet<String> {
-        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let document = whole();
         let paths = document["paths"].as_object().expect("paths");
         let operations = paths.iter().flat_map(|(path, item)| {
             let methods = item.as_object().expect("an item").keys();
@@ -201,7 +224,7 @@ mod tests {
 
     #[test]
     fn every_operation_under_the_api_needs_a_scope_that_exists() {
-        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let document = whole();
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("an item") {
                 if !path.starts_with("/api/v1/") || path == "/api/v1/openapi.json" {
@@ -216,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_reference_of_the_document_leads_somewhere() {
-        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let document = whole();
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().expect("a pointer");

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use rocket::http::{ContentType, Header, MediaType, Status};
+use rocket::http::{ContentType, Header, MediaType, Method, Status};
 use rocket::request::{self, Request};
 use rocket::response::{self, Responder, Response};
 use serde::Serialize;
@@ -172,6 +172,8 @@ pub struct Problem {
     pub challenge: Option<String>,
     /// Allow (RFC 9110).
     pub allow: Option<String>,
+    /// Accept-Encoding (RFC 9110): as which the body would be taken.
+    pub accept_encoding: Option<&'static str>,
 }
 
 impl Problem {
@@ -184,7 +186,8 @@ impl Problem {
             _ => None,
         };
         let detail = detail.into();
-        Self { kind, detail, errors: Vec::new(), retry_after_seconds, challenge: None, allow: None }
+        let (errors, challenge, allow, accept_encoding) = (Vec::new(), None, None, None);
+        Self { kind, detail, errors, retry_after_seconds, challenge, allow, accept_encoding }
     }
 
     pub fn with_errors(kind: Kind, detail: impl Into<Cow<'static, str>>, mut errors: Vec<PartError>) -> Self {
@@ -253,6 +256,9 @@ impl<'r> Responder<'r, 'static> for Problem {
         if let Some(allow) = self.allow {
             response.header(Header::new("Allow", allow));
         }
+        if let Some(codings) = self.accept_encoding {
+            response.header(Header::new("Accept-Encoding", codings));
+        }
         response.ok()
     }
 }
@@ -288,7 +294,8 @@ fn allowed_methods(request: &Request<'_>) -> Option<String> {
         .routes()
         .filter(|route| template_matches(route.uri.path(), &asked))
         .map(|route| route.method)
-        .map(|method| method.as_str())
+        // Rocket answers HEAD by the route of GET.
+        .flat_map(|method| if method == Method::Get { vec!["GET", "HEAD"] } else { vec![method.as_str()] })
         .collect();
     methods.sort_unstable();
     methods.dedup();

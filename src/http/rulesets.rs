@@ -108,7 +108,12 @@ pub async fn list(
 /// One revision.
 #[utoipa::path(
     tag = "rulesets",
-    responses((status = 200, body = RevisionShape, headers(("ETag"))), Reading),
+    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
+    responses(
+        (status = 200, body = RevisionShape, headers(("ETag"))),
+        (status = 304, description = "It is the known one"),
+        Reading,
+    ),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/revisions/<number>")]

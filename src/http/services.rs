@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
 use crate::auth::sign_in_limits::SignInLimits;
-use crate::auth::token::AccessTokens;
+use crate::auth::token::{AccessTokens, Issuer};
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::dry_run::DryRuns;
@@ -45,7 +45,7 @@ pub struct Services {
     pub cursors: CursorKey,
     pub quotas: Quotas,
     /// `iss` of our tokens: the address clients know us by.
-    pub issuer: String,
+    pub issuer: Issuer,
     /// How long a submission may take, counted from the request's first byte.
     /// Shorter than the edge's deadline, so that the handler can still answer.
     pub submission_deadline: Duration,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use reqwest::{Client, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate::app::keys::Keys;
 use tollgate::auth::root_secret::RootSecret;
 use tollgate::auth::scope::ScopeSet;
-use tollgate::auth::token::{AccessTokens, TokenSettings};
+use tollgate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::Clock;
 use tollgate::storage::tenants;
@@ -153,7 +153,7 @@ pub async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
     let keys =
         Keys::new(&database.databases(), &root, clock.clone()).unwrap().open_or_create().await.unwrap();
-    let settings = TokenSettings::new(issuer.to_owned(), audience.to_owned(), 600).unwrap();
+    let settings = TokenSettings::new(Issuer::configured(issuer), audience.to_owned(), 600).unwrap();
     AccessTokens::new(settings, keys, clock, Arc::new(OsRandomness))
 }
 
@@ -169,6 +169,8 @@ async fn the_published_key_verifies_a_token_and_only_such_tokens_are_believed() 
             .await
             .json();
     assert_eq!(metadata["issuer"], ISSUER);
+    // RFC 8414 wants it said, though there is none.
+    assert_eq!(metadata["response_types_supported"], json!([]));
     let jwks = Whole::of(Client::new().get(format!("{}/.well-known/jwks.json", node.url))).await.json();
     let header = jsonwebtoken::decode_header(token).unwrap();
     let key = jwks["keys"]

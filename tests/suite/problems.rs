@@ -52,13 +52,13 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
         (Method::DELETE, "/api/v1/payments", "GET, POST"),
         (Method::PUT, "/api/v1/payments", "GET, POST"),
         (Method::OPTIONS, "/api/v1/payments", "GET, POST"),
-        (Method::POST, "/api/v1/decisions/x", "GET"),
-        (Method::PATCH, "/api/v1/lists", "GET, POST"),
+        (Method::POST, "/api/v1/decisions/x", "GET, HEAD"),
+        (Method::PATCH, "/api/v1/lists", "GET, HEAD, POST"),
         (Method::GET, "/api/v1/lists/a/entries/b", "DELETE"),
         (Method::GET, "/api/v1/rulesets/payment/rollback", "POST"),
         (Method::PUT, "/api/v1/plugins", "GET, POST"),
         (Method::GET, "/oauth/token", "POST"),
-        (Method::POST, "/health", "GET"),
+        (Method::POST, "/health", "GET, HEAD"),
         (Method::POST, "/metrics", "GET"),
         (Method::POST, "/api/v1/openapi.json", "GET"),
         (Method::OPTIONS, "/.well-known/jwks.json", "GET"),
@@ -234,18 +234,8 @@ async fn keys_queries_and_headers_that_cannot_be_read_are_problems() {
         is_problem(path, &answer, 400, "invalid-query");
         assert!(!answer.json()["errors"].as_array().unwrap().is_empty(), "{path}");
     }
-    for (what, request) in [
-        ("If-Match", caller.request(Method::POST, "/rulesets/payment/rollback").header("If-Match", "x")),
-        (
-            "If-Match twice",
-            caller
-                .request(Method::POST, "/rulesets/payment/rollback")
-                .header("If-Match", "\"1\"")
-                .header("If-Match", "\"2\""),
-        ),
-    ] {
-        is_problem(what, &Whole::of(request).await, 400, "malformed-request");
-    }
+    let untagged = caller.request(Method::POST, "/rulesets/payment/rollback").header("If-Match", "x");
+    is_problem("If-Match", &Whole::of(untagged).await, 400, "malformed-request");
     // A request id of the caller's is taken over only if it is harmless.
     let with_id = |id: &str| caller.request(Method::GET, "/nothing").header("X-Request-Id", id.to_owned());
     assert_eq!(Whole::of(with_id("request-1")).await.header("X-Request-Id"), "request-1");

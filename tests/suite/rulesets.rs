@@ -133,8 +133,7 @@ async fn of_two_administrators_the_second_is_told_that_the_first_was_faster() {
     let seen = active_tag(&caller).await;
     for (tag, body, status, slug) in [
         ("1", body(1), 400, "malformed-request"),
-        ("*", body(1), 400, "malformed-request"),
-        ("\"-1\"", body(1), 400, "malformed-request"),
+        ("\"-1\"", body(1), 412, "precondition-failed"),
         (&seen, body(99), 422, "invalid-body"),
         (&seen, json!({"revision": 0}), 422, "invalid-body"),
         (&seen, json!({"revision": "1"}), 422, "invalid-body"),

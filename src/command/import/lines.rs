@@ -10,6 +10,9 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 /// A submitted payment has 64 KiB at most; its events come on top.
 pub const LINE_BYTES_MAX: usize = 128 << 10;
 
+/// Some programs begin each file with it; it is no part of the first line.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// From 1; empty lines count.
@@ -60,6 +63,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             self.source.consume(used);
             if ended {
                 self.number += 1;
+                if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+                    bytes.drain(..BYTE_ORDER_MARK.len());
+                }
                 return Ok(Some(Line { number: self.number, bytes: (!too_long).then_some(bytes) }));
             }
         }
@@ -85,5 +91,15 @@ mod tests {
         }
         let longest = Some(LINE_BYTES_MAX);
         assert_eq!(found, [(1, Some(1)), (4, Some(1)), (5, None), (6, Some(2)), (7, longest), (8, Some(1))]);
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_skipped_at_the_beginning_and_nowhere_else() {
+        let text = "\u{feff}a\n\u{feff}b";
+        let mut lines = Lines::of(BufReader::with_capacity(2, text.as_bytes()));
+        for expected in ["a", "\u{feff}b"] {
+            let line = lines.next().await.expect("read").expect("a line");
+            assert_eq!(line.bytes.as_deref(), Some(expected.as_bytes()));
+        }
     }
 }

@@ -67,14 +67,31 @@ pub enum Change {
     Shadow(Option<i32>),
 }
 
-/// Whose activation log, and what its last sequence must be: `Some(None)` for none yet.
+/// What the latest activation must be for a change to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    Anything,
+    /// Its sequence; nothing where none was ever made.
+    OneOf(Vec<Option<i64>>),
+}
+
+impl Expected {
+    pub(super) fn is(&self, latest: Option<i64>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::OneOf(sequences) => sequences.contains(&latest),
+        }
+    }
+}
+
+/// Whose activation log, and what its latest line must be.
 #[derive(Debug, Clone)]
 pub struct Deploying {
     pub tenant: TenantId,
     pub point: DecisionPoint,
     pub actor: String,
     pub now_ms: u64,
-    pub expected: Option<Option<i64>>,
+    pub expected: Expected,
 }
 
 /// Writes the next line of the log. Those who deploy at once wait for each

@@ -35,10 +35,10 @@ pub(super) async fn plan(
     deploying: &Deploying,
     change: Change,
 ) -> Result<Planned, ActivateError> {
-    let Deploying { tenant, point, expected, .. } = *deploying;
+    let Deploying { tenant, point, .. } = *deploying;
     let current = log(connection, tenant, point, None, 1).await?.pop();
     let sequence = current.as_ref().map(|activation| activation.sequence);
-    if expected.is_some_and(|expected| expected != sequence) {
+    if !deploying.expected.is(sequence) {
         return Err(ActivateError::Conflict { current: sequence });
     }
     let before = current.map(|activation| activation.deployment);

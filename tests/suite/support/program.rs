@@ -37,7 +37,9 @@ pub fn tollgate(arguments: &[&str]) -> Command {
         .env("ROCKET_TOLLGATE_DEMO", "false")
         .env("ROCKET_TOLLGATE_PLUGINS_DIR", shipped_plugins())
         .env("ROCKET_TOLLGATE_DATA_DIR", data_dir())
-        .env("ROCKET_TOLLGATE_ROOT_SECRET", ROOT_SECRET);
+        .env("ROCKET_TOLLGATE_ROOT_SECRET", ROOT_SECRET)
+        // The same for all nodes of a database.
+        .env("ROCKET_TOLLGATE_ISSUER", "http://127.0.0.1:8000");
     command
 }
 

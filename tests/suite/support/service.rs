@@ -90,7 +90,9 @@ impl Node {
             .merge(("tollgate.deadline_ms", DEADLINE_MS))
             .merge(("tollgate.data_dir", data_dir()))
             .merge(("tollgate.plugins_dir", shipped_plugins()))
-            .merge(("tollgate.root_secret", ROOT_SECRET));
+            .merge(("tollgate.root_secret", ROOT_SECRET))
+            // The same for all nodes of a database.
+            .merge(("tollgate.issuer", "http://127.0.0.1:8000"));
         for (key, value) in settings {
             figment = figment.merge((format!("tollgate.{key}"), value));
         }

@@ -1,0 +1,170 @@
+//! HTTP as its documents have it: conditions, codings, methods, and who issues tokens.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::database::TestDatabase;
+use crate::support::program::{Program, outcome, tollgate, tollgate_on};
+use crate::support::service::{Caller, Node, Whole, payment};
+
+const ACTIVATIONS: &str = "/rulesets/payment/activations";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_has_is_not_sent_again_wherever_there_is_a_tag() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    caller.activate(&[("account-check", json!({}))]).await;
+    for path in ["/rulesets/payment", "/rulesets/payment/revisions/1", "/openapi.json"] {
+        let get = |condition: &str| caller.request(Method::GET, path).header("If-None-Match", condition);
+        let tag = Whole::of(caller.request(Method::GET, path)).await.header("ETag").to_owned();
+        let in_two_lines = get("\"other\"").header("If-None-Match", &tag);
+        assert_eq!(Whole::of(in_two_lines).await.status, 304, "{path}");
+        for (condition, known) in [
+            (tag.clone(), true),
+            (format!("W/{tag}"), true),
+            (format!("\"other\", {tag}"), true),
+            ("*".to_owned(), true),
+            ("\"other\"".to_owned(), false),
+            // No condition that anybody could mean.
+            ("other".to_owned(), false),
+        ] {
+            let answer = Whole::of(get(&condition)).await;
+            let expected = if known { (304, true) } else { (200, false) };
+            assert_eq!((answer.status, answer.text.is_empty()), expected, "{path} {condition}");
+            assert_eq!(answer.header("ETag"), tag, "{path} {condition}");
+        }
+    }
+    let changed = caller.request(Method::GET, "/rulesets/payment");
+    let tag = Whole::of(changed.try_clone().unwrap()).await.header("ETag").to_owned();
+    caller.activate(&[("account-check", json!({}))]).await;
+    assert_eq!(Whole::of(changed.header("If-None-Match", tag)).await.status, 200);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_where_one_of_the_tags_is_that_of_what_is_active() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    caller.activate(&[("account-check", json!({}))]).await;
+    let tag = || async {
+        Whole::of(caller.request(Method::GET, "/rulesets/payment")).await.header("ETag").to_owned()
+    };
+    let change = |lines: Vec<String>| {
+        let request = caller.request(Method::POST, ACTIVATIONS).json(&json!({"revision": 1}));
+        lines.into_iter().fold(request, |request, line| request.header("If-Match", line))
+    };
+    for (lines, status) in [
+        (vec!["*"], 201),
+        (vec!["TAG"], 201),
+        (vec!["\"none\", TAG"], 201),
+        (vec!["\"none\"", "TAG"], 201),
+        (vec!["\"none\""], 412),
+        (vec!["\"of-another-resource\""], 412),
+        // A weak tag is equal to none where a change depends on it.
+        (vec!["W/TAG"], 412),
+        (vec!["none"], 400),
+        (vec!["TAG *"], 400),
+    ] {
+        let tag = tag().await;
+        let sent = lines.iter().map(|line| line.replace("TAG", &tag)).collect();
+        let answer = Whole::of(change(sent)).await;
+        assert_eq!(answer.status, status, "{lines:?}: {}", answer.text);
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_body_is_refused_on_every_route_that_takes_one() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let document = caller.get("/openapi.json").await.1;
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(content) = operation["requestBody"]["content"].as_object() else { continue };
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let path = path.replace("{point}", "payment").replace("{name}", "a").replace("{id}", "b");
+            let request = || {
+                let request = Client::new().request(method.clone(), format!("{}{path}", node.url));
+                request.bearer_auth(caller.token()).header("Idempotency-Key", "k").body("never read")
+            };
+            let typed =
+                |request: RequestBuilder| request.header("Content-Type", content.keys().next().unwrap());
+            for coding in ["gzip", "br", "GZIP", "identity, gzip"] {
+                let refused = Whole::of(typed(request()).header("Content-Encoding", coding)).await;
+                assert_eq!(refused.status, 415, "{method} {path} {coding}: {}", refused.text);
+                assert_eq!(refused.header("Accept-Encoding"), "identity", "{method} {path} {coding}");
+                assert_eq!(refused.json()["type"], "/problems/unsupported-media-type");
+            }
+            let taken = Whole::of(typed(request()).header("Content-Encoding", "identity")).await;
+            assert_ne!(taken.status, 415, "{method} {path}: {}", taken.text);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 12, "{tried}");
+    let pay = caller.request(Method::POST, "/payments").header("Idempotency-Key", "plain");
+    assert_eq!(Whole::of(pay.header("Content-Encoding", "").json(&payment())).await.status, 201);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_last_event_id_begins_the_feed_now() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    for (id, status) in [("", 200), ("x", 400)] {
+        let follow = caller.request(Method::GET, "/events").header("Last-Event-ID", id);
+        assert_eq!(follow.send().await.unwrap().status(), status, "{id:?}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_names_itself_as_issuer_by_where_it_listens_unless_it_is_told_its_name() {
+    let database = TestDatabase::create().await;
+    for name in [None, Some("https://tollgate.example/")] {
+        let mut command = tollgate_on(&database, &["serve"]);
+        command.env_remove("ROCKET_TOLLGATE_ISSUER");
+        if let Some(name) = name {
+            command.env("ROCKET_TOLLGATE_ISSUER", name);
+        }
+        let program = Program::start(command).await;
+        let url = format!("{}/.well-known/oauth-authorization-server", program.url);
+        let metadata: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let issuer = name.unwrap_or(&program.url);
+        assert_eq!(metadata["issuer"], issuer);
+        let at = issuer.trim_end_matches('/');
+        assert_eq!(metadata["token_endpoint"], format!("{at}/oauth/token"));
+        assert_eq!(metadata["response_types_supported"], json!([]));
+        // And believes what it issues.
+        let tenant = if name.is_some() { "told" } else { "derived" };
+        let caller = program.caller_of_new_tenant(&database, tenant).await;
+        assert_eq!(caller.get("/payments").await.0, 200);
+        program.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_at_the_beginning_of_an_import_is_skipped() {
+    let database = TestDatabase::create().await;
+    assert!(outcome(tollgate_on(&database, &["tenant", "create", "acme"])).0.success());
+    let (_, lines, _) = outcome(tollgate(&["demo", "--history", "3"]));
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("history.jsonl");
+    std::fs::write(&history, format!("\u{feff}{lines}")).unwrap();
+    let import = |more: &[&str]| tollgate_on(&database, &[&["import", "--tenant", "acme"], more].concat());
+    let path = history.to_str().unwrap();
+    let (status, said, log) = outcome(import(&["--strict", path]));
+    assert!(status.success() && said.contains("3 stored"), "{said}\n{log}");
+    let mut piped = import(&["-"]);
+    let mut child = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("\u{feff}{lines}").as_bytes()).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(String::from_utf8(said.stdout).unwrap().contains("3 already there, 0 refused"));
+}
