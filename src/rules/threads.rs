@@ -10,9 +10,12 @@ use super::EngineError;
 /// How much the threads of long rules stand back behind those that answer, store
 /// and run the quick ones: a tenth of a processor that both want.
 pub const LIVE_NICENESS: i32 = 10;
-/// How much the threads of background work stand back: they get a thirtieth of
-/// a processor that live payments want whole, so that what they hold is let go of soon.
-pub const BACKGROUND_NICENESS: i32 = 15;
+/// How much the threads of background work stand back: a fifteenth of a processor that
+/// live payments want whole. Not less: such a thread shares the allocator's and the
+/// runtime's locks with those that serve, and whoever is stopped inside of one comes
+/// back the later the more it stands back. On a machine that others keep busy, 15 held
+/// up every request for more than a second.
+pub const BACKGROUND_NICENESS: i32 = 12;
 
 pub struct Threads {
     /// Nothing only while it is dropped.
