@@ -9,20 +9,21 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join_all;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::active_ruleset::ActiveRuleset;
 use super::deployed::Deployed;
-use super::plugins::Plugins;
-
+use super::plugins::{Loaded, Plugins};
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{Activation, DecisionPoint};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
+use crate::rules::EngineError;
 use crate::storage::{StorageError, rulesets};
 
 /// For all activations of a turn together: what takes longer to load goes on
@@ -128,12 +129,13 @@ impl ActiveRulesets {
         by_tenant.get(&tenant).map(|active| active.clone().ok_or(NotLoaded)).transpose()
     }
 
-    /// Has rules that could not run for want of their compiled code loaded
-    /// anew, so that the payments to come find them.
-    pub fn recover(&self, rules: &[RuleEvidence]) {
-        for rule in rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable)) {
-            drop(self.plugins.load(rule.plugin));
-        }
+    /// Loads the rules that could not run for want of their compiled code. Says
+    /// whether any of them can run now; loading goes on beyond the deadline.
+    pub async fn recover(&self, rules: &[RuleEvidence], deadline: Instant) -> Result<bool, EngineError> {
+        let lacking = rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable));
+        let loading: Vec<Loaded> = lacking.map(|rule| self.plugins.load(rule.plugin)).collect();
+        let loaded = timeout_at(deadline, join_all(loading)).await;
+        loaded.map(|loaded| loaded.contains(&true)).map_err(|_| EngineError::Deadline)
     }
 
     /// Takes over what the activation log has gained. A tenant whose newest

@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::active::{ActiveRulesets, NotLoaded};
+use super::active_ruleset::ActiveRuleset;
 use super::counts::DecisionCounts;
 use super::deployed::Deployed;
 use super::evaluate::evaluate;
@@ -20,12 +21,13 @@ use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
 use super::quarantine::Quarantines;
 use super::shadow::{Due, ShadowRuns};
 use super::stages::{Stage, StageMeters};
-use crate::domain::decision::{Decision, IdempotencyKey, Origin};
-use crate::domain::payment::{PaymentId, PaymentOrder};
+use crate::domain::decision::{Decision, Evidence, IdempotencyKey, Origin};
+use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Randomness};
+use crate::domain::verdict::Outcome;
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
 use crate::storage::facts::{FactAnswer, FactReader, FactRequest, InFlightValue};
@@ -203,15 +205,11 @@ impl Submissions {
             return self.first_decision(tenant, bound.decision).await;
         }
 
-        let engine = self.engine.as_ref();
         let ruleset = course.map(|course| course.ruleset.as_ref());
         let own_facts = course.map_or(&[][..], |course| course.own_facts(&facts));
-        let quarantined = self.quarantines.of(tenant);
-        let (outcome, evidence) =
-            evaluate(engine, tenant, payment, ruleset, &quarantined, own_facts, deadline).await?;
+        let (outcome, evidence) = self.evaluate_loaded(tenant, payment, ruleset, own_facts, deadline).await?;
         stages.ended(Stage::Rules);
         entered.decided(outcome);
-        self.active.recover(&evidence.rules);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
         let decision = Arc::new(decision);
@@ -233,6 +231,25 @@ impl Submissions {
     fn moment(&self) -> (u64, PaymentId) {
         let now_ms = self.clock.now_ms();
         (now_ms, PaymentId(self.randomness.uuid_v7(now_ms)))
+    }
+
+    /// A compiled plugin is a cache: where it was lost, the payment waits until it is there
+    /// again. Only a rule that cannot be loaded at all counts as its entry says.
+    async fn evaluate_loaded(
+        &self,
+        tenant: TenantId,
+        payment: Arc<Payment>,
+        ruleset: Option<&ActiveRuleset>,
+        facts: &[Fact],
+        deadline: Instant,
+    ) -> Result<(Outcome, Evidence), EngineError> {
+        let (engine, quarantined) = (self.engine.as_ref(), self.quarantines.of(tenant));
+        let run = || evaluate(engine, tenant, payment.clone(), ruleset, &quarantined, facts, deadline);
+        let (outcome, evidence) = run().await?;
+        if self.active.recover(&evidence.rules, deadline).await? {
+            return run().await;
+        }
+        Ok((outcome, evidence))
     }
 
     /// What is stored and what is in flight, together. Without queries nothing is

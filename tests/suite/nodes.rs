@@ -169,8 +169,23 @@ async fn a_rule_whose_compiled_code_was_lost_is_loaded_again_and_decides_again()
     forget_compiled(folder.path(), &plugin["digest"]);
 
     let (_, lost) = caller.pay("lost", &payment()).await;
-    assert_eq!(lost["outcome"], "reject", "it counts as its entry says: {lost}");
-    assert_eq!(lost["reasons"][0]["message"], "The rule own is not ready to run yet.", "{lost}");
+    assert_eq!(lost["outcome"], "approve", "the payment waits until it is loaded: {lost}");
+
+    // What cannot be loaded at all counts as its entry says.
+    other.pay("pushes-it-out-too", &payment()).await;
+    forget_compiled(folder.path(), &plugin["digest"]);
+    let damage = "with kept as (select digest, bytes from plugins where name = 'hostile')
+                  update plugins set bytes = '\\x00' from kept where kept.digest = plugins.digest
+                  returning kept.digest, kept.bytes";
+    let mut superuser = database.superuser().await;
+    let kept: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(damage).fetch_all(&mut superuser).await.unwrap();
+    let (_, damaged) = caller.pay("damaged", &payment()).await;
+    assert_eq!(damaged["outcome"], "reject", "{damaged}");
+    assert_eq!(damaged["reasons"][0]["message"], "The rule own is not ready to run yet.", "{damaged}");
+    for (digest, bytes) in kept {
+        let repair = sqlx::query("update plugins set bytes = $2 where digest = $1").bind(digest).bind(bytes);
+        repair.execute(&mut superuser).await.unwrap();
+    }
     becomes(&caller, "again", "approve").await;
 
     other.pay("pushes-it-out-again", &payment()).await;
