@@ -259,7 +259,8 @@ async fn a_call_that_cannot_end_in_time_is_given_up_and_its_tenant_can_go_on() {
     let good = harness.add("good").await;
     let endless = harness.add("endless_loop").await;
     let call = harness.call(tenant(1), &[&endless; 50], Duration::from_millis(5));
-    assert_eq!(harness.engine.evaluate(call).await, Err(EngineError::Deadline));
+    let missed = harness.engine.evaluate(call).await;
+    assert!(matches!(missed, Err(EngineError::Deadline(_))), "{missed:?}");
     let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
     assert_eq!(runs[0].result, passes());
 }

@@ -23,7 +23,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{Activation, DecisionPoint};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
-use crate::rules::EngineError;
+use crate::rules::{EngineError, Missed};
 use crate::storage::{StorageError, rulesets};
 
 /// For all activations of a turn together: what takes longer to load goes on
@@ -135,7 +135,7 @@ impl ActiveRulesets {
         let lacking = rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable));
         let loading: Vec<Loaded> = lacking.map(|rule| self.plugins.load(rule.plugin)).collect();
         let loaded = timeout_at(deadline, join_all(loading)).await;
-        loaded.map(|loaded| loaded.contains(&true)).map_err(|_| EngineError::Deadline)
+        loaded.map(|loaded| loaded.contains(&true)).map_err(|_| EngineError::Deadline(Missed::default()))
     }
 
     /// Takes over what the activation log has gained. A tenant whose newest

@@ -5,6 +5,7 @@
 //! never decide anything, and never hold its lock across an await.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -45,14 +46,22 @@ impl Default for State {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Pending {
     id: PaymentId,
     received_at_ms: u64,
     amount_minor: i64,
     currency: Currency,
-    /// Nothing until the rules have spoken.
-    outcome: Option<Outcome>,
+    fate: Arc<Fate>,
+}
+
+/// What became of a payment, for those that counted it.
+#[derive(Debug, Default)]
+struct Fate {
+    /// The rules have spoken, and not for it.
+    turned_away: AtomicBool,
+    /// It has gone without being stored: it failed, or was a retry.
+    left: AtomicBool,
 }
 
 /// What a submission of a key found.
@@ -64,13 +73,31 @@ pub enum Turn {
 
 /// The payments in flight that a velocity query counts, and that the stored
 /// count must leave out: they may be committed between the two looks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Ahead {
     /// Of the value that is counted; nothing where there is nothing to count.
     pub value_key: Option<Uuid>,
     pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
+    /// Of those that count.
+    fates: Vec<Arc<Fate>>,
+    approved_only: bool,
+}
+
+impl Ahead {
+    /// Whether any that was counted would not be now.
+    pub fn has_shrunk(&self) -> bool {
+        self.fates.iter().any(|fate| !fate.counts(self.approved_only))
+    }
+}
+
+impl Fate {
+    /// Undecided counts as approved: a limit may turn one too many away, never let one through.
+    fn counts(&self, approved_only: bool) -> bool {
+        let left = self.left.load(Ordering::Acquire);
+        !left && !(approved_only && self.turned_away.load(Ordering::Acquire))
+    }
 }
 
 impl InFlight {
@@ -111,16 +138,15 @@ impl InFlight {
             received_at_ms,
             amount_minor: order.amount.minor(),
             currency: order.amount.currency(),
-            outcome: None,
+            fate: Arc::default(),
         };
         let ahead = queries.iter().map(|query| state.ahead(&pending, query, &keys)).collect();
         for (_, key) in &keys {
-            state.values.entry(*key).or_default().push(pending);
+            state.values.entry(*key).or_default().push(pending.clone());
         }
         drop(state);
         let payment = Arc::new(Payment { id, received_at_ms, order });
-        let keys = keys.into_iter().map(|(_, key)| key).collect();
-        (Entered { registry: self.clone(), id, keys }, payment, ahead)
+        (Entered { registry: self.clone(), own: pending, keys }, payment, ahead)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,58 +163,68 @@ impl State {
         let Some((_, key)) = keys.iter().find(|(known, _)| known == selector) else {
             return Ahead::default();
         };
-        let mut ahead = Ahead { value_key: Some(*key), ..Ahead::default() };
+        let approved_only = *counting == Counting::Approved;
+        let mut ahead = Ahead { value_key: Some(*key), approved_only, ..Ahead::default() };
         for pending in self.values.get(key).into_iter().flatten() {
-            if pending.currency != own.currency {
+            if pending.currency != own.currency || pending.id >= own.id {
                 continue;
             }
             ahead.ids.push(pending.id);
-            // Undecided counts as approved: a limit may turn one too many away, never let one through.
-            let counts = match counting {
-                Counting::Submitted => true,
-                Counting::Approved => pending.outcome.is_none_or(|outcome| outcome == Outcome::Approve),
-            };
+            let counts = pending.fate.counts(approved_only);
             if counts && pending.received_at_ms > own.received_at_ms.saturating_sub(*window_ms) {
                 ahead.count += 1;
                 ahead.total_minor = ahead.total_minor.saturating_add(pending.amount_minor);
+                ahead.fates.push(pending.fate.clone());
             }
         }
         ahead
     }
 }
 
-/// A payment's place in the registry; dropping it gives the place up.
+/// A payment's place in the registry; dropping it gives the place up. Unless it
+/// was stored, those behind it see that it counts no more.
 #[derive(Debug)]
 pub struct Entered {
     registry: Arc<InFlight>,
-    id: PaymentId,
-    keys: Vec<Uuid>,
+    own: Pending,
+    keys: Vec<(Selector, Uuid)>,
 }
 
 impl Entered {
+    /// Counts again who is ahead: of those that were when it entered.
+    pub fn ahead(&self, queries: &[FactQuery]) -> Vec<Ahead> {
+        let state = self.registry.state();
+        queries.iter().map(|query| state.ahead(&self.own, query, &self.keys)).collect()
+    }
+
     pub fn decided(&self, outcome: Outcome) {
+        self.own.fate.turned_away.store(outcome != Outcome::Approve, Ordering::Release);
+    }
+
+    /// From here on the stored count has it.
+    pub fn stored(mut self) {
+        self.leave(false);
+    }
+
+    fn leave(&mut self, unstored: bool) {
         let mut state = self.registry.state();
-        for key in &self.keys {
-            for pending in state.values.get_mut(key).into_iter().flatten() {
-                if pending.id == self.id {
-                    pending.outcome = Some(outcome);
+        for (_, key) in self.keys.drain(..) {
+            if let Some(pending) = state.values.get_mut(&key) {
+                pending.retain(|other| other.id != self.own.id);
+                if pending.is_empty() {
+                    state.values.remove(&key);
                 }
             }
         }
+        // Under the lock: whoever sees it counts again without it.
+        self.own.fate.left.fetch_or(unstored, Ordering::Release);
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let mut state = self.registry.state();
-        for key in &self.keys {
-            if let Some(pending) = state.values.get_mut(key) {
-                pending.retain(|other| other.id != self.id);
-                if pending.is_empty() {
-                    state.values.remove(key);
-                }
-            }
-        }
+        let unstored = !self.keys.is_empty();
+        self.leave(unstored);
     }
 }
 
@@ -269,7 +305,7 @@ mod tests {
         let registry = Arc::new(InFlight::default());
         let entered =
             [7, 3, 9, 9, 8].map(|id| enter(&registry, id, order("c", "EUR"), Counting::Submitted).0);
-        let ids = entered.iter().map(|place| place.id.0.as_u128()).collect::<Vec<_>>();
+        let ids = entered.iter().map(|place| place.own.id.0.as_u128()).collect::<Vec<_>>();
         assert_eq!(ids, [7, 8, 9, 10, 11]);
     }
 
@@ -283,6 +319,28 @@ mod tests {
         assert_eq!(ahead.count, 1);
         assert_eq!(ahead.ids.len(), 2, "the stored count leaves both out, whatever they count for");
         drop(undecided);
+    }
+
+    #[test]
+    fn whoever_counted_a_payment_that_failed_counts_again_without_it() {
+        for counting in [Counting::Submitted, Counting::Approved] {
+            let registry = Arc::new(InFlight::default());
+            let mut places: Vec<Entered> =
+                (1..=4).map(|id| enter(&registry, id, order("c", "EUR"), counting).0).collect();
+            let (own, ahead) = enter(&registry, 5, order("c", "EUR"), counting);
+            let (behind, _) = enter(&registry, 6, order("c", "EUR"), counting);
+            assert!(!ahead.has_shrunk());
+            places.remove(0).stored();
+            assert!(!ahead.has_shrunk(), "what is stored counts on");
+            drop(behind);
+            assert!(!ahead.has_shrunk(), "nor does it matter what comes after");
+            drop(places.remove(0));
+            assert!(ahead.has_shrunk());
+            let again = own.ahead(&velocity(counting)).remove(0);
+            assert_eq!((again.count, again.ids.len(), again.has_shrunk()), (2, 2, false));
+            places[0].decided(Outcome::Reject);
+            assert_eq!(again.has_shrunk(), counting == Counting::Approved);
+        }
     }
 
     #[test]

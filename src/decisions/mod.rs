@@ -10,6 +10,7 @@ pub mod backtest;
 pub mod card_checks;
 pub mod checkpoints;
 pub mod compile_turns;
+mod conduct;
 pub mod counts;
 pub mod deployed;
 pub mod diagnoses;

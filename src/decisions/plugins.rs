@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::compile_turns::CompileTurns;
 use crate::domain::plugin::{Digest, Plugin};
 use crate::domain::time::Clock;
-use crate::rules::{Diagnosis, EngineError, FailedCall, RuleEngine};
+use crate::rules::{Diagnosis, EngineError, FailedCall, Missed, RuleEngine};
 use crate::storage::{StorageError, plugins};
 
 /// Failures that are looked into or wait for it: each holds the bytes of its plugin.
@@ -108,7 +108,9 @@ impl Plugins {
             let bytes = plugins.loaded_bytes(call.plugin()).await?;
             Ok(plugins.engine.diagnose(call, bytes).await?)
         });
-        let looked = tokio::time::timeout(patience, looking).await.map_err(|_| EngineError::Deadline)?;
+        let looked = tokio::time::timeout(patience, looking)
+            .await
+            .map_err(|_| EngineError::Deadline(Missed::default()))?;
         looked.map_err(|error| EngineError::Unavailable(error.to_string()))?
     }
 

@@ -11,16 +11,16 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::active_ruleset::{ActiveRule, ActiveRuleset};
+use super::conduct;
 use super::failure_window::FailureWindow;
 use crate::domain::decision::Evidence;
-use crate::domain::quarantine::{
-    Conduct, Lifted, Quarantine, QuarantineThreshold, Record, RuleIdentity, conduct_of,
-};
+use crate::domain::plugin::Profile;
+use crate::domain::quarantine::{Conduct, Lifted, Quarantine, QuarantineThreshold, Record, RuleIdentity};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureClass;
-use crate::rules::was_starved;
+use crate::rules::Missed;
 use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
 
@@ -84,7 +84,34 @@ impl Quarantines {
     /// Notes what the rules of a decision did. What is broken goes into
     /// quarantine in a task of its own.
     pub fn watch(self: &Arc<Self>, tenant: TenantId, ruleset: &ActiveRuleset, evidence: &Evidence) {
-        for Broken { identity, record, last_failure } in self.note(tenant, ruleset, evidence) {
+        let conducts = ruleset.rules.iter().zip(conduct::of_decided(&evidence.rules));
+        self.note_all(tenant, ruleset, evidence.payment.received_at_ms, conducts);
+    }
+
+    /// Notes what they did of a payment that was not decided in time. `quarantined`
+    /// were not called.
+    pub fn watch_missed(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        ruleset: &ActiveRuleset,
+        quarantined: &InQuarantine,
+        missed: &Missed,
+        at_ms: u64,
+    ) {
+        let called: Vec<&ActiveRule> = ruleset.live_rules().filter(|rule| !quarantined.holds(rule)).collect();
+        let profiles: Vec<Profile> = called.iter().map(|rule| rule.prepared.profile).collect();
+        let conducts = called.into_iter().zip(conduct::of_missed(missed, &profiles));
+        self.note_all(tenant, ruleset, at_ms, conducts);
+    }
+
+    fn note_all<'r>(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        ruleset: &ActiveRuleset,
+        at_ms: u64,
+        conducts: impl Iterator<Item = (&'r ActiveRule, Option<Conduct>)>,
+    ) {
+        for Broken { identity, record, last_failure } in self.note(tenant, at_ms, conducts) {
             let now_ms = self.clock.now_ms();
             let quarantine = Quarantine {
                 id: self.randomness.uuid_v7(now_ms),
@@ -101,16 +128,17 @@ impl Quarantines {
         }
     }
 
-    fn note(&self, tenant: TenantId, ruleset: &ActiveRuleset, evidence: &Evidence) -> Vec<Broken> {
-        let at_ms = evidence.payment.received_at_ms;
+    fn note<'r>(
+        &self,
+        tenant: TenantId,
+        at_ms: u64,
+        conducts: impl Iterator<Item = (&'r ActiveRule, Option<Conduct>)>,
+    ) -> Vec<Broken> {
         let mut broken = Vec::new();
         let mut shard = self.shard(tenant);
         let windows = shard.entry(tenant).or_default();
-        for (place, (rule, recorded)) in ruleset.rules.iter().zip(&evidence.rules).enumerate() {
-            let Some(conduct) = recorded.result.as_ref().and_then(conduct_of) else { continue };
-            if was_starved(&evidence.rules, place) {
-                continue;
-            }
+        for (rule, conduct) in conducts {
+            let Some(conduct) = conduct else { continue };
             let failed = matches!(conduct, Conduct::Failed(_));
             let new = || FailureWindow::new(self.threshold.window_ms);
             let window = match windows.get_mut(rule.identity.as_ref()) {

@@ -5,6 +5,8 @@
 //! the client and settled by a retry with the same key. Must never cancel work
 //! that a deadline has given up on.
 
+mod judging;
+
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
@@ -13,26 +15,24 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::active::{ActiveRulesets, NotLoaded};
-use super::active_ruleset::ActiveRuleset;
 use super::counts::DecisionCounts;
 use super::deployed::Deployed;
-use super::evaluate::evaluate;
-use super::in_flight::{Ahead, Answer, InFlight, KeyOwner, Turn};
+use super::in_flight::{Answer, InFlight, KeyOwner, Turn};
 use super::quarantine::Quarantines;
 use super::shadow::{Due, ShadowRuns};
 use super::stages::{Stage, StageMeters};
-use crate::domain::decision::{Decision, Evidence, IdempotencyKey, Origin};
-use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use crate::domain::decision::{Decision, IdempotencyKey, Origin};
+use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Randomness};
-use crate::domain::verdict::Outcome;
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
-use crate::storage::facts::{FactAnswer, FactReader, FactRequest, InFlightValue};
+use crate::storage::facts::FactReader;
 use crate::storage::journal::{Journal, JournalError, Stored};
 use crate::storage::{StorageError, decisions, request_digest};
+use judging::{Case, Judged};
 
 #[derive(Debug, Clone)]
 pub struct Submission {
@@ -82,7 +82,7 @@ impl From<EngineError> for SubmitError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Busy => Self::Busy,
-            EngineError::Deadline => Self::Deadline,
+            EngineError::Deadline(_) => Self::Deadline,
             EngineError::Unavailable(why) => {
                 tracing::error!(why, "the rule engine failed a submission");
                 Self::Unavailable
@@ -191,24 +191,16 @@ impl Submissions {
         let queries = course.map_or_else(|| Arc::from([]), |course| course.queries.clone());
         let (entered, payment, ahead) = self.in_flight.enter(tenant, order, &queries, || self.moment());
 
-        let request = FactRequest {
-            tenant,
-            payment: payment.clone(),
-            queries,
-            in_flight: in_flight_values(&ahead),
-            key: Some((client, key.clone())),
-        };
         let mut stages = self.stages.follow();
-        let FactAnswer { facts, bound } = self.look_up(request, &ahead).await?;
-        stages.ended(Stage::Facts);
-        if let Some(bound) = bound {
-            return self.first_decision(tenant, bound.decision).await;
-        }
-
-        let ruleset = course.map(|course| course.ruleset.as_ref());
-        let own_facts = course.map_or(&[][..], |course| course.own_facts(&facts));
-        let (outcome, evidence) = self.evaluate_loaded(tenant, payment, ruleset, own_facts, deadline).await?;
-        stages.ended(Stage::Rules);
+        let case = Case { tenant, client, key: &key, course, queries, entered: &entered, deadline };
+        let (outcome, evidence, facts) = match self.judge(case, payment, ahead, &mut stages).await? {
+            Judged::Bound(decision) => {
+                // At once: it is stored under another id, and must not be counted twice.
+                drop(entered);
+                return self.first_decision(tenant, decision).await;
+            }
+            Judged::Anew { outcome, evidence, facts } => (outcome, evidence, facts),
+        };
         entered.decided(outcome);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
@@ -217,6 +209,7 @@ impl Submissions {
         stages.ended(Stage::Journal);
         match stored {
             Stored::First(position) => {
+                entered.stored();
                 self.counts.count(&decision);
                 let decision = StoredDecision { decision, position };
                 if let Some(deployed) = deployed {
@@ -231,41 +224,6 @@ impl Submissions {
     fn moment(&self) -> (u64, PaymentId) {
         let now_ms = self.clock.now_ms();
         (now_ms, PaymentId(self.randomness.uuid_v7(now_ms)))
-    }
-
-    /// A compiled plugin is a cache: where it was lost, the payment waits until it is there
-    /// again. Only a rule that cannot be loaded at all counts as its entry says.
-    async fn evaluate_loaded(
-        &self,
-        tenant: TenantId,
-        payment: Arc<Payment>,
-        ruleset: Option<&ActiveRuleset>,
-        facts: &[Fact],
-        deadline: Instant,
-    ) -> Result<(Outcome, Evidence), EngineError> {
-        let (engine, quarantined) = (self.engine.as_ref(), self.quarantines.of(tenant));
-        let run = || evaluate(engine, tenant, payment.clone(), ruleset, &quarantined, facts, deadline);
-        let (outcome, evidence) = run().await?;
-        if self.active.recover(&evidence.rules, deadline).await? {
-            return run().await;
-        }
-        Ok((outcome, evidence))
-    }
-
-    /// What is stored and what is in flight, together. Without queries nothing is
-    /// asked; whether the key is bound then shows in the journal.
-    async fn look_up(&self, request: FactRequest, ahead: &[Ahead]) -> Result<FactAnswer, SubmitError> {
-        if request.queries.is_empty() {
-            return Ok(FactAnswer::default());
-        }
-        let mut answer = self.facts.look_up(request).await?;
-        for (fact, ahead) in answer.facts.iter_mut().zip(ahead) {
-            if let Fact::Velocity { count, total_minor } = fact {
-                *count += ahead.count;
-                *total_minor = total_minor.saturating_add(ahead.total_minor);
-            }
-        }
-        Ok(answer)
     }
 
     /// What a first decision leads to. Nothing of it is waited for.
@@ -301,18 +259,6 @@ fn drawn(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.finish().as_ref()[..8]);
     u64::from_be_bytes(first)
-}
-
-/// Whatever the windows, the same payments are ahead in one value.
-fn in_flight_values(ahead: &[Ahead]) -> Vec<InFlightValue> {
-    let mut values: Vec<InFlightValue> = Vec::new();
-    for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {
-        let Some(value_key) = ahead.value_key else { continue };
-        if values.iter().all(|known| known.value_key != value_key) {
-            values.push(InFlightValue { value_key, payments: ahead.ids.clone() });
-        }
-    }
-    values
 }
 
 /// Frees the key's turn even if deciding panics; the waiters then see the sender gone.

@@ -59,6 +59,11 @@ impl JsonBody {
         self.unchecked
     }
 
+    /// The guards have run before, so the tenant is known.
+    fn of_request(request: &Request<'_>, bytes: &[u8]) -> Result<Self, Problem> {
+        Ok(Self { value: parse(bytes)?, unchecked: unchecked_of(request) })
+    }
+
     /// Of the canonical form. Keys of earlier releases are stored with it.
     pub fn hash(&self) -> Digest {
         sha256(self.value.canonical().as_bytes())
@@ -103,9 +108,7 @@ impl<'r> FromData<'r> for JsonBody {
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.body_bytes);
         let read = read(request, data, limit, "application/json", is_json).await;
-        // The guards have run before, so the tenant is known.
-        let unchecked = unchecked_of(request);
-        outcome(request, read.and_then(|bytes| parse(&bytes)).map(|value| Self { value, unchecked }))
+        outcome(request, read.and_then(|bytes| Self::of_request(request, &bytes)))
     }
 }
 
@@ -122,7 +125,10 @@ impl<'r> FromData<'r> for EntriesBody {
             let limit = limits(request).map(|limits| limits.body_bytes);
             let expected = "application/json, application/x-ndjson or text/csv";
             let read = read(request, data, limit, expected, is_json).await;
-            return outcome(request, read.and_then(|bytes| parse(&bytes)).map(Self::One));
+            return outcome(
+                request,
+                read.and_then(|bytes| JsonBody::of_request(request, &bytes)).map(Self::One),
+            );
         };
         let turn = match request.guard::<UploadTurn>().await {
             request::Outcome::Success(turn) => turn,

@@ -56,7 +56,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Busy => Self::new(Kind::Busy, "Too many payments wait for their rules."),
-            EngineError::Deadline => Self::new(Kind::Deadline, "The rules did not finish in time."),
+            EngineError::Deadline(_) => Self::new(Kind::Deadline, "The rules did not finish in time."),
             EngineError::Unavailable(why) => {
                 tracing::error!(why, "the rule engine cannot be reached");
                 Self::new(Kind::Unavailable, "The rules cannot be run at the moment.")

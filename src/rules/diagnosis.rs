@@ -16,7 +16,7 @@ use wasmtime::component::Component;
 use wasmtime::{Instance, Module, Store, WasmCoreDump};
 
 use super::EngineError;
-use super::artifact::ArtifactCache;
+use super::artifact::{ArtifactCache, load_compiled};
 use super::compile::Compiler;
 use super::component::inspect;
 use super::contract::{Bound, Request, failure_detail};
@@ -114,7 +114,8 @@ impl Diagnostics {
         let plugin = Bound::new(contract, &within.sandbox.linker, &component)
             .map_err(|error| unavailable(format!("{error:#}")))?;
         let (called, left) =
-            sandbox::call_and_keep(&within.sandbox, &plugin, failed.fuel, failed.request).await;
+            sandbox::call_and_keep(&within.sandbox, &plugin, failed.fuel, &Arc::default(), failed.request)
+                .await;
         let Err(failure) = called.result else { return Ok(None) };
         let limits = within.sandbox.limits;
         let mut diagnosis = Diagnosis {
@@ -136,18 +137,16 @@ impl Diagnostics {
 
     async fn load(&self, sandbox: &Sandbox, failed: &Failed<'_>) -> Result<Component, EngineError> {
         let unavailable = |error: String| EngineError::Unavailable(error);
-        let cache = ArtifactCache::open(self.folder.clone(), &self.cache_key, self.engine_id.clone())
-            .map_err(|error| unavailable(error.to_string()))?;
+        let cache = ArtifactCache::open(self.folder.clone(), &self.cache_key, self.engine_id.clone());
         if let Some(component) = cache.load(&sandbox.engine, failed.plugin, failed.profile) {
             return Ok(component);
         }
         let compiled = self.compiler.compile(failed.bytes.clone(), failed.profile).await;
         let compiled = compiled.map_err(|error| unavailable(error.to_string()))?;
         keep_newest(&self.folder, KEPT_MAX - 1);
-        let stored = cache.store(failed.plugin, failed.profile, &compiled.artifact);
-        stored
-            .and_then(|()| cache.load_or_say_why(&sandbox.engine, failed.plugin, failed.profile))
-            .map_err(|error| unavailable(error.to_string()))
+        // Kept for the next look; where it cannot be, that one compiles again.
+        let _ = cache.store(failed.plugin, failed.profile, compiled.artifact());
+        load_compiled(&sandbox.engine, &compiled).map_err(|error| unavailable(format!("{error:#}")))
     }
 }
 

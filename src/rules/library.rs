@@ -364,7 +364,8 @@ fn bind(
 
 async fn describe(ready: &Ready) -> Result<Description, NotAdded> {
     let Ready { sandbox, plugin } = ready;
-    let called = sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, Request::Describe).await;
+    let called =
+        sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, &Arc::default(), Request::Describe).await;
     match called.result {
         Ok(Answer::Described(description)) => Ok(description),
         Ok(_) => Err(NotAdded::unavailable("another question was answered".to_owned())),

@@ -145,8 +145,15 @@ impl Limits {
     }
 }
 
+/// Whether a run burned so much that it may be why others ran out of time: a fifth
+/// of its budget, a hundred times what ordinary rules take. Fuel does not depend on
+/// how fast or busy the machine is.
+pub fn burns(profile: Profile, fuel_used: u64) -> bool {
+    fuel_used >= Limits::of(profile).fuel_evaluate / 5
+}
+
 /// Whether a rule could burn all the fuel of its profile, after those before it spent so much.
-fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
+pub fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
     RULESET_FUEL.saturating_sub(spent_before) >= Limits::of(profile).fuel_evaluate
 }
 

@@ -12,6 +12,7 @@
 //! can hold at once. What that bought stands in docs/PERFORMANCE.md.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,12 +25,13 @@ use super::diagnosis::{Diagnostics, Failed};
 use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
 use super::library::{Library, Ready};
 use super::limits::{Limits, RULESET_FUEL};
+use super::progress::{Progress, RunningFuel};
 use super::settings::Settings;
 use super::spent::Metered;
 use super::tenants::{QUICK, Tenants};
 use super::threads::{BACKGROUND_NICENESS, LIVE_NICENESS, Threads};
 use super::{
-    AddPluginError, Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleCall, RuleEngine,
+    AddPluginError, Diagnosis, EngineError, FailedCall, Missed, PrepareError, Prepared, RuleCall, RuleEngine,
     RuleRun, RulesetCall, sandbox,
 };
 use crate::domain::decision::EngineId;
@@ -56,6 +58,8 @@ pub struct LocalEngine {
     tenants: Tenants,
     preparations: Arc<Semaphore>,
     diagnostics: Arc<Diagnostics>,
+    /// Of the live ones.
+    threads: u32,
 }
 
 impl LocalEngine {
@@ -75,13 +79,21 @@ impl LocalEngine {
             tenants: Tenants::new(settings.tenant_concurrency.max(1), settings.tenant_waiting_max),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
             diagnostics: Arc::new(diagnostics),
+            threads: u32::try_from(threads).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Whether a tenant's rules took a quarter of the engine while one of its rulesets waited.
+    fn is_much(&self, spent: Duration, waited: Duration) -> bool {
+        spent * 4 >= waited.saturating_mul(self.threads)
     }
 
     /// One rule on an input that need not be a domain payment: for cases.
     pub(super) async fn evaluate_one(&self, input: Input, rule: RuleCall) -> Result<RuleRun, EngineError> {
         let library = self.library.clone();
-        self.live.run(async move { evaluate(&library, &input, &rule, RULESET_FUEL).await }).await
+        self.live
+            .run(async move { evaluate(&library, &input, &rule, RULESET_FUEL, &Arc::default()).await })
+            .await
     }
 }
 
@@ -113,13 +125,16 @@ impl RuleEngine for LocalEngine {
 
     async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
         let deadline = call.deadline;
+        let (progress, begun) = (Arc::new(Progress::default()), Instant::now());
+        let account_us = self.tenants.account_us(call.tenant);
+        let spent_before_us = account_us.load(Ordering::Relaxed);
         let decided = async {
             let turn = self.tenants.admit(call.tenant).await?;
             let library = self.library.clone();
-            let begins_here = turn.is_quick();
-            let mut work = Metered::new(async move {
+            let (begins_here, progress) = (turn.is_quick(), progress.clone());
+            let mut work = Metered::new(account_us.clone(), async move {
                 let input = Input::of(call.payment);
-                evaluate_all(&library, &input, &call.rules).await
+                evaluate_all(&library, &input, &call.rules, &progress).await
             });
             if begins_here {
                 if let Some((runs, spent)) = work.within(QUICK).await {
@@ -136,7 +151,12 @@ impl RuleEngine for LocalEngine {
             };
             self.live.run(rest).await
         };
-        timeout_at(deadline, decided).await.unwrap_or(Err(EngineError::Deadline))
+        timeout_at(deadline, decided).await.unwrap_or_else(|_| {
+            let (runs, running_fuel) = progress.take();
+            let spent_us = account_us.load(Ordering::Relaxed).saturating_sub(spent_before_us);
+            let by_its_own = self.is_much(Duration::from_micros(spent_us), begun.elapsed());
+            Err(EngineError::Deadline(Missed { runs, running_fuel, by_its_own }))
+        })
     }
 
     async fn evaluate_in_background(
@@ -151,9 +171,10 @@ impl RuleEngine for LocalEngine {
             let mut answers = Vec::with_capacity(calls.len());
             for call in calls {
                 if Instant::now() >= call.deadline {
-                    return Err(EngineError::Deadline);
+                    return Err(EngineError::Deadline(Missed::default()));
                 }
-                answers.push(evaluate_all(&library, &Input::of(call.payment), &call.rules).await);
+                let input = Input::of(call.payment);
+                answers.push(evaluate_all(&library, &input, &call.rules, &Progress::default()).await);
                 tokio::task::yield_now().await;
             }
             Ok(answers)
@@ -201,8 +222,12 @@ impl RuleEngine for LocalEngine {
 }
 
 /// One run per rule, in their order.
-async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall]) -> Vec<RuleRun> {
-    let mut runs = Vec::with_capacity(rules.len());
+async fn evaluate_all(
+    library: &Arc<Library>,
+    input: &Input,
+    rules: &[RuleCall],
+    progress: &Progress,
+) -> Vec<RuleRun> {
     let mut fuel_spent: u64 = 0;
     let mut let_go = Instant::now();
     for rule in rules {
@@ -211,14 +236,21 @@ async fn evaluate_all(library: &Arc<Library>, input: &Input, rules: &[RuleCall])
             let_go = Instant::now();
         }
         let spent_before = rule.fuel_spent_before.unwrap_or(fuel_spent);
-        let run = evaluate(library, input, rule, RULESET_FUEL.saturating_sub(spent_before)).await;
+        let fuel_left = RULESET_FUEL.saturating_sub(spent_before);
+        let run = evaluate(library, input, rule, fuel_left, progress.running_fuel()).await;
         fuel_spent = fuel_spent.saturating_add(run.fuel_used);
-        runs.push(run);
+        progress.ended(run);
     }
-    runs
+    progress.take().0
 }
 
-async fn evaluate(library: &Arc<Library>, input: &Input, rule: &RuleCall, fuel_left: u64) -> RuleRun {
+async fn evaluate(
+    library: &Arc<Library>,
+    input: &Input,
+    rule: &RuleCall,
+    fuel_left: u64,
+    burned: &RunningFuel,
+) -> RuleRun {
     let Some(ready) = library.bound(rule.plugin, rule.profile).await else {
         return RuleRun { result: RuleResult::Unavailable, fuel_used: 0, elapsed_us: 0 };
     };
@@ -226,7 +258,7 @@ async fn evaluate(library: &Arc<Library>, input: &Input, rule: &RuleCall, fuel_l
     let started = Instant::now();
     let fuel = sandbox.limits.fuel_evaluate.min(fuel_left);
     let request = Request::Evaluate { input, facts: &rule.facts, state: &rule.state };
-    let called = sandbox::call(sandbox, plugin, fuel, request).await;
+    let called = sandbox::call(sandbox, plugin, fuel, burned, request).await;
     let result = match called.result {
         Ok(Answer::Evaluated(evaluation)) => RuleResult::Ran(evaluation),
         Ok(_) => RuleResult::Unavailable,
@@ -241,8 +273,8 @@ async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Resu
     let Some(Plugin { profile, .. }) = library.plugin(digest) else { return Err(unknown) };
     let Some(ready) = library.bound(digest, profile).await else { return Err(unknown) };
     let Ready { sandbox, plugin } = &*ready;
-    let called =
-        sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, Request::Prepare { settings }).await;
+    let (fuel, request) = (sandbox.limits.fuel_prepare, Request::Prepare { settings });
+    let called = sandbox::call(sandbox, plugin, fuel, &Arc::default(), request).await;
     match called.result {
         Ok(Answer::Prepared { queries, state }) => Ok(Prepared { profile, queries, state }),
         Ok(Answer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),

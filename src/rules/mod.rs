@@ -14,6 +14,7 @@ mod engine;
 mod library;
 mod limits;
 mod local;
+mod progress;
 mod sandbox;
 mod settings;
 mod spent;
@@ -36,7 +37,7 @@ use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 pub use diagnosis::{Diagnosis, Frame};
 pub use engine::EngineSetupError;
 pub use library::expected_profile;
-pub use limits::{LimitsInForce, was_starved};
+pub use limits::{LimitsInForce, burns, has_all_its_fuel, was_starved};
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;
 pub use threads::{BACKGROUND_NICENESS, Threads};
@@ -100,13 +101,25 @@ impl FailedCall {
     }
 }
 
-/// The engine as a whole could not serve; no rule is to blame.
+/// How far a ruleset had come when its deadline struck.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Missed {
+    /// Of the rules that had ended, in their order.
+    pub runs: Vec<RuleRun>,
+    /// What the next one had burned.
+    pub running_fuel: u64,
+    /// Whether the tenant's own rules kept the engine busy meanwhile, and not
+    /// somebody else or a slow machine.
+    pub by_its_own: bool,
+}
+
+/// The engine as a whole could not serve.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     #[error("too many payments of this tenant are waiting for their rules")]
     Busy,
     #[error("the rules did not finish before the deadline")]
-    Deadline,
+    Deadline(Missed),
     #[error("the rule engine cannot be reached: {0}")]
     Unavailable(String),
 }

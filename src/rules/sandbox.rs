@@ -2,11 +2,14 @@
 //! it. Must never re-use an instance, and never let the host's own words on a
 //! payment into a failure's detail.
 
+use std::sync::atomic::Ordering;
+
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use super::contract::{Answer, Bound, CallFault, Request, failure_detail, payment_bytes};
 use super::engine::{Sandbox, TICK_MS};
 use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits};
+use super::progress::RunningFuel;
 use crate::domain::verdict::FailureClass;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(super) struct CallState {
     memory_bytes_left: usize,
     table_elements_max: usize,
     ticks_left: u32,
+    fuel: u64,
+    burned: RunningFuel,
     /// Set by the limiter: its errors cannot be told apart afterwards.
     limit_hit: Option<&'static str>,
 }
@@ -41,11 +46,13 @@ impl CallState {
         limits.memory_bytes.saturating_sub(self.memory_bytes_left)
     }
 
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, fuel: u64, burned: RunningFuel) -> Self {
         Self {
             memory_bytes_left: limits.memory_bytes,
             table_elements_max: limits.table_elements,
             ticks_left: limits.computing_ms / TICK_MS,
+            fuel,
+            burned,
             limit_hit: None,
         }
     }
@@ -90,9 +97,16 @@ pub(super) struct Left {
 }
 
 /// Calls a plugin on a fresh instance under `fuel`. Lets go of the processor
-/// with every tick of the epoch clock; dropping the future ends the guest there.
-pub(super) async fn call(sandbox: &Sandbox, plugin: &Bound, fuel: u64, request: Request<'_>) -> Called {
-    call_and_keep(sandbox, plugin, fuel, request).await.0
+/// with every tick of the epoch clock, and tells what it burned by then; dropping
+/// the future ends the guest there.
+pub(super) async fn call(
+    sandbox: &Sandbox,
+    plugin: &Bound,
+    fuel: u64,
+    burned: &RunningFuel,
+    request: Request<'_>,
+) -> Called {
+    call_and_keep(sandbox, plugin, fuel, burned, request).await.0
 }
 
 /// As [`call`], for who wants to look at what is left of it.
@@ -100,6 +114,7 @@ pub(super) async fn call_and_keep(
     sandbox: &Sandbox,
     plugin: &Bound,
     fuel: u64,
+    burned: &RunningFuel,
     request: Request<'_>,
 ) -> (Called, Option<Left>) {
     let not_called = |detail: String| {
@@ -112,13 +127,15 @@ pub(super) async fn call_and_keep(
         return not_called("shutting down".to_owned());
     };
     // Before anything is instantiated: a start function is the guest's code too.
-    let mut store = Store::new(&sandbox.engine, CallState::new(sandbox.limits));
+    let mut store = Store::new(&sandbox.engine, CallState::new(sandbox.limits, fuel, burned.clone()));
     store.limiter(|state| state);
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     // Not 1: a short rule that happens to meet a tick is not sent to the back of the queue.
     store.set_epoch_deadline(2);
     store.epoch_deadline_callback(|mut context| {
+        let fuel_left = context.get_fuel().unwrap_or(0);
         let state = context.data_mut();
+        state.burned.store(state.fuel.saturating_sub(fuel_left), Ordering::Relaxed);
         state.ticks_left = state.ticks_left.saturating_sub(1);
         Ok(if state.ticks_left == 0 { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
     });

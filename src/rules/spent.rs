@@ -6,6 +6,8 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,11 +21,13 @@ const INTERRUPTIONS: usize = 2;
 pub(super) struct Metered<T> {
     work: BoxFuture<'static, T>,
     spent: Duration,
+    /// Of all the work of a tenant, in microseconds.
+    account_us: Arc<AtomicU64>,
 }
 
 impl<T> Metered<T> {
-    pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { work: Box::pin(work), spent: Duration::ZERO }
+    pub(super) fn new(account_us: Arc<AtomicU64>, work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { work: Box::pin(work), spent: Duration::ZERO, account_us }
     }
 
     pub(super) fn spent(&self) -> Duration {
@@ -56,7 +60,10 @@ impl<T> Future for Metered<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let begun = of_this_thread();
         let polled = self.work.as_mut().poll(context);
-        self.spent += of_this_thread().saturating_sub(begun);
+        let spent = of_this_thread().saturating_sub(begun);
+        self.spent += spent;
+        let spent_us = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
+        self.account_us.fetch_add(spent_us, Ordering::Relaxed);
         polled.map(|answer| (answer, self.spent))
     }
 }
@@ -78,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_counts_and_waiting_does_not() {
-        let (answer, waited) = Metered::new(async {
+        let (answer, waited) = Metered::new(Arc::default(), async {
             std::thread::sleep(Duration::from_millis(30));
             tokio::time::sleep(Duration::from_millis(30)).await;
             7
@@ -86,20 +93,20 @@ mod tests {
         .await;
         assert_eq!(answer, 7);
         assert!(waited < Duration::from_millis(15), "{waited:?}");
-        let ((), worked) = Metered::new(async { burn(Duration::from_millis(20)) }).await;
+        let ((), worked) = Metered::new(Arc::default(), async { burn(Duration::from_millis(20)) }).await;
         assert!(worked >= Duration::from_millis(20), "{worked:?}");
     }
 
     #[tokio::test]
     async fn what_is_interrupted_without_having_taken_much_goes_on_where_it_began() {
         let most = Duration::from_millis(10);
-        let mut interrupted = Metered::new(async {
+        let mut interrupted = Metered::new(Arc::default(), async {
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
         });
         assert!(interrupted.within(most).await.is_some());
-        let mut long = Metered::new(async {
+        let mut long = Metered::new(Arc::default(), async {
             burn(Duration::from_millis(20));
             tokio::task::yield_now().await;
             7

@@ -4,7 +4,7 @@
 //! matters more than any scheduling.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ struct Queue {
     waiting: AtomicUsize,
     /// Quick rulesets that are missing until the tenant is taken for a quick one.
     missing: AtomicU32,
+    /// Processor time that its rulesets have taken so far.
+    spent_us: Arc<AtomicU64>,
 }
 
 /// A place in the engine, until it is dropped.
@@ -76,6 +78,11 @@ impl Tenants {
         Self { concurrency, waiting_max, queues: Mutex::default() }
     }
 
+    /// Microseconds of a processor that the tenant's rulesets have taken.
+    pub(super) fn account_us(&self, tenant: TenantId) -> Arc<AtomicU64> {
+        self.queue_of(tenant).spent_us.clone()
+    }
+
     /// Waits for the tenant's turn.
     pub(super) async fn admit(&self, tenant: TenantId) -> Result<Turn, EngineError> {
         let queue = self.queue_of(tenant);
@@ -102,7 +109,7 @@ impl Tenants {
 impl Queue {
     fn new(concurrency: usize) -> Self {
         let turns = Arc::new(Semaphore::new(concurrency));
-        Self { turns, waiting: AtomicUsize::new(0), missing: AtomicU32::new(0) }
+        Self { turns, waiting: AtomicUsize::new(0), missing: AtomicU32::new(0), spent_us: Arc::default() }
     }
 
     fn wait(&self, waiting_max: usize) -> Result<Waiting<'_>, EngineError> {

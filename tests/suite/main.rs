@@ -27,6 +27,7 @@ mod facts;
 mod failing_rules;
 mod feed;
 mod import;
+mod in_flight;
 mod intake;
 mod isolation;
 mod journal;

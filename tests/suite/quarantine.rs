@@ -197,6 +197,40 @@ async fn every_node_follows_and_a_lifted_rule_begins_anew() {
     first.stop().await;
 }
 
+/// Each of these burns all its fuel; fifty of eight payments at once take longer than the deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_keep_payments_from_being_decided_in_time_end_in_quarantine_and_the_innocent_goes_on() {
+    let database = TestDatabase::create().await;
+    let settings = [("quarantine_failures_min", json!(5)), ("deadline_ms", json!(500))];
+    let node = Node::start_with(&database, &settings).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let (good, burning) = (caller.upload_fixture("good").await, caller.upload_fixture("endless_loop").await);
+    let mut rules = vec![json!({"name": "innocent", "plugin": good, "settings": {}})];
+    rules.extend(
+        (1..50).map(|place| json!({"name": format!("burning-{place}"), "plugin": burning, "settings": {}})),
+    );
+    caller.activate_entries(&json!(rules)).await;
+
+    let begun = Instant::now();
+    let mut round = 0;
+    loop {
+        let paying = (0..16).map(|place| {
+            let (caller, key) = (caller.clone(), format!("{round}-{place}"));
+            tokio::spawn(async move { caller.pay(&key, &payment_with(&json!({}))).await.0 })
+        });
+        let statuses = futures::future::try_join_all(paying.collect::<Vec<_>>()).await.unwrap();
+        if statuses.iter().all(|status| *status == StatusCode::CREATED) {
+            break;
+        }
+        assert!(begun.elapsed() < 12 * PATIENCE, "{statuses:?}");
+        round += 1;
+    }
+    let open: Vec<Value> = open(&caller).await;
+    assert!(open.len() >= 5, "{open:?}");
+    assert!(open.iter().all(|quarantine| quarantine["rule"] != "innocent"), "{open:?}");
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_tenant_has_so_many_rules_in_quarantine_and_no_more() {
     let database = TestDatabase::create().await;

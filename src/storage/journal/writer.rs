@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batch;

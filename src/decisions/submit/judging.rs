@@ -1,0 +1,147 @@
+//! From a payment in flight to its outcome: facts, rules, and both again where
+//! what was counted turned out to have failed.
+//!
+//! Owns the facts and evidence of the last look, which are those that are kept.
+//! Must never take over anything of a look before.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Submissions, SubmitError};
+use crate::decisions::active_ruleset::ActiveRuleset;
+use crate::decisions::deployed::Course;
+use crate::decisions::evaluate::evaluate;
+use crate::decisions::in_flight::{Ahead, Entered};
+use crate::decisions::quarantine::InQuarantine;
+use crate::decisions::stages::{Stage, Stages};
+use crate::domain::decision::{Evidence, IdempotencyKey};
+use crate::domain::payment::{Payment, PaymentId};
+use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::verdict::Outcome;
+use crate::rules::EngineError;
+use crate::storage::facts::{FactAnswer, FactRequest, InFlightValue};
+
+/// While payments keep failing the last look counts, though it may count one too many.
+const LOOKS_MAX: u32 = 4;
+
+/// What stays the same from look to look.
+pub(super) struct Case<'a> {
+    pub(super) tenant: TenantId,
+    pub(super) client: ClientId,
+    pub(super) key: &'a IdempotencyKey,
+    /// Nothing without an active ruleset.
+    pub(super) course: Option<&'a Course>,
+    pub(super) queries: Arc<[FactQuery]>,
+    pub(super) entered: &'a Entered,
+    pub(super) deadline: Instant,
+}
+
+pub(super) enum Judged {
+    /// The key is bound to this decision already.
+    Bound(PaymentId),
+    Anew {
+        outcome: Outcome,
+        evidence: Evidence,
+        /// For all queries of the course.
+        facts: Vec<Fact>,
+    },
+}
+
+impl Submissions {
+    /// A payment that is not approved looks again where payments ahead of it that
+    /// it counted have failed since: no rule may refuse it for those.
+    pub(super) async fn judge(
+        &self,
+        case: Case<'_>,
+        mut payment: Arc<Payment>,
+        mut ahead: Vec<Ahead>,
+        stages: &mut Stages<'_>,
+    ) -> Result<Judged, SubmitError> {
+        let quarantined = self.quarantines.of(case.tenant);
+        let mut looks = 1;
+        loop {
+            let FactAnswer { facts, bound } = self.look_up(&case, payment.clone(), &ahead).await?;
+            stages.ended(Stage::Facts);
+            if let Some(bound) = bound {
+                return Ok(Judged::Bound(bound.decision));
+            }
+            let (outcome, evidence) = self.run_rules(&case, payment, &quarantined, &facts).await?;
+            stages.ended(Stage::Rules);
+            if outcome == Outcome::Approve || looks == LOOKS_MAX || !ahead.iter().any(Ahead::has_shrunk) {
+                return Ok(Judged::Anew { outcome, evidence, facts });
+            }
+            looks += 1;
+            ahead = case.entered.ahead(&case.queries);
+            payment = Arc::new(evidence.payment);
+        }
+    }
+
+    /// What is stored and what is in flight, together. Without queries nothing is
+    /// asked; whether the key is bound then shows in the journal.
+    async fn look_up(
+        &self,
+        case: &Case<'_>,
+        payment: Arc<Payment>,
+        ahead: &[Ahead],
+    ) -> Result<FactAnswer, SubmitError> {
+        if case.queries.is_empty() {
+            return Ok(FactAnswer::default());
+        }
+        let request = FactRequest {
+            tenant: case.tenant,
+            payment,
+            queries: case.queries.clone(),
+            in_flight: in_flight_values(ahead),
+            key: Some((case.client, case.key.clone())),
+        };
+        let mut answer = self.facts.look_up(request).await?;
+        for (fact, ahead) in answer.facts.iter_mut().zip(ahead) {
+            if let Fact::Velocity { count, total_minor } = fact {
+                *count += ahead.count;
+                *total_minor = total_minor.saturating_add(ahead.total_minor);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// What cannot be decided in time counts against the rules that are to blame.
+    async fn run_rules(
+        &self,
+        case: &Case<'_>,
+        payment: Arc<Payment>,
+        quarantined: &InQuarantine,
+        facts: &[Fact],
+    ) -> Result<(Outcome, Evidence), SubmitError> {
+        let ruleset: Option<&ActiveRuleset> = case.course.map(|course| course.ruleset.as_ref());
+        let own_facts = case.course.map_or(&[][..], |course| course.own_facts(facts));
+        let (engine, at_ms) = (self.engine.as_ref(), payment.received_at_ms);
+        let run =
+            || evaluate(engine, case.tenant, payment.clone(), ruleset, quarantined, own_facts, case.deadline);
+        let mut evaluated = run().await;
+        // A compiled plugin is a cache: where it was lost, the payment waits until it is there
+        // again. Only a rule that cannot be loaded at all counts as its entry says.
+        if let Ok((_, evidence)) = &evaluated
+            && self.active.recover(&evidence.rules, case.deadline).await?
+        {
+            evaluated = run().await;
+        }
+        if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&evaluated, ruleset) {
+            self.quarantines.watch_missed(case.tenant, ruleset, quarantined, missed, at_ms);
+        }
+        Ok(evaluated?)
+    }
+}
+
+/// Whatever the windows, the same payments are ahead in one value.
+fn in_flight_values(ahead: &[Ahead]) -> Vec<InFlightValue> {
+    let mut values: Vec<InFlightValue> = Vec::new();
+    for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {
+        let Some(value_key) = ahead.value_key else { continue };
+        if values.iter().all(|known| known.value_key != value_key) {
+            values.push(InFlightValue { value_key, payments: ahead.ids.clone() });
+        }
+    }
+    values
+}
