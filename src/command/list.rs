@@ -13,13 +13,14 @@ use super::administration::{ACTOR, on_database};
 use super::output::{say, tell};
 use crate::app::tenants::{TenantError, unchecked};
 use crate::config::Config;
+use crate::decisions::journal_clock::JournalClock;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::list_lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
 use crate::storage::lists::{self, EntryFilter, ListHead};
 use crate::storage::pool::Databases;
 use crate::storage::tenants;
-use crate::world::{OsRandomness, SystemClock};
+use crate::world::{OsRandomness, machine};
 
 /// Entries of one statement of an export.
 const PAGE: u32 = 1_000;
@@ -76,7 +77,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
     let mut code = ExitCode::SUCCESS;
     on_database(config, async |pools| {
         let (tenant, head) = find(pools, &order).await?;
-        let now_ms = SystemClock.now_ms();
+        let now_ms = JournalClock::start(pools.system.clone(), machine()).await?.now_ms();
         let reader = EntryReader {
             kinds: &head.kinds,
             unchecked: unchecked(&pools.system, &order.tenant).await?,
@@ -151,7 +152,7 @@ async fn export(config: Config, order: ListOrder) -> Result<ExitCode, Failure> {
     let format = order.format.unwrap_or(LineFormat::Csv);
     on_database(config, async |pools| {
         let (tenant, head) = find(pools, &order).await?;
-        let now_ms = SystemClock.now_ms();
+        let now_ms = JournalClock::start(pools.system.clone(), machine()).await?.now_ms();
         say_lines(&header(format));
         let mut after = None;
         loop {

@@ -166,13 +166,14 @@ impl Reading<'_, '_> {
         if let Some(detail) = columns_error(&columns) {
             return self.bad.add(1, vec![(String::new(), detail)]);
         }
+        let mut lines = LineCount { bytes, counted: 0, line: 1 };
         for record in reader.into_records() {
             match record {
                 Ok(record) => {
-                    let number = record.position().map_or(0, csv::Position::line);
+                    let number = lines.at(record.position());
                     self.take(number, &object(&columns, &record));
                 }
-                Err(error) => self.broken(error.position().map_or(0, csv::Position::line), &error),
+                Err(error) => self.broken(lines.at(error.position()), &error),
             }
         }
     }
@@ -200,6 +201,26 @@ impl Reading<'_, '_> {
                 );
             }
         }
+    }
+}
+
+/// Finds the lines of records, which come in order. The crate's own count takes
+/// the empty lines before a record for a part of it.
+struct LineCount<'b> {
+    bytes: &'b [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl LineCount<'_> {
+    fn at(&mut self, position: Option<&csv::Position>) -> u64 {
+        let begin = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or_default();
+        let ahead = self.bytes.get(begin..).unwrap_or_default();
+        let begin = begin + ahead.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let passed = self.bytes.get(self.counted..begin).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.counted = self.counted.max(begin);
+        self.line
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the rows of lists; those of entries are below. Must never delete
 //! anything: a decision of the past is explained by the list as it was.
 
+mod adding;
 mod bring_over;
 mod entries;
 
@@ -11,8 +12,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 
+pub use adding::{AddError, Added, NewEntry, add_entries, add_entry};
 pub use bring_over::{BroughtOver, bring_over};
-pub use entries::{AddError, Added, EntryFilter, NewEntry, add_entries, add_entry, close_entry, entries};
+pub use entries::{EntryFilter, close_entry, entries};
 
 use super::columns::{bigint, ms, named};
 use super::rulesets::deployed_revision_that_asks;

@@ -1,15 +1,11 @@
-//! The entries of lists: added by one or by thousands, found, closed.
+//! The entries of lists: found, shown to the record of acts, closed.
 //!
-//! Owns their rows: one for each form in which an entry is compared, which is one
-//! but on older lists of several kinds. Must never compare values itself: the
-//! forms come from the domain.
-
-use std::collections::BTreeSet;
+//! Owns their rows: one for each form in which an entry is compared. Must never
+//! delete one.
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
-use thiserror::Error;
 use uuid::Uuid;
 
 use super::super::columns::{bigint, ms};
@@ -17,236 +13,13 @@ use super::super::transaction::as_tenant;
 use super::super::{StorageError, audit};
 use super::WHAT;
 use crate::domain::audit::{Act, Action};
-use crate::domain::comparison::{COMPARISON_VERSION, normalized_name};
+use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
 use crate::domain::tenant::TenantId;
 
 /// As the column of rows has it.
 pub(super) fn comparison_version() -> i16 {
     COMPARISON_VERSION.cast_signed()
-}
-
-#[derive(Debug, Clone)]
-pub struct NewEntry {
-    pub id: Uuid,
-    pub value: String,
-    /// By the kinds of its list; one at least.
-    pub forms: Vec<String>,
-    pub reason: String,
-    pub valid_from_ms: u64,
-    pub valid_to_ms: Option<u64>,
-    pub added_by: String,
-}
-
-impl From<NewEntry> for ListEntry {
-    fn from(entry: NewEntry) -> Self {
-        let NewEntry { id, value, forms, reason, valid_from_ms, valid_to_ms, added_by } = entry;
-        let normalized_name = normalized_name(&value);
-        let (closed_by, closed_because) = (None, None);
-        Self {
-            id,
-            value,
-            forms,
-            normalized_name,
-            reason,
-            valid_from_ms,
-            valid_to_ms,
-            added_by,
-            closed_by,
-            closed_because,
-        }
-    }
-}
-
-#[derive(Debug, Error)]
-pub enum AddError {
-    #[error("there is no such list")]
-    UnknownList,
-    #[error("the list is closed")]
-    Closed,
-    /// The same value stands on the list already, for as long or without an end.
-    #[error("the value is on the list already")]
-    AlreadyOpen,
-    #[error("a list holds at most {0} entries that have not ended")]
-    TooMany(u32),
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-/// What became of entries that were added together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Added {
-    pub added: BTreeSet<Uuid>,
-}
-
-/// Puts one value on a list.
-pub async fn add_entry(
-    app: &PgPool,
-    tenant: TenantId,
-    list: &str,
-    entry: NewEntry,
-    entries_max: u32,
-    now_ms: u64,
-) -> Result<(), AddError> {
-    let list = list.to_owned();
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            let entries = [entry];
-            let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
-            let [entry] = entries;
-            if added.is_empty() {
-                return Err(AddError::AlreadyOpen);
-            }
-            let act = Act {
-                at_ms: now_ms,
-                actor: entry.added_by.clone(),
-                action: Action::ListEntryAdded,
-                subject: list,
-                before: None,
-                after: Some(told(&entry.into()).to_string()),
-            };
-            audit::record(connection, tenant, &act).await?;
-            Ok(())
-        })
-    })
-    .await
-}
-
-/// Puts many values on a list, all or none. What is on it already is passed over,
-/// and so is a value that came before among these. One act on the record.
-pub async fn add_entries(
-    app: &PgPool,
-    tenant: TenantId,
-    list: &str,
-    entries: Vec<NewEntry>,
-    entries_max: u32,
-    actor: &str,
-    now_ms: u64,
-) -> Result<Added, AddError> {
-    let (list, actor) = (list.to_owned(), actor.to_owned());
-    as_tenant(app, tenant, move |connection| {
-        Box::pin(async move {
-            let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
-            if !added.is_empty() {
-                let passed_over = entries.len() - added.len();
-                let act = Act {
-                    at_ms: now_ms,
-                    actor,
-                    action: Action::ListEntriesImported,
-                    subject: list,
-                    before: None,
-                    after: Some(json!({"added": added.len(), "already_there": passed_over}).to_string()),
-                };
-                audit::record(connection, tenant, &act).await?;
-            }
-            Ok(Added { added })
-        })
-    })
-    .await
-}
-
-/// Those of the entries that came onto the list. Who fills a list waits for others
-/// who do: the quota counts what is there.
-async fn insert(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    list: &str,
-    entries: &[NewEntry],
-    entries_max: u32,
-    now_ms: u64,
-) -> Result<BTreeSet<Uuid>, AddError> {
-    lock_list(connection, tenant, list).await?;
-    let added = insert_rows(connection, tenant, list, entries).await?;
-    if !added.is_empty() && count_not_ended(connection, tenant, list, now_ms).await? > i64::from(entries_max)
-    {
-        return Err(AddError::TooMany(entries_max));
-    }
-    Ok(added)
-}
-
-async fn lock_list(connection: &mut PgConnection, tenant: TenantId, list: &str) -> Result<(), AddError> {
-    let is_closed: Option<bool> = sqlx::query_scalar(
-        "select closed_at_ms is not null from lists where tenant_id = $1 and name = $2 for update",
-    )
-    .bind(tenant.0)
-    .bind(list)
-    .fetch_optional(connection)
-    .await
-    .map_err(StorageError::from)?;
-    match is_closed {
-        None => Err(AddError::UnknownList),
-        Some(true) => Err(AddError::Closed),
-        Some(false) => Ok(()),
-    }
-}
-
-async fn insert_rows(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    list: &str,
-    entries: &[NewEntry],
-) -> Result<BTreeSet<Uuid>, StorageError> {
-    let mut ends = BTreeSet::new();
-    let rows: Vec<(&NewEntry, &String)> = entries
-        .iter()
-        .flat_map(|entry| entry.forms.iter().map(move |form| (entry, form)))
-        // What the index does for those without an end.
-        .filter(|(entry, form)| entry.valid_to_ms.is_none_or(|to_ms| ends.insert((*form, to_ms))))
-        .collect();
-    let column =
-        |of: fn(&NewEntry) -> &str| -> Vec<&str> { rows.iter().map(|(entry, _)| of(entry)).collect() };
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
-                                   valid_from_ms, valid_to_ms, added_by, comparison_version)
-         select $1, $2, e.id, e.value, e.comparable, e.normalized_name, e.reason, e.valid_from_ms,
-                e.valid_to_ms, e.added_by, $3
-         from unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                     $11::text[])
-              with ordinality as e (id, value, comparable, normalized_name, reason, valid_from_ms,
-                                    valid_to_ms, added_by, place)
-         -- One that ends adds nothing to one that lasts as long.
-         where not exists (select from list_entries o
-                           where o.tenant_id = $1 and o.list = $2 and o.comparable = e.comparable
-                             and o.valid_from_ms <= e.valid_from_ms
-                             and (o.valid_to_ms is null or o.valid_to_ms >= e.valid_to_ms))
-         -- Of those that are equal the first counts.
-         order by e.place
-         on conflict do nothing
-         returning id",
-    )
-    .bind(tenant.0)
-    .bind(list)
-    .bind(comparison_version())
-    .bind(rows.iter().map(|(entry, _)| entry.id).collect::<Vec<_>>())
-    .bind(column(|entry| &entry.value))
-    .bind(rows.iter().map(|(_, form)| form.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(entry, _)| normalized_name(&entry.value)).collect::<Vec<_>>())
-    .bind(column(|entry| &entry.reason))
-    .bind(rows.iter().map(|(entry, _)| bigint(entry.valid_from_ms)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(entry, _)| entry.valid_to_ms.map(bigint)).collect::<Vec<_>>())
-    .bind(column(|entry| &entry.added_by))
-    .fetch_all(connection)
-    .await?;
-    Ok(inserted.into_iter().collect())
-}
-
-async fn count_not_ended(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    list: &str,
-    now_ms: u64,
-) -> Result<i64, StorageError> {
-    let count = sqlx::query_scalar(
-        "select count(distinct id) from list_entries
-         where tenant_id = $1 and list = $2
-           and (valid_to_ms is null or (valid_to_ms > $3 and valid_to_ms > valid_from_ms))",
-    )
-    .bind(tenant.0)
-    .bind(list)
-    .bind(bigint(now_ms))
-    .fetch_one(connection)
-    .await?;
-    Ok(count)
 }
 
 /// Ends an entry now, and says whether there was one to end. An entry that was
@@ -341,7 +114,7 @@ async fn lock_open_entry(
 }
 
 /// An entry as the record of acts shows it.
-fn told(entry: &ListEntry) -> Value {
+pub(super) fn told(entry: &ListEntry) -> Value {
     let mut told = json!({
         "id": entry.id, "value": entry.value, "reason": entry.reason,
         "valid_from_ms": entry.valid_from_ms, "valid_to_ms": entry.valid_to_ms, "added_by": entry.added_by,
