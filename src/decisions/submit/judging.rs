@@ -118,14 +118,15 @@ impl Submissions {
         let own_facts = case.course.map_or(&[][..], |course| course.own_facts(facts));
         let (engine, at_ms) = (self.engine.as_ref(), payment.received_at_ms);
         let run =
-            || evaluate(engine, case.tenant, payment.clone(), ruleset, quarantined, own_facts, case.deadline);
-        let mut evaluated = run().await;
+            |payment| evaluate(engine, case.tenant, payment, ruleset, quarantined, own_facts, case.deadline);
+        let mut evaluated = run(payment).await;
         // A compiled plugin is a cache: where it was lost, the payment waits until it is there
         // again. Only a rule that cannot be loaded at all counts as its entry says.
         if let Ok((_, evidence)) = &evaluated
             && self.active.recover(&evidence.rules, case.deadline).await?
         {
-            evaluated = run().await;
+            let payment = Arc::new(evidence.payment.clone());
+            evaluated = run(payment).await;
         }
         if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&evaluated, ruleset) {
             self.quarantines.watch_missed(case.tenant, ruleset, quarantined, missed, at_ms);
