@@ -10,7 +10,7 @@ run:
 # The whole suite, on servers of its own.
 test:
 	scripts/ensure-postgres
-	scripts/ensure-pgbouncer
+	scripts/ensure-test-tools
 	cargo test --no-fail-fast
 
 bench:

@@ -17,6 +17,7 @@ pub use bring_over::{BroughtOver, bring_over};
 pub use entries::{EntryFilter, close_entry, entries};
 
 use super::columns::{bigint, ms, named};
+use super::diagnosis::OfStatement;
 use super::rulesets::deployed_revision_that_asks;
 use super::transaction::as_tenant;
 use super::{StorageError, audit};
@@ -102,7 +103,7 @@ pub async fn create(
             .bind(tenant.0)
             .fetch_one(&mut *connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
             if open > i64::from(lists_max) {
                 return Err(CreateListError::TooMany(lists_max));
             }
@@ -265,7 +266,7 @@ pub async fn close(
             .bind(&closed_by)
             .execute(&mut *connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
             if closed.rows_affected() == 0 {
                 return Err(CloseListError::Unknown);
             }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, ms, named};
+use super::diagnosis::OfStatement;
 use super::transaction::as_tenant;
 use crate::domain::payment::PaymentId;
 use crate::domain::payment_event::{EventKind, PaymentEvent};
@@ -106,7 +107,7 @@ async fn keep_quota(
             .bind(payment.0)
             .fetch_one(connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
     if told > i64::from(events_max) { Err(TellError::TooMany(events_max)) } else { Ok(()) }
 }
 

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::StorageError;
 use super::database_url::{self, DatabaseUrlError};
 use super::diagnosis::diagnosis;
+use super::line;
 use super::pool::DatabaseSettings;
 
 /// A pooler that hands its servers out in turn needs more than one look.
@@ -64,12 +65,14 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
         tracing::warn!(key, parameters = url.unused.join(", "), "parameters of a database URL are not used");
     }
     let connect = |error: sqlx::Error| ReachError::Connect { key, source: error.into() };
-    let (usable, options, mut connection) = match url.options.connect().await {
+    let (usable, options, mut connection) = match line::within(within, url.options.connect()).await {
         Ok(connection) => (text.to_owned(), url.options, connection),
         Err(error) if may_go_without_tls(&url.options, &error) => {
             let options = url.options.ssl_mode(PgSslMode::Disable);
             // Where that fails as well, why TLS did not work is worth more.
-            let Ok(connection) = options.connect().await else { return Err(connect(error)) };
+            let Ok(connection) = line::within(within, options.connect()).await else {
+                return Err(connect(error));
+            };
             tracing::warn!(
                 key,
                 cause = diagnosis(&error),

@@ -22,6 +22,7 @@ pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 
 use super::canonical::sha256;
 use super::columns::{bigint, digest, ms, named};
+use super::diagnosis::OfStatement;
 use super::transaction::{as_system, as_tenant};
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
@@ -66,7 +67,7 @@ pub async fn create(
                 .bind(format!("revisions {tenant} {}", new.point.name()))
                 .execute(&mut *connection)
                 .await
-                .map_err(StorageError::from)?;
+                .of_statement()?;
             let digest = sha256(&stored);
             let number: i32 = sqlx::query_scalar(
                 "insert into revisions (tenant_id, point, number, rules_version, rules, digest, note,
@@ -86,7 +87,7 @@ pub async fn create(
             .bind(bigint(new.created_at_ms))
             .fetch_one(&mut *connection)
             .await
-            .map_err(StorageError::from)?;
+            .of_statement()?;
             // Without holes the number is the count.
             if i64::from(number) > i64::from(revisions_max) {
                 return Err(CreateRevisionError::TooMany(revisions_max));

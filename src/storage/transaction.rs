@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StorageError;
+use super::diagnosis::OfStatement;
 use super::line::{Line, Patience};
 use super::waiting::Waiting;
 use crate::domain::tenant::TenantId;
@@ -181,10 +182,10 @@ where
     on_a_line(pool, turn, patience, |connection| {
         Box::pin(async move {
             let begun = connection.begin_with(AssertSqlSafe(begin)).await;
-            let mut transaction = begun.map_err(StorageError::from)?;
+            let mut transaction = begun.of_statement()?;
             match work(&mut transaction).await {
                 Ok(value) => {
-                    transaction.commit().await.map_err(StorageError::from)?;
+                    transaction.commit().await.of_statement()?;
                     Ok(value)
                 }
                 Err(error) => {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::super::columns::bigint;
+use super::super::diagnosis::OfStatement;
 use super::super::transaction::as_tenant;
 use super::super::{StorageError, audit};
 use super::entries::{comparison_version, told};
@@ -165,7 +166,7 @@ async fn lock_list(connection: &mut PgConnection, tenant: TenantId, list: &str) 
     .bind(list)
     .fetch_optional(connection)
     .await
-    .map_err(StorageError::from)?;
+    .of_statement()?;
     match is_closed {
         None => Err(AddError::UnknownList),
         Some(true) => Err(AddError::Closed),

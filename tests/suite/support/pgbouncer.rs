@@ -81,5 +81,5 @@ fn program() -> PathBuf {
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into(), "/opt/homebrew/bin".into()])
         .map(|folder: PathBuf| folder.join("pgbouncer"))
         .find(|program| program.exists())
-        .expect("pgbouncer is not installed: scripts/ensure-pgbouncer does it")
+        .expect("pgbouncer is not installed: scripts/ensure-test-tools does it")
 }
