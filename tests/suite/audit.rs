@@ -44,7 +44,7 @@ async fn each_act_leaves_one_line_with_what_was_before_and_after() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let begun_ms = now_ms();
-    caller.post("/lists", &json!({"name": "watched", "kind": "name", "description": "Who to watch"})).await;
+    caller.post("/lists", &json!({"name": "watched", "kind": "text", "description": "Who to watch"})).await;
     let entry = list_entry(&caller, &json!({"value": "John Q. Sample", "reason": "a test"})).await;
     let path = format!("/lists/watched/entries/{}", entry["id"].as_str().unwrap());
     assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
@@ -78,7 +78,7 @@ async fn each_act_leaves_one_line_with_what_was_before_and_after() {
             Value::Null,
             json!({"name": "test", "scopes": Scope::ALL.map(Scope::name)}),
         ),
-        ("list.created", "watched", Value::Null, json!({"description": "Who to watch"})),
+        ("list.created", "watched", Value::Null, json!({"description": "Who to watch", "kind": "text"})),
         ("list_entry.added", "watched", Value::Null, open.clone()),
         ("list_entry.closed", "watched", open, closed.clone()),
         (
