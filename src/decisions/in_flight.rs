@@ -96,7 +96,8 @@ impl Fate {
     /// Undecided counts as approved: a limit may turn one too many away, never let one through.
     fn counts(&self, approved_only: bool) -> bool {
         let left = self.left.load(Ordering::Acquire);
-        !left && !(approved_only && self.turned_away.load(Ordering::Acquire))
+        let turned_away = self.turned_away.load(Ordering::Acquire);
+        !left && (!approved_only || !turned_away)
     }
 }
 

@@ -199,7 +199,7 @@ impl Submissions {
                 drop(entered);
                 return self.first_decision(tenant, decision).await;
             }
-            Judged::Anew { outcome, evidence, facts } => (outcome, evidence, facts),
+            Judged::Anew { outcome, evidence, facts } => (outcome, *evidence, facts),
         };
         entered.decided(outcome);
         let origin = Origin::Api;

@@ -246,7 +246,7 @@ fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "The body must be sent without a Content-Encoding.";
-    Err(Problem { accept_encoding: Some("identity"), ..Problem::new(Kind::UnsupportedMediaType, detail) })
+    Err(Problem { takes_no_coding: true, ..Problem::new(Kind::UnsupportedMediaType, detail) })
 }
 
 /// The body of this request is not compressed. For routes that answer in another

@@ -76,6 +76,7 @@ impl From<Diagnosis> for DiagnosisShape {
 /// Looks into the failure of one rule: runs its recorded call once more, apart from live payments.
 #[utoipa::path(
     tag = "decisions",
+    operation_id = "diagnosis",
     responses((status = 200, body = FailureDiagnosisShape), ReadingDecision),
     security(("oauth" = ["decisions:read"]))
 )]

@@ -172,8 +172,8 @@ pub struct Problem {
     pub challenge: Option<String>,
     /// Allow (RFC 9110).
     pub allow: Option<String>,
-    /// Accept-Encoding (RFC 9110): as which the body would be taken.
-    pub accept_encoding: Option<&'static str>,
+    /// Says by Accept-Encoding (RFC 9110) that the body is taken without a coding.
+    pub takes_no_coding: bool,
 }
 
 impl Problem {
@@ -186,8 +186,8 @@ impl Problem {
             _ => None,
         };
         let detail = detail.into();
-        let (errors, challenge, allow, accept_encoding) = (Vec::new(), None, None, None);
-        Self { kind, detail, errors, retry_after_seconds, challenge, allow, accept_encoding }
+        let (errors, challenge, allow, takes_no_coding) = (Vec::new(), None, None, false);
+        Self { kind, detail, errors, retry_after_seconds, challenge, allow, takes_no_coding }
     }
 
     pub fn with_errors(kind: Kind, detail: impl Into<Cow<'static, str>>, mut errors: Vec<PartError>) -> Self {
@@ -256,8 +256,8 @@ impl<'r> Responder<'r, 'static> for Problem {
         if let Some(allow) = self.allow {
             response.header(Header::new("Allow", allow));
         }
-        if let Some(codings) = self.accept_encoding {
-            response.header(Header::new("Accept-Encoding", codings));
+        if self.takes_no_coding {
+            response.header(Header::new("Accept-Encoding", "identity"));
         }
         response.ok()
     }

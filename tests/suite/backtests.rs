@@ -185,9 +185,9 @@ async fn a_lower_limit_shows_who_would_wait_with_money_labels_and_reasons() {
 
 /// The four shipped rules; `more` changes nothing but their states.
 async fn four_rules(more: bool) -> Vec<(&'static str, Value)> {
-    let limit = |max_count| json!({"selector": "customer", "window_seconds": 3_600, "max_count": max_count, "verdict": "review"});
+    let limit = |window_seconds, max_count| json!({"selector": "customer", "window_seconds": window_seconds, "max_count": max_count, "verdict": "review"});
     let mut limits = review_above(5_000);
-    let (mut lists, mut velocity) = (json!({"lists": []}), json!({"limits": [limit(2)]}));
+    let (mut lists, mut velocity) = (json!({"lists": []}), json!({"limits": [limit(3_600, 2)]}));
     lists["lists"] = json!([{"list": "blocked", "selector": "customer", "verdict": "reject"}]);
     if more {
         limits["limits"]
@@ -197,8 +197,8 @@ async fn four_rules(more: bool) -> Vec<(&'static str, Value)> {
         lists["lists"]
             .as_array_mut()
             .unwrap()
-            .push(json!({"list": "blocked", "selector": "merchant", "verdict": "review"}));
-        velocity["limits"].as_array_mut().unwrap().push(limit(1_000));
+            .push(json!({"list": "blocked-merchants", "selector": "merchant", "verdict": "review"}));
+        velocity["limits"].as_array_mut().unwrap().push(limit(7_200, 1_000));
     }
     let check = if more { json!({"bic": "review"}) } else { json!({}) };
     vec![("amount-limits", limits), ("account-check", check), ("party-lists", lists), ("velocity", velocity)]
@@ -210,6 +210,7 @@ async fn the_rules_that_decided_change_nothing_of_what_was_decided() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     caller.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
+    caller.post("/lists", &json!({"name": "blocked-merchants", "kind": "merchant"})).await;
     let entry = json!({"value": "mallory", "reason": "fraud"});
     assert_eq!(caller.post("/lists/blocked/entries", &entry).await.0, StatusCode::CREATED);
     let active = caller.activate(&four_rules(false).await).await;

@@ -127,6 +127,8 @@ async fn bodies_that_cannot_be_read_are_problems_and_nothing_of_them_comes_back(
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
+    let (status, list) = caller.post("/lists", &json!({"name": "a", "kind": "text"})).await;
+    assert_eq!(status, 201, "{list}");
     let routes = [
         "/payments",
         "/lists",

@@ -224,7 +224,7 @@ async fn background_work_whose_claim_gets_no_answer_is_done_nevertheless() {
         behind.line.swallow_next(Asked::Statement(asked));
         let order = json!({"revision": 1, "newest": 100});
         let (status, created) = caller.post("/rulesets/payment/backtests", &order).await;
-        assert_eq!(status, StatusCode::CREATED, "{created}");
+        assert_eq!(status, StatusCode::ACCEPTED, "{created}");
         let path = format!("/rulesets/payment/backtests/{}", created["id"].as_str().unwrap());
         let begun = Instant::now();
         loop {

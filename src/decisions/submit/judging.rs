@@ -43,7 +43,7 @@ pub(super) enum Judged {
     Bound(PaymentId),
     Anew {
         outcome: Outcome,
-        evidence: Evidence,
+        evidence: Box<Evidence>,
         /// For all queries of the course.
         facts: Vec<Fact>,
     },
@@ -70,7 +70,7 @@ impl Submissions {
             let (outcome, evidence) = self.run_rules(&case, payment, &quarantined, &facts).await?;
             stages.ended(Stage::Rules);
             if outcome == Outcome::Approve || looks == LOOKS_MAX || !ahead.iter().any(Ahead::has_shrunk) {
-                return Ok(Judged::Anew { outcome, evidence, facts });
+                return Ok(Judged::Anew { outcome, evidence: Box::new(evidence), facts });
             }
             looks += 1;
             ahead = case.entered.ahead(&case.queries);

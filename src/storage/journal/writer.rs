@@ -323,7 +323,7 @@ impl Writer {
         let connection = &mut session.connection;
         statements::begin_trial(connection).await?;
         match self.insert_for_trial(connection, &rows).await {
-            Err(error) if blames_the_server(&error) => return Err(error),
+            Err(error) if blames_the_server(&error) => Err(error),
             // What was stored meanwhile, is locked, or is itself to blame says nothing against writing.
             _ => statements::roll_back(connection).await,
         }

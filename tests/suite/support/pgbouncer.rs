@@ -1,10 +1,13 @@
 //! A PgBouncer of a test's own between Tollgate and the test cluster.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::program::PATIENCE;
 
 /// Dropping it ends it.
 pub struct PgBouncer {
@@ -48,9 +51,10 @@ impl PgBouncer {
         }
         let mut pooler = Self { process: command.spawn().expect("PgBouncer"), folder, port };
         let begun = Instant::now();
-        while !pooler.folder.path().join(format!(".s.PGSQL.{port}")).exists() {
+        // The socket is there a moment before anybody listens.
+        while UnixStream::connect(pooler.folder.path().join(format!(".s.PGSQL.{port}"))).is_err() {
             let ended = pooler.process.try_wait().unwrap().is_some();
-            assert!(!ended && begun.elapsed() < Duration::from_secs(30), "{}", pooler.log());
+            assert!(!ended && begun.elapsed() < PATIENCE, "{}", pooler.log());
             std::thread::sleep(Duration::from_millis(5));
         }
         pooler
