@@ -337,7 +337,11 @@ const PROOF: &str = "
            current_setting('row_security') = 'on' as row_security,
            current_schema()::text as schema,
            exists (select from tables where pg_has_role(current_user, relowner, 'member')) as owns,
-           (select string_agg(relname, ', ') from tables where not row_security_active(oid)) as open,
+           (select string_agg(relname, ', ') from tables
+            where not row_security_active(oid)
+              -- A copy that somebody made for himself closes nothing, unless it was granted.
+              and (has_any_column_privilege(oid, 'select, insert, update')
+                   or has_table_privilege(oid, 'delete, truncate'))) as open,
            (select case when rolsuper then 'is a superuser' when rolbypassrls then 'has BYPASSRLS'
                         when exists (select from tables where pg_has_role(session_user, relowner, 'member'))
                         then 'may become the owner of the tables' end

@@ -119,7 +119,7 @@ async fn every_bound_of_a_body_is_the_real_one() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "customer"})).await;
+    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
     assert_eq!(status, StatusCode::CREATED, "{list}");
     let document = document(&caller).await;
     let (mut tried, mut wrong) = (0, Vec::new());
@@ -159,7 +159,7 @@ async fn every_bound_of_a_query_is_the_real_one() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "customer"})).await;
+    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
     assert_eq!(status, StatusCode::CREATED, "{list}");
     let document = document(&caller).await;
     let (mut tried, mut wrong) = (0, Vec::new());

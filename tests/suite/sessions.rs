@@ -137,11 +137,18 @@ async fn a_session_that_was_reset_is_not_used_again() {
 async fn a_table_without_row_security_keeps_everything_closed_and_is_named() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
-    execute(&mut superuser, "alter table lists disable row level security").await;
-    let refused = Databases::open(&database.settings()).await.unwrap_err();
-    let OpenError::Storage(error) = &refused else { panic!("{refused}") };
-    let told = format!("{error:?}");
-    assert!(told.contains("row security does not bind tollgate_app in: lists"), "{told}");
+    execute(&mut superuser, "create table copied as select * from lists").await;
+    Databases::open(&database.settings()).await.expect("nobody but its owner can read it").close().await;
+    for (table, statement) in [
+        ("copied", "grant select (name) on copied to tollgate_app"),
+        ("lists", "drop table copied; alter table lists disable row level security"),
+    ] {
+        execute(&mut superuser, statement).await;
+        let refused = Databases::open(&database.settings()).await.unwrap_err();
+        let OpenError::Storage(error) = &refused else { panic!("{refused}") };
+        let told = format!("{error:?}");
+        assert!(told.contains(&format!("row security does not bind tollgate_app in: {table}")), "{told}");
+    }
 }
 
 /// `tollgate migrate` on this URL: whether it worked, and what it said.
