@@ -10,6 +10,7 @@ pub mod imports;
 mod journal;
 pub mod keys;
 mod measures;
+mod parts;
 mod readiness;
 pub mod stopping;
 pub mod tenants;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use background::{Background, Work, make_checkpoints};
 use figment::providers::Serialized;
+use parts::{quarantine_threshold, quotas, root_secret, sandbox_settings, upload_settings};
 use rocket::fairing::AdHoc;
 use rocket::{Ignite, Rocket};
 use rocket_db_pools::Database as _;
@@ -32,10 +34,10 @@ use tokio::sync::oneshot;
 use crate::auth::AuthError;
 use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::password::{HashingLimits, SecretHasher};
-use crate::auth::root_secret::{Purpose, RootSecret};
+use crate::auth::root_secret::Purpose;
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, Issuer, TokenSettings};
-use crate::config::{Config, Settings};
+use crate::config::Config;
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
@@ -53,10 +55,8 @@ use crate::decisions::rulesets::Rulesets;
 use crate::decisions::shadow::ShadowRuns;
 use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
-use crate::decisions::uploads::{UploadSettings, Uploads};
+use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
-use crate::domain::quarantine::QuarantineThreshold;
-use crate::domain::quotas::Quotas;
 use crate::domain::time::{Clock, Machine, Randomness};
 use crate::http;
 use crate::http::client_rates::ClientRates;
@@ -65,13 +65,12 @@ use crate::http::edge::EdgeLimits;
 use crate::http::readiness::Readiness;
 use crate::http::services::{Limits, Metrics, Services, Tokens};
 use crate::http::streams::Streams;
-use crate::rules::{self, LocalEngine, LocalEngineError, RuleEngine};
+use crate::rules::{LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::nodes::Node;
 use crate::storage::pool::{DatabaseSettings, Databases, Db};
-use crate::storage::uploads::UploadQuotas;
 use crate::telemetry;
 use crate::world::{OsRandomness, SystemClock, machine};
 
@@ -415,55 +414,4 @@ impl App {
         unless_it_hangs(CHECKPOINTS_MAX, "the last checkpoints", checkpoints).await;
         unless_it_hangs(CLOSING_MAX, "closing connections", self.databases.close()).await;
     }
-}
-
-fn upload_settings(settings: &Settings) -> UploadSettings {
-    UploadSettings {
-        quotas: UploadQuotas {
-            waiting_max: settings.tenant_uploads_waiting_max,
-            plugins_max: settings.tenant_plugins_max,
-            stored_max: settings.tenant_plugins_stored_max,
-        },
-        spool_folder: settings.data_dir.clone(),
-        size_max_bytes: settings.plugin_size_max_bytes,
-    }
-}
-
-fn quarantine_threshold(settings: &Settings) -> QuarantineThreshold {
-    QuarantineThreshold {
-        failures_min: settings.quarantine_failures_min,
-        share_percent: settings.quarantine_share_percent,
-        window_ms: settings.quarantine_window_s * 1_000,
-    }
-}
-
-fn quotas(settings: &Settings) -> Quotas {
-    Quotas {
-        lists_max: settings.tenant_lists_max,
-        list_entries_max: settings.list_entries_max,
-        revisions_max: settings.ruleset_revisions_max,
-        payment_events_max: settings.payment_events_max,
-    }
-}
-
-fn root_secret(settings: &Settings) -> Result<RootSecret, StartError> {
-    if let Some(text) = &settings.root_secret {
-        return Ok(RootSecret::from_text(text)?);
-    }
-    data_folder(&settings.data_dir)?;
-    Ok(RootSecret::open_or_create(&settings.data_dir.join("root-secret"), &OsRandomness)?)
-}
-
-fn data_folder(path: &std::path::Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(path).map_err(|source| StartError::DataFolder { path: path.to_owned(), source })
-}
-
-fn sandbox_settings(
-    settings: &Settings,
-    root: &RootSecret,
-    program: PathBuf,
-) -> Result<rules::Settings, StartError> {
-    data_folder(&settings.data_dir)?;
-    let key = *root.derive(Purpose::CompiledPlugins)?.expose();
-    Ok(settings.sandbox(program, settings.data_dir.join("compiled-plugins"), key))
 }
