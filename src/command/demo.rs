@@ -16,6 +16,7 @@ mod tally;
 mod traffic;
 
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::Failure;
@@ -23,7 +24,8 @@ use super::administration::{ACTOR, on_database};
 use super::output::say;
 use crate::app::demo::TENANT;
 use crate::app::tenants::{self, ClientOrder};
-use crate::config::Config;
+use crate::auth::token::Issuer;
+use crate::config::{Config, ConfigError};
 use crate::domain::tenant::Scope;
 use crate::domain::time::Clock;
 use crate::world::SystemClock;
@@ -35,9 +37,9 @@ const CLIENT_NAME: &str = "demonstration traffic";
 
 #[derive(Debug, clap::Args)]
 pub struct DemoOptions {
-    /// Where the server is.
-    #[arg(long, default_value = "http://127.0.0.1:8000")]
-    url: String,
+    /// Where the server is; otherwise $TOLLGATE, or where the configuration says that it listens.
+    #[arg(long)]
+    url: Option<String>,
     /// Payments per second.
     #[arg(long, default_value = "20", value_parser = parse_rate)]
     rate: f64,
@@ -68,17 +70,28 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode, Failure> {
     if let Some(count) = options.history {
         return write_history(History { seed, count, days: options.days, until_ms: SystemClock.now_ms() });
     }
-    // Known by its environment it needs no database, and so no configuration.
+    let url = url_of(&options)?;
+    // Known by its environment it needs no database.
     match (std::env::var("CLIENT_ID"), std::env::var("CLIENT_SECRET")) {
         (Ok(id), Ok(secret)) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(async {
-                knock(&options.url).await?;
-                send(&options, seed, id, secret).await
+                knock(&url).await?;
+                send(&options, &url, seed, id, secret).await
             })
         }
-        _ => super::with_config(|config| with_own_client(config, options, seed)),
+        _ => super::with_config(|config| with_own_client(config, options, url, seed)),
     }
+}
+
+fn url_of(options: &DemoOptions) -> Result<String, Failure> {
+    if let Some(url) = options.url.clone().or_else(|| std::env::var("TOLLGATE").ok()) {
+        return Ok(url);
+    }
+    let rocket: rocket::Config = Config::load()?.figment.extract().map_err(ConfigError::from)?;
+    let issuer = Issuer::default();
+    issuer.listens_at(SocketAddr::new(rocket.address, rocket.port));
+    Ok(issuer.as_str().to_owned())
 }
 
 fn write_history(history: History) -> Result<ExitCode, Failure> {
@@ -90,9 +103,14 @@ fn write_history(history: History) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn with_own_client(config: Config, options: DemoOptions, seed: u64) -> Result<ExitCode, Failure> {
+async fn with_own_client(
+    config: Config,
+    options: DemoOptions,
+    url: String,
+    seed: u64,
+) -> Result<ExitCode, Failure> {
     // First: without a server there is no use for a client.
-    knock(&options.url).await?;
+    knock(&url).await?;
     let order = ClientOrder {
         tenant: TENANT.to_owned(),
         name: CLIENT_NAME.to_owned(),
@@ -106,13 +124,19 @@ async fn with_own_client(config: Config, options: DemoOptions, seed: u64) -> Res
     })
     .await?;
     let client = created.ok_or("the client was not made")?;
-    send(&options, seed, client.id.to_string(), client.secret.expose().to_owned()).await
+    send(&options, &url, seed, client.id.to_string(), client.secret.expose().to_owned()).await
 }
 
-async fn send(options: &DemoOptions, seed: u64, id: String, secret: String) -> Result<ExitCode, Failure> {
-    say!("{} payments a second to {} (seed {seed}); Ctrl-C ends it", options.rate, options.url);
+async fn send(
+    options: &DemoOptions,
+    url: &str,
+    seed: u64,
+    id: String,
+    secret: String,
+) -> Result<ExitCode, Failure> {
+    say!("{} payments a second to {url} (seed {seed}); Ctrl-C ends it", options.rate);
     let pace = Pace { per_second: options.rate, count: options.count, seconds: options.seconds };
-    match drive(Connection::new(&options.url, id, secret)?, seed, pace).await? {
+    match drive(Connection::new(url, id, secret)?, seed, pace).await? {
         0 => Ok(ExitCode::SUCCESS),
         undecided => Err(format!("{undecided} payments are without a decision").into()),
     }

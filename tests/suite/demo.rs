@@ -78,10 +78,19 @@ async fn with_a_client_of_the_environment_no_database_is_needed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_server_or_the_tenant_it_says_what_to_do() {
     let database = TestDatabase::create().await;
-    let (status, said, log) =
-        outcome(tollgate_on(&database, &["demo", "--url", "http://127.0.0.1:9", "--count", "1"]));
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
-    assert!(log.contains("no Tollgate at http://127.0.0.1:9") && log.contains("tollgate serve"), "{log}");
+    let nowhere = "http://127.0.0.1:9";
+    for (arguments, variable) in [
+        (&["demo", "--url", nowhere, "--count", "1"][..], ("ROCKET_PORT", "10")),
+        (&["demo", "--count", "1"], ("TOLLGATE", nowhere)),
+        (&["demo", "--count", "1"], ("ROCKET_PORT", "9")),
+    ] {
+        let mut command = tollgate_on(&database, arguments);
+        command.env(variable.0, variable.1);
+        let (status, said, log) = outcome(command);
+        assert_eq!(status.code(), Some(1), "{said}\n{log}");
+        assert!(log.contains(&format!("no Tollgate at {nowhere}:")), "{variable:?}: {log}");
+        assert!(log.contains("tollgate serve"), "{log}");
+    }
     let node = Program::serve(&database).await;
     let (status, said, log) = outcome(tollgate_on(&database, &["demo", "--url", &node.url, "--count", "1"]));
     assert_eq!(status.code(), Some(1), "{said}\n{log}");
