@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{StartError, data_folder};
+use super::StartError;
+use super::parts::data_folder;
 use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::root_secret::RootSecret;
 use crate::config::Settings;

@@ -52,7 +52,7 @@ pub(super) fn root_secret(settings: &Settings) -> Result<RootSecret, StartError>
     Ok(RootSecret::open_or_create(&settings.data_dir.join("root-secret"), &OsRandomness)?)
 }
 
-fn data_folder(path: &Path) -> Result<(), StartError> {
+pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path).map_err(|source| StartError::DataFolder { path: path.to_owned(), source })
 }
 
