@@ -11,9 +11,9 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Most plugins are smaller, and are received even while the disk is full.
-const IN_MEMORY_MAX_BYTES: usize = 1 << 20;
+const IN_MEMORY_MAX_BYTES: usize = 256 << 10;
 /// What is received at once.
-const PART_BYTES: usize = 256 << 10;
+const PART_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Error)]
 pub enum SpoolError {

@@ -157,7 +157,11 @@ impl Uploads {
     ) -> Result<(), StorageError> {
         while let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await {
             let (turn, now_ms) = (turn?, self.clock.now_ms());
+            // Its bytes come in one piece and are copied out of it: nobody else's meanwhile.
+            let all = kib(self.settings.size_max_bytes);
+            let memory = self.memory.acquire_many(all).await.map_err(|_| StorageError::Abandoned)?;
             let claimed = uploads::claim(&self.system, self.node, LEASE_MS, profile, now_ms).await?;
+            drop(memory);
             let Some(claim) = claimed else { return Ok(()) };
             self.take_in(claim, turn, stop).await?;
         }
