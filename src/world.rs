@@ -37,7 +37,7 @@ impl Monotonic for MonotonicClock {
         let clock = ClockId::Boottime;
         #[cfg(not(target_os = "linux"))]
         let clock = ClockId::Monotonic;
-        // Never negative: it counts from the machine's start.
+        // The clock counts from the start of the machine, so it is never negative.
         let since_start = Duration::try_from(clock_gettime(clock)).unwrap_or_default();
         u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX)
     }

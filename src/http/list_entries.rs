@@ -193,7 +193,7 @@ async fn add_many(
         reader.lines(format, &bytes, LINES_MAX)
     });
     let lines = lines.await.map_err(|error| {
-        tracing::error!(%error, "lines of entries could not be read");
+        tracing::error!(%error, "reading the lines of a list's entries failed");
         Problem::new(Kind::Internal, "The failure is logged under the request id.")
     })?;
     let lines = lines.map_err(bad_lines)?;

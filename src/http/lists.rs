@@ -170,9 +170,9 @@ pub async fn all(client: Client<ListsRead>, query: Query, services: &Shared) -> 
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Closes a list for good: it takes no entries, and no new revision asks about it.
+/// Closes a list for good: it takes no more entries, and new revisions cannot use it.
 ///
-/// It is kept, and so are its entries. Refused while what decides or runs beside asks about it.
+/// The list and its entries are kept. Refused while an active, canary or shadow revision uses the list.
 #[utoipa::path(
     tag = "lists",
     responses((status = 204, description = "Closed"), Cancelling),

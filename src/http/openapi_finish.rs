@@ -100,7 +100,7 @@ fn bound_properties(schema: &mut Value) {
     }
 }
 
-/// By the reading of bodies and queries: see `Fields::text`, `TIME_MS_MAX` and `LIMIT_MAX`.
+/// Writes into a member's schema the bounds that `Fields` and `Query` hold it to.
 fn bound(name: &str, schema: &mut Value) {
     let is_integer = match &schema["type"] {
         Value::Array(types) => types.iter().any(|kind| kind == "integer"),

@@ -70,7 +70,7 @@ impl<T> Future for Metered<T> {
 
 fn of_this_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Never negative: it counts from the thread's start.
+    // The clock counts from the start of the thread, so it is never negative.
     Duration::try_from(time).unwrap_or_default()
 }
 

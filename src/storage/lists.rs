@@ -240,8 +240,8 @@ fn read_kinds(row: &PgRow) -> Result<ListKinds, StorageError> {
     named(ListKinds::of(kinds?), WHAT)
 }
 
-/// Closes a list for good, unless what decides or runs beside it asks about it.
-/// Its entries stay as they are, for revisions of the past.
+/// Closes a list for good, unless an active, canary or shadow revision uses it.
+/// Its entries stay as they are, so that past decisions can still be explained.
 pub async fn close(
     app: &PgPool,
     tenant: TenantId,

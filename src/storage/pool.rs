@@ -277,7 +277,7 @@ impl Databases {
     pub async fn close(&self) {
         let all = futures::future::join3(self.app.close(), self.facts.close(), self.system.close());
         if tokio::time::timeout(CLOSING_MAX, all).await.is_err() {
-            tracing::warn!("connections to the database were still in use at the end");
+            tracing::warn!("gave up closing connections to the database: some are still in use");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How a server is reached, found out once, at start: with or without TLS, and
-//! whether a pooler before it keeps sessions.
+//! Finds out, once at start, how the database can be reached: with or without TLS,
+//! and whether a pooler in front of it keeps sessions.
 //!
-//! Owns looking, before anything is written. Must never weaken what `sslmode`
-//! asks for: only `prefer` goes on without TLS, since that is what it means.
+//! Runs before anything is written. Must never weaken what `sslmode` asks for: only
+//! `prefer` goes on without TLS, since that is what it means.
 
 use std::time::Duration;
 

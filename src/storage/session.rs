@@ -43,8 +43,8 @@ impl Role {
         }
     }
 
-    /// A statement that runs longer has gone wrong: a request's is bounded by
-    /// its deadline anyway, a migration may rewrite a table.
+    /// After this time the server cancels a statement. Zero means no limit, which
+    /// migrations need: they may rewrite a whole table.
     fn statement_timeout_ms(self) -> u64 {
         match self {
             Self::App => Patience::USUAL.statement_max_ms(),
@@ -54,7 +54,8 @@ impl Role {
         }
     }
 
-    /// An idle transaction keeps locks and keeps old rows from being removed.
+    /// After this time the server ends a session that is idle inside a transaction, since
+    /// that transaction holds locks and keeps old rows from being removed.
     fn idle_in_transaction_timeout_ms(self) -> u64 {
         if self == Self::Owner { 0 } else { 15_000 }
     }

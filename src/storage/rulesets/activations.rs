@@ -67,7 +67,7 @@ pub enum Change {
     Shadow(Option<i32>),
 }
 
-/// What the latest activation must be for a change to be made.
+/// The condition of a change (`If-Match`): which activation must be the latest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     Anything,

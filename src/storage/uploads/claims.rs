@@ -45,8 +45,9 @@ pub enum Matter {
     },
 }
 
-/// Takes the next upload of a queue. First come tenants none of whose uploads is at work,
-/// then those who were served longest ago: a long queue holds up no other tenant.
+/// Takes the next upload of a queue. A tenant with nothing being compiled comes first;
+/// among equals, the one whose last upload ended longest ago. So one tenant's many
+/// uploads hold up no other tenant.
 pub async fn claim(
     system: &PgPool,
     node: Uuid,
