@@ -232,28 +232,12 @@ impl Drop for Entered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fixtures;
     use crate::domain::money::Money;
-    use crate::domain::party::Party;
-    use crate::domain::payment::Method;
 
     fn order(customer: &str, currency: &str) -> PaymentOrder {
-        let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
-        PaymentOrder {
-            reference: "r".into(),
-            amount: Money::new(100, Currency::parse(currency).expect("currency")).expect("amount"),
-            debtor: party.clone(),
-            creditor: party,
-            method: Method::Wallet,
-            customer: Some(customer.into()),
-            merchant: None,
-            card: None,
-            device: None,
-            ip: None,
-            requested_at_ms: None,
-            purpose: None,
-            remittance: None,
-            metadata: vec![],
-        }
+        let amount = Money::new(100, Currency::parse(currency).expect("currency")).expect("amount");
+        PaymentOrder { amount, customer: Some(customer.into()), ..fixtures::order() }
     }
 
     fn velocity(counting: Counting) -> [FactQuery; 1] {

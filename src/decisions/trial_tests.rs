@@ -4,9 +4,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::decision::RevisionReference;
-use crate::domain::money::{Currency, Money};
-use crate::domain::party::Party;
-use crate::domain::payment::{Method, PaymentId, PaymentOrder};
+use crate::domain::fixtures;
+use crate::domain::payment::PaymentId;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision, RuleEntry};
 use crate::domain::selector::{Counting, FactQuery, Selector};
@@ -58,24 +57,7 @@ fn rejects() -> RuleRun {
 }
 
 fn payment() -> Payment {
-    let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
-    let order = PaymentOrder {
-        reference: "r".into(),
-        amount: Money::new(100, Currency::parse("EUR").expect("currency")).expect("amount"),
-        debtor: party.clone(),
-        creditor: party,
-        method: Method::Wallet,
-        customer: Some("c".into()),
-        merchant: None,
-        card: None,
-        device: None,
-        ip: None,
-        requested_at_ms: None,
-        purpose: None,
-        remittance: None,
-        metadata: vec![],
-    };
-    Payment { id: PaymentId(Uuid::from_u128(1)), received_at_ms: 9, order }
+    Payment { id: PaymentId(Uuid::from_u128(1)), received_at_ms: 9, order: fixtures::order() }
 }
 
 fn recorded(ruleset: &ActiveRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evidence {

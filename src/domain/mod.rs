@@ -1,8 +1,9 @@
 //! The trade, pure: what payments, rules, verdicts and decisions are.
 //!
 //! Owns the words every other room speaks and the computations that must come
-//! out the same for ever (the fold, the selector values and the forms they are compared in). Must never know
-//! Rocket, sqlx or Wasmtime, and never read a clock, a file or a random number.
+//! out the same for ever (the fold, the selector values and the forms they are
+//! compared in). Must never know Rocket, sqlx or Wasmtime, and never read a clock, a
+//! file or a random number.
 
 pub mod audit;
 pub mod backtest;
@@ -14,6 +15,8 @@ pub mod corrected_time;
 pub mod country;
 pub mod decision;
 pub mod fair_queue;
+#[cfg(test)]
+pub mod fixtures;
 pub mod list;
 pub mod money;
 pub mod party;

@@ -46,8 +46,15 @@ fn collect(document: &Value, schema: &Value, way: &Way, found: &mut Vec<Bounded>
 }
 
 impl Bounded {
+    /// Values at the bounds and just beyond them, each with whether it fits.
+    fn tries(&self) -> impl Iterator<Item = (Value, bool)> {
+        let (inside, outside) = self.ends();
+        let inside = inside.into_iter().map(|value| (value, true));
+        inside.chain(outside.into_iter().map(|value| (value, false)))
+    }
+
     /// What is inside of the bounds at both ends, and what is just outside.
-    fn tries(&self) -> (Vec<Value>, Vec<Value>) {
+    fn ends(&self) -> (Vec<Value>, Vec<Value>) {
         let of = |name: &str| self.schema[name].as_u64().map(|number| usize::try_from(number).unwrap());
         let texts =
             |lengths: Vec<usize>| lengths.into_iter().map(|length| json!("x".repeat(length))).collect();
@@ -99,8 +106,25 @@ fn errors<'a>(answer: &'a Value, member: &str, place: &str) -> Vec<&'a str> {
     all.iter().filter(|error| error[member] == place).filter_map(|error| error["detail"].as_str()).collect()
 }
 
-async fn document(caller: &Caller) -> Value {
-    caller.get("/openapi.json").await.1
+/// A caller of a node that has the list which paths name, and the document of that node.
+async fn documented(database: &TestDatabase) -> (Node, Caller, Value) {
+    let node = Node::start(database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{list}");
+    let (_, document) = caller.get("/openapi.json").await;
+    (node, caller, document)
+}
+
+/// Each operation with its method and its path in the document.
+fn operations(document: &Value) -> impl Iterator<Item = (&String, Method, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.flat_map(|(path, item)| {
+        let operations = item.as_object().unwrap().iter();
+        operations.map(move |(method, operation)| {
+            (path, Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(), operation)
+        })
+    })
 }
 
 /// The way of an operation below the API, with something in each place.
@@ -117,35 +141,26 @@ fn path_of(path: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bound_of_a_body_is_the_real_one() {
     let database = TestDatabase::create().await;
-    let node = Node::start(&database).await;
-    let caller = Caller::of_new_tenant(&node, "acme").await;
-    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
-    assert_eq!(status, StatusCode::CREATED, "{list}");
-    let document = document(&caller).await;
+    let (node, caller, document) = documented(&database).await;
     let (mut tried, mut wrong) = (0, Vec::new());
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            let (Some(path), false) = (path_of(path), schema.is_null()) else { continue };
-            let mut members = Vec::new();
-            collect(&document, schema, &Vec::new(), &mut members);
-            for member in members {
-                let (inside, outside) = member.tries();
-                let all = inside.into_iter().map(|value| (value, true));
-                for (value, fits) in all.chain(outside.into_iter().map(|value| (value, false))) {
-                    let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                    let request = caller.request(method, &path).header("Idempotency-Key", "k");
-                    let response = request.json(&member.body(value.clone())).send().await.unwrap();
-                    let answer: Value = response.json().await.unwrap();
-                    let pointer = member.pointer();
-                    let told = errors(&answer, "pointer", &pointer);
-                    let refused =
-                        if fits { told.iter().any(|it| tells_of_a_bound(it)) } else { !told.is_empty() };
-                    tried += 1;
-                    if refused == fits {
-                        let value: String = value.to_string().chars().take(40).collect();
-                        wrong.push(format!("{path} {pointer} {value}: documented {fits}, told {told:?}"));
-                    }
+    for (path, method, operation) in operations(&document) {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let (Some(path), false) = (path_of(path), schema.is_null()) else { continue };
+        let mut members = Vec::new();
+        collect(&document, schema, &Vec::new(), &mut members);
+        for member in members {
+            let pointer = member.pointer();
+            for (value, fits) in member.tries() {
+                let request = caller.request(method.clone(), &path).header("Idempotency-Key", "k");
+                let response = request.json(&member.body(value.clone())).send().await.unwrap();
+                let answer: Value = response.json().await.unwrap();
+                let told = errors(&answer, "pointer", &pointer);
+                let refused =
+                    if fits { told.iter().any(|it| tells_of_a_bound(it)) } else { !told.is_empty() };
+                tried += 1;
+                if refused == fits {
+                    let value: String = value.to_string().chars().take(40).collect();
+                    wrong.push(format!("{path} {pointer} {value}: documented {fits}, told {told:?}"));
                 }
             }
         }
@@ -157,33 +172,23 @@ async fn every_bound_of_a_body_is_the_real_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bound_of_a_query_is_the_real_one() {
     let database = TestDatabase::create().await;
-    let node = Node::start(&database).await;
-    let caller = Caller::of_new_tenant(&node, "acme").await;
-    let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
-    assert_eq!(status, StatusCode::CREATED, "{list}");
-    let document = document(&caller).await;
+    let (node, caller, document) = documented(&database).await;
     let (mut tried, mut wrong) = (0, Vec::new());
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
-            let integers =
-                parameters.iter().filter(|it| it["in"] == "query" && is_of(&it["schema"], "integer"));
-            for parameter in integers {
-                let name = parameter["name"].as_str().unwrap();
-                let member = Bounded { way: Vec::new(), schema: parameter["schema"].clone() };
-                let (inside, outside) = member.tries();
-                let all = inside.into_iter().map(|value| (value, true));
-                for (value, fits) in all.chain(outside.into_iter().map(|value| (value, false))) {
-                    let path = format!("{}?{name}={value}", path_of(path).unwrap());
-                    let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                    let response = caller.request(method, &path).send().await.unwrap();
-                    let status = response.status();
-                    let answer: Value = response.json().await.unwrap();
-                    let refused = !errors(&answer, "parameter", name).is_empty();
-                    tried += 1;
-                    if refused == fits || (refused && status != StatusCode::BAD_REQUEST) {
-                        wrong.push(format!("{path}: documented {fits}, answered {answer}"));
-                    }
+    for (path, method, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        for parameter in parameters.iter().filter(|it| it["in"] == "query" && is_of(&it["schema"], "integer"))
+        {
+            let name = parameter["name"].as_str().unwrap();
+            let member = Bounded { way: Vec::new(), schema: parameter["schema"].clone() };
+            for (value, fits) in member.tries() {
+                let path = format!("{}?{name}={value}", path_of(path).unwrap());
+                let response = caller.request(method.clone(), &path).send().await.unwrap();
+                let status = response.status();
+                let answer: Value = response.json().await.unwrap();
+                let refused = !errors(&answer, "parameter", name).is_empty();
+                tried += 1;
+                if refused == fits || (refused && status != StatusCode::BAD_REQUEST) {
+                    wrong.push(format!("{path}: documented {fits}, answered {answer}"));
                 }
             }
         }

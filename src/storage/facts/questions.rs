@@ -250,9 +250,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::money::{Currency, Money};
-    use crate::domain::party::Party;
-    use crate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
+    use crate::domain::fixtures;
+    use crate::domain::payment::{Payment, PaymentId};
     use crate::domain::tenant::TenantId;
     use crate::storage::facts::InFlightValue;
     use crate::storage::values::value_key;
@@ -293,7 +292,7 @@ mod tests {
     #[test]
     fn queries_of_one_value_share_the_payments_in_flight() {
         let tenant = TenantId(Uuid::from_u128(9));
-        let order = order();
+        let order = fixtures::order();
         let velocity =
             |selector, window_ms| FactQuery::Velocity { selector, window_ms, counting: Counting::Submitted };
         let (customer, name) = (Selector::Customer, Selector::DebtorName);
@@ -318,25 +317,5 @@ mod tests {
         );
         assert_eq!(questions.velocity.place, [0, 0, 0, 0, 1, 1, 1, 1]);
         assert_eq!(questions.velocity.ordinal, [0, 1, 1, 2, 0, 1, 1, 2]);
-    }
-
-    fn order() -> PaymentOrder {
-        let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
-        PaymentOrder {
-            reference: "r".into(),
-            amount: Money::new(100, Currency::parse("EUR").expect("currency")).expect("amount"),
-            debtor: party.clone(),
-            creditor: party,
-            method: Method::Wallet,
-            customer: Some("c".into()),
-            merchant: None,
-            card: None,
-            device: None,
-            ip: None,
-            requested_at_ms: None,
-            purpose: None,
-            remittance: None,
-            metadata: vec![],
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The encoding held to golden digests, and to each member of a payment.
 
 use super::*;
+use crate::domain::fixtures;
 use crate::domain::money::{Currency, Money};
 use crate::domain::party::{Country, Iban};
 use crate::domain::payment::Method;
@@ -14,14 +15,7 @@ fn small() -> PaymentOrder {
         creditor: party("Bob"),
         method: Method::Other,
         customer: None,
-        merchant: None,
-        card: None,
-        device: None,
-        ip: None,
-        requested_at_ms: None,
-        purpose: None,
-        remittance: None,
-        metadata: Vec::new(),
+        ..fixtures::order()
     }
 }
 

@@ -1,0 +1,82 @@
+//! Which entries of a list a payment meets, and when.
+
+use tollgate::domain::selector::{Fact, Matching, Selector};
+
+use super::{NOW_MS, facts, list_with, listed, payment_of, request, tenant};
+use crate::support::database::TestDatabase;
+use crate::support::decisions::order;
+
+#[tokio::test]
+async fn lists_match_exactly_by_prefix_and_by_normalized_name() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let entries = ["c-1", "DE89 3704", "DE89370400440532013000", "GARCIA, jose", "  acme ", "..."];
+    list_with(&databases, tenant, "watched", &entries.map(|value| (value, 0, None))).await;
+    list_with(&databases, tenant, "short", &["DE8937", "c-"].map(|value| (value, 0, None))).await;
+    let mut order = order("c-1", 100, "EUR");
+    order.creditor.name = "!!!".to_owned();
+    order.metadata = vec![("shop".to_owned(), "é-17".to_owned())];
+    list_with(&databases, tenant, "shops", &[("é", 0, None)]).await;
+
+    let (exact, prefix, by_name) = (Matching::Exact, Matching::Prefix, Matching::NormalizedName);
+    let table = [
+        ("watched", Selector::Customer, exact, Fact::Listed(true)),
+        ("short", Selector::Customer, exact, Fact::Listed(false)),
+        ("short", Selector::Customer, prefix, Fact::Listed(true)),
+        ("watched", Selector::Customer, prefix, Fact::Listed(true)),
+        ("watched", Selector::DebtorAccount, exact, Fact::Listed(true)),
+        ("short", Selector::DebtorAccount, prefix, Fact::Listed(true)),
+        ("shops", Selector::Metadata("shop".to_owned()), prefix, Fact::Listed(true)),
+        ("shops", Selector::Metadata("shop".to_owned()), exact, Fact::Listed(false)),
+        // The order of the words counts; only their writing does not.
+        ("watched", Selector::DebtorName, by_name, Fact::Listed(false)),
+        // Punctuation alone is nobody's name.
+        ("watched", Selector::CreditorName, by_name, Fact::Listed(false)),
+        ("watched", Selector::Merchant, exact, Fact::Absent),
+        ("no-such-list", Selector::Customer, exact, Fact::Listed(false)),
+    ];
+    let queries = table.iter().map(|(list, selector, matching, _)| listed(list, selector.clone(), *matching));
+    let answers = facts(&databases, request(tenant, order, queries.collect())).await;
+    for ((list, selector, matching, expected), fact) in table.iter().zip(answers) {
+        assert_eq!(fact, *expected, "{list} {selector:?} {matching:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_match_without_case_accents_and_punctuation() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    list_with(&databases, tenant, "watched", &[("JOSE  garcía.", 0, None)]).await;
+    let query = listed("watched", Selector::DebtorName, Matching::NormalizedName);
+    let answer = facts(&databases, request(tenant, order("c", 1, "EUR"), vec![query])).await;
+    assert_eq!(answer, [Fact::Listed(true)]);
+}
+
+#[tokio::test]
+async fn an_entry_counts_from_its_beginning_until_before_its_end() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    list_with(&databases, tenant, "l", &[("c-1", NOW_MS - 10, Some(NOW_MS + 10)), ("c-2", NOW_MS + 1, None)])
+        .await;
+    let query = listed("l", Selector::Customer, Matching::Exact);
+    let table = [
+        ("c-1", NOW_MS - 11, false),
+        ("c-1", NOW_MS - 10, true),
+        ("c-1", NOW_MS + 9, true),
+        ("c-1", NOW_MS + 10, false),
+        ("c-2", NOW_MS, false),
+        ("c-2", NOW_MS + 1, true),
+        ("c-2", u64::MAX, true),
+    ];
+    for (customer, at_ms, expected) in table {
+        let mut asked = request(tenant, order(customer, 1, "EUR"), vec![query.clone()]);
+        payment_of(&mut asked).received_at_ms = at_ms;
+        assert_eq!(facts(&databases, asked).await, [Fact::Listed(expected)], "{customer} at {at_ms}");
+    }
+    let other = self::tenant(&databases).await;
+    let asked = request(other, order("c-1", 1, "EUR"), vec![query]);
+    assert_eq!(facts(&databases, asked).await, [Fact::Listed(false)], "another tenant's list");
+}
