@@ -34,7 +34,7 @@ use crate::storage::{StorageError, shadow_runs};
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
 /// Short beside the time after which a node that is not seen counts as gone.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-/// So long a node may go by the time of a database that is no longer there.
+/// How long a node may go on using the time of a database that it cannot reach.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// What was taken in anywhere can run here within this time and what loading takes.
 const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);

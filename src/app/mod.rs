@@ -137,7 +137,7 @@ pub async fn ignite(
     ignite_on(config, database, program, machine()).await
 }
 
-/// The same by the clocks of a machine.
+/// The same with the given clocks of a machine, which tests can set wrong.
 pub async fn ignite_on(
     config: &Config,
     database: &DatabaseSettings,
@@ -195,7 +195,7 @@ async fn assemble(
     machine: Machine,
 ) -> Result<(App, http::Parts), StartError> {
     let settings = &config.settings;
-    // Before all that counts: what was looked up earlier would count into nothing.
+    // First of all: meters that are looked up before this record nothing.
     let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
     let journal_clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
     let clock: Arc<dyn Clock> = journal_clock.clone();
@@ -315,7 +315,8 @@ async fn assemble(
     );
     let readiness = Arc::new(readiness);
     nodes.beat().await?;
-    // A node that serves is not behind because its start took long. Where this fails, the follower goes on.
+    // A node that serves is not behind because its start took long. Where this fails, the follower
+    // goes on.
     if let Err(error) = active.catch_up().await {
         tracing::warn!(%error, "activations are followed a moment later");
     }

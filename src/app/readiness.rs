@@ -1,8 +1,7 @@
-//! What stands against this node: what a decision needs and does not find.
+//! Why this node is not ready: what a decision needs and this node does not have.
 //!
-//! Owns the list. Must never hold one node's failure against it that every
-//! other would share for one tenant alone: that tenant is answered 503, and the
-//! others are served.
+//! Owns the list of reasons. A failure that concerns one tenant alone must never be
+//! one: every node would share it. That tenant gets 503, and the others are served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +15,8 @@ use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::transaction::answers;
 
-/// An activation takes effect within a second. A node that has not looked for
-/// that and two more may decide by what is no longer active.
+/// An activation is promised to take effect within a second. A node that has not read
+/// the log of activations for two seconds more may decide by an old revision.
 const BEHIND_MAX: Duration = Duration::from_secs(3);
 
 pub fn readiness(

@@ -12,12 +12,12 @@ use tokio::time::timeout;
 /// The journal answers or refuses what waits within its own limits, which are shorter
 /// unless its database hangs all the time.
 pub const JOURNAL_MAX: Duration = Duration::from_secs(12);
-/// Turns of background work, shadow runs and facts, side by side.
+/// For background work, shadow runs and facts, which stop at the same time.
 pub const WORK_MAX: Duration = Duration::from_secs(5);
 pub const LEAVING_MAX: Duration = Duration::from_secs(2);
 pub const CHECKPOINTS_MAX: Duration = Duration::from_secs(2);
 pub const CLOSING_MAX: Duration = Duration::from_secs(2);
-/// All of it.
+/// The sum of all limits above.
 pub const STOP_MAX: Duration = Duration::from_secs(
     JOURNAL_MAX.as_secs()
         + WORK_MAX.as_secs()
@@ -25,24 +25,25 @@ pub const STOP_MAX: Duration = Duration::from_secs(
         + CHECKPOINTS_MAX.as_secs()
         + CLOSING_MAX.as_secs(),
 );
-/// Beyond all limits, for threads that wait for the processor.
+/// Added to the sum, for threads that wait for a processor.
 const LATE_BY_MAX: Duration = Duration::from_secs(5);
 
-/// A step of the end; where it hangs, that is told and the next one follows.
+/// Runs one step of a stop. A step that hangs is logged and given up, and the next one follows.
 pub async fn unless_it_hangs(most: Duration, what: &'static str, step: impl Future<Output = ()>) {
     if timeout(most, step).await.is_err() {
         tracing::warn!(what, after_s = most.as_secs(), "given up at the end");
     }
 }
 
-/// Ends the process where the steps do not: beside the runtime, which may hang itself.
+/// Ends the process if the steps have not. Runs on a thread of its own, since the runtime may hang
+/// as well.
 /// `requests_max` is what the requests under way may take before the steps begin.
 pub fn end_in_any_case(requests_max: Duration) {
     let most = requests_max + STOP_MAX + LATE_BY_MAX;
     let watch = move || {
         std::thread::sleep(most);
         tracing::error!(after_s = most.as_secs(), "the end hangs; the process is ended as it is");
-        // For the line to be written.
+        // Leaves the log time to write the line.
         std::thread::sleep(Duration::from_millis(200));
         exit(1);
     };

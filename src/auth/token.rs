@@ -118,9 +118,9 @@ impl Issuer {
         Self(Arc::new(OnceLock::from(text.into())))
     }
 
-    /// What was configured stays.
+    /// Changes nothing where the issuer was configured.
     pub fn listens_at(&self, address: SocketAddr) {
-        // Whoever listens everywhere is reached here as well.
+        // A node that listens on all addresses can be reached at the loopback address.
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

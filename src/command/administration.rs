@@ -1,7 +1,8 @@
 //! `tollgate migrate`, `tenant create`, `tenant card-check` and `client create`: for
 //! operators, on the database itself.
 //!
-//! Owns what is printed. A server that runs meanwhile goes on. Must never print a secret twice, or log one.
+//! Owns what is printed. A server that runs meanwhile goes on. Must never print a secret twice, or
+//! log one.
 
 use std::process::ExitCode;
 
@@ -37,13 +38,13 @@ pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Fai
     .await
 }
 
-/// The words of the command line for the fields.
+/// The names of the fields on the command line.
 pub(super) fn checked_fields() -> impl TypedValueParser<Value = CheckedField> {
     PossibleValuesParser::new(CheckedField::ALL.map(CheckedField::name))
         .try_map(|name| CheckedField::parse(&name).ok_or("no such field"))
 }
 
-/// Without a change it says how things are.
+/// Without a change, prints how things are.
 pub async fn card_check(
     config: Config,
     tenant: String,

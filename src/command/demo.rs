@@ -71,7 +71,7 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode, Failure> {
         return write_history(History { seed, count, days: options.days, until_ms: SystemClock.now_ms() });
     }
     let url = url_of(&options)?;
-    // Known by its environment it needs no database.
+    // A client that is named by the environment needs no database.
     match (std::env::var("CLIENT_ID"), std::env::var("CLIENT_SECRET")) {
         (Ok(id), Ok(secret)) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

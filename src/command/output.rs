@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long the end waits for its last words to be read.
+/// How long the end of the process waits for somebody to read the last lines.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the standard output takes nothing any more.
@@ -48,9 +48,9 @@ pub fn tell_line(line: Arguments<'_>) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
-/// For a server, which goes on, and has done no less, whether or not anybody reads.
+/// Prints without waiting, for a server: it goes on whether or not anybody reads.
 pub fn say_aside(text: String) {
-    // Without a thread it stays unsaid.
+    // If no thread can be started, nothing is printed.
     let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(&format!("{text}\n")));
 }
 

@@ -168,7 +168,7 @@ fn in_a_sandbox(
     let mut key = [0; 32];
     aws_lc_rs::rand::fill(&mut key)?;
     let mut sandbox = settings.sandbox(std::env::current_exe()?, cache_dir.clone(), key);
-    // No payment waits, and whoever does is the author of the plugin.
+    // No payments wait here, only the author of the plugin.
     sandbox.stands_back = false;
     sandbox.diagnosis_with_lines = true;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -49,7 +49,7 @@ pub struct ActiveRulesets {
     /// Held while catching up, so that two catch-ups cannot put an older
     /// revision over a newer one.
     log: Mutex<Log>,
-    /// Everything that was activated before then is known here.
+    /// Every activation made before this moment is known here.
     read_at: SyncMutex<Option<Instant>>,
 }
 
@@ -111,7 +111,7 @@ impl ActiveRulesets {
         }
     }
 
-    /// For how long this node has not seen what is activated.
+    /// How long ago this node last read the log of activations.
     pub fn behind(&self) -> Duration {
         let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
         read_at.map_or(Duration::MAX, |read_at| read_at.elapsed())

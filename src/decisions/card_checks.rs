@@ -1,7 +1,7 @@
-//! Which fields of which tenants are not looked through for card numbers.
+//! Which fields of which tenants are not checked for card numbers.
 //!
-//! Owns this node's copy, in step with the database. Must never switch a check
-//! off by itself: what is not known is checked.
+//! Owns this node's copy of what the database says. Must never switch a check off by
+//! itself: a field that nothing is known about is checked.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

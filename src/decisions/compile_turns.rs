@@ -10,7 +10,7 @@ use crate::storage::StorageError;
 
 /// A large plugin has tens of megabytes, and its compiler takes gigabytes.
 const LARGE_AT_ONCE: usize = 1;
-/// What a tenant handed in, what other nodes took in, and one more.
+/// One for an upload, one for what another node took in, and one more.
 const SMALL_AT_ONCE: usize = 3;
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::domain::quarantine::{Conduct, conduct_of};
 use crate::domain::verdict::{FailureClass, RuleResult};
 use crate::rules::{Missed, burns, has_all_its_fuel};
 
-/// For each rule of a decision; nothing where its run says nothing about it.
+/// How each rule of a decision behaved; `None` where its run says nothing about the rule.
 pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
     let mut spent = 0;
     let conduct = |rule: &RuleEvidence| {
@@ -37,7 +37,7 @@ pub fn of_missed(missed: &Missed, profiles: &[Profile]) -> Vec<Option<Conduct>> 
     conducts
 }
 
-/// `spent` is what the rules before it burned, and then with this one.
+/// `spent` holds the fuel that earlier rules burned; this rule's is added to it.
 fn own_conduct(profile: Profile, result: &RuleResult, fuel_used: u64, spent: &mut u64) -> Option<Conduct> {
     let had_all = has_all_its_fuel(profile, *spent);
     *spent = spent.saturating_add(fuel_used);

@@ -10,7 +10,7 @@ use crate::domain::verdict::{FailureClass, Outcome, RuleResult};
 
 const RESULTS: [&str; 7] = ["pass", "allow", "review", "reject", "failed", "quarantined", "unavailable"];
 
-/// Looked up once, so that they are there before the first decision.
+/// Looked up at the start, so that every series exists before the first decision.
 #[derive(Debug)]
 pub struct DecisionCounts {
     outcomes: [Counter; Outcome::ALL.len()],
@@ -31,7 +31,7 @@ impl Default for DecisionCounts {
 }
 
 impl DecisionCounts {
-    /// A first decision that was stored.
+    /// Counts a decision that was stored for the first time.
     pub fn count(&self, decision: &Decision) {
         self.outcomes[decision.outcome as usize].increment(1);
         // A rule in shadow mode has no result.

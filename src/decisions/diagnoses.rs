@@ -18,7 +18,8 @@ use crate::domain::verdict::{FailureClass, RuleResult};
 use crate::rules::{Diagnosis, FailedCall, RuleCall};
 use crate::storage::{StorageError, decisions, rulesets};
 
-/// A person waits. Compiling a large plugin takes longer: the next look finds it compiled.
+/// A person waits for the answer. Compiling a large plugin can take longer; then the next request
+/// finds it compiled.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is on record of a failure, and what another run of it tells.
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Diagnosed {
     pub class: FailureClass,
     pub detail: String,
-    /// Nothing where it does not fail again.
+    /// `None` where the call does not fail again.
     pub diagnosis: Option<Diagnosis>,
 }
 
@@ -46,7 +47,7 @@ impl From<StorageError> for DiagnosisError {
     }
 }
 
-/// Of one rule of a stored decision.
+/// Looks into the failure of one rule of a stored decision.
 pub async fn of_decision(
     app: &PgPool,
     plugins: &Arc<Plugins>,
@@ -91,7 +92,7 @@ async fn failed_call(app: &PgPool, decision: &Decision, place: usize) -> Result<
     })
 }
 
-/// What the rules before one used of the fuel that all share.
+/// The fuel that earlier rules used of the budget that all rules share.
 pub(super) fn fuel_of(before: &[RuleEvidence]) -> u64 {
     before.iter().fold(0, |spent: u64, rule| spent.saturating_add(rule.fuel_used))
 }

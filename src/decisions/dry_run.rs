@@ -32,7 +32,7 @@ use crate::storage::{StorageError, decisions, lists, rulesets};
 /// A person waits.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Failures of one run that are looked into, and for how long altogether.
+/// How many failures of one run are looked into, and for how long in all.
 const LOOKS_MAX: usize = 3;
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -178,7 +178,7 @@ impl DryRuns {
             let rule = RuleCall { fuel_spent_before: Some(spent_before), ..call_of(tried, facts) };
             let call = FailedCall::Evaluate { payment: Arc::new(evidence.payment.clone()), rule };
             let patience = until.saturating_duration_since(Instant::now());
-            // A look is a help to the author; the run holds without it.
+            // The diagnosis only helps the author; the dry run is complete without it.
             diagnoses.push(self.rulesets.plugins.look_into(call, patience).await.ok().flatten());
         }
         diagnoses

@@ -47,7 +47,7 @@ pub struct PastPayment {
     pub key: IdempotencyKey,
     /// Tells the same payment from another one under the same key.
     pub request_hash: Digest,
-    /// What told it in releases before.
+    /// The digest by which earlier releases recognised the line.
     pub earlier_hash: Digest,
     pub order: PaymentOrder,
     pub received_at_ms: u64,
@@ -122,7 +122,7 @@ impl Imports {
         Ok(self.imported(id, first, events))
     }
 
-    /// A payment that must not be stored any more, if an earlier run did.
+    /// A payment that may not be stored now, but may have been by an earlier run.
     pub async fn stored(&self, past: PastPayment) -> Result<Option<Imported>, ImportError> {
         let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
         let found = found.map_err(|error| match error {

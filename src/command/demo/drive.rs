@@ -94,7 +94,7 @@ async fn send_all(shared: &Arc<Shared>, tasks: &TaskTracker, pace: Pace) {
             _ = every_second.tick() => {
                 seconds += 1;
                 say!("{}", shared.tally().end_second(seconds));
-                // Without an end of its own it would go on for nobody.
+                // Nobody reads any more, and without a count or a time it would never end.
                 if pace.is_endless() && output::reader_has_gone() {
                     return;
                 }

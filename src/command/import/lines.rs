@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 /// A submitted payment has 64 KiB at most; its events come on top.
 pub const LINE_BYTES_MAX: usize = 128 << 10;
 
-/// Some programs begin each file with it; it is no part of the first line.
+/// The byte-order mark, with which some programs begin a file. It is not part of the first line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 #[derive(Debug, PartialEq, Eq)]
