@@ -55,12 +55,12 @@ struct Pending {
     fate: Arc<Fate>,
 }
 
-/// What became of a payment, for those that counted it.
+/// What became of a payment, shared with the payments that counted it.
 #[derive(Debug, Default)]
 struct Fate {
-    /// The rules have spoken, and not for it.
+    /// Its outcome is review or reject.
     turned_away: AtomicBool,
-    /// It has gone without being stored: it failed, or was a retry.
+    /// It left without being stored, since it failed or was a retry.
     left: AtomicBool,
 }
 
@@ -80,13 +80,13 @@ pub struct Ahead {
     pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
-    /// Of those that count.
+    /// What became of each payment that was counted.
     fates: Vec<Arc<Fate>>,
     approved_only: bool,
 }
 
 impl Ahead {
-    /// Whether any that was counted would not be now.
+    /// Whether a payment that was counted would not be counted now.
     pub fn has_shrunk(&self) -> bool {
         self.fates.iter().any(|fate| !fate.counts(self.approved_only))
     }
@@ -128,7 +128,7 @@ impl InFlight {
     ) -> (Entered, Arc<Payment>, Vec<Ahead>) {
         let keys = selector_keys(tenant, &order);
         let mut state = self.state();
-        // Under the lock: a later payment must not stand before an earlier one.
+        // Drawn under the lock, so that places and times are in the same order.
         let (received_at_ms, id) = now();
         // Ids order the payments of one millisecond: without that, one behind
         // that is stored first would be counted by the one ahead as well.
@@ -192,7 +192,7 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// Counts again who is ahead: of those that were when it entered.
+    /// Counts again those that were ahead when this payment entered.
     pub fn ahead(&self, queries: &[FactQuery]) -> Vec<Ahead> {
         let state = self.registry.state();
         queries.iter().map(|query| state.ahead(&self.own, query, &self.keys)).collect()
@@ -202,7 +202,7 @@ impl Entered {
         self.own.fate.turned_away.store(outcome != Outcome::Approve, Ordering::Release);
     }
 
-    /// From here on the stored count has it.
+    /// The payment is stored: from now on the stored count includes it.
     pub fn stored(mut self) {
         self.leave(false);
     }
@@ -217,7 +217,7 @@ impl Entered {
                 }
             }
         }
-        // Under the lock: whoever sees it counts again without it.
+        // Marked under the lock, so that whoever sees the mark counts again without this payment.
         self.own.fate.left.fetch_or(unstored, Ordering::Release);
     }
 }

@@ -12,9 +12,9 @@ use crate::domain::corrected_time::{CorrectedTime, Correction, ERROR_MAX_US};
 use crate::domain::time::{Clock, Machine};
 use crate::storage::{StorageError, clock};
 
-/// At the start of a node: the quickest answer of several tells the most.
+/// Samples at the start of a node. The quickest answer says most about the database's time.
 const FIRST_SAMPLES: u32 = 8;
-/// So many more until one was quick enough.
+/// How many more are taken at most until one was quick enough.
 const FIRST_SAMPLES_MAX: u32 = 30;
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl JournalClock {
                 ),
             }
         }
-        // Also without an answer: the bound grows.
+        // Reported without an answer as well, since the possible error grows.
         self.tell();
         read.map(drop)
     }
@@ -84,7 +84,7 @@ impl JournalClock {
 impl Clock for JournalClock {
     fn now_ms(&self) -> u64 {
         let time = self.time();
-        // Under the lock, so that no later reading meets an earlier correction.
+        // Read under the lock, so that a later reading never uses an earlier correction.
         time.at_us(self.machine.monotonic.now_us()) / 1_000
     }
 }

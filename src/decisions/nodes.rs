@@ -19,7 +19,7 @@ use crate::domain::time::Clock;
 use crate::storage::StorageError;
 use crate::storage::nodes::{self, Node, Readiness};
 
-/// Of small plugins, and of large ones.
+/// How many small plugins are loaded at once, and how many large ones.
 const LOADED_AT_ONCE_MAX: usize = 12;
 const LOADED_OF_TENANT_MAX: u32 = 3;
 

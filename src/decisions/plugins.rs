@@ -21,7 +21,7 @@ use crate::domain::time::Clock;
 use crate::rules::{Diagnosis, EngineError, FailedCall, Missed, RuleEngine};
 use crate::storage::{StorageError, plugins};
 
-/// Failures that are looked into or wait for it: each holds the bytes of its plugin.
+/// How many failures are looked into or wait for that. Each holds the bytes of its plugin.
 const LOOKS_MAX: usize = 2;
 
 #[derive(Debug, Error)]
@@ -93,9 +93,8 @@ impl Plugins {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks into a failed call for at most `patience`; what was begun then is
-    /// brought to its end, so that the next look is quick. Nothing where the
-    /// call does not fail again.
+    /// Looks into a failed call and waits for at most `patience`. The work goes on after
+    /// that, so that the next request is quick. `None` where the call does not fail again.
     pub async fn look_into(
         self: &Arc<Self>,
         call: FailedCall,

@@ -88,7 +88,7 @@ impl Quarantines {
         self.note_all(tenant, ruleset, evidence.payment.received_at_ms, conducts);
     }
 
-    /// Notes what they did of a payment that was not decided in time. `quarantined`
+    /// Counts the runs of a payment that was not decided in time. Rules in `quarantined`
     /// were not called.
     pub fn watch_missed(
         self: &Arc<Self>,

@@ -46,7 +46,7 @@ enum Blamed {
 }
 
 impl Blamed {
-    /// As it stands in settings.
+    /// The text that settings hold for what is to blame.
     fn text<'a>(self, list: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
         match (self, selector) {
             (Self::List, _) => list.unwrap_or_default().into(),

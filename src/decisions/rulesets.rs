@@ -77,7 +77,7 @@ pub struct Rulesets {
     pub nodes: Arc<Nodes>,
     /// How long a change waits for the nodes.
     pub patience: Duration,
-    /// Of one ruleset.
+    /// How many revisions one ruleset may have.
     pub revisions_max: u32,
     pub clock: Arc<dyn Clock>,
 }
@@ -169,7 +169,7 @@ impl Rulesets {
         match self.plugins.look_into(call, LOOK_PATIENCE).await {
             Ok(Some(Diagnosis { said: Some(said), .. })) => format!("{failure}; it says: {said}"),
             Ok(Some(Diagnosis { cause, .. })) => format!("{failure}. {cause}"),
-            // A look is a help to the author; what failed is known without it.
+            // The diagnosis only helps the author; that the rule failed is known without it.
             Ok(None) | Err(_) => failure,
         }
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Most plugins are smaller, and are received even while the disk is full.
 const IN_MEMORY_MAX_BYTES: usize = 256 << 10;
-/// What is received at once.
+/// How much is received before it is written.
 const PART_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Error)]
@@ -30,7 +30,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Receives all that comes; the caller bounds how much that is.
+    /// Receives everything that `from` gives. The caller bounds how much that is.
     pub async fn receive(folder: &Path, mut from: impl AsyncRead + Unpin) -> Result<Self, SpoolError> {
         let mut spool = Self { file: SpooledTempFile::new_in(IN_MEMORY_MAX_BYTES, folder), size_bytes: 0 };
         let mut part = Vec::with_capacity(PART_BYTES);
@@ -46,7 +46,7 @@ impl Spool {
         }
     }
 
-    /// Apart from the threads that serve: a disk may take its time.
+    /// Writes on a thread that may block, since a disk may take its time.
     async fn keep(mut self, mut part: Vec<u8>) -> io::Result<(Self, Vec<u8>)> {
         let keeping = tokio::task::spawn_blocking(move || {
             self.file.write_all(&part)?;

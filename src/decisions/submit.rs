@@ -127,7 +127,7 @@ pub struct Submissions {
 }
 
 impl Submissions {
-    /// `earlier_digest` is how releases before told a retry: of the body as written.
+    /// Earlier releases recognised a retry by `earlier_digest`, of the body as written.
     pub async fn submit(
         self: &Arc<Self>,
         submission: Submission,
@@ -157,7 +157,7 @@ impl Submissions {
         Ok(Submitted { first: submitted.first && !joined, ..submitted })
     }
 
-    /// What a key is bound to, for a payment that must not be decided any more.
+    /// The decision that a key is bound to, for a payment that may not be decided now.
     pub async fn repeated(
         &self,
         submission: &Submission,
@@ -195,7 +195,7 @@ impl Submissions {
         let case = Case { tenant, client, key: &key, course, queries, entered: &entered, deadline };
         let (outcome, evidence, facts) = match self.judge(case, payment, ahead, &mut stages).await? {
             Judged::Bound(decision) => {
-                // At once: it is stored under another id, and must not be counted twice.
+                // Leaves the count at once: it is stored under another id and would be counted twice.
                 drop(entered);
                 return self.first_decision(tenant, decision).await;
             }

@@ -69,9 +69,8 @@ impl Likeness {
         Self { as_decided: true, ..self }
     }
 
-    /// The answers to the candidate's queries that are on record. Where values were
-    /// compared otherwise then, another answer would be found now, except that a
-    /// payment has no value.
+    /// The recorded answers to the candidate's queries. Where values were compared by
+    /// another version then, only `Absent` is taken over: other answers could differ now.
     pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
         let holds = |fact: &Fact| evidence.comparison_version == COMPARISON_VERSION || *fact == Fact::Absent;
         let fact =

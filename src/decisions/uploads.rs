@@ -77,7 +77,7 @@ pub struct Uploads {
     settings: UploadSettings,
     node: Uuid,
     handed_in: ByProfile<Notify>,
-    /// Whose bytes are in memory to be looked at and stored, by their size.
+    /// Kilobytes that may be in memory at once to be looked at and stored.
     memory: Semaphore,
     /// One for all tenants, behind payments: megabytes can be made to take a second to read.
     looking: Threads,
@@ -149,7 +149,7 @@ impl Uploads {
         self.handed_in.of(profile).notified().await;
     }
 
-    /// Takes in what waits in a queue, one after the other, until nothing does.
+    /// Works through the uploads that wait in a queue, until none is left.
     pub async fn take_in_waiting(
         &self,
         profile: Profile,
@@ -157,7 +157,8 @@ impl Uploads {
     ) -> Result<(), StorageError> {
         while let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await {
             let (turn, now_ms) = (turn?, self.clock.now_ms());
-            // Its bytes come in one piece and are copied out of it: nobody else's meanwhile.
+            // The database sends the bytes in one piece, and they are copied once: so no other
+            // upload may be in memory meanwhile.
             let all = kib(self.settings.size_max_bytes);
             let memory = self.memory.acquire_many(all).await.map_err(|_| StorageError::Abandoned)?;
             let claimed = uploads::claim(&self.system, self.node, LEASE_MS, profile, now_ms).await?;

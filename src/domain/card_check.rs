@@ -32,7 +32,7 @@ impl CheckedField {
         Self::ListValue,
     ];
 
-    /// As stored and typed.
+    /// The name under which it is stored, and which operators type.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
@@ -53,7 +53,7 @@ impl CheckedField {
     }
 }
 
-/// The fields of one tenant that are not looked through.
+/// The fields of one tenant that are not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unchecked(u16);
 

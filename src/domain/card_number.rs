@@ -20,7 +20,7 @@ use issuers::is_of_an_issuer;
 const DIGITS_MIN: usize = 12;
 const DIGITS_MAX: usize = 19;
 
-/// What a field says that holds one.
+/// The error of a field that holds one.
 pub const CARD_NUMBER_FOUND: &str =
     "looks like a card number, which must never be sent: send a token of your own";
 
@@ -34,7 +34,7 @@ pub fn holds_card_number(text: &str) -> bool {
         return false;
     }
     let text = with_ascii_digits(text);
-    // What the digits belong to is only asked for where they could be a card's.
+    // Other identifiers are looked for only where the digits could be those of a card.
     has_candidate(&text) && has_candidate(&without_identifiers(&text))
 }
 
@@ -44,7 +44,7 @@ pub fn iban_holds_card_number(iban: &str) -> bool {
     holds_card_number(iban) && !has_length_of_its_country(iban)
 }
 
-/// Compatibility forms such as full-width, raised and circled digits as well.
+/// The text with every digit as its ASCII one, also full-width, raised and circled ones.
 fn with_ascii_digits(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -155,7 +155,7 @@ impl Run {
         })
     }
 
-    /// Ends the run, and says what was in it.
+    /// Ends the run. Answers whether it held a card number.
     fn end(&mut self) -> bool {
         let found = self.has_card_number();
         self.digits.clear();

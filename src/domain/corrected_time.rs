@@ -23,12 +23,12 @@ pub struct Sample {
     pub after_us: u64,
 }
 
-/// What a sample did to the time given out.
+/// What a sample changed about the time that is given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Correction {
-    /// Nothing that anybody would notice.
+    /// Nothing but its rate, by a hundredth at most.
     Slow,
-    /// It went ahead at once.
+    /// It jumped ahead.
     Stepped { by_us: u64 },
     /// The database went back: time stands still until it has caught up.
     Waits { for_us: u64 },
@@ -36,15 +36,15 @@ pub enum Correction {
 
 #[derive(Debug)]
 pub struct CorrectedTime {
-    /// What the monotonic clock lacks of the database's, as far as the samples tell.
+    /// The possible offsets from the monotonic clock to the database's.
     known: Range,
     known_at_us: u64,
-    /// What is added to the monotonic clock, at the moment after it.
+    /// The offset in use, and the monotonic reading at which it was set.
     offset_us: i64,
     offset_at_us: u64,
 }
 
-/// The truth is in it, both ends included.
+/// A range that holds the true offset, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     low_us: i64,
@@ -66,7 +66,7 @@ impl Range {
         Self { low_us: self.low_us - by_us, high_us: self.high_us + by_us }
     }
 
-    /// Nothing where both cannot be true.
+    /// The range that both allow, or `None` where they contradict each other.
     fn and(self, other: Self) -> Option<Self> {
         let (low_us, high_us) = (self.low_us.max(other.low_us), self.high_us.min(other.high_us));
         (low_us <= high_us).then_some(Self { low_us, high_us })
@@ -91,7 +91,7 @@ impl CorrectedTime {
         self.offset_us = self.offset_us(now_us);
         self.offset_at_us = now_us;
         let (reading, before) = (Range::of(sample), self.known_after(sample.after_us));
-        // Where they disagree it is another clock than before: another server, or one that was set.
+        // A contradiction means another clock: another server, or one that was set.
         self.known = before.and(reading).unwrap_or(reading);
         self.known_at_us = sample.after_us;
         let missing_us = self.missing_us();
@@ -111,7 +111,7 @@ impl CorrectedTime {
         now_us.saturating_add_signed(self.offset_us(now_us))
     }
 
-    /// How far the time given out is from the database's at most.
+    /// The most that the time given out can differ from the database's.
     pub fn error_us(&self, now_us: u64) -> u64 {
         let known = self.known_after(now_us);
         let offset_us = self.offset_us(now_us);
@@ -123,7 +123,7 @@ impl CorrectedTime {
         self.known.widened(since_us.saturating_mul(DRIFT_PER_MILLION) / 1_000_000)
     }
 
-    /// Of the offset that is in use.
+    /// What the offset in use still lacks of the middle of what is possible.
     fn missing_us(&self) -> i64 {
         self.known.middle_us() - self.offset_us
     }

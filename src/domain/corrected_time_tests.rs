@@ -9,7 +9,7 @@ const DATABASE_US: u64 = 1_790_000_000_000_000;
 /// A node, its database, and the way between them.
 struct Pair {
     now_us: u64,
-    /// Of the database's clock, beside the time that passes.
+    /// How far the database's clock was set, beside the time that passes.
     set_by_us: i64,
     there_us: u64,
     back_us: u64,

@@ -17,16 +17,17 @@ pub struct ListEntry {
     pub id: Uuid,
     /// As the administrator wrote it.
     pub value: String,
-    /// As it is compared; more than one only on a list of several kinds.
+    /// The forms it is compared in. A BIC of eight characters has two, and an entry of a
+    /// list with several kinds may have one for each.
     pub forms: Vec<String>,
-    /// As it is compared where names are compared by their normal form.
+    /// Its normal form as a name, for rules that compare names by it.
     pub normalized_name: String,
     pub reason: String,
     pub valid_from_ms: u64,
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
     pub closed_by: Option<String>,
-    /// Only where nobody asked for it.
+    /// Why the program closed it, where no person did.
     pub closed_because: Option<String>,
 }
 
@@ -56,7 +57,7 @@ impl ListKinds {
         Self(BTreeSet::from([kind]))
     }
 
-    /// Nothing without a kind. Kinds of plain text that stand together are one: text.
+    /// `None` without a kind. Several kinds of plain text become the one kind `text`.
     pub fn of(kinds: impl IntoIterator<Item = ValueKind>) -> Option<Self> {
         let mut kinds: BTreeSet<ValueKind> = kinds.into_iter().collect();
         if kinds.iter().filter(|kind| is_plain_text(**kind)).count() > 1 {
@@ -66,7 +67,7 @@ impl ListKinds {
         (!kinds.is_empty()).then_some(Self(kinds))
     }
 
-    /// For a list that nobody asks: what all its values look like, else text.
+    /// The kind of a list that no rule asks about: what all its values look like, else `text`.
     pub fn of_values(values: &[String]) -> Self {
         let looks_like = |kind: ValueKind, value: &String| match kind {
             ValueKind::Account => Iban::parse(value).is_ok(),
@@ -94,15 +95,15 @@ impl ListKinds {
         self.iter().find_map(|kind| kind.form(value).ok())
     }
 
-    /// The same for an entry from before there were kinds. One that can never match
-    /// is compared as a payment's value would be, so that it does what it did.
+    /// The forms of an entry from before there were kinds. One that can never match gets the
+    /// forms that a payment's value would have (`Err`), so that it matches what it matched.
     pub fn forms_of_old(&self, value: &str) -> Result<Vec<String>, Vec<String>> {
         let as_values = || self.iter().map(|kind| kind.form_of_value(value)).collect::<BTreeSet<_>>();
         self.forms(value).map_err(|_| as_values().into_iter().collect())
     }
 
-    /// In which forms a value is compared as an entry; where no kind has one for
-    /// it, why the first has none.
+    /// The forms in which a value is compared as an entry. If no kind has a form for it, the
+    /// error says why the first kind has none.
     pub fn forms(&self, value: &str) -> Result<Vec<String>, NeverMatches> {
         let mut forms = BTreeSet::new();
         let mut refusal = None;
@@ -131,7 +132,7 @@ impl std::fmt::Display for ListKinds {
     }
 }
 
-/// What a list of kind `text` serves.
+/// Whether a list of kind `text` serves values of this kind.
 fn is_plain_text(kind: ValueKind) -> bool {
     use ValueKind::{Card, Customer, Device, Merchant, Text};
     matches!(kind, Customer | Merchant | Device | Card | Text)
@@ -169,7 +170,7 @@ fn may_be_a_bank(form: &str) -> bool {
     is_beginning || (letters < 6 && has_digits)
 }
 
-/// As long as a payment's value can be; nothing where its form says so already.
+/// The longest value of this kind that a payment can have; `None` where the form bounds it.
 fn length_max(kind: ValueKind) -> Option<usize> {
     match kind {
         ValueKind::Account => Some(34),

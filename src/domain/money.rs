@@ -29,12 +29,12 @@ pub enum MoneyError {
 }
 
 impl Currency {
-    /// Also one that was withdrawn: what is stored is read by it.
+    /// Accepts withdrawn currencies too, since stored payments are read by it.
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         Self::parse_at(code, 0)
     }
 
-    /// One that a payment of this moment can be made in.
+    /// Accepts a currency in which a payment can be made at this moment.
     pub fn parse_at(code: &str, at_ms: u64) -> Result<Self, MoneyError> {
         let code: [u8; 3] = code.as_bytes().try_into().map_err(|_| MoneyError::UnknownCurrency)?;
         let listed = EXPONENTS

@@ -80,7 +80,7 @@ impl Country {
         if is_assigned(text) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }
 
-    /// One that was a country's at this moment.
+    /// Accepts a code that was assigned at this moment.
     pub fn parse_at(text: &str, at_ms: u64) -> Result<Self, PartyError> {
         if was_assigned_at(text, at_ms) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }

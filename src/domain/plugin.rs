@@ -113,8 +113,8 @@ impl UploadState {
     }
 }
 
-/// One of something for small plugins and one for large ones, so that neither waits
-/// for the other.
+/// Two of something, one for small plugins and one for large ones, so that neither kind
+/// waits for the other.
 #[derive(Debug, Default)]
 pub struct ByProfile<T> {
     pub small: T,
@@ -130,10 +130,10 @@ impl<T> ByProfile<T> {
     }
 }
 
-/// Where an upload stands that has not ended.
+/// The place in the queue of an upload that is not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueuePlace {
-    /// Of the tenant's own uploads, those of the same queue that come first.
+    /// How many of the tenant's own uploads in the same queue come first.
     pub ahead: u64,
     /// When a node began to compile it.
     pub started_at_ms: Option<u64>,
@@ -150,7 +150,7 @@ pub struct TenantPlugin {
     /// Who handed it in and when; nobody, where it comes from the shared folder only.
     pub uploaded_by: Option<String>,
     pub uploaded_at_ms: Option<u64>,
-    /// While it waits or is compiled.
+    /// Given while it waits or is compiled.
     pub queue_place: Option<QueuePlace>,
     pub shared: bool,
     pub retired_at_ms: Option<u64>,

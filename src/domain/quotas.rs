@@ -1,6 +1,6 @@
 //! How much a tenant may keep: what is never deleted must be bounded.
 
-/// Of one tenant. Each is documented with its default beside the configuration's keys.
+/// The bounds for one tenant. `docs/CONFIGURATION.md` has each with its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
     /// Lists that are not closed.

@@ -23,7 +23,8 @@ pub trait Monotonic: Send + Sync + Debug {
 /// The clocks of the machine that a node runs on.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// It may be wrong, and be set at any time: only good for a look at how wrong it is.
+    /// The system's clock. It may be wrong, and anybody may set it; it only serves to measure how
+    /// wrong it is.
     pub system: Arc<dyn Clock>,
     pub monotonic: Arc<dyn Monotonic>,
 }
@@ -40,7 +41,7 @@ pub trait Randomness: Send + Sync + Debug {
     }
 }
 
-/// From March of the year 0.
+/// The days from the first of March of the year 0 to the beginning of 1970.
 const DAYS_TO_1970: u64 = 719_468;
 
 /// A month of the calendar, in UTC.

@@ -46,7 +46,7 @@ impl Answer {
 }
 
 impl Answer {
-    /// The client has it already: `If-None-Match` names the tag of what was asked for.
+    /// Whether the client has it already: whether `If-None-Match` names its tag.
     /// A header that cannot be read is no condition.
     fn is_known_to(&self, request: &Request<'_>) -> bool {
         let tag = self.headers.iter().find(|header| header.name() == "ETag").map(Header::value);

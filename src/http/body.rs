@@ -23,13 +23,13 @@ use crate::decisions::spool::Spool;
 use crate::domain::card_check::Unchecked;
 use crate::domain::plugin::Digest;
 
-/// The detail of a body that did not come to its end.
+/// The detail of the problem for a body that was cut off.
 pub(super) const CUT_OFF: &str = "The connection ended inside the body.";
 
 /// A JSON body, parsed and not yet understood.
 pub struct JsonBody {
     value: Value,
-    /// What the tenant lets look like a card number.
+    /// The fields that the tenant has unchecked for card numbers.
     unchecked: Unchecked,
 }
 
@@ -50,7 +50,7 @@ impl JsonBody {
         fields::read(&self.value, self.unchecked, read)
     }
 
-    /// Also what is refused for its card numbers alone.
+    /// Reads a body even if card numbers are all that is wrong with it.
     pub fn screen<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<Screened<T>, Problem> {
         fields::screen(&self.value, self.unchecked, read)
     }
@@ -76,7 +76,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(hash)
 }
 
-/// Entries of a list: one, or lines of them with the place that so large a body takes.
+/// Entries of a list: one as JSON, or many as lines. Lines hold a turn among large bodies.
 pub enum EntriesBody {
     One(JsonBody),
     Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadTurn },
@@ -166,7 +166,7 @@ impl<'r> FromData<'r> for WasmBody {
 
 async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Result<Spool, Problem> {
     let services = request.rocket().state::<Arc<Services>>().ok_or_else(|| unmanaged("the services"))?;
-    // One byte more than there may be tells that there are more.
+    // One byte beyond the limit is read, to notice a body that is too large.
     let received = data.open(ByteUnit::from(limit_bytes as u64 + 1));
     let spool = Spool::receive(services.uploads.spool_folder(), received).await?;
     if spool.size_bytes() > limit_bytes as u64 { Err(too_large(limit_bytes)) } else { Ok(spool) }
@@ -216,7 +216,7 @@ fn too_large(limit_bytes: usize) -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."))
 }
 
-/// What the headers tell, before a byte is read. Answers the limit.
+/// Checks the headers before any of the body is read. Answers the limit in bytes.
 fn check(
     request: &Request<'_>,
     limit_bytes: Option<usize>,
@@ -238,7 +238,7 @@ fn check(
     Ok(limit_bytes)
 }
 
-/// Bodies are taken as they are: what is compressed could be far larger than its limit.
+/// Refuses a compressed body, which could become far larger than the limit.
 fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
     let mut codings = request.headers().get("Content-Encoding").flat_map(|line| line.split(','));
     let plain = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");

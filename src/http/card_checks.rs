@@ -14,7 +14,7 @@ use crate::domain::card_check::{CheckedField, Unchecked};
 use crate::domain::card_number::{CARD_NUMBER_FOUND, holds_card_number};
 use crate::domain::decision::IdempotencyKey;
 
-/// Nothing is unchecked for who is not known.
+/// For an unknown tenant every field is checked.
 pub fn unchecked_of(request: &Request<'_>) -> Unchecked {
     let tenant = RequestContext::of(request).tenant.get();
     let services = request.rocket().state::<Arc<Services>>();
@@ -34,7 +34,7 @@ fn asked_field(parameter: &str) -> Option<CheckedField> {
     }
 }
 
-/// A cursor is text of our own.
+/// Cursors are not checked: Tollgate itself made their text.
 pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unchecked) -> bool {
     let checked = asked_field(parameter).is_none_or(|field| !unchecked.contains(field));
     parameter != "cursor" && checked && holds_card_number(value)
@@ -49,7 +49,7 @@ pub fn outside_of_bodies(name: &str) -> PartError {
     PartError { pointer: None, parameter: Some(name.to_owned()), detail: CARD_NUMBER_FOUND.to_owned() }
 }
 
-/// For a request that is wrong in nothing else.
+/// The problem of a request in which nothing else is wrong.
 pub fn refused(errors: Vec<PartError>) -> Problem {
     let in_body = errors.iter().any(|error| error.pointer.is_some());
     let kind = if in_body { Kind::InvalidBody } else { Kind::CardNumber };

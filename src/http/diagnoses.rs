@@ -1,6 +1,6 @@
 //! Why a rule failed: what another run of its recorded call tells its author.
 //!
-//! Owns the JSON shapes. Must never be part of an answer to who submits payments.
+//! Owns the JSON shapes. Must never be part of an answer to a client that submits payments.
 
 use rocket::http::Status;
 use rocket::{Route, get, routes};
@@ -26,7 +26,7 @@ pub fn routes() -> Vec<Route> {
 pub struct FailureDiagnosisShape {
     pub rule: String,
     pub class: &'static str,
-    /// For the author of the rule.
+    /// The recorded detail of the failure, for the author of the rule.
     pub detail: String,
     /// Absent where the call did not fail again, as what the host stops may not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,8 @@ pub struct DiagnosisShape {
     pub class: &'static str,
     /// The limit that struck, with its value, or what such a failure comes of.
     pub cause: String,
-    /// The rule's own last words, such as the message of a panic with file and line. Text of the plugin's.
+    /// The rule's own last words, such as the message of a panic with file and line. Text of the
+    /// plugin's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
     /// From the innermost function out.

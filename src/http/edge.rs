@@ -125,7 +125,7 @@ struct Meters {
 }
 
 impl Telling {
-    /// With the series of these routes from the beginning, so that no family appears late.
+    /// Makes the series of these routes at the start, so that no family appears late.
     pub fn of(routes: &[Route]) -> Self {
         let telling = Self::default();
         for route in routes {

@@ -8,7 +8,7 @@ use rocket::Request;
 /// What `If-Match` or `If-None-Match` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tags {
-    /// `*`: whatever is there.
+    /// `*`, which any tag fits.
     Any,
     These(Vec<Tag>),
 }
@@ -16,11 +16,11 @@ pub enum Tags {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
     is_weak: bool,
-    /// Without its quotes.
+    /// The tags without their quotes.
     opaque: String,
 }
 
-/// The header is there and no list of entity tags.
+/// The header is present but is not a list of entity tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 

@@ -119,7 +119,7 @@ impl<'r> FromRequest<'r> for LastEventId {
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
         let mut headers = request.headers().get("Last-Event-ID");
         match (headers.next(), headers.next()) {
-            // Empty it is none: so the specification of server-sent events begins.
+            // An empty id counts as none, as in the specification of server-sent events.
             (None, _) | (Some(""), None) => Outcome::Success(Self(None)),
             (Some(text), None) if let Some(position) = parse_position(text) => {
                 Outcome::Success(Self(Some(position)))

@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
         self.parsed_of(name, value, Some(field), parse)
     }
 
-    /// For who looks for card numbers in a way of its own, and refuses them.
+    /// Text that the caller itself checks for card numbers.
     pub fn optional_parsed_unscreened<T, E: Display>(
         &mut self,
         name: &'static str,

@@ -1,7 +1,8 @@
 //! What a request must bring before a handler sees it.
 //!
 //! Owns bearer tokens (the scope a route needs is in the type of its guard),
-//! that their clients keep to their rates, and idempotency keys. Must never log a token or say why it is not believed.
+//! that their clients keep to their rates, and idempotency keys. Must never log a token or say why
+//! it is not believed.
 
 use std::marker::PhantomData;
 
@@ -180,7 +181,7 @@ impl<'r> FromRequest<'r> for IfMatch {
     }
 }
 
-/// A tag that is none of ours, or weak, is not that of what is active.
+/// A tag of another form, or a weak one, never fits what is active.
 fn expected(tags: &Tags) -> Expected {
     let sequence_of = |opaque: &str| match opaque {
         "none" => Some(None),

@@ -120,7 +120,7 @@ fn if_match_is_the_tag_of_what_is_active() {
         (Some("\"7\", \"none\""), Some("OneOf([Some(7), None])")),
         (None, Some("Anything")),
         (Some("*"), Some("Anything")),
-        // Those of another resource, and weak ones: they are read, and never those of what is active.
+        // Tags of other resources and weak tags can be read, and never fit what is active.
         (Some("\"another\""), Some("OneOf([])")),
         (Some("W/\"7\""), Some("OneOf([])")),
         (Some("7"), None),

@@ -33,7 +33,7 @@ pub struct LineError {
 #[derive(Debug)]
 pub struct PastLine {
     pub payment: PastPayment,
-    /// Where it holds card numbers: only a payment that is stored already may.
+    /// Where it holds card numbers. Such a line is accepted only if its payment is stored already.
     pub card_numbers: Vec<LineError>,
 }
 
@@ -83,7 +83,7 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
     Some(PastPayment {
         key: key?,
         request_hash: request_digest::of_import(&order, received_at_ms, outcome),
-        // Of the whole line, which is known outside.
+        // The caller computes it from the whole line.
         earlier_hash: sha256(&[]),
         order,
         received_at_ms,

@@ -26,14 +26,14 @@ use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::tenant::TenantId;
 use crate::storage::lists::{self, EntryFilter, ListHead};
 
-/// Lines told one by one of those whose values are on the list already.
+/// How many lines are named of those whose values are on the list already.
 const LINES_TOLD_MAX: usize = 100;
 
 pub fn routes() -> Vec<Route> {
     routes![entries, close_entry]
 }
 
-/// Apart, since thousands of entries take longer than an ordinary request.
+/// Apart from the other routes, since thousands of entries take longer than an ordinary request.
 pub fn filling_routes() -> Vec<Route> {
     routes![add_entries]
 }
@@ -78,7 +78,7 @@ pub struct EntryShape {
     pub added_by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
-    /// Where the program closed it.
+    /// Why the program closed it, where no person did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_because: Option<String>,
 }
@@ -110,13 +110,13 @@ impl EntryShape {
 #[schema(as = AddedListEntries)]
 pub struct AddedShape {
     pub added: usize,
-    /// Passed over, since their values are on the list already, for as long or without an end.
+    /// How many were skipped, since an entry of the same value is valid for as long or without an end.
     pub already_there: usize,
-    /// The first hundred lines of those.
+    /// The lines that were skipped, the first hundred of them.
     pub already_there_lines: Vec<u64>,
 }
 
-/// Either, by what was sent.
+/// An entry or a summary, depending on what was sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = ListEntryOrAddedListEntries)]

@@ -17,7 +17,7 @@ use crate::storage::lists::NewEntry;
 pub const VALUE_LENGTH_MAX: usize = 200;
 const REASON_LENGTH_MAX: usize = 500;
 
-/// Entries of one call.
+/// The most entries of one call.
 pub const LINES_MAX: usize = 10_000;
 
 /// The members of an entry, which are the columns of CSV.
@@ -73,7 +73,7 @@ pub struct Line {
 #[derive(Debug)]
 pub struct EntryReader<'a> {
     pub kinds: &'a ListKinds,
-    /// What the tenant lets look like a card number.
+    /// The fields that the tenant has unchecked for card numbers.
     pub unchecked: Unchecked,
     pub added_by: String,
     pub now_ms: u64,
@@ -88,7 +88,7 @@ impl EntryReader<'_> {
         let to_ms = fields.optional_integer("valid_to_ms", 0..=TIME_MS_MAX.cast_signed());
         let valid_from_ms = from_ms.map_or(self.now_ms, i64::cast_unsigned);
         let valid_to_ms = to_ms.map(i64::cast_unsigned);
-        // What was decided yesterday was decided without this entry.
+        // An entry cannot begin in the past: what was decided then was decided without it.
         if valid_from_ms < self.now_ms {
             fields.error("valid_from_ms", "is in the past");
         }
@@ -178,7 +178,7 @@ impl Reading<'_, '_> {
         }
     }
 
-    /// The crate's own texts may quote the line.
+    /// A text of our own, since those of the crate may quote the line.
     fn broken(&mut self, line: u64, error: &csv::Error) {
         let detail = match error.kind() {
             csv::ErrorKind::Utf8 { .. } => "expected UTF-8".to_owned(),
@@ -238,7 +238,7 @@ fn columns_error(columns: &[String]) -> Option<String> {
     })
 }
 
-/// The same as a JSON line of these cells; an empty one is absent.
+/// The JSON object with the same members; an empty cell is an absent member.
 fn object(columns: &[String], record: &csv::StringRecord) -> Value {
     let cells = columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
     let members = cells.map(|(column, cell)| {

@@ -23,7 +23,7 @@ pub fn routes() -> Vec<Route> {
     routes![create, all, close]
 }
 
-/// What its values are, and so how they are read and compared.
+/// What the values of a list are, which decides how they are read and compared.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ListKind)]
 #[serde(rename_all = "lowercase")]
@@ -78,7 +78,7 @@ pub struct ListBody {
 pub struct ListShape {
     pub name: String,
     pub kind: KindShape,
-    /// Only of a list from before there were kinds, which rules ask about several.
+    /// Only on a list from before there were kinds, which rules use for several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub further_kinds: Vec<KindShape>,
@@ -87,7 +87,7 @@ pub struct ListShape {
     pub open_entries: u64,
     pub created_by: String,
     pub created_at_ms: u64,
-    /// It takes no entries, and no new revision asks about it.
+    /// A closed list takes no more entries, and new revisions cannot use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

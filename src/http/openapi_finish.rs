@@ -23,7 +23,7 @@ const TAGS: [(&str, &str); 10] = [
     ("rulesets", "Revisions, and which of them decide."),
 ];
 
-/// Says what its code could not.
+/// Adds what the annotations cannot say.
 pub fn finish(document: &mut Value) {
     document["tags"] =
         TAGS.map(|(name, description)| json!({"name": name, "description": description})).into();
@@ -46,7 +46,7 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
 }
 
 fn finish_operation(operation: &mut Map<String, Value>) {
-    // Public ones say so; that others have theirs is held by a test.
+    // Operations without a scope are public and say so; a test holds that the others name theirs.
     operation.entry("security").or_insert_with(|| json!([]));
     if let Some(Value::String(summary)) = operation.get("summary")
         && !operation.contains_key("description")
@@ -84,7 +84,7 @@ fn refer_to_items(name: &str, schema: &mut Value, names: &[String]) {
     }
 }
 
-/// At any depth.
+/// Sets the bounds of all members, at any depth.
 fn bound_properties(schema: &mut Value) {
     match schema {
         Value::Object(members) => {

@@ -19,7 +19,7 @@ fn body() -> Value {
     })
 }
 
-/// In November 2026.
+/// A moment in November 2026.
 const NOW_MS: u64 = 1_795_000_000_000;
 
 fn read(body: &JsonBody) -> Result<PaymentOrder, Problem> {

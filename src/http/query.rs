@@ -27,7 +27,7 @@ pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 pub struct Query {
     parameters: BTreeMap<String, String>,
     errors: Vec<PartError>,
-    /// What is refused even where nothing else is wrong.
+    /// Parameters with card numbers, which are refused even if nothing else is wrong.
     card_numbers: Vec<PartError>,
     /// The filters as read: what a cursor is bound to.
     filters: String,

@@ -13,17 +13,17 @@ use rocket::tokio::time::{Instant, timeout};
 /// A database that takes longer to answer cannot carry payments.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// An answer of the database that young stands for another: whoever asks, and
-/// however often, it takes one connection at a time from those who decide.
+/// An answer of the database younger than this is used again. So checks take one connection
+/// at a time at most from payments, however often somebody asks.
 const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
 
-/// A sentence for the operator, where it stands against this node.
+/// A sentence for the operator if this keeps the node from being ready.
 type Reason = &'static str;
 
-/// What the node knows of itself.
+/// A check that needs no answer from outside. Answers the reason, if there is one.
 pub type Condition = Box<dyn Fn() -> Option<Reason> + Send + Sync>;
 
-/// What has to be asked. The work of an answer that comes too late is abandoned, never cancelled.
+/// A check that asks the database. One that takes too long is abandoned, never cancelled.
 pub struct Question {
     pub ask: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
     pub without: Reason,
@@ -33,7 +33,7 @@ pub struct Readiness {
     shutting_down: AtomicBool,
     conditions: Vec<Condition>,
     questions: Vec<Question>,
-    /// What stood against the node when it was last asked.
+    /// The reasons that the database's answers gave, and when.
     answered: Mutex<Option<(Instant, Vec<Reason>)>>,
 }
 
@@ -47,7 +47,7 @@ impl Readiness {
         self.shutting_down.store(true, Ordering::SeqCst);
     }
 
-    /// Everything that stands against this node; nothing where it is ready.
+    /// All reasons why this node is not ready; empty when it is.
     pub async fn reasons(&self) -> Vec<Reason> {
         if self.shutting_down.load(Ordering::SeqCst) {
             return vec!["This node is shutting down."];

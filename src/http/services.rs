@@ -62,13 +62,13 @@ pub struct Tokens(pub Arc<AccessTokens>);
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub body_bytes: usize,
-    /// Thousands of entries of a list.
+    /// The bound of a body with many entries of a list.
     pub lines_bytes: usize,
     pub upload_bytes: usize,
     pub form_bytes: usize,
 }
 
-/// Measures what is measured when somebody looks, and renders `/metrics`.
+/// Takes the measurements that are made on demand, and renders `/metrics`.
 pub struct Metrics(pub Box<dyn Fn() -> String + Send + Sync>);
 
 impl std::fmt::Debug for Metrics {

@@ -203,8 +203,8 @@ fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// For what the cache could not keep. Takes only what the compiler's child answered:
-/// nothing else makes a [`Compiled`].
+/// Loads code that the cache could not keep. It takes a [`Compiled`], which only the
+/// compiler's child process can have made.
 #[allow(unsafe_code)]
 pub(super) fn load_compiled(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Component> {
     // SAFETY: the code was made by `Engine::precompile_component` of this same

@@ -31,25 +31,25 @@ pub enum CasesError {
     Engine(#[from] EngineError),
 }
 
-/// One case, and what about it does not hold.
+/// The result of one case, and how it differs from what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseReport {
     pub name: String,
     pub result: Result<(), Difference>,
-    /// Of the evaluation; zero where there was none.
+    /// Fuel of the evaluation; zero where there was none.
     pub fuel_used: u64,
     /// Why the rule failed, where it did and nobody expected it.
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// In the words of a case file, as far as it has any.
+/// In the form of a case file, as far as that can say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub expected: Value,
     pub got: Value,
 }
 
-/// A plugin that the engine has, with its bytes: for whoever looks into a failure.
+/// A loaded plugin with its bytes, which a look into a failure needs.
 #[derive(Debug, Clone)]
 pub struct Tried {
     pub plugin: Digest,

@@ -32,7 +32,7 @@ pub const COMMAND: &str = "compile-plugin";
 const MESSAGE_BYTES_MAX: u64 = 2000;
 /// The child's answer to bytes that do not compile.
 const EXIT_REFUSED: u8 = 3;
-/// Payments come first.
+/// The niceness of the child: payments come first.
 const NICENESS: i32 = 19;
 /// How Rust ends after a panic.
 const EXIT_PANICKED: i32 = 101;
@@ -61,7 +61,8 @@ pub enum CompileError {
     Host(String),
 }
 
-/// What the child made. Made here only: the code is believed for where it comes from.
+/// What the child made. Only this module can make one, since the code is trusted for where
+/// it comes from.
 #[derive(Debug)]
 pub(super) struct Compiled {
     artifact: Vec<u8>,
@@ -98,7 +99,7 @@ impl Compiler {
         Self::making(Code::Live, settings, settings.compilations_max)
     }
 
-    /// One of its own, at a time: whoever looks into a failure holds up no upload.
+    /// A compiler for diagnoses, one at a time, so that they hold up no upload.
     pub(super) fn for_diagnosis(settings: &Settings, code: Code) -> Self {
         Self::making(code, settings, 1)
     }

@@ -139,7 +139,7 @@ pub fn from_core_module(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
     encoded(core, without_build_notes)
 }
 
-/// The same with the module's names and debug information, to look into its failures.
+/// The same, keeping the module's names and debug information, which explain failures.
 pub fn from_core_module_with_names(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
     encoded(core, |core| Ok(core.to_vec()))
 }

@@ -29,10 +29,10 @@ use crate::domain::plugin::{Digest, Profile};
 use crate::domain::verdict::FailureClass;
 
 const NAME_CHARS_MAX: usize = 160;
-/// Compiled plugins that are kept for the next look.
+/// How many compiled plugins are kept for the next diagnosis.
 const KEPT_MAX: usize = 16;
-/// A module that stops itself as it starts: made in the store of a call that
-/// ended without a trap, it brings the memories of that call to light.
+/// A module that traps as it starts. Instantiated in the store of a call that ended without
+/// a trap, it makes Wasmtime dump the memories of that call.
 const STOPS_AT_START: [u8; 28] =
     [0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 8, 1, 0, 10, 5, 1, 3, 0, 0, 11];
 
@@ -71,7 +71,7 @@ fn class_name<S: serde::Serializer>(class: &FailureClass, to: S) -> Result<S::Ok
     to.serialize_str(class.name())
 }
 
-/// One call that failed.
+/// One failed call, ready to be made again.
 pub(super) struct Failed<'a> {
     pub(super) plugin: Digest,
     pub(super) bytes: Arc<[u8]>,
@@ -86,7 +86,7 @@ pub(super) struct Diagnostics {
     folder: PathBuf,
     cache_key: [u8; 32],
     engine_id: EngineId,
-    /// One at a time: nothing of it is urgent, and each takes an engine.
+    /// Diagnoses run one at a time: none is urgent, and each needs an engine.
     turn: Mutex<()>,
 }
 
@@ -103,7 +103,7 @@ impl Diagnostics {
         }
     }
 
-    /// Nothing where the call does not fail this time.
+    /// `None` where the call does not fail this time.
     pub(super) async fn diagnose(&self, failed: Failed<'_>) -> Result<Option<Diagnosis>, EngineError> {
         let _turn = self.turn.lock().await;
         let unavailable = |error: String| EngineError::Unavailable(error);
@@ -169,7 +169,7 @@ async fn look_into(sandbox: &Sandbox, left: Left, plugin: &[u8], diagnosis: &mut
     if let Some(dump) = trapped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>()) {
         diagnosis.frames = frames_of(dump);
     }
-    // What answered has no dump of its own.
+    // A call that answered has no dump of its own.
     let dumped = match trapped {
         Some(error) => Some(error),
         None => stop(sandbox, &mut store).await,

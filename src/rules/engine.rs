@@ -40,7 +40,7 @@ const FIBER_STACK_BYTES: usize = 1 << 20;
 /// pages than the last one had. Another plugin costs system calls.
 const WARM_MEMORIES: u32 = 32;
 
-/// Functions that a diagnosis names, from the innermost out.
+/// How many functions a diagnosis names, from the innermost out.
 const FRAMES_MAX: usize = 20;
 
 /// A rule that runs for longer lets go of its processor this often.
@@ -125,8 +125,8 @@ impl Sandbox {
     }
 }
 
-/// Where one failed call is made again to see why: an engine of its own, so that
-/// nothing of what it remembers costs a payment anything.
+/// The engine on which a failed call is made again. It is separate, so that what it
+/// records costs payments nothing.
 pub(super) struct DiagnosticSandbox {
     pub(super) sandbox: Sandbox,
     _ticker: Ticker,

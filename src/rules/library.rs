@@ -55,7 +55,7 @@ pub(super) struct Ready {
 
 struct Loaded {
     ready: Arc<Ready>,
-    /// Whether it comes back from the cache. What does not leaves memory last.
+    /// Whether the cache on disk has it. A plugin that the cache does not have leaves memory last.
     on_disk: bool,
     last_use: AtomicU64,
 }
@@ -319,7 +319,8 @@ impl From<EngineError> for NotAdded {
 impl From<CompileError> for NotAdded {
     fn from(error: CompileError) -> Self {
         match error {
-            // A larger profile compiles longer, but what needs that is no small plugin that grew: refuse.
+            // A larger profile compiles longer, but what needs that is no small plugin that grew:
+            // refuse.
             CompileError::Invalid(_)
             | CompileError::CpuTime(_)
             | CompileError::Memory(_)

@@ -77,7 +77,7 @@ const LARGE: Limits = Limits {
     slots: 16,
 };
 
-/// The limits that a plugin is under, for its author.
+/// The limits that apply to a plugin, as its author sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LimitsInForce {
     pub profile: &'static str,
@@ -86,7 +86,7 @@ pub struct LimitsInForce {
     pub memory_bytes: usize,
     pub computing_ms: u32,
     pub stack_bytes: usize,
-    /// Of the configuration, whatever the profile.
+    /// Set by the configuration, the same for both profiles.
     pub compile_cpu_s: u64,
     /// Processor time that compiling this plugin may take.
     pub plugin_compile_cpu_s: u64,

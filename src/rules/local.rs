@@ -58,7 +58,7 @@ pub struct LocalEngine {
     tenants: Tenants,
     preparations: Arc<Semaphore>,
     diagnostics: Arc<Diagnostics>,
-    /// Of the live ones.
+    /// How many threads run live rules.
     threads: u32,
 }
 
@@ -98,7 +98,8 @@ impl LocalEngine {
 }
 
 impl LocalEngine {
-    /// One rule's failure on an input that need not be a domain payment: for cases.
+    /// Looks into the failure of one rule on an input that need not be a domain payment, for case
+    /// files.
     pub(super) async fn diagnose_one(
         &self,
         input: Input,

@@ -85,7 +85,7 @@ pub enum FailedCall {
         plugin: Digest,
         settings: String,
     },
-    /// With the fuel that the rules before it used.
+    /// The rule names the fuel that earlier rules used.
     Evaluate {
         payment: Arc<Payment>,
         rule: RuleCall,
@@ -104,16 +104,16 @@ impl FailedCall {
 /// How far a ruleset had come when its deadline struck.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Missed {
-    /// Of the rules that had ended, in their order.
+    /// The runs of the rules that had ended, in their order.
     pub runs: Vec<RuleRun>,
-    /// What the next one had burned.
+    /// The fuel that the next rule had burned.
     pub running_fuel: u64,
     /// Whether the tenant's own rules kept the engine busy meanwhile, and not
     /// somebody else or a slow machine.
     pub by_its_own: bool,
 }
 
-/// The engine as a whole could not serve.
+/// The engine as a whole could not evaluate the ruleset.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     #[error("too many payments of this tenant are waiting for their rules")]

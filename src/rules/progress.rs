@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::RuleRun;
 
-/// What the running rule has burned, as of its last tick.
+/// The fuel that the running rule had burned at its last tick.
 pub(super) type RunningFuel = Arc<AtomicU64>;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Progress {
         self.running_fuel.store(0, Ordering::Relaxed);
     }
 
-    /// The runs that have ended, and what the next has burned.
+    /// The runs that have ended, and the fuel that the next rule has burned.
     pub(super) fn take(&self) -> (Vec<RuleRun>, u64) {
         let mut runs = self.runs();
         (std::mem::take(&mut *runs), self.running_fuel.load(Ordering::Relaxed))

@@ -41,7 +41,7 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    /// How much memory its instances have, of how much they may have.
+    /// How much memory its instances hold.
     pub(super) fn memory_bytes(&self, limits: &Limits) -> usize {
         limits.memory_bytes.saturating_sub(self.memory_bytes_left)
     }
@@ -90,7 +90,7 @@ impl ResourceLimiter for CallState {
     }
 }
 
-/// What is there after a call: its instances, and what stopped it.
+/// What is left after a call: its instances, and the error that stopped it.
 pub(super) struct Left {
     pub(super) store: Store<CallState>,
     pub(super) error: Option<wasmtime::Error>,
@@ -109,7 +109,7 @@ pub(super) async fn call(
     call_and_keep(sandbox, plugin, fuel, burned, request).await.0
 }
 
-/// As [`call`], for who wants to look at what is left of it.
+/// As [`call`], and hands out what is left of the call.
 pub(super) async fn call_and_keep(
     sandbox: &Sandbox,
     plugin: &Bound,

@@ -21,7 +21,7 @@ const INTERRUPTIONS: usize = 2;
 pub(super) struct Metered<T> {
     work: BoxFuture<'static, T>,
     spent: Duration,
-    /// Of all the work of a tenant, in microseconds.
+    /// Processor time of all the work of a tenant, in microseconds.
     account_us: Arc<AtomicU64>,
 }
 

@@ -10,11 +10,11 @@ use super::EngineError;
 /// How much the threads of long rules stand back behind those that answer, store
 /// and run the quick ones: a tenth of a processor that both want.
 pub const LIVE_NICENESS: i32 = 10;
-/// How much the threads of background work stand back: a fifteenth of a processor that
-/// live payments want whole. Not less: such a thread shares the allocator's and the
-/// runtime's locks with those that serve, and whoever is stopped inside of one comes
-/// back the later the more it stands back. On a machine that others keep busy, 15 held
-/// up every request for more than a second.
+/// The niceness of threads for background work. Where live payments want a whole processor,
+/// such a thread gets a fifteenth of it. It must not get much less: it shares locks of the
+/// allocator and the runtime with the threads that serve, and a thread that is interrupted
+/// while it holds a lock returns later the nicer it is. With 15, every request waited for
+/// more than a second on a busy machine.
 pub const BACKGROUND_NICENESS: i32 = 12;
 
 pub struct Threads {

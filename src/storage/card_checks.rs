@@ -1,7 +1,7 @@
-//! The fields that tenants have unchecked for card numbers.
+//! The fields in which a tenant allows what looks like a card number.
 //!
 //! Owns their rows. A change and its line in the record of acts are one
-//! transaction. Must never be written for a request: an operator does it.
+//! transaction. A request must never change them: only an operator does.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::domain::audit::{Act, Action};
 use crate::domain::card_check::{CheckedField, Unchecked};
 use crate::domain::tenant::TenantId;
 
-/// What nodes poll: of all tenants that have any.
+/// The unchecked fields of all tenants that have any. Nodes poll this.
 pub async fn unchecked_of_all(system: &PgPool) -> Result<HashMap<TenantId, Unchecked>, StorageError> {
     as_system(system, |connection| {
         Box::pin(async move {
@@ -33,12 +33,12 @@ pub async fn unchecked_of_all(system: &PgPool) -> Result<HashMap<TenantId, Unche
     .await
 }
 
-/// Of one tenant, for a command.
+/// The unchecked fields of one tenant.
 pub async fn unchecked(system: &PgPool, tenant: TenantId) -> Result<Unchecked, StorageError> {
     Ok(unchecked_of_all(system).await?.remove(&tenant).unwrap_or_default())
 }
 
-/// Answers whether this changed anything.
+/// Switches the check of a field. Answers whether that changed anything.
 pub async fn set(
     system: &PgPool,
     tenant: TenantId,

@@ -19,7 +19,7 @@ pub async fn read(system: &PgPool, monotonic: Arc<dyn Monotonic>) -> Result<Samp
     as_system_within(system, Patience::SHORT, move |connection| {
         Box::pin(async move {
             let before_us = monotonic.now_us();
-            // A simple query: one that is prepared at first would take twice as long.
+            // A simple query takes one round trip; a prepared one would take two the first time.
             let row = sqlx::raw_sql("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
                 .fetch_one(connection)
                 .await?;

@@ -1,14 +1,14 @@
 //! Database URLs: read once, and refused by the name of their key.
 //!
-//! Owns what may stand in one. Must never repeat what does: it holds a password,
-//! and one that is not encoded ends up in any part of the URL.
+//! Owns what a URL may contain. Must never repeat any of it: a URL holds a password, and a
+//! password that is not encoded can end up in any part of it.
 
 use std::str::FromStr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 
-/// Of libpq's, those that sqlx follows.
+/// The parameters of libpq that sqlx follows.
 const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -30,7 +30,7 @@ const PARAMETERS: [&str; 18] = [
     "options",
 ];
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-/// Other databases and other ways of writing, which a message can name without giving anything away.
+/// Schemes of other databases and drivers. A message can name these without giving anything away.
 const KNOWN_STRANGERS: [&str; 12] = [
     "jdbc",
     "mysql",
@@ -61,7 +61,7 @@ pub struct DatabaseUrlError {
 #[derive(Debug)]
 pub(super) struct DatabaseUrl {
     pub options: PgConnectOptions,
-    /// Names of parameters that change nothing here.
+    /// Names of parameters that have no effect.
     pub unused: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ fn read(text: &str) -> Result<DatabaseUrl, String> {
     if options.get_host().contains(',') {
         return Err("names several hosts, and only one can be used".to_owned());
     }
-    // An address of IPv6 stands in brackets in a URL and nowhere else.
+    // Only a URL writes an IPv6 address in brackets.
     if let Some(address) = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address = address.to_owned();
         options = options.host(&address);

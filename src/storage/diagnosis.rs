@@ -49,7 +49,7 @@ impl std::ops::Deref for Failed {
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&diagnosis(&self.error))?;
-        // What a closure of the standard library called has no place of its own.
+        // A call from inside the standard library has no place in our sources.
         match self.statement.file().strip_prefix("src/") {
             Some(file) => write!(f, " (statement {file}:{})", self.statement.line()),
             None => Ok(()),
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Failed {
 /// Without a source: sqlx's own text quotes Postgres.
 impl std::error::Error for Failed {}
 
-/// For the places where `?` would make another error than the storage room's.
+/// Makes a storage error where `?` would make another one.
 pub(super) trait OfStatement<T> {
     fn of_statement(self) -> Result<T, StorageError>;
 }

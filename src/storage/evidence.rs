@@ -25,7 +25,7 @@ pub const SALT_LENGTH_BYTES: usize = 16;
 
 const UNREADABLE: StorageError = StorageError::Unreadable { what: "evidence" };
 
-/// Version 1: without the version of comparison, which then was the first.
+/// Version 1 has no comparison version; its values were compared by version 1.
 #[derive(Deserialize)]
 struct EvidenceV1 {
     payment: Payment,
@@ -57,7 +57,7 @@ pub fn decode(version: i16, payload: &[u8]) -> Result<Evidence, StorageError> {
     }
 }
 
-/// Nothing may be left over.
+/// Decodes all of the bytes; leftover ones are an error.
 fn whole<T: DeserializeOwned>(payload: &[u8]) -> Result<T, StorageError> {
     match postcard::take_from_bytes(payload) {
         Ok((stored, [])) => Ok(stored),

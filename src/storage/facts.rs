@@ -43,7 +43,7 @@ const TEXTS_MAX: usize = 2_048;
 /// of them commits meanwhile then makes no difference.
 #[derive(Debug, Clone)]
 pub struct InFlightValue {
-    /// Of the canonical form: `values::ValueKeys::own`.
+    /// The key of the canonical form (`values::ValueKeys::own`).
     pub value_key: Uuid,
     pub payments: Vec<PaymentId>,
 }

@@ -51,7 +51,7 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 #[derive(Clone)]
 pub struct JournalSettings {
-    /// Of the journal's role.
+    /// Opens sessions of the journal's role.
     pub sessions: Sessions,
     /// Decisions that wait for a writer; one more is refused.
     pub queue_max: usize,

@@ -1,4 +1,4 @@
-//! A connection whose every wait ends.
+//! Connections on which every wait for an answer ends.
 //!
 //! Owns how long anybody waits for the database, and what becomes of a
 //! connection that does not answer: it is closed, never given back and never
@@ -21,25 +21,25 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::StorageError;
 
-/// How long a statement may take. The server ends it then; where not even that
-/// is told, the connection is taken for dead.
+/// How long a statement may take. After this time the server cancels it. If not even that
+/// answer arrives, the connection counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience(Duration);
 
-/// What the server's own word about a statement that took too long may need to get here.
+/// How long the server's answer about a cancelled statement may take to arrive.
 const LATE_BY_MAX: Duration = Duration::from_secs(1);
 
-/// The looks at a connection that is given back take no longer.
+/// The limit for checking a connection that is given back.
 const GIVING_BACK_MAX: Duration = Duration::from_secs(5);
 
 impl Patience {
-    /// What the other nodes, or readiness, wait for. It is asked again soon.
+    /// For what other nodes or `/ready` wait for, and what is soon asked again.
     pub const SHORT: Self = Self(Duration::from_secs(2));
-    /// A request's, and background work of a few rows.
+    /// For requests, and for background work on a few rows.
     pub const USUAL: Self = Self(Duration::from_secs(10));
-    /// A page of history.
+    /// For a page of history.
     pub const PAGE: Self = Self(Duration::from_secs(60));
-    /// Whole tables.
+    /// For whole tables.
     pub const LONG: Self = Self(Duration::from_secs(600));
 
     pub fn of(statement_max: Duration) -> Self {
@@ -55,13 +55,13 @@ impl Patience {
     }
 }
 
-/// A pool's connection. Dropped, it is closed; only `give_back` keeps it.
+/// A connection of a pool. Dropping it closes it; only `give_back` returns it to the pool.
 #[derive(Debug)]
 pub struct Line(Option<PoolConnection<Postgres>>);
 
 impl Line {
-    /// How long this takes is bounded by the pool: waiting for a turn, connecting
-    /// and the look at a connection that was idle.
+    /// The pool bounds how long this takes: waiting for a turn, connecting, and checking a
+    /// connection that was idle.
     pub async fn acquire(pool: &PgPool) -> Result<Self, StorageError> {
         Ok(Self(Some(pool.acquire().await?)))
     }
@@ -73,7 +73,7 @@ impl Line {
         E: From<StorageError>,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
     {
-        // Out of its place while it is used: a call that is dropped half-way closes it.
+        // Taken out while it is used, so that a call that is dropped half-way closes it.
         let mut own = Self(self.0.take());
         let Some(connection) = &mut own.0 else { return Err(no_answer().into()) };
         match unless_silent(patience.silence_max(), work(connection)).await {
@@ -89,8 +89,8 @@ impl Line {
         }
     }
 
-    /// For the next one to use, after the pool has looked at it. sqlx does that
-    /// when a connection is dropped, but waits for ever for the answer.
+    /// Returns the connection to the pool, which checks it first. sqlx does the same when a
+    /// connection is dropped, but without a limit for that check.
     pub fn give_back(mut self) {
         let Some(mut connection) = self.0.take() else { return };
         tokio::spawn(async move {
@@ -109,7 +109,7 @@ impl Drop for Line {
     }
 }
 
-/// The same for a wait that has no line: connecting, and what a pool does by itself.
+/// Bounds a wait without a line: connecting, and what a pool does by itself.
 pub(super) async fn within<T>(
     most: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -125,7 +125,7 @@ fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"))
 }
 
-/// Wakes the task, and notes that it was the work that moved, not a clock.
+/// Wakes the task and notes that the work woke it, not the timer.
 struct Moved {
     yes: AtomicBool,
     task: AtomicWaker,
@@ -138,8 +138,8 @@ impl Wake for Moved {
     }
 }
 
-/// Nothing once the work has not moved for so long. Each answer, and each part
-/// of a long one, begins the wait anew: it is silence that is bounded, not the work.
+/// `None` once the work has made no progress for `most`. Each answer, and each part of a long
+/// one, starts the wait again: silence is bounded, not the work.
 async fn unless_silent<F: Future>(most: Duration, work: F) -> Option<F::Output> {
     let moved = Arc::new(Moved { yes: AtomicBool::new(true), task: AtomicWaker::new() });
     let waker = Waker::from(moved.clone());

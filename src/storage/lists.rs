@@ -38,7 +38,7 @@ pub struct List {
     pub open_entries: u64,
     pub created_by: String,
     pub created_at_ms: u64,
-    /// By whom and when.
+    /// Who closed it, and when.
     pub closed: Option<(String, u64)>,
 }
 
@@ -146,7 +146,7 @@ async fn insert(connection: &mut PgConnection, tenant: TenantId, new: &NewList) 
     Ok(())
 }
 
-/// By name, above `after`.
+/// The lists in the order of their names, after the name `after`.
 pub async fn list(
     app: &PgPool,
     tenant: TenantId,
@@ -176,7 +176,7 @@ pub async fn list(
     .await
 }
 
-/// What has to be known of a list before it is asked or filled.
+/// What a caller needs to know of a list before reading or filling it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListHead {
     pub name: String,
@@ -184,7 +184,7 @@ pub struct ListHead {
     pub is_closed: bool,
 }
 
-/// Those of these names that there are.
+/// The lists that exist among these names.
 pub async fn heads(
     app: &PgPool,
     tenant: TenantId,
@@ -236,7 +236,7 @@ fn read_kinds(row: &PgRow) -> Result<ListKinds, StorageError> {
     let names: Option<Vec<String>> = row.try_get("kinds")?;
     let kinds: Result<Vec<ValueKind>, StorageError> =
         names.unwrap_or_default().iter().map(|name| named(ValueKind::parse(name), WHAT)).collect();
-    // Every program of this version brings lists over before it reads one.
+    // A list without kinds cannot occur: every program of this version brings lists over first.
     named(ListKinds::of(kinds?), WHAT)
 }
 

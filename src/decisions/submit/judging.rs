@@ -26,12 +26,12 @@ use crate::storage::facts::{FactAnswer, FactRequest, InFlightValue};
 /// While payments keep failing the last look counts, though it may count one too many.
 const LOOKS_MAX: u32 = 4;
 
-/// What stays the same from look to look.
+/// What every look at one payment shares.
 pub(super) struct Case<'a> {
     pub(super) tenant: TenantId,
     pub(super) client: ClientId,
     pub(super) key: &'a IdempotencyKey,
-    /// Nothing without an active ruleset.
+    /// `None` without an active ruleset.
     pub(super) course: Option<&'a Course>,
     pub(super) queries: Arc<[FactQuery]>,
     pub(super) entered: &'a Entered,
@@ -44,7 +44,7 @@ pub(super) enum Judged {
     Anew {
         outcome: Outcome,
         evidence: Box<Evidence>,
-        /// For all queries of the course.
+        /// The answers to all queries of the course, in their order.
         facts: Vec<Fact>,
     },
 }
@@ -135,7 +135,7 @@ impl Submissions {
     }
 }
 
-/// Whatever the windows, the same payments are ahead in one value.
+/// One entry for each value: which payments are ahead does not depend on the window.
 fn in_flight_values(ahead: &[Ahead]) -> Vec<InFlightValue> {
     let mut values: Vec<InFlightValue> = Vec::new();
     for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {

@@ -10,7 +10,7 @@ const REGISTRY: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 B
     NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 \
     SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30";
 
-/// Of an IBAN in electronic form.
+/// Whether an IBAN in electronic form has the length of its country.
 pub(super) fn has_length_of_its_country(iban: &str) -> bool {
     let Some(country) = iban.get(..2) else { return false };
     let mut entries = REGISTRY.split_ascii_whitespace();

@@ -5,16 +5,16 @@
 
 use std::net::IpAddr;
 
-/// What E.164 allows behind the plus sign.
+/// The most digits that E.164 allows behind the plus sign.
 const PHONE_DIGITS_MAX: usize = 15;
 /// No IBAN is shorter, and no shorter reference could hold a card number.
 const CHECKED_LENGTH_MIN: usize = 14;
 /// ISO 13616; a creditor reference (ISO 11649) has 25 at most.
 const CHECKED_LENGTH_MAX: usize = 34;
-/// Ends a run of digits as any letter does.
+/// Stands in the place of an identifier. Like any letter, it ends a run of digits.
 const STAND_IN: char = 'x';
 
-/// The text with a letter in place of each identifier that is none of a card.
+/// The text with a letter in the place of each identifier that cannot be a card number.
 /// Its digits must be ASCII.
 pub(super) fn without_identifiers(text: &str) -> String {
     let mut left = String::with_capacity(text.len());
@@ -30,7 +30,7 @@ pub(super) fn without_identifiers(text: &str) -> String {
     left
 }
 
-/// In bytes, of the identifier that the text begins with.
+/// The length in bytes of the identifier that the text begins with.
 fn identifier_length(text: &str) -> Option<usize> {
     const FORMS: [fn(&str) -> Option<usize>; 6] =
         [uuid, moment, address, checked_by_97, phone_number, article_number];
@@ -113,7 +113,7 @@ fn leaves_one(characters: &[char]) -> bool {
     remainder == 1
 }
 
-/// With its plus sign. One digit more, and it is none.
+/// A telephone number with its plus sign and at most 15 digits.
 fn phone_number(text: &str) -> Option<usize> {
     let (mut digits, mut end) = (0, 0);
     for (place, c) in text.strip_prefix('+')?.char_indices() {

@@ -104,7 +104,7 @@ fn plain_character(c: char) -> char {
                 ' '
             }
         }
-        // Those of letters that cannot do without, which alone are left.
+        // Only marks of letters that need them are left here.
         _ if is_combining_mark(c) => c,
         _ if c.is_alphanumeric() => plain_digit(c).or_else(|| emblem(c)).unwrap_or(c),
         _ => emblem(c).unwrap_or(' '),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::domain::text::tidy;
 
-/// Of the length of the address, it is that address alone.
+/// A network whose prefix is as long as the address is that address alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     first: IpAddr,

@@ -28,7 +28,7 @@ pub fn read<T>(
     if card_numbers.is_empty() { Ok(value) } else { Err(refused(card_numbers)) }
 }
 
-/// The same, for who must know what a body says that is refused for its card numbers alone.
+/// The same, for a caller that needs the content even if card numbers are all that is wrong.
 pub fn screen<T>(
     root: &Value,
     unchecked: Unchecked,
@@ -50,7 +50,7 @@ fn refused(errors: Vec<PartError>) -> Problem {
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     told: RefCell<Vec<PartError>>,
-    /// By more than card numbers.
+    /// Whether more than card numbers is wrong.
     is_wrong: Cell<bool>,
     pub(super) unchecked: Unchecked,
 }

@@ -14,7 +14,7 @@ use crate::http::json::Value;
 const CARD_NUMBER_IN_A_KEY: &str = "has a key that looks like a card number, which must never be sent";
 
 impl Fields<'_> {
-    /// What is read goes on: whether anybody may know it is the caller's to decide.
+    /// Notes a card number and reads on: the caller decides what becomes of the body.
     pub(super) fn screen_text(&self, name: &str, text: &str, field: Option<CheckedField>) {
         let checked = field.is_none_or(|field| !self.errors.unchecked.contains(field));
         if checked && holds_card_number(text) {

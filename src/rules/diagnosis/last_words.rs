@@ -1,18 +1,17 @@
 //! What a rule left in its memory when it failed. Must never trust it: the
 //! memory holds whatever the rule wants it to.
 
-/// Around the text that a rule leaves on purpose; plugins/README.md promises them.
+/// The marks around the text that a rule leaves on purpose. plugins/README.md promises them.
 const BEGIN: &[u8] = b"tollgate-message";
 const END: &[u8] = b"tollgate-the-end";
 const LEFT_BYTES_MAX: usize = 1000;
 
-/// How errors are written by languages that say nothing on purpose.
+/// How errors look in the memory of languages that leave no text on purpose.
 const ERROR: &[u8] = b"Error: ";
 const ERROR_BYTES_MAX: usize = 300;
-/// Of a name such as `TypeError`, before what is looked for.
+/// The longest name such as `TypeError` before the sign that is looked for.
 const ERROR_NAME_BYTES_MAX: usize = 32;
-/// Texts that are held against the plugin's own bytes, each of which takes as
-/// long as reading all of those.
+/// How many texts are searched for in the plugin's own bytes. Each search reads all of them.
 const CANDIDATES_MAX: usize = 64;
 
 /// The text that was left on purpose; else the first that looks like an error's
@@ -89,7 +88,7 @@ mod tests {
         ] {
             assert_eq!(found(&memory, b""), None);
         }
-        // A beginning alone, as it stands among a program's constants, hides no whole one.
+        // A beginning without an end stands among a program's constants; a whole text may follow.
         assert_eq!(found(&[BEGIN, &record(text, 4)].concat(), b""), Some("text".to_owned()));
         assert_eq!(found(&record(&[0xff, b'a'], 2), b""), Some("\u{fffd}a".to_owned()));
     }

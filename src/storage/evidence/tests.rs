@@ -133,7 +133,7 @@ fn the_stored_form_of_version_1_is_read_for_ever() {
     assert!(decode(2, &stored).is_err(), "taken for the next version");
 }
 
-/// As the one before.
+/// Held to its bytes, as version 1 is.
 #[test]
 fn the_stored_form_of_version_2_never_changes() {
     assert_eq!(COMPARISON_VERSION, 2, "evidence stored from now on says how its values were compared");

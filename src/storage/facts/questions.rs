@@ -215,15 +215,15 @@ fn append<T>(all: &mut Vec<T>, slice: Vec<T>) -> (i32, i32) {
     (first, number(all.len()))
 }
 
-/// What stands on a list for a value.
+/// What entries are looked for on a list.
 struct Compared {
     texts: Vec<String>,
-    /// With the normalized names of the entries.
+    /// Whether the texts are compared with the normalized names of entries.
     by_name: bool,
 }
 
-/// The forms of the entries that a value meets. As it was written as well: an entry
-/// that has no form of its list's kind stays as it was written.
+/// The forms of the entries that match a value. The value as it was written is one of them,
+/// since an old entry without a form of its list's kind is kept as it was written.
 fn texts(selector: &Selector, matching: Matching, value: &str) -> Compared {
     let kind = selector.kind();
     let form = kind.form_of_value(value);

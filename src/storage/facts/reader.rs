@@ -126,7 +126,7 @@ impl FactReader {
         let answer = reader
             .ask(&[], TOGETHER_MAX, |connection| {
                 Box::pin(async move {
-                    // May it be read at all? There is nothing to find.
+                    // The statement finds nothing; it shows whether facts can be read at all.
                     sqlx::query("select from payment_values where false").execute(connection).await?;
                     Ok(())
                 })

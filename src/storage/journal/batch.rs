@@ -133,7 +133,7 @@ impl Batch {
         }
     }
 
-    /// Answers that nobody knows, and gives what was to be written.
+    /// Answers every waiter that the outcome is unknown, and returns the rows that were to be written.
     pub fn give_up(self) -> Vec<Row> {
         let unknown = Err(JournalError::Unavailable);
         let give_up = |group: Group| {

@@ -90,7 +90,7 @@ pub(super) async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// For what is taken back: it waits for nobody's lock.
+/// Begins a transaction that will be rolled back. It hardly waits for locks.
 pub(super) async fn begin_trial(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("begin; set local lock_timeout = 200").execute(connection).await?;
     Ok(())

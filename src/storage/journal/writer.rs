@@ -47,7 +47,7 @@ pub(super) struct Writer {
     session: Option<Session>,
     /// The link of a batch that was given up while its fate was unknown.
     unsettled: Option<Link>,
-    /// The rows of that batch: until they could be written, nothing else could be.
+    /// The rows of the batch that was given up. While they cannot be written, nothing can.
     given_up: Vec<Row>,
     /// Batches that claim their keys before anything else is sent. While no key
     /// is contended they are bound on the way, which is one statement and one
@@ -80,7 +80,7 @@ pub async fn run_whatever_happens(first: Writer, shared: Arc<Shared>) {
     let mut writer = first;
     while AssertUnwindSafe(writer.run()).catch_unwind().await.is_err() {
         tracing::error!("a journal writer panicked; another takes its place");
-        // What it had under way is nobody's any more.
+        // The work that was under way has been given up.
         shared.can_store();
         writer = Writer::new(Arc::clone(&shared));
     }
@@ -259,7 +259,7 @@ impl Writer {
     }
 
     fn note_failure(&mut self, error: &sqlx::Error) {
-        // A session that is refused is told once, where it is refused.
+        // A refused session is logged where it is refused, and only once.
         if !matches!(error, sqlx::Error::Configuration(_)) {
             tracing::warn!(writer = %self.chain.writer, cause = diagnosis(error), "a journal batch failed");
         }
@@ -278,7 +278,7 @@ impl Writer {
             self.shared.refuse_what_waits();
             match timeout(ATTEMPT_MAX, self.reconnect()).await {
                 Ok(Ok(())) => break,
-                // As in `note_failure`.
+                // Logged once, for the same reason as in `note_failure`.
                 Ok(Err(sqlx::Error::Configuration(_))) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "the journal cannot connect");
@@ -298,7 +298,7 @@ impl Writer {
         true
     }
 
-    /// A connection on which can be written, with the chain at what is really stored.
+    /// Opens a connection that can write, and sets the chain to what is really stored.
     async fn reconnect(&mut self) -> sqlx::Result<()> {
         let mut session = self.connect().await?;
         if let Some(link) = &self.unsettled {
@@ -315,8 +315,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what was given up and takes it back: a full disk lets a writer
-    /// connect, and refuses only what it writes.
+    /// Writes the batch that was given up and rolls it back. A full disk still lets a writer
+    /// connect; only writing shows whether there is room.
     async fn write_for_trial(&self, session: &mut Session) -> sqlx::Result<()> {
         let rows: Vec<&Row> = self.given_up.iter().collect();
         session.open_for(&rows).await?;
@@ -324,7 +324,7 @@ impl Writer {
         statements::begin_trial(connection).await?;
         match self.insert_for_trial(connection, &rows).await {
             Err(error) if blames_the_server(&error) => Err(error),
-            // What was stored meanwhile, is locked, or is itself to blame says nothing against writing.
+            // A row that is stored already, locked or faulty does not mean that writing fails.
             _ => statements::roll_back(connection).await,
         }
     }
@@ -375,7 +375,7 @@ fn blames_a_row(error: &sqlx::Error) -> bool {
     }
 }
 
-/// No room, no file, not to be written to; or nothing is known, as the line is gone.
+/// Whether the server cannot write at all (no room, no file, read-only), or the connection is gone.
 fn blames_the_server(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database

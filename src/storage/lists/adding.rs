@@ -24,7 +24,7 @@ use crate::domain::tenant::TenantId;
 pub struct NewEntry {
     pub id: Uuid,
     pub value: String,
-    /// By the kinds of its list; one at least.
+    /// The forms by the kinds of its list, at least one.
     pub forms: Vec<String>,
     pub reason: String,
     pub valid_from_ms: u64,
@@ -106,8 +106,8 @@ pub async fn add_entry(
     .await
 }
 
-/// Puts many values on a list, all or none. What is on it already is passed over,
-/// and so is a value that came before among these. One act on the record.
+/// Puts many values on a list, all or none. Values that are on it already, or stand twice among
+/// these, are skipped. The record of acts gets one line.
 pub async fn add_entries(
     app: &PgPool,
     tenant: TenantId,
@@ -139,8 +139,8 @@ pub async fn add_entries(
     .await
 }
 
-/// Those of the entries that came onto the list. Who fills a list waits for others
-/// who do: the quota counts what is there.
+/// Inserts entries and answers those that are new. Callers that fill one list wait for each
+/// other, since the quota counts what is there.
 async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -184,7 +184,7 @@ async fn insert_rows(
     let rows: Vec<(&NewEntry, &String)> = entries
         .iter()
         .flat_map(|entry| entry.forms.iter().map(move |form| (entry, form)))
-        // What the index does for those without an end.
+        // For entries without an end, the unique index does this.
         .filter(|(entry, form)| entry.valid_to_ms.is_none_or(|to_ms| ends.insert((*form, to_ms))))
         .collect();
     let column =

@@ -1,9 +1,9 @@
 //! Lists and entries of earlier versions are brought over: kinds for the lists,
 //! the present forms for the entries.
 //!
-//! Owns the step, which a process can leave at any point and another one go on
-//! with. Must never lose a hit: what cannot be read by its list's kind stays as it
-//! was, and of entries that become equal the one that began first stays open.
+//! Owns this step. A process may stop in the middle, and the next one goes on from there. No
+//! entry may stop matching: one that cannot be read by its list's kind stays as it was, and of
+//! entries that become equal the one that began first stays open.
 
 use std::collections::HashMap;
 
@@ -23,29 +23,30 @@ use crate::domain::comparison::{ValueKind, normalized_name};
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::tenant::TenantId;
 
-/// Entries of one transaction.
+/// How many entries one transaction brings over.
 const BATCH: i64 = 500;
 
-/// Values that the kind of a list is told by, where no rule asks about it.
+/// How many values decide the kind of a list that no rule asks about.
 const VALUES_LOOKED_AT: i64 = 1_000;
 
 /// Any constant that no other lock of Tollgate uses.
 const LOCK: i64 = 0x746f_6c6c_0000_0009;
 
-/// In the record of acts.
+/// The actor in the record of acts.
 const ACTOR: &str = "upgrade";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BroughtOver {
     pub lists: u64,
     pub entries: u64,
-    /// Closed, since they compare equal to an earlier one.
+    /// Entries that were closed, since they compare equal to an earlier one.
     pub closed: u64,
-    /// Left as they were written: no payment can have such a value.
+    /// Entries left as they were written, since no payment can have such a value.
     pub never_match: u64,
 }
 
-/// Brings over what is left. Nodes that start together wait for the one that does it.
+/// Brings over everything that is left. Of nodes that start together one does the work, and the
+/// others wait.
 pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     let mut done = BroughtOver::default();
     if remaining(system).await?.is_empty() {

@@ -17,7 +17,7 @@ use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
 use crate::domain::tenant::TenantId;
 
-/// As the column of rows has it.
+/// The entry as a row holds it.
 pub(super) fn comparison_version() -> i16 {
     COMPARISON_VERSION.cast_signed()
 }
@@ -135,11 +135,11 @@ pub(super) fn told(entry: &ListEntry) -> Value {
 /// All conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct EntryFilter {
-    /// Valid at this moment.
+    /// Only entries that are valid at this moment.
     pub at_ms: Option<u64>,
-    /// Compared in one of these forms.
+    /// Only entries with one of these forms.
     pub forms: Option<Vec<String>>,
-    /// Not ended at this moment.
+    /// Only entries that have not ended at this moment.
     pub not_ended_at_ms: Option<u64>,
 }
 
