@@ -38,7 +38,7 @@ pub enum DemoError {
     Activate(#[from] ActivateError),
     #[error("the demonstration's lists could not be made")]
     List(#[from] CreateListError),
-    #[error("the demonstration's lists cannot hold what they should")]
+    #[error("an entry of the demonstration does not fit its list")]
     Value(#[from] NeverMatches),
     #[error("the demonstration's lists could not be filled")]
     Entry(#[from] AddError),

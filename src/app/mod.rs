@@ -318,7 +318,7 @@ async fn assemble(
     // A node that serves is not behind because its start took long. Where this fails, the follower
     // goes on.
     if let Err(error) = active.catch_up().await {
-        tracing::warn!(%error, "activations are followed a moment later");
+        tracing::warn!(%error, "the activations could not be read at the start; they are read again in a moment");
     }
     let background = Background::start(Work {
         databases: databases.clone(),

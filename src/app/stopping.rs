@@ -42,12 +42,12 @@ pub fn end_in_any_case(requests_max: Duration) {
     let most = requests_max + STOP_MAX + LATE_BY_MAX;
     let watch = move || {
         std::thread::sleep(most);
-        tracing::error!(after_s = most.as_secs(), "the end hangs; the process is ended as it is");
+        tracing::error!(after_s = most.as_secs(), "the stop hangs; the process ends now");
         // Leaves the log time to write the line.
         std::thread::sleep(Duration::from_millis(200));
         exit(1);
     };
     if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(watch) {
-        tracing::warn!(%error, "nothing watches over the end");
+        tracing::warn!(%error, "the thread that would end a hanging stop cannot be started");
     }
 }

@@ -73,7 +73,7 @@ impl Report {
             tell!("line {line}: and {} more", errors.len() - ERRORS_TOLD_MAX);
         }
         if self.counts.refused == TOLD_MAX {
-            tell!("more bad lines are counted and not told");
+            tell!("further bad lines are counted, not listed");
         }
     }
 

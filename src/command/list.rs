@@ -40,7 +40,7 @@ pub struct ListOrder {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum ListCommand {
-    /// Put the entries of a file on a list, all or none; values that are on it already are passed over.
+    /// Put the entries of a file on a list, all or none; values that are on it already are skipped.
     Import {
         #[command(flatten)]
         order: ListOrder,

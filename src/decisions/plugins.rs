@@ -121,7 +121,7 @@ impl Plugins {
     }
 
     /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.
-    /// Files that have not changed since the last look are passed over; a file
+    /// Files that have not changed since the last look are skipped; a file
     /// that cannot be loaded is told once and stops nothing.
     pub async fn take_in_folder(&self, folder: &Path) -> Result<Vec<Plugin>, StorageError> {
         let mut loaded = Vec::new();

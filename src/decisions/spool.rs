@@ -17,9 +17,9 @@ const PART_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Error)]
 pub enum SpoolError {
-    #[error("the bytes did not come to their end: {0}")]
+    #[error("the upload was cut off: {0}")]
     Receive(io::Error),
-    #[error("the bytes cannot be kept on disk: {0}")]
+    #[error("the upload cannot be written to disk: {0}")]
     Keep(io::Error),
 }
 

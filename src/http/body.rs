@@ -208,7 +208,7 @@ fn parse(bytes: &[u8]) -> Result<Value, Problem> {
 }
 
 fn unmanaged(what: &str) -> Problem {
-    tracing::error!(what, "a part that bodies need is not managed");
+    tracing::error!(what, "a request body cannot be read: the server was set up without this part");
     Problem::new(Kind::Internal, "The failure is logged under the request id.")
 }
 

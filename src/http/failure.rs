@@ -331,8 +331,8 @@ impl From<SpoolError> for Problem {
         match error {
             SpoolError::Receive(_) => Self::new(Kind::MalformedRequest, CUT_OFF),
             SpoolError::Keep(error) => {
-                tracing::error!(%error, "an upload cannot be kept on disk while it is received");
-                Self::new(Kind::Unavailable, "The plugin cannot be received for now.")
+                tracing::error!(%error, "an upload cannot be written to disk while it is received");
+                Self::new(Kind::Unavailable, "The plugin cannot be received at the moment.")
             }
         }
     }

@@ -133,7 +133,7 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
 ///
 /// CSV has a header line with `value`, `reason` and, if needed, `valid_from_ms` and `valid_to_ms`.
 /// Of many entries all are taken or none; errors name the line first: `/17/value`. A value that is
-/// on the list already, or came before in the same body, is passed over and told.
+/// on the list already, or came before in the same body, is skipped, and its line is named.
 #[utoipa::path(
     tag = "lists",
     request_body(content((EntryBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
@@ -218,7 +218,7 @@ fn bad_lines(bad: BadLines) -> Problem {
         parameter: None,
         detail: format!("line {}: {}", error.line, error.detail),
     });
-    let detail = format!("Nothing was added: lines with errors: {}.", bad.lines);
+    let detail = format!("Nothing was added. {} lines have errors.", bad.lines);
     Problem::with_errors(Kind::InvalidBody, detail, errors.collect())
 }
 

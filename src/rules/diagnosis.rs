@@ -222,11 +222,11 @@ fn cause_of(diagnosis: &Diagnosis, limits: &Limits) -> String {
                                called what is no function."
             .to_owned(),
         FailureClass::StackOverflow => {
-            format!("Its calls nested deeper than {WASM_STACK_BYTES} bytes of stack hold.")
+            format!("Its nested calls need more than {WASM_STACK_BYTES} bytes of stack.")
         }
         FailureClass::Deadline => format!("It computed for longer than {} ms.", limits.computing_ms),
         FailureClass::RuleError => "It answered with an error text of its own.".to_owned(),
-        FailureClass::InvalidAnswer => "Its answer is not as the rule contract wants it.".to_owned(),
+        FailureClass::InvalidAnswer => "Its answer does not follow the rule contract.".to_owned(),
         FailureClass::Host => "The host could not run it.".to_owned(),
     }
 }

@@ -91,7 +91,7 @@ const FAMILIES: [Family; 22] = [
     .in_seconds(),
     counter(
         "tollgate_log_lines_lost_total",
-        "Lines of the log that nobody will read: its reader was slow or its disk full.",
+        "Log lines that were lost, since their reader was too slow or the disk full.",
     ),
     gauge("tollgate_build_info", "Always 1; the label is the version.").labelled(),
 ];

@@ -127,7 +127,7 @@ impl<W: Write> Write for Outlet<W> {
         if self.flows && lost > self.told {
             let lines = lost - self.told;
             self.told = lost;
-            tracing::warn!(lines, "lines of the log are lost: it could not be written, or not as quickly");
+            tracing::warn!(lines, "log lines were lost: the log could not be written, or not quickly enough");
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
 use crate::domain::tenant::TenantId;
 
-/// The entry as a row holds it.
+/// The version of comparison, as the column of rows holds it.
 pub(super) fn comparison_version() -> i16 {
     COMPARISON_VERSION.cast_signed()
 }
