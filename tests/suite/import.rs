@@ -222,7 +222,7 @@ async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
             "line 9: /payment/debtor/account/iban: expected an IBAN",
             "line 10: the line: expected at most 131072 bytes",
             "line 12: the line: expected an object, found an array",
-            "counted and not told",
+            "counted, not listed",
         ] {
             assert!(log.contains(words), "{words} is missing:\n{log}");
         }

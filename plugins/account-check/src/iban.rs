@@ -25,8 +25,8 @@ const REGISTRY: [(&str, &str); 89] = [
     ("VA", "18n"), ("VG", "4a16n"), ("XK", "16n"), ("YE", "4a4n18c"),
 ];
 
-/// Countries whose banks write accounts in the form of an IBAN, though none of
-/// them is in the registry: nothing says how long theirs are.
+/// Countries whose banks use the form of an IBAN without being in the registry. Nothing
+/// defines how long these are.
 const UNREGISTERED: &str = "AO BF BJ CF CG CI CM CV DZ GA GQ GW IR KM MA MG ML MZ NE SN TD TG ";
 
 /// Country code and check digits, before the country's own part.
@@ -46,7 +46,7 @@ pub(crate) enum Flaw {
     CheckDigits,
 }
 
-/// The first thing that is wrong with its form, and what is to be said of its country.
+/// The first flaw of its form, and the flaw of its country.
 pub(crate) fn flaws_of(iban: &str) -> [Option<Flaw>; 2] {
     let country = iban.get(..2).unwrap_or_default();
     match structure_of(country) {
@@ -175,7 +175,7 @@ mod tests {
         UA213223130000026007233566001 VA59001123000012345678 VG96VPVG0000012345678901
         XK051212012345678906 YE15CBYE0001018861234567891234";
 
-    /// As banks of these countries print them.
+    /// Numbers as banks of these countries print them.
     const UNREGISTERED_EXAMPLES: &str = "
         AO06004400006729503010102 BF42BF0840101300463574000390 BJ66BJ0610100100144390000769
         CF4220001000010120069700160 CG3930011000101013451300019 CI93CI0080111301134291200589

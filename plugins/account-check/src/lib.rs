@@ -98,7 +98,7 @@ impl Settings {
     }
 }
 
-/// Names the first flaw that anything comes of.
+/// Names the first flaw whose check is not off.
 fn check_iban(side: &str, party: &Party, settings: &Settings, findings: &mut Findings) {
     let Some(account @ Account::Iban(number)) = &party.account else { return };
     let flaws = iban::flaws_of(number).into_iter().flatten();

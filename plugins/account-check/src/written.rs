@@ -1,13 +1,14 @@
-//! Owns how account numbers and BICs are written: which signs of a text carry
-//! none of its meaning. Must never say whether what is left is right.
+//! How people write account numbers and BICs, and which of those signs have no meaning.
+//!
+//! Must never judge whether the rest is a valid number.
 
-/// A text as machines write it: without spaces, hyphens and signs that nobody
-/// sees, full-width letters and digits as plain ones, in capital letters.
+/// A text in its electronic form: capital letters, no spaces, hyphens or invisible signs,
+/// and plain letters and digits instead of full-width ones.
 pub(crate) fn in_electronic_form(text: &str) -> String {
     text.chars().filter(|c| !is_decoration(*c)).map(plain).collect()
 }
 
-/// Letters and digits alone: nothing else makes another account.
+/// Only the letters and digits of a number, since no other sign tells two accounts apart.
 pub(crate) fn significant(number: &str) -> impl Iterator<Item = char> {
     number.chars().filter(|c| c.is_alphanumeric()).map(plain)
 }

@@ -181,13 +181,13 @@ impl Limit {
     }
 }
 
-/// A bound that no amount is beyond.
+/// Why a bound has no effect or is no amount, if so.
 fn never_applies(name: &str, bound_minor: i64) -> Option<&'static str> {
     match (name, bound_minor) {
         (_, ..=0 | LARGEST_MINOR_PLUS_ONE..) => Some("An amount is 1 to 9007199254740991 minor units."),
-        ("minimum_minor", 1) => Some("No amount is below 1, so it never applies."),
+        ("minimum_minor", 1) => Some("No amount is below 1, so a minimum of 1 has no effect."),
         ("review_above_minor" | "maximum_minor", LARGEST_MINOR) => {
-            Some("No amount is above 9007199254740991, so it never applies.")
+            Some("No amount is above 9007199254740991, so this bound has no effect.")
         }
         _ => None,
     }

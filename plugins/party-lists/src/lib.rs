@@ -8,7 +8,7 @@ use tollgate_rule::{
     invalid_setting, too_many_facts,
 };
 
-/// As the host names lists.
+/// Whether the host accepts it as the name of a list.
 const LONGEST_NAME_CHARS: usize = 64;
 
 struct PartyLists;
@@ -101,7 +101,7 @@ fn mistakes(settings: &Settings) -> Vec<Reason> {
             wrong.push(invalid_setting(format!("{field}/list"), message));
         }
         if check.selector.is_always_given() && check.when_absent != Consequence::Pass {
-            let message = "Each payment has this value, so it never applies.";
+            let message = "Each payment has this value, so this setting has no effect.";
             wrong.push(invalid_setting(format!("{field}/when_absent"), message));
         }
         let earlier = &settings.lists[..index];

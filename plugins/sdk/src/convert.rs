@@ -153,10 +153,10 @@ impl From<Evaluation> for wire::Evaluation {
     }
 }
 
-/// The contract's own bound of reasons, and of notes.
+/// The most reasons, and the most notes, that the contract allows.
 const MOST_TEXTS: usize = 32;
 
-/// The same reasons in the contract's own type; of too many the first, which decide.
+/// The reasons in the contract's own type. Of too many only the first are kept.
 pub(crate) fn contract_reasons(reasons: Vec<Reason>) -> Vec<wire::Reason> {
     reasons.into_iter().take(MOST_TEXTS).map(wire::Reason::from).collect()
 }

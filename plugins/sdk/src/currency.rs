@@ -27,7 +27,7 @@ pub fn exponent_of(code: &str) -> Option<u8> {
     CURRENCIES.iter().find(|(_, codes)| lists(codes)).map(|(exponent, _)| *exponent)
 }
 
-/// A currency in settings that no payment can have, as a refusal of `field`.
+/// Refuses `field` if its currency is one that no payment can have.
 pub fn mistake(code: &str, field: impl Into<String>) -> Option<Reason> {
     let message = "A currency is an active one of ISO 4217, in capital letters: no payment is in any other.";
     exponent_of(code).is_none().then(|| invalid_setting(field, message))

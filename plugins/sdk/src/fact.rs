@@ -58,10 +58,10 @@ pub enum FactQuery {
     },
 }
 
-/// The contract's own bound.
+/// The most queries that the contract allows.
 const MOST_FACTS: usize = 32;
 
-/// More queries than the host answers, as a refusal of the setting that they come from.
+/// Refuses the setting that the queries come from if the host would not answer so many.
 pub fn too_many_facts(queries: &[FactQuery], field: impl Into<String>) -> Option<Reason> {
     let count = queries.len();
     let message =

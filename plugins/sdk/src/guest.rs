@@ -10,7 +10,7 @@ use crate::{
     Described, Description, Evaluation, Fact, Payment, Prepared, Reason, Rule, settings, too_many_facts,
 };
 
-/// The contract's own bound.
+/// The largest state that the contract allows.
 const LARGEST_STATE_BYTES: usize = 64 << 10;
 
 /// A rule as the contract's export.
@@ -47,7 +47,7 @@ impl<R: Described> exports::Guest for Guest<R> {
     }
 }
 
-/// Each call is the first of its instance.
+/// Called once in each instance, before its only call.
 fn begin() {
     #[cfg(target_arch = "wasm32")]
     crate::last_words::leave_last_words();

@@ -1,33 +1,34 @@
-//! Owns what a rule says when it panics: message, file and line, left in its
-//! own memory, where a host that looks for the reason finds them. Must never
-//! go on after that, nor keep the text where it could be overwritten.
+//! What a rule leaves behind when it panics: message, file and line, in its own memory,
+//! where a host that looks for the reason finds them.
+//!
+//! Must never continue after a panic, nor keep the text where it could be overwritten.
 
 use core::fmt::{self, Write};
 use core::hint::black_box;
 use std::panic::{PanicHookInfo, set_hook};
 
-/// Around every text, so that a host recognises it. Part of what README.md promises.
+/// Marks around the text, by which a host recognises it. README.md promises them.
 const BEGIN: &[u8] = b"tollgate-message";
 const END: &[u8] = b"tollgate-the-end";
 
-/// As much as the host shows of it.
+/// The most that a host shows of the text.
 const LONGEST_TEXT_BYTES: usize = 1000;
 
-/// Has to be called before anything else, in every instance.
+/// Installs the hook. Must be called first in every instance.
 pub(crate) fn leave_last_words() {
     set_hook(Box::new(leave));
 }
 
 fn leave(panic: &PanicHookInfo<'_>) {
     let mut words = Words { text: [0; LONGEST_TEXT_BYTES], length_bytes: 0 };
-    // What does not fit is cut, which is no failure of the panic.
+    // A text that does not fit is cut; that must not fail.
     let _ = write!(words, "{panic}");
     black_box(words.framed());
-    // Here, since whatever runs after this may use the same stack.
+    // The panic ends here, since code that runs later could overwrite this stack.
     core::arch::wasm32::unreachable()
 }
 
-/// On the stack: a panic may come of there being no memory left.
+/// The text on the stack, since the panic may mean that no memory is left.
 struct Words {
     text: [u8; LONGEST_TEXT_BYTES],
     length_bytes: usize,

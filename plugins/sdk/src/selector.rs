@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::payment::{Party, Payment};
 
-/// As the API takes it.
+/// Its name as the API writes it.
 const LONGEST_METADATA_KEY_CHARS: usize = 40;
 
 /// One value of a payment. In settings: `"debtor_account"`, `{"metadata": "key"}`.
@@ -50,7 +50,7 @@ pub enum Selector {
 }
 
 impl Selector {
-    /// Whether every payment has the value: what becomes of one without it never applies.
+    /// Whether every payment has this value, so that a setting for its absence has no effect.
     pub fn is_always_given(&self) -> bool {
         matches!(self, Selector::DebtorName | Selector::CreditorName)
     }
@@ -127,7 +127,7 @@ impl Selector {
     }
 }
 
-/// Only such a key as a payment can carry: another would never find a value.
+/// Accepts only a key that a payment can carry; another would never find a value.
 fn metadata_key<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
     let key = String::deserialize(source)?;
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);

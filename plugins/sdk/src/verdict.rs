@@ -34,7 +34,7 @@ impl Reason {
     /// Points at a field of the payment as submitted, or of the settings.
     pub fn at(mut self, field: impl Into<String>) -> Self {
         let mut field = field.into();
-        // A setting may be called anything; the host takes no such pointer, so it is to what holds it.
+        // The host does not accept a pointer to a setting of such a name, so it points to the parent.
         while field.chars().count() > LONGEST_FIELD_CHARS || field.chars().any(is_unreadable) {
             field.truncate(field.rfind('/').unwrap_or(0));
         }

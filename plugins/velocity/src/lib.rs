@@ -92,8 +92,7 @@ impl Rule for VelocityLimits {
             let field = format!("/limits/{index}");
             limit.check(&field, &mut wrong);
             if settings.limits[..index].iter().any(|earlier| limit.repeats(earlier)) {
-                let message =
-                    "An earlier limit is for the same payments and verdict: the looser one never applies.";
+                let message = "An earlier limit has the same payments and verdict, so the looser of the two has no effect.";
                 wrong.push(Reason::new("duplicate-limit", message).at(field));
             }
         }
@@ -196,7 +195,7 @@ impl Limit {
             refuse("max_count", "A count is 1 to 9007199254740991: no more payments are ever counted.");
         }
         if self.selector.is_always_given() && self.when_absent != Consequence::Pass {
-            refuse("when_absent", "Each payment has this value, so it never applies.");
+            refuse("when_absent", "Each payment has this value, so this setting has no effect.");
         }
         if self.max_total_minor.is_some_and(|most| !(1..=LARGEST_MINOR).contains(&most)) {
             refuse("max_total_minor", "An amount is 1 to 9007199254740991 minor units.");
