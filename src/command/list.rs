@@ -103,7 +103,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             }
             let stored =
                 lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await?;
-            added += stored.added.len();
+            added += stored.len();
         }
         say!("{read} entries: {added} added, {} on the list already", read - added);
         Ok(())

@@ -201,7 +201,7 @@ async fn add_many(
     let entries = lines.into_iter().map(|Line { entry, .. }| entry).collect();
     let most = services.quotas.list_entries_max;
     let (app, tenant) = (&services.app, client.tenant);
-    let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?.added;
+    let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?;
     let passed_over = numbers.iter().filter(|(_, id)| !added.contains(id)).map(|(line, _)| *line);
     let shape = AddedShape {
         added: added.len(),

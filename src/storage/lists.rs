@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 
-pub use adding::{AddError, Added, NewEntry, add_entries, add_entry};
+pub use adding::{AddError, NewEntry, add_entries, add_entry};
 pub use bring_over::{BroughtOver, bring_over};
 pub use entries::{EntryFilter, close_entry, entries};
 

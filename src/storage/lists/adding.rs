@@ -67,12 +67,6 @@ pub enum AddError {
     Storage(#[from] StorageError),
 }
 
-/// What became of entries that were added together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Added {
-    pub added: BTreeSet<Uuid>,
-}
-
 /// Puts one value on a list.
 pub async fn add_entry(
     app: &PgPool,
@@ -107,7 +101,7 @@ pub async fn add_entry(
 }
 
 /// Puts many values on a list, all or none. Values that are on it already, or stand twice among
-/// these, are skipped. The record of acts gets one line.
+/// these, are skipped. Answers the ids of the others. The record of acts gets one line.
 pub async fn add_entries(
     app: &PgPool,
     tenant: TenantId,
@@ -116,7 +110,7 @@ pub async fn add_entries(
     entries_max: u32,
     actor: &str,
     now_ms: u64,
-) -> Result<Added, AddError> {
+) -> Result<BTreeSet<Uuid>, AddError> {
     let (list, actor) = (list.to_owned(), actor.to_owned());
     as_tenant(app, tenant, move |connection| {
         Box::pin(async move {
@@ -133,7 +127,7 @@ pub async fn add_entries(
                 };
                 audit::record(connection, tenant, &act).await?;
             }
-            Ok(Added { added })
+            Ok(added)
         })
     })
     .await
