@@ -6,13 +6,14 @@
 //! entries that become equal the one that began first stays open.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::super::columns::bigint;
-use super::super::line::Patience;
+use super::super::line::{self, Patience};
 use super::super::rulesets::selectors_by_list;
 use super::super::transaction::as_system_within;
 use super::super::{StorageError, audit};
@@ -31,6 +32,9 @@ const VALUES_LOOKED_AT: i64 = 1_000;
 
 /// Any constant that no other lock of Tollgate uses.
 const LOCK: i64 = 0x746f_6c6c_0000_0009;
+
+const LOCK_TRIED_EVERY: Duration = Duration::from_millis(200);
+const LOCK_ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The actor in the record of acts.
 const ACTOR: &str = "upgrade";
@@ -54,16 +58,22 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     }
     // A connection of its own: whatever becomes of this process, the lock ends with it.
     let mut holder = system.acquire().await?.detach();
-    sqlx::raw_sql("set statement_timeout = 0").execute(&mut holder).await?;
-    sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut holder).await?;
+    // Asked again and again: a wait for the lock could not be told from a lost answer.
+    while !line::within(LOCK_ANSWER_MAX, try_lock(&mut holder)).await? {
+        tokio::time::sleep(LOCK_TRIED_EVERY).await;
+    }
     let worked = bring_over_all(system, &mut done).await;
-    holder.close().await?;
+    line::within(LOCK_ANSWER_MAX, holder.close()).await?;
     worked?;
     if done != BroughtOver::default() {
         let BroughtOver { lists, entries, closed, never_match } = done;
         tracing::info!(lists, entries, closed, never_match, "lists of an earlier version are brought over");
     }
     Ok(done)
+}
+
+async fn try_lock(holder: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(holder).await
 }
 
 async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), StorageError> {
