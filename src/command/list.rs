@@ -11,12 +11,13 @@ use tokio::io::AsyncReadExt;
 use super::Failure;
 use super::administration::{ACTOR, on_database};
 use super::output::{say, tell};
-use crate::app::tenants::{TenantError, unchecked};
+use crate::app::tenants::TenantError;
 use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::list_lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
+use crate::storage::card_checks;
 use crate::storage::lists::{self, EntryFilter, ListHead};
 use crate::storage::pool::Databases;
 use crate::storage::tenants;
@@ -78,14 +79,10 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
     on_database(config, async |pools| {
         let (tenant, head) = find(pools, &order).await?;
         let now_ms = JournalClock::start(pools.system.clone(), machine()).await?.now_ms();
-        let reader = EntryReader {
-            kinds: &head.kinds,
-            unchecked: unchecked(&pools.system, &order.tenant).await?,
-            added_by: ACTOR.to_owned(),
-            now_ms,
-            randomness: &OsRandomness,
-        };
-        let lines = match reader.lines(format, &bytes, entries_max as usize) {
+        let reader =
+            EntryReader { kinds: &head.kinds, added_by: ACTOR.to_owned(), now_ms, randomness: &OsRandomness };
+        let unchecked = card_checks::unchecked(&pools.system, tenant).await?;
+        let lines = match reader.lines(format, &bytes, unchecked, entries_max as usize) {
             Ok(lines) => lines,
             Err(bad) => {
                 tell_of(&bad);
@@ -113,9 +110,9 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
 }
 
 fn tell_of(bad: &BadLines) {
-    for error in &bad.errors {
+    for (line, error) in &bad.errors {
         let place = if error.pointer.is_empty() { "the line" } else { &error.pointer };
-        tell!("line {}: {place}: {}", error.line, error.detail);
+        tell!("line {line}: {place}: {}", error.detail);
     }
 }
 

@@ -157,7 +157,7 @@ impl Submissions {
         Ok(Submitted { first: submitted.first && !joined, ..submitted })
     }
 
-    /// The decision that a key is bound to, for a payment that may not be decided now.
+    /// The decision that a key is bound to, for a payment that is refused now.
     pub async fn repeated(
         &self,
         submission: &Submission,

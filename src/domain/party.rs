@@ -69,8 +69,8 @@ impl Bic {
     }
 }
 
-/// A country by its code of ISO 3166-1 alpha-2, or Kosovo by XK. What is stored is
-/// read whatever its code: earlier releases took any two letters.
+/// A country by its code of ISO 3166-1 alpha-2, or Kosovo by XK. What is stored may
+/// have another code: earlier releases took any two letters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Country(String);
@@ -83,6 +83,12 @@ impl Country {
     /// Accepts a code that was assigned at this moment.
     pub fn parse_at(text: &str, at_ms: u64) -> Result<Self, PartyError> {
         if was_assigned_at(text, at_ms) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
+    }
+
+    /// Accepts what earlier releases did. Only to find what may be stored.
+    pub fn parse_as_ever(text: &str) -> Result<Self, PartyError> {
+        let well_formed = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        if well_formed { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }
 
     pub fn as_str(&self) -> &str {

@@ -166,8 +166,7 @@ async fn add_one(
 ) -> Result<Answer, Problem> {
     let now_ms = services.clock.now_ms();
     let (kinds, randomness) = (&head.kinds, services.randomness.as_ref());
-    let unchecked = services.card_checks.unchecked(client.tenant);
-    let reader = EntryReader { kinds, unchecked, added_by: client.actor(), now_ms, randomness };
+    let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
     let entry = body.read(|fields| reader.entry(fields))?;
     let most = services.quotas.list_entries_max;
     lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
@@ -189,8 +188,8 @@ async fn add_many(
     // Thousands of lines would hold up the other requests of this thread.
     let lines = tokio::task::spawn_blocking(move || {
         let randomness = randomness.as_ref();
-        let reader = EntryReader { kinds: &kinds, unchecked, added_by, now_ms, randomness };
-        reader.lines(format, &bytes, LINES_MAX)
+        let reader = EntryReader { kinds: &kinds, added_by, now_ms, randomness };
+        reader.lines(format, &bytes, unchecked, LINES_MAX)
     });
     let lines = lines.await.map_err(|error| {
         tracing::error!(%error, "reading the lines of a list's entries failed");
@@ -213,10 +212,10 @@ async fn add_many(
 }
 
 fn bad_lines(bad: BadLines) -> Problem {
-    let errors = bad.errors.into_iter().map(|error| PartError {
-        pointer: Some(format!("/{}{}", error.line, error.pointer)),
+    let errors = bad.errors.into_iter().map(|(line, error)| PartError {
+        pointer: Some(format!("/{line}{}", error.pointer)),
         parameter: None,
-        detail: format!("line {}: {}", error.line, error.detail),
+        detail: format!("line {line}: {}", error.detail),
     });
     let detail = format!("Nothing was added. {} lines have errors.", bad.lines);
     Problem::with_errors(Kind::InvalidBody, detail, errors.collect())

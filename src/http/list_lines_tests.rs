@@ -10,20 +10,24 @@ use crate::world::OsRandomness;
 const NOW_MS: u64 = 1_000;
 
 fn read(format: LineFormat, text: &str, lines_max: usize) -> Result<Vec<Line>, BadLines> {
-    let kinds = ListKinds::one(ValueKind::Ip);
-    let reader = EntryReader {
-        kinds: &kinds,
-        unchecked: Unchecked::NONE,
-        added_by: "a".to_owned(),
-        now_ms: NOW_MS,
-        randomness: &OsRandomness,
-    };
-    reader.lines(format, text.as_bytes(), lines_max)
+    lines_of_kind(ValueKind::Ip, format, text, lines_max)
+}
+
+fn lines_of_kind(
+    kind: ValueKind,
+    format: LineFormat,
+    text: &str,
+    lines_max: usize,
+) -> Result<Vec<Line>, BadLines> {
+    let kinds = ListKinds::one(kind);
+    let reader =
+        EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness: &OsRandomness };
+    reader.lines(format, text.as_bytes(), Unchecked::NONE, lines_max)
 }
 
 fn told(format: LineFormat, text: &str) -> Vec<(u64, String)> {
     let bad = read(format, text, 10).expect_err(text);
-    bad.errors.into_iter().map(|error| (error.line, error.pointer)).collect()
+    bad.errors.into_iter().map(|(line, error)| (line, error.pointer)).collect()
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn every_bad_line_is_told_by_its_number_and_place() {
 fn more_lines_than_may_be_are_refused_at_the_first_that_is_too_many() {
     let line = "{\"value\": \"203.0.113.7\", \"reason\": \"r\"}\n";
     assert_eq!(read(LineFormat::Jsonl, &line.repeat(3), 3).expect("three").len(), 3);
-    assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].line, 4);
+    assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].0, 4);
 }
 
 #[test]
@@ -113,5 +117,19 @@ fn what_is_written_is_read_again_as_the_same() {
             "{text}"
         );
         assert_eq!((read[0].entry.valid_from_ms, read[1].entry.valid_from_ms), (NOW_MS, NOW_MS + 5));
+    }
+}
+
+#[test]
+fn a_mistyped_iban_is_an_entry_where_accounts_are_listed_and_a_card_number_nowhere() {
+    for (kind, value, is_entry) in [
+        (ValueKind::Account, "CH36 0076 2944 6325 9106 2", true),
+        (ValueKind::Account, "DE4111111111111111", false),
+        (ValueKind::Account, "4111111111111111", false),
+        (ValueKind::Customer, "CH3600762944632591062", false),
+    ] {
+        let csv = format!("value,reason\n{value},r\n");
+        let lines = lines_of_kind(kind, LineFormat::Csv, &csv, 10);
+        assert_eq!(lines.is_ok(), is_entry, "{value}: {lines:?}");
     }
 }
