@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use crate::domain::party::is_checked_by_97;
+
 /// The most digits that E.164 allows behind the plus sign.
 const PHONE_DIGITS_MAX: usize = 15;
 /// No IBAN is shorter, and no shorter reference could hold a card number.
@@ -97,20 +99,14 @@ fn checked_by_97(text: &str) -> Option<usize> {
         if characters.len() > CHECKED_LENGTH_MAX {
             break;
         }
-        if characters.len() >= CHECKED_LENGTH_MIN && whole(text, end).is_some() && leaves_one(&characters) {
+        if characters.len() >= CHECKED_LENGTH_MIN
+            && whole(text, end).is_some()
+            && is_checked_by_97(&characters)
+        {
             found = Some(end);
         }
     }
     found
-}
-
-fn leaves_one(characters: &[char]) -> bool {
-    let turned = characters[4..].iter().chain(&characters[..4]);
-    let remainder = turned.filter_map(|c| c.to_digit(36)).fold(0, |remainder, value| {
-        let shift = if value < 10 { 10 } else { 100 };
-        (remainder * shift + value) % 97
-    });
-    remainder == 1
 }
 
 /// A telephone number with its plus sign and at most 15 digits.
