@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
 use super::Failure;
@@ -18,7 +19,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::list_lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
 use crate::storage::card_checks;
-use crate::storage::lists::{self, EntryFilter, ListHead};
+use crate::storage::lists::{self, AddError, EntryFilter, ListHead};
 use crate::storage::pool::Databases;
 use crate::storage::tenants;
 use crate::world::{OsRandomness, machine};
@@ -41,7 +42,9 @@ pub struct ListOrder {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum ListCommand {
-    /// Put the entries of a file on a list, all or none; values that are on it already are skipped.
+    /// Put the entries of a file on a list; values that are on it already are skipped. A file with a
+    /// bad line adds nothing. Entries are added 10,000 at a time: after a failure, run it again, and
+    /// it goes on from there.
     Import {
         #[command(flatten)]
         order: ListOrder,
@@ -53,6 +56,20 @@ pub enum ListCommand {
         #[command(flatten)]
         order: ListOrder,
     },
+}
+
+/// What was added before stays: each part is a transaction of its own.
+#[derive(Debug, Error)]
+#[error(
+    "the import stopped. {read} entries: {added} added, {already_there} on the list already. Run it again, and \
+     it goes on from there"
+)]
+struct Stopped {
+    read: usize,
+    added: usize,
+    already_there: usize,
+    #[source]
+    because: AddError,
 }
 
 fn parse_format(name: &str) -> Result<LineFormat, &'static str> {
@@ -91,16 +108,19 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
                 return Ok(());
             }
         };
-        let (read, mut added) = (lines.len(), 0);
+        let (read, mut offered, mut added) = (lines.len(), 0, 0);
         let mut entries = lines.into_iter().map(|line| line.entry);
         loop {
             let part: Vec<_> = entries.by_ref().take(LINES_MAX).collect();
             if part.is_empty() {
                 break;
             }
+            let size = part.len();
             let stored =
-                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await?;
-            added += stored.len();
+                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await;
+            let already_there = offered - added;
+            added += stored.map_err(|because| Stopped { read, added, already_there, because })?.len();
+            offered += size;
         }
         say!("{read} entries: {added} added, {} on the list already", read - added);
         Ok(())

@@ -95,7 +95,6 @@ fn what_is_written_is_read_again_as_the_same() {
         id: Uuid::nil(),
         value: value.to_owned(),
         forms: vec![],
-        normalized_name: String::new(),
         reason: reason.to_owned(),
         valid_from_ms,
         valid_to_ms,

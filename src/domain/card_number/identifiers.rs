@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use crate::domain::party::is_checked_by_97;
+
 /// With the code of the country. E.164 allows fifteen digits, and cards have fourteen and
 /// more: a longer telephone number is looked at like any other.
 const PHONE_DIGITS_MAX: usize = 13;
@@ -126,20 +128,14 @@ fn checked_by_97(text: &str) -> Option<usize> {
         if characters.len() > CHECKED_LENGTH_MAX {
             break;
         }
-        if characters.len() >= CHECKED_LENGTH_MIN && whole(text, end).is_some() && leaves_one(&characters) {
+        if characters.len() >= CHECKED_LENGTH_MIN
+            && whole(text, end).is_some()
+            && is_checked_by_97(&characters)
+        {
             found = Some(end);
         }
     }
     found
-}
-
-fn leaves_one(characters: &[char]) -> bool {
-    let turned = characters[4..].iter().chain(&characters[..4]);
-    let remainder = turned.filter_map(|c| c.to_digit(36)).fold(0, |remainder, value| {
-        let shift = if value < 10 { 10 } else { 100 };
-        (remainder * shift + value) % 97
-    });
-    remainder == 1
 }
 
 /// A telephone number with its plus sign.
