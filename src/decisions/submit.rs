@@ -69,7 +69,7 @@ pub enum SubmitError {
 impl From<StorageError> for SubmitError {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Unavailable(_) | StorageError::Abandoned => Self::Unavailable,
+            passing if passing.is_passing() => Self::Unavailable,
             other => {
                 tracing::error!(error = %other, "storage failed a submission");
                 Self::Failed

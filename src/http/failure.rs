@@ -38,6 +38,10 @@ impl From<StorageError> for Problem {
                 tracing::warn!("database work was abandoned");
                 Self::new(Kind::Unavailable, "The work was abandoned.")
             }
+            StorageError::Database(_) if error.is_passing() => {
+                tracing::warn!(?error, "the database gave up a statement");
+                Self::new(Kind::Unavailable, "The database took too long.")
+            }
             // The storage room's Debug leaves out what quotes a row.
             StorageError::Database(_) => {
                 tracing::error!(?error, "the database refused a statement");

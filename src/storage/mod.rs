@@ -104,6 +104,20 @@ impl From<sqlx::Error> for StorageError {
 }
 
 impl StorageError {
+    /// Whether the same may work a moment later: the database cannot be reached, or a statement took
+    /// too long, waited too long for a lock, or met a deadlock.
+    pub fn is_passing(&self) -> bool {
+        const PASSING: [&str; 4] = ["40001", "40P01", "55P03", "57014"];
+        match self {
+            Self::Unavailable(_) | Self::Abandoned => true,
+            Self::Database(failed) => {
+                let code = failed.as_database_error().and_then(|error| error.code());
+                code.is_some_and(|code| PASSING.contains(&code.as_ref()))
+            }
+            Self::Unreadable { .. } | Self::Erased => false,
+        }
+    }
+
     /// The statement waited for a lock for longer than it may; the next one may get it.
     pub fn is_lock_timeout(&self) -> bool {
         self.database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))

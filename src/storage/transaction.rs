@@ -32,12 +32,28 @@ where
     E: From<StorageError> + Send + 'static,
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
 {
-    // Only a typed UUID is formatted in, so the statement is safe as text, and
-    // BEGIN and the setting are one round trip.
+    as_tenant_within(pool, tenant, Patience::USUAL, work).await
+}
+
+/// The same for statements that may take longer.
+pub async fn as_tenant_within<T, E, F>(
+    pool: &PgPool,
+    tenant: TenantId,
+    patience: Patience,
+    work: F,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StorageError> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+{
+    // Only a typed UUID and a number are formatted in, so the statement is safe as text, and
+    // BEGIN and the settings are one round trip.
     let turn = turn_of(pool, tenant).await;
-    // The server bounds the statements of this role by the same time (`Role`).
-    let begin = format!("begin; set local app.tenant_id = '{tenant}'");
-    in_transaction(pool, turn, begin, Patience::USUAL, work).await
+    let most_ms = patience.statement_max_ms();
+    let begin =
+        format!("begin; set local app.tenant_id = '{tenant}'; set local statement_timeout = {most_ms}");
+    in_transaction(pool, turn, begin, patience, work).await
 }
 
 /// Runs `work` in one transaction over all tenants; the pool's role must be the background one.

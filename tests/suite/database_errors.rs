@@ -1,5 +1,7 @@
-//! What a log tells of a database error: enough to act on it, and no value.
+//! What a log tells of a database error: enough to act on it, and no value. What a client is told
+//! of one: whether to try again.
 
+use reqwest::StatusCode;
 use sqlx::AssertSqlSafe;
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::transaction::as_tenant;
@@ -7,6 +9,7 @@ use tollgate::storage::{StorageError, decisions};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
+use crate::support::service::{Caller, Node};
 
 #[tokio::test]
 async fn an_error_is_told_with_its_sqlstate_and_its_message_unless_that_may_quote_a_value() {
@@ -51,4 +54,22 @@ async fn an_error_names_the_statement_that_met_it() {
     let error = decisions::all_ids(&database.databases().system, 0, None, 10).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("SQLSTATE 42P01") && text.contains("(statement storage/decisions"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_takes_too_long_is_no_failure_of_the_service_but_one_to_try_again() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let mut superuser = database.superuser().await;
+    sqlx::raw_sql("begin; lock table tollgate.lists in access exclusive mode")
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let (status, problem) = caller.get("/lists").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    assert_eq!(problem["type"], "/problems/unavailable", "{problem}");
+    sqlx::raw_sql("commit").execute(&mut superuser).await.unwrap();
+    assert_eq!(caller.get("/lists").await.0, StatusCode::OK);
+    node.stop().await;
 }

@@ -47,6 +47,9 @@ impl From<StorageError> for Trouble {
         match error {
             StorageError::Unavailable(_) | StorageError::Abandoned => Self::Passing(error.to_string()),
             StorageError::Unreadable { .. } | StorageError::Erased => Self::Lasting(error.to_string()),
+            StorageError::Database(_) if error.is_passing() => {
+                Self::Passing("the database took too long".to_owned())
+            }
             StorageError::Database(_) => {
                 // What the database said is for the operator alone.
                 tracing::error!(?error, "the database refused a statement of a backtest");

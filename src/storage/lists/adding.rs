@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::super::columns::bigint;
 use super::super::diagnosis::OfStatement;
-use super::super::transaction::as_tenant;
+use super::super::line::Patience;
+use super::super::transaction::{as_tenant, as_tenant_within};
 use super::super::{StorageError, audit};
 use super::entries::{comparison_version, told};
 use crate::domain::audit::{Act, Action};
@@ -103,7 +104,7 @@ pub async fn add_entries(
     now_ms: u64,
 ) -> Result<BTreeSet<Uuid>, AddError> {
     let (list, actor) = (list.to_owned(), actor.to_owned());
-    as_tenant(app, tenant, move |connection| {
+    as_tenant_within(app, tenant, Patience::PAGE, move |connection| {
         Box::pin(async move {
             let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
             if !added.is_empty() {
