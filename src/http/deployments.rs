@@ -123,7 +123,9 @@ impl From<Activation> for ActivationShape {
     }
 }
 
-/// Of what is active: the sequence of its activation, or `none`.
+/// Of what is active: the sequence of its activation, or `none`. It stands for what
+/// administrators change. A rule goes into quarantine without a new one, which must not
+/// be in the way of going back.
 fn active_tag(sequence: Option<i64>) -> String {
     sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
 }
@@ -145,15 +147,11 @@ fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
     Some(Guard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
 }
 
-/// What decides now. The ETag is for `If-Match` of the next change.
+/// What decides now. The ETag is for `If-Match` of the next change, and
+/// stays the same when a rule goes into quarantine: this is always answered in full.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
-    responses(
-        (status = 200, body = ActiveShape, headers(("ETag"))),
-        (status = 304, description = "It is the known one"),
-        Reading,
-    ),
+    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>")]
