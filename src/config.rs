@@ -45,8 +45,8 @@ pub enum ConfigError {
     Figment(Box<figment::Error>),
     #[error("configuration: unknown key `{key}`; allowed are {}", TOP_LEVEL_KEYS.join(", "))]
     UnknownKey { key: String },
-    #[error("configuration: `tollgate.{key}` is {found}; expected {expected}")]
-    OutOfRange { key: &'static str, found: String, expected: String },
+    #[error("configuration: `{key}` is {found}; expected {expected}")]
+    OutOfRange { key: String, found: String, expected: String },
     #[error("configuration: `{key}` is of the wrong kind; expected {expected}")]
     Kind { key: String, expected: &'static str },
     #[error("configuration: {0}")]
@@ -295,6 +295,7 @@ impl Config {
         }
         if let Some(database) = &databases.main {
             database.check()?;
+            check_within("databases.main", &database.ranges())?;
         }
         let limit = settings.plugin_size_max_bytes.bytes();
         // A request under way gets its whole deadline, and a moment to be answered.
@@ -348,10 +349,18 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("shadow_keep_days", settings.shadow_keep_days, 1, 3_650),
         ("shutdown_notice_ms", settings.shutdown_notice_ms, 0, 600_000),
     ];
-    match ranges.into_iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
+    check_within("tollgate", &ranges)
+}
+
+fn check_within(section: &str, ranges: &[(&str, u64, u64, u64)]) -> Result<(), ConfigError> {
+    match ranges.iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
         Some((key, found, least, most)) => {
             let expected = format!("a number from {least} to {most}");
-            Err(ConfigError::OutOfRange { key, found: found.to_string(), expected })
+            Err(ConfigError::OutOfRange {
+                key: format!("{section}.{key}"),
+                found: found.to_string(),
+                expected,
+            })
         }
         None => Ok(()),
     }
@@ -392,6 +401,14 @@ mod tests {
                 vec!["tenant_concurrency", "100000"],
             ),
             ("[default.databases.main]\nuri = 1", vec!["url"]),
+            (
+                "[default.databases.main]\nurl = \"postgres://db/t\"\nmax_connections = 0",
+                vec!["`databases.main.max_connections`", "1 to 10000"],
+            ),
+            (
+                "[default.databases.main]\nurl = \"postgres://db/t\"\nconnect_timeout = 9223372036854775807",
+                vec!["databases.main.connect_timeout"],
+            ),
         ] {
             let message = config(toml).expect_err(toml).to_string();
             for part in told {

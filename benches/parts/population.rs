@@ -29,13 +29,14 @@ const GROW: &str = "
         select made.id, md5('client ' || made.id)::uuid, 'bench', '', '{}', 0 from made
     ),
     listing as (
-        insert into lists (tenant_id, name, description, created_by, created_at_ms)
-        select made.id, l.name, '', 'bench', 0 from made, lists l join template on l.tenant_id = template.id
+        insert into lists (tenant_id, name, description, kinds, created_by, created_at_ms)
+        select made.id, l.name, '', l.kinds, 'bench', 0 from made, lists l join template on l.tenant_id = template.id
     ),
     listed as (
         insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
-                                  valid_from_ms, added_by)
-        select made.id, e.list, e.id, e.value, e.comparable, e.normalized_name, e.reason, 0, 'bench'
+                                  valid_from_ms, added_by, comparison_version)
+        select made.id, e.list, e.id, e.value, e.comparable, e.normalized_name, e.reason, 0, 'bench',
+               e.comparison_version
         from made, list_entries e join template on e.tenant_id = template.id
     ),
     revised as (

@@ -12,7 +12,7 @@ use super::{StartError, journal, root_secret};
 use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::config::Config;
-use crate::decisions::imports::Imports;
+use crate::decisions::imports::{EarlierRuns, Imports};
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Clock;
@@ -42,10 +42,9 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
     let root = root_secret(settings)?;
     let journal = journal::start(settings, databases, clock.clone()).await?;
     let checkpoints = journal::checkpoints(settings, &root, Arc::new(journal.clone()), clock.clone())?;
+    let client = client(databases, tenant, clock.now_ms()).await?;
     Ok(Imports {
-        tenant,
-        client: client(databases, tenant, clock.now_ms()).await?,
-        app: databases.app.clone(),
+        earlier: EarlierRuns { tenant, client, app: databases.app.clone() },
         system: databases.system.clone(),
         journal,
         checkpoints,
@@ -53,6 +52,12 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
         randomness: Arc::new(OsRandomness),
         months: tokio::sync::Mutex::default(),
     })
+}
+
+/// What earlier imports into the tenant of this name stored, if there were any.
+pub async fn earlier_runs(databases: &Databases, tenant: &str) -> Result<EarlierRuns, TenantError> {
+    let tenant = tenant_of(&databases.system, tenant).await?;
+    Ok(EarlierRuns { tenant, client: client_id(tenant), app: databases.app.clone() })
 }
 
 /// Its id follows from the tenant's, so that two imports at once agree on it.

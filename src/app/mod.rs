@@ -27,7 +27,7 @@ use parts::{quarantine_threshold, quotas, root_secret, sandbox_settings, upload_
 use rocket::fairing::AdHoc;
 use rocket::{Ignite, Rocket};
 use rocket_db_pools::Database as _;
-use stopping::{CHECKPOINTS_MAX, CLOSING_MAX, JOURNAL_MAX, LEAVING_MAX, WORK_MAX, unless_it_hangs};
+use stopping::{CHECKPOINTS_MAX, JOURNAL_MAX, LEAVING_MAX, WORK_MAX, unless_it_hangs};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -283,7 +283,6 @@ async fn assemble(
         clock: clock.clone(),
         randomness: randomness.clone(),
     };
-    let deadline = Duration::from_millis(settings.deadline_ms);
     let services = Arc::new(Services {
         submissions,
         rulesets,
@@ -315,10 +314,10 @@ async fn assemble(
     );
     let readiness = Arc::new(readiness);
     nodes.beat().await?;
-    // A node that serves is not behind because its start took long. Where this fails, the follower
-    // goes on.
-    if let Err(error) = active.catch_up().await {
-        tracing::warn!(%error, "the activations could not be read at the start; they are read again in a moment");
+    // A node that serves is not behind because its start took long. Where this fails, the followers
+    // go on.
+    if let Err(error) = tokio::try_join!(active.catch_up(), journal_clock.follow()) {
+        tracing::warn!(%error, "the start read no news of the database; it is read again in a moment");
     }
     let background = Background::start(Work {
         databases: databases.clone(),
@@ -414,6 +413,6 @@ impl App {
             }
         };
         unless_it_hangs(CHECKPOINTS_MAX, "the last checkpoints", checkpoints).await;
-        unless_it_hangs(CLOSING_MAX, "closing connections", self.databases.close()).await;
+        self.databases.close().await;
     }
 }

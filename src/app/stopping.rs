@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::storage::pool::CLOSING_MAX;
+
 /// The journal answers or refuses what waits within its own limits, which are shorter
 /// unless its database hangs all the time.
 pub const JOURNAL_MAX: Duration = Duration::from_secs(12);
@@ -16,7 +18,6 @@ pub const JOURNAL_MAX: Duration = Duration::from_secs(12);
 pub const WORK_MAX: Duration = Duration::from_secs(5);
 pub const LEAVING_MAX: Duration = Duration::from_secs(2);
 pub const CHECKPOINTS_MAX: Duration = Duration::from_secs(2);
-pub const CLOSING_MAX: Duration = Duration::from_secs(2);
 /// The sum of all limits above.
 pub const STOP_MAX: Duration = Duration::from_secs(
     JOURNAL_MAX.as_secs()

@@ -18,11 +18,12 @@ use super::administration::on_database;
 use super::output::{say, tell};
 use crate::app;
 use crate::config::Config;
-use crate::decisions::imports::{ImportCounts, ImportError, Imported, Imports};
+use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, Imported, Imports};
 use crate::domain::card_check::Unchecked;
 use crate::domain::card_number::holds_card_number;
 use crate::domain::time::Clock;
-use crate::http::import_line::{self, LineError, PastLine};
+use crate::http::import_line::{self, PastLine};
+use crate::http::line_error::LineError;
 use crate::world::SystemClock;
 use lines::{LINE_BYTES_MAX, Line, Lines};
 
@@ -65,9 +66,9 @@ impl Report {
         if self.counts.refused > TOLD_MAX {
             return;
         }
-        for LineError { pointer, expected } in errors.iter().take(ERRORS_TOLD_MAX) {
+        for LineError { pointer, detail } in errors.iter().take(ERRORS_TOLD_MAX) {
             let place = if pointer.is_empty() { "the line" } else { pointer };
-            tell!("line {line}: {place}: {expected}");
+            tell!("line {line}: {place}: {detail}");
         }
         if errors.len() > ERRORS_TOLD_MAX {
             tell!("line {line}: and {} more", errors.len() - ERRORS_TOLD_MAX);
@@ -97,7 +98,8 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     on_database(config, async |pools| {
         let unchecked = app::tenants::unchecked(&pools.system, &order.tenant).await?;
         if order.strict {
-            let checked = check(&order.file, unchecked).await?;
+            let earlier = app::imports::earlier_runs(pools, &order.tenant).await?;
+            let checked = check(&order.file, unchecked, &earlier).await?;
             if checked.counts.refused > 0 {
                 (report, is_bad) = (checked, true);
                 return Ok(());
@@ -150,13 +152,18 @@ async fn can_be_read_twice(file: &Path) -> bool {
 }
 
 /// The first of two passes: reads everything and stores nothing.
-async fn check(file: &Path, unchecked: Unchecked) -> Result<Report, Failure> {
+async fn check(file: &Path, unchecked: Unchecked, earlier: &EarlierRuns) -> Result<Report, Failure> {
     let (mut lines, mut report) = (Lines::of(open(file).await?), Report::default());
     while let Some(line) = lines.next().await? {
         // This machine's clock will do: nothing is stored here.
         match parse(&line, SystemClock.now_ms(), unchecked) {
-            Ok(PastLine { card_numbers, .. }) if card_numbers.is_empty() => {}
-            Ok(PastLine { card_numbers: errors, .. }) | Err(errors) => report.bad(line.number, &errors),
+            Ok(PastLine { refused_now, .. }) if refused_now.is_empty() => {}
+            Ok(PastLine { payment, refused_now }) => match earlier.stored(&payment).await {
+                Ok(Some(_)) => {}
+                Ok(None) => report.bad(line.number, &refused_now),
+                Err(error) => report.bad(line.number, &key_errors(error)?),
+            },
+            Err(errors) => report.bad(line.number, &errors),
         }
     }
     Ok(report)
@@ -165,10 +172,15 @@ async fn check(file: &Path, unchecked: Unchecked) -> Result<Report, Failure> {
 fn parse(line: &Line, now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
     match &line.bytes {
         Some(bytes) => import_line::read(bytes, now_ms, unchecked),
-        None => Err(vec![LineError {
-            pointer: String::new(),
-            expected: format!("expected at most {LINE_BYTES_MAX} bytes"),
-        }]),
+        None => Err(vec![LineError::whole(format!("expected at most {LINE_BYTES_MAX} bytes"))]),
+    }
+}
+
+/// What is wrong with the line; a database that cannot be reached ends the run.
+fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
+    match error {
+        ImportError::Unavailable => Err(error.into()),
+        error => Ok(vec![LineError { pointer: "/key".to_owned(), detail: error.to_string() }]),
     }
 }
 
@@ -206,20 +218,16 @@ async fn store_line(imports: &Imports, unchecked: Unchecked, line: Line) -> Resu
     // Its bytes must not wait with the payment for the journal.
     drop(line);
     let bad = |errors| Ok(Fate::Bad { line: number, errors });
-    let (past, card_numbers) = match parsed {
-        Ok(PastLine { payment, card_numbers }) => (payment, card_numbers),
+    let (past, refused_now) = match parsed {
+        Ok(PastLine { payment, refused_now }) => (payment, refused_now),
         Err(errors) => return bad(errors),
     };
-    let stored = if card_numbers.is_empty() {
-        imports.store(past).await.map(Some)
-    } else {
-        imports.stored(past).await
-    };
+    let stored =
+        if refused_now.is_empty() { imports.store(past).await.map(Some) } else { imports.stored(past).await };
     match stored {
         Ok(Some(imported)) => Ok(Fate::Stored(imported)),
-        Ok(None) => bad(card_numbers),
-        Err(error @ ImportError::Unavailable) => Err(error.into()),
-        Err(error) => bad(vec![LineError { pointer: "/key".to_owned(), expected: error.to_string() }]),
+        Ok(None) => bad(refused_now),
+        Err(error) => bad(key_errors(error)?),
     }
 }
 

@@ -6,18 +6,20 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
 use super::Failure;
 use super::administration::{ACTOR, on_database};
 use super::output::{say, tell};
-use crate::app::tenants::{TenantError, unchecked};
+use crate::app::tenants::TenantError;
 use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::list_lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
-use crate::storage::lists::{self, EntryFilter, ListHead};
+use crate::storage::card_checks;
+use crate::storage::lists::{self, AddError, EntryFilter, ListHead};
 use crate::storage::pool::Databases;
 use crate::storage::tenants;
 use crate::world::{OsRandomness, machine};
@@ -40,7 +42,9 @@ pub struct ListOrder {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum ListCommand {
-    /// Put the entries of a file on a list, all or none; values that are on it already are skipped.
+    /// Put the entries of a file on a list; values that are on it already are skipped. A file with a
+    /// bad line adds nothing. Entries are added 10,000 at a time: after a failure, run it again, and
+    /// it goes on from there.
     Import {
         #[command(flatten)]
         order: ListOrder,
@@ -52,6 +56,20 @@ pub enum ListCommand {
         #[command(flatten)]
         order: ListOrder,
     },
+}
+
+/// What was added before stays: each part is a transaction of its own.
+#[derive(Debug, Error)]
+#[error(
+    "the import stopped. {read} entries: {added} added, {already_there} on the list already. Run it again, and \
+     it goes on from there"
+)]
+struct Stopped {
+    read: usize,
+    added: usize,
+    already_there: usize,
+    #[source]
+    because: AddError,
 }
 
 fn parse_format(name: &str) -> Result<LineFormat, &'static str> {
@@ -78,14 +96,10 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
     on_database(config, async |pools| {
         let (tenant, head) = find(pools, &order).await?;
         let now_ms = JournalClock::start(pools.system.clone(), machine()).await?.now_ms();
-        let reader = EntryReader {
-            kinds: &head.kinds,
-            unchecked: unchecked(&pools.system, &order.tenant).await?,
-            added_by: ACTOR.to_owned(),
-            now_ms,
-            randomness: &OsRandomness,
-        };
-        let lines = match reader.lines(format, &bytes, entries_max as usize) {
+        let reader =
+            EntryReader { kinds: &head.kinds, added_by: ACTOR.to_owned(), now_ms, randomness: &OsRandomness };
+        let unchecked = card_checks::unchecked(&pools.system, tenant).await?;
+        let lines = match reader.lines(format, &bytes, unchecked, entries_max as usize) {
             Ok(lines) => lines,
             Err(bad) => {
                 tell_of(&bad);
@@ -94,16 +108,19 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
                 return Ok(());
             }
         };
-        let (read, mut added) = (lines.len(), 0);
+        let (read, mut offered, mut added) = (lines.len(), 0, 0);
         let mut entries = lines.into_iter().map(|line| line.entry);
         loop {
             let part: Vec<_> = entries.by_ref().take(LINES_MAX).collect();
             if part.is_empty() {
                 break;
             }
+            let size = part.len();
             let stored =
-                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await?;
-            added += stored.len();
+                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await;
+            let already_there = offered - added;
+            added += stored.map_err(|because| Stopped { read, added, already_there, because })?.len();
+            offered += size;
         }
         say!("{read} entries: {added} added, {} on the list already", read - added);
         Ok(())
@@ -113,9 +130,9 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
 }
 
 fn tell_of(bad: &BadLines) {
-    for error in &bad.errors {
+    for (line, error) in &bad.errors {
         let place = if error.pointer.is_empty() { "the line" } else { &error.pointer };
-        tell!("line {}: {place}: {}", error.line, error.detail);
+        tell!("line {line}: {place}: {}", error.detail);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
 use crate::domain::quarantine::{Conduct, conduct_of};
 use crate::domain::verdict::{FailureClass, RuleResult};
-use crate::rules::{Missed, burns, has_all_its_fuel};
+use crate::rules::{Missed, burns, computes_long, has_all_its_fuel};
 
 /// How each rule of a decision behaved; `None` where its run says nothing about the rule.
 pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
@@ -33,7 +33,7 @@ pub fn of_missed(missed: &Missed, profiles: &[Profile]) -> Vec<Option<Conduct>> 
     });
     let mut conducts: Vec<_> = ended.collect();
     let running = profiles.get(missed.runs.len());
-    conducts.extend(running.map(|profile| to_blame.filter(|_| burns(*profile, missed.running_fuel))));
+    conducts.extend(running.map(|profile| to_blame.filter(|_| computes_long(*profile, missed.running_ms))));
     conducts
 }
 
@@ -77,7 +77,7 @@ mod tests {
                 "one burned all, one is innocent",
                 true,
                 vec![passed(9_000), out.clone()],
-                20_000,
+                2,
                 vec![Small; 3],
                 vec![PASSED, OUT_OF_FUEL, None],
             ),
@@ -85,7 +85,7 @@ mod tests {
                 "burning without failing",
                 true,
                 vec![burner.clone(), passed(12_000)],
-                1_000_000,
+                40,
                 vec![Small; 4],
                 vec![TOO_LONG, PASSED, TOO_LONG],
             ),
@@ -93,7 +93,7 @@ mod tests {
                 "somebody else had the processors",
                 false,
                 vec![burner.clone(), out, passed(12_000)],
-                4_000_000,
+                150,
                 vec![Small; 4],
                 vec![None, OUT_OF_FUEL, PASSED, None],
             ),
@@ -115,8 +115,8 @@ mod tests {
                 vec![None, TOO_LONG],
             ),
         ];
-        for (what, by_its_own, runs, running_fuel, profiles, expected) in cases {
-            let missed = Missed { runs, running_fuel, by_its_own };
+        for (what, by_its_own, runs, running_ms, profiles, expected) in cases {
+            let missed = Missed { runs, running_ms, by_its_own };
             assert_eq!(of_missed(&missed, &profiles), expected, "{what}");
         }
     }

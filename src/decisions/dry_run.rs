@@ -15,13 +15,12 @@ use super::diagnoses::fuel_of;
 use super::evaluate::{call_of, evidence_of, run};
 use super::rulesets::{RevisionError, Rulesets, lists_asked};
 use super::trial::Likeness;
-use crate::domain::comparison::normalized_name;
 use crate::domain::decision::{Decision, Evidence};
 use crate::domain::list::ListKinds;
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
-use crate::domain::selector::{Fact, FactQuery, Matching};
+use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::{Outcome, RuleResult};
@@ -269,11 +268,9 @@ impl DryRuns {
             let FactQuery::Listed { list, selector, matching } = query else { return None };
             let head = heads.iter().find(|head| head.name == *list);
             let value = selector.value_of(order).map(|value| {
-                let form = match matching {
-                    Matching::NormalizedName => Some(normalized_name(&value)),
-                    Matching::Exact | Matching::Prefix => selector.comparable_of(order),
-                };
-                (value, form.unwrap_or_default())
+                let name = selector.asked_by_name(*matching, &value);
+                let form = name.unwrap_or_else(|| selector.kind().form_of_value(&value));
+                (value, form)
             });
             Some(ListComparison { list: list.clone(), kinds: head.map(|head| head.kinds.clone()), value })
         };

@@ -91,13 +91,31 @@ pub struct ImportCounts {
     pub events: u64,
 }
 
-/// One run for one tenant.
-#[derive(Debug)]
-pub struct Imports {
+/// What earlier runs stored for the tenant.
+#[derive(Debug, Clone)]
+pub struct EarlierRuns {
     pub tenant: TenantId,
     /// The same for all runs of the tenant: keys are unique for a client.
     pub client: ClientId,
     pub app: PgPool,
+}
+
+impl EarlierRuns {
+    /// The id of a payment that is refused now, where one of them stored it.
+    pub async fn stored(&self, past: &PastPayment) -> Result<Option<PaymentId>, ImportError> {
+        let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
+        let found = found.map_err(|error| match error {
+            StorageError::Erased => ImportError::Refused,
+            _ => ImportError::Unavailable,
+        })?;
+        found.map(|stored| bound([past.request_hash, past.earlier_hash], &stored)).transpose()
+    }
+}
+
+/// One run for one tenant.
+#[derive(Debug)]
+pub struct Imports {
+    pub earlier: EarlierRuns,
     pub system: PgPool,
     pub journal: Journal,
     /// Of this journal: without them the end of what was imported could be cut off unnoticed.
@@ -122,16 +140,10 @@ impl Imports {
         Ok(self.imported(id, first, events))
     }
 
-    /// A payment that may not be stored now, but may have been by an earlier run.
+    /// A payment that is refused now, but may have been stored by an earlier run.
     pub async fn stored(&self, past: PastPayment) -> Result<Option<Imported>, ImportError> {
-        let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
-        let found = found.map_err(|error| match error {
-            StorageError::Erased => ImportError::Refused,
-            _ => ImportError::Unavailable,
-        })?;
-        let Some(stored) = found else { return Ok(None) };
-        let id = bound([past.request_hash, past.earlier_hash], &stored)?;
-        Ok(Some(self.imported(id, false, past.events)))
+        let stored = self.earlier.stored(&past).await?;
+        Ok(stored.map(|id| self.imported(id, false, past.events)))
     }
 
     fn imported(&self, id: PaymentId, first: bool, events: Vec<Happening>) -> Imported {
@@ -143,7 +155,8 @@ impl Imports {
         if events.is_empty() {
             return Ok(0);
         }
-        imports::insert_events(&self.app, self.tenant, events, ACTOR, self.clock.now_ms()).await
+        imports::insert_events(&self.earlier.app, self.earlier.tenant, events, ACTOR, self.clock.now_ms())
+            .await
     }
 
     /// Puts the run on record and ends its journal.
@@ -168,14 +181,14 @@ impl Imports {
             before: None,
             after: Some(after.to_string()),
         };
-        imports::record_run(&self.app, self.tenant, act).await
+        imports::record_run(&self.earlier.app, self.earlier.tenant, act).await
     }
 
     fn decision(&self, past: PastPayment) -> Decision {
         let id = PaymentId(self.randomness.uuid_v7(past.received_at_ms));
         Decision {
-            tenant: self.tenant,
-            client: self.client,
+            tenant: self.earlier.tenant,
+            client: self.earlier.client,
             key: past.key,
             request_hash: past.request_hash,
             origin: Origin::Import,

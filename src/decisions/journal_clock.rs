@@ -4,11 +4,12 @@
 //! Owns the samples of the database's clock and what is told of them. Must never
 //! give out the machine's own time: it may be wrong, and differently on each node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::PgPool;
 
-use crate::domain::corrected_time::{CorrectedTime, Correction, ERROR_MAX_US};
+use crate::domain::corrected_time::{CorrectedTime, Correction};
 use crate::domain::time::{Clock, Machine};
 use crate::storage::{StorageError, clock};
 
@@ -22,13 +23,20 @@ pub struct JournalClock {
     system: PgPool,
     machine: Machine,
     time: Mutex<CorrectedTime>,
+    /// Told once for each time that the database's clock went back.
+    waits: AtomicBool,
 }
 
 impl JournalClock {
     /// Fails when the database cannot be asked: before that there is no time to give out.
     pub async fn start(system: PgPool, machine: Machine) -> Result<Self, StorageError> {
         let first = clock::read(&system, machine.monotonic.clone()).await?;
-        let this = Self { system, machine, time: Mutex::new(CorrectedTime::new(&first)) };
+        let this = Self {
+            system,
+            machine,
+            time: Mutex::new(CorrectedTime::new(&first)),
+            waits: AtomicBool::default(),
+        };
         for taken in 0..FIRST_SAMPLES_MAX {
             if taken >= FIRST_SAMPLES && this.is_trusted() {
                 break;
@@ -45,6 +53,8 @@ impl JournalClock {
             let mut time = self.time();
             let correction = time.note(sample, self.machine.monotonic.now_us());
             drop(time);
+            let waits = matches!(correction, Correction::Waits { .. });
+            let waited = self.waits.swap(waits, Ordering::Relaxed);
             match correction {
                 Correction::Slow => {}
                 Correction::Stepped { by_us } => {
@@ -53,6 +63,7 @@ impl JournalClock {
                         "the database's clock is ahead: time goes there at once"
                     );
                 }
+                Correction::Waits { .. } if waited => {}
                 Correction::Waits { for_us } => tracing::error!(
                     for_ms = for_us / 1_000,
                     "the database's clock went back: time stands still until then, and this node is not ready"
@@ -64,9 +75,9 @@ impl JournalClock {
         read.map(drop)
     }
 
-    /// Whether the time given out is known to be close to the database's.
+    /// Whether the time given out is known to be close to the database's, by a reading of late.
     pub fn is_trusted(&self) -> bool {
-        self.time().error_us(self.machine.monotonic.now_us()) <= ERROR_MAX_US
+        self.time().is_trusted(self.machine.monotonic.now_us())
     }
 
     fn tell(&self) {

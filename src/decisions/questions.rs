@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::rulesets::Flaw;
 use crate::domain::payment::metadata_key;
 use crate::domain::ruleset::PreparedRule;
-use crate::domain::selector::{FactQuery, Selector};
+use crate::domain::selector::{FactQuery, Matching, Selector};
 use crate::storage::lists::ListHead;
 
 /// What is wrong with the questions of one rule, which stands at this place of the request.
@@ -18,12 +18,14 @@ pub(super) fn flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Ve
     let mut flaws: Vec<Flaw> = Vec::new();
     for query in &rule.queries {
         let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
-        let list = match query {
-            FactQuery::Listed { list, .. } => Some(list.as_str()),
-            FactQuery::Velocity { .. } => None,
+        let (list, wrong) = match query {
+            FactQuery::Listed { list, matching, .. } => {
+                let in_list = || list_flaw(list, selector, lists);
+                (Some(list.as_str()), in_list().or_else(|| matching_flaw(list, selector, *matching)))
+            }
+            FactQuery::Velocity { .. } => (None, None),
         };
-        let wrong = key_flaw(selector).or_else(|| list.and_then(|list| list_flaw(list, selector, lists)));
-        if let Some(Wrong { detail, blamed }) = wrong {
+        if let Some(Wrong { detail, blamed }) = key_flaw(selector).or(wrong) {
             let setting = setting(&settings, list, blamed.text(list, selector));
             let flaw = Flaw { pointer: format!("/rules/{place}/settings{setting}"), detail };
             if !flaws.contains(&flaw) {
@@ -43,6 +45,7 @@ struct Wrong {
 enum Blamed {
     List,
     Selector,
+    Matching(Matching),
 }
 
 impl Blamed {
@@ -50,6 +53,7 @@ impl Blamed {
     fn text<'a>(self, list: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
         match (self, selector) {
             (Self::List, _) => list.unwrap_or_default().into(),
+            (Self::Matching(matching), _) => matching.name().into(),
             (Self::Selector, Selector::Metadata(key)) => key.as_str().into(),
             (Self::Selector, fixed) => fixed.name().into(),
         }
@@ -82,6 +86,26 @@ fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Wron
         selector.name()
     );
     Some(Wrong { detail, blamed: Blamed::Selector })
+}
+
+/// Takes a selector that the list serves.
+fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<Wrong> {
+    let kind = selector.kind();
+    if matching.suits(kind) {
+        return None;
+    }
+    let suitable: Vec<&str> = [Matching::Exact, Matching::Prefix]
+        .into_iter()
+        .filter(|matching| matching.suits(kind))
+        .map(Matching::name)
+        .collect();
+    let detail = format!(
+        "the list {list} is asked by {} for a value of the kind {}, which has a form of its own: expected {}",
+        matching.name(),
+        kind.name(),
+        suitable.join(" or ")
+    );
+    Some(Wrong { detail, blamed: Blamed::Matching(matching) })
 }
 
 /// Where the blamed text stands in the settings, beside the list's name where there

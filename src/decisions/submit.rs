@@ -157,7 +157,7 @@ impl Submissions {
         Ok(Submitted { first: submitted.first && !joined, ..submitted })
     }
 
-    /// The decision that a key is bound to, for a payment that may not be decided now.
+    /// The decision that a key is bound to, for a payment that is refused now.
     pub async fn repeated(
         &self,
         submission: &Submission,
@@ -185,6 +185,7 @@ impl Submissions {
 
     async fn decide(&self, submission: Submission, request_hash: Digest) -> Result<Submitted, SubmitError> {
         let Submission { tenant, client, key, order, deadline, .. } = submission;
+        let begun = Instant::now();
         let deployed = self.active.of(tenant)?;
         let drawn = drawn(tenant, client, &key);
         let course = deployed.as_ref().map(|deployed| deployed.course(drawn));
@@ -192,7 +193,7 @@ impl Submissions {
         let (entered, payment, ahead) = self.in_flight.enter(tenant, order, &queries, || self.moment());
 
         let mut stages = self.stages.follow();
-        let case = Case { tenant, client, key: &key, course, queries, entered: &entered, deadline };
+        let case = Case { tenant, client, key: &key, course, queries, entered: &entered, begun, deadline };
         let (outcome, evidence, facts) = match self.judge(case, payment, ahead, &mut stages).await? {
             Judged::Bound(decision) => {
                 // Leaves the count at once: it is stored under another id and would be counted twice.
@@ -201,6 +202,10 @@ impl Submissions {
             }
             Judged::Anew { outcome, evidence, facts } => (outcome, *evidence, facts),
         };
+        // The client is gone, and whoever follows the tenant does not expect a decision so late.
+        if Instant::now() >= deadline {
+            return Err(SubmitError::Deadline);
+        }
         entered.decided(outcome);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };

@@ -17,6 +17,9 @@ use ibans::has_length_of_its_country;
 use identifiers::without_identifiers;
 use issuers::is_of_an_issuer;
 
+use super::party::Iban;
+use super::text::digit_value;
+
 const DIGITS_MIN: usize = 12;
 const DIGITS_MAX: usize = 19;
 
@@ -38,10 +41,11 @@ pub fn holds_card_number(text: &str) -> bool {
     has_candidate(&text) && has_candidate(&without_identifiers(&text))
 }
 
-/// The same for what stands in the place of an IBAN, in electronic form: one that is
-/// mistyped has the length of its country all the same.
-pub fn iban_holds_card_number(iban: &str) -> bool {
-    holds_card_number(iban) && !has_length_of_its_country(iban)
+/// The same for what names an account: an IBAN that is mistyped, but has the length of
+/// its country, is no card number.
+pub fn account_holds_card_number(text: &str) -> bool {
+    let is_iban = || Iban::parse(text).is_ok_and(|iban| has_length_of_its_country(iban.as_str()));
+    holds_card_number(text) && !is_iban()
 }
 
 /// The text with every digit as its ASCII one, also full-width, raised and circled ones.
@@ -53,84 +57,8 @@ fn with_ascii_digits(text: &str) -> Cow<'_, str> {
 }
 
 fn ascii_digit(c: char) -> char {
-    let zero = ZEROS.iter().rev().find(|zero| **zero <= c);
-    let value = zero.map(|zero| u32::from(c) - u32::from(*zero)).filter(|value| *value < 10);
-    value.and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
+    digit_value(c).and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
 }
-
-/// The zero of each script's decimal digits (Unicode 16, category Nd); those
-/// with a compatibility form are left out.
-const ZEROS: [char; 69] = [
-    '0',
-    '\u{660}',
-    '\u{6f0}',
-    '\u{7c0}',
-    '\u{966}',
-    '\u{9e6}',
-    '\u{a66}',
-    '\u{ae6}',
-    '\u{b66}',
-    '\u{be6}',
-    '\u{c66}',
-    '\u{ce6}',
-    '\u{d66}',
-    '\u{de6}',
-    '\u{e50}',
-    '\u{ed0}',
-    '\u{f20}',
-    '\u{1040}',
-    '\u{1090}',
-    '\u{17e0}',
-    '\u{1810}',
-    '\u{1946}',
-    '\u{19d0}',
-    '\u{1a80}',
-    '\u{1a90}',
-    '\u{1b50}',
-    '\u{1bb0}',
-    '\u{1c40}',
-    '\u{1c50}',
-    '\u{a620}',
-    '\u{a8d0}',
-    '\u{a900}',
-    '\u{a9d0}',
-    '\u{a9f0}',
-    '\u{aa50}',
-    '\u{abf0}',
-    '\u{104a0}',
-    '\u{10d30}',
-    '\u{10d40}',
-    '\u{11066}',
-    '\u{110f0}',
-    '\u{11136}',
-    '\u{111d0}',
-    '\u{112f0}',
-    '\u{11450}',
-    '\u{114d0}',
-    '\u{11650}',
-    '\u{116c0}',
-    '\u{116d0}',
-    '\u{116da}',
-    '\u{11730}',
-    '\u{118e0}',
-    '\u{11950}',
-    '\u{11bf0}',
-    '\u{11c50}',
-    '\u{11d50}',
-    '\u{11da0}',
-    '\u{11de0}',
-    '\u{11f50}',
-    '\u{16130}',
-    '\u{16a60}',
-    '\u{16ac0}',
-    '\u{16b50}',
-    '\u{16d70}',
-    '\u{1e140}',
-    '\u{1e2f0}',
-    '\u{1e4f0}',
-    '\u{1e5f1}',
-    '\u{1e950}',
-];
 
 /// Digits that nothing but separators stands between, with the places where
 /// a group of them begins.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::party::{Bic, Country};
+use super::party::{Bic, Country, Iban};
 use super::text::{electronic, tidy};
 
 pub use names::normalized_name;
@@ -115,11 +115,19 @@ impl ValueKind {
         self.form(value).unwrap_or_else(|_| value.to_owned())
     }
 
-    /// The forms of all entries that stand for a value of this form: itself, and for
-    /// an address all its networks.
+    /// The forms of all entries that stand for a value of this form: itself, and
+    /// - for an address all its networks,
+    /// - for a head office its BIC of eight characters, which an entry of an earlier
+    ///   version may have as its only form,
+    /// - for an IBAN with its label in front the IBAN, since entries lose the label.
     pub fn forms_that_cover(self, form: String) -> Vec<String> {
-        let address = form.parse::<IpAddr>().ok().filter(|_| self == Self::Ip);
-        address.map_or_else(|| vec![form], Network::all_of)
+        let other = match self {
+            Self::Ip => return form.parse::<IpAddr>().map_or_else(|_| vec![form], Network::all_of),
+            Self::Bank => Bic::parse(&form).ok().and_then(|bic| bic.of_head_office().map(str::to_owned)),
+            Self::Account => Iban::behind_label(&form).map(|iban| iban.as_str().to_owned()),
+            _ => None,
+        };
+        std::iter::once(form).chain(other).collect()
     }
 }
 

@@ -11,6 +11,9 @@ pub const ERROR_MAX_US: u64 = 100_000;
 /// is being corrected by NTP goes wrong by up to so much.
 const DRIFT_PER_MILLION: u64 = 500;
 
+/// A reading that is older says nothing of a database that another has replaced.
+const KNOWN_AGE_MAX_US: u64 = 3_000_000;
+
 /// The time given out is at most a hundredth faster or slower than the clock under it.
 const CORRECTED_PER: u64 = 100;
 
@@ -116,6 +119,11 @@ impl CorrectedTime {
         let known = self.known_after(now_us);
         let offset_us = self.offset_us(now_us);
         (known.high_us - offset_us).unsigned_abs().max((offset_us - known.low_us).unsigned_abs())
+    }
+
+    /// Whether the time given out is close to that of the database as it is now.
+    pub fn is_trusted(&self, now_us: u64) -> bool {
+        now_us.saturating_sub(self.known_at_us) <= KNOWN_AGE_MAX_US && self.error_us(now_us) <= ERROR_MAX_US
     }
 
     fn known_after(&self, now_us: u64) -> Range {

@@ -157,6 +157,17 @@ fn without_samples_the_bound_grows_until_nothing_is_trusted() {
 }
 
 #[test]
+fn a_reading_that_is_old_vouches_for_no_database_however_exact_it_was() {
+    let mut pair = Pair::new(200, 200);
+    let mut time = pair.first();
+    assert!(time.is_trusted(pair.now_us + 3 * SECOND_US));
+    assert!(!time.is_trusted(pair.now_us + 3 * SECOND_US + 1));
+    pair.now_us += 10 * SECOND_US;
+    pair.note(&mut time);
+    assert!(time.is_trusted(pair.now_us));
+}
+
+#[test]
 fn a_sample_that_comes_late_does_not_turn_time_back() {
     let mut pair = Pair::new(200, 200);
     let mut time = pair.first();

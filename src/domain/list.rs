@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::comparison::{NotComparable, ValueKind};
 use super::party::{Bic, Iban};
 use super::selector::Selector;
-use super::text::electronic;
 
 /// One value on a list, valid in `[valid_from_ms, valid_to_ms)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +16,8 @@ pub struct ListEntry {
     pub id: Uuid,
     /// As the administrator wrote it.
     pub value: String,
-    /// The forms it is compared in. A BIC of eight characters has two, and an entry of a
-    /// list with several kinds may have one for each.
+    /// The forms it is compared in: one for each kind of its list, as far as they differ.
     pub forms: Vec<String>,
-    /// Its normal form as a name, for rules that compare names by it.
-    pub normalized_name: String,
     pub reason: String,
     pub valid_from_ms: u64,
     pub valid_to_ms: Option<u64>,
@@ -41,11 +37,6 @@ pub struct ListKinds(BTreeSet<ValueKind>);
 pub enum NeverMatches {
     #[error(transparent)]
     Form(#[from] NotComparable),
-    #[error(
-        "expected a BIC of 8 or 11 characters (ISO 9362), the first 4 or 6 of one, or another bank identifier \
-         with digits"
-    )]
-    Bank,
     #[error("expected a card's fingerprint in ASCII characters")]
     Card,
     #[error("expected at most {0} characters: no payment has a longer value of this kind")]
@@ -95,11 +86,11 @@ impl ListKinds {
         self.iter().find_map(|kind| kind.form(value).ok())
     }
 
-    /// The forms of an entry from before there were kinds. One that can never match gets the
-    /// forms that a payment's value would have (`Err`), so that it matches what it matched.
-    pub fn forms_of_old(&self, value: &str) -> Result<Vec<String>, Vec<String>> {
-        let as_values = || self.iter().map(|kind| kind.form_of_value(value)).collect::<BTreeSet<_>>();
-        self.forms(value).map_err(|_| as_values().into_iter().collect())
+    /// The forms that a payment's value would have. An entry from before there were kinds
+    /// gets them where it can never match as an entry, so that it matches what it matched.
+    pub fn forms_of_value(&self, value: &str) -> Vec<String> {
+        let forms: BTreeSet<String> = self.iter().map(|kind| kind.form_of_value(value)).collect();
+        forms.into_iter().collect()
     }
 
     /// The forms in which a value is compared as an entry. If no kind has a form for it, the
@@ -110,9 +101,6 @@ impl ListKinds {
         for kind in self.iter() {
             match entry_form(kind, value) {
                 Ok(form) => {
-                    if kind == ValueKind::Bank {
-                        forms.extend(beginning_of_branches(value));
-                    }
                     forms.insert(form);
                 }
                 Err(error) => refusal = refusal.or(Some(error)),
@@ -138,36 +126,18 @@ fn is_plain_text(kind: ValueKind) -> bool {
     matches!(kind, Customer | Merchant | Device | Card | Text)
 }
 
-/// An entry is read more strictly than a payment's value: a payment with a wrong
-/// bank is decided on, an entry with one would wait for ever.
+/// Refuses what no payment can carry: such an entry would wait for ever. What a payment
+/// can carry is taken, however odd: there are banks under identifiers of many schemes.
 fn entry_form(kind: ValueKind, value: &str) -> Result<String, NeverMatches> {
-    let form = kind.form(value)?;
+    let iban = if kind == ValueKind::Account { Iban::behind_label(value) } else { None };
+    let form = iban.map_or_else(|| kind.form(value), |iban| Ok(iban.as_str().to_owned()))?;
     match kind {
-        ValueKind::Bank if Bic::parse(value).is_err() && !may_be_a_bank(&form) => Err(NeverMatches::Bank),
         ValueKind::Card if !form.is_ascii() => Err(NeverMatches::Card),
         _ => match length_max(kind) {
             Some(most) if form.chars().count() > most => Err(NeverMatches::TooLong(most)),
             _ => Ok(form),
         },
     }
-}
-
-/// A BIC of eight characters is the head office where whole values are compared,
-/// and all branches where beginnings are: no whole BIC has this form.
-fn beginning_of_branches(value: &str) -> Option<String> {
-    let whole = Bic::parse(value).ok()?;
-    let typed = electronic(value);
-    (typed.len() < whole.as_str().len()).then_some(typed)
-}
-
-/// The beginning of a BIC that means something, or an identifier of another
-/// scheme, all of which have digits. Six letters begin a BIC and nothing else, so
-/// what begins so and is no BIC is one with a character too few or too many.
-fn may_be_a_bank(form: &str) -> bool {
-    let letters = form.bytes().take_while(u8::is_ascii_alphabetic).count();
-    let is_beginning = letters == form.len() && matches!(letters, 4 | 6);
-    let has_digits = form.bytes().any(|byte| byte.is_ascii_digit());
-    is_beginning || (letters < 6 && has_digits)
 }
 
 /// The longest value of this kind that a payment can have; `None` where the form bounds it.
@@ -196,6 +166,11 @@ mod tests {
         use ValueKind::{Account, Bank, Card, Country, Customer, Ip, Merchant, Name};
         for (kind, value, expected) in [
             (Account, "gb33 bukb", Some("GB33BUKB")),
+            (Account, "IBAN GB33 BUKB 2020 1555 5555 55", Some("GB33BUKB20201555555555")),
+            (Account, "iban: gb33bukb20201555555555", Some("GB33BUKB20201555555555")),
+            (Account, "IBAN GB33 BUKB 2020 1555 5555 56", Some("IBANGB33BUKB20201555555556")),
+            (Account, "IBAN GB33 BUKB", Some("IBANGB33BUKB")),
+            (Account, "IBAN 7", Some("IBAN7")),
             (Account, " - ", None),
             (Account, "1234567890123456789012345678901234x", None),
             (Bank, "DEUTDEFF500", Some("DEUTDEFF500")),
@@ -204,11 +179,14 @@ mod tests {
             (Bank, "37040044", Some("37040044")),
             (Bank, "20-20-15", Some("202015")),
             (Bank, "HDFC0001234", Some("HDFC0001234")),
-            (Bank, "DEUTDEF", None),
-            (Bank, "DEUTDEFF50", None),
-            (Bank, "DEUTDEFFXXXX", None),
-            (Bank, "Deutsche Bank", None),
-            (Bank, "bank?", None),
+            (Bank, "DEUTDEFF", Some("DEUTDEFFXXX")),
+            (Bank, "deutdeffxxx", Some("DEUTDEFFXXX")),
+            (Bank, "DEUTDEF", Some("DEUTDEF")),
+            (Bank, "HWUPKR0MPOU8FGXBT394", Some("HWUPKR0MPOU8FGXBT394")),
+            (Bank, "Sparkasse", Some("SPARKASSE")),
+            (Bank, "bank?", Some("BANK?")),
+            (Bank, "123456789012345678901234567890123456", None),
+            (Bank, "\u{200b}-", None),
             (Country, "ir", Some("IR")),
             (Country, "Iran", None),
             (Country, "I1", None),
@@ -230,18 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bic_of_eight_characters_is_the_head_office_and_begins_all_its_branches() {
-        let banks = ListKinds::one(ValueKind::Bank);
-        assert_eq!(banks.forms("deut de ff").expect("forms"), ["DEUTDEFF", "DEUTDEFFXXX"]);
-        assert_eq!(banks.main_form("deutdeff").as_deref(), Some("DEUTDEFFXXX"));
-        assert_eq!(banks.forms("DEUTDEFFXXX").expect("forms"), ["DEUTDEFFXXX"]);
-    }
-
-    #[test]
     fn an_old_entry_that_can_never_match_is_compared_as_a_value_of_each_kind() {
-        let kinds = kinds(&[ValueKind::Bank, ValueKind::Country]);
-        assert_eq!(kinds.forms_of_old("deutdef"), Err(vec!["DEUTDEF".to_owned(), "deutdef".to_owned()]));
-        assert_eq!(kinds.forms_of_old("ir"), Ok(vec!["IR".to_owned()]));
+        let kinds = kinds(&[ValueKind::Ip, ValueKind::Country]);
+        assert!(kinds.forms("Iran ").is_err());
+        assert_eq!(kinds.forms_of_value("Iran "), ["Iran "]);
+        assert_eq!(kinds.forms_of_value("ir"), ["IR", "ir"]);
     }
 
     #[test]

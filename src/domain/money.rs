@@ -124,6 +124,8 @@ const EXPONENTS: [(u8, &str); 4] = [
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -134,6 +136,26 @@ mod tests {
                 assert_eq!((currency.code(), currency.exponent()), (code, exponent));
             }
         }
+    }
+
+    /// A setting of a rule with a currency that no payment has would never apply, and one
+    /// that a rule does not know could not be set.
+    #[test]
+    fn rules_know_the_currencies_that_payments_are_made_in_and_no_others() {
+        let source = include_str!("../../plugins/sdk/src/currency.rs");
+        let (_, table) = source.split_once("CURRENCIES: [(u8, &str); 4] = [").expect("the table");
+        let (table, _) = table.split_once("];").expect("its end");
+        let (mut of_rules, mut exponent) = (BTreeMap::new(), None);
+        for word in table.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+            match word.parse::<u8>() {
+                Ok(number) => exponent = Some(number),
+                Err(_) => assert_eq!(of_rules.insert(word, exponent.expect("its exponent")), None, "{word}"),
+            }
+        }
+        let listed =
+            |(exponent, codes): (u8, &'static str)| codes.split(' ').map(move |code| (code, exponent));
+        let of_payments: BTreeMap<&str, u8> = EXPONENTS.into_iter().flat_map(listed).collect();
+        assert_eq!(of_rules, of_payments);
     }
 
     #[test]

@@ -36,10 +36,34 @@ impl Iban {
         if well_formed { Ok(Self(electronic)) } else { Err(PartyError::MalformedIban) }
     }
 
+    /// The IBAN behind the label that people copy with it. Only one whose check digits are
+    /// right: other accounts may begin with these letters.
+    pub fn behind_label(text: &str) -> Option<Self> {
+        let electronic = electronic(text);
+        let iban = Self::parse(electronic.strip_prefix("IBAN")?.trim_start_matches([':', '.'])).ok()?;
+        let characters: Vec<char> = iban.0.chars().collect();
+        is_checked_by_97(&characters).then_some(iban)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// ISO/IEC 7064, MOD 97-10, of an identifier with its check digits in third and fourth place.
+pub(super) fn is_checked_by_97(characters: &[char]) -> bool {
+    let turned = characters[4..].iter().chain(&characters[..4]);
+    let remainder = turned.filter_map(|c| c.to_digit(36)).fold(0, |remainder, value| {
+        let shift = if value < 10 { 10 } else { 100 };
+        (remainder * shift + value) % 97
+    });
+    remainder == 1
+}
+
+/// The characters of a BIC that name the bank.
+const BANK_LENGTH: usize = 8;
+
+const HEAD_OFFICE: &str = "XXX";
 
 /// A well-formed BIC (ISO 9362) of eleven characters. Which banks and countries
 /// there are is the business of a rule.
@@ -58,10 +82,20 @@ impl Bic {
         if !well_formed {
             return Err(PartyError::MalformedBic);
         }
-        if electronic.len() == 8 {
-            electronic.push_str("XXX");
+        if electronic.len() == BANK_LENGTH {
+            electronic.push_str(HEAD_OFFICE);
         }
         Ok(Self(electronic))
+    }
+
+    /// The head office of the bank whose BIC this form begins with.
+    pub fn head_office_of(form: &str) -> Option<Self> {
+        Self::parse(form.get(..BANK_LENGTH)?).ok()
+    }
+
+    /// Without the office, where it is the head office.
+    pub fn of_head_office(&self) -> Option<&str> {
+        self.0.strip_suffix(HEAD_OFFICE)
     }
 
     pub fn as_str(&self) -> &str {
@@ -69,8 +103,8 @@ impl Bic {
     }
 }
 
-/// A country by its code of ISO 3166-1 alpha-2, or Kosovo by XK. What is stored is
-/// read whatever its code: earlier releases took any two letters.
+/// A country by its code of ISO 3166-1 alpha-2, or Kosovo by XK. What is stored may
+/// have another code: earlier releases took any two letters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Country(String);
@@ -83,6 +117,12 @@ impl Country {
     /// Accepts a code that was assigned at this moment.
     pub fn parse_at(text: &str, at_ms: u64) -> Result<Self, PartyError> {
         if was_assigned_at(text, at_ms) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
+    }
+
+    /// Accepts what earlier releases did. Only to find what may be stored.
+    pub fn parse_as_ever(text: &str) -> Result<Self, PartyError> {
+        let well_formed = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        if well_formed { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }
 
     pub fn as_str(&self) -> &str {

@@ -78,16 +78,18 @@ impl Selector {
         }
     }
 
-    /// The payment's value in the form in which it is compared with others.
-    pub fn comparable_of(&self, order: &PaymentOrder) -> Option<String> {
-        self.value_of(order).map(|value| self.kind().form_of_value(&value))
-    }
-
     /// The form under which payments with this value are counted and found: of names
     /// the normalized one, unless nothing is left of it.
     pub fn counted_form(&self, value: &str) -> String {
-        let name = if self.kind() == ValueKind::Name { normalized_name(value) } else { String::new() };
-        if name.is_empty() { self.kind().form_of_value(value) } else { name }
+        let name = if self.kind() == ValueKind::Name { name_left_of(value) } else { None };
+        name.unwrap_or_else(|| self.kind().form_of_value(value))
+    }
+
+    /// The normalized name by which a list is asked for this value. Without one it is asked
+    /// for the value's form: where the rule says so, and where nothing is left of the name.
+    pub fn asked_by_name(&self, matching: Matching, value: &str) -> Option<String> {
+        let by_name = matching == Matching::NormalizedName && matching.suits(self.kind());
+        if by_name { name_left_of(value) } else { None }
     }
 
     /// The payment's value, as it was written, or nothing where it has none.
@@ -124,12 +126,40 @@ impl Selector {
     }
 }
 
+/// The normalized name, unless nothing is left of it: names of punctuation alone are not one name.
+fn name_left_of(value: &str) -> Option<String> {
+    Some(normalized_name(value)).filter(|name| !name.is_empty())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Matching {
     Exact,
     /// A list entry matches every value that begins with it.
     Prefix,
     NormalizedName,
+}
+
+impl Matching {
+    /// As settings, answers and cases write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Prefix => "prefix",
+            Self::NormalizedName => "normalized_name",
+        }
+    }
+
+    /// Whether it means anything for values of this kind. Accounts, banks, countries and
+    /// addresses are no names, and a country or an address is whole or it is another one.
+    /// Revisions from before this was checked ask all the same, and are answered exactly.
+    pub fn suits(self, kind: ValueKind) -> bool {
+        use ValueKind::{Account, Bank, Country, Ip};
+        match self {
+            Self::Exact => true,
+            Self::Prefix => !matches!(kind, Country | Ip),
+            Self::NormalizedName => !matches!(kind, Account | Bank | Country | Ip),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What Unicode says about the text that people write and copy.
 //!
-//! Owns what cannot be seen, what is left of a number once spaces and dashes are
-//! gone, and the tidy form of free text. Must never fold case, accents or scripts
+//! Owns what cannot be seen, the digits of all scripts, what is left of a number once
+//! spaces and dashes are gone, and the tidy form of free text. Must never fold case, accents or scripts
 //! of names: that is `comparison::names`.
 
 use icu_properties::CodePointSetData;
@@ -19,6 +19,87 @@ pub fn is_invisible(c: char) -> bool {
     let control = c.is_control() && !c.is_whitespace();
     annotation || control || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
+
+/// The value of a decimal digit of any script, full-width, raised and circled ones left
+/// out: the compatibility form of those is an ASCII digit.
+pub fn digit_value(c: char) -> Option<u32> {
+    let zero = ZEROS.iter().rev().find(|zero| **zero <= c)?;
+    Some(u32::from(c) - u32::from(*zero)).filter(|value| *value < 10)
+}
+
+/// The zero of each script's decimal digits (Unicode 16, category Nd); those
+/// with a compatibility form are left out.
+const ZEROS: [char; 69] = [
+    '0',
+    '\u{660}',
+    '\u{6f0}',
+    '\u{7c0}',
+    '\u{966}',
+    '\u{9e6}',
+    '\u{a66}',
+    '\u{ae6}',
+    '\u{b66}',
+    '\u{be6}',
+    '\u{c66}',
+    '\u{ce6}',
+    '\u{d66}',
+    '\u{de6}',
+    '\u{e50}',
+    '\u{ed0}',
+    '\u{f20}',
+    '\u{1040}',
+    '\u{1090}',
+    '\u{17e0}',
+    '\u{1810}',
+    '\u{1946}',
+    '\u{19d0}',
+    '\u{1a80}',
+    '\u{1a90}',
+    '\u{1b50}',
+    '\u{1bb0}',
+    '\u{1c40}',
+    '\u{1c50}',
+    '\u{a620}',
+    '\u{a8d0}',
+    '\u{a900}',
+    '\u{a9d0}',
+    '\u{a9f0}',
+    '\u{aa50}',
+    '\u{abf0}',
+    '\u{104a0}',
+    '\u{10d30}',
+    '\u{10d40}',
+    '\u{11066}',
+    '\u{110f0}',
+    '\u{11136}',
+    '\u{111d0}',
+    '\u{112f0}',
+    '\u{11450}',
+    '\u{114d0}',
+    '\u{11650}',
+    '\u{116c0}',
+    '\u{116d0}',
+    '\u{116da}',
+    '\u{11730}',
+    '\u{118e0}',
+    '\u{11950}',
+    '\u{11bf0}',
+    '\u{11c50}',
+    '\u{11d50}',
+    '\u{11da0}',
+    '\u{11de0}',
+    '\u{11f50}',
+    '\u{16130}',
+    '\u{16a60}',
+    '\u{16ac0}',
+    '\u{16b50}',
+    '\u{16d70}',
+    '\u{1e140}',
+    '\u{1e2f0}',
+    '\u{1e4f0}',
+    '\u{1e5f1}',
+    '\u{1e950}',
+];
 
 /// The electronic form of a number that is printed in groups, such as an IBAN or a
 /// BIC: in compatibility form, without what is invisible, without white space and
@@ -44,6 +125,18 @@ pub fn tidy(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_of_all_scripts_have_their_value() {
+        assert!(ZEROS.is_sorted());
+        for (c, value) in [('0', 0), ('9', 9), ('٤', 4), ('५', 5), ('႐', 0), ('᭙', 9), ('\u{1e959}', 9)]
+        {
+            assert_eq!(digit_value(c), Some(value), "{c}");
+        }
+        for c in ['/', ':', 'a', '四', 'Ⅳ', '\u{10ffff}'] {
+            assert_eq!(digit_value(c), None, "{c}");
+        }
+    }
 
     #[test]
     fn what_is_invisible_is_told_from_what_is_a_space() {

@@ -52,7 +52,7 @@ impl JsonBody {
         fields::read(&self.value, self.unchecked, read)
     }
 
-    /// Reads a body even if card numbers are all that is wrong with it.
+    /// Reads a body even if it is refused now, since it may be stored already.
     pub fn screen<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<Screened<T>, Problem> {
         fields::screen(&self.value, self.unchecked, read)
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use rocket::Request;
 
 use super::context::RequestContext;
+use super::fields;
 use super::problem::{Kind, PartError, Problem};
 use super::services::Services;
 use crate::domain::card_check::{CheckedField, Unchecked};
-use crate::domain::card_number::{CARD_NUMBER_FOUND, holds_card_number};
+use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, holds_card_number};
 use crate::domain::decision::IdempotencyKey;
 
 /// For an unknown tenant every field is checked.
@@ -37,7 +38,13 @@ fn asked_field(parameter: &str) -> Option<CheckedField> {
 /// Cursors are not checked: Tollgate itself made their text.
 pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unchecked) -> bool {
     let checked = asked_field(parameter).is_none_or(|field| !unchecked.contains(field));
-    parameter != "cursor" && checked && holds_card_number(value)
+    let holds = match parameter {
+        "cursor" => return false,
+        // The value of a list may be an account's: its kind is not known yet.
+        "account" | "value" => account_holds_card_number,
+        _ => holds_card_number,
+    };
+    checked && holds(value)
 }
 
 pub fn key_error(key: &IdempotencyKey, unchecked: Unchecked) -> Option<PartError> {
@@ -49,9 +56,32 @@ pub fn outside_of_bodies(name: &str) -> PartError {
     PartError { pointer: None, parameter: Some(name.to_owned()), detail: CARD_NUMBER_FOUND.to_owned() }
 }
 
-/// The problem of a request in which nothing else is wrong.
+/// The problem of a request in which nothing else is wrong. What is refused now in a body
+/// may be more than card numbers.
 pub fn refused(errors: Vec<PartError>) -> Problem {
-    let in_body = errors.iter().any(|error| error.pointer.is_some());
-    let kind = if in_body { Kind::InvalidBody } else { Kind::CardNumber };
-    Problem::with_errors(kind, "What looks like a card number must never be sent.", errors)
+    if errors.iter().any(|error| error.pointer.is_some()) {
+        return fields::refused(errors);
+    }
+    Problem::with_errors(Kind::CardNumber, "What looks like a card number must never be sent.", errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_iban_can_be_searched_for_and_a_card_number_cannot() {
+        for (parameter, value, found) in [
+            ("account", "CH3600762944632591062", false),
+            ("account", "CH36 0076 2944 6325 9106 2", false),
+            ("value", "CH3600762944632591062", false),
+            ("account", "DE4111111111111111", true),
+            ("account", "4111111111111111", true),
+            ("value", "4111 1111 1111 1111", true),
+            ("customer", "CH3600762944632591062", true),
+        ] {
+            let holds = parameter_holds_card_number(parameter, value, Unchecked::NONE);
+            assert_eq!(holds, found, "{parameter}={value}");
+        }
+    }
 }

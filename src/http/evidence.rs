@@ -13,7 +13,7 @@ use super::payment_body::PaymentShape;
 use super::payments::{OutcomeShape, ReasonShape};
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::{PreparedRule, Revision};
-use crate::domain::selector::{Counting, Fact, FactQuery, Matching};
+use crate::domain::selector::{Counting, Fact, FactQuery};
 use crate::domain::verdict::{Reason, RuleResult};
 use crate::storage::decisions::StoredDecision;
 
@@ -198,15 +198,9 @@ impl RuleEvidenceShape {
 impl From<&FactQuery> for QueryShape {
     fn from(query: &FactQuery) -> Self {
         match query {
-            FactQuery::Listed { list, selector, matching } => Self::Listed {
-                list: list.clone(),
-                selector: selector.name(),
-                matching: match matching {
-                    Matching::Exact => "exact",
-                    Matching::Prefix => "prefix",
-                    Matching::NormalizedName => "normalized_name",
-                },
-            },
+            FactQuery::Listed { list, selector, matching } => {
+                Self::Listed { list: list.clone(), selector: selector.name(), matching: matching.name() }
+            }
             FactQuery::Velocity { selector, window_ms, counting } => Self::Velocity {
                 selector: selector.name(),
                 window_ms: *window_ms,

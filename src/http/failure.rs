@@ -265,6 +265,14 @@ impl From<CreateListError> for Problem {
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
+            CreateListError::TooManyKept(most) => {
+                let detail = format!(
+                    "This tenant has {most} lists already with those that are closed, which are kept for good: \
+                     put entries on the lists there are, or have tenant_lists_max raised, to which this is ten \
+                     times as many."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
             CreateListError::Storage(error) => error.into(),
         }
     }
@@ -297,6 +305,14 @@ impl From<AddError> for Problem {
                 let detail = format!(
                     "A list has at most {most} entries that have not ended, and nothing was added: close those \
                      that are not needed, put the others on a further list, or have list_entries_max raised."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            AddError::TooManyKept(most) => {
+                let detail = format!(
+                    "A list keeps at most {most} entries with those that are closed or have ended, and nothing \
+                     was added: go on with a further list, or have list_entries_max raised, to which this is ten \
+                     times as many."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }

@@ -1,8 +1,10 @@
 //! Reading a parsed body member by member.
 //!
 //! Owns the collecting of every error of a body at once, each with its JSON
-//! pointer, and that no text comes in with a card number in it. Must never repeat
-//! a value: details say what was expected and what kind of thing was found.
+//! pointer, and that no text comes in with a card number in it. What an earlier
+//! release may have stored is read even if it is refused now: the caller decides.
+//! Must never repeat a value: details say what was expected and what kind of thing
+//! was found.
 
 mod errors;
 mod screening;
@@ -15,10 +17,13 @@ use super::json::{Object, Value};
 use crate::domain::card_check::CheckedField;
 use crate::domain::card_number::holds_card_number;
 use errors::Errors;
-pub use errors::{Screened, read, screen};
+pub use errors::{Screened, read, refused, screen};
+use screening::Screen;
 
 /// Keys come from outside: longer ones are cut in pointers.
 const KEY_SHOWN_MAX: usize = 64;
+/// In characters; longer ones are refused before anything looks through them.
+const KEY_LENGTH_MAX: usize = 200;
 
 /// One object while it is read.
 #[derive(Debug)]
@@ -32,6 +37,11 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub fn error(&self, name: &str, detail: impl Into<String>) {
         self.errors.add(self.pointer_to(name), detail.into());
+    }
+
+    /// Refuses what may be stored already: it is an error of a new body alone.
+    pub fn refuse_now(&self, name: &str, detail: impl Into<String>) {
+        self.errors.refuse_now(self.pointer_to(name), detail.into());
     }
 
     /// The member, if it is there; null counts as absent.
@@ -56,12 +66,12 @@ impl<'a> Fields<'a> {
     /// Text of 1 to `length_max` characters, without control characters or a card number.
     pub fn text(&mut self, name: &'static str, length_max: usize) -> Option<String> {
         let value = self.required(name)?;
-        self.text_of(name, value, length_max, None)
+        self.text_of(name, value, length_max, Screen::of(None))
     }
 
     pub fn optional_text(&mut self, name: &'static str, length_max: usize) -> Option<String> {
         let value = self.find(name)?;
-        self.text_of(name, value, length_max, None)
+        self.text_of(name, value, length_max, Screen::of(None))
     }
 
     /// Text that an operator may let look like a card number.
@@ -72,7 +82,18 @@ impl<'a> Fields<'a> {
         length_max: usize,
     ) -> Option<String> {
         let value = self.required(name)?;
-        self.text_of(name, value, length_max, Some(field))
+        self.text_of(name, value, length_max, Screen::of(Some(field)))
+    }
+
+    /// The same for what may be an IBAN.
+    pub fn account_identifier(
+        &mut self,
+        field: CheckedField,
+        name: &'static str,
+        length_max: usize,
+    ) -> Option<String> {
+        let value = self.required(name)?;
+        self.text_of(name, value, length_max, Screen::of_account(field))
     }
 
     pub fn optional_identifier(
@@ -82,16 +103,10 @@ impl<'a> Fields<'a> {
         length_max: usize,
     ) -> Option<String> {
         let value = self.find(name)?;
-        self.text_of(name, value, length_max, Some(field))
+        self.text_of(name, value, length_max, Screen::of(Some(field)))
     }
 
-    fn text_of(
-        &self,
-        name: &str,
-        value: &Value,
-        length_max: usize,
-        field: Option<CheckedField>,
-    ) -> Option<String> {
+    fn text_of(&self, name: &str, value: &Value, length_max: usize, screen: Screen) -> Option<String> {
         let Value::Text(text) = value else {
             self.error(name, expected("text", value));
             return None;
@@ -100,7 +115,7 @@ impl<'a> Fields<'a> {
             self.error(name, detail);
             return None;
         }
-        self.screen_text(name, text, field);
+        self.screen_text(name, text, screen);
         Some(text.clone())
     }
 
@@ -133,14 +148,40 @@ impl<'a> Fields<'a> {
         self.parsed_of(name, value, Some(field), parse)
     }
 
-    /// Text that the caller itself checks for card numbers.
-    pub fn optional_parsed_unscreened<T, E: Display>(
+    /// Text that `parse` understands as any release did; `refusal` says why it is refused
+    /// now, a card number in it included.
+    pub fn parsed_as_ever<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
+        refusal: impl FnOnce(&T) -> Option<String>,
+    ) -> Option<T> {
+        let value = self.required(name)?;
+        self.parsed_as_ever_of(name, value, parse, refusal)
+    }
+
+    pub fn optional_parsed_as_ever<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+        refusal: impl FnOnce(&T) -> Option<String>,
     ) -> Option<T> {
         let value = self.find(name)?;
-        self.parsed_unscreened_of(name, value, parse)
+        self.parsed_as_ever_of(name, value, parse, refusal)
+    }
+
+    fn parsed_as_ever_of<T, E: Display>(
+        &self,
+        name: &str,
+        value: &Value,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+        refusal: impl FnOnce(&T) -> Option<String>,
+    ) -> Option<T> {
+        let parsed = self.parsed_unscreened_of(name, value, parse)?;
+        if let Some(detail) = refusal(&parsed) {
+            self.refuse_now(name, detail);
+        }
+        Some(parsed)
     }
 
     fn parsed_of<T, E: Display>(
@@ -152,7 +193,7 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let parsed = self.parsed_unscreened_of(name, value, parse)?;
         if let Value::Text(text) = value {
-            self.screen_text(name, text, field);
+            self.screen_text(name, text, Screen::of(field));
         }
         Some(parsed)
     }
@@ -313,9 +354,9 @@ impl<'a> Fields<'a> {
         let dictionary = Fields { object, pointer, errors: self.errors, known: BTreeSet::new() };
         dictionary.refuse_repeated();
         let read_all = object.members.iter().map(|(key, value)| {
-            let key_good = is_key(key).map_err(|detail| dictionary.error(key, detail)).is_ok();
-            dictionary.screen_key(key, Some(field));
-            let text = dictionary.text_of(key, value, value_length_max, Some(field))?;
+            let key_good = dictionary.screen_key(key, Some(field))
+                && is_key(key).map_err(|detail| dictionary.error(key, detail)).is_ok();
+            let text = dictionary.text_of(key, value, value_length_max, Screen::of(Some(field)))?;
             key_good.then(|| (key.clone(), text))
         });
         read_all.collect::<Vec<_>>().into_iter().collect()
@@ -324,8 +365,9 @@ impl<'a> Fields<'a> {
     fn refuse_the_rest(&self) {
         self.refuse_repeated();
         for key in self.object.members.keys().filter(|key| !self.known.contains(key.as_str())) {
-            self.screen_key(key, None);
-            self.error(key, "is not known here");
+            if self.screen_key(key, None) {
+                self.error(key, "is not known here");
+            }
         }
     }
 
@@ -337,12 +379,16 @@ impl<'a> Fields<'a> {
     }
 
     fn pointer_to(&self, key: &str) -> String {
-        if holds_card_number(key) {
+        if is_too_long(key) || holds_card_number(key) {
             return self.pointer.clone();
         }
         let shown: String = key.chars().take(KEY_SHOWN_MAX).collect();
         format!("{}/{}", self.pointer, shown.replace('~', "~0").replace('/', "~1"))
     }
+}
+
+fn is_too_long(key: &str) -> bool {
+    key.chars().nth(KEY_LENGTH_MAX).is_some()
 }
 
 fn expected(what: &str, found: &Value) -> String {

@@ -108,10 +108,59 @@ fn settings_may_hold_no_card_number_at_any_depth_in_value_or_key() {
         (format!(r#"{{"a":"{number}"}}"#), "/s/a"),
         (format!(r#"{{"a":[{{"b":["x","{number}"]}}]}}"#), "/s/a/0/b/1"),
         (format!(r#"{{"a":{{"{number}":1}}}}"#), "/s/a"),
+        (r#"{"a":4111111111111111}"#.to_owned(), "/s/a"),
+        (r#"{"a":[{"b":-4111111111111111}]}"#.to_owned(), "/s/a/0/b"),
+        (r#"{"a":4111111111111111.0}"#.to_owned(), "/s/a"),
+        (r#"{"a":4.111111111111111e15}"#.to_owned(), "/s/a"),
+        (r#"{"a":0.4111111111111111}"#.to_owned(), "/s/a"),
     ] {
         let errors = errors_of(&format!(r#"{{"s":{settings}}}"#), |fields| fields.any_object("s"));
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert_eq!(errors[0].0, at);
         assert!(!errors[0].1.contains("4111"));
     }
+}
+
+#[test]
+fn what_settings_count_and_measure_in_numbers_is_no_card_number() {
+    for number in [
+        "0",
+        "-1",
+        "0.3333333333333333",
+        "0.6666666666666666",
+        "1732000000123",
+        "253402300799999",
+        "9007199254740991",
+        "1e300",
+        "1000000000000000",
+        "500000000000",
+        "6000000000000000",
+    ] {
+        let root = json::parse(format!(r#"{{"s":{{"a":{number}}}}}"#).as_bytes()).expect("JSON");
+        assert!(read(&root, Unchecked::NONE, |fields| fields.any_object("s")).is_ok(), "{number}");
+    }
+}
+
+#[test]
+fn a_key_that_is_too_long_is_refused_by_its_object_and_never_looked_through() {
+    let number = "4111111111111111";
+    let key = |length: usize| format!("{number}{}", "-".repeat(length - number.len()));
+    let too_long = format!("has a key of more than {KEY_LENGTH_MAX} characters");
+    for (body, at) in [
+        (format!(r#"{{"{}":1}}"#, key(KEY_LENGTH_MAX + 1)), ""),
+        (format!(r#"{{"s":{{"a":{{"{}":1}}}}}}"#, key(KEY_LENGTH_MAX + 1)), "/s/a"),
+        (format!(r#"{{"d":{{"{}":"v"}}}}"#, key(KEY_LENGTH_MAX + 1)), "/d"),
+        (format!(r#"{{"s":{{"{0}":1,"{0}":1}}}}"#, key(KEY_LENGTH_MAX + 1)), "/s"),
+    ] {
+        let errors = errors_of(&body, |fields| {
+            let settings = fields.has("s").then(|| fields.any_object("s"));
+            let texts = fields.dictionary(CheckedField::Metadata, "d", 20, |_| Ok(()), 200);
+            Some((settings, texts))
+        });
+        assert!(told(&errors).contains(&(at, too_long.as_str())), "{errors:?}");
+        assert!(!format!("{errors:?}").contains("4111"), "{errors:?}");
+    }
+    let settings = format!(r#"{{"s":{{"{}":1}}}}"#, "k".repeat(KEY_LENGTH_MAX));
+    let root = json::parse(settings.as_bytes()).expect("JSON");
+    assert!(read(&root, Unchecked::NONE, |fields| fields.any_object("s")).is_ok());
 }

@@ -7,6 +7,7 @@
 use super::body::sha256;
 use super::fields::{self, Fields, Screened};
 use super::json::{self, Value};
+use super::line_error::LineError;
 use super::payment_body;
 use super::problem::PartError;
 use crate::decisions::imports::{Happening, PastPayment};
@@ -21,39 +22,26 @@ const AT_MS_MIN: i64 = 946_684_800_000;
 const EVENTS_MAX: usize = 100;
 const NOTE_LENGTH_MAX: usize = 200;
 
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineError {
-    /// JSON pointer; empty for the line as a whole.
-    pub pointer: String,
-    pub expected: String,
-}
-
 /// A line that was read.
 #[derive(Debug)]
 pub struct PastLine {
     pub payment: PastPayment,
-    /// Where it holds card numbers. Such a line is accepted only if its payment is stored already.
-    pub card_numbers: Vec<LineError>,
+    /// Such a line is accepted only if its payment is stored already.
+    pub refused_now: Vec<LineError>,
 }
 
 /// Reads a line; all its errors come at once. Nothing may have happened after `now_ms`.
 pub fn read(line: &[u8], now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
-    let parsed = json::parse(line).map_err(|error| {
-        let expected = format!("expected JSON: {} in column {}", error.what, error.column);
-        vec![LineError { pointer: String::new(), expected }]
-    })?;
-    let Screened { value, card_numbers } =
+    let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
+    let Screened { value, refused_now } =
         fields::screen(&parsed, unchecked, |fields| past_payment(fields, now_ms))
             .map_err(|problem| line_errors(problem.errors))?;
     let earlier_hash = sha256(identity(&parsed).as_bytes());
-    Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, card_numbers: line_errors(card_numbers) })
+    Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, refused_now: line_errors(refused_now) })
 }
 
 fn line_errors(errors: Vec<PartError>) -> Vec<LineError> {
-    let error =
-        |error: PartError| LineError { pointer: error.pointer.unwrap_or_default(), expected: error.detail };
-    errors.into_iter().map(error).collect()
+    errors.into_iter().map(LineError::from).collect()
 }
 
 fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
@@ -137,7 +125,7 @@ mod tests {
 
     fn read(line: &Value) -> Result<PastPayment, Vec<LineError>> {
         let read = super::read(line.to_string().as_bytes(), NOW_MS, Unchecked::NONE)?;
-        if read.card_numbers.is_empty() { Ok(read.payment) } else { Err(read.card_numbers) }
+        if read.refused_now.is_empty() { Ok(read.payment) } else { Err(read.refused_now) }
     }
 
     fn with(pointer: &str, value: Value) -> Value {
@@ -181,13 +169,11 @@ mod tests {
             let errors = read(&with(pointer, value.clone())).expect_err(pointer);
             assert_eq!(errors.len(), 1, "{pointer} {value}: {errors:?}");
             assert_eq!(errors[0].pointer, at);
-            assert!(errors[0].expected.contains(detail), "{errors:?}");
+            assert!(errors[0].detail.contains(detail), "{errors:?}");
         }
         let errors = super::read(b"{\"payment\": secret}", NOW_MS, Unchecked::NONE).expect_err("no JSON");
-        assert!(
-            errors[0].expected.contains("column 13") && !errors[0].expected.contains("secret"),
-            "{errors:?}"
-        );
+        let told = &errors[0].detail;
+        assert!(told.contains("column 13") && !told.contains("secret"), "{errors:?}");
         assert_eq!(super::read(b"[]", NOW_MS, Unchecked::NONE).expect_err("no object").len(), 1);
     }
 

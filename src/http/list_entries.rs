@@ -21,7 +21,7 @@ use super::lists::list_name;
 use super::problem::{Kind, PartError, Problem};
 use super::query::Query;
 use super::services::{Services, Shared};
-use crate::domain::comparison::ValueKind;
+use crate::domain::comparison::{ValueKind, normalized_name};
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::tenant::TenantId;
 use crate::storage::lists::{self, EntryFilter, ListHead};
@@ -62,12 +62,12 @@ pub struct EntryShape {
     pub value: String,
     /// As it is compared with payments, in a form that follows from the list's kind.
     pub compared_as: String,
-    /// The other forms: of a BIC of eight characters as the beginning of branches,
-    /// and on a list of several kinds.
+    /// The other forms, on a list of several kinds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub also_compared_as: Vec<String>,
-    /// On a list of names: as it is compared by `normalized_name`.
+    /// On a list of names: as it is compared by `normalized_name`. Absent where nothing
+    /// would be left of it; it is compared by the form above then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalized_name: Option<String>,
     pub reason: String,
@@ -89,12 +89,13 @@ impl EntryShape {
         entry.forms.sort_by_key(|form| main.as_ref() != Some(form));
         let mut forms = entry.forms.into_iter();
         let has_names = kinds.iter().any(|kind| kind == ValueKind::Name);
+        let name = has_names.then(|| normalized_name(&entry.value));
         Self {
             id: entry.id,
             value: entry.value,
             compared_as: forms.next().unwrap_or_default(),
             also_compared_as: forms.collect(),
-            normalized_name: has_names.then_some(entry.normalized_name),
+            normalized_name: name.filter(|name| !name.is_empty()),
             reason: entry.reason,
             valid_from_ms: entry.valid_from_ms,
             valid_to_ms: entry.valid_to_ms,
@@ -110,7 +111,7 @@ impl EntryShape {
 #[schema(as = AddedListEntries)]
 pub struct AddedShape {
     pub added: usize,
-    /// How many were skipped, since an entry of the same value is valid for as long or without an end.
+    /// How many were skipped, since an entry of the same value is valid from no later and for as long.
     pub already_there: usize,
     /// The lines that were skipped, the first hundred of them.
     pub already_there_lines: Vec<u64>,
@@ -166,8 +167,7 @@ async fn add_one(
 ) -> Result<Answer, Problem> {
     let now_ms = services.clock.now_ms();
     let (kinds, randomness) = (&head.kinds, services.randomness.as_ref());
-    let unchecked = services.card_checks.unchecked(client.tenant);
-    let reader = EntryReader { kinds, unchecked, added_by: client.actor(), now_ms, randomness };
+    let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
     let entry = body.read(|fields| reader.entry(fields))?;
     let most = services.quotas.list_entries_max;
     lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
@@ -189,8 +189,8 @@ async fn add_many(
     // Thousands of lines would hold up the other requests of this thread.
     let lines = tokio::task::spawn_blocking(move || {
         let randomness = randomness.as_ref();
-        let reader = EntryReader { kinds: &kinds, unchecked, added_by, now_ms, randomness };
-        reader.lines(format, &bytes, LINES_MAX)
+        let reader = EntryReader { kinds: &kinds, added_by, now_ms, randomness };
+        reader.lines(format, &bytes, unchecked, LINES_MAX)
     });
     let lines = lines.await.map_err(|error| {
         tracing::error!(%error, "reading the lines of a list's entries failed");
@@ -213,10 +213,10 @@ async fn add_many(
 }
 
 fn bad_lines(bad: BadLines) -> Problem {
-    let errors = bad.errors.into_iter().map(|error| PartError {
-        pointer: Some(format!("/{}{}", error.line, error.pointer)),
+    let errors = bad.errors.into_iter().map(|(line, error)| PartError {
+        pointer: Some(format!("/{line}{}", error.pointer)),
         parameter: None,
-        detail: format!("line {}: {}", error.line, error.detail),
+        detail: format!("line {line}: {}", error.detail),
     });
     let detail = format!("Nothing was added. {} lines have errors.", bad.lines);
     Problem::with_errors(Kind::InvalidBody, detail, errors.collect())

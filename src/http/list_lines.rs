@@ -10,9 +10,11 @@ use serde_json::json;
 
 use super::fields::{self, Fields};
 use super::json::{self, Object, Value};
+use super::line_error::LineError;
 use super::problem::ERRORS_MAX;
 use super::query::TIME_MS_MAX;
 use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::comparison::ValueKind;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::time::Randomness;
 use crate::storage::lists::NewEntry;
@@ -37,33 +39,24 @@ pub enum LineFormat {
     Jsonl,
 }
 
-/// What is wrong with a line, by its number in the file, from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineError {
-    pub line: u64,
-    /// JSON pointer; empty for the line as a whole.
-    pub pointer: String,
-    pub detail: String,
-}
-
 /// The errors of the first bad lines, and how many lines are bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BadLines {
     pub lines: u64,
-    pub errors: Vec<LineError>,
+    /// Each with the number of its line in the file, from 1.
+    pub errors: Vec<(u64, LineError)>,
 }
 
 impl BadLines {
-    fn add(&mut self, line: u64, errors: Vec<(String, String)>) {
+    fn add(&mut self, line: u64, errors: impl IntoIterator<Item = LineError>) {
         self.lines += 1;
         let room = ERRORS_MAX.saturating_sub(self.errors.len());
-        let errors = errors.into_iter().map(|(pointer, detail)| LineError { line, pointer, detail });
-        self.errors.extend(errors.take(room));
+        self.errors.extend(errors.into_iter().take(room).map(|error| (line, error)));
     }
 
     fn whole(line: u64, detail: impl Into<String>) -> Self {
         let mut bad = Self::default();
-        bad.add(line, vec![(String::new(), detail.into())]);
+        bad.add(line, [LineError::whole(detail)]);
         bad
     }
 }
@@ -79,8 +72,6 @@ pub struct Line {
 #[derive(Debug)]
 pub struct EntryReader<'a> {
     pub kinds: &'a ListKinds,
-    /// The fields that the tenant has unchecked for card numbers.
-    pub unchecked: Unchecked,
     pub added_by: String,
     pub now_ms: u64,
     pub randomness: &'a dyn Randomness,
@@ -88,7 +79,11 @@ pub struct EntryReader<'a> {
 
 impl EntryReader<'_> {
     pub fn entry(&self, fields: &mut Fields<'_>) -> Option<NewEntry> {
-        let value = fields.identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX);
+        let value = if self.kinds.iter().any(|kind| kind == ValueKind::Account) {
+            fields.account_identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX)
+        } else {
+            fields.identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX)
+        };
         let reason = fields.text("reason", REASON_LENGTH_MAX);
         let from_ms = fields.optional_integer("valid_from_ms", 0..=TIME_MS_MAX.cast_signed());
         let to_ms = fields.optional_integer("valid_to_ms", 0..=TIME_MS_MAX.cast_signed());
@@ -114,12 +109,19 @@ impl EntryReader<'_> {
         })
     }
 
-    /// All lines, or what is wrong with any of them.
-    pub fn lines(&self, format: LineFormat, bytes: &[u8], lines_max: usize) -> Result<Vec<Line>, BadLines> {
+    /// All lines, or what is wrong with any of them. `unchecked` are the fields that the
+    /// tenant has unchecked for card numbers.
+    pub fn lines(
+        &self,
+        format: LineFormat,
+        bytes: &[u8],
+        unchecked: Unchecked,
+        lines_max: usize,
+    ) -> Result<Vec<Line>, BadLines> {
         // As programs of Windows write it at the beginning of a file.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let (lines, bad) = (Vec::new(), BadLines::default());
-        let mut reading = Reading { reader: self, lines_left: lines_max, lines, bad };
+        let mut reading = Reading { reader: self, unchecked, lines_left: lines_max, lines, bad };
         let read = match format {
             LineFormat::Jsonl => reading.json_lines(bytes),
             LineFormat::Csv => reading.csv(bytes),
@@ -144,6 +146,7 @@ impl EntryReader<'_> {
 
 struct Reading<'r, 'a> {
     reader: &'r EntryReader<'a>,
+    unchecked: Unchecked,
     /// How many may come still, good or bad.
     lines_left: usize,
     lines: Vec<Line>,
@@ -169,15 +172,12 @@ impl Reading<'_, '_> {
             }
             self.count(number)?;
             if line.len() > ENTRY_BYTES_MAX {
-                self.bad.add(number, vec![(String::new(), too_long())]);
+                self.bad.add(number, [LineError::whole(too_long())]);
                 continue;
             }
             match json::parse(line) {
                 Ok(value) => self.take(number, &value),
-                Err(error) => {
-                    let detail = format!("expected JSON: {} in column {}", error.what, error.column);
-                    self.bad.add(number, vec![(String::new(), detail)]);
-                }
+                Err(error) => self.bad.add(number, [error.into()]),
             }
         }
         Ok(())
@@ -194,7 +194,7 @@ impl Reading<'_, '_> {
             }
         };
         if let Some(detail) = columns_error(&columns) {
-            self.bad.add(1, vec![(String::new(), detail)]);
+            self.bad.add(1, [LineError::whole(detail)]);
             return Ok(());
         }
         let mut lines = LineCount { bytes, counted: 0, line: 1 };
@@ -228,19 +228,13 @@ impl Reading<'_, '_> {
             csv::ErrorKind::Io(_) => too_long(),
             _ => "expected CSV".to_owned(),
         };
-        self.bad.add(line, vec![(String::new(), detail)]);
+        self.bad.add(line, [LineError::whole(detail)]);
     }
 
     fn take(&mut self, number: u64, value: &Value) {
-        match fields::read(value, self.reader.unchecked, |fields| self.reader.entry(fields)) {
+        match fields::read(value, self.unchecked, |fields| self.reader.entry(fields)) {
             Ok(entry) => self.lines.push(Line { number, entry }),
-            Err(problem) => {
-                let told = problem.errors.into_iter();
-                self.bad.add(
-                    number,
-                    told.map(|error| (error.pointer.unwrap_or_default(), error.detail)).collect(),
-                );
-            }
+            Err(problem) => self.bad.add(number, problem.errors.into_iter().map(LineError::from)),
         }
     }
 }

@@ -12,29 +12,33 @@ use crate::world::OsRandomness;
 const NOW_MS: u64 = 1_000;
 
 fn read(format: LineFormat, text: &str, lines_max: usize) -> Result<Vec<Line>, BadLines> {
-    read_with(&OsRandomness, format, text, lines_max)
+    lines_of_kind(ValueKind::Ip, format, text, lines_max)
 }
 
-fn read_with(
-    randomness: &dyn Randomness,
+fn lines_of_kind(
+    kind: ValueKind,
     format: LineFormat,
     text: &str,
     lines_max: usize,
 ) -> Result<Vec<Line>, BadLines> {
-    let kinds = ListKinds::one(ValueKind::Ip);
-    let reader = EntryReader {
-        kinds: &kinds,
-        unchecked: Unchecked::NONE,
-        added_by: "a".to_owned(),
-        now_ms: NOW_MS,
-        randomness,
-    };
-    reader.lines(format, text.as_bytes(), lines_max)
+    lines_with(&OsRandomness, kind, format, text, lines_max)
+}
+
+fn lines_with(
+    randomness: &dyn Randomness,
+    kind: ValueKind,
+    format: LineFormat,
+    text: &str,
+    lines_max: usize,
+) -> Result<Vec<Line>, BadLines> {
+    let kinds = ListKinds::one(kind);
+    let reader = EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness };
+    reader.lines(format, text.as_bytes(), Unchecked::NONE, lines_max)
 }
 
 fn told(format: LineFormat, text: &str) -> Vec<(u64, String)> {
     let bad = read(format, text, 10).expect_err(text);
-    bad.errors.into_iter().map(|error| (error.line, error.pointer)).collect()
+    bad.errors.into_iter().map(|(line, error)| (line, error.pointer)).collect()
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn every_bad_line_is_told_by_its_number_and_place() {
 fn more_lines_than_may_be_are_refused_at_the_first_that_is_too_many() {
     let line = "{\"value\": \"203.0.113.7\", \"reason\": \"r\"}\n";
     assert_eq!(read(LineFormat::Jsonl, &line.repeat(3), 3).expect("three").len(), 3);
-    assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].line, 4);
+    assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].0, 4);
 }
 
 /// Each entry that is read takes an id, so this tells how many there were.
@@ -113,10 +117,10 @@ fn reading_stops_at_the_first_line_that_is_too_many() {
     ] {
         let randomness = Counted::default();
         let text = format!("{head}{}{{]\n", line.repeat(1_000));
-        let bad = read_with(&randomness, format, &text, 3).expect_err("too many");
-        let told: Vec<_> = bad.errors.iter().map(|error| error.line).collect();
+        let bad = lines_with(&randomness, ValueKind::Ip, format, &text, 3).expect_err("too many");
+        let told: Vec<_> = bad.errors.iter().map(|(line, _)| *line).collect();
         assert_eq!((bad.lines, told), (1, vec![first_beyond]), "{text:.40}");
-        assert!(bad.errors[0].detail.contains("at most 3 entries"), "{bad:?}");
+        assert!(bad.errors[0].1.detail.contains("at most 3 entries"), "{bad:?}");
         let read = randomness.0.load(Ordering::Relaxed);
         assert!(read <= 3, "{read} were read: {text:.40}");
     }
@@ -131,8 +135,8 @@ fn a_line_of_many_bytes_is_refused_without_taking_it_apart() {
         (LineFormat::Csv, format!("value,reason\n203.0.113.7,r\n\"203.0.113.8\n\",{many}\n"), 3),
     ] {
         let bad = read(format, &text, 3).expect_err("too long");
-        assert_eq!((bad.lines, bad.errors.len(), bad.errors[0].line), (1, 1, line), "{text:.40}");
-        let detail = &bad.errors[0].detail;
+        assert_eq!((bad.lines, bad.errors.len(), bad.errors[0].0), (1, 1, line), "{text:.40}");
+        let detail = &bad.errors[0].1.detail;
         assert!(detail.contains(&format!("at most {ENTRY_BYTES_MAX} bytes")), "{detail}");
     }
 }
@@ -149,7 +153,6 @@ fn what_is_written_is_read_again_as_the_same() {
         id: Uuid::nil(),
         value: value.to_owned(),
         forms: vec![],
-        normalized_name: String::new(),
         reason: reason.to_owned(),
         valid_from_ms,
         valid_to_ms,
@@ -171,5 +174,19 @@ fn what_is_written_is_read_again_as_the_same() {
             "{text}"
         );
         assert_eq!((read[0].entry.valid_from_ms, read[1].entry.valid_from_ms), (NOW_MS, NOW_MS + 5));
+    }
+}
+
+#[test]
+fn a_mistyped_iban_is_an_entry_where_accounts_are_listed_and_a_card_number_nowhere() {
+    for (kind, value, is_entry) in [
+        (ValueKind::Account, "CH36 0076 2944 6325 9106 2", true),
+        (ValueKind::Account, "DE4111111111111111", false),
+        (ValueKind::Account, "4111111111111111", false),
+        (ValueKind::Customer, "CH3600762944632591062", false),
+    ] {
+        let csv = format!("value,reason\n{value},r\n");
+        let lines = lines_of_kind(kind, LineFormat::Csv, &csv, 10);
+        assert_eq!(lines.is_ok(), is_entry, "{value}: {lines:?}");
     }
 }

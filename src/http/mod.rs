@@ -31,6 +31,7 @@ mod fields;
 mod guard;
 pub mod import_line;
 mod json;
+pub mod line_error;
 mod list_entries;
 pub mod list_lines;
 mod lists;

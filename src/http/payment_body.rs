@@ -13,7 +13,7 @@ use super::fields::{Fields, Screened};
 use super::problem::Problem;
 use super::query::TIME_MS_MAX;
 use crate::domain::card_check::CheckedField;
-use crate::domain::card_number::{CARD_NUMBER_FOUND, iban_holds_card_number};
+use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number};
 use crate::domain::money::{AMOUNT_MINOR_MAX, Currency, Money};
 use crate::domain::party::{Account, Country, Iban, Party};
 use crate::domain::payment::{Card, Method, PaymentOrder, metadata_key};
@@ -133,7 +133,9 @@ pub fn payment_order(body: &JsonBody, now_ms: u64) -> Result<Screened<PaymentOrd
 pub(super) fn order(fields: &mut Fields<'_>, at_ms: u64) -> Option<PaymentOrder> {
     let reference = fields.identifier(CheckedField::Reference, "reference", REFERENCE_LENGTH_MAX);
     let minor = fields.integer("amount_minor", 1..=AMOUNT_MINOR_MAX);
-    let currency = fields.parsed("currency", |code| Currency::parse_at(code, at_ms));
+    let currency = fields.parsed_as_ever("currency", Currency::parse, |currency| {
+        Currency::parse_at(currency.code(), at_ms).err().map(|error| error.to_string())
+    });
     let method = fields.parsed("method", |name| Method::parse(name).ok_or(method_names()));
     let debtor = fields.nested("debtor", |fields| party(fields, at_ms));
     let creditor = fields.nested("creditor", |fields| party(fields, at_ms));
@@ -177,12 +179,21 @@ fn party(fields: &mut Fields<'_>, at_ms: u64) -> Option<Party> {
     let name = fields.text("name", 140);
     let account = fields.optional_nested("account", account);
     let bank = fields.optional_identifier(CheckedField::Bank, "bank", 35);
-    let country = fields.optional_parsed("country", |code| Country::parse_at(code, at_ms));
+    let country = country(fields, at_ms);
     Some(Party { name: name?, account, bank, country })
 }
 
+fn country(fields: &mut Fields<'_>, at_ms: u64) -> Option<Country> {
+    fields.optional_parsed_as_ever("country", Country::parse_as_ever, |country| {
+        Country::parse_at(country.as_str(), at_ms).err().map(|error| error.to_string())
+    })
+}
+
 fn account(fields: &mut Fields<'_>) -> Option<Account> {
-    let iban = fields.optional_parsed_unscreened("iban", iban).map(Account::Iban);
+    let iban = fields.optional_parsed_as_ever("iban", Iban::parse, |iban| {
+        account_holds_card_number(iban.as_str()).then(|| CARD_NUMBER_FOUND.to_owned())
+    });
+    let iban = iban.map(Account::Iban);
     let other = fields.optional_identifier(CheckedField::AccountOther, "other", 34).map(Account::Other);
     match (iban, other) {
         (Some(account), None) | (None, Some(account)) => Some(account),
@@ -199,16 +210,11 @@ fn account(fields: &mut Fields<'_>) -> Option<Account> {
     }
 }
 
-fn iban(text: &str) -> Result<Iban, String> {
-    let iban = Iban::parse(text).map_err(|error| error.to_string())?;
-    if iban_holds_card_number(iban.as_str()) { Err(CARD_NUMBER_FOUND.to_owned()) } else { Ok(iban) }
-}
-
 fn card(fields: &mut Fields<'_>, at_ms: u64) -> Option<Card> {
     let fingerprint = fields.text("fingerprint", 64);
     // Other scripts have digits too, and spaces that are none of ours.
     if fingerprint.as_deref().is_some_and(|text| !text.is_ascii()) {
-        fields.error("fingerprint", "expected ASCII characters");
+        fields.refuse_now("fingerprint", "expected ASCII characters");
     }
     let bin = fields.optional_parsed("bin", |text| {
         let well_formed = matches!(text.len(), 6 | 8) && text.bytes().all(|b| b.is_ascii_digit());
@@ -218,7 +224,7 @@ fn card(fields: &mut Fields<'_>, at_ms: u64) -> Option<Card> {
             Err("expected the first 6 or 8 digits of the card number")
         }
     });
-    let country = fields.optional_parsed("country", |code| Country::parse_at(code, at_ms));
+    let country = country(fields, at_ms);
     Some(Card { fingerprint: fingerprint?, bin, country })
 }
 

@@ -23,8 +23,8 @@ fn body() -> Value {
 const NOW_MS: u64 = 1_795_000_000_000;
 
 fn read(body: &JsonBody) -> Result<PaymentOrder, Problem> {
-    let Screened { value, card_numbers } = payment_order(body, NOW_MS)?;
-    if card_numbers.is_empty() { Ok(value) } else { Err(refused(card_numbers)) }
+    let Screened { value, refused_now } = payment_order(body, NOW_MS)?;
+    if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
 }
 
 fn order_of(body: &str) -> Result<PaymentOrder, Problem> {
@@ -217,6 +217,25 @@ fn no_text_of_a_payment_may_hold_a_card_number_and_its_place_is_told() {
 }
 
 #[test]
+fn what_an_earlier_release_took_is_read_and_refused_now() {
+    for (pointer, value) in [
+        ("/debtor/country", json!("UK")),
+        ("/creditor/country", json!("ZZ")),
+        ("/currency", json!("BGN")),
+        ("/debtor/account/iban", json!("DE41 1111 1111 1111 11")),
+        ("/remittance", json!("card 4111-1111-1111-1111")),
+    ] {
+        let mut changed = body();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        changed.pointer_mut(parent).expect(parent)[key] = value;
+        let root = json::parse(changed.to_string().as_bytes()).expect("JSON");
+        let screened = payment_order(&JsonBody::of(root), NOW_MS).expect(pointer);
+        let told: Vec<_> = screened.refused_now.iter().filter_map(|error| error.pointer.as_deref()).collect();
+        assert_eq!(told, [pointer]);
+    }
+}
+
+#[test]
 fn an_unknown_member_named_like_a_card_number_is_not_repeated() {
     let errors = errors_with("/4111111111111111", json!(1));
     assert_eq!(errors.len(), 2, "{errors:?}");
@@ -238,7 +257,7 @@ fn a_field_that_the_tenant_has_unchecked_takes_what_looks_like_a_card_number() {
     let pointers = |unchecked: Unchecked| -> Vec<String> {
         let read =
             screen(&root, unchecked, |fields| order(fields, NOW_MS)).expect("right but for the numbers");
-        read.card_numbers.into_iter().filter_map(|error| error.pointer).collect()
+        read.refused_now.into_iter().filter_map(|error| error.pointer).collect()
     };
     let all = pointers(Unchecked::NONE);
     for (field, own) in [

@@ -205,8 +205,8 @@ pub async fn submit(
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
-    let Screened { value: order, mut card_numbers } = payment_order(&body, services.clock.now_ms())?;
-    card_numbers.extend(key_error(&key.0, body.unchecked()));
+    let Screened { value: order, mut refused_now } = payment_order(&body, services.clock.now_ms())?;
+    refused_now.extend(key_error(&key.0, body.unchecked()));
     let submission = Submission {
         tenant: client.tenant,
         client: client.id,
@@ -216,12 +216,12 @@ pub async fn submit(
     };
     let stages = &services.submissions.stages;
     stages.took_since(Stage::Request, context.started);
-    let submitted = if card_numbers.is_empty() {
+    let submitted = if refused_now.is_empty() {
         services.submissions.submit(submission, || body.hash()).await?
     } else {
-        // What was stored before the check was there, or while it was off, stays decided.
+        // What was stored before it was refused stays decided.
         let repeated = services.submissions.repeated(&submission, || body.hash()).await?;
-        repeated.ok_or_else(|| refused(card_numbers))?
+        repeated.ok_or_else(|| refused(refused_now))?
     };
     let decided = Instant::now();
     let shape = DecidedShape::of(&submitted.decision, client.has(Scope::DecisionsRead));

@@ -20,6 +20,9 @@ use crate::domain::tenant::TenantId;
 pub const LIMIT_DEFAULT: u32 = 50;
 pub const LIMIT_MAX: u32 = 200;
 
+/// In characters; longer names and values are refused before anything looks through them.
+const PARAMETER_LENGTH_MAX: usize = 1_000;
+
 /// Milliseconds up to the year 9999.
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
@@ -50,6 +53,14 @@ impl<'r> FromRequest<'r> for Query {
                 });
                 continue;
             };
+            if is_too_long(&name) {
+                query.error("a name that is too long", too_long());
+                continue;
+            }
+            if name != "cursor" && is_too_long(&value) {
+                query.error(&name, too_long());
+                continue;
+            }
             if parameter_holds_card_number(&name, &value, unchecked) {
                 query.card_numbers.push(outside_of_bodies(&shown(&name)));
             }
@@ -129,6 +140,14 @@ impl Query {
         errors.extend(card_numbers);
         Err(Problem::with_errors(Kind::InvalidQuery, "The query has errors.", errors))
     }
+}
+
+fn is_too_long(text: &str) -> bool {
+    text.chars().nth(PARAMETER_LENGTH_MAX).is_some()
+}
+
+fn too_long() -> String {
+    format!("expected at most {PARAMETER_LENGTH_MAX} characters")
 }
 
 /// A name comes from outside, too.
@@ -240,6 +259,22 @@ mod tests {
             .collect();
         told.sort_unstable();
         assert_eq!(told, ["color", "colour", "cursor", "limit", "since_ms"]);
+    }
+
+    #[test]
+    fn a_parameter_that_is_too_long_is_refused_and_never_looked_through_or_repeated() {
+        let number = "4111111111111111";
+        let long = format!("{number}{}", "-".repeat(PARAMETER_LENGTH_MAX));
+        for (query, parameter) in
+            [(format!("colour={long}"), "colour"), (format!("{long}=red"), "a name that is too long")]
+        {
+            let (status, body) = ask(&query);
+            assert_eq!(status, Status::BadRequest);
+            assert!(!body.contains(number), "{body}");
+            let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(problem["errors"].as_array().expect("errors").len(), 1, "{body}");
+            assert_eq!(problem["errors"][0]["parameter"], parameter, "{body}");
+        }
     }
 
     #[test]

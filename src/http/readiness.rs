@@ -10,8 +10,9 @@ use futures::future::{BoxFuture, join_all};
 use rocket::tokio::sync::Mutex;
 use rocket::tokio::time::{Instant, timeout};
 
-/// A database that takes longer to answer cannot carry payments.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// A database that takes longer to answer cannot carry payments. A pool takes a second to see that
+/// a connection is lost, and then makes another.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// An answer of the database younger than this is used again. So checks take one connection
 /// at a time at most from payments, however often somebody asks.

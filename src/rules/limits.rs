@@ -152,6 +152,11 @@ pub fn burns(profile: Profile, fuel_used: u64) -> bool {
     fuel_used >= Limits::of(profile).fuel_evaluate / 5
 }
 
+/// The same of a rule whose run has not ended, so that its fuel is not known.
+pub fn computes_long(profile: Profile, computed_ms: u32) -> bool {
+    computed_ms >= Limits::of(profile).computing_ms / 5
+}
+
 /// Whether a rule could burn all the fuel of its profile, after those before it spent so much.
 pub fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
     RULESET_FUEL.saturating_sub(spent_before) >= Limits::of(profile).fuel_evaluate

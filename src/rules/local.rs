@@ -25,7 +25,7 @@ use super::diagnosis::{Diagnostics, Failed};
 use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
 use super::library::{Library, Ready};
 use super::limits::{Limits, RULESET_FUEL};
-use super::progress::{Progress, RunningFuel};
+use super::progress::{ComputedMs, Progress};
 use super::settings::Settings;
 use super::spent::Metered;
 use super::tenants::{QUICK, Tenants};
@@ -153,10 +153,10 @@ impl RuleEngine for LocalEngine {
             self.live.run(rest).await
         };
         timeout_at(deadline, decided).await.unwrap_or_else(|_| {
-            let (runs, running_fuel) = progress.take();
+            let (runs, running_ms) = progress.take();
             let spent_us = account_us.load(Ordering::Relaxed).saturating_sub(spent_before_us);
             let by_its_own = self.is_much(Duration::from_micros(spent_us), begun.elapsed());
-            Err(EngineError::Deadline(Missed { runs, running_fuel, by_its_own }))
+            Err(EngineError::Deadline(Missed { runs, running_ms, by_its_own }))
         })
     }
 
@@ -238,7 +238,7 @@ async fn evaluate_all(
         }
         let spent_before = rule.fuel_spent_before.unwrap_or(fuel_spent);
         let fuel_left = RULESET_FUEL.saturating_sub(spent_before);
-        let run = evaluate(library, input, rule, fuel_left, progress.running_fuel()).await;
+        let run = evaluate(library, input, rule, fuel_left, progress.running_ms()).await;
         fuel_spent = fuel_spent.saturating_add(run.fuel_used);
         progress.ended(run);
     }
@@ -250,7 +250,7 @@ async fn evaluate(
     input: &Input,
     rule: &RuleCall,
     fuel_left: u64,
-    burned: &RunningFuel,
+    computed_ms: &ComputedMs,
 ) -> RuleRun {
     let Some(ready) = library.bound(rule.plugin, rule.profile).await else {
         return RuleRun { result: RuleResult::Unavailable, fuel_used: 0, elapsed_us: 0 };
@@ -259,7 +259,7 @@ async fn evaluate(
     let started = Instant::now();
     let fuel = sandbox.limits.fuel_evaluate.min(fuel_left);
     let request = Request::Evaluate { input, facts: &rule.facts, state: &rule.state };
-    let called = sandbox::call(sandbox, plugin, fuel, burned, request).await;
+    let called = sandbox::call(sandbox, plugin, fuel, computed_ms, request).await;
     let result = match called.result {
         Ok(Answer::Evaluated(evaluation)) => RuleResult::Ran(evaluation),
         Ok(_) => RuleResult::Unavailable,

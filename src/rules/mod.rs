@@ -37,7 +37,7 @@ use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 pub use diagnosis::{Diagnosis, Frame};
 pub use engine::EngineSetupError;
 pub use library::expected_profile;
-pub use limits::{LimitsInForce, burns, has_all_its_fuel, was_starved};
+pub use limits::{LimitsInForce, burns, computes_long, has_all_its_fuel, was_starved};
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;
 pub use threads::{BACKGROUND_NICENESS, Threads};
@@ -106,8 +106,8 @@ impl FailedCall {
 pub struct Missed {
     /// The runs of the rules that had ended, in their order.
     pub runs: Vec<RuleRun>,
-    /// The fuel that the next rule had burned.
-    pub running_fuel: u64,
+    /// Milliseconds that the next rule had computed.
+    pub running_ms: u32,
     /// Whether the tenant's own rules kept the engine busy meanwhile, and not
     /// somebody else or a slow machine.
     pub by_its_own: bool,

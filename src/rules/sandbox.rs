@@ -9,7 +9,7 @@ use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 use super::contract::{Answer, Bound, CallFault, Request, failure_detail, payment_bytes};
 use super::engine::{Sandbox, TICK_MS};
 use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits};
-use super::progress::RunningFuel;
+use super::progress::ComputedMs;
 use crate::domain::verdict::FailureClass;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,7 @@ pub(super) struct CallState {
     memory_bytes_left: usize,
     table_elements_max: usize,
     ticks_left: u32,
-    fuel: u64,
-    burned: RunningFuel,
+    computed_ms: ComputedMs,
     /// Set by the limiter: its errors cannot be told apart afterwards.
     limit_hit: Option<&'static str>,
 }
@@ -46,13 +45,12 @@ impl CallState {
         limits.memory_bytes.saturating_sub(self.memory_bytes_left)
     }
 
-    fn new(limits: &Limits, fuel: u64, burned: RunningFuel) -> Self {
+    fn new(limits: &Limits, computed_ms: ComputedMs) -> Self {
         Self {
             memory_bytes_left: limits.memory_bytes,
             table_elements_max: limits.table_elements,
             ticks_left: limits.computing_ms / TICK_MS,
-            fuel,
-            burned,
+            computed_ms,
             limit_hit: None,
         }
     }
@@ -97,16 +95,16 @@ pub(super) struct Left {
 }
 
 /// Calls a plugin on a fresh instance under `fuel`. Lets go of the processor
-/// with every tick of the epoch clock, and tells what it burned by then; dropping
+/// with every tick of the epoch clock, and notes how long it has computed; dropping
 /// the future ends the guest there.
 pub(super) async fn call(
     sandbox: &Sandbox,
     plugin: &Bound,
     fuel: u64,
-    burned: &RunningFuel,
+    computed_ms: &ComputedMs,
     request: Request<'_>,
 ) -> Called {
-    call_and_keep(sandbox, plugin, fuel, burned, request).await.0
+    call_and_keep(sandbox, plugin, fuel, computed_ms, request).await.0
 }
 
 /// As [`call`], and hands out what is left of the call.
@@ -114,7 +112,7 @@ pub(super) async fn call_and_keep(
     sandbox: &Sandbox,
     plugin: &Bound,
     fuel: u64,
-    burned: &RunningFuel,
+    computed_ms: &ComputedMs,
     request: Request<'_>,
 ) -> (Called, Option<Left>) {
     let not_called = |detail: String| {
@@ -127,15 +125,14 @@ pub(super) async fn call_and_keep(
         return not_called("shutting down".to_owned());
     };
     // Before anything is instantiated: a start function is the guest's code too.
-    let mut store = Store::new(&sandbox.engine, CallState::new(sandbox.limits, fuel, burned.clone()));
+    let mut store = Store::new(&sandbox.engine, CallState::new(sandbox.limits, computed_ms.clone()));
     store.limiter(|state| state);
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     // Not 1: a short rule that happens to meet a tick is not sent to the back of the queue.
     store.set_epoch_deadline(2);
     store.epoch_deadline_callback(|mut context| {
-        let fuel_left = context.get_fuel().unwrap_or(0);
         let state = context.data_mut();
-        state.burned.store(state.fuel.saturating_sub(fuel_left), Ordering::Relaxed);
+        state.computed_ms.fetch_add(TICK_MS, Ordering::Relaxed);
         state.ticks_left = state.ticks_left.saturating_sub(1);
         Ok(if state.ticks_left == 0 { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
     });

@@ -35,7 +35,17 @@ pub async fn unchecked_of_all(system: &PgPool) -> Result<HashMap<TenantId, Unche
 
 /// The unchecked fields of one tenant.
 pub async fn unchecked(system: &PgPool, tenant: TenantId) -> Result<Unchecked, StorageError> {
-    Ok(unchecked_of_all(system).await?.remove(&tenant).unwrap_or_default())
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let names: Vec<String> =
+                sqlx::query_scalar("select field from unchecked_fields where tenant_id = $1")
+                    .bind(tenant.0)
+                    .fetch_all(connection)
+                    .await?;
+            Ok(names.iter().filter_map(|name| CheckedField::parse(name)).collect())
+        })
+    })
+    .await
 }
 
 /// Switches the check of a field. Answers whether that changed anything.

@@ -46,6 +46,35 @@ const KNOWN_STRANGERS: [&str; 12] = [
     "r2dbc",
 ];
 
+/// Parameters of libpq that have no effect here. Any other name may be a part of a password
+/// in which an `&` is not encoded.
+const KNOWN_UNUSED: [&str; 24] = [
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "passfile",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "service",
+    "sslcompression",
+    "sslcrl",
+    "sslnegotiation",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+];
+
 /// Says what is wrong and never what was written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
@@ -58,11 +87,17 @@ pub struct DatabaseUrlError {
 }
 
 /// A URL that can be connected to.
-#[derive(Debug)]
 pub(super) struct DatabaseUrl {
     pub options: PgConnectOptions,
     /// Names of parameters that have no effect.
-    pub unused: Vec<String>,
+    pub unused: Vec<&'static str>,
+}
+
+/// The options hold the password.
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseUrl").field("unused", &self.unused).finish_non_exhaustive()
+    }
 }
 
 pub(super) fn parse(key: &'static str, text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
@@ -81,6 +116,7 @@ fn read(text: &str) -> Result<DatabaseUrl, String> {
     if text.contains('#') {
         return Err("holds a `#`, which has to be written as %23".to_owned());
     }
+    check_place(text)?;
     let (place, query) = text.split_once('?').unwrap_or((text, ""));
     let mut unused = Vec::new();
     let mut used = Vec::new();
@@ -131,6 +167,20 @@ fn check_scheme(text: &str) -> Result<(), String> {
     })
 }
 
+/// A `/` or `?` in a password ends the place of the server early: a part of the password
+/// would be read as its port, its database or a parameter, and be told as that. The `@`
+/// in front of the host then stands behind.
+fn check_place(text: &str) -> Result<(), String> {
+    let (_, rest) = text.split_once("://").unwrap_or_default();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    if !rest[end..].contains('@') {
+        return Ok(());
+    }
+    Err("holds an `@` behind a `/` or `?`: in a name, password or parameter they have to be written as %40, \
+         %2F and %3F"
+        .to_owned())
+}
+
 fn check_parameter(name: &str, value: &str) -> Result<(), String> {
     let number = |expected: &str| Err(format!("has a wrong `{name}`, which is {expected}"));
     match name {
@@ -145,10 +195,8 @@ fn check_parameter(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// A name that looks like one; anything else may be a part of a password.
-fn printable(name: &str) -> String {
-    let is_name = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if is_name { name.to_owned() } else { "one without a proper name".to_owned() }
+fn printable(name: &str) -> &'static str {
+    KNOWN_UNUSED.into_iter().find(|known| *known == name).unwrap_or("one that is not known")
 }
 
 #[cfg(test)]
@@ -172,8 +220,8 @@ mod tests {
             ("postgres:hush-hush@db/tollgate", "`//`"),
             ("postgres:/db/hush-hush", "`//`"),
             ("postgres://ann:hush#hush@db/tollgate", "%23"),
-            ("postgres://ann:hush/hush@db/tollgate", "no URL"),
-            ("postgres://ann:hush?hush@db/tollgate", "no URL"),
+            ("postgres://ann:hush/hush@db/tollgate", "%2F"),
+            ("postgres://ann:hush?hush@db/tollgate", "%3F"),
             ("postgres://ann:hush-hush@db:port/tollgate", "no URL"),
             ("postgres://ann:hush-hush@db:99999/tollgate", "no URL"),
             ("postgres://ann:hush-hush@one,two/tollgate", "several hosts"),
@@ -190,6 +238,44 @@ mod tests {
         }
     }
 
+    /// A password that is not encoded ends its URL's place at `/`, `?` or `#` and its
+    /// parameter at `&`: what comes then is read as something else, and told as that.
+    #[test]
+    fn no_part_of_a_password_is_told_whatever_it_is_taken_for() {
+        for text in [
+            "postgres://ann:12?hush@db/tollgate",
+            "postgres://ann:12?hush=x@db/tollgate",
+            "postgres://ann:12?hush&hush@db/tollgate",
+            "postgres://ann:12?x&hush=@db/tollgate",
+            "postgres://ann:?hush=1@db/tollgate",
+            "postgres://ann:12/hush@db/tollgate",
+            "postgres://ann:/hush@db/tollgate",
+            "postgres://ann:12/x?hush@db/tollgate",
+            "postgres://ann:12?x/hush=x@db/tollgate",
+            "postgres://hush/x:hush@db/tollgate",
+            "postgres://ann:12?host=hush@db/tollgate",
+            "postgres://ann:12?port=hush@db/tollgate",
+            "postgres://ann:12?application_name=hush@db/tollgate",
+            "postgres://db/tollgate?user=ann&password=p@hush",
+        ] {
+            let error = parse("app_url", text).expect_err(text).to_string();
+            assert!(error.contains("%40") && !error.contains("hush"), "{text}: {error}");
+        }
+        for text in [
+            "postgres://db/tollgate?user=ann&password=x&hush",
+            "postgres://db/tollgate?user=ann&password=x&hush=1",
+            "postgres://db/tollgate?user=ann&password=x&hush_hush",
+            "postgres://db/tollgate?user=ann&password=x/hush&hush/x=1",
+            "postgres://db/tollgate?password=x&sslmode_hush=1",
+        ] {
+            let url = parse("url", text).expect(text);
+            assert_eq!(url.unused, ["one that is not known"], "{text}");
+            assert!(!format!("{url:?}").contains("hush"), "{url:?}");
+        }
+        let url = parse("url", "postgres://ann:hush@db/tollgate").expect("a URL");
+        assert!(!format!("{url:?}").contains("hush"), "{url:?}");
+    }
+
     #[test]
     fn what_libpq_takes_is_taken() {
         for (text, host, port) in [
@@ -199,13 +285,15 @@ mod tests {
             (" postgres://ann@db/tollgate\n", "db", 5432),
             ("postgres://ann@[::1]:6432/tollgate", "::1", 6432),
             ("postgres:///tollgate?host=db&port=6432", "db", 6432),
+            ("postgres://ann@server:p@db/tollgate?sslrootcert=/ca.pem", "db", 5432),
+            ("postgres://db/tollgate?user=ann%40server&password=p%40", "db", 5432),
         ] {
             let options = parse("url", text).expect(text).options;
             assert_eq!((options.get_host(), options.get_port()), (host, port), "{text}");
         }
         let with_unused = "postgres://ann@db/tollgate?channel_binding=require&hush-hush=1&sslmode=disable";
         let url = parse("url", with_unused).expect("a URL");
-        assert_eq!(url.unused, ["channel_binding", "one without a proper name"]);
+        assert_eq!(url.unused, ["channel_binding", "one that is not known"]);
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub(super) async fn within<T>(
     timeout(most, work).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-fn no_answer() -> StorageError {
+pub(super) fn no_answer() -> StorageError {
     timed_out().into()
 }
 

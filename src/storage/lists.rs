@@ -24,6 +24,7 @@ use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::ValueKind;
 use crate::domain::list::ListKinds;
+use crate::domain::quotas::kept_max;
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 
@@ -65,6 +66,8 @@ pub enum CreateListError {
     NameTaken,
     #[error("the tenant has {0} lists already")]
     TooMany(u32),
+    #[error("the tenant has {0} lists already, closed ones included")]
+    TooManyKept(i64),
     #[error(transparent)]
     Storage(StorageError),
 }
@@ -85,7 +88,7 @@ pub enum CloseListError {
     Storage(#[from] StorageError),
 }
 
-/// Makes a list, at most `lists_max` that are not closed. Those who make lists of
+/// Makes a list, at most `lists_max` that are not closed, and a bounded number in all. Those who make lists of
 /// one tenant wait for each other: the quota counts what is there.
 pub async fn create(
     app: &PgPool,
@@ -97,16 +100,7 @@ pub async fn create(
         Box::pin(async move {
             lock_lists(connection, tenant).await?;
             insert(connection, tenant, &new).await?;
-            let open: i64 = sqlx::query_scalar(
-                "select count(*) from lists where tenant_id = $1 and closed_at_ms is null",
-            )
-            .bind(tenant.0)
-            .fetch_one(&mut *connection)
-            .await
-            .of_statement()?;
-            if open > i64::from(lists_max) {
-                return Err(CreateListError::TooMany(lists_max));
-            }
+            keep_quota(connection, tenant, lists_max).await?;
             let act = Act {
                 at_ms: new.created_at_ms,
                 actor: new.created_by,
@@ -128,6 +122,24 @@ async fn lock_lists(connection: &mut PgConnection, tenant: TenantId) -> Result<(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+async fn keep_quota(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    lists_max: u32,
+) -> Result<(), CreateListError> {
+    let (open, kept): (i64, i64) = sqlx::query_as(
+        "select count(*) filter (where closed_at_ms is null), count(*) from lists where tenant_id = $1",
+    )
+    .bind(tenant.0)
+    .fetch_one(connection)
+    .await
+    .of_statement()?;
+    if kept > kept_max(lists_max) {
+        return Err(CreateListError::TooManyKept(kept_max(lists_max)));
+    }
+    if open > i64::from(lists_max) { Err(CreateListError::TooMany(lists_max)) } else { Ok(()) }
 }
 
 async fn insert(connection: &mut PgConnection, tenant: TenantId, new: &NewList) -> Result<(), StorageError> {

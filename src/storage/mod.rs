@@ -4,6 +4,7 @@
 //! private server. Must never know HTTP, and never lets a tenant's rows be
 //! reached outside the tenant transaction.
 
+mod at_work;
 pub mod audit;
 pub mod backtests;
 pub mod binaries;
@@ -82,7 +83,7 @@ impl From<sqlx::Error> for StorageError {
     #[track_caller]
     fn from(error: sqlx::Error) -> Self {
         // Class 08 is a broken connection, 57P0x a server going down, 53 too few
-        // resources, 3D a database that is being put in place.
+        // resources, 3D a database that is being put in place, 25006 one that is a standby so far.
         let passing = match &error {
             // A session that is not proven is of no use either.
             sqlx::Error::Configuration(_)
@@ -92,9 +93,9 @@ impl From<sqlx::Error> for StorageError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            sqlx::Error::Database(database) => database
-                .code()
-                .is_some_and(|code| ["08", "3D", "53", "57P"].iter().any(|class| code.starts_with(class))),
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+                ["08", "25006", "3D", "53", "57P"].iter().any(|class| code.starts_with(class))
+            }),
             _ => false,
         };
         let failed = Failed::new(error);

@@ -14,8 +14,10 @@ use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use super::StorageError;
+use super::at_work::while_at_work;
 use super::database_url;
 pub use super::database_url::DatabaseUrlError;
 use super::diagnosis::OfStatement;
@@ -52,8 +54,8 @@ pub struct DatabaseSettings {
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout: u64,
     /// Seconds after which an unused connection is closed.
-    #[serde(default)]
-    pub idle_timeout: Option<u64>,
+    #[serde(default = "default_idle_timeout")]
+    pub idle_timeout: u64,
 }
 
 /// A connection of facts that came back within this time is taken for one that works.
@@ -63,7 +65,13 @@ const UNASKED_MAX: Duration = Duration::from_millis(250);
 const PING_MAX: Duration = Duration::from_secs(1);
 
 /// How long the end of the pools waits for connections that are still in use.
-const CLOSING_MAX: Duration = Duration::from_secs(2);
+pub const CLOSING_MAX: Duration = Duration::from_secs(2);
+
+/// For a few statements, and for another process that runs them at the same time.
+const PROVISIONING_MAX: Duration = Duration::from_secs(30);
+
+/// Routers on the way forget a connection that is silent for longer than four to six minutes.
+const IDLE_TIMEOUT_S: u64 = 180;
 
 /// One for each statement under way, and one to ask whether facts can be read.
 const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART + 1) as u32;
@@ -78,6 +86,10 @@ fn default_system_max_connections() -> u32 {
 
 fn default_connect_timeout() -> u64 {
     5
+}
+
+fn default_idle_timeout() -> u64 {
+    IDLE_TIMEOUT_S
 }
 
 /// By hand, since the URLs hold passwords.
@@ -114,7 +126,7 @@ impl DatabaseSettings {
             min_connections: 0,
             system_max_connections: default_system_max_connections(),
             connect_timeout: default_connect_timeout(),
-            idle_timeout: None,
+            idle_timeout: default_idle_timeout(),
         }
     }
 
@@ -122,6 +134,17 @@ impl DatabaseSettings {
     pub fn check(&self) -> Result<(), DatabaseUrlError> {
         let all = [Role::Owner, Role::App, Role::Journal, Role::System];
         all.into_iter().try_for_each(|role| self.sessions(role).map(drop))
+    }
+
+    /// Each limit with its value, and the least and the most that it may be.
+    pub fn ranges(&self) -> [(&'static str, u64, u64, u64); 5] {
+        [
+            ("max_connections", self.max_connections.into(), 1, 10_000),
+            ("min_connections", self.min_connections.into(), 0, 10_000),
+            ("system_max_connections", self.system_max_connections.into(), 2, 10_000),
+            ("connect_timeout", self.connect_timeout, 1, 60),
+            ("idle_timeout", self.idle_timeout, 10, 86_400),
+        ]
     }
 
     /// The sessions of a role, by themselves.
@@ -188,7 +211,7 @@ impl DatabaseSettings {
             .max_connections(max_connections)
             .min_connections(self.min_connections.min(max_connections))
             .acquire_timeout(Duration::from_secs(self.connect_timeout))
-            .idle_timeout(self.idle_timeout.map(Duration::from_secs))
+            .idle_timeout(Duration::from_secs(self.idle_timeout))
             // Each pool looks for itself: sqlx would wait for as long as it may wait for a
             // connection, and then have no time left to make another.
             .test_before_acquire(false)
@@ -227,14 +250,15 @@ impl Databases {
         let login = database_url::parse("url", &settings.url)?.options;
         let connect_max = Duration::from_secs(settings.connect_timeout);
         let mut connection = line::within(connect_max, login.connect()).await.of_statement()?;
-        provision(&mut connection).await?;
-        connection.close().await.of_statement()?;
+        timeout(PROVISIONING_MAX, provision(&mut connection)).await.map_err(|_| line::no_answer())??;
+        line::within(CLOSING_MAX, connection.close()).await.of_statement()?;
 
         let mut owner = settings.sessions(Role::Owner)?.connect().await.of_statement()?;
-        let migrated = migrate(&mut owner).await;
+        let process = line::within(connect_max, process_of(&mut owner)).await.of_statement()?;
+        let migrated = while_at_work(&login, process, migrate(&mut owner)).await;
         // Closed in any case: a failed migration leaves its lock held.
-        let closed = owner.close().await;
-        migrated?;
+        let closed = line::within(CLOSING_MAX, owner.close()).await;
+        migrated.ok_or_else(line::no_answer)??;
         closed.of_statement()?;
 
         let databases = Self::connect_lazily(settings)?;
@@ -276,7 +300,7 @@ impl Databases {
 
     pub async fn close(&self) {
         let all = futures::future::join3(self.app.close(), self.facts.close(), self.system.close());
-        if tokio::time::timeout(CLOSING_MAX, all).await.is_err() {
+        if timeout(CLOSING_MAX, all).await.is_err() {
             tracing::warn!("gave up closing connections to the database: some are still in use");
         }
     }
@@ -318,6 +342,11 @@ async fn is_clean(connection: &mut PgConnection, statement: String) -> Result<bo
         );
     }
     Ok(clean)
+}
+
+/// The process of the server behind a connection.
+async fn process_of(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await
 }
 
 /// The pools as Rocket manages them, under `databases.main`. Its connections are the app role's.

@@ -343,10 +343,12 @@ const PROOF: &str = "
               -- A copy that somebody made for himself closes nothing, unless it was granted.
               and (has_any_column_privilege(oid, 'select, insert, update')
                    or has_table_privilege(oid, 'delete, truncate'))) as open,
-           (select case when rolsuper then 'is a superuser' when rolbypassrls then 'has BYPASSRLS'
+           -- What it may become by SET ROLE counts as what it is.
+           (select case when bool_or(rolsuper) then 'is a superuser or may become one'
+                        when bool_or(rolbypassrls) then 'has BYPASSRLS or may become a role that has it'
                         when exists (select from tables where pg_has_role(session_user, relowner, 'member'))
                         then 'may become the owner of the tables' end
-            from pg_roles where rolname = session_user) as login_is,
+            from pg_roles where pg_has_role(session_user, oid, 'member')) as login_is,
            (select string_agg(rolname, ', ' order by rolname) from pg_roles
             where rolname in ('tollgate_owner', 'tollgate_app', 'tollgate_journal', 'tollgate_system')
               and rolname <> current_user and pg_has_role(session_user, oid, 'member')) as login_reaches";

@@ -63,6 +63,11 @@ where
 
 /// Whether a connection can be had that answers.
 pub async fn answers(pool: &PgPool) -> Result<(), StorageError> {
+    let all_in_use = pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections();
+    if all_in_use {
+        // Each of them ends its wait by itself; to wait behind them would say nothing.
+        return Ok(());
+    }
     // The pool looks at it, and makes another where it does not answer.
     Line::acquire(pool).await.map(Line::give_back)
 }

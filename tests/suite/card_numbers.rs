@@ -58,6 +58,13 @@ fn requests(caller: &Caller, payment_id: &str) -> Vec<(RequestBuilder, &'static 
             post("/rulesets/payment/revisions", json!({"rules": rule(json!({"a": [NUMBER]}))})),
             "/rules/0/settings/a/0",
         ),
+        (
+            post(
+                "/rulesets/payment/revisions",
+                json!({"rules": rule(json!({"a": 4_111_111_111_111_111_u64}))}),
+            ),
+            "/rules/0/settings/a",
+        ),
         (post("/lists", json!({"name": NUMBER, "kind": "text"})), "/name"),
         (post("/lists", json!({"name": "l", "kind": "text", "description": SPACED})), "/description"),
         (post("/lists/watched/entries", json!({"value": NUMBER, "reason": "r"})), "/value"),
@@ -235,5 +242,26 @@ async fn a_retry_of_what_is_stored_already_is_answered_as_before() {
     let (status, fresh) = caller.pay("k", &body).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(fresh["errors"][0]["pointer"], "/customer", "{fresh}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_iban_can_be_paid_from_searched_for_and_listed() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let mistyped = "CH36 0076 2944 6325 9106 2";
+    let (status, paid) = caller
+        .pay("k", &payment_with(&json!({"debtor": {"name": "Ada", "account": {"iban": mistyped}}})))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{paid}");
+    let (_, found) = caller.get("/payments?account=CH36+0076+2944+6325+9106+2").await;
+    assert_eq!(found["items"][0]["id"], paid["id"], "{found}");
+    caller.post("/lists", &json!({"name": "accounts", "kind": "account"})).await;
+    let entry = json!({"value": mistyped, "reason": "r"});
+    let (status, added) = caller.post("/lists/accounts/entries", &entry).await;
+    assert_eq!(status, StatusCode::CREATED, "{added}");
+    let (_, found) = caller.get("/lists/accounts/entries?value=CH3600762944632591062").await;
+    assert_eq!(found["items"][0]["id"], added["id"], "{found}");
     node.stop().await;
 }

@@ -62,27 +62,41 @@ async fn list_with(
     name: &str,
     entries: &[(&str, u64, Option<u64>)],
 ) {
+    empty_list(databases, tenant, ValueKind::Text, name).await;
+    // Compared with several selectors, as a list from before there were kinds.
+    let kinds = ListKinds::of([ValueKind::Account, ValueKind::Name, ValueKind::Text]).unwrap();
+    for (value, valid_from_ms, valid_to_ms) in entries {
+        let entry = entry(&kinds, value, *valid_from_ms, *valid_to_ms);
+        lists::add_entry(&databases.app, tenant, name, entry, u32::MAX, 0).await.unwrap();
+    }
+}
+
+async fn list_of(databases: &Databases, tenant: TenantId, kind: ValueKind, name: &str, value: &str) {
+    empty_list(databases, tenant, kind, name).await;
+    let entry = entry(&ListKinds::one(kind), value, 0, None);
+    lists::add_entry(&databases.app, tenant, name, entry, u32::MAX, 0).await.unwrap();
+}
+
+async fn empty_list(databases: &Databases, tenant: TenantId, kind: ValueKind, name: &str) {
     let new = NewList {
         name: name.to_owned(),
         description: String::new(),
-        kind: ValueKind::Text,
+        kind,
         created_by: "admin".to_owned(),
         created_at_ms: 0,
     };
     lists::create(&databases.app, tenant, new, u32::MAX).await.unwrap();
-    // Compared with several selectors, as a list from before there were kinds.
-    let kinds = ListKinds::of([ValueKind::Account, ValueKind::Name, ValueKind::Text]).unwrap();
-    for (value, valid_from_ms, valid_to_ms) in entries {
-        let entry = NewEntry {
-            id: Uuid::now_v7(),
-            value: (*value).to_owned(),
-            forms: kinds.forms(value).unwrap(),
-            reason: "test".to_owned(),
-            valid_from_ms: *valid_from_ms,
-            valid_to_ms: *valid_to_ms,
-            added_by: "admin".to_owned(),
-        };
-        lists::add_entry(&databases.app, tenant, name, entry, u32::MAX, 0).await.unwrap();
+}
+
+fn entry(kinds: &ListKinds, value: &str, valid_from_ms: u64, valid_to_ms: Option<u64>) -> NewEntry {
+    NewEntry {
+        id: Uuid::now_v7(),
+        value: value.to_owned(),
+        forms: kinds.forms(value).unwrap(),
+        reason: "test".to_owned(),
+        valid_from_ms,
+        valid_to_ms,
+        added_by: "admin".to_owned(),
     }
 }
 

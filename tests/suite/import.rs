@@ -352,6 +352,41 @@ async fn a_line_with_a_card_number_is_refused_unless_the_field_is_unchecked_or_i
 
 /// The default partition holds a month already: its decisions join them there.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_refused_now_and_was_stored_by_an_earlier_release_is_already_there() {
+    let database = TestDatabase::create().await;
+    let node = Program::serve(&database).await;
+    let _caller = node.caller_of_new_tenant(&database, "acme").await;
+    let good = line("H-1", now_ms() - DAY_MS);
+    assert!(History::of(&texts(std::slice::from_ref(&good))).import(&database, &[]).0.success());
+    let mut superuser = database.superuser().await;
+    for (pointer, value) in [
+        ("/payment/debtor/country", json!("UK")),
+        ("/payment/currency", json!("BGN")),
+        ("/payment/debtor/account/iban", json!("DE4111111111111111")),
+    ] {
+        let refused_now = with(&good, &[(pointer, value)]);
+        let history = History::of(&texts(std::slice::from_ref(&refused_now)));
+        // As a release stored it that compared lines as written.
+        let member = |name: &str| refused_now[name].to_string();
+        let identity = format!("{}\n{}\n{}", member("payment"), member("received_at_ms"), member("outcome"));
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_bytes());
+        for statement in [
+            "update tollgate.decisions set request_hash = $1 where idempotency_key = 'H-1'",
+            "update tollgate.idempotency_keys set request_hash = $1 where key = 'H-1'",
+        ] {
+            let update = sqlx::query(statement).bind(hash.as_ref().to_vec());
+            assert_eq!(update.execute(&mut superuser).await.unwrap().rows_affected(), 1);
+        }
+        for arguments in [&[][..], &["--strict"]] {
+            let (status, said, log) = history.import(&database, arguments);
+            let told = said.contains("0 stored, 1 already there, 0 refused");
+            assert!(status.success() && told, "{pointer} {arguments:?}: {said}\n{log}");
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;

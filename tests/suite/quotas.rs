@@ -57,6 +57,45 @@ async fn lists_and_their_entries_are_bounded_and_closing_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_and_closed_over_and_over_is_bounded_as_well() {
+    let database = TestDatabase::create().await;
+    let settings = [("tenant_lists_max", json!(2)), ("list_entries_max", json!(3))];
+    let node = Node::start_with(&database, &settings).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let refused = |(status, problem): (StatusCode, Value), told: &str| {
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
+        assert_eq!(problem["type"], "/problems/quota-exceeded", "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(told) && detail.contains("closed"), "{detail}");
+    };
+    for place in 0..20 {
+        let name = format!("l-{place}");
+        let made = caller.post("/lists", &json!({"name": name, "kind": "text"})).await;
+        assert_eq!(made.0, StatusCode::CREATED, "{name}: {}", made.1);
+        // The last one stays for the entries below.
+        if place < 19 {
+            let closed = answer(caller.request(Method::DELETE, &format!("/lists/{name}"))).await;
+            assert_eq!(closed.0, StatusCode::NO_CONTENT);
+        }
+    }
+    let another = caller.post("/lists", &json!({"name": "another", "kind": "text"})).await;
+    refused(another, "20 lists");
+
+    let entries = "/lists/l-19/entries";
+    for place in 0..30 {
+        let value = json!({"value": format!("v-{}", place % 7), "reason": "r"});
+        let (status, entry) = caller.post(entries, &value).await;
+        assert_eq!(status, StatusCode::CREATED, "{place}: {entry}");
+        let path = format!("{entries}/{}", entry["id"].as_str().unwrap());
+        assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+    }
+    refused(caller.post(entries, &json!({"value": "more", "reason": "r"})).await, "30 entries");
+    let lines = caller.request(Method::POST, entries).header("Content-Type", "text/csv");
+    refused(answer(lines.body("value,reason\nx,r\n")).await, "30 entries");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revisions_of_a_ruleset_are_bounded() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("ruleset_revisions_max", json!(3))]).await;

@@ -80,20 +80,60 @@ fn earlier_hash(body: &Value) -> Vec<u8> {
     hmac::sign(&key, digest.as_ref()).as_ref().to_vec()
 }
 
+/// Binds a key that is stored to this body, as a release that took it would have.
+async fn store_as_earlier(database: &TestDatabase, key: &str, body: &Value) {
+    let mut superuser = database.superuser().await;
+    for statement in [
+        "update tollgate.decisions set request_hash = $1 where idempotency_key = $2",
+        "update tollgate.idempotency_keys set request_hash = $1 where key = $2",
+    ] {
+        let update = sqlx::query(statement).bind(earlier_hash(body)).bind(key);
+        assert_eq!(update.execute(&mut superuser).await.unwrap().rows_affected(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_now_and_was_stored_by_an_earlier_release_is_answered_as_before() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let card = json!({"fingerprint": "fp-\u{e4}"});
+    let with_card = payment_with(&json!({"method": "card", "card": card}));
+    for (key, refused_now, pointer) in [
+        ("k-1", with("/debtor/country", json!("UK")), "/debtor/country"),
+        ("k-2", with("/creditor/country", json!("ZZ")), "/creditor/country"),
+        ("k-3", with("/currency", json!("BGN")), "/currency"),
+        ("k-4", with("/debtor/account/iban", json!("DE41 1111 1111 1111 11")), "/debtor/account/iban"),
+        ("k-5", with("/customer", json!("4111 1111 1111 1111")), "/customer"),
+        ("k-6", with_card, "/card/fingerprint"),
+    ] {
+        let (status, fresh) = caller.pay(key, &refused_now).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{fresh}");
+        assert_eq!(fresh["errors"][0]["pointer"], pointer, "{fresh}");
+        let (status, first) = caller.pay(key, &body()).await;
+        assert_eq!(status, StatusCode::CREATED, "{first}");
+        let (_, other) = caller.pay(key, &refused_now).await;
+        assert_eq!(other["type"], "/problems/idempotency-key-reused", "{pointer}: {other}");
+        store_as_earlier(&database, key, &refused_now).await;
+        let (status, again) = caller.pay(key, &refused_now).await;
+        assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{pointer}: {again}");
+        // What no release took is an error as before.
+        let mut wrong = refused_now;
+        wrong["amount_minor"] = json!(0);
+        let (status, wrong) = caller.pay(key, &wrong).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+        assert_eq!(wrong["errors"].as_array().unwrap().len(), 2, "{wrong}");
+    }
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_an_earlier_release_stored_is_compared_as_that_release_did() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let (_, first) = caller.pay("k", &body()).await;
-    let mut superuser = database.superuser().await;
-    for statement in [
-        "update tollgate.decisions set request_hash = $1 where idempotency_key = 'k'",
-        "update tollgate.idempotency_keys set request_hash = $1 where key = 'k'",
-    ] {
-        let done = sqlx::query(statement).bind(earlier_hash(&body())).execute(&mut superuser).await.unwrap();
-        assert_eq!(done.rows_affected(), 1);
-    }
+    store_as_earlier(&database, "k", &body()).await;
     let (status, again) = caller.pay("k", &body()).await;
     assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{again}");
     // Nobody can tell any more that these are the same.

@@ -83,7 +83,13 @@ async fn a_login_that_row_security_does_not_bind_is_refused_at_start_by_the_name
         login(&mut superuser, "in role tollgate_app, tollgate_journal, tollgate_system, tollgate_owner")
             .await;
     let stranger = login(&mut superuser, "").await;
+    let by_membership = login(
+        &mut superuser,
+        &format!("in role tollgate_app, tollgate_journal, tollgate_system, {bypasses}"),
+    )
+    .await;
     for (who, told) in [
+        (by_membership.as_str(), "has BYPASSRLS"),
         ("tollgate", "is a superuser"),
         (bypasses.as_str(), "has BYPASSRLS"),
         (owns.as_str(), "may become the owner"),
@@ -100,7 +106,7 @@ async fn a_login_that_row_security_does_not_bind_is_refused_at_start_by_the_name
             }
         }
     }
-    for who in [bypasses, owns, stranger] {
+    for who in [by_membership, bypasses, owns, stranger] {
         execute(&mut superuser, &format!("drop role {who}")).await;
     }
 }

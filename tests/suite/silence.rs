@@ -1,6 +1,7 @@
 //! Answers of the database that never come: the line stays open and says nothing.
 
 mod readiness;
+mod starting;
 mod stopping;
 
 use std::time::{Duration, Instant};

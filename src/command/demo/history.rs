@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(lines.len(), 5_000);
         for line in &lines {
             let past = import_line::read(line, UNTIL_MS, Unchecked::NONE).expect("a good line");
-            assert_eq!(past.card_numbers, []);
+            assert_eq!(past.refused_now, []);
             let past = past.payment;
             assert!((UNTIL_MS - 30 * DAY_MS..=UNTIL_MS).contains(&past.received_at_ms));
             outcomes.push(past.outcome.name());

@@ -35,6 +35,7 @@ pub(super) struct Case<'a> {
     pub(super) course: Option<&'a Course>,
     pub(super) queries: Arc<[FactQuery]>,
     pub(super) entered: &'a Entered,
+    pub(super) begun: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -119,6 +120,7 @@ impl Submissions {
         let (engine, at_ms) = (self.engine.as_ref(), payment.received_at_ms);
         let run =
             |payment| evaluate(engine, case.tenant, payment, ruleset, quarantined, own_facts, case.deadline);
+        let rules_begun = Instant::now();
         let mut evaluated = run(payment).await;
         // A compiled plugin is a cache: where it was lost, the payment waits until it is there
         // again. Only a rule that cannot be loaded at all counts as its entry says.
@@ -128,11 +130,17 @@ impl Submissions {
             let payment = Arc::new(evidence.payment.clone());
             evaluated = run(payment).await;
         }
-        if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&evaluated, ruleset) {
+        if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&mut evaluated, ruleset) {
+            missed.by_its_own &= had_their_time(case.begun, rules_begun, case.deadline);
             self.quarantines.watch_missed(case.tenant, ruleset, quarantined, missed, at_ms);
         }
         Ok(evaluated?)
     }
+}
+
+/// Rules that were left with less than half of the time are not why it ran out.
+fn had_their_time(begun: Instant, rules_begun: Instant, deadline: Instant) -> bool {
+    deadline.saturating_duration_since(rules_begun) >= rules_begun.saturating_duration_since(begun)
 }
 
 /// One entry for each value: which payments are ahead does not depend on the window.
@@ -145,4 +153,20 @@ fn in_flight_values(ahead: &[Ahead]) -> Vec<InFlightValue> {
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn rules_are_not_blamed_for_time_that_the_database_took() {
+        let begun = Instant::now();
+        let after = |ms| begun + Duration::from_millis(ms);
+        for (rules_begun_ms, had) in [(0, true), (20, true), (1_350, true), (1_351, false), (3_000, false)] {
+            assert_eq!(had_their_time(begun, after(rules_begun_ms), after(2_700)), had, "{rules_begun_ms}");
+        }
+    }
 }

@@ -5,8 +5,17 @@
 
 use std::net::IpAddr;
 
-/// The most digits that E.164 allows behind the plus sign.
-const PHONE_DIGITS_MAX: usize = 15;
+use crate::domain::party::is_checked_by_97;
+
+/// With the code of the country. E.164 allows fifteen digits, and cards have fourteen and
+/// more: a longer telephone number is looked at like any other.
+const PHONE_DIGITS_MAX: usize = 13;
+/// No country's numbers are shorter.
+const PHONE_DIGITS_MIN: usize = 7;
+/// IPv6 with all its digits, the last of them as IPv4.
+const ADDRESS_LENGTH_MAX: usize = 45;
+/// Nanoseconds.
+const FRACTION_DIGITS_MAX: usize = 9;
 /// No IBAN is shorter, and no shorter reference could hold a card number.
 const CHECKED_LENGTH_MIN: usize = 14;
 /// ISO 13616; a creditor reference (ISO 11649) has 25 at most.
@@ -43,6 +52,13 @@ fn whole(text: &str, end: usize) -> Option<usize> {
     next.is_none_or(|c| !c.is_alphanumeric()).then_some(end)
 }
 
+/// The same, where no digit follows behind other signs either: it could be of the same
+/// number. What has no check digit must stand alone.
+fn alone(text: &str, end: usize) -> Option<usize> {
+    let next = text.get(end..)?.chars().find(|c| c.is_alphanumeric() || *c == '+');
+    if next.is_some_and(|c| c.is_ascii_digit()) { None } else { whole(text, end) }
+}
+
 /// Whether the text begins with the pattern: `9` is a digit, `f` a hexadecimal
 /// digit, anything else itself.
 fn begins_like(text: &str, pattern: &str) -> bool {
@@ -59,7 +75,7 @@ fn uuid(text: &str) -> Option<usize> {
     if begins_like(text, pattern) { whole(text, pattern.len()) } else { None }
 }
 
-/// A date and time (ISO 8601), to whatever fraction of a second.
+/// A date and time (ISO 8601), to the minute or to a fraction of a second.
 fn moment(text: &str) -> Option<usize> {
     let dates = ["9999-99-99T99:99", "9999-99-99 99:99"];
     let minutes = dates.into_iter().find(|pattern| begins_like(text, pattern))?.len();
@@ -68,14 +84,29 @@ fn moment(text: &str) -> Option<usize> {
     }
     let seconds = minutes + 3;
     let fraction = text[seconds..].strip_prefix(['.', ','])?;
-    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-    // What follows is a letter of the time zone, or its distance.
-    Some(seconds + 1 + digits)
+    let digits = fraction.bytes().take(FRACTION_DIGITS_MAX + 1).take_while(u8::is_ascii_digit).count();
+    if !(1..=FRACTION_DIGITS_MAX).contains(&digits) {
+        return None;
+    }
+    let end = seconds + 1 + digits;
+    match text[end..].bytes().next() {
+        // A letter ends a run of digits.
+        Some(b'Z' | b'z') => whole(text, end + 1),
+        _ => alone(text, end + offset_length(&text[end..])),
+    }
+}
+
+/// How far a time zone is from UTC, where that is written.
+fn offset_length(text: &str) -> usize {
+    const OFFSETS: [&str; 6] = ["+99:99", "-99:99", "+9999", "-9999", "+99", "-99"];
+    OFFSETS.into_iter().find(|pattern| begins_like(text, pattern)).map_or(0, str::len)
 }
 
 /// IPv4 or IPv6.
 fn address(text: &str) -> Option<usize> {
-    let length = text.bytes().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b'.' | b':')).count();
+    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
+    // One more tells that a run is too long. Runs are read from each of their places.
+    let length = text.bytes().take(ADDRESS_LENGTH_MAX + 1).take_while(is_part).count();
     let address = text[..length].trim_end_matches('.');
     address.parse::<IpAddr>().ok().and_then(|_| whole(text, address.len()))
 }
@@ -97,23 +128,17 @@ fn checked_by_97(text: &str) -> Option<usize> {
         if characters.len() > CHECKED_LENGTH_MAX {
             break;
         }
-        if characters.len() >= CHECKED_LENGTH_MIN && whole(text, end).is_some() && leaves_one(&characters) {
+        if characters.len() >= CHECKED_LENGTH_MIN
+            && whole(text, end).is_some()
+            && is_checked_by_97(&characters)
+        {
             found = Some(end);
         }
     }
     found
 }
 
-fn leaves_one(characters: &[char]) -> bool {
-    let turned = characters[4..].iter().chain(&characters[..4]);
-    let remainder = turned.filter_map(|c| c.to_digit(36)).fold(0, |remainder, value| {
-        let shift = if value < 10 { 10 } else { 100 };
-        (remainder * shift + value) % 97
-    });
-    remainder == 1
-}
-
-/// A telephone number with its plus sign and at most 15 digits.
+/// A telephone number with its plus sign.
 fn phone_number(text: &str) -> Option<usize> {
     let (mut digits, mut end) = (0, 0);
     for (place, c) in text.strip_prefix('+')?.char_indices() {
@@ -123,7 +148,7 @@ fn phone_number(text: &str) -> Option<usize> {
             _ => break,
         }
     }
-    if (1..=PHONE_DIGITS_MAX).contains(&digits) { whole(text, end) } else { None }
+    if (PHONE_DIGITS_MIN..=PHONE_DIGITS_MAX).contains(&digits) { alone(text, end) } else { None }
 }
 
 /// A GTIN-13 (EAN), by its check digit. Cards of thirteen digits are not issued any more.

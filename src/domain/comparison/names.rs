@@ -11,7 +11,7 @@ use icu_properties::props::Script;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-use crate::domain::text::is_invisible;
+use crate::domain::text::{digit_value, is_invisible};
 
 /// A name without case, punctuation, repeated spaces and what is invisible, in
 /// compatibility form, without the marks that its script can do without.
@@ -122,15 +122,11 @@ fn emblem(c: char) -> Option<char> {
     char::from_u32(u32::from('a') + u32::from(c) - first)
 }
 
-/// The zeros of the scripts in which names are written; their digits follow in order.
-const ZEROS: [u32; 20] = [
-    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
-    0xf20, 0x1040, 0x17e0, 0x1810, 0x1946,
-];
-
+/// Digits of the scripts in which names are written. Those of others stay as they are:
+/// names are stored in this version of the form.
 fn plain_digit(c: char) -> Option<char> {
-    let code = u32::from(c);
-    let value = ZEROS.iter().find_map(|zero| code.checked_sub(*zero).filter(|value| *value < 10))?;
+    let is_of_this_version = c < '\u{1950}' && !('\u{1090}'..='\u{1099}').contains(&c);
+    let value = digit_value(c).filter(|_| is_of_this_version)?;
     char::from_digit(value, 10)
 }
 

@@ -93,12 +93,26 @@ fn what_can_never_match_is_refused_and_told_what_was_expected() {
 }
 
 #[test]
-fn an_address_is_covered_by_its_networks_and_any_other_value_by_itself() {
+fn a_value_is_covered_by_itself_and_by_the_other_forms_that_entries_may_have() {
     let covered = ValueKind::Ip.forms_that_cover("203.0.113.7".to_owned());
     for entry in ["203.0.113.7", "203.0.113.0/24", "203.0.0.0/16", "0.0.0.0/0"] {
         assert!(covered.contains(&entry.to_owned()), "{entry}");
     }
-    assert_eq!(ValueKind::Device.forms_that_cover("203.0.113.7".to_owned()), ["203.0.113.7"]);
+    for (kind, form, expected) in [
+        (ValueKind::Device, "203.0.113.7", &["203.0.113.7"][..]),
+        (ValueKind::Bank, "DEUTDEFFXXX", &["DEUTDEFFXXX", "DEUTDEFF"]),
+        (ValueKind::Bank, "DEUTDEFF500", &["DEUTDEFF500"]),
+        (ValueKind::Bank, "BANKXXX", &["BANKXXX"]),
+        (
+            ValueKind::Account,
+            "IBANGB33BUKB20201555555555",
+            &["IBANGB33BUKB20201555555555", "GB33BUKB20201555555555"],
+        ),
+        (ValueKind::Account, "IBANGB34BUKB20201555555555", &["IBANGB34BUKB20201555555555"]),
+        (ValueKind::Account, "GB33BUKB20201555555555", &["GB33BUKB20201555555555"]),
+    ] {
+        assert_eq!(kind.forms_that_cover(form.to_owned()), expected, "{form}");
+    }
 }
 
 #[test]

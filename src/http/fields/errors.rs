@@ -1,7 +1,8 @@
 //! What is wrong with a body, collected while it is read.
 //!
-//! Owns the difference between a body that is wrong and one that would be right
-//! but for its card numbers. Must never hold a value.
+//! Owns the difference between a body that is wrong and one that is refused now, but
+//! may be stored already: it was right before a check or a code changed, or while an
+//! operator had switched a check off. Must never hold a value.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -11,11 +12,12 @@ use crate::domain::card_check::Unchecked;
 use crate::http::json::Value;
 use crate::http::problem::{ERRORS_MAX, Kind, PartError, Problem};
 
-/// What was read, and where it holds card numbers.
+/// What was read, and what of it is refused unless it is stored already: card numbers
+/// and codes that are not assigned any more.
 #[derive(Debug, PartialEq)]
 pub struct Screened<T> {
     pub value: T,
-    pub card_numbers: Vec<PartError>,
+    pub refused_now: Vec<PartError>,
 }
 
 /// Reads the whole body. All errors are found before the answer.
@@ -24,11 +26,11 @@ pub fn read<T>(
     unchecked: Unchecked,
     read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Result<T, Problem> {
-    let Screened { value, card_numbers } = screen(root, unchecked, read)?;
-    if card_numbers.is_empty() { Ok(value) } else { Err(refused(card_numbers)) }
+    let Screened { value, refused_now } = screen(root, unchecked, read)?;
+    if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
 }
 
-/// The same, for a caller that needs the content even if card numbers are all that is wrong.
+/// The same, for a caller that knows whether the content is stored already.
 pub fn screen<T>(
     root: &Value,
     unchecked: Unchecked,
@@ -38,19 +40,19 @@ pub fn screen<T>(
     let value = errors.object(root, String::new(), read);
     let (told, is_wrong) = (errors.told.into_inner(), errors.is_wrong.get());
     match value {
-        Some(value) if !is_wrong => Ok(Screened { value, card_numbers: told }),
+        Some(value) if !is_wrong => Ok(Screened { value, refused_now: told }),
         _ => Err(refused(told)),
     }
 }
 
-fn refused(errors: Vec<PartError>) -> Problem {
+pub fn refused(errors: Vec<PartError>) -> Problem {
     Problem::with_errors(Kind::InvalidBody, "The body has errors.", errors)
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     told: RefCell<Vec<PartError>>,
-    /// Whether more than card numbers is wrong.
+    /// Whether anything is wrong that was so for every release.
     is_wrong: Cell<bool>,
     pub(super) unchecked: Unchecked,
 }
@@ -58,10 +60,10 @@ pub(super) struct Errors {
 impl Errors {
     pub(super) fn add(&self, pointer: String, detail: String) {
         self.is_wrong.set(true);
-        self.tell(pointer, detail);
+        self.refuse_now(pointer, detail);
     }
 
-    pub(super) fn tell(&self, pointer: String, detail: String) {
+    pub(super) fn refuse_now(&self, pointer: String, detail: String) {
         let mut told = self.told.borrow_mut();
         if told.len() < ERRORS_MAX {
             told.push(PartError { pointer: Some(pointer), parameter: None, detail });

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::format::Expected;
-use crate::domain::selector::{Counting, FactQuery, Matching, Selector};
+use crate::domain::selector::{Counting, FactQuery, Selector};
 use crate::domain::verdict::{Evaluation, Reason, RuleResult};
 
 impl Expected {
@@ -43,12 +43,7 @@ pub(super) fn reasons_shown(reasons: &[Reason]) -> Value {
 pub(super) fn queries_shown(queries: &[FactQuery]) -> Value {
     let shown = queries.iter().map(|query| match query {
         FactQuery::Listed { list, selector, matching } => {
-            let matching = match matching {
-                Matching::Exact => "exact",
-                Matching::Prefix => "prefix",
-                Matching::NormalizedName => "normalized_name",
-            };
-            json!({"listed": {"list": list, "selector": selector_shown(selector), "matching": matching}})
+            json!({"listed": {"list": list, "selector": selector_shown(selector), "matching": matching.name()}})
         }
         FactQuery::Velocity { selector, window_ms, counting } => {
             let counting = match counting {

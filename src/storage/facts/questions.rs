@@ -6,7 +6,8 @@
 use uuid::Uuid;
 
 use super::FactRequest;
-use crate::domain::comparison::normalized_name;
+use crate::domain::comparison::ValueKind;
+use crate::domain::party::Bic;
 use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use crate::storage::columns::bigint;
 use crate::storage::values::{ValueKeys, day_of};
@@ -98,21 +99,36 @@ impl Questions {
             self.keys.client.push(client.0);
             self.keys.key.push(key.as_str().to_owned());
         }
+        let mut own_texts = Vec::new();
         let queries = request.queries.iter().enumerate();
         queries
             .map(|(ordinal, query)| {
                 let asked = Asked { request, place: number(place), ordinal: number(ordinal) };
-                self.add_query(asked, query, own_velocity)
+                self.add_query(asked, query, own_velocity, &mut own_texts)
             })
             .collect()
     }
 
-    fn add_query(&mut self, asked: Asked<'_>, query: &FactQuery, own_velocity: usize) -> Fact {
+    fn add_query<'q>(
+        &mut self,
+        asked: Asked<'_>,
+        query: &'q FactQuery,
+        own_velocity: usize,
+        own_texts: &mut Vec<SharedTexts<'q>>,
+    ) -> Fact {
         let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
         let Some(value) = selector.value_of(&asked.request.payment.order) else { return Fact::Absent };
         match query {
             FactQuery::Listed { list, matching, .. } => {
-                self.add_listed(asked, list, texts(selector, *matching, &value));
+                let shared =
+                    own_texts.iter().find(|own| own.selector == selector && own.matching == *matching);
+                let (slice, by_name) = shared.map(|own| (own.slice, own.by_name)).unwrap_or_else(|| {
+                    let Compared { texts, by_name } = texts(selector, *matching, &value);
+                    let slice = append(&mut self.texts, texts);
+                    own_texts.push(SharedTexts { selector, matching: *matching, slice, by_name });
+                    (slice, by_name)
+                });
+                self.add_listed(asked, list, slice, by_name);
                 Fact::Listed(false)
             }
             FactQuery::Velocity { window_ms, counting, .. } => {
@@ -128,18 +144,17 @@ impl Questions {
         }
     }
 
-    fn add_listed(&mut self, asked: Asked<'_>, list: &str, compared: Compared) {
-        if compared.texts.is_empty() {
+    fn add_listed(&mut self, asked: Asked<'_>, list: &str, (first, last): (i32, i32), by_name: bool) {
+        if last < first {
             return;
         }
         let list = self.number_of(list);
-        let (first, last) = append(&mut self.texts, compared.texts);
         self.listed.place.push(asked.place);
         self.listed.ordinal.push(asked.ordinal);
         self.listed.tenant.push(asked.request.tenant.0);
         self.listed.at_ms.push(bigint(asked.request.payment.received_at_ms));
         self.listed.list.push(list);
-        self.listed.by_name.push(compared.by_name);
+        self.listed.by_name.push(by_name);
         self.listed.first.push(first);
         self.listed.last.push(last);
     }
@@ -215,6 +230,14 @@ fn append<T>(all: &mut Vec<T>, slice: Vec<T>) -> (i32, i32) {
     (first, number(all.len()))
 }
 
+/// Of one request, which often asks many lists for one value: an address alone is many texts.
+struct SharedTexts<'q> {
+    selector: &'q Selector,
+    matching: Matching,
+    slice: (i32, i32),
+    by_name: bool,
+}
+
 /// What entries are looked for on a list.
 struct Compared {
     texts: Vec<String>,
@@ -225,18 +248,32 @@ struct Compared {
 /// The forms of the entries that match a value. The value as it was written is one of them,
 /// since an old entry without a form of its list's kind is kept as it was written.
 fn texts(selector: &Selector, matching: Matching, value: &str) -> Compared {
+    if let Some(name) = selector.asked_by_name(matching, value) {
+        return Compared { texts: vec![name], by_name: true };
+    }
     let kind = selector.kind();
     let form = kind.form_of_value(value);
-    let mut texts = match matching {
-        Matching::Exact => [kind.forms_that_cover(form), vec![value.to_owned()]].concat(),
-        Matching::Prefix => [prefixes(&form), prefixes(value), kind.forms_that_cover(form)].concat(),
-        Matching::NormalizedName => vec![normalized_name(value)],
-    };
-    // A name of punctuation alone is like every other such name; it is on no list.
+    let mut texts = if matching == Matching::Prefix { beginnings(kind, &form, value) } else { Vec::new() };
+    texts.extend(kind.forms_that_cover(form));
+    texts.push(value.to_owned());
     texts.retain(|text| !text.is_empty());
     texts.sort_unstable();
     texts.dedup();
-    Compared { texts, by_name: matching == Matching::NormalizedName }
+    Compared { texts, by_name: false }
+}
+
+/// The entries that a value begins with. Of kinds that have no beginnings only those that
+/// cannot be read by the kind: they were left as they were written, and match as before.
+fn beginnings(kind: ValueKind, form: &str, value: &str) -> Vec<String> {
+    let mut written = prefixes(value);
+    if !Matching::Prefix.suits(kind) {
+        written.retain(|text| kind.form(text).is_err());
+        return written;
+    }
+    // An entry of eight characters has the form of its head office, and begins all branches.
+    let head_office = (kind == ValueKind::Bank).then(|| Bic::head_office_of(form)).flatten();
+    written.extend(head_office.map(|bic| bic.as_str().to_owned()));
+    [prefixes(form), written].concat()
 }
 
 /// The value cut after each of its characters.
@@ -246,76 +283,5 @@ fn prefixes(value: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::domain::fixtures;
-    use crate::domain::payment::{Payment, PaymentId};
-    use crate::domain::tenant::TenantId;
-    use crate::storage::facts::InFlightValue;
-    use crate::storage::values::value_key;
-
-    #[test]
-    fn prefixes_end_between_characters_and_are_bounded() {
-        assert_eq!(prefixes("aé😀"), ["a", "aé", "aé😀"]);
-        assert!(prefixes("").is_empty());
-        assert_eq!(prefixes(&"ä".repeat(500)).len(), PREFIX_LENGTH_MAX);
-    }
-
-    #[test]
-    fn a_value_meets_entries_of_its_form_and_what_was_left_as_it_was_written() {
-        let met = |selector, matching, value| texts(&selector, matching, value).texts;
-        assert_eq!(met(Selector::Customer, Matching::Exact, "c-1"), ["c-1"]);
-        assert_eq!(met(Selector::Customer, Matching::Exact, "c-1 "), ["c-1", "c-1 "]);
-        assert_eq!(met(Selector::DebtorBank, Matching::Exact, "deutdeff"), ["DEUTDEFFXXX", "deutdeff"]);
-        assert_eq!(met(Selector::DebtorBank, Matching::Prefix, "X1"), ["X", "X1"]);
-        assert_eq!(met(Selector::DebtorAccount, Matching::Prefix, "a-1"), ["A", "A1", "a", "a-", "a-1"]);
-        assert_eq!(met(Selector::DebtorName, Matching::NormalizedName, "A. \u{c4}"), ["a a"]);
-        assert!(met(Selector::DebtorName, Matching::NormalizedName, "...").is_empty());
-        for matching in [Matching::Exact, Matching::Prefix] {
-            let met = met(Selector::Ip, matching, "203.0.113.7");
-            for entry in ["203.0.113.7", "203.0.113.0/24", "0.0.0.0/0"] {
-                assert!(met.contains(&entry.to_owned()), "{entry}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_slice_ends_before_it_begins() {
-        let mut all = Vec::new();
-        assert_eq!(append(&mut all, vec!['a', 'b']), (1, 2));
-        assert_eq!(append(&mut all, vec![]), (3, 2));
-        assert_eq!(append(&mut all, vec!['c']), (3, 3));
-    }
-
-    #[test]
-    fn queries_of_one_value_share_the_payments_in_flight() {
-        let tenant = TenantId(Uuid::from_u128(9));
-        let order = fixtures::order();
-        let velocity =
-            |selector, window_ms| FactQuery::Velocity { selector, window_ms, counting: Counting::Submitted };
-        let (customer, name) = (Selector::Customer, Selector::DebtorName);
-        let queries = [velocity(customer.clone(), 1), velocity(name, 1), velocity(customer, 2)].into();
-        let payments = vec![PaymentId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2))];
-        let in_flight = vec![InFlightValue { value_key: value_key(tenant, "customer", "c"), payments }];
-        let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
-        let mut request = FactRequest { tenant, payment, queries, in_flight, key: None };
-        let mut questions = Questions::default();
-        questions.add(0, &request);
-        assert_eq!(questions.excluded.len(), 2);
-        // The name is asked for under both of its keys.
-        let slices = (&questions.velocity.first, &questions.velocity.last);
-        assert_eq!(slices, (&vec![1, 3, 3, 1], &vec![2, 2, 2, 2]));
-
-        // Another payment of the same value has others ahead of it.
-        request.in_flight[0].payments.truncate(1);
-        questions.add(1, &request);
-        assert_eq!(
-            (&questions.velocity.first[4..], &questions.velocity.last[4..]),
-            (&[3, 4, 4, 3][..], &[3, 3, 3, 3][..])
-        );
-        assert_eq!(questions.velocity.place, [0, 0, 0, 0, 1, 1, 1, 1]);
-        assert_eq!(questions.velocity.ordinal, [0, 1, 1, 2, 0, 1, 1, 2]);
-    }
-}
+#[path = "questions_tests.rs"]
+mod tests;

@@ -6,11 +6,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batch;
@@ -38,6 +38,10 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const CLAIMED_FIRST: u32 = 64;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// An unused connection is looked at this often. Between two looks it may be lost without a word.
+const UNUSED_MAX: Duration = Duration::from_secs(10);
+/// For the answer to such a look.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -47,7 +51,7 @@ pub(super) struct Writer {
     session: Option<Session>,
     /// The link of a batch that was given up while its fate was unknown.
     unsettled: Option<Link>,
-    /// The rows of the batch that was given up. While they cannot be written, nothing can.
+    /// The rows of the batch that was given up. As long as none of them can be written, nothing can.
     given_up: Vec<Row>,
     /// Batches that claim their keys before anything else is sent. While no key
     /// is contended they are bound on the way, which is one statement and one
@@ -105,7 +109,15 @@ impl Writer {
     }
 
     pub async fn run(mut self) {
-        while let Some(submissions) = self.shared.next_submissions().await {
+        loop {
+            let submissions = match timeout(UNUSED_MAX, self.shared.next_submissions()).await {
+                Ok(Some(submissions)) => submissions,
+                Ok(None) => return,
+                Err(_) => {
+                    self.look_at_connection().await;
+                    continue;
+                }
+            };
             let mut working = true;
             for part in bounded(submissions, |submission| submission.row.payload.len()) {
                 // Those of the later parts see their waiter gone: nobody knows.
@@ -258,6 +270,18 @@ impl Writer {
         Ok(Session::new(connection))
     }
 
+    /// Replaces a connection that no longer answers, before the next payments wait for it.
+    async fn look_at_connection(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        let Err(error) = line::within(LOOK_MAX, session.connection.ping()).await else {
+            self.session = Some(session);
+            return;
+        };
+        tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "an unused connection of the journal was lost");
+        // If this fails, the next batch connects.
+        self.session = line::within(ATTEMPT_MAX, self.connect()).await.ok();
+    }
+
     fn note_failure(&mut self, error: &sqlx::Error) {
         // A refused session is logged where it is refused, and only once.
         if !matches!(error, sqlx::Error::Configuration(_)) {
@@ -272,7 +296,8 @@ impl Writer {
 
     /// Connects until it succeeds; false if the journal stopped before that.
     async fn recover(&mut self) -> bool {
-        self.shared.working.fetch_sub(1, Ordering::AcqRel);
+        let shared = Arc::clone(&self.shared);
+        let not_working = NotWorking::new(&shared.working);
         let mut pause = PAUSE_MIN;
         loop {
             self.shared.refuse_what_waits();
@@ -289,11 +314,13 @@ impl Writer {
                 () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
                 () = self.shared.stop.cancelled() => {
                     self.shared.refuse_what_waits();
+                    // It has ended, and never works again.
+                    std::mem::forget(not_working);
                     return false;
                 }
             }
         }
-        self.shared.working.fetch_add(1, Ordering::AcqRel);
+        drop(not_working);
         tracing::info!(writer = %self.chain.writer, "the journal is connected again");
         true
     }
@@ -315,30 +342,49 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the batch that was given up and rolls it back. A full disk still lets a writer
-    /// connect; only writing shows whether there is room.
-    async fn write_for_trial(&self, session: &mut Session) -> sqlx::Result<()> {
-        let rows: Vec<&Row> = self.given_up.iter().collect();
-        session.open_for(&rows).await?;
+    /// Writes a row of the batch that was given up and rolls it back. A full disk still lets a
+    /// writer connect; only writing shows whether there is room. One row at a time, another each
+    /// time: neither a single bad row nor the size of the batch may keep the journal closed.
+    async fn write_for_trial(&mut self, session: &mut Session) -> sqlx::Result<()> {
+        if self.given_up.is_empty() {
+            return Ok(());
+        }
+        // Before the attempt, which may be cut off.
+        self.given_up.rotate_left(1);
+        let row = &self.given_up[0];
+        session.open_for(&[row]).await?;
         let connection = &mut session.connection;
         statements::begin_trial(connection).await?;
-        match self.insert_for_trial(connection, &rows).await {
+        match self.insert_for_trial(connection, row).await {
             Err(error) if blames_the_server(&error) => Err(error),
             // A row that is stored already, locked or faulty does not mean that writing fails.
             _ => statements::roll_back(connection).await,
         }
     }
 
-    async fn insert_for_trial(&self, connection: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+    async fn insert_for_trial(&self, connection: &mut PgConnection, row: &Row) -> sqlx::Result<()> {
         let now_ms = (self.shared.settings.clock)();
-        let winners = statements::claim(connection, rows, now_ms).await?;
-        let rows: Vec<&Row> =
-            rows.iter().copied().filter(|row| winners.contains(&row.decision.id())).collect();
-        if rows.is_empty() {
+        if statements::claim(connection, &[row], now_ms).await?.is_empty() {
             return Ok(());
         }
-        let link = self.chain.next(rows.iter().flat_map(|row| row.digest.0).collect());
-        statements::insert(connection, &rows, &link, now_ms, Keys::Claimed).await
+        let link = self.chain.next(row.digest.0.to_vec());
+        statements::insert(connection, &[row], &link, now_ms, Keys::Claimed).await
+    }
+}
+
+/// A writer does not count among those that work, until this is dropped, by a panic too.
+struct NotWorking<'a>(&'a AtomicUsize);
+
+impl<'a> NotWorking<'a> {
+    fn new(working: &'a AtomicUsize) -> Self {
+        working.fetch_sub(1, Ordering::AcqRel);
+        Self(working)
+    }
+}
+
+impl Drop for NotWorking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -376,11 +422,12 @@ fn blames_a_row(error: &sqlx::Error) -> bool {
 }
 
 /// Whether the server cannot write at all (no room, no file, read-only), or the connection is gone.
+/// An internal error (XX) may lie in one damaged page.
 fn blames_the_server(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database
             .code()
-            .is_none_or(|code| ["25", "53", "57P", "58", "XX"].iter().any(|class| code.starts_with(class))),
+            .is_none_or(|code| ["25", "53", "57P", "58"].iter().any(|class| code.starts_with(class))),
         _ => true,
     }
 }

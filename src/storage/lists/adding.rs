@@ -3,7 +3,7 @@
 //! Owns the quota and what is on a list already. Must never compare values
 //! itself: the forms come from the domain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -18,6 +18,7 @@ use super::entries::{comparison_version, told};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::normalized_name;
 use crate::domain::list::ListEntry;
+use crate::domain::quotas::kept_max;
 use crate::domain::tenant::TenantId;
 
 #[derive(Debug, Clone)]
@@ -35,20 +36,8 @@ pub struct NewEntry {
 impl From<NewEntry> for ListEntry {
     fn from(entry: NewEntry) -> Self {
         let NewEntry { id, value, forms, reason, valid_from_ms, valid_to_ms, added_by } = entry;
-        let normalized_name = normalized_name(&value);
         let (closed_by, closed_because) = (None, None);
-        Self {
-            id,
-            value,
-            forms,
-            normalized_name,
-            reason,
-            valid_from_ms,
-            valid_to_ms,
-            added_by,
-            closed_by,
-            closed_because,
-        }
+        Self { id, value, forms, reason, valid_from_ms, valid_to_ms, added_by, closed_by, closed_because }
     }
 }
 
@@ -58,11 +47,13 @@ pub enum AddError {
     UnknownList,
     #[error("the list is closed")]
     Closed,
-    /// The same value stands on the list already, for as long or without an end.
+    /// Entries of the same value stand on the list already, from no later and for as long.
     #[error("the value is on the list already")]
     AlreadyOpen,
     #[error("a list holds at most {0} entries that have not ended")]
     TooMany(u32),
+    #[error("a list keeps at most {0} entries, closed ones included")]
+    TooManyKept(i64),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -133,8 +124,7 @@ pub async fn add_entries(
     .await
 }
 
-/// Inserts entries and answers those that are new. Callers that fill one list wait for each
-/// other, since the quota counts what is there.
+/// Inserts entries and answers those that are new.
 async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -143,63 +133,116 @@ async fn insert(
     entries_max: u32,
     now_ms: u64,
 ) -> Result<BTreeSet<Uuid>, AddError> {
-    lock_list(connection, tenant, list).await?;
+    let kept_before = lock_list(connection, tenant, list).await?;
     let added = insert_rows(connection, tenant, list, entries).await?;
-    if !added.is_empty() && count_not_ended(connection, tenant, list, now_ms).await? > i64::from(entries_max)
-    {
+    if added.is_empty() {
+        return Ok(added);
+    }
+    let kept = kept_before.saturating_add(i64::try_from(added.len()).unwrap_or(i64::MAX));
+    if kept > kept_max(entries_max) {
+        return Err(AddError::TooManyKept(kept_max(entries_max)));
+    }
+    // All of them are no more than the quota on most lists, and then none has to be counted.
+    let open_max = i64::from(entries_max);
+    if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
         return Err(AddError::TooMany(entries_max));
     }
+    sqlx::query("update lists set entries_kept = $3 where tenant_id = $1 and name = $2")
+        .bind(tenant.0)
+        .bind(list)
+        .bind(kept)
+        .execute(connection)
+        .await
+        .of_statement()?;
     Ok(added)
 }
 
-async fn lock_list(connection: &mut PgConnection, tenant: TenantId, list: &str) -> Result<(), AddError> {
-    let is_closed: Option<bool> = sqlx::query_scalar(
-        "select closed_at_ms is not null from lists where tenant_id = $1 and name = $2 for update",
+/// Until the transaction ends nobody else fills the list. Answers how many entries it keeps.
+async fn lock_list(connection: &mut PgConnection, tenant: TenantId, list: &str) -> Result<i64, AddError> {
+    let found: Option<(bool, Option<i64>)> = sqlx::query_as(
+        "select closed_at_ms is not null, entries_kept from lists where tenant_id = $1 and name = $2 for update",
     )
     .bind(tenant.0)
     .bind(list)
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await
     .of_statement()?;
-    match is_closed {
+    match found {
         None => Err(AddError::UnknownList),
-        Some(true) => Err(AddError::Closed),
-        Some(false) => Ok(()),
+        Some((true, _)) => Err(AddError::Closed),
+        Some((false, Some(kept))) => Ok(kept),
+        Some((false, None)) => Ok(count_kept(connection, tenant, list).await?),
     }
 }
 
+async fn count_kept(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: &str,
+) -> Result<i64, StorageError> {
+    let statement = "select count(distinct id) from list_entries where tenant_id = $1 and list = $2";
+    Ok(sqlx::query_scalar(statement).bind(tenant.0).bind(list).fetch_one(connection).await?)
+}
+
+/// From when and until when an entry is valid; without an end where there is none.
+type Span = (u64, Option<u64>);
+
+fn covers((from_ms, to_ms): Span, (other_from_ms, other_to_ms): Span) -> bool {
+    from_ms <= other_from_ms
+        && to_ms.is_none_or(|to_ms| other_to_ms.is_some_and(|other_to_ms| other_to_ms <= to_ms))
+}
+
+/// Those that none of the entries before them makes needless.
+fn without_repeated(entries: &[NewEntry]) -> impl Iterator<Item = &NewEntry> {
+    let mut spans: HashMap<&str, Vec<Span>> = HashMap::new();
+    entries.iter().filter(move |entry| {
+        let span = (entry.valid_from_ms, entry.valid_to_ms);
+        let is_there = |form: &String| {
+            spans.get(form.as_str()).is_some_and(|known| known.iter().any(|known| covers(*known, span)))
+        };
+        let is_repeated = entry.forms.iter().all(is_there);
+        if !is_repeated {
+            entry.forms.iter().for_each(|form| spans.entry(form).or_default().push(span));
+        }
+        !is_repeated
+    })
+}
+
+/// An entry comes with all of its forms or not at all: another one that has some of them
+/// may be closed one day.
 async fn insert_rows(
     connection: &mut PgConnection,
     tenant: TenantId,
     list: &str,
     entries: &[NewEntry],
 ) -> Result<BTreeSet<Uuid>, StorageError> {
-    let mut ends = BTreeSet::new();
-    let rows: Vec<(&NewEntry, &String)> = entries
-        .iter()
+    let rows: Vec<(&NewEntry, &String)> = without_repeated(entries)
         .flat_map(|entry| entry.forms.iter().map(move |form| (entry, form)))
-        // For entries without an end, the unique index does this.
-        .filter(|(entry, form)| entry.valid_to_ms.is_none_or(|to_ms| ends.insert((*form, to_ms))))
         .collect();
     let column =
         |of: fn(&NewEntry) -> &str| -> Vec<&str> { rows.iter().map(|(entry, _)| of(entry)).collect() };
     let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
+        "with offered as (
+             select *
+             from unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
+                         $10::bigint[], $11::text[])
+                  with ordinality as e (id, value, comparable, normalized_name, reason, valid_from_ms,
+                                        valid_to_ms, added_by, place)
+         ),
+         -- What is valid from no later and for as long; `covers` is the same.
+         fresh as (
+             select distinct e.id from offered e
+             where not exists (select from list_entries o
+                               where o.tenant_id = $1 and o.list = $2 and o.comparable = e.comparable
+                                 and o.valid_from_ms <= e.valid_from_ms
+                                 and (o.valid_to_ms is null or o.valid_to_ms >= e.valid_to_ms))
+         )
+         insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
                                    valid_from_ms, valid_to_ms, added_by, comparison_version)
          select $1, $2, e.id, e.value, e.comparable, e.normalized_name, e.reason, e.valid_from_ms,
                 e.valid_to_ms, e.added_by, $3
-         from unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                     $11::text[])
-              with ordinality as e (id, value, comparable, normalized_name, reason, valid_from_ms,
-                                    valid_to_ms, added_by, place)
-         -- One that ends adds nothing to one that lasts as long.
-         where not exists (select from list_entries o
-                           where o.tenant_id = $1 and o.list = $2 and o.comparable = e.comparable
-                             and o.valid_from_ms <= e.valid_from_ms
-                             and (o.valid_to_ms is null or o.valid_to_ms >= e.valid_to_ms))
-         -- Of those that are equal the first counts.
+         from offered e join fresh using (id)
          order by e.place
-         on conflict do nothing
          returning id",
     )
     .bind(tenant.0)

@@ -5,14 +5,16 @@
 //! entry may stop matching: one that cannot be read by its list's kind stays as it was, and of
 //! entries that become equal the one that began first stays open.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use serde_json::json;
+use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::super::columns::bigint;
-use super::super::line::Patience;
+use super::super::line::{self, Patience};
 use super::super::rulesets::selectors_by_list;
 use super::super::transaction::as_system_within;
 use super::super::{StorageError, audit};
@@ -21,6 +23,7 @@ use super::{WHAT, read_kinds};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::{ValueKind, normalized_name};
 use crate::domain::list::{ListEntry, ListKinds};
+use crate::domain::selector::Selector;
 use crate::domain::tenant::TenantId;
 
 /// How many entries one transaction brings over.
@@ -31,6 +34,9 @@ const VALUES_LOOKED_AT: i64 = 1_000;
 
 /// Any constant that no other lock of Tollgate uses.
 const LOCK: i64 = 0x746f_6c6c_0000_0009;
+
+const LOCK_TRIED_EVERY: Duration = Duration::from_millis(200);
+const LOCK_ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The actor in the record of acts.
 const ACTOR: &str = "upgrade";
@@ -54,10 +60,12 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     }
     // A connection of its own: whatever becomes of this process, the lock ends with it.
     let mut holder = system.acquire().await?.detach();
-    sqlx::raw_sql("set statement_timeout = 0").execute(&mut holder).await?;
-    sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut holder).await?;
+    // Asked again and again: a wait for the lock could not be told from a lost answer.
+    while !line::within(LOCK_ANSWER_MAX, try_lock(&mut holder)).await? {
+        tokio::time::sleep(LOCK_TRIED_EVERY).await;
+    }
     let worked = bring_over_all(system, &mut done).await;
-    holder.close().await?;
+    line::within(LOCK_ANSWER_MAX, holder.close()).await?;
     worked?;
     if done != BroughtOver::default() {
         let BroughtOver { lists, entries, closed, never_match } = done;
@@ -66,11 +74,17 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     Ok(done)
 }
 
+async fn try_lock(holder: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(holder).await
+}
+
 async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), StorageError> {
-    for (tenant, list) in remaining(system).await? {
+    let mut asked = Asked::default();
+    for Remaining { tenant, list, has_kinds } in remaining(system).await? {
         let name = list.clone();
+        let selectors = if has_kinds { BTreeSet::new() } else { asked.of(system, tenant, &list).await? };
         let kinds = as_system_within(system, Patience::LONG, move |connection| {
-            Box::pin(give_kinds(connection, tenant, name))
+            Box::pin(give_kinds(connection, tenant, name, selectors))
         })
         .await?;
         done.lists += 1;
@@ -91,11 +105,43 @@ async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), S
     Ok(())
 }
 
-async fn remaining(system: &PgPool) -> Result<Vec<(TenantId, String)>, StorageError> {
+/// What the revisions of one tenant ask its lists about. They may be many and large, and the
+/// tenant's lists come one after the other.
+#[derive(Default)]
+struct Asked {
+    tenant: Option<TenantId>,
+    by_list: BTreeMap<String, BTreeSet<Selector>>,
+}
+
+impl Asked {
+    async fn of(
+        &mut self,
+        system: &PgPool,
+        tenant: TenantId,
+        list: &str,
+    ) -> Result<BTreeSet<Selector>, StorageError> {
+        if self.tenant != Some(tenant) {
+            self.by_list = as_system_within(system, Patience::LONG, move |connection| {
+                Box::pin(selectors_by_list(connection, tenant))
+            })
+            .await?;
+            self.tenant = Some(tenant);
+        }
+        Ok(self.by_list.remove(list).unwrap_or_default())
+    }
+}
+
+struct Remaining {
+    tenant: TenantId,
+    list: String,
+    has_kinds: bool,
+}
+
+async fn remaining(system: &PgPool) -> Result<Vec<Remaining>, StorageError> {
     as_system_within(system, Patience::LONG, |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
-                "select tenant_id, name from lists
+                "select tenant_id, name, kinds is not null as has_kinds from lists
                  where kinds is null
                     or exists (select from list_entries
                                where tenant_id = lists.tenant_id and list = lists.name
@@ -106,7 +152,11 @@ async fn remaining(system: &PgPool) -> Result<Vec<(TenantId, String)>, StorageEr
             .persistent(false)
             .fetch_all(connection)
             .await?;
-            rows.iter().map(|row| Ok((TenantId(row.try_get("tenant_id")?), row.try_get("name")?))).collect()
+            let read = |row: &PgRow| {
+                let (tenant, list) = (TenantId(row.try_get("tenant_id")?), row.try_get("name")?);
+                Ok(Remaining { tenant, list, has_kinds: row.try_get("has_kinds")? })
+            };
+            rows.iter().map(read).collect()
         })
     })
     .await
@@ -118,6 +168,7 @@ async fn give_kinds(
     connection: &mut PgConnection,
     tenant: TenantId,
     list: String,
+    asked: BTreeSet<Selector>,
 ) -> Result<ListKinds, StorageError> {
     let row = sqlx::query("select kinds from lists where tenant_id = $1 and name = $2 for update")
         .bind(tenant.0)
@@ -127,7 +178,6 @@ async fn give_kinds(
     if row.try_get::<Option<Vec<String>>, _>("kinds")?.is_some() {
         return read_kinds(&row);
     }
-    let asked = selectors_by_list(connection, tenant).await?.remove(&list).unwrap_or_default();
     let kinds = match ListKinds::of(asked.iter().map(|selector| selector.kind())) {
         Some(kinds) => kinds,
         None => ListKinds::of_values(&values(connection, tenant, &list).await?),
@@ -185,12 +235,11 @@ async fn next_batch(
     let mut done = BroughtOver { entries: batch.len() as u64, ..BroughtOver::default() };
     let mut fresh = Vec::with_capacity(batch.len());
     for entry in batch {
-        let forms = kinds.forms_of_old(&entry.value).unwrap_or_else(|forms| {
+        let forms = kinds.forms(&entry.value).unwrap_or_else(|_| {
             done.never_match += u64::from(entry.valid_to_ms.is_none());
-            forms
+            kinds.forms_of_value(&entry.value)
         });
-        let normalized_name = normalized_name(&entry.value);
-        fresh.push(ListEntry { forms, normalized_name, ..entry });
+        fresh.push(ListEntry { forms, ..entry });
     }
     let now_ms = now_ms(connection).await?;
     let mut holders = holders(connection, tenant, &list, &fresh).await?;
@@ -199,16 +248,15 @@ async fn next_batch(
         if entry.valid_to_ms.is_some() {
             continue;
         }
-        let free: Vec<String> =
-            entry.forms.iter().filter(|form| !holders.contains_key(*form)).cloned().collect();
-        if free.is_empty() {
+        if entry.forms.iter().all(|form| holders.contains_key(form)) {
             let because = equal_to(entry.forms.first().and_then(|form| holders.get(form)));
             let ended = closed(entry, now_ms, ACTOR.to_owned(), Some(because));
             acts.push(closing(list.clone(), entry, &ended, now_ms));
             *entry = ended;
         } else {
-            holders.extend(free.iter().map(|form| (form.clone(), entry.id)));
-            entry.forms = free;
+            for form in &entry.forms {
+                holders.entry(form.clone()).or_insert(entry.id);
+            }
         }
     }
     done.closed = acts.len() as u64;
@@ -230,8 +278,8 @@ async fn old_entries(
     list: &str,
 ) -> Result<Vec<ListEntry>, StorageError> {
     let rows = sqlx::query(
-        "select id, value, array[comparable] as forms, normalized_name, reason, valid_from_ms, valid_to_ms,
-                added_by, closed_by, closed_because
+        "select id, value, array[comparable] as forms, reason, valid_from_ms, valid_to_ms, added_by, closed_by,
+                closed_because
          from list_entries
          where tenant_id = $1 and list = $2 and comparison_version < $3
          order by valid_from_ms, id
@@ -288,7 +336,7 @@ async fn write(
     .bind(comparison_version())
     .bind(entries.iter().map(|entry| entry.id).collect::<Vec<_>>())
     .bind(entries.iter().map(|entry| entry.forms.first()).collect::<Vec<_>>())
-    .bind(entries.iter().map(|entry| &entry.normalized_name).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| normalized_name(&entry.value)).collect::<Vec<_>>())
     .bind(entries.iter().map(|entry| entry.valid_to_ms.map(bigint)).collect::<Vec<_>>())
     .bind(entries.iter().map(|entry| entry.closed_by.as_ref()).collect::<Vec<_>>())
     .bind(entries.iter().map(|entry| entry.closed_because.as_ref()).collect::<Vec<_>>())

@@ -94,8 +94,8 @@ async fn lock_open_entry(
     now_ms: u64,
 ) -> Result<Option<ListEntry>, StorageError> {
     let rows = sqlx::query(
-        "select id, value, array[comparable] as forms, normalized_name, reason, valid_from_ms, valid_to_ms,
-                added_by, closed_by, closed_because
+        "select id, value, array[comparable] as forms, reason, valid_from_ms, valid_to_ms, added_by, closed_by,
+                closed_because
          from list_entries
          where tenant_id = $1 and list = $2 and id = $3 and closed_by is null
            and (valid_to_ms is null or valid_to_ms > greatest($4, valid_from_ms))
@@ -157,8 +157,7 @@ pub async fn entries(
         Box::pin(async move {
             let rows = sqlx::query(
                 "select distinct on (id)
-                        id, value, normalized_name, reason, valid_from_ms, valid_to_ms, added_by, closed_by,
-                        closed_because,
+                        id, value, reason, valid_from_ms, valid_to_ms, added_by, closed_by, closed_because,
                         array(select comparable from list_entries f
                               where f.tenant_id = e.tenant_id and f.id = e.id order by comparable) as forms
                  from list_entries e
@@ -195,7 +194,6 @@ pub(super) fn read(row: &PgRow) -> Result<ListEntry, StorageError> {
         id: row.try_get("id")?,
         value: row.try_get("value")?,
         forms: row.try_get("forms")?,
-        normalized_name: row.try_get("normalized_name")?,
         reason: row.try_get("reason")?,
         valid_from_ms: ms(row.try_get("valid_from_ms")?, WHAT)?,
         valid_to_ms: valid_to_ms.map(|at| ms(at, WHAT)).transpose()?,

@@ -91,3 +91,27 @@ async fn an_entry_closed_before_it_begins_never_begins() {
     assert!(close_entry(app, tenant, "l", ends.id, 200, "bob").await.unwrap(), "ends earlier than planned");
     assert!(seen(app, tenant, "l", 300, Some("c-2")).await.is_empty());
 }
+
+/// As on a list of several kinds.
+#[tokio::test]
+async fn an_entry_has_all_of_its_forms_also_where_another_one_has_some_of_them() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, tenant(&databases).await);
+    create(app, tenant, new_list("l"), 10).await.unwrap();
+    let of = |forms: &[&str]| {
+        let forms = forms.iter().map(|form| (*form).to_owned()).collect();
+        NewEntry { forms, ..entry("Ab 12", 100) }
+    };
+    let (first, second) = (of(&["AB12"]), of(&["AB12", "Ab 12"]));
+    add_entry(app, tenant, "l", first.clone(), 10, 5).await.unwrap();
+    add_entry(app, tenant, "l", second.clone(), 10, 5).await.unwrap();
+    let again = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, 5).await;
+    assert!(matches!(again, Err(AddError::AlreadyOpen)), "{again:?}");
+    assert!(close_entry(app, tenant, "l", first.id, 200, "bob").await.unwrap());
+    for form in ["AB12", "Ab 12"] {
+        let seen: Vec<Uuid> =
+            seen(app, tenant, "l", 300, Some(form)).await.iter().map(|entry| entry.id).collect();
+        assert_eq!(seen, [second.id], "{form}");
+    }
+}

@@ -1,8 +1,9 @@
 //! Which entries of a list a payment meets, and when.
 
+use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::selector::{Fact, Matching, Selector};
 
-use super::{NOW_MS, facts, list_with, listed, payment_of, request, tenant};
+use super::{NOW_MS, facts, list_of, list_with, listed, payment_of, request, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::order;
 
@@ -79,4 +80,49 @@ async fn an_entry_counts_from_its_beginning_until_before_its_end() {
     let other = self::tenant(&databases).await;
     let asked = request(other, order("c-1", 1, "EUR"), vec![query]);
     assert_eq!(facts(&databases, asked).await, [Fact::Listed(false)], "another tenant's list");
+}
+
+/// As revisions from before it was refused ask.
+#[tokio::test]
+async fn a_matching_that_means_nothing_for_the_kind_of_value_neither_hides_an_entry_nor_makes_one_meet() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let mut order = order("c-1", 100, "EUR");
+    order.debtor.bank = Some("deutdeff".to_owned());
+    order.ip = Some("203.0.113.45".parse().unwrap());
+    let (prefix, by_name) = (Matching::Prefix, Matching::NormalizedName);
+    let table = [
+        (ValueKind::Account, Selector::DebtorAccount, by_name, "de89 3704 0044 0532 0130 00", true),
+        (ValueKind::Account, Selector::DebtorAccount, by_name, "de89 3704 0044 0532 0130 01", false),
+        (ValueKind::Bank, Selector::DebtorBank, by_name, "DEUT DE FF XXX", true),
+        (ValueKind::Ip, Selector::Ip, by_name, "203.0.113.0/24", true),
+        (ValueKind::Ip, Selector::Ip, prefix, "203.0.113.0/24", true),
+        (ValueKind::Ip, Selector::Ip, prefix, "203.0.113.4", false),
+    ];
+    let mut queries = Vec::new();
+    for (place, (kind, selector, matching, entry, _)) in table.iter().enumerate() {
+        let name = format!("l-{place}");
+        list_of(&databases, tenant, *kind, &name, entry).await;
+        queries.push(listed(&name, selector.clone(), *matching));
+    }
+    let answers = facts(&databases, request(tenant, order, queries)).await;
+    for ((_, selector, matching, entry, expected), fact) in table.iter().zip(answers) {
+        assert_eq!(fact, Fact::Listed(*expected), "{selector:?} {matching:?} {entry}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_without_letters_meets_the_entry_that_looks_like_it_and_no_other() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    list_of(&databases, tenant, ValueKind::Name, "names", "\u{1f3e6}  !").await;
+    for (name, expected) in [("\u{1f3e6} !\u{200b}", true), ("\u{1f3e6}", false), ("...", false)] {
+        let mut order = order("c-1", 100, "EUR");
+        order.creditor.name = name.to_owned();
+        let query = listed("names", Selector::CreditorName, Matching::NormalizedName);
+        let answer = facts(&databases, request(tenant, order, vec![query])).await;
+        assert_eq!(answer, [Fact::Listed(expected)], "{name}");
+    }
 }

@@ -6,12 +6,14 @@ use tollgate::storage::journal::{Journal, JournalError, SETTLED_WITHIN, Stored};
 
 use super::chain::verify;
 use super::{store_all, tenant};
-use tollgate::storage::session::Sessions;
+use tollgate::storage::pool::DatabaseSettings;
+use tollgate::storage::session::{Role, Sessions};
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 use crate::support::program::PATIENCE;
 use crate::support::proxy::{Cut, Proxy};
+use crate::support::swallow::{Asked, Swallower};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_lost_is_settled_and_nothing_is_stored_twice() {
@@ -171,6 +173,47 @@ async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_
     let stored = until_stored(&journal, || decision(tenant, "down-0")).await;
     assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
     assert_eq!(verify(&database).await, 1);
+}
+
+/// As where the partition of one decision is on a disk of its own, which is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_decision_that_cannot_be_written_does_not_keep_the_others_out() {
+    let database = TestDatabase::create().await;
+    let journal = of_one_writer(database.databases().journal).await;
+    let tenant = tenant();
+    let mut decisions: Vec<_> = (0..40).map(|n| decision(tenant, &format!("given-up-{n}"))).collect();
+    let bad = decisions[20].id();
+    let trigger = format!(
+        "create function tollgate.no_room() returns trigger language plpgsql as
+         $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;
+         create trigger no_room before insert on tollgate.decisions for each row
+         when (new.id = '{}') execute function tollgate.no_room()",
+        bad.0
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut database.superuser().await).await.unwrap();
+    // Those that are not in its batch may be stored.
+    let last = decisions.pop().unwrap();
+    let answers = store_all(&journal, decisions).await;
+    assert_eq!(answers[20], Err(JournalError::Unavailable));
+    until_stored(&journal, || last.clone()).await;
+    until_stored(&journal, || decision(tenant, "given-up-19")).await;
+    verify(&database).await;
+}
+
+/// Routers on the way forget connections that are not used, and tell nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unused_connection_that_was_lost_is_replaced_before_a_payment_waits_for_it() {
+    let database = TestDatabase::create().await;
+    let line = Swallower::start(database.databases().journal.options());
+    let settings = DatabaseSettings::for_url(line.url(&database.url));
+    let journal = of_one_writer(settings.sessions(Role::Journal).unwrap()).await;
+    let tenant = tenant();
+    journal.store(decision(tenant, "before")).await.unwrap();
+    line.swallow_next(Asked::Look);
+    line.until_swallowed().await;
+    let answer = journal.store(decision(tenant, "after")).await;
+    assert!(matches!(answer, Ok(Stored::First(_))), "{answer:?}");
+    assert_eq!(verify(&database).await, 2);
 }
 
 async fn of_one_writer(sessions: Sessions) -> Journal {

@@ -195,3 +195,77 @@ async fn what_is_exported_and_imported_is_the_same_list() {
     assert!(!status.success() && log.contains("has no list nowhere"), "{log}");
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_begins_later_is_no_reason_to_skip_one_that_is_valid_now() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    list(&caller, "blocked", "customer").await;
+    let check = json!({"list": "blocked", "selector": "customer", "verdict": "reject"});
+    caller.activate(&[("party-lists", json!({"lists": [check]}))]).await;
+    let later_ms = crate::support::decisions::now_ms() + 3_600_000;
+    let end_ms = later_ms + 3_600_000;
+    let later = json!({"value": "c-1", "reason": "r", "valid_from_ms": later_ms});
+    assert_eq!(caller.post("/lists/blocked/entries", &later).await.0, StatusCode::CREATED);
+    let lines = format!(
+        "value,reason,valid_from_ms,valid_to_ms\n\
+         c-1,now,,\n\
+         c-2,later,{later_ms},{end_ms}\n\
+         c-2,now,,{end_ms}\n\
+         c-3,later,{later_ms},\n\
+         c-3,now,,\n\
+         c-3,in between,{later_ms},{end_ms}\n"
+    );
+    for (added, already_there_lines) in [(5, json!([7])), (0, json!([2, 3, 4, 5, 6, 7]))] {
+        let (status, answer) = send(&caller, "blocked", "text/csv", lines.clone()).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        assert_eq!(
+            (&answer["added"], &answer["already_there_lines"]),
+            (&json!(added), &already_there_lines),
+            "{answer}"
+        );
+    }
+    for customer in ["c-1", "c-2", "c-3"] {
+        let body = crate::support::service::payment_with(&json!({"customer": customer}));
+        assert_eq!(super::outcome(&caller, customer, &body).await, "reject", "{customer}");
+    }
+    // One at a time as well.
+    let later = json!({"value": "c-4", "reason": "r", "valid_from_ms": later_ms});
+    assert_eq!(caller.post("/lists/blocked/entries", &later).await.0, StatusCode::CREATED);
+    assert_eq!(add(&caller, "blocked", "c-4").await.0, StatusCode::CREATED);
+    assert_eq!(add(&caller, "blocked", "c-4").await.0, StatusCode::CONFLICT);
+    assert_eq!(caller.post("/lists/blocked/entries", &later).await.0, StatusCode::CONFLICT);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_fails_half_way_says_how_far_it_came_and_goes_on_from_there() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    list(&caller, "blocked", "customer").await;
+    for value in ["c-0", "other-1", "other-2"] {
+        add(&caller, "blocked", value).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("entries.csv");
+    let lines: String = (0..10_500).map(|place| format!("c-{place},r\n")).collect();
+    std::fs::write(&file, format!("value,reason\n{lines}")).unwrap();
+    let import = |entries_max: &str| {
+        let mut import = tollgate_on(&database, &["list", "import", "--tenant", "acme", "--list", "blocked"]);
+        import.arg(&file).env("ROCKET_TOLLGATE_LIST_ENTRIES_MAX", entries_max);
+        outcome(import)
+    };
+    let (status, told, log) = import("10500");
+    assert!(!status.success(), "{told}");
+    for part in ["10500 entries: 9999 added, 1 on the list already", "Run it again", "at most 10500 entries"]
+    {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert_eq!(open_entries(&caller, "blocked").await, 3 + 9_999);
+    let (status, told, log) = import("20000");
+    assert!(status.success(), "{log}");
+    assert!(told.contains("10500 entries: 500 added, 10000 on the list already"), "{told}");
+    node.stop().await;
+}

@@ -94,7 +94,7 @@ fn banks_and_places() -> Vec<Case> {
             .misses(vec![bank("BUKBGB22")]),
         case("bank", "creditor_bank", "DEUTDEFF", "DEUTDEFFXXX")
             .by("prefix")
-            .hits(vec![bank("DEUTDEFF"), bank("deutdeff500")])
+            .hits(vec![bank("DEUTDEFF"), bank("DEUTDEFFXXX"), bank("deutdeff500")])
             .misses(vec![bank("DEUTDEBB")]),
         case("bank", "creditor_bank", "20-20-15", "202015").hits(vec![bank("20 20 15")]),
         case("country", "creditor_country", "ir", "IR").hits(vec![country("IR")]).misses(vec![country("IQ")]),
@@ -193,8 +193,8 @@ async fn a_value_that_can_never_match_is_refused_with_the_reason() {
     for (kind, value, told) in [
         ("account", " -\u{a0}", "account"),
         ("account", &"1".repeat(35), "34 characters"),
-        ("bank", "DEUTDEF", "BIC"),
-        ("bank", "Deutsche Bank", "BIC"),
+        ("bank", &"1".repeat(36), "35 characters"),
+        ("bank", "-\u{200b}", "BIC"),
         ("country", "Iran", "country code"),
         ("country", "I", "country code"),
         ("ip", "203.0.113.256", "IP address"),
@@ -245,5 +245,45 @@ async fn entries_are_unique_and_found_by_the_form_they_are_compared_in() {
         (&json!("2001:DB8::1"), &json!("2001:db8::1")),
         "{acts}"
     );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_office_is_one_entry_in_whatever_order_and_way_it_is_added() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let bank = |text: &str| creditor("bank", &json!(text));
+    let orders = [["DEUTDEFFXXX", "deutdeff"], ["DEUTDEFF", "deut de ff xxx"]];
+    let checks = orders.iter().enumerate().flat_map(|(place, _)| {
+        ["exact", "prefix"].map(|matching| {
+            let verdict = if matching == "exact" { "reject" } else { "review" };
+            json!({"list": format!("l-{place}"), "selector": "creditor_bank", "matching": matching, "verdict": verdict})
+        })
+    });
+    let checks: Vec<Value> = checks.collect();
+    for place in 0..orders.len() {
+        list(&caller, &format!("l-{place}"), "bank").await;
+    }
+    caller.activate(&[("party-lists", json!({"lists": checks}))]).await;
+    for (place, [first, second]) in orders.into_iter().enumerate() {
+        let name = format!("l-{place}");
+        let (status, entry) = add(&caller, &name, first).await;
+        assert_eq!(status, StatusCode::CREATED, "{entry}");
+        assert_eq!(entry.get("also_compared_as"), None, "{entry}");
+        let (status, problem) = add(&caller, &name, second).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{second} after {first}: {problem}");
+        for (value, expected) in [
+            ("DEUTDEFF", "reject"),
+            ("DEUTDEFFXXX", "reject"),
+            ("DEUTDEFF500", "review"),
+            ("DEUTDEBB", "approve"),
+        ] {
+            let key = format!("{name}-{value}");
+            assert_eq!(outcome(&caller, &key, &bank(value)).await, expected, "{value} by {first}");
+        }
+        assert_eq!(super::close(&caller, &name, &entry).await, StatusCode::NO_CONTENT);
+        assert_eq!(outcome(&caller, &format!("{name}-after"), &bank("DEUTDEFF")).await, "approve");
+    }
     node.stop().await;
 }

@@ -70,6 +70,51 @@ async fn a_question_that_no_list_can_answer_is_blamed_on_the_setting_that_asks_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_matching_that_means_nothing_for_the_lists_kind_is_blamed_on_the_setting() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    for kind in ["account", "bank", "country", "ip", "name", "text"] {
+        list(&caller, kind, kind).await;
+    }
+    let plugin = caller.plugin("party-lists").await;
+    for (list, selector, matching, is_taken) in [
+        ("account", "creditor_account", "normalized_name", false),
+        ("account", "creditor_account", "prefix", true),
+        ("bank", "debtor_bank", "normalized_name", false),
+        ("bank", "debtor_bank", "prefix", true),
+        ("country", "debtor_country", "normalized_name", false),
+        ("country", "debtor_country", "prefix", false),
+        ("ip", "ip", "normalized_name", false),
+        ("ip", "ip", "prefix", false),
+        ("name", "debtor_name", "normalized_name", true),
+        ("name", "debtor_name", "prefix", true),
+        ("text", "merchant", "normalized_name", true),
+    ] {
+        let checks = json!([
+            {"list": "text", "selector": "customer", "matching": matching, "verdict": "reject"},
+            {"list": list, "selector": selector, "matching": matching, "verdict": "reject"},
+        ]);
+        let rules = json!([{"name": "lists", "plugin": plugin, "settings": {"lists": checks}}]);
+        let (status, answer) = caller.post(REVISIONS, &json!({"rules": rules})).await;
+        if is_taken {
+            assert_eq!(status, StatusCode::CREATED, "{list} {matching}: {answer}");
+            continue;
+        }
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{list} {matching}: {answer}");
+        let errors = answer["errors"].as_array().unwrap();
+        assert_eq!(
+            (errors.len(), &errors[0]["pointer"]),
+            (1, &json!("/rules/0/settings/lists/1/matching")),
+            "{answer}"
+        );
+        let detail = errors[0]["detail"].as_str().unwrap();
+        assert!(detail.contains(matching) && detail.contains("exact"), "{detail}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_metadata_key_that_no_payment_can_carry_is_refused_in_every_question() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
