@@ -66,7 +66,7 @@ pub async fn seed(
     let note = "The demonstration's rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let change = Change::Activate { revision: revision.number, guard_backtest: None };
-    rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, Expected::Anything).await?;
+    rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, Expected::default()).await?;
     // Last: with a client in hand everything else is there.
     let order = ClientOrder {
         tenant: TENANT.to_owned(),

@@ -346,6 +346,7 @@ async fn assemble(
         metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
         limits: Limits {
             body_bytes: 64 << 10,
+            body_deadline: deadline,
             lines_bytes: 4 << 20,
             upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
             form_bytes: 8 << 10,

@@ -11,6 +11,7 @@ use rocket::response::{self, Responder, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body::sha256;
 use super::entity_tags::Tags;
 use super::problem::{Kind, Problem};
 
@@ -19,6 +20,8 @@ pub struct Answer {
     status: Status,
     content_type: Option<ContentType>,
     headers: Vec<Header<'static>>,
+    /// A tag of the whole body: who has the same one has the same body.
+    body_tag: Option<String>,
     body: Vec<u8>,
 }
 
@@ -28,30 +31,43 @@ impl Answer {
             tracing::error!(%error, "an answer cannot be written as JSON");
             Problem::new(Kind::Internal, "The failure is logged under the request id.")
         })?;
-        Ok(Self { status, content_type: Some(ContentType::JSON), headers: Vec::new(), body })
+        Ok(Self { status, content_type: Some(ContentType::JSON), ..Self::of(body) })
     }
 
     pub fn bytes(content_type: ContentType, body: Vec<u8>) -> Self {
-        Self { status: Status::Ok, content_type: Some(content_type), headers: Vec::new(), body }
+        Self { content_type: Some(content_type), ..Self::of(body) }
     }
 
     pub fn empty(status: Status) -> Self {
-        Self { status, content_type: None, headers: Vec::new(), body: Vec::new() }
+        Self { status, ..Self::of(Vec::new()) }
+    }
+
+    fn of(body: Vec<u8>) -> Self {
+        Self { status: Status::Ok, content_type: None, headers: Vec::new(), body_tag: None, body }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push(Header::new(name, value.into()));
         self
     }
+
+    /// With an `ETag` that covers every byte, so that a client that has it is spared the body.
+    /// One that stands for less must be an ordinary header: no 304 may follow from it.
+    pub fn with_tag_of_body(mut self) -> Self {
+        let tag = format!("\"{}\"", sha256(&self.body));
+        self.body_tag = Some(tag.clone());
+        self.with("ETag", tag)
+    }
 }
 
 impl Answer {
-    /// Whether the client has it already: whether `If-None-Match` names its tag.
+    /// Whether the client has it already: whether `If-None-Match` names the tag of its body.
     /// A header that cannot be read is no condition.
     fn is_known_to(&self, request: &Request<'_>) -> bool {
-        let tag = self.headers.iter().find(|header| header.name() == "ETag").map(Header::value);
         let reads = matches!(request.method(), Method::Get | Method::Head) && self.status == Status::Ok;
-        tag.filter(|_| reads)
+        self.body_tag
+            .as_deref()
+            .filter(|_| reads)
             .zip(Tags::of(request, "If-None-Match").ok().flatten())
             .is_some_and(|(tag, tags)| tags.name(tag))
     }

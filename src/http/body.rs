@@ -11,8 +11,10 @@ use rocket::Request;
 use rocket::data::{ByteUnit, Data, FromData, Outcome};
 use rocket::http::ContentType;
 use rocket::request::{self, FromRequest};
+use tokio::time::timeout_at;
 
 use super::card_checks::unchecked_of;
+use super::context::RequestContext;
 use super::fields::{self, Fields, Screened};
 use super::json::{self, Value};
 use super::list_lines::LineFormat;
@@ -124,7 +126,8 @@ impl<'r> FromData<'r> for EntriesBody {
         let Some(format) = request.content_type().and_then(line_format) else {
             let limit = limits(request).map(|limits| limits.body_bytes);
             let expected = "application/json, application/x-ndjson or text/csv";
-            let read = read(request, data, limit, expected, is_json).await;
+            // The route has minutes for lines, which take turns; this one takes none.
+            let read = in_time(request, read(request, data, limit, expected, is_json)).await;
             return outcome(
                 request,
                 read.and_then(|bytes| JsonBody::of_request(request, &bytes)).map(Self::One),
@@ -139,6 +142,17 @@ impl<'r> FromData<'r> for EntriesBody {
         let read = read(request, data, limit, "that of the lines", |_| true).await;
         outcome(request, read.map(|bytes| Self::Lines { format, bytes, turn }))
     }
+}
+
+/// Ends with the deadline of an ordinary body.
+async fn in_time(
+    request: &Request<'_>,
+    read: impl Future<Output = Result<Vec<u8>, Problem>>,
+) -> Result<Vec<u8>, Problem> {
+    let deadline = limits(request).ok_or_else(|| unmanaged("the limits of bodies"))?.body_deadline;
+    timeout_at(RequestContext::of(request).started + deadline, read).await.unwrap_or_else(|_late| {
+        Err(Problem::new(Kind::Deadline, "The deadline ended before the whole body had come."))
+    })
 }
 
 fn line_format(found: &ContentType) -> Option<LineFormat> {
@@ -284,6 +298,8 @@ async fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rocket::http::{Header, Status};
     use rocket::local::blocking::Client;
 
@@ -296,7 +312,13 @@ mod tests {
     }
 
     fn client() -> Client {
-        let limits = Limits { body_bytes: 20, lines_bytes: 10, upload_bytes: 10, form_bytes: 10 };
+        let limits = Limits {
+            body_bytes: 20,
+            body_deadline: Duration::from_secs(60),
+            lines_bytes: 10,
+            upload_bytes: 10,
+            form_bytes: 10,
+        };
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
         let rocket = rocket::custom(config)
             .manage(limits)

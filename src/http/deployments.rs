@@ -13,7 +13,7 @@ use super::answer::{Answer, Page};
 use super::body::JsonBody;
 use super::documented::{Activating, Deploying, GuardedActivating, ListingOf, Reading};
 use super::fields::Fields;
-use super::guard::{Client, IfMatch, RulesetsRead, RulesetsWrite};
+use super::guard::{Client, Conditions, RulesetsRead, RulesetsWrite};
 use super::problem::Problem;
 use super::quarantines::{QuarantineShape, of_revision};
 use super::query::Query;
@@ -123,7 +123,9 @@ impl From<Activation> for ActivationShape {
     }
 }
 
-/// Of what is active: the sequence of its activation, or `none`.
+/// Of what is active: the sequence of its activation, or `none`. It stands for what
+/// administrators change. A rule goes into quarantine without a new one, which must not
+/// be in the way of going back.
 fn active_tag(sequence: Option<i64>) -> String {
     sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
 }
@@ -145,15 +147,11 @@ fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
     Some(Guard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
 }
 
-/// What decides now. The ETag is for `If-Match` of the next change.
+/// What decides now. The ETag is for `If-Match` and `If-None-Match` of the next change, and
+/// stays the same when a rule goes into quarantine: this is always answered in full.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
-    responses(
-        (status = 200, body = ActiveShape, headers(("ETag"))),
-        (status = 304, description = "It is the known one"),
-        Reading,
-    ),
+    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>")]
@@ -183,7 +181,10 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
 /// Makes a revision the deciding one. With `If-Match` only if nobody changed anything since.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+    ),
     request_body(content = ActivationBody, content_type = "application/json"),
     responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivating),
     security(("oauth" = ["rulesets:write"]))
@@ -192,7 +193,7 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
 pub async fn activate(
     client: Client<RulesetsWrite>,
     point: &str,
-    if_match: IfMatch,
+    conditions: Conditions,
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
@@ -204,7 +205,7 @@ pub async fn activate(
         // A guard that cannot be read must not be taken for none.
         (guarded == guard.is_some()).then_some((number?, guard))
     })?;
-    let (actor, expected) = (client.actor(), if_match.0);
+    let (actor, expected) = (client.actor(), conditions.0);
     let activated = services.rulesets.activate(client.tenant, point, revision, guard, &actor, expected);
     deployed(Status::Created, activated.await?)
 }
@@ -214,10 +215,10 @@ async fn deploy(
     client: &Client<RulesetsWrite>,
     point: &str,
     change: Change,
-    if_match: IfMatch,
+    conditions: Conditions,
 ) -> Result<Activation, Problem> {
     let (point, actor) = (point_of(point)?, client.actor());
-    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, if_match.0).await?)
+    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, conditions.0).await?)
 }
 
 /// Goes back to the revision that was active before, or to the one named. No guard is asked.
@@ -226,6 +227,7 @@ async fn deploy(
     params(
         ("revision" = Option<i32>, Query, description = "one that was active before"),
         ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
     ),
     responses((status = 201, body = ActivationShape, headers(("ETag"))), Deploying),
     security(("oauth" = ["rulesets:write"]))
@@ -234,7 +236,7 @@ async fn deploy(
 pub async fn roll_back(
     client: Client<RulesetsWrite>,
     point: &str,
-    if_match: IfMatch,
+    conditions: Conditions,
     mut query: Query,
     services: &Shared,
 ) -> Result<Answer, Problem> {
@@ -242,7 +244,7 @@ pub async fn roll_back(
         text.parse().ok().filter(|number| *number > 0).ok_or("expected the number of a revision")
     });
     query.finish()?;
-    let activation = deploy(services, &client, point, Change::RollBack { to }, if_match).await?;
+    let activation = deploy(services, &client, point, Change::RollBack { to }, conditions).await?;
     deployed(Status::Created, activation)
 }
 
@@ -277,7 +279,10 @@ pub async fn activations(
 /// Lets a revision decide for a share of the payments; the active one decides for the rest.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+    ),
     request_body(content = CanaryShape, content_type = "application/json"),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
     security(("oauth" = ["rulesets:write"]))
@@ -286,7 +291,7 @@ pub async fn activations(
 pub async fn start_canary(
     client: Client<RulesetsWrite>,
     point: &str,
-    if_match: IfMatch,
+    conditions: Conditions,
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
@@ -295,14 +300,17 @@ pub async fn start_canary(
         let share = fields.percent("share_percent", 1..=Share::WHOLE).and_then(Share::new);
         Some(Canary { revision: revision?, share: share? })
     })?;
-    let activation = deploy(services, &client, point, Change::Canary(Some(canary)), if_match).await?;
+    let activation = deploy(services, &client, point, Change::Canary(Some(canary)), conditions).await?;
     deployed(Status::Ok, activation)
 }
 
 /// Ends the canary: the active revision decides for all payments.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+    ),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
     security(("oauth" = ["rulesets:write"]))
 )]
@@ -310,16 +318,19 @@ pub async fn start_canary(
 pub async fn end_canary(
     client: Client<RulesetsWrite>,
     point: &str,
-    if_match: IfMatch,
+    conditions: Conditions,
     services: &Shared,
 ) -> Result<Answer, Problem> {
-    deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), if_match).await?)
+    deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), conditions).await?)
 }
 
 /// Runs a revision on live payments without effect, after their answers are sent.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+    ),
     request_body(content = ShadowBody, content_type = "application/json"),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
     security(("oauth" = ["rulesets:write"]))
@@ -328,18 +339,21 @@ pub async fn end_canary(
 pub async fn start_shadow(
     client: Client<RulesetsWrite>,
     point: &str,
-    if_match: IfMatch,
+    conditions: Conditions,
     services: &Shared,
     body: JsonBody,
 ) -> Result<Answer, Problem> {
     let change = Change::Shadow(Some(body.read(revision)?));
-    deployed(Status::Ok, deploy(services, &client, point, change, if_match).await?)
+    deployed(Status::Ok, deploy(services, &client, point, change, conditions).await?)
 }
 
 /// Ends the shadow run of a revision.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-Match" = Option<String>, Header, description = "ETag of what is active")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+    ),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
     security(("oauth" = ["rulesets:write"]))
 )]
@@ -347,8 +361,8 @@ pub async fn start_shadow(
 pub async fn end_shadow(
     client: Client<RulesetsWrite>,
     point: &str,
-    if_match: IfMatch,
+    conditions: Conditions,
     services: &Shared,
 ) -> Result<Answer, Problem> {
-    deployed(Status::Ok, deploy(services, &client, point, Change::Shadow(None), if_match).await?)
+    deployed(Status::Ok, deploy(services, &client, point, Change::Shadow(None), conditions).await?)
 }

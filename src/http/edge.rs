@@ -23,6 +23,10 @@ use tracing::Instrument;
 use super::context::RequestContext;
 use super::problem::{Kind, Problem};
 
+/// For health, readiness and metrics, however short that of requests is: a node that is not
+/// ready waits up to three seconds for its database before it can tell the reasons.
+const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Clone, Copy)]
 pub struct EdgeLimits {
     pub deadline: Duration,
@@ -58,7 +62,8 @@ impl Edge {
     pub fn surround(&self, treatment: Treatment, routes: Vec<Route>) -> Vec<Route> {
         let deadline = match treatment {
             Treatment::Upload => self.limits.upload_deadline,
-            Treatment::Ordinary | Treatment::Stream | Treatment::Operation => self.limits.deadline,
+            Treatment::Ordinary | Treatment::Stream => self.limits.deadline,
+            Treatment::Operation => OPERATION_DEADLINE,
         };
         let slotted = matches!(treatment, Treatment::Ordinary | Treatment::Upload);
         let slots = slotted.then(|| Arc::clone(&self.slots));

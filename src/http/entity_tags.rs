@@ -24,6 +24,13 @@ pub struct Tag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
+impl Tag {
+    /// Without its quotes.
+    pub fn opaque(&self) -> &str {
+        &self.opaque
+    }
+}
+
 impl Tags {
     /// A header that is sent in several lines is one list.
     pub fn of(request: &Request<'_>, header: &str) -> Result<Option<Self>, Malformed> {

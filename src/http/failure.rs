@@ -171,7 +171,7 @@ impl From<ActivateError> for Problem {
                 no_such("/revision", "there is no such revision of this decision point")
             }
             ActivateError::Conflict { .. } => {
-                let detail = "Somebody activated another revision since the one If-Match names.";
+                let detail = "What is active is not what If-Match and If-None-Match ask for.";
                 Self::new(Kind::PreconditionFailed, detail)
             }
             ActivateError::NothingBefore => {

@@ -1,8 +1,8 @@
 //! What a request must bring before a handler sees it.
 //!
 //! Owns bearer tokens (the scope a route needs is in the type of its guard),
-//! that their clients keep to their rates, and idempotency keys. Must never log a token or say why
-//! it is not believed.
+//! that their clients keep to their rates, idempotency keys and the conditions of changes. Must
+//! never log a token or say why it is not believed.
 
 use std::marker::PhantomData;
 
@@ -161,34 +161,51 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
     }
 }
 
-/// If-Match: what the latest activation must be, by the ETags of what is active.
+/// If-Match and If-None-Match: what the latest activation must be and must not be, by the
+/// ETags of what is active.
 #[derive(Debug)]
-pub struct IfMatch(pub Expected);
+pub struct Conditions(pub Expected);
 
 #[rocket::async_trait]
-impl<'r> FromRequest<'r> for IfMatch {
+impl<'r> FromRequest<'r> for Conditions {
     type Error = Kind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
-        match Tags::of(request, "If-Match") {
-            Ok(tags) => Outcome::Success(Self(tags.map_or(Expected::Anything, |tags| expected(&tags)))),
-            Err(Malformed) => {
-                let detail =
-                    "If-Match must be * or a list of entity tags, such as the ETag of what is active.";
-                Problem::new(Kind::MalformedRequest, detail).refuse(request)
-            }
+        let tags = |header| {
+            Tags::of(request, header).map_err(|Malformed| {
+                let detail = format!(
+                    "{header} must be * or a list of entity tags, such as the ETag of what is active."
+                );
+                Problem::new(Kind::MalformedRequest, detail)
+            })
+        };
+        match tags("If-Match").and_then(|these| Ok(expected(these.as_ref(), tags("If-None-Match")?.as_ref())))
+        {
+            Ok(expected) => Outcome::Success(Self(expected)),
+            Err(problem) => problem.refuse(request),
         }
     }
 }
 
-/// A tag of another form, or a weak one, never fits what is active.
-fn expected(tags: &Tags) -> Expected {
-    let sequence_of = |opaque: &str| match opaque {
+/// Strong comparison for the one, weak for the other (RFC 9110, section 13.1). Something is
+/// always active, with the tag `none` before the first activation: so `*` is what any tag is.
+fn expected(these: Option<&Tags>, none_of: Option<&Tags>) -> Expected {
+    let one_of = these.and_then(Tags::strong).map(|tags| tags.filter_map(sequence_of).collect());
+    match none_of {
+        Some(Tags::Any) => Expected { one_of: Some(Vec::new()), none_of: Vec::new() },
+        Some(Tags::These(tags)) => {
+            Expected { one_of, none_of: tags.iter().filter_map(|tag| sequence_of(tag.opaque())).collect() }
+        }
+        None => Expected { one_of, none_of: Vec::new() },
+    }
+}
+
+/// The tag's own number, character by character; a tag of another form never fits what is active.
+fn sequence_of(opaque: &str) -> Option<Option<i64>> {
+    match opaque {
         "none" => Some(None),
-        number => number.parse().ok().map(Some),
-    };
-    tags.strong()
-        .map_or(Expected::Anything, |strong| Expected::OneOf(strong.filter_map(sequence_of).collect()))
+        text => text.parse().ok().filter(|number: &i64| number.to_string() == text).map(Some),
+    }
 }
 
 #[cfg(test)]

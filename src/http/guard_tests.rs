@@ -29,8 +29,8 @@ fn key(key: IdempotencyKeyHeader) -> String {
 }
 
 #[get("/match")]
-fn matching(if_match: IfMatch) -> String {
-    format!("{:?}", if_match.0)
+fn matching(conditions: Conditions) -> String {
+    format!("{:?} {:?}", conditions.0.one_of, conditions.0.none_of)
 }
 
 fn tokens(clock: &Arc<FixedClock>) -> Arc<AccessTokens> {
@@ -112,25 +112,36 @@ fn an_idempotency_key_is_there_once_and_visible() {
 }
 
 #[test]
-fn if_match_is_the_tag_of_what_is_active() {
+fn conditions_are_the_tags_of_what_is_active() {
     let caller = caller(tokens(&Arc::new(FixedClock::at(NOW_MS))));
-    for (tag, expected) in [
-        (Some("\"7\""), Some("OneOf([Some(7)])")),
-        (Some("\"none\""), Some("OneOf([None])")),
-        (Some("\"7\", \"none\""), Some("OneOf([Some(7), None])")),
-        (None, Some("Anything")),
-        (Some("*"), Some("Anything")),
+    for (if_match, if_none_match, expected) in [
+        (Some("\"7\""), None, Some("Some([Some(7)]) []")),
+        (Some("\"none\""), None, Some("Some([None]) []")),
+        (Some("\"7\", \"none\""), None, Some("Some([Some(7), None]) []")),
+        (None, None, Some("None []")),
+        (Some("*"), None, Some("None []")),
         // Tags of other resources and weak tags can be read, and never fit what is active.
-        (Some("\"another\""), Some("OneOf([])")),
-        (Some("W/\"7\""), Some("OneOf([])")),
-        (Some("7"), None),
-        (Some(""), None),
+        (Some("\"another\""), None, Some("Some([]) []")),
+        (Some("W/\"7\""), None, Some("Some([]) []")),
+        // The same number is not the same tag.
+        (Some("\"+7\""), None, Some("Some([]) []")),
+        (Some("\"007\""), None, Some("Some([]) []")),
+        (Some("\"-0\""), None, Some("Some([]) []")),
+        (None, Some("\"7\", W/\"8\", \"007\", \"none\""), Some("None [Some(7), Some(8), None]")),
+        // Whatever is active, it has a tag.
+        (None, Some("*"), Some("Some([]) []")),
+        (Some("\"7\""), Some("\"8\""), Some("Some([Some(7)]) [Some(8)]")),
+        (Some("7"), None, None),
+        (Some(""), None, None),
+        (None, Some("7"), None),
     ] {
-        let headers: Vec<_> = tag.map(|tag| ("If-Match", tag.to_owned())).into_iter().collect();
+        let headers = [("If-Match", if_match), ("If-None-Match", if_none_match)];
+        let headers: Vec<_> =
+            headers.into_iter().filter_map(|(name, tag)| Some((name, tag?.to_owned()))).collect();
         let response = get(&caller, "/match", &headers);
         match expected {
-            Some(expected) => assert_eq!(response.into_string().as_deref(), Some(expected), "{tag:?}"),
-            None => assert_eq!(response.status().code, 400, "{tag:?}"),
+            Some(expected) => assert_eq!(response.into_string().as_deref(), Some(expected), "{headers:?}"),
+            None => assert_eq!(response.status().code, 400, "{headers:?}"),
         }
     }
 }

@@ -3,6 +3,9 @@
 //! Owns both formats, in both directions, and the reading of one entry, which is
 //! the same wherever it stands. Must never let a value into an error.
 
+use std::cell::Cell;
+use std::io;
+
 use serde_json::json;
 
 use super::fields::{self, Fields};
@@ -21,6 +24,9 @@ const REASON_LENGTH_MAX: usize = 500;
 
 /// The most entries of one call.
 pub const LINES_MAX: usize = 10_000;
+
+/// The most bytes of one entry among lines: as many as it may have by itself.
+const ENTRY_BYTES_MAX: usize = 64 << 10;
 
 /// The members of an entry, which are the columns of CSV.
 const COLUMNS: [&str; 4] = ["value", "reason", "valid_from_ms", "valid_to_ms"];
@@ -114,18 +120,19 @@ impl EntryReader<'_> {
     ) -> Result<Vec<Line>, BadLines> {
         // As programs of Windows write it at the beginning of a file.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let mut reading = Reading { reader: self, unchecked, lines: Vec::new(), bad: BadLines::default() };
-        match format {
+        let (lines, bad) = (Vec::new(), BadLines::default());
+        let mut reading = Reading { reader: self, unchecked, lines_left: lines_max, lines, bad };
+        let read = match format {
             LineFormat::Jsonl => reading.json_lines(bytes),
             LineFormat::Csv => reading.csv(bytes),
+        };
+        if let Err(TooMany { line }) = read {
+            let detail = format!("expected at most {lines_max} entries: send the others by another call");
+            return Err(BadLines::whole(line, detail));
         }
         let Reading { mut lines, bad, .. } = reading;
         if bad.lines > 0 {
             return Err(bad);
-        }
-        if let Some(beyond) = lines.get(lines_max) {
-            let detail = format!("expected at most {lines_max} entries: send the others by another call");
-            return Err(BadLines::whole(beyond.number, detail));
         }
         // Pages of a list are in the order of ids: let it be that of the lines.
         let mut ids: Vec<_> = lines.iter().map(|line| line.entry.id).collect();
@@ -140,14 +147,32 @@ impl EntryReader<'_> {
 struct Reading<'r, 'a> {
     reader: &'r EntryReader<'a>,
     unchecked: Unchecked,
+    /// How many may come still, good or bad.
+    lines_left: usize,
     lines: Vec<Line>,
     bad: BadLines,
 }
 
+/// The first line beyond those that may be. Nothing is read from there on: a body holds a
+/// hundred times more lines than are taken.
+struct TooMany {
+    line: u64,
+}
+
 impl Reading<'_, '_> {
-    fn json_lines(&mut self, bytes: &[u8]) {
+    fn count(&mut self, line: u64) -> Result<(), TooMany> {
+        self.lines_left = self.lines_left.checked_sub(1).ok_or(TooMany { line })?;
+        Ok(())
+    }
+
+    fn json_lines(&mut self, bytes: &[u8]) -> Result<(), TooMany> {
         for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
             if line.trim_ascii().is_empty() {
+                continue;
+            }
+            self.count(number)?;
+            if line.len() > ENTRY_BYTES_MAX {
+                self.bad.add(number, [LineError::whole(too_long())]);
                 continue;
             }
             match json::parse(line) {
@@ -155,25 +180,40 @@ impl Reading<'_, '_> {
                 Err(error) => self.bad.add(number, [error.into()]),
             }
         }
+        Ok(())
     }
 
-    fn csv(&mut self, bytes: &[u8]) {
-        let mut reader = csv::ReaderBuilder::new().from_reader(bytes);
+    fn csv(&mut self, bytes: &[u8]) -> Result<(), TooMany> {
+        let bytes_left = Cell::new(ENTRY_BYTES_MAX);
+        let mut reader = csv::ReaderBuilder::new().from_reader(Metered { bytes, bytes_left: &bytes_left });
         let columns: Vec<String> = match reader.headers() {
             Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
-            Err(error) => return self.broken(1, &error),
+            Err(error) => {
+                self.broken(1, &error);
+                return Ok(());
+            }
         };
         if let Some(detail) = columns_error(&columns) {
-            return self.bad.add(1, [LineError::whole(detail)]);
+            self.bad.add(1, [LineError::whole(detail)]);
+            return Ok(());
         }
         let mut lines = LineCount { bytes, counted: 0, line: 1 };
-        for record in reader.into_records() {
-            match record {
-                Ok(record) => {
+        let mut records = reader.into_records();
+        loop {
+            bytes_left.set(ENTRY_BYTES_MAX);
+            let begin = records.reader().position().clone();
+            match records.next() {
+                Some(Ok(record)) => {
                     let number = lines.at(record.position());
+                    self.count(number)?;
                     self.take(number, &object(&columns, &record));
                 }
-                Err(error) => self.broken(lines.at(error.position()), &error),
+                Some(Err(error)) => {
+                    let number = lines.at(error.position().or(Some(&begin)));
+                    self.count(number)?;
+                    self.broken(number, &error);
+                }
+                None => return Ok(()),
             }
         }
     }
@@ -185,6 +225,7 @@ impl Reading<'_, '_> {
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 format!("expected {expected_len} cells as in the header line, found {len}")
             }
+            csv::ErrorKind::Io(_) => too_long(),
             _ => "expected CSV".to_owned(),
         };
         self.bad.add(line, [LineError::whole(detail)]);
@@ -195,6 +236,30 @@ impl Reading<'_, '_> {
             Ok(entry) => self.lines.push(Line { number, entry }),
             Err(problem) => self.bad.add(number, problem.errors.into_iter().map(LineError::from)),
         }
+    }
+}
+
+fn too_long() -> String {
+    format!("expected at most {ENTRY_BYTES_MAX} bytes")
+}
+
+/// Ends where a record takes more bytes than an entry can have: the crate would hold a
+/// record of any number of cells, each of which takes more memory than its bytes.
+struct Metered<'b> {
+    bytes: &'b [u8],
+    bytes_left: &'b Cell<usize>,
+}
+
+impl io::Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.bytes_left.get();
+        if left == 0 && !self.bytes.is_empty() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let room = buffer.len().min(left);
+        let read = self.bytes.read(&mut buffer[..room])?;
+        self.bytes_left.set(left - read);
+        Ok(read)
     }
 }
 

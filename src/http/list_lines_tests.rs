@@ -1,5 +1,7 @@
 //! Lines of entries, good and bad.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use uuid::Uuid;
 
 use super::*;
@@ -19,9 +21,18 @@ fn lines_of_kind(
     text: &str,
     lines_max: usize,
 ) -> Result<Vec<Line>, BadLines> {
+    lines_with(&OsRandomness, kind, format, text, lines_max)
+}
+
+fn lines_with(
+    randomness: &dyn Randomness,
+    kind: ValueKind,
+    format: LineFormat,
+    text: &str,
+    lines_max: usize,
+) -> Result<Vec<Line>, BadLines> {
     let kinds = ListKinds::one(kind);
-    let reader =
-        EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness: &OsRandomness };
+    let reader = EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness };
     reader.lines(format, text.as_bytes(), Unchecked::NONE, lines_max)
 }
 
@@ -81,6 +92,53 @@ fn more_lines_than_may_be_are_refused_at_the_first_that_is_too_many() {
     let line = "{\"value\": \"203.0.113.7\", \"reason\": \"r\"}\n";
     assert_eq!(read(LineFormat::Jsonl, &line.repeat(3), 3).expect("three").len(), 3);
     assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].0, 4);
+}
+
+/// Each entry that is read takes an id, so this tells how many there were.
+#[derive(Debug, Default)]
+struct Counted(AtomicUsize);
+
+impl Randomness for Counted {
+    fn fill(&self, bytes: &mut [u8]) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OsRandomness.fill(bytes);
+    }
+}
+
+#[test]
+fn reading_stops_at_the_first_line_that_is_too_many() {
+    let json = "{\"value\": \"203.0.113.7\", \"reason\": \"r\"}\n";
+    for (format, head, line, first_beyond) in [
+        (LineFormat::Jsonl, "", json, 4),
+        (LineFormat::Csv, "value,reason\n", "203.0.113.7,r\n", 5),
+        // Bad lines count like good ones, and what comes behind is not told.
+        (LineFormat::Jsonl, "{]\n", json, 4),
+        (LineFormat::Csv, "value,reason\n203.0.113.7\n", "203.0.113.7,r\n", 5),
+    ] {
+        let randomness = Counted::default();
+        let text = format!("{head}{}{{]\n", line.repeat(1_000));
+        let bad = lines_with(&randomness, ValueKind::Ip, format, &text, 3).expect_err("too many");
+        let told: Vec<_> = bad.errors.iter().map(|(line, _)| *line).collect();
+        assert_eq!((bad.lines, told), (1, vec![first_beyond]), "{text:.40}");
+        assert!(bad.errors[0].1.detail.contains("at most 3 entries"), "{bad:?}");
+        let read = randomness.0.load(Ordering::Relaxed);
+        assert!(read <= 3, "{read} were read: {text:.40}");
+    }
+}
+
+#[test]
+fn a_line_of_many_bytes_is_refused_without_taking_it_apart() {
+    let many = "0,".repeat(ENTRY_BYTES_MAX);
+    for (format, text, line) in [
+        (LineFormat::Jsonl, format!("\n{{\"value\": [{many}0]}}"), 2),
+        (LineFormat::Csv, format!("value,reason,{many}\n"), 1),
+        (LineFormat::Csv, format!("value,reason\n203.0.113.7,r\n\"203.0.113.8\n\",{many}\n"), 3),
+    ] {
+        let bad = read(format, &text, 3).expect_err("too long");
+        assert_eq!((bad.lines, bad.errors.len(), bad.errors[0].0), (1, 1, line), "{text:.40}");
+        let detail = &bad.errors[0].1.detail;
+        assert!(detail.contains(&format!("at most {ENTRY_BYTES_MAX} bytes")), "{detail}");
+    }
 }
 
 #[test]

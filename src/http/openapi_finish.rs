@@ -35,6 +35,7 @@ pub fn finish(document: &mut Value) {
     let names: Vec<String> = schemas.keys().cloned().collect();
     for (name, schema) in schemas {
         refer_to_items(name, schema, &names);
+        join_optional_part(schema);
         bound_properties(schema);
     }
 }
@@ -81,6 +82,26 @@ fn refer_to_items(name: &str, schema: &mut Value, names: &[String]) {
     let of = name.strip_prefix("Page_").or_else(|| name.strip_prefix("Items_"));
     if let Some(of) = of.filter(|of| names.iter().any(|name| name == of)) {
         schema["properties"]["items"]["items"] = json!({"$ref": format!("#/components/schemas/{of}")});
+    }
+}
+
+/// The members of a flattened `Option` are those of the whole, and none of them is required.
+/// As it comes, the part is `oneOf` its schema and null, and an object without these members is neither.
+fn join_optional_part(schema: &mut Value) {
+    let Some(parts) = schema.get_mut("allOf").and_then(Value::as_array_mut) else { return };
+    for part in parts {
+        let options = part["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+        if let [optional, null] = options
+            && null["type"] == "null"
+            && optional["properties"].is_object()
+        {
+            let mut joined = optional.clone();
+            joined["description"] = part["description"].clone();
+            if let Some(joined) = joined.as_object_mut() {
+                joined.retain(|name, value| name != "required" && !value.is_null());
+            }
+            *part = joined;
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::query::Query;
 use super::ruleset_shapes::{RevisionBody, RevisionShape, RevisionSummaryShape};
 use super::services::Shared;
 use crate::domain::plugin::Digest;
-use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, Revision, RuleEntry};
+use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, RuleEntry};
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::rulesets;
 
@@ -50,9 +50,8 @@ pub async fn create(
     })?;
     let revision = services.rulesets.create_revision(client.tenant, &client.actor(), entries, note).await?;
     let location = format!("/api/v1/rulesets/{}/revisions/{}", point.name(), revision.number);
-    let tag = revision_tag(&revision);
     let answer = Answer::json(Status::Created, &RevisionShape::from(revision))?;
-    Ok(answer.with("Location", location).with("ETag", tag))
+    Ok(answer.with("Location", location).with_tag_of_body())
 }
 
 pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
@@ -72,11 +71,6 @@ pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
         overridable,
         mode: mode.unwrap_or(Mode::Live),
     })
-}
-
-/// A revision never changes, so its digest is its tag.
-fn revision_tag(revision: &Revision) -> String {
-    format!("\"{}\"", revision.digest)
 }
 
 /// The revisions of a decision point, newest first.
@@ -127,6 +121,5 @@ pub async fn one(
     let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
     let revision = rulesets::get(&services.app, client.tenant, point, number).await?;
     let revision = revision.ok_or(Problem::not_found("revision"))?;
-    let tag = revision_tag(&revision);
-    Ok(Answer::json(Status::Ok, &RevisionShape::from(revision))?.with("ETag", tag))
+    Ok(Answer::json(Status::Ok, &RevisionShape::from(revision))?.with_tag_of_body())
 }

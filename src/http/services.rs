@@ -58,10 +58,13 @@ pub type Shared = rocket::State<Arc<Services>>;
 #[derive(Debug, Clone)]
 pub struct Tokens(pub Arc<AccessTokens>);
 
-/// How large bodies may be.
+/// How large bodies may be, and how long they may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub body_bytes: usize,
+    /// By then an ordinary body has come, counted from the request's first byte, also on
+    /// a route that has longer for other bodies.
+    pub body_deadline: Duration,
     /// The bound of a body with many entries of a list.
     pub lines_bytes: usize,
     pub upload_bytes: usize,

@@ -20,6 +20,7 @@ mod database_errors;
 mod database_tls;
 mod demo;
 mod diagnoses;
+mod documented_answers;
 mod documented_bounds;
 mod documents;
 mod dry_runs;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, answer, payment_with};
+use crate::support::service::{Caller, Node, Whole, answer, payment_with};
 
 const QUARANTINES: &str = "/rulesets/payment/quarantines";
 /// Four failures are no reason yet, five are.
@@ -98,10 +98,15 @@ async fn what_is_in_quarantine_waits_for_review_whatever_its_entry_and_other_rul
         assert_eq!(again.1["outcome"], "approve");
     }
     assert_eq!(open(&caller).await, Vec::<Value>::new(), "four failures are none too many");
-    assert_eq!(caller.get("/rulesets/payment").await.1.get("quarantined"), None);
+    let active = || caller.request(Method::GET, "/rulesets/payment");
+    let before = Whole::of(active()).await;
+    assert_eq!(before.json().get("quarantined"), None);
 
     pay_friend(&caller, "failing-4").await;
     let opened = become_open(&caller, 1).await.remove(0);
+    // Nothing was activated since, and yet it is another answer.
+    let after = Whole::of(active().header("If-None-Match", before.header("ETag"))).await;
+    assert_eq!((after.status, after.json()["quarantined"][0]["rule"] == "broken"), (200, true));
     assert_eq!(
         (&opened["rule"], &opened["failures"], &opened["runs"], &opened["last_failure"]),
         (&json!("broken"), &json!(5), &json!(5), &json!("unreachable"))

@@ -67,20 +67,18 @@ pub enum Change {
     Shadow(Option<i32>),
 }
 
-/// The condition of a change (`If-Match`): which activation must be the latest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
-    Anything,
-    /// Its sequence; nothing where none was ever made.
-    OneOf(Vec<Option<i64>>),
+/// The conditions of a change (`If-Match`, `If-None-Match`): which activation must be the
+/// latest, by its sequence; nothing where none was ever made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expected {
+    /// Any where nothing is said.
+    pub one_of: Option<Vec<Option<i64>>>,
+    pub none_of: Vec<Option<i64>>,
 }
 
 impl Expected {
     pub(super) fn is(&self, latest: Option<i64>) -> bool {
-        match self {
-            Self::Anything => true,
-            Self::OneOf(sequences) => sequences.contains(&latest),
-        }
+        self.one_of.as_ref().is_none_or(|these| these.contains(&latest)) && !self.none_of.contains(&latest)
     }
 }
 

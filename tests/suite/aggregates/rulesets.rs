@@ -102,16 +102,15 @@ async fn of_activations_that_expect_the_same_current_revision_one_succeeds() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
-    let racing =
-        join_all((1..=4).map(|number| changed(app, tenant, activate(number), Expected::OneOf(vec![None]))))
-            .await;
+    let first = Expected { one_of: Some(vec![None]), ..Expected::default() };
+    let racing = join_all((1..=4).map(|number| changed(app, tenant, activate(number), first.clone()))).await;
     let won: Vec<_> = racing.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(won.len(), 1);
     for lost in racing.iter().filter_map(|result| result.as_ref().err()) {
         assert!(matches!(lost, ActivateError::Conflict { current: Some(n) } if *n == won[0].sequence));
     }
     assert_eq!(active(app, tenant, POINT).await.unwrap().as_ref(), Some(won[0]));
-    let unknown = changed(app, tenant, activate(99), Expected::Anything).await;
+    let unknown = changed(app, tenant, activate(99), Expected::default()).await;
     assert!(matches!(unknown, Err(ActivateError::UnknownRevision)));
 }
 
@@ -122,25 +121,25 @@ async fn each_roll_back_goes_one_revision_further_back_until_none_is_left() {
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
     let back = Change::RollBack { to: None };
     assert!(matches!(
-        changed(app, tenant, back, Expected::Anything).await,
+        changed(app, tenant, back, Expected::default()).await,
         Err(ActivateError::NothingBefore)
     ));
     for number in [1, 3, 3, 2] {
-        changed(app, tenant, activate(number), Expected::Anything).await.unwrap();
+        changed(app, tenant, activate(number), Expected::default()).await.unwrap();
     }
     for expected in [3, 1] {
         assert_eq!(
-            changed(app, tenant, back, Expected::Anything).await.unwrap().deployment.revision,
+            changed(app, tenant, back, Expected::default()).await.unwrap().deployment.revision,
             expected
         );
     }
     assert!(matches!(
-        changed(app, tenant, back, Expected::Anything).await,
+        changed(app, tenant, back, Expected::default()).await,
         Err(ActivateError::NothingBefore)
     ));
     let to_two = Change::RollBack { to: Some(2) };
-    assert_eq!(changed(app, tenant, to_two, Expected::Anything).await.unwrap().deployment.revision, 2);
-    let to_four = changed(app, tenant, Change::RollBack { to: Some(4) }, Expected::Anything).await;
+    assert_eq!(changed(app, tenant, to_two, Expected::default()).await.unwrap().deployment.revision, 2);
+    let to_four = changed(app, tenant, Change::RollBack { to: Some(4) }, Expected::default()).await;
     assert!(matches!(to_four, Err(ActivateError::NeverActive)));
     let log = activations(app, tenant, POINT, None, 3).await.unwrap();
     assert!(log.iter().map(|activation| activation.deployment.revision).eq([2, 1, 3]));
@@ -155,28 +154,28 @@ async fn a_canary_and_a_shadow_stand_beside_the_active_revision_and_end_with_it(
     let (app, tenant) = (&databases.app, with_revisions(&databases, 3).await);
     let canary = |revision| Change::Canary(Some(Canary { revision, share: Share::new(500).expect("valid") }));
     assert!(matches!(
-        changed(app, tenant, canary(2), Expected::Anything).await,
+        changed(app, tenant, canary(2), Expected::default()).await,
         Err(ActivateError::NothingActive)
     ));
-    changed(app, tenant, activate(1), Expected::Anything).await.unwrap();
+    changed(app, tenant, activate(1), Expected::default()).await.unwrap();
     assert!(matches!(
-        changed(app, tenant, canary(1), Expected::Anything).await,
+        changed(app, tenant, canary(1), Expected::default()).await,
         Err(ActivateError::AlreadyActive)
     ));
     assert!(matches!(
-        changed(app, tenant, canary(9), Expected::Anything).await,
+        changed(app, tenant, canary(9), Expected::default()).await,
         Err(ActivateError::UnknownRevision)
     ));
-    changed(app, tenant, canary(2), Expected::Anything).await.unwrap();
-    let both = changed(app, tenant, Change::Shadow(Some(3)), Expected::Anything).await.unwrap().deployment;
+    changed(app, tenant, canary(2), Expected::default()).await.unwrap();
+    let both = changed(app, tenant, Change::Shadow(Some(3)), Expected::default()).await.unwrap().deployment;
     assert_eq!(
         (both.revision, both.canary.map(|canary| canary.revision), both.shadow),
         (1, Some(2), Some(3))
     );
     // The canary becomes the active one; the shadow goes on beside it.
-    let active = changed(app, tenant, activate(2), Expected::Anything).await.unwrap().deployment;
+    let active = changed(app, tenant, activate(2), Expected::default()).await.unwrap().deployment;
     assert_eq!((active.revision, active.canary, active.shadow), (2, None, Some(3)));
-    let active = changed(app, tenant, activate(3), Expected::Anything).await.unwrap().deployment;
+    let active = changed(app, tenant, activate(3), Expected::default()).await.unwrap().deployment;
     assert_eq!((active.revision, active.shadow), (3, None));
 }
 
@@ -186,7 +185,7 @@ async fn a_roll_back_finds_what_was_active_behind_any_number_of_changes() {
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
     for number in [4, 1, 2] {
-        changed(app, tenant, activate(number), Expected::Anything).await.unwrap();
+        changed(app, tenant, activate(number), Expected::default()).await.unwrap();
     }
     let many = |kind: &'static str, count: i32| {
         sqlx::query(
@@ -200,7 +199,7 @@ async fn a_roll_back_finds_what_was_active_behind_any_number_of_changes() {
     };
     let mut superuser = database.superuser().await;
     many("shadow", 1_100).execute(&mut superuser).await.unwrap();
-    let back = |to| changed(app, tenant, Change::RollBack { to }, Expected::Anything);
+    let back = |to| changed(app, tenant, Change::RollBack { to }, Expected::default());
     assert_eq!(back(None).await.unwrap().deployment.revision, 1);
     many("activate", 1_100).execute(&mut superuser).await.unwrap();
     assert_eq!(back(Some(4)).await.unwrap().deployment.revision, 4);
@@ -217,7 +216,7 @@ async fn a_node_that_polls_the_sequence_misses_no_activation() {
         let (app, tenant) = (databases.app.clone(), *tenant);
         tokio::spawn(async move {
             for _ in 0..15 {
-                changed(&app, tenant, activate(1), Expected::Anything).await.unwrap();
+                changed(&app, tenant, activate(1), Expected::default()).await.unwrap();
             }
         })
     });

@@ -1,5 +1,7 @@
 //! Entries by the thousand: over HTTP, and as files by the program.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -65,6 +67,34 @@ async fn announce(caller: &Caller, list: &str, length: usize) -> String {
     let mut answer = vec![0; 4_096];
     let length = stream.read(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_entry_that_comes_byte_by_byte_has_the_deadline_of_any_request() {
+    let database = TestDatabase::create().await;
+    let node = Node::start_with(&database, &[("deadline_ms", json!(500))]).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let address = caller.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/lists/any/entries HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n{{",
+        caller.token(),
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let trickle = tokio::spawn(async move {
+        while writing.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = vec![0; 4_096];
+    let read = tokio::time::timeout(Duration::from_secs(30), reading.read(&mut answer)).await;
+    let length = read.expect("an answer long before the deadline of lines").unwrap();
+    trickle.abort();
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("/problems/deadline"), "{answer}");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,9 @@ use tollgate::decisions::plugins::digest_of;
 
 use super::{Behind, PATIENCE};
 use crate::support::components::{component_of, good_rule};
+use crate::support::database::TestDatabase;
 use crate::support::service::{Node, payment};
-use crate::support::swallow::Asked;
+use crate::support::swallow::{Asked, Swallower};
 
 /// Why the node is not ready; nothing where it is.
 async fn reasons(node: &Node) -> Vec<String> {
@@ -133,4 +134,17 @@ async fn a_node_without_the_rules_of_the_active_rulesets_is_not_ready_until_it_h
     assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::CREATED);
     other.stop().await;
     behind.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reasons_are_told_however_short_the_deadline_of_requests_is() {
+    let database = TestDatabase::create().await;
+    let line = Swallower::start(database.databases().journal.options());
+    let node = Node::start_at(&database, &line.url(&database.url), &[("deadline_ms", json!(100))]).await;
+    until_ready(&node).await;
+    line.fall_silent();
+    until_not_ready_for(&node, "database cannot be reached").await;
+    line.answer_again();
+    until_ready(&node).await;
+    node.stop().await;
 }

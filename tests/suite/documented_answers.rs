@@ -1,0 +1,288 @@
+//! What is answered is what the OpenAPI document says: real answers of every operation, held to
+//! its schemas.
+
+mod schema;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::components::component;
+use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
+use crate::support::service::{Caller, Node, Whole, payment};
+
+/// Whoever asks, with the document that every answer has to fit.
+struct Asked {
+    caller: Caller,
+    document: Value,
+    /// The operations whose good answer, in JSON, was seen.
+    answered: BTreeSet<String>,
+}
+
+impl Asked {
+    async fn new(node: &Node) -> Self {
+        let caller = Caller::of_new_tenant(node, "acme").await;
+        let (_, document) = caller.get("/openapi.json").await;
+        Self { caller, document, answered: BTreeSet::new() }
+    }
+
+    /// Sends a request and holds its answer to what the document says of this operation and status.
+    async fn send(&mut self, method: Method, path: &str, request: RequestBuilder) -> (u16, Value) {
+        let answer = Whole::of(request).await;
+        let asked = format!("{method} {path}: {} {}", answer.status, answer.text);
+        let template = template_of(&self.document, path);
+        let response = &self.document["paths"][&template][method.as_str().to_lowercase()]["responses"]
+            [answer.status.to_string()];
+        assert!(response.is_object(), "a status that is not documented: {asked}");
+        if answer.text.is_empty() {
+            assert_eq!(response.get("content"), None, "{asked}");
+            return (answer.status, Value::Null);
+        }
+        let media_type = answer.header("Content-Type").split(';').next().unwrap_or_default().to_owned();
+        let schema = &response["content"][&media_type]["schema"];
+        assert!(schema.is_object(), "{media_type} is not documented: {asked}");
+        if let Err(why) = schema::fits(&self.document, schema, &answer.json()) {
+            panic!("{asked}\n{why}");
+        }
+        if answer.status < 300 {
+            self.answered.insert(format!("{method} {template}"));
+        }
+        (answer.status, answer.json())
+    }
+
+    /// Below `/api/v1`.
+    async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>, status: u16) -> Value {
+        let request = self.caller.request(method.clone(), path).header("Idempotency-Key", "asked");
+        let request = body.into_iter().fold(request, RequestBuilder::json);
+        let (found, answer) = self.send(method, &format!("/api/v1{path}"), request).await;
+        assert_eq!(found, status, "{path}: {answer}");
+        answer
+    }
+
+    async fn get(&mut self, path: &str) -> Value {
+        self.ask(Method::GET, path, None, 200).await
+    }
+
+    async fn post(&mut self, path: &str, body: &Value, status: u16) -> Value {
+        self.ask(Method::POST, path, Some(body), status).await
+    }
+
+    /// Asks until the answer is the one that is waited for; each has to fit.
+    async fn until(&mut self, path: &str, is_it: impl Fn(u16, &Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let request = self.caller.request(Method::GET, path);
+            let (status, answer) = self.send(Method::GET, &format!("/api/v1{path}"), request).await;
+            if is_it(status, &answer) {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{path}: {answer}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn hand_in(&mut self, fixture: &str) -> Value {
+        let request =
+            self.caller.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
+        let (_, handed_in) =
+            self.send(Method::POST, "/api/v1/plugins", request.body(component(fixture))).await;
+        let path = format!("/plugins/{}", handed_in["digest"].as_str().expect("a digest"));
+        self.until(&path, |_, plugin| plugin["state"] == "ready" || plugin["state"] == "refused").await
+    }
+
+    async fn revision(&mut self, rules: &Value) -> Value {
+        let made = self.post("/rulesets/payment/revisions", &json!({"rules": rules}), 201).await;
+        json!({"revision": made["number"]})
+    }
+}
+
+/// The path of the document that a request's path is one of; one without places goes first.
+fn template_of(document: &Value, path: &str) -> String {
+    let path: Vec<&str> = path.split('?').next().unwrap_or_default().split('/').collect();
+    let fits = |template: &&String| {
+        let steps: Vec<&str> = template.split('/').collect();
+        let fit = |(step, given): (&&str, &&str)| step == given || step.starts_with('{');
+        steps.len() == path.len() && steps.iter().zip(&path).all(fit)
+    };
+    let templates = document["paths"].as_object().unwrap().keys().filter(fits);
+    templates.min_by_key(|template| template.matches('{').count()).expect("a documented path").clone()
+}
+
+/// Every operation that answers with JSON.
+fn operations(document: &Value) -> BTreeSet<String> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let all = paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |of| (path, of)));
+    let has_json = |operation: &Value| {
+        let mut responses = operation["responses"].as_object().unwrap().iter();
+        responses
+            .any(|(status, it)| status.starts_with('2') && it["content"].get("application/json").is_some())
+    };
+    all.filter(|(_, (_, operation))| has_json(operation))
+        .map(|(path, (method, _))| format!("{} {path}", method.to_uppercase()))
+        .collect()
+}
+
+async fn public_routes(asked: &mut Asked, node: &Node) {
+    let http = reqwest::Client::new();
+    for path in ["/health", "/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"] {
+        let request = http.get(format!("{}{path}", node.url));
+        assert_eq!(asked.send(Method::GET, path, request).await.0, 200, "{path}");
+    }
+    let (id, secret) = (asked.caller.client_id.clone(), asked.caller.client_secret.clone());
+    let request = http.post(format!("{}/oauth/token", node.url)).basic_auth(id, Some(secret));
+    let request = request.form(&[("grant_type", "client_credentials")]);
+    assert_eq!(asked.send(Method::POST, "/oauth/token", request).await.0, 200);
+    asked.get("/openapi.json").await;
+}
+
+async fn lists(asked: &mut Asked) {
+    asked.post("/lists", &json!({"name": "friends", "kind": "merchant"}), 201).await;
+    let entry = json!({"value": "merchant-1", "reason": "r"});
+    let entry = asked.post("/lists/friends/entries", &entry, 201).await;
+    let path = "/lists/friends/entries";
+    let lines = asked.caller.request(Method::POST, path).header("Content-Type", "text/csv");
+    let lines = lines.body("value,reason\nmerchant-1,r\nmerchant-2,r\n");
+    assert_eq!(asked.send(Method::POST, &format!("/api/v1{path}"), lines).await.0, 201);
+    let entry = format!("{path}/{}", entry["id"].as_str().unwrap());
+    asked.ask(Method::DELETE, &entry, None, 204).await;
+    asked.get(path).await;
+    asked.post("/lists", &json!({"name": "closed", "kind": "text"}), 201).await;
+    asked.ask(Method::DELETE, "/lists/closed", None, 204).await;
+    asked.get("/lists").await;
+}
+
+/// Waiting, ready and refused. Answers the digests of a good one and of one that fails.
+async fn plugins(asked: &mut Asked) -> [Value; 2] {
+    let [good, broken] = [asked.hand_in("good").await, asked.hand_in("last_words").await];
+    assert_eq!((&good["state"], &broken["state"]), (&json!("ready"), &json!("ready")));
+    assert_eq!(asked.hand_in("bad_description").await["state"], "refused");
+    let unused = asked.hand_in("unreachable").await;
+    let retire = format!("/plugins/{}/retire", unused["digest"].as_str().unwrap());
+    asked.ask(Method::POST, &retire, None, 200).await;
+    asked.get("/plugins").await;
+    [good["digest"].clone(), broken["digest"].clone()]
+}
+
+/// Answers the rules that are active then: they ask for facts, fail, and run in shadow.
+async fn rulesets(asked: &mut Asked, [good, broken]: &[Value; 2]) -> Value {
+    asked.get("/rulesets/payment").await;
+    let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 100, "verdict": "review"});
+    let friends = json!({"lists": [{"list": "friends", "selector": "merchant", "verdict": "allow"}]});
+    let rules = json!([
+        {"name": "velocity", "plugin": asked.caller.plugin("velocity").await, "settings": {"limits": [limit]}},
+        {"name": "friends", "plugin": asked.caller.plugin("party-lists").await, "settings": friends},
+        {"name": "broken", "plugin": broken, "settings": {}},
+        {"name": "tried", "plugin": good, "settings": {}, "mode": "shadow"},
+    ]);
+    let revision = asked.revision(&rules).await;
+    asked.get("/rulesets/payment/revisions").await;
+    asked.get("/rulesets/payment/revisions/1").await;
+    asked.post("/rulesets/payment/activations", &revision, 201).await;
+    rules
+}
+
+async fn payments(asked: &mut Asked) -> Value {
+    let paid = asked.post("/payments", &payment(), 201).await;
+    asked.post("/payments", &payment(), 200).await;
+    let id = paid["id"].as_str().unwrap();
+    let events = format!("/payments/{id}/events");
+    let event = json!({"kind": "settled", "at_ms": paid["received_at_ms"], "note": "batch 7"});
+    for status in [201, 200] {
+        asked.post(&events, &event, status).await;
+    }
+    asked.get(&events).await;
+    asked.get(&format!("/payments/{id}")).await;
+    asked.get("/payments").await;
+    asked.get(&format!("/decisions/{id}")).await;
+    asked.get(&format!("/decisions/{id}/replay")).await;
+    asked.until(&format!("/decisions/{id}/rules/broken/diagnosis"), |status, _| status == 200).await;
+    paid["id"].clone()
+}
+
+async fn deployments(asked: &mut Asked, rules: &Value) {
+    let candidate = asked.revision(&json!([rules[0], rules[1]])).await;
+    let mut canary = candidate.clone();
+    canary["share_percent"] = json!(50);
+    asked.ask(Method::PUT, "/rulesets/payment/canary", Some(&canary), 200).await;
+    asked.get("/rulesets/payment/canary").await;
+    asked.ask(Method::DELETE, "/rulesets/payment/canary", None, 200).await;
+    asked.ask(Method::PUT, "/rulesets/payment/shadow", Some(&candidate), 200).await;
+    // Five failures of the broken rule, each beside what the candidate says.
+    for place in 0..5 {
+        asked.caller.pay(&format!("beside-{place}"), &payment()).await;
+    }
+    asked.until("/rulesets/payment/shadow", |_, shadow| shadow["report"]["coverage"]["compared"] != 0).await;
+    asked.get("/rulesets/payment/shadow/examples").await;
+    asked.ask(Method::DELETE, "/rulesets/payment/shadow", None, 200).await;
+    let is_open = |_: u16, page: &Value| page["items"].as_array().is_some_and(|items| !items.is_empty());
+    let open = asked.until("/rulesets/payment/quarantines", is_open).await;
+    asked.get("/rulesets/payment").await;
+    let open = format!("/rulesets/payment/quarantines/{}", open["items"][0]["id"].as_str().unwrap());
+    asked.ask(Method::DELETE, &open, None, 204).await;
+    asked.post("/rulesets/payment/activations", &candidate, 201).await;
+    asked.ask(Method::POST, "/rulesets/payment/rollback", None, 201).await;
+    asked.get("/rulesets/payment/activations").await;
+}
+
+async fn trials(asked: &mut Asked, rules: &Value, payment_id: &Value) {
+    let path = "/rulesets/payment/dry-runs";
+    asked.post(path, &json!({"rules": rules, "payment": payment()}), 200).await;
+    asked.post(path, &json!({"revision": 2, "payment_id": payment_id}), 200).await;
+    let path = "/rulesets/payment/backtests";
+    let made = asked.post(path, &json!({"revision": 2}), 202).await;
+    let one = format!("{path}/{}", made["id"].as_str().unwrap());
+    asked.until(&one, |_, backtest| backtest["finished_at_ms"].is_u64()).await;
+    asked.get(&format!("{one}/examples")).await;
+    asked.get(path).await;
+    // One that ends before it can be cancelled is a conflict: that is told as documented, too.
+    for _ in 0..50 {
+        let made = asked.post(path, &json!({"revision": 2}), 202).await;
+        let cancel = format!("{path}/{}/cancel", made["id"].as_str().unwrap());
+        let request = asked.caller.request(Method::POST, &cancel);
+        if asked.send(Method::POST, &format!("/api/v1{cancel}"), request).await.0 == 200 {
+            break;
+        }
+    }
+}
+
+async fn problems(asked: &mut Asked) {
+    for (method, path, body, status) in [
+        (Method::GET, "/payments/nothing", None, 404),
+        (Method::GET, "/payments?limit=0", None, 400),
+        (Method::POST, "/payments", Some(json!({})), 422),
+        (Method::POST, "/lists", Some(json!({"name": "friends", "kind": "merchant"})), 409),
+        (Method::POST, "/rulesets/payment/activations", Some(json!({"revision": 99})), 422),
+        (Method::POST, "/rulesets/payment/revisions", Some(json!({"rules": [{}]})), 422),
+        (Method::DELETE, "/rulesets/payment/quarantines/nothing", None, 404),
+    ] {
+        asked.ask(method, path, body.as_ref(), status).await;
+    }
+    let pay = asked.caller.request(Method::POST, "/payments").header("Content-Type", "text/plain");
+    let pay = pay.header("Idempotency-Key", "problem").body("none");
+    assert_eq!(asked.send(Method::POST, "/api/v1/payments", pay).await.0, 415);
+    let stranger = asked.caller.with_token("none").request(Method::GET, "/payments");
+    assert_eq!(asked.send(Method::GET, "/api/v1/payments", stranger).await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_answers_what_the_document_says() {
+    let database = TestDatabase::create().await;
+    let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
+    let mut asked = Asked::new(&node).await;
+    public_routes(&mut asked, &node).await;
+    lists(&mut asked).await;
+    let plugins = plugins(&mut asked).await;
+    let rules = rulesets(&mut asked, &plugins).await;
+    let payment_id = payments(&mut asked).await;
+    deployments(&mut asked, &rules).await;
+    trials(&mut asked, &rules, &payment_id).await;
+    asked.get("/audit").await;
+    asked.get("/audit/checkpoints").await;
+    problems(&mut asked).await;
+    let missing: Vec<_> = operations(&asked.document).difference(&asked.answered).cloned().collect();
+    assert_eq!(missing, Vec::<String>::new(), "operations that nobody asked");
+    node.stop().await;
+}
