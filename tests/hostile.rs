@@ -98,6 +98,14 @@ async fn a_rule_that_takes_all_memory_is_stopped_at_its_limit() {
 }
 
 #[tokio::test]
+async fn memory_that_a_rule_was_refused_by_its_own_maximum_is_not_charged_to_it() {
+    let harness = Harness::start();
+    let rule = harness.add("own_maximum").await;
+    let runs = harness.evaluate(&[&rule]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes());
+}
+
+#[tokio::test]
 async fn a_rule_that_takes_endless_table_entries_is_stopped_at_its_limit() {
     let (detail, _) = fails_as("table_bomb", MemoryLimit).await;
     assert_eq!(detail, "it asked for more table than it may have");
