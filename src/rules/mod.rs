@@ -43,7 +43,7 @@ pub use settings::Settings;
 pub use threads::{BACKGROUND_NICENESS, Threads};
 
 /// One rule of a call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCall {
     pub plugin: Digest,
     pub profile: Profile,
@@ -79,7 +79,7 @@ pub struct Prepared {
 }
 
 /// A call that failed, to be made once more.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailedCall {
     Prepare {
         plugin: Digest,
