@@ -15,10 +15,10 @@ use sqlx::PgPool;
 
 use super::compile_turns::CompileTurns;
 use super::looks::{LookError, Looks};
-use crate::domain::plugin::{Digest, Plugin};
+use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::rules::{Diagnosis, EngineError, FailedCall, Missed, RuleEngine};
+use crate::rules::{AddPluginError, Diagnosis, EngineError, FailedCall, Missed, RuleEngine, profile_by_size};
 use crate::storage::{StorageError, plugins};
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Plugins {
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
     clock: Arc<dyn Clock>,
-    /// Size and time of each file of the folder when it was last looked at.
+    /// Size and time of each file of the folder when it was taken in or refused.
     seen_files: Mutex<HashMap<PathBuf, Stamp>>,
     /// What is being loaded at the moment.
     loading: Mutex<HashMap<Digest, Loaded>>,
@@ -55,7 +55,7 @@ impl Plugins {
         let profile = plugins::profile_any(&self.system, digest).await?.ok_or(UNREADABLE)?;
         let _turn = self.turns.take(profile).await?;
         let bytes = self.stored_bytes(digest).await?;
-        let loaded = self.engine.add_plugin(bytes).await.map_err(|error| {
+        let loaded = self.engine.add_plugin(bytes, profile).await.map_err(|error| {
             tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
             UNREADABLE
         })?;
@@ -112,10 +112,9 @@ impl Plugins {
     /// that cannot be loaded is told once and stops nothing.
     pub async fn take_in_folder(&self, folder: &Path) -> Result<Vec<Plugin>, StorageError> {
         let mut loaded = Vec::new();
-        for path in self.new_files(folder) {
-            let Ok(bytes) = tokio::fs::read(&path).await else { continue };
-            let bytes: Arc<[u8]> = bytes.into();
-            match self.engine.add_plugin(bytes.clone()).await {
+        for (path, stamp) in self.new_files(folder) {
+            let Some((added, bytes)) = self.add_file(&path, stamp).await? else { continue };
+            match added {
                 Ok(plugin) => {
                     plugins::add(&self.system, &plugin, &bytes, true, self.clock.now_ms()).await?;
                     tracing::info!(
@@ -129,15 +128,40 @@ impl Plugins {
                 }
                 Err(error) => tracing::warn!(file = %path.display(), %error, "plugin refused"),
             }
+            // Not before it is stored: what the database did not take is taken in at the next look.
+            self.seen_files().insert(path, stamp);
         }
         Ok(loaded)
     }
 
-    fn new_files(&self, folder: &Path) -> Vec<PathBuf> {
-        let mut seen = self.seen_files.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Nothing for a file that cannot be read. That a plugin needs the limits of large ones
+    /// shows at times only with its bytes in hand: then it is read again, under that turn.
+    async fn add_file(
+        &self,
+        path: &Path,
+        (size_bytes, _): Stamp,
+    ) -> Result<Option<(Result<Plugin, AddPluginError>, Arc<[u8]>)>, StorageError> {
+        let mut profile = profile_by_size(size_bytes);
+        loop {
+            let _turn = self.turns.take(profile).await?;
+            let Ok(bytes) = tokio::fs::read(path).await else { return Ok(None) };
+            let bytes: Arc<[u8]> = bytes.into();
+            match self.engine.add_plugin(bytes.clone(), profile).await {
+                Err(AddPluginError::NeedsLarge) if profile == Profile::Small => profile = Profile::Large,
+                added => return Ok(Some((added, bytes))),
+            }
+        }
+    }
+
+    fn new_files(&self, folder: &Path) -> Vec<(PathBuf, Stamp)> {
         let mut files = wasm_files(folder);
-        files.retain(|(path, stamp)| seen.insert(path.clone(), *stamp) != Some(*stamp));
-        files.into_iter().map(|(path, _)| path).collect()
+        let seen = self.seen_files();
+        files.retain(|(path, stamp)| seen.get(path) != Some(stamp));
+        files
+    }
+
+    fn seen_files(&self) -> MutexGuard<'_, HashMap<PathBuf, Stamp>> {
+        self.seen_files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
