@@ -76,5 +76,5 @@ async fn what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_u
     assert!(matches!(added, Err(AddPluginError::NeedsLarge | AddPluginError::Refused(_))), "{added:?}");
     let taken = peak_memory_bytes() - before;
     assert_eq!(taken >= ANSWER_BYTES, cache == "none", "{taken} bytes");
-    assert!(taken >= ANSWER_BYTES || taken < ANSWER_BYTES / 2, "{taken} bytes");
+    assert!(!(ANSWER_BYTES / 2..ANSWER_BYTES).contains(&taken), "{taken} bytes");
 }

@@ -32,14 +32,14 @@ pub(super) struct Answer {
 }
 
 enum Place {
-    Cache(Draft),
+    Cache(Box<Draft>),
     Memory(Vec<u8>),
 }
 
 impl Answer {
     pub(super) fn begin(cache: &ArtifactCache, plugin: Digest, profile: Profile) -> Self {
         let place = match cache.draft(plugin, profile) {
-            Ok(draft) => Place::Cache(draft),
+            Ok(draft) => Place::Cache(Box::new(draft)),
             Err(error) => {
                 stays_in_memory(plugin, &error);
                 Place::Memory(Vec::new())
