@@ -76,7 +76,7 @@ async fn shipped(harness: &Harness, name: &str) {
     let Ok(bytes) = std::fs::read(folder.join(name).with_extension("wasm")) else {
         return println!("{name}: not built");
     };
-    let added = harness.engine.add_plugin(bytes.into()).await.expect("it is taken in");
+    let added = harness.engine.add_plugin(bytes.into(), Profile::Large).await.expect("it is taken in");
     println!("{name}: {} bytes, compiled in {} ms", added.size_bytes, added.compile_ms);
     let cases = std::fs::read_dir(folder.join("cases")).expect("cases").next().expect("a file of cases");
     let text = std::fs::read_to_string(cases.expect("an entry").path()).expect("it can be read");

@@ -17,6 +17,7 @@ mod shipped;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::components::with_section;
 use harness::{Harness, component, tenant};
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::verdict::FailureClass::{
@@ -54,7 +55,7 @@ async fn refused(bytes: Vec<u8>) -> String {
 
 async fn refused_by(harness: &Harness, bytes: Vec<u8>) -> String {
     let good = harness.add("good").await;
-    let refused = harness.engine.add_plugin(bytes.into()).await;
+    let refused = harness.engine.add_plugin(bytes.into(), Profile::Large).await;
     let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
     assert_eq!(runs[0].result, passes(), "the next payment");
     match refused {
@@ -95,6 +96,14 @@ async fn a_rule_that_clears_its_memory_without_end_runs_out_of_fuel() {
 async fn a_rule_that_takes_all_memory_is_stopped_at_its_limit() {
     let (detail, _) = fails_as("memory_bomb", MemoryLimit).await;
     assert_eq!(detail, "it asked for more memory than it may have");
+}
+
+#[tokio::test]
+async fn memory_that_a_rule_was_refused_by_its_own_maximum_is_not_charged_to_it() {
+    let harness = Harness::start();
+    let rule = harness.add("own_maximum").await;
+    let runs = harness.evaluate(&[&rule]).await.expect("the engine serves");
+    assert_eq!(runs[0].result, passes());
 }
 
 #[tokio::test]
@@ -288,7 +297,9 @@ async fn a_tenant_that_floods_the_engine_is_told_that_it_is_busy_and_others_are_
 async fn the_same_bytes_at_once_are_compiled_once_and_are_one_plugin() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("good").into();
-    let added = futures::future::join_all((0..6).map(|_| harness.engine.add_plugin(bytes.clone()))).await;
+    let added =
+        futures::future::join_all((0..6).map(|_| harness.engine.add_plugin(bytes.clone(), Profile::Large)))
+            .await;
     let first = added[0].clone().expect("taken in");
     assert_eq!((first.profile, first.contract.as_str()), (Profile::Small, "1.0.0"));
     assert!(first.compile_ms > 0);
@@ -385,6 +396,21 @@ async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() 
     let runs = harness.engine.evaluate(call).await.expect("the engine serves");
     assert_eq!(runs[0].result, RuleResult::Unavailable, "not under limits it was not stored with");
     assert_eq!(runs[1].result, passes());
+}
+
+#[tokio::test]
+async fn a_plugin_that_needs_the_large_limits_is_not_compiled_under_them_unless_it_may() {
+    let harness = Harness::start();
+    let mut many_bytes = component("good");
+    many_bytes = with_section(many_bytes, &vec![0; 5 << 20]);
+    for (what, bytes) in [("shows when it runs", component("roomy")), ("shows at once", many_bytes)] {
+        let bytes: Arc<[u8]> = bytes.into();
+        let under = |most| harness.engine.add_plugin(bytes.clone(), most);
+        assert_eq!(under(Profile::Small).await, Err(AddPluginError::NeedsLarge), "{what}");
+        let added = under(Profile::Large).await.expect("it is taken in");
+        assert_eq!(added.profile, Profile::Large, "{what}");
+        assert_eq!(under(Profile::Small).await.as_ref(), Ok(&added), "{what}: nothing is left to compile");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tollgate::domain::payment::{Method, Payment};
+use tollgate::domain::plugin::Profile;
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::RuleResult;
 use tollgate::rules::{LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings};
@@ -31,7 +32,7 @@ impl Ours {
         let cache = tempfile::tempdir().expect("a temporary folder");
         let engine = LocalEngine::start(&Settings::new(exe, cache.path().to_owned(), [7; 32]));
         let engine = engine.expect("the engine starts");
-        let plugin = engine.add_plugin(COMPONENT.into()).await.expect("it is taken in");
+        let plugin = engine.add_plugin(COMPONENT.into(), Profile::Large).await.expect("it is taken in");
         let prepared = engine.prepare(plugin.digest, SETTINGS.to_owned()).await.expect("settings");
         let rule = RuleCall {
             plugin: plugin.digest,

@@ -188,10 +188,10 @@ async fn take(engine: &LocalEngine, settings: &Settings, bytes: Arc<[u8]>) -> Re
             format!("the plugin has {} bytes, at most {most} are taken (plugin_size_max_bytes)", bytes.len());
         return Ok(Err(why));
     }
-    match engine.add_plugin(bytes.clone()).await {
+    match engine.add_plugin(bytes.clone(), Profile::Large).await {
         Ok(plugin) => Ok(Ok((plugin, bytes))),
         Err(AddPluginError::Refused(why)) => Ok(Err(why)),
-        Err(AddPluginError::Engine(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Turns to compile a plugin, which come before its bytes are read from the database.
 //!
-//! Owns how many plugins a node holds in memory for its compiler. A turn must never be
-//! waited for with the bytes in hand: then their number would bound nothing.
+//! Owns how many plugins a node holds in memory for its compiler, whoever wants them
+//! compiled. A turn must never be waited for with the bytes in hand: then their number
+//! would bound nothing. How many are compiled at once is the engine's to say.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 

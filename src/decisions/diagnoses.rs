@@ -9,7 +9,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 use thiserror::Error;
 
-use super::plugins::{LookError, Plugins};
+use super::looks::LookError;
+use super::plugins::Plugins;
 use crate::domain::decision::{Decision, RuleEvidence};
 use crate::domain::payment::PaymentId;
 use crate::domain::ruleset::DecisionPoint;
@@ -63,7 +64,7 @@ pub async fn of_decision(
         return Err(DiagnosisError::NotFailed);
     };
     let call = failed_call(app, &stored.decision, place).await?;
-    let diagnosis = plugins.look_into(call, PATIENCE).await?;
+    let diagnosis = plugins.look_into(tenant, call, PATIENCE).await?;
     Ok(Diagnosed { class: *class, detail: detail.clone(), diagnosis })
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::active_ruleset::ActiveRuleset;
 use super::diagnoses::fuel_of;
 use super::evaluate::{call_of, evidence_of, run};
+use super::looks::RequestLooks;
 use super::rulesets::{RevisionError, Rulesets, lists_asked};
 use super::trial::Likeness;
 use crate::domain::decision::{Decision, Evidence};
@@ -30,10 +31,6 @@ use crate::storage::{StorageError, decisions, lists, rulesets};
 
 /// A person waits.
 const DEADLINE: Duration = Duration::from_secs(2);
-
-/// How many failures of one run are looked into, and for how long in all.
-const LOOKS_MAX: usize = 3;
-const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The number of a ruleset that is no revision.
 const UNSAVED: i32 = 0;
@@ -153,32 +150,30 @@ impl DryRuns {
         let (outcome, evidence) = self.evaluate(tenant, payment, &ruleset, &facts).await?;
         let steps = steps_of(&evidence, outcome);
         let decided = recorded.map(|recorded| recorded.outcome);
-        let diagnoses = self.look_into(&evidence, &ruleset, &facts).await;
+        let diagnoses = self.look_into(tenant, &evidence, &ruleset, &facts).await;
         Ok(DryRun { outcome, evidence, ruleset, sources, comparisons, steps, diagnoses, decided })
     }
 
     async fn look_into(
         &self,
+        tenant: TenantId,
         evidence: &Evidence,
         ruleset: &ActiveRuleset,
         facts: &[Fact],
     ) -> Vec<Option<Diagnosis>> {
-        let until = Instant::now() + LOOK_PATIENCE;
-        let mut looks = 0;
+        let mut looks = RequestLooks::new(&self.rulesets.plugins, tenant);
         let mut diagnoses = Vec::with_capacity(evidence.rules.len());
         for (place, (rule, tried)) in evidence.rules.iter().zip(&ruleset.rules).enumerate() {
-            let failed = matches!(rule.result, Some(RuleResult::Failed { .. }));
-            if !failed || looks == LOOKS_MAX {
+            if !matches!(rule.result, Some(RuleResult::Failed { .. })) {
                 diagnoses.push(None);
                 continue;
             }
-            looks += 1;
-            let spent_before = fuel_of(&evidence.rules[..place]);
-            let rule = RuleCall { fuel_spent_before: Some(spent_before), ..call_of(tried, facts) };
-            let call = FailedCall::Evaluate { payment: Arc::new(evidence.payment.clone()), rule };
-            let patience = until.saturating_duration_since(Instant::now());
-            // The diagnosis only helps the author; the dry run is complete without it.
-            diagnoses.push(self.rulesets.plugins.look_into(call, patience).await.ok().flatten());
+            let call = || {
+                let spent_before = fuel_of(&evidence.rules[..place]);
+                let rule = RuleCall { fuel_spent_before: Some(spent_before), ..call_of(tried, facts) };
+                FailedCall::Evaluate { payment: Arc::new(evidence.payment.clone()), rule }
+            };
+            diagnoses.push(looks.look_into(call).await);
         }
         diagnoses
     }

@@ -21,6 +21,7 @@ pub mod feed;
 pub mod imports;
 pub mod in_flight;
 pub mod journal_clock;
+pub mod looks;
 pub mod nodes;
 pub mod plugins;
 pub mod quarantine;

@@ -12,25 +12,14 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use sqlx::PgPool;
-use thiserror::Error;
-use tokio::sync::Semaphore;
 
 use super::compile_turns::CompileTurns;
-use crate::domain::plugin::{Digest, Plugin};
+use super::looks::{LookError, Looks};
+use crate::domain::plugin::{Digest, Plugin, Profile};
+use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::rules::{Diagnosis, EngineError, FailedCall, Missed, RuleEngine};
+use crate::rules::{AddPluginError, Diagnosis, EngineError, FailedCall, Missed, RuleEngine, profile_by_size};
 use crate::storage::{StorageError, plugins};
-
-/// How many failures are looked into or wait for that. Each holds the bytes of its plugin.
-const LOOKS_MAX: usize = 2;
-
-#[derive(Debug, Error)]
-pub enum LookError {
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
 
 #[derive(Debug)]
 pub struct Plugins {
@@ -38,11 +27,11 @@ pub struct Plugins {
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
     clock: Arc<dyn Clock>,
-    /// Size and time of each file of the folder when it was last looked at.
-    seen_files: Mutex<HashMap<PathBuf, (u64, Option<SystemTime>)>>,
+    /// Size and time of each file of the folder when it was taken in or refused.
+    seen_files: Mutex<HashMap<PathBuf, Stamp>>,
     /// What is being loaded at the moment.
     loading: Mutex<HashMap<Digest, Loaded>>,
-    looks: Arc<Semaphore>,
+    looks: Looks,
 }
 
 impl Plugins {
@@ -52,8 +41,8 @@ impl Plugins {
         turns: Arc<CompileTurns>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
-        Self { system, engine, turns, clock, seen_files: Mutex::default(), loading: Mutex::default(), looks }
+        let (seen_files, loading, looks) = (Mutex::default(), Mutex::default(), Looks::default());
+        Self { system, engine, turns, clock, seen_files, loading, looks }
     }
 
     /// Sees to it that the engine can run a stored plugin, from its stored
@@ -65,9 +54,8 @@ impl Plugins {
         const UNREADABLE: StorageError = StorageError::Unreadable { what: "plugin" };
         let profile = plugins::profile_any(&self.system, digest).await?.ok_or(UNREADABLE)?;
         let _turn = self.turns.take(profile).await?;
-        let bytes = plugins::bytes_any(&self.system, digest).await?;
-        let bytes = bytes.filter(|bytes| digest_of(bytes) == digest).ok_or(UNREADABLE)?;
-        let loaded = self.engine.add_plugin(bytes).await.map_err(|error| {
+        let bytes = self.stored_bytes(digest).await?;
+        let loaded = self.engine.add_plugin(bytes, profile).await.map_err(|error| {
             tracing::error!(%digest, %error, "a stored plugin cannot be loaded");
             UNREADABLE
         })?;
@@ -97,24 +85,23 @@ impl Plugins {
     /// that, so that the next request is quick. `None` where the call does not fail again.
     pub async fn look_into(
         self: &Arc<Self>,
+        tenant: TenantId,
         call: FailedCall,
         patience: Duration,
     ) -> Result<Option<Diagnosis>, LookError> {
-        let look = self.looks.clone().try_acquire_owned().map_err(|_| EngineError::Busy)?;
         let plugins = self.clone();
-        let looking = tokio::spawn(async move {
-            let _look = look;
-            let bytes = plugins.loaded_bytes(call.plugin()).await?;
+        let look = async move |call: FailedCall| {
+            let plugin = plugins.ensure_loaded(call.plugin()).await?;
+            let _turn = plugins.looks.turn(plugin.profile).await?;
+            let bytes = plugins.stored_bytes(plugin.digest).await?;
             Ok(plugins.engine.diagnose(call, bytes).await?)
-        });
-        let looked = tokio::time::timeout(patience, looking)
-            .await
-            .map_err(|_| EngineError::Deadline(Missed::default()))?;
-        looked.map_err(|error| EngineError::Unavailable(error.to_string()))?
+        };
+        let looking = self.looks.join(tenant, call, look)?;
+        let missed = |_| EngineError::Deadline(Missed::default());
+        tokio::time::timeout(patience, looking).await.map_err(missed)?
     }
 
-    async fn loaded_bytes(&self, digest: Digest) -> Result<Arc<[u8]>, StorageError> {
-        self.ensure_loaded(digest).await?;
+    async fn stored_bytes(&self, digest: Digest) -> Result<Arc<[u8]>, StorageError> {
         let bytes = plugins::bytes_any(&self.system, digest).await?;
         let bytes = bytes.filter(|bytes| digest_of(bytes) == digest);
         bytes.ok_or(StorageError::Unreadable { what: "plugin" })
@@ -125,10 +112,9 @@ impl Plugins {
     /// that cannot be loaded is told once and stops nothing.
     pub async fn take_in_folder(&self, folder: &Path) -> Result<Vec<Plugin>, StorageError> {
         let mut loaded = Vec::new();
-        for path in self.new_files(folder) {
-            let Ok(bytes) = tokio::fs::read(&path).await else { continue };
-            let bytes: Arc<[u8]> = bytes.into();
-            match self.engine.add_plugin(bytes.clone()).await {
+        for (path, stamp) in self.new_files(folder) {
+            let Some((added, bytes)) = self.add_file(&path, stamp).await? else { continue };
+            match added {
                 Ok(plugin) => {
                     plugins::add(&self.system, &plugin, &bytes, true, self.clock.now_ms()).await?;
                     tracing::info!(
@@ -142,15 +128,40 @@ impl Plugins {
                 }
                 Err(error) => tracing::warn!(file = %path.display(), %error, "plugin refused"),
             }
+            // Not before it is stored: what the database did not take is taken in at the next look.
+            self.seen_files().insert(path, stamp);
         }
         Ok(loaded)
     }
 
-    fn new_files(&self, folder: &Path) -> Vec<PathBuf> {
-        let mut seen = self.seen_files.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Nothing for a file that cannot be read. That a plugin needs the limits of large ones
+    /// shows at times only with its bytes in hand: then it is read again, under that turn.
+    async fn add_file(
+        &self,
+        path: &Path,
+        (size_bytes, _): Stamp,
+    ) -> Result<Option<(Result<Plugin, AddPluginError>, Arc<[u8]>)>, StorageError> {
+        let mut profile = profile_by_size(size_bytes);
+        loop {
+            let _turn = self.turns.take(profile).await?;
+            let Ok(bytes) = tokio::fs::read(path).await else { return Ok(None) };
+            let bytes: Arc<[u8]> = bytes.into();
+            match self.engine.add_plugin(bytes.clone(), profile).await {
+                Err(AddPluginError::NeedsLarge) if profile == Profile::Small => profile = Profile::Large,
+                added => return Ok(Some((added, bytes))),
+            }
+        }
+    }
+
+    fn new_files(&self, folder: &Path) -> Vec<(PathBuf, Stamp)> {
         let mut files = wasm_files(folder);
-        files.retain(|(path, stamp)| seen.insert(path.clone(), *stamp) != Some(*stamp));
-        files.into_iter().map(|(path, _)| path).collect()
+        let seen = self.seen_files();
+        files.retain(|(path, stamp)| seen.get(path) != Some(stamp));
+        files
+    }
+
+    fn seen_files(&self) -> MutexGuard<'_, HashMap<PathBuf, Stamp>> {
+        self.seen_files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::active::ActiveRulesets;
+use super::looks::RequestLooks;
 use super::nodes::Nodes;
 use super::plugins::Plugins;
 use super::questions;
@@ -29,9 +30,6 @@ use crate::storage::rulesets::{
     self, ActivateError, Change, CreateRevisionError, Deploying, Expected, NewRevision,
 };
 use crate::storage::{StorageError, backtests, lists, plugins};
-
-/// How long a person waits for the last words of a rule that cannot read its settings.
-const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is wrong, and where in the request: a JSON pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,10 +111,11 @@ impl Rulesets {
         entries: Vec<RuleEntry>,
     ) -> Result<Vec<PreparedRule>, RevisionError> {
         let mut flaws = name_flaws(&entries);
+        let mut looks = RequestLooks::new(&self.plugins, tenant);
         let mut rules = Vec::with_capacity(entries.len());
         let mut places = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
-            match self.prepare(tenant, place, entry).await? {
+            match self.prepare(tenant, place, entry, &mut looks).await? {
                 Ok(rule) => {
                     rules.push(rule);
                     places.push(place);
@@ -138,6 +137,7 @@ impl Rulesets {
         tenant: TenantId,
         place: usize,
         entry: RuleEntry,
+        looks: &mut RequestLooks<'_>,
     ) -> Result<Result<PreparedRule, Vec<Flaw>>, RevisionError> {
         let flaw = |below: &str, detail: String| Flaw { pointer: format!("/rules/{place}{below}"), detail };
         if let Some(detail) = unusable(entry.plugin, plugins::get(&self.app, tenant, entry.plugin).await?) {
@@ -155,23 +155,12 @@ impl Rulesets {
             }
             Err(PrepareError::Engine(error)) => return Err(error.into()),
             Err(failed) => {
-                let detail = self.explained(failed.to_string(), entry.plugin, entry.settings).await;
+                let detail = explained(failed.to_string(), entry, looks).await;
                 return Ok(Err(vec![flaw("/settings", detail)]));
             }
         };
         let (profile, queries, state) = (prepared.profile, prepared.queries, prepared.state);
         Ok(Ok(PreparedRule { entry, profile, queries, state }))
-    }
-
-    /// Why a rule could not read its settings, with its own last words where they can be had.
-    async fn explained(&self, failure: String, plugin: Digest, settings: String) -> String {
-        let call = FailedCall::Prepare { plugin, settings };
-        match self.plugins.look_into(call, LOOK_PATIENCE).await {
-            Ok(Some(Diagnosis { said: Some(said), .. })) => format!("{failure}; it says: {said}"),
-            Ok(Some(Diagnosis { cause, .. })) => format!("{failure}. {cause}"),
-            // The diagnosis only helps the author; that the rule failed is known without it.
-            Ok(None) | Err(_) => failure,
-        }
     }
 
     /// Makes a revision the deciding one, if its guard lets it.
@@ -222,6 +211,16 @@ impl Rulesets {
             tracing::warn!(%error, "this node follows an activation later");
         }
         Ok(activation)
+    }
+}
+
+/// Why a rule could not read its settings, with its own last words where they can be had.
+async fn explained(failure: String, entry: RuleEntry, looks: &mut RequestLooks<'_>) -> String {
+    let RuleEntry { plugin, settings, .. } = entry;
+    match looks.look_into(|| FailedCall::Prepare { plugin, settings }).await {
+        Some(Diagnosis { said: Some(said), .. }) => format!("{failure}; it says: {said}"),
+        Some(Diagnosis { cause, .. }) => format!("{failure}. {cause}"),
+        None => failure,
     }
 }
 

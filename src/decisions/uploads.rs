@@ -88,6 +88,8 @@ enum Worked {
     Ended(Ending),
     /// The machine failed, not the bytes.
     Failed(EngineError),
+    /// It is no small plugin, and its turn is that of one.
+    NeedsLarge,
     /// The node is to stop.
     Stopped,
     /// Another node has taken it over.
@@ -155,16 +157,19 @@ impl Uploads {
         profile: Profile,
         stop: &CancellationToken,
     ) -> Result<(), StorageError> {
-        while let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await {
-            let (turn, now_ms) = (turn?, self.clock.now_ms());
+        // Asked before anything is taken that others wait for: most of the time nothing waits.
+        while !stop.is_cancelled() && uploads::is_any_waiting(&self.system, profile).await? {
+            let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await else { break };
             // The database sends the bytes in one piece, and they are copied once: so no other
             // upload may be in memory meanwhile.
-            let all = kib(self.settings.size_max_bytes);
-            let memory = self.memory.acquire_many(all).await.map_err(|_| StorageError::Abandoned)?;
+            let all = self.memory.acquire_many(kib(self.settings.size_max_bytes));
+            let Some(memory) = stop.run_until_cancelled(all).await else { break };
+            let (turn, memory) = (turn?, memory.map_err(|_| StorageError::Abandoned)?);
+            let now_ms = self.clock.now_ms();
             let claimed = uploads::claim(&self.system, self.node, LEASE_MS, profile, now_ms).await?;
             drop(memory);
-            let Some(claim) = claimed else { return Ok(()) };
-            self.take_in(claim, turn, stop).await?;
+            let Some(claim) = claimed else { break };
+            self.take_in(claim, profile, turn, stop).await?;
         }
         Ok(())
     }
@@ -172,12 +177,13 @@ impl Uploads {
     async fn take_in(
         &self,
         claim: Claim,
+        profile: Profile,
         turn: SemaphorePermit<'_>,
         stop: &CancellationToken,
     ) -> Result<(), StorageError> {
         let (tenant, digest, begun) = (claim.tenant, claim.digest, Instant::now());
         let failures = claim.failures;
-        let failure_pause_ms = match self.work(claim, turn, stop).await {
+        let failure_pause_ms = match self.work(claim, profile, turn, stop).await {
             Worked::Ended(ending) => {
                 let refused = if let Ending::Refused(why) = &ending { Some(why.clone()) } else { None };
                 let now_ms = self.clock.now_ms();
@@ -185,6 +191,11 @@ impl Uploads {
                     let took_ms = begun.elapsed().as_millis();
                     tracing::info!(%tenant, %digest, took_ms, refused, "an upload has ended");
                 }
+                return Ok(());
+            }
+            Worked::NeedsLarge => {
+                uploads::move_to_large(&self.system, self.node, tenant, digest).await?;
+                self.handed_in.of(Profile::Large).notify_one();
                 return Ok(());
             }
             Worked::Lost => return Ok(()),
@@ -197,7 +208,13 @@ impl Uploads {
         uploads::release(&self.system, self.node, tenant, digest, failure_pause_ms).await
     }
 
-    async fn work(&self, claim: Claim, turn: SemaphorePermit<'_>, stop: &CancellationToken) -> Worked {
+    async fn work(
+        &self,
+        claim: Claim,
+        profile: Profile,
+        turn: SemaphorePermit<'_>,
+        stop: &CancellationToken,
+    ) -> Worked {
         let Claim { tenant, digest, matter, attempts, failures } = claim;
         if attempts > ATTEMPTS_MAX {
             return Worked::refused(&format!(
@@ -214,10 +231,11 @@ impl Uploads {
                     return Worked::Ended(Ending::Stored);
                 }
             };
-            match self.engine.add_plugin(bytes).await {
+            match self.engine.add_plugin(bytes, profile).await {
                 Ok(plugin) if plugin.digest == digest => Worked::Ended(Ending::Ready(Box::new(plugin))),
                 Ok(_) => Worked::refused("the stored bytes are damaged: upload them again"),
                 Err(AddPluginError::Refused(why)) => Worked::refused(&why),
+                Err(AddPluginError::NeedsLarge) => Worked::NeedsLarge,
                 Err(AddPluginError::Engine(error)) if failures >= FAILURES_MAX => {
                     tracing::error!(%tenant, %digest, %error, "an upload is given up");
                     Worked::refused(

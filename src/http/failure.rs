@@ -7,7 +7,7 @@ use super::body::CUT_OFF;
 use super::problem::{Kind, PartError, Problem};
 use crate::decisions::diagnoses::DiagnosisError;
 use crate::decisions::dry_run::DryRunError;
-use crate::decisions::plugins::LookError;
+use crate::decisions::looks::LookError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::{GuardedError, RevisionError};
 use crate::decisions::spool::SpoolError;
@@ -29,7 +29,13 @@ fn internal() -> Problem {
 
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
-        match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&StorageError> for Problem {
+    fn from(error: &StorageError) -> Self {
+        match error {
             StorageError::Unavailable(_) => {
                 tracing::warn!(?error, "the database cannot be reached");
                 Self::new(Kind::Unavailable, "The database cannot be reached at the moment.")
@@ -115,8 +121,11 @@ impl From<DiagnosisError> for Problem {
         match error {
             DiagnosisError::UnknownDecision => Self::not_found("decision"),
             DiagnosisError::NotFailed => Self::not_found("failure of a rule in this decision"),
+            DiagnosisError::Look(LookError::Busy) => {
+                Self::new(Kind::Busy, "Other failures are being looked into. Ask again in a moment.")
+            }
             DiagnosisError::Look(LookError::Engine(error)) => error.into(),
-            DiagnosisError::Look(LookError::Storage(error)) => error.into(),
+            DiagnosisError::Look(LookError::Storage(error)) => error.as_ref().into(),
         }
     }
 }

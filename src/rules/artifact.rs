@@ -10,7 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use aws_lc_rs::hmac;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::compile::Compiled;
+use super::compile::CodeInMemory;
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Profile};
 
@@ -34,21 +34,63 @@ pub(super) struct ArtifactCache {
     folder: PathBuf,
     key: hmac::Key,
     engine_id: EngineId,
-    temporary_files: AtomicU64,
+}
+
+/// Several caches of one process may write into the same folder.
+static TEMPORARY_FILES: AtomicU64 = AtomicU64::new(0);
+
+/// A compiled plugin on its way into the cache. Dropping it removes what was written.
+#[derive(Debug)]
+pub(super) struct Draft {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    tag: hmac::Context,
+    code_bytes: u64,
+}
+
+impl Draft {
+    pub(super) fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        self.file.write_all(part)?;
+        self.tag.update(part);
+        self.code_bytes += part.len() as u64;
+        Ok(())
+    }
+
+    /// From here on the cache has it.
+    pub(super) fn keep(&mut self) -> io::Result<()> {
+        self.file.write_all(self.tag.clone().sign().as_ref())?;
+        self.file.sync_all()?;
+        std::fs::rename(&self.temporary, &self.path)
+    }
+
+    /// What was written whole, where the rest finds no room.
+    pub(super) fn read_back(&mut self) -> io::Result<Vec<u8>> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let mut code = Vec::new();
+        (&self.file).take(self.code_bytes).read_to_end(&mut code)?;
+        if code.len() as u64 == self.code_bytes { Ok(code) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.temporary);
+    }
 }
 
 impl ArtifactCache {
     /// A folder that cannot be used costs time and memory, never an answer: then
     /// nothing is found in it, and what cannot be stored stays in memory.
     pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> Self {
-        if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
+        if let Err(error) = create(&folder) {
             tracing::warn!(
                 folder = %folder.display(), %error,
                 "the folder for compiled plugins cannot be used; each start compiles them anew"
             );
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        let cache = Self { folder, key, engine_id, temporary_files: AtomicU64::new(0) };
+        let cache = Self { folder, key, engine_id };
         cache.prune();
         cache
     }
@@ -76,7 +118,9 @@ impl ArtifactCache {
 
     /// The compiled plugin, or nothing where the cache has none to be trusted.
     pub(super) fn load(&self, engine: &Engine, digest: Digest, profile: Profile) -> Option<Component> {
-        match self.load_or_say_why(engine, digest, profile) {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}"));
+        let loaded = self.load_trusted(engine, digest, profile);
+        match loaded.and_then(|loaded| loaded.map_err(invalid)) {
             Ok(component) => Some(component),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -86,28 +130,17 @@ impl ArtifactCache {
         }
     }
 
-    pub(super) fn store(&self, digest: Digest, profile: Profile, code: &[u8]) -> io::Result<()> {
-        let mut tag = self.authenticator(digest, profile);
-        tag.update(code);
-        let number = self.temporary_files.fetch_add(1, Ordering::Relaxed);
+    /// A file that a compiled plugin can be written into while it is made.
+    pub(super) fn draft(&self, digest: Digest, profile: Profile) -> io::Result<Draft> {
+        // Somebody may have deleted it.
+        let _ = create(&self.folder);
+        let number = TEMPORARY_FILES.fetch_add(1, Ordering::Relaxed);
         let temporary = self.folder.join(format!(".{}-{number}", std::process::id()));
         // Left over by an earlier process of the same number.
         let _ = std::fs::remove_file(&temporary);
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| {
-                file.write_all(code)?;
-                file.write_all(tag.sign().as_ref())?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&temporary, self.path(digest, profile)));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let tag = self.authenticator(digest, profile);
+        Ok(Draft { file, temporary, path: self.path(digest, profile), tag, code_bytes: 0 })
     }
 
     /// One that cannot be removed is missed by nobody either.
@@ -119,16 +152,20 @@ impl ArtifactCache {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }
 
-    /// As `load`, with the reason.
-    fn load_or_say_why(&self, engine: &Engine, digest: Digest, profile: Profile) -> io::Result<Component> {
+    /// As `load`, with the reason: what is not to be trusted, or what the engine does not load.
+    pub(super) fn load_trusted(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        profile: Profile,
+    ) -> io::Result<wasmtime::Result<Component>> {
         use rustix::fs::OFlags;
         let mut file = OpenOptions::new()
             .read(true)
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(self.path(digest, profile))?;
         self.verify(&mut file, digest, profile)?;
-        load_verified(engine, &mut file)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))
+        Ok(load_verified(engine, &mut file))
     }
 
     fn verify(&self, file: &mut File, digest: Digest, profile: Profile) -> io::Result<()> {
@@ -165,7 +202,11 @@ impl ArtifactCache {
     }
 }
 
-/// `.<process>-<number>`, as `store` names them.
+fn create(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// `.<process>-<number>`, as drafts are named.
 fn is_temporary(name: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts = name.strip_prefix('.').and_then(|name| name.split_once('-'));
@@ -203,19 +244,17 @@ fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// Loads code that the cache could not keep. It takes a [`Compiled`], which only the
+/// Loads code that the cache could not keep. It takes a [`CodeInMemory`], which only the
 /// compiler's child process can have made.
 #[allow(unsafe_code)]
-pub(super) fn load_compiled(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Component> {
+pub(super) fn load_compiled(engine: &Engine, code: &CodeInMemory) -> wasmtime::Result<Component> {
     // SAFETY: the code was made by `Engine::precompile_component` of this same
     // program, in a child process that this process started and read through a pipe.
-    unsafe { Component::deserialize(engine, compiled.artifact()) }
+    unsafe { Component::deserialize(engine, code.bytes()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::rules::engine::{Sandboxes, compiled_config};
 
@@ -239,7 +278,11 @@ mod tests {
             let code = Engine::new(&compiled_config())
                 .and_then(|engine| engine.precompile_component(&bytes))
                 .expect("it compiles");
-            cache.store(PLUGIN, Profile::Small, &code).expect("it is stored");
+            let mut draft = cache.draft(PLUGIN, Profile::Small).expect("a file");
+            let (first, second) = code.split_at(code.len() / 2);
+            draft.write(first).and_then(|()| draft.write(second)).expect("it is written");
+            assert_eq!(draft.read_back().expect("it can be read"), code);
+            draft.keep().expect("it is stored");
             Self { folder, sandboxes, cache }
         }
 

@@ -8,6 +8,8 @@
 //! protects from what compiling costs, and from a compiler that crashes; what
 //! it answers runs as native code, so it has to be this binary's own compiler.
 
+mod answer;
+
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
@@ -17,13 +19,16 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, Signal};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::Engine;
 
+use self::answer::Answer;
+pub(super) use self::answer::{CodeInMemory, Kept};
+use super::artifact::ArtifactCache;
 use super::engine::Code;
 use super::limits::Allowance;
 use super::settings::Settings;
-use crate::domain::plugin::Profile;
+use crate::domain::plugin::{Digest, Profile};
 
 /// The hidden command that [`child_main`] serves.
 pub const COMMAND: &str = "compile-plugin";
@@ -37,6 +42,8 @@ const NICENESS: i32 = 19;
 /// How Rust ends after a panic.
 const EXIT_PANICKED: i32 = 101;
 const MIB: u64 = 1 << 20;
+/// How much of its answer is in memory at a time.
+const PART_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CompileError {
@@ -61,29 +68,48 @@ pub enum CompileError {
     Host(String),
 }
 
-/// What the child made. Only this module can make one, since the code is trusted for where
-/// it comes from.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    artifact: Vec<u8>,
-    elapsed: Duration,
-}
-
-impl Compiled {
-    pub(super) fn artifact(&self) -> &[u8] {
-        &self.artifact
-    }
-
-    pub(super) fn elapsed(&self) -> Duration {
-        self.elapsed
-    }
+    pub(super) kept: Kept,
+    pub(super) elapsed: Duration,
 }
 
 #[derive(Debug)]
 pub(super) struct Compiler {
     child: Child,
     cpu_s: u64,
-    turns: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// How many children there may be at once: what they take of the machine has no other bound.
+#[derive(Debug, Clone)]
+struct Turns {
+    /// One for all compilers of an engine: the child of a large plugin takes gigabytes, and minutes.
+    large: Arc<Semaphore>,
+    /// Whatever is taken in, and all that is large.
+    all: Arc<Semaphore>,
+    /// What small plugins of this compiler wait for.
+    small: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new(most: usize) -> Self {
+        let all = Arc::new(Semaphore::new(most));
+        Self { large: Arc::new(Semaphore::new(1)), all: all.clone(), small: all }
+    }
+
+    async fn take(&self, profile: Profile) -> Result<Vec<OwnedSemaphorePermit>, AcquireError> {
+        let in_order = match profile {
+            Profile::Small => vec![&self.small],
+            // The rare one first: whoever waits for it leaves the others to small plugins.
+            Profile::Large => vec![&self.large, &self.all],
+        };
+        let mut turn = Vec::with_capacity(in_order.len());
+        for semaphore in in_order {
+            turn.push(semaphore.clone().acquire_owned().await?);
+        }
+        Ok(turn)
+    }
 }
 
 /// How the child is started.
@@ -96,64 +122,80 @@ struct Child {
 
 impl Compiler {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self::making(Code::Live, settings, settings.compilations_max)
-    }
-
-    /// A compiler for diagnoses, one at a time, so that they hold up no upload.
-    pub(super) fn for_diagnosis(settings: &Settings, code: Code) -> Self {
-        Self::making(code, settings, 1)
-    }
-
-    fn making(code: Code, settings: &Settings, turns: usize) -> Self {
         let niceness = if settings.stands_back { NICENESS } else { 0 };
-        let child = Child { exe: settings.compiler_exe.clone(), code, niceness };
-        Self { child, cpu_s: settings.compile_cpu_s, turns: Arc::new(Semaphore::new(turns)) }
+        let child = Child { exe: settings.compiler_exe.clone(), code: Code::Live, niceness };
+        Self { child, cpu_s: settings.compile_cpu_s, turns: Turns::new(settings.compilations_max) }
     }
 
-    pub(super) async fn compile(&self, bytes: Arc<[u8]>, profile: Profile) -> Result<Compiled, CompileError> {
+    /// A compiler for diagnoses. Small plugins are one more at a time, which hold up no upload;
+    /// large ones wait with the uploads.
+    pub(super) fn for_diagnosis(&self, code: Code) -> Self {
+        let turns = Turns { small: Arc::new(Semaphore::new(1)), ..self.turns.clone() };
+        Self { child: Child { code, ..self.child.clone() }, cpu_s: self.cpu_s, turns }
+    }
+
+    /// Leaves the code in `cache`, as far as that can be used.
+    pub(super) async fn compile(
+        &self,
+        plugin: Digest,
+        bytes: Arc<[u8]>,
+        profile: Profile,
+        cache: Arc<ArtifactCache>,
+    ) -> Result<Compiled, CompileError> {
         let host = |error: String| CompileError::Host(error);
-        let turn = self.turns.clone().acquire_owned().await.map_err(|error| host(error.to_string()))?;
-        let (answer, answered) = oneshot::channel();
+        let turn = self.turns.take(profile).await.map_err(|error| host(error.to_string()))?;
+        let (tell, told) = oneshot::channel();
         let (child, allowance) = (self.child.clone(), Allowance::of(profile, self.cpu_s));
         // A thread of its own, since the death signal of the child follows the thread that started it.
         std::thread::Builder::new()
             .name("plugin-compiler".to_owned())
             .spawn(move || {
-                let compiled = on_this_thread(&child, &bytes, allowance);
+                let answer = Answer::begin(&cache, plugin, profile);
+                let compiled = on_this_thread(&child, &bytes, allowance, answer);
                 drop(turn);
                 // Nobody waits any more when the caller has gone; that is its right.
-                let _ = answer.send(compiled);
+                let _ = tell.send(compiled);
             })
             .map_err(|error| host(error.to_string()))?;
-        answered.await.map_err(|error| host(error.to_string()))?
+        told.await.map_err(|error| host(error.to_string()))?
     }
 }
 
-fn on_this_thread(child: &Child, bytes: &[u8], allowance: Allowance) -> Result<Compiled, CompileError> {
+fn on_this_thread(
+    child: &Child,
+    bytes: &[u8],
+    allowance: Allowance,
+    mut answer: Answer,
+) -> Result<Compiled, CompileError> {
     let host = |error: std::io::Error| CompileError::Host(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(host)?;
     let started = Instant::now();
     let talked = runtime.block_on(async {
-        tokio::time::timeout(allowance.wall_time(), talk_to_child(child, bytes, allowance)).await
+        tokio::time::timeout(allowance.wall_time(), talk_to_child(child, bytes, allowance, &mut answer)).await
     });
-    let answer = match talked {
-        Ok(answer) => answer.map_err(host)?,
+    let end = match talked {
+        Ok(end) => end.map_err(host)?,
         Err(_) => {
             let waited_s = allowance.wall_time().as_secs();
             return Err(CompileError::Host(format!("the compiler did not end in {waited_s} s")));
         }
     };
-    let artifact = answer.read(allowance)?;
-    Ok(Compiled { artifact, elapsed: started.elapsed() })
+    end.judge(answer.size_bytes(), allowance)?;
+    let elapsed = started.elapsed();
+    Ok(Compiled { kept: answer.keep().map_err(host)?, elapsed })
 }
 
-struct ChildAnswer {
+struct ChildEnd {
     status: ExitStatus,
-    output: Vec<u8>,
     message: String,
 }
 
-async fn talk_to_child(child: &Child, bytes: &[u8], allowance: Allowance) -> std::io::Result<ChildAnswer> {
+async fn talk_to_child(
+    child: &Child,
+    bytes: &[u8],
+    allowance: Allowance,
+    answer: &mut Answer,
+) -> std::io::Result<ChildEnd> {
     let mut child = tokio::process::Command::new(&child.exe)
         .arg(COMMAND)
         .args([allowance.cpu_s.to_string(), allowance.memory_mib.to_string()])
@@ -176,9 +218,14 @@ async fn talk_to_child(child: &Child, bytes: &[u8], allowance: Allowance) -> std
         drop(stdin);
     };
     let output = async {
-        let mut output = Vec::new();
-        let bound = allowance.artifact_mib * MIB + 1;
-        stdout.take(bound).read_to_end(&mut output).await.map(|_| output)
+        let mut stdout = stdout.take(allowance.artifact_mib * MIB + 1);
+        let mut part = vec![0; PART_BYTES];
+        loop {
+            match stdout.read(&mut part).await? {
+                0 => return Ok::<(), std::io::Error>(()),
+                read => answer.take(&part[..read])?,
+            }
+        }
     };
     let message = async {
         let mut message = Vec::new();
@@ -186,23 +233,23 @@ async fn talk_to_child(child: &Child, bytes: &[u8], allowance: Allowance) -> std
         read.map(|_| String::from_utf8_lossy(&message).trim().to_owned())
     };
     let ((), output, message) = tokio::join!(give, output, message);
-    let output = output?;
-    if output.len() as u64 > allowance.artifact_mib * MIB {
+    output?;
+    if answer.size_bytes() > allowance.artifact_mib * MIB {
         child.start_kill()?;
     }
-    Ok(ChildAnswer { status: child.wait().await?, output, message: message? })
+    Ok(ChildEnd { status: child.wait().await?, message: message? })
 }
 
-impl ChildAnswer {
-    fn read(self, allowance: Allowance) -> Result<Vec<u8>, CompileError> {
+impl ChildEnd {
+    fn judge(self, answer_bytes: u64, allowance: Allowance) -> Result<(), CompileError> {
         use std::os::unix::process::ExitStatusExt;
         let signal = self.status.signal();
         let killed_by = |wanted: Signal| signal == Some(wanted.as_raw());
-        if self.output.len() as u64 > allowance.artifact_mib * MIB {
+        if answer_bytes > allowance.artifact_mib * MIB {
             return Err(CompileError::TooLarge(allowance.artifact_mib));
         }
-        if self.status.success() && !self.output.is_empty() {
-            return Ok(self.output);
+        if self.status.success() && answer_bytes > 0 {
+            return Ok(());
         }
         if killed_by(Signal::XCPU) {
             return Err(CompileError::CpuTime(allowance.cpu_s));

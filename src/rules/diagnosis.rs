@@ -7,7 +7,7 @@
 mod last_words;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -17,15 +17,16 @@ use wasmtime::{Instance, Module, Store, WasmCoreDump};
 
 use super::EngineError;
 use super::artifact::{ArtifactCache, load_compiled};
-use super::compile::Compiler;
-use super::component::inspect;
+use super::compile::{Compiler, Kept};
+use super::component::{ContractVersion, inspect};
 use super::contract::{Bound, Request, failure_detail};
 use super::engine::{Code, DiagnosticSandbox, Sandbox};
+use super::library::on_blocking_thread;
 use super::limits::{HOSTCALL_FUEL, Limits, WASM_STACK_BYTES};
 use super::sandbox::{self, CallState, Left};
 use super::settings::Settings;
 use crate::domain::decision::EngineId;
-use crate::domain::plugin::{Digest, Profile};
+use crate::domain::plugin::{ByProfile, Digest, Profile};
 use crate::domain::verdict::FailureClass;
 
 const NAME_CHARS_MAX: usize = 160;
@@ -86,31 +87,36 @@ pub(super) struct Diagnostics {
     folder: PathBuf,
     cache_key: [u8; 32],
     engine_id: EngineId,
-    /// Diagnoses run one at a time: none is urgent, and each needs an engine.
-    turn: Mutex<()>,
+    /// Opened by the first look: most programs never have one.
+    cache: OnceLock<Arc<ArtifactCache>>,
+    /// Diagnoses run one at a time, of small plugins and of large ones: none is urgent, and
+    /// each needs an engine.
+    turns: ByProfile<Mutex<()>>,
 }
 
 impl Diagnostics {
-    pub(super) fn new(settings: &Settings, live: &EngineId) -> Self {
+    pub(super) fn new(settings: &Settings, live: &EngineId, compiler: &Compiler) -> Self {
         let code = if settings.diagnosis_with_lines { Code::Lines } else { Code::Names };
+        let folder = settings.cache_dir.join("diagnosis");
+        let engine_id = EngineId(format!("{}-{}", live.0, code.name()));
         Self {
             code,
-            compiler: Compiler::for_diagnosis(settings, code),
-            folder: settings.cache_dir.join("diagnosis"),
+            compiler: compiler.for_diagnosis(code),
+            folder,
             cache_key: settings.cache_key,
-            engine_id: EngineId(format!("{}-{}", live.0, code.name())),
-            turn: Mutex::default(),
+            engine_id,
+            cache: OnceLock::new(),
+            turns: ByProfile::default(),
         }
     }
 
     /// `None` where the call does not fail this time.
     pub(super) async fn diagnose(&self, failed: Failed<'_>) -> Result<Option<Diagnosis>, EngineError> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turns.of(failed.profile).lock().await;
         let unavailable = |error: String| EngineError::Unavailable(error);
         let within = DiagnosticSandbox::new(failed.profile, self.code)
             .map_err(|error| unavailable(error.to_string()))?;
-        let contract = inspect(&failed.bytes).map_err(|error| unavailable(error.to_string()))?.contract;
-        let component = self.load(&within.sandbox, &failed).await?;
+        let (contract, component) = self.load(&within.sandbox, &failed).await?;
         let plugin = Bound::new(contract, &within.sandbox.linker, &component)
             .map_err(|error| unavailable(format!("{error:#}")))?;
         let (called, left) =
@@ -129,24 +135,48 @@ impl Diagnostics {
             memory_max_bytes: limits.memory_bytes as u64,
         };
         if let Some(left) = left {
-            look_into(&within.sandbox, left, &failed.bytes, &mut diagnosis).await;
+            look_into(&within.sandbox, left, failed.bytes, &mut diagnosis).await?;
         }
         diagnosis.cause = cause_of(&diagnosis, limits);
         Ok(Some(diagnosis))
     }
 
-    async fn load(&self, sandbox: &Sandbox, failed: &Failed<'_>) -> Result<Component, EngineError> {
+    fn cache(&self) -> Arc<ArtifactCache> {
+        let open = || ArtifactCache::open(self.folder.clone(), &self.cache_key, self.engine_id.clone());
+        self.cache.get_or_init(|| Arc::new(open())).clone()
+    }
+
+    async fn load(
+        &self,
+        sandbox: &Sandbox,
+        failed: &Failed<'_>,
+    ) -> Result<(ContractVersion, Component), EngineError> {
         let unavailable = |error: String| EngineError::Unavailable(error);
-        let cache = ArtifactCache::open(self.folder.clone(), &self.cache_key, self.engine_id.clone());
-        if let Some(component) = cache.load(&sandbox.engine, failed.plugin, failed.profile) {
-            return Ok(component);
+        let Failed { plugin, bytes, profile, .. } = failed;
+        let (plugin, profile, engine) = (*plugin, *profile, sandbox.engine.clone());
+        let (cache, inspected) = (self.cache(), bytes.clone());
+        let found = on_blocking_thread(move || {
+            let inspection = inspect(&inspected).map_err(|error| unavailable(error.to_string()))?;
+            Ok((inspection.contract, cache.load(&engine, plugin, profile)))
+        });
+        let (contract, found) = found.await??;
+        if let Some(component) = found {
+            return Ok((contract, component));
         }
-        let compiled = self.compiler.compile(failed.bytes.clone(), failed.profile).await;
-        let compiled = compiled.map_err(|error| unavailable(error.to_string()))?;
-        keep_newest(&self.folder, KEPT_MAX - 1);
-        // Kept for the next look; where it cannot be, that one compiles again.
-        let _ = cache.store(failed.plugin, failed.profile, compiled.artifact());
-        load_compiled(&sandbox.engine, &compiled).map_err(|error| unavailable(format!("{error:#}")))
+        let compiled = self.compiler.compile(plugin, bytes.clone(), profile, self.cache()).await;
+        let kept = compiled.map_err(|error| unavailable(error.to_string()))?.kept;
+        let (cache, folder, engine) = (self.cache(), self.folder.clone(), sandbox.engine.clone());
+        let loaded = on_blocking_thread(move || {
+            keep_newest(&folder, KEPT_MAX);
+            match kept {
+                Kept::InCache => cache
+                    .load_trusted(&engine, plugin, profile)
+                    .unwrap_or_else(|error| Err(wasmtime::Error::new(error))),
+                Kept::InMemory(code) => load_compiled(&engine, &code),
+            }
+        });
+        let component = loaded.await?.map_err(|error| unavailable(format!("{error:#}")))?;
+        Ok((contract, component))
     }
 }
 
@@ -162,7 +192,12 @@ fn keep_newest(folder: &Path, kept: usize) {
     }
 }
 
-async fn look_into(sandbox: &Sandbox, left: Left, plugin: &[u8], diagnosis: &mut Diagnosis) {
+async fn look_into(
+    sandbox: &Sandbox,
+    left: Left,
+    plugin: Arc<[u8]>,
+    diagnosis: &mut Diagnosis,
+) -> Result<(), EngineError> {
     let Left { mut store, error } = left;
     diagnosis.memory_bytes = store.data().memory_bytes(sandbox.limits) as u64;
     let trapped = error.filter(|error| error.is::<WasmCoreDump>());
@@ -174,10 +209,14 @@ async fn look_into(sandbox: &Sandbox, left: Left, plugin: &[u8], diagnosis: &mut
         Some(error) => Some(error),
         None => stop(sandbox, &mut store).await,
     };
-    if let Some(dump) = dumped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>()) {
+    // Megabytes that a hostile rule wrote take a while to read.
+    let said = on_blocking_thread(move || {
+        let dump = dumped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>())?;
         let memories = dump.memories().iter().map(|memory| memory.data(&store));
-        diagnosis.said = last_words::find(memories, plugin).map(|text| failure_detail(&text));
-    }
+        last_words::find(memories, &plugin).map(|text| failure_detail(&text))
+    });
+    diagnosis.said = said.await?;
+    Ok(())
 }
 
 async fn stop(sandbox: &Sandbox, store: &mut Store<CallState>) -> Option<wasmtime::Error> {

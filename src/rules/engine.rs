@@ -269,7 +269,8 @@ fn pool(limits: &Limits, clearing: Clearing) -> PoolingAllocationConfig {
 fn engine_id() -> EngineId {
     let settings = format!(
         "{:?} {:?} {WASM_STACK_BYTES} {HOSTCALL_FUEL} {INPUT_BYTES_MAX} {RULESET_FUEL} {BOUNDS_VERSION} \
-         {:?} nan=canonical relaxed_simd=off threads=off memory64=off tail_call=off reservation={} guard={}",
+         {:?} nan=canonical relaxed_simd=off threads=off memory64=off tail_call=off reservation={} guard={} \
+         memory=charged-up-to-its-maximum",
         Limits::of(Profile::Small),
         Limits::of(Profile::Large),
         operator_cost(),

@@ -6,6 +6,8 @@
 //! size or its number of instances and memories says that it brings an
 //! interpreter, or the small limits turn out not to hold it.
 
+mod not_added;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -13,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use aws_lc_rs::digest::{SHA256, digest as hash};
 use wasmtime::component::Component;
 
+use self::not_added::NotAdded;
 use super::AddPluginError;
 use super::EngineError;
 use super::artifact::{ArtifactCache, load_compiled};
-use super::compile::{CompileError, Compiled, Compiler};
+use super::compile::{Compiled, Compiler, Kept};
 use super::component::{ContractVersion, Inspection, inspect};
 use super::contract::{Answer, Bound, Request};
 use super::engine::{Sandbox, Sandboxes};
@@ -27,11 +30,11 @@ use crate::domain::plugin::{Description, Digest, Plugin, Profile};
 use crate::domain::verdict::FailureClass;
 
 /// Larger ones bring an interpreter: compiled rules have 30 to 200 KB.
-const SMALL_BYTES_MAX: usize = 4 << 20;
+const SMALL_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) struct Library {
     sandboxes: Sandboxes,
-    artifacts: ArtifactCache,
+    artifacts: Arc<ArtifactCache>,
     compiler: Compiler,
     loaded_max: usize,
     known: RwLock<HashMap<Digest, Known>>,
@@ -72,7 +75,7 @@ impl Library {
         let id = sandboxes.id().clone();
         Self {
             sandboxes,
-            artifacts: ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, id),
+            artifacts: Arc::new(ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, id)),
             compiler: Compiler::new(settings),
             loaded_max: settings.loaded_max.max(1),
             known: RwLock::default(),
@@ -84,6 +87,10 @@ impl Library {
 
     pub(super) fn sandboxes(&self) -> &Sandboxes {
         &self.sandboxes
+    }
+
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
     pub(super) fn plugin(&self, digest: Digest) -> Option<Plugin> {
@@ -129,7 +136,12 @@ impl Library {
         Some(self.keep(digest, profile, loaded))
     }
 
-    pub(super) async fn add(self: &Arc<Self>, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
+    /// Compiles under the limits of `most` at most.
+    pub(super) async fn add(
+        self: &Arc<Self>,
+        bytes: Arc<[u8]>,
+        most: Profile,
+    ) -> Result<Plugin, AddPluginError> {
         let candidate = on_blocking_thread(move || look_at(bytes)).await??;
         let alone = self.alone_with(candidate.digest);
         let added = {
@@ -137,7 +149,7 @@ impl Library {
             match self.known(candidate.digest) {
                 Some(known) if self.bound_alone(&known).await.is_some() => Ok(known.plugin),
                 // New, or its compiled code was lost.
-                _ => self.add_alone(&candidate).await,
+                _ => self.add_alone(&candidate, most).await,
             }
         };
         drop(alone);
@@ -145,10 +157,18 @@ impl Library {
         added
     }
 
-    async fn add_alone(self: &Arc<Self>, candidate: &Candidate) -> Result<Plugin, AddPluginError> {
+    async fn add_alone(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        most: Profile,
+    ) -> Result<Plugin, AddPluginError> {
         let first = expected_profile(&candidate.inspection);
+        if first > most {
+            return Err(AddPluginError::NeedsLarge);
+        }
         let added = match self.try_profile(candidate, first).await {
-            Err(NotAdded::TooLarge(_)) if first == Profile::Small => {
+            Err(NotAdded::TooLarge(_)) if most < Profile::Large => return Err(AddPluginError::NeedsLarge),
+            Err(NotAdded::TooLarge(_)) if first < Profile::Large => {
                 self.try_profile(candidate, Profile::Large).await
             }
             other => other,
@@ -197,34 +217,44 @@ impl Library {
         candidate: &Candidate,
         profile: Profile,
     ) -> Result<(Loaded, u64), NotAdded> {
-        let compiled = self.compiler.compile(candidate.bytes.clone(), profile).await?;
-        let (library, digest, contract) = (self.clone(), candidate.digest, candidate.inspection.contract);
-        let compile_ms = u64::try_from(compiled.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let (digest, contract) = (candidate.digest, candidate.inspection.contract);
+        let (bytes, artifacts) = (candidate.bytes.clone(), self.artifacts.clone());
+        let Compiled { kept, elapsed } = self.compiler.compile(digest, bytes, profile, artifacts).await?;
+        let compile_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let library = self.clone();
         let loaded = on_blocking_thread(move || {
-            let on_disk = library.store(digest, profile, &compiled);
-            let load = |sandbox: &Sandbox| {
-                let stored =
-                    on_disk.then(|| library.artifacts.load(&sandbox.engine, digest, profile)).flatten();
-                let loaded = stored.map_or_else(|| load_compiled(&sandbox.engine, &compiled), Ok);
-                // What was just compiled and does not load is beyond the pool's limits.
-                loaded.map_err(|error| NotAdded::too_large(profile, &error))
-            };
-            let component = load(library.sandboxes.of(profile))?;
-            let sandbox = library.sandboxes.best_for(profile, &component);
-            let ready = bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)?;
-            Ok::<_, NotAdded>(library.loaded(ready, on_disk))
+            let loaded = library.load_new(digest, profile, contract, &kept);
+            if loaded.is_err() {
+                library.artifacts.remove(digest, profile);
+            }
+            loaded
         })
         .await??;
         Ok((loaded, compile_ms))
     }
 
-    /// Whether the cache keeps the compiled code. A full disk must not cost a decision.
-    fn store(&self, digest: Digest, profile: Profile, compiled: &Compiled) -> bool {
-        let stored = self.artifacts.store(digest, profile, compiled.artifact());
-        if let Err(error) = &stored {
-            tracing::warn!(plugin = %digest, %error, "a compiled plugin cannot be stored and stays in memory only");
-        }
-        stored.is_ok()
+    fn load_new(
+        &self,
+        digest: Digest,
+        profile: Profile,
+        contract: ContractVersion,
+        kept: &Kept,
+    ) -> Result<Loaded, NotAdded> {
+        let load = |sandbox: &Sandbox| {
+            let loaded = match kept {
+                Kept::InCache => self
+                    .artifacts
+                    .load_trusted(&sandbox.engine, digest, profile)
+                    .map_err(|error| NotAdded::unavailable(error.to_string()))?,
+                Kept::InMemory(code) => load_compiled(&sandbox.engine, code),
+            };
+            // What was just compiled and does not load is beyond the pool's limits.
+            loaded.map_err(|error| NotAdded::too_large(profile, &error))
+        };
+        let component = load(self.sandboxes.of(profile))?;
+        let sandbox = self.sandboxes.best_for(profile, &component);
+        let ready = bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)?;
+        Ok(self.loaded(ready, matches!(kept, Kept::InCache)))
     }
 
     async fn on_disk(
@@ -284,53 +314,6 @@ impl Library {
     }
 }
 
-/// Why bytes did not become a plugin.
-enum NotAdded {
-    /// The profile's limits do not hold it; a larger profile's may.
-    TooLarge(String),
-    Other(AddPluginError),
-}
-
-impl NotAdded {
-    fn too_large(profile: Profile, why: &wasmtime::Error) -> Self {
-        Self::TooLarge(format!(
-            "the plugin cannot be run under the limits of {} plugins: {why:#}",
-            profile.name()
-        ))
-    }
-
-    fn unavailable(why: String) -> Self {
-        Self::Other(AddPluginError::Engine(EngineError::Unavailable(why)))
-    }
-}
-
-impl From<AddPluginError> for NotAdded {
-    fn from(error: AddPluginError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<EngineError> for NotAdded {
-    fn from(error: EngineError) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-impl From<CompileError> for NotAdded {
-    fn from(error: CompileError) -> Self {
-        match error {
-            // A larger profile compiles longer, but what needs that is no small plugin that grew:
-            // refuse.
-            CompileError::Invalid(_)
-            | CompileError::CpuTime(_)
-            | CompileError::Memory(_)
-            | CompileError::TooLarge(_)
-            | CompileError::Crashed(_) => Self::Other(AddPluginError::Refused(error.to_string())),
-            CompileError::Host(why) => Self::unavailable(why),
-        }
-    }
-}
-
 fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
     let inspection = inspect(&bytes).map_err(|error| AddPluginError::Refused(error.to_string()))?;
     let mut digest = Digest([0; 32]);
@@ -338,10 +321,15 @@ fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
     Ok(Candidate { digest, bytes, inspection })
 }
 
+/// As far as it can be told without the bytes.
+pub fn profile_by_size(size_bytes: u64) -> Profile {
+    if size_bytes <= SMALL_BYTES_MAX { Profile::Small } else { Profile::Large }
+}
+
 /// The profile that a plugin is tried under first.
 pub fn expected_profile(inspection: &Inspection) -> Profile {
     let small = Limits::of(Profile::Small);
-    let fits = inspection.size_bytes <= SMALL_BYTES_MAX
+    let fits = profile_by_size(inspection.size_bytes as u64) == Profile::Small
         && inspection.counts.core_instances <= u64::from(small.core_instances_per_instance)
         && inspection.counts.memories <= u64::from(small.memories_per_instance)
         && inspection.counts.tables <= u64::from(small.tables_per_instance);
@@ -383,7 +371,7 @@ async fn describe(ready: &Ready) -> Result<Description, NotAdded> {
 }
 
 /// Hashing, inspecting and reading files hold a thread for longer than a payment may wait.
-async fn on_blocking_thread<T: Send + 'static>(
+pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Unavailable(error.to_string()))

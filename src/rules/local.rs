@@ -35,7 +35,7 @@ use super::{
     RuleRun, RulesetCall, sandbox,
 };
 use crate::domain::decision::EngineId;
-use crate::domain::plugin::{Digest, Plugin};
+use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::verdict::RuleResult;
 
 /// Settings are read while a person waits; payments keep the rest of the slots.
@@ -70,7 +70,7 @@ impl LocalEngine {
             let niceness = if settings.stands_back { niceness } else { 0 };
             Threads::start(name, threads, niceness).map_err(LocalEngineError::Threads)
         };
-        let diagnostics = Diagnostics::new(settings, library.sandboxes().id());
+        let diagnostics = Diagnostics::new(settings, library.sandboxes().id(), library.compiler());
         Ok(Self {
             live: start("rules", LIVE_NICENESS)?,
             background: start("rules-later", BACKGROUND_NICENESS)?,
@@ -195,9 +195,9 @@ impl RuleEngine for LocalEngine {
             .await?
     }
 
-    async fn add_plugin(&self, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
+    async fn add_plugin(&self, bytes: Arc<[u8]>, most: Profile) -> Result<Plugin, AddPluginError> {
         let library = self.library.clone();
-        self.live.run(async move { library.add(bytes).await }).await?
+        self.live.run(async move { library.add(bytes, most).await }).await?
     }
 
     async fn plugin(&self, digest: Digest) -> Option<Plugin> {

@@ -36,14 +36,14 @@ use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 
 pub use diagnosis::{Diagnosis, Frame};
 pub use engine::EngineSetupError;
-pub use library::expected_profile;
+pub use library::{expected_profile, profile_by_size};
 pub use limits::{LimitsInForce, burns, computes_long, has_all_its_fuel, was_starved};
 pub use local::{LocalEngine, LocalEngineError};
 pub use settings::Settings;
 pub use threads::{BACKGROUND_NICENESS, Threads};
 
 /// One rule of a call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCall {
     pub plugin: Digest,
     pub profile: Profile,
@@ -79,7 +79,7 @@ pub struct Prepared {
 }
 
 /// A call that failed, to be made once more.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailedCall {
     Prepare {
         plugin: Digest,
@@ -142,6 +142,9 @@ pub enum AddPluginError {
     /// The bytes are at fault; the text says why and what to do about it.
     #[error("{0}")]
     Refused(String),
+    /// Only the large limits hold it, and it was to be compiled under the small ones.
+    #[error("the plugin needs the limits of large plugins")]
+    NeedsLarge,
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -163,7 +166,8 @@ pub trait RuleEngine: Send + Sync + std::fmt::Debug {
     async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError>;
 
     /// Inspects, compiles (in a child process) and keeps a plugin. The same bytes twice are one plugin.
-    async fn add_plugin(&self, bytes: Arc<[u8]>) -> Result<Plugin, AddPluginError>;
+    /// Under the limits of `most` at most, which whoever calls has taken a turn for.
+    async fn add_plugin(&self, bytes: Arc<[u8]>, most: Profile) -> Result<Plugin, AddPluginError>;
 
     /// A plugin that was added and can run at once. Nothing also for one whose
     /// compiled code was lost: adding its bytes again brings it back.

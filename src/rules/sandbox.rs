@@ -63,14 +63,17 @@ impl ResourceLimiter for CallState {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let wanted = desired.saturating_sub(current);
         if wanted > self.memory_bytes_left {
             self.limit_hit = Some("memory");
             wasmtime::bail!("memory limit");
         }
-        self.memory_bytes_left -= wanted;
+        // This is asked first: what is beyond the memory's own maximum fails after it, and takes nothing.
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.memory_bytes_left -= wanted;
+        }
         Ok(true)
     }
 

@@ -19,7 +19,7 @@ pub struct Settings {
     pub tenant_waiting_max: usize,
     /// Threads that run the rules which take long; as many again for what is tried.
     pub threads: usize,
-    /// Plugins that are compiled at once.
+    /// Plugins that are compiled at once, one of them large at most; for diagnoses one small one more.
     pub compilations_max: usize,
     /// Processor time of one compilation of a small plugin; a large one gets six times as much.
     pub compile_cpu_s: u64,

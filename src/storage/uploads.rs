@@ -8,7 +8,7 @@ mod claims;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 
-pub use claims::{Claim, Ending, Matter, claim, finish, release, renew};
+pub use claims::{Claim, Ending, Matter, claim, finish, is_any_waiting, move_to_large, release, renew};
 
 use super::columns::{bigint, named};
 use super::diagnosis::OfStatement;

@@ -4,36 +4,48 @@
 //! Must never make anybody wait for whoever reads the log, and never panic:
 //! a log that is full, closed or not read is no reason to end.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::MakeWriter;
 
-/// About two megabytes of lines.
 const LINES_WAITING_MAX: usize = 8_192;
+/// A line is as long as what it quotes.
+const BYTES_WAITING_MAX: usize = 4 << 20;
+/// One line in which the log tells of its losses, and the word that it is to end. The guard
+/// says so on standard output if that finds no place, in the middle of what a command answers.
+const LINES_OF_ITS_OWN: usize = 2;
 /// How long the end of the process waits for the last lines to be read.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
 /// Between two tries where standard error was set not to block.
 const FULL_PIPE_PAUSE: Duration = Duration::from_millis(10);
+/// Between two lines that tell of losses, while they go on.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-static LOST: Lost = Lost { in_queue: OnceLock::new(), in_writing: AtomicU64::new(0) };
+static LOST: Lost = Lost(AtomicU64::new(0));
 
-/// Lines that nobody will read.
-#[derive(Debug)]
-struct Lost {
-    /// They found the queue full.
-    in_queue: OnceLock<ErrorCounter>,
-    in_writing: AtomicU64,
+thread_local! {
+    /// Whether this thread is the one that writes: what it says itself finds a place.
+    static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Lines that nobody will read: they found the queue full, or could not be written.
+#[derive(Debug)]
+struct Lost(AtomicU64);
+
 impl Lost {
+    fn add_line(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn lines(&self) -> u64 {
-        let in_queue = self.in_queue.get().map_or(0, ErrorCounter::dropped_lines);
-        self.in_writing.load(Ordering::Relaxed).saturating_add(u64::try_from(in_queue).unwrap_or(u64::MAX))
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -42,18 +54,80 @@ pub fn lines_lost() -> u64 {
     LOST.lines()
 }
 
+/// What waits to be written, or is being written.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    fn enter(&self, bytes: usize) -> bool {
+        let lines = self.lines.fetch_add(1, Ordering::AcqRel) + 1;
+        let all_bytes = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let fits = lines <= LINES_WAITING_MAX && all_bytes <= BYTES_WAITING_MAX;
+        let enters = fits || WRITES.get();
+        if !enters {
+            self.leave(bytes);
+        }
+        enters
+    }
+
+    fn leave(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.lines.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Where lines enter.
+#[derive(Debug, Clone)]
+pub(super) struct Queue {
+    lines: NonBlocking,
+    waiting: Arc<Waiting>,
+    lost: &'static Lost,
+}
+
+impl Write for Queue {
+    /// A line at a time, as the subscriber writes them.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.waiting.enter(line.len()) {
+            // There is a place for each that enters.
+            self.lines.write_all(line)?;
+        } else {
+            self.lost.add_line();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
 /// The log, as long as it is held. Its end is that of the process.
 #[derive(Debug)]
 #[must_use]
 pub struct Log(Option<WorkerGuard>);
 
 impl Log {
-    pub(super) fn start() -> (NonBlocking, Self) {
-        let builder = NonBlockingBuilder::default();
-        let builder = builder.lossy(true).buffered_lines_limit(LINES_WAITING_MAX).thread_name("log");
-        let (queue, guard) = builder.finish(Outlet::new(io::stderr(), &LOST));
-        let _ = LOST.in_queue.set(queue.error_counter());
-        (queue, Self(Some(guard)))
+    pub(super) fn start() -> (Queue, Self) {
+        Self::into(io::stderr(), &LOST)
+    }
+
+    fn into(to: impl Write + Send + 'static, lost: &'static Lost) -> (Queue, Self) {
+        let waiting = Arc::new(Waiting::default());
+        let most = LINES_WAITING_MAX + LINES_OF_ITS_OWN;
+        let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(most).thread_name("log");
+        let (lines, guard) = builder.finish(Outlet::new(to, waiting.clone(), lost));
+        (Queue { lines, waiting, lost }, Self(Some(guard)))
     }
 }
 
@@ -76,9 +150,11 @@ impl Drop for Log {
 /// Where lines leave the process.
 struct Outlet<W> {
     to: W,
+    waiting: Arc<Waiting>,
     lost: &'static Lost,
-    /// How many lost lines a line of the log has told of.
+    /// How many lost lines a line of the log has told of, and when.
     told: u64,
+    told_at: Option<Instant>,
     /// The last line was written.
     flows: bool,
     /// The last one was written in part.
@@ -86,8 +162,19 @@ struct Outlet<W> {
 }
 
 impl<W: Write> Outlet<W> {
-    fn new(to: W, lost: &'static Lost) -> Self {
-        Self { to, lost, told: 0, flows: true, torn: false }
+    fn new(to: W, waiting: Arc<Waiting>, lost: &'static Lost) -> Self {
+        Self { to, waiting, lost, told: 0, told_at: None, flows: true, torn: false }
+    }
+
+    fn tell_of_losses(&mut self) {
+        let lost = self.lost.lines();
+        if self.flows && lost > self.told {
+            let lines = lost - self.told;
+            (self.told, self.told_at) = (lost, Some(Instant::now()));
+            WRITES.set(true);
+            tracing::warn!(lines, "log lines were lost: the log could not be written, or not quickly enough");
+            WRITES.set(false);
+        }
     }
 
     /// Gives how much of it was written, and whether that was all.
@@ -116,25 +203,27 @@ impl<W: Write> Write for Outlet<W> {
         self.torn |= written > 0 && !whole;
         self.flows = whole;
         if !whole {
-            self.lost.in_writing.fetch_add(1, Ordering::Relaxed);
+            self.lost.add_line();
+        }
+        self.waiting.leave(line.len());
+        // A log that is always busy has to tell of them, too, though not after every line.
+        if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TOLD_EVERY) {
+            self.tell_of_losses();
         }
         Ok(line.len())
     }
 
-    /// Called when nothing waits any more: there is room for one line again.
+    /// Called when nothing waits any more.
     fn flush(&mut self) -> io::Result<()> {
-        let lost = self.lost.lines();
-        if self.flows && lost > self.told {
-            let lines = lost - self.told;
-            self.told = lost;
-            tracing::warn!(lines, "log lines were lost: the log could not be written, or not quickly enough");
-        }
+        self.tell_of_losses();
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     /// Takes some bytes, then refuses, as a disk that fills up.
@@ -159,11 +248,17 @@ mod tests {
         }
     }
 
+    /// One to which any number of lines came.
+    fn outlet<W: Write>(to: W, lost: &'static Lost) -> Outlet<W> {
+        let waiting = Waiting { lines: AtomicUsize::new(1_000), bytes: AtomicUsize::new(1_000_000) };
+        Outlet::new(to, Arc::new(waiting), lost)
+    }
+
     #[test]
     fn a_line_that_was_written_in_part_does_not_spoil_the_next_one() {
-        static LOST: Lost = Lost { in_queue: OnceLock::new(), in_writing: AtomicU64::new(0) };
+        static LOST: Lost = Lost(AtomicU64::new(0));
         let mut disk = Disk { free: 9, holds: Vec::new() };
-        let mut outlet = Outlet::new(&mut disk, &LOST);
+        let mut outlet = outlet(&mut disk, &LOST);
         for line in ["first\n", "second\n", "third\n"] {
             outlet.write_all(line.as_bytes()).expect("taken");
         }
@@ -174,5 +269,78 @@ mod tests {
         }
         assert_eq!(LOST.lines(), 2);
         assert_eq!(disk.holds, b"first\nsec\nfourth\nfifth\n");
+    }
+
+    /// What the log says of itself, by its thread.
+    fn lines_told(work: impl FnOnce()) -> String {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let writer = told.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || Copy(writer.clone())).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let told = told.lock().expect("no panic").clone();
+        String::from_utf8(told).expect("text")
+    }
+
+    struct Copy(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Copy {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn losses_are_told_after_the_first_line_that_is_written_again() {
+        static LOST: Lost = Lost(AtomicU64::new(0));
+        let mut disk = Disk { free: 0, holds: Vec::new() };
+        let mut outlet = outlet(&mut disk, &LOST);
+        let write = |outlet: &mut Outlet<_>| outlet.write_all(b"line\n").expect("taken");
+        let told = lines_told(|| {
+            write(&mut outlet);
+            write(&mut outlet);
+        });
+        assert_eq!(told, "", "there is nowhere to tell it");
+        outlet.to.free = 100;
+        let told = lines_told(|| {
+            write(&mut outlet);
+            write(&mut outlet);
+        });
+        assert_eq!(told.matches("log lines were lost").count(), 1, "{told}");
+        assert!(told.contains("lines=2"), "{told}");
+    }
+
+    /// Takes nothing until the other end is dropped.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_lines_and_in_bytes() {
+        for (line_bytes, most) in [(100, LINES_WAITING_MAX), (1 << 20, BYTES_WAITING_MAX >> 20)] {
+            let lost: &'static Lost = Box::leak(Box::new(Lost(AtomicU64::new(0))));
+            let (reader, stuck) = mpsc::channel();
+            let (mut queue, log) = Log::into(Stuck(stuck), lost);
+            for _ in 0..most + 3 {
+                queue.write_all(&vec![b' '; line_bytes]).expect("taken or lost");
+            }
+            assert_eq!(lost.lines(), 3, "of {line_bytes} bytes each");
+            drop(reader);
+            drop(log);
+        }
     }
 }

@@ -2,11 +2,23 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tollgate::rules::{AddPluginError, EngineError, RuleEngine};
+use tollgate::domain::plugin::Profile;
+use tollgate::rules::{AddPluginError, EngineError, FailedCall, RuleCall, RuleEngine};
 
-use super::harness::{Harness, compile_bomb, component};
+use super::harness::components::{component_of, with_section};
+use super::harness::{Harness, compile_bomb, component, payment};
 use super::refused_by;
+
+/// A script in the compiler's place.
+pub fn compiler(folder: &Path, lines: &str) -> PathBuf {
+    let path = folder.join("compiler");
+    let script = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path);
+    script.expect("a script").write_all(format!("#!/bin/sh\n{lines}\n").as_bytes()).expect("a script");
+    path
+}
 
 #[tokio::test]
 async fn a_compile_bomb_is_stopped_by_the_limits_of_the_child() {
@@ -18,11 +30,9 @@ async fn a_compile_bomb_is_stopped_by_the_limits_of_the_child() {
 #[tokio::test]
 async fn a_compiler_that_was_killed_is_not_taken_for_one_that_took_too_long() {
     let folder = tempfile::tempdir().expect("a folder");
-    let killed = folder.path().join("killed");
-    let script = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&killed);
-    script.expect("a script").write_all(b"#!/bin/sh\nkill -9 $$\n").expect("a script");
+    let killed = compiler(folder.path(), "kill -9 $$");
     let harness = Harness::with(|settings| settings.compiler_exe = killed);
-    let added = harness.engine.add_plugin(component("good").into()).await;
+    let added = harness.engine.add_plugin(component("good").into(), Profile::Large).await;
     let Err(AddPluginError::Refused(why)) = added else { panic!("not refused: {added:?}") };
     assert!(why.contains("signal: 9"), "{why}");
 }
@@ -31,7 +41,7 @@ async fn a_compiler_that_was_killed_is_not_taken_for_one_that_took_too_long() {
 async fn what_is_refused_after_it_was_compiled_leaves_nothing_on_the_disk() {
     let harness = Harness::start();
     for fixture in ["bad_description", "start_loop"] {
-        let refused = harness.engine.add_plugin(component(fixture).into()).await;
+        let refused = harness.engine.add_plugin(component(fixture).into(), Profile::Large).await;
         assert!(matches!(refused, Err(AddPluginError::Refused(_))), "{fixture}: {refused:?}");
     }
     let left: Vec<_> = std::fs::read_dir(harness.cache_dir()).expect("the cache").collect();
@@ -41,6 +51,65 @@ async fn what_is_refused_after_it_was_compiled_leaves_nothing_on_the_disk() {
 #[tokio::test]
 async fn an_engine_whose_compiler_is_missing_says_so_and_blames_no_plugin() {
     let harness = Harness::with(|settings| settings.compiler_exe = "/nowhere/tollgate".into());
-    let added = harness.engine.add_plugin(component("good").into()).await;
+    let added = harness.engine.add_plugin(component("good").into(), Profile::Large).await;
     assert!(matches!(added, Err(AddPluginError::Engine(EngineError::Unavailable(_)))), "{added:?}");
+}
+
+/// Compiles as ever, and writes down when it begins and ends under which allowance.
+fn recording_compiler(folder: &Path) -> PathBuf {
+    let (exe, record) = (env!("CARGO_BIN_EXE_tollgate"), folder.join("record"));
+    let lines = format!(
+        "echo begins $3 $4 >> {record}\n{exe} \"$@\"\nstatus=$?\nsleep 0.3\necho ends $3 $4 >> {record}\nexit $status",
+        record = record.display()
+    );
+    compiler(folder, &lines)
+}
+
+/// The most children at once, of all and of those with the memory of large plugins.
+fn most_at_once(folder: &Path) -> (usize, usize) {
+    let record = std::fs::read_to_string(folder.join("record")).expect("a record");
+    let (mut now, mut most) = ((0_usize, 0_usize), (0, 0));
+    for line in record.lines() {
+        let is_large = usize::from(line.split(' ').nth(1) == Some("2048"));
+        now = match line.starts_with("begins") {
+            true => (now.0 + 1, now.1 + is_large),
+            false => (now.0 - 1, now.1 - is_large),
+        };
+        most = (most.0.max(now.0), most.1.max(now.1));
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_all_children_at_once_one_is_large_at_most() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recording = recording_compiler(folder.path());
+    let harness = Harness::with(|settings| settings.compiler_exe = recording);
+    let failing = std::fs::read_to_string("tests/hostile/last_words.wat").expect("a fixture");
+    let failing: Arc<[u8]> =
+        component_of(&failing.replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 200)"))
+            .into();
+    let plugin = harness.engine.add_plugin(failing.clone(), Profile::Large).await.expect("it is taken in");
+    assert_eq!(plugin.profile, Profile::Large);
+    let rule = RuleCall {
+        plugin: plugin.digest,
+        profile: plugin.profile,
+        state: Arc::from([]),
+        facts: vec![],
+        fuel_spent_before: None,
+    };
+    let call = FailedCall::Evaluate { payment: Arc::new(payment()), rule };
+    let others = (0..4_u8).map(|place| {
+        let fixture = if place % 2 == 0 { "roomy" } else { "good" };
+        harness.engine.add_plugin(with_section(component(fixture), &[place]).into(), Profile::Large)
+    });
+    let (added, diagnosed) =
+        futures::join!(futures::future::join_all(others), harness.engine.diagnose(call, failing));
+    for added in added {
+        added.expect("it is taken in");
+    }
+    assert!(diagnosed.expect("it can be looked into").is_some());
+    let (of_all, large) = most_at_once(folder.path());
+    assert_eq!(large, 1, "{of_all} at once");
+    assert!(of_all <= 3, "{of_all} at once");
 }

@@ -52,3 +52,18 @@ pub fn good_rule(summary: &str) -> String {
     let good = std::fs::read_to_string("tests/hostile/good.wat").expect("the fixture");
     good.replace("Means harm.", summary)
 }
+
+/// The same with a section of these bytes, which mean nothing.
+pub fn with_section(mut component: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
+    let name = b"\x03pad";
+    let mut size = name.len() + bytes.len();
+    component.push(0);
+    while size >= 0x80 {
+        component.push((size & 0x7f) as u8 | 0x80);
+        size >>= 7;
+    }
+    component.push(size as u8);
+    component.extend_from_slice(name);
+    component.extend_from_slice(bytes);
+    component
+}

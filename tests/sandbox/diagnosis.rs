@@ -8,11 +8,13 @@ use tollgate::domain::verdict::RuleResult;
 use tollgate::rules::component::from_core_module_with_names;
 use tollgate::rules::{Diagnosis, FailedCall, RuleCall, RuleEngine};
 
+use crate::harness::components::with_section;
 use crate::harness::{Harness, component, payment};
 
 async fn diagnosed(harness: &Harness, bytes: Vec<u8>) -> Diagnosis {
     let bytes: Arc<[u8]> = bytes.into();
-    let plugin = harness.engine.add_plugin(bytes.clone()).await.expect("it is taken in").digest;
+    let plugin =
+        harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in").digest;
     let runs = harness.evaluate(&[&plugin]).await.expect("the engine serves");
     let rule = RuleCall {
         plugin,
@@ -58,6 +60,26 @@ async fn a_rule_says_its_last_words_and_cannot_steer_a_terminal_with_them() {
 }
 
 #[tokio::test]
+async fn a_memory_full_of_errors_is_answered_whatever_the_plugin_holds_of_them() {
+    // As the rule writes them: the lowest digit first.
+    let text = |number: usize| {
+        let digit = |place: usize| (number >> (3 * place)) & 7;
+        format!("Error: {}{}{}{}0000", digit(0), digit(1), digit(2), digit(3))
+    };
+    let all: String = (0..4_096).map(text).collect();
+    let harness = Harness::start();
+    let cases: [(&str, Vec<u8>, Option<&str>); 3] = [
+        ("none", Vec::new(), Some("Error: 00000000")),
+        ("the first", text(0).into_bytes(), Some("Error: 10000000")),
+        ("all, many times", all.repeat(40).into_bytes(), None),
+    ];
+    for (held, bytes, said) in cases {
+        let plugin = with_section(component("many_errors"), &bytes);
+        assert_eq!(diagnosed(&harness, plugin).await.said.as_deref(), said, "the plugin holds {held}");
+    }
+}
+
+#[tokio::test]
 async fn functions_are_told_by_the_names_that_the_plugin_has_for_them() {
     let source = std::fs::read_to_string("tests/hostile/last_words.wat").expect("a fixture");
     let core = crate::harness::components::core_module(&source);
@@ -71,7 +93,8 @@ async fn functions_are_told_by_the_names_that_the_plugin_has_for_them() {
 async fn settings_that_a_rule_cannot_read_are_looked_into_as_well() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("prepare_bomb").into();
-    let plugin = harness.engine.add_plugin(bytes.clone()).await.expect("it is taken in").digest;
+    let plugin =
+        harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in").digest;
     let call = FailedCall::Prepare { plugin, settings: "{}".to_owned() };
     let diagnosis = harness.engine.diagnose(call, bytes).await.expect("it can be looked into");
     let diagnosis = diagnosis.expect("it fails again");
@@ -83,7 +106,8 @@ async fn settings_that_a_rule_cannot_read_are_looked_into_as_well() {
 async fn a_call_that_does_not_fail_again_has_no_diagnosis() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("good").into();
-    let plugin = harness.engine.add_plugin(bytes.clone()).await.expect("it is taken in").digest;
+    let plugin =
+        harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in").digest;
     let call = FailedCall::Prepare { plugin, settings: "{}".to_owned() };
     assert_eq!(harness.engine.diagnose(call, bytes).await, Ok(None));
 }

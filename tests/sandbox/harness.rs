@@ -57,7 +57,7 @@ impl Harness {
     }
 
     pub async fn add(&self, fixture: &str) -> Digest {
-        let added = self.engine.add_plugin(component(fixture).into()).await;
+        let added = self.engine.add_plugin(component(fixture).into(), Profile::Large).await;
         added.unwrap_or_else(|error| panic!("{fixture}: {error}")).digest
     }
 

@@ -1,12 +1,15 @@
-//! How many compiled plugins stay in memory, by what the kernel says of this process.
+//! What compiled plugins take of memory, by what the kernel says of this process.
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::process::Command;
 
-use tollgate::rules::RuleEngine as _;
+use tollgate::domain::plugin::Profile;
+use tollgate::rules::{AddPluginError, RuleEngine as _};
 
-use super::harness::Harness;
+use super::compiling::compiler;
 use super::harness::components::{component_of, good_rule};
+use super::harness::{Harness, component};
 use super::passes;
 
 /// Compiled plugins that are mapped into this process, by what the kernel says.
@@ -25,7 +28,8 @@ async fn more_plugins_than_memory_may_hold_all_answer_and_never_more_are_loaded(
     let mut plugins = Vec::new();
     for number in 0..8 {
         let rule = component_of(&good_rule(&format!("Is rule {number:02}.")));
-        plugins.push(harness.engine.add_plugin(rule.into()).await.expect("a good rule").digest);
+        plugins
+            .push(harness.engine.add_plugin(rule.into(), Profile::Large).await.expect("a good rule").digest);
         assert!(loaded_from(&harness.cache_dir()) <= LOADED_MAX);
     }
     assert_eq!(loaded_from(&harness.cache_dir()), LOADED_MAX);
@@ -37,4 +41,40 @@ async fn more_plugins_than_memory_may_hold_all_answer_and_never_more_are_loaded(
             assert!(loaded_from(&harness.cache_dir()) <= LOADED_MAX, "what left memory is unmapped");
         }
     }
+}
+
+/// The most that was ever resident.
+fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// A peak is that of a whole process, so the test starts itself anew for each case.
+#[tokio::test]
+async fn what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_used() {
+    const CACHE: &str = "TOLLGATE_TEST_CACHE";
+    const ANSWER_BYTES: u64 = 60 << 20;
+    let Ok(cache) = std::env::var(CACHE) else {
+        let name = "memory::what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_used";
+        for cache in ["usable", "none"] {
+            let mut anew = Command::new(std::env::current_exe().expect("this test's binary"));
+            let status = anew.args(["--exact", name]).env(CACHE, cache).status();
+            assert!(status.expect("it starts").success(), "{cache}");
+        }
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let zeros = compiler(folder.path(), &format!("exec head -c {ANSWER_BYTES} /dev/zero"));
+    let harness = Harness::with(|settings| settings.compiler_exe = zeros);
+    if cache == "none" {
+        std::fs::remove_dir_all(harness.cache_dir()).expect("the cache can be removed");
+        std::fs::write(harness.cache_dir(), b"").expect("a file in its place");
+    }
+    let before = peak_memory_bytes();
+    let added = harness.engine.add_plugin(component("good").into(), Profile::Large).await;
+    assert!(matches!(added, Err(AddPluginError::NeedsLarge | AddPluginError::Refused(_))), "{added:?}");
+    let taken = peak_memory_bytes() - before;
+    assert_eq!(taken >= ANSWER_BYTES, cache == "none", "{taken} bytes");
+    assert!(!(ANSWER_BYTES / 2..ANSWER_BYTES).contains(&taken), "{taken} bytes");
 }

@@ -1,19 +1,28 @@
 //! Why a rule failed: told to its author, and to nobody who submits payments.
 
-use reqwest::StatusCode;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tollgate::auth::scope::ScopeSet;
 use tollgate::domain::tenant::Scope;
 
+use crate::support::components::{component, with_section};
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, payment};
+use crate::support::program::PATIENCE;
+use crate::support::service::{Caller, Node, answer, payment};
 
 const SAID: &str = "panicked at src/lib.rs:7:9: the list is empty [31m";
 
 /// Asks until an answer can be had: compiling may take longer than one waits.
 async fn told(caller: &Caller, path: &str) -> Value {
+    let begun = Instant::now();
     loop {
         let (status, answer) = caller.get(path).await;
+        assert!(begun.elapsed() < PATIENCE, "{answer}");
         match status {
             StatusCode::OK => return answer,
             StatusCode::SERVICE_UNAVAILABLE => {}
@@ -79,4 +88,59 @@ async fn a_dry_run_tells_why_a_rule_failed() {
     };
     assert_eq!(rule["diagnosis"]["said"], SAID, "{rule}");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_plugins_take_long_to_look_into_holds_up_no_other() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let held = folder.path().join("held");
+    let node =
+        Node::start_with_compiler(&database, folder.path(), &slow_compiler(folder.path(), &held)).await;
+    let slow = Caller::of_new_tenant(&node, "slow").await;
+    let quick = Caller::of_new_tenant(&node, "quick").await;
+    let mut paths = Vec::new();
+    for (caller, pad_bytes) in [(&slow, vec![5 << 20, 6 << 20]), (&quick, vec![1])] {
+        let mut rules = Vec::new();
+        for pad_bytes in pad_bytes {
+            let plugin = caller.upload(with_section(component("last_words"), &vec![0; pad_bytes])).await;
+            rules.push(
+                json!({"name": format!("pad-{pad_bytes}"), "plugin": plugin["digest"], "settings": {}}),
+            );
+        }
+        caller.activate_entries(&json!(rules)).await;
+        let (status, answer) = caller.pay("k1", &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let id = answer["id"].as_str().expect("an id").to_owned();
+        let path =
+            |rule: &Value| format!("/decisions/{id}/rules/{}/diagnosis", rule["name"].as_str().unwrap());
+        paths.push(rules.iter().map(path).collect::<Vec<_>>());
+    }
+    // From now on it compiles nothing large.
+    std::fs::write(&held, "").unwrap();
+    for path in &paths[0] {
+        let (status, problem) = answer(slow.request(Method::GET, path)).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    }
+    let found = told(&quick, &paths[1][0]).await;
+    assert_eq!(found["diagnosis"]["said"], SAID, "{found}");
+    let (status, problem) = answer(slow.request(Method::GET, &paths[0][0])).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "it is still held up: {problem}");
+    std::fs::remove_file(&held).unwrap();
+    for path in &paths[0] {
+        assert_eq!(told(&slow, path).await["diagnosis"]["said"], SAID);
+    }
+    node.stop().await;
+}
+
+/// Compiles as ever, but for large plugins waits for as long as there is a file `held`.
+fn slow_compiler(folder: &Path, held: &Path) -> String {
+    let path = folder.join("compiler");
+    let script = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path);
+    let (exe, held) = (env!("CARGO_BIN_EXE_tollgate"), held.display());
+    let lines = format!(
+        "#!/bin/sh\nif [ \"$3\" = 2048 ]; then while [ -e {held} ]; do sleep 0.05; done; fi\nexec {exe} \"$@\"\n"
+    );
+    script.unwrap().write_all(lines.as_bytes()).unwrap();
+    path.to_str().unwrap().to_owned()
 }

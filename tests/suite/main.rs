@@ -15,6 +15,7 @@ mod card_numbers;
 mod clocks;
 mod command_line;
 mod comparison;
+mod compile_turns;
 mod crash;
 mod database_errors;
 mod database_tls;

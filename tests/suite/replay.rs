@@ -53,7 +53,7 @@ impl RuleEngine for ToldEngine {
         unreachable!("replay prepares nothing")
     }
 
-    async fn add_plugin(&self, _: Arc<[u8]>) -> Result<Plugin, AddPluginError> {
+    async fn add_plugin(&self, _: Arc<[u8]>, _: Profile) -> Result<Plugin, AddPluginError> {
         unreachable!("all plugins are loaded")
     }
 

@@ -1,9 +1,12 @@
 //! Rulesets over HTTP: composed, activated, rolled back, and what each member of an entry does.
 
+use std::time::Instant;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, Whole, answer, payment, payment_with};
 
 const REVISIONS: &str = "/rulesets/payment/revisions";
@@ -234,6 +237,34 @@ async fn every_flaw_of_a_revision_is_told_at_its_place_and_nothing_is_made() {
     let (_, problem) = caller.post(REVISIONS, &json!({"rules": rules})).await;
     assert_eq!(problem["errors"].as_array().map(Vec::len), Some(2), "{problem}");
     assert_eq!(caller.get(REVISIONS).await.1, json!({"items": []}));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_rules_that_fail_over_their_settings_all_are_told_and_some_looked_into() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let plugin = caller.upload_fixture("panics_over_settings").await;
+    let rules: Vec<Value> = (0..6)
+        .map(|place| json!({"name": format!("rule-{place}"), "plugin": plugin, "settings": {}}))
+        .collect();
+    let begun = Instant::now();
+    loop {
+        let (status, problem) = caller.post(REVISIONS, &json!({"rules": rules})).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        let flaws = problem["errors"].as_array().expect("errors");
+        assert_eq!(flaws.len(), rules.len(), "{problem}");
+        let details = || flaws.iter().map(|flaw| flaw["detail"].as_str().expect("a text"));
+        assert!(details().all(|detail| detail.contains("failed while it read its settings")), "{problem}");
+        let looked_into = details().filter(|detail| detail.contains("the list is empty")).count();
+        assert!(looked_into <= 3, "{problem}");
+        // Compiling for the first look may take longer than one waits for it.
+        if looked_into == 3 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{problem}");
+    }
     node.stop().await;
 }
 

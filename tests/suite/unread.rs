@@ -111,6 +111,23 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_told() {
     assert!(told.iter().sum::<u64>() > 0, "{told:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_log_that_nobody_reads_says_nothing_to_standard_output() {
+    let database = TestDatabase::create().await;
+    let (_unread, stderr) = std::io::pipe().unwrap();
+    let mut command = demonstration(&database);
+    command.env("ROCKET_TOLLGATE_LOG_FILTER", "trace");
+    let mut program = Program::start_saying(command, Stdio::piped(), stderr.into()).await;
+    let begun = Instant::now();
+    while lines_lost(&program).await == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing is lost");
+    }
+    let said_by_then = program.log();
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().await.code(), Some(0));
+    assert_eq!(program.log(), said_by_then);
+}
+
 #[test]
 fn a_start_that_fails_ends_as_ever_though_nobody_can_read_why() {
     let (_unread, full) = full_pipe();

@@ -10,7 +10,9 @@ use sqlx::PgConnection;
 use tollgate::decisions::plugins::digest_of;
 use uuid::Uuid;
 
-use crate::support::components::{compile_bomb, component, component_of, good_rule, rule_with_loops};
+use crate::support::components::{
+    compile_bomb, component, component_of, good_rule, rule_with_loops, with_section,
+};
 use crate::support::database::TestDatabase;
 use crate::support::program::{PATIENCE, Program};
 use crate::support::service::{Caller, Node, Whole, payment};
@@ -26,18 +28,8 @@ fn never_seen(depth: usize, functions: usize) -> Vec<u8> {
 }
 
 /// A component with a section of so many bytes that means nothing.
-fn padded(mut component: Vec<u8>, pad_bytes: usize) -> Vec<u8> {
-    let name = b"\x03pad";
-    let mut size = name.len() + pad_bytes;
-    component.push(0);
-    while size >= 0x80 {
-        component.push((size & 0x7f) as u8 | 0x80);
-        size >>= 7;
-    }
-    component.push(size as u8);
-    component.extend_from_slice(name);
-    component.resize(component.len() + pad_bytes, 0);
-    component
+fn padded(component: Vec<u8>, pad_bytes: usize) -> Vec<u8> {
+    with_section(component, &vec![0; pad_bytes])
 }
 
 async fn revision(caller: &Caller, plugin: &Value) -> Value {
@@ -178,6 +170,25 @@ async fn a_small_plugin_does_not_wait_behind_large_ones_and_each_tells_its_place
         let settled = caller.settled(upload["digest"].as_str().unwrap()).await;
         assert_eq!((&settled["state"], &settled["profile"]), (&json!("ready"), &json!("large")), "{settled}");
     }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_turns_out_to_be_large_goes_on_in_the_queue_of_large_ones() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let plugin = caller.upload(component("roomy")).await;
+    assert_eq!((&plugin["state"], &plugin["profile"]), (&json!("ready"), &json!("large")), "{plugin}");
+    let digest = plugin["digest"].as_str().unwrap();
+    let queue: String =
+        sqlx::query_scalar("select profile from plugin_uploads where encode(digest, 'hex') = $1")
+            .bind(digest)
+            .fetch_one(&mut database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(queue, "large");
+    assert_eq!(state(&database, digest).await, ("ready".to_owned(), 1), "no node has ended over it");
     node.stop().await;
 }
 

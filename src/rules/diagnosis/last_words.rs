@@ -11,14 +11,30 @@ const ERROR: &[u8] = b"Error: ";
 const ERROR_BYTES_MAX: usize = 300;
 /// The longest name such as `TypeError` before the sign that is looked for.
 const ERROR_NAME_BYTES_MAX: usize = 32;
-/// How many texts are searched for in the plugin's own bytes. Each search reads all of them.
+/// How many texts are searched for in the plugin's own bytes.
 const CANDIDATES_MAX: usize = 64;
 
 /// The text that was left on purpose; else the first that looks like an error's
 /// and does not stand in the plugin itself.
 pub(super) fn find<'a>(memories: impl Iterator<Item = &'a [u8]> + Clone, plugin: &[u8]) -> Option<String> {
     let left = memories.clone().find_map(left_on_purpose);
-    left.or_else(|| memories.flat_map(errors).take(CANDIDATES_MAX).find(|text| !contains(plugin, text)))
+    left.or_else(|| first_not_in(plugin, memories.flat_map(errors).take(CANDIDATES_MAX).collect()))
+}
+
+/// The plugin is read once for all of the texts, wherever it has what they all have: a memory
+/// full of different ones would have it read as often.
+fn first_not_in(plugin: &[u8], mut texts: Vec<String>) -> Option<String> {
+    let mark_of = |text: &String| places(text.as_bytes(), ERROR).next().unwrap_or_default();
+    for mark in places(plugin, ERROR) {
+        if texts.is_empty() {
+            break;
+        }
+        texts.retain(|text| {
+            let begins = mark.checked_sub(mark_of(text));
+            !begins.is_some_and(|begins| plugin[begins..].starts_with(text.as_bytes()))
+        });
+    }
+    texts.into_iter().next()
 }
 
 fn left_on_purpose(memory: &[u8]) -> Option<String> {
@@ -44,10 +60,6 @@ fn errors(memory: &[u8]) -> impl Iterator<Item = String> + '_ {
 
 fn is_text(byte: u8) -> bool {
     byte >= 0x80 || byte.is_ascii_graphic() || byte == b' '
-}
-
-fn contains(bytes: &[u8], text: &str) -> bool {
-    places(bytes, text.as_bytes()).next().is_some()
 }
 
 fn places<'a>(bytes: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
@@ -111,6 +123,19 @@ mod tests {
         let memory = b"Error: known\0".repeat(CANDIDATES_MAX);
         assert_eq!(found(&[memory.as_slice(), b"Error: new"].concat(), plugin), None);
         assert_eq!(found(&[&memory[13..], b"Error: new"].concat(), plugin), Some("Error: new".to_owned()));
+        let texts: Vec<String> =
+            (0..CANDIDATES_MAX).map(|number| format!("E{number}Error: {number}")).collect();
+        let all = texts.join("\0");
+        for (held, said) in [
+            (0, Some(0)),
+            (1, Some(1)),
+            (CANDIDATES_MAX - 1, Some(CANDIDATES_MAX - 1)),
+            (CANDIDATES_MAX, None),
+        ] {
+            // Side by side, as in a program's constants.
+            let plugin = texts[..held].concat();
+            assert_eq!(found(all.as_bytes(), plugin.as_bytes()), said.map(|place| texts[place].clone()));
+        }
         let long = [b"Error: ".as_slice(), &[b'x'; 5000]].concat();
         assert_eq!(found(&long, b"").map(|text| text.len()), Some(ERROR_BYTES_MAX));
     }

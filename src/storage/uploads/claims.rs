@@ -108,6 +108,24 @@ pub async fn claim(
     .await
 }
 
+/// Whether a queue has an upload that nobody is at work on, without a look at its bytes.
+pub async fn is_any_waiting(system: &PgPool, profile: Profile) -> Result<bool, StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            let waits = sqlx::query_scalar(
+                "select exists (select from plugin_uploads
+                                where state in ('waiting', 'compiling') and profile = $1
+                                  and (claimed_until is null or claimed_until < now()))",
+            )
+            .bind(profile.name())
+            .fetch_one(connection)
+            .await?;
+            Ok(waits)
+        })
+    })
+    .await
+}
+
 /// Keeps a claim. False when it is not this node's any more.
 pub async fn renew(
     system: &PgPool,
@@ -156,6 +174,33 @@ pub async fn release(
             .bind(digest.0)
             .bind(i32::from(failure_pause_ms.is_some()))
             .bind(f64::from(failure_pause_ms.unwrap_or_default()))
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// Gives an upload back for the queue of large plugins, since the small limits do not hold it.
+pub async fn move_to_large(
+    system: &PgPool,
+    node: Uuid,
+    tenant: TenantId,
+    digest: Digest,
+) -> Result<(), StorageError> {
+    as_system(system, move |connection| {
+        Box::pin(async move {
+            sqlx::query(
+                "update plugin_uploads
+                 set state = 'waiting', claimed_by = null, claimed_until = null, attempts = attempts - 1,
+                     profile = $4
+                 where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'",
+            )
+            .bind(node)
+            .bind(tenant.0)
+            .bind(digest.0)
+            .bind(Profile::Large.name())
             .execute(connection)
             .await?;
             Ok(())

@@ -1,0 +1,23 @@
+;; Stops itself over any settings and leaves last words, as the SDK does with a panic.
+(module
+  ;; Describes itself as any rule does, so that it is taken in.
+  (memory (export "memory") 2)
+  (data (i32.const 0x400)
+    "\00\05\00\00\07\00\00\00"  ;; name     at 0x500
+    "\07\05\00\00\05\00\00\00"  ;; version  at 0x507
+    "\0c\05\00\00\0b\00\00\00"  ;; summary  at 0x50c
+    "\17\05\00\00\02\00\00\00") ;; settings at 0x517
+  (data (i32.const 0x700) "tollgate-message" "\32\00\00\00"
+    "panicked at src/lib.rs:7:9:\0athe list is empty\1b[31m"
+    "tollgate-the-end")
+  (data (i32.const 0x500) "hostile" "1.0.0" "Means harm." "{}")
+  (func (export "tollgate:rules/rule@1.0.0#describe") (result i32) i32.const 0x400)
+  (func (export "tollgate:rules/rule@1.0.0#prepare") (param i32 i32) (result i32) unreachable)
+  (global $free (mut i32) (i32.const 0x2000))
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    global.get $free
+    (global.set $free (i32.add (global.get $free) (local.get $size))))
+  (func (export "tollgate:rules/rule@1.0.0#evaluate") (param i32) (result i32)
+    ;; Zeros: ok, pass, no notes.
+    i32.const 0x600))
