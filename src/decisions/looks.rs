@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use thiserror::Error;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::plugins::Plugins;
@@ -82,16 +82,21 @@ impl Looks {
         if under_way.len() >= UNDER_WAY_MAX {
             return Err(LookError::Busy);
         }
-        let place = Place { under_way: self.under_way.clone(), tenant };
+        // A runtime that ends drops the task where it is spawned. Its place, which locks as it
+        // goes, comes after the lock.
+        let (place, placed) = oneshot::channel();
         let work = look(call.clone());
         let looking = tokio::spawn(async move {
-            let _place = place;
+            let _place = placed.await;
             work.await
         });
         let given_up = |error: tokio::task::JoinError| EngineError::Unavailable(error.to_string()).into();
         let looking =
             async move { looking.await.unwrap_or_else(|error| Err(given_up(error))) }.boxed().shared();
         under_way.insert(tenant, (call, looking.clone()));
+        drop(under_way);
+        // A task that is gone gives the place back at once.
+        let _ = place.send(Place { under_way: self.under_way.clone(), tenant });
         Ok(looking)
     }
 

@@ -111,12 +111,17 @@ impl Plugins {
     /// Files that have not changed since the last look are skipped; a file
     /// that cannot be loaded is told once and stops nothing.
     pub async fn take_in_folder(&self, folder: &Path) -> Result<Vec<Plugin>, StorageError> {
-        let mut loaded = Vec::new();
+        let (mut loaded, mut failed) = (Vec::new(), Ok(()));
         for (path, stamp) in self.new_files(folder) {
             let Some((added, bytes)) = self.add_file(&path, stamp).await? else { continue };
             match added {
                 Ok(plugin) => {
-                    plugins::add(&self.system, &plugin, &bytes, true, self.clock.now_ms()).await?;
+                    let stored = plugins::add(&self.system, &plugin, &bytes, true, self.clock.now_ms()).await;
+                    if let Err(error) = stored {
+                        // Taken in at the next look; those behind it do not wait for that.
+                        failed = failed.and(Err(error));
+                        continue;
+                    }
                     tracing::info!(
                         name = plugin.description.name,
                         version = plugin.description.version,
@@ -128,10 +133,9 @@ impl Plugins {
                 }
                 Err(error) => tracing::warn!(file = %path.display(), %error, "plugin refused"),
             }
-            // Not before it is stored: what the database did not take is taken in at the next look.
             self.seen_files().insert(path, stamp);
         }
-        Ok(loaded)
+        failed.map(|()| loaded)
     }
 
     /// Nothing for a file that cannot be read. That a plugin needs the limits of large ones

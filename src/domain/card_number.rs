@@ -42,9 +42,19 @@ pub fn holds_card_number(text: &str) -> bool {
 }
 
 /// The same for what names an account: an IBAN that is mistyped, but has the length of
-/// its country, is no card number.
+/// its country, is no card number. Of some countries that leaves sixteen digits behind the
+/// two letters, as cards have them; a whole card number in their place is one.
 pub fn account_holds_card_number(text: &str) -> bool {
-    let is_iban = || Iban::parse(text).is_ok_and(|iban| has_length_of_its_country(iban.as_str()));
+    let is_iban = || {
+        Iban::parse(text).is_ok_and(|iban| {
+            let written = iban.as_str();
+            let digits = &written[2..];
+            let is_card_number = digits.len() == 16
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+                && has_candidate(digits);
+            has_length_of_its_country(written) && !is_card_number
+        })
+    };
     holds_card_number(text) && !is_iban()
 }
 

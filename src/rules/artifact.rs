@@ -25,8 +25,8 @@ use crate::domain::plugin::{Digest, Profile};
 const TAG_BYTES: usize = 32;
 const DOMAIN: &[u8] = b"tollgate compiled plugin 1";
 
-/// Writing one takes seconds.
-const TEMPORARY_KEPT: Duration = Duration::from_secs(3_600);
+/// It is there for as long as a plugin is compiled, which may take two hours on a busy machine.
+const TEMPORARY_KEPT: Duration = Duration::from_secs(4 * 3_600);
 /// Longer than two versions run beside each other, or one is gone back to.
 const OTHER_ENGINE_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
@@ -134,11 +134,16 @@ impl ArtifactCache {
     pub(super) fn draft(&self, digest: Digest, profile: Profile) -> io::Result<Draft> {
         // Somebody may have deleted it.
         let _ = create(&self.folder);
-        let number = TEMPORARY_FILES.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.folder.join(format!(".{}-{number}", std::process::id()));
-        // Left over by an earlier process of the same number.
-        let _ = std::fs::remove_file(&temporary);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let (temporary, file) = loop {
+            let number = TEMPORARY_FILES.fetch_add(1, Ordering::Relaxed);
+            let temporary = self.folder.join(format!(".{}-{number}", std::process::id()));
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary) {
+                Ok(file) => break (temporary, file),
+                // Of an earlier process of the same number, or of one in another container.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        };
         let tag = self.authenticator(digest, profile);
         Ok(Draft { file, temporary, path: self.path(digest, profile), tag, code_bytes: 0 })
     }
@@ -372,8 +377,8 @@ mod tests {
         };
         put(&format!("{OTHER}-small-another-engine.code"), hours(24));
         put(&other, hours(24 * 8));
-        put(".77-0", hours(2));
-        put(".77-1", hours(0));
+        put(".77-0", hours(5));
+        put(".77-1", hours(3));
         put("notes.code", hours(24 * 99));
         put(".keep", hours(24 * 99));
         let own = File::options().write(true).open(fixture.path()).expect("the stored file");

@@ -13,9 +13,11 @@ use super::line;
 
 /// How often the server is asked, on a connection of its own.
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
-/// Looks in a row that find the server idle, or find no server. Between two statements a
-/// session is idle for a moment.
+/// Looks in a row that find the session idle. Between two statements it is, for a moment.
 const IDLE_LOOKS_MAX: u32 = 3;
+/// Looks in a row that fail: ten minutes of them. The server may have no connection to spare
+/// while a migration holds others up, and the migration goes on.
+const FAILED_LOOKS_MAX: u32 = 120;
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Waits for `work`, which the session `process` of the server does. `None` once the server
@@ -26,11 +28,14 @@ pub(super) async fn while_at_work<T>(
     work: impl Future<Output = T>,
 ) -> Option<T> {
     let lost = async {
-        let mut idle_looks = 0;
-        while idle_looks < IDLE_LOOKS_MAX {
+        let (mut idle_looks, mut failed_looks) = (0, 0);
+        while idle_looks < IDLE_LOOKS_MAX && failed_looks < FAILED_LOOKS_MAX {
             sleep(LOOKS_EVERY).await;
-            let active = line::within(LOOK_MAX, is_active(login, process)).await.unwrap_or(false);
-            idle_looks = if active { 0 } else { idle_looks + 1 };
+            match line::within(LOOK_MAX, is_active(login, process)).await {
+                Ok(true) => (idle_looks, failed_looks) = (0, 0),
+                Ok(false) => (idle_looks, failed_looks) = (idle_looks + 1, 0),
+                Err(_) => failed_looks += 1,
+            }
         }
     };
     tokio::select! {

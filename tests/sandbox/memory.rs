@@ -59,8 +59,9 @@ async fn what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_u
         let name = "memory::what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_used";
         for cache in ["usable", "none"] {
             let mut anew = Command::new(std::env::current_exe().expect("this test's binary"));
-            let status = anew.args(["--exact", name]).env(CACHE, cache).status();
-            assert!(status.expect("it starts").success(), "{cache}");
+            let output = anew.args(["--exact", name]).env(CACHE, cache).output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{cache}: {said}");
         }
         return;
     };

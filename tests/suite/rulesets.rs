@@ -260,7 +260,7 @@ async fn of_many_rules_that_fail_over_their_settings_all_are_told_and_some_looke
         let looked_into = details().filter(|detail| detail.contains("the list is empty")).count();
         assert!(looked_into <= 3, "{problem}");
         // Compiling for the first look may take longer than one waits for it.
-        if looked_into == 3 {
+        if looked_into > 0 {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "{problem}");

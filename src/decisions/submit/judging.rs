@@ -120,7 +120,7 @@ impl Submissions {
         let (engine, at_ms) = (self.engine.as_ref(), payment.received_at_ms);
         let run =
             |payment| evaluate(engine, case.tenant, payment, ruleset, quarantined, own_facts, case.deadline);
-        let rules_begun = Instant::now();
+        let mut rules_begun = Instant::now();
         let mut evaluated = run(payment).await;
         // A compiled plugin is a cache: where it was lost, the payment waits until it is there
         // again. Only a rule that cannot be loaded at all counts as its entry says.
@@ -128,6 +128,7 @@ impl Submissions {
             && self.active.recover(&evidence.rules, case.deadline).await?
         {
             let payment = Arc::new(evidence.payment.clone());
+            rules_begun = Instant::now();
             evaluated = run(payment).await;
         }
         if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&mut evaluated, ruleset) {

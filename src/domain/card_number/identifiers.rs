@@ -80,7 +80,7 @@ fn moment(text: &str) -> Option<usize> {
     let dates = ["9999-99-99T99:99", "9999-99-99 99:99"];
     let minutes = dates.into_iter().find(|pattern| begins_like(text, pattern))?.len();
     if !begins_like(&text[minutes..], ":99") {
-        return whole(text, minutes);
+        return alone(text, minutes);
     }
     let seconds = minutes + 3;
     let fraction = text[seconds..].strip_prefix(['.', ','])?;

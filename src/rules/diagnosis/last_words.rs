@@ -13,6 +13,9 @@ const ERROR_BYTES_MAX: usize = 300;
 const ERROR_NAME_BYTES_MAX: usize = 32;
 /// How many texts are searched for in the plugin's own bytes.
 const CANDIDATES_MAX: usize = 64;
+/// How many places of the plugin are compared with them. A program has a few hundred such texts;
+/// beyond that nothing is said rather than something that may stand there.
+const PLACES_MAX: usize = 20_000;
 
 /// The text that was left on purpose; else the first that looks like an error's
 /// and does not stand in the plugin itself.
@@ -23,18 +26,19 @@ pub(super) fn find<'a>(memories: impl Iterator<Item = &'a [u8]> + Clone, plugin:
 
 /// The plugin is read once for all of the texts, wherever it has what they all have: a memory
 /// full of different ones would have it read as often.
-fn first_not_in(plugin: &[u8], mut texts: Vec<String>) -> Option<String> {
-    let mark_of = |text: &String| places(text.as_bytes(), ERROR).next().unwrap_or_default();
-    for mark in places(plugin, ERROR) {
-        if texts.is_empty() {
-            break;
+fn first_not_in(plugin: &[u8], texts: Vec<String>) -> Option<String> {
+    let mark_of = |text: &str| places(text.as_bytes(), ERROR).next().unwrap_or_default();
+    let mut texts: Vec<(usize, String)> = texts.into_iter().map(|text| (mark_of(&text), text)).collect();
+    for (compared, place) in places(plugin, ERROR).enumerate() {
+        if texts.is_empty() || compared == PLACES_MAX {
+            return None;
         }
-        texts.retain(|text| {
-            let begins = mark.checked_sub(mark_of(text));
+        texts.retain(|(mark, text)| {
+            let begins = place.checked_sub(*mark);
             !begins.is_some_and(|begins| plugin[begins..].starts_with(text.as_bytes()))
         });
     }
-    texts.into_iter().next()
+    texts.into_iter().next().map(|(_, text)| text)
 }
 
 fn left_on_purpose(memory: &[u8]) -> Option<String> {
@@ -136,6 +140,9 @@ mod tests {
             let plugin = texts[..held].concat();
             assert_eq!(found(all.as_bytes(), plugin.as_bytes()), said.map(|place| texts[place].clone()));
         }
+        let full = b"Error: ".repeat(PLACES_MAX);
+        assert_eq!(found(b"Error: new", &full), Some("Error: new".to_owned()));
+        assert_eq!(found(b"Error: new", &[&full[..], b"Error: "].concat()), None);
         let long = [b"Error: ".as_slice(), &[b'x'; 5000]].concat();
         assert_eq!(found(&long, b"").map(|text| text.len()), Some(ERROR_BYTES_MAX));
     }

@@ -35,7 +35,7 @@ const VALUES_LOOKED_AT: i64 = 1_000;
 /// Any constant that no other lock of Tollgate uses.
 const LOCK: i64 = 0x746f_6c6c_0000_0009;
 
-const LOCK_TRIED_EVERY: Duration = Duration::from_millis(200);
+const LOCK_TRIED_EVERY: Duration = Duration::from_millis(500);
 const LOCK_ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The actor in the record of acts.
@@ -63,9 +63,14 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     // Asked again and again: a wait for the lock could not be told from a lost answer.
     while !line::within(LOCK_ANSWER_MAX, try_lock(&mut holder)).await? {
         tokio::time::sleep(LOCK_TRIED_EVERY).await;
+        // Whoever had it may be done, and its connection lost without a word to the server.
+        if remaining(system).await?.is_empty() {
+            break;
+        }
     }
     let worked = bring_over_all(system, &mut done).await;
-    line::within(LOCK_ANSWER_MAX, holder.close()).await?;
+    // The work is done or not, however this ends.
+    let _ = line::within(LOCK_ANSWER_MAX, holder.close()).await;
     worked?;
     if done != BroughtOver::default() {
         let BroughtOver { lists, entries, closed, never_match } = done;
