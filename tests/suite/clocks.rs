@@ -10,9 +10,9 @@ use tollgate::domain::time::{Clock, Machine, Monotonic};
 use tollgate::world::{MonotonicClock, SystemClock};
 
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, payment};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const HOUR_MS: i64 = 3_600_000;
 
 /// A clock that is set by hand, and read like the real one beside it.

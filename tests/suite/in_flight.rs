@@ -9,9 +9,9 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, payment};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const LIMIT: usize = 10;
 
 /// Cancels whatever looks up facts until so many payments have failed of it.

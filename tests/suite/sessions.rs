@@ -10,10 +10,8 @@ use tollgate::storage::private_server::PrivateServer;
 use crate::support::database::TestDatabase;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::process::server_settings;
-use crate::support::program::{Program, outcome, tollgate};
+use crate::support::program::{PATIENCE, Program, outcome, tollgate};
 use crate::support::service::{Caller, Node, payment};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Role, schema and limits of a session.
 async fn state(pool: &PgPool) -> (String, String, String, bool) {

@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 
 use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
+use crate::support::program::PATIENCE;
 use crate::support::service::{Caller, Node, payment};
 use crate::support::swallow::{Asked, Swallower};
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A node behind a line that can fall silent, and two of its tenants, whose
 /// rules ask for facts.

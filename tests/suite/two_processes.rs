@@ -121,10 +121,8 @@ async fn an_activation_on_one_process_takes_effect_on_the_other() {
     until_outcome(&other, "before", "review").await;
     let maximum =
         |minor: u64| ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": minor}]}));
-    let begun = Instant::now();
     caller.activate(&[maximum(1_000_000)]).await;
     until_outcome(&other, "approved", "approve").await;
     other.activate(&[maximum(1)]).await;
     until_outcome(&caller, "rejected", "reject").await;
-    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }

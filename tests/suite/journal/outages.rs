@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate::storage::journal::{Journal, JournalError, SETTLED_WITHIN, Stored};
+use tollgate::storage::journal::{Journal, JournalError, Stored};
 
 use super::chain::verify;
 use super::{store_all, tenant};
@@ -122,10 +122,8 @@ async fn what_was_given_up_while_the_tables_were_locked_is_not_stored_later() {
     journal.store(decision(tenant, "before")).await.unwrap();
     let mut owner = database.superuser().await;
     sqlx::raw_sql("begin; lock table tollgate.decisions in share mode").execute(&mut owner).await.unwrap();
-    let begun = Instant::now();
     let answer = journal.store(decision(tenant, "locked-out")).await;
     assert_eq!(answer, Err(JournalError::Unavailable));
-    assert!(begun.elapsed() < SETTLED_WITHIN, "{:?}", begun.elapsed());
     sqlx::raw_sql("commit").execute(&mut owner).await.unwrap();
     let stored = until_stored(&journal, || decision(tenant, "locked-out")).await;
     assert!(matches!(stored, Stored::First(_)), "{stored:?}");

@@ -89,8 +89,9 @@ async fn a_single_entry_that_comes_byte_by_byte_has_the_deadline_of_any_request(
         }
     });
     let mut answer = vec![0; 4_096];
-    let read = tokio::time::timeout(Duration::from_secs(30), reading.read(&mut answer)).await;
-    let length = read.expect("an answer long before the deadline of lines").unwrap();
+    // Lines have 120 seconds.
+    let read = tokio::time::timeout(Duration::from_secs(100), reading.read(&mut answer)).await;
+    let length = read.expect("an answer before the deadline of lines").unwrap();
     trickle.abort();
     let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("/problems/deadline"), "{answer}");

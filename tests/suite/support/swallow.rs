@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, split};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::program::PATIENCE;
+
 /// Whose answer is swallowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
@@ -80,7 +82,7 @@ impl Swallower {
     pub async fn until_swallowed(&self) {
         let begun = Instant::now();
         while matches!(*self.mood.borrow(), Mood::Swallows(_)) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "never asked: {:?}", *self.mood.borrow());
+            assert!(begun.elapsed() < PATIENCE, "never asked: {:?}", *self.mood.borrow());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
