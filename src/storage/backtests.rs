@@ -43,7 +43,7 @@ pub enum CreateError {
     UnknownRevision,
     #[error("there is no such revision to compare with")]
     UnknownBaseline,
-    #[error("nothing is active to compare with")]
+    #[error("there is no active revision to compare with")]
     NothingActive,
     #[error("the maximum number of backtests is already waiting or running")]
     TooMany,
