@@ -43,17 +43,17 @@ const TOP_LEVEL_KEYS: [&str; 19] = [
 pub enum ConfigError {
     #[error("configuration: {0}")]
     Figment(Box<figment::Error>),
-    #[error("configuration: unknown key `{key}`; allowed are {}", TOP_LEVEL_KEYS.join(", "))]
+    #[error("configuration: unknown key `{key}`; allowed keys are {}", TOP_LEVEL_KEYS.join(", "))]
     UnknownKey { key: String },
     #[error("configuration: `{key}` is {found}; expected {expected}")]
     OutOfRange { key: String, found: String, expected: String },
-    #[error("configuration: `{key}` is of the wrong kind; expected {expected}")]
+    #[error("configuration: `{key}` has the wrong type; expected {expected}")]
     Kind { key: String, expected: &'static str },
     #[error("configuration: {0}")]
     DatabaseUrl(#[from] DatabaseUrlError),
     #[error(
-        "configuration: `databases.main.url` is not set; outside of the debug profile a database must be \
-         named, for example by ROCKET_DATABASES='{{main={{url=\"postgres://user@host/tollgate\"}}}}'"
+        "configuration: `databases.main.url` is not set; outside the debug profile a database is required, \
+         for example ROCKET_DATABASES='{{main={{url=\"postgres://user@host/tollgate\"}}}}'"
     )]
     NoDatabase,
 }
@@ -74,7 +74,7 @@ fn expected_of(path: &[String]) -> &'static str {
     match path.last().map(String::as_str) {
         Some("databases") => "a table, such as {main={url=\"postgres://user@host/tollgate\"}}",
         Some("main") => "a table, such as {url=\"postgres://user@host/tollgate\"}",
-        Some("url" | "app_url" | "journal_url" | "system_url" | "root_secret") => "a text",
+        Some("url" | "app_url" | "journal_url" | "system_url" | "root_secret") => "a string",
         _ => "a number",
     }
 }

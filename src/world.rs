@@ -50,7 +50,7 @@ pub struct OsRandomness;
 impl Randomness for OsRandomness {
     /// Panics when there is no randomness: keys made without it are worse than none.
     fn fill(&self, bytes: &mut [u8]) {
-        aws_lc_rs::rand::fill(bytes).expect("the operating system has no randomness to give");
+        aws_lc_rs::rand::fill(bytes).expect("the operating system cannot provide randomness");
     }
 }
 

@@ -30,7 +30,7 @@ export async function showDecisions(isNextPage = false) {
   } else if (rows.length) {
     fill(place, table("Newest decisions", COLUMNS, rows));
   } else {
-    fill(place, element("p", { class: "quiet" }, "There are none."));
+    fill(place, element("p", { class: "quiet" }, "No decisions."));
   }
 }
 
@@ -128,11 +128,11 @@ export async function replayShown() {
   const replay = await get(`/decisions/${encodeURIComponent(shownId)}/replay`);
   const place = byId("replay-result");
   if (replay.identical) {
-    place.textContent = "Computed again: identical.";
+    place.textContent = "Replay: identical.";
     return;
   }
   const places = replay.differences.map((difference) => difference.path).join(", ");
-  place.textContent = `Computed again: differs at ${places}.`;
+  place.textContent = `Replay: differs at ${places}.`;
 }
 
 export function closeEvidence() {

@@ -25,7 +25,7 @@ export async function showPlugins() {
     element("td", {}, state(plugin)),
     element("td", { class: "number" }, size(plugin.size_bytes)),
     element("td", {}, digest(plugin.digest))));
-  const none = element("p", { class: "quiet" }, "There are none.");
+  const none = element("p", { class: "quiet" }, "No plugins.");
   fill(byId("plugins"), rows.length ? table("Plugins", COLUMNS, rows) : none);
 }
 
@@ -52,7 +52,7 @@ function showRefused(plugin) {
 
 function showReady(plugin) {
   fill(byId("uploaded"),
-    element("h3", {}, `Taken in: ${plugin.name} ${plugin.version}`),
+    element("h3", {}, `Accepted: ${plugin.name} ${plugin.version}`),
     definitions([
       ["Summary", plugin.summary],
       ["Contract", plugin.contract],
@@ -62,5 +62,5 @@ function showReady(plugin) {
       ["Compiled in", `${plugin.compile_ms} ms`],
       ["Digest", element("span", { class: "mono" }, plugin.digest)],
     ]),
-    element("details", {}, element("summary", {}, "Schema of its settings"), json(plugin.settings_schema)));
+    element("details", {}, element("summary", {}, "Settings schema"), json(plugin.settings_schema)));
 }

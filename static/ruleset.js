@@ -7,7 +7,7 @@ export async function showRuleset() {
   const active = await get("/rulesets/payment");
   const place = byId("ruleset");
   if (!active.revision) {
-    fill(place, element("p", {}, "No ruleset is active: every payment waits for review."));
+    fill(place, element("p", {}, "No ruleset is active. Every payment goes to review."));
     return;
   }
   const { activation, revision } = active;
@@ -17,7 +17,7 @@ export async function showRuleset() {
     ["Activated", `${time(activation.activated_at_ms)} by ${activation.activated_by}`],
   ]);
   const rules = revision.rules.map(rule);
-  const none = element("p", {}, "It has no rules: every payment is approved.");
+  const none = element("p", {}, "This revision has no rules. Every payment is approved.");
   fill(place, about, element("div", {}, ...(rules.length ? rules : [none])));
 }
 
@@ -25,7 +25,7 @@ function rule(entry) {
   const title = element("h3", {}, entry.name, " ", entry.mode === "shadow" ? badge("shadow") : null);
   const about = definitions([
     ["Plugin", digest(entry.plugin)],
-    ["When it fails", entry.on_failure],
+    ["On failure", entry.on_failure],
     ["Overridable", entry.overridable ? "yes" : "no"],
   ]);
   const settings = element("details", {}, element("summary", {}, "Settings"), json(entry.settings));

@@ -96,10 +96,13 @@ impl Background {
         background.load_new_plugins(work.nodes.clone());
         background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
         let work = Arc::new(work);
-        background.repeat(HEARTBEAT_EVERY, work.clone(), "telling that this node lives", |work| async move {
-            work.nodes.beat().await.map_err(|error| error.to_string())
-        });
-        background.repeat(CLOCK_EVERY, work.clone(), "asking the database for its time", |work| async move {
+        background.repeat(
+            HEARTBEAT_EVERY,
+            work.clone(),
+            "sending this node's heartbeat",
+            |work| async move { work.nodes.beat().await.map_err(|error| error.to_string()) },
+        );
+        background.repeat(CLOCK_EVERY, work.clone(), "reading the database clock", |work| async move {
             work.clock.follow().await.map_err(|error| error.to_string())
         });
         background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
@@ -111,11 +114,16 @@ impl Background {
         background.repeat(CARD_CHECKS_EVERY, work.clone(), "following card checks", |work| async move {
             work.card_checks.follow().await.map_err(|error| error.to_string())
         });
-        background.repeat(WINDOWS_EVERY, work.clone(), "forgetting idle rules", |work| async move {
-            work.quarantines.forget_idle();
-            Ok(())
-        });
-        background.repeat(METRICS_EVERY, work.clone(), "summing up metrics", |work| async move {
+        background.repeat(
+            WINDOWS_EVERY,
+            work.clone(),
+            "discarding the counts of idle rules",
+            |work| async move {
+                work.quarantines.forget_idle();
+                Ok(())
+            },
+        );
+        background.repeat(METRICS_EVERY, work.clone(), "summarising metrics", |work| async move {
             work.metrics.run_upkeep();
             Ok(())
         });
@@ -130,10 +138,10 @@ impl Background {
             work.tokens.replace_keys(work.keys.open().await.map_err(|error| error.to_string())?);
             Ok(())
         });
-        background.repeat(work.checkpoint_every, work.clone(), "making checkpoints", |work| async move {
+        background.repeat(work.checkpoint_every, work.clone(), "writing checkpoints", |work| async move {
             make_checkpoints(&work.checkpoints).await.map_err(|error| error.to_string())
         });
-        background.repeat(PARTITIONS_EVERY, work, "making partitions", |work| async move {
+        background.repeat(PARTITIONS_EVERY, work, "creating partitions", |work| async move {
             ensure_decision_partitions(&work.databases.system)
                 .await
                 .map(drop)
@@ -161,7 +169,7 @@ impl Background {
     fn take_in_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
-            let mut outcome = Outcome::of("taking in uploads");
+            let mut outcome = Outcome::of("processing uploads");
             while !end.is_cancelled() {
                 let taken_in = uploads.take_in_waiting(profile, &end).await;
                 outcome.note(taken_in.map_err(|error| error.to_string()));
@@ -192,7 +200,7 @@ impl Background {
     /// From then on no other node waits for this one.
     pub async fn leave(&self) {
         if let Err(error) = self.nodes.leave().await {
-            tracing::warn!(%error, "the other nodes will miss this one for a moment");
+            tracing::warn!(%error, "this node could not sign off; other nodes will wait for it for a moment");
         }
     }
 }
@@ -212,7 +220,7 @@ impl Outcome {
         match result {
             Ok(()) => self.told = false,
             Err(error) if !self.told => {
-                tracing::warn!(what = self.what, error, "background work failed; it is tried again");
+                tracing::warn!(what = self.what, error, "background work failed and will be retried");
                 self.told = true;
             }
             Err(_) => {}

@@ -17,7 +17,7 @@ pub enum DatabaseError {
     Private(#[from] PrivateServerError),
     #[error("the database cannot be used")]
     Open(#[from] OpenError),
-    #[error("this program's own path is not known")]
+    #[error("the path of this program cannot be determined")]
     OwnPath(#[from] std::io::Error),
 }
 

@@ -30,17 +30,17 @@ const ACTOR: &str = "demonstration";
 pub enum DemoError {
     #[error("the demonstration needs the plugin {0}, which is not in the plugins folder")]
     PluginMissing(&'static str),
-    #[error("the demonstration's tenant could not be made")]
+    #[error("the demonstration tenant could not be created")]
     Tenant(#[from] TenantError),
-    #[error("the demonstration's ruleset was refused: {0:?}")]
+    #[error("the demonstration ruleset was refused: {0:?}")]
     Revision(#[from] RevisionError),
-    #[error("the demonstration's ruleset was not activated")]
+    #[error("the demonstration ruleset could not be activated")]
     Activate(#[from] ActivateError),
-    #[error("the demonstration's lists could not be made")]
+    #[error("the demonstration lists could not be created")]
     List(#[from] CreateListError),
     #[error("an entry of the demonstration does not fit its list")]
     Value(#[from] NeverMatches),
-    #[error("the demonstration's lists could not be filled")]
+    #[error("the demonstration lists could not be filled")]
     Entry(#[from] AddError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -63,7 +63,7 @@ pub async fn seed(
     }
     let tenant = create_tenant(&databases.system, TENANT, ACTOR).await?;
     fill_lists(databases, tenant, now_ms).await?;
-    let note = "The demonstration's rules".to_owned();
+    let note = "Demonstration rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let change = Change::Activate { revision: revision.number, guard_backtest: None };
     rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, Expected::default()).await?;
@@ -135,14 +135,14 @@ const LISTS: [(&str, ValueKind, &str, &str, &str); 3] = [
     (
         "blocked-accounts",
         ValueKind::Account,
-        "Accounts nobody may be paid on",
+        "Blocked accounts",
         "GB33BUKB20201555555555",
         "Reported as a mule account",
     ),
     (
         "watched-names",
         ValueKind::Name,
-        "Names a person has to look at",
+        "Names that require a review",
         "John Q. Sample",
         "Resembles a sanctioned person",
     ),
@@ -184,14 +184,15 @@ async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Res
 pub fn welcome(address: &str, created: Option<&CreatedClient>) -> String {
     let credentials = match created {
         Some(client) => format!(
-            "The tenant \"{TENANT}\" was made. Its client's secret is shown this once:\n\n  \
+            "The tenant \"{TENANT}\" has been created. The secret of its client is shown only once:\n\n  \
              export TOLLGATE={address}\n  export CLIENT_ID={}\n  export CLIENT_SECRET={}\n",
             client.id,
             client.secret.expose()
         ),
         None => format!(
-            "The tenant \"{TENANT}\" exists. A new client for it, should the secret be lost:\n\n  \
-             tollgate client create --tenant {TENANT} --name mine\n  export TOLLGATE={address}\n"
+            "The tenant \"{TENANT}\" already exists. If you lost its client's secret, create a new \
+             client:\n\n  tollgate client create --tenant {TENANT} --name mine\n  export \
+             TOLLGATE={address}\n"
         ),
     };
     format!(

@@ -26,7 +26,7 @@ const CLIENT_NAME: &str = "import";
 pub enum OpenImportError {
     #[error(transparent)]
     Tenant(#[from] TenantError),
-    #[error("the client of imports could not be made")]
+    #[error("the client for imports could not be created")]
     Auth(#[from] AuthError),
     #[error(transparent)]
     Start(#[from] StartError),

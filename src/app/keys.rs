@@ -48,7 +48,7 @@ impl Keys {
             retired_at_ms: first.retired_at_ms,
         };
         if signing_keys::insert(&self.system, &row).await? {
-            tracing::info!(kid = row.kid, "first signing key made");
+            tracing::info!(kid = row.kid, "created the first signing key");
         }
         self.open().await
     }

@@ -82,7 +82,7 @@ const NODES_PATIENCE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("the root secret or a key made of it cannot be used")]
+    #[error("the root secret or a key derived from it cannot be used")]
     Auth(#[from] AuthError),
     #[error("the sandbox cannot be started")]
     Engine(#[from] LocalEngineError),
@@ -96,7 +96,7 @@ pub enum StartError {
     Metrics(String),
     #[error("the server cannot be set up: {0}")]
     Rocket(String),
-    #[error("the server was set up without its parts")]
+    #[error("the server is missing some of its parts")]
     Unassembled,
 }
 
@@ -317,7 +317,7 @@ async fn assemble(
     // A node that serves is not behind because its start took long. Where this fails, the followers
     // go on.
     if let Err(error) = tokio::try_join!(active.catch_up(), journal_clock.follow()) {
-        tracing::warn!(%error, "the start read no news of the database; it is read again in a moment");
+        tracing::warn!(%error, "the database could not be read at start; this will be retried shortly");
     }
     let background = Background::start(Work {
         databases: databases.clone(),
@@ -399,20 +399,20 @@ impl App {
     /// acknowledged or accepted is lost, then the rest. What hangs is given up:
     /// all of it takes `stopping::STOP_MAX` at most.
     pub async fn stop(&self) {
-        unless_it_hangs(JOURNAL_MAX, "storing what was accepted", self.journal.flush_and_stop()).await;
+        unless_it_hangs(JOURNAL_MAX, "storing accepted payments", self.journal.flush_and_stop()).await;
         tokio::join!(
             unless_it_hangs(WORK_MAX, "storing shadow runs", self.shadow.stop()),
             unless_it_hangs(WORK_MAX, "looking up facts", self.facts.stop()),
             unless_it_hangs(WORK_MAX, "background work", self.background.stop()),
         );
-        unless_it_hangs(LEAVING_MAX, "telling the other nodes", self.background.leave()).await;
+        unless_it_hangs(LEAVING_MAX, "signing off from the other nodes", self.background.leave()).await;
         // With all that was stored in them, while the node still knows its tips.
         let checkpoints = async {
             if let Err(error) = make_checkpoints(&self.checkpoints).await {
                 tracing::warn!(%error, "the last checkpoints could not be written");
             }
         };
-        unless_it_hangs(CHECKPOINTS_MAX, "the last checkpoints", checkpoints).await;
+        unless_it_hangs(CHECKPOINTS_MAX, "writing the last checkpoints", checkpoints).await;
         self.databases.close().await;
     }
 }

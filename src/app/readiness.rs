@@ -29,17 +29,15 @@ pub fn readiness(
     let followed = active.clone();
     let conditions: Vec<Condition> = vec![
         Box::new(move || (!journal.is_writing()).then_some("The journal cannot store decisions.")),
-        Box::new(move || {
-            (!clock.is_trusted()).then_some("The time of the database is not known closely enough.")
-        }),
+        Box::new(move || (!clock.is_trusted()).then_some("The database time is not known precisely enough.")),
         Box::new(move || {
             let behind = followed.behind() > BEHIND_MAX;
-            behind.then_some("This node does not follow activations: what decides here may be out of date.")
+            behind.then_some("This node cannot read new activations: its active rulesets may be out of date.")
         }),
         Box::new(move || {
             let (tenants, not_loaded) = active.not_loaded();
             let most = not_loaded * 2 > tenants;
-            most.then_some("The rules of most tenants' active rulesets are not loaded on this node.")
+            most.then_some("For most tenants, the rules of the active ruleset are not loaded on this node.")
         }),
     ];
     let database = Question {

@@ -32,7 +32,11 @@ const LATE_BY_MAX: Duration = Duration::from_secs(5);
 /// Runs one step of a stop. A step that hangs is logged and given up, and the next one follows.
 pub async fn unless_it_hangs(most: Duration, what: &'static str, step: impl Future<Output = ()>) {
     if timeout(most, step).await.is_err() {
-        tracing::warn!(what, after_s = most.as_secs(), "given up at the end");
+        tracing::warn!(
+            what,
+            after_s = most.as_secs(),
+            "a step of the shutdown took too long and was abandoned"
+        );
     }
 }
 
@@ -43,12 +47,12 @@ pub fn end_in_any_case(requests_max: Duration) {
     let most = requests_max + STOP_MAX + LATE_BY_MAX;
     let watch = move || {
         std::thread::sleep(most);
-        tracing::error!(after_s = most.as_secs(), "the stop hangs; the process ends now");
+        tracing::error!(after_s = most.as_secs(), "the shutdown is stuck; the process exits now");
         // Leaves the log time to write the line.
         std::thread::sleep(Duration::from_millis(200));
         exit(1);
     };
     if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(watch) {
-        tracing::warn!(%error, "the thread that would end a hanging stop cannot be started");
+        tracing::warn!(%error, "the thread that ends a stuck shutdown cannot be started");
     }
 }

@@ -21,17 +21,17 @@ use crate::world::{OsRandomness, SystemClock};
 pub enum TenantError {
     #[error("expected a name of lower-case words joined by hyphens, at most 64 characters")]
     Name,
-    #[error("the name looks like a card number, which must never be stored")]
+    #[error("the name looks like a card number; card numbers must never be stored")]
     CardNumber,
-    #[error("there is a tenant {0} already")]
+    #[error("the tenant {0} already exists")]
     Taken(String),
-    #[error("there is no tenant {0}; make it with: tollgate tenant create {0}")]
+    #[error("there is no tenant {0}; create it with: tollgate tenant create {0}")]
     Unknown(String),
-    #[error("expected a client's name of 1 to 100 characters, none of them a control character")]
+    #[error("expected a client name of 1 to 100 characters without control characters")]
     ClientName,
-    #[error("expected at most {REQUESTS_PER_S_MAX} requests a second, or 0 for no limit")]
+    #[error("expected at most {REQUESTS_PER_S_MAX} requests per second, or 0 for no limit")]
     Rate,
-    #[error("the secret could not be made")]
+    #[error("the secret could not be created")]
     Auth(#[from] AuthError),
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -28,23 +28,28 @@ mod verified_cache;
 /// [`token::TokenError`] and [`oauth::OAuthError`].
 #[derive(Debug, Error)]
 pub enum AuthError {
-    #[error("the root secret must be 32 random bytes, as 64 hexadecimal digits or as base64")]
+    #[error("the root secret must be 32 random bytes, written as 64 hexadecimal digits or base64")]
     RootSecretText,
-    #[error("the root secret is one byte repeated, so it was never random")]
+    #[error("the root secret is one byte repeated, so it is not random")]
     RootSecretNotRandom,
-    #[error("the root secret file {} must be a regular file that only its owner can read (mode 0600)", .0.display())]
+    #[error("the root secret file {} must be a regular file that only its owner can read (mode \
+             0600)", .0.display())]
     RootSecretExposed(PathBuf),
-    #[error("the root secret file {} holds no root secret: it must be 64 hexadecimal digits or base64 of 32 bytes", .0.display())]
+    #[error("the root secret file {} does not contain a root secret: expected 32 bytes as 64 hexadecimal \
+             digits or base64", .0.display())]
     RootSecretFileContent(PathBuf),
     #[error("the root secret file {} cannot be used", path.display())]
     RootSecretFile { path: PathBuf, source: io::Error },
-    #[error("a sealed value does not open: it was changed, belongs elsewhere or has another root secret")]
+    #[error(
+        "a sealed value cannot be opened: it was changed, belongs elsewhere or was sealed with another root \
+         secret"
+    )]
     Sealed,
-    #[error("the stored signing key {0} is not a key of its own id")]
+    #[error("the stored signing key {0} does not match its id")]
     SigningKey(String),
-    #[error("no signing key is in use")]
+    #[error("there is no signing key in use")]
     NoSigningKey,
-    #[error("an access token must live 300 to 600 seconds, not {0}")]
+    #[error("the lifetime of access tokens must be 300 to 600 seconds, not {0}")]
     TokenLifetime(u64),
     #[error("too many passwords are being checked")]
     Busy,

@@ -40,15 +40,15 @@ pub enum OAuthError {
     /// One text for all cases: nobody learns whether the client exists.
     #[error("client authentication failed")]
     InvalidClient,
-    #[error("the client has no scope to be granted")]
+    #[error("the client has no scope that can be granted")]
     UnauthorizedClient,
     #[error("grant_type must be client_credentials")]
     UnsupportedGrantType,
-    #[error("scope must name scopes of this client, separated by single spaces")]
+    #[error("scope must be a list of this client's scopes, separated by single spaces")]
     InvalidScope,
-    #[error("too many clients ask for tokens, try again soon")]
+    #[error("too many clients are requesting tokens; try again soon")]
     TemporarilyUnavailable,
-    #[error("too many sign-ins have failed, try again after the time of Retry-After")]
+    #[error("too many sign-ins have failed; try again after the time in Retry-After")]
     TooManyFailures { retry_after_s: u32 },
     #[error("the request could not be handled")]
     ServerError,
@@ -119,7 +119,7 @@ pub fn parse_token_request(authorization: Option<&str>, body: &str) -> Result<To
         return Err(OAuthError::InvalidRequest("the body is too long"));
     }
     let form = Form::parse(body)
-        .ok_or(OAuthError::InvalidRequest("the body must be a form without repeated names"))?;
+        .ok_or(OAuthError::InvalidRequest("the body must be a form in which each name appears once"))?;
     let (client, secret) = credentials(authorization, &form)?;
     match form.get("grant_type") {
         None => return Err(OAuthError::InvalidRequest("grant_type is missing")),
@@ -142,7 +142,7 @@ pub fn granted_scopes(requested: Option<ScopeSet>, allowed: ScopeSet) -> Result<
 fn credentials(authorization: Option<&str>, form: &Form) -> Result<(ClientId, SecretText), OAuthError> {
     let (id, secret) = match (authorization, form.get("client_secret")) {
         (Some(_), Some(_)) => {
-            return Err(OAuthError::InvalidRequest("the client must authenticate in one way only"));
+            return Err(OAuthError::InvalidRequest("the client must authenticate in exactly one way"));
         }
         (Some(header), None) => basic(header).ok_or(OAuthError::InvalidClient)?,
         (None, Some(secret)) => {
@@ -152,7 +152,7 @@ fn credentials(authorization: Option<&str>, form: &Form) -> Result<(ClientId, Se
         (None, None) => return Err(OAuthError::InvalidClient),
     };
     if form.get("client_id").is_some_and(|named| named != id.as_str()) {
-        return Err(OAuthError::InvalidRequest("client_id is not the client that authenticates"));
+        return Err(OAuthError::InvalidRequest("client_id differs from the authenticated client"));
     }
     let client = client_id(&id).ok_or(OAuthError::InvalidClient)?;
     Ok((client, SecretText::new(secret.to_string())))

@@ -4,7 +4,7 @@ use super::*;
 
 const ID: &str = "0193b0a0-0000-7000-8000-000000000001";
 const GRANT: &str = "grant_type=client_credentials";
-const REPEATED: &str = "the body must be a form without repeated names";
+const REPEATED: &str = "the body must be a form in which each name appears once";
 
 fn basic_header(credentials: &str) -> String {
     format!("Basic {}", BASE64.encode(credentials))

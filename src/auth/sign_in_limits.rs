@@ -70,7 +70,7 @@ pub struct SignInLimits {
 /// An attempt that may be judged. Counts as failed unless its outcome is told:
 /// whoever hangs up before does not get around the count.
 #[derive(Debug)]
-#[must_use = "what became of it must be told"]
+#[must_use = "the result of a sign-in must be recorded"]
 pub struct Attempt {
     client: ClientId,
     mac: hmac::Tag,

@@ -45,17 +45,17 @@ pub enum TokenError {
     Malformed,
     #[error("the token is not an access token")]
     Type,
-    #[error("the token names no key in use")]
+    #[error("the token's key is not in use")]
     UnknownKey,
     #[error("the token is not signed with the algorithm of its key")]
     Algorithm,
     #[error("the signature of the token is wrong")]
     Signature,
-    #[error("the token lacks a claim or has one of the wrong kind")]
+    #[error("the token's signature is invalid")]
     Claims,
-    #[error("the token is of another issuer")]
+    #[error("a claim of the token is missing or has the wrong type")]
     Issuer,
-    #[error("the token is for another audience")]
+    #[error("the token was issued by another issuer")]
     Audience,
     #[error("the token has expired")]
     Expired,

@@ -61,7 +61,7 @@ pub async fn card_check(
         };
         let changed = tenants::set_card_check(&pools.system, &tenant, field, checked, ACTOR).await?;
         let since = if changed { "" } else { " already" };
-        say!("The check of {} for card numbers is {}{since}.", field.name(), word(checked));
+        say!("The card number check of {} is {}{since}.", field.name(), word(checked));
         Ok(())
     })
     .await
@@ -77,7 +77,7 @@ pub async fn create_client(
     let scopes = match scopes {
         Some(text) => ScopeSet::parse(&text).ok_or_else(|| {
             let known: Vec<&str> = Scope::ALL.into_iter().map(Scope::name).collect();
-            format!("--scopes: expected some of: {}", known.join(" "))
+            format!("--scopes: expected one or more of: {}", known.join(" "))
         })?,
         None => Scope::ALL.into_iter().collect(),
     };
@@ -86,7 +86,7 @@ pub async fn create_client(
         let created = tenants::create_client_with_rate(&pools.system, order, requests_per_s).await?;
         say!("client_id={}", created.id);
         say!("client_secret={}", created.secret.expose());
-        say!("The secret is shown this once.");
+        say!("The secret is shown only once.");
         Ok(())
     })
     .await

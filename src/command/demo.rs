@@ -37,25 +37,25 @@ const CLIENT_NAME: &str = "demonstration traffic";
 
 #[derive(Debug, clap::Args)]
 pub struct DemoOptions {
-    /// Where the server is; otherwise $TOLLGATE, or where the configuration says that it listens.
+    /// Address of the server. Default: $TOLLGATE, otherwise the address in the configuration.
     #[arg(long)]
     url: Option<String>,
     /// Payments per second.
     #[arg(long, default_value = "20", value_parser = parse_rate)]
     rate: f64,
-    /// Ends after so many payments; otherwise with Ctrl-C.
+    /// Stop after this many payments. Default: run until Ctrl-C.
     #[arg(long)]
     count: Option<u64>,
-    /// Ends after so many seconds.
+    /// Stop after this many seconds.
     #[arg(long, conflicts_with = "count")]
     seconds: Option<u64>,
-    /// The same seed gives the same payments.
+    /// Seed of the generator: the same seed produces the same payments. Default: the current time.
     #[arg(long)]
     seed: Option<u64>,
-    /// Write so many lines for `tollgate import` instead of sending anything.
+    /// Print this many lines for `tollgate import` instead of sending payments.
     #[arg(long, conflicts_with_all = ["url", "rate", "count", "seconds"])]
     history: Option<u64>,
-    /// Over how many days the history is spread.
+    /// Number of days that the history covers.
     #[arg(long, default_value = "90", requires = "history", value_parser = clap::value_parser!(u64).range(1..=3_650))]
     days: u64,
 }
@@ -123,7 +123,7 @@ async fn with_own_client(
         Ok(())
     })
     .await?;
-    let client = created.ok_or("the client was not made")?;
+    let client = created.ok_or("the client was not created")?;
     send(&options, &url, seed, client.id.to_string(), client.secret.expose().to_owned()).await
 }
 
@@ -134,11 +134,11 @@ async fn send(
     id: String,
     secret: String,
 ) -> Result<ExitCode, Failure> {
-    say!("{} payments a second to {url} (seed {seed}); Ctrl-C ends it", options.rate);
+    say!("{} payments per second to {url} (seed {seed}); press Ctrl-C to stop", options.rate);
     let pace = Pace { per_second: options.rate, count: options.count, seconds: options.seconds };
     match drive(Connection::new(url, id, secret)?, seed, pace).await? {
         0 => Ok(ExitCode::SUCCESS),
-        undecided => Err(format!("{undecided} payments are without a decision").into()),
+        undecided => Err(format!("{undecided} payments did not get a decision").into()),
     }
 }
 

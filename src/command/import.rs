@@ -39,13 +39,13 @@ const ERRORS_TOLD_MAX: usize = 5;
 
 #[derive(Debug, clap::Args)]
 pub struct ImportOrder {
-    /// The tenant's name.
+    /// Name of the tenant.
     #[arg(long)]
     tenant: String,
-    /// Store nothing when any line is bad. Reads the file twice.
+    /// Import nothing if any line has an error. Reads the file twice.
     #[arg(long)]
     strict: bool,
-    /// JSON lines; - for the standard input.
+    /// A file of JSON lines, or - for standard input.
     file: PathBuf,
 }
 
@@ -71,10 +71,10 @@ impl Report {
             tell!("line {line}: {place}: {detail}");
         }
         if errors.len() > ERRORS_TOLD_MAX {
-            tell!("line {line}: and {} more", errors.len() - ERRORS_TOLD_MAX);
+            tell!("line {line}: and {} more errors", errors.len() - ERRORS_TOLD_MAX);
         }
         if self.counts.refused == TOLD_MAX {
-            tell!("further bad lines are counted, not listed");
+            tell!("further lines with errors are counted but not listed");
         }
     }
 
@@ -91,7 +91,7 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     // Before the database is started: a file that is not there needs none.
     let source = open(&order.file).await?;
     if order.strict && !can_be_read_twice(&order.file).await {
-        return Err("--strict reads twice and needs a file".into());
+        return Err("--strict reads the input twice, so it needs a regular file".into());
     }
     let own = config.clone();
     let (mut report, mut is_bad, begun) = (Report::default(), false, Instant::now());
@@ -113,12 +113,13 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     })
     .await?;
     if is_bad {
-        say!("Nothing was stored; bad lines: {}.", report.counts.refused);
+        say!("Nothing was imported. Lines with errors: {}.", report.counts.refused);
         return Ok(report.exit());
     }
     let ImportCounts { stored, already_there, refused, events } = report.counts;
     say!(
-        "{} lines in {:.1} s: {stored} stored, {already_there} already there, {refused} refused; {events} new events",
+        "{} lines in {:.1} s: {stored} stored, {already_there} already stored, {refused} refused; {events} \
+         new events",
         report.read(),
         begun.elapsed().as_secs_f64(),
     );
@@ -200,7 +201,7 @@ async fn store_all(
         if told_at.elapsed() >= PROGRESS_EVERY {
             told_at = Instant::now();
             let rate = report.read() as f64 / begun.elapsed().as_secs_f64();
-            tell!("{} lines, {} refused, {rate:.0} a second", report.read(), report.counts.refused);
+            tell!("{} lines, {} refused, {rate:.0} per second", report.read(), report.counts.refused);
         }
     }
     Ok(())

@@ -29,29 +29,30 @@ const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub struct ListOrder {
-    /// The tenant's name.
+    /// Name of the tenant.
     #[arg(long)]
     tenant: String,
-    /// The list's name.
+    /// Name of the list.
     #[arg(long)]
     list: String,
-    /// csv or jsonl; by the file's name where nothing is said, else csv.
+    /// csv or jsonl. Default: by the file name's extension, otherwise csv.
     #[arg(long, value_parser = parse_format)]
     format: Option<LineFormat>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 pub enum ListCommand {
-    /// Put the entries of a file on a list; values that are on it already are skipped. A file with a
-    /// bad line adds nothing. Entries are added 10,000 at a time: after a failure, run it again, and
-    /// it goes on from there.
+    /// Add the entries of a file to a list.
+    ///
+    /// Values that are already on the list are skipped. If any line has an error, nothing is added.
+    /// Entries are added 10,000 at a time: if the import fails, run it again to add the rest.
     Import {
         #[command(flatten)]
         order: ListOrder,
-        /// CSV with the columns value and reason, or JSON lines; - for the standard input.
+        /// CSV with the columns value and reason, or JSON lines. - for standard input.
         file: PathBuf,
     },
-    /// Write the entries of a list that have not ended to the standard output.
+    /// Write the entries of a list that have not ended to standard output.
     Export {
         #[command(flatten)]
         order: ListOrder,
@@ -61,8 +62,8 @@ pub enum ListCommand {
 /// What was added before stays: each part is a transaction of its own.
 #[derive(Debug, Error)]
 #[error(
-    "the import stopped. {read} entries: {added} added, {already_there} on the list already. Run it again, and \
-     it goes on from there"
+    "the import stopped after adding {added} of {read} entries ({already_there} were already on the list). \
+     Run it again to add the rest"
 )]
 struct Stopped {
     read: usize,
@@ -103,7 +104,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             Ok(lines) => lines,
             Err(bad) => {
                 tell_of(&bad);
-                say!("Nothing was added; bad lines: {}.", bad.lines);
+                say!("Nothing was added. Lines with errors: {}.", bad.lines);
                 code = ExitCode::FAILURE;
                 return Ok(());
             }
@@ -122,7 +123,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             added += stored.map_err(|because| Stopped { read, added, already_there, because })?.len();
             offered += size;
         }
-        say!("{read} entries: {added} added, {} on the list already", read - added);
+        say!("{read} entries: {added} added, {} already on the list", read - added);
         Ok(())
     })
     .await?;

@@ -27,7 +27,7 @@ use crate::rules::compile;
 use crate::storage::private_server::{SHIM_COMMAND, become_program};
 use crate::telemetry;
 
-/// Payment decisions by rules that are sandboxed plugins.
+/// Payment decisions by rules that run as sandboxed plugins.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Line {
@@ -37,61 +37,67 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API (the default).
+    /// Run the API server (the default).
     Serve,
-    /// Make the roles and bring the database up to date, then end.
+    /// Create the database roles and apply pending migrations, then exit.
     Migrate,
-    /// Tenants: the customers of the platform.
+    /// Manage tenants, the customers of the platform.
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// Clients: the machines that call the API for a tenant.
+    /// Manage clients, the programs that call the API for a tenant.
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Compute stored decisions again and compare: proves that nothing changed, after an upgrade for one.
+    /// Replay stored decisions and compare the results.
+    ///
+    /// Shows, for example after an upgrade, that the same evidence still leads to the same decisions.
     Replay {
-        /// How far back: 90m, 24h, 7d; everything where nothing is said.
+        /// How far back to go, for example 90m, 24h or 7d. Default: all decisions.
         #[arg(long, value_parser = replay::parse_age)]
         since: Option<Duration>,
-        /// Of this tenant only, by its name.
+        /// Name of a tenant. Default: all tenants.
         #[arg(long)]
         tenant: Option<String>,
     },
-    /// Hold everything stored to its chain: finds what was changed, removed, swapped or cut off.
+    /// Verify the journal: find decisions that were changed, removed, swapped or cut off.
     Verify {
-        /// JSON lines of checkpoints, kept outside of the database; those of the data folder where nothing is said.
+        /// Checkpoints as JSON lines, kept outside the database. Default: the file in the data folder.
         #[arg(long, value_name = "FILE")]
         checkpoints: Vec<PathBuf>,
     },
-    /// Take in the history of another system: JSON lines, a payment with its outcome and events on each.
+    /// Import the payment history of another system.
+    ///
+    /// The input has one JSON object per line: a payment with its outcome and events.
     Import(import::ImportOrder),
-    /// Lists: put the entries of a file on one, or write them to a file.
+    /// Import entries into a list, or export them.
     #[command(subcommand)]
     List(list::ListCommand),
-    /// Send traffic that looks like life to the demonstration tenant, or write a history of it.
+    /// Send realistic traffic to the demonstration tenant, or generate a history for import.
     Demo(demo::DemoOptions),
-    /// Print the OpenAPI document of the API, for generators and checkers.
+    /// Print the OpenAPI document of the API.
     Openapi,
-    /// Plugins: build, check and run one, without a server.
+    /// Build, check and run plugins, without a server.
     #[command(subcommand)]
     Plugin(PluginCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum TenantCommand {
-    /// Make a tenant.
+    /// Create a tenant.
     Create {
-        /// Lower-case words joined by hyphens.
+        /// Name of the tenant: lower-case words joined by hyphens.
         name: String,
     },
-    /// Say which fields are looked through for card numbers, or switch one of them.
+    /// Show which fields are checked for card numbers, or change the check of one field.
+    ///
+    /// Switch the check off only for fields whose values look like card numbers but are not.
     CardCheck {
-        /// The tenant's name.
+        /// Name of the tenant.
         #[arg(long)]
         tenant: String,
-        /// A field whose numbers look like those of cards and are none.
+        /// The field to change. Default: show all fields.
         #[arg(long, requires = "state", value_parser = administration::checked_fields())]
         field: Option<CheckedField>,
-        /// What becomes of the check.
+        /// Whether the field is checked.
         #[arg(requires = "field")]
         state: Option<Switch>,
     },
@@ -105,18 +111,19 @@ enum Switch {
 
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
-    /// Make a client; its secret is printed once.
+    /// Create a client. Its secret is printed once.
     Create {
-        /// The tenant's name.
+        /// Name of the tenant.
         #[arg(long)]
         tenant: String,
-        /// What people call it.
+        /// A descriptive name for people.
         #[arg(long)]
         name: String,
-        /// Separated by spaces; all of them where nothing is said.
+        /// Scopes of the client, separated by spaces. Default: all scopes.
         #[arg(long)]
         scopes: Option<String>,
-        /// How many requests it may send to each node; 0 for no limit, the node's setting where nothing is said.
+        /// Requests per second that the client may send to each node; 0 for no limit. Default: the
+        /// node's setting.
         #[arg(long, value_name = "N")]
         requests_per_s: Option<u32>,
     },
@@ -124,29 +131,29 @@ enum ClientCommand {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
-    /// Make a component of a core module for wasm32-unknown-unknown.
+    /// Build a component from a core module for wasm32-unknown-unknown.
     Build {
         core: PathBuf,
-        /// Where the component goes; beside the core module where nothing is said.
+        /// Where to write the component. Default: beside the core module.
         #[arg(long, short)]
         output: Option<PathBuf>,
-        /// Keep names and debug information, so that `run` can tell functions and lines of a failure.
+        /// Keep names and debug information, so that `run` can show functions and lines of a failure.
         #[arg(long)]
         keep_names: bool,
     },
-    /// Say what a component is, and whether a server with this configuration would take it.
+    /// Describe a component and check whether a server with this configuration would accept it.
     Check {
         component: PathBuf,
-        /// All of it as JSON, with the schema of the settings and every limit.
+        /// Print everything as JSON, including the settings schema and all limits.
         #[arg(long)]
         json: bool,
     },
-    /// Run case files against a component, and say why a rule failed.
+    /// Run case files against a component, and show why a rule failed.
     Run {
         component: PathBuf,
         #[arg(required = true)]
         cases: Vec<PathBuf>,
-        /// Every case as JSON, with the fuel it used.
+        /// Print all cases as JSON, with the fuel used.
         #[arg(long)]
         json: bool,
     },
@@ -193,7 +200,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(code) => match output::answer_lost() {
             None => code,
-            Some(error) => ended_by(&*Failure::from(format!("the standard output: {error}"))),
+            Some(error) => ended_by(&*Failure::from(format!("cannot write to standard output: {error}"))),
         },
         Err(error) => ended_by(&*error),
     }
@@ -204,7 +211,7 @@ fn ended_by(error: &(dyn std::error::Error + Send + Sync)) -> ExitCode {
     let mut text = format!("tollgate: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!("\n  because: {cause}"));
+        text.push_str(&format!("\n  caused by: {cause}"));
         source = cause.source();
     }
     output::tell_at_the_end(text);

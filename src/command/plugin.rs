@@ -58,12 +58,12 @@ fn say_taken(plugin: &Plugin, settings: &Settings) {
     say!("  digest     {}", plugin.digest);
     say!("  size       {} of at most {} bytes", plugin.size_bytes, settings.plugin_size_max_bytes);
     say!(
-        "  compiled   in {} ms, of at most {} s of a processor",
+        "  compiled   in {} ms, limit {} s of processor time",
         plugin.compile_ms,
         limits.plugin_compile_cpu_s
     );
     say!(
-        "  profile    {}: {} units of fuel and {} MiB of memory for a payment",
+        "  profile    {}: {} units of fuel and {} MiB of memory per payment",
         limits.profile,
         limits.fuel_evaluate,
         limits.memory_bytes >> 20
@@ -144,9 +144,9 @@ fn say_failed(file: &Path, report: &CaseReport, difference: &Difference) {
     say!("  got      {}", difference.got);
     let Some(Diagnosis { cause, said, frames, .. }) = &report.diagnosis else { return };
     if let Some(said) = said {
-        say!("  it says  {said}");
+        say!("  message  {said}");
     }
-    say!("  why      {cause}");
+    say!("  cause    {cause}");
     for frame in frames {
         let line = frame.line.map_or_else(String::new, |line| format!(":{line}"));
         let place = frame.file.as_ref().map_or_else(String::new, |file| format!(" at {file}{line}"));
@@ -184,8 +184,10 @@ fn in_a_sandbox(
 async fn take(engine: &LocalEngine, settings: &Settings, bytes: Arc<[u8]>) -> Result<Taken, Failure> {
     let most = settings.plugin_size_max_bytes;
     if bytes.len() as u64 > most {
-        let why =
-            format!("the plugin has {} bytes, at most {most} are taken (plugin_size_max_bytes)", bytes.len());
+        let why = format!(
+            "the plugin has {} bytes, but at most {most} are accepted (plugin_size_max_bytes)",
+            bytes.len()
+        );
         return Ok(Err(why));
     }
     match engine.add_plugin(bytes.clone(), Profile::Large).await {

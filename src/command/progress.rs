@@ -41,7 +41,7 @@ impl Progress {
             Some(bar) => bar.inc(more),
             None if self.told_at.elapsed() >= LINES_EVERY => {
                 self.told_at = Instant::now();
-                tell!("{} of {} {}, {:.0} a second", self.done, self.total, self.what, self.rate());
+                tell!("{} of {} {}, {:.0} per second", self.done, self.total, self.what, self.rate());
             }
             None => {}
         }

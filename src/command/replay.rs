@@ -30,7 +30,7 @@ const TOLD_MAX: u64 = 50;
 
 /// `90m`, `24h`, `7d`, `30s`.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a number and s, m, h or d, such as 24h".to_owned();
+    let expected = || "expected a number followed by s, m, h or d, for example 24h".to_owned();
     let unit_s = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
@@ -114,9 +114,13 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (total, identical, different) = (self.total(), self.identical, self.different);
         write!(f, "{total} decisions: {identical} identical, {different} different, ")?;
-        write!(f, "{} imported, nothing to replay, ", self.imported)?;
+        write!(f, "{} imported (nothing to replay), ", self.imported)?;
         write!(f, "{} erased, {} not replayable; ", self.erased, self.failed)?;
-        write!(f, "in {} some rule could not be compared and was taken as recorded", self.partly_recorded)
+        write!(
+            f,
+            "in {} at least one rule could not be compared and its recorded result was used",
+            self.partly_recorded
+        )
     }
 }
 
@@ -137,7 +141,7 @@ pub async fn replay(
             since.map_or(0, |age| now_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
         let (replayed, rate) = replay_all(&replays, pools, Selection { tenant, since_ms }).await?;
-        say!("{replayed}; {rate:.0} a second");
+        say!("{replayed}; {rate:.0} per second");
         summary = replayed;
         Ok(())
     })

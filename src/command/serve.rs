@@ -76,7 +76,7 @@ async fn seed(app: &App) -> Option<CreatedClient> {
     let now_ms = services.clock.now_ms();
     let seeded = demo::seed(&app.databases, plugins, rulesets, &app.shared_plugins, now_ms);
     seeded.await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the demonstration could not be made");
+        tracing::warn!(%error, "the demonstration tenant could not be set up");
         None
     })
 }

@@ -34,7 +34,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
         findings = counts.findings + compared.findings;
         say!(
             "{} decisions ({} erased) and {} keys in {} batches of {} writers: {findings} findings; \
-             {rate:.0} decisions a second",
+             {rate:.0} decisions per second",
             counts.decisions,
             counts.erased,
             counts.keys,
@@ -78,14 +78,15 @@ async fn chains(pools: &Databases) -> Result<(Counts, f64), Failure> {
 fn told_of_checkpoints(counts: &Counts, compared: &Compared) -> String {
     let Some(newest_ms) = compared.newest_ms else {
         let why =
-            if compared.findings == 0 { "No checkpoint to compare with" } else { "No checkpoint holds" };
-        return format!("{why}: a tail that was cut off would not be noticed.");
+            if compared.findings == 0 { "No checkpoint to compare with" } else { "No checkpoint is valid" };
+        return format!("{why}: removal of the newest entries cannot be detected.");
     };
     let written: BTreeSet<_> = counts.writers.iter().copied().collect();
     let without = written.difference(&compared.writers).count();
     format!(
-        "{} checkpoints hold, the newest of {newest_ms} ms; a tail that was cut off after its writer's last \
-         checkpoint would not be noticed, nor of the {without} writers without one.",
+        "{} checkpoints are valid, the newest from {newest_ms} ms. Removal of a writer's newest entries \
+         cannot be detected after its last checkpoint, or at all for the {without} writers without a \
+         checkpoint.",
         compared.held
     )
 }

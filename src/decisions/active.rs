@@ -73,7 +73,7 @@ struct HeldBack {
 enum NotYet {
     #[error("the plugin {0} is not loaded")]
     Plugin(Digest),
-    #[error("its plugins are still being loaded")]
+    #[error("its plugins are still loading")]
     Loading,
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -96,7 +96,7 @@ impl Log {
         let Some(held) = self.held_back.get_mut(&tenant).filter(|held| !held.told) else { return };
         held.told = true;
         let revision = held.activation.deployment.revision;
-        tracing::warn!(%tenant, revision, %error, "activation held back");
+        tracing::warn!(%tenant, revision, %error, "an activation is delayed on this node");
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Diagnosed {
 pub enum DiagnosisError {
     #[error("no such decision")]
     UnknownDecision,
-    #[error("no such rule in the decision, or it did not fail")]
+    #[error("there is no such rule in the decision, or it did not fail")]
     NotFailed,
     #[error(transparent)]
     Look(#[from] LookError),

@@ -73,11 +73,11 @@ pub struct Imported {
 
 #[derive(Debug, Error)]
 pub enum ImportError {
-    #[error("another payment was imported under this key")]
+    #[error("another payment was already imported under this key")]
     KeyTaken,
-    #[error("the database takes this payment from nobody, or the one under its key was erased")]
+    #[error("the database does not accept this payment, or the payment stored under its key has been erased")]
     Refused,
-    #[error("the database cannot be reached; import again, which stores nothing twice")]
+    #[error("the database cannot be reached; run the import again (no payment is stored twice)")]
     Unavailable,
 }
 
@@ -243,7 +243,10 @@ impl Imports {
                 Ok(_) => return,
                 Err(error) if error.is_lock_timeout() && attempt < PARTITION_ATTEMPTS => attempt += 1,
                 Err(error) => {
-                    tracing::warn!(%month, ?error, "no partition for a month; its decisions go to the default one");
+                    tracing::warn!(
+                        %month, ?error,
+                        "a month has no partition; its decisions are stored in the default partition"
+                    );
                     return;
                 }
             }

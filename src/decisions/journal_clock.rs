@@ -60,13 +60,14 @@ impl JournalClock {
                 Correction::Stepped { by_us } => {
                     tracing::warn!(
                         by_ms = by_us / 1_000,
-                        "the database's clock is ahead: time goes there at once"
+                        "the database clock jumped ahead; Tollgate's time follows it"
                     );
                 }
                 Correction::Waits { .. } if waited => {}
                 Correction::Waits { for_us } => tracing::error!(
                     for_ms = for_us / 1_000,
-                    "the database's clock went back: time stands still until then, and this node is not ready"
+                    "the database clock went back; until it catches up, Tollgate's time stands still and \
+                     this node is not ready"
                 ),
             }
         }

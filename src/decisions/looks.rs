@@ -30,7 +30,7 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Error)]
 pub enum LookError {
     /// The tenant has another one under way, or the node as many as it bears.
-    #[error("other failures are being looked into")]
+    #[error("other failures are being diagnosed")]
     Busy,
     #[error(transparent)]
     Engine(#[from] EngineError),

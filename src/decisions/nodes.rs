@@ -32,7 +32,7 @@ const RETRIED_AFTER_MS: u64 = 10_000;
 const ASKED_EVERY: Duration = Duration::from_millis(50);
 
 /// What a node says of a plugin that it cannot load; its log says more.
-const CANNOT_LOAD: &str = "It cannot be loaded there; the log of the node says why.";
+const CANNOT_LOAD: &str = "The plugin cannot be loaded there; see that node's log.";
 
 #[derive(Debug)]
 pub struct Nodes {

@@ -162,16 +162,22 @@ impl Quarantines {
         let (failures, runs, class) = (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
         match quarantines::open(&self.system, tenant, quarantine).await {
             Ok(Opened::New) => {
-                tracing::warn!(%tenant, rule, failures, runs, class, "a rule fails too often: it is in quarantine");
+                tracing::warn!(
+                    %tenant, rule, failures, runs, class,
+                    "a rule failed too often and was put into quarantine"
+                );
             }
             Ok(Opened::Before) => {}
             Ok(Opened::TooMany) => {
-                tracing::error!(%tenant, rule, "a rule fails too often, and too many others are in quarantine");
+                tracing::error!(
+                    %tenant, rule,
+                    "a rule failed too often, but too many other rules are already in quarantine"
+                );
             }
             Err(error) => tracing::error!(%tenant, rule, %error, "a rule could not be put into quarantine"),
         }
         if let Err(error) = self.follow().await {
-            tracing::warn!(%error, "this node follows a quarantine later");
+            tracing::warn!(%error, "a new quarantine will take effect on this node later");
         }
     }
 
@@ -187,7 +193,7 @@ impl Quarantines {
         let found = quarantines::lift(&self.app, tenant, point, id, lifted).await?;
         // It is lifted; should this node not follow at once, its poll will.
         if let Err(error) = self.follow().await {
-            tracing::warn!(%error, "this node follows a lifted quarantine later");
+            tracing::warn!(%error, "a lifted quarantine will take effect on this node later");
         }
         Ok(found)
     }

@@ -63,17 +63,17 @@ impl Blamed {
 fn key_flaw(selector: &Selector) -> Option<Wrong> {
     let Selector::Metadata(key) = selector else { return None };
     let expected = metadata_key(key).err()?;
-    let detail = format!("no payment can carry metadata under this key: {expected}");
+    let detail = format!("no payment can have metadata with this key: {expected}");
     Some(Wrong { detail, blamed: Blamed::Selector })
 }
 
 fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Wrong> {
     let Some(list) = lists.iter().find(|list| list.name == name) else {
-        let detail = format!("there is no list {name}: create it first");
+        let detail = format!("there is no list {name}; create it first");
         return Some(Wrong { detail, blamed: Blamed::List });
     };
     if list.is_closed {
-        let detail = format!("the list {name} is closed: ask about another one");
+        let detail = format!("the list {name} is closed; use another one");
         return Some(Wrong { detail, blamed: Blamed::List });
     }
     if list.kinds.serve(selector) {
@@ -81,7 +81,7 @@ fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Wron
     }
     let (asked, held) = (selector.kind().name(), &list.kinds);
     let detail = format!(
-        "the list {name} holds values of the kind {held}, and the selector {} asks for one of the kind {asked}: \
+        "the list {name} has values of the kind {held}, but the selector {} has values of the kind {asked}: \
          no payment could match",
         selector.name()
     );
@@ -100,7 +100,7 @@ fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<
         .map(Matching::name)
         .collect();
     let detail = format!(
-        "the list {list} is asked by {} for a value of the kind {}, which has a form of its own: expected {}",
+        "{} cannot be used on the list {list}: values of the kind {} have a form of their own. Expected {}",
         matching.name(),
         kind.name(),
         suitable.join(" or ")

@@ -40,9 +40,9 @@ pub struct Flaw {
 
 #[derive(Debug, Error)]
 pub enum RevisionError {
-    #[error("the ruleset has flaws")]
+    #[error("the ruleset is invalid")]
     Invalid(Vec<Flaw>),
-    #[error("the ruleset has {0} revisions already")]
+    #[error("the ruleset already has {0} revisions")]
     TooMany(u32),
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -60,7 +60,7 @@ pub struct Guard {
 
 #[derive(Debug, Error)]
 pub enum GuardedError {
-    #[error("the backtest does not let the revision be activated")]
+    #[error("the guard does not allow the activation")]
     Refused(GuardRefusal),
     #[error(transparent)]
     Activate(#[from] ActivateError),
@@ -208,7 +208,7 @@ impl Rulesets {
         let activation = rulesets::deploy(&self.app, deploying, change).await?;
         // The activation stands; should this node not follow at once, its poll will.
         if let Err(error) = self.active.catch_up().await {
-            tracing::warn!(%error, "this node follows an activation later");
+            tracing::warn!(%error, "the activation will take effect on this node later");
         }
         Ok(activation)
     }
@@ -218,7 +218,7 @@ impl Rulesets {
 async fn explained(failure: String, entry: RuleEntry, looks: &mut RequestLooks<'_>) -> String {
     let RuleEntry { plugin, settings, .. } = entry;
     match looks.look_into(|| FailedCall::Prepare { plugin, settings }).await {
-        Some(Diagnosis { said: Some(said), .. }) => format!("{failure}; it says: {said}"),
+        Some(Diagnosis { said: Some(said), .. }) => format!("{failure}; its message: {said}"),
         Some(Diagnosis { cause, .. }) => format!("{failure}. {cause}"),
         None => failure,
     }
@@ -251,7 +251,7 @@ pub(super) fn lists_asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) 
 
 fn queries_flaw(rules: &[PreparedRule]) -> Option<Flaw> {
     let asked: BTreeSet<&FactQuery> = rules.iter().flat_map(|rule| &rule.queries).collect();
-    let detail = format!("expected rules that ask at most {QUERIES_MAX} different questions together");
+    let detail = format!("expected the rules to ask for at most {QUERIES_MAX} different facts in total");
     (asked.len() > QUERIES_MAX).then(|| Flaw { pointer: "/rules".into(), detail })
 }
 
@@ -267,7 +267,8 @@ fn name_flaws(entries: &[RuleEntry]) -> Vec<Flaw> {
             let detail = "expected lower-case words joined by hyphens, at most 64 characters".to_owned();
             flaws.push(Flaw { pointer, detail });
         } else if !names.insert(&entry.name) {
-            flaws.push(Flaw { pointer, detail: "another rule of this revision has this name".to_owned() });
+            flaws
+                .push(Flaw { pointer, detail: "another rule of this revision has the same name".to_owned() });
         }
     }
     flaws

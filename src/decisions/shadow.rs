@@ -156,7 +156,7 @@ impl ShadowRuns {
                 Ok(answers) => bytes += self.conclude(attempts, answers, &mut runs),
                 Err(error) => {
                     skipped(attempts.len());
-                    tracing::debug!(%error, "shadow runs were given up");
+                    tracing::debug!(%error, "shadow runs were abandoned");
                 }
             }
             if bytes > STORED_BYTES {

@@ -52,15 +52,15 @@ pub struct Submitted {
 
 #[derive(Debug, Clone, Error)]
 pub enum SubmitError {
-    #[error("the key was used for another payment")]
+    #[error("the key was already used for another payment")]
     KeyReused,
-    #[error("the first submission of this key is still being decided")]
+    #[error("the first submission with this key is still being decided")]
     StillDeciding,
     #[error("too many payments of this tenant are waiting")]
     Busy,
     #[error("the deadline passed before the decision was known to be stored")]
     Deadline,
-    #[error("the decision could not be made and stored for now")]
+    #[error("the decision could not be made and stored")]
     Unavailable,
     #[error("the decision could not be stored")]
     Failed,
@@ -71,7 +71,7 @@ impl From<StorageError> for SubmitError {
         match error {
             passing if passing.is_passing() => Self::Unavailable,
             other => {
-                tracing::error!(error = %other, "storage failed a submission");
+                tracing::error!(error = %other, "a payment could not be stored");
                 Self::Failed
             }
         }
@@ -84,7 +84,7 @@ impl From<EngineError> for SubmitError {
             EngineError::Busy => Self::Busy,
             EngineError::Deadline(_) => Self::Deadline,
             EngineError::Unavailable(why) => {
-                tracing::error!(why, "the rule engine failed a submission");
+                tracing::error!(why, "the rule engine could not decide a payment");
                 Self::Unavailable
             }
         }

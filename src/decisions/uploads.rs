@@ -49,7 +49,7 @@ pub enum UploadError {
     /// The text says what is wrong with the bytes and what to do about it.
     #[error("{0}")]
     Refused(String),
-    #[error("the bytes have the digest {actual}, not the one announced")]
+    #[error("the body has the digest {actual}, which is not the one announced")]
     DigestMismatch { actual: Digest },
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -189,7 +189,7 @@ impl Uploads {
                 let now_ms = self.clock.now_ms();
                 if uploads::finish(&self.system, self.node, tenant, digest, ending, now_ms).await? {
                     let took_ms = begun.elapsed().as_millis();
-                    tracing::info!(%tenant, %digest, took_ms, refused, "an upload has ended");
+                    tracing::info!(%tenant, %digest, took_ms, refused, "finished processing an upload");
                 }
                 return Ok(());
             }
@@ -201,7 +201,10 @@ impl Uploads {
             Worked::Lost => return Ok(()),
             Worked::Stopped => None,
             Worked::Failed(error) => {
-                tracing::warn!(%tenant, %digest, %error, failures, "an upload is tried again later");
+                tracing::warn!(
+                    %tenant, %digest, %error, failures,
+                    "processing an upload failed and will be retried"
+                );
                 Some(pause_after_ms(failures))
             }
         };
@@ -218,8 +221,8 @@ impl Uploads {
         let Claim { tenant, digest, matter, attempts, failures } = claim;
         if attempts > ATTEMPTS_MAX {
             return Worked::refused(&format!(
-                "compiling the plugin was begun {ATTEMPTS_MAX} times, and each time the node that did it \
-                 ended in the middle: make it smaller or its functions simpler"
+                "compiling the plugin was started {ATTEMPTS_MAX} times, and each time the node stopped \
+                 before it finished: make the plugin smaller or its functions simpler"
             ));
         }
         let take_in = async {
@@ -233,13 +236,14 @@ impl Uploads {
             };
             match self.engine.add_plugin(bytes, profile).await {
                 Ok(plugin) if plugin.digest == digest => Worked::Ended(Ending::Ready(Box::new(plugin))),
-                Ok(_) => Worked::refused("the stored bytes are damaged: upload them again"),
+                Ok(_) => Worked::refused("the stored plugin is damaged; upload it again"),
                 Err(AddPluginError::Refused(why)) => Worked::refused(&why),
                 Err(AddPluginError::NeedsLarge) => Worked::NeedsLarge,
                 Err(AddPluginError::Engine(error)) if failures >= FAILURES_MAX => {
-                    tracing::error!(%tenant, %digest, %error, "an upload is given up");
+                    tracing::error!(%tenant, %digest, %error, "gave up processing an upload");
                     Worked::refused(
-                        "the plugin could not be compiled for reasons of the service's own: upload it again later",
+                        "the plugin could not be compiled because of an internal error; upload it again \
+                         later",
                     )
                 }
                 Err(AddPluginError::Engine(error)) => Worked::Failed(error),
@@ -260,7 +264,7 @@ impl Uploads {
                 Ok(true) => {}
                 Ok(false) => return,
                 // Whoever takes it over meanwhile is told by the next renewal.
-                Err(error) => tracing::warn!(%digest, ?error, "a claim on an upload could not be renewed"),
+                Err(error) => tracing::warn!(%digest, ?error, "the claim on an upload could not be renewed"),
             }
         }
     }

@@ -25,7 +25,7 @@ const DIGITS_MAX: usize = 19;
 
 /// The error of a field that holds one.
 pub const CARD_NUMBER_FOUND: &str =
-    "looks like a card number, which must never be sent: send a token of your own";
+    "looks like a card number; card numbers must never be sent, so send a token of your own";
 
 /// True for a text with a card number in it, whatever stands around the number
 /// and between its digits, and in whatever script these are. Letters end a number,

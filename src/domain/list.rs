@@ -39,7 +39,7 @@ pub enum NeverMatches {
     Form(#[from] NotComparable),
     #[error("expected a card's fingerprint in ASCII characters")]
     Card,
-    #[error("expected at most {0} characters: no payment has a longer value of this kind")]
+    #[error("expected at most {0} characters; no payment has a longer value of this kind")]
     TooLong(usize),
 }
 

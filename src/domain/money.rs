@@ -20,9 +20,12 @@ pub struct Currency {
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MoneyError {
-    #[error("expected a currency code of ISO 4217 in upper case, such as EUR")]
+    #[error("expected an upper-case ISO 4217 currency code, for example EUR")]
     UnknownCurrency,
-    #[error("expected a currency that ISO 4217 lists at the time of the payment: this one was withdrawn")]
+    #[error(
+        "expected a currency that was valid under ISO 4217 at the time of the payment; this one has been \
+         withdrawn"
+    )]
     WithdrawnCurrency,
     #[error("expected a whole number of minor units from 1 to {AMOUNT_MINOR_MAX}")]
     AmountOutOfRange,

@@ -10,9 +10,11 @@ use super::text::electronic;
 pub enum PartyError {
     #[error("expected an IBAN: two letters, two digits, then 8 to 30 letters or digits")]
     MalformedIban,
-    #[error("expected a BIC: 8 or 11 letters and digits, with the country's two letters in fifth place")]
+    #[error(
+        "expected a BIC: 8 or 11 letters and digits, with the two-letter country code at the fifth character"
+    )]
     MalformedBic,
-    #[error("expected a country code of ISO 3166-1 alpha-2 in upper case, such as DE")]
+    #[error("expected an upper-case ISO 3166-1 alpha-2 country code, for example DE")]
     UnknownCountry,
 }
 

@@ -11,7 +11,7 @@ use super::ruleset::DecisionPoint;
 pub struct Digest(pub [u8; 32]);
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected a SHA-256 digest: 64 hexadecimal digits in lower case")]
+#[error("expected a SHA-256 digest: 64 lower-case hexadecimal digits")]
 pub struct DigestError;
 
 impl Digest {

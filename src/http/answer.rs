@@ -28,8 +28,8 @@ pub struct Answer {
 impl Answer {
     pub fn json(status: Status, value: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec(value).map_err(|error| {
-            tracing::error!(%error, "an answer cannot be written as JSON");
-            Problem::new(Kind::Internal, "The failure is logged under the request id.")
+            tracing::error!(%error, "a response could not be serialised as JSON");
+            Problem::new(Kind::Internal, "The cause is logged under this request id.")
         })?;
         Ok(Self { status, content_type: Some(ContentType::JSON), ..Self::of(body) })
     }
@@ -90,16 +90,16 @@ impl<'r> Responder<'r, 'static> for Answer {
     }
 }
 
-/// A page of a list.
+/// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// For the parameter `cursor` of the next request; absent on the last page.
+    /// Pass this as `cursor` to get the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
-/// A whole list.
+/// A complete list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Items<T> {
     pub items: Vec<T>,

@@ -26,23 +26,23 @@ pub fn routes() -> Vec<Route> {
     routes![list]
 }
 
-/// Who changed what, when, from what to what.
+/// An administrative act: who changed what, when, and the values before and after.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditEvent)]
 pub struct AuditEventShape {
-    /// Rises in the order in which acts took effect; may have gaps.
+    /// Increases in the order in which changes took effect. May have gaps.
     pub sequence: i64,
     pub at_ms: u64,
-    /// `client:` and its id, `command line`, or a part of Tollgate itself.
+    /// `client:` followed by the client's id, `command line`, or a part of Tollgate itself.
     pub actor: String,
     #[schema(example = "revision.activated")]
     pub action: &'static str,
-    /// What was acted on: a revision's number, a plugin's digest, a list's name.
+    /// What was changed, for example a revision's number, a plugin's digest or a list's name.
     pub subject: String,
-    /// Absent where there was nothing before.
+    /// The value before the change. Absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// Absent where nothing is left.
+    /// The value after the change. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
 }
@@ -66,16 +66,21 @@ impl TryFrom<AuditEvent> for AuditEventShape {
     }
 }
 
-/// The administrative acts of the tenant, newest first. Nothing of it can be changed or removed.
+/// Lists the tenant's administrative acts, newest first.
+///
+/// The record is append-only: no entry can be changed or removed.
 #[utoipa::path(
     tag = "audit",
     params(
-        ("action" = Option<String>, Query, description = "Only acts of this kind, such as `list.created`"),
+        (
+            "action" = Option<String>, Query,
+            description = "Only acts of this kind, for example `list.created`"
+        ),
         ("actor" = Option<String>, Query),
         ("subject" = Option<String>, Query),
-        ("from_ms" = Option<u64>, Query, description = "At or after this moment"),
-        ("to_ms" = Option<u64>, Query, description = "Before this moment"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("from_ms" = Option<u64>, Query, description = "Only acts at or after this time"),
+        ("to_ms" = Option<u64>, Query, description = "Only acts before this time"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<AuditEventShape>), Listing),
@@ -83,7 +88,7 @@ impl TryFrom<AuditEvent> for AuditEventShape {
 )]
 #[get("/audit")]
 pub async fn list(client: Client<AuditRead>, mut query: Query, services: &Shared) -> Result<Answer, Problem> {
-    let action = |name: &str| Action::parse(name).ok_or("expected a kind of act, such as list.created");
+    let action = |name: &str| Action::parse(name).ok_or("expected a kind of act, for example list.created");
     let filter = AuditFilter {
         action: query.parsed("action", action),
         actor: query.text("actor", FILTER_LENGTH_MAX),

@@ -17,34 +17,34 @@ use crate::domain::decision::Origin;
 use crate::domain::payment::Method;
 use crate::domain::verdict::Outcome;
 
-/// Which decisions, and what they are compared with.
+/// Which decisions to evaluate again, and what to compare the results with.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewBacktest)]
 pub struct BacktestBody {
-    /// The candidate.
+    /// The revision to test (the candidate).
     #[schema(minimum = 1)]
     pub revision: i32,
-    /// `recorded` (when absent): what was decided then; `active`: the revision
-    /// that is active now, run again.
+    /// What to compare with: `recorded` (the default) for the original decisions, or `active` to run the
+    /// currently active revision again.
     #[schema(required = false, example = "recorded")]
     pub baseline: String,
-    /// In place of `baseline`: this revision, run again.
+    /// Compare with this revision, run again. Replaces `baseline`.
     #[schema(required = false, minimum = 1)]
     pub baseline_revision: i32,
-    /// Received at or after this moment.
+    /// Only payments received at or after this time.
     #[schema(required = false)]
     pub from_ms: u64,
-    /// Received before this moment; now when absent or later.
+    /// Only payments received before this time. Default and maximum: now.
     #[schema(required = false)]
     pub to_ms: u64,
-    /// At most so many, the newest.
+    /// Only this many payments, the newest ones.
     #[schema(required = false, minimum = 1)]
     pub newest: u64,
     #[schema(required = false)]
     pub filter: FilterShape,
 }
 
-/// As recorded; all that is there must hold.
+/// Conditions on the decision as recorded. All given conditions must hold.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BacktestFilter)]
 pub struct FilterShape {
@@ -82,7 +82,7 @@ pub struct BacktestShape {
     pub id: Uuid,
     pub point: &'static str,
     pub revision: i32,
-    /// Absent where the candidate is compared with what was decided then.
+    /// Absent if the candidate is compared with the original decisions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline_revision: Option<i32>,
     pub selection: SelectionShape,
@@ -90,7 +90,7 @@ pub struct BacktestShape {
     pub state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Decisions that are selected; absent until they are counted.
+    /// Number of selected decisions. Absent until they are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     pub done: u64,
@@ -100,7 +100,7 @@ pub struct BacktestShape {
     pub started_at_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at_ms: Option<u64>,
-    /// Of what is done so far. Absent in lists.
+    /// The results so far. Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportShape>,
 }
@@ -109,23 +109,25 @@ pub struct BacktestShape {
 #[schema(as = BacktestReport)]
 pub struct ReportShape {
     pub compared: u64,
-    /// Compared decisions whose outcome would be another.
+    /// Compared decisions whose outcome would differ.
     pub changed: u64,
-    /// Their share, rounded up to a hundredth of a percent. Absent when nothing was compared.
+    /// Share of changed outcomes, rounded up to a hundredth of a percent. Absent if nothing was
+    /// compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_percent: Option<f64>,
-    /// Compared decisions of which some fact was not recorded and had to be
-    /// computed from the history as it was at their time.
+    /// Compared decisions for which at least one fact had not been recorded and was computed from the
+    /// history as it was at the time.
     pub partly_computed: u64,
-    /// How many could not be compared, by the reason: `erased`, `unreadable`, `host_failure`.
+    /// Number of decisions that could not be compared, by reason: `erased`, `unreadable` or
+    /// `host_failure`.
     pub not_replayable: BTreeMap<&'static str, u64>,
-    /// Every pair of outcomes that there is.
+    /// One entry for each pair of outcomes that occurred.
     pub matrix: Vec<CellShape>,
-    /// The same for each label that there is: what became of the payments.
+    /// The same, for each label: what happened to the payments after the decision.
     pub by_label: BTreeMap<&'static str, Vec<CellShape>>,
-    /// By the name of the rule.
+    /// Results for each rule, by its name.
     pub rules: BTreeMap<String, RuleTallyShape>,
-    /// What recorded rules said that the candidate does not have.
+    /// Results of recorded rules that the candidate does not have.
     pub other_rules: SaysShape,
 }
 
@@ -135,7 +137,7 @@ pub struct CellShape {
     pub was: OutcomeShape,
     pub would_be: OutcomeShape,
     pub count: u64,
-    /// By currency.
+    /// Totals by currency.
     pub amounts: BTreeMap<String, SumShape>,
 }
 
@@ -143,7 +145,7 @@ pub struct CellShape {
 #[schema(as = BacktestSum)]
 pub struct SumShape {
     pub count: u64,
-    /// The sum; it ends at the largest 64-bit number.
+    /// The sum, capped at the largest 64-bit integer.
     pub amount_minor: i64,
 }
 
@@ -152,11 +154,11 @@ pub struct SumShape {
 pub struct RuleTallyShape {
     pub baseline: SaysShape,
     pub candidate: SaysShape,
-    /// Payments of which both said something, and not the same.
+    /// Payments for which both gave a result and the results differ.
     pub changed: u64,
 }
 
-/// How often a rule said what.
+/// How often a rule gave each result.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BacktestSays)]
 pub struct SaysShape {
@@ -167,7 +169,7 @@ pub struct SaysShape {
     pub failed: u64,
 }
 
-/// A payment whose outcome would be another.
+/// A payment whose outcome would differ.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BacktestExample)]
 pub struct ExampleShape {
@@ -176,9 +178,9 @@ pub struct ExampleShape {
     pub would_be: OutcomeShape,
     pub amount_minor: i64,
     pub currency: String,
-    /// What became of it: `none` when nothing was told.
+    /// What happened to the payment after its decision. `none` if no event was reported.
     pub label: &'static str,
-    /// Codes of the reasons, each once, at most ten; overridden ones are left out.
+    /// Codes of the reasons, without duplicates and without overridden ones. At most ten.
     pub was_codes: Vec<String>,
     pub would_be_codes: Vec<String>,
 }

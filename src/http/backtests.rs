@@ -32,7 +32,9 @@ pub fn routes() -> Vec<Route> {
     routes![create, list, one, examples, cancel]
 }
 
-/// Runs a revision over stored decisions and compares. At most three of a tenant wait or run.
+/// Starts a backtest: runs a revision on stored decisions and compares the outcomes.
+///
+/// A tenant can have at most three backtests waiting or running.
 #[utoipa::path(
     tag = "backtests",
     request_body(content = BacktestBody, content_type = "application/json"),
@@ -70,7 +72,7 @@ fn baseline(fields: &mut Fields<'_>) -> Baseline {
     });
     let number = fields.optional_integer("baseline_revision", 1..=i64::from(i32::MAX));
     if fields.has("baseline") && fields.has("baseline_revision") {
-        fields.error("baseline_revision", "stands in place of baseline, not beside it");
+        fields.error("baseline_revision", "cannot be combined with baseline");
     }
     let number = number.and_then(|number| i32::try_from(number).ok()).map(Baseline::Revision);
     named.or(number).unwrap_or(Baseline::Recorded)
@@ -105,11 +107,11 @@ fn filter(fields: &mut Fields<'_>) -> Filter {
     filter
 }
 
-/// The backtests, newest first, without their reports.
+/// Lists the backtests, newest first, without their reports.
 #[utoipa::path(
     tag = "backtests",
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<BacktestShape>), ListingOf),
@@ -131,7 +133,7 @@ pub async fn list(
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// One backtest, with its report of what is done so far.
+/// Returns a backtest with its report so far.
 #[utoipa::path(
     tag = "backtests",
     responses((status = 200, body = BacktestShape), Reading),
@@ -158,16 +160,25 @@ fn backtest_id(text: &str) -> Result<Uuid, Problem> {
     text.parse().map_err(|_| Problem::not_found("backtest"))
 }
 
-/// Payments whose outcome would be another: of each change about the hundred
-/// newest, and at least the ten newest of each label. Needs `decisions:read` as well.
+/// Lists payments whose outcome would change.
+///
+/// Contains about the newest hundred payments of each change, and at least the newest ten of each label.
+/// Also requires the scope `decisions:read`.
 #[utoipa::path(
     tag = "backtests",
     params(
-        ("was" = Option<String>, Query, description = "approve, review or reject"),
-        ("would_be" = Option<String>, Query, description = "approve, review or reject"),
-        ("label" = Option<String>, Query, description = "What became of the payment, or none"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
-        ("cursor" = Option<String>, Query, description = "Good for a backtest that has ended; while it runs, examples may come in between"),
+        ("was" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
+        ("would_be" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
+        (
+            "label" = Option<String>, Query,
+            description = "What happened to the payment after its decision, or `none`"
+        ),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
+        (
+            "cursor" = Option<String>, Query,
+            description = "Stable once the backtest has ended; while it runs, new examples may appear \
+                           between pages"
+        ),
     ),
     responses((status = 200, body = Page<ExampleShape>), ListingOf),
     security(("oauth" = ["rulesets:read", "decisions:read"]))
@@ -183,7 +194,7 @@ pub async fn examples(
 ) -> Result<Answer, Problem> {
     let outcome = |name: &str| Outcome::parse(name).ok_or(EXPECTED_OUTCOME);
     let (was, would_be) = (query.parsed("was", outcome), query.parsed("would_be", outcome));
-    let label = query.parsed("label", |name| Label::parse(name).ok_or("expected a label of the report"));
+    let label = query.parsed("label", |name| Label::parse(name).ok_or("expected a label used in the report"));
     let page = query.page(&services.cursors, client.tenant, &format!("examples {id}"))?;
     let after = page.position::<usize>()?.unwrap_or(0);
     let backtest = found(services, client.tenant, point, id).await?;
@@ -199,7 +210,7 @@ pub async fn examples(
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Ends a backtest that waits or runs. What it has found so far is kept.
+/// Cancels a waiting or running backtest. The results so far are kept.
 #[utoipa::path(
     tag = "backtests",
     responses((status = 200, body = BacktestShape), Cancelling),

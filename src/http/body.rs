@@ -26,7 +26,7 @@ use crate::domain::card_check::Unchecked;
 use crate::domain::plugin::Digest;
 
 /// The detail of the problem for a body that was cut off.
-pub(super) const CUT_OFF: &str = "The connection ended inside the body.";
+pub(super) const CUT_OFF: &str = "The connection closed before the body was complete.";
 
 /// A JSON body, parsed and not yet understood.
 pub struct JsonBody {
@@ -151,7 +151,7 @@ async fn in_time(
 ) -> Result<Vec<u8>, Problem> {
     let deadline = limits(request).ok_or_else(|| unmanaged("the limits of bodies"))?.body_deadline;
     timeout_at(RequestContext::of(request).started + deadline, read).await.unwrap_or_else(|_late| {
-        Err(Problem::new(Kind::Deadline, "The deadline ended before the whole body had come."))
+        Err(Problem::new(Kind::Deadline, "The body did not arrive before the deadline."))
     })
 }
 
@@ -218,16 +218,19 @@ where
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     json::parse(bytes)
-        .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not JSON: {error}.")))
+        .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not valid JSON: {error}.")))
 }
 
 fn unmanaged(what: &str) -> Problem {
-    tracing::error!(what, "a request body cannot be read: the server was set up without this part");
-    Problem::new(Kind::Internal, "The failure is logged under the request id.")
+    tracing::error!(what, "a request body cannot be read: the server was built without this part");
+    Problem::new(Kind::Internal, "The cause is logged under this request id.")
 }
 
 fn too_large(limit_bytes: usize) -> Problem {
-    Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit_bytes} bytes."))
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("The body of this request may have at most {limit_bytes} bytes."),
+    )
 }
 
 /// Checks the headers before any of the body is read. Answers the limit in bytes.
@@ -259,7 +262,7 @@ fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
     if codings.all(plain) {
         return Ok(());
     }
-    let detail = "The body must be sent without a Content-Encoding.";
+    let detail = "Send the body uncompressed, without a Content-Encoding.";
     Err(Problem { takes_no_coding: true, ..Problem::new(Kind::UnsupportedMediaType, detail) })
 }
 

@@ -27,16 +27,16 @@ pub fn routes() -> Vec<Route> {
     routes![report]
 }
 
-/// Of the newest 200,000 payments since it began.
+/// Results of the newest 200,000 payments since the canary began.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CanaryReport)]
 pub struct CanaryReportShape {
     pub point: &'static str,
     #[serde(flatten)]
     pub canary: CanaryShape,
-    /// Since when it stands beside the active revision, whatever its share was.
+    /// When the revision became the canary. A change of its share does not reset this.
     pub since_ms: u64,
-    /// Payments that were looked at.
+    /// Number of payments examined.
     pub looked_at: u64,
     pub decided_by_canary: RevisionReportShape,
     pub decided_by_active: RevisionReportShape,
@@ -48,11 +48,11 @@ pub struct RevisionReportShape {
     pub revision: i32,
     pub payments: u64,
     pub outcomes: Vec<OutcomeCountShape>,
-    /// The newest payments whose reasons were counted: 1,000 at most.
+    /// Number of newest payments whose reasons were counted, at most 1,000.
     pub reasons_sampled: u64,
-    /// The most frequent first, 20 at most.
+    /// The most frequent first, at most 20.
     pub reasons: Vec<CodeShape>,
-    /// Of the payments of which it was reported.
+    /// What happened to the payments for which an event was reported.
     pub became: Vec<BecameShape>,
 }
 
@@ -69,7 +69,7 @@ pub struct BecameShape {
     #[schema(example = "fraud")]
     pub event: String,
     pub payments: u64,
-    /// What had been decided on them.
+    /// The outcomes decided for these payments.
     pub outcomes: Vec<OutcomeCountShape>,
 }
 
@@ -118,7 +118,9 @@ fn sum(counts: &[Counted]) -> u64 {
     counts.iter().map(|counted| counted.payments).sum()
 }
 
-/// The canary, and what it and the active revision decided since it began. 404 when there is none.
+/// Compares the decisions of the canary with those of the active revision.
+///
+/// Covers the time since the canary began. Returns 404 if there is no canary.
 #[utoipa::path(
     operation_id = "canary_report",
     tag = "rulesets",

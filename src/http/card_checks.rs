@@ -62,7 +62,11 @@ pub fn refused(errors: Vec<PartError>) -> Problem {
     if errors.iter().any(|error| error.pointer.is_some()) {
         return fields::refused(errors);
     }
-    Problem::with_errors(Kind::CardNumber, "What looks like a card number must never be sent.", errors)
+    Problem::with_errors(
+        Kind::CardNumber,
+        "The request contains what looks like a card number. Card numbers must never be sent.",
+        errors,
+    )
 }
 
 #[cfg(test)]

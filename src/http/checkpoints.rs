@@ -21,30 +21,30 @@ pub fn routes() -> Vec<Route> {
     routes![latest]
 }
 
-/// The latest checkpoint of each writer that the asked node knows, and what
-/// its signature is checked with.
+/// The latest checkpoint of each writer known to this node, and the key to verify the signatures with.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Checkpoints)]
 pub struct CheckpointsShape {
     pub items: Vec<CheckpointShape>,
-    /// A JSON Web Key of Ed25519 (RFC 8037).
+    /// An Ed25519 JSON Web Key (RFC 8037).
     #[schema(value_type = Object)]
     pub public_key: Jwk,
 }
 
-/// As one line of a file, `tollgate verify --checkpoints` takes it.
+/// A signed checkpoint. Saved one per line, checkpoints can be passed to `tollgate verify
+/// --checkpoints`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Checkpoint)]
 pub struct CheckpointShape {
     pub writer: Uuid,
-    /// Of the writer's last batch.
+    /// Sequence number of the writer's last batch.
     pub sequence: i64,
-    /// Of that batch, in hexadecimal.
+    /// Hash of that batch, in hexadecimal.
     pub hash: String,
     pub at_ms: u64,
     pub kid: String,
-    /// Ed25519, in base64url without padding, over the lines `tollgate checkpoint 1`, writer,
-    /// sequence, hash and time, each ended by a line feed.
+    /// Ed25519 signature in base64url without padding. Signs the lines `tollgate checkpoint 1`, writer,
+    /// sequence, hash and time, each followed by a line feed.
     pub signature: String,
 }
 
@@ -56,7 +56,9 @@ impl From<SignedCheckpoint> for CheckpointShape {
     }
 }
 
-/// Kept elsewhere, they prove later that nothing was cut off from the journal.
+/// Returns the latest signed checkpoints.
+///
+/// Store them elsewhere: they later prove that no recent entries were removed from the journal.
 #[utoipa::path(
     tag = "audit",
     responses((status = 200, body = CheckpointsShape), ReadingWhole),

@@ -50,7 +50,7 @@ impl Allowance {
     pub fn check(&self) -> Result<(), Problem> {
         let Taken::Nothing { next_in } = self.taken else { return Ok(()) };
         metrics::counter!("http_requests_rate_limited_total").increment(1);
-        let detail = "The client has sent more requests than its rate allows; nothing was done.";
+        let detail = "The client exceeded its request rate. The request was not processed.";
         let problem = Problem::new(Kind::RateLimited, detail);
         Err(Problem { retry_after_seconds: Some(whole_seconds(next_in)), ..problem })
     }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::payments::OutcomeShape;
 use crate::domain::verdict::Outcome;
 
-/// The sum of the payments of one currency.
+/// Total amount of the payments in one currency.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Amount)]
 pub struct AmountShape {
@@ -23,7 +23,7 @@ pub struct AmountShape {
 pub struct OutcomeCountShape {
     pub outcome: OutcomeShape,
     pub payments: u64,
-    /// Of all in this split.
+    /// Share of all payments in this group.
     pub percent: f64,
     pub amounts: Vec<AmountShape>,
 }

@@ -23,16 +23,16 @@ pub fn routes() -> Vec<Route> {
     routes![one, replay]
 }
 
-/// Whether computing a decision again gives the same.
+/// Whether evaluating the decision again gives the same result.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Replay)]
 pub struct ReplayShape {
     pub identical: bool,
     pub differences: Vec<DifferenceShape>,
-    /// Rules taken as recorded, since they cannot be compared: what stopped them was the host,
-    /// or the fuel of another engine, then or now.
+    /// Rules whose recorded result was used. They cannot be compared because the host stopped them, or a
+    /// different engine ran out of fuel, either originally or now.
     pub not_rerun: Vec<String>,
-    /// Fuel is compared only under the engine that decided.
+    /// Fuel is only compared under the engine that made the decision.
     pub same_engine: bool,
 }
 
@@ -41,7 +41,7 @@ pub struct ReplayShape {
 pub struct DifferenceShape {
     /// JSON pointer into the decision.
     pub path: String,
-    /// An outcome, reasons, a rule's result or its fuel, as in the decision.
+    /// An outcome, a list of reasons, a rule's result or its fuel, in the form used in the decision.
     pub recorded: Value,
     pub computed: Value,
 }
@@ -74,7 +74,7 @@ impl From<Replay> for ReplayShape {
     }
 }
 
-/// The evidence: everything the outcome depended on.
+/// Returns the evidence of a decision: everything the outcome depended on.
 #[utoipa::path(
     tag = "decisions",
     responses((status = 200, body = DecisionShape), ReadingDecision),
@@ -94,7 +94,7 @@ pub async fn one(client: Client<DecisionsRead>, id: &str, services: &Shared) -> 
     Answer::json(Status::Ok, &DecisionShape::of(stored, revision.as_ref()))
 }
 
-/// Computes the decision again from its evidence and compares.
+/// Replays a decision from its evidence and compares the results.
 #[utoipa::path(
     tag = "decisions",
     responses((status = 200, body = ReplayShape), Replaying),

@@ -37,39 +37,39 @@ pub struct ActivationBody {
     pub guard: GuardBody,
 }
 
-/// A finished backtest of the revision, and how much it may have changed.
+/// A finished backtest of the revision, and how many outcomes it may change.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Guard)]
 pub struct GuardBody {
     pub backtest: Uuid,
-    /// Of the outcomes it compared, in steps of a hundredth of a percent.
+    /// Largest share of the compared outcomes that may change, in steps of a hundredth of a percent.
     #[schema(minimum = 0, maximum = 100, example = 2.5)]
     pub max_changed_percent: f64,
 }
 
-/// A line of the activation log: from here on this is what decides and runs beside it.
+/// An entry of the activation log: the revisions in use from then on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Activation)]
 pub struct ActivationShape {
-    /// Rises over all decision points.
+    /// Increases across all decision points.
     pub sequence: i64,
-    /// What was changed: `activate`, `roll_back`, `canary` or `shadow`.
+    /// What changed: `activate`, `roll_back`, `canary` or `shadow`.
     pub kind: &'static str,
-    /// The revision that decides.
+    /// The active revision: the one that decides.
     pub revision: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryShape>,
-    /// The revision that runs without effect.
+    /// The revision that runs without affecting outcomes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<i32>,
-    /// The backtest that had to change little enough.
+    /// The backtest used as a guard for this activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard_backtest: Option<String>,
     pub activated_by: String,
     pub activated_at_ms: u64,
 }
 
-/// A revision that decides for a share of the payments, chosen by their keys.
+/// A revision that decides a share of the payments, selected by their keys.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Canary)]
 pub struct CanaryShape {
@@ -91,12 +91,12 @@ pub struct ShadowBody {
 #[schema(as = ActiveRuleset)]
 pub struct ActiveShape {
     pub point: &'static str,
-    /// Absent while nothing was ever activated: payments then wait for review.
+    /// Absent until a revision is first activated. Until then every payment goes to review.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<ActivationShape>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionShape>,
-    /// Its live rules that failed too often and are not run.
+    /// Live rules that failed too often and are not run at present.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<QuarantineShape>,
 }
@@ -141,14 +141,15 @@ fn revision(fields: &mut Fields<'_>) -> Option<i32> {
 }
 
 fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
-    let backtest =
-        fields.parsed("backtest", |text| text.parse().map_err(|_| "expected the id of a backtest"));
+    let backtest = fields.parsed("backtest", |text| text.parse().map_err(|_| "expected a backtest id"));
     let changed_max = fields.percent("max_changed_percent", 0..=Share::WHOLE);
     Some(Guard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
 }
 
-/// What decides now. The ETag is for `If-Match` and `If-None-Match` of the next change, and
-/// stays the same when a rule goes into quarantine: this is always answered in full.
+/// Returns the active revision and what runs beside it.
+///
+/// Use the `ETag` as `If-Match` or `If-None-Match` of the next change. It does not change when a rule
+/// goes into quarantine, so the response is always complete and never 304.
 #[utoipa::path(
     tag = "rulesets",
     responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
@@ -178,12 +179,14 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
     Ok(Answer::json(Status::Ok, &shape)?.with("ETag", active_tag(sequence)))
 }
 
-/// Makes a revision the deciding one. With `If-Match` only if nobody changed anything since.
+/// Activates a revision.
+///
+/// With `If-Match`, only if the active state has not changed since you read it.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = ActivationBody, content_type = "application/json"),
     responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivating),
@@ -221,13 +224,18 @@ async fn deploy(
     Ok(services.rulesets.deploy(client.tenant, point, change, &actor, conditions.0).await?)
 }
 
-/// Goes back to the revision that was active before, or to the one named. No guard is asked.
+/// Rolls back to the previously active revision, or to the one given.
+///
+/// No guard is checked.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("revision" = Option<i32>, Query, description = "one that was active before"),
-        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+        (
+            "revision" = Option<i32>, Query,
+            description = "A revision that was active before. Default: the previous one"
+        ),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     responses((status = 201, body = ActivationShape, headers(("ETag"))), Deploying),
     security(("oauth" = ["rulesets:write"]))
@@ -241,18 +249,18 @@ pub async fn roll_back(
     services: &Shared,
 ) -> Result<Answer, Problem> {
     let to = query.parsed("revision", |text| {
-        text.parse().ok().filter(|number| *number > 0).ok_or("expected the number of a revision")
+        text.parse().ok().filter(|number| *number > 0).ok_or("expected a revision number")
     });
     query.finish()?;
     let activation = deploy(services, &client, point, Change::RollBack { to }, conditions).await?;
     deployed(Status::Created, activation)
 }
 
-/// The activations, newest first.
+/// Lists the activations, newest first.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<ActivationShape>), ListingOf),
@@ -276,12 +284,12 @@ pub async fn activations(
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Lets a revision decide for a share of the payments; the active one decides for the rest.
+/// Starts a canary: the revision decides a share of the payments, the active revision the rest.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = CanaryShape, content_type = "application/json"),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
@@ -304,12 +312,12 @@ pub async fn start_canary(
     deployed(Status::Ok, activation)
 }
 
-/// Ends the canary: the active revision decides for all payments.
+/// Ends the canary. The active revision decides all payments again.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
     security(("oauth" = ["rulesets:write"]))
@@ -324,12 +332,12 @@ pub async fn end_canary(
     deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), conditions).await?)
 }
 
-/// Runs a revision on live payments without effect, after their answers are sent.
+/// Runs a revision in shadow: on live payments, after the response, without affecting outcomes.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = ShadowBody, content_type = "application/json"),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
@@ -351,8 +359,8 @@ pub async fn start_shadow(
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("If-Match" = Option<String>, Header, description = "ETag of what is active"),
-        ("If-None-Match" = Option<String>, Header, description = "ETags that what is active must not have"),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
     security(("oauth" = ["rulesets:write"]))

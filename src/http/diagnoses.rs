@@ -20,7 +20,7 @@ pub fn routes() -> Vec<Route> {
     routes![one]
 }
 
-/// A failure as recorded, and what another run of the same call told. Nothing of it is stored.
+/// The recorded failure and the diagnosis from another run of the same call. Nothing of it is stored.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FailureDiagnosis)]
 pub struct FailureDiagnosisShape {
@@ -28,7 +28,7 @@ pub struct FailureDiagnosisShape {
     pub class: &'static str,
     /// The recorded detail of the failure, for the author of the rule.
     pub detail: String,
-    /// Absent where the call did not fail again, as what the host stops may not.
+    /// Absent if the call did not fail again, which is possible if the host had stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<DiagnosisShape>,
 }
@@ -36,15 +36,14 @@ pub struct FailureDiagnosisShape {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Diagnosis)]
 pub struct DiagnosisShape {
-    /// How it failed in this run.
+    /// How the call failed in this run.
     pub class: &'static str,
-    /// The limit that struck, with its value, or what such a failure comes of.
+    /// The limit that was exceeded, with its value, or the usual cause of such a failure.
     pub cause: String,
-    /// The rule's own last words, such as the message of a panic with file and line. Text of the
-    /// plugin's.
+    /// The plugin's own last message, for example of a panic, with file and line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
-    /// From the innermost function out.
+    /// The call stack, innermost function first.
     pub frames: Vec<FrameShape>,
     pub fuel_used: u64,
     pub fuel_max: u64,
@@ -55,7 +54,7 @@ pub struct DiagnosisShape {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Frame)]
 pub struct FrameShape {
-    /// Its name in the plugin, or its number where it has none.
+    /// The function's name in the plugin, or its number if it has no name.
     pub function: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -74,7 +73,9 @@ impl From<Diagnosis> for DiagnosisShape {
     }
 }
 
-/// Looks into the failure of one rule: runs its recorded call once more, apart from live payments.
+/// Diagnoses the failure of one rule.
+///
+/// Runs the recorded call once more, isolated from live payments.
 #[utoipa::path(
     tag = "decisions",
     operation_id = "diagnosis",

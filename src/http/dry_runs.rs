@@ -34,19 +34,20 @@ pub fn routes() -> Vec<Route> {
     routes![dry_run]
 }
 
-/// A revision or rules that are not saved, on a payment typed in or one of history.
+/// Evaluates a saved revision or unsaved rules on a given payment or a stored one.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewDryRun)]
 pub struct DryRunBody {
-    /// This or `rules`.
+    /// Either this or `rules`.
     #[schema(required = false, minimum = 1)]
     pub revision: i32,
     #[schema(required = false, max_items = 50)]
     pub rules: Vec<EntryBody>,
-    /// This or `payment_id`. Facts are looked up as of now.
+    /// Either this or `payment_id`. Facts are looked up as of now.
     #[schema(required = false)]
     pub payment: PaymentShape,
-    /// Facts are those on record; others are computed as of when it came in.
+    /// Uses the recorded facts. Facts that were not recorded are computed as of the time the payment was
+    /// received.
     #[schema(required = false)]
     pub payment_id: Uuid,
 }
@@ -55,14 +56,14 @@ pub struct DryRunBody {
 #[schema(as = DryRun)]
 pub struct DryRunShape {
     pub outcome: OutcomeShape,
-    /// What was decided on the payment of history.
+    /// The outcome originally decided for the stored payment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<OutcomeShape>,
     pub reasons: Vec<ReasonShape>,
     pub rules: Vec<TriedRuleShape>,
-    /// How the live rules came to the outcome.
+    /// How the results of the live rules were combined into the outcome.
     pub fold: Vec<FoldStepShape>,
-    /// The sandbox: its version and every setting that can change a result.
+    /// The sandbox: its version and all settings that can affect a result.
     pub engine: String,
     pub fold_version: u16,
 }
@@ -72,12 +73,12 @@ pub struct DryRunShape {
 pub struct TriedRuleShape {
     #[serde(flatten)]
     pub rule: RuleEvidenceShape,
-    /// Where each of its facts comes from: `recorded` with the decision,
-    /// `computed` from history as it was then, or `current`.
+    /// Where each fact comes from: `recorded` with the decision, `computed` from the history as of then,
+    /// or `current`.
     pub fact_sources: Vec<&'static str>,
-    /// How each list that it asked was compared with the payment.
+    /// How each list that the rule queried was compared with the payment.
     pub comparisons: Vec<ComparisonShape>,
-    /// Why it failed, where that could be told in time.
+    /// Why the rule failed, if that could be determined in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<DiagnosisShape>,
 }
@@ -86,12 +87,12 @@ pub struct TriedRuleShape {
 #[schema(as = ListComparison)]
 pub struct ComparisonShape {
     pub list: String,
-    /// What the list holds; several only on a list from before there were kinds.
+    /// The kinds of values on the list. Only a list created before lists had a kind can have several.
     pub kinds: Vec<KindShape>,
-    /// The payment's value, where it has one.
+    /// The payment's value, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// The form of it that entries were compared with.
+    /// The form of the value that was compared with the entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_as: Option<String>,
 }
@@ -108,12 +109,12 @@ impl From<ListComparison> for ComparisonShape {
 #[schema(as = FoldStep)]
 pub struct FoldStepShape {
     pub rule: String,
-    /// The outcome if this rule were alone.
+    /// The outcome if this were the only rule.
     pub counts_as: OutcomeShape,
     pub overridable: bool,
-    /// The rules whose `allow` cancels it.
+    /// Names of the rules whose `allow` cancelled this result.
     pub cancelled_by: Vec<String>,
-    /// It is among the strictest that are left.
+    /// Whether this result is among the strictest that were not cancelled.
     pub decides: bool,
 }
 
@@ -172,7 +173,9 @@ impl From<DryRun> for DryRunShape {
     }
 }
 
-/// Tries a ruleset on one payment. Nothing is stored and nothing counts.
+/// Tests a ruleset on one payment.
+///
+/// Nothing is stored and the payment does not count.
 #[utoipa::path(
     tag = "rulesets",
     request_body(content = DryRunBody, content_type = "application/json"),
@@ -193,7 +196,7 @@ pub async fn dry_run(
         Some((tried?, subject?))
     })?;
     if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
-        let detail = "A payment of history is shown to clients with the scope decisions:read only.";
+        let detail = "Testing a stored payment requires the scope decisions:read.";
         return Err(Problem::new(Kind::InsufficientScope, detail));
     }
     let run = services.dry_runs.run(client.tenant, point, tried, subject).await?;
@@ -212,7 +215,7 @@ fn tried(fields: &mut Fields<'_>) -> Option<Tried> {
 }
 
 fn subject(fields: &mut Fields<'_>, now_ms: u64) -> Option<Subject> {
-    let expected = "expected the id of a payment";
+    let expected = "expected a payment id";
     if fields.has("payment_id") {
         if fields.optional_nested("payment", |fields| order(fields, now_ms)).is_some() {
             fields.error("payment", "expected either payment or payment_id");

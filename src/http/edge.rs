@@ -89,7 +89,7 @@ impl Handler for Surrounded {
         let slot = self.slots.as_ref().map(|slots| slots.try_acquire());
         if let Some(Err(_)) = slot {
             metrics::counter!("http_requests_shed_total").increment(1);
-            let detail = "More requests are being served than this node can bear.";
+            let detail = "This node is already serving as many requests as it can.";
             return Outcome::from(request, Problem::new(Kind::Busy, detail));
         }
         // Only the handler's own future is dropped at the deadline: what must
@@ -102,11 +102,11 @@ impl Handler for Surrounded {
             Ok(Err(_panic)) => {
                 // The panic hook has said where; the payload may hold anything.
                 tracing::error!(request_id = context.request_id, "a handler panicked");
-                let detail = "The failure is logged under the request id.";
+                let detail = "The cause is logged under this request id.";
                 Outcome::from(request, Problem::new(Kind::Internal, detail))
             }
             Err(_late) => {
-                let detail = "The deadline ended before there was an answer, so the outcome is unknown.";
+                let detail = "The deadline passed before there was a result. The outcome is unknown.";
                 Outcome::from(request, Problem::new(Kind::Deadline, detail))
             }
         }

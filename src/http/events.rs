@@ -46,26 +46,26 @@ pub fn routes() -> Vec<Route> {
     routes![follow]
 }
 
-/// The data of an event `decision`.
+/// The data of a `decision` event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DecisionEvent)]
 pub struct DecisionEventShape {
     pub id: Uuid,
     pub outcome: OutcomeShape,
-    /// The codes of all reasons, overridden ones too; absent once they were erased.
+    /// Codes of all reasons, including overridden ones. Absent once they have been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasons: Option<Vec<String>>,
     pub amount_minor: i64,
     pub currency: String,
     pub method: String,
-    /// Absent once it was erased.
+    /// Absent once it has been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     pub received_at_ms: u64,
-    /// Absent when no ruleset was active.
+    /// Absent if no ruleset was active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
-    /// Who submitted it.
+    /// The client that submitted the payment.
     pub client: Uuid,
 }
 
@@ -157,12 +157,12 @@ impl Sending {
                 Ok(events) => return Some((events, self)),
                 Err(error @ (StorageError::Unavailable(_) | StorageError::Abandoned)) => {
                     if !self.failed {
-                        tracing::warn!(?error, "a feed waits for the database");
+                        tracing::warn!(?error, "an event stream is waiting for the database");
                     }
                     self.failed = true;
                 }
                 Err(error) => {
-                    tracing::error!(?error, "a feed cannot go on");
+                    tracing::error!(?error, "an event stream cannot continue");
                     return None;
                 }
             }
@@ -198,28 +198,26 @@ impl<'r> Responder<'r, 'r> for Events {
     }
 }
 
-/// What is decided, and what administrators do, as it happens.
+/// Streams decisions and administrative acts as they happen.
 ///
-/// Server-sent events: `decision` with a `DecisionEvent`, and `audit` with an
-/// `AuditEvent` where the token has `audit:read` as well. Whichever node
-/// decided, an event comes within about a second.
+/// Server-sent events: `decision` carries a `DecisionEvent`, and `audit` an `AuditEvent` if the token
+/// also has the scope `audit:read`. Events arrive within about a second, whichever node made the
+/// decision.
 ///
-/// The feed begins now; with `Last-Event-ID` it goes on from the event of that
-/// `id` and tells everything since, however long ago that was. After that some
-/// events may come twice: a decision is known by the `id` in its data, an act
-/// by its `sequence`. Decisions come almost in the order of their ids, acts in
-/// the order of their sequences.
+/// The stream starts with new events. With `Last-Event-ID` it resumes after the event with that `id`,
+/// however long ago it was. After resuming, some events may be sent again: identify a decision by the
+/// `id` in its data, and an act by its `sequence`. Decisions arrive almost in the order of their ids,
+/// acts in the order of their sequences.
 ///
-/// A comment comes every 15 seconds. The stream ends with the access token and
-/// when the server stops: connect again with a new token and the last `id`. A
-/// tenant has at most 8 streams on a node; a client that went away without a
-/// word counts until the next comment. Imported history is not told.
+/// A comment is sent every 15 seconds. The stream ends when the access token expires or the server
+/// stops: reconnect with a new token and the last `id`. A tenant can have at most 8 streams per node. A
+/// client that disconnected silently counts until the next comment. Imported payments are not included.
 #[utoipa::path(
     tag = "events",
     params((
         "Last-Event-ID" = Option<String>,
         Header,
-        description = "The `id` of the last event that was received"
+        description = "The `id` of the last event received"
     )),
     responses((status = 200, body = String, content_type = "text/event-stream"), Following),
     security(("oauth" = ["decisions:read"]))

@@ -17,7 +17,7 @@ use crate::domain::selector::{Counting, Fact, FactQuery};
 use crate::domain::verdict::{Reason, RuleResult};
 use crate::storage::decisions::StoredDecision;
 
-/// Everything an outcome depended on.
+/// A decision with everything the outcome depended on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Decision)]
 pub struct DecisionShape {
@@ -28,20 +28,20 @@ pub struct DecisionShape {
     pub idempotency_key: String,
     /// SHA-256 of the request body in canonical form.
     pub request_hash: String,
-    /// How the payment came in.
+    /// How the payment was received.
     #[schema(example = "api")]
     pub origin: &'static str,
     pub received_at_ms: u64,
     pub payment: PaymentShape,
-    /// Absent when no ruleset was active.
+    /// Absent if no ruleset was active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionReferenceShape>,
     pub rules: Vec<RuleEvidenceShape>,
-    /// The sandbox: its version and every setting that can change a result.
+    /// The sandbox: its version and all settings that can affect a result.
     pub engine: String,
     pub fold_version: u16,
-    /// How values were compared when the facts were looked up: version 1 compared
-    /// them as they were written.
+    /// How values were compared when the facts were looked up. Version 1 compared them exactly as
+    /// written.
     pub comparison_version: u16,
     pub position: PositionShape,
 }
@@ -53,14 +53,14 @@ pub struct RevisionReferenceShape {
     pub digest: String,
 }
 
-/// The place in the journal.
+/// The decision's position in the journal.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JournalPosition)]
 pub struct PositionShape {
     pub writer: Uuid,
-    /// Of the batch.
+    /// The batch's sequence number.
     pub sequence: i64,
-    /// In the batch.
+    /// The position within the batch.
     pub position: i32,
 }
 
@@ -82,8 +82,8 @@ pub struct RuleEvidenceShape {
     pub elapsed_us: u32,
 }
 
-/// What a rule asked for, and the answer it got. Without an answer the payment
-/// has no value for the selector.
+/// A fact that a rule asked for, and the answer. Without an answer, the payment has no value for the
+/// selector.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Fact)]
 pub struct FactShape {
@@ -95,7 +95,7 @@ pub struct FactShape {
     pub velocity: Option<VelocityShape>,
 }
 
-/// Of earlier payments in the window.
+/// Earlier payments in the time window.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Velocity)]
 pub struct VelocityShape {
@@ -120,7 +120,7 @@ pub enum ResultShape {
         reasons: Vec<RuleReasonShape>,
         notes: Vec<String>,
     },
-    /// `detail` is for the author of the rule.
+    /// `detail` is intended for the author of the rule.
     Failed {
         class: &'static str,
         detail: String,

@@ -24,7 +24,7 @@ use crate::storage::rulesets::ActivateError;
 use crate::storage::uploads::HandInError;
 
 fn internal() -> Problem {
-    Problem::new(Kind::Internal, "The failure is logged under the request id.")
+    Problem::new(Kind::Internal, "The cause is logged under this request id.")
 }
 
 impl From<StorageError> for Problem {
@@ -41,19 +41,22 @@ impl From<&StorageError> for Problem {
                 Self::new(Kind::Unavailable, "The database cannot be reached at the moment.")
             }
             StorageError::Abandoned => {
-                tracing::warn!("database work was abandoned");
-                Self::new(Kind::Unavailable, "The work was abandoned.")
+                tracing::warn!("a database query was cancelled");
+                Self::new(Kind::Unavailable, "The request was cancelled.")
             }
             StorageError::Database(_) if error.is_passing() => {
-                tracing::warn!(?error, "the database gave up a statement");
+                tracing::warn!(?error, "the database did not finish a statement in time");
                 Self::new(Kind::Unavailable, "The database took too long.")
             }
             // The storage room's Debug leaves out what quotes a row.
             StorageError::Database(_) => {
-                tracing::error!(?error, "the database refused a statement");
+                tracing::error!(?error, "the database rejected a statement");
                 internal()
             }
-            StorageError::Erased => Self::new(Kind::Erased, "What is left of this decision is its outcome."),
+            StorageError::Erased => Self::new(
+                Kind::Erased,
+                "Only the outcome of this decision is left; its personal data has been erased.",
+            ),
             StorageError::Unreadable { what } => {
                 tracing::error!(what, "stored data cannot be read");
                 internal()
@@ -65,10 +68,10 @@ impl From<&StorageError> for Problem {
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Busy => Self::new(Kind::Busy, "Too many payments wait for their rules."),
+            EngineError::Busy => Self::new(Kind::Busy, "Too many payments are waiting for their rules."),
             EngineError::Deadline(_) => Self::new(Kind::Deadline, "The rules did not finish in time."),
             EngineError::Unavailable(why) => {
-                tracing::error!(why, "the rule engine cannot be reached");
+                tracing::error!(why, "the rule engine is unavailable");
                 Self::new(Kind::Unavailable, "The rules cannot be run at the moment.")
             }
         }
@@ -79,20 +82,23 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::KeyReused => {
-                let detail = "This Idempotency-Key was used for a payment with another body.";
+                let detail = "This Idempotency-Key was already used for a payment with a different body.";
                 Self::new(Kind::IdempotencyKeyReused, detail)
             }
             SubmitError::StillDeciding => {
-                let detail = "The first request with this key is still being decided; repeat this one.";
+                let detail = "The first request with this key is still being processed. Repeat this request \
+                              later.";
                 Self::new(Kind::StillDeciding, detail)
             }
             SubmitError::Busy => Self::new(Kind::Busy, "Too many payments are waiting to be decided."),
             SubmitError::Deadline => {
-                let detail = "The deadline ended before the decision was stored; repeat with the same key.";
+                let detail = "The deadline passed before the decision was stored. Repeat the request with \
+                              the same key.";
                 Self::new(Kind::Deadline, detail)
             }
             SubmitError::Unavailable => {
-                let detail = "The decision could not be made and stored for now; repeat with the same key.";
+                let detail = "The decision could not be made and stored. Repeat the request with the same \
+                              key.";
                 Self::new(Kind::Unavailable, detail)
             }
             // Logged where it failed.
@@ -107,7 +113,7 @@ impl From<ReplayError> for Problem {
             ReplayError::NotFound => Self::not_found("decision"),
             ReplayError::Imported => {
                 let detail =
-                    "The decision was imported: another system made it, so there is nothing to replay.";
+                    "The decision was imported. It was made by another system and cannot be replayed.";
                 Self::new(Kind::Conflict, detail)
             }
             ReplayError::Engine(error) => error.into(),
@@ -120,9 +126,9 @@ impl From<DiagnosisError> for Problem {
     fn from(error: DiagnosisError) -> Self {
         match error {
             DiagnosisError::UnknownDecision => Self::not_found("decision"),
-            DiagnosisError::NotFailed => Self::not_found("failure of a rule in this decision"),
+            DiagnosisError::NotFailed => Self::not_found("failed rule in this decision"),
             DiagnosisError::Look(LookError::Busy) => {
-                Self::new(Kind::Busy, "Other failures are being looked into. Ask again in a moment.")
+                Self::new(Kind::Busy, "Other failures are being diagnosed. Try again in a moment.")
             }
             DiagnosisError::Look(LookError::Engine(error)) => error.into(),
             DiagnosisError::Look(LookError::Storage(error)) => error.as_ref().into(),
@@ -158,12 +164,13 @@ impl From<RevisionError> for Problem {
                     detail: flaw.detail,
                 };
                 let errors = flaws.into_iter().map(part).collect();
-                Self::with_errors(Kind::InvalidBody, "The ruleset has flaws.", errors)
+                Self::with_errors(Kind::InvalidBody, "The ruleset is invalid.", errors)
             }
             RevisionError::TooMany(most) => {
                 let detail = format!(
-                    "The ruleset has {most} revisions, and none is ever deleted: try rules that are not saved by \
-                     dry runs, or have ruleset_revisions_max raised."
+                    "The ruleset already has {most} revisions, the maximum, and revisions are never deleted. \
+                     Test unsaved rules with dry runs instead, or ask the operator to raise \
+                     ruleset_revisions_max."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
@@ -180,32 +187,32 @@ impl From<ActivateError> for Problem {
                 no_such("/revision", "there is no such revision of this decision point")
             }
             ActivateError::Conflict { .. } => {
-                let detail = "What is active is not what If-Match and If-None-Match ask for.";
+                let detail = "The active state does not match If-Match or If-None-Match.";
                 Self::new(Kind::PreconditionFailed, detail)
             }
             ActivateError::NothingBefore => {
-                Self::new(Kind::Conflict, "No revision was active before the present one.")
+                Self::new(Kind::Conflict, "No revision was active before the current one.")
             }
             ActivateError::NeverActive => {
-                Self::new(Kind::Conflict, "The revision was never active: activate it instead.")
+                Self::new(Kind::Conflict, "This revision was never active. Activate it instead.")
             }
             ActivateError::NothingActive => {
-                Self::new(Kind::Conflict, "Nothing is active yet that it could stand beside.")
+                Self::new(Kind::Conflict, "No revision is active yet. Activate one first.")
             }
             ActivateError::AlreadyActive => {
-                Self::new(Kind::Conflict, "The revision is the active one already.")
+                Self::new(Kind::Conflict, "The revision is already the active one.")
             }
             ActivateError::PluginRetired { plugin } => {
                 let detail = format!("The revision uses the plugin {plugin}, which is retired.");
                 Self::new(Kind::Conflict, detail)
             }
             ActivateError::ListClosed { list } => {
-                let detail = format!("The revision asks about the list {list}, which is closed.");
+                let detail = format!("The revision uses the list {list}, which is closed.");
                 Self::new(Kind::Conflict, detail)
             }
             ActivateError::PluginNotReady { plugin, node, why } => {
                 let why = why.map_or_else(String::new, |why| format!(" {why}"));
-                let detail = format!("The node {node} has not got the plugin {plugin} ready.{why}");
+                let detail = format!("The node {node} is not ready to run the plugin {plugin}.{why}");
                 Self::new(Kind::PluginsNotReady, detail)
             }
             ActivateError::Storage(error) => error.into(),
@@ -220,16 +227,17 @@ impl From<GuardedError> for Problem {
             GuardedError::Activate(error) => error.into(),
             GuardedError::Refused(refusal) => match refusal {
                 GuardRefusal::Unknown => no_such("/guard/backtest", "there is no such backtest"),
-                GuardRefusal::OfAnotherRevision => refused("The backtest is of another revision."),
+                GuardRefusal::OfAnotherRevision => refused("The backtest tested a different revision."),
                 GuardRefusal::ComparedWithItself => {
                     refused("The backtest compared the revision with itself.")
                 }
-                GuardRefusal::NotFinished => refused("The backtest is not finished."),
-                GuardRefusal::ComparedNothing => refused("The backtest compared no decision at all."),
+                GuardRefusal::NotFinished => refused("The backtest has not finished."),
+                GuardRefusal::ComparedNothing => refused("The backtest did not compare any decision."),
                 GuardRefusal::ChangedTooMuch { changed, compared } => {
                     let percent = changed as f64 * 100.0 / compared as f64;
                     let detail = format!(
-                        "The backtest changed {percent:.4} percent of the outcomes: {changed} of {compared}."
+                        "In the backtest, {percent:.4} percent of the outcomes changed: {changed} of \
+                         {compared}."
                     );
                     Self::new(Kind::GuardRefused, detail)
                 }
@@ -247,9 +255,9 @@ impl From<CreateError> for Problem {
             CreateError::UnknownBaseline => {
                 no_such("/baseline_revision", "there is no such revision of this decision point")
             }
-            CreateError::NothingActive => no_such("/baseline", "nothing is active to compare with"),
+            CreateError::NothingActive => no_such("/baseline", "there is no active revision to compare with"),
             CreateError::TooMany => {
-                let detail = format!("At most {PENDING_MAX} backtests wait or run at a time.");
+                let detail = format!("At most {PENDING_MAX} backtests can be waiting or running at a time.");
                 Self { retry_after_seconds: Some(10), ..Self::new(Kind::QuotaExceeded, detail) }
             }
             CreateError::Storage(error) => error.into(),
@@ -261,7 +269,7 @@ impl From<CancelError> for Problem {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::NotFound => Self::not_found("backtest"),
-            CancelError::Ended => Self::new(Kind::Conflict, "The backtest has ended already."),
+            CancelError::Ended => Self::new(Kind::Conflict, "The backtest has already ended."),
             CancelError::Storage(error) => error.into(),
         }
     }
@@ -270,19 +278,19 @@ impl From<CancelError> for Problem {
 impl From<CreateListError> for Problem {
     fn from(error: CreateListError) -> Self {
         match error {
-            CreateListError::NameTaken => Self::new(Kind::Conflict, "There is a list of this name."),
+            CreateListError::NameTaken => Self::new(Kind::Conflict, "A list with this name already exists."),
             CreateListError::TooMany(most) => {
                 let detail = format!(
-                    "This tenant has {most} lists already: close those that are not used, or have \
-                     tenant_lists_max raised."
+                    "This tenant already has {most} open lists, the maximum. Close lists that are no longer \
+                     used, or ask the operator to raise tenant_lists_max."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
             CreateListError::TooManyKept(most) => {
                 let detail = format!(
-                    "This tenant has {most} lists already with those that are closed, which are kept for good: \
-                     put entries on the lists there are, or have tenant_lists_max raised, to which this is ten \
-                     times as many."
+                    "This tenant already has {most} lists, counting closed lists, which are kept forever. \
+                     That is the maximum: ten times tenant_lists_max. Reuse existing lists, or ask the \
+                     operator to raise tenant_lists_max."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
@@ -297,7 +305,7 @@ impl From<CloseListError> for Problem {
             CloseListError::Unknown => Self::not_found("open list"),
             CloseListError::InUse { revision } => {
                 let detail = format!(
-                    "The revision {revision} is deployed and asks about the list: deploy another first."
+                    "The revision {revision} is deployed and uses the list. Deploy another revision first."
                 );
                 Self::new(Kind::Conflict, detail)
             }
@@ -310,22 +318,23 @@ impl From<AddError> for Problem {
     fn from(error: AddError) -> Self {
         match error {
             AddError::UnknownList => Self::not_found("list"),
-            AddError::Closed => Self::new(Kind::Conflict, "The list is closed: it takes no entries."),
+            AddError::Closed => Self::new(Kind::Conflict, "The list is closed and accepts no more entries."),
             AddError::AlreadyOpen => {
-                Self::new(Kind::Conflict, "The value is on the list already: close that entry first.")
+                Self::new(Kind::Conflict, "The value is already on the list. Close that entry first.")
             }
             AddError::TooMany(most) => {
                 let detail = format!(
-                    "A list has at most {most} entries that have not ended, and nothing was added: close those \
-                     that are not needed, put the others on a further list, or have list_entries_max raised."
+                    "A list can have at most {most} entries that have not ended. Nothing was added. Close \
+                     entries that are no longer needed, put the others on another list, or ask the operator \
+                     to raise list_entries_max."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
             AddError::TooManyKept(most) => {
                 let detail = format!(
-                    "A list keeps at most {most} entries with those that are closed or have ended, and nothing \
-                     was added: go on with a further list, or have list_entries_max raised, to which this is ten \
-                     times as many."
+                    "A list can hold at most {most} entries, counting closed and ended ones: ten times \
+                     list_entries_max. Nothing was added. Continue with another list, or ask the operator to \
+                     raise list_entries_max."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
@@ -339,14 +348,15 @@ impl From<TellError> for Problem {
         match error {
             TellError::UnknownPayment => Self::not_found("payment"),
             TellError::BeforePayment { received_at_ms } => {
-                let detail = format!("is before the payment was received, at {received_at_ms}");
+                let detail = format!("is earlier than the payment was received, at {received_at_ms}");
                 let error = PartError { pointer: Some("/at_ms".to_owned()), parameter: None, detail };
                 Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
             }
             TellError::TooMany(most) => {
                 let detail = format!(
-                    "{most} events of this payment are told already, and none is ever deleted: tell the one that \
-                     matters last instead of every step, or have payment_events_max raised."
+                    "This payment already has {most} events, the maximum, and events are never deleted. \
+                     Report only the final event instead of every step, or ask the operator to raise \
+                     payment_events_max."
                 );
                 Self::new(Kind::QuotaExceeded, detail)
             }
@@ -360,7 +370,7 @@ impl From<SpoolError> for Problem {
         match error {
             SpoolError::Receive(_) => Self::new(Kind::MalformedRequest, CUT_OFF),
             SpoolError::Keep(error) => {
-                tracing::error!(%error, "an upload cannot be written to disk while it is received");
+                tracing::error!(%error, "a received upload could not be written to disk");
                 Self::new(Kind::Unavailable, "The plugin cannot be received at the moment.")
             }
         }
@@ -372,21 +382,27 @@ impl From<UploadError> for Problem {
         match error {
             UploadError::Refused(why) => Self::new(Kind::PluginRefused, why),
             UploadError::DigestMismatch { actual } => {
-                let detail = format!("The bytes have the SHA-256 {actual}, not the one announced.");
+                let detail = format!("The body has the SHA-256 {actual}, which is not the announced one.");
                 Self::new(Kind::DigestMismatch, detail)
             }
             UploadError::Spool(error) => error.into(),
             UploadError::HandIn(HandInError::TooManyWaiting(most)) => {
-                let detail =
-                    format!("{most} plugins of this tenant wait already: let them be taken in first.");
+                let detail = format!(
+                    "{most} plugins of this tenant are already waiting. Wait until they are processed."
+                );
                 Self { retry_after_seconds: Some(2), ..Self::new(Kind::QuotaExceeded, detail) }
             }
             UploadError::HandIn(HandInError::TooManyPlugins(most)) => {
-                let detail = format!("This tenant has {most} plugins already: retire what is not used.");
+                let detail = format!(
+                    "This tenant already has {most} plugins, the maximum. Retire plugins that are no longer \
+                     used."
+                );
                 Self::new(Kind::QuotaExceeded, detail)
             }
             UploadError::HandIn(HandInError::TooManyStored(most)) => {
-                let detail = format!("This tenant has {most} plugins already, and retired ones count here.");
+                let detail = format!(
+                    "This tenant already has {most} plugins, counting retired ones. That is the maximum."
+                );
                 Self::new(Kind::QuotaExceeded, detail)
             }
             UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),
@@ -399,7 +415,7 @@ impl From<RetireError> for Problem {
         match error {
             RetireError::Unknown => Self::not_found("plugin"),
             RetireError::Shared => {
-                Self::new(Kind::Conflict, "The plugin is shared by all tenants: none of them can retire it.")
+                Self::new(Kind::Conflict, "The plugin is shared by all tenants. A tenant cannot retire it.")
             }
             RetireError::InUse { revision } => {
                 let detail = format!("The revision {revision} is deployed and uses the plugin.");

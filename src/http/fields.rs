@@ -366,14 +366,14 @@ impl<'a> Fields<'a> {
         self.refuse_repeated();
         for key in self.object.members.keys().filter(|key| !self.known.contains(key.as_str())) {
             if self.screen_key(key, None) {
-                self.error(key, "is not known here");
+                self.error(key, "is not a known field");
             }
         }
     }
 
     fn refuse_repeated(&self) -> bool {
         for key in &self.object.repeated {
-            self.error(key, "stands more than once in its object");
+            self.error(key, "appears more than once in its object");
         }
         self.object.repeated.is_empty()
     }

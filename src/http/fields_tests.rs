@@ -40,11 +40,11 @@ fn every_error_of_a_body_is_told_at_once_with_its_place() {
                 "expected a whole number from 0 to 150, found a number with a fraction, an exponent or too many digits"
             ),
             ("/missing", "is required"),
-            ("/inner/x", "stands more than once in its object"),
-            ("/inner/y~1z", "is not known here"),
+            ("/inner/x", "appears more than once in its object"),
+            ("/inner/y~1z", "is not a known field"),
             ("/items/1/n", "expected a whole number from 1 to 9"),
             ("/items/2", "expected an object, found a whole number"),
-            ("/extra", "is not known here"),
+            ("/extra", "is not a known field"),
         ]
     );
 }
@@ -85,7 +85,7 @@ fn null_counts_as_absent_where_absence_is_allowed() {
 #[test]
 fn any_object_refuses_repeated_keys_at_every_depth() {
     let errors = errors_of(r#"{"s":{"a":[{"b":1,"b":2}]}}"#, |fields| fields.any_object("s"));
-    assert_eq!(told(&errors), [("/s/a/0/b", "stands more than once in its object")]);
+    assert_eq!(told(&errors), [("/s/a/0/b", "appears more than once in its object")]);
     let root = json::parse(br#"{"s":{"b":1.50,"a":{}}}"#).expect("JSON");
     assert_eq!(
         read(&root, Unchecked::NONE, |fields| fields.any_object("s")),
@@ -145,7 +145,7 @@ fn what_settings_count_and_measure_in_numbers_is_no_card_number() {
 fn a_key_that_is_too_long_is_refused_by_its_object_and_never_looked_through() {
     let number = "4111111111111111";
     let key = |length: usize| format!("{number}{}", "-".repeat(length - number.len()));
-    let too_long = format!("has a key of more than {KEY_LENGTH_MAX} characters");
+    let too_long = format!("has a key longer than {KEY_LENGTH_MAX} characters");
     for (body, at) in [
         (format!(r#"{{"{}":1}}"#, key(KEY_LENGTH_MAX + 1)), ""),
         (format!(r#"{{"s":{{"a":{{"{}":1}}}}}}"#, key(KEY_LENGTH_MAX + 1)), "/s/a"),

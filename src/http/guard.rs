@@ -105,7 +105,7 @@ fn admit(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem>
     if !token.scopes.contains(needed) {
         let scope = needed.name();
         let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
-        let detail = format!("The access token lacks the scope {scope}.");
+        let detail = format!("The access token does not have the scope {scope}.");
         return Err(Problem::with_challenge(Kind::InsufficientScope, detail, challenge));
     }
     Ok(token)
@@ -120,10 +120,10 @@ fn believe(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
     let token = bearer_token(header).filter(|_| headers.next().is_none());
     let tokens = request.rocket().state::<Tokens>();
     let verified = token.zip(tokens).and_then(|(token, Tokens(tokens))| {
-        tokens.verify(token).inspect_err(|error| tracing::debug!(%error, "a token is not believed")).ok()
+        tokens.verify(token).inspect_err(|error| tracing::debug!(%error, "an access token was rejected")).ok()
     });
     verified.ok_or_else(|| {
-        let detail = "The access token is not valid, or not any more.";
+        let detail = "The access token is invalid or has expired.";
         unauthenticated(detail, r#"Bearer realm="tollgate", error="invalid_token""#.to_owned())
     })
 }
@@ -149,9 +149,10 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
         let mut headers = request.headers().get("Idempotency-Key");
         let detail = match (headers.next(), headers.next()) {
             (None, _) => {
-                "The header Idempotency-Key is required: one new key per payment, the same for its retries."
+                "The header Idempotency-Key is required. Use one new key per payment, and the same key for \
+                 its retries."
             }
-            (Some(_), Some(_)) => "The header Idempotency-Key must be there once.",
+            (Some(_), Some(_)) => "The header Idempotency-Key must appear exactly once.",
             (Some(text), None) => match IdempotencyKey::parse(text) {
                 Some(key) => return Outcome::Success(Self(key)),
                 None => "The Idempotency-Key must be 1 to 255 visible ASCII characters.",
@@ -174,7 +175,7 @@ impl<'r> FromRequest<'r> for Conditions {
         let tags = |header| {
             Tags::of(request, header).map_err(|Malformed| {
                 let detail = format!(
-                    "{header} must be * or a list of entity tags, such as the ETag of what is active."
+                    "{header} must be * or a list of entity tags, such as the ETag of the active state."
                 );
                 Problem::new(Kind::MalformedRequest, detail)
             })

@@ -65,7 +65,10 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
     let order = order?;
     let key = if has_key { key } else { IdempotencyKey::parse(&order.reference) };
     if key.is_none() && !has_key {
-        fields.error("key", "is required where the reference is no key: 1 to 255 visible ASCII characters");
+        fields.error(
+            "key",
+            "is required if the reference cannot be used as a key: 1 to 255 visible ASCII characters",
+        );
     }
     let (received_at_ms, outcome) = (received_at_ms?, outcome?);
     Some(PastPayment {
@@ -154,7 +157,7 @@ mod tests {
         for (pointer, value, at, detail) in [
             ("/payment/amount_minor", json!(0), "/payment/amount_minor", "from 1"),
             ("/payment/debtor/account", json!({"iban": "?"}), "/payment/debtor/account/iban", "IBAN"),
-            ("/payment/nick", json!(1), "/payment/nick", "not known"),
+            ("/payment/nick", json!(1), "/payment/nick", "not a known field"),
             ("/payment", json!(null), "/payment", "is required"),
             ("/received_at_ms", json!(NOW_MS + 1), "/received_at_ms", "to 1790000000000"),
             ("/received_at_ms", json!(1_790_000_000), "/received_at_ms", "from 946684800000"),
@@ -164,7 +167,7 @@ mod tests {
             ("/events/1/kind", json!("claimed"), "/events/1/kind", "settled, failed"),
             ("/events/0/at_ms", json!(NOW_MS + 1), "/events/0/at_ms", "whole number"),
             ("/events", json!(7), "/events", "an array"),
-            ("/extra", json!(1), "/extra", "not known"),
+            ("/extra", json!(1), "/extra", "not a known field"),
         ] {
             let errors = read(&with(pointer, value.clone())).expect_err(pointer);
             assert_eq!(errors.len(), 1, "{pointer} {value}: {errors:?}");

@@ -115,8 +115,8 @@ pub fn parse(bytes: &[u8]) -> Result<Value, SyntaxError> {
     let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     parsed.map_err(|error| SyntaxError {
         what: match error.classify() {
-            _ if too_deep.get() => format!("the body is nested deeper than {DEPTH_MAX} levels"),
-            Category::Eof => "the text ends too early".to_owned(),
+            _ if too_deep.get() => format!("the body is nested more than {DEPTH_MAX} levels deep"),
+            Category::Eof => "the text ends unexpectedly".to_owned(),
             _ => syntax_words(&error),
         },
         line: error.line(),
@@ -127,14 +127,14 @@ pub fn parse(bytes: &[u8]) -> Result<Value, SyntaxError> {
 /// The parser's own words for broken syntax, which never quote the text.
 fn syntax_words(error: &serde_json::Error) -> String {
     let words = error.to_string();
-    words.split(" at line ").next().unwrap_or("the text is not JSON").to_owned()
+    words.split(" at line ").next().unwrap_or("the text is not valid JSON").to_owned()
 }
 
 fn not_utf8(bytes: &[u8], valid: usize) -> SyntaxError {
     let before = &bytes[..valid];
     let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |place| place + 1);
     SyntaxError {
-        what: "the text is not UTF-8".to_owned(),
+        what: "the text is not valid UTF-8".to_owned(),
         line: before.iter().filter(|b| **b == b'\n').count() + 1,
         column: valid - line_start + 1,
     }
@@ -295,7 +295,7 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
         let error = parse(nested(DEPTH_MAX + 1).as_bytes()).expect_err("too deep");
-        assert!(error.what.contains("deeper than 32"), "{error}");
+        assert!(error.what.contains("more than 32 levels"), "{error}");
         assert!(parse("[".repeat(1_000_000).as_bytes()).is_err());
     }
 }

@@ -26,6 +26,6 @@ impl From<PartError> for LineError {
 
 impl From<SyntaxError> for LineError {
     fn from(error: SyntaxError) -> Self {
-        Self::whole(format!("expected JSON: {} in column {}", error.what, error.column))
+        Self::whole(format!("expected JSON: {} at column {}", error.what, error.column))
     }
 }

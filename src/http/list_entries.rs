@@ -41,15 +41,15 @@ pub fn filling_routes() -> Vec<Route> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewListEntry)]
 pub struct EntryBody {
-    /// As payments carry it, or as people write it.
+    /// The value, as payments carry it or as people write it.
     #[schema(max_length = 200)]
     pub value: String,
     #[schema(max_length = 500)]
     pub reason: String,
-    /// Now when absent; never in the past.
+    /// When the entry becomes valid. Must not be in the past. Default: now.
     #[schema(required = false)]
     pub valid_from_ms: u64,
-    /// Open when absent.
+    /// When the entry stops being valid. Default: never.
     #[schema(required = false)]
     pub valid_to_ms: u64,
 }
@@ -58,27 +58,27 @@ pub struct EntryBody {
 #[schema(as = ListEntry)]
 pub struct EntryShape {
     pub id: Uuid,
-    /// As it was written.
+    /// The value as it was entered.
     pub value: String,
-    /// As it is compared with payments, in a form that follows from the list's kind.
+    /// The form in which the value is compared with payments. It depends on the kind of the list.
     pub compared_as: String,
-    /// The other forms, on a list of several kinds.
+    /// Further forms, on a list of several kinds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub also_compared_as: Vec<String>,
-    /// On a list of names: as it is compared by `normalized_name`. Absent where nothing
-    /// would be left of it; it is compared by the form above then.
+    /// On a list of names, the form used by `normalized_name`. Absent if normalising leaves nothing; the
+    /// form above is then used instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalized_name: Option<String>,
     pub reason: String,
     pub valid_from_ms: u64,
-    /// The first moment it is not valid any more; absent while open.
+    /// When the entry stops being valid (exclusive). Absent while it has no end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
-    /// Why the program closed it, where no person did.
+    /// Why Tollgate itself closed the entry. Absent if a person closed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_because: Option<String>,
 }
@@ -106,18 +106,19 @@ impl EntryShape {
     }
 }
 
-/// What became of the entries of one call.
+/// The result of adding several entries.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AddedListEntries)]
 pub struct AddedShape {
     pub added: usize,
-    /// How many were skipped, since an entry of the same value is valid from no later and for as long.
+    /// Number of entries that were skipped because an entry with the same value is already valid for at
+    /// least the same period.
     pub already_there: usize,
-    /// The lines that were skipped, the first hundred of them.
+    /// The numbers of the skipped lines, at most the first hundred.
     pub already_there_lines: Vec<u64>,
 }
 
-/// An entry or a summary, depending on what was sent.
+/// The entry or a summary, depending on what was sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = ListEntryOrAddedListEntries)]
@@ -130,11 +131,12 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
     lists::head(&services.app, tenant, name).await?.ok_or(Problem::not_found("list"))
 }
 
-/// Puts values on a list: one by a JSON object, or up to 10,000 by JSON lines or CSV.
+/// Adds values to a list: one as a JSON object, or up to 10,000 as JSON lines or CSV.
 ///
-/// CSV has a header line with `value`, `reason` and, if needed, `valid_from_ms` and `valid_to_ms`.
-/// Of many entries all are taken or none; errors name the line first: `/17/value`. A value that is
-/// on the list already, or came before in the same body, is skipped, and its line is named.
+/// CSV needs a header line with `value`, `reason` and optionally `valid_from_ms` and `valid_to_ms`.
+/// Several entries are added together or not at all. Errors name the line first, for example
+/// `/17/value`. A value that is already on the list, or appears earlier in the same body, is skipped and
+/// its line is reported.
 #[utoipa::path(
     tag = "lists",
     request_body(content((EntryBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
@@ -193,8 +195,8 @@ async fn add_many(
         reader.lines(format, &bytes, unchecked, LINES_MAX)
     });
     let lines = lines.await.map_err(|error| {
-        tracing::error!(%error, "reading the lines of a list's entries failed");
-        Problem::new(Kind::Internal, "The failure is logged under the request id.")
+        tracing::error!(%error, "reading the submitted list entries failed");
+        Problem::new(Kind::Internal, "The cause is logged under this request id.")
     })?;
     let lines = lines.map_err(bad_lines)?;
     let numbers: Vec<(u64, Uuid)> = lines.iter().map(|line| (line.number, line.entry.id)).collect();
@@ -222,13 +224,13 @@ fn bad_lines(bad: BadLines) -> Problem {
     Problem::with_errors(Kind::InvalidBody, detail, errors.collect())
 }
 
-/// The entries of a list, closed ones too, oldest first.
+/// Lists the entries of a list, oldest first, including closed ones.
 #[utoipa::path(
     tag = "lists",
     params(
-        ("at_ms" = Option<u64>, Query, description = "Only those valid at this moment"),
-        ("value" = Option<String>, Query, description = "Only those that compare equal to this value"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("at_ms" = Option<u64>, Query, description = "Only entries valid at this time"),
+        ("value" = Option<String>, Query, description = "Only entries that compare equal to this value"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<EntryShape>), ListingOf),
@@ -257,7 +259,7 @@ pub async fn entries(
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Closes an entry: from now on it is not valid. It is kept.
+/// Closes an entry: it stops being valid immediately. The entry is kept.
 #[utoipa::path(
     tag = "lists",
     responses((status = 204, description = "Closed"), Reading),

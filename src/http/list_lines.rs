@@ -127,7 +127,8 @@ impl EntryReader<'_> {
             LineFormat::Csv => reading.csv(bytes),
         };
         if let Err(TooMany { line }) = read {
-            let detail = format!("expected at most {lines_max} entries: send the others by another call");
+            let detail =
+                format!("expected at most {lines_max} entries; send the remaining ones in another request");
             return Err(BadLines::whole(line, detail));
         }
         let Reading { mut lines, bad, .. } = reading;
@@ -223,7 +224,7 @@ impl Reading<'_, '_> {
         let detail = match error.kind() {
             csv::ErrorKind::Utf8 { .. } => "expected UTF-8".to_owned(),
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("expected {expected_len} cells as in the header line, found {len}")
+                format!("expected {expected_len} columns as in the header line, found {len}")
             }
             csv::ErrorKind::Io(_) => too_long(),
             _ => "expected CSV".to_owned(),
@@ -293,7 +294,9 @@ fn columns_error(columns: &[String]) -> Option<String> {
         || columns.iter().enumerate().any(is_repeated);
     wrong.then(|| {
         let known = COLUMNS.join(", ");
-        format!("expected a header line with value, reason and no other columns than {known}, each once")
+        format!(
+            "expected a header line with value, reason and no columns other than {known}, each at most once"
+        )
     })
 }
 

@@ -23,25 +23,25 @@ pub fn routes() -> Vec<Route> {
     routes![create, all, close]
 }
 
-/// What the values of a list are, which decides how they are read and compared.
+/// What the values on a list are. Decides how they are read and compared.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ListKind)]
 #[serde(rename_all = "lowercase")]
 pub enum KindShape {
-    /// IBANs and other account numbers, whole or their beginnings.
+    /// IBANs and other account numbers, complete or only their beginnings.
     Account,
     Name,
-    /// BICs and other identifiers of banks.
+    /// BICs and other bank identifiers.
     Bank,
-    /// ISO 3166-1 alpha-2.
+    /// ISO 3166-1 alpha-2 country codes.
     Country,
-    /// Addresses and CIDR ranges.
+    /// IP addresses and CIDR ranges.
     Ip,
     Customer,
     Merchant,
     Device,
     Card,
-    /// Serves customer, merchant, device, card and metadata.
+    /// Can be used for customer, merchant, device, card and metadata.
     Text,
 }
 
@@ -78,16 +78,16 @@ pub struct ListBody {
 pub struct ListShape {
     pub name: String,
     pub kind: KindShape,
-    /// Only on a list from before there were kinds, which rules use for several.
+    /// Only on a list that was created before lists had a kind and that rules use for several kinds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub further_kinds: Vec<KindShape>,
     pub description: String,
-    /// Entries without an end.
+    /// Number of entries without an end.
     pub open_entries: u64,
     pub created_by: String,
     pub created_at_ms: u64,
-    /// A closed list takes no more entries, and new revisions cannot use it.
+    /// When the list was closed. A closed list accepts no more entries, and new revisions cannot use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +117,9 @@ pub(super) fn list_name(text: &str) -> Result<&str, Problem> {
     if is_slug(text) { Ok(text) } else { Err(Problem::not_found("list")) }
 }
 
-/// Makes an empty list. Its entries are read and compared as values of its kind.
+/// Creates an empty list.
+///
+/// The kind decides how its entries are read and compared.
 #[utoipa::path(
     tag = "lists",
     request_body(content = ListBody, content_type = "application/json"),
@@ -150,11 +152,11 @@ pub async fn create(
     Ok(Answer::json(Status::Created, &shape)?.with("Location", location))
 }
 
-/// The lists by name, closed ones too.
+/// Lists the lists by name, including closed ones.
 #[utoipa::path(
     tag = "lists",
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<ListShape>), Listing),
@@ -170,9 +172,10 @@ pub async fn all(client: Client<ListsRead>, query: Query, services: &Shared) -> 
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Closes a list for good: it takes no more entries, and new revisions cannot use it.
+/// Closes a list permanently.
 ///
-/// The list and its entries are kept. Refused while an active, canary or shadow revision uses the list.
+/// A closed list accepts no more entries, and new revisions cannot use it. The list and its entries are
+/// kept. Refused while an active, canary or shadow revision uses the list.
 #[utoipa::path(
     tag = "lists",
     responses((status = 204, description = "Closed"), Cancelling),

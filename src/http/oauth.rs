@@ -47,17 +47,17 @@ impl<'r> FromRequest<'r> for Authorization<'r> {
     }
 }
 
-/// `grant_type=client_credentials`, and `scope` to ask for less than the client may have.
+/// `grant_type=client_credentials`, and optionally `scope` to request fewer scopes than the client has.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenRequestForm {
     #[schema(example = "client_credentials")]
     pub grant_type: String,
     #[schema(required = false)]
     pub scope: String,
-    /// When not sent as user name of HTTP Basic.
+    /// Required unless sent as the user name of HTTP Basic authentication.
     #[schema(required = false)]
     pub client_id: String,
-    /// When not sent as password of HTTP Basic.
+    /// Required unless sent as the password of HTTP Basic authentication.
     #[schema(required = false)]
     pub client_secret: String,
 }
@@ -67,7 +67,7 @@ pub struct TokenAnswer {
     pub access_token: String,
     #[schema(example = "Bearer")]
     pub token_type: String,
-    /// Seconds.
+    /// Lifetime in seconds.
     pub expires_in: u64,
     pub scope: String,
 }
@@ -80,7 +80,7 @@ pub struct OAuthErrorShape {
     pub error_description: String,
 }
 
-/// Gives an access token to a machine (RFC 6749, client credentials).
+/// Issues an access token to a client (RFC 6749, client credentials grant).
 #[utoipa::path(
     tag = "oauth",
     request_body(content = TokenRequestForm, content_type = "application/x-www-form-urlencoded"),
@@ -90,14 +90,14 @@ pub struct OAuthErrorShape {
         (status = 401, body = OAuthErrorShape),
         (
             status = 415,
-            description = "The body has a Content-Encoding",
+            description = "The body has a Content-Encoding, which is not supported",
             body = ProblemBody<'static>,
             content_type = "application/problem+json",
             headers(("Accept-Encoding")),
         ),
         (
             status = 429,
-            description = "Too many sign-ins have failed: as this client, or at all",
+            description = "Too many failed sign-ins, for this client or in total",
             body = OAuthErrorShape,
             headers(("Retry-After" = u32)),
         ),
@@ -126,14 +126,15 @@ async fn give(
     tokens: &Tokens,
     body: Result<FormBody, Kind>,
 ) -> Result<TokenResponse, OAuthError> {
-    let body = body.map_err(|_| OAuthError::InvalidRequest("the body must be a small form"))?;
+    let body =
+        body.map_err(|_| OAuthError::InvalidRequest("the body must be a form of at most a few kilobytes"))?;
     let body = std::str::from_utf8(&body.0)
         .map_err(|_| OAuthError::InvalidRequest("the body must be a form in UTF-8"))?;
     let authorization = match authorization {
         Authorization::Absent => None,
         Authorization::Once(header) => Some(header),
         Authorization::Repeated => {
-            return Err(OAuthError::InvalidRequest("the client must authenticate in one way only"));
+            return Err(OAuthError::InvalidRequest("the client must authenticate in exactly one way"));
         }
     };
     let request = parse_token_request(authorization, body)?;
@@ -192,7 +193,7 @@ fn refuse(error: OAuthError) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
-/// The public keys of our tokens (RFC 7517).
+/// Returns the public keys that verify access tokens (RFC 7517).
 #[utoipa::path(tag = "oauth", responses((status = 200, body = Object)))]
 #[get("/.well-known/jwks.json")]
 pub fn jwks(tokens: &State<Tokens>) -> Result<Answer, Problem> {
@@ -211,7 +212,7 @@ pub struct AuthorizationServer {
     pub token_endpoint_auth_methods_supported: Vec<&'static str>,
 }
 
-/// Where tokens come from (RFC 8414).
+/// Returns the authorization server metadata (RFC 8414).
 #[utoipa::path(tag = "oauth", responses((status = 200, body = AuthorizationServer)))]
 #[get("/.well-known/oauth-authorization-server")]
 pub fn metadata(services: &Shared) -> Result<Answer, Problem> {

@@ -28,10 +28,10 @@ use crate::domain::tenant::Scope;
 #[openapi(
     info(
         title = "Tollgate",
-        description = "Payment decisions by rules that are sandboxed plugins. Every error is a problem \
-                       document (RFC 9457); after a timeout or a 5xx repeat a submission with the same \
-                       Idempotency-Key.",
-        contact(name = "Whoever operates this Tollgate"),
+        description = "Payment decisions by rules that run as sandboxed plugins. Every error is a problem \
+                       document (RFC 9457). After a timeout or a 5xx response, repeat a submission with the \
+                       same Idempotency-Key.",
+        contact(name = "The operator of this Tollgate server"),
     ),
     servers((url = "/", description = "This server")),
     paths(
@@ -167,13 +167,17 @@ pub fn routes() -> Vec<Route> {
     routes![document]
 }
 
-/// This document.
+/// Returns this OpenAPI document.
 #[utoipa::path(
     tag = "operations",
-    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
+    params((
+        "If-None-Match" = Option<String>,
+        Header,
+        description = "ETag of the version the client already has"
+    )),
     responses(
         (status = 200, body = Object, headers(("ETag"))),
-        (status = 304, description = "It is the known one"),
+        (status = 304, description = "Not modified"),
     )
 )]
 #[get("/openapi.json")]

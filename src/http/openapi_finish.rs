@@ -11,16 +11,16 @@ use super::query::{LIMIT_MAX, TIME_MS_MAX};
 const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
 
 const TAGS: [(&str, &str); 10] = [
-    ("audit", "What administrators did, and checkpoints to hold the journal to."),
-    ("backtests", "A candidate revision over stored decisions."),
-    ("decisions", "Decisions with all they depended on, and the same computed again."),
-    ("events", "What happens, as it happens."),
-    ("lists", "Values that rules ask for."),
-    ("oauth", "Access tokens and the keys that verify them."),
-    ("operations", "For load balancers, monitoring and tools."),
-    ("payments", "Payments, their outcomes and what became of them."),
-    ("plugins", "The rules' programs."),
-    ("rulesets", "Revisions, and which of them decide."),
+    ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
+    ("backtests", "Tests of a candidate revision on stored decisions."),
+    ("decisions", "Decisions with their evidence, and their replay."),
+    ("events", "A live stream of decisions and administrative acts."),
+    ("lists", "Lists of values that rules can query."),
+    ("oauth", "Access tokens and the keys to verify them."),
+    ("operations", "Health, readiness, metrics and the API document."),
+    ("payments", "Payments, their outcomes and later events."),
+    ("plugins", "The WebAssembly components that rules are made of."),
+    ("rulesets", "Revisions of rulesets, and which of them decide."),
 ];
 
 /// Adds what the annotations cannot say.

@@ -25,14 +25,16 @@ pub struct NodeState {
     pub status: &'static str,
 }
 
-/// The process is alive. Does not look at the database.
+/// Returns 200 while the process is running. Does not check the database.
 #[utoipa::path(tag = "operations", responses((status = 200, body = NodeState)))]
 #[get("/health")]
 pub fn health() -> Result<Answer, Problem> {
     Answer::json(Status::Ok, &NodeState { status: "up" })
 }
 
-/// This node has what a decision needs: database, facts, journal, the time and the rules that are active.
+/// Returns whether this node can make decisions.
+///
+/// Checks the database, the facts, the journal, the clock and the active rules.
 #[utoipa::path(
     tag = "operations",
     responses((status = 200, body = NodeState), (status = 503, body = super::problem::ProblemBody<'static>, content_type = "application/problem+json"))
@@ -47,7 +49,7 @@ pub async fn ready(readiness: &State<Arc<Readiness>>) -> Result<Answer, Problem>
     Err(Problem::with_errors(Kind::Unavailable, *first, reasons.iter().map(part).collect()))
 }
 
-/// Metrics in the text format of Prometheus.
+/// Returns metrics in the Prometheus text format.
 #[utoipa::path(tag = "operations", responses((status = 200, body = String, content_type = "text/plain")))]
 #[get("/metrics")]
 pub fn metrics(metrics: &State<Metrics>) -> Answer {

@@ -23,17 +23,17 @@ const METADATA_KEYS_MAX: usize = 20;
 /// Text of ISO 20022's Max35Text.
 const REFERENCE_LENGTH_MAX: usize = 35;
 
-/// A payment as a client submits it, and as it is shown.
+/// A payment as submitted by a client.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentOrder)]
 pub struct PaymentShape {
-    /// The client's own name for the payment.
+    /// The client's own reference for the payment.
     #[schema(min_length = 1, max_length = 35, example = "INV-2026-001")]
     pub reference: String,
     /// In minor units of the currency: 12.34 EUR is 1234.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1234)]
     pub amount_minor: i64,
-    /// ISO 4217.
+    /// ISO 4217 currency code.
     #[schema(example = "EUR")]
     pub currency: String,
     pub method: MethodShape,
@@ -45,17 +45,17 @@ pub struct PaymentShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 64)]
     pub merchant: Option<String>,
-    /// Only with the methods `card` and `wallet`. Never a card number.
+    /// Only with the methods `card` and `wallet`. Must never contain a card number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<CardShape>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 128)]
     pub device: Option<String>,
-    /// IPv4 or IPv6.
+    /// IPv4 or IPv6 address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "203.0.113.7")]
     pub ip: Option<String>,
-    /// When the payer asked for it: UTC milliseconds since 1970.
+    /// When the payer requested the payment, in UTC milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_at_ms: Option<u64>,
     /// ISO 20022 external purpose code.
@@ -65,7 +65,7 @@ pub struct PaymentShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 140)]
     pub remittance: Option<String>,
-    /// At most 20 keys of `a-z 0-9 _ . -`, 1 to 40 characters; values of 1 to 200 characters.
+    /// At most 20 keys of 1 to 40 characters of `a-z 0-9 _ . -`, with values of 1 to 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<std::collections::BTreeMap<String, String>>,
 }
@@ -89,22 +89,22 @@ pub struct PartyShape {
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountShape>,
-    /// BIC or another identifier.
+    /// BIC or another bank identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 35)]
     pub bank: Option<String>,
-    /// ISO 3166-1 alpha-2.
+    /// ISO 3166-1 alpha-2 country code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "DE")]
     pub country: Option<String>,
 }
 
-/// Exactly one of the two.
+/// Exactly one of the two fields.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Account)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountShape {
-    /// ISO 13616; spaces are dropped.
+    /// ISO 13616 IBAN. Spaces are removed.
     Iban(String),
     /// 1 to 34 characters.
     Other(String),
@@ -116,7 +116,7 @@ pub struct CardShape {
     /// The client's own stable token for the card, in ASCII characters.
     #[schema(min_length = 1, max_length = 64)]
     pub fingerprint: String,
-    /// The first 6 or 8 digits.
+    /// The first 6 or 8 digits of the card number.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^([0-9]{6}|[0-9]{8})$")]
     pub bin: Option<String>,
@@ -151,7 +151,7 @@ pub(super) fn order(fields: &mut Fields<'_>, at_ms: u64) -> Option<PaymentOrder>
     let metadata =
         fields.dictionary(CheckedField::Metadata, "metadata", METADATA_KEYS_MAX, metadata_key, 200);
     if card.is_some() && method.is_some_and(|method| !matches!(method, Method::Card | Method::Wallet)) {
-        fields.error("card", "is allowed with the methods card and wallet only");
+        fields.error("card", "is only allowed with the methods card and wallet");
     }
     Some(PaymentOrder {
         reference: reference?,
@@ -198,12 +198,12 @@ fn account(fields: &mut Fields<'_>) -> Option<Account> {
     match (iban, other) {
         (Some(account), None) | (None, Some(account)) => Some(account),
         (Some(_), Some(_)) => {
-            fields.error("other", "is allowed only without iban");
+            fields.error("other", "is only allowed without iban");
             None
         }
         (None, None) => {
             if !fields.has("iban") && !fields.has("other") {
-                fields.error("iban", "is required, or other");
+                fields.error("iban", "either iban or other is required");
             }
             None
         }

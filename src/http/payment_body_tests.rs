@@ -114,7 +114,7 @@ fn each_member_has_its_form() {
         ("/currency", json!("BGN"), "/currency", "withdrawn"),
         ("/currency", json!("HRK"), "/currency", "withdrawn"),
         ("/currency", json!("XXX"), "/currency", "ISO 4217"),
-        ("/debtor/nick", json!("A"), "/debtor/nick", "not known"),
+        ("/debtor/nick", json!("A"), "/debtor/nick", "not a known field"),
         ("/customer", json!("c".repeat(65)), "/customer", "1 to 64"),
         ("/merchant", json!(""), "/merchant", "1 to 64"),
         ("/device", json!("d".repeat(129)), "/device", "1 to 128"),
@@ -127,7 +127,7 @@ fn each_member_has_its_form() {
         ("/metadata", json!({"a": 1}), "/metadata/a", "expected text"),
         ("/metadata", json!({"a": "v".repeat(201)}), "/metadata/a", "1 to 200"),
         ("/card", json!({"fingerprint": "fp"}), "/card", "methods card and wallet"),
-        ("/extra", json!(1), "/extra", "not known"),
+        ("/extra", json!(1), "/extra", "not a known field"),
     ] {
         assert_one_error(pointer, value, at, detail);
     }

@@ -62,23 +62,23 @@ impl From<EventKind> for EventKindShape {
 pub struct EventBody {
     /// What happened, or how a review in the client's own back office ended.
     pub kind: EventKindShape,
-    /// When it happened: not before the payment was received, and not in the
-    /// future. Now when absent; only with it is a repetition known as one.
+    /// When it happened: not before the payment was received and not in the future. Default: now. Set
+    /// this to make a repeated request recognisable as a repetition.
     #[schema(required = false)]
     pub at_ms: u64,
     #[schema(max_length = 500, required = false)]
     pub note: String,
 }
 
-/// What became of a payment after its decision.
+/// Something that happened to a payment after its decision.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentEvent)]
 pub struct EventShape {
     pub id: Uuid,
     pub kind: EventKindShape,
-    /// When it happened, as told.
+    /// When it happened, as reported.
     pub at_ms: u64,
-    /// When it was told.
+    /// When it was reported.
     pub recorded_at_ms: u64,
     pub actor: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -99,15 +99,15 @@ impl From<PaymentEvent> for EventShape {
     }
 }
 
-/// Tells what became of a payment.
+/// Reports what happened to a payment after its decision.
 ///
-/// The same kind at the same `at_ms` again is answered with the first event and status 200.
+/// A repeated request with the same kind and `at_ms` returns the first event with status 200.
 #[utoipa::path(
     tag = "payments",
     request_body(content = EventBody, content_type = "application/json"),
     responses(
-        (status = 201, body = EventShape, description = "Told"),
-        (status = 200, body = EventShape, description = "It was told before: the first event"),
+        (status = 201, body = EventShape, description = "Reported"),
+        (status = 200, body = EventShape, description = "Already reported: the first event"),
         Telling,
     ),
     security(("oauth" = ["payments:write"]))
@@ -147,11 +147,11 @@ pub async fn tell_event(
     Answer::json(status, &EventShape::from(told.event))
 }
 
-/// What was told of a payment, in the order it was told.
+/// Lists the reported events of a payment, in the order they were reported.
 #[utoipa::path(
     tag = "payments",
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<EventShape>), ListingOf),

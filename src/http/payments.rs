@@ -57,15 +57,15 @@ impl From<Outcome> for OutcomeShape {
     }
 }
 
-/// Why an outcome came out. Only the code is for every client; the rest needs `decisions:read`.
+/// Why an outcome was reached. Every client sees the code; the rest requires `decisions:read`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reason)]
 pub struct ReasonShape {
     #[schema(example = "amount-above-limit")]
     pub code: String,
-    /// An `allow` of another rule cancelled it.
+    /// Whether an `allow` of another rule cancelled this reason.
     pub overridden: bool,
-    /// Absent where Tollgate itself is the author.
+    /// Name of the rule. Absent if the reason is Tollgate's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,20 +91,20 @@ impl ReasonShape {
     }
 }
 
-/// A payment and what was decided on it.
+/// A payment and its decision.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DecidedPayment)]
 pub struct DecidedShape {
-    /// UUIDv7; also the id of the decision.
+    /// UUIDv7. Also the id of the decision.
     pub id: Uuid,
     pub outcome: OutcomeShape,
     pub reasons: Vec<ReasonShape>,
     /// UTC milliseconds since 1970.
     pub received_at_ms: u64,
-    /// The revision of the ruleset that decided; absent when none was active.
+    /// The ruleset revision that decided. Absent if none was active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
-    /// What happened last, if anything was told of it since; only where one payment is read.
+    /// The latest reported event, if any. Only present when a single payment is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<EventKindShape>,
     pub payment: PaymentShape,
@@ -132,7 +132,7 @@ pub struct SummaryShape {
     pub id: Uuid,
     pub outcome: OutcomeShape,
     pub received_at_ms: u64,
-    /// Absent once it was erased.
+    /// Absent once it has been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     pub amount_minor: i64,
@@ -140,7 +140,7 @@ pub struct SummaryShape {
     pub method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
-    /// Who submitted it.
+    /// The client that submitted the payment.
     pub client: Uuid,
     pub idempotency_key: String,
 }
@@ -180,19 +180,33 @@ impl From<StoredDecision> for SummaryShape {
     }
 }
 
-/// Submits a payment and answers once the decision is stored.
+/// Submits a payment and returns the decision once it is stored.
 ///
-/// The same Idempotency-Key with the same body (however it is written) is
-/// answered with the same decision, status 200 and `Idempotent-Replayed: true`.
-/// After a timeout, a 5xx or a cut connection the outcome is unknown: repeat
-/// with the same key. A 4xx does not bind the key.
+/// A repeated request with the same Idempotency-Key and an equivalent JSON body returns the same
+/// decision, with status 200 and `Idempotent-Replayed: true`. After a timeout, a 5xx response or a lost
+/// connection the outcome is unknown: repeat the request with the same key. A 4xx response does not use
+/// up the key.
 #[utoipa::path(
     tag = "payments",
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters: one per payment")),
+    params((
+        "Idempotency-Key" = String,
+        Header,
+        description = "1 to 255 visible ASCII characters, unique for each payment"
+    )),
     request_body(content = PaymentShape, content_type = "application/json"),
     responses(
-        (status = 201, body = DecidedShape, description = "Decided and stored", headers(("Location", description = "The payment"))),
-        (status = 200, body = DecidedShape, description = "A retry: what was decided at first", headers(("Idempotent-Replayed", description = "true"))),
+        (
+            status = 201,
+            body = DecidedShape,
+            description = "Decided and stored",
+            headers(("Location", description = "URL of the payment"))
+        ),
+        (
+            status = 200,
+            body = DecidedShape,
+            description = "A retry: the original decision",
+            headers(("Idempotent-Replayed", description = "true"))
+        ),
         Submitting,
     ),
     security(("oauth" = ["payments:write"]))
@@ -237,20 +251,24 @@ pub async fn submit(
     Ok(answer)
 }
 
-/// The payments of the tenant, newest first.
+/// Lists the tenant's payments, newest first.
 #[utoipa::path(
     tag = "payments",
     params(
         ("outcome" = Option<OutcomeShape>, Query),
-        ("from_ms" = Option<u64>, Query, description = "Received at or after this moment"),
-        ("to_ms" = Option<u64>, Query, description = "Received before this moment"),
+        ("from_ms" = Option<u64>, Query, description = "Only payments received at or after this time"),
+        ("to_ms" = Option<u64>, Query, description = "Only payments received before this time"),
         ("reference" = Option<String>, Query),
-        ("account" = Option<String>, Query, description = "The debtor's or the creditor's"),
+        ("account" = Option<String>, Query, description = "An account of the debtor or the creditor"),
         ("customer" = Option<String>, Query),
         ("merchant" = Option<String>, Query),
-        ("card" = Option<String>, Query, description = "The fingerprint"),
-        ("idempotency_key" = Option<String>, Query, description = "The one payment that this client submitted with it; allowed alone only"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("card" = Option<String>, Query, description = "The fingerprint of the card"),
+        (
+            "idempotency_key" = Option<String>, Query,
+            description = "The payment that this client submitted with this key. Cannot be combined with \
+                           other parameters"
+        ),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<SummaryShape>), Listing),
@@ -301,7 +319,7 @@ fn filter_of(query: &mut Query) -> DecisionFilter {
     }
 }
 
-/// One payment with its decision.
+/// Returns a payment with its decision.
 #[utoipa::path(
     tag = "payments",
     responses((status = 200, body = DecidedShape), ReadingDecision),

@@ -45,7 +45,7 @@ impl PluginDownload {
                 Some((part, self))
             }
             Err(error) => {
-                tracing::warn!(digest = %self.digest, ?error, "a plugin could not be handed out to its end");
+                tracing::warn!(digest = %self.digest, ?error, "a plugin download was interrupted");
                 None
             }
         }

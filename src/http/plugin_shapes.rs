@@ -10,42 +10,42 @@ use utoipa::ToSchema;
 use crate::domain::plugin::{Digest, Plugin, PluginUse, TenantPlugin};
 use crate::storage::nodes::Readiness;
 
-/// A plugin, from the moment its bytes were handed in.
+/// A plugin, from the moment it was uploaded.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Plugin)]
 pub struct PluginShape {
-    /// SHA-256 of its bytes: the plugin's name everywhere.
+    /// SHA-256 of the component. Identifies the plugin everywhere.
     pub digest: String,
     /// `waiting`, `compiling`, `ready` or `refused`.
     #[schema(example = "ready")]
     pub state: &'static str,
-    /// Why it was refused.
+    /// Why the plugin was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     pub size_bytes: u64,
-    /// Absent where it comes from the shared folder only.
+    /// Absent if the plugin only comes from the shared folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_at_ms: Option<u64>,
-    /// While it waits or is compiled: how many of the tenant's own uploads come first.
-    /// Small and large plugins have a queue each, in which tenants take turns.
+    /// While waiting or compiling: number of the tenant's own uploads ahead of this one. Small and large
+    /// plugins have separate queues, in which tenants take turns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<u64>,
-    /// How long it has waited, until now or until a node began to compile it.
+    /// How long it has waited so far, or waited until a node began to compile it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_ms: Option<u64>,
     /// How long a node has been compiling it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compiling_ms: Option<u64>,
-    /// From here on only when it is ready.
+    /// Present only once the plugin is ready, like all fields that follow.
     #[serde(flatten)]
     #[schema(inline)]
     pub found: Option<FoundShape>,
-    /// The rules of the newest revisions that name it.
+    /// The rules that use the plugin in the newest revisions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_in: Option<Vec<UseShape>>,
-    /// The nodes that live, for one plugin.
+    /// The running nodes. Only when a single plugin is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<NodeShape>>,
     #[serde(skip)]
@@ -67,28 +67,28 @@ pub struct FoundShape {
     /// JSON Schema of its settings.
     #[schema(value_type = Object)]
     pub settings_schema: Value,
-    /// What it imports: types of the contract at most, nothing that could be called.
+    /// Its imports. These can only be types of the contract: a plugin can call nothing outside itself.
     pub imports: Vec<String>,
     pub compile_ms: u64,
-    /// Whether every tenant may use it.
+    /// Whether all tenants can use it.
     pub shared: bool,
-    /// Since when it enters no new revision.
+    /// When it was retired. New revisions cannot use a retired plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retired_at_ms: Option<u64>,
 }
 
-/// A rule that is made of the plugin.
+/// A rule that uses the plugin.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PluginUse)]
 pub struct UseShape {
     pub point: &'static str,
     pub revision: i32,
     pub rule: String,
-    /// Whether the revision decides at the moment.
+    /// Whether the revision is the active one.
     pub active: bool,
-    /// Whether it decides for a share.
+    /// Whether the revision is the canary.
     pub canary: bool,
-    /// Whether it runs without effect.
+    /// Whether the revision runs in shadow.
     pub shadow: bool,
 }
 

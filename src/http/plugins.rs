@@ -51,7 +51,8 @@ impl<'r> FromRequest<'r> for PromisedDigest {
                     promised = Some(digest);
                 }
                 _ => {
-                    let detail = "Content-Digest and Repr-Digest must agree and read sha-256=:<base64>:.";
+                    let detail = "Content-Digest and Repr-Digest must agree and have the form \
+                                  sha-256=:<base64>:.";
                     return Problem::new(Kind::MalformedRequest, detail).refuse(request);
                 }
             }
@@ -73,12 +74,17 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
     Ok(None)
 }
 
-/// Takes a plugin's bytes. What can be seen without compiling is refused at
-/// once; the rest happens later, and the plugin itself tells how far it is.
-/// The same bytes twice are one plugin.
+/// Uploads a plugin.
+///
+/// Errors that can be found without compiling are returned immediately. Compilation happens later: read
+/// the plugin to see its progress. Uploading the same bytes again gives the same plugin.
 #[utoipa::path(
     tag = "plugins",
-    params(("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:<base64>:`; Repr-Digest is read as well")),
+    params((
+        "Content-Digest" = Option<String>,
+        Header,
+        description = "RFC 9530, `sha-256=:<base64>:`. Repr-Digest is accepted as well"
+    )),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 202, body = PluginShape, headers(("Location"))), Uploading),
     security(("oauth" = ["plugins:write"]))
@@ -97,7 +103,9 @@ pub async fn upload(
         .with("Location", location))
 }
 
-/// What this tenant handed in and the shared plugins. Of the refused ones the newest hundred are kept.
+/// Lists this tenant's plugins and the shared plugins.
+///
+/// Only the newest hundred refused plugins are kept.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = Items<PluginShape>), Listing),
@@ -114,8 +122,8 @@ pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) 
     Answer::json(Status::Ok, &Items { items })
 }
 
-/// One plugin: how far it is, what was found in it, which nodes can run it and
-/// which of the newest revisions use it.
+/// Returns a plugin: its state, its contents, the nodes that can run it and the newest revisions that
+/// use it.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = PluginShape), Reading),
@@ -140,8 +148,9 @@ async fn whole(services: &Shared, tenant: TenantId, seen: TenantPlugin) -> Resul
     Ok(PluginShape::at(seen, now_ms).with_uses(&uses).with_nodes(nodes))
 }
 
-/// Retires a plugin: it enters no new revision. Its bytes stay, since decisions
-/// name them; uploading them again takes it up again.
+/// Retires a plugin: new revisions cannot use it.
+///
+/// The component is kept because decisions refer to it. Uploading it again makes it available again.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = PluginShape), Retiring),
@@ -159,7 +168,7 @@ pub async fn retire(
     Answer::json(Status::Ok, &whole(services, client.tenant, retired).await?)
 }
 
-/// The bytes of a plugin.
+/// Downloads the component.
 #[utoipa::path(
     tag = "plugins",
     responses((status = 200, body = Vec<u8>, content_type = "application/wasm", headers(("Repr-Digest"))), Reading),

@@ -86,38 +86,40 @@ impl Kind {
     /// Status, the last part of the `type` URI, and the title. Published: never changed.
     fn published(self) -> (u16, &'static str, &'static str) {
         match self {
-            Self::MalformedRequest => (400, "malformed-request", "The request cannot be read"),
-            Self::MalformedBody => (400, "malformed-body", "The body is not JSON"),
-            Self::InvalidQuery => (400, "invalid-query", "The query parameters are not valid"),
+            Self::MalformedRequest => (400, "malformed-request", "The request is malformed"),
+            Self::MalformedBody => (400, "malformed-body", "The body is not valid JSON"),
+            Self::InvalidQuery => (400, "invalid-query", "The query parameters are invalid"),
             Self::InvalidIdempotencyKey => {
-                (400, "invalid-idempotency-key", "The Idempotency-Key is missing or not valid")
+                (400, "invalid-idempotency-key", "The Idempotency-Key is missing or invalid")
             }
-            Self::DigestMismatch => (400, "digest-mismatch", "The body does not have the promised digest"),
-            Self::Unauthenticated => (401, "unauthenticated", "A valid access token is needed"),
-            Self::InsufficientScope => (403, "insufficient-scope", "The access token does not allow this"),
-            Self::NotFound => (404, "not-found", "There is no such resource"),
-            Self::MethodNotAllowed => (405, "method-not-allowed", "The resource does not have this method"),
-            Self::StillDeciding => (409, "still-deciding", "The first request with this key is not done yet"),
-            Self::PluginsNotReady => (409, "plugins-not-ready", "A node cannot run the revision yet"),
-            Self::Conflict => (409, "conflict", "It cannot be done as things stand"),
-            Self::GuardRefused => (409, "guard-refused", "The guard does not let the revision be activated"),
-            Self::Erased => (410, "erased", "The personal data was erased"),
-            Self::PreconditionFailed => (412, "precondition-failed", "Somebody else was faster"),
+            Self::DigestMismatch => (400, "digest-mismatch", "The body does not match its digest"),
+            Self::Unauthenticated => (401, "unauthenticated", "A valid access token is required"),
+            Self::InsufficientScope => (403, "insufficient-scope", "The access token lacks a required scope"),
+            Self::NotFound => (404, "not-found", "The resource does not exist"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed"),
+            Self::StillDeciding => {
+                (409, "still-deciding", "The first request with this key is still in progress")
+            }
+            Self::PluginsNotReady => (409, "plugins-not-ready", "A node is not ready to run the revision"),
+            Self::Conflict => (409, "conflict", "The request conflicts with the current state"),
+            Self::GuardRefused => (409, "guard-refused", "The guard does not allow the activation"),
+            Self::Erased => (410, "erased", "The personal data has been erased"),
+            Self::PreconditionFailed => (412, "precondition-failed", "The resource has changed"),
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
-            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body has the wrong type"),
-            Self::InvalidBody => (422, "invalid-body", "The body is not valid"),
-            Self::CardNumber => (422, "card-number", "A card number was sent"),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not supported"),
+            Self::InvalidBody => (422, "invalid-body", "The body is invalid"),
+            Self::CardNumber => (422, "card-number", "The request contains a card number"),
             Self::IdempotencyKeyReused => {
-                (422, "idempotency-key-reused", "The Idempotency-Key belongs to another request")
+                (422, "idempotency-key-reused", "The Idempotency-Key was already used for another request")
             }
-            Self::PluginRefused => (422, "plugin-refused", "The plugin is refused"),
-            Self::TooManyStreams => (429, "too-many-streams", "Too many streams are open"),
-            Self::QuotaExceeded => (429, "quota-exceeded", "The tenant has as many as it may have"),
+            Self::PluginRefused => (422, "plugin-refused", "The plugin was refused"),
+            Self::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
+            Self::QuotaExceeded => (429, "quota-exceeded", "A limit of the tenant has been reached"),
             Self::RateLimited => (429, "rate-limited", "The client sends too many requests"),
-            Self::Internal => (500, "internal", "Tollgate failed"),
-            Self::Busy => (503, "busy", "Tollgate is busy"),
-            Self::Deadline => (503, "deadline", "The request took too long"),
-            Self::Unavailable => (503, "unavailable", "Tollgate cannot serve at the moment"),
+            Self::Internal => (500, "internal", "An internal error occurred"),
+            Self::Busy => (503, "busy", "The server is busy"),
+            Self::Deadline => (503, "deadline", "The request timed out"),
+            Self::Unavailable => (503, "unavailable", "The service is temporarily unavailable"),
         }
     }
 
@@ -150,13 +152,13 @@ impl Kind {
     }
 }
 
-/// What is wrong with one part of a request.
+/// One error in a part of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PartError {
-    /// Where in the body: a JSON pointer (RFC 6901).
+    /// Location in the body, as a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Which query parameter, or which header field.
+    /// Name of the query parameter or header field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     pub detail: String,
@@ -215,19 +217,19 @@ impl Problem {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
-    /// `/problems/` and the name of the kind: stable, meant to be compared.
+    /// `/problems/` followed by the kind of problem. Stable, so programs should compare this.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid-body")]
     pub kind: String,
     pub title: &'a str,
     pub status: u16,
-    /// For people; may change.
+    /// An explanation for people. May change.
     pub detail: &'a str,
-    /// Every part of the request that is wrong.
+    /// Every part of the request that has an error.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     pub errors: &'a [PartError],
-    /// Names this request in our logs; also in X-Request-Id.
+    /// Identifies this request in the server's logs. Also sent as X-Request-Id.
     pub request_id: &'a str,
 }
 
@@ -274,14 +276,14 @@ pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
     if status == Status::NotFound
         && let Some(allow) = allowed_methods(request)
     {
-        let detail = format!("The methods of this resource are {allow}.");
+        let detail = format!("This resource supports the methods {allow}.");
         return Problem { allow: Some(allow), ..Problem::new(Kind::MethodNotAllowed, detail) };
     }
     let kind = Kind::for_status(status);
     let detail = match kind {
-        Kind::NotFound => "Nothing is at this path.",
-        Kind::Internal => "The failure is logged under the request id.",
-        _ => "The server could not make sense of the request.",
+        Kind::NotFound => "There is no resource at this path.",
+        Kind::Internal => "The cause is logged under this request id.",
+        _ => "The server could not parse the request.",
     };
     Problem::new(kind, detail)
 }

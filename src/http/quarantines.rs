@@ -25,18 +25,21 @@ pub fn routes() -> Vec<Route> {
     routes![list, lift]
 }
 
-/// A live rule that failed too often and is not run. Payments wait for review
-/// meanwhile, or are rejected where the rule's failure counts as that.
+/// A live rule that failed too often and is not run at present.
+///
+/// Until the quarantine is lifted, payments go to review, or are rejected if the rule's `on_failure` is
+/// `reject`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Quarantine)]
 pub struct QuarantineShape {
     pub id: Uuid,
     pub rule: String,
-    /// SHA-256 over the plugin and its prepared settings: a rule with others is not meant.
+    /// SHA-256 over the plugin and its prepared settings. The quarantine does not apply to a rule with
+    /// other settings.
     pub binding: String,
-    /// The revision that decided when it was opened.
+    /// The revision that was active when the quarantine began.
     pub revision: i32,
-    /// Within the window, of so many `runs`.
+    /// Failures within the time window, out of this many `runs`.
     pub failures: u64,
     pub runs: u64,
     #[schema(example = "out-of-fuel")]
@@ -81,13 +84,15 @@ pub async fn of_revision(
     Ok(own.map(QuarantineShape::from).collect())
 }
 
-/// The rules in quarantine, the newest first; with `all` also those that were lifted.
+/// Lists the rules in quarantine, newest first.
+///
+/// With `all`, includes lifted quarantines.
 #[utoipa::path(
     operation_id = "quarantines",
     tag = "rulesets",
     params(
-        ("all" = Option<bool>, Query, description = "Also those that were lifted"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("all" = Option<bool>, Query, description = "Include lifted quarantines"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<QuarantineShape>), ListingOf),
@@ -111,7 +116,7 @@ pub async fn list(
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Lifts a quarantine: within a second the rule runs again on every node.
+/// Lifts a quarantine. Within a second the rule runs again on every node.
 #[utoipa::path(
     operation_id = "lift_quarantine",
     tag = "rulesets",

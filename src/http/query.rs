@@ -65,7 +65,7 @@ impl<'r> FromRequest<'r> for Query {
                 query.card_numbers.push(outside_of_bodies(&shown(&name)));
             }
             if query.parameters.insert(name.to_string(), value.into_owned()).is_some() {
-                query.error(&name, "is there more than once");
+                query.error(&name, "appears more than once");
             }
         }
         Outcome::Success(query)
@@ -130,7 +130,7 @@ impl Query {
 
     fn refuse(&mut self) -> Result<(), Problem> {
         for name in std::mem::take(&mut self.parameters).into_keys() {
-            self.error(&name, "is not a parameter here");
+            self.error(&name, "is not a known parameter");
         }
         let (mut errors, card_numbers) =
             (std::mem::take(&mut self.errors), std::mem::take(&mut self.card_numbers));

@@ -51,7 +51,7 @@ impl Readiness {
     /// All reasons why this node is not ready; empty when it is.
     pub async fn reasons(&self) -> Vec<Reason> {
         if self.shutting_down.load(Ordering::SeqCst) {
-            return vec!["This node is shutting down."];
+            return vec!["The node is shutting down."];
         }
         let mut reasons: Vec<Reason> = self.conditions.iter().filter_map(|lacks| lacks()).collect();
         reasons.extend(self.answers().await);
@@ -124,6 +124,6 @@ mod tests {
         let question = Question { ask: Box::new(|| panic!("asked")), without: "" };
         let readiness = Readiness::new(Vec::new(), vec![question]);
         readiness.shut_down();
-        assert_eq!(readiness.reasons().await, ["This node is shutting down."]);
+        assert_eq!(readiness.reasons().await, ["The node is shutting down."]);
     }
 }

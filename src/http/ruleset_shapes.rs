@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::evidence::QueryShape;
 use crate::domain::ruleset::{PreparedRule, Revision};
 
-/// What a revision is made of.
+/// The content of a new revision.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewRevision)]
 pub struct RevisionBody {
@@ -20,25 +20,25 @@ pub struct RevisionBody {
     pub rules: Vec<EntryBody>,
 }
 
-/// A plugin bound into the ruleset.
+/// A rule of the ruleset: a plugin with its settings.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RuleEntry)]
 pub struct EntryBody {
-    /// Unique in the revision: lower-case words joined by hyphens.
+    /// Unique in the revision. Lower-case words joined by hyphens.
     #[schema(max_length = 64, example = "amount-limits")]
     pub name: String,
-    /// SHA-256 of the plugin, in hexadecimal digits.
+    /// SHA-256 of the plugin, in hexadecimal.
     pub plugin: String,
-    /// An object that fulfils the plugin's `settings_schema`.
+    /// A JSON object that is valid under the plugin's `settings_schema`.
     #[schema(value_type = Object)]
     pub settings: Value,
-    /// What its failure counts as: `pass`, `review` (when absent) or `reject`.
+    /// What a failure of the rule counts as: `pass`, `review` (the default) or `reject`.
     #[schema(required = false)]
     pub on_failure: String,
-    /// Whether another rule's `allow` cancels its review or reject; false when absent.
+    /// Whether another rule's `allow` cancels this rule's review or reject. Default: false.
     #[schema(required = false)]
     pub overridable: bool,
-    /// `live` (when absent) or `shadow`.
+    /// `live` (the default) or `shadow`.
     #[schema(required = false)]
     pub mode: String,
 }
@@ -79,7 +79,7 @@ pub struct RevisionSummaryShape {
     pub note: String,
     pub created_by: String,
     pub created_at_ms: u64,
-    /// The names of its rules.
+    /// Names of its rules.
     pub rules: Vec<String>,
 }
 

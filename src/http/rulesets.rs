@@ -28,7 +28,9 @@ pub fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
     DecisionPoint::parse(name).ok_or(Problem::not_found("decision point"))
 }
 
-/// Makes a revision. Each rule checks its own settings; all flaws come at once.
+/// Creates a revision.
+///
+/// Each rule validates its own settings. All errors are returned together.
 #[utoipa::path(
     tag = "rulesets",
     request_body(content = RevisionBody, content_type = "application/json"),
@@ -73,11 +75,11 @@ pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
     })
 }
 
-/// The revisions of a decision point, newest first.
+/// Lists the revisions of a decision point, newest first.
 #[utoipa::path(
     tag = "rulesets",
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<RevisionSummaryShape>), ListingOf),
@@ -99,13 +101,17 @@ pub async fn list(
     Answer::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// One revision.
+/// Returns a revision.
 #[utoipa::path(
     tag = "rulesets",
-    params(("If-None-Match" = Option<String>, Header, description = "an ETag that is known already")),
+    params((
+        "If-None-Match" = Option<String>,
+        Header,
+        description = "ETag of the version the client already has"
+    )),
     responses(
         (status = 200, body = RevisionShape, headers(("ETag"))),
-        (status = 304, description = "It is the known one"),
+        (status = 304, description = "Not modified"),
         Reading,
     ),
     security(("oauth" = ["rulesets:read"]))

@@ -36,18 +36,18 @@ pub fn routes() -> Vec<Route> {
     routes![report, examples]
 }
 
-/// What runs without effect beside the decisions.
+/// What currently runs in shadow.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Shadow)]
 pub struct ShadowShape {
     pub point: &'static str,
-    /// The revision that runs as a whole.
+    /// The revision that runs in shadow as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ShadowRevisionShape>,
     /// The rules in shadow mode of the active revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<ShadowRulesShape>,
-    /// Absent where nothing runs and no revision is asked for.
+    /// Absent if nothing runs in shadow and no revision is requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<AgreementShape>,
 }
@@ -67,28 +67,30 @@ pub struct ShadowRulesShape {
     pub rules: Vec<String>,
 }
 
-/// Of the newest 100,000 runs at most.
+/// Based on the newest 100,000 runs at most.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Agreement)]
 pub struct AgreementShape {
-    /// `revision`: the revision as a whole; `rules`: its rules in shadow mode when it decided.
+    /// `revision` for a revision as a whole, `rules` for the rules in shadow mode of the deciding
+    /// revision.
     pub kind: &'static str,
     pub revision: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_ms: Option<u64>,
-    /// Runs that the report is made of.
+    /// Number of runs the report is based on.
     pub looked_at: u64,
     pub changed: u64,
     pub changed_percent: f64,
     pub coverage: CoverageShape,
-    /// From what was decided to what would have been.
+    /// Counts by actual outcome and shadow outcome.
     pub outcomes: Vec<ChangeShape>,
     pub rules: Vec<RuleSaidShape>,
 }
 
-/// Payments that were skipped, since too many waited, and those just decided are not compared.
+/// Payments that were not run because too many were waiting. The most recent payments are not included
+/// yet.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ShadowCoverage)]
 pub struct CoverageShape {
@@ -110,15 +112,15 @@ pub struct ChangeShape {
 #[schema(as = RuleSaid)]
 pub struct RuleSaidShape {
     pub rule: String,
-    /// How often each verdict, or each class of failure.
+    /// How often the rule gave each verdict or failed in each way.
     pub said: BTreeMap<String, u64>,
 }
 
-/// One payment in shadow.
+/// The shadow run of one payment.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ShadowExample)]
 pub struct ExampleShape {
-    /// Of the payment and its decision.
+    /// Id of the payment and its decision.
     pub id: Uuid,
     pub received_at_ms: u64,
     /// The revision that decided.
@@ -127,9 +129,9 @@ pub struct ExampleShape {
     pub would_be: OutcomeShape,
     pub amount_minor: i64,
     pub currency: String,
-    /// What ran in shadow, with the facts of the moment of the decision.
+    /// The rules that ran in shadow, with the facts as of the decision.
     pub rules: Vec<RuleEvidenceShape>,
-    /// Those that would have been given.
+    /// The reasons that would have been given.
     pub reasons: Vec<ReasonShape>,
 }
 
@@ -208,7 +210,7 @@ impl Asked {
         Self {
             kind: query.parsed("kind", |text| ShadowKind::parse(text).ok_or("expected rules or revision")),
             revision: query.parsed("revision", |text| {
-                text.parse().ok().filter(|number| *number > 0).ok_or("expected the number of a revision")
+                text.parse().ok().filter(|number| *number > 0).ok_or("expected a revision number")
             }),
             from_ms: query.time_ms("from_ms"),
             to_ms: query.time_ms("to_ms"),
@@ -268,14 +270,14 @@ async fn shadow_rules(
     Ok(some.map(|since_ms| ShadowRulesShape { revision: active, since_ms, rules }))
 }
 
-/// What runs in shadow and since when, and how far it agrees with what was decided.
+/// Returns what runs in shadow, since when, and how well it agrees with the actual decisions.
 #[utoipa::path(
     operation_id = "shadow_report",
     tag = "rulesets",
     params(
-        ("kind" = Option<String>, Query, description = "`revision` or `rules`; what runs now when absent"),
-        ("revision" = Option<i32>, Query, description = "The one that runs now when absent"),
-        ("from_ms" = Option<u64>, Query, description = "Since it began to run when absent"),
+        ("kind" = Option<String>, Query, description = "`revision` or `rules`. Default: what currently runs"),
+        ("revision" = Option<i32>, Query, description = "Default: the revision that currently runs"),
+        ("from_ms" = Option<u64>, Query, description = "Default: when it began to run"),
         ("to_ms" = Option<u64>, Query, description = "Exclusive"),
     ),
     responses((status = 200, body = ShadowShape), ListingOf),
@@ -300,19 +302,20 @@ pub async fn report(
     Answer::json(Status::Ok, &ShadowShape { point: point.name(), revision, rules, report })
 }
 
-/// Payments in shadow, the newest first: those with the outcomes asked for, or
-/// all for which the shadow changes the outcome. Looked for among the newest 100,000.
+/// Lists shadow runs, newest first.
+///
+/// Without filters, lists those in which the shadow outcome differs. Searches the newest 100,000 runs.
 #[utoipa::path(
     operation_id = "shadow_examples",
     tag = "rulesets",
     params(
         ("decided" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
         ("would_be" = Option<String>, Query, description = "`approve`, `review` or `reject`"),
-        ("kind" = Option<String>, Query, description = "`revision` or `rules`; what runs now when absent"),
-        ("revision" = Option<i32>, Query, description = "The one that runs now when absent"),
-        ("from_ms" = Option<u64>, Query, description = "Since it began to run when absent"),
+        ("kind" = Option<String>, Query, description = "`revision` or `rules`. Default: what currently runs"),
+        ("revision" = Option<i32>, Query, description = "Default: the revision that currently runs"),
+        ("from_ms" = Option<u64>, Query, description = "Default: when it began to run"),
         ("to_ms" = Option<u64>, Query, description = "Exclusive"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; 50 when absent"),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
     responses((status = 200, body = Page<ExampleShape>), ListingOf),

@@ -63,18 +63,26 @@ impl Streams {
         valid_until_ms: u64,
     ) -> Result<Place, Problem> {
         if self.stopping.is_cancelled() {
-            return Err(Problem::new(Kind::Unavailable, "This node is stopping: another one has the feed."));
+            return Err(Problem::new(
+                Kind::Unavailable,
+                "This node is shutting down. Connect to another node.",
+            ));
         }
         let mut places = self.places();
         let lasts = |open: &&Open| open.valid_until_ms > now_ms;
         let (own, hanging): (Vec<&Open>, Vec<&Open>) =
             places.open.values().filter(|open| open.tenant == tenant).partition(lasts);
         if own.len() >= OF_A_TENANT_MAX || hanging.len() >= HANGING_OF_A_TENANT_MAX {
-            let detail = format!("A tenant has at most {OF_A_TENANT_MAX} streams on a node: close one.");
+            let detail = format!(
+                "A tenant can have at most {OF_A_TENANT_MAX} event streams on a node. Close one first."
+            );
             return Err(Problem::new(Kind::TooManyStreams, detail));
         }
         if places.open.values().filter(lasts).count() >= ON_A_NODE_MAX {
-            return Err(Problem::new(Kind::Busy, "More streams are open than this node can bear."));
+            return Err(Problem::new(
+                Kind::Busy,
+                "This node has as many open event streams as it can serve.",
+            ));
         }
         let number = places.next;
         places.next += 1;

@@ -34,15 +34,14 @@ impl UploadTurns {
         let all: usize = under_way.values().sum();
         let own = under_way.get(&tenant).copied().unwrap_or_default();
         if own >= UPLOADS_OF_TENANT_MAX {
-            let detail =
-                format!("At most {UPLOADS_OF_TENANT_MAX} large bodies of a tenant are received at once.");
+            let detail = format!("A tenant can send at most {UPLOADS_OF_TENANT_MAX} large bodies at a time.");
             return Err(Problem {
                 retry_after_seconds: Some(1),
                 ..Problem::new(Kind::QuotaExceeded, detail)
             });
         }
         if all >= UPLOADS_MAX {
-            return Err(Problem::new(Kind::Busy, "Too many large bodies are being received."));
+            return Err(Problem::new(Kind::Busy, "Too many large bodies are being received at the moment."));
         }
         under_way.insert(tenant, own + 1);
         Ok(UploadTurn { uploads: self.clone(), tenant })
@@ -70,7 +69,7 @@ impl<'r> FromRequest<'r> for UploadTurn {
         let tenant = RequestContext::of(request).tenant.get();
         let Some((uploads, tenant)) = uploads.zip(tenant) else {
             tracing::error!("an upload has no tenant, or uploads are not managed");
-            let detail = "The failure is logged under the request id.";
+            let detail = "The cause is logged under this request id.";
             return Problem::new(Kind::Internal, detail).refuse(request);
         };
         match uploads.enter(*tenant) {

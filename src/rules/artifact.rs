@@ -86,7 +86,7 @@ impl ArtifactCache {
         if let Err(error) = create(&folder) {
             tracing::warn!(
                 folder = %folder.display(), %error,
-                "the folder for compiled plugins cannot be used; each start compiles them anew"
+                "the folder for compiled plugins cannot be used; they will be compiled again at every start"
             );
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
@@ -124,7 +124,7 @@ impl ArtifactCache {
             Ok(component) => Some(component),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(plugin = %digest, %error, "a compiled plugin in the cache is not usable");
+                tracing::warn!(plugin = %digest, %error, "a compiled plugin in the cache cannot be used");
                 None
             }
         }
@@ -178,7 +178,7 @@ impl ArtifactCache {
         let metadata = file.metadata()?;
         let code_bytes = metadata.len().checked_sub(TAG_BYTES as u64).ok_or_else(|| wrong("cut off"))?;
         if !metadata.is_file() {
-            return Err(wrong("no regular file"));
+            return Err(wrong("not a regular file"));
         }
         let mut context = self.authenticator(digest, profile);
         let mut buffer = vec![0; 64 << 10];
@@ -192,7 +192,10 @@ impl ArtifactCache {
         let mut tag = [0; TAG_BYTES];
         file.read_exact(&mut tag)?;
         aws_lc_rs::constant_time::verify_slices_are_equal(context.sign().as_ref(), &tag).map_err(|_| {
-            wrong("its authentication code does not fit: damaged, or written by another installation")
+            wrong(
+                "its authentication code does not match: it is damaged, or was written by another \
+                 installation",
+            )
         })
     }
 

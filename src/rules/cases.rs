@@ -90,7 +90,7 @@ async fn check(engine: &LocalEngine, tried: &Tried, case: Case) -> Result<CaseRe
             return Ok(CaseReport { diagnosis, ..CaseReport::new(case.name.clone(), differs) });
         }
         (Ok(_), expected @ Expected::RefusedSettings(_)) => {
-            return report(differs(expected.shown(), json!("the settings were taken")));
+            return report(differs(expected.shown(), json!("the settings were accepted")));
         }
         (Ok(prepared), _) => prepared,
     };
@@ -99,7 +99,7 @@ async fn check(engine: &LocalEngine, tried: &Tried, case: Case) -> Result<CaseRe
     }
     match case.payment {
         Ok(payment) => evaluate(engine, tried, prepared, payment, case.facts, case.expected, case.name).await,
-        Err(ref error) => report(differs(json!("a payment as plugins/README.md describes it"), json!(error))),
+        Err(ref error) => report(differs(json!("a payment as described in plugins/README.md"), json!(error))),
     }
 }
 

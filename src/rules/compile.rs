@@ -50,18 +50,19 @@ pub enum CompileError {
     #[error("the component does not compile: {0}")]
     Invalid(String),
     #[error(
-        "compiling the plugin took more than {0} s of processor time, which compile_cpu_s sets: make it smaller \
-         or its functions simpler"
+        "compiling the plugin took more than {0} s of processor time (the limit is set by compile_cpu_s): \
+         make the plugin smaller or its functions simpler"
     )]
     CpuTime(u64),
     #[error(
-        "compiling the plugin needed more than {0} MiB of memory: make it smaller or its functions simpler"
+        "compiling the plugin took more than {0} MiB of memory: make the plugin smaller or its functions \
+         simpler"
     )]
     Memory(u64),
     #[error("the compiled plugin is larger than {0} MiB")]
     TooLarge(u64),
     /// The child ran on its own and came to grief, as it would again.
-    #[error("the compiler failed on the plugin ({0}): make it smaller or its functions simpler")]
+    #[error("the compiler failed on the plugin ({0}): make the plugin smaller or its functions simpler")]
     Crashed(String),
     /// The machine's fault, not the plugin's.
     #[error("plugins cannot be compiled: {0}")]
@@ -177,7 +178,7 @@ fn on_this_thread(
         Ok(end) => end.map_err(host)?,
         Err(_) => {
             let waited_s = allowance.wall_time().as_secs();
-            return Err(CompileError::Host(format!("the compiler did not end in {waited_s} s")));
+            return Err(CompileError::Host(format!("the compiler did not finish within {waited_s} s")));
         }
     };
     end.judge(answer.size_bytes(), allowance)?;
@@ -210,7 +211,7 @@ async fn talk_to_child(
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
-        return Err(std::io::Error::other("the compiler has no pipes"));
+        return Err(std::io::Error::other("the compiler's input and output are not connected"));
     };
     let give = async move {
         // A child that ends early closes the pipe; its status says why.
@@ -267,7 +268,7 @@ impl ChildEnd {
             tracing::error!(status = %self.status, message = self.message, "the compiler crashed");
             return Err(CompileError::Crashed(self.status.to_string()));
         }
-        Err(CompileError::Host(format!("the compiler ended with {}: {}", self.status, self.message)))
+        Err(CompileError::Host(format!("the compiler exited with {}: {}", self.status, self.message)))
     }
 }
 
@@ -289,7 +290,7 @@ fn child() -> Result<(), (u8, String)> {
     let code = Code::ALL.into_iter().find(|code| arguments.get(2).is_some_and(|name| name == code.name()));
     let (Some(cpu_s), Some(memory_mib), Some(code), Some(niceness)) = (number(0), number(1), code, number(3))
     else {
-        return Err(failed("this command is for the server's own use".to_owned()));
+        return Err(failed("this command is only for internal use by the server".to_owned()));
     };
     confine(cpu_s, memory_mib * MIB, niceness).map_err(|error| failed(error.to_string()))?;
     let mut bytes = Vec::new();

@@ -74,34 +74,34 @@ pub enum ComponentError {
     #[error("this is not a WebAssembly binary")]
     NotWebAssembly,
     #[error(
-        "this is a core WebAssembly module, not a component: make one with \
-         `tollgate plugin build <module.wasm> -o <component.wasm>`"
+        "this is a core WebAssembly module, not a component: build one with `tollgate plugin build \
+         <module.wasm> -o <component.wasm>`"
     )]
     CoreModule,
-    #[error("this is a component already: it can be used as it is")]
+    #[error("this is already a component and can be used as it is")]
     ComponentAlready,
     #[error("the WebAssembly binary is damaged: {0}")]
     Damaged(String),
     #[error("the component is nested deeper than {DEEPEST_NESTING} levels")]
     NestedTooDeeply,
     #[error(
-        "the plugin imports {imports}. A rule runs without any import, so that it depends on \
-         nothing but its input. {}",
+        "the plugin imports {imports}, but a rule must not import anything: it may depend only on its input. \
+         {}",
         how_to_build_without_imports(.imports)
     )]
     Imports { imports: NameList },
     #[error(
-        "the component exports {exports}, but no rule contract that is supported: {}",
+        "the component exports {exports}, but none of the supported rule contracts: {}",
         supported_contracts()
     )]
     NoContract { exports: NameList },
     #[error(
-        "the component does not have the shape of the rule contract: it exports {contract} without the \
-         functions {missing}",
+        "the component does not implement the rule contract: it exports {contract} without the functions \
+         {missing}",
         contract = .contract.export_name()
     )]
     MissingFunctions { contract: ContractVersion, missing: NameList },
-    #[error("no component can be made of the module: {0}")]
+    #[error("the module cannot be turned into a component: {0}")]
     Encoding(String),
 }
 
@@ -214,15 +214,15 @@ fn supported_contracts() -> String {
 
 fn how_to_build_without_imports(imports: &NameList) -> String {
     let mut advice = vec![
-        "Rust: build for wasm32-unknown-unknown, not wasm32-wasip2, and use no clock, randomness \
-         or output (std::time, rand, getrandom, println!).",
+        "Rust: build for wasm32-unknown-unknown, not wasm32-wasip2, and do not use clocks, randomness or \
+         output (std::time, rand, getrandom, println!).",
         "JavaScript: componentize-js with \
          disableFeatures ['random', 'stdio', 'clocks', 'http', 'fetch-event'].",
         "Python: componentize-py with --stub-wasi.",
     ];
     if imports.listed.iter().any(|name| name.contains("wbindgen")) {
-        let cause = "A dependency counts on a browser (wasm-bindgen): leave out its 'js' or \
-                     'wasm-bindgen' feature.";
+        let cause = "A dependency expects a browser (wasm-bindgen): disable its 'js' or 'wasm-bindgen' \
+                     feature.";
         advice.insert(0, cause);
     }
     advice.join(" ")

@@ -245,27 +245,28 @@ fn cause_of(diagnosis: &Diagnosis, limits: &Limits) -> String {
     let Diagnosis { fuel_max, memory_bytes, memory_max_bytes, .. } = diagnosis;
     match diagnosis.class {
         FailureClass::OutOfFuel => format!(
-            "It used all of its {fuel_max} units of fuel, and had {memory_bytes} bytes of memory of at most \
-             {memory_max_bytes} then. A loop without an end does that, and so does one that allocates."
+            "It used all of its {fuel_max} units of fuel; at that point it had {memory_bytes} of at most \
+             {memory_max_bytes} bytes of memory. The usual causes are an endless loop and repeated \
+             allocation."
         ),
         FailureClass::MemoryLimit => format!(
-            "It asked for more than it may have: {memory_max_bytes} bytes of memory and {} entries of each \
-             table. It had {memory_bytes} bytes.",
+            "It exceeded its limits of {memory_max_bytes} bytes of memory and {} entries per table. It had \
+             {memory_bytes} bytes.",
             limits.table_elements
         ),
         FailureClass::Unreachable => {
-            "It stopped itself: a panic, an exception that nothing caught, or an abort.".to_owned()
+            "It stopped itself: a panic, an uncaught exception or an abort.".to_owned()
         }
-        FailureClass::Trap => "It did what WebAssembly forbids: it reached outside of its memory (which is \
-                               also how a Rust rule runs out of its stack of 16 KiB), divided by zero, or \
-                               called what is no function."
+        FailureClass::Trap => "It did something that WebAssembly forbids: it accessed memory out of bounds \
+                               (this is also what happens when a Rust rule exceeds its stack of 16 KiB), \
+                               divided by zero, or called something that is not a function."
             .to_owned(),
         FailureClass::StackOverflow => {
             format!("Its nested calls need more than {WASM_STACK_BYTES} bytes of stack.")
         }
-        FailureClass::Deadline => format!("It computed for longer than {} ms.", limits.computing_ms),
-        FailureClass::RuleError => "It answered with an error text of its own.".to_owned(),
-        FailureClass::InvalidAnswer => "Its answer does not follow the rule contract.".to_owned(),
+        FailureClass::Deadline => format!("It ran for longer than {} ms.", limits.computing_ms),
+        FailureClass::RuleError => "It returned an error with its own message.".to_owned(),
+        FailureClass::InvalidAnswer => "Its answer violates the rule contract.".to_owned(),
         FailureClass::Host => "The host could not run it.".to_owned(),
     }
 }

@@ -115,7 +115,7 @@ impl Sandbox {
             tracing::warn!(
                 profile = profile.name(),
                 reason = %pool_error,
-                "the instance pool cannot be reserved; rules run without it, about twice as slowly"
+                "the instance pool cannot be reserved; rules run without it, about half as fast"
             );
             Engine::new(&compiled_config())
                 .map_err(|error| EngineSetupError::Setup { profile, reason: format!("{error:#}") })

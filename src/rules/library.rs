@@ -346,7 +346,7 @@ fn bind(
     component: &Component,
 ) -> Result<Ready, AddPluginError> {
     let plugin = Bound::new(contract, &sandbox.linker, component).map_err(|error| {
-        AddPluginError::Refused(format!("the plugin does not have the shape of the rule contract: {error:#}"))
+        AddPluginError::Refused(format!("the plugin does not implement the rule contract: {error:#}"))
     })?;
     Ok(Ready { sandbox: sandbox.clone(), plugin })
 }
@@ -357,10 +357,13 @@ async fn describe(ready: &Ready) -> Result<Description, NotAdded> {
         sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, &Arc::default(), Request::Describe).await;
     match called.result {
         Ok(Answer::Described(description)) => Ok(description),
-        Ok(_) => Err(NotAdded::unavailable("another question was answered".to_owned())),
+        Ok(_) => Err(NotAdded::unavailable("internal error: the answer was to another question".to_owned())),
         Err(failure) => {
-            let why =
-                format!("the plugin cannot describe itself ({}): {}", failure.class.name(), failure.detail);
+            let why = format!(
+                "the plugin's describe function failed ({}): {}",
+                failure.class.name(),
+                failure.detail
+            );
             Err(match failure.class {
                 FailureClass::MemoryLimit => NotAdded::TooLarge(why),
                 FailureClass::Host => NotAdded::unavailable(why),

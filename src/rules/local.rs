@@ -279,7 +279,10 @@ async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Resu
     match called.result {
         Ok(Answer::Prepared { queries, state }) => Ok(Prepared { profile, queries, state }),
         Ok(Answer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
-        Ok(_) => Err(EngineError::Unavailable("another question was answered".to_owned()).into()),
+        Ok(_) => {
+            Err(EngineError::Unavailable("internal error: the answer was to another question".to_owned())
+                .into())
+        }
         Err(failure) => Err(PrepareError::Failed { class: failure.class, detail: failure.detail }),
     }
 }

@@ -120,18 +120,18 @@ pub enum EngineError {
     Busy,
     #[error("the rules did not finish before the deadline")]
     Deadline(Missed),
-    #[error("the rule engine cannot be reached: {0}")]
+    #[error("the rule engine is unavailable: {0}")]
     Unavailable(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PrepareError {
-    #[error("no plugin {0} is loaded")]
+    #[error("the plugin {0} is not loaded")]
     UnknownPlugin(Digest),
     /// The rule's own words on wrong settings; `field` points into them.
-    #[error("the rule refuses its settings")]
+    #[error("the rule does not accept its settings")]
     Refused(Vec<Reason>),
-    #[error("the rule failed while it read its settings ({class}): {detail}", class = class.name())]
+    #[error("the rule failed while reading its settings ({class}): {detail}", class = class.name())]
     Failed { class: FailureClass, detail: String },
     #[error(transparent)]
     Engine(#[from] EngineError),

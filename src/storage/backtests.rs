@@ -43,9 +43,9 @@ pub enum CreateError {
     UnknownRevision,
     #[error("there is no such revision to compare with")]
     UnknownBaseline,
-    #[error("nothing is active to compare with")]
+    #[error("there is no active revision to compare with")]
     NothingActive,
-    #[error("as many backtests as may be wait or run already")]
+    #[error("the maximum number of backtests is already waiting or running")]
     TooMany,
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -53,7 +53,7 @@ pub enum CreateError {
 
 #[derive(Debug, Error)]
 pub enum CancelError {
-    #[error("there is no such backtest")]
+    #[error("the backtest has already ended")]
     NotFound,
     #[error("the backtest has ended")]
     Ended,

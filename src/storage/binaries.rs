@@ -21,7 +21,7 @@ pub struct Binaries {
 
 #[derive(Debug, Error)]
 pub enum BinariesError {
-    #[error("PG_BIN is {}, but initdb and postgres cannot be run from there", .0.display())]
+    #[error("PG_BIN is set to {}, but initdb and postgres cannot be run from there", .0.display())]
     WrongPgBin(PathBuf),
     #[error(
         "no PostgreSQL {OLDEST_SUPPORTED_MAJOR} or newer was found (looked at PG_BIN, PATH, pg_config and the usual folders).\n\

@@ -79,7 +79,7 @@ const KNOWN_UNUSED: [&str; 24] = [
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "`databases.main.{key}` {fault}; expected a URL such as `postgres://user:password@host:5432/database`, \
-     in which what is special in a name or password is percent-encoded"
+     with special characters in names and passwords percent-encoded"
 )]
 pub struct DatabaseUrlError {
     pub key: &'static str,
@@ -114,7 +114,7 @@ pub(super) fn without_tls(text: &str) -> String {
 fn read(text: &str) -> Result<DatabaseUrl, String> {
     check_scheme(text)?;
     if text.contains('#') {
-        return Err("holds a `#`, which has to be written as %23".to_owned());
+        return Err("contains a `#`, which must be written as %23".to_owned());
     }
     check_place(text)?;
     let (place, query) = text.split_once('?').unwrap_or((text, ""));
@@ -134,10 +134,10 @@ fn read(text: &str) -> Result<DatabaseUrl, String> {
     let url = format!("{place}?{}", used.join("&"));
     // sqlx says of a URL that cannot be parsed which part it was, and not what stood there.
     let mut options = PgConnectOptions::from_str(&url).map_err(|_| {
-        "is no URL: a part of it cannot be read, most often the password or the port".to_owned()
+        "is not a valid URL: a part of it cannot be read, most often the password or the port".to_owned()
     })?;
     if options.get_host().contains(',') {
-        return Err("names several hosts, and only one can be used".to_owned());
+        return Err("names several hosts, but only one is supported".to_owned());
     }
     // Only a URL writes an IPv6 address in brackets.
     if let Some(address) = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -159,10 +159,14 @@ fn check_scheme(text: &str) -> Result<(), String> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
     if ["postgres", "postgresql"].contains(&scheme.as_str()) {
         let rest = &text[scheme.len()..];
-        return if rest.starts_with("://") { Ok(()) } else { Err("lacks `//` after its scheme".to_owned()) };
+        return if rest.starts_with("://") {
+            Ok(())
+        } else {
+            Err("is missing `//` after its scheme".to_owned())
+        };
     }
     Err(match KNOWN_STRANGERS.iter().find(|known| **known == scheme) {
-        Some(known) => format!("begins with `{known}:`, which is another kind of address"),
+        Some(known) => format!("begins with `{known}:`, which is not a Postgres address"),
         None => "does not begin with `postgres://`".to_owned(),
     })
 }
@@ -176,16 +180,15 @@ fn check_place(text: &str) -> Result<(), String> {
     if !rest[end..].contains('@') {
         return Ok(());
     }
-    Err("holds an `@` behind a `/` or `?`: in a name, password or parameter they have to be written as %40, \
-         %2F and %3F"
+    Err("contains an `@` after a `/` or `?`: in a name, password or parameter, write them as %40, %2F and %3F"
         .to_owned())
 }
 
 fn check_parameter(name: &str, value: &str) -> Result<(), String> {
-    let number = |expected: &str| Err(format!("has a wrong `{name}`, which is {expected}"));
+    let number = |expected: &str| Err(format!("has an invalid `{name}`, which must be {expected}"));
     match name {
         "sslmode" | "ssl-mode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
-            Err(format!("has a wrong `{name}`, which is one of {}", SSL_MODES.join(", ")))
+            Err(format!("has an invalid `{name}`, which must be one of {}", SSL_MODES.join(", ")))
         }
         "port" if value.parse::<u16>().is_ok_and(|port| port > 0) => Ok(()),
         "port" => number("a number from 1 to 65535"),
@@ -196,7 +199,7 @@ fn check_parameter(name: &str, value: &str) -> Result<(), String> {
 }
 
 fn printable(name: &str) -> &'static str {
-    KNOWN_UNUSED.into_iter().find(|known| *known == name).unwrap_or("one that is not known")
+    KNOWN_UNUSED.into_iter().find(|known| *known == name).unwrap_or("an unknown one")
 }
 
 #[cfg(test)]
@@ -222,8 +225,8 @@ mod tests {
             ("postgres://ann:hush#hush@db/tollgate", "%23"),
             ("postgres://ann:hush/hush@db/tollgate", "%2F"),
             ("postgres://ann:hush?hush@db/tollgate", "%3F"),
-            ("postgres://ann:hush-hush@db:port/tollgate", "no URL"),
-            ("postgres://ann:hush-hush@db:99999/tollgate", "no URL"),
+            ("postgres://ann:hush-hush@db:port/tollgate", "not a valid URL"),
+            ("postgres://ann:hush-hush@db:99999/tollgate", "not a valid URL"),
             ("postgres://ann:hush-hush@one,two/tollgate", "several hosts"),
             ("postgres://ann:hush-hush@db/tollgate?sslmode=on", "verify-full"),
             ("postgres://ann:hush-hush@db/tollgate?port=hush", "1 to 65535"),
@@ -269,7 +272,7 @@ mod tests {
             "postgres://db/tollgate?password=x&sslmode_hush=1",
         ] {
             let url = parse("url", text).expect(text);
-            assert_eq!(url.unused, ["one that is not known"], "{text}");
+            assert_eq!(url.unused, ["an unknown one"], "{text}");
             assert!(!format!("{url:?}").contains("hush"), "{url:?}");
         }
         let url = parse("url", "postgres://ann:hush@db/tollgate").expect("a URL");
@@ -293,7 +296,7 @@ mod tests {
         }
         let with_unused = "postgres://ann@db/tollgate?channel_binding=require&hush-hush=1&sslmode=disable";
         let url = parse("url", with_unused).expect("a URL");
-        assert_eq!(url.unused, ["channel_binding", "one that is not known"]);
+        assert_eq!(url.unused, ["channel_binding", "an unknown one"]);
     }
 
     #[test]

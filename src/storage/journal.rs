@@ -80,10 +80,10 @@ pub enum Stored {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum JournalError {
-    #[error("too many decisions wait to be stored")]
+    #[error("too many decisions are waiting to be stored")]
     Full,
     /// Not stored, or nobody can tell: only a retry with the same key will.
-    #[error("the decision could not be stored, or not be seen to be")]
+    #[error("the decision could not be stored, or it is unknown whether it was")]
     Unavailable,
     /// The database takes this decision from nobody; its neighbours were stored.
     #[error("the decision cannot be stored as it is")]

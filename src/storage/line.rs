@@ -83,7 +83,7 @@ impl Line {
             }
             None => {
                 let waited_ms = patience.silence_max().as_millis();
-                tracing::warn!(waited_ms, "the database does not answer; its connection is closed");
+                tracing::warn!(waited_ms, "the database does not respond; its connection is closed");
                 Err(no_answer().into())
             }
         }
@@ -95,7 +95,7 @@ impl Line {
         let Some(mut connection) = self.0.take() else { return };
         tokio::spawn(async move {
             if timeout(GIVING_BACK_MAX, connection.return_to_pool()).await.is_err() {
-                tracing::warn!("the database does not answer; a connection that came back is closed");
+                tracing::warn!("the database does not respond; a connection returned to the pool is closed");
             }
         });
     }
@@ -122,7 +122,7 @@ pub(super) fn no_answer() -> StorageError {
 }
 
 fn timed_out() -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"))
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not respond"))
 }
 
 /// Wakes the task and notes that the work woke it, not the timer.

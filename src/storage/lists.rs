@@ -62,11 +62,11 @@ impl From<NewList> for List {
 
 #[derive(Debug, Error)]
 pub enum CreateListError {
-    #[error("there is a list of this name")]
+    #[error("a list with this name already exists")]
     NameTaken,
-    #[error("the tenant has {0} lists already")]
+    #[error("the tenant already has {0} open lists")]
     TooMany(u32),
-    #[error("the tenant has {0} lists already, closed ones included")]
+    #[error("the tenant already has {0} lists, including closed ones")]
     TooManyKept(i64),
     #[error(transparent)]
     Storage(StorageError),
@@ -80,9 +80,9 @@ impl From<StorageError> for CreateListError {
 
 #[derive(Debug, Error)]
 pub enum CloseListError {
-    #[error("there is no such list that is not closed")]
+    #[error("there is no such open list")]
     Unknown,
-    #[error("the revision {revision} is deployed and asks about the list")]
+    #[error("the revision {revision} is deployed and uses the list")]
     InUse { revision: i32 },
     #[error(transparent)]
     Storage(#[from] StorageError),

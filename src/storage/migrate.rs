@@ -15,11 +15,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 pub enum MigrationError {
     #[error("the database was migrated by a newer Tollgate (migration {0}); run that version or a newer one")]
     NewerDatabase(i64),
-    #[error("migration {0} was changed after it was applied; a migration is never edited, add a new one")]
+    #[error("migration {0} was changed after it was applied; never edit a migration, add a new one instead")]
     Edited(i64),
-    #[error("a migration failed; the database is as it was before it")]
+    #[error("a migration failed and was rolled back")]
     Failed(#[source] MigrateError),
-    #[error("a statement of the migration{} failed; the database is as it was before it: {failed}", of(*version))]
+    #[error("a statement of the migration{} failed and was rolled back: {failed}", of(*version))]
     Statement { version: Option<i64>, failed: Failed },
 }
 
@@ -49,7 +49,7 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
     })?;
     let made = applied(owner).await?.saturating_sub(before);
     if made > 0 {
-        tracing::info!(migrations = made, "the database is migrated");
+        tracing::info!(migrations = made, "the database was migrated");
     }
     Ok(made)
 }

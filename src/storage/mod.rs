@@ -53,16 +53,16 @@ pub enum StorageError {
     /// It cannot be reached, is shutting down or has no connection to spare; trying again may help.
     #[error("the database cannot be reached: {0}")]
     Unavailable(Failed),
-    #[error("the database refused a statement: {0}")]
+    #[error("the database rejected a statement: {0}")]
     Database(Failed),
     /// What is stored cannot be read back: damage, or a newer version wrote it.
     #[error("stored {what} cannot be read")]
     Unreadable { what: &'static str },
     /// The personal payload was nulled by erasure.
-    #[error("the personal data was erased")]
+    #[error("the personal data has been erased")]
     Erased,
     /// The task that did the work ended without an answer.
-    #[error("the database work was abandoned")]
+    #[error("the database query was cancelled")]
     Abandoned,
 }
 

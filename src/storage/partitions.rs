@@ -27,7 +27,7 @@ pub async fn ensure_decision_partitions(system: &PgPool) -> Result<u32, StorageE
             Ok(true) => made += 1,
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(months_ahead, %error, "the partition of a month could not be made");
+                tracing::error!(months_ahead, %error, "the partition for a month could not be created");
                 first_error.get_or_insert(error);
             }
         }

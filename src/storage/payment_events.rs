@@ -41,9 +41,9 @@ pub struct Told {
 pub enum TellError {
     #[error("there is no such payment")]
     UnknownPayment,
-    #[error("the payment was received after that")]
+    #[error("the payment was received after that time")]
     BeforePayment { received_at_ms: u64 },
-    #[error("{0} events were told of the payment already")]
+    #[error("the payment already has {0} events")]
     TooMany(u32),
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -267,7 +267,7 @@ impl Databases {
         lists::bring_over(&databases.system).await?;
         // Decisions can be stored without them, in the default partition.
         if let Err(error) = ensure_decision_partitions(&databases.system).await {
-            tracing::error!(%error, "the partitions of the next months are missing");
+            tracing::error!(%error, "the partitions for the next months are missing");
         }
         Ok(databases)
     }
@@ -291,8 +291,8 @@ impl Databases {
         if !near.is_empty() {
             tracing::warn!(
                 sessions = near.join("; "),
-                "sessions are one SET ROLE away from other roles: give databases.main.app_url, journal_url and \
-                 system_url logins of their own, as docs/OPERATING.md says"
+                "database logins can switch to the roles of other connections: give databases.main.app_url, \
+                 journal_url and system_url separate logins, as described in docs/OPERATING.md"
             );
         }
         Ok(())
@@ -301,7 +301,7 @@ impl Databases {
     pub async fn close(&self) {
         let all = futures::future::join3(self.app.close(), self.facts.close(), self.system.close());
         if timeout(CLOSING_MAX, all).await.is_err() {
-            tracing::warn!("gave up closing connections to the database: some are still in use");
+            tracing::warn!("gave up closing database connections: some are still in use");
         }
     }
 }
@@ -338,7 +338,8 @@ async fn is_clean(connection: &mut PgConnection, statement: String) -> Result<bo
     let clean: bool = row.try_get(0)?;
     if !clean {
         tracing::error!(
-            "a connection came back inside a transaction, with a tenant or as another role; it is closed"
+            "a connection was returned inside a transaction, with a tenant set or as another role; it is \
+             closed"
         );
     }
     Ok(clean)

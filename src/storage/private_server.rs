@@ -50,13 +50,14 @@ pub enum PrivateServerError {
     #[error("{action} {}", path.display())]
     Files { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error(
-        "another Tollgate (process {holder}) already runs the private Postgres of {}; stop it, or give this one a folder of its own",
+        "another Tollgate (process {holder}) is already running the private Postgres in {}; stop it, or use \
+         a different folder",
         data_dir.display()
     )]
     AlreadyRunning { data_dir: PathBuf, holder: String },
     #[error(
-        "{} was made by PostgreSQL {stored}, but PostgreSQL {installed} is installed. Install version {stored} \
-         or set PG_BIN to it; or move the folder away to start empty",
+        "{} was created by PostgreSQL {stored}, but PostgreSQL {installed} is installed. Install version \
+         {stored} or set PG_BIN to it, or move the folder away to start with an empty database",
         data_dir.display()
     )]
     VersionMismatch { data_dir: PathBuf, stored: u32, installed: u32 },
@@ -64,19 +65,20 @@ pub enum PrivateServerError {
     Initdb(String),
     #[error("the private Postgres did not start:\n{0}")]
     DidNotStart(String),
-    #[error("process {0} of an earlier private Postgres does not end; end it by hand")]
+    #[error("process {0} of an earlier private Postgres does not exit; stop it manually")]
     OrphanRemains(i32),
     #[error(
-        "Postgres refuses to run as root, and there is neither a user `postgres` nor `nobody` to run it as; run Tollgate as another user"
+        "Postgres refuses to run as root, and there is neither a user `postgres` nor a user `nobody` to run \
+         it as; run Tollgate as another user"
     )]
     NoAccount,
-    #[error("{} belongs to another user; remove it or choose another folder", .0.display())]
+    #[error("{} belongs to another user; remove it or choose a different folder", .0.display())]
     FolderTaken(PathBuf),
     #[error("the private Postgres did not stop")]
     DidNotStop,
     #[error("the private Postgres refused its first connection: {0}")]
     FirstConnection(Failed),
-    #[error("the thread of the private Postgres ended early")]
+    #[error("the thread of the private Postgres ended unexpectedly")]
     ThreadEnded,
 }
 
@@ -169,7 +171,7 @@ impl PrivateServer {
             if let Err(std::sync::mpsc::RecvTimeoutError::Disconnected) = ended.recv_timeout(patience) {
                 return Ok(());
             }
-            tracing::warn!(?signal, ?patience, "the private Postgres takes long to stop");
+            tracing::warn!(?signal, ?patience, "the private Postgres is taking long to stop");
         }
         Err(PrivateServerError::DidNotStop)
     }

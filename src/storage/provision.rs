@@ -20,14 +20,16 @@ const ATTEMPTS: u32 = 20;
 
 #[derive(Debug, Error)]
 pub enum ProvisionError {
-    #[error("the database refused a statement of the provisioning: {0}")]
+    #[error("the database rejected a statement during provisioning: {0}")]
     Database(Failed),
     #[error(
-        "the login {login} may not make what Tollgate needs. A database administrator has to run this once, in this database:\n\n{statements}"
+        "the login {login} is not allowed to create what Tollgate needs. Ask a database administrator to run \
+         this once, in this database:\n\n{statements}"
     )]
     NotAllowed { login: String, statements: String, source: Failed },
     #[error(
-        "the role {0} is a superuser or has BYPASSRLS: no tenant would be safe from another. Take that from it"
+        "the role {0} is a superuser or has BYPASSRLS, so tenants would not be isolated from each other. \
+         Remove these attributes from the role"
     )]
     RoleTooPowerful(String),
 }

@@ -23,16 +23,17 @@ const LOOKS: u32 = 3;
 pub enum ReachError {
     #[error(transparent)]
     Url(#[from] DatabaseUrlError),
-    #[error("`databases.main.{key}` cannot be connected to")]
+    #[error("cannot connect to `databases.main.{key}`")]
     Connect { key: &'static str, source: StorageError },
     #[error(
-        "`databases.main.{key}` leads to a pooler that does not keep sessions, so a role or a tenant could pass \
-         from one client to another; expected session mode (in PgBouncer: pool_mode = session), or the server itself"
+        "`databases.main.{key}` leads to a pooler that does not keep sessions, so a role or a tenant could \
+         leak from one client to another; expected session mode (in PgBouncer: pool_mode = session) or a \
+         direct connection to the server"
     )]
     SessionsNotKept { key: &'static str },
     #[error(
-        "`databases.main.{key}` did not give two sessions at a time within {within:?}; expected a server, or a \
-         pooler in session mode, with as many connections as docs/OPERATING.md says"
+        "`databases.main.{key}` did not provide two connections at the same time within {within:?}; expected \
+         a server, or a pooler in session mode, with as many connections as described in docs/OPERATING.md"
     )]
     Crowded { key: &'static str, within: Duration },
 }
@@ -62,7 +63,11 @@ pub(super) async fn reached(settings: &DatabaseSettings) -> Result<DatabaseSetti
 async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String, ReachError> {
     let url = database_url::parse(key, text)?;
     if !url.unused.is_empty() {
-        tracing::warn!(key, parameters = url.unused.join(", "), "parameters of a database URL are not used");
+        tracing::warn!(
+            key,
+            parameters = url.unused.join(", "),
+            "some parameters of a database URL have no effect"
+        );
     }
     let connect = |error: sqlx::Error| ReachError::Connect { key, source: error.into() };
     let (usable, options, mut connection) = match line::within(within, url.options.connect()).await {
@@ -76,8 +81,9 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
             tracing::warn!(
                 key,
                 cause = diagnosis(&error),
-                "TLS with the database failed, and `sslmode` is `prefer`: its connections are not encrypted. \
-                 Set `sslmode=verify-full` once the certificate is one of version 3, or `sslmode=disable`"
+                "TLS with the database failed, and `sslmode` is `prefer`, so connections are not encrypted. \
+                 Set `sslmode=verify-full` once the server has an X.509 version 3 certificate, or \
+                 `sslmode=disable`"
             );
             (database_url::without_tls(text), options, connection)
         }

@@ -45,7 +45,7 @@ pub struct NewRevision {
 
 #[derive(Debug, Error)]
 pub enum CreateRevisionError {
-    #[error("the ruleset has {0} revisions already")]
+    #[error("the ruleset already has {0} revisions")]
     TooMany(u32),
     #[error(transparent)]
     Storage(#[from] StorageError),

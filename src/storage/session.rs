@@ -63,7 +63,7 @@ impl Role {
 
 /// A session that row security may not bind. It is closed, and nothing is done on it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("a session of `databases.main.{key}` is refused: {found}; expected {expected}")]
+#[error("a connection of `databases.main.{key}` was refused: {found}; expected {expected}")]
 pub struct Unproven {
     pub key: &'static str,
     found: String,
@@ -203,10 +203,14 @@ impl Sessions {
             Failure::Database(error) => error,
         })?;
         if self.refused.remove(self.way.role) {
-            tracing::info!(role = self.way.role.name(), "sessions of this role are proven again");
+            tracing::info!(
+                role = self.way.role.name(),
+                "connections with this role pass the isolation checks again"
+            );
         }
         if self.refused.is_any() {
-            let unproven = self.way.unproven("sessions of another role are refused", "all proven");
+            let unproven =
+                self.way.unproven("connections with another role are refused", "all roles to pass");
             return Err(sqlx::Error::Configuration(Box::new(unproven)));
         }
         Ok(proof)
@@ -286,7 +290,7 @@ impl Way {
         }
         if row.try_get("powerful")? {
             let found = format!("{role} is a superuser or has BYPASSRLS");
-            return Ok(Some((found, "a role that row security binds".to_owned())));
+            return Ok(Some((found, "a role that is subject to row security".to_owned())));
         }
         if self.role == Role::Owner {
             return Ok(None);
@@ -297,24 +301,24 @@ impl Way {
         let schema: Option<String> = row.try_get("schema")?;
         if schema.as_deref() != Some("tollgate") {
             let found = format!("its first schema is {}", schema.as_deref().unwrap_or("none"));
-            return Ok(Some((found, "tollgate, as `tollgate migrate` makes it".to_owned())));
+            return Ok(Some((found, "tollgate, as created by `tollgate migrate`".to_owned())));
         }
         if row.try_get("owns")? {
             return Ok(Some((
                 format!("{role} may become the owner of the tables"),
-                "a role of its own".into(),
+                "a separate role".into(),
             )));
         }
         if let Some(open) = row.try_get::<Option<String>, _>("open")? {
-            let found = format!("row security does not bind {role} in: {open}");
-            return Ok(Some((found, "row security enabled and forced".to_owned())));
+            let found = format!("row security does not apply to {role} on: {open}");
+            return Ok(Some((found, "row security to be enabled and forced".to_owned())));
         }
         let login_is: Option<String> = row.try_get("login_is")?;
         Ok(login_is.filter(|_| self.own_login).map(|is| {
             (
                 format!("its login {is}"),
                 format!(
-                    "a login of its own that is a member of {role}, and neither a superuser nor the owner"
+                    "a separate login that is a member of {role} and is neither a superuser nor the owner"
                 ),
             )
         }))

@@ -34,11 +34,11 @@ pub struct UploadQuotas {
 
 #[derive(Debug, Error)]
 pub enum HandInError {
-    #[error("{0} plugins of the tenant are waiting already")]
+    #[error("{0} plugins of the tenant are already waiting")]
     TooManyWaiting(u32),
-    #[error("the tenant has {0} plugins already")]
+    #[error("the tenant already has {0} plugins")]
     TooManyPlugins(u32),
-    #[error("{0} plugins of the tenant are stored already")]
+    #[error("{0} plugins of the tenant are already stored")]
     TooManyStored(u32),
     #[error(transparent)]
     Storage(#[from] StorageError),

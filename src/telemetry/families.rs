@@ -49,51 +49,58 @@ const fn seconds(name: &'static str, help: &'static str) -> Family {
 const FAMILIES: [Family; 22] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
-    seconds("http_request_duration_seconds", "From a request's first byte to its answer.").labelled(),
-    counter("http_requests_shed_total", "Requests turned away since this node served as many as it may."),
-    counter("http_requests_rate_limited_total", "Requests turned away since their client sent too many."),
-    counter("http_sign_ins_rate_limited_total", "Sign-ins turned away since too many had failed."),
-    gauge("event_streams_open", "Streams of the feed that are open on this node."),
+    seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
+        .labelled(),
+    counter("http_requests_shed_total", "Requests rejected because this node was serving as many as it can."),
+    counter("http_requests_rate_limited_total", "Requests rejected because their client sent too many."),
+    counter("http_sign_ins_rate_limited_total", "Sign-ins rejected because too many had failed."),
+    gauge("event_streams_open", "Event streams open on this node."),
     counter(
         "tollgate_decisions_total",
-        "Payments this node decided and stored, by outcome; retries do not count.",
+        "Payments decided and stored by this node, by outcome. Retries do not count.",
     )
     .labelled(),
-    seconds("tollgate_decision_stage_seconds", "Time that a decision spends in each stage.").labelled(),
+    seconds("tollgate_decision_stage_seconds", "Time a decision spends in each stage.").labelled(),
     counter(
         "tollgate_rule_runs_total",
-        "Live rules in stored decisions, by what they said or what became of them.",
+        "Live rules in stored decisions, by verdict or by why there was none.",
     )
     .labelled(),
     counter(
         "tollgate_rule_failures_total",
-        "Live rules in stored decisions that failed, by the class of failure.",
+        "Live rules that failed in stored decisions, by class of failure.",
     )
     .labelled(),
-    gauge("tollgate_rules_in_quarantine", "Rules of all tenants that failed too often and are not run."),
-    counter("tollgate_shadow_skipped_total", "Payments whose shadow run found no room in the queue."),
-    counter("tollgate_journal_batches_total", "Batches that the journal stored."),
-    counter("tollgate_journal_decisions_total", "Decisions that the journal stored, imported ones too."),
-    gauge("tollgate_journal_queue_decisions", "Decisions that wait for the journal."),
-    gauge("tollgate_database_connections", "Connections to the database, by pool and state: in use or idle.")
+    gauge(
+        "tollgate_rules_in_quarantine",
+        "Rules of all tenants that are not run because they failed too often.",
+    ),
+    counter(
+        "tollgate_shadow_skipped_total",
+        "Payments whose shadow run was skipped because the queue was full.",
+    ),
+    counter("tollgate_journal_batches_total", "Batches stored by the journal."),
+    counter("tollgate_journal_decisions_total", "Decisions stored by the journal, including imported ones."),
+    gauge("tollgate_journal_queue_decisions", "Decisions waiting for the journal."),
+    gauge("tollgate_database_connections", "Database connections, by pool and state (in use or idle).")
         .labelled(),
-    gauge("tollgate_database_connections_max", "Connections that a pool may open.").labelled(),
-    gauge("tollgate_database_waiting", "Transactions that wait for a connection, by pool.").labelled(),
+    gauge("tollgate_database_connections_max", "Maximum number of connections of a pool.").labelled(),
+    gauge("tollgate_database_waiting", "Transactions waiting for a connection, by pool.").labelled(),
     gauge(
         "tollgate_clock_offset_seconds",
-        "How far the time of decisions, which is the database's, is ahead of this machine's own clock.",
+        "How far the time of decisions, taken from the database, is ahead of this machine's clock.",
     )
     .in_seconds(),
     gauge(
         "tollgate_clock_error_seconds",
-        "How far the time of decisions may be from the database's clock at most.",
+        "Largest possible difference between the time of decisions and the database's clock.",
     )
     .in_seconds(),
     counter(
         "tollgate_log_lines_lost_total",
-        "Log lines that were lost, since their reader was too slow or the disk full.",
+        "Log lines lost because their reader was too slow or the disk was full.",
     ),
-    gauge("tollgate_build_info", "Always 1; the label is the version.").labelled(),
+    gauge("tollgate_build_info", "Always 1. The label is the version.").labelled(),
 ];
 
 /// Tells the recorder of all, and has those without labels be there from the beginning.

@@ -172,7 +172,7 @@ impl<W: Write> Outlet<W> {
             let lines = lost - self.told;
             (self.told, self.told_at) = (lost, Some(Instant::now()));
             WRITES.set(true);
-            tracing::warn!(lines, "log lines were lost: the log could not be written, or not quickly enough");
+            tracing::warn!(lines, "log lines were lost because the log could not be written fast enough");
             WRITES.set(false);
         }
     }

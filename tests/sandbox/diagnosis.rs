@@ -38,9 +38,9 @@ async fn each_kind_of_failure_tells_its_limit_or_what_it_comes_of() {
         ("endless_loop", OutOfFuel, "all of its 5000000 units of fuel"),
         ("memory_bomb", MemoryLimit, "10485760 bytes of memory"),
         ("unreachable", Unreachable, "a panic"),
-        ("out_of_bounds", Trap, "outside of its memory"),
+        ("out_of_bounds", Trap, "memory out of bounds"),
         ("division_by_zero", Trap, "divided by zero"),
-        ("huge_error", RuleError, "an error text of its own"),
+        ("huge_error", RuleError, "an error with its own message"),
     ];
     for (fixture, class, told) in kinds {
         let diagnosis = diagnosed(&harness, component(fixture)).await;

@@ -77,7 +77,7 @@ async fn a_case_that_does_not_hold_says_what_was_expected_and_what_came() {
             json!({"reasons": []}),
         ),
         (r#"{"failure": "x"}"#, json!({"failure": "x"}), passed),
-        (r#"{"refused_settings": []}"#, json!({"refused_settings": []}), json!("the settings were taken")),
+        (r#"{"refused_settings": []}"#, json!({"refused_settings": []}), json!("the settings were accepted")),
         (
             &with_query,
             serde_json::from_str(&format!(r#"{{"queries": [{query}]}}"#)).expect("JSON"),

@@ -154,7 +154,7 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
     let file = shipped_plugins().join("velocity/velocity.wasm").display().to_string();
     browser.find(Locator::Css("#plugin-file")).await.unwrap().send_keys(&file).await.unwrap();
     click(&browser, "#upload-form button[type=submit]").await;
-    wait_for_text(&browser, "#uploaded", "Taken in: velocity").await;
+    wait_for_text(&browser, "#uploaded", "Accepted: velocity").await;
     picture(&browser, "upload").await;
     // Followed until it is known: only a compiler sees what is wrong with these bytes.
     let folder = tempfile::tempdir().unwrap();
@@ -163,7 +163,7 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
     let file = file.display().to_string();
     browser.find(Locator::Css("#plugin-file")).await.unwrap().send_keys(&file).await.unwrap();
     click(&browser, "#upload-form button[type=submit]").await;
-    wait_for_text(&browser, "#uploaded", "cannot describe itself").await;
+    wait_for_text(&browser, "#uploaded", "describe function failed").await;
     wait_for_text(&browser, "#plugins", "refused").await;
     picture(&browser, "refused").await;
 

@@ -115,7 +115,7 @@ async fn a_node_that_is_ahead_of_its_database_is_not_ready_until_time_has_caught
     caller.pay("ahead", &payment()).await;
     until_ready_answers(&node, StatusCode::SERVICE_UNAVAILABLE).await;
     let told = reqwest::get(format!("{}/ready", node.url)).await.unwrap().text().await.unwrap();
-    assert!(told.contains("time of the database"), "{told}");
+    assert!(told.contains("database time"), "{told}");
     caller.pay("waiting", &payment()).await;
     until_ready_answers(&node, StatusCode::OK).await;
     caller.pay("after", &payment()).await;

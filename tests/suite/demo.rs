@@ -88,7 +88,7 @@ async fn without_a_server_or_the_tenant_it_says_what_to_do() {
         command.env(variable.0, variable.1);
         let (status, said, log) = outcome(command);
         assert_eq!(status.code(), Some(1), "{said}\n{log}");
-        assert!(log.contains(&format!("no Tollgate at {nowhere}:")), "{variable:?}: {log}");
+        assert!(log.contains(&format!("no Tollgate server at {nowhere}:")), "{variable:?}: {log}");
         assert!(log.contains("tollgate serve"), "{log}");
     }
     let node = Program::serve(&database).await;
@@ -111,7 +111,7 @@ async fn a_history_flows_through_a_pipe_into_the_import() {
     let (status, said, log) = outcome(import);
     assert!(status.success(), "{said}\n{log}");
     assert!(writing.wait().unwrap().success());
-    assert!(said.contains("1500 stored, 0 already there, 0 refused"), "{said}\n{log}");
+    assert!(said.contains("1500 stored, 0 already stored, 0 refused"), "{said}\n{log}");
     let stored = outcomes(&database, "import").await;
     assert_eq!(stored.len(), 3, "{stored:?}");
     let kinds: Vec<String> = sqlx::query_scalar("select distinct kind from payment_events order by 1")

@@ -233,5 +233,5 @@ async fn a_byte_order_mark_at_the_beginning_of_an_import_is_skipped() {
     let mut child = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("\u{feff}{lines}").as_bytes()).unwrap();
     let said = child.wait_with_output().unwrap();
-    assert!(String::from_utf8(said.stdout).unwrap().contains("3 already there, 0 refused"));
+    assert!(String::from_utf8(said.stdout).unwrap().contains("3 already stored, 0 refused"));
 }

@@ -25,7 +25,7 @@ async fn lists_and_their_entries_are_bounded_and_closing_makes_room() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let make = async |name: String| caller.post("/lists", &json!({"name": name, "kind": "text"})).await;
     let made = join_all((0..8).map(|place| make(format!("l-{place}")))).await;
-    assert_eq!(taken(&made, "close those that are not used"), 3);
+    assert_eq!(taken(&made, "Close lists that are no longer used"), 3);
     let own: Vec<String> = made
         .iter()
         .filter(|(status, _)| status.is_success())

@@ -266,7 +266,7 @@ async fn an_operator_gives_a_client_its_rate_and_the_record_tells() {
         let line = ["client", "create", "--tenant", "acme", "--name", "bulk", "--requests-per-s", rate];
         outcome(tollgate_on(&database, &line))
     };
-    for (wrong, told) in [("1000001", "at most 1000000 requests a second"), ("many", "--requests-per-s")] {
+    for (wrong, told) in [("1000001", "at most 1000000 requests per second"), ("many", "--requests-per-s")] {
         let (status, _, log) = create(wrong);
         assert!(!status.success() && log.contains(told), "{wrong}: {log}");
     }

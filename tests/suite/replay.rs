@@ -223,7 +223,7 @@ async fn what_another_system_decided_is_counted_and_not_replayed() {
     node.stop().await;
 
     for (arguments, expected) in [
-        (&["replay"][..], "2 decisions: 1 identical, 0 different, 1 imported, nothing to replay, 0 erased"),
+        (&["replay"][..], "2 decisions: 1 identical, 0 different, 1 imported (nothing to replay), 0 erased"),
         (
             &["replay", "--tenant", "acme", "--since", "1h"],
             "2 decisions: 1 identical, 0 different, 1 imported",

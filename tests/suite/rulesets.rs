@@ -256,7 +256,7 @@ async fn of_many_rules_that_fail_over_their_settings_all_are_told_and_some_looke
         let flaws = problem["errors"].as_array().expect("errors");
         assert_eq!(flaws.len(), rules.len(), "{problem}");
         let details = || flaws.iter().map(|flaw| flaw["detail"].as_str().expect("a text"));
-        assert!(details().all(|detail| detail.contains("failed while it read its settings")), "{problem}");
+        assert!(details().all(|detail| detail.contains("failed while reading its settings")), "{problem}");
         let looked_into = details().filter(|detail| detail.contains("the list is empty")).count();
         assert!(looked_into <= 3, "{problem}");
         // Compiling for the first look may take longer than one waits for it.

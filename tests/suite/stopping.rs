@@ -201,7 +201,7 @@ async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_k
     // Nobody runs it now, so a command does, for as long as it takes.
     let again = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
     let (status, _, log) = tokio::task::spawn_blocking(|| outcome(again)).await.unwrap();
-    assert!(!status.success() && log.contains("there is a tenant acme already"), "{log}");
+    assert!(!status.success() && log.contains("the tenant acme already exists"), "{log}");
     assert!(
         !folder.path().join("data/postgres/cluster/postmaster.pid").exists(),
         "it was not stopped in order"

@@ -268,7 +268,7 @@ async fn a_demonstration_with_payments_that_stayed_undecided_fails() {
     });
     let (status, said, log) = unanswered.await.unwrap();
     assert_eq!(status.code(), Some(1), "{said}\n{log}");
-    assert!(said.contains("error: no answer (5)"), "{said}");
-    assert!(log.contains("5 payments are without a decision"), "{log}");
+    assert!(said.contains("error: no response (5)"), "{said}");
+    assert!(log.contains("5 payments did not get a decision"), "{log}");
     node.stop().await;
 }

@@ -77,7 +77,7 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
     // What only shows when it is compiled and asked is refused in the same way.
     let (_, silent) = hostile.hand_in(component("bad_description")).await;
     let silent = hostile.settled(silent["digest"].as_str().unwrap()).await;
-    assert!(silent["why"].as_str().unwrap().contains("cannot describe itself"), "{silent}");
+    assert!(silent["why"].as_str().unwrap().contains("describe function failed"), "{silent}");
 
     stop.send(()).unwrap();
     assert!(paying.await.unwrap() > 1, "payments were decided meanwhile");
@@ -473,6 +473,6 @@ async fn an_upload_that_three_nodes_ended_over_is_refused_with_that_reason() {
     .unwrap();
     let settled = caller.settled(&digest_of(b"x").to_string()).await;
     assert_eq!(settled["state"], "refused", "{settled}");
-    assert!(settled["why"].as_str().unwrap().contains("begun 3 times"), "{settled}");
+    assert!(settled["why"].as_str().unwrap().contains("started 3 times"), "{settled}");
     node.stop().await;
 }

@@ -24,7 +24,7 @@ fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bo
     command.env("ROCKET_TOLLGATE_DATA_DIR", data_dir);
     let (status, said, log) = outcome(command);
     assert!(matches!(status.code(), Some(0 | 1)), "{said}\n{log}");
-    assert!(said.contains(" decisions a second"), "it did not come to its end: {said}\n{log}");
+    assert!(said.contains(" decisions per second"), "it did not come to its end: {said}\n{log}");
     (status.success(), said)
 }
 
@@ -64,7 +64,10 @@ async fn what_two_nodes_decided_for_several_tenants_verifies_until_its_tail_is_c
 
     let (well, said) = verified(&database, folder.path(), &[]);
     assert!(well && said.contains("30 decisions (0 erased) and 30 keys in "), "{said}");
-    assert!(said.contains(": 0 findings") && said.contains("nor of the 0 writers without one"), "{said}");
+    assert!(
+        said.contains(": 0 findings") && said.contains("for the 0 writers without a checkpoint"),
+        "{said}"
+    );
     let file = folder.path().join("checkpoints.jsonl");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -84,10 +87,10 @@ async fn what_two_nodes_decided_for_several_tenants_verifies_until_its_tail_is_c
     .await
     .unwrap();
     let (well, said) = verified(&database, folder.path(), &[]);
-    let expected = format!("writer {writer} batch {sequence} - cut off: a checkpoint of ");
+    let expected = format!("writer {writer} batch {sequence} - cut off: a checkpoint from ");
     assert!(!well && said.contains(&expected) && said.contains(": 1 findings"), "{said}");
     let (well, said) = verified(&database, tempfile::tempdir().unwrap().path(), &[]);
-    assert!(well && said.contains("No checkpoint to compare with: a tail that was cut off"), "{said}");
+    assert!(well && said.contains("No checkpoint to compare with: removal of the newest entries"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,7 +46,7 @@ pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<Happen
         let suspect = matches!(payer, Payer::CardTester | Payer::Mule);
         since_ms = random.skewed(2 * MINUTE_MS, 20 * HOUR_MS);
         let (kind, note) = match random.below(1_000) {
-            0..30 => ("expired", "nobody looked in time"),
+            0..30 => ("expired", "not reviewed in time"),
             30..800 if suspect => ("rejected", "the pattern is known"),
             30..120 => ("rejected", "the payer did not confirm"),
             _ => ("approved", "the payer confirmed"),

@@ -92,7 +92,8 @@ impl Connection {
             return Err(format!("no token from {}: status {}", self.url, response.status().as_u16()).into());
         }
         let answer: Value = response.json().await?;
-        let text = answer["access_token"].as_str().ok_or("an answer without a token")?.to_owned();
+        let text =
+            answer["access_token"].as_str().ok_or("the token response does not contain a token")?.to_owned();
         let life = Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(60));
         let renew_at = asked_at + life.saturating_sub(TOKEN_MARGIN.min(life / 5));
         Ok(Token { text, renew_at })
@@ -127,7 +128,7 @@ impl Connection {
             };
             retries += 1;
             if retries >= ATTEMPTS_MAX {
-                return Err("no answer".into());
+                return Err("no response".into());
             }
             sleep(pause).await;
         }
@@ -165,14 +166,17 @@ impl Connection {
 /// Whether a Tollgate answers there.
 pub async fn knock(url: &str) -> Result<(), Failure> {
     if !url.starts_with("http://") {
-        return Err("--url: expected an address that begins with http://".into());
+        return Err("--url: expected an address that starts with http://".into());
     }
     let health = format!("{}/health", url.trim_end_matches('/'));
     match http()?.get(health).send().await {
         Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => Err(format!("no Tollgate at {url}: status {}", response.status().as_u16()).into()),
+        Ok(response) => {
+            Err(format!("no Tollgate server at {url}: status {}", response.status().as_u16()).into())
+        }
         Err(error) => {
-            Err(format!("no Tollgate at {url}: {}; start one with: tollgate serve", cause(&error)).into())
+            Err(format!("no Tollgate server at {url}: {}; start one with: tollgate serve", cause(&error))
+                .into())
         }
     }
 }

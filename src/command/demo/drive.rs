@@ -138,7 +138,7 @@ async fn tell_all(shared: &Shared, payment: &str, happenings: Vec<Happening>, ra
         match shared.connection.tell(payment, kind, SystemClock.now_ms(), note).await {
             Ok(Told::NoPlace) => {
                 if !shared.no_place_for_events.swap(true, Ordering::Relaxed) {
-                    say!("this Tollgate does not take what became of payments: nothing more is told of it");
+                    say!("this server does not accept payment events; no more are sent");
                 }
             }
             told => shared.tally().told(kind, told.ok()),

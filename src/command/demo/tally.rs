@@ -118,7 +118,7 @@ impl Tally {
         row("all", &self.in_all);
         let _ = writeln!(
             text,
-            "\n{sent} payments in {seconds:.1} s, {:.1} a second; {}; {} retries, {} held back",
+            "\n{sent} payments in {seconds:.1} s, {:.1} per second; {}; {} retries, {} held back",
             sent as f64 / seconds.max(0.001),
             percentiles(&mut self.took),
             self.retries,
@@ -127,7 +127,7 @@ impl Tally {
         let told: Vec<String> = self.told.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         if !told.is_empty() || self.not_told > 0 {
             let told = if told.is_empty() { "nothing".to_owned() } else { told.join(", ") };
-            let _ = writeln!(text, "told afterwards: {told}; {} not taken", self.not_told);
+            let _ = writeln!(text, "events sent: {told}; {} not accepted", self.not_told);
         }
         for (why, count) in &self.errors {
             let _ = writeln!(text, "error: {why} ({count})");
@@ -173,7 +173,7 @@ mod tests {
         assert!(line.contains("sent    0") && line.contains("errors 1  held back 1"), "{line}");
         let summary = tally.summary(Duration::from_secs(2));
         assert!(summary.contains("mule                 2        0       1       1       0"), "{summary}");
-        assert!(summary.contains("3 payments in 2.0 s, 1.5 a second"), "{summary}");
+        assert!(summary.contains("3 payments in 2.0 s, 1.5 per second"), "{summary}");
         assert!(summary.contains("error: status 422 (1)"), "{summary}");
         assert_eq!(tally.undecided(), 0, "one was refused that was not counted as sent");
         tally.sent(Payer::Rent);

@@ -84,7 +84,7 @@ impl Comparison {
         let mut tried = Vec::new();
         for number in revisions {
             let found = revision(&connections, tenant, number).await?;
-            let missing = || Trouble::Lasting(format!("the revision {number} cannot be read"));
+            let missing = || Trouble::Lasting(format!("revision {number} cannot be read"));
             tried.push(ActiveRuleset::new(without_shadow_rules(found.ok_or_else(missing)?)));
         }
         let likenesses = Mutex::default();

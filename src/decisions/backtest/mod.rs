@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 #[derive(Debug, Error)]
 enum Trouble {
     /// Cancelled, or another node goes on.
-    #[error("the claim is gone")]
+    #[error("the claim on the backtest was lost")]
     Gone,
     /// It would come again on every node: the backtest fails, and this says why to the tenant.
     #[error("{0}")]
@@ -52,8 +52,8 @@ impl From<StorageError> for Trouble {
             }
             StorageError::Database(_) => {
                 // What the database said is for the operator alone.
-                tracing::error!(?error, "the database refused a statement of a backtest");
-                Self::Lasting("the database refused a statement".to_owned())
+                tracing::error!(?error, "the database rejected a statement of a backtest");
+                Self::Lasting("the database rejected a statement".to_owned())
             }
         }
     }
@@ -103,7 +103,7 @@ impl Backtests {
                 Ok(false) => LOOK_EVERY,
                 Err(error) => {
                     if !told {
-                        tracing::warn!(%error, "backtests wait");
+                        tracing::warn!(%error, "backtests are on hold");
                     }
                     told = true;
                     PAUSE

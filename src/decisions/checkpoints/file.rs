@@ -78,7 +78,7 @@ impl CheckpointFile {
         let lines = lines_of(&self.path.display().to_string(), &text);
         for Line { origin, signed } in lines {
             let Some(signed) = signed else {
-                tracing::warn!(origin, "a line that is no checkpoint is left out");
+                tracing::warn!(origin, "skipped a line that is not a checkpoint");
                 continue;
             };
             let known = last.entry((signed.checkpoint.writer, signed.kid.clone())).or_insert(signed.clone());

@@ -19,66 +19,66 @@ pub struct Finding {
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Flaw {
-    #[error("the writer has written and is not registered")]
+    #[error("unregistered writer: it has batches but was never registered")]
     UnknownWriter,
-    #[error("the batch stands before the first")]
+    #[error("unexpected batch: its number is below that of the first batch")]
     BeforeTheFirst,
     #[error("batches removed: {first} to {last} are missing")]
     BatchesMissing { first: i64, last: i64 },
-    #[error("the batch does not follow on batch {before}: one of the two was changed")]
+    #[error("the batch does not link to batch {before}: one of the two was changed")]
     NotChained { before: i64 },
-    #[error("the batch was changed: its hash is not that of its fields")]
+    #[error("the batch was changed: its hash does not match its fields")]
     BatchChanged,
-    #[error("decision removed: nothing stands at position {position}")]
+    #[error("decision removed: position {position} is empty")]
     DecisionMissing { position: usize },
-    #[error("put in, or its batch removed: there is no such batch")]
+    #[error("inserted, or its batch removed: the batch does not exist")]
     NoSuchBatch,
-    #[error("put in: its batch has no position {position}")]
+    #[error("inserted: its batch has no position {position}")]
     NoSuchPosition { position: i32 },
-    #[error("put in: another decision stands at position {position} of its batch")]
+    #[error("inserted: another decision is at position {position} of its batch")]
     PositionTaken { position: usize },
-    #[error("changed: its columns do not give the digest that its batch has")]
+    #[error("changed: its columns do not match the digest in its batch")]
     Changed,
-    #[error("changed: its digest is not that of its columns")]
+    #[error("changed: its digest does not match its columns")]
     DigestChanged,
-    #[error("swapped: it stands at position {position} and belongs at {belongs}")]
+    #[error("swapped: it is at position {position} but belongs at {belongs}")]
     Swapped { position: usize, belongs: usize },
-    #[error("swapped or put in: its batch has another decision at position {position}")]
+    #[error("swapped or inserted: its batch has another decision at position {position}")]
     AnotherDecision { position: usize },
-    #[error("the payload was changed: it does not give its digest")]
+    #[error("payload changed: it does not match its digest")]
     PayloadChanged,
     #[error("the payload cannot be read")]
     PayloadUnreadable,
-    #[error("erased in part: of payload, salt and reference some are left")]
+    #[error("partially erased: some of payload, salt and reference are left")]
     PartlyErased,
-    #[error("the column {column} is not what the payload says")]
+    #[error("the column {column} does not match the payload")]
     Disagrees { column: &'static str },
     #[error("its key was removed")]
     Keyless,
-    #[error("its key was re-pointed: it is bound to {bound_to}")]
+    #[error("its key was redirected: it now refers to {bound_to}")]
     KeyOfAnother { bound_to: Uuid },
-    #[error("its key has another request hash")]
+    #[error("its key has a different request hash")]
     KeyRequestHash,
-    #[error("the key {key:?} of client {client} names this decision, which is not there")]
+    #[error("the key {key:?} of client {client} refers to this decision, which does not exist")]
     KeyWithoutDecision { client: Uuid, key: String },
-    #[error("the key {key:?} of client {client} names this decision, which is not of that key")]
+    #[error("the key {key:?} of client {client} refers to this decision, which belongs to another key")]
     KeyDoesNotFit { client: Uuid, key: String },
-    #[error("{origin} is no checkpoint")]
+    #[error("{origin} is not a checkpoint")]
     NoCheckpoint { origin: String },
-    #[error("forged: the checkpoint of {origin} does not have the signature of this installation")]
+    #[error("forged: the checkpoint {origin} was not signed by this installation")]
     Forged { origin: String },
-    #[error("cut off: a checkpoint of {at_ms} ms names this batch, {}", last_stored(.last))]
+    #[error("cut off: a checkpoint from {at_ms} ms covers this batch, but {}", last_stored(.last))]
     CutOff { at_ms: u64, last: Option<i64> },
-    #[error("batch removed: a checkpoint of {at_ms} ms names it")]
+    #[error("batch removed: a checkpoint from {at_ms} ms covers it")]
     SignedBatchMissing { at_ms: u64 },
-    #[error("the chain was written anew: a checkpoint of {at_ms} ms has another hash for this batch")]
+    #[error("chain rewritten: a checkpoint from {at_ms} ms has a different hash for this batch")]
     NotAsSigned { at_ms: u64 },
 }
 
 fn last_stored(last: &Option<i64>) -> String {
     match last {
         Some(last) => format!("the last one stored is {last}"),
-        None => "and the writer has none".to_owned(),
+        None => "the writer has no batches".to_owned(),
     }
 }
 

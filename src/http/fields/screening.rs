@@ -11,7 +11,7 @@ use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, h
 use crate::http::json::Value;
 
 /// A key is the client's own text as well.
-const CARD_NUMBER_IN_A_KEY: &str = "has a key that looks like a card number, which must never be sent";
+const CARD_NUMBER_IN_A_KEY: &str = "has a key that looks like a card number; card numbers must never be sent";
 
 /// How a text is looked through.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ impl Fields<'_> {
     /// whether it is short enough to be one.
     pub(super) fn screen_key(&self, key: &str, field: Option<CheckedField>) -> bool {
         if is_too_long(key) {
-            let detail = format!("has a key of more than {KEY_LENGTH_MAX} characters");
+            let detail = format!("has a key longer than {KEY_LENGTH_MAX} characters");
             self.errors.add(self.pointer.clone(), detail);
             return false;
         }

@@ -111,7 +111,7 @@ impl WrittenExpectation {
             }
             (None, Some(text), None) => Ok(Expected::Failure(text)),
             (None, None, Some(reasons)) => Ok(Expected::RefusedSettings(reasons)),
-            _ => Err("expect one of verdict, failure and refused_settings".to_owned()),
+            _ => Err("expected exactly one of verdict, failure and refused_settings".to_owned()),
         }
     }
 }

@@ -83,5 +83,5 @@ impl Answer {
 
 /// A full disk must not cost a decision.
 fn stays_in_memory(plugin: Digest, error: &io::Error) {
-    tracing::warn!(%plugin, %error, "a compiled plugin cannot be stored and stays in memory only");
+    tracing::warn!(%plugin, %error, "a compiled plugin cannot be stored and is kept in memory only");
 }

@@ -15,10 +15,7 @@ pub(super) enum NotAdded {
 
 impl NotAdded {
     pub(super) fn too_large(profile: Profile, why: &wasmtime::Error) -> Self {
-        Self::TooLarge(format!(
-            "the plugin cannot be run under the limits of {} plugins: {why:#}",
-            profile.name()
-        ))
+        Self::TooLarge(format!("the plugin does not fit the limits of {} plugins: {why:#}", profile.name()))
     }
 
     pub(super) fn unavailable(why: String) -> Self {

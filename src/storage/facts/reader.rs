@@ -321,7 +321,7 @@ async fn ask_one_by_one(reader: &mut TenantsReader, batch: Vec<Waiting>) {
 /// A panic loses its batch, whose waiters see theirs gone, and not those that come after.
 async fn whatever_happens<F: Future<Output = ()>>(shared: Arc<Shared>, work: impl Fn(Arc<Shared>) -> F) {
     while AssertUnwindSafe(work(shared.clone())).catch_unwind().await.is_err() {
-        tracing::error!("looking up facts panicked; it goes on");
+        tracing::error!("looking up facts panicked and will continue");
     }
 }
 

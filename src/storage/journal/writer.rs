@@ -83,7 +83,7 @@ enum Fate {
 pub async fn run_whatever_happens(first: Writer, shared: Arc<Shared>) {
     let mut writer = first;
     while AssertUnwindSafe(writer.run()).catch_unwind().await.is_err() {
-        tracing::error!("a journal writer panicked; another takes its place");
+        tracing::error!("a journal writer panicked; another one takes over");
         // The work that was under way has been given up.
         shared.can_store();
         writer = Writer::new(Arc::clone(&shared));
@@ -200,7 +200,10 @@ impl Writer {
                 Ok(())
             }
             Err(error) if batch.link.is_none() && blames_a_row(&error) => {
-                tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "a decision was refused");
+                tracing::warn!(
+                    writer = %self.chain.writer, cause = diagnosis(&error),
+                    "the database rejected a decision"
+                );
                 statements::roll_back(&mut session.connection).await?;
                 self.session = Some(session);
                 Err(Failure::BadRow)
@@ -277,7 +280,10 @@ impl Writer {
             self.session = Some(session);
             return;
         };
-        tracing::warn!(writer = %self.chain.writer, cause = diagnosis(&error), "an unused connection of the journal was lost");
+        tracing::warn!(
+            writer = %self.chain.writer, cause = diagnosis(&error),
+            "an idle connection of the journal was lost"
+        );
         // If this fails, the next batch connects.
         self.session = line::within(ATTEMPT_MAX, self.connect()).await.ok();
     }
@@ -285,7 +291,10 @@ impl Writer {
     fn note_failure(&mut self, error: &sqlx::Error) {
         // A refused session is logged where it is refused, and only once.
         if !matches!(error, sqlx::Error::Configuration(_)) {
-            tracing::warn!(writer = %self.chain.writer, cause = diagnosis(error), "a journal batch failed");
+            tracing::warn!(
+                writer = %self.chain.writer, cause = diagnosis(error),
+                "storing a journal batch failed"
+            );
         }
         // A batch that was taken for lost came after all, and its place in the
         // chain is taken: only a new chain can go on.
@@ -321,7 +330,7 @@ impl Writer {
             }
         }
         drop(not_working);
-        tracing::info!(writer = %self.chain.writer, "the journal is connected again");
+        tracing::info!(writer = %self.chain.writer, "the journal has reconnected");
         true
     }
 

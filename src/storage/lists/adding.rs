@@ -49,11 +49,11 @@ pub enum AddError {
     #[error("the list is closed")]
     Closed,
     /// Entries of the same value stand on the list already, from no later and for as long.
-    #[error("the value is on the list already")]
+    #[error("the value is already on the list")]
     AlreadyOpen,
-    #[error("a list holds at most {0} entries that have not ended")]
+    #[error("a list can have at most {0} entries that have not ended")]
     TooMany(u32),
-    #[error("a list keeps at most {0} entries, closed ones included")]
+    #[error("a list can hold at most {0} entries, including closed ones")]
     TooManyKept(i64),
     #[error(transparent)]
     Storage(#[from] StorageError),

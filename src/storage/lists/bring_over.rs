@@ -74,7 +74,7 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     worked?;
     if done != BroughtOver::default() {
         let BroughtOver { lists, entries, closed, never_match } = done;
-        tracing::info!(lists, entries, closed, never_match, "lists of an earlier version are brought over");
+        tracing::info!(lists, entries, closed, never_match, "converted the lists of an earlier version");
     }
     Ok(done)
 }

@@ -66,7 +66,8 @@ impl Account {
                     if rank > 0 {
                         tracing::info!(
                             wanted = %wanted.display(), used = %folder.display(),
-                            "Postgres does not run as root and its user cannot reach the wanted data directory"
+                            "Postgres cannot run as root, and its user cannot access the chosen data \
+                             directory"
                         );
                     }
                     return Ok(folder);
@@ -80,12 +81,12 @@ impl Account {
     /// Makes a folder that only the account (and root) can enter.
     pub fn private_folder(self, path: &Path) -> Result<PathBuf, PrivateServerError> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| files_error("cannot make", parent, source))?;
+            std::fs::create_dir_all(parent).map_err(|source| files_error("cannot create", parent, source))?;
             self.check_reach(parent)?;
         }
         match DirBuilder::new().mode(0o700).create(path) {
             Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(files_error("cannot make", path, source));
+                return Err(files_error("cannot create", path, source));
             }
             _ => {}
         }
@@ -108,10 +109,10 @@ impl Account {
         }
         if self.switch {
             chown(path, Some(self.uid), Some(self.gid))
-                .map_err(|source| files_error("cannot give away", path, source))?;
+                .map_err(|source| files_error("cannot change the owner of", path, source))?;
         }
         std::fs::set_permissions(path, Permissions::from_mode(0o700))
-            .map_err(|source| files_error("cannot close to other users", path, source))
+            .map_err(|source| files_error("cannot restrict access to", path, source))
     }
 
     fn check_reach(self, folder: &Path) -> Result<(), PrivateServerError> {

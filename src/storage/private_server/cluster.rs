@@ -61,10 +61,13 @@ impl Cluster {
     fn create(&self) -> Result<(), PrivateServerError> {
         let unfinished = self.data_dir.join("cluster.unfinished");
         if unfinished.exists() {
-            tracing::info!("an earlier initdb did not finish; beginning anew");
+            tracing::info!("an earlier initdb did not finish; starting over");
             remove_folder(&unfinished)?;
         }
-        tracing::info!(data_dir = %self.data_dir.display(), version = self.binaries.major, "making a private Postgres");
+        tracing::info!(
+            data_dir = %self.data_dir.display(), version = self.binaries.major,
+            "creating a private Postgres"
+        );
         let begun = std::time::Instant::now();
         let (mut command, _shim) = self.account.command(&self.shim_exe, &self.binaries.initdb)?;
         command.current_dir(&self.data_dir).arg("--pgdata").arg(&unfinished);
@@ -86,7 +89,7 @@ impl Cluster {
         std::fs::rename(&unfinished, &self.folder)
             .and_then(|()| File::open(&self.data_dir)?.sync_all())
             .map_err(|source| files_error("cannot rename", &unfinished, source))?;
-        tracing::info!(elapsed_ms = begun.elapsed().as_millis(), "the private Postgres is made");
+        tracing::info!(elapsed_ms = begun.elapsed().as_millis(), "created the private Postgres");
         Ok(())
     }
 
@@ -147,7 +150,7 @@ fn stored_major(folder: &Path) -> Result<Option<u32>, PrivateServerError> {
             .trim()
             .parse()
             .map(Some)
-            .map_err(|_| files_error("cannot understand", &file, std::io::ErrorKind::InvalidData.into())),
+            .map_err(|_| files_error("cannot parse", &file, std::io::ErrorKind::InvalidData.into())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(files_error("cannot read", &file, source)),
     }

@@ -21,7 +21,7 @@ pub(super) fn clear(cluster: &Path) -> Result<(), PrivateServerError> {
     // (a zombie, or one that got the number since) has nothing to do with it.
     let pid_file = cluster.join("postmaster.pid");
     match std::fs::remove_file(&pid_file) {
-        Ok(()) => tracing::info!("removed the pid file of a Postgres that has ended"),
+        Ok(()) => tracing::info!("removed the pid file of a Postgres that is no longer running"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(files_error("cannot remove", &pid_file, source)),
     }
@@ -43,7 +43,7 @@ fn end_processes(cluster: &Path) -> Result<(), PrivateServerError> {
             (_, false) => Signal::QUIT,
         };
         if sent != Some(signal) {
-            tracing::info!(?processes, ?signal, "ending the Postgres that an earlier run left behind");
+            tracing::info!(?processes, ?signal, "stopping a Postgres left behind by an earlier run");
             sent = Some(signal);
             // The server ends its children itself, in order.
             for process in leader.as_ref().map_or(processes.as_slice(), std::slice::from_ref) {

@@ -31,7 +31,7 @@ fn die_with_parent(parent: &OsString) -> std::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::INT))?;
     // The parent may have died before the signal was set.
     let alive = getppid().is_some_and(|pid| parent.to_str() == Some(&pid.as_raw_nonzero().to_string()));
-    if alive { Ok(()) } else { Err(std::io::Error::other("the parent has ended")) }
+    if alive { Ok(()) } else { Err(std::io::Error::other("the parent process has ended")) }
 }
 
 /// Elsewhere the next start ends what a killed Tollgate left behind.

@@ -21,7 +21,10 @@ pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, Priv
     let short =
         PathBuf::from(format!("/tmp/tollgate-{}-{}", account.uid, short_digest(data_dir.as_os_str())));
     let folder = account.private_folder(&short)?;
-    tracing::info!(socket = %folder.display(), "the data directory's path is too long for a socket; it is here");
+    tracing::info!(
+        socket = %folder.display(),
+        "the path of the data directory is too long for a socket; using another folder"
+    );
     Ok(folder)
 }
 

@@ -80,7 +80,10 @@ pub(super) fn run(settings: &PrivateServerSettings, watch: &Watch, answer: Answe
         if watch.is_stopping() {
             return;
         }
-        tracing::error!(log = %cluster.log.display(), "the private Postgres ended by itself; starting it again");
+        tracing::error!(
+            log = %cluster.log.display(),
+            "the private Postgres exited unexpectedly; restarting it"
+        );
         match start_again(&cluster, &socket_dir, watch) {
             Some(again) => child = again,
             None => return,
@@ -142,7 +145,7 @@ fn spawn(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Result<Child, P
     // Under the lock, so that a stop cannot fall between the spawn and the number.
     let mut state = watch.lock();
     if state.stopping {
-        return Err(PrivateServerError::DidNotStart("it was told to stop".to_owned()));
+        return Err(PrivateServerError::DidNotStart("it was stopped".to_owned()));
     }
     let child = command.spawn().map_err(|source| files_error("cannot run", &cluster.shim_exe, source))?;
     state.running = Some(Pid::from_child(&child));
@@ -159,7 +162,10 @@ fn wait_until_ready(cluster: &Cluster, child: &mut Child, begun: Instant) -> Res
             return Err(PrivateServerError::DidNotStart(format!("not ready after {READY_WITHIN:?}")));
         }
         if begun.elapsed() > next_message {
-            tracing::info!(waited_seconds = begun.elapsed().as_secs(), "the private Postgres is recovering");
+            tracing::info!(
+                waited_seconds = begun.elapsed().as_secs(),
+                "the private Postgres is still recovering"
+            );
             next_message += Duration::from_secs(5);
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -201,7 +207,7 @@ fn start_again(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Option<Ch
         }
         match start(cluster, socket_dir, watch) {
             Ok(child) => return Some(child),
-            Err(error) => tracing::error!(%error, "the private Postgres cannot be started again yet"),
+            Err(error) => tracing::error!(%error, "the private Postgres cannot be restarted yet"),
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -30,22 +30,22 @@ pub enum ActivateError {
     #[error("there is no such revision")]
     UnknownRevision,
     /// Someone else was faster.
-    #[error("another activation is the latest than was expected")]
+    #[error("the active state has changed in the meantime")]
     Conflict { current: Option<i64> },
-    #[error("no revision was active before the present one")]
+    #[error("no revision was active before the current one")]
     NothingBefore,
     #[error("the revision was never active")]
     NeverActive,
-    #[error("nothing is active that a canary or a shadow could stand beside")]
+    #[error("no revision is active yet")]
     NothingActive,
-    #[error("the revision is the active one itself")]
+    #[error("the revision is already the active one")]
     AlreadyActive,
     #[error("the revision uses the plugin {plugin}, which is retired")]
     PluginRetired { plugin: Digest },
-    #[error("the revision asks about the list {list}, which is closed")]
+    #[error("the revision uses the list {list}, which is closed")]
     ListClosed { list: String },
     /// A node that lives cannot run the revision yet.
-    #[error("the node {node} has not got the plugin {plugin} ready")]
+    #[error("the node {node} is not ready to run the plugin {plugin}")]
     PluginNotReady { plugin: Digest, node: String, why: Option<String> },
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -39,7 +39,7 @@ async fn a_guard_lets_through_what_changes_no_more_than_it_says() {
     let itself = start(&caller, &json!({"revision": revision, "baseline_revision": revision})).await;
     let itself = until(&caller, &itself, |backtest| backtest["state"] == "finished").await["id"].clone();
 
-    let told = "The backtest changed 2.5000 percent of the outcomes: 1 of 40.";
+    let told = "In the backtest, 2.5000 percent of the outcomes changed: 1 of 40.";
     is_refused(guarded(&caller, &revision, &backtest, 2.49).await, told);
     is_refused(
         guarded(&caller, &revision, &itself, 100.0).await,
@@ -47,11 +47,11 @@ async fn a_guard_lets_through_what_changes_no_more_than_it_says() {
     );
     is_refused(
         guarded(&caller, &revision, &nothing, 100.0).await,
-        "The backtest compared no decision at all.",
+        "The backtest did not compare any decision.",
     );
     is_refused(
         guarded(&caller, &json!(before), &backtest, 100.0).await,
-        "The backtest is of another revision.",
+        "The backtest tested a different revision.",
     );
     let unknown = json!("0193b0a0-0000-7000-8000-000000000001");
     for (backtest, percent, pointer) in [
@@ -90,13 +90,13 @@ async fn a_guard_does_not_take_a_cancelled_backtest_and_the_quota_is_three() {
     assert_eq!((refused.status, refused.header("Retry-After")), (429, "10"), "{}", refused.text);
     let running = until(&caller, &paths[0], |backtest| backtest["state"] == "running").await;
     let id = running["id"].clone();
-    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest is not finished.");
+    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
     for path in &paths {
         let cancel = caller.request(reqwest::Method::POST, &format!("{path}/cancel"));
         let (status, cancelled) = crate::support::service::answer(cancel).await;
         assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")), "{cancelled}");
     }
-    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest is not finished.");
+    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
     // The node is free for the next one: it does not finish those first.
     let quick = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
     assert_eq!(report(&caller, &json!({"revision": quick})).await["compared"], 2_000);

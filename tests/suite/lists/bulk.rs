@@ -181,7 +181,7 @@ async fn what_is_exported_and_imported_is_the_same_list() {
             let (status, told, log) = outcome(import);
             assert!(status.success(), "{log}");
             assert!(
-                told.contains(&format!("3 entries: {added} added, {already_there} on the list already")),
+                told.contains(&format!("3 entries: {added} added, {already_there} already on the list")),
                 "{told}"
             );
         }
@@ -193,7 +193,7 @@ async fn what_is_exported_and_imported_is_the_same_list() {
     let mut import = run(&["import"], "copy-csv");
     import.arg(folder.path().join("bad.csv"));
     let (status, told, log) = outcome(import);
-    assert!(!status.success() && told.contains("bad lines: 2"), "{told}");
+    assert!(!status.success() && told.contains("Lines with errors: 2"), "{told}");
     assert!(log.contains("line 2: /value: ") && log.contains("line 3: /reason: "), "{log}");
     let (status, _, log) = outcome(run(&["export"], "nowhere"));
     assert!(!status.success() && log.contains("has no list nowhere"), "{log}");
@@ -263,13 +263,14 @@ async fn an_import_that_fails_half_way_says_how_far_it_came_and_goes_on_from_the
     };
     let (status, told, log) = import("10500");
     assert!(!status.success(), "{told}");
-    for part in ["10500 entries: 9999 added, 1 on the list already", "Run it again", "at most 10500 entries"]
+    for part in
+        ["adding 9999 of 10500 entries (1 were already on the list)", "Run it again", "at most 10500 entries"]
     {
         assert!(log.contains(part), "{part}: {log}");
     }
     assert_eq!(open_entries(&caller, "blocked").await, 3 + 9_999);
     let (status, told, log) = import("20000");
     assert!(status.success(), "{log}");
-    assert!(told.contains("10500 entries: 500 added, 10000 on the list already"), "{told}");
+    assert!(told.contains("10500 entries: 500 added, 10000 already on the list"), "{told}");
     node.stop().await;
 }

@@ -214,7 +214,7 @@ async fn a_step_that_is_killed_half_way_is_finished_by_the_next_programs_once() 
             .await
             .unwrap();
     assert_eq!(acts, EQUAL, "each was closed once");
-    assert_eq!(log.matches("lists of an earlier version are brought over").count(), 1, "{log}");
+    assert_eq!(log.matches("converted the lists of an earlier version").count(), 1, "{log}");
     assert!(log.contains("closed=") && log.contains("entries="), "{log}");
     let blocked = creditor("account", json!({"other": "acc-777"}));
     assert_eq!(outcome(&caller, "k", &blocked).await, "reject");

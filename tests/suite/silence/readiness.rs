@@ -55,7 +55,7 @@ async fn what_gets_no_answer_is_told_and_forgotten_once_it_does() {
     let mut behind = Behind::start().await;
     until_ready(&behind.node).await;
     for (asked, told) in [
-        ("where sequence > $1", "does not follow activations"),
+        ("where sequence > $1", "cannot read new activations"),
         ("set app.tenants", "Facts cannot be read"),
         ("from payment_values where false", "Facts cannot be read"),
     ] {
@@ -66,7 +66,7 @@ async fn what_gets_no_answer_is_told_and_forgotten_once_it_does() {
     }
     behind.line.fall_silent();
     until_not_ready_for(&behind.node, "database cannot be reached").await;
-    until_not_ready_for(&behind.node, "does not follow activations").await;
+    until_not_ready_for(&behind.node, "cannot read new activations").await;
     behind.line.answer_again();
     until_ready(&behind.node).await;
     behind.everything().await;

@@ -18,7 +18,7 @@ async fn a_start_whose_database_says_nothing_ends_and_says_so() {
         let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
         line.until_swallowed().await;
         assert!(!status.success(), "{asked}: {said}");
-        assert!(said.contains("the database does not answer"), "{asked}: {said}");
+        assert!(said.contains("the database does not respond"), "{asked}: {said}");
     });
     futures::future::join_all(starts).await;
 }

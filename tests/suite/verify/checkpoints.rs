@@ -37,7 +37,7 @@ async fn a_tail_that_was_cut_off_is_found_by_a_checkpoint_and_by_nothing_else() 
     let (folder, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     checkpoints_in(folder.path(), &history, ROOT_SECRET);
     let (well, said) = verified(&history.database, folder.path(), &[]);
-    assert!(well && said.contains("2 checkpoints hold, the newest of 1700000000000 ms"), "{said}");
+    assert!(well && said.contains("2 checkpoints are valid, the newest from 1700000000000 ms"), "{said}");
 
     let writer = history.at(2, 0).await.writer;
     history
@@ -49,12 +49,12 @@ async fn a_tail_that_was_cut_off_is_found_by_a_checkpoint_and_by_nothing_else() 
         .await;
     let (well, said) = verified(&history.database, folder.path(), &[]);
     let cut = format!(
-        "writer {writer} batch 3 - cut off: a checkpoint of 1700000000000 ms names this batch, the last one stored is 1"
+        "writer {writer} batch 3 - cut off: a checkpoint from 1700000000000 ms covers this batch, but the last one stored is 1"
     );
     assert!(!well && said.contains(&cut) && said.contains(": 1 findings"), "{said}");
 
     let (well, said) = verified(&history.database, without.path(), &[]);
-    assert!(well && said.contains("No checkpoint to compare with: a tail that was cut off"), "{said}");
+    assert!(well && said.contains("No checkpoint to compare with: removal of the newest entries"), "{said}");
     let kept = folder.path().join("checkpoints.jsonl");
     let (well, said) =
         verified(&history.database, without.path(), &["--checkpoints", kept.to_str().unwrap()]);
@@ -74,7 +74,7 @@ async fn a_chain_that_was_written_anew_is_found_by_a_checkpoint() {
         ))
         .await;
     let (well, said) = verified(&history.database, folder.path(), &[]);
-    let expected = format!("writer {} batch 3 - the chain was written anew: a checkpoint of ", place.writer);
+    let expected = format!("writer {} batch 3 - chain rewritten: a checkpoint from ", place.writer);
     assert!(!well && said.contains(&expected), "{said}");
 }
 
@@ -88,17 +88,17 @@ async fn a_forged_checkpoint_is_named_and_not_believed() {
     // As if more had been stored.
     fs::write(&path, honest.replacen("\"sequence\":3", "\"sequence\":2", 1)).unwrap();
     let (well, said) = verified(&history.database, folder.path(), &[]);
-    let expected = format!("- forged: the checkpoint of {}:1 does not have the signature", path.display());
-    assert!(!well && said.contains(&expected) && said.contains("1 checkpoints hold"), "{said}");
+    let expected = format!("- forged: the checkpoint {}:1 was not signed", path.display());
+    assert!(!well && said.contains(&expected) && said.contains("1 checkpoints are valid"), "{said}");
 
     fs::write(&path, honest + "garbage\n").unwrap();
     let (well, said) = verified(&history.database, folder.path(), &[]);
-    assert!(!well && said.contains(&format!("- {}:3 is no checkpoint", path.display())), "{said}");
+    assert!(!well && said.contains(&format!("- {}:3 is not a checkpoint", path.display())), "{said}");
 
     fs::remove_file(&path).unwrap();
     checkpoints_in(folder.path(), &history, &"5c".repeat(16).repeat(2).replacen('5', "6", 1));
     let (well, said) = verified(&history.database, folder.path(), &[]);
-    assert!(!well && said.contains(&expected) && said.contains("No checkpoint holds: "), "{said}");
+    assert!(!well && said.contains(&expected) && said.contains("No checkpoint is valid: "), "{said}");
 }
 
 /// The checkpoints that a node gives out, once it has made some.
@@ -146,7 +146,7 @@ async fn an_auditor_gets_checkpoints_that_can_be_checked_without_tollgate() {
     let (well, said) = tokio::task::block_in_place(|| {
         verified(&database, kept.path(), &["--checkpoints", file.to_str().unwrap()])
     });
-    assert!(well && said.contains("1 checkpoints hold"), "{said}");
+    assert!(well && said.contains("1 checkpoints are valid"), "{said}");
 
     let scopes = ScopeSet::parse("decisions:read").unwrap();
     let other = Caller::of_tenant(&node, "acme", scopes).await;
@@ -171,7 +171,7 @@ async fn the_log_of_an_orderly_stop_has_the_last_checkpoint_and_serves_as_a_file
     let (well, said) = tokio::task::block_in_place(|| {
         verified(&database, kept.path(), &["--checkpoints", file.to_str().unwrap()])
     });
-    assert!(well && said.contains("1 checkpoints hold"), "{said}\n{}", program.log());
+    assert!(well && said.contains("1 checkpoints are valid"), "{said}\n{}", program.log());
     let (well, said) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
-    assert!(well && said.contains("1 checkpoints hold") && said.contains("the 0 writers"), "{said}");
+    assert!(well && said.contains("1 checkpoints are valid") && said.contains("the 0 writers"), "{said}");
 }

@@ -110,8 +110,8 @@ async fn a_changed_column_is_found_and_named() {
     let place = history.at(2, 1).await;
     history.tamper(format!("update decisions set outcome = 'approve' where id = '{}'", place.id)).await;
     history.finds(&[
-        place.decision("changed: its columns do not give the digest that its batch has"),
-        place.decision("the column outcome is not what the payload says"),
+        place.decision("changed: its columns do not match the digest in its batch"),
+        place.decision("the column outcome does not match the payload"),
     ]);
 }
 
@@ -120,7 +120,7 @@ async fn a_column_that_no_digest_covers_is_held_to_the_payload() {
     let mut history = History::new().await;
     let place = history.at(1, 0).await;
     history.tamper(format!("update decisions set reference = 'other' where id = '{}'", place.id)).await;
-    history.finds(&[place.decision("the column reference is not what the payload says")]);
+    history.finds(&[place.decision("the column reference does not match the payload")]);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_changed_byte_of_a_payload_is_found_and_named() {
     let place = history.at(3, 2).await;
     let changed = "set_byte(payload, 40, get_byte(payload, 40) # 1)";
     history.tamper(format!("update decisions set payload = {changed} where id = '{}'", place.id)).await;
-    history.finds(&[place.decision("the payload was changed: it does not give its digest")]);
+    history.finds(&[place.decision("payload changed: it does not match its digest")]);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn an_erased_row_still_verifies_and_a_half_erased_one_does_not() {
     history.tamper(format!("update decisions set {gone} where id = '{}'", erased.id)).await;
     history.finds(&[]);
     history.tamper(format!("update decisions set payload = null where id = '{}'", half.id)).await;
-    history.finds(&[half.decision("erased in part: of payload, salt and reference some are left")]);
+    history.finds(&[half.decision("partially erased: some of payload, salt and reference are left")]);
     // What erasure leaves is still covered.
     history
         .tamper(format!(
@@ -149,7 +149,7 @@ async fn an_erased_row_still_verifies_and_a_half_erased_one_does_not() {
         ))
         .await;
     history.tamper(format!("update decisions set amount_minor = 1 where id = '{}'", erased.id)).await;
-    history.finds(&[erased.decision("changed: its columns do not give the digest that its batch has")]);
+    history.finds(&[erased.decision("changed: its columns do not match the digest in its batch")]);
 }
 
 #[tokio::test]
@@ -158,13 +158,13 @@ async fn a_removed_decision_is_found_and_named_by_its_key() {
     let place = history.at(2, 3).await;
     history.tamper(format!("delete from decisions where id = '{}'", place.id)).await;
     let key = format!(
-        "decision {} - the key \"key-0-1-2\" of client {} names this decision, which is not there",
+        "decision {} - the key \"key-0-1-2\" of client {} refers to this decision, which does not exist",
         place.id,
         Uuid::from_u128(7)
     );
-    history.finds(&[place.batch("decision removed: nothing stands at position 3"), key]);
+    history.finds(&[place.batch("decision removed: position 3 is empty"), key]);
     history.tamper(format!("delete from idempotency_keys where decision_id = '{}'", place.id)).await;
-    history.finds(&[place.batch("decision removed: nothing stands at position 3")]);
+    history.finds(&[place.batch("decision removed: position 3 is empty")]);
 }
 
 #[tokio::test]
@@ -177,8 +177,8 @@ async fn two_swapped_decisions_are_found_in_one_batch_and_in_two() {
     );
     history.tamper(swap.clone()).await;
     history.finds(&[
-        other.decision("swapped: it stands at position 0 and belongs at 2"),
-        one.decision("swapped: it stands at position 2 and belongs at 0"),
+        other.decision("swapped: it is at position 0 but belongs at 2"),
+        one.decision("swapped: it is at position 2 but belongs at 0"),
     ]);
     history.tamper(swap).await;
     let (one, other) = (history.at(1, 0).await, history.at(2, 0).await);
@@ -189,7 +189,7 @@ async fn two_swapped_decisions_are_found_in_one_batch_and_in_two() {
         ))
         .await;
     let (in_one, in_other) = (Place { id: other.id, ..one }, Place { id: one.id, ..other });
-    let flaw = "swapped or put in: its batch has another decision at position 0";
+    let flaw = "swapped or inserted: its batch has another decision at position 0";
     history.finds(&[in_one.decision(flaw), in_other.decision(flaw)]);
 }
 
@@ -204,7 +204,7 @@ async fn a_removed_batch_in_the_middle_is_found_with_and_without_its_decisions()
     let mut found = missing.clone();
     for position in 0..4 {
         let stray = history.at(2, position).await;
-        found.push(stray.decision("put in, or its batch removed: there is no such batch"));
+        found.push(stray.decision("inserted, or its batch removed: the batch does not exist"));
     }
     history.finds(&found);
     history
@@ -224,8 +224,8 @@ async fn a_removed_batch_in_the_middle_is_found_with_and_without_its_decisions()
         ))
         .await;
     missing = vec![
-        place.batch("the batch does not follow on batch 1: one of the two was changed"),
-        place.batch("the batch was changed: its hash is not that of its fields"),
+        place.batch("the batch does not link to batch 1: one of the two was changed"),
+        place.batch("the batch was changed: its hash does not match its fields"),
     ];
     history.finds(&missing);
 }
@@ -253,9 +253,9 @@ async fn decisions_put_in_are_found_wherever_they_are_put() {
         history.tamper(copy(id, sequence, position)).await;
     }
     let flaws = [
-        "put in: its batch has no position 4",
-        "put in: another decision stands at position 0 of its batch",
-        "put in, or its batch removed: there is no such batch",
+        "inserted: its batch has no position 4",
+        "inserted: another decision is at position 0 of its batch",
+        "inserted, or its batch removed: the batch does not exist",
     ];
     let expected: Vec<String> = places
         .into_iter()
@@ -270,7 +270,7 @@ async fn decisions_put_in_are_found_wherever_they_are_put() {
         .await;
     let stray = Place { writer: stranger, sequence: 9, id: places[2].0 };
     history.finds(&[
-        format!("writer {stranger} - the writer has written and is not registered"),
+        format!("writer {stranger} - unregistered writer: it has batches but was never registered"),
         stray.decision(flaws[2]),
         expected[0].clone(),
         expected[1].clone(),
@@ -290,12 +290,13 @@ async fn a_key_that_was_re_pointed_removed_or_changed_is_found_and_named() {
         .await;
     let (_, said) = verified(&history.database, history.folder.path(), &[]);
     assert!(
-        said.contains(&one.decision(&format!("its key was re-pointed: it is bound to {}", other.id))),
+        said.contains(&one.decision(&format!("its key was redirected: it now refers to {}", other.id))),
         "{said}"
     );
     assert!(said.contains(&format!("decision {} - the key \"key-", other.id)), "{said}");
     assert!(
-        said.contains("names this decision, which is not of that key") && said.contains(": 2 findings"),
+        said.contains("refers to this decision, which belongs to another key")
+            && said.contains(": 2 findings"),
         "{said}"
     );
 
@@ -310,7 +311,7 @@ async fn a_key_that_was_re_pointed_removed_or_changed_is_found_and_named() {
         ))
         .await;
     let (_, said) = verified(&history.database, history.folder.path(), &[]);
-    assert!(said.contains(&changed.decision("its key has another request hash")), "{said}");
+    assert!(said.contains(&changed.decision("its key has a different request hash")), "{said}");
 }
 
 #[tokio::test]
