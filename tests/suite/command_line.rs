@@ -229,7 +229,7 @@ fn a_rule_that_fails_in_a_case_says_why() {
         r#"expected {"reasons":[],"verdict":"pass"}"#,
         r#""class":"unreachable""#,
         "message  panicked at src/lib.rs:7:9: the list is empty [31m",
-        "why      It stopped itself",
+        "cause    It stopped itself",
         "in       ",
     ] {
         assert!(said.contains(words), "{words} is missing:\n{said}");
