@@ -82,8 +82,8 @@ impl Looks {
         if under_way.len() >= UNDER_WAY_MAX {
             return Err(LookError::Busy);
         }
-        // A runtime that ends drops the task where it is spawned. Its place, which locks as it
-        // goes, comes after the lock.
+        // A runtime that shuts down drops the task inside `spawn`. Dropping a `Place` locks, so
+        // the task gets it only after the lock here is released.
         let (place, placed) = oneshot::channel();
         let work = look(call.clone());
         let looking = tokio::spawn(async move {

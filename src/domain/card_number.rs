@@ -41,9 +41,9 @@ pub fn holds_card_number(text: &str) -> bool {
     has_candidate(&text) && has_candidate(&without_identifiers(&text))
 }
 
-/// The same for what names an account: an IBAN that is mistyped, but has the length of
-/// its country, is no card number. Of some countries that leaves sixteen digits behind the
-/// two letters, as cards have them; a whole card number in their place is one.
+/// Like [`holds_card_number`], for an account number. A mistyped IBAN with the right length
+/// for its country is allowed. In some countries sixteen digits follow the two letters; if
+/// those digits are a card number, the account number is refused.
 pub fn account_holds_card_number(text: &str) -> bool {
     let is_iban = || {
         Iban::parse(text).is_ok_and(|iban| {

@@ -11,7 +11,7 @@ pub const ERROR_MAX_US: u64 = 100_000;
 /// is being corrected by NTP goes wrong by up to so much.
 const DRIFT_PER_MILLION: u64 = 500;
 
-/// A reading that is older says nothing of a database that another has replaced.
+/// After a failover an older reading may be from a different server's clock.
 const KNOWN_AGE_MAX_US: u64 = 3_000_000;
 
 /// The time given out is at most a hundredth faster or slower than the clock under it.

@@ -52,7 +52,8 @@ impl Iban {
     }
 }
 
-/// ISO/IEC 7064, MOD 97-10, of an identifier with its check digits in third and fourth place.
+/// Whether an identifier passes the MOD 97-10 check of ISO/IEC 7064. Its third and fourth
+/// characters are the check digits.
 pub(super) fn is_checked_by_97(characters: &[char]) -> bool {
     let turned = characters[4..].iter().chain(&characters[..4]);
     let remainder = turned.filter_map(|c| c.to_digit(36)).fold(0, |remainder, value| {

@@ -1,7 +1,7 @@
-//! Work of which nobody knows how long it takes, and the end of the wait for it.
+//! Waits for database work of unknown length, such as a migration.
 //!
-//! Owns the question whether the server is still at it. A migration may take hours, so no limit
-//! of time can tell it from an answer that got lost; the server itself can.
+//! A migration may take hours, so a time limit cannot tell a long one from a lost response.
+//! Postgres can: it shows whether the session is still active.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use tokio::time::sleep;
 
 use super::line;
 
-/// How often the server is asked, on a connection of its own.
+/// How often a separate connection checks whether the session is active.
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
-/// Looks in a row that find the session idle. Between two statements it is, for a moment.
+/// Consecutive checks that find the session idle. Between two statements it is idle for a moment.
 const IDLE_LOOKS_MAX: u32 = 3;
-/// Looks in a row that fail: ten minutes of them. The server may have no connection to spare
-/// while a migration holds others up, and the migration goes on.
+/// Consecutive checks that fail: ten minutes of them. While a migration blocks other sessions,
+/// Postgres may have no connection left for a check, and the migration still makes progress.
 const FAILED_LOOKS_MAX: u32 = 120;
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
-/// Waits for `work`, which the session `process` of the server does. `None` once the server
-/// does nothing for it any more: its answer was lost. `login` must be that of the session.
+/// Waits for `work`, which runs in the session with the server process `process`. Returns `None`
+/// once the session is no longer active: the response was lost. `login` must be the session's.
 pub(super) async fn while_at_work<T>(
     login: &PgConnectOptions,
     process: i32,

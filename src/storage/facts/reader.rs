@@ -34,7 +34,7 @@ const TURN_MAX: usize = 16;
 /// A statement for several tenants is given up after that, and then asked for
 /// each of them apart.
 const TOGETHER_MAX: Duration = Duration::from_millis(250);
-/// For the look whether facts can be read, which is as slow as the database at the time.
+/// The time limit for checking whether facts can be read.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 const APART_MAX: Duration = Duration::from_secs(10);
 /// Slow enough to keep a tenant apart.
@@ -264,7 +264,7 @@ impl Shared {
             match ask(&mut reader, &batch, APART_MAX).await {
                 Ok(answers) => answer_all(batch, answers),
                 Err(error) if is_of_the_questions(&error) => ask_one_by_one(&mut reader, batch).await,
-                // Nobody's questions are slow because the database says nothing.
+                // The database did not respond, so the tenant's queries are not to blame.
                 Err(error) => {
                     abandon(batch, &error);
                     continue;

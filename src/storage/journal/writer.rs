@@ -38,9 +38,9 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const CLAIMED_FIRST: u32 = 64;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// An unused connection is looked at this often. Between two looks it may be lost without a word.
+/// How often an unused connection is checked. Routers may drop it without closing it.
 const UNUSED_MAX: Duration = Duration::from_secs(10);
-/// For the answer to such a look.
+/// The time limit of such a check.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -381,7 +381,7 @@ impl Writer {
     }
 }
 
-/// A writer does not count among those that work, until this is dropped, by a panic too.
+/// Removes a writer from the count of working writers until this is dropped, also by a panic.
 struct NotWorking<'a>(&'a AtomicUsize);
 
 impl<'a> NotWorking<'a> {

@@ -60,16 +60,16 @@ pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
     }
     // A connection of its own: whatever becomes of this process, the lock ends with it.
     let mut holder = system.acquire().await?.detach();
-    // Asked again and again: a wait for the lock could not be told from a lost answer.
+    // Polled: a blocking wait for the lock looks the same as a lost response.
     while !line::within(LOCK_ANSWER_MAX, try_lock(&mut holder)).await? {
         tokio::time::sleep(LOCK_TRIED_EVERY).await;
-        // Whoever had it may be done, and its connection lost without a word to the server.
+        // The holder may have finished and lost its connection before it released the lock.
         if remaining(system).await?.is_empty() {
             break;
         }
     }
     let worked = bring_over_all(system, &mut done).await;
-    // The work is done or not, however this ends.
+    // A failure to close does not undo the work.
     let _ = line::within(LOCK_ANSWER_MAX, holder.close()).await;
     worked?;
     if done != BroughtOver::default() {
