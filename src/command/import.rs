@@ -22,8 +22,8 @@ use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, Imported
 use crate::domain::card_check::Unchecked;
 use crate::domain::card_number::holds_card_number;
 use crate::domain::time::Clock;
-use crate::http::import_line::{self, PastLine};
-use crate::http::line_error::LineError;
+use crate::http::request::line_error::LineError;
+use crate::http::routes::payments::import_line::{self, PastLine};
 use crate::world::SystemClock;
 use lines::{LINE_BYTES_MAX, Line, Lines};
 

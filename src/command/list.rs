@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::http::list_lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
+use crate::http::routes::lists::lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
 use crate::storage::card_checks;
 use crate::storage::lists::{self, AddError, EntryFilter, ListHead};
 use crate::storage::pool::Databases;

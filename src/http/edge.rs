@@ -5,6 +5,12 @@
 //! never log a body, a token, a query string or a raw path: routes appear as
 //! their templates.
 
+pub mod client_rates;
+pub(super) mod context;
+pub(super) mod guard;
+pub mod streams;
+pub(super) mod upload_turns;
+
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,8 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tracing::Instrument;
 
-use super::context::RequestContext;
-use super::problem::{Kind, Problem};
+use crate::http::edge::context::RequestContext;
+use crate::http::response::problem::{Kind, Problem};
 
 /// For health, readiness and metrics, however short that of requests is: a node that is not
 /// ready waits up to three seconds for its database before it can tell the reasons.
@@ -234,7 +240,7 @@ mod tests {
     use rocket::tokio::time::sleep;
 
     use super::*;
-    use crate::http::problem::default_catcher;
+    use crate::http::response::problem::default_catcher;
 
     #[rocket::get("/quick")]
     fn quick() -> &'static str {

@@ -3,6 +3,9 @@
 //! Owns what is said of the API as a whole. Must never describe a route by
 //! hand: each stands beside its handler, and a test compares both sides.
 
+pub(super) mod documented;
+mod finish;
+
 use std::sync::LazyLock;
 
 use rocket::http::{ContentType, Status};
@@ -15,14 +18,13 @@ use utoipa::openapi::security::{
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::answer::Answer;
-use super::openapi_finish::finish;
-use super::problem::ProblemBody;
-use super::{
-    audit, backtests, canary, checkpoints, decisions, deployments, diagnoses, dry_runs, events, list_entries,
-    lists, oauth, operations, payment_events, payments, plugins, quarantines, rulesets, shadow,
-};
 use crate::domain::tenant::Scope;
+use crate::http::openapi::finish::finish;
+use crate::http::response::Answer;
+use crate::http::response::problem::ProblemBody;
+use crate::http::routes::{
+    audit, backtests, checkpoints, decisions, events, lists, oauth, operations, payments, plugins, rulesets,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -53,40 +55,40 @@ struct Document;
     payments::submit,
     payments::list,
     payments::one,
-    payment_events::tell_event,
-    payment_events::events,
+    payments::events::tell_event,
+    payments::events::events,
     decisions::one,
     decisions::replay,
-    diagnoses::one,
+    decisions::diagnoses::one,
     checkpoints::latest,
     rulesets::create,
     rulesets::list,
     rulesets::one,
-    deployments::active,
-    deployments::activate,
-    deployments::roll_back,
-    deployments::activations,
-    deployments::start_canary,
-    deployments::end_canary,
-    deployments::start_shadow,
-    deployments::end_shadow,
-    dry_runs::dry_run,
+    rulesets::deployments::active,
+    rulesets::deployments::activate,
+    rulesets::deployments::roll_back,
+    rulesets::deployments::activations,
+    rulesets::deployments::start_canary,
+    rulesets::deployments::end_canary,
+    rulesets::deployments::start_shadow,
+    rulesets::deployments::end_shadow,
+    rulesets::dry_runs::dry_run,
     backtests::create,
     backtests::list,
     backtests::one,
     backtests::examples,
     backtests::cancel,
-    canary::report,
-    shadow::report,
-    shadow::examples,
-    quarantines::list,
-    quarantines::lift,
+    rulesets::canary::report,
+    rulesets::shadow::report,
+    rulesets::shadow::examples,
+    rulesets::quarantines::list,
+    rulesets::quarantines::lift,
     lists::create,
     lists::all,
     lists::close,
-    list_entries::add_entries,
-    list_entries::entries,
-    list_entries::close_entry,
+    lists::entries::add_entries,
+    lists::entries::entries,
+    lists::entries::close_entry,
     plugins::upload,
     plugins::list,
     plugins::one,
@@ -196,7 +198,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::http::mounts;
+    use crate::http::routes::mounts;
 
     fn documented() -> BTreeSet<String> {
         let document = whole();

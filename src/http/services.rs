@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use super::cursor::CursorKey;
 use crate::auth::password::SecretHasher;
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, Issuer};
@@ -23,6 +22,7 @@ use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
 use crate::domain::quotas::Quotas;
 use crate::domain::time::{Clock, Randomness};
+use crate::http::request::cursor::CursorKey;
 
 /// The use cases and what reading needs.
 #[derive(Debug)]

@@ -78,7 +78,7 @@ fn event(kind: &str, at_ms: u64, note: &str) -> Value {
 mod tests {
     use super::*;
     use crate::domain::card_check::Unchecked;
-    use crate::http::import_line;
+    use crate::http::routes::payments::import_line;
 
     const UNTIL_MS: u64 = 1_790_000_000_000;
 

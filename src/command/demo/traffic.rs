@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::domain::card_check::Unchecked;
-    use crate::http::import_line;
+    use crate::http::routes::payments::import_line;
 
     const NOW_MS: u64 = 1_790_000_000_000;
 

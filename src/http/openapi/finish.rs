@@ -1,0 +1,151 @@
+//! The OpenAPI document as a whole: what holds of every operation and every shape.
+//!
+//! Owns the rules that all of them share: page items by reference, bounds by the
+//! constants that the reading checks, security on each operation. Must never
+//! know a single route but the feed, whose events no content type describes.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::request::query::{LIMIT_MAX, TIME_MS_MAX};
+
+const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
+
+const TAGS: [(&str, &str); 10] = [
+    ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
+    ("backtests", "Tests of a candidate revision on stored decisions."),
+    ("decisions", "Decisions with their evidence, and their replay."),
+    ("events", "A live stream of decisions and administrative acts."),
+    ("lists", "Lists of values that rules can query."),
+    ("oauth", "Access tokens and the keys to verify them."),
+    ("operations", "Health, readiness, metrics and the API document."),
+    ("payments", "Payments, their outcomes and later events."),
+    ("plugins", "The WebAssembly components that rules are made of."),
+    ("rulesets", "Revisions of rulesets, and which of them decide."),
+];
+
+/// Adds what the annotations cannot say.
+pub fn finish(document: &mut Value) {
+    document["tags"] =
+        TAGS.map(|(name, description)| json!({"name": name, "description": description})).into();
+    for operation in operations(document) {
+        finish_operation(operation);
+    }
+    tell_of_events(document);
+    let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
+    let names: Vec<String> = schemas.keys().cloned().collect();
+    for (name, schema) in schemas {
+        refer_to_items(name, schema, &names);
+        join_optional_part(schema);
+        bound_properties(schema);
+    }
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let items = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let members = items.filter_map(Value::as_object_mut).flatten();
+    members.filter(|(name, _)| METHODS.contains(&name.as_str())).filter_map(|(_, it)| it.as_object_mut())
+}
+
+fn finish_operation(operation: &mut Map<String, Value>) {
+    // Operations without a scope are public and say so; a test holds that the others name theirs.
+    operation.entry("security").or_insert_with(|| json!([]));
+    if let Some(Value::String(summary)) = operation.get("summary")
+        && !operation.contains_key("description")
+    {
+        let (first, rest) = match summary.split_once(". ") {
+            Some((first, rest)) => (format!("{first}."), rest.to_owned()),
+            None => (summary.clone(), summary.clone()),
+        };
+        operation.insert("summary".into(), first.into());
+        operation.insert("description".into(), rest.into());
+    }
+    let answered = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
+    answered.for_each(|(_, response)| bytes_are_binary(response));
+    if let Some(body) = operation.get_mut("requestBody") {
+        bytes_are_binary(body);
+    }
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        bound(&name, &mut parameter["schema"]);
+    }
+}
+
+/// Bytes are no array of numbers on the wire.
+fn bytes_are_binary(message: &mut Value) {
+    if let Some(content) = message.pointer_mut("/content/application~1wasm") {
+        content["schema"] = json!({"type": "string", "format": "binary"});
+    }
+}
+
+/// A generic page has its items in it; they have a name of their own.
+fn refer_to_items(name: &str, schema: &mut Value, names: &[String]) {
+    let of = name.strip_prefix("Page_").or_else(|| name.strip_prefix("Items_"));
+    if let Some(of) = of.filter(|of| names.iter().any(|name| name == of)) {
+        schema["properties"]["items"]["items"] = json!({"$ref": format!("#/components/schemas/{of}")});
+    }
+}
+
+/// The members of a flattened `Option` are those of the whole, and none of them is required.
+/// As it comes, the part is `oneOf` its schema and null, and an object without these members is neither.
+fn join_optional_part(schema: &mut Value) {
+    let Some(parts) = schema.get_mut("allOf").and_then(Value::as_array_mut) else { return };
+    for part in parts {
+        let options = part["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+        if let [optional, null] = options
+            && null["type"] == "null"
+            && optional["properties"].is_object()
+        {
+            let mut joined = optional.clone();
+            joined["description"] = part["description"].clone();
+            if let Some(joined) = joined.as_object_mut() {
+                joined.retain(|name, value| name != "required" && !value.is_null());
+            }
+            *part = joined;
+        }
+    }
+}
+
+/// Sets the bounds of all members, at any depth.
+fn bound_properties(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            for (name, property) in
+                members.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
+            {
+                bound(name, property);
+            }
+            members.values_mut().for_each(bound_properties);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_properties),
+        _ => {}
+    }
+}
+
+/// Writes into a member's schema the bounds that `Fields` and `Query` hold it to.
+fn bound(name: &str, schema: &mut Value) {
+    let is_integer = match &schema["type"] {
+        Value::Array(types) => types.iter().any(|kind| kind == "integer"),
+        kind => kind == "integer",
+    };
+    if is_integer && name.ends_with("_ms") {
+        schema["maximum"] = TIME_MS_MAX.into();
+    }
+    if is_integer && name == "limit" {
+        (schema["minimum"], schema["maximum"]) = (1.into(), LIMIT_MAX.into());
+    }
+    if is_integer && name == "revision" {
+        schema["minimum"] = 1.into();
+    }
+    if schema["maxLength"].is_number() && schema["minLength"].is_null() {
+        schema["minLength"] = 1.into();
+    }
+}
+
+/// The feed is one text; what stands behind `data:` in it is JSON of these shapes.
+fn tell_of_events(document: &mut Value) {
+    let content = &mut document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"];
+    content["text/event-stream"]["schema"]["contentSchema"] = json!({"anyOf": [
+        {"$ref": "#/components/schemas/DecisionEvent"},
+        {"$ref": "#/components/schemas/AuditEvent"},
+    ]});
+}

@@ -1,0 +1,9 @@
+//! Reading a request: its body and query, with every error named by its field.
+
+pub(super) mod body;
+pub(super) mod card_checks;
+pub mod cursor;
+pub(super) mod fields;
+pub(super) mod json;
+pub mod line_error;
+pub(super) mod query;

@@ -1,0 +1,370 @@
+//! Taking in request bodies.
+//!
+//! Owns the checks that come before a body means anything: media type, limit,
+//! completeness, syntax. Must never log or repeat a byte of a body, which is
+//! why Rocket's own JSON guard is not used: it logs what it cannot read.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rocket::Request;
+use rocket::data::{ByteUnit, Data, FromData, Outcome};
+use rocket::http::ContentType;
+use rocket::request::{self, FromRequest};
+use tokio::time::timeout_at;
+
+use crate::decisions::spool::Spool;
+use crate::domain::card_check::Unchecked;
+use crate::domain::plugin::Digest;
+use crate::http::edge::context::RequestContext;
+use crate::http::edge::upload_turns::UploadTurn;
+use crate::http::request::card_checks::unchecked_of;
+use crate::http::request::fields::{self, Fields, Screened};
+use crate::http::request::json::{self, Value};
+use crate::http::response::problem::{Kind, Problem};
+use crate::http::routes::lists::lines::LineFormat;
+use crate::http::services::{Limits, Services};
+
+/// The detail of the problem for a body that was cut off.
+pub const CUT_OFF: &str = "The connection closed before the body was complete.";
+
+/// A JSON body, parsed and not yet understood.
+pub struct JsonBody {
+    value: Value,
+    /// The fields that the tenant has unchecked for card numbers.
+    unchecked: Unchecked,
+}
+
+/// Bodies hold payment data: nothing of them is printed.
+impl std::fmt::Debug for JsonBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JsonBody")
+    }
+}
+
+impl JsonBody {
+    #[cfg(test)]
+    pub fn of(value: Value) -> Self {
+        Self { value, unchecked: Unchecked::NONE }
+    }
+
+    pub fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
+        fields::read(&self.value, self.unchecked, read)
+    }
+
+    /// Reads a body even if it is refused now, since it may be stored already.
+    pub fn screen<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<Screened<T>, Problem> {
+        fields::screen(&self.value, self.unchecked, read)
+    }
+
+    pub fn unchecked(&self) -> Unchecked {
+        self.unchecked
+    }
+
+    /// The guards have run before, so the tenant is known.
+    fn of_request(request: &Request<'_>, bytes: &[u8]) -> Result<Self, Problem> {
+        Ok(Self { value: parse(bytes)?, unchecked: unchecked_of(request) })
+    }
+
+    /// Of the canonical form. Keys of earlier releases are stored with it.
+    pub fn hash(&self) -> Digest {
+        sha256(self.value.canonical().as_bytes())
+    }
+}
+
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    Digest(hash)
+}
+
+/// Entries of a list: one as JSON, or many as lines. Lines hold a turn among large bodies.
+pub enum EntriesBody {
+    One(JsonBody),
+    Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadTurn },
+}
+
+impl std::fmt::Debug for EntriesBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EntriesBody")
+    }
+}
+
+/// A WebAssembly component, or what claims to be one: megabytes, and so on disk.
+#[derive(Debug)]
+pub struct WasmBody(pub Spool);
+
+/// A form (RFC 6749 demands one); it holds a secret and says nothing of it.
+pub struct FormBody(pub Vec<u8>);
+
+impl std::fmt::Debug for FormBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FormBody")
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for JsonBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let limit = limits(request).map(|limits| limits.body_bytes);
+        let read = read(request, data, limit, "application/json", is_json).await;
+        outcome(request, read.and_then(|bytes| Self::of_request(request, &bytes)))
+    }
+}
+
+fn is_json(found: &ContentType) -> bool {
+    found.top() == "application" && (found.sub() == "json" || found.sub().as_str().ends_with("+json"))
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for EntriesBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let Some(format) = request.content_type().and_then(line_format) else {
+            let limit = limits(request).map(|limits| limits.body_bytes);
+            let expected = "application/json, application/x-ndjson or text/csv";
+            // The route has minutes for lines, which take turns; this one takes none.
+            let read = in_time(request, read(request, data, limit, expected, is_json)).await;
+            return outcome(
+                request,
+                read.and_then(|bytes| JsonBody::of_request(request, &bytes)).map(Self::One),
+            );
+        };
+        let turn = match request.guard::<UploadTurn>().await {
+            request::Outcome::Success(turn) => turn,
+            request::Outcome::Error(error) => return Outcome::Error(error),
+            request::Outcome::Forward(status) => return Outcome::Forward((data, status)),
+        };
+        let limit = limits(request).map(|limits| limits.lines_bytes);
+        let read = read(request, data, limit, "that of the lines", |_| true).await;
+        outcome(request, read.map(|bytes| Self::Lines { format, bytes, turn }))
+    }
+}
+
+/// Ends with the deadline of an ordinary body.
+async fn in_time(
+    request: &Request<'_>,
+    read: impl Future<Output = Result<Vec<u8>, Problem>>,
+) -> Result<Vec<u8>, Problem> {
+    let deadline = limits(request).ok_or_else(|| unmanaged("the limits of bodies"))?.body_deadline;
+    timeout_at(RequestContext::of(request).started + deadline, read).await.unwrap_or_else(|_late| {
+        Err(Problem::new(Kind::Deadline, "The body did not arrive before the deadline."))
+    })
+}
+
+fn line_format(found: &ContentType) -> Option<LineFormat> {
+    match (found.top().as_str(), found.sub().as_str()) {
+        ("application", "x-ndjson") => Some(LineFormat::Jsonl),
+        ("text", "csv") => Some(LineFormat::Csv),
+        _ => None,
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for WasmBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let is_wasm = |found: &ContentType| found.top() == "application" && found.sub() == "wasm";
+        let limit = limits(request).map(|limits| limits.upload_bytes);
+        let spooled = match check(request, limit, "application/wasm", is_wasm) {
+            Ok(limit_bytes) => spool(request, data, limit_bytes).await,
+            Err(problem) => Err(problem),
+        };
+        outcome(request, spooled.map(Self))
+    }
+}
+
+async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Result<Spool, Problem> {
+    let services = request.rocket().state::<Arc<Services>>().ok_or_else(|| unmanaged("the services"))?;
+    // One byte beyond the limit is read, to notice a body that is too large.
+    let received = data.open(ByteUnit::from(limit_bytes as u64 + 1));
+    let spool = Spool::receive(services.uploads.spool_folder(), received).await?;
+    if spool.size_bytes() > limit_bytes as u64 { Err(too_large(limit_bytes)) } else { Ok(spool) }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for FormBody {
+    type Error = Kind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let limit = limits(request).map(|limits| limits.form_bytes);
+        let read =
+            read(request, data, limit, "application/x-www-form-urlencoded", |found| found.is_form()).await;
+        outcome(request, read.map(Self))
+    }
+}
+
+fn limits<'r>(request: &'r Request<'_>) -> Option<&'r Limits> {
+    request.rocket().state::<Limits>()
+}
+
+fn outcome<'r, T>(request: &'r Request<'_>, read: Result<T, Problem>) -> Outcome<'r, T, T::Error>
+where
+    T: FromData<'r, Error = Kind>,
+{
+    match read {
+        Ok(body) => Outcome::Success(body),
+        Err(problem) => {
+            let (status, kind) = (problem.kind.status(), problem.kind);
+            request.local_cache(|| Some(problem));
+            Outcome::Error((status, kind))
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    json::parse(bytes)
+        .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not valid JSON: {error}.")))
+}
+
+fn unmanaged(what: &str) -> Problem {
+    tracing::error!(what, "a request body cannot be read: the server was built without this part");
+    Problem::new(Kind::Internal, "The cause is logged under this request id.")
+}
+
+fn too_large(limit_bytes: usize) -> Problem {
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("The body of this request may have at most {limit_bytes} bytes."),
+    )
+}
+
+/// Checks the headers before any of the body is read. Answers the limit in bytes.
+fn check(
+    request: &Request<'_>,
+    limit_bytes: Option<usize>,
+    expected: &str,
+    accepts: impl FnOnce(&ContentType) -> bool,
+) -> Result<usize, Problem> {
+    let limit_bytes = limit_bytes.ok_or_else(|| unmanaged("the limits of bodies"))?;
+    refuse_coding(request)?;
+    if !request.content_type().is_some_and(accepts) {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            format!("The Content-Type must be {expected}."),
+        ));
+    }
+    let announced = request.headers().get_one("Content-Length").and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit_bytes as u64) {
+        return Err(too_large(limit_bytes));
+    }
+    Ok(limit_bytes)
+}
+
+/// Refuses a compressed body, which could become far larger than the limit.
+fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
+    let mut codings = request.headers().get("Content-Encoding").flat_map(|line| line.split(','));
+    let plain = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    if codings.all(plain) {
+        return Ok(());
+    }
+    let detail = "Send the body uncompressed, without a Content-Encoding.";
+    Err(Problem { takes_no_coding: true, ..Problem::new(Kind::UnsupportedMediaType, detail) })
+}
+
+/// The body of this request is not compressed. For routes that answer in another
+/// way than by a problem where the body is wrong.
+#[derive(Debug)]
+pub struct Uncoded;
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Uncoded {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Kind> {
+        match refuse_coding(request) {
+            Ok(()) => request::Outcome::Success(Self),
+            Err(problem) => problem.refuse(request),
+        }
+    }
+}
+
+async fn read(
+    request: &Request<'_>,
+    data: Data<'_>,
+    limit_bytes: Option<usize>,
+    expected: &str,
+    accepts: impl FnOnce(&ContentType) -> bool,
+) -> Result<Vec<u8>, Problem> {
+    let limit_bytes = check(request, limit_bytes, expected, accepts)?;
+    let read = data.open(ByteUnit::from(limit_bytes as u64)).into_bytes().await;
+    let bytes = read.map_err(|_| Problem::new(Kind::MalformedRequest, CUT_OFF))?;
+    if !bytes.is_complete() {
+        return Err(too_large(limit_bytes));
+    }
+    Ok(bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rocket::http::{Header, Status};
+    use rocket::local::blocking::Client;
+
+    use super::*;
+    use crate::http::response::problem::default_catcher;
+
+    #[rocket::post("/json", data = "<body>")]
+    fn json_route(body: JsonBody) -> String {
+        body.hash().to_string()
+    }
+
+    fn client() -> Client {
+        let limits = Limits {
+            body_bytes: 20,
+            body_deadline: Duration::from_secs(60),
+            lines_bytes: 10,
+            upload_bytes: 10,
+            form_bytes: 10,
+        };
+        let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
+        let rocket = rocket::custom(config)
+            .manage(limits)
+            .mount("/", rocket::routes![json_route])
+            .register("/", rocket::catchers![default_catcher]);
+        Client::untracked(rocket).expect("a rocket")
+    }
+
+    fn post(client: &Client, media_type: Option<&'static str>, body: &[u8]) -> (Status, String) {
+        let mut request = client.post("/json").body(body);
+        if let Some(media_type) = media_type {
+            request.add_header(Header::new("Content-Type", media_type));
+        }
+        let response = request.dispatch();
+        (response.status(), response.into_string().expect("a body"))
+    }
+
+    #[test]
+    fn a_body_passes_media_type_limit_and_syntax_in_this_order() {
+        let client = client();
+        let json = Some("application/json");
+        for (media_type, body, status, slug) in [
+            (None, &b"{}"[..], 415, "unsupported-media-type"),
+            (Some("text/plain"), b"{}", 415, "unsupported-media-type"),
+            (Some("text/plain"), b"{                        }", 415, "unsupported-media-type"),
+            (json, b"{                        }", 413, "body-too-large"),
+            (json, b"{\"a\":}", 400, "malformed-body"),
+            (json, b"", 400, "malformed-body"),
+            (json, b"\"\xff\"", 400, "malformed-body"),
+        ] {
+            let (found, text) = post(&client, media_type, body);
+            assert_eq!(found.code, status, "{text}");
+            assert!(text.contains(&format!("\"/problems/{slug}\"")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_body_written_otherwise_has_the_same_hash() {
+        let client = client();
+        let json = Some("application/json; charset=utf-8");
+        let first = post(&client, json, b"{\"a\":1,\"b\":2}");
+        assert_eq!(first.0, Status::Ok);
+        assert_eq!(post(&client, json, b"{ \"b\":2, \"a\" :1 }"), first);
+        assert_ne!(post(&client, json, b"{\"a\":1,\"b\":3}"), first);
+    }
+}

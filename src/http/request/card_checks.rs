@@ -1,0 +1,91 @@
+//! Card numbers outside of bodies, and which fields a tenant has unchecked.
+//!
+//! Owns how headers and query parameters with a card number are refused. Must
+//! never repeat one: neither in an answer nor in the log.
+
+use std::sync::Arc;
+
+use rocket::Request;
+
+use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, holds_card_number};
+use crate::domain::decision::IdempotencyKey;
+use crate::http::edge::context::RequestContext;
+use crate::http::request::fields;
+use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::http::services::Services;
+
+/// For an unknown tenant every field is checked.
+pub fn unchecked_of(request: &Request<'_>) -> Unchecked {
+    let tenant = RequestContext::of(request).tenant.get();
+    let services = request.rocket().state::<Arc<Services>>();
+    tenant.zip(services).map_or(Unchecked::NONE, |(tenant, services)| services.card_checks.unchecked(*tenant))
+}
+
+/// The field that a query parameter asks for by its value.
+fn asked_field(parameter: &str) -> Option<CheckedField> {
+    match parameter {
+        "reference" => Some(CheckedField::Reference),
+        "account" => Some(CheckedField::AccountOther),
+        "customer" => Some(CheckedField::Customer),
+        "merchant" => Some(CheckedField::Merchant),
+        "idempotency_key" => Some(CheckedField::IdempotencyKey),
+        "value" => Some(CheckedField::ListValue),
+        _ => None,
+    }
+}
+
+/// Cursors are not checked: Tollgate itself made their text.
+pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unchecked) -> bool {
+    let checked = asked_field(parameter).is_none_or(|field| !unchecked.contains(field));
+    let holds = match parameter {
+        "cursor" => return false,
+        // The value of a list may be an account's: its kind is not known yet.
+        "account" | "value" => account_holds_card_number,
+        _ => holds_card_number,
+    };
+    checked && holds(value)
+}
+
+pub fn key_error(key: &IdempotencyKey, unchecked: Unchecked) -> Option<PartError> {
+    let found = !unchecked.contains(CheckedField::IdempotencyKey) && holds_card_number(key.as_str());
+    found.then(|| outside_of_bodies("Idempotency-Key"))
+}
+
+pub fn outside_of_bodies(name: &str) -> PartError {
+    PartError { pointer: None, parameter: Some(name.to_owned()), detail: CARD_NUMBER_FOUND.to_owned() }
+}
+
+/// The problem of a request in which nothing else is wrong. What is refused now in a body
+/// may be more than card numbers.
+pub fn refused(errors: Vec<PartError>) -> Problem {
+    if errors.iter().any(|error| error.pointer.is_some()) {
+        return fields::refused(errors);
+    }
+    Problem::with_errors(
+        Kind::CardNumber,
+        "The request contains what looks like a card number. Card numbers must never be sent.",
+        errors,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_iban_can_be_searched_for_and_a_card_number_cannot() {
+        for (parameter, value, found) in [
+            ("account", "CH3600762944632591062", false),
+            ("account", "CH36 0076 2944 6325 9106 2", false),
+            ("value", "CH3600762944632591062", false),
+            ("account", "DE4111111111111111", true),
+            ("account", "4111111111111111", true),
+            ("value", "4111 1111 1111 1111", true),
+            ("customer", "CH3600762944632591062", true),
+        ] {
+            let holds = parameter_holds_card_number(parameter, value, Unchecked::NONE);
+            assert_eq!(holds, found, "{parameter}={value}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What is wrong with a body, collected while it is read.
+//!
+//! Owns the difference between a body that is wrong and one that is refused now, but
+//! may be stored already: it was right before a check or a code changed, or while an
+//! operator had switched a check off. Must never hold a value.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
+use super::{Fields, expected};
+use crate::domain::card_check::Unchecked;
+use crate::http::request::json::Value;
+use crate::http::response::problem::{ERRORS_MAX, Kind, PartError, Problem};
+
+/// What was read, and what of it is refused unless it is stored already: card numbers
+/// and codes that are not assigned any more.
+#[derive(Debug, PartialEq)]
+pub struct Screened<T> {
+    pub value: T,
+    pub refused_now: Vec<PartError>,
+}
+
+/// Reads the whole body. All errors are found before the answer.
+pub fn read<T>(
+    root: &Value,
+    unchecked: Unchecked,
+    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Result<T, Problem> {
+    let Screened { value, refused_now } = screen(root, unchecked, read)?;
+    if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
+}
+
+/// The same, for a caller that knows whether the content is stored already.
+pub fn screen<T>(
+    root: &Value,
+    unchecked: Unchecked,
+    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Result<Screened<T>, Problem> {
+    let errors = Errors { unchecked, ..Errors::default() };
+    let value = errors.object(root, String::new(), read);
+    let (told, is_wrong) = (errors.told.into_inner(), errors.is_wrong.get());
+    match value {
+        Some(value) if !is_wrong => Ok(Screened { value, refused_now: told }),
+        _ => Err(refused(told)),
+    }
+}
+
+pub fn refused(errors: Vec<PartError>) -> Problem {
+    Problem::with_errors(Kind::InvalidBody, "The body has errors.", errors)
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    told: RefCell<Vec<PartError>>,
+    /// Whether anything is wrong that was so for every release.
+    is_wrong: Cell<bool>,
+    pub(super) unchecked: Unchecked,
+}
+
+impl Errors {
+    pub(super) fn add(&self, pointer: String, detail: String) {
+        self.is_wrong.set(true);
+        self.refuse_now(pointer, detail);
+    }
+
+    pub(super) fn refuse_now(&self, pointer: String, detail: String) {
+        let mut told = self.told.borrow_mut();
+        if told.len() < ERRORS_MAX {
+            told.push(PartError { pointer: Some(pointer), parameter: None, detail });
+        }
+    }
+
+    pub(super) fn object<T>(
+        &self,
+        value: &Value,
+        pointer: String,
+        read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let Value::Object(object) = value else {
+            self.add(pointer, expected("an object", value));
+            return None;
+        };
+        let mut fields = Fields { object, pointer, errors: self, known: BTreeSet::new() };
+        let value = read(&mut fields);
+        fields.refuse_the_rest();
+        value
+    }
+}

@@ -1,0 +1,290 @@
+//! Reading query strings.
+//!
+//! Owns the collecting of every error of a query at once, paging included.
+//! Must never ignore a parameter it does not know: a misspelt filter would
+//! answer with more than was asked for.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use rocket::Request;
+use rocket::request::{FromRequest, Outcome};
+
+use crate::domain::card_number::holds_card_number;
+use crate::domain::tenant::TenantId;
+use crate::http::request::card_checks::{
+    outside_of_bodies, parameter_holds_card_number, refused, unchecked_of,
+};
+use crate::http::request::cursor::CursorKey;
+use crate::http::request::fields::text_error;
+use crate::http::response::problem::{Kind, PartError, Problem};
+
+pub const LIMIT_DEFAULT: u32 = 50;
+pub const LIMIT_MAX: u32 = 200;
+
+/// In characters; longer names and values are refused before anything looks through them.
+const PARAMETER_LENGTH_MAX: usize = 1_000;
+
+/// Milliseconds up to the year 9999.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
+
+#[derive(Debug, Default)]
+pub struct Query {
+    parameters: BTreeMap<String, String>,
+    errors: Vec<PartError>,
+    /// Parameters with card numbers, which are refused even if nothing else is wrong.
+    card_numbers: Vec<PartError>,
+    /// The filters as read: what a cursor is bound to.
+    filters: String,
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Query {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let (mut query, unchecked) = (Self::default(), unchecked_of(request));
+        let segments = request.uri().query().into_iter().flat_map(|query| query.raw_segments());
+        for segment in segments.filter(|segment| !segment.is_empty()) {
+            let (name, value) = segment.split_at_byte(b'=');
+            let (Ok(name), Ok(value)) = (name.url_decode(), value.url_decode()) else {
+                query.errors.push(PartError {
+                    pointer: None,
+                    parameter: None,
+                    detail: "expected percent-encoded UTF-8".to_owned(),
+                });
+                continue;
+            };
+            if is_too_long(&name) {
+                query.error("a name that is too long", too_long());
+                continue;
+            }
+            if name != "cursor" && is_too_long(&value) {
+                query.error(&name, too_long());
+                continue;
+            }
+            if parameter_holds_card_number(&name, &value, unchecked) {
+                query.card_numbers.push(outside_of_bodies(&shown(&name)));
+            }
+            if query.parameters.insert(name.to_string(), value.into_owned()).is_some() {
+                query.error(&name, "appears more than once");
+            }
+        }
+        Outcome::Success(query)
+    }
+}
+
+impl Query {
+    fn error(&mut self, parameter: &str, detail: impl Into<String>) {
+        let parameter = Some(shown(parameter));
+        self.errors.push(PartError { pointer: None, parameter, detail: detail.into() });
+    }
+
+    pub fn parsed<T, E: Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.parameters.remove(name)?;
+        match parse(&text) {
+            Ok(value) => {
+                self.filters.push_str(&format!("{name}={}:{text};", text.len()));
+                Some(value)
+            }
+            Err(error) => {
+                self.error(name, error.to_string());
+                None
+            }
+        }
+    }
+
+    pub fn text(&mut self, name: &str, length_max: usize) -> Option<String> {
+        self.parsed(name, |text| text_error(text, length_max).map_or(Ok(text.to_owned()), Err))
+    }
+
+    pub fn time_ms(&mut self, name: &str) -> Option<u64> {
+        let expected = "expected UTC milliseconds since 1970";
+        self.parsed(name, |text| text.parse().ok().filter(|time_ms| *time_ms <= TIME_MS_MAX).ok_or(expected))
+    }
+
+    /// Ends the reading of a list without pages.
+    pub fn finish(mut self) -> Result<(), Problem> {
+        self.refuse()
+    }
+
+    /// Ends the reading: every filter must have been read before.
+    pub fn page(mut self, keys: &CursorKey, tenant: TenantId, list: &str) -> Result<PageRequest, Problem> {
+        let query = format!("{list} {}", self.filters);
+        let limit = self.limit();
+        let after = self.parsed("cursor", |text| {
+            keys.open(tenant, &query, text).ok_or("expected a cursor of this list with the same filters")
+        });
+        self.refuse()?;
+        Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after, query, tenant })
+    }
+
+    fn limit(&mut self) -> Option<u32> {
+        self.parsed("limit", |text| {
+            let number = text.parse::<u32>().ok().filter(|number| (1..=LIMIT_MAX).contains(number));
+            number.ok_or(format!("expected a whole number from 1 to {LIMIT_MAX}"))
+        })
+    }
+
+    fn refuse(&mut self) -> Result<(), Problem> {
+        for name in std::mem::take(&mut self.parameters).into_keys() {
+            self.error(&name, "is not a known parameter");
+        }
+        let (mut errors, card_numbers) =
+            (std::mem::take(&mut self.errors), std::mem::take(&mut self.card_numbers));
+        if errors.is_empty() {
+            return if card_numbers.is_empty() { Ok(()) } else { Err(refused(card_numbers)) };
+        }
+        errors.extend(card_numbers);
+        Err(Problem::with_errors(Kind::InvalidQuery, "The query has errors.", errors))
+    }
+}
+
+fn is_too_long(text: &str) -> bool {
+    text.chars().nth(PARAMETER_LENGTH_MAX).is_some()
+}
+
+fn too_long() -> String {
+    format!("expected at most {PARAMETER_LENGTH_MAX} characters")
+}
+
+/// A name comes from outside, too.
+fn shown(parameter: &str) -> String {
+    if holds_card_number(parameter) {
+        return "a name that looks like a card number".to_owned();
+    }
+    parameter.chars().take(64).collect()
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug)]
+pub struct PageRequest {
+    pub limit: u32,
+    /// The position of the last item of the page before.
+    pub after: Option<String>,
+    query: String,
+    tenant: TenantId,
+}
+
+impl PageRequest {
+    /// One more than is shown tells whether there is a next page.
+    pub fn fetch_limit(&self) -> u32 {
+        self.limit + 1
+    }
+
+    /// Our own cursor's position; one that does not parse was made by another version.
+    pub fn position<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
+        let parse = |text: &String| text.parse::<T>();
+        self.after.as_ref().map(parse).transpose().map_err(|_| {
+            let detail = "expected a cursor of this list with the same filters".to_owned();
+            let error = PartError { pointer: None, parameter: Some("cursor".to_owned()), detail };
+            Problem::with_errors(Kind::InvalidQuery, "The query has errors.", vec![error])
+        })
+    }
+
+    /// Cuts what was fetched to the page and names where the next one begins.
+    pub fn cut<T>(
+        &self,
+        keys: &CursorKey,
+        mut items: Vec<T>,
+        position: impl Fn(&T) -> String,
+    ) -> (Vec<T>, Option<String>) {
+        let limit = self.limit as usize;
+        if items.len() <= limit {
+            return (items, None);
+        }
+        items.truncate(limit);
+        let next = items.last().map(|last| keys.seal(self.tenant, &self.query, &position(last)));
+        (items, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rocket::http::Status;
+    use rocket::local::blocking::Client;
+    use rocket::{get, routes};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::auth::root_secret::SECRET_BYTES;
+    use crate::http::response::problem::default_catcher;
+
+    const TENANT: TenantId = TenantId(Uuid::nil());
+
+    #[get("/numbers")]
+    fn numbers(mut query: Query) -> Result<String, Problem> {
+        let keys = CursorKey::new([7; SECRET_BYTES]);
+        let colour = query.text("colour", 5);
+        let since = query.time_ms("since_ms");
+        let page = query.page(&keys, TENANT, "numbers")?;
+        let after = page.position::<u32>()?.unwrap_or(0);
+        let fetched: Vec<u32> = (after + 1..=7).take(page.fetch_limit() as usize).collect();
+        let (shown, next) = page.cut(&keys, fetched, u32::to_string);
+        Ok(format!("{colour:?} {since:?} {shown:?} {}", next.unwrap_or_default()))
+    }
+
+    fn ask(query: &str) -> (Status, String) {
+        let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
+        let rocket = rocket::custom(config)
+            .mount("/", routes![numbers])
+            .register("/", rocket::catchers![default_catcher]);
+        let client = Client::untracked(rocket).expect("a rocket");
+        let response = client.get(format!("/numbers?{query}")).dispatch();
+        (response.status(), response.into_string().expect("a body"))
+    }
+
+    #[test]
+    fn filters_are_decoded_and_pages_follow_one_another() {
+        let (_, first) = ask("limit=3&colour=r%C3%B6t+a");
+        let (text, cursor) = first.rsplit_once(' ').expect("a cursor");
+        assert_eq!(text, "Some(\"röt a\") None [1, 2, 3]");
+        let (_, second) = ask(&format!("limit=4&colour=r%C3%B6t+a&cursor={cursor}"));
+        assert_eq!(second, "Some(\"röt a\") None [4, 5, 6, 7] ");
+    }
+
+    #[test]
+    fn every_error_of_a_query_is_told_at_once() {
+        let query = "limit=0&colour=much-too-long&since_ms=yesterday&color=red&since_ms=1&cursor=AAAA";
+        let (status, body) = ask(query);
+        assert_eq!(status, Status::BadRequest);
+        let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let mut told: Vec<&str> = problem["errors"]
+            .as_array()
+            .expect("errors")
+            .iter()
+            .filter_map(|e| e["parameter"].as_str())
+            .collect();
+        told.sort_unstable();
+        assert_eq!(told, ["color", "colour", "cursor", "limit", "since_ms"]);
+    }
+
+    #[test]
+    fn a_parameter_that_is_too_long_is_refused_and_never_looked_through_or_repeated() {
+        let number = "4111111111111111";
+        let long = format!("{number}{}", "-".repeat(PARAMETER_LENGTH_MAX));
+        for (query, parameter) in
+            [(format!("colour={long}"), "colour"), (format!("{long}=red"), "a name that is too long")]
+        {
+            let (status, body) = ask(&query);
+            assert_eq!(status, Status::BadRequest);
+            assert!(!body.contains(number), "{body}");
+            let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(problem["errors"].as_array().expect("errors").len(), 1, "{body}");
+            assert_eq!(problem["errors"][0]["parameter"], parameter, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_query_and_broken_encoding_are_refused() {
+        let (_, first) = ask("limit=3&colour=red");
+        let (_, cursor) = first.rsplit_once(' ').expect("a cursor");
+        for query in [format!("limit=3&colour=blue&cursor={cursor}"), "colour=%ff".to_owned()] {
+            assert_eq!(ask(&query).0, Status::BadRequest, "{query}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Answers that are no problems.
+//!
+//! Owns how a body and its headers are put on the wire. Must never decide
+//! what is in them.
+
+pub(super) mod entity_tags;
+mod failure;
+pub(super) mod problem;
+
+use std::io::Cursor;
+
+use rocket::Request;
+use rocket::http::{ContentType, Header, Method, Status};
+use rocket::response::{self, Responder, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::request::body::sha256;
+use crate::http::response::entity_tags::Tags;
+use crate::http::response::problem::{Kind, Problem};
+
+#[derive(Debug)]
+pub struct Answer {
+    status: Status,
+    content_type: Option<ContentType>,
+    headers: Vec<Header<'static>>,
+    /// A tag of the whole body: who has the same one has the same body.
+    body_tag: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(status: Status, value: &impl Serialize) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(value).map_err(|error| {
+            tracing::error!(%error, "a response could not be serialised as JSON");
+            Problem::new(Kind::Internal, "The cause is logged under this request id.")
+        })?;
+        Ok(Self { status, content_type: Some(ContentType::JSON), ..Self::of(body) })
+    }
+
+    pub fn bytes(content_type: ContentType, body: Vec<u8>) -> Self {
+        Self { content_type: Some(content_type), ..Self::of(body) }
+    }
+
+    pub fn empty(status: Status) -> Self {
+        Self { status, ..Self::of(Vec::new()) }
+    }
+
+    fn of(body: Vec<u8>) -> Self {
+        Self { status: Status::Ok, content_type: None, headers: Vec::new(), body_tag: None, body }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push(Header::new(name, value.into()));
+        self
+    }
+
+    /// With an `ETag` that covers every byte, so that a client that has it is spared the body.
+    /// One that stands for less must be an ordinary header: no 304 may follow from it.
+    pub fn with_tag_of_body(mut self) -> Self {
+        let tag = format!("\"{}\"", sha256(&self.body));
+        self.body_tag = Some(tag.clone());
+        self.with("ETag", tag)
+    }
+}
+
+impl Answer {
+    /// Whether the client has it already: whether `If-None-Match` names the tag of its body.
+    /// A header that cannot be read is no condition.
+    fn is_known_to(&self, request: &Request<'_>) -> bool {
+        let reads = matches!(request.method(), Method::Get | Method::Head) && self.status == Status::Ok;
+        self.body_tag
+            .as_deref()
+            .filter(|_| reads)
+            .zip(Tags::of(request, "If-None-Match").ok().flatten())
+            .is_some_and(|(tag, tags)| tags.name(tag))
+    }
+}
+
+impl<'r> Responder<'r, 'static> for Answer {
+    fn respond_to(mut self, request: &'r Request<'_>) -> response::Result<'static> {
+        if self.is_known_to(request) {
+            (self.status, self.content_type) = (Status::NotModified, None);
+        }
+        let mut response = Response::build();
+        response.status(self.status);
+        if let Some(content_type) = self.content_type {
+            response.header(content_type).sized_body(self.body.len(), Cursor::new(self.body));
+        }
+        for header in self.headers {
+            response.header(header);
+        }
+        response.ok()
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Pass this as `cursor` to get the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A complete list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Items<T> {
+    pub items: Vec<T>,
+}

@@ -1,0 +1,427 @@
+//! What errors of lower rooms become: the one home of this mapping.
+//!
+//! Owns the decision which failure is which problem, and logs what is our
+//! fault, once. Must never pass the text of a storage error on to a client.
+
+use crate::decisions::diagnoses::DiagnosisError;
+use crate::decisions::dry_run::DryRunError;
+use crate::decisions::looks::LookError;
+use crate::decisions::replay::ReplayError;
+use crate::decisions::rulesets::{GuardedError, RevisionError};
+use crate::decisions::spool::SpoolError;
+use crate::decisions::submit::SubmitError;
+use crate::decisions::uploads::UploadError;
+use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
+use crate::http::request::body::CUT_OFF;
+use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::rules::EngineError;
+use crate::storage::StorageError;
+use crate::storage::backtests::{CancelError, CreateError};
+use crate::storage::lists::{AddError, CloseListError, CreateListError};
+use crate::storage::payment_events::TellError;
+use crate::storage::plugins::RetireError;
+use crate::storage::rulesets::ActivateError;
+use crate::storage::uploads::HandInError;
+
+fn internal() -> Problem {
+    Problem::new(Kind::Internal, "The cause is logged under this request id.")
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&StorageError> for Problem {
+    fn from(error: &StorageError) -> Self {
+        match error {
+            StorageError::Unavailable(_) => {
+                tracing::warn!(?error, "the database cannot be reached");
+                Self::new(Kind::Unavailable, "The database cannot be reached at the moment.")
+            }
+            StorageError::Abandoned => {
+                tracing::warn!("a database query was cancelled");
+                Self::new(Kind::Unavailable, "The request was cancelled.")
+            }
+            StorageError::Database(_) if error.is_passing() => {
+                tracing::warn!(?error, "the database did not finish a statement in time");
+                Self::new(Kind::Unavailable, "The database took too long.")
+            }
+            // The storage room's Debug leaves out what quotes a row.
+            StorageError::Database(_) => {
+                tracing::error!(?error, "the database rejected a statement");
+                internal()
+            }
+            StorageError::Erased => Self::new(
+                Kind::Erased,
+                "Only the outcome of this decision is left; its personal data has been erased.",
+            ),
+            StorageError::Unreadable { what } => {
+                tracing::error!(what, "stored data cannot be read");
+                internal()
+            }
+        }
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::new(Kind::Busy, "Too many payments are waiting for their rules."),
+            EngineError::Deadline(_) => Self::new(Kind::Deadline, "The rules did not finish in time."),
+            EngineError::Unavailable(why) => {
+                tracing::error!(why, "the rule engine is unavailable");
+                Self::new(Kind::Unavailable, "The rules cannot be run at the moment.")
+            }
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::KeyReused => {
+                let detail = "This Idempotency-Key was already used for a payment with a different body.";
+                Self::new(Kind::IdempotencyKeyReused, detail)
+            }
+            SubmitError::StillDeciding => {
+                let detail = "The first request with this key is still being processed. Repeat this request \
+                              later.";
+                Self::new(Kind::StillDeciding, detail)
+            }
+            SubmitError::Busy => Self::new(Kind::Busy, "Too many payments are waiting to be decided."),
+            SubmitError::Deadline => {
+                let detail = "The deadline passed before the decision was stored. Repeat the request with \
+                              the same key.";
+                Self::new(Kind::Deadline, detail)
+            }
+            SubmitError::Unavailable => {
+                let detail = "The decision could not be made and stored. Repeat the request with the same \
+                              key.";
+                Self::new(Kind::Unavailable, detail)
+            }
+            // Logged where it failed.
+            SubmitError::Failed => internal(),
+        }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::NotFound => Self::not_found("decision"),
+            ReplayError::Imported => {
+                let detail =
+                    "The decision was imported. It was made by another system and cannot be replayed.";
+                Self::new(Kind::Conflict, detail)
+            }
+            ReplayError::Engine(error) => error.into(),
+            ReplayError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<DiagnosisError> for Problem {
+    fn from(error: DiagnosisError) -> Self {
+        match error {
+            DiagnosisError::UnknownDecision => Self::not_found("decision"),
+            DiagnosisError::NotFailed => Self::not_found("failed rule in this decision"),
+            DiagnosisError::Look(LookError::Busy) => {
+                Self::new(Kind::Busy, "Other failures are being diagnosed. Try again in a moment.")
+            }
+            DiagnosisError::Look(LookError::Engine(error)) => error.into(),
+            DiagnosisError::Look(LookError::Storage(error)) => error.as_ref().into(),
+        }
+    }
+}
+
+impl From<DryRunError> for Problem {
+    fn from(error: DryRunError) -> Self {
+        match error {
+            DryRunError::UnknownRevision => no_such("/revision", "there is no such revision"),
+            DryRunError::UnknownPayment => no_such("/payment_id", "there is no such payment"),
+            DryRunError::Revision(error) => error.into(),
+            DryRunError::Engine(error) => error.into(),
+            DryRunError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// A member of the body names what is not there.
+fn no_such(pointer: &str, detail: &str) -> Problem {
+    let error = PartError { pointer: Some(pointer.to_owned()), parameter: None, detail: detail.to_owned() };
+    Problem::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+}
+
+impl From<RevisionError> for Problem {
+    fn from(error: RevisionError) -> Self {
+        match error {
+            RevisionError::Invalid(flaws) => {
+                let part = |flaw: crate::decisions::rulesets::Flaw| PartError {
+                    pointer: Some(flaw.pointer),
+                    parameter: None,
+                    detail: flaw.detail,
+                };
+                let errors = flaws.into_iter().map(part).collect();
+                Self::with_errors(Kind::InvalidBody, "The ruleset is invalid.", errors)
+            }
+            RevisionError::TooMany(most) => {
+                let detail = format!(
+                    "The ruleset already has {most} revisions, the maximum, and revisions are never deleted. \
+                     Test unsaved rules with dry runs instead, or ask the operator to raise \
+                     ruleset_revisions_max."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            RevisionError::Engine(error) => error.into(),
+            RevisionError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ActivateError> for Problem {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::UnknownRevision => {
+                no_such("/revision", "there is no such revision of this decision point")
+            }
+            ActivateError::Conflict { .. } => {
+                let detail = "The active state does not match If-Match or If-None-Match.";
+                Self::new(Kind::PreconditionFailed, detail)
+            }
+            ActivateError::NothingBefore => {
+                Self::new(Kind::Conflict, "No revision was active before the current one.")
+            }
+            ActivateError::NeverActive => {
+                Self::new(Kind::Conflict, "This revision was never active. Activate it instead.")
+            }
+            ActivateError::NothingActive => {
+                Self::new(Kind::Conflict, "No revision is active yet. Activate one first.")
+            }
+            ActivateError::AlreadyActive => {
+                Self::new(Kind::Conflict, "The revision is already the active one.")
+            }
+            ActivateError::PluginRetired { plugin } => {
+                let detail = format!("The revision uses the plugin {plugin}, which is retired.");
+                Self::new(Kind::Conflict, detail)
+            }
+            ActivateError::ListClosed { list } => {
+                let detail = format!("The revision uses the list {list}, which is closed.");
+                Self::new(Kind::Conflict, detail)
+            }
+            ActivateError::PluginNotReady { plugin, node, why } => {
+                let why = why.map_or_else(String::new, |why| format!(" {why}"));
+                let detail = format!("The node {node} is not ready to run the plugin {plugin}.{why}");
+                Self::new(Kind::PluginsNotReady, detail)
+            }
+            ActivateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<GuardedError> for Problem {
+    fn from(error: GuardedError) -> Self {
+        let refused = |detail: &'static str| Self::new(Kind::GuardRefused, detail);
+        match error {
+            GuardedError::Activate(error) => error.into(),
+            GuardedError::Refused(refusal) => match refusal {
+                GuardRefusal::Unknown => no_such("/guard/backtest", "there is no such backtest"),
+                GuardRefusal::OfAnotherRevision => refused("The backtest tested a different revision."),
+                GuardRefusal::ComparedWithItself => {
+                    refused("The backtest compared the revision with itself.")
+                }
+                GuardRefusal::NotFinished => refused("The backtest has not finished."),
+                GuardRefusal::ComparedNothing => refused("The backtest did not compare any decision."),
+                GuardRefusal::ChangedTooMuch { changed, compared } => {
+                    let percent = changed as f64 * 100.0 / compared as f64;
+                    let detail = format!(
+                        "In the backtest, {percent:.4} percent of the outcomes changed: {changed} of \
+                         {compared}."
+                    );
+                    Self::new(Kind::GuardRefused, detail)
+                }
+            },
+        }
+    }
+}
+
+impl From<CreateError> for Problem {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::UnknownRevision => {
+                no_such("/revision", "there is no such revision of this decision point")
+            }
+            CreateError::UnknownBaseline => {
+                no_such("/baseline_revision", "there is no such revision of this decision point")
+            }
+            CreateError::NothingActive => no_such("/baseline", "there is no active revision to compare with"),
+            CreateError::TooMany => {
+                let detail = format!("At most {PENDING_MAX} backtests can be waiting or running at a time.");
+                Self { retry_after_seconds: Some(10), ..Self::new(Kind::QuotaExceeded, detail) }
+            }
+            CreateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CancelError> for Problem {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound => Self::not_found("backtest"),
+            CancelError::Ended => Self::new(Kind::Conflict, "The backtest has already ended."),
+            CancelError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreateListError> for Problem {
+    fn from(error: CreateListError) -> Self {
+        match error {
+            CreateListError::NameTaken => Self::new(Kind::Conflict, "A list with this name already exists."),
+            CreateListError::TooMany(most) => {
+                let detail = format!(
+                    "This tenant already has {most} open lists, the maximum. Close lists that are no longer \
+                     used, or ask the operator to raise tenant_lists_max."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            CreateListError::TooManyKept(most) => {
+                let detail = format!(
+                    "This tenant already has {most} lists, counting closed lists, which are kept forever. \
+                     That is the maximum: ten times tenant_lists_max. Reuse existing lists, or ask the \
+                     operator to raise tenant_lists_max."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            CreateListError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CloseListError> for Problem {
+    fn from(error: CloseListError) -> Self {
+        match error {
+            CloseListError::Unknown => Self::not_found("open list"),
+            CloseListError::InUse { revision } => {
+                let detail = format!(
+                    "The revision {revision} is deployed and uses the list. Deploy another revision first."
+                );
+                Self::new(Kind::Conflict, detail)
+            }
+            CloseListError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddError> for Problem {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::UnknownList => Self::not_found("list"),
+            AddError::Closed => Self::new(Kind::Conflict, "The list is closed and accepts no more entries."),
+            AddError::AlreadyOpen => {
+                Self::new(Kind::Conflict, "The value is already on the list. Close that entry first.")
+            }
+            AddError::TooMany(most) => {
+                let detail = format!(
+                    "A list can have at most {most} entries that have not ended. Nothing was added. Close \
+                     entries that are no longer needed, put the others on another list, or ask the operator \
+                     to raise list_entries_max."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            AddError::TooManyKept(most) => {
+                let detail = format!(
+                    "A list can hold at most {most} entries, counting closed and ended ones: ten times \
+                     list_entries_max. Nothing was added. Continue with another list, or ask the operator to \
+                     raise list_entries_max."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            AddError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<TellError> for Problem {
+    fn from(error: TellError) -> Self {
+        match error {
+            TellError::UnknownPayment => Self::not_found("payment"),
+            TellError::BeforePayment { received_at_ms } => {
+                let detail = format!("is earlier than the payment was received, at {received_at_ms}");
+                let error = PartError { pointer: Some("/at_ms".to_owned()), parameter: None, detail };
+                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+            }
+            TellError::TooMany(most) => {
+                let detail = format!(
+                    "This payment already has {most} events, the maximum, and events are never deleted. \
+                     Report only the final event instead of every step, or ask the operator to raise \
+                     payment_events_max."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            TellError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<SpoolError> for Problem {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Receive(_) => Self::new(Kind::MalformedRequest, CUT_OFF),
+            SpoolError::Keep(error) => {
+                tracing::error!(%error, "a received upload could not be written to disk");
+                Self::new(Kind::Unavailable, "The plugin cannot be received at the moment.")
+            }
+        }
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Refused(why) => Self::new(Kind::PluginRefused, why),
+            UploadError::DigestMismatch { actual } => {
+                let detail = format!("The body has the SHA-256 {actual}, which is not the announced one.");
+                Self::new(Kind::DigestMismatch, detail)
+            }
+            UploadError::Spool(error) => error.into(),
+            UploadError::HandIn(HandInError::TooManyWaiting(most)) => {
+                let detail = format!(
+                    "{most} plugins of this tenant are already waiting. Wait until they are processed."
+                );
+                Self { retry_after_seconds: Some(2), ..Self::new(Kind::QuotaExceeded, detail) }
+            }
+            UploadError::HandIn(HandInError::TooManyPlugins(most)) => {
+                let detail = format!(
+                    "This tenant already has {most} plugins, the maximum. Retire plugins that are no longer \
+                     used."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            UploadError::HandIn(HandInError::TooManyStored(most)) => {
+                let detail = format!(
+                    "This tenant already has {most} plugins, counting retired ones. That is the maximum."
+                );
+                Self::new(Kind::QuotaExceeded, detail)
+            }
+            UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RetireError> for Problem {
+    fn from(error: RetireError) -> Self {
+        match error {
+            RetireError::Unknown => Self::not_found("plugin"),
+            RetireError::Shared => {
+                Self::new(Kind::Conflict, "The plugin is shared by all tenants. A tenant cannot retire it.")
+            }
+            RetireError::InUse { revision } => {
+                let detail = format!("The revision {revision} is deployed and uses the plugin.");
+                Self::new(Kind::Conflict, detail)
+            }
+            RetireError::Storage(error) => error.into(),
+        }
+    }
+}

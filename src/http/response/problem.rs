@@ -1,0 +1,358 @@
+//! Problem details (RFC 9457): the one form of every error of the API.
+//!
+//! Owns the kinds of problems, their stable `type` URIs, and how they are
+//! written on the wire. Must never carry a value the client sent, nor the
+//! text of an error from below. What lower rooms' errors become stands in
+//! `failure`, and nowhere else.
+
+use std::borrow::Cow;
+
+use rocket::http::{ContentType, Header, MediaType, Method, Status};
+use rocket::request::{self, Request};
+use rocket::response::{self, Responder, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::edge::context::RequestContext;
+
+/// The most errors one problem lists: a hostile body shall not have a long answer.
+pub const ERRORS_MAX: usize = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    MalformedRequest,
+    MalformedBody,
+    InvalidQuery,
+    InvalidIdempotencyKey,
+    DigestMismatch,
+    Unauthenticated,
+    InsufficientScope,
+    NotFound,
+    MethodNotAllowed,
+    StillDeciding,
+    PluginsNotReady,
+    Conflict,
+    GuardRefused,
+    Erased,
+    PreconditionFailed,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidBody,
+    CardNumber,
+    IdempotencyKeyReused,
+    PluginRefused,
+    TooManyStreams,
+    QuotaExceeded,
+    RateLimited,
+    Internal,
+    Busy,
+    Deadline,
+    Unavailable,
+}
+
+impl Kind {
+    #[cfg(test)]
+    pub const ALL: [Self; 28] = [
+        Self::MalformedRequest,
+        Self::MalformedBody,
+        Self::InvalidQuery,
+        Self::InvalidIdempotencyKey,
+        Self::DigestMismatch,
+        Self::Unauthenticated,
+        Self::InsufficientScope,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::StillDeciding,
+        Self::PluginsNotReady,
+        Self::Conflict,
+        Self::GuardRefused,
+        Self::Erased,
+        Self::PreconditionFailed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidBody,
+        Self::CardNumber,
+        Self::IdempotencyKeyReused,
+        Self::PluginRefused,
+        Self::TooManyStreams,
+        Self::QuotaExceeded,
+        Self::RateLimited,
+        Self::Internal,
+        Self::Busy,
+        Self::Deadline,
+        Self::Unavailable,
+    ];
+
+    /// Status, the last part of the `type` URI, and the title. Published: never changed.
+    fn published(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::MalformedRequest => (400, "malformed-request", "The request is malformed"),
+            Self::MalformedBody => (400, "malformed-body", "The body is not valid JSON"),
+            Self::InvalidQuery => (400, "invalid-query", "The query parameters are invalid"),
+            Self::InvalidIdempotencyKey => {
+                (400, "invalid-idempotency-key", "The Idempotency-Key is missing or invalid")
+            }
+            Self::DigestMismatch => (400, "digest-mismatch", "The body does not match its digest"),
+            Self::Unauthenticated => (401, "unauthenticated", "A valid access token is required"),
+            Self::InsufficientScope => (403, "insufficient-scope", "The access token lacks a required scope"),
+            Self::NotFound => (404, "not-found", "The resource does not exist"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed"),
+            Self::StillDeciding => {
+                (409, "still-deciding", "The first request with this key is still in progress")
+            }
+            Self::PluginsNotReady => (409, "plugins-not-ready", "A node is not ready to run the revision"),
+            Self::Conflict => (409, "conflict", "The request conflicts with the current state"),
+            Self::GuardRefused => (409, "guard-refused", "The guard does not allow the activation"),
+            Self::Erased => (410, "erased", "The personal data has been erased"),
+            Self::PreconditionFailed => (412, "precondition-failed", "The resource has changed"),
+            Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not supported"),
+            Self::InvalidBody => (422, "invalid-body", "The body is invalid"),
+            Self::CardNumber => (422, "card-number", "The request contains a card number"),
+            Self::IdempotencyKeyReused => {
+                (422, "idempotency-key-reused", "The Idempotency-Key was already used for another request")
+            }
+            Self::PluginRefused => (422, "plugin-refused", "The plugin was refused"),
+            Self::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
+            Self::QuotaExceeded => (429, "quota-exceeded", "A limit of the tenant has been reached"),
+            Self::RateLimited => (429, "rate-limited", "The client sends too many requests"),
+            Self::Internal => (500, "internal", "An internal error occurred"),
+            Self::Busy => (503, "busy", "The server is busy"),
+            Self::Deadline => (503, "deadline", "The request timed out"),
+            Self::Unavailable => (503, "unavailable", "The service is temporarily unavailable"),
+        }
+    }
+
+    pub fn status(self) -> Status {
+        Status::new(self.published().0)
+    }
+
+    pub fn slug(self) -> &'static str {
+        self.published().1
+    }
+
+    pub fn title(self) -> &'static str {
+        self.published().2
+    }
+
+    fn for_status(status: Status) -> Self {
+        match status.code {
+            401 => Self::Unauthenticated,
+            403 => Self::InsufficientScope,
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            413 => Self::BodyTooLarge,
+            415 => Self::UnsupportedMediaType,
+            422 => Self::InvalidBody,
+            429 => Self::QuotaExceeded,
+            503 => Self::Unavailable,
+            400..500 => Self::MalformedRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// One error in a part of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PartError {
+    /// Location in the body, as a JSON pointer (RFC 6901).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// Name of the query parameter or header field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub kind: Kind,
+    pub detail: Cow<'static, str>,
+    pub errors: Vec<PartError>,
+    pub retry_after_seconds: Option<u32>,
+    /// WWW-Authenticate (RFC 6750).
+    pub challenge: Option<String>,
+    /// Allow (RFC 9110).
+    pub allow: Option<String>,
+    /// Says by Accept-Encoding (RFC 9110) that the body is taken without a coding.
+    pub takes_no_coding: bool,
+}
+
+impl Problem {
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after_seconds = match kind {
+            // A stream whose client has gone is noticed by its next heartbeat.
+            Kind::TooManyStreams => Some(15),
+            Kind::StillDeciding | Kind::PluginsNotReady | Kind::Busy | Kind::Deadline => Some(1),
+            Kind::Unavailable => Some(2),
+            _ => None,
+        };
+        let detail = detail.into();
+        let (errors, challenge, allow, takes_no_coding) = (Vec::new(), None, None, false);
+        Self { kind, detail, errors, retry_after_seconds, challenge, allow, takes_no_coding }
+    }
+
+    pub fn with_errors(kind: Kind, detail: impl Into<Cow<'static, str>>, mut errors: Vec<PartError>) -> Self {
+        errors.truncate(ERRORS_MAX);
+        Self { errors, ..Self::new(kind, detail) }
+    }
+
+    pub fn with_challenge(kind: Kind, detail: impl Into<Cow<'static, str>>, challenge: String) -> Self {
+        Self { challenge: Some(challenge), ..Self::new(kind, detail) }
+    }
+
+    pub fn not_found(what: &'static str) -> Self {
+        Self::new(Kind::NotFound, format!("There is no such {what}."))
+    }
+
+    /// Hands a guard's problem to the catcher, since a guard cannot answer itself.
+    pub fn refuse<S>(self, request: &Request<'_>) -> request::Outcome<S, Kind> {
+        let (status, kind) = (self.kind.status(), self.kind);
+        request.local_cache(|| Some(self));
+        request::Outcome::Error((status, kind))
+    }
+}
+
+/// The wire form.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// `/problems/` followed by the kind of problem. Stable, so programs should compare this.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/invalid-body")]
+    pub kind: String,
+    pub title: &'a str,
+    pub status: u16,
+    /// An explanation for people. May change.
+    pub detail: &'a str,
+    /// Every part of the request that has an error.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    pub errors: &'a [PartError],
+    /// Identifies this request in the server's logs. Also sent as X-Request-Id.
+    pub request_id: &'a str,
+}
+
+impl<'r> Responder<'r, 'static> for Problem {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+        let body = ProblemBody {
+            kind: format!("/problems/{}", self.kind.slug()),
+            title: self.kind.title(),
+            status: self.kind.status().code,
+            detail: &self.detail,
+            errors: &self.errors,
+            request_id: &RequestContext::of(request).request_id,
+        };
+        let bytes = serde_json::to_vec(&body).map_err(|_| Status::InternalServerError)?;
+        let mut response = Response::build();
+        response
+            .status(self.kind.status())
+            .header(ContentType(MediaType::new("application", "problem+json")))
+            .sized_body(bytes.len(), std::io::Cursor::new(bytes));
+        if let Some(seconds) = self.retry_after_seconds {
+            response.header(Header::new("Retry-After", seconds.to_string()));
+        }
+        if let Some(challenge) = self.challenge {
+            response.header(Header::new("WWW-Authenticate", challenge));
+        }
+        if let Some(allow) = self.allow {
+            response.header(Header::new("Allow", allow));
+        }
+        if self.takes_no_coding {
+            response.header(Header::new("Accept-Encoding", "identity"));
+        }
+        response.ok()
+    }
+}
+
+/// Turns every error that Rocket makes, and what guards left behind, into a problem.
+#[rocket::catch(default)]
+pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
+    if let Some(problem) = request.local_cache(|| None::<Problem>)
+        && problem.kind.status() == status
+    {
+        return problem.clone();
+    }
+    if status == Status::NotFound
+        && let Some(allow) = allowed_methods(request)
+    {
+        let detail = format!("This resource supports the methods {allow}.");
+        return Problem { allow: Some(allow), ..Problem::new(Kind::MethodNotAllowed, detail) };
+    }
+    let kind = Kind::for_status(status);
+    let detail = match kind {
+        Kind::NotFound => "There is no resource at this path.",
+        Kind::Internal => "The cause is logged under this request id.",
+        _ => "The server could not parse the request.",
+    };
+    Problem::new(kind, detail)
+}
+
+/// The methods a path has, if it has any: Rocket answers 404 to a wrong method.
+fn allowed_methods(request: &Request<'_>) -> Option<String> {
+    let asked: Vec<&str> = request.uri().path().raw_segments().map(|segment| segment.as_str()).collect();
+    let mut methods: Vec<&str> = request
+        .rocket()
+        .routes()
+        .filter(|route| template_matches(route.uri.path(), &asked))
+        .map(|route| route.method)
+        // Rocket answers HEAD by the route of GET.
+        .flat_map(|method| if method == Method::Get { vec!["GET", "HEAD"] } else { vec![method.as_str()] })
+        .collect();
+    methods.sort_unstable();
+    methods.dedup();
+    (!methods.is_empty()).then(|| methods.join(", "))
+}
+
+fn template_matches(template: &str, asked: &[&str]) -> bool {
+    let template: Vec<&str> = template.split('/').filter(|segment| !segment.is_empty()).collect();
+    if let Some((last, fixed)) = template.split_last()
+        && last.ends_with("..>")
+    {
+        return asked.len() >= fixed.len() && segments_match(fixed, &asked[..fixed.len()]);
+    }
+    template.len() == asked.len() && segments_match(&template, asked)
+}
+
+fn segments_match(template: &[&str], asked: &[&str]) -> bool {
+    template.iter().zip(asked).all(|(expected, found)| expected.starts_with('<') || expected == found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_lists_exactly_the_kinds_that_exist() {
+        let document = include_str!("../../../docs/problems.md");
+        let listed: HashSet<String> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `/problems/"))
+            .map(|line| line.split(" | ").take(3).collect::<Vec<_>>().join(" | "))
+            .collect();
+        let existing: HashSet<String> = Kind::ALL
+            .iter()
+            .map(|kind| format!("{}` | {} | {}", kind.slug(), kind.status().code, kind.title()))
+            .collect();
+        assert_eq!(listed, existing);
+        assert_eq!(existing.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn a_template_matches_paths_of_its_shape_only() {
+        for (template, path, expected) in [
+            ("/payments", "/payments", true),
+            ("/payments/<id>", "/payments/7", true),
+            ("/payments/<id>", "/payments", false),
+            ("/payments/<id>", "/payments/7/decision", false),
+            ("/docs/<_..>", "/docs/a/b", true),
+            ("/docs/<_..>", "/docs", true),
+            ("/", "/", true),
+        ] {
+            let asked: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+            assert_eq!(template_matches(template, &asked), expected, "{template} {path}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Backtests as JSON.
+//!
+//! Owns the shapes of a backtest, its report and its examples. Must never show
+//! an example where a report is meant: they name payments.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::domain::backtest::label::Label;
+use crate::domain::backtest::report::{Example, Matrix, Report, RuleTally, Says, Sum};
+use crate::domain::backtest::{Backtest, Filter, Selection};
+use crate::domain::decision::Origin;
+use crate::domain::payment::Method;
+use crate::domain::verdict::Outcome;
+use crate::http::routes::payments::OutcomeShape;
+
+/// Which decisions to evaluate again, and what to compare the results with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewBacktest)]
+pub struct BacktestBody {
+    /// The revision to test (the candidate).
+    #[schema(minimum = 1)]
+    pub revision: i32,
+    /// What to compare with: `recorded` (the default) for the original decisions, or `active` to run the
+    /// currently active revision again.
+    #[schema(required = false, example = "recorded")]
+    pub baseline: String,
+    /// Compare with this revision, run again. Replaces `baseline`.
+    #[schema(required = false, minimum = 1)]
+    pub baseline_revision: i32,
+    /// Only payments received at or after this time.
+    #[schema(required = false)]
+    pub from_ms: u64,
+    /// Only payments received before this time. Default and maximum: now.
+    #[schema(required = false)]
+    pub to_ms: u64,
+    /// Only this many payments, the newest ones.
+    #[schema(required = false, minimum = 1)]
+    pub newest: u64,
+    #[schema(required = false)]
+    pub filter: FilterShape,
+}
+
+/// Conditions on the decision as recorded. All given conditions must hold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestFilter)]
+pub struct FilterShape {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    pub amount_minor_min: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    pub amount_minor_max: Option<i64>,
+    /// `api` or `import`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestSelection)]
+pub struct SelectionShape {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<u64>,
+    pub to_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
+    pub filter: FilterShape,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Backtest)]
+pub struct BacktestShape {
+    pub id: Uuid,
+    pub point: &'static str,
+    pub revision: i32,
+    /// Absent if the candidate is compared with the original decisions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_revision: Option<i32>,
+    pub selection: SelectionShape,
+    /// `waiting`, `running`, `finished`, `cancelled` or `failed`.
+    pub state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Number of selected decisions. Absent until they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    pub done: u64,
+    pub created_by: String,
+    pub created_at_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at_ms: Option<u64>,
+    /// The results so far. Absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestReport)]
+pub struct ReportShape {
+    pub compared: u64,
+    /// Compared decisions whose outcome would differ.
+    pub changed: u64,
+    /// Share of changed outcomes, rounded up to a hundredth of a percent. Absent if nothing was
+    /// compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_percent: Option<f64>,
+    /// Compared decisions for which at least one fact had not been recorded and was computed from the
+    /// history as it was at the time.
+    pub partly_computed: u64,
+    /// Number of decisions that could not be compared, by reason: `erased`, `unreadable` or
+    /// `host_failure`.
+    pub not_replayable: BTreeMap<&'static str, u64>,
+    /// One entry for each pair of outcomes that occurred.
+    pub matrix: Vec<CellShape>,
+    /// The same, for each label: what happened to the payments after the decision.
+    pub by_label: BTreeMap<&'static str, Vec<CellShape>>,
+    /// Results for each rule, by its name.
+    pub rules: BTreeMap<String, RuleTallyShape>,
+    /// Results of recorded rules that the candidate does not have.
+    pub other_rules: SaysShape,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestCell)]
+pub struct CellShape {
+    pub was: OutcomeShape,
+    pub would_be: OutcomeShape,
+    pub count: u64,
+    /// Totals by currency.
+    pub amounts: BTreeMap<String, SumShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestSum)]
+pub struct SumShape {
+    pub count: u64,
+    /// The sum, capped at the largest 64-bit integer.
+    pub amount_minor: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestRule)]
+pub struct RuleTallyShape {
+    pub baseline: SaysShape,
+    pub candidate: SaysShape,
+    /// Payments for which both gave a result and the results differ.
+    pub changed: u64,
+}
+
+/// How often a rule gave each result.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestSays)]
+pub struct SaysShape {
+    pub pass: u64,
+    pub allow: u64,
+    pub review: u64,
+    pub reject: u64,
+    pub failed: u64,
+}
+
+/// A payment whose outcome would differ.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BacktestExample)]
+pub struct ExampleShape {
+    pub payment: Uuid,
+    pub was: OutcomeShape,
+    pub would_be: OutcomeShape,
+    pub amount_minor: i64,
+    pub currency: String,
+    /// What happened to the payment after its decision. `none` if no event was reported.
+    pub label: &'static str,
+    /// Codes of the reasons, without duplicates and without overridden ones. At most ten.
+    pub was_codes: Vec<String>,
+    pub would_be_codes: Vec<String>,
+}
+
+/// An example with its place in the matrix.
+pub struct Placed<'a> {
+    pub was: Outcome,
+    pub would_be: Outcome,
+    pub example: &'a Example,
+}
+
+pub const OUTCOMES: [Outcome; 3] = [Outcome::Approve, Outcome::Review, Outcome::Reject];
+
+/// All examples, the mildest outcome first and the newest payment of a cell first.
+pub fn placed(report: &Report) -> impl Iterator<Item = Placed<'_>> {
+    let rows = OUTCOMES.into_iter().zip(&report.examples);
+    rows.flat_map(|(was, row)| {
+        let cells = OUTCOMES.into_iter().zip(row);
+        cells.flat_map(move |(would_be, cell)| {
+            cell.iter().map(move |example| Placed { was, would_be, example })
+        })
+    })
+}
+
+impl From<Placed<'_>> for ExampleShape {
+    fn from(placed: Placed<'_>) -> Self {
+        let Placed { was, would_be, example } = placed;
+        let example = example.clone();
+        Self {
+            payment: example.payment,
+            was: was.into(),
+            would_be: would_be.into(),
+            amount_minor: example.amount_minor,
+            currency: example.currency,
+            label: example.label.name(),
+            was_codes: example.was_codes,
+            would_be_codes: example.would_be_codes,
+        }
+    }
+}
+
+impl From<Backtest> for BacktestShape {
+    fn from(backtest: Backtest) -> Self {
+        Self {
+            id: backtest.id,
+            point: backtest.point.name(),
+            revision: backtest.revision,
+            baseline_revision: backtest.baseline_revision,
+            selection: backtest.selection.into(),
+            state: backtest.state.name(),
+            why: backtest.why,
+            total: backtest.total,
+            done: backtest.done,
+            created_by: backtest.created_by,
+            created_at_ms: backtest.created_at_ms,
+            started_at_ms: backtest.started_at_ms,
+            finished_at_ms: backtest.finished_at_ms,
+            report: backtest.report.as_ref().map(ReportShape::from),
+        }
+    }
+}
+
+impl From<Selection> for SelectionShape {
+    fn from(selection: Selection) -> Self {
+        let Selection { from_ms, to_ms, newest, filter } = selection;
+        Self { from_ms, to_ms, newest, filter: filter.into() }
+    }
+}
+
+impl From<Filter> for FilterShape {
+    fn from(filter: Filter) -> Self {
+        Self {
+            outcome: filter.outcome.map(OutcomeShape::from),
+            method: filter.method.map(Method::name),
+            currency: filter.currency.map(|currency| currency.code().to_owned()),
+            amount_minor_min: filter.amount_minor_min,
+            amount_minor_max: filter.amount_minor_max,
+            origin: filter.origin.map(Origin::name),
+        }
+    }
+}
+
+impl From<&Report> for ReportShape {
+    fn from(report: &Report) -> Self {
+        let not_replayable = report.not_replayable.iter().map(|(why, count)| (why.name(), *count));
+        let by_label = report.by_label.iter().map(|(label, matrix)| (Label::name(*label), cells(matrix)));
+        let rules = report.rules.iter().map(|(name, tally)| (name.clone(), tally.into()));
+        Self {
+            compared: report.compared(),
+            changed: report.changed(),
+            changed_percent: report.changed_ten_thousandths().map(|share| share as f64 / 100.0),
+            partly_computed: report.partly_computed,
+            not_replayable: not_replayable.collect(),
+            matrix: cells(&report.overall()),
+            by_label: by_label.collect(),
+            rules: rules.collect(),
+            other_rules: (&report.other_rules).into(),
+        }
+    }
+}
+
+fn cells(matrix: &Matrix) -> Vec<CellShape> {
+    let rows = OUTCOMES.into_iter().zip(matrix);
+    let cells = rows.flat_map(|(was, row)| {
+        OUTCOMES.into_iter().zip(row).map(move |(would_be, cell)| (was, would_be, cell))
+    });
+    cells
+        .filter(|(_, _, cell)| !cell.is_empty())
+        .map(|(was, would_be, cell)| CellShape {
+            was: was.into(),
+            would_be: would_be.into(),
+            count: cell.values().map(|sum| sum.count).sum(),
+            amounts: cell.iter().map(|(currency, sum)| (currency.clone(), (*sum).into())).collect(),
+        })
+        .collect()
+}
+
+impl From<Sum> for SumShape {
+    fn from(sum: Sum) -> Self {
+        Self { count: sum.count, amount_minor: sum.amount_minor }
+    }
+}
+
+impl From<&RuleTally> for RuleTallyShape {
+    fn from(tally: &RuleTally) -> Self {
+        let RuleTally { baseline, candidate, changed } = tally;
+        Self { baseline: baseline.into(), candidate: candidate.into(), changed: *changed }
+    }
+}
+
+impl From<&Says> for SaysShape {
+    fn from(says: &Says) -> Self {
+        let Says { pass, allow, review, reject, failed } = *says;
+        Self { pass, allow, review, reject, failed }
+    }
+}

@@ -1,0 +1,72 @@
+//! Checkpoints of the journal, for auditors to keep.
+//!
+//! Owns their shape. Must never make one: that is the node's rhythm, not a
+//! caller's.
+
+use rocket::http::Status;
+use rocket::{Route, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::auth::signing_key::Jwk;
+use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::http::edge::guard::{AuditRead, Client};
+use crate::http::openapi::documented::ReadingWhole;
+use crate::http::response::Answer;
+use crate::http::response::problem::Problem;
+use crate::http::services::Shared;
+
+pub fn routes() -> Vec<Route> {
+    routes![latest]
+}
+
+/// The latest checkpoint of each writer known to this node, and the key to verify the signatures with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Checkpoints)]
+pub struct CheckpointsShape {
+    pub items: Vec<CheckpointShape>,
+    /// An Ed25519 JSON Web Key (RFC 8037).
+    #[schema(value_type = Object)]
+    pub public_key: Jwk,
+}
+
+/// A signed checkpoint. Saved one per line, checkpoints can be passed to `tollgate verify
+/// --checkpoints`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Checkpoint)]
+pub struct CheckpointShape {
+    pub writer: Uuid,
+    /// Sequence number of the writer's last batch.
+    pub sequence: i64,
+    /// Hash of that batch, in hexadecimal.
+    pub hash: String,
+    pub at_ms: u64,
+    pub kid: String,
+    /// Ed25519 signature in base64url without padding. Signs the lines `tollgate checkpoint 1`, writer,
+    /// sequence, hash and time, each followed by a line feed.
+    pub signature: String,
+}
+
+impl From<SignedCheckpoint> for CheckpointShape {
+    fn from(signed: SignedCheckpoint) -> Self {
+        let Checkpoint { writer, sequence, hash, at_ms } = signed.checkpoint;
+        let (kid, signature) = (signed.kid, signed.signature);
+        Self { writer, sequence, hash: hash.to_string(), at_ms, kid, signature }
+    }
+}
+
+/// Returns the latest signed checkpoints.
+///
+/// Store them elsewhere: they later prove that no recent entries were removed from the journal.
+#[utoipa::path(
+    tag = "audit",
+    responses((status = 200, body = CheckpointsShape), ReadingWhole),
+    security(("oauth" = ["audit:read"]))
+)]
+#[get("/audit/checkpoints")]
+pub fn latest(_client: Client<AuditRead>, services: &Shared) -> Result<Answer, Problem> {
+    let items = services.checkpoints.all().into_iter().map(CheckpointShape::from).collect();
+    let public_key = services.checkpoints.public_key();
+    Answer::json(Status::Ok, &CheckpointsShape { items, public_key })
+}

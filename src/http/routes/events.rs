@@ -1,0 +1,270 @@
+//! The live feed: decisions and administrative acts as server-sent events.
+//!
+//! Owns the form of the events and the life of a stream. Must never read more
+//! while the client has not taken what was read, and never outlive the token.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::select;
+use futures::stream::{self, BoxStream};
+use rocket::http::Header;
+use rocket::request::{FromRequest, Outcome};
+use rocket::response::stream::{Event, EventStream};
+use rocket::response::{self, Responder};
+use rocket::tokio::time::sleep;
+use rocket::{Request, Route, Shutdown, State, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::decisions::feed::{Feed, Follower, News, Position, Told};
+use crate::domain::tenant::Scope;
+use crate::domain::time::Clock;
+use crate::domain::verdict::OutcomeReason;
+use crate::http::edge::guard::{Client, DecisionsRead};
+use crate::http::edge::streams::{Place, Streams};
+use crate::http::openapi::documented::Following;
+use crate::http::response::problem::{Kind, Problem};
+use crate::http::routes::audit::AuditEventShape;
+use crate::http::routes::payments::OutcomeShape;
+use crate::http::services::Shared;
+use crate::storage::StorageError;
+use crate::storage::decisions::NewDecision;
+
+const READ_EVERY: Duration = Duration::from_millis(500);
+
+/// Shorter than proxies are patient; it also shows that a client has gone.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a browser waits before it connects again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+pub fn routes() -> Vec<Route> {
+    routes![follow]
+}
+
+/// The data of a `decision` event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DecisionEvent)]
+pub struct DecisionEventShape {
+    pub id: Uuid,
+    pub outcome: OutcomeShape,
+    /// Codes of all reasons, including overridden ones. Absent once they have been erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<Vec<String>>,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub method: String,
+    /// Absent once it has been erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    pub received_at_ms: u64,
+    /// Absent if no ruleset was active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
+    /// The client that submitted the payment.
+    pub client: Uuid,
+}
+
+impl From<NewDecision> for DecisionEventShape {
+    fn from(decision: NewDecision) -> Self {
+        let codes = |reasons: Vec<_>| reasons.into_iter().map(code_of).collect();
+        let summary = decision.summary;
+        Self {
+            id: summary.id.0,
+            outcome: summary.outcome.into(),
+            reasons: decision.reasons.map(codes),
+            amount_minor: summary.amount_minor,
+            currency: summary.currency,
+            method: summary.method,
+            reference: summary.reference,
+            received_at_ms: summary.received_at_ms,
+            revision: summary.revision,
+            client: summary.client.0,
+        }
+    }
+}
+
+fn code_of(reason: OutcomeReason) -> String {
+    reason.reason.code
+}
+
+/// As `id` of an event: the decision, and behind a point the sequence of acts.
+fn text_of(position: Position) -> String {
+    match position.sequence {
+        Some(sequence) => format!("{}.{sequence}", position.decision),
+        None => position.decision.to_string(),
+    }
+}
+
+fn parse_position(text: &str) -> Option<Position> {
+    let (decision, sequence) = match text.split_once('.') {
+        Some((decision, sequence)) => (decision, Some(sequence.parse().ok().filter(|at: &i64| *at >= 0)?)),
+        None => (text, None),
+    };
+    Some(Position { decision: Uuid::from_str(decision).ok()?, sequence })
+}
+
+/// The header Last-Event-ID: where a client goes on.
+#[derive(Debug)]
+pub struct LastEventId(Option<Position>);
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for LastEventId {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let mut headers = request.headers().get("Last-Event-ID");
+        match (headers.next(), headers.next()) {
+            // An empty id counts as none, as in the specification of server-sent events.
+            (None, _) | (Some(""), None) => Outcome::Success(Self(None)),
+            (Some(text), None) if let Some(position) = parse_position(text) => {
+                Outcome::Success(Self(Some(position)))
+            }
+            _ => {
+                let detail = "Last-Event-ID must be the id of an event of this feed.";
+                Problem::new(Kind::MalformedRequest, detail).refuse(request)
+            }
+        }
+    }
+}
+
+/// A feed while it is sent.
+struct Sending {
+    feed: Feed,
+    clock: Arc<dyn Clock>,
+    valid_until_ms: u64,
+    /// Nothing is read while the database is away; told once.
+    failed: bool,
+    _place: Place,
+}
+
+impl Sending {
+    /// Waits for news. Ends with the token, and where going on makes no sense.
+    async fn turn(mut self) -> Option<(Vec<Event>, Self)> {
+        loop {
+            if self.failed || !self.feed.is_behind() {
+                sleep(READ_EVERY).await;
+            }
+            if self.clock.now_ms() >= self.valid_until_ms {
+                return None;
+            }
+            match self.read().await {
+                Ok(events) if events.is_empty() => {}
+                Ok(events) => return Some((events, self)),
+                Err(error @ (StorageError::Unavailable(_) | StorageError::Abandoned)) => {
+                    if !self.failed {
+                        tracing::warn!(?error, "an event stream is waiting for the database");
+                    }
+                    self.failed = true;
+                }
+                Err(error) => {
+                    tracing::error!(?error, "an event stream cannot continue");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Event>, StorageError> {
+        let told = self.feed.next().await?;
+        self.failed = false;
+        told.into_iter().map(event).collect()
+    }
+}
+
+fn event(told: Told) -> Result<Event, StorageError> {
+    let event = match told.news {
+        News::Decision(decision) => Event::json(&DecisionEventShape::from(decision)).event("decision"),
+        News::Act(act) => Event::json(&AuditEventShape::try_from(act)?).event("audit"),
+    };
+    Ok(event.id(text_of(told.position)))
+}
+
+/// The answer: events until the token ends or the server stops.
+pub struct Events(EventStream<BoxStream<'static, Event>>);
+
+impl<'r> Responder<'r, 'r> for Events {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'r> {
+        let mut response = self.0.respond_to(request)?;
+        // After the last event nothing else comes on this connection, so a stop need not wait for it.
+        response.set_header(Header::new("Connection", "close"));
+        // Proxies that collect answers would keep the events to themselves.
+        response.set_header(Header::new("X-Accel-Buffering", "no"));
+        Ok(response)
+    }
+}
+
+/// Streams decisions and administrative acts as they happen.
+///
+/// Server-sent events: `decision` carries a `DecisionEvent`, and `audit` an `AuditEvent` if the token
+/// also has the scope `audit:read`. Events arrive within about a second, whichever node made the
+/// decision.
+///
+/// The stream starts with new events. With `Last-Event-ID` it resumes after the event with that `id`,
+/// however long ago it was. After resuming, some events may be sent again: identify a decision by the
+/// `id` in its data, and an act by its `sequence`. Decisions arrive almost in the order of their ids,
+/// acts in the order of their sequences.
+///
+/// A comment is sent every 15 seconds. The stream ends when the access token expires or the server
+/// stops: reconnect with a new token and the last `id`. A tenant can have at most 8 streams per node. A
+/// client that disconnected silently counts until the next comment. Imported payments are not included.
+#[utoipa::path(
+    tag = "events",
+    params((
+        "Last-Event-ID" = Option<String>,
+        Header,
+        description = "The `id` of the last event received"
+    )),
+    responses((status = 200, body = String, content_type = "text/event-stream"), Following),
+    security(("oauth" = ["decisions:read"]))
+)]
+#[get("/events")]
+pub async fn follow(
+    client: Client<DecisionsRead>,
+    from: LastEventId,
+    services: &Shared,
+    streams: &State<Arc<Streams>>,
+    shutdown: Shutdown,
+) -> Result<Events, Problem> {
+    let (clock, valid_until_ms) = (services.clock.clone(), client.valid_until_ms);
+    let place = streams.enter(client.tenant, clock.now_ms(), valid_until_ms)?;
+    let follower = Follower {
+        app: services.app.clone(),
+        clock: clock.clone(),
+        tenant: client.tenant,
+        sees_acts: client.has(Scope::AuditRead),
+        submission_deadline: services.submission_deadline,
+    };
+    let feed = Feed::open(follower, from.0).await?;
+    // An event without data is not dispatched, but its id is kept: who loses the
+    // connection before the first event goes on from here.
+    let begin = Event::retry(RETRY_AFTER).id(text_of(feed.position()));
+    let sending = Sending { feed, clock, valid_until_ms, failed: false, _place: place };
+    let events = stream::unfold(sending, Sending::turn).flat_map(stream::iter);
+    let stopped = select(Box::pin(streams.stopping()), shutdown);
+    let events = stream::iter([begin]).chain(events).take_until(stopped).boxed();
+    Ok(Events(EventStream::from(events).heartbeat(HEARTBEAT_EVERY)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_back_from_the_id_of_an_event_and_nothing_else_is() {
+        let decision = Uuid::from_u128(7);
+        for sequence in [None, Some(0), Some(41)] {
+            let position = Position { decision, sequence };
+            assert_eq!(parse_position(&text_of(position)), Some(position));
+        }
+        for text in
+            ["", ".", "7", &format!("{decision}."), &format!("{decision}.-1"), &format!("{decision}.1.2")]
+        {
+            assert_eq!(parse_position(text), None, "{text}");
+        }
+    }
+}

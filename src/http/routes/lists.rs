@@ -1,0 +1,192 @@
+//! Lists: values that rules ask about.
+//!
+//! Owns their JSON shapes. Must never delete a list: DELETE closes it, and what
+//! was decided stays explained.
+
+pub mod entries;
+pub mod lines;
+
+use rocket::http::Status;
+use rocket::{Route, delete, get, post, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::comparison::ValueKind;
+use crate::domain::ruleset::is_slug;
+use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
+use crate::http::openapi::documented::{Cancelling, Creating, Listing};
+use crate::http::request::body::JsonBody;
+use crate::http::request::query::Query;
+use crate::http::response::problem::Problem;
+use crate::http::response::{Answer, Page};
+use crate::http::services::Shared;
+use crate::storage::lists::{self, List, NewList};
+
+pub fn routes() -> Vec<Route> {
+    routes![create, all, close]
+}
+
+/// What the values on a list are. Decides how they are read and compared.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListKind)]
+#[serde(rename_all = "lowercase")]
+pub enum KindShape {
+    /// IBANs and other account numbers, complete or only their beginnings.
+    Account,
+    Name,
+    /// BICs and other bank identifiers.
+    Bank,
+    /// ISO 3166-1 alpha-2 country codes.
+    Country,
+    /// IP addresses and CIDR ranges.
+    Ip,
+    Customer,
+    Merchant,
+    Device,
+    Card,
+    /// Can be used for customer, merchant, device, card and metadata.
+    Text,
+}
+
+impl From<ValueKind> for KindShape {
+    fn from(kind: ValueKind) -> Self {
+        match kind {
+            ValueKind::Account => Self::Account,
+            ValueKind::Name => Self::Name,
+            ValueKind::Bank => Self::Bank,
+            ValueKind::Country => Self::Country,
+            ValueKind::Ip => Self::Ip,
+            ValueKind::Customer => Self::Customer,
+            ValueKind::Merchant => Self::Merchant,
+            ValueKind::Device => Self::Device,
+            ValueKind::Card => Self::Card,
+            ValueKind::Text => Self::Text,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewList)]
+pub struct ListBody {
+    /// Lower-case words joined by hyphens.
+    #[schema(max_length = 64, example = "blocked-accounts")]
+    pub name: String,
+    pub kind: KindShape,
+    #[schema(max_length = 500, required = false)]
+    pub description: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = List)]
+pub struct ListShape {
+    pub name: String,
+    pub kind: KindShape,
+    /// Only on a list that was created before lists had a kind and that rules use for several kinds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub further_kinds: Vec<KindShape>,
+    pub description: String,
+    /// Number of entries without an end.
+    pub open_entries: u64,
+    pub created_by: String,
+    pub created_at_ms: u64,
+    /// When the list was closed. A closed list accepts no more entries, and new revisions cannot use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<String>,
+}
+
+impl From<List> for ListShape {
+    fn from(list: List) -> Self {
+        let mut kinds = list.kinds.iter().map(KindShape::from);
+        let (closed_by, closed_at_ms) = list.closed.unzip();
+        Self {
+            name: list.name,
+            kind: kinds.next().unwrap_or(KindShape::Text),
+            further_kinds: kinds.collect(),
+            description: list.description,
+            open_entries: list.open_entries,
+            created_by: list.created_by,
+            created_at_ms: list.created_at_ms,
+            closed_at_ms,
+            closed_by,
+        }
+    }
+}
+
+/// A path may hold anything, and Postgres refuses some of it as text.
+pub(super) fn list_name(text: &str) -> Result<&str, Problem> {
+    if is_slug(text) { Ok(text) } else { Err(Problem::not_found("list")) }
+}
+
+/// Creates an empty list.
+///
+/// The kind decides how its entries are read and compared.
+#[utoipa::path(
+    tag = "lists",
+    request_body(content = ListBody, content_type = "application/json"),
+    responses((status = 201, body = ListShape, headers(("Location"))), Creating),
+    security(("oauth" = ["lists:write"]))
+)]
+#[post("/lists", data = "<body>")]
+pub async fn create(
+    client: Client<ListsWrite>,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let slug = |text: &str| {
+        let expected = "expected lower-case words joined by hyphens, at most 64 characters";
+        if is_slug(text) { Ok(text.to_owned()) } else { Err(expected) }
+    };
+    let (created_by, created_at_ms) = (client.actor(), services.clock.now_ms());
+    let new = body.read(|fields| {
+        let name = fields.parsed("name", slug);
+        let kind = fields.parsed("kind", |name| {
+            ValueKind::parse(name)
+                .ok_or_else(|| format!("expected one of {}", ValueKind::ALL.map(ValueKind::name).join(", ")))
+        });
+        let description = fields.optional_text("description", 500).unwrap_or_default();
+        Some(NewList { name: name?, kind: kind?, description, created_by, created_at_ms })
+    })?;
+    lists::create(&services.app, client.tenant, new.clone(), services.quotas.lists_max).await?;
+    let location = format!("/api/v1/lists/{}/entries", new.name);
+    let shape = ListShape::from(List::from(new));
+    Ok(Answer::json(Status::Created, &shape)?.with("Location", location))
+}
+
+/// Lists the lists by name, including closed ones.
+#[utoipa::path(
+    tag = "lists",
+    params(
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<ListShape>), Listing),
+    security(("oauth" = ["lists:read"]))
+)]
+#[get("/lists")]
+pub async fn all(client: Client<ListsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
+    let page = query.page(&services.cursors, client.tenant, "lists")?;
+    let after = page.position::<String>()?;
+    let found = lists::list(&services.app, client.tenant, after, page.fetch_limit()).await?;
+    let (found, next_cursor) = page.cut(&services.cursors, found, |list| list.name.clone());
+    let items: Vec<ListShape> = found.into_iter().map(ListShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+/// Closes a list permanently.
+///
+/// A closed list accepts no more entries, and new revisions cannot use it. The list and its entries are
+/// kept. Refused while an active, canary or shadow revision uses the list.
+#[utoipa::path(
+    tag = "lists",
+    responses((status = 204, description = "Closed"), Cancelling),
+    security(("oauth" = ["lists:write"]))
+)]
+#[delete("/lists/<name>")]
+pub async fn close(client: Client<ListsWrite>, name: &str, services: &Shared) -> Result<Answer, Problem> {
+    let name = list_name(name)?;
+    lists::close(&services.app, client.tenant, name, services.clock.now_ms(), &client.actor()).await?;
+    Ok(Answer::empty(Status::NoContent))
+}

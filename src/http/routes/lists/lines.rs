@@ -1,0 +1,353 @@
+//! Entries of a list as lines: JSON lines, and CSV under a header line.
+//!
+//! Owns both formats, in both directions, and the reading of one entry, which is
+//! the same wherever it stands. Must never let a value into an error.
+
+use std::cell::Cell;
+use std::io;
+
+use serde_json::json;
+
+use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::comparison::ValueKind;
+use crate::domain::list::{ListEntry, ListKinds};
+use crate::domain::time::Randomness;
+use crate::http::request::fields::{self, Fields};
+use crate::http::request::json::{self, Object, Value};
+use crate::http::request::line_error::LineError;
+use crate::http::request::query::TIME_MS_MAX;
+use crate::http::response::problem::ERRORS_MAX;
+use crate::storage::lists::NewEntry;
+
+pub const VALUE_LENGTH_MAX: usize = 200;
+const REASON_LENGTH_MAX: usize = 500;
+
+/// The most entries of one call.
+pub const LINES_MAX: usize = 10_000;
+
+/// The most bytes of one entry among lines: as many as it may have by itself.
+const ENTRY_BYTES_MAX: usize = 64 << 10;
+
+/// The members of an entry, which are the columns of CSV.
+const COLUMNS: [&str; 4] = ["value", "reason", "valid_from_ms", "valid_to_ms"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// CSV with a header line.
+    Csv,
+    /// A JSON object on each line.
+    Jsonl,
+}
+
+/// The errors of the first bad lines, and how many lines are bad.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BadLines {
+    pub lines: u64,
+    /// Each with the number of its line in the file, from 1.
+    pub errors: Vec<(u64, LineError)>,
+}
+
+impl BadLines {
+    fn add(&mut self, line: u64, errors: impl IntoIterator<Item = LineError>) {
+        self.lines += 1;
+        let room = ERRORS_MAX.saturating_sub(self.errors.len());
+        self.errors.extend(errors.into_iter().take(room).map(|error| (line, error)));
+    }
+
+    fn whole(line: u64, detail: impl Into<String>) -> Self {
+        let mut bad = Self::default();
+        bad.add(line, [LineError::whole(detail)]);
+        bad
+    }
+}
+
+/// An entry with the line it stands on.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub number: u64,
+    pub entry: NewEntry,
+}
+
+/// Reads entries for one list.
+#[derive(Debug)]
+pub struct EntryReader<'a> {
+    pub kinds: &'a ListKinds,
+    pub added_by: String,
+    pub now_ms: u64,
+    pub randomness: &'a dyn Randomness,
+}
+
+impl EntryReader<'_> {
+    pub fn entry(&self, fields: &mut Fields<'_>) -> Option<NewEntry> {
+        let value = if self.kinds.iter().any(|kind| kind == ValueKind::Account) {
+            fields.account_identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX)
+        } else {
+            fields.identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX)
+        };
+        let reason = fields.text("reason", REASON_LENGTH_MAX);
+        let from_ms = fields.optional_integer("valid_from_ms", 0..=TIME_MS_MAX.cast_signed());
+        let to_ms = fields.optional_integer("valid_to_ms", 0..=TIME_MS_MAX.cast_signed());
+        let valid_from_ms = from_ms.map_or(self.now_ms, i64::cast_unsigned);
+        let valid_to_ms = to_ms.map(i64::cast_unsigned);
+        // An entry cannot begin in the past: what was decided then was decided without it.
+        if valid_from_ms < self.now_ms {
+            fields.error("valid_from_ms", "is in the past");
+        }
+        if valid_to_ms.is_some_and(|valid_to_ms| valid_to_ms <= valid_from_ms) {
+            fields.error("valid_to_ms", "must be later than valid_from_ms");
+        }
+        let value = value?;
+        let forms = self.kinds.forms(&value).map_err(|error| fields.error("value", error.to_string())).ok();
+        Some(NewEntry {
+            id: self.randomness.uuid_v7(self.now_ms),
+            value,
+            forms: forms?,
+            reason: reason?,
+            valid_from_ms,
+            valid_to_ms,
+            added_by: self.added_by.clone(),
+        })
+    }
+
+    /// All lines, or what is wrong with any of them. `unchecked` are the fields that the
+    /// tenant has unchecked for card numbers.
+    pub fn lines(
+        &self,
+        format: LineFormat,
+        bytes: &[u8],
+        unchecked: Unchecked,
+        lines_max: usize,
+    ) -> Result<Vec<Line>, BadLines> {
+        // As programs of Windows write it at the beginning of a file.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let (lines, bad) = (Vec::new(), BadLines::default());
+        let mut reading = Reading { reader: self, unchecked, lines_left: lines_max, lines, bad };
+        let read = match format {
+            LineFormat::Jsonl => reading.json_lines(bytes),
+            LineFormat::Csv => reading.csv(bytes),
+        };
+        if let Err(TooMany { line }) = read {
+            let detail =
+                format!("expected at most {lines_max} entries; send the remaining ones in another request");
+            return Err(BadLines::whole(line, detail));
+        }
+        let Reading { mut lines, bad, .. } = reading;
+        if bad.lines > 0 {
+            return Err(bad);
+        }
+        // Pages of a list are in the order of ids: let it be that of the lines.
+        let mut ids: Vec<_> = lines.iter().map(|line| line.entry.id).collect();
+        ids.sort_unstable();
+        for (line, id) in lines.iter_mut().zip(ids) {
+            line.entry.id = id;
+        }
+        Ok(lines)
+    }
+}
+
+struct Reading<'r, 'a> {
+    reader: &'r EntryReader<'a>,
+    unchecked: Unchecked,
+    /// How many may come still, good or bad.
+    lines_left: usize,
+    lines: Vec<Line>,
+    bad: BadLines,
+}
+
+/// The first line beyond those that may be. Nothing is read from there on: a body holds a
+/// hundred times more lines than are taken.
+struct TooMany {
+    line: u64,
+}
+
+impl Reading<'_, '_> {
+    fn count(&mut self, line: u64) -> Result<(), TooMany> {
+        self.lines_left = self.lines_left.checked_sub(1).ok_or(TooMany { line })?;
+        Ok(())
+    }
+
+    fn json_lines(&mut self, bytes: &[u8]) -> Result<(), TooMany> {
+        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            self.count(number)?;
+            if line.len() > ENTRY_BYTES_MAX {
+                self.bad.add(number, [LineError::whole(too_long())]);
+                continue;
+            }
+            match json::parse(line) {
+                Ok(value) => self.take(number, &value),
+                Err(error) => self.bad.add(number, [error.into()]),
+            }
+        }
+        Ok(())
+    }
+
+    fn csv(&mut self, bytes: &[u8]) -> Result<(), TooMany> {
+        let bytes_left = Cell::new(ENTRY_BYTES_MAX);
+        let mut reader = csv::ReaderBuilder::new().from_reader(Metered { bytes, bytes_left: &bytes_left });
+        let columns: Vec<String> = match reader.headers() {
+            Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
+            Err(error) => {
+                self.broken(1, &error);
+                return Ok(());
+            }
+        };
+        if let Some(detail) = columns_error(&columns) {
+            self.bad.add(1, [LineError::whole(detail)]);
+            return Ok(());
+        }
+        let mut lines = LineCount { bytes, counted: 0, line: 1 };
+        let mut records = reader.into_records();
+        loop {
+            bytes_left.set(ENTRY_BYTES_MAX);
+            let begin = records.reader().position().clone();
+            match records.next() {
+                Some(Ok(record)) => {
+                    let number = lines.at(record.position());
+                    self.count(number)?;
+                    self.take(number, &object(&columns, &record));
+                }
+                Some(Err(error)) => {
+                    let number = lines.at(error.position().or(Some(&begin)));
+                    self.count(number)?;
+                    self.broken(number, &error);
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// A text of our own, since those of the crate may quote the line.
+    fn broken(&mut self, line: u64, error: &csv::Error) {
+        let detail = match error.kind() {
+            csv::ErrorKind::Utf8 { .. } => "expected UTF-8".to_owned(),
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("expected {expected_len} columns as in the header line, found {len}")
+            }
+            csv::ErrorKind::Io(_) => too_long(),
+            _ => "expected CSV".to_owned(),
+        };
+        self.bad.add(line, [LineError::whole(detail)]);
+    }
+
+    fn take(&mut self, number: u64, value: &Value) {
+        match fields::read(value, self.unchecked, |fields| self.reader.entry(fields)) {
+            Ok(entry) => self.lines.push(Line { number, entry }),
+            Err(problem) => self.bad.add(number, problem.errors.into_iter().map(LineError::from)),
+        }
+    }
+}
+
+fn too_long() -> String {
+    format!("expected at most {ENTRY_BYTES_MAX} bytes")
+}
+
+/// Ends where a record takes more bytes than an entry can have: the crate would hold a
+/// record of any number of cells, each of which takes more memory than its bytes.
+struct Metered<'b> {
+    bytes: &'b [u8],
+    bytes_left: &'b Cell<usize>,
+}
+
+impl io::Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.bytes_left.get();
+        if left == 0 && !self.bytes.is_empty() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let room = buffer.len().min(left);
+        let read = self.bytes.read(&mut buffer[..room])?;
+        self.bytes_left.set(left - read);
+        Ok(read)
+    }
+}
+
+/// Finds the lines of records, which come in order. The crate's own count takes
+/// the empty lines before a record for a part of it.
+struct LineCount<'b> {
+    bytes: &'b [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl LineCount<'_> {
+    fn at(&mut self, position: Option<&csv::Position>) -> u64 {
+        let begin = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or_default();
+        let ahead = self.bytes.get(begin..).unwrap_or_default();
+        let begin = begin + ahead.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let passed = self.bytes.get(self.counted..begin).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.counted = self.counted.max(begin);
+        self.line
+    }
+}
+
+fn columns_error(columns: &[String]) -> Option<String> {
+    let lacks = |name: &str| !columns.iter().any(|column| column == name);
+    let is_unknown = |column: &String| !COLUMNS.contains(&column.as_str());
+    let is_repeated = |(place, column): (usize, &String)| columns[..place].contains(column);
+    let wrong = lacks("value")
+        || lacks("reason")
+        || columns.iter().any(is_unknown)
+        || columns.iter().enumerate().any(is_repeated);
+    wrong.then(|| {
+        let known = COLUMNS.join(", ");
+        format!(
+            "expected a header line with value, reason and no columns other than {known}, each at most once"
+        )
+    })
+}
+
+/// The JSON object with the same members; an empty cell is an absent member.
+fn object(columns: &[String], record: &csv::StringRecord) -> Value {
+    let cells = columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
+    let members = cells.map(|(column, cell)| {
+        let number = cell.trim().parse::<i64>().ok().filter(|_| column.ends_with("_ms"));
+        let value =
+            number.map_or_else(|| Value::Text(cell.to_owned()), |number| Value::Integer(number.into()));
+        (column.clone(), value)
+    });
+    Value::Object(Object { members: members.collect(), repeated: Vec::new() })
+}
+
+/// The header line, where the format has one.
+pub fn header(format: LineFormat) -> String {
+    match format {
+        LineFormat::Csv => csv_line(&COLUMNS.map(str::to_owned)),
+        LineFormat::Jsonl => String::new(),
+    }
+}
+
+/// An entry as a line that can be read again. When it began is left out once it
+/// has begun: no entry can be made for the past.
+pub fn line_of(entry: &ListEntry, format: LineFormat, now_ms: u64) -> String {
+    let from_ms = Some(entry.valid_from_ms).filter(|from_ms| *from_ms > now_ms);
+    match format {
+        LineFormat::Csv => {
+            let time = |time_ms: Option<u64>| time_ms.map(|time_ms| time_ms.to_string()).unwrap_or_default();
+            csv_line(&[entry.value.clone(), entry.reason.clone(), time(from_ms), time(entry.valid_to_ms)])
+        }
+        LineFormat::Jsonl => {
+            let mut line = json!({"value": entry.value, "reason": entry.reason});
+            for (member, time_ms) in [("valid_from_ms", from_ms), ("valid_to_ms", entry.valid_to_ms)] {
+                if let Some(time_ms) = time_ms {
+                    line[member] = time_ms.into();
+                }
+            }
+            format!("{line}\n")
+        }
+    }
+}
+
+fn csv_line(cells: &[String; 4]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Neither writing to memory nor text can fail.
+    let _ = writer.write_record(cells);
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "lines_tests.rs"]
+mod tests;

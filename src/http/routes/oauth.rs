@@ -1,0 +1,231 @@
+//! The token endpoint and what others need to verify our tokens.
+//!
+//! Owns the wire form of OAuth 2.0 (RFC 6749, RFC 8414): its errors are not
+//! problems, since standard clients expect theirs. Must never log what came in.
+
+use rocket::http::Status;
+use rocket::request::{FromRequest, Outcome};
+use rocket::{Request, Route, State, get, post, routes};
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::auth::oauth::{OAuthError, TokenRequest, TokenResponse, granted_scopes, parse_token_request};
+use crate::auth::sign_in_limits::Judgement;
+use crate::domain::tenant::Scope;
+use crate::http::edge::client_rates::whole_seconds;
+use crate::http::request::body::{FormBody, Uncoded};
+use crate::http::response::Answer;
+use crate::http::response::problem::{Kind, Problem, ProblemBody};
+use crate::http::services::{Services, Shared, Tokens};
+use crate::storage::tenants::ClientCredentials;
+use crate::storage::{StorageError, tenants};
+
+pub fn routes() -> Vec<Route> {
+    routes![token, jwks, metadata]
+}
+
+/// The header as it is: RFC 6749 has its own words for what is wrong with it.
+#[derive(Debug)]
+pub enum Authorization<'r> {
+    Absent,
+    Once(&'r str),
+    Repeated,
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Authorization<'r> {
+    type Error = std::convert::Infallible;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Self::Error> {
+        let mut headers = request.headers().get("Authorization");
+        Outcome::Success(match (headers.next(), headers.next()) {
+            (None, _) => Self::Absent,
+            (Some(header), None) => Self::Once(header),
+            (Some(_), Some(_)) => Self::Repeated,
+        })
+    }
+}
+
+/// `grant_type=client_credentials`, and optionally `scope` to request fewer scopes than the client has.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenRequestForm {
+    #[schema(example = "client_credentials")]
+    pub grant_type: String,
+    #[schema(required = false)]
+    pub scope: String,
+    /// Required unless sent as the user name of HTTP Basic authentication.
+    #[schema(required = false)]
+    pub client_id: String,
+    /// Required unless sent as the password of HTTP Basic authentication.
+    #[schema(required = false)]
+    pub client_secret: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenAnswer {
+    pub access_token: String,
+    #[schema(example = "Bearer")]
+    pub token_type: String,
+    /// Lifetime in seconds.
+    pub expires_in: u64,
+    pub scope: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OAuthError)]
+pub struct OAuthErrorShape {
+    #[schema(example = "invalid_client")]
+    pub error: &'static str,
+    pub error_description: String,
+}
+
+/// Issues an access token to a client (RFC 6749, client credentials grant).
+#[utoipa::path(
+    tag = "oauth",
+    request_body(content = TokenRequestForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, body = TokenAnswer),
+        (status = 400, body = OAuthErrorShape),
+        (status = 401, body = OAuthErrorShape),
+        (
+            status = 415,
+            description = "The body has a Content-Encoding, which is not supported",
+            body = ProblemBody<'static>,
+            content_type = "application/problem+json",
+            headers(("Accept-Encoding")),
+        ),
+        (
+            status = 429,
+            description = "Too many failed sign-ins, for this client or in total",
+            body = OAuthErrorShape,
+            headers(("Retry-After" = u32)),
+        ),
+        (status = 500, body = OAuthErrorShape),
+        (status = 503, body = OAuthErrorShape),
+    ),
+    security(("client" = []))
+)]
+#[post("/oauth/token", data = "<body>")]
+pub async fn token(
+    _uncoded: Uncoded,
+    authorization: Authorization<'_>,
+    services: &Shared,
+    tokens: &State<Tokens>,
+    body: Result<FormBody, Kind>,
+) -> Result<Answer, Problem> {
+    match give(authorization, services, tokens, body).await {
+        Ok(response) => Ok(Answer::json(Status::Ok, &response)?.with("Pragma", "no-cache")),
+        Err(error) => refuse(error),
+    }
+}
+
+async fn give(
+    authorization: Authorization<'_>,
+    services: &Services,
+    tokens: &Tokens,
+    body: Result<FormBody, Kind>,
+) -> Result<TokenResponse, OAuthError> {
+    let body =
+        body.map_err(|_| OAuthError::InvalidRequest("the body must be a form of at most a few kilobytes"))?;
+    let body = std::str::from_utf8(&body.0)
+        .map_err(|_| OAuthError::InvalidRequest("the body must be a form in UTF-8"))?;
+    let authorization = match authorization {
+        Authorization::Absent => None,
+        Authorization::Once(header) => Some(header),
+        Authorization::Repeated => {
+            return Err(OAuthError::InvalidRequest("the client must authenticate in exactly one way"));
+        }
+    };
+    let request = parse_token_request(authorization, body)?;
+    let requested = request.scopes;
+    let id = request.client;
+    let client = authenticate(services, request).await?;
+    let scopes = granted_scopes(requested, client.scopes.into_iter().collect())?;
+    Ok(tokens.0.issue(client.tenant, id, scopes, client.requests_per_s)?.into())
+}
+
+async fn authenticate(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
+    let limits = &services.sign_ins;
+    let now = || Instant::now().into_std();
+    let admitted = limits.admit(request.client, &request.secret, now());
+    let attempt = admitted.map_err(|next_in| {
+        metrics::counter!("http_sign_ins_rate_limited_total").increment(1);
+        OAuthError::TooManyFailures { retry_after_s: whole_seconds(next_in) }
+    })?;
+    let judged = judge(services, request).await;
+    let judgement = match &judged {
+        Ok(_) => Judgement::Right,
+        Err(OAuthError::InvalidClient) => Judgement::Wrong,
+        Err(_) => Judgement::None,
+    };
+    limits.settle(attempt, judgement, now());
+    judged
+}
+
+async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
+    let found = tenants::find_client(&services.app, request.client).await.map_err(failed)?;
+    let stored = found.as_ref().map(|client| client.secret_hash.as_str());
+    // An unknown client costs a hash too: time tells nobody which clients exist.
+    if !services.hasher.verify(request.secret, stored).await? {
+        return Err(OAuthError::InvalidClient);
+    }
+    found.ok_or(OAuthError::InvalidClient)
+}
+
+fn failed(error: StorageError) -> OAuthError {
+    // Logged by the mapping; what it would tell a client of the API is not for here.
+    match Problem::from(error).kind {
+        Kind::Unavailable => OAuthError::TemporarilyUnavailable,
+        _ => OAuthError::ServerError,
+    }
+}
+
+fn refuse(error: OAuthError) -> Result<Answer, Problem> {
+    let shape = OAuthErrorShape { error: error.code(), error_description: error.description() };
+    let mut answer = Answer::json(Status::new(error.status()), &shape)?.with("Pragma", "no-cache");
+    if let Some(challenge) = error.challenge() {
+        answer = answer.with("WWW-Authenticate", challenge);
+    }
+    if let Some(seconds) = error.retry_after_s() {
+        answer = answer.with("Retry-After", seconds.to_string());
+    }
+    Ok(answer)
+}
+
+/// Returns the public keys that verify access tokens (RFC 7517).
+#[utoipa::path(tag = "oauth", responses((status = 200, body = Object)))]
+#[get("/.well-known/jwks.json")]
+pub fn jwks(tokens: &State<Tokens>) -> Result<Answer, Problem> {
+    Ok(Answer::json(Status::Ok, &tokens.0.jwks())?.with("Cache-Control", "public, max-age=300"))
+}
+
+/// RFC 8414.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthorizationServer {
+    pub issuer: String,
+    pub token_endpoint: String,
+    pub jwks_uri: String,
+    pub scopes_supported: Vec<&'static str>,
+    pub response_types_supported: Vec<&'static str>,
+    pub grant_types_supported: Vec<&'static str>,
+    pub token_endpoint_auth_methods_supported: Vec<&'static str>,
+}
+
+/// Returns the authorization server metadata (RFC 8414).
+#[utoipa::path(tag = "oauth", responses((status = 200, body = AuthorizationServer)))]
+#[get("/.well-known/oauth-authorization-server")]
+pub fn metadata(services: &Shared) -> Result<Answer, Problem> {
+    let own = services.issuer.as_str();
+    let issuer = own.trim_end_matches('/');
+    let shape = AuthorizationServer {
+        issuer: own.to_owned(),
+        token_endpoint: format!("{issuer}/oauth/token"),
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        scopes_supported: Scope::ALL.map(Scope::name).to_vec(),
+        response_types_supported: Vec::new(),
+        grant_types_supported: vec!["client_credentials"],
+        token_endpoint_auth_methods_supported: vec!["client_secret_basic", "client_secret_post"],
+    };
+    Ok(Answer::json(Status::Ok, &shape)?.with("Cache-Control", "public, max-age=300"))
+}

@@ -1,0 +1,58 @@
+//! For operators: liveness, readiness, metrics.
+//!
+//! Owns what load balancers and monitoring see. Must never need a token, a
+//! slot of the edge or, for liveness, the database.
+
+use std::sync::Arc;
+
+use rocket::http::{ContentType, MediaType, Status};
+use rocket::{Route, State, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::readiness::Readiness;
+use crate::http::response::Answer;
+use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::http::services::Metrics;
+
+pub fn routes() -> Vec<Route> {
+    routes![health, ready, metrics]
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeState {
+    #[schema(example = "up")]
+    pub status: &'static str,
+}
+
+/// Returns 200 while the process is running. Does not check the database.
+#[utoipa::path(tag = "operations", responses((status = 200, body = NodeState)))]
+#[get("/health")]
+pub fn health() -> Result<Answer, Problem> {
+    Answer::json(Status::Ok, &NodeState { status: "up" })
+}
+
+/// Returns whether this node can make decisions.
+///
+/// Checks the database, the facts, the journal, the clock and the active rules.
+#[utoipa::path(
+    tag = "operations",
+    responses((status = 200, body = NodeState), (status = 503, body = crate::http::response::problem::ProblemBody<'static>, content_type = "application/problem+json"))
+)]
+#[get("/ready")]
+pub async fn ready(readiness: &State<Arc<Readiness>>) -> Result<Answer, Problem> {
+    let reasons = readiness.reasons().await;
+    let Some(first) = reasons.first() else {
+        return Answer::json(Status::Ok, &NodeState { status: "ready" });
+    };
+    let part = |reason: &&str| PartError { pointer: None, parameter: None, detail: (*reason).to_owned() };
+    Err(Problem::with_errors(Kind::Unavailable, *first, reasons.iter().map(part).collect()))
+}
+
+/// Returns metrics in the Prometheus text format.
+#[utoipa::path(tag = "operations", responses((status = 200, body = String, content_type = "text/plain")))]
+#[get("/metrics")]
+pub fn metrics(metrics: &State<Metrics>) -> Answer {
+    let format = MediaType::new("text", "plain").with_params([("version", "0.0.4"), ("charset", "utf-8")]);
+    Answer::bytes(ContentType(format), (metrics.0)().into_bytes())
+}

@@ -1,0 +1,345 @@
+//! Payments: submitting one, finding them again.
+//!
+//! Owns what a client sees of a payment and its outcome. Must never show the
+//! words of rules or the evidence to a token without `decisions:read`.
+
+pub mod body;
+pub mod events;
+pub mod import_line;
+
+use std::str::FromStr;
+
+use rocket::http::Status;
+use rocket::{Route, get, post, routes};
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::decisions::stages::Stage;
+use crate::decisions::submit::Submission;
+use crate::domain::decision::IdempotencyKey;
+use crate::domain::payment::PaymentId;
+use crate::domain::selector::Selector;
+use crate::domain::tenant::Scope;
+use crate::domain::verdict::{Outcome, OutcomeReason};
+use crate::http::edge::context::RequestContext;
+use crate::http::edge::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
+use crate::http::openapi::documented::{Listing, ReadingDecision, Submitting};
+use crate::http::request::body::JsonBody;
+use crate::http::request::card_checks::{key_error, refused};
+use crate::http::request::fields::Screened;
+use crate::http::request::query::Query;
+use crate::http::response::problem::Problem;
+use crate::http::response::{Answer, Page};
+use crate::http::routes::payments::body::{PaymentShape, payment_order};
+use crate::http::routes::payments::events::EventKindShape;
+use crate::http::services::Shared;
+use crate::storage::decisions::{self, DecisionFilter, DecisionSummary, StoredDecision};
+use crate::storage::payment_events;
+
+pub fn routes() -> Vec<Route> {
+    routes![submit, list, one]
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Outcome)]
+#[serde(rename_all = "lowercase")]
+pub enum OutcomeShape {
+    Approve,
+    Review,
+    Reject,
+}
+
+impl From<Outcome> for OutcomeShape {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Approve => Self::Approve,
+            Outcome::Review => Self::Review,
+            Outcome::Reject => Self::Reject,
+        }
+    }
+}
+
+/// Why an outcome was reached. Every client sees the code; the rest requires `decisions:read`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reason)]
+pub struct ReasonShape {
+    #[schema(example = "amount-above-limit")]
+    pub code: String,
+    /// Whether an `allow` of another rule cancelled this reason.
+    pub overridden: bool,
+    /// Name of the rule. Absent if the reason is Tollgate's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// JSON pointer into the payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl ReasonShape {
+    pub fn of(reason: &OutcomeReason, in_full: bool) -> Self {
+        let shown = |text: &String| (in_full && !text.is_empty()).then(|| text.clone());
+        Self {
+            code: reason.reason.code.clone(),
+            overridden: reason.overridden,
+            rule: shown(&reason.rule),
+            verdict: shown(&reason.verdict),
+            message: shown(&reason.reason.message),
+            field: reason.reason.field.as_ref().and_then(shown),
+        }
+    }
+}
+
+/// A payment and its decision.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DecidedPayment)]
+pub struct DecidedShape {
+    /// UUIDv7. Also the id of the decision.
+    pub id: Uuid,
+    pub outcome: OutcomeShape,
+    pub reasons: Vec<ReasonShape>,
+    /// UTC milliseconds since 1970.
+    pub received_at_ms: u64,
+    /// The ruleset revision that decided. Absent if none was active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
+    /// The latest reported event, if any. Only present when a single payment is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<EventKindShape>,
+    pub payment: PaymentShape,
+}
+
+impl DecidedShape {
+    fn of(stored: &StoredDecision, in_full: bool) -> Self {
+        let (decision, evidence) = (&stored.decision, &stored.decision.evidence);
+        Self {
+            id: decision.id().0,
+            outcome: decision.outcome.into(),
+            reasons: evidence.reasons.iter().map(|reason| ReasonShape::of(reason, in_full)).collect(),
+            received_at_ms: evidence.payment.received_at_ms,
+            revision: evidence.revision.map(|revision| revision.number),
+            state: None,
+            payment: (&evidence.payment.order).into(),
+        }
+    }
+}
+
+/// A payment in a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PaymentSummary)]
+pub struct SummaryShape {
+    pub id: Uuid,
+    pub outcome: OutcomeShape,
+    pub received_at_ms: u64,
+    /// Absent once it has been erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
+    /// The client that submitted the payment.
+    pub client: Uuid,
+    pub idempotency_key: String,
+}
+
+impl From<DecisionSummary> for SummaryShape {
+    fn from(summary: DecisionSummary) -> Self {
+        Self {
+            id: summary.id.0,
+            outcome: summary.outcome.into(),
+            received_at_ms: summary.received_at_ms,
+            reference: summary.reference,
+            amount_minor: summary.amount_minor,
+            currency: summary.currency,
+            method: summary.method,
+            revision: summary.revision,
+            client: summary.client.0,
+            idempotency_key: summary.key,
+        }
+    }
+}
+
+impl From<StoredDecision> for SummaryShape {
+    fn from(stored: StoredDecision) -> Self {
+        let order = &stored.decision.evidence.payment.order;
+        Self {
+            id: stored.decision.id().0,
+            outcome: stored.decision.outcome.into(),
+            received_at_ms: stored.decision.evidence.payment.received_at_ms,
+            reference: Some(order.reference.clone()),
+            amount_minor: order.amount.minor(),
+            currency: order.amount.currency().code().to_owned(),
+            method: order.method.name().to_owned(),
+            revision: stored.decision.evidence.revision.map(|revision| revision.number),
+            client: stored.decision.client.0,
+            idempotency_key: stored.decision.key.as_str().to_owned(),
+        }
+    }
+}
+
+/// Submits a payment and returns the decision once it is stored.
+///
+/// A repeated request with the same Idempotency-Key and an equivalent JSON body returns the same
+/// decision, with status 200 and `Idempotent-Replayed: true`. After a timeout, a 5xx response or a lost
+/// connection the outcome is unknown: repeat the request with the same key. A 4xx response does not use
+/// up the key.
+#[utoipa::path(
+    tag = "payments",
+    params((
+        "Idempotency-Key" = String,
+        Header,
+        description = "1 to 255 visible ASCII characters, unique for each payment"
+    )),
+    request_body(content = PaymentShape, content_type = "application/json"),
+    responses(
+        (
+            status = 201,
+            body = DecidedShape,
+            description = "Decided and stored",
+            headers(("Location", description = "URL of the payment"))
+        ),
+        (
+            status = 200,
+            body = DecidedShape,
+            description = "A retry: the original decision",
+            headers(("Idempotent-Replayed", description = "true"))
+        ),
+        Submitting,
+    ),
+    security(("oauth" = ["payments:write"]))
+)]
+#[post("/payments", data = "<body>")]
+pub async fn submit(
+    client: Client<PaymentsWrite>,
+    key: IdempotencyKeyHeader,
+    context: &RequestContext,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let Screened { value: order, mut refused_now } = payment_order(&body, services.clock.now_ms())?;
+    refused_now.extend(key_error(&key.0, body.unchecked()));
+    let submission = Submission {
+        tenant: client.tenant,
+        client: client.id,
+        key: key.0,
+        order,
+        deadline: context.started + services.submission_deadline,
+    };
+    let stages = &services.submissions.stages;
+    stages.took_since(Stage::Request, context.started);
+    let submitted = if refused_now.is_empty() {
+        services.submissions.submit(submission, || body.hash()).await?
+    } else {
+        // What was stored before it was refused stays decided.
+        let repeated = services.submissions.repeated(&submission, || body.hash()).await?;
+        repeated.ok_or_else(|| refused(refused_now))?
+    };
+    let decided = Instant::now();
+    let shape = DecidedShape::of(&submitted.decision, client.has(Scope::DecisionsRead));
+    let location = format!("/api/v1/payments/{}", shape.id);
+    let answer = if submitted.first {
+        Answer::json(Status::Created, &shape)?.with("Location", location)
+    } else {
+        Answer::json(Status::Ok, &shape)?
+            .with("Content-Location", location)
+            .with("Idempotent-Replayed", "true")
+    };
+    stages.took_since(Stage::Answer, decided);
+    Ok(answer)
+}
+
+/// Lists the tenant's payments, newest first.
+#[utoipa::path(
+    tag = "payments",
+    params(
+        ("outcome" = Option<OutcomeShape>, Query),
+        ("from_ms" = Option<u64>, Query, description = "Only payments received at or after this time"),
+        ("to_ms" = Option<u64>, Query, description = "Only payments received before this time"),
+        ("reference" = Option<String>, Query),
+        ("account" = Option<String>, Query, description = "An account of the debtor or the creditor"),
+        ("customer" = Option<String>, Query),
+        ("merchant" = Option<String>, Query),
+        ("card" = Option<String>, Query, description = "The fingerprint of the card"),
+        (
+            "idempotency_key" = Option<String>, Query,
+            description = "The payment that this client submitted with this key. Cannot be combined with \
+                           other parameters"
+        ),
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<SummaryShape>), Listing),
+    security(("oauth" = ["payments:read"]))
+)]
+#[get("/payments")]
+pub async fn list(
+    client: Client<PaymentsRead>,
+    mut query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let expected_key = "expected 1 to 255 visible ASCII characters";
+    let key = query.parsed("idempotency_key", |text| IdempotencyKey::parse(text).ok_or(expected_key));
+    if let Some(key) = key {
+        query.finish()?;
+        let found = decisions::by_key(&services.app, client.tenant, client.id, &key).await?;
+        let items: Vec<SummaryShape> = found.map(SummaryShape::from).into_iter().collect();
+        return Answer::json(Status::Ok, &Page { items, next_cursor: None });
+    }
+    let mut filter = filter_of(&mut query);
+    let page = query.page(&services.cursors, client.tenant, "payments")?;
+    filter.before = page.position::<Uuid>()?.map(PaymentId);
+    filter.limit = page.fetch_limit();
+    let found = decisions::list(&services.app, client.tenant, &filter).await?;
+    let (found, next_cursor) = page.cut(&services.cursors, found, |summary| summary.id.to_string());
+    let items: Vec<SummaryShape> = found.into_iter().map(SummaryShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+fn filter_of(query: &mut Query) -> DecisionFilter {
+    let outcome = |name: &str| Outcome::parse(name).ok_or("expected approve, review or reject");
+    let mut values = Vec::new();
+    for (name, selector, length_max) in [
+        ("customer", Selector::Customer, 64),
+        ("merchant", Selector::Merchant, 64),
+        ("card", Selector::Card, 64),
+    ] {
+        values.extend(query.text(name, length_max).map(|value| (selector, value)));
+    }
+    DecisionFilter {
+        outcome: query.parsed("outcome", outcome),
+        from_ms: query.time_ms("from_ms"),
+        to_ms: query.time_ms("to_ms"),
+        values,
+        account: query.text("account", 64),
+        reference: query.text("reference", 35),
+        ..DecisionFilter::default()
+    }
+}
+
+/// Returns a payment with its decision.
+#[utoipa::path(
+    tag = "payments",
+    responses((status = 200, body = DecidedShape), ReadingDecision),
+    security(("oauth" = ["payments:read"]))
+)]
+#[get("/payments/<id>")]
+pub async fn one(client: Client<PaymentsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
+    let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
+    let stored = decisions::get(&services.app, client.tenant, id).await?;
+    let stored = stored.ok_or(Problem::not_found("payment"))?;
+    let state = payment_events::last(&services.app, client.tenant, id).await?.map(EventKindShape::from);
+    let shape = DecidedShape { state, ..DecidedShape::of(&stored, client.has(Scope::DecisionsRead)) };
+    Answer::json(Status::Ok, &shape)
+}
+
+/// An id that is not one names nothing.
+pub fn payment_id(text: &str) -> Option<PaymentId> {
+    Uuid::from_str(text).ok().map(PaymentId)
+}

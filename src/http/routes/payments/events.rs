@@ -1,0 +1,177 @@
+//! Later events of payments: clients tell what became of them.
+//!
+//! Owns their JSON shapes. Must never touch a decision: an event stands beside it.
+
+use rocket::http::Status;
+use rocket::{Route, get, post, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::domain::payment_event::{EventKind, PaymentEvent};
+use crate::http::edge::guard::{Client, PaymentsRead, PaymentsWrite};
+use crate::http::openapi::documented::{ListingOf, Telling};
+use crate::http::request::body::JsonBody;
+use crate::http::request::query::{Query, TIME_MS_MAX};
+use crate::http::response::problem::Problem;
+use crate::http::response::{Answer, Page};
+use crate::http::routes::payments::payment_id;
+use crate::http::services::Shared;
+use crate::storage::payment_events::{self, NewPaymentEvent};
+
+/// The clock of whoever tells may run a little ahead of ours.
+const AHEAD_MAX_MS: u64 = 60_000;
+
+pub fn routes() -> Vec<Route> {
+    routes![tell_event, events]
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PaymentEventKind)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKindShape {
+    Claimed,
+    Approved,
+    Rejected,
+    Expired,
+    Cancelled,
+    Settled,
+    Failed,
+    Refunded,
+    Fraud,
+}
+
+impl From<EventKind> for EventKindShape {
+    fn from(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Claimed => Self::Claimed,
+            EventKind::Approved => Self::Approved,
+            EventKind::Rejected => Self::Rejected,
+            EventKind::Expired => Self::Expired,
+            EventKind::Cancelled => Self::Cancelled,
+            EventKind::Settled => Self::Settled,
+            EventKind::Failed => Self::Failed,
+            EventKind::Refunded => Self::Refunded,
+            EventKind::Fraud => Self::Fraud,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewPaymentEvent)]
+pub struct EventBody {
+    /// What happened, or how a review in the client's own back office ended.
+    pub kind: EventKindShape,
+    /// When it happened: not before the payment was received and not in the future. Default: now. Set
+    /// this to make a repeated request recognisable as a repetition.
+    #[schema(required = false)]
+    pub at_ms: u64,
+    #[schema(max_length = 500, required = false)]
+    pub note: String,
+}
+
+/// Something that happened to a payment after its decision.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PaymentEvent)]
+pub struct EventShape {
+    pub id: Uuid,
+    pub kind: EventKindShape,
+    /// When it happened, as reported.
+    pub at_ms: u64,
+    /// When it was reported.
+    pub recorded_at_ms: u64,
+    pub actor: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    pub note: String,
+}
+
+impl From<PaymentEvent> for EventShape {
+    fn from(event: PaymentEvent) -> Self {
+        Self {
+            id: event.id,
+            kind: event.kind.into(),
+            at_ms: event.at_ms,
+            recorded_at_ms: event.recorded_at_ms,
+            actor: event.actor,
+            note: event.note,
+        }
+    }
+}
+
+/// Reports what happened to a payment after its decision.
+///
+/// A repeated request with the same kind and `at_ms` returns the first event with status 200.
+#[utoipa::path(
+    tag = "payments",
+    request_body(content = EventBody, content_type = "application/json"),
+    responses(
+        (status = 201, body = EventShape, description = "Reported"),
+        (status = 200, body = EventShape, description = "Already reported: the first event"),
+        Telling,
+    ),
+    security(("oauth" = ["payments:write"]))
+)]
+#[post("/payments/<id>/events", data = "<body>")]
+pub async fn tell_event(
+    client: Client<PaymentsWrite>,
+    id: &str,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let payment = payment_id(id).ok_or(Problem::not_found("payment"))?;
+    let now_ms = services.clock.now_ms();
+    let event = body.read(|fields| {
+        let kind = fields.parsed("kind", |name| {
+            let all = EventKind::ALL.map(EventKind::name).join(", ");
+            EventKind::parse(name).ok_or_else(|| format!("expected one of {all}"))
+        });
+        let at_ms = fields.optional_integer("at_ms", 0..=TIME_MS_MAX.cast_signed()).map(i64::cast_unsigned);
+        if at_ms.is_some_and(|at_ms| at_ms > now_ms.saturating_add(AHEAD_MAX_MS)) {
+            fields.error("at_ms", "is in the future");
+        }
+        let note = fields.optional_text("note", 500);
+        Some(NewPaymentEvent {
+            id: services.randomness.uuid_v7(now_ms),
+            payment,
+            kind: kind?,
+            at_ms,
+            recorded_at_ms: now_ms,
+            actor: client.actor(),
+            note: note.unwrap_or_default(),
+        })
+    })?;
+    let told =
+        payment_events::tell(&services.app, client.tenant, event, services.quotas.payment_events_max).await?;
+    let status = if told.first { Status::Created } else { Status::Ok };
+    Answer::json(status, &EventShape::from(told.event))
+}
+
+/// Lists the reported events of a payment, in the order they were reported.
+#[utoipa::path(
+    tag = "payments",
+    params(
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<EventShape>), ListingOf),
+    security(("oauth" = ["payments:read"]))
+)]
+#[get("/payments/<id>/events")]
+pub async fn events(
+    client: Client<PaymentsRead>,
+    id: &str,
+    query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let not_found = Problem::not_found("payment");
+    let Some(payment) = payment_id(id) else { return Err(not_found) };
+    let page = query.page(&services.cursors, client.tenant, &format!("events {payment}"))?;
+    let after = page.position::<Uuid>()?;
+    let found =
+        payment_events::list(&services.app, client.tenant, payment, after, page.fetch_limit()).await?;
+    let (found, next_cursor) =
+        page.cut(&services.cursors, found.ok_or(not_found)?, |event| event.id.to_string());
+    let items: Vec<EventShape> = found.into_iter().map(EventShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}

@@ -1,0 +1,196 @@
+//! A line of another system's history: a payment, what was decided on it and
+//! what became of it.
+//!
+//! Owns the JSON shape of such a line; the payment in it is the body of a
+//! submission and read by the same code. Must never let a value into an error.
+
+use crate::decisions::imports::{Happening, PastPayment};
+use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::decision::IdempotencyKey;
+use crate::domain::payment_event::EventKind;
+use crate::domain::verdict::Outcome;
+use crate::http::request::body::sha256;
+use crate::http::request::fields::{self, Fields, Screened};
+use crate::http::request::json::{self, Value};
+use crate::http::request::line_error::LineError;
+use crate::http::response::problem::PartError;
+use crate::http::routes::payments::body;
+use crate::storage::request_digest;
+
+/// The first moment of 2000: what is said to be older is a unit mixed up.
+const AT_MS_MIN: i64 = 946_684_800_000;
+const EVENTS_MAX: usize = 100;
+const NOTE_LENGTH_MAX: usize = 200;
+
+/// A line that was read.
+#[derive(Debug)]
+pub struct PastLine {
+    pub payment: PastPayment,
+    /// Such a line is accepted only if its payment is stored already.
+    pub refused_now: Vec<LineError>,
+}
+
+/// Reads a line; all its errors come at once. Nothing may have happened after `now_ms`.
+pub fn read(line: &[u8], now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
+    let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
+    let Screened { value, refused_now } =
+        fields::screen(&parsed, unchecked, |fields| past_payment(fields, now_ms))
+            .map_err(|problem| line_errors(problem.errors))?;
+    let earlier_hash = sha256(identity(&parsed).as_bytes());
+    Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, refused_now: line_errors(refused_now) })
+}
+
+fn line_errors(errors: Vec<PartError>) -> Vec<LineError> {
+    errors.into_iter().map(LineError::from).collect()
+}
+
+fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
+    let moments = AT_MS_MIN..=now_ms.cast_signed();
+    let received_at_ms = fields.integer("received_at_ms", moments.clone()).map(i64::cast_unsigned);
+    let at_ms = received_at_ms.unwrap_or(now_ms);
+    let order = fields.nested("payment", |fields| body::order(fields, at_ms));
+    let outcome =
+        fields.parsed("outcome", |name| Outcome::parse(name).ok_or("expected approve, review or reject"));
+    let key = fields.optional_parsed_identifier(CheckedField::IdempotencyKey, "key", |text| {
+        IdempotencyKey::parse(text).ok_or("expected 1 to 255 visible ASCII characters")
+    });
+    let has_key = fields.has("key");
+    let events = fields.optional_each("events", EVENTS_MAX, |event| {
+        let kind = event.parsed("kind", |name| known_kind(name).ok_or(kind_names()));
+        let at_ms = event.integer("at_ms", moments.clone());
+        let note = event.optional_text("note", NOTE_LENGTH_MAX);
+        let at_ms = at_ms?.cast_unsigned();
+        Some(Happening { kind: kind?, at_ms, note: note.unwrap_or_default() })
+    });
+    let order = order?;
+    let key = if has_key { key } else { IdempotencyKey::parse(&order.reference) };
+    if key.is_none() && !has_key {
+        fields.error(
+            "key",
+            "is required if the reference cannot be used as a key: 1 to 255 visible ASCII characters",
+        );
+    }
+    let (received_at_ms, outcome) = (received_at_ms?, outcome?);
+    Some(PastPayment {
+        key: key?,
+        request_hash: request_digest::of_import(&order, received_at_ms, outcome),
+        // The caller computes it from the whole line.
+        earlier_hash: sha256(&[]),
+        order,
+        received_at_ms,
+        outcome,
+        events: events?,
+    })
+}
+
+/// What may have become of a payment of another system. A claim is none: it
+/// belongs to a person who reviews here.
+fn kinds() -> impl Iterator<Item = EventKind> {
+    EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Claimed)
+}
+
+fn known_kind(name: &str) -> Option<EventKind> {
+    kinds().find(|kind| kind.name() == name)
+}
+
+fn kind_names() -> String {
+    let names: Vec<&str> = kinds().map(EventKind::name).collect();
+    format!("expected one of {}", names.join(", "))
+}
+
+/// What made a line the same one in earlier releases: all of it as written, but for
+/// its events, which become more with time.
+fn identity(line: &Value) -> String {
+    let Value::Object(object) = line else { return String::new() };
+    let member = |name: &str| object.members.get(name).map(Value::canonical).unwrap_or_default();
+    format!("{}\n{}\n{}", member("payment"), member("received_at_ms"), member("outcome"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_790_000_000_000;
+
+    fn line() -> Value {
+        json!({
+            "payment": {
+                "reference": "INV-1", "amount_minor": 1234, "currency": "EUR", "method": "credit_transfer",
+                "debtor": {"name": "Ada"}, "creditor": {"name": "Bob"}
+            },
+            "received_at_ms": NOW_MS - 1_000,
+            "outcome": "approve",
+            "events": [{"kind": "settled", "at_ms": NOW_MS}, {"kind": "fraud", "at_ms": NOW_MS, "note": "said so"}]
+        })
+    }
+
+    fn read(line: &Value) -> Result<PastPayment, Vec<LineError>> {
+        let read = super::read(line.to_string().as_bytes(), NOW_MS, Unchecked::NONE)?;
+        if read.refused_now.is_empty() { Ok(read.payment) } else { Err(read.refused_now) }
+    }
+
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut changed = line();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        changed.pointer_mut(parent).expect(parent)[key] = value;
+        changed
+    }
+
+    #[test]
+    fn a_line_is_read_with_its_reference_as_its_key() {
+        let past = read(&line()).expect("good");
+        assert_eq!((past.key.as_str(), past.outcome), ("INV-1", Outcome::Approve));
+        assert_eq!(past.received_at_ms, NOW_MS - 1_000);
+        let events: Vec<_> =
+            past.events.iter().map(|event| (event.kind.name(), event.note.as_str())).collect();
+        assert_eq!(events, [("settled", ""), ("fraud", "said so")]);
+        assert_eq!(read(&with("/key", json!("k-1"))).expect("good").key.as_str(), "k-1");
+        for without in [json!(null), json!([])] {
+            assert_eq!(read(&with("/events", without)).expect("good").events, []);
+        }
+    }
+
+    #[test]
+    fn each_error_has_the_pointer_of_its_place_in_the_line() {
+        for (pointer, value, at, detail) in [
+            ("/payment/amount_minor", json!(0), "/payment/amount_minor", "from 1"),
+            ("/payment/debtor/account", json!({"iban": "?"}), "/payment/debtor/account/iban", "IBAN"),
+            ("/payment/nick", json!(1), "/payment/nick", "not a known field"),
+            ("/payment", json!(null), "/payment", "is required"),
+            ("/received_at_ms", json!(NOW_MS + 1), "/received_at_ms", "to 1790000000000"),
+            ("/received_at_ms", json!(1_790_000_000), "/received_at_ms", "from 946684800000"),
+            ("/outcome", json!("ok"), "/outcome", "approve, review or reject"),
+            ("/key", json!("two words"), "/key", "1 to 255"),
+            ("/payment/reference", json!("two words"), "/key", "is required"),
+            ("/events/1/kind", json!("claimed"), "/events/1/kind", "settled, failed"),
+            ("/events/0/at_ms", json!(NOW_MS + 1), "/events/0/at_ms", "whole number"),
+            ("/events", json!(7), "/events", "an array"),
+            ("/extra", json!(1), "/extra", "not a known field"),
+        ] {
+            let errors = read(&with(pointer, value.clone())).expect_err(pointer);
+            assert_eq!(errors.len(), 1, "{pointer} {value}: {errors:?}");
+            assert_eq!(errors[0].pointer, at);
+            assert!(errors[0].detail.contains(detail), "{errors:?}");
+        }
+        let errors = super::read(b"{\"payment\": secret}", NOW_MS, Unchecked::NONE).expect_err("no JSON");
+        let told = &errors[0].detail;
+        assert!(told.contains("column 13") && !told.contains("secret"), "{errors:?}");
+        assert_eq!(super::read(b"[]", NOW_MS, Unchecked::NONE).expect_err("no object").len(), 1);
+    }
+
+    #[test]
+    fn later_events_leave_a_line_the_same_and_another_outcome_does_not() {
+        let hash = |line: &Value| read(line).expect("good").request_hash;
+        assert_eq!(hash(&with("/events", json!([]))), hash(&line()));
+        assert_eq!(hash(&with("/key", json!("INV-1"))), hash(&line()));
+        for (pointer, value) in [
+            ("/outcome", json!("reject")),
+            ("/received_at_ms", json!(NOW_MS - 2)),
+            ("/payment/amount_minor", json!(1235)),
+        ] {
+            assert_ne!(hash(&with(pointer, value)), hash(&line()), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Plugins: handing one in, describing, retiring and handing out.
+//!
+//! Owns the digest headers of RFC 9530. Must never compile anything.
+
+mod shapes;
+mod wasm;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rocket::http::Status;
+use rocket::request::{FromRequest, Outcome};
+use rocket::{Request, Route, get, post, routes};
+
+use crate::domain::plugin::{Digest, TenantPlugin};
+use crate::domain::ruleset::DecisionPoint;
+use crate::domain::tenant::TenantId;
+use crate::http::edge::guard::{Client, PluginsRead, PluginsWrite};
+use crate::http::edge::upload_turns::UploadTurn;
+use crate::http::openapi::documented::{Listing, Reading, Retiring, Uploading};
+use crate::http::request::body::WasmBody;
+use crate::http::request::query::Query;
+use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::{Answer, Items};
+use crate::http::routes::plugins::shapes::PluginShape;
+use crate::http::routes::plugins::wasm::PluginDownload;
+use crate::http::services::Shared;
+use crate::storage::{plugins, rulesets};
+
+pub fn routes() -> Vec<Route> {
+    routes![list, one, download, retire]
+}
+
+/// Apart from the rest: a body of megabytes needs longer.
+pub fn upload_routes() -> Vec<Route> {
+    routes![upload]
+}
+
+/// The SHA-256 that Content-Digest or Repr-Digest promises. The body has no
+/// content coding here, so that both mean the same.
+#[derive(Debug)]
+pub struct PromisedDigest(Option<Digest>);
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for PromisedDigest {
+    type Error = Kind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+        let headers = request.headers();
+        let mut promised = None;
+        for text in headers.get("Content-Digest").chain(headers.get("Repr-Digest")) {
+            match sha256_of(text) {
+                Ok(None) => {}
+                Ok(Some(digest)) if promised.is_none_or(|earlier| earlier == digest) => {
+                    promised = Some(digest);
+                }
+                _ => {
+                    let detail = "Content-Digest and Repr-Digest must agree and have the form \
+                                  sha-256=:<base64>:.";
+                    return Problem::new(Kind::MalformedRequest, detail).refuse(request);
+                }
+            }
+        }
+        Outcome::Success(Self(promised))
+    }
+}
+
+/// A dictionary of algorithms (RFC 9530); those that are not ours say nothing to us.
+fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
+    for member in header.split(',') {
+        let (algorithm, value) = member.trim().split_once('=').ok_or(())?;
+        if algorithm == "sha-256" {
+            let encoded = value.strip_prefix(':').and_then(|value| value.strip_suffix(':')).ok_or(())?;
+            let bytes = STANDARD.decode(encoded).map_err(|_| ())?;
+            return Ok(Some(Digest(bytes.try_into().map_err(|_| ())?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Uploads a plugin.
+///
+/// Errors that can be found without compiling are returned immediately. Compilation happens later: read
+/// the plugin to see its progress. Uploading the same bytes again gives the same plugin.
+#[utoipa::path(
+    tag = "plugins",
+    params((
+        "Content-Digest" = Option<String>,
+        Header,
+        description = "RFC 9530, `sha-256=:<base64>:`. Repr-Digest is accepted as well"
+    )),
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses((status = 202, body = PluginShape, headers(("Location"))), Uploading),
+    security(("oauth" = ["plugins:write"]))
+)]
+#[post("/plugins", data = "<body>")]
+pub async fn upload(
+    client: Client<PluginsWrite>,
+    promised: PromisedDigest,
+    _turn: UploadTurn,
+    services: &Shared,
+    body: WasmBody,
+) -> Result<Answer, Problem> {
+    let seen = services.uploads.hand_in(client.tenant, &client.actor(), body.0, promised.0).await?;
+    let location = format!("/api/v1/plugins/{}", seen.digest);
+    Ok(Answer::json(Status::Accepted, &PluginShape::at(seen, services.clock.now_ms()))?
+        .with("Location", location))
+}
+
+/// Lists this tenant's plugins and the shared plugins.
+///
+/// Only the newest hundred refused plugins are kept.
+#[utoipa::path(
+    tag = "plugins",
+    responses((status = 200, body = Items<PluginShape>), Listing),
+    security(("oauth" = ["plugins:read"]))
+)]
+#[get("/plugins")]
+pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
+    query.finish()?;
+    let found = plugins::list(&services.app, client.tenant).await?;
+    let uses = rulesets::plugin_uses(&services.app, client.tenant, DecisionPoint::Payment, None).await?;
+    let now_ms = services.clock.now_ms();
+    let shape = |seen: TenantPlugin| PluginShape::at(seen, now_ms).with_uses(&uses);
+    let items: Vec<PluginShape> = found.into_iter().map(shape).collect();
+    Answer::json(Status::Ok, &Items { items })
+}
+
+/// Returns a plugin: its state, its contents, the nodes that can run it and the newest revisions that
+/// use it.
+#[utoipa::path(
+    tag = "plugins",
+    responses((status = 200, body = PluginShape), Reading),
+    security(("oauth" = ["plugins:read"]))
+)]
+#[get("/plugins/<digest>")]
+pub async fn one(client: Client<PluginsRead>, digest: &str, services: &Shared) -> Result<Answer, Problem> {
+    let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
+    let seen = plugins::get(&services.app, client.tenant, digest).await?;
+    let seen = seen.ok_or(Problem::not_found("plugin"))?;
+    Answer::json(Status::Ok, &whole(services, client.tenant, seen).await?)
+}
+
+async fn whole(services: &Shared, tenant: TenantId, seen: TenantPlugin) -> Result<PluginShape, Problem> {
+    let now_ms = services.clock.now_ms();
+    if seen.plugin.is_none() {
+        return Ok(PluginShape::at(seen, now_ms));
+    }
+    let (point, digest) = (DecisionPoint::Payment, seen.digest);
+    let uses = rulesets::plugin_uses(&services.app, tenant, point, Some(digest)).await?;
+    let nodes = services.nodes.readiness(digest).await?;
+    Ok(PluginShape::at(seen, now_ms).with_uses(&uses).with_nodes(nodes))
+}
+
+/// Retires a plugin: new revisions cannot use it.
+///
+/// The component is kept because decisions refer to it. Uploading it again makes it available again.
+#[utoipa::path(
+    tag = "plugins",
+    responses((status = 200, body = PluginShape), Retiring),
+    security(("oauth" = ["plugins:write"]))
+)]
+#[post("/plugins/<digest>/retire")]
+pub async fn retire(
+    client: Client<PluginsWrite>,
+    digest: &str,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
+    let now_ms = services.clock.now_ms();
+    let retired = plugins::retire(&services.app, client.tenant, digest, &client.actor(), now_ms).await?;
+    Answer::json(Status::Ok, &whole(services, client.tenant, retired).await?)
+}
+
+/// Downloads the component.
+#[utoipa::path(
+    tag = "plugins",
+    responses((status = 200, body = Vec<u8>, content_type = "application/wasm", headers(("Repr-Digest"))), Reading),
+    security(("oauth" = ["plugins:read"]))
+)]
+#[get("/plugins/<digest>/wasm")]
+pub async fn download(
+    client: Client<PluginsRead>,
+    digest: &str,
+    services: &Shared,
+) -> Result<PluginDownload, Problem> {
+    let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
+    let seen = plugins::get(&services.app, client.tenant, digest).await?;
+    let plugin = seen.and_then(|seen| seen.plugin).ok_or(Problem::not_found("plugin"))?;
+    Ok(PluginDownload::new(services.app.clone(), client.tenant, &plugin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_promised_digest_is_read_among_other_algorithms() {
+        let encoded = STANDARD.encode([7; 32]);
+        for (header, expected) in [
+            (format!("sha-256=:{encoded}:"), Ok(Some(Digest([7; 32])))),
+            (format!("sha-512=:AAAA:, sha-256=:{encoded}:"), Ok(Some(Digest([7; 32])))),
+            ("sha-512=:AAAA:".to_owned(), Ok(None)),
+            ("sha-256=:AAAA:".to_owned(), Err(())),
+            (format!("sha-256={encoded}"), Err(())),
+            ("".to_owned(), Err(())),
+        ] {
+            assert_eq!(sha256_of(&header), expected, "{header}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Rulesets: composing revisions and looking at them.
+//!
+//! Owns the reading of rule entries. Must never check a rule's settings
+//! itself: the rule does.
+
+pub mod canary;
+pub mod counts;
+pub mod deployments;
+pub mod dry_runs;
+pub mod quarantines;
+pub mod shadow;
+pub mod shapes;
+
+use rocket::http::Status;
+use rocket::{Route, get, post, routes};
+
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, RuleEntry};
+use crate::domain::verdict::FailureOutcome;
+use crate::http::edge::guard::{Client, RulesetsRead, RulesetsWrite};
+use crate::http::openapi::documented::{Creating, ListingOf, Reading};
+use crate::http::request::body::JsonBody;
+use crate::http::request::fields::Fields;
+use crate::http::request::query::Query;
+use crate::http::response::problem::Problem;
+use crate::http::response::{Answer, Page};
+use crate::http::routes::rulesets::shapes::{RevisionBody, RevisionShape, RevisionSummaryShape};
+use crate::http::services::Shared;
+use crate::storage::rulesets;
+
+pub fn routes() -> Vec<Route> {
+    routes![create, list, one]
+}
+
+pub fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
+    DecisionPoint::parse(name).ok_or(Problem::not_found("decision point"))
+}
+
+/// Creates a revision.
+///
+/// Each rule validates its own settings. All errors are returned together.
+#[utoipa::path(
+    tag = "rulesets",
+    request_body(content = RevisionBody, content_type = "application/json"),
+    responses((status = 201, body = RevisionShape, headers(("Location"), ("ETag"))), Creating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/revisions", data = "<body>")]
+pub async fn create(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let (note, entries) = body.read(|fields| {
+        let note = fields.optional_text("note", 500);
+        let entries = fields.each("rules", RULES_MAX, entry);
+        Some((note.unwrap_or_default(), entries?))
+    })?;
+    let revision = services.rulesets.create_revision(client.tenant, &client.actor(), entries, note).await?;
+    let location = format!("/api/v1/rulesets/{}/revisions/{}", point.name(), revision.number);
+    let answer = Answer::json(Status::Created, &RevisionShape::from(revision))?;
+    Ok(answer.with("Location", location).with_tag_of_body())
+}
+
+pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
+    let name = fields.text("name", 64);
+    let plugin = fields.parsed("plugin", Digest::parse);
+    let settings = fields.any_object("settings");
+    let on_failure = fields.optional_parsed("on_failure", |name| {
+        FailureOutcome::parse(name).ok_or("expected pass, review or reject")
+    });
+    let overridable = fields.flag("overridable", false);
+    let mode = fields.optional_parsed("mode", |name| Mode::parse(name).ok_or("expected live or shadow"));
+    Some(RuleEntry {
+        name: name?,
+        plugin: plugin?,
+        settings: settings?,
+        on_failure: on_failure.unwrap_or(FailureOutcome::Review),
+        overridable,
+        mode: mode.unwrap_or(Mode::Live),
+    })
+}
+
+/// Lists the revisions of a decision point, newest first.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<RevisionSummaryShape>), ListingOf),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/revisions")]
+pub async fn list(
+    client: Client<RulesetsRead>,
+    point: &str,
+    query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let page = query.page(&services.cursors, client.tenant, &format!("revisions {}", point.name()))?;
+    let before = page.position::<i32>()?;
+    let found = rulesets::list(&services.app, client.tenant, point, before, page.fetch_limit()).await?;
+    let (found, next_cursor) = page.cut(&services.cursors, found, |revision| revision.number.to_string());
+    let items: Vec<RevisionSummaryShape> = found.into_iter().map(RevisionSummaryShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+/// Returns a revision.
+#[utoipa::path(
+    tag = "rulesets",
+    params((
+        "If-None-Match" = Option<String>,
+        Header,
+        description = "ETag of the version the client already has"
+    )),
+    responses(
+        (status = 200, body = RevisionShape, headers(("ETag"))),
+        (status = 304, description = "Not modified"),
+        Reading,
+    ),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/revisions/<number>")]
+pub async fn one(
+    client: Client<RulesetsRead>,
+    point: &str,
+    number: &str,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
+    let revision = rulesets::get(&services.app, client.tenant, point, number).await?;
+    let revision = revision.ok_or(Problem::not_found("revision"))?;
+    Ok(Answer::json(Status::Ok, &RevisionShape::from(revision))?.with_tag_of_body())
+}

@@ -1,0 +1,153 @@
+//! The canary beside the active revision: what each decided, and what became of it.
+//!
+//! Owns the JSON shapes of the report. Must never start or end a canary: that
+//! is a deployment.
+
+use rocket::http::Status;
+use rocket::{Route, get, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::ruleset::deployed_since_ms;
+use crate::http::edge::guard::{Client, RulesetsRead};
+use crate::http::openapi::documented::Reading;
+use crate::http::response::Answer;
+use crate::http::response::problem::Problem;
+use crate::http::routes::rulesets::counts::{Counted, OutcomeCountShape, by_outcome};
+use crate::http::routes::rulesets::deployments::CanaryShape;
+use crate::http::routes::rulesets::point_of;
+use crate::http::services::Shared;
+use crate::storage::decisions::{Comparison, Decided, comparison};
+use crate::storage::rulesets;
+
+/// Lines of the log in which the beginning of the canary is looked for.
+const LOG_READ_MAX: u32 = 1_000;
+
+pub fn routes() -> Vec<Route> {
+    routes![report]
+}
+
+/// Results of the newest 200,000 payments since the canary began.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CanaryReport)]
+pub struct CanaryReportShape {
+    pub point: &'static str,
+    #[serde(flatten)]
+    pub canary: CanaryShape,
+    /// When the revision became the canary. A change of its share does not reset this.
+    pub since_ms: u64,
+    /// Number of payments examined.
+    pub looked_at: u64,
+    pub decided_by_canary: RevisionReportShape,
+    pub decided_by_active: RevisionReportShape,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RevisionReport)]
+pub struct RevisionReportShape {
+    pub revision: i32,
+    pub payments: u64,
+    pub outcomes: Vec<OutcomeCountShape>,
+    /// Number of newest payments whose reasons were counted, at most 1,000.
+    pub reasons_sampled: u64,
+    /// The most frequent first, at most 20.
+    pub reasons: Vec<CodeShape>,
+    /// What happened to the payments for which an event was reported.
+    pub became: Vec<BecameShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReasonCount)]
+pub struct CodeShape {
+    pub code: String,
+    pub payments: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BecameCount)]
+pub struct BecameShape {
+    #[schema(example = "fraud")]
+    pub event: String,
+    pub payments: u64,
+    /// The outcomes decided for these payments.
+    pub outcomes: Vec<OutcomeCountShape>,
+}
+
+impl RevisionReportShape {
+    fn of(revision: i32, comparison: &Comparison) -> Self {
+        let outcomes: Vec<Counted> =
+            comparison.decided.iter().filter(|decided| decided.revision == revision).map(counted).collect();
+        let reasons = comparison.reasons.iter().find(|reasons| reasons.revision == revision);
+        let mut became: Vec<(String, Vec<Counted>)> = Vec::new();
+        for told in comparison.became.iter().filter(|told| told.decided.revision == revision) {
+            match became.last_mut() {
+                Some((kind, counts)) if *kind == told.kind => counts.push(counted(&told.decided)),
+                _ => became.push((told.kind.clone(), vec![counted(&told.decided)])),
+            }
+        }
+        let codes = reasons.iter().flat_map(|reasons| &reasons.codes);
+        Self {
+            revision,
+            payments: sum(&outcomes),
+            outcomes: by_outcome(&outcomes),
+            reasons_sampled: reasons.map_or(0, |reasons| reasons.sampled),
+            reasons: codes
+                .map(|(code, payments)| CodeShape { code: code.clone(), payments: *payments })
+                .collect(),
+            became: became.into_iter().map(BecameShape::from).collect(),
+        }
+    }
+}
+
+impl From<(String, Vec<Counted>)> for BecameShape {
+    fn from((event, counts): (String, Vec<Counted>)) -> Self {
+        Self { event, payments: sum(&counts), outcomes: by_outcome(&counts) }
+    }
+}
+
+fn counted(decided: &Decided) -> Counted {
+    Counted {
+        outcome: decided.outcome,
+        currency: decided.currency.clone(),
+        payments: decided.count,
+        total_minor: decided.total_minor,
+    }
+}
+
+fn sum(counts: &[Counted]) -> u64 {
+    counts.iter().map(|counted| counted.payments).sum()
+}
+
+/// Compares the decisions of the canary with those of the active revision.
+///
+/// Covers the time since the canary began. Returns 404 if there is no canary.
+#[utoipa::path(
+    operation_id = "canary_report",
+    tag = "rulesets",
+    responses((status = 200, body = CanaryReportShape), Reading),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/canary")]
+pub async fn report(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let not_found = || Problem::not_found("canary");
+    let log = rulesets::activations(&services.app, client.tenant, point, None, LOG_READ_MAX).await?;
+    let deployed = log.first().map(|latest| latest.deployment).ok_or_else(not_found)?;
+    let canary = deployed.canary.ok_or_else(not_found)?;
+    let since_ms = deployed_since_ms(&log, |earlier| {
+        earlier.revision == deployed.revision
+            && earlier.canary.is_some_and(|earlier| earlier.revision == canary.revision)
+    });
+    let since_ms = since_ms.ok_or_else(not_found)?;
+    let both = vec![canary.revision, deployed.revision];
+    let comparison = comparison(&services.app, client.tenant, since_ms, both).await?;
+    let shape = CanaryReportShape {
+        point: point.name(),
+        canary: canary.into(),
+        since_ms,
+        looked_at: comparison.decided.iter().map(|decided| decided.count).sum(),
+        decided_by_canary: RevisionReportShape::of(canary.revision, &comparison),
+        decided_by_active: RevisionReportShape::of(deployed.revision, &comparison),
+    };
+    Answer::json(Status::Ok, &shape)
+}

@@ -1,0 +1,376 @@
+//! Deployments: what decides, what decides for a share, what runs beside it.
+//!
+//! Owns their JSON shapes and the ETags by which two administrators notice
+//! each other. Must never change one part of a deployment and forget another.
+
+use rocket::http::Status;
+use rocket::{Route, delete, get, post, put, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::decisions::rulesets::Guard;
+use crate::domain::ruleset::{Activation, Canary, Share};
+use crate::http::edge::guard::{Client, Conditions, RulesetsRead, RulesetsWrite};
+use crate::http::openapi::documented::{Activating, Deploying, GuardedActivating, ListingOf, Reading};
+use crate::http::request::body::JsonBody;
+use crate::http::request::fields::Fields;
+use crate::http::request::query::Query;
+use crate::http::response::problem::Problem;
+use crate::http::response::{Answer, Page};
+use crate::http::routes::rulesets::point_of;
+use crate::http::routes::rulesets::quarantines::{QuarantineShape, of_revision};
+use crate::http::routes::rulesets::shapes::RevisionShape;
+use crate::http::services::Shared;
+use crate::storage::rulesets::{self, Change};
+
+pub fn routes() -> Vec<Route> {
+    routes![active, activate, roll_back, activations, start_canary, end_canary, start_shadow, end_shadow]
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewActivation)]
+pub struct ActivationBody {
+    #[schema(minimum = 1)]
+    pub revision: i32,
+    #[schema(required = false)]
+    pub guard: GuardBody,
+}
+
+/// A finished backtest of the revision, and how many outcomes it may change.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Guard)]
+pub struct GuardBody {
+    pub backtest: Uuid,
+    /// Largest share of the compared outcomes that may change, in steps of a hundredth of a percent.
+    #[schema(minimum = 0, maximum = 100, example = 2.5)]
+    pub max_changed_percent: f64,
+}
+
+/// An entry of the activation log: the revisions in use from then on.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Activation)]
+pub struct ActivationShape {
+    /// Increases across all decision points.
+    pub sequence: i64,
+    /// What changed: `activate`, `roll_back`, `canary` or `shadow`.
+    pub kind: &'static str,
+    /// The active revision: the one that decides.
+    pub revision: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryShape>,
+    /// The revision that runs without affecting outcomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<i32>,
+    /// The backtest used as a guard for this activation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard_backtest: Option<String>,
+    pub activated_by: String,
+    pub activated_at_ms: u64,
+}
+
+/// A revision that decides a share of the payments, selected by their keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Canary)]
+pub struct CanaryShape {
+    #[schema(minimum = 1)]
+    pub revision: i32,
+    /// In steps of a hundredth of a percent.
+    #[schema(minimum = 0.01, maximum = 100, example = 5.0)]
+    pub share_percent: f64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewShadow)]
+pub struct ShadowBody {
+    #[schema(minimum = 1)]
+    pub revision: i32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActiveRuleset)]
+pub struct ActiveShape {
+    pub point: &'static str,
+    /// Absent until a revision is first activated. Until then every payment goes to review.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionShape>,
+    /// Live rules that failed too often and are not run at present.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<QuarantineShape>,
+}
+
+impl From<Canary> for CanaryShape {
+    fn from(canary: Canary) -> Self {
+        Self { revision: canary.revision, share_percent: canary.share.percent() }
+    }
+}
+
+impl From<Activation> for ActivationShape {
+    fn from(activation: Activation) -> Self {
+        let deployment = activation.deployment;
+        Self {
+            sequence: activation.sequence,
+            kind: activation.kind.name(),
+            revision: deployment.revision,
+            canary: deployment.canary.map(CanaryShape::from),
+            shadow: deployment.shadow,
+            guard_backtest: activation.guard_backtest.map(|id| id.to_string()),
+            activated_by: activation.activated_by,
+            activated_at_ms: activation.activated_at_ms,
+        }
+    }
+}
+
+/// Of what is active: the sequence of its activation, or `none`. It stands for what
+/// administrators change. A rule goes into quarantine without a new one, which must not
+/// be in the way of going back.
+fn active_tag(sequence: Option<i64>) -> String {
+    sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
+}
+
+fn deployed(status: Status, activation: Activation) -> Result<Answer, Problem> {
+    let tag = active_tag(Some(activation.sequence));
+    Ok(Answer::json(status, &ActivationShape::from(activation))?.with("ETag", tag))
+}
+
+fn revision(fields: &mut Fields<'_>) -> Option<i32> {
+    let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
+    i32::try_from(number).ok()
+}
+
+fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
+    let backtest = fields.parsed("backtest", |text| text.parse().map_err(|_| "expected a backtest id"));
+    let changed_max = fields.percent("max_changed_percent", 0..=Share::WHOLE);
+    Some(Guard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
+}
+
+/// Returns the active revision and what runs beside it.
+///
+/// Use the `ETag` as `If-Match` or `If-None-Match` of the next change. It does not change when a rule
+/// goes into quarantine, so the response is always complete and never 304.
+#[utoipa::path(
+    tag = "rulesets",
+    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>")]
+pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let activation = rulesets::active(&services.app, client.tenant, point).await?;
+    let sequence = activation.as_ref().map(|activation| activation.sequence);
+    let revision = match &activation {
+        Some(activation) => {
+            rulesets::get(&services.app, client.tenant, point, activation.deployment.revision).await?
+        }
+        None => None,
+    };
+    let quarantined = match &revision {
+        Some(revision) => of_revision(services, client.tenant, revision).await?,
+        None => Vec::new(),
+    };
+    let shape = ActiveShape {
+        point: point.name(),
+        quarantined,
+        activation: activation.map(ActivationShape::from),
+        revision: revision.map(RevisionShape::from),
+    };
+    Ok(Answer::json(Status::Ok, &shape)?.with("ETag", active_tag(sequence)))
+}
+
+/// Activates a revision.
+///
+/// With `If-Match`, only if the active state has not changed since you read it.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
+    ),
+    request_body(content = ActivationBody, content_type = "application/json"),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/activations", data = "<body>")]
+pub async fn activate(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    conditions: Conditions,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let (revision, guard) = body.read(|fields| {
+        let number = revision(fields);
+        let guarded = fields.has("guard");
+        let guard = fields.optional_nested("guard", guard);
+        // A guard that cannot be read must not be taken for none.
+        (guarded == guard.is_some()).then_some((number?, guard))
+    })?;
+    let (actor, expected) = (client.actor(), conditions.0);
+    let activated = services.rulesets.activate(client.tenant, point, revision, guard, &actor, expected);
+    deployed(Status::Created, activated.await?)
+}
+
+async fn deploy(
+    services: &Shared,
+    client: &Client<RulesetsWrite>,
+    point: &str,
+    change: Change,
+    conditions: Conditions,
+) -> Result<Activation, Problem> {
+    let (point, actor) = (point_of(point)?, client.actor());
+    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, conditions.0).await?)
+}
+
+/// Rolls back to the previously active revision, or to the one given.
+///
+/// No guard is checked.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        (
+            "revision" = Option<i32>, Query,
+            description = "A revision that was active before. Default: the previous one"
+        ),
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
+    ),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), Deploying),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/rollback")]
+pub async fn roll_back(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    conditions: Conditions,
+    mut query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let to = query.parsed("revision", |text| {
+        text.parse().ok().filter(|number| *number > 0).ok_or("expected a revision number")
+    });
+    query.finish()?;
+    let activation = deploy(services, &client, point, Change::RollBack { to }, conditions).await?;
+    deployed(Status::Created, activation)
+}
+
+/// Lists the activations, newest first.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = Page<ActivationShape>), ListingOf),
+    security(("oauth" = ["rulesets:read"]))
+)]
+#[get("/rulesets/<point>/activations")]
+pub async fn activations(
+    client: Client<RulesetsRead>,
+    point: &str,
+    query: Query,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let page = query.page(&services.cursors, client.tenant, &format!("activations {}", point.name()))?;
+    let before = page.position::<i64>()?;
+    let limit = page.fetch_limit();
+    let found = rulesets::activations(&services.app, client.tenant, point, before, limit).await?;
+    let (found, next_cursor) =
+        page.cut(&services.cursors, found, |activation| activation.sequence.to_string());
+    let items: Vec<ActivationShape> = found.into_iter().map(ActivationShape::from).collect();
+    Answer::json(Status::Ok, &Page { items, next_cursor })
+}
+
+/// Starts a canary: the revision decides a share of the payments, the active revision the rest.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
+    ),
+    request_body(content = CanaryShape, content_type = "application/json"),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[put("/rulesets/<point>/canary", data = "<body>")]
+pub async fn start_canary(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    conditions: Conditions,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let canary = body.read(|fields| {
+        let revision = revision(fields);
+        let share = fields.percent("share_percent", 1..=Share::WHOLE).and_then(Share::new);
+        Some(Canary { revision: revision?, share: share? })
+    })?;
+    let activation = deploy(services, &client, point, Change::Canary(Some(canary)), conditions).await?;
+    deployed(Status::Ok, activation)
+}
+
+/// Ends the canary. The active revision decides all payments again.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
+    ),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[delete("/rulesets/<point>/canary")]
+pub async fn end_canary(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    conditions: Conditions,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), conditions).await?)
+}
+
+/// Runs a revision in shadow: on live payments, after the response, without affecting outcomes.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
+    ),
+    request_body(content = ShadowBody, content_type = "application/json"),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[put("/rulesets/<point>/shadow", data = "<body>")]
+pub async fn start_shadow(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    conditions: Conditions,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let change = Change::Shadow(Some(body.read(revision)?));
+    deployed(Status::Ok, deploy(services, &client, point, change, conditions).await?)
+}
+
+/// Ends the shadow run of a revision.
+#[utoipa::path(
+    tag = "rulesets",
+    params(
+        ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
+    ),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[delete("/rulesets/<point>/shadow")]
+pub async fn end_shadow(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    conditions: Conditions,
+    services: &Shared,
+) -> Result<Answer, Problem> {
+    deployed(Status::Ok, deploy(services, &client, point, Change::Shadow(None), conditions).await?)
+}

@@ -1,0 +1,228 @@
+//! Dry runs: a ruleset on one payment, from the inside.
+//!
+//! Owns their JSON shapes. Must never store anything, and never show a payment
+//! of history to who may not read decisions.
+
+use rocket::http::Status;
+use rocket::{Route, post, routes};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::decisions::active_ruleset::ActiveRule;
+use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, ListComparison, Subject, Tried};
+use crate::domain::decision::RuleEvidence;
+use crate::domain::ruleset::RULES_MAX;
+use crate::domain::tenant::Scope;
+use crate::http::edge::guard::{Client, RulesetsWrite};
+use crate::http::openapi::documented::DryRunning;
+use crate::http::request::body::JsonBody;
+use crate::http::request::fields::Fields;
+use crate::http::response::Answer;
+use crate::http::response::problem::{Kind, Problem};
+use crate::http::routes::decisions::diagnoses::DiagnosisShape;
+use crate::http::routes::decisions::evidence::RuleEvidenceShape;
+use crate::http::routes::lists::KindShape;
+use crate::http::routes::payments::body::{PaymentShape, order};
+use crate::http::routes::payments::{OutcomeShape, ReasonShape, payment_id};
+use crate::http::routes::rulesets::shapes::EntryBody;
+use crate::http::routes::rulesets::{entry, point_of};
+use crate::http::services::Shared;
+use crate::rules::Diagnosis;
+
+pub fn routes() -> Vec<Route> {
+    routes![dry_run]
+}
+
+/// Evaluates a saved revision or unsaved rules on a given payment or a stored one.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewDryRun)]
+pub struct DryRunBody {
+    /// Either this or `rules`.
+    #[schema(required = false, minimum = 1)]
+    pub revision: i32,
+    #[schema(required = false, max_items = 50)]
+    pub rules: Vec<EntryBody>,
+    /// Either this or `payment_id`. Facts are looked up as of now.
+    #[schema(required = false)]
+    pub payment: PaymentShape,
+    /// Uses the recorded facts. Facts that were not recorded are computed as of the time the payment was
+    /// received.
+    #[schema(required = false)]
+    pub payment_id: Uuid,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DryRun)]
+pub struct DryRunShape {
+    pub outcome: OutcomeShape,
+    /// The outcome originally decided for the stored payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<OutcomeShape>,
+    pub reasons: Vec<ReasonShape>,
+    pub rules: Vec<TriedRuleShape>,
+    /// How the results of the live rules were combined into the outcome.
+    pub fold: Vec<FoldStepShape>,
+    /// The sandbox: its version and all settings that can affect a result.
+    pub engine: String,
+    pub fold_version: u16,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TriedRule)]
+pub struct TriedRuleShape {
+    #[serde(flatten)]
+    pub rule: RuleEvidenceShape,
+    /// Where each fact comes from: `recorded` with the decision, `computed` from the history as of then,
+    /// or `current`.
+    pub fact_sources: Vec<&'static str>,
+    /// How each list that the rule queried was compared with the payment.
+    pub comparisons: Vec<ComparisonShape>,
+    /// Why the rule failed, if that could be determined in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<DiagnosisShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListComparison)]
+pub struct ComparisonShape {
+    pub list: String,
+    /// The kinds of values on the list. Only a list created before lists had a kind can have several.
+    pub kinds: Vec<KindShape>,
+    /// The payment's value, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The form of the value that was compared with the entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_as: Option<String>,
+}
+
+impl From<ListComparison> for ComparisonShape {
+    fn from(comparison: ListComparison) -> Self {
+        let kinds = comparison.kinds.iter().flat_map(|kinds| kinds.iter()).map(KindShape::from);
+        let (value, compared_as) = comparison.value.unzip();
+        Self { list: comparison.list, kinds: kinds.collect(), value, compared_as }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FoldStep)]
+pub struct FoldStepShape {
+    pub rule: String,
+    /// The outcome if this were the only rule.
+    pub counts_as: OutcomeShape,
+    pub overridable: bool,
+    /// Names of the rules whose `allow` cancelled this result.
+    pub cancelled_by: Vec<String>,
+    /// Whether this result is among the strictest that were not cancelled.
+    pub decides: bool,
+}
+
+impl From<FoldStep> for FoldStepShape {
+    fn from(step: FoldStep) -> Self {
+        Self {
+            rule: step.rule,
+            counts_as: step.counts_as.into(),
+            overridable: step.overridable,
+            cancelled_by: step.cancelled_by,
+            decides: step.decides,
+        }
+    }
+}
+
+impl TriedRuleShape {
+    fn of(
+        rule: &RuleEvidence,
+        tried: &ActiveRule,
+        sources: &[FactSource],
+        comparisons: &[Option<ListComparison>],
+        diagnosis: Option<Diagnosis>,
+    ) -> Self {
+        let fact_sources = tried.facts(sources).into_iter().map(|source| match source {
+            FactSource::Recorded => "recorded",
+            FactSource::Computed => "computed",
+            FactSource::Current => "current",
+        });
+        let shape = RuleEvidenceShape::of(rule, Some(&tried.prepared));
+        let comparisons = tried.facts(comparisons).into_iter().flatten().map(ComparisonShape::from);
+        Self {
+            rule: shape,
+            fact_sources: fact_sources.collect(),
+            comparisons: comparisons.collect(),
+            diagnosis: diagnosis.map(DiagnosisShape::from),
+        }
+    }
+}
+
+impl From<DryRun> for DryRunShape {
+    fn from(run: DryRun) -> Self {
+        let rules = run.evidence.rules.iter().zip(&run.ruleset.rules).zip(run.diagnoses);
+        Self {
+            outcome: run.outcome.into(),
+            decided: run.decided.map(OutcomeShape::from),
+            reasons: run.evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
+            rules: rules
+                .map(|((rule, tried), diagnosis)| {
+                    TriedRuleShape::of(rule, tried, &run.sources, &run.comparisons, diagnosis)
+                })
+                .collect(),
+            fold: run.steps.into_iter().map(FoldStepShape::from).collect(),
+            engine: run.evidence.engine.0,
+            fold_version: run.evidence.fold_version,
+        }
+    }
+}
+
+/// Tests a ruleset on one payment.
+///
+/// Nothing is stored and the payment does not count.
+#[utoipa::path(
+    tag = "rulesets",
+    request_body(content = DryRunBody, content_type = "application/json"),
+    responses((status = 200, body = DryRunShape), DryRunning),
+    security(("oauth" = ["rulesets:write"]))
+)]
+#[post("/rulesets/<point>/dry-runs", data = "<body>")]
+pub async fn dry_run(
+    client: Client<RulesetsWrite>,
+    point: &str,
+    services: &Shared,
+    body: JsonBody,
+) -> Result<Answer, Problem> {
+    let point = point_of(point)?;
+    let (tried, subject) = body.read(|fields| {
+        let tried = tried(fields);
+        let subject = subject(fields, services.clock.now_ms());
+        Some((tried?, subject?))
+    })?;
+    if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
+        let detail = "Testing a stored payment requires the scope decisions:read.";
+        return Err(Problem::new(Kind::InsufficientScope, detail));
+    }
+    let run = services.dry_runs.run(client.tenant, point, tried, subject).await?;
+    Answer::json(Status::Ok, &DryRunShape::from(run))
+}
+
+fn tried(fields: &mut Fields<'_>) -> Option<Tried> {
+    if fields.has("rules") {
+        if fields.optional_integer("revision", 1..=i64::from(i32::MAX)).is_some() {
+            fields.error("revision", "expected either revision or rules");
+        }
+        return fields.each("rules", RULES_MAX, entry).map(Tried::Unsaved);
+    }
+    let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
+    i32::try_from(number).ok().map(Tried::Revision)
+}
+
+fn subject(fields: &mut Fields<'_>, now_ms: u64) -> Option<Subject> {
+    let expected = "expected a payment id";
+    if fields.has("payment_id") {
+        if fields.optional_nested("payment", |fields| order(fields, now_ms)).is_some() {
+            fields.error("payment", "expected either payment or payment_id");
+        }
+        let id = fields.parsed("payment_id", |text| payment_id(text).ok_or(expected));
+        return id.map(Subject::Stored);
+    }
+    let order = fields.nested("payment", |fields| order(fields, now_ms));
+    order.map(|order| Subject::Order(Box::new(order)))
+}
