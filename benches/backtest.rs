@@ -290,7 +290,7 @@ fn again(pattern: &Decision, number: usize) -> Decision {
     decision.client = ClientId(Uuid::from_u128(1));
     decision.request_hash = Digest([0; 32]);
     decision.origin = Origin::Api;
-    let payment = &mut decision.evidence.payment;
+    let payment = Arc::make_mut(&mut decision.evidence.payment);
     payment.id = PaymentId(Uuid::now_v7());
     payment.received_at_ms = (payment.id.0.as_u128() >> 80) as u64;
     payment.order.customer = Some(format!("customer-{}", number % 50_000));

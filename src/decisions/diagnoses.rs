@@ -82,7 +82,7 @@ async fn failed_call(app: &PgPool, decision: &Decision, place: usize) -> Result<
         .and_then(|revision| revision.rules.iter().find(|prepared| prepared.entry.name == rule.name))
         .ok_or(unreadable)?;
     Ok(FailedCall::Evaluate {
-        payment: Arc::new(evidence.payment.clone()),
+        payment: evidence.payment.clone(),
         rule: RuleCall {
             plugin: rule.plugin,
             profile: rule.profile,

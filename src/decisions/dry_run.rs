@@ -140,7 +140,7 @@ impl DryRuns {
         };
         let known = self.recorded_facts(&ruleset, recorded.as_deref()).await?;
         let payment = match (subject, &recorded) {
-            (Subject::Order(order), _) => self.as_if_now(*order),
+            (Subject::Order(order), _) => Arc::new(self.as_if_now(*order)),
             (Subject::Stored(_), Some(recorded)) => recorded.evidence.payment.clone(),
             (Subject::Stored(_), None) => return Err(DryRunError::UnknownPayment),
         };
@@ -171,7 +171,7 @@ impl DryRuns {
             let call = || {
                 let spent_before = fuel_of(&evidence.rules[..place]);
                 let rule = RuleCall { fuel_spent_before: Some(spent_before), ..call_of(tried, facts) };
-                FailedCall::Evaluate { payment: Arc::new(evidence.payment.clone()), rule }
+                FailedCall::Evaluate { payment: evidence.payment.clone(), rule }
             };
             diagnoses.push(looks.look_into(call).await);
         }
@@ -231,7 +231,7 @@ impl DryRuns {
     async fn complete(
         &self,
         tenant: TenantId,
-        payment: &Payment,
+        payment: &Arc<Payment>,
         queries: &[FactQuery],
         known: Vec<Option<Fact>>,
         otherwise: FactSource,
@@ -239,7 +239,7 @@ impl DryRuns {
         let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none());
         let request = FactRequest {
             tenant,
-            payment: Arc::new(payment.clone()),
+            payment: payment.clone(),
             queries: missing.map(|(query, _)| query.clone()).collect(),
             in_flight: Vec::new(),
             key: None,
@@ -276,14 +276,14 @@ impl DryRuns {
     async fn evaluate(
         &self,
         tenant: TenantId,
-        payment: Payment,
+        payment: Arc<Payment>,
         ruleset: &ActiveRuleset,
         facts: &[Fact],
     ) -> Result<(Outcome, Evidence), EngineError> {
         let engine = self.rulesets.engine.as_ref();
         let rules: Vec<_> = ruleset.rules.iter().map(|rule| call_of(rule, facts)).collect();
         let deadline = Instant::now() + DEADLINE;
-        let call = RulesetCall { tenant, payment: Arc::new(payment.clone()), rules, deadline };
+        let call = RulesetCall { tenant, payment: payment.clone(), rules, deadline };
         let runs = if call.rules.is_empty() { Vec::new() } else { run(engine, call).await? };
         let is_live = |place: usize| ruleset.rules[place].prepared.entry.mode == Mode::Live;
         let live = runs.iter().enumerate().filter(|(place, _)| is_live(*place));

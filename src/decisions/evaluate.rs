@@ -45,7 +45,7 @@ pub async fn evaluate(
             live().filter_map(|rule| if quarantined.holds(rule) { Some(not_run()) } else { ran.next() });
         runs = all.collect();
     }
-    Ok(evidence_of(engine.id(), Arc::unwrap_or_clone(payment), ruleset, facts, runs))
+    Ok(evidence_of(engine.id(), payment, ruleset, facts, runs))
 }
 
 /// A rule with the facts it asked for. `facts` answer the queries of its ruleset.
@@ -62,7 +62,7 @@ pub fn call_of(rule: &ActiveRule, facts: &[Fact]) -> RuleCall {
 /// What the runs of the live rules, in their order, make of a payment.
 pub fn evidence_of(
     engine: &EngineId,
-    payment: Payment,
+    payment: Arc<Payment>,
     ruleset: Option<&ActiveRuleset>,
     facts: &[Fact],
     runs: Vec<RuleRun>,

@@ -194,7 +194,7 @@ impl Imports {
             origin: Origin::Import,
             outcome: past.outcome,
             evidence: Evidence {
-                payment: Payment { id, received_at_ms: past.received_at_ms, order: past.order },
+                payment: Arc::new(Payment { id, received_at_ms: past.received_at_ms, order: past.order }),
                 revision: None,
                 rules: Vec::new(),
                 engine: EngineId(NO_ENGINE.to_owned()),

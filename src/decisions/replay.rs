@@ -157,7 +157,7 @@ impl Replays {
         }
         let call = RulesetCall {
             tenant: recorded.tenant,
-            payment: Arc::new(computed.payment.clone()),
+            payment: computed.payment.clone(),
             rules: calls,
             deadline: Instant::now() + REPLAY_DEADLINE,
         };

@@ -130,7 +130,7 @@ impl Trial {
         likeness: &Likeness,
         engine: &EngineId,
     ) -> Self {
-        let payment = Arc::new(evidence.payment.clone());
+        let payment = evidence.payment.clone();
         let mut trial = Self { payment, facts, known: Vec::new(), calls: Vec::new() };
         for (place, rule) in candidate.live_rules().enumerate() {
             let call = call_of(rule, &trial.facts);
@@ -167,8 +167,7 @@ impl Trial {
             };
             all.push(run);
         }
-        let payment = Arc::unwrap_or_clone(self.payment);
-        Some(evidence_of(engine, payment, Some(candidate), &self.facts, all))
+        Some(evidence_of(engine, self.payment, Some(candidate), &self.facts, all))
     }
 }
 

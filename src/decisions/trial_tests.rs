@@ -61,7 +61,7 @@ fn payment() -> Payment {
 }
 
 fn recorded(ruleset: &ActiveRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evidence {
-    evidence_of(&engine(), payment(), Some(ruleset), facts, runs).1
+    evidence_of(&engine(), Arc::new(payment()), Some(ruleset), facts, runs).1
 }
 
 /// How many rules have to run.

@@ -1,5 +1,7 @@
 //! A decision: the payment, everything its outcome depended on, the outcome.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::payment::{Payment, PaymentId};
@@ -85,7 +87,7 @@ pub struct RuleEvidence {
 /// The bytes of each version are frozen: a change of any type in here is a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    pub payment: Payment,
+    pub payment: Arc<Payment>,
     /// Nothing when no ruleset was active.
     pub revision: Option<RevisionReference>,
     pub rules: Vec<RuleEvidence>,

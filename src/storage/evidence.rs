@@ -7,6 +7,8 @@
 //! The payload is personal and may be erased; the chain therefore covers a
 //! digest of it, salted so that nobody can find the payload by trying.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -28,7 +30,7 @@ const UNREADABLE: StorageError = StorageError::Unreadable { what: "evidence" };
 /// Version 1 has no comparison version; its values were compared by version 1.
 #[derive(Deserialize)]
 struct EvidenceV1 {
-    payment: Payment,
+    payment: Arc<Payment>,
     revision: Option<RevisionReference>,
     rules: Vec<RuleEvidence>,
     engine: EngineId,

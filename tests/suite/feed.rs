@@ -130,7 +130,8 @@ async fn whoever_comes_back_with_the_last_id_misses_nothing() {
 fn decided_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
     let mut decision = decision_on(tenant, key, Outcome::Review, at_ms, order("c-1", 1_000, "EUR"));
     let random = Uuid::now_v7().as_u128() & ((1 << 60) - 1);
-    decision.evidence.payment.id = PaymentId(Uuid::from_u128((u128::from(at_ms) << 80) | random));
+    Arc::make_mut(&mut decision.evidence.payment).id =
+        PaymentId(Uuid::from_u128((u128::from(at_ms) << 80) | random));
     decision
 }
 

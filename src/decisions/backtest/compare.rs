@@ -220,10 +220,9 @@ impl Comparison {
             queries.filter(|(_, fact)| fact.is_none()).map(|(query, _)| query.clone())
         });
         let queries: Vec<_> = missing.collect();
-        let payment = &decision.evidence.payment;
         (!queries.is_empty()).then(|| FactRequest {
             tenant: self.tenant,
-            payment: Arc::new(payment.clone()),
+            payment: decision.evidence.payment.clone(),
             queries: queries.into(),
             in_flight: Vec::new(),
             key: None,

@@ -3,8 +3,6 @@
 //! Owns what the outcome would have been. Must never judge by what the host did:
 //! such a run is not told at all.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::super::evaluate::call_of;
@@ -42,7 +40,7 @@ impl Attempt {
         let tenant = self.due.tenant();
         let mut calls = Vec::new();
         if self.rules {
-            let payment = Arc::new(self.due.decision.decision.evidence.payment.clone());
+            let payment = self.due.decision.decision.evidence.payment.clone();
             calls.push(RulesetCall { tenant, payment, rules: self.shadow_rules(), deadline });
         }
         if let Some((trial, called)) = &mut self.trial {

@@ -56,7 +56,7 @@ impl Submissions {
     pub(super) async fn judge(
         &self,
         case: Case<'_>,
-        mut payment: Arc<Payment>,
+        payment: Arc<Payment>,
         mut ahead: Vec<Ahead>,
         stages: &mut Stages<'_>,
     ) -> Result<Judged, SubmitError> {
@@ -68,14 +68,13 @@ impl Submissions {
             if let Some(bound) = bound {
                 return Ok(Judged::Bound(bound.decision));
             }
-            let (outcome, evidence) = self.run_rules(&case, payment, &quarantined, &facts).await?;
+            let (outcome, evidence) = self.run_rules(&case, &payment, &quarantined, &facts).await?;
             stages.ended(Stage::Rules);
             if outcome == Outcome::Approve || looks == LOOKS_MAX || !ahead.iter().any(Ahead::has_shrunk) {
                 return Ok(Judged::Anew { outcome, evidence: Box::new(evidence), facts });
             }
             looks += 1;
             ahead = case.entered.ahead(&case.queries);
-            payment = Arc::new(evidence.payment);
         }
     }
 
@@ -111,25 +110,26 @@ impl Submissions {
     async fn run_rules(
         &self,
         case: &Case<'_>,
-        payment: Arc<Payment>,
+        payment: &Arc<Payment>,
         quarantined: &InQuarantine,
         facts: &[Fact],
     ) -> Result<(Outcome, Evidence), SubmitError> {
         let ruleset: Option<&ActiveRuleset> = case.course.map(|course| course.ruleset.as_ref());
         let own_facts = case.course.map_or(&[][..], |course| course.own_facts(facts));
         let (engine, at_ms) = (self.engine.as_ref(), payment.received_at_ms);
-        let run =
-            |payment| evaluate(engine, case.tenant, payment, ruleset, quarantined, own_facts, case.deadline);
+        let run = || {
+            let payment = payment.clone();
+            evaluate(engine, case.tenant, payment, ruleset, quarantined, own_facts, case.deadline)
+        };
         let mut rules_begun = Instant::now();
-        let mut evaluated = run(payment).await;
+        let mut evaluated = run().await;
         // A compiled plugin is a cache: where it was lost, the payment waits until it is there
         // again. Only a rule that cannot be loaded at all counts as its entry says.
         if let Ok((_, evidence)) = &evaluated
             && self.active.recover(&evidence.rules, case.deadline).await?
         {
-            let payment = Arc::new(evidence.payment.clone());
             rules_begun = Instant::now();
-            evaluated = run(payment).await;
+            evaluated = run().await;
         }
         if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&mut evaluated, ruleset) {
             missed.by_its_own &= had_their_time(case.begun, rules_begun, case.deadline);

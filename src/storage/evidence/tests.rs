@@ -19,7 +19,7 @@ use crate::domain::verdict::{
 /// Has every optional field, and a rule for every kind of result.
 fn full_evidence() -> Evidence {
     Evidence {
-        payment: payment(),
+        payment: Arc::new(payment()),
         revision: Some(RevisionReference { number: 300, digest: Digest([7; 32]) }),
         rules: vec![
             rule(

@@ -61,8 +61,6 @@ struct Waiting {
 impl Waiting {
     /// A waiter that went away needs no answer.
     fn answer(self, answer: Answer) {
-        // First, so that the waiter holds its payment alone.
-        drop(self.request);
         let _ = self.waiter.send(answer);
     }
 }

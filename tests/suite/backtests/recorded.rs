@@ -1,9 +1,11 @@
 //! What is on record is believed: what the host did, what was told later, what shadows were given.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tollgate::domain::payment::PaymentId;
 use tollgate::domain::verdict::Outcome;
 
 use super::{candidate, cells, pay, report, review_above, tenant_of};
@@ -65,7 +67,8 @@ async fn what_was_told_after_the_selected_time_tells_what_became_of_a_payment_to
     let at_ms = now_ms() - 40 * DAY_MS;
     let order = order("c-1", 1_000, "EUR");
     let mut decision = decision_on(tenant, "k", Outcome::Approve, at_ms, order);
-    decision.evidence.payment.id.0 = uuid::Builder::from_unix_timestamp_millis(at_ms, &[7; 10]).into_uuid();
+    let id = uuid::Builder::from_unix_timestamp_millis(at_ms, &[7; 10]).into_uuid();
+    Arc::make_mut(&mut decision.evidence.payment).id = PaymentId(id);
     journal(node.databases.journal.clone()).await.store(decision.clone()).await.unwrap();
     // A chargeback comes weeks later.
     let told = sqlx::query(

@@ -1,5 +1,6 @@
 //! One row fails alone; the queue is bounded; a stop loses nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -18,9 +19,10 @@ async fn a_row_that_the_database_refuses_fails_alone() {
     let tenant = tenant();
     let mut submitted: Vec<_> = (0..40).map(|n| decision(tenant, &format!("key-{n}"))).collect();
     // Postgres stores no NUL in a text.
-    submitted[3].evidence.payment.order.reference = "a\0b".to_owned();
+    Arc::make_mut(&mut submitted[3].evidence.payment).order.reference = "a\0b".to_owned();
     // An id that is there already.
-    submitted[29].evidence.payment.id = submitted[17].id();
+    let id = submitted[17].id();
+    Arc::make_mut(&mut submitted[29].evidence.payment).id = id;
     let answers = store_all(&journal, submitted).await;
     for (n, answer) in answers.iter().enumerate() {
         match n {
@@ -40,7 +42,7 @@ async fn a_refused_decision_binds_no_key_not_even_in_its_own_batch() {
     let journal = journal(database.databases().journal).await;
     let tenant = tenant();
     let mut bad = decision(tenant, "key");
-    bad.evidence.payment.order.reference = "\0".to_owned();
+    Arc::make_mut(&mut bad.evidence.payment).order.reference = "\0".to_owned();
     let answers = store_all(&journal, vec![bad, decision(tenant, "key"), decision(tenant, "key")]).await;
     assert_eq!(answers[0], Err(JournalError::Refused));
     assert!(matches!(answers[1], Ok(Stored::First(_))));

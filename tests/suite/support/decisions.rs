@@ -58,7 +58,7 @@ pub fn decision_on(
         origin: Origin::Api,
         outcome,
         evidence: Evidence {
-            payment: Payment { id: PaymentId(Uuid::now_v7()), received_at_ms, order },
+            payment: Arc::new(Payment { id: PaymentId(Uuid::now_v7()), received_at_ms, order }),
             revision: None,
             rules: vec![],
             engine: EngineId("test".to_owned()),

@@ -3,8 +3,6 @@
 //! Owns the shapes of facts, rule results and what is around them. Must never
 //! be the stored form: that one is frozen, this one may gain members.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -142,9 +140,8 @@ impl DecisionShape {
     /// `revision` is the one that decided, for the questions behind the facts.
     pub fn of(stored: StoredDecision, revision: Option<&Revision>) -> Self {
         let StoredDecision { decision, position } = stored;
-        let decision = Arc::unwrap_or_clone(decision);
         let id = decision.id().0;
-        let evidence = decision.evidence;
+        let evidence = &decision.evidence;
         let queries = |rule: &RuleEvidence| {
             let rules = revision.map_or(&[][..], |revision| &revision.rules);
             rules.iter().find(|prepared| prepared.entry.name == rule.name)
@@ -164,7 +161,7 @@ impl DecisionShape {
                 digest: revision.digest.to_string(),
             }),
             rules: evidence.rules.iter().map(|rule| RuleEvidenceShape::of(rule, queries(rule))).collect(),
-            engine: evidence.engine.0,
+            engine: evidence.engine.0.clone(),
             fold_version: evidence.fold_version,
             comparison_version: evidence.comparison_version,
             position: PositionShape {
