@@ -22,12 +22,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use decisions::{decision_on, journal_settings, now_ms, order};
-use sqlx::PgPool;
 use tollgate::domain::decision::Decision;
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::{Journal, Stored};
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::pool::{DatabaseSettings, Databases, SystemPool};
 use uuid::Uuid;
 
 const MEASURED: Duration = Duration::from_secs(4);
@@ -86,8 +85,8 @@ async fn with_journal(databases: &Databases, waiters: usize, writers: usize, ten
     (rate, batches as f64 / MEASURED.as_secs_f64())
 }
 
-async fn batches(system: &PgPool) -> i64 {
-    sqlx::query_scalar("select count(*) from journal_batches").fetch_one(system).await.unwrap()
+async fn batches(system: &SystemPool) -> i64 {
+    sqlx::query_scalar("select count(*) from journal_batches").fetch_one(system.sqlx_pool()).await.unwrap()
 }
 
 /// The same rows without sharing: a connection, and a transaction, for each waiter.

@@ -6,19 +6,17 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
-
 use super::StartError;
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sealed::Sealer;
 use crate::auth::signing_key::{KeyRing, StoredSigningKey};
 use crate::domain::time::Clock;
-use crate::storage::pool::Databases;
+use crate::storage::pool::{Databases, SystemPool};
 use crate::storage::signing_keys::{self, SigningKeyRow};
 use crate::world::OsRandomness;
 
 pub struct Keys {
-    system: PgPool,
+    system: SystemPool,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
 }

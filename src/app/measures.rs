@@ -5,10 +5,9 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::PgPool;
 
 use crate::storage::journal::Journal;
-use crate::storage::pool::Databases;
+use crate::storage::pool::{ConnectionCounts, Databases};
 use crate::storage::waiting;
 use crate::telemetry;
 
@@ -21,23 +20,19 @@ pub fn page(
     Box::new(move || {
         telemetry::measure();
         metrics::gauge!("tollgate_journal_queue_decisions").set(journal.waiting() as f64);
-        for (name, pool) in
-            [("app", &databases.app), ("facts", &databases.facts), ("system", &databases.system)]
-        {
-            measure_pool(name, pool);
+        for (name, counts) in databases.connection_counts() {
+            measure_pool(name, counts);
         }
-        for pool in [&databases.app, &databases.system] {
+        for pool in ["app", "system"] {
             waiting::gauge_of(pool).increment(0.0);
         }
         handle.render()
     })
 }
 
-fn measure_pool(name: &'static str, pool: &PgPool) {
-    let (open, idle) = (f64::from(pool.size()), pool.num_idle() as f64);
+fn measure_pool(name: &'static str, counts: ConnectionCounts) {
     let connections = |state: &'static str| metrics::gauge!("tollgate_database_connections", "pool" => name, "state" => state);
-    connections("idle").set(idle);
-    connections("in_use").set((open - idle).max(0.0));
-    let most = f64::from(pool.options().get_max_connections());
-    metrics::gauge!("tollgate_database_connections_max", "pool" => name).set(most);
+    connections("idle").set(counts.idle as f64);
+    connections("in_use").set(counts.in_use as f64);
+    metrics::gauge!("tollgate_database_connections_max", "pool" => name).set(f64::from(counts.max));
 }

@@ -6,21 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::journal_clock::JournalClock;
 use crate::http::readiness::{Condition, Question, Readiness};
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
-use crate::storage::transaction::answers;
+use crate::storage::pool::AppPool;
 
 /// An activation is promised to take effect within a second. A node that has not read
 /// the log of activations for two seconds more may decide by an old revision.
 const BEHIND_MAX: Duration = Duration::from_secs(3);
 
 pub fn readiness(
-    app: PgPool,
+    app: AppPool,
     facts: FactReader,
     journal: Arc<Journal>,
     clock: Arc<JournalClock>,
@@ -43,7 +41,7 @@ pub fn readiness(
     let database = Question {
         ask: Box::new(move || {
             let app = app.clone();
-            Box::pin(async move { answers(&app).await.is_ok() })
+            Box::pin(async move { app.check().await.is_ok() })
         }),
         without: "The database cannot be reached.",
     };

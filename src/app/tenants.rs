@@ -3,7 +3,6 @@
 //!
 //! Owns the moment when a client's secret exists in clear. Must never store or log it.
 
-use sqlx::PgPool;
 use thiserror::Error;
 
 use crate::auth::AuthError;
@@ -14,6 +13,7 @@ use crate::domain::card_number::holds_card_number;
 use crate::domain::ruleset::is_slug;
 use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, TenantId};
 use crate::domain::time::{Clock, Randomness};
+use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, card_checks, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
@@ -54,14 +54,14 @@ pub struct CreatedClient {
 }
 
 /// The tenant of this name.
-pub async fn tenant_of(system: &PgPool, name: &str) -> Result<TenantId, TenantError> {
+pub async fn tenant_of(system: &SystemPool, name: &str) -> Result<TenantId, TenantError> {
     let found = tenants::tenant_by_name(system, name).await?;
     found.ok_or_else(|| TenantError::Unknown(name.to_owned()))
 }
 
 /// Switches the check for card numbers of one field; answers whether that changed anything.
 pub async fn set_card_check(
-    system: &PgPool,
+    system: &SystemPool,
     tenant: &str,
     field: CheckedField,
     checked: bool,
@@ -72,12 +72,16 @@ pub async fn set_card_check(
 }
 
 /// The fields of a tenant that are not looked through for card numbers.
-pub async fn unchecked(system: &PgPool, tenant: &str) -> Result<Unchecked, TenantError> {
+pub async fn unchecked(system: &SystemPool, tenant: &str) -> Result<Unchecked, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
     Ok(card_checks::unchecked(system, tenant).await?)
 }
 
-pub async fn create_tenant(system: &PgPool, name: &str, created_by: &str) -> Result<TenantId, TenantError> {
+pub async fn create_tenant(
+    system: &SystemPool,
+    name: &str,
+    created_by: &str,
+) -> Result<TenantId, TenantError> {
     if !is_slug(name) {
         return Err(TenantError::Name);
     }
@@ -94,13 +98,13 @@ pub async fn create_tenant(system: &PgPool, name: &str, created_by: &str) -> Res
 }
 
 /// A client that follows each node's own setting of how many requests it may send.
-pub async fn create_client(system: &PgPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
+pub async fn create_client(system: &SystemPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
     create_client_with_rate(system, order, None).await
 }
 
 /// With a rate of its own, where there is one; zero is no limit.
 pub async fn create_client_with_rate(
-    system: &PgPool,
+    system: &SystemPool,
     order: ClientOrder,
     requests_per_s: Option<u32>,
 ) -> Result<CreatedClient, TenantError> {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -24,6 +23,7 @@ use crate::domain::ruleset::{Activation, DecisionPoint};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
 use crate::rules::{EngineError, Missed};
+use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, rulesets};
 
 /// For all activations of a turn together: what takes longer to load goes on
@@ -42,7 +42,7 @@ pub struct NotLoaded;
 
 #[derive(Debug)]
 pub struct ActiveRulesets {
-    system: PgPool,
+    system: SystemPool,
     plugins: Arc<Plugins>,
     /// Nothing for a tenant whose first activation is held back.
     by_tenant: RwLock<HashMap<TenantId, Option<Arc<Deployed>>>>,
@@ -101,7 +101,7 @@ impl Log {
 }
 
 impl ActiveRulesets {
-    pub fn new(system: PgPool, plugins: Arc<Plugins>) -> Self {
+    pub fn new(system: SystemPool, plugins: Arc<Plugins>) -> Self {
         Self {
             system,
             plugins,

@@ -6,23 +6,23 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::domain::card_check::Unchecked;
 use crate::domain::tenant::TenantId;
+use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, card_checks};
 
 #[derive(Debug)]
 pub struct CardChecks {
-    system: PgPool,
+    system: SystemPool,
     by_tenant: RwLock<HashMap<TenantId, Unchecked>>,
     /// Held while following, so that an older look cannot replace a newer one.
     following: Mutex<()>,
 }
 
 impl CardChecks {
-    pub fn new(system: PgPool) -> Self {
+    pub fn new(system: SystemPool) -> Self {
         Self { system, by_tenant: RwLock::default(), following: Mutex::default() }
     }
 

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use thiserror::Error;
 
 use super::looks::LookError;
@@ -17,6 +16,7 @@ use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FailureClass, RuleResult};
 use crate::rules::{Diagnosis, FailedCall, RuleCall};
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, rulesets};
 
 /// A person waits for the answer. Compiling a large plugin can take longer; then the next request
@@ -50,7 +50,7 @@ impl From<StorageError> for DiagnosisError {
 
 /// Looks into the failure of one rule of a stored decision.
 pub async fn of_decision(
-    app: &PgPool,
+    app: &AppPool,
     plugins: &Arc<Plugins>,
     tenant: TenantId,
     id: PaymentId,
@@ -68,7 +68,7 @@ pub async fn of_decision(
     Ok(Diagnosed { class: *class, detail: detail.clone(), diagnosis })
 }
 
-async fn failed_call(app: &PgPool, decision: &Decision, place: usize) -> Result<FailedCall, StorageError> {
+async fn failed_call(app: &AppPool, decision: &Decision, place: usize) -> Result<FailedCall, StorageError> {
     let evidence = &decision.evidence;
     let (before, from_here) = evidence.rules.split_at(place);
     let unreadable = StorageError::Unreadable { what: "revision of a decision" };

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -27,6 +26,7 @@ use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::{Outcome, RuleResult};
 use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, lists, rulesets};
 
 /// A person waits.
@@ -116,7 +116,7 @@ pub enum DryRunError {
 
 #[derive(Debug)]
 pub struct DryRuns {
-    pub app: PgPool,
+    pub app: AppPool,
     pub rulesets: Arc<Rulesets>,
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::audit::AuditEvent;
@@ -18,6 +17,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::storage::audit::{self, AuditFilter};
 use crate::storage::decisions::{self, NewDecision};
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, journal};
 
 /// The most that is read at a time, of decisions and of acts.
@@ -50,7 +50,7 @@ pub struct Told {
 
 #[derive(Debug, Clone)]
 pub struct Follower {
-    pub app: PgPool,
+    pub app: AppPool,
     pub clock: Arc<dyn Clock>,
     pub tenant: TenantId,
     pub sees_acts: bool,

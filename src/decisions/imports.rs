@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -26,6 +25,7 @@ use crate::domain::verdict::{FOLD_VERSION, Outcome};
 use crate::storage::imports::{self, ImportedEvent};
 use crate::storage::journal::{Journal, JournalError, Stored};
 use crate::storage::partitions::ensure_decision_partition;
+use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::{
     StorageError,
     decisions::{self, StoredDecision},
@@ -97,7 +97,7 @@ pub struct EarlierRuns {
     pub tenant: TenantId,
     /// The same for all runs of the tenant: keys are unique for a client.
     pub client: ClientId,
-    pub app: PgPool,
+    pub app: AppPool,
 }
 
 impl EarlierRuns {
@@ -116,7 +116,7 @@ impl EarlierRuns {
 #[derive(Debug)]
 pub struct Imports {
     pub earlier: EarlierRuns,
-    pub system: PgPool,
+    pub system: SystemPool,
     pub journal: Journal,
     /// Of this journal: without them the end of what was imported could be cut off unnoticed.
     pub checkpoints: Arc<Checkpoints>,

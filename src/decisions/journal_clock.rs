@@ -7,10 +7,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sqlx::PgPool;
-
 use crate::domain::corrected_time::{CorrectedTime, Correction};
 use crate::domain::time::{Clock, Machine};
+use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, clock};
 
 /// Samples at the start of a node. The quickest answer says most about the database's time.
@@ -20,7 +19,7 @@ const FIRST_SAMPLES_MAX: u32 = 30;
 
 #[derive(Debug)]
 pub struct JournalClock {
-    system: PgPool,
+    system: SystemPool,
     machine: Machine,
     time: Mutex<CorrectedTime>,
     /// Told once for each time that the database's clock went back.
@@ -29,7 +28,7 @@ pub struct JournalClock {
 
 impl JournalClock {
     /// Fails when the database cannot be asked: before that there is no time to give out.
-    pub async fn start(system: PgPool, machine: Machine) -> Result<Self, StorageError> {
+    pub async fn start(system: SystemPool, machine: Machine) -> Result<Self, StorageError> {
         let first = clock::read(&system, machine.monotonic.clone()).await?;
         let this = Self {
             system,

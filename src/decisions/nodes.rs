@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -18,6 +17,7 @@ use crate::domain::plugin::{Digest, Profile};
 use crate::domain::time::Clock;
 use crate::storage::StorageError;
 use crate::storage::nodes::{self, Node, Readiness};
+use crate::storage::pool::SystemPool;
 
 /// How many small plugins are loaded at once, and how many large ones.
 const LOADED_AT_ONCE_MAX: usize = 12;
@@ -36,7 +36,7 @@ const CANNOT_LOAD: &str = "The plugin cannot be loaded there; see that node's lo
 
 #[derive(Debug)]
 pub struct Nodes {
-    system: PgPool,
+    system: SystemPool,
     plugins: Arc<Plugins>,
     clock: Arc<dyn Clock>,
     own: Node,
@@ -45,7 +45,7 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    pub fn new(system: PgPool, plugins: Arc<Plugins>, clock: Arc<dyn Clock>, own: Node) -> Self {
+    pub fn new(system: SystemPool, plugins: Arc<Plugins>, clock: Arc<dyn Clock>, own: Node) -> Self {
         Self { system, plugins, clock, own, loading: Mutex::default() }
     }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use sqlx::PgPool;
 
 use super::compile_turns::CompileTurns;
 use super::looks::{LookError, Looks};
@@ -19,11 +18,12 @@ use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::{AddPluginError, Diagnosis, EngineError, FailedCall, Missed, RuleEngine, profile_by_size};
+use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, plugins};
 
 #[derive(Debug)]
 pub struct Plugins {
-    system: PgPool,
+    system: SystemPool,
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
     clock: Arc<dyn Clock>,
@@ -36,7 +36,7 @@ pub struct Plugins {
 
 impl Plugins {
     pub fn new(
-        system: PgPool,
+        system: SystemPool,
         engine: Arc<dyn RuleEngine>,
         turns: Arc<CompileTurns>,
         clock: Arc<dyn Clock>,

@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::active_ruleset::{ActiveRule, ActiveRuleset};
@@ -21,6 +20,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
 use crate::domain::verdict::FailureClass;
 use crate::rules::Missed;
+use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
 
@@ -45,8 +45,8 @@ impl InQuarantine {
 
 #[derive(Debug)]
 pub struct Quarantines {
-    app: PgPool,
-    system: PgPool,
+    app: AppPool,
+    system: SystemPool,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     threshold: QuarantineThreshold,
@@ -65,8 +65,8 @@ struct Broken {
 
 impl Quarantines {
     pub fn new(
-        app: PgPool,
-        system: PgPool,
+        app: AppPool,
+        system: SystemPool,
         clock: Arc<dyn Clock>,
         randomness: Arc<dyn Randomness>,
         threshold: QuarantineThreshold,

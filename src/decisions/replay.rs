@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -19,6 +18,7 @@ use crate::domain::ruleset::{DecisionPoint, Revision};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult, fold_of};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, rulesets};
 
 /// A replay is background work: it may wait longer for its turn than a payment.
@@ -71,7 +71,7 @@ pub enum ReplayError {
 
 #[derive(Debug)]
 pub struct Replays {
-    pub app: PgPool,
+    pub app: AppPool,
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -26,6 +25,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
 use crate::storage::nodes::Readiness;
+use crate::storage::pool::AppPool;
 use crate::storage::rulesets::{
     self, ActivateError, Change, CreateRevisionError, Deploying, Expected, NewRevision,
 };
@@ -68,7 +68,7 @@ pub enum GuardedError {
 
 #[derive(Debug)]
 pub struct Rulesets {
-    pub app: PgPool,
+    pub app: AppPool,
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
     pub active: Arc<ActiveRulesets>,

@@ -10,7 +10,6 @@ mod due;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::shadow::ShadowRun;
 use crate::rules::{EngineError, Missed, RuleEngine, RuleRun, RulesetCall};
+use crate::storage::pool::SystemPool;
 use crate::storage::shadow_runs;
 
 use attempt::Attempt;
@@ -53,7 +53,7 @@ const FLUSH: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub struct ShadowRuns {
     engine: Arc<dyn RuleEngine>,
-    system: PgPool,
+    system: SystemPool,
     queue: Mutex<FairQueue<Due>>,
     woken: Notify,
     end: CancellationToken,
@@ -63,7 +63,7 @@ pub struct ShadowRuns {
 
 impl ShadowRuns {
     /// At most `queue_max` payments wait, and a quarter of that of one tenant.
-    pub fn start(engine: Arc<dyn RuleEngine>, system: PgPool, queue_max: usize) -> Arc<Self> {
+    pub fn start(engine: Arc<dyn RuleEngine>, system: SystemPool, queue_max: usize) -> Arc<Self> {
         let room = Load { items: queue_max, bytes: WAITING_BYTES_MAX };
         let queue = Mutex::new(FairQueue::new(room, room.quarter()));
         let (end, abandoned) = (CancellationToken::new(), CancellationToken::new());

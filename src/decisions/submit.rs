@@ -10,7 +10,6 @@ mod judging;
 use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -31,6 +30,7 @@ use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::{Journal, JournalError, Stored};
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, request_digest};
 use judging::{Case, Judged};
 
@@ -110,7 +110,7 @@ impl From<JournalError> for SubmitError {
 
 #[derive(Debug)]
 pub struct Submissions {
-    pub app: PgPool,
+    pub app: AppPool,
     pub facts: FactReader,
     pub engine: Arc<dyn RuleEngine>,
     pub active: Arc<ActiveRulesets>,

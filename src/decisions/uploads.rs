@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use crate::domain::time::Clock;
 use crate::rules::component::inspect;
 use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads, expected_profile};
 use crate::storage::StorageError;
+use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::uploads::{self, Claim, Ending, HandInError, Matter, NewUpload, UploadQuotas};
 
 /// A claim that is not renewed ends, and any node takes the upload up again.
@@ -69,8 +69,8 @@ pub struct UploadSettings {
 
 #[derive(Debug)]
 pub struct Uploads {
-    app: PgPool,
-    system: PgPool,
+    app: AppPool,
+    system: SystemPool,
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
     clock: Arc<dyn Clock>,
@@ -106,8 +106,8 @@ impl Worked {
 
 impl Uploads {
     pub fn new(
-        app: PgPool,
-        system: PgPool,
+        app: AppPool,
+        system: SystemPool,
         engine: Arc<dyn RuleEngine>,
         turns: Arc<CompileTurns>,
         clock: Arc<dyn Clock>,

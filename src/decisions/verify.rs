@@ -8,7 +8,6 @@ mod finding;
 mod row;
 mod signed;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use finding::{Finding, Flaw};
@@ -16,6 +15,7 @@ pub use signed::{Compared, compare};
 
 use crate::storage::StorageError;
 use crate::storage::journal::chain::{GENESIS, batch_hash};
+use crate::storage::pool::SystemPool;
 use crate::storage::verification::{self, BatchRow, DecisionRow, Place};
 
 const DIGEST_BYTES: usize = 32;
@@ -42,7 +42,7 @@ pub struct Counts {
 }
 
 /// Reads everything once, writer by writer, then the keys.
-pub async fn verify(system: &PgPool, tell: Tell<'_>) -> Result<Counts, StorageError> {
+pub async fn verify(system: &SystemPool, tell: Tell<'_>) -> Result<Counts, StorageError> {
     let mut pass = Pass { system, tell, counts: Counts::default() };
     for writer in verification::writers(system).await? {
         pass.counts.writers.push(writer.id);
@@ -56,7 +56,7 @@ pub async fn verify(system: &PgPool, tell: Tell<'_>) -> Result<Counts, StorageEr
 }
 
 struct Pass<'a> {
-    system: &'a PgPool,
+    system: &'a SystemPool,
     tell: Tell<'a>,
     counts: Counts,
 }

@@ -5,8 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use crate::auth::password::SecretHasher;
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, Issuer};
@@ -23,6 +21,7 @@ use crate::decisions::uploads::Uploads;
 use crate::domain::quotas::Quotas;
 use crate::domain::time::{Clock, Randomness};
 use crate::http::request::cursor::CursorKey;
+use crate::storage::pool::AppPool;
 
 /// The use cases and what reading needs.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub struct Services {
     pub checkpoints: Arc<Checkpoints>,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
-    pub app: PgPool,
+    pub app: AppPool,
     pub hasher: Arc<SecretHasher>,
     pub sign_ins: SignInLimits,
     pub clock: Arc<dyn Clock>,

@@ -4,11 +4,11 @@
 //! apart from the act: both stand in one transaction.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 use super::StorageError;
 use super::columns::{bigint, ms, named};
-use super::transaction::as_tenant;
+use super::pool::AppPool;
 use crate::domain::audit::{Act, Action, AuditEvent};
 use crate::domain::tenant::TenantId;
 
@@ -52,13 +52,13 @@ pub struct AuditFilter {
 
 /// The newest first, below `before_sequence` where it is given.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     filter: AuditFilter,
     before_sequence: Option<i64>,
     limit: u32,
 ) -> Result<Vec<AuditEvent>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select sequence, at_ms, actor, action, subject, before::text, after::text
@@ -94,12 +94,12 @@ pub async fn list(
 /// What was recorded after `sequence`, the oldest first. Whoever asks again
 /// from the last one it got misses nothing.
 pub async fn since(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     sequence: i64,
     limit: u32,
 ) -> Result<Vec<AuditEvent>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select sequence, at_ms, actor, action, subject, before::text, after::text

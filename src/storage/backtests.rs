@@ -8,7 +8,7 @@ mod claims;
 
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ pub use claims::{Claim, Claimed, Progress, checkpoint, claim, fail, finish, let_
 
 use super::columns::{bigint, ms, named};
 use super::diagnosis::OfStatement;
-use super::transaction::as_tenant;
+use super::pool::AppPool;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::backtest::report::Report;
@@ -61,8 +61,8 @@ pub enum CancelError {
     Storage(#[from] StorageError),
 }
 
-pub async fn create(app: &PgPool, tenant: TenantId, new: NewBacktest) -> Result<Backtest, CreateError> {
-    as_tenant(app, tenant, move |connection| {
+pub async fn create(app: &AppPool, tenant: TenantId, new: NewBacktest) -> Result<Backtest, CreateError> {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             // Those who ask at once are counted one after the other.
             sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
@@ -189,12 +189,12 @@ fn act(action: Action, id: Uuid, actor: &str, now_ms: u64, after: Option<serde_j
 }
 
 pub async fn get(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     id: Uuid,
 ) -> Result<Option<Backtest>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, id))).await
+    app.transaction(tenant, move |connection| Box::pin(find(connection, tenant, point, id))).await
 }
 
 async fn find(
@@ -219,13 +219,13 @@ async fn find(
 
 /// The newest first, below `before` where it is given. Without their reports.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Vec<Backtest>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select id, point, revision, baseline_revision, selection, state, why, total, done,
@@ -249,14 +249,14 @@ pub async fn list(
 
 /// Ends one that waits or runs. The node at work notices at its next checkpoint.
 pub async fn cancel(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     id: Uuid,
     actor: String,
     now_ms: u64,
 ) -> Result<Backtest, CancelError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let cancelled = sqlx::query(
                 "update backtests

@@ -10,8 +10,8 @@ mod search;
 
 use std::sync::Arc;
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 pub use comparison::{Became, COUNTED_MAX, Comparison, Decided, ReasonsOf, SAMPLED_MAX, comparison};
@@ -20,7 +20,7 @@ pub use search::{DecisionFilter, DecisionSummary, list};
 
 use super::columns::{digest, named};
 use super::line::Patience;
-use super::transaction::{as_system_within, as_tenant};
+use super::pool::{AppPool, SystemPool};
 use super::{StorageError, evidence};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::PaymentId;
@@ -46,11 +46,11 @@ pub struct StoredDecision {
 }
 
 pub async fn get(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     id: PaymentId,
 ) -> Result<Option<StoredDecision>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let row = sqlx::query(
                 "select tenant_id, client_id, idempotency_key, request_hash, origin, outcome,
@@ -70,13 +70,13 @@ pub async fn get(
 
 /// What a client's key is bound to.
 pub async fn by_key(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     client: ClientId,
     key: &IdempotencyKey,
 ) -> Result<Option<StoredDecision>, StorageError> {
     let key = key.as_str().to_owned();
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let row = sqlx::query(
                 "select tenant_id, client_id, idempotency_key, decisions.request_hash, origin, outcome,
@@ -101,80 +101,87 @@ pub async fn by_key(
 /// since a time. An id is not a commit order: what is stored while the pages
 /// are read may be passed over.
 pub async fn all_ids(
-    system: &PgPool,
+    system: &SystemPool,
     since_ms: u64,
     after: Option<(TenantId, PaymentId)>,
     limit: u32,
 ) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
     let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
     let first = first_id(since_ms);
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
-                "select tenant_id, id
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
+                    "select tenant_id, id
                  from decisions
                  where (tenant_id, id) > ($1, $2) and id >= $3
                  order by tenant_id, id
                  limit $4",
-            )
-            .bind(tenant)
-            .bind(id)
-            .bind(first)
-            .bind(i64::from(limit))
-            .fetch_all(connection)
-            .await?;
-            Ok(ids.into_iter().map(|(tenant, id)| (TenantId(tenant), PaymentId(id))).collect())
+                )
+                .bind(tenant)
+                .bind(id)
+                .bind(first)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await?;
+                Ok(ids.into_iter().map(|(tenant, id)| (TenantId(tenant), PaymentId(id))).collect())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The same of one tenant.
 pub async fn ids_of_tenant(
-    system: &PgPool,
+    system: &SystemPool,
     tenant: TenantId,
     since_ms: u64,
     after: Option<PaymentId>,
     limit: u32,
 ) -> Result<Vec<PaymentId>, StorageError> {
     let (after, first) = (after.map_or(Uuid::nil(), |id| id.0), first_id(since_ms));
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            let ids: Vec<Uuid> = sqlx::query_scalar(
-                "select id
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                let ids: Vec<Uuid> = sqlx::query_scalar(
+                    "select id
                  from decisions
                  where tenant_id = $1 and id > $2 and id >= $3
                  order by id
                  limit $4",
-            )
-            .bind(tenant.0)
-            .bind(after)
-            .bind(first)
-            .bind(i64::from(limit))
-            .fetch_all(connection)
-            .await?;
-            Ok(ids.into_iter().map(PaymentId).collect())
+                )
+                .bind(tenant.0)
+                .bind(after)
+                .bind(first)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await?;
+                Ok(ids.into_iter().map(PaymentId).collect())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// How many there are since a time, of one tenant or of all.
-pub async fn count(system: &PgPool, tenant: Option<TenantId>, since_ms: u64) -> Result<u64, StorageError> {
+pub async fn count(
+    system: &SystemPool,
+    tenant: Option<TenantId>,
+    since_ms: u64,
+) -> Result<u64, StorageError> {
     let (tenant, first) = (tenant.map(|tenant| tenant.0), first_id(since_ms));
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            let count: i64 = sqlx::query_scalar(
-                "select count(*) from decisions where ($1::uuid is null or tenant_id = $1) and id >= $2",
-            )
-            .bind(tenant)
-            .bind(first)
-            .fetch_one(connection)
-            .await?;
-            Ok(count.unsigned_abs())
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                let count: i64 = sqlx::query_scalar(
+                    "select count(*) from decisions where ($1::uuid is null or tenant_id = $1) and id >= $2",
+                )
+                .bind(tenant)
+                .bind(first)
+                .fetch_one(connection)
+                .await?;
+                Ok(count.unsigned_abs())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// A UUIDv7 begins with its 48 bits of milliseconds.

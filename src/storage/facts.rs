@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{digest, ms};
 use super::line::Patience;
-use super::transaction::{as_system_within, as_tenant};
+use super::pool::{AppPool, SystemPool};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::{Payment, PaymentId};
 use crate::domain::plugin::Digest;
@@ -73,39 +73,40 @@ pub struct BoundKey {
     pub request_hash: Digest,
 }
 
-/// Answers all queries of one payment at one moment; `app` is the application's
-/// pool. Asks nothing where nothing needs asking.
-pub async fn look_up(app: &PgPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
+/// Answers all queries of one payment at one moment. Sends no statement if none is needed.
+pub async fn look_up(app: &AppPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
     let tenant = request.tenant;
     let (statements, mut answers) = prepare(std::iter::once(&request));
     if !statements.is_empty() {
-        answers = as_tenant(app, tenant, move |connection| {
-            Box::pin(async move {
-                sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
-                ask_all(connection, statements, answers).await
+        answers = app
+            .transaction(tenant, move |connection| {
+                Box::pin(async move {
+                    sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
+                    ask_all(connection, statements, answers).await
+                })
             })
-        })
-        .await?;
+            .await?;
     }
     Ok(answers.pop().unwrap_or_default())
 }
 
 /// The facts of many payments, for the background: an answer for each request, in order.
 pub async fn look_up_many(
-    system: &PgPool,
+    system: &SystemPool,
     requests: Vec<FactRequest>,
 ) -> Result<Vec<FactAnswer>, StorageError> {
     let (statements, answers) = prepare(requests.iter());
     if statements.is_empty() {
         return Ok(answers);
     }
-    as_system_within(system, Patience::PAGE, move |connection| {
-        Box::pin(async move {
-            sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
-            ask_all(connection, statements, answers).await
+    system
+        .transaction_within(Patience::PAGE, move |connection| {
+            Box::pin(async move {
+                sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
+                ask_all(connection, statements, answers).await
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// What to ask, in statements, and the answers as far as they are known without.

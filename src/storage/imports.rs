@@ -3,11 +3,10 @@
 //! Owns the inserting of events in bulk, each once however often it is told.
 //! Must never change an event that is there.
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::columns::bigint;
-use super::transaction::as_tenant;
+use super::pool::AppPool;
 use super::{StorageError, audit};
 use crate::domain::audit::Act;
 use crate::domain::payment::PaymentId;
@@ -25,13 +24,13 @@ pub struct ImportedEvent {
 
 /// Answers how many were new.
 pub async fn insert_events(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     events: Vec<ImportedEvent>,
     actor: &'static str,
     now_ms: u64,
 ) -> Result<u64, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let column = |of: fn(&ImportedEvent) -> Uuid| -> Vec<Uuid> { events.iter().map(of).collect() };
             let done = sqlx::query(
@@ -59,8 +58,8 @@ pub async fn insert_events(
 
 /// Puts a run on record. Its decisions are in the journal by then, some of a
 /// run that was cut off included.
-pub async fn record_run(app: &PgPool, tenant: TenantId, act: Act) -> Result<(), StorageError> {
-    as_tenant(app, tenant, move |connection| {
+pub async fn record_run(app: &AppPool, tenant: TenantId, act: Act) -> Result<(), StorageError> {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move { audit::record(connection, tenant, &act).await.map(drop) })
     })
     .await

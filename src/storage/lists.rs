@@ -9,7 +9,7 @@ mod entries;
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 pub use adding::{AddError, NewEntry, add_entries, add_entry};
@@ -18,8 +18,8 @@ pub use entries::{EntryFilter, close_entry, entries};
 
 use super::columns::{bigint, ms, named};
 use super::diagnosis::OfStatement;
+use super::pool::AppPool;
 use super::rulesets::deployed_revision_that_asks;
-use super::transaction::as_tenant;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::ValueKind;
@@ -91,12 +91,12 @@ pub enum CloseListError {
 /// Makes a list, at most `lists_max` that are not closed, and a bounded number in all. Those who make lists of
 /// one tenant wait for each other: the quota counts what is there.
 pub async fn create(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     new: NewList,
     lists_max: u32,
 ) -> Result<(), CreateListError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             lock_lists(connection, tenant).await?;
             insert(connection, tenant, &new).await?;
@@ -160,12 +160,12 @@ async fn insert(connection: &mut PgConnection, tenant: TenantId, new: &NewList) 
 
 /// The lists in the order of their names, after the name `after`.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     after: Option<String>,
     limit: u32,
 ) -> Result<Vec<List>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select name, description, kinds, created_by, created_at_ms, closed_by, closed_at_ms,
@@ -198,11 +198,11 @@ pub struct ListHead {
 
 /// The lists that exist among these names.
 pub async fn heads(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     names: Vec<String>,
 ) -> Result<Vec<ListHead>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select name, kinds, closed_at_ms is not null as is_closed
@@ -219,7 +219,7 @@ pub async fn heads(
     .await
 }
 
-pub async fn head(app: &PgPool, tenant: TenantId, name: &str) -> Result<Option<ListHead>, StorageError> {
+pub async fn head(app: &AppPool, tenant: TenantId, name: &str) -> Result<Option<ListHead>, StorageError> {
     Ok(heads(app, tenant, vec![name.to_owned()]).await?.pop())
 }
 
@@ -255,14 +255,14 @@ fn read_kinds(row: &PgRow) -> Result<ListKinds, StorageError> {
 /// Closes a list for good, unless an active, canary or shadow revision uses it.
 /// Its entries stay as they are, so that past decisions can still be explained.
 pub async fn close(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     name: &str,
     now_ms: u64,
     closed_by: &str,
 ) -> Result<(), CloseListError> {
     let (name, closed_by) = (name.to_owned(), closed_by.to_owned());
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let point = DecisionPoint::Payment;
             if let Some(revision) = deployed_revision_that_asks(connection, tenant, point, &name).await? {

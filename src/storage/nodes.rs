@@ -3,13 +3,13 @@
 //! Owns their heartbeat and their reports. Whether a node lives is told by the
 //! database's clock alone: never by that of a node.
 
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, digest as read_digest, named};
 use super::line::Patience;
-use super::transaction::{as_system, as_system_within};
+use super::pool::SystemPool;
 use crate::domain::plugin::{Digest, Profile};
 
 const WHAT: &str = "node";
@@ -32,50 +32,53 @@ pub struct Readiness {
 }
 
 /// Tells that a node lives, and forgets those that nobody has seen for an hour.
-pub async fn beat(system: &PgPool, node: &Node) -> Result<(), StorageError> {
+pub async fn beat(system: &SystemPool, node: &Node) -> Result<(), StorageError> {
     let node = node.clone();
-    as_system_within(system, Patience::SHORT, move |connection| {
-        Box::pin(async move {
-            sqlx::query(
-                "with gone as (delete from nodes where seen_at < now() - interval '1 hour' and id <> $1)
+    system
+        .transaction_within(Patience::SHORT, move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "with gone as (delete from nodes where seen_at < now() - interval '1 hour' and id <> $1)
                  insert into nodes (id, name, started_at_ms) values ($1, $2, $3)
                  on conflict (id) do update set seen_at = now()",
-            )
-            .bind(node.id)
-            .bind(&node.name)
-            .bind(bigint(node.started_at_ms))
-            .execute(connection)
-            .await?;
-            Ok(())
+                )
+                .bind(node.id)
+                .bind(&node.name)
+                .bind(bigint(node.started_at_ms))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// At the end of a node: nobody has to wait until it is missed.
-pub async fn leave(system: &PgPool, node: Uuid) -> Result<(), StorageError> {
-    as_system_within(system, Patience::SHORT, move |connection| {
-        Box::pin(async move {
-            sqlx::query("delete from nodes where id = $1").bind(node).execute(connection).await?;
-            Ok(())
+pub async fn leave(system: &SystemPool, node: Uuid) -> Result<(), StorageError> {
+    system
+        .transaction_within(Patience::SHORT, move |connection| {
+            Box::pin(async move {
+                sqlx::query("delete from nodes where id = $1").bind(node).execute(connection).await?;
+                Ok(())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The stored plugins that a node has not reported, and those it could not load
 /// before `retry_before_ms`: of each tenant the newest few small and large ones,
 /// so that one with many that take long holds up no other.
 pub async fn unreported(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     retry_before_ms: u64,
     of_tenant_max: u32,
 ) -> Result<Vec<(Digest, Profile)>, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(
-                "with new as (
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(
+                    "with new as (
                      select p.digest, p.profile, p.created_at_ms
                      from plugins p left join node_plugins r on r.node_id = $1 and r.digest = p.digest
                      where r.digest is null or (r.why is not null and r.ready_at_ms < $2)
@@ -88,33 +91,34 @@ pub async fn unreported(
                  group by digest, profile
                  having min(rank) <= $3
                  order by min(rank), digest",
-            )
-            .bind(node)
-            .bind(bigint(retry_before_ms))
-            .bind(i64::from(of_tenant_max))
-            .fetch_all(connection)
-            .await?;
-            let read = |(digest, profile): &(Vec<u8>, String)| {
-                Ok((read_digest(digest, WHAT)?, named(Profile::parse(profile), WHAT)?))
-            };
-            rows.iter().map(read).collect()
+                )
+                .bind(node)
+                .bind(bigint(retry_before_ms))
+                .bind(i64::from(of_tenant_max))
+                .fetch_all(connection)
+                .await?;
+                let read = |(digest, profile): &(Vec<u8>, String)| {
+                    Ok((read_digest(digest, WHAT)?, named(Profile::parse(profile), WHAT)?))
+                };
+                rows.iter().map(read).collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Writes down that a node can run a plugin, or why not. False where the node is not known.
 pub async fn report(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     digest: Digest,
     why: Option<&'static str>,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move { report_on(connection, node, digest, why, now_ms).await })
-    })
-    .await
+    system
+        .transaction(move |connection| {
+            Box::pin(async move { report_on(connection, node, digest, why, now_ms).await })
+        })
+        .await
 }
 
 pub(super) async fn report_on(
@@ -140,31 +144,32 @@ pub(super) async fn report_on(
 }
 
 /// How the nodes that live stand with each of the plugins.
-pub async fn readiness(system: &PgPool, digests: &[Digest]) -> Result<Vec<Readiness>, StorageError> {
+pub async fn readiness(system: &SystemPool, digests: &[Digest]) -> Result<Vec<Readiness>, StorageError> {
     let digests: Vec<[u8; 32]> = digests.iter().map(|digest| digest.0).collect();
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "select n.name, wanted.digest, r.digest is not null and r.why is null as ready, r.why
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "select n.name, wanted.digest, r.digest is not null and r.why is null as ready, r.why
                  from nodes n
                  cross join unnest($1::bytea[]) as wanted (digest)
                  left join node_plugins r on r.node_id = n.id and r.digest = wanted.digest
                  where n.seen_at > now() - interval '5 seconds'
                  order by n.started_at_ms, n.id, wanted.digest",
-            )
-            .bind(digests)
-            .fetch_all(connection)
-            .await?;
-            let readiness = |row: &sqlx::postgres::PgRow| {
-                Ok(Readiness {
-                    node: row.try_get("name")?,
-                    digest: read_digest(row.try_get("digest")?, WHAT)?,
-                    ready: row.try_get("ready")?,
-                    why: row.try_get("why")?,
-                })
-            };
-            rows.iter().map(readiness).collect()
+                )
+                .bind(digests)
+                .fetch_all(connection)
+                .await?;
+                let readiness = |row: &sqlx::postgres::PgRow| {
+                    Ok(Readiness {
+                        node: row.try_get("name")?,
+                        digest: read_digest(row.try_get("digest")?, WHAT)?,
+                        ready: row.try_get("ready")?,
+                        why: row.try_get("why")?,
+                    })
+                };
+                rows.iter().map(readiness).collect()
+            })
         })
-    })
-    .await
+        .await
 }

@@ -3,12 +3,10 @@
 //! Owns making them ahead of time. Must never drop one: that is retention's,
 //! behind a signed checkpoint.
 
-use sqlx::PgPool;
-
 use super::StorageError;
 use super::diagnosis::OfStatement;
 use super::line::Patience;
-use super::transaction::as_system_within;
+use super::pool::SystemPool;
 use crate::domain::time::Month;
 
 /// How many months after the current one are made ahead, so that a background
@@ -17,7 +15,7 @@ const MONTHS_AHEAD: i32 = 2;
 
 /// Makes the partitions of this month and the next two where they are missing,
 /// and returns how many were made. `system` is the pool of the background role.
-pub async fn ensure_decision_partitions(system: &PgPool) -> Result<u32, StorageError> {
+pub async fn ensure_decision_partitions(system: &SystemPool) -> Result<u32, StorageError> {
     let mut made = 0;
     let mut first_error = None;
     for months_ahead in 0..=MONTHS_AHEAD {
@@ -35,8 +33,8 @@ pub async fn ensure_decision_partitions(system: &PgPool) -> Result<u32, StorageE
     first_error.map_or(Ok(made), Err)
 }
 
-async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, StorageError> {
-    as_system_within(system, Patience::LONG, move |connection| {
+async fn ensure_month(system: &SystemPool, months_ahead: i32) -> Result<bool, StorageError> {
+    system.transaction_within(Patience::LONG, move |connection| {
         Box::pin(async move {
             sqlx::query_scalar(
                 "select ensure_decision_partition(((now() at time zone 'utc') + make_interval(months => $1))::date)",
@@ -52,15 +50,16 @@ async fn ensure_month(system: &PgPool, months_ahead: i32) -> Result<bool, Storag
 
 /// Makes the partition of any month where it is missing. Refused for a month
 /// that the default partition holds decisions of.
-pub async fn ensure_decision_partition(system: &PgPool, month: Month) -> Result<bool, StorageError> {
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            sqlx::query_scalar("select ensure_decision_partition($1::text::date)")
-                .bind(format!("{month}-01"))
-                .fetch_one(connection)
-                .await
-                .of_statement()
+pub async fn ensure_decision_partition(system: &SystemPool, month: Month) -> Result<bool, StorageError> {
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                sqlx::query_scalar("select ensure_decision_partition($1::text::date)")
+                    .bind(format!("{month}-01"))
+                    .fetch_one(connection)
+                    .await
+                    .of_statement()
+            })
         })
-    })
-    .await
+        .await
 }

@@ -4,14 +4,14 @@
 //! outdone by what is told later.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, ms, named};
 use super::diagnosis::OfStatement;
-use super::transaction::as_tenant;
+use super::pool::AppPool;
 use crate::domain::payment::PaymentId;
 use crate::domain::payment_event::{EventKind, PaymentEvent};
 use crate::domain::tenant::TenantId;
@@ -52,12 +52,12 @@ pub enum TellError {
 /// Writes an event down, at most `events_max` of a payment. The same kind at the
 /// same moment is the same event.
 pub async fn tell(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     new: NewPaymentEvent,
     events_max: u32,
 ) -> Result<Told, TellError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             lock(connection, tenant, new.payment).await?;
             let received_at_ms = received_at_ms(connection, tenant, new.payment).await?;
@@ -173,13 +173,13 @@ async fn same_as(
 
 /// In the order they were told, above `after`; nothing when there is no such payment.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     payment: PaymentId,
     after: Option<Uuid>,
     limit: u32,
 ) -> Result<Option<Vec<PaymentEvent>>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             if received_at_ms(connection, tenant, payment).await?.is_none() {
                 return Ok(None);
@@ -206,11 +206,11 @@ pub async fn list(
 
 /// The one that happened last.
 pub async fn last(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     payment: PaymentId,
 ) -> Result<Option<EventKind>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let kind: Option<String> = sqlx::query_scalar(
                 "select kind from payment_events

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 use super::columns::{bigint, digest as read_digest, ms, named};
 use super::diagnosis::OfStatement;
-use super::transaction::{as_system, as_tenant};
+use super::pool::{AppPool, SystemPool};
 use super::{StorageError, audit, rulesets};
 use crate::domain::audit::{Act, Action};
 use crate::domain::plugin::{Description, Digest, Plugin, Profile, QueuePlace, TenantPlugin, UploadState};
@@ -28,17 +28,18 @@ pub(super) enum Bytes<'b> {
 
 /// Takes a plugin in. The same digest twice is one plugin; once shared, it stays shared.
 pub async fn add(
-    system: &PgPool,
+    system: &SystemPool,
     plugin: &Plugin,
     bytes: &[u8],
     shared: bool,
     now_ms: u64,
 ) -> Result<(), StorageError> {
     let (plugin, bytes) = (plugin.clone(), bytes.to_vec());
-    as_system(system, move |connection| {
-        Box::pin(async move { insert(connection, &plugin, Bytes::Given(&bytes), shared, now_ms).await })
-    })
-    .await
+    system
+        .transaction(move |connection| {
+            Box::pin(async move { insert(connection, &plugin, Bytes::Given(&bytes), shared, now_ms).await })
+        })
+        .await
 }
 
 pub(super) async fn insert(
@@ -130,8 +131,8 @@ macro_rules! seen {
 }
 
 /// What the tenant may use and what it handed in, by name.
-pub async fn list(app: &PgPool, tenant: TenantId) -> Result<Vec<TenantPlugin>, StorageError> {
-    as_tenant(app, tenant, |connection| {
+pub async fn list(app: &AppPool, tenant: TenantId) -> Result<Vec<TenantPlugin>, StorageError> {
+    app.transaction(tenant, |connection| {
         Box::pin(async move {
             let rows = sqlx::query(seen!("order by p.name nulls last, p.version, u.uploaded_at_ms, digest"))
                 .fetch_all(connection)
@@ -143,11 +144,11 @@ pub async fn list(app: &PgPool, tenant: TenantId) -> Result<Vec<TenantPlugin>, S
 }
 
 pub async fn get(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     digest: Digest,
 ) -> Result<Option<TenantPlugin>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(find(connection, digest))).await
+    app.transaction(tenant, move |connection| Box::pin(find(connection, digest))).await
 }
 
 pub(super) async fn find(
@@ -164,13 +165,13 @@ pub(super) async fn find(
 /// The bytes from an offset on, as many as are asked for or are there; nothing
 /// where the tenant has no such plugin.
 pub async fn part(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     digest: Digest,
     offset_bytes: u32,
     size_bytes: u32,
 ) -> Result<Option<Vec<u8>>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let part = sqlx::query_scalar(
                 "select substring(bytes from $2::integer + 1 for $3::integer) from plugins where digest = $1",
@@ -201,14 +202,14 @@ pub enum RetireError {
 
 /// From now on the plugin enters no revision of the tenant. Twice is once.
 pub async fn retire(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     digest: Digest,
     actor: &str,
     now_ms: u64,
 ) -> Result<TenantPlugin, RetireError> {
     let actor = actor.to_owned();
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             // Before anything is looked at: an activation meanwhile would not be seen.
             for (revision, plugins) in
@@ -248,31 +249,34 @@ pub async fn retire(
 }
 
 /// For nodes, whoever owns the plugin.
-pub async fn profile_any(system: &PgPool, digest: Digest) -> Result<Option<Profile>, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let name: Option<String> = sqlx::query_scalar("select profile from plugins where digest = $1")
-                .bind(digest.0)
-                .fetch_optional(connection)
-                .await?;
-            name.map(|name| named(Profile::parse(&name), WHAT)).transpose()
+pub async fn profile_any(system: &SystemPool, digest: Digest) -> Result<Option<Profile>, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let name: Option<String> =
+                    sqlx::query_scalar("select profile from plugins where digest = $1")
+                        .bind(digest.0)
+                        .fetch_optional(connection)
+                        .await?;
+                name.map(|name| named(Profile::parse(&name), WHAT)).transpose()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// For nodes, whoever owns the plugin. Megabytes: ask with a turn to compile.
-pub async fn bytes_any(system: &PgPool, digest: Digest) -> Result<Option<Arc<[u8]>>, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let row = sqlx::query("select bytes from plugins where digest = $1")
-                .bind(digest.0)
-                .fetch_optional(connection)
-                .await?;
-            row.as_ref().map(|row| shared_bytes(row, "bytes")).transpose()
+pub async fn bytes_any(system: &SystemPool, digest: Digest) -> Result<Option<Arc<[u8]>>, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let row = sqlx::query("select bytes from plugins where digest = $1")
+                    .bind(digest.0)
+                    .fetch_optional(connection)
+                    .await?;
+                row.as_ref().map(|row| shared_bytes(row, "bytes")).transpose()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Copied once, out of what was received.

@@ -4,12 +4,12 @@
 //! second one for a rule that is in quarantine already.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::columns::{bigint, digest, ms, named};
 use super::line::Patience;
-use super::transaction::{as_system, as_system_within, as_tenant};
+use super::pool::{AppPool, SystemPool};
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::quarantine::{Lifted, Quarantine, RuleIdentity};
@@ -34,59 +34,65 @@ pub enum Opened {
     TooMany,
 }
 
-pub async fn open(system: &PgPool, tenant: TenantId, quarantine: Quarantine) -> Result<Opened, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let identity = &quarantine.identity;
-            let open: i64 = sqlx::query_scalar(
-                "select count(*) from quarantines where tenant_id = $1 and lifted_at_ms is null",
-            )
-            .bind(tenant.0)
-            .fetch_one(&mut *connection)
-            .await?;
-            if open >= OPEN_MAX {
-                return Ok(Opened::TooMany);
-            }
-            let inserted = sqlx::query(
-                "insert into quarantines (tenant_id, id, point, rule, binding, revision, failures, runs,
+pub async fn open(
+    system: &SystemPool,
+    tenant: TenantId,
+    quarantine: Quarantine,
+) -> Result<Opened, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let identity = &quarantine.identity;
+                let open: i64 = sqlx::query_scalar(
+                    "select count(*) from quarantines where tenant_id = $1 and lifted_at_ms is null",
+                )
+                .bind(tenant.0)
+                .fetch_one(&mut *connection)
+                .await?;
+                if open >= OPEN_MAX {
+                    return Ok(Opened::TooMany);
+                }
+                let inserted = sqlx::query(
+                    "insert into quarantines (tenant_id, id, point, rule, binding, revision, failures, runs,
                                           last_failure, opened_at_ms)
                  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
                  on conflict (tenant_id, point, rule, binding) where lifted_at_ms is null do nothing",
-            )
-            .bind(tenant.0)
-            .bind(quarantine.id)
-            .bind(identity.point.name())
-            .bind(&identity.rule)
-            .bind(identity.binding.0)
-            .bind(quarantine.revision)
-            .bind(bigint(quarantine.failures))
-            .bind(bigint(quarantine.runs))
-            .bind(&quarantine.last_failure)
-            .bind(bigint(quarantine.opened_at_ms))
-            .execute(&mut *connection)
-            .await?;
-            if inserted.rows_affected() == 0 {
-                return Ok(Opened::Before);
-            }
-            let (action, at_ms) = (Action::RuleQuarantined, quarantine.opened_at_ms);
-            let (before, after) = (None, Some(told(&quarantine)));
-            let (actor, subject) = (TOLLGATE.to_owned(), identity.rule.clone());
-            audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after }).await?;
-            Ok(Opened::New)
+                )
+                .bind(tenant.0)
+                .bind(quarantine.id)
+                .bind(identity.point.name())
+                .bind(&identity.rule)
+                .bind(identity.binding.0)
+                .bind(quarantine.revision)
+                .bind(bigint(quarantine.failures))
+                .bind(bigint(quarantine.runs))
+                .bind(&quarantine.last_failure)
+                .bind(bigint(quarantine.opened_at_ms))
+                .execute(&mut *connection)
+                .await?;
+                if inserted.rows_affected() == 0 {
+                    return Ok(Opened::Before);
+                }
+                let (action, at_ms) = (Action::RuleQuarantined, quarantine.opened_at_ms);
+                let (before, after) = (None, Some(told(&quarantine)));
+                let (actor, subject) = (TOLLGATE.to_owned(), identity.rule.clone());
+                audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after })
+                    .await?;
+                Ok(Opened::New)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// False when there is no such quarantine or it was lifted before.
 pub async fn lift(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     id: Uuid,
     lifted: Lifted,
 ) -> Result<bool, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let row = sqlx::query(
                 "update quarantines set lifted_at_ms = $4, lifted_by = $5
@@ -128,30 +134,33 @@ fn told(quarantine: &Quarantine) -> String {
 }
 
 /// What nodes poll: every rule of all tenants that is in quarantine.
-pub async fn open_of_all(system: &PgPool) -> Result<Vec<(TenantId, RuleIdentity)>, StorageError> {
-    as_system_within(system, Patience::SHORT, |connection| {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "select tenant_id, point, rule, binding from quarantines where lifted_at_ms is null",
-            )
-            .fetch_all(connection)
-            .await?;
-            rows.iter().map(|row| Ok((TenantId(row.try_get("tenant_id")?), read_identity(row)?))).collect()
+pub async fn open_of_all(system: &SystemPool) -> Result<Vec<(TenantId, RuleIdentity)>, StorageError> {
+    system
+        .transaction_within(Patience::SHORT, |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "select tenant_id, point, rule, binding from quarantines where lifted_at_ms is null",
+                )
+                .fetch_all(connection)
+                .await?;
+                rows.iter()
+                    .map(|row| Ok((TenantId(row.try_get("tenant_id")?), read_identity(row)?)))
+                    .collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The newest first, below `before` where it is given; open ones only, unless all are wanted.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     all: bool,
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Vec<Quarantine>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, all, before, limit)))
+    app.transaction(tenant, move |connection| Box::pin(find(connection, tenant, point, all, before, limit)))
         .await
 }
 
@@ -183,12 +192,12 @@ async fn find(
 
 /// The open ones of rules with these names, whatever their bindings.
 pub async fn open_of_rules(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     rules: Vec<String>,
 ) -> Result<Vec<Quarantine>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select id, point, rule, binding, revision, failures, runs, last_failure, opened_at_ms,

@@ -10,7 +10,7 @@ mod uses;
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 pub use activations::{
@@ -23,7 +23,7 @@ pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 use super::canonical::sha256;
 use super::columns::{bigint, digest, ms, named};
 use super::diagnosis::OfStatement;
-use super::transaction::{as_system, as_tenant};
+use super::pool::{AppPool, SystemPool};
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision};
@@ -54,13 +54,13 @@ pub enum CreateRevisionError {
 /// Makes the next revision, at most `revisions_max` of a ruleset. Those who create
 /// at once wait for each other, so numbers have no holes.
 pub async fn create(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     new: NewRevision,
     revisions_max: u32,
 ) -> Result<Revision, CreateRevisionError> {
     let stored = encode(&new.rules)?;
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             // A statement of its own: the insert must see what the last holder committed.
             sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
@@ -119,22 +119,22 @@ fn creation(revision: &Revision) -> Act {
 }
 
 pub async fn get(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     number: i32,
 ) -> Result<Option<Revision>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(find(connection, tenant, point, number))).await
+    app.transaction(tenant, move |connection| Box::pin(find(connection, tenant, point, number))).await
 }
 
 /// For background work, which is of no tenant.
 pub async fn revision_any(
-    system: &PgPool,
+    system: &SystemPool,
     tenant: TenantId,
     point: DecisionPoint,
     number: i32,
 ) -> Result<Option<Revision>, StorageError> {
-    as_system(system, move |connection| Box::pin(find(connection, tenant, point, number))).await
+    system.transaction(move |connection| Box::pin(find(connection, tenant, point, number))).await
 }
 
 async fn find(
@@ -158,13 +158,13 @@ async fn find(
 
 /// The newest first, below `before` where it is given.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     before: Option<i32>,
     limit: u32,
 ) -> Result<Vec<Revision>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select point, number, rules_version, rules, digest, note, created_by, created_at_ms

@@ -6,14 +6,14 @@
 mod agreement;
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 pub use agreement::{Agreement, Cell, DECISIONS_MAX, RUNS_MAX, RuleSaid, agreement};
 
 use super::StorageError;
 use super::columns::{bigint, ms, named};
-use super::transaction::{as_system, as_tenant};
+use super::pool::{AppPool, SystemPool};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::PaymentId;
 use crate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun, said};
@@ -55,9 +55,9 @@ fn decode(version: i16, payload: &[u8]) -> Result<ShadowEvidence, StorageError> 
 }
 
 /// All in one statement; what is there already stays as it is.
-pub async fn insert(system: &PgPool, runs: Vec<ShadowRun>) -> Result<(), StorageError> {
+pub async fn insert(system: &SystemPool, runs: Vec<ShadowRun>) -> Result<(), StorageError> {
     let payloads = runs.iter().map(|run| encode(&run.evidence)).collect::<Result<Vec<_>, _>>()?;
-    as_system(system, move |connection| {
+    system.transaction(move |connection| {
         Box::pin(async move {
             // An array of arrays must be a rectangle in Postgres. Names and verdicts
             // hold no comma, so each list goes as a text.
@@ -110,8 +110,8 @@ fn verdicts(run: &ShadowRun) -> String {
 }
 
 /// Deletes so many of those that are older at most, and says how many it were.
-pub async fn delete_older(system: &PgPool, than_ms: u64, portion: u32) -> Result<u64, StorageError> {
-    as_system(system, move |connection| {
+pub async fn delete_older(system: &SystemPool, than_ms: u64, portion: u32) -> Result<u64, StorageError> {
+    system.transaction(move |connection| {
         Box::pin(async move {
             // Rows are never updated, so what another node deletes meanwhile is only gone.
             let deleted = sqlx::query(
@@ -140,12 +140,12 @@ pub struct ExampleFilter {
 
 /// The newest first.
 pub async fn examples(
-    app: &PgPool,
+    app: &AppPool,
     of: RunsOf,
     filter: ExampleFilter,
 ) -> Result<Vec<ShadowRun>, StorageError> {
     let mut query = examples_statement(of, filter);
-    as_tenant(app, of.tenant, move |connection| {
+    app.transaction(of.tenant, move |connection| {
         Box::pin(async move {
             let rows = query.build().persistent(false).fetch_all(connection).await?;
             rows.iter().map(|row| read(row, of)).collect()

@@ -3,12 +3,11 @@
 //! Owns their rows and the race of several nodes that start for the first
 //! time. Must never hold a private key that is not sealed.
 
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 
 use super::StorageError;
 use super::columns::{bigint, ms};
-use super::line::Patience;
-use super::transaction::{as_system, by_itself};
+use super::pool::SystemPool;
 
 /// Any constant that no other lock of Tollgate uses.
 const FIRST_KEY_LOCK: i64 = 0x746f_6c6c_0000_0001;
@@ -29,16 +28,17 @@ impl std::fmt::Debug for SigningKeyRow {
 }
 
 /// All of them, the newest first.
-pub async fn list(pool: &PgPool) -> Result<Vec<SigningKeyRow>, StorageError> {
-    let rows = by_itself(pool, Patience::USUAL, |connection| {
-        Box::pin(async move {
-            let statement = "select kid, public_key, sealed_private_key, created_at_ms, retired_at_ms
+pub async fn list(pool: &SystemPool) -> Result<Vec<SigningKeyRow>, StorageError> {
+    let rows = pool
+        .statement(|connection| {
+            Box::pin(async move {
+                let statement = "select kid, public_key, sealed_private_key, created_at_ms, retired_at_ms
                              from signing_keys
                              order by created_at_ms desc, kid";
-            Ok(sqlx::query(statement).fetch_all(connection).await?)
+                Ok(sqlx::query(statement).fetch_all(connection).await?)
+            })
         })
-    })
-    .await?;
+        .await?;
     rows.iter()
         .map(|row| {
             let retired_at_ms: Option<i64> = row.try_get("retired_at_ms")?;
@@ -55,15 +55,16 @@ pub async fn list(pool: &PgPool) -> Result<Vec<SigningKeyRow>, StorageError> {
 
 /// Inserts the key unless an active one is there, and says whether it did. Of
 /// several nodes that start at once, one wins; the others read its key.
-pub async fn insert(system: &PgPool, key: &SigningKeyRow) -> Result<bool, StorageError> {
+pub async fn insert(system: &SystemPool, key: &SigningKeyRow) -> Result<bool, StorageError> {
     let key = key.clone();
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            sqlx::query("select pg_advisory_xact_lock($1)")
-                .bind(FIRST_KEY_LOCK)
-                .execute(&mut *connection)
-                .await?;
-            let done = sqlx::query(
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                sqlx::query("select pg_advisory_xact_lock($1)")
+                    .bind(FIRST_KEY_LOCK)
+                    .execute(&mut *connection)
+                    .await?;
+                let done = sqlx::query(
                 "insert into signing_keys (kid, public_key, sealed_private_key, created_at_ms, retired_at_ms)
                  select $1, $2, $3, $4, $5
                  where not exists (select from signing_keys where retired_at_ms is null)",
@@ -75,8 +76,8 @@ pub async fn insert(system: &PgPool, key: &SigningKeyRow) -> Result<bool, Storag
             .bind(key.retired_at_ms.map(bigint))
             .execute(connection)
             .await?;
-            Ok(done.rows_affected() == 1)
+                Ok(done.rows_affected() == 1)
+            })
         })
-    })
-    .await
+        .await
 }

@@ -4,12 +4,11 @@
 //! sign-in. Must never see a secret, only its hash.
 
 use serde_json::json;
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
 use super::columns::bigint;
-use super::line::Patience;
-use super::transaction::{as_system, by_itself};
+use super::pool::{AppPool, SystemPool};
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::tenant::{ClientId, Scope, TenantId};
@@ -45,56 +44,59 @@ impl std::fmt::Debug for ClientCredentials {
 
 /// A name that is taken is a unique violation.
 pub async fn create_tenant(
-    system: &PgPool,
+    system: &SystemPool,
     id: TenantId,
     name: &str,
     now_ms: u64,
     created_by: &str,
 ) -> Result<(), StorageError> {
     let (name, created_by) = (name.to_owned(), created_by.to_owned());
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            sqlx::query("insert into tenants (id, name, created_at_ms) values ($1, $2, $3)")
-                .bind(id.0)
-                .bind(&name)
-                .bind(bigint(now_ms))
-                .execute(&mut *connection)
-                .await?;
-            let act = Act {
-                at_ms: now_ms,
-                actor: created_by,
-                action: Action::TenantCreated,
-                after: Some(json!({"id": id, "name": name}).to_string()),
-                subject: name,
-                before: None,
-            };
-            audit::record(connection, id, &act).await?;
-            Ok(())
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                sqlx::query("insert into tenants (id, name, created_at_ms) values ($1, $2, $3)")
+                    .bind(id.0)
+                    .bind(&name)
+                    .bind(bigint(now_ms))
+                    .execute(&mut *connection)
+                    .await?;
+                let act = Act {
+                    at_ms: now_ms,
+                    actor: created_by,
+                    action: Action::TenantCreated,
+                    after: Some(json!({"id": id, "name": name}).to_string()),
+                    subject: name,
+                    before: None,
+                };
+                audit::record(connection, id, &act).await?;
+                Ok(())
+            })
         })
-    })
-    .await
+        .await
 }
 
-pub async fn tenant_by_name(system: &PgPool, name: &str) -> Result<Option<TenantId>, StorageError> {
+pub async fn tenant_by_name(system: &SystemPool, name: &str) -> Result<Option<TenantId>, StorageError> {
     let name = name.to_owned();
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let id: Option<Uuid> = sqlx::query_scalar("select id from tenants where name = $1")
-                .bind(name)
-                .fetch_optional(connection)
-                .await?;
-            Ok(id.map(TenantId))
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let id: Option<Uuid> = sqlx::query_scalar("select id from tenants where name = $1")
+                    .bind(name)
+                    .fetch_optional(connection)
+                    .await?;
+                Ok(id.map(TenantId))
+            })
         })
-    })
-    .await
+        .await
 }
 
-pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), StorageError> {
+pub async fn create_client(system: &SystemPool, client: &NewClient) -> Result<(), StorageError> {
     let client = client.clone();
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let scopes: Vec<&str> = client.scopes.iter().map(|scope| scope.name()).collect();
-            sqlx::query(
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let scopes: Vec<&str> = client.scopes.iter().map(|scope| scope.name()).collect();
+                sqlx::query(
                 "insert into clients (tenant_id, id, name, secret_hash, scopes, created_at_ms, requests_per_s)
                  values ($1, $2, $3, $4, $5, $6, $7)",
             )
@@ -107,35 +109,36 @@ pub async fn create_client(system: &PgPool, client: &NewClient) -> Result<(), St
             .bind(client.requests_per_s.map(|rate| i32::try_from(rate).unwrap_or(i32::MAX)))
             .execute(&mut *connection)
             .await?;
-            let mut after = json!({"name": client.name, "scopes": scopes});
-            if let Some(rate) = client.requests_per_s {
-                after["requests_per_s"] = rate.into();
-            }
-            let act = Act {
-                at_ms: client.created_at_ms,
-                actor: client.created_by,
-                action: Action::ClientCreated,
-                subject: client.id.to_string(),
-                before: None,
-                after: Some(after.to_string()),
-            };
-            audit::record(connection, client.tenant, &act).await?;
-            Ok(())
+                let mut after = json!({"name": client.name, "scopes": scopes});
+                if let Some(rate) = client.requests_per_s {
+                    after["requests_per_s"] = rate.into();
+                }
+                let act = Act {
+                    at_ms: client.created_at_ms,
+                    actor: client.created_by,
+                    action: Action::ClientCreated,
+                    subject: client.id.to_string(),
+                    before: None,
+                    after: Some(after.to_string()),
+                };
+                audit::record(connection, client.tenant, &act).await?;
+                Ok(())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Goes through the SECURITY DEFINER function: the tenant is part of the answer.
 /// A scope that this version does not know allows nothing.
-pub async fn find_client(app: &PgPool, id: ClientId) -> Result<Option<ClientCredentials>, StorageError> {
-    let row = by_itself(app, Patience::USUAL, move |connection| {
-        Box::pin(async move {
-            let statement = "select tenant_id, secret_hash, scopes, requests_per_s from find_client($1)";
-            Ok(sqlx::query(statement).bind(id.0).fetch_optional(connection).await?)
+pub async fn find_client(app: &AppPool, id: ClientId) -> Result<Option<ClientCredentials>, StorageError> {
+    let row = app
+        .statement(move |connection| {
+            Box::pin(async move {
+                let statement = "select tenant_id, secret_hash, scopes, requests_per_s from find_client($1)";
+                Ok(sqlx::query(statement).bind(id.0).fetch_optional(connection).await?)
+            })
         })
-    })
-    .await?;
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let scopes: Vec<String> = row.try_get("scopes")?;
     let requests_per_s: Option<i32> = row.try_get("requests_per_s")?;

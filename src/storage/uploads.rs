@@ -5,7 +5,7 @@
 
 mod claims;
 
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 pub use claims::{Claim, Ending, Matter, claim, finish, is_any_waiting, move_to_large, release, renew};
@@ -13,7 +13,7 @@ pub use claims::{Claim, Ending, Matter, claim, finish, is_any_waiting, move_to_l
 use super::columns::{bigint, named};
 use super::diagnosis::OfStatement;
 use super::plugins::find;
-use super::transaction::as_tenant;
+use super::pool::AppPool;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::plugin::{Digest, Profile, TenantPlugin, UploadState};
@@ -66,11 +66,11 @@ struct Standing {
 /// Hands bytes in. What waits, is compiled or is ready stays as it is; what was
 /// refused waits anew, what was retired is taken up again.
 pub async fn hand_in(
-    app: &PgPool,
+    app: &AppPool,
     new: NewUpload,
     quotas: UploadQuotas,
 ) -> Result<TenantPlugin, HandInError> {
-    as_tenant(app, new.tenant, move |connection| {
+    app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
             let digest = new.digest;
             lock(connection, new.tenant).await?;

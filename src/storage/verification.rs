@@ -7,13 +7,13 @@
 //! together, so it is asked for in one statement, or the batch before its rows.
 
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, PgPool, Row};
+use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::StorageError;
 use super::diagnosis::OfStatement;
 use super::line::Patience;
-use super::transaction::as_system_within;
+use super::pool::SystemPool;
 
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct WriterRow {
@@ -85,12 +85,13 @@ pub struct KeyRow {
 
 /// Everybody who wrote, registered or not: each is found by a jump to the next
 /// one in the index.
-pub async fn writers(system: &PgPool) -> Result<Vec<WriterRow>, StorageError> {
-    as_system_within(system, Patience::LONG, |connection| {
-        Box::pin(async move {
-            only_reading(connection).await?;
-            let writers = sqlx::query_as(
-                "with recursive of_batches (id) as (
+pub async fn writers(system: &SystemPool) -> Result<Vec<WriterRow>, StorageError> {
+    system
+        .transaction_within(Patience::LONG, |connection| {
+            Box::pin(async move {
+                only_reading(connection).await?;
+                let writers = sqlx::query_as(
+                    "with recursive of_batches (id) as (
                      (select writer_id from journal_batches order by writer_id limit 1)
                      union all
                      select (select writer_id from journal_batches b where b.writer_id > before.id
@@ -107,39 +108,40 @@ pub async fn writers(system: &PgPool) -> Result<Vec<WriterRow>, StorageError> {
                  from written
                  where id is not null
                  order by id",
-            )
-            .fetch_all(connection)
-            .await?;
-            Ok(writers)
+                )
+                .fetch_all(connection)
+                .await?;
+                Ok(writers)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The next batches of a writer. A batch has up to 128 KiB of digests.
 pub async fn batches(
-    system: &PgPool,
+    system: &SystemPool,
     writer: Uuid,
     after_sequence: Option<i64>,
 ) -> Result<Vec<BatchRow>, StorageError> {
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            only_reading(connection).await?;
-            let batches = sqlx::query_as(
-                "select sequence, previous_hash, decision_digests, hash
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                only_reading(connection).await?;
+                let batches = sqlx::query_as(
+                    "select sequence, previous_hash, decision_digests, hash
                  from journal_batches
                  where writer_id = $1 and ($2::bigint is null or sequence > $2)
                  order by sequence
                  limit 64",
-            )
-            .bind(writer)
-            .bind(after_sequence)
-            .fetch_all(connection)
-            .await?;
-            Ok(batches)
+                )
+                .bind(writer)
+                .bind(after_sequence)
+                .fetch_all(connection)
+                .await?;
+                Ok(batches)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The limits are constants, so that the plan goes by the index and never
@@ -164,37 +166,39 @@ const DECISIONS: &str = "
 
 /// The next decisions of a writer up to and with one batch.
 pub async fn decisions(
-    system: &PgPool,
+    system: &SystemPool,
     writer: Uuid,
     after: Place,
     last_sequence: i64,
 ) -> Result<Vec<DecisionRow>, StorageError> {
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            only_reading(connection).await?;
-            let rows = sqlx::query(DECISIONS)
-                .bind(writer)
-                .bind(after.sequence)
-                .bind(after.position)
-                .bind(after.tenant)
-                .bind(after.id)
-                .bind(last_sequence)
-                .fetch_all(connection)
-                .await?;
-            rows.iter().map(|row| read(row).of_statement()).collect()
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                only_reading(connection).await?;
+                let rows = sqlx::query(DECISIONS)
+                    .bind(writer)
+                    .bind(after.sequence)
+                    .bind(after.position)
+                    .bind(after.tenant)
+                    .bind(after.id)
+                    .bind(last_sequence)
+                    .fetch_all(connection)
+                    .await?;
+                rows.iter().map(|row| read(row).of_statement()).collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The next decisions of a writer that no batch covers. One statement sees the
 /// decisions and their batches at one moment.
-pub async fn uncovered(system: &PgPool, writer: Uuid, after: Place) -> Result<Vec<Place>, StorageError> {
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            only_reading(connection).await?;
-            let rows = sqlx::query(
-                "select batch_sequence, batch_position, tenant_id, id
+pub async fn uncovered(system: &SystemPool, writer: Uuid, after: Place) -> Result<Vec<Place>, StorageError> {
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                only_reading(connection).await?;
+                let rows = sqlx::query(
+                    "select batch_sequence, batch_position, tenant_id, id
                  from decisions
                  where writer_id = $1 and batch_sequence >= $2
                    and (batch_sequence, batch_position, tenant_id, id) > ($2, $3, $4, $5)
@@ -203,29 +207,30 @@ pub async fn uncovered(system: &PgPool, writer: Uuid, after: Place) -> Result<Ve
                                      and b.sequence = decisions.batch_sequence)
                  order by batch_sequence, batch_position, tenant_id, id
                  limit 500",
-            )
-            .bind(writer)
-            .bind(after.sequence)
-            .bind(after.position)
-            .bind(after.tenant)
-            .bind(after.id)
-            .fetch_all(connection)
-            .await?;
-            rows.iter().map(|row| read_place(row).of_statement()).collect()
+                )
+                .bind(writer)
+                .bind(after.sequence)
+                .bind(after.position)
+                .bind(after.tenant)
+                .bind(after.id)
+                .fetch_all(connection)
+                .await?;
+                rows.iter().map(|row| read_place(row).of_statement()).collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The next keys of all clients.
-pub async fn keys(system: &PgPool, after: Option<&KeyRow>) -> Result<Vec<KeyRow>, StorageError> {
+pub async fn keys(system: &SystemPool, after: Option<&KeyRow>) -> Result<Vec<KeyRow>, StorageError> {
     let (tenant, client, key) = after
         .map_or((Uuid::nil(), Uuid::nil(), String::new()), |row| (row.tenant, row.client, row.key.clone()));
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            only_reading(connection).await?;
-            let keys = sqlx::query_as(
-                "with page as materialized (
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                only_reading(connection).await?;
+                let keys = sqlx::query_as(
+                    "with page as materialized (
                      select tenant_id, client_id, key, decision_id, request_hash
                      from idempotency_keys
                      where (tenant_id, client_id, key) > ($1, $2, $3)
@@ -239,39 +244,40 @@ pub async fn keys(system: &PgPool, after: Option<&KeyRow>) -> Result<Vec<KeyRow>
                  from page
                  left join decisions d on d.tenant_id = page.tenant_id and d.id = page.decision_id
                  order by page.tenant_id, page.client_id, page.key",
-            )
-            .bind(tenant)
-            .bind(client)
-            .bind(key)
-            .fetch_all(connection)
-            .await?;
-            Ok(keys)
+                )
+                .bind(tenant)
+                .bind(client)
+                .bind(key)
+                .fetch_all(connection)
+                .await?;
+                Ok(keys)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The hash that is stored for a batch, and the last sequence of its writer.
 pub async fn batch_hash(
-    system: &PgPool,
+    system: &SystemPool,
     writer: Uuid,
     sequence: i64,
 ) -> Result<(Option<Vec<u8>>, Option<i64>), StorageError> {
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            only_reading(connection).await?;
-            let found = sqlx::query_as(
-                "select (select hash from journal_batches where writer_id = $1 and sequence = $2),
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                only_reading(connection).await?;
+                let found = sqlx::query_as(
+                    "select (select hash from journal_batches where writer_id = $1 and sequence = $2),
                         (select max(sequence) from journal_batches where writer_id = $1)",
-            )
-            .bind(writer)
-            .bind(sequence)
-            .fetch_one(connection)
-            .await?;
-            Ok(found)
+                )
+                .bind(writer)
+                .bind(sequence)
+                .fetch_one(connection)
+                .await?;
+                Ok(found)
+            })
         })
-    })
-    .await
+        .await
 }
 
 async fn only_reading(connection: &mut PgConnection) -> Result<(), StorageError> {

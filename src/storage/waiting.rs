@@ -1,34 +1,32 @@
-//! Who waits for a connection, for the metrics.
-//!
-//! Owns the gauge. Must never change how anybody waits.
+//! How many callers wait for a connection, for the metrics.
 
 use metrics::Gauge;
 use sqlx::PgPool;
 
-/// Counted among those who wait, until it is dropped.
+/// Counts a caller as waiting until it is dropped.
 #[derive(Debug)]
-pub struct Waiting(Gauge);
+pub(super) struct WaitingCaller(Gauge);
 
-impl Waiting {
-    pub fn on(pool: &PgPool) -> Self {
-        let gauge = gauge_of(pool);
+impl WaitingCaller {
+    pub fn of(pool: &PgPool) -> Self {
+        let gauge = gauge_of(&name_of(pool));
         gauge.increment(1.0);
         Self(gauge)
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingCaller {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
 }
 
-/// Of each pool, whether or not anybody waits.
-pub fn gauge_of(pool: &PgPool) -> Gauge {
-    metrics::gauge!("tollgate_database_waiting", "pool" => name_of(pool))
+/// The gauge of the pool with this name: `app` or `system`.
+pub fn gauge_of(pool: &str) -> Gauge {
+    metrics::gauge!("tollgate_database_waiting", "pool" => pool.to_owned())
 }
 
-/// The role of its sessions: `app` or `system`.
+/// The role of its sessions.
 fn name_of(pool: &PgPool) -> String {
     let options = pool.connect_options();
     let role = options.get_application_name().unwrap_or_default();

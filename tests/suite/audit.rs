@@ -6,7 +6,6 @@ use sqlx::PgConnection;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::storage::StorageError;
 use tollgate::storage::tenants::find_client;
-use tollgate::storage::transaction::{as_system, as_tenant};
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
@@ -218,9 +217,9 @@ async fn no_role_of_the_program_can_change_or_remove_a_line() {
     for statement in
         ["update audit_events set actor = 'nobody'", "delete from audit_events", "truncate audit_events"]
     {
-        let app = as_tenant(&node.databases.app, tenant, |c| Box::pin(run(c, statement))).await;
+        let app = node.databases.app.transaction(tenant, |c| Box::pin(run(c, statement))).await;
         assert!(refused(app), "the application may {statement}");
-        let system = as_system(&node.databases.system, |c| Box::pin(run(c, statement))).await;
+        let system = node.databases.system.transaction(|c| Box::pin(run(c, statement))).await;
         assert!(refused(system), "background work may {statement}");
     }
     assert_eq!(acts(&caller, "").await, before);

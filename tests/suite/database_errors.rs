@@ -4,7 +4,6 @@
 use reqwest::StatusCode;
 use sqlx::AssertSqlSafe;
 use tollgate::domain::tenant::TenantId;
-use tollgate::storage::transaction::as_tenant;
 use tollgate::storage::{StorageError, decisions};
 use uuid::Uuid;
 
@@ -29,8 +28,9 @@ async fn an_error_is_told_with_its_sqlstate_and_its_message_unless_that_may_quot
         ("set local statement_timeout = 1; select pg_sleep(9)", "SQLSTATE 57014: canceling statement", false),
     ] {
         let tenant = TenantId(Uuid::now_v7());
-        let error: StorageError =
-            as_tenant::<(), StorageError, _>(&databases.app, tenant, move |connection| {
+        let error: StorageError = databases
+            .app
+            .transaction::<(), StorageError>(tenant, move |connection| {
                 Box::pin(async move {
                     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
                     Ok(())

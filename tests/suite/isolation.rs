@@ -13,8 +13,7 @@ use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::StorageError;
 use tollgate::storage::facts::{FactReader, FactRequest};
-use tollgate::storage::pool::{Databases, Role};
-use tollgate::storage::transaction::as_tenant;
+use tollgate::storage::pool::{AppPool, Databases, Role};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
@@ -39,22 +38,30 @@ impl TwoTenants {
         Self { database, ours, theirs }
     }
 
-    fn pool(&self, role: Role) -> PgPool {
+    fn databases(&self) -> Databases {
         let mut settings = self.database.settings();
         (settings.max_connections, settings.system_max_connections) = (1, 1);
-        let databases = Databases::connect_lazily(&settings).unwrap();
+        Databases::connect_lazily(&settings).unwrap()
+    }
+
+    fn app(&self) -> AppPool {
+        self.databases().app
+    }
+
+    fn pool(&self, role: Role) -> PgPool {
+        let databases = self.databases();
         match role {
-            Role::App => databases.app,
-            Role::Journal => databases.facts,
-            Role::System => databases.system,
+            Role::App => databases.app.sqlx_pool().clone(),
+            Role::Journal => databases.facts.sqlx_pool().clone(),
+            Role::System => databases.system.sqlx_pool().clone(),
             Role::Owner => unreachable!("the owner has no pool"),
         }
     }
 }
 
-/// Runs statements as a request of the tenant would. The last answer counts rows.
-async fn run(pool: &PgPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
-    as_tenant(pool, tenant, move |connection| {
+/// Runs statements as a request of the tenant does. The last answer counts rows.
+async fn run_in_request(app: &AppPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let done = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
             Ok(done.rows_affected())
@@ -63,8 +70,17 @@ async fn run(pool: &PgPool, tenant: TenantId, statement: String) -> Result<u64, 
     .await
 }
 
-async fn count(pool: &PgPool, tenant: TenantId, query: String) -> i64 {
-    as_tenant(pool, tenant, move |connection| {
+/// The same with the sessions of any role, whether or not the program would begin such a transaction.
+async fn run(pool: &PgPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
+    let begin = format!("begin; set local app.tenant_id = '{tenant}'");
+    let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await?;
+    let done = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(done.rows_affected())
+}
+
+async fn count(app: &AppPool, tenant: TenantId, query: String) -> i64 {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(connection).await.map_err(StorageError::from)
         })
@@ -151,7 +167,7 @@ async fn a_partition_can_be_reached_only_through_its_parent() {
 #[tokio::test]
 async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App);
+    let app = two.app();
     for table in tables::all(&two.database).await {
         let mine = count(&app, two.ours, format!("select count(*) from {table}")).await;
         let foreign =
@@ -159,7 +175,7 @@ async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
                 .await;
         assert!(mine >= 1 && foreign == 0, "{table}: {mine} rows, {foreign} of another tenant");
         let unbound: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
-            .fetch_one(&app)
+            .fetch_one(app.sqlx_pool())
             .await
             .unwrap();
         assert_eq!(unbound, 0, "{table} without a tenant");
@@ -171,15 +187,15 @@ async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
 #[tokio::test]
 async fn a_tenant_writes_no_row_of_another_in_any_table() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App);
+    let app = two.app();
     for table in tables::all(&two.database).await {
-        let insert = run(&app, two.ours, seed_statement(&table, two.theirs)).await;
+        let insert = run_in_request(&app, two.ours, seed_statement(&table, two.theirs)).await;
         assert!(is_refused(&insert), "insert into {table}: {insert:?}");
         for statement in [
             format!("update {table} set tenant_id = '{}' where tenant_id = '{}'", two.ours, two.theirs),
             format!("delete from {table} where tenant_id = '{}'", two.theirs),
         ] {
-            let result = run(&app, two.ours, statement.clone()).await;
+            let result = run_in_request(&app, two.ours, statement.clone()).await;
             assert!(is_refused(&result), "{statement}: {result:?}");
         }
     }
@@ -188,20 +204,22 @@ async fn a_tenant_writes_no_row_of_another_in_any_table() {
         ["update clients set disabled_at_ms = 1", "update list_entries set valid_to_ms = 9, closed_by = 'us'"]
     {
         let changed =
-            run(&app, two.ours, format!("{statement} where tenant_id = '{}'", two.theirs)).await.unwrap();
+            run_in_request(&app, two.ours, format!("{statement} where tenant_id = '{}'", two.theirs))
+                .await
+                .unwrap();
         assert_eq!(changed, 0, "{statement}");
-        assert_eq!(run(&app, two.ours, statement.to_owned()).await.unwrap(), 1, "{statement}");
+        assert_eq!(run_in_request(&app, two.ours, statement.to_owned()).await.unwrap(), 1, "{statement}");
     }
 }
 
 #[tokio::test]
 async fn a_foreign_key_of_a_request_is_checked_although_it_cannot_see_the_tenants() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App);
-    run(&app, two.ours, seed_statement("lists", two.ours)).await.unwrap();
-    run(&app, two.ours, seed_statement("list_entries", two.ours)).await.unwrap();
+    let app = two.app();
+    run_in_request(&app, two.ours, seed_statement("lists", two.ours)).await.unwrap();
+    run_in_request(&app, two.ours, seed_statement("list_entries", two.ours)).await.unwrap();
     let nowhere = seed_statement("list_entries", two.ours).replace("'seeded'", "'missing'");
-    assert_eq!(code(&run(&app, two.ours, nowhere).await).as_deref(), Some("23503"));
+    assert_eq!(code(&run_in_request(&app, two.ours, nowhere).await).as_deref(), Some("23503"));
 }
 
 #[tokio::test]
@@ -261,7 +279,7 @@ async fn the_journal_writes_for_the_tenants_of_its_batch_only() {
 #[tokio::test]
 async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled() {
     let two = TwoTenants::create().await;
-    let app = two.pool(Role::App);
+    let app = two.app();
     let mut superuser = two.database.superuser().await;
     let (tenant, client): (Uuid, Uuid) =
         sqlx::query_as("select tenant_id, id from clients where tenant_id = $1")
@@ -272,7 +290,7 @@ async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled
     let find = || {
         sqlx::query_scalar::<_, Uuid>("select tenant_id from find_client($1)")
             .bind(client)
-            .fetch_optional(&app)
+            .fetch_optional(app.sqlx_pool())
     };
     assert_eq!(find().await.unwrap(), Some(tenant));
     sqlx::query("update clients set disabled_at_ms = 1 where id = $1")
@@ -292,11 +310,13 @@ async fn slow_reports_of_a_tenant_hold_up_none_of_its_payments() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = TenantId(Uuid::now_v7());
-    let reports = databases.app.options().get_max_connections();
+    let reports = databases.app.counts().max;
     let slow: Vec<_> = (0..reports)
         .map(|_| {
             let app = databases.app.clone();
-            tokio::spawn(async move { run(&app, tenant, "select pg_sleep(20)".to_owned()).await.map(drop) })
+            tokio::spawn(async move {
+                run_in_request(&app, tenant, "select pg_sleep(20)".to_owned()).await.map(drop)
+            })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;

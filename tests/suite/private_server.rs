@@ -285,9 +285,11 @@ async fn each_role_has_a_login_that_can_become_nobody_else_on_an_old_cluster_too
     let again = PrivateServer::settings_at(&server.url()).await.unwrap();
     assert_eq!(settings.app_url, again.app_url);
     let databases = Databases::open(&settings).await.unwrap();
-    for (pool, role) in
-        [(&databases.app, "app"), (&databases.facts, "journal"), (&databases.system, "system")]
-    {
+    for (pool, role) in [
+        (databases.app.sqlx_pool(), "app"),
+        (databases.facts.sqlx_pool(), "journal"),
+        (databases.system.sqlx_pool(), "system"),
+    ] {
         let mut session = pool.acquire().await.unwrap();
         sqlx::raw_sql("set role none").execute(&mut *session).await.unwrap();
         let login: String =

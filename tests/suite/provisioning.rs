@@ -100,7 +100,8 @@ async fn a_login_without_rights_is_told_what_the_administrator_has_to_run() {
     let mut settings = database.settings();
     settings.url = url;
     let opened = Databases::open(&settings).await.unwrap();
-    let role: String = sqlx::query_scalar("select current_user::text").fetch_one(&opened.app).await.unwrap();
+    let role: String =
+        sqlx::query_scalar("select current_user::text").fetch_one(opened.app.sqlx_pool()).await.unwrap();
     assert_eq!(role, "tollgate_app");
     opened.close().await;
     drop(weak);

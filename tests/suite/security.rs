@@ -147,7 +147,8 @@ async fn the_uploads_of_one_tenant_are_bounded_and_leave_room_for_another() {
 #[tokio::test]
 async fn a_session_of_a_request_cannot_read_signing_keys() {
     let database = TestDatabase::create().await;
-    let refused = sqlx::query("select kid from signing_keys").fetch_all(&database.databases().app).await;
+    let refused =
+        sqlx::query("select kid from signing_keys").fetch_all(database.databases().app.sqlx_pool()).await;
     let code =
         refused.unwrap_err().as_database_error().and_then(|error| error.code().map(|c| c.into_owned()));
     assert_eq!(code.as_deref(), Some("42501"));

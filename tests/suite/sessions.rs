@@ -47,9 +47,9 @@ async fn in_session_mode_of_a_pooler_a_tenant_sees_its_own_rows_only_whatever_st
         let pooler = PgBouncer::start(&database.url, &settings, &["tollgate"]);
         let databases = Databases::open(&DatabaseSettings::for_url(pooler.url(&database.url))).await.unwrap();
         for (pool, role, timeout) in [
-            (&databases.app, Role::App, "10s"),
-            (&databases.facts, Role::Journal, "30s"),
-            (&databases.system, Role::System, "10min"),
+            (databases.app.sqlx_pool(), Role::App, "10s"),
+            (databases.facts.sqlx_pool(), Role::Journal, "30s"),
+            (databases.system.sqlx_pool(), Role::System, "10min"),
         ] {
             let expected = (role.name().to_owned(), "tollgate".to_owned(), timeout.to_owned(), true);
             assert_eq!(state(pool).await, expected, "{ignored}");
@@ -116,7 +116,7 @@ async fn a_login_of_its_own_that_is_a_member_of_its_role_is_taken() {
     let who = login(&mut superuser, "in role tollgate_app").await;
     let settings = DatabaseSettings { app_url: Some(url_of(&database, &who)), ..database.settings() };
     let databases = Databases::open(&settings).await.unwrap();
-    assert_eq!(state(&databases.app).await.0, "tollgate_app");
+    assert_eq!(state(databases.app.sqlx_pool()).await.0, "tollgate_app");
     databases.close().await;
     execute(&mut superuser, &format!("drop role {who}")).await;
 }
@@ -129,11 +129,11 @@ async fn a_session_that_was_reset_is_not_used_again() {
     for reset in
         ["reset role", "discard all", "reset all", "set row_security = off", "set search_path = public"]
     {
-        let mut connection = databases.app.acquire().await.unwrap();
+        let mut connection = databases.app.sqlx_pool().acquire().await.unwrap();
         execute(&mut connection, reset).await;
         drop(connection);
         let expected = ("tollgate_app".to_owned(), "tollgate".to_owned(), "10s".to_owned(), true);
-        assert_eq!(state(&databases.app).await, expected, "after {reset}");
+        assert_eq!(state(databases.app.sqlx_pool()).await, expected, "after {reset}");
     }
 }
 

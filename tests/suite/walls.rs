@@ -10,8 +10,12 @@ const ROOMS: [(&str, &[&str], &[&str]); 6] = [
     ("rules", &["domain"], &["rocket", "sqlx", "rocket_db_pools"]),
     ("storage", &["domain"], &["rocket", "wasmtime"]),
     ("auth", &["domain"], &["rocket", "sqlx", "wasmtime", "rocket_db_pools"]),
-    ("decisions", &["domain", "rules", "storage", "auth"], &["rocket", "wasmtime", "rocket_db_pools"]),
-    ("http", &["domain", "rules", "storage", "auth", "decisions"], &["wasmtime"]),
+    (
+        "decisions",
+        &["domain", "rules", "storage", "auth"],
+        &["rocket", "sqlx", "wasmtime", "rocket_db_pools"],
+    ),
+    ("http", &["domain", "rules", "storage", "auth", "decisions"], &["sqlx", "wasmtime"]),
 ];
 
 /// Unit tests beside the code may fix the clock and the random source.
@@ -76,6 +80,18 @@ fn each_room_is_kept_from_the_crates_it_must_not_know() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn outside_of_storage_the_role_of_a_pool_is_its_type() {
+    let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for path in sources(&source_folder).iter().filter(|path| !path.starts_with(source_folder.join("storage")))
+    {
+        let source = fs::read_to_string(path).expect("source");
+        for name in ["PgPool", "sqlx_pool("] {
+            assert!(!source.contains(name), "{} names {name}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -6,27 +6,27 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::storage::StorageError;
+use crate::storage::pool::SystemPool;
 
 const AT_ONCE_MAX: usize = 2;
 
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
-    system: PgPool,
+    system: SystemPool,
     server: Handle,
     turns: Arc<Semaphore>,
 }
 
 impl Connections {
-    pub fn new(system: PgPool) -> Self {
+    pub fn new(system: SystemPool) -> Self {
         Self { system, server: Handle::current(), turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 
-    pub async fn run<T, F>(&self, work: impl FnOnce(PgPool) -> F) -> Result<T, StorageError>
+    pub async fn run<T, F>(&self, work: impl FnOnce(SystemPool) -> F) -> Result<T, StorageError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StorageError>> + Send + 'static,
@@ -42,7 +42,7 @@ impl Connections {
 
     /// For what a claim depends on: behind long statements a lease would end,
     /// and the next node's as well, so that nobody ever came further.
-    pub async fn run_at_once<T, F>(&self, work: impl FnOnce(PgPool) -> F) -> Result<T, StorageError>
+    pub async fn run_at_once<T, F>(&self, work: impl FnOnce(SystemPool) -> F) -> Result<T, StorageError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StorageError>> + Send + 'static,

@@ -12,7 +12,6 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +20,7 @@ use crate::domain::time::{Clock, Randomness};
 use crate::rules::{BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
 use crate::storage::StorageError;
 use crate::storage::backtests::{self, Claimed};
+use crate::storage::pool::SystemPool;
 use connections::Connections;
 
 /// How often a node without work looks for some.
@@ -81,7 +81,7 @@ pub struct Backtests {
 impl Backtests {
     /// Must be called where the server runs: the database is reached from there.
     pub fn new(
-        system: PgPool,
+        system: SystemPool,
         engine: Arc<dyn RuleEngine>,
         plugins: Arc<Plugins>,
         clock: Arc<dyn Clock>,
@@ -127,14 +127,16 @@ impl Backtests {
         match trouble {
             Trouble::Lasting(why) => {
                 tracing::warn!(tenant = %claim.tenant, backtest = %claim.backtest, why, "a backtest failed");
-                let failing =
-                    move |system: PgPool| async move { backtests::fail(&system, claim, why, now_ms).await };
+                let failing = move |system: SystemPool| async move {
+                    backtests::fail(&system, claim, why, now_ms).await
+                };
                 self.connections.run(failing).await?;
                 Ok(true)
             }
             trouble => {
                 // The lease would end by itself; the trouble may be this node's alone.
-                let letting_go = move |system: PgPool| async move { backtests::let_go(&system, claim).await };
+                let letting_go =
+                    move |system: SystemPool| async move { backtests::let_go(&system, claim).await };
                 let _ = self.connections.run_at_once(letting_go).await;
                 Err(trouble)
             }

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::finding::{Finding, Flaw};
 use super::{Tell, Told};
 use crate::auth::checkpoint::CheckpointKey;
 use crate::decisions::checkpoints::file::Line;
+use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, verification};
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Compared {
 
 /// Every checkpoint of these lines against the batch that it names.
 pub async fn compare(
-    system: &PgPool,
+    system: &SystemPool,
     key: &CheckpointKey,
     lines: Vec<Line>,
     tell: Tell<'_>,

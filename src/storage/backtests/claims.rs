@@ -6,7 +6,7 @@
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool, Postgres, Row};
+use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::read;
@@ -16,7 +16,7 @@ use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::columns::bigint;
-use crate::storage::transaction::as_system;
+use crate::storage::pool::SystemPool;
 
 /// Any constant that no other lock of Tollgate uses. Without it two nodes could
 /// start two backtests of one tenant.
@@ -48,18 +48,19 @@ pub struct Progress {
 
 /// The next one to work on: of the tenant whose last turn is the longest ago,
 /// the oldest; at most one of each tenant at a time. A lease that ended is taken over.
-pub async fn claim(system: &PgPool, by: Uuid, now_ms: u64) -> Result<Option<Claimed>, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let locked: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
-                .bind(CLAIM_LOCK)
-                .fetch_one(&mut *connection)
-                .await?;
-            if !locked {
-                return Ok(None);
-            }
-            let row = sqlx::query(
-                "update backtests
+pub async fn claim(system: &SystemPool, by: Uuid, now_ms: u64) -> Result<Option<Claimed>, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let locked: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+                    .bind(CLAIM_LOCK)
+                    .fetch_one(&mut *connection)
+                    .await?;
+                if !locked {
+                    return Ok(None);
+                }
+                let row = sqlx::query(
+                    "update backtests
                  set state = 'running', started_at_ms = coalesce(started_at_ms, $2), claimed_by = $1,
                      claimed_until = now() + interval '10 seconds'
                  where (tenant_id, id) = (
@@ -77,94 +78,97 @@ pub async fn claim(system: &PgPool, by: Uuid, now_ms: u64) -> Result<Option<Clai
                      for update of b skip locked)
                  returning tenant_id, id, point, revision, baseline_revision, selection, state, why, total,
                            done, reached, report, created_by, created_at_ms, started_at_ms, finished_at_ms",
-            )
-            .bind(by)
-            .bind(bigint(now_ms))
-            .fetch_optional(&mut *connection)
-            .await?;
-            let Some(row) = row else { return Ok(None) };
-            let claim =
-                Claim { tenant: TenantId(row.try_get("tenant_id")?), backtest: row.try_get("id")?, by };
-            let reached: Option<Uuid> = row.try_get("reached")?;
-            match read(&row) {
-                Ok(backtest) => Ok(Some(Claimed { claim, backtest, reached: reached.map(PaymentId) })),
-                // Left as it is, it would come before those of all others for ever.
-                Err(error) => {
-                    failed(connection, claim, error.to_string(), now_ms).await?;
-                    Ok(None)
+                )
+                .bind(by)
+                .bind(bigint(now_ms))
+                .fetch_optional(&mut *connection)
+                .await?;
+                let Some(row) = row else { return Ok(None) };
+                let claim =
+                    Claim { tenant: TenantId(row.try_get("tenant_id")?), backtest: row.try_get("id")?, by };
+                let reached: Option<Uuid> = row.try_get("reached")?;
+                match read(&row) {
+                    Ok(backtest) => Ok(Some(Claimed { claim, backtest, reached: reached.map(PaymentId) })),
+                    // Left as it is, it would come before those of all others for ever.
+                    Err(error) => {
+                        failed(connection, claim, error.to_string(), now_ms).await?;
+                        Ok(None)
+                    }
                 }
-            }
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Renews the lease, with where the run is when that has changed. False when
 /// the claim is lost or the backtest cancelled.
 pub async fn checkpoint(
-    system: &PgPool,
+    system: &SystemPool,
     claim: Claim,
     progress: Option<Progress>,
 ) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let Some(Progress { done, reached, report }) = progress else {
-                let renewing = sqlx::query(
-                    "update backtests
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let Some(Progress { done, reached, report }) = progress else {
+                    let renewing = sqlx::query(
+                        "update backtests
                      set claimed_until = now() + interval '10 seconds'
                      where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
-                );
-                return guarded(connection, renewing, claim, |query| query).await;
-            };
-            let writing = sqlx::query(
-                "update backtests
+                    );
+                    return guarded(connection, renewing, claim, |query| query).await;
+                };
+                let writing = sqlx::query(
+                    "update backtests
                  set done = $4, reached = $5, report = $6, claimed_until = now() + interval '10 seconds'
                  where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
-            );
-            let reached = reached.map(|reached| reached.0);
-            guarded(connection, writing, claim, |query| {
-                query.bind(bigint(done)).bind(reached).bind(Json(report))
+                );
+                let reached = reached.map(|reached| reached.0);
+                guarded(connection, writing, claim, |query| {
+                    query.bind(bigint(done)).bind(reached).bind(Json(report))
+                })
+                .await
             })
-            .await
         })
-    })
-    .await
+        .await
 }
 
-pub async fn set_total(system: &PgPool, claim: Claim, total: u64) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let setting = sqlx::query(
-                "update backtests set total = $4
+pub async fn set_total(system: &SystemPool, claim: Claim, total: u64) -> Result<bool, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let setting = sqlx::query(
+                    "update backtests set total = $4
                  where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
-            );
-            guarded(connection, setting, claim, |query| query.bind(bigint(total))).await
+                );
+                guarded(connection, setting, claim, |query| query.bind(bigint(total))).await
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Ends the turn: any node may go on at once.
-pub async fn let_go(system: &PgPool, claim: Claim) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let letting_go = sqlx::query(
-                "update backtests set claimed_until = now(), claimed_by = null
+pub async fn let_go(system: &SystemPool, claim: Claim) -> Result<bool, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let letting_go = sqlx::query(
+                    "update backtests set claimed_until = now(), claimed_by = null
                  where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
-            );
-            guarded(connection, letting_go, claim, |query| query).await
+                );
+                guarded(connection, letting_go, claim, |query| query).await
+            })
         })
-    })
-    .await
+        .await
 }
 
 pub async fn finish(
-    system: &PgPool,
+    system: &SystemPool,
     claim: Claim,
     progress: Progress,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
+    system.transaction(move |connection| {
         Box::pin(async move {
             let Progress { done, reached, report } = progress;
             let finishing = sqlx::query(
@@ -184,8 +188,8 @@ pub async fn finish(
 }
 
 /// Ends it for good; `why` is for the tenant to read.
-pub async fn fail(system: &PgPool, claim: Claim, why: String, now_ms: u64) -> Result<bool, StorageError> {
-    as_system(system, move |connection| Box::pin(failed(connection, claim, why, now_ms))).await
+pub async fn fail(system: &SystemPool, claim: Claim, why: String, now_ms: u64) -> Result<bool, StorageError> {
+    system.transaction(move |connection| Box::pin(failed(connection, claim, why, now_ms))).await
 }
 
 async fn failed(

@@ -6,14 +6,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{WHAT, first_id};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::{ms, named};
-use crate::storage::transaction::as_tenant;
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, evidence};
 
 /// Payments that are counted.
@@ -60,12 +60,12 @@ pub struct ReasonsOf {
 
 /// Of what came in since then, the newest first.
 pub async fn comparison(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     since_ms: u64,
     revisions: Vec<i32>,
 ) -> Result<Comparison, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             // All parts of the report are of the same payments.
             sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;

@@ -3,15 +3,15 @@
 //! Owns the reading of what is new above a place. Must never rely on ids being
 //! a commit order: whoever asks says what it has seen above that place.
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use super::search::{DecisionSummary, read_summary};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::OutcomeReason;
-use crate::storage::transaction::as_tenant;
+use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, evidence};
 
 /// A decision as the feed tells it.
@@ -25,13 +25,13 @@ pub struct NewDecision {
 /// What was decided here and is stored above `after`, in the order of ids,
 /// without those that are `known`.
 pub async fn since(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     after: PaymentId,
     known: Vec<Uuid>,
     limit: u32,
 ) -> Result<Vec<NewDecision>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select id, client_id, idempotency_key, outcome, received_at_ms, reference, amount_minor,
@@ -57,8 +57,8 @@ pub async fn since(
 }
 
 /// The ids of everything that `since` would answer without a limit.
-pub async fn ids_since(app: &PgPool, tenant: TenantId, after: PaymentId) -> Result<Vec<Uuid>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+pub async fn ids_since(app: &AppPool, tenant: TenantId, after: PaymentId) -> Result<Vec<Uuid>, StorageError> {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let ids = sqlx::query_scalar(
                 "select id from decisions where tenant_id = $1 and id > $2 and origin = 'api'",

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
 
 use super::WHAT;
@@ -20,7 +20,7 @@ use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms, named};
 use crate::storage::line::Patience;
-use crate::storage::transaction::as_system_within;
+use crate::storage::pool::SystemPool;
 
 /// A clock that steps back makes an id and the time beside it differ; a day is
 /// more than it may. The id's range only says which partitions to look into.
@@ -114,21 +114,26 @@ fn ids_of(selection: &Selection) -> Range<Uuid> {
 }
 
 /// How many decisions are selected.
-pub async fn count(system: &PgPool, tenant: TenantId, selection: &Selection) -> Result<u64, StorageError> {
+pub async fn count(
+    system: &SystemPool,
+    tenant: TenantId,
+    selection: &Selection,
+) -> Result<u64, StorageError> {
     let selection = selection.clone();
-    as_system_within(system, Patience::LONG, move |connection| {
-        Box::pin(async move {
-            settle(connection).await?;
-            let most = selection.newest.map_or(i64::MAX, bigint);
-            let query = sqlx::query_scalar(AssertSqlSafe(COUNT.as_str()));
-            let count: i64 = bound!(query, tenant, &selection, ids_of(&selection))
-                .bind(most)
-                .fetch_one(connection)
-                .await?;
-            ms(count, WHAT)
+    system
+        .transaction_within(Patience::LONG, move |connection| {
+            Box::pin(async move {
+                settle(connection).await?;
+                let most = selection.newest.map_or(i64::MAX, bigint);
+                let query = sqlx::query_scalar(AssertSqlSafe(COUNT.as_str()));
+                let count: i64 = bound!(query, tenant, &selection, ids_of(&selection))
+                    .bind(most)
+                    .fetch_one(connection)
+                    .await?;
+                ms(count, WHAT)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// How much a page may hold. It ends with the first payload beyond its bytes.
@@ -142,7 +147,7 @@ pub struct PageSize {
 /// before `told_before_ms`. Empty only at the end. How many of `newest` are left
 /// is the caller's to know.
 pub async fn page(
-    system: &PgPool,
+    system: &SystemPool,
     tenant: TenantId,
     selection: &Selection,
     told_before_ms: u64,
@@ -150,36 +155,37 @@ pub async fn page(
     size: PageSize,
 ) -> Result<Vec<HistoryRow>, StorageError> {
     let selection = selection.clone();
-    as_system_within(system, Patience::PAGE, move |connection| {
-        Box::pin(async move {
-            settle(connection).await?;
-            let kinds: Vec<&str> = Label::ALL.iter().map(|label| label.name()).collect();
-            let all = ids_of(&selection);
-            let mut end = before.map_or(all.end, |before| before.0);
-            // All at once, Postgres would look for a first match in each partition,
-            // for each page: a filter that matches nothing there reads all of it.
-            loop {
-                let ids = all.start.max(first_id(at_ms(end).saturating_sub(WINDOW_MS)))..end;
-                let rows = bound!(sqlx::query(AssertSqlSafe(PAGE.as_str())), tenant, &selection, ids)
-                    .bind(bigint(told_before_ms))
-                    .bind(&kinds)
-                    .bind(i64::from(size.decisions))
-                    .bind(bigint(size.bytes))
-                    .fetch_all(&mut *connection)
-                    .await?;
-                let next = if rows.is_empty() {
-                    newest(connection, tenant, all.start..ids.start).await?
-                } else {
-                    None
-                };
-                match next {
-                    Some(next) => end = Uuid::from_u128(next.as_u128().saturating_add(1)),
-                    None => return rows.iter().map(read).collect(),
+    system
+        .transaction_within(Patience::PAGE, move |connection| {
+            Box::pin(async move {
+                settle(connection).await?;
+                let kinds: Vec<&str> = Label::ALL.iter().map(|label| label.name()).collect();
+                let all = ids_of(&selection);
+                let mut end = before.map_or(all.end, |before| before.0);
+                // All at once, Postgres would look for a first match in each partition,
+                // for each page: a filter that matches nothing there reads all of it.
+                loop {
+                    let ids = all.start.max(first_id(at_ms(end).saturating_sub(WINDOW_MS)))..end;
+                    let rows = bound!(sqlx::query(AssertSqlSafe(PAGE.as_str())), tenant, &selection, ids)
+                        .bind(bigint(told_before_ms))
+                        .bind(&kinds)
+                        .bind(i64::from(size.decisions))
+                        .bind(bigint(size.bytes))
+                        .fetch_all(&mut *connection)
+                        .await?;
+                    let next = if rows.is_empty() {
+                        newest(connection, tenant, all.start..ids.start).await?
+                    } else {
+                        None
+                    };
+                    match next {
+                        Some(next) => end = Uuid::from_u128(next.as_u128().saturating_add(1)),
+                        None => return rows.iter().map(read).collect(),
+                    }
                 }
-            }
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Over what lies between two windows without a decision.

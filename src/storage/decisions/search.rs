@@ -4,7 +4,7 @@
 //! value into its text: values are bound.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::WHAT;
@@ -14,7 +14,7 @@ use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms, named};
-use crate::storage::transaction::as_tenant;
+use crate::storage::pool::AppPool;
 use crate::storage::values::{ValueKeys, day_of};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +50,12 @@ pub struct DecisionFilter {
 
 /// Newest first by id.
 pub async fn list(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     filter: &DecisionFilter,
 ) -> Result<Vec<DecisionSummary>, StorageError> {
     let (filter, keys) = (filter.clone(), searched_keys(tenant, filter));
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let days =
                 if keys.is_empty() { vec![] } else { searched_days(connection, tenant, &filter).await? };

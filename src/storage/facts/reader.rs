@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use super::{FactAnswer, FactRequest, ask_all, prepare};
 use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::transaction::TenantsReader;
+use crate::storage::pool::{FactsPool, TenantsReader};
 
 /// Connections that ask for all tenants together.
 /// One: a second took half of each batch, and a batch costs more than its share.
@@ -71,7 +70,7 @@ pub struct FactReader(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    pool: PgPool,
+    pool: FactsPool,
     together: Mutex<FairQueue<Waiting>>,
     woken: Notify,
     apart: Mutex<HashMap<TenantId, Apart>>,
@@ -93,8 +92,8 @@ struct Apart {
 }
 
 impl FactReader {
-    /// The pool must be of the journal's role. What waits is bounded by whoever asks.
-    pub fn start(pool: PgPool) -> Self {
+    /// The callers limit how many requests wait.
+    pub fn start(pool: FactsPool) -> Self {
         let shared = Arc::new(Shared {
             pool,
             together: Mutex::new(FairQueue::new(Load::UNBOUNDED, Load::UNBOUNDED)),
@@ -122,7 +121,7 @@ impl FactReader {
 
     /// Whether facts can be read now: asked beside what waits.
     pub async fn can_read(&self) -> Result<(), StorageError> {
-        let mut reader = TenantsReader::new(self.0.pool.clone());
+        let mut reader = self.0.pool.reader();
         let answer = reader
             .ask(&[], LOOK_MAX, |connection| {
                 Box::pin(async move {
@@ -195,7 +194,7 @@ impl Shared {
     }
 
     async fn ask_together(self: Arc<Self>) {
-        let mut reader = TenantsReader::new(self.pool.clone());
+        let mut reader = self.pool.reader();
         while let Some(batch) = self.next_together(&mut reader).await {
             let (tenants, begun) = (tenants_of(&batch), Instant::now());
             let answered = ask(&mut reader, &batch, TOGETHER_MAX).await;
@@ -243,7 +242,7 @@ impl Shared {
 
     /// Until nothing of the tenant waits. Tenants take turns: the semaphore is fair.
     async fn ask_apart(self: Arc<Self>, tenant: TenantId) {
-        let mut reader = TenantsReader::new(self.pool.clone());
+        let mut reader = self.pool.reader();
         loop {
             let turn = match self.apart_turns.try_acquire() {
                 Ok(turn) => Some(turn),

@@ -6,14 +6,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::super::columns::bigint;
 use super::super::diagnosis::OfStatement;
 use super::super::line::Patience;
-use super::super::transaction::{as_tenant, as_tenant_within};
+use super::super::pool::AppPool;
 use super::super::{StorageError, audit};
 use super::entries::{comparison_version, told};
 use crate::domain::audit::{Act, Action};
@@ -61,7 +61,7 @@ pub enum AddError {
 
 /// Puts one value on a list.
 pub async fn add_entry(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     list: &str,
     entry: NewEntry,
@@ -69,7 +69,7 @@ pub async fn add_entry(
     now_ms: u64,
 ) -> Result<(), AddError> {
     let list = list.to_owned();
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let entries = [entry];
             let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
@@ -95,7 +95,7 @@ pub async fn add_entry(
 /// Puts many values on a list, all or none. Values that are on it already, or stand twice among
 /// these, are skipped. Answers the ids of the others. The record of acts gets one line.
 pub async fn add_entries(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     list: &str,
     entries: Vec<NewEntry>,
@@ -104,7 +104,7 @@ pub async fn add_entries(
     now_ms: u64,
 ) -> Result<BTreeSet<Uuid>, AddError> {
     let (list, actor) = (list.to_owned(), actor.to_owned());
-    as_tenant_within(app, tenant, Patience::PAGE, move |connection| {
+    app.transaction_within(tenant, Patience::PAGE, move |connection| {
         Box::pin(async move {
             let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
             if !added.is_empty() {

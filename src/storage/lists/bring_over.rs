@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::columns::bigint;
 use super::super::line::{self, Patience};
+use super::super::pool::SystemPool;
 use super::super::rulesets::selectors_by_list;
-use super::super::transaction::as_system_within;
 use super::super::{StorageError, audit};
 use super::entries::{closed, closing, comparison_version, read};
 use super::{WHAT, read_kinds};
@@ -53,13 +53,13 @@ pub struct BroughtOver {
 
 /// Brings over everything that is left. Of nodes that start together one does the work, and the
 /// others wait.
-pub async fn bring_over(system: &PgPool) -> Result<BroughtOver, StorageError> {
+pub async fn bring_over(system: &SystemPool) -> Result<BroughtOver, StorageError> {
     let mut done = BroughtOver::default();
     if remaining(system).await?.is_empty() {
         return Ok(done);
     }
     // A connection of its own: whatever becomes of this process, the lock ends with it.
-    let mut holder = system.acquire().await?.detach();
+    let mut holder = system.detached().await?;
     // Polled: a blocking wait for the lock looks the same as a lost response.
     while !line::within(LOCK_ANSWER_MAX, try_lock(&mut holder)).await? {
         tokio::time::sleep(LOCK_TRIED_EVERY).await;
@@ -83,22 +83,24 @@ async fn try_lock(holder: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(holder).await
 }
 
-async fn bring_over_all(system: &PgPool, done: &mut BroughtOver) -> Result<(), StorageError> {
+async fn bring_over_all(system: &SystemPool, done: &mut BroughtOver) -> Result<(), StorageError> {
     let mut asked = Asked::default();
     for Remaining { tenant, list, has_kinds } in remaining(system).await? {
         let name = list.clone();
         let selectors = if has_kinds { BTreeSet::new() } else { asked.of(system, tenant, &list).await? };
-        let kinds = as_system_within(system, Patience::LONG, move |connection| {
-            Box::pin(give_kinds(connection, tenant, name, selectors))
-        })
-        .await?;
+        let kinds = system
+            .transaction_within(Patience::LONG, move |connection| {
+                Box::pin(give_kinds(connection, tenant, name, selectors))
+            })
+            .await?;
         done.lists += 1;
         loop {
             let (name, kinds) = (list.clone(), kinds.clone());
-            let batch = as_system_within(system, Patience::LONG, move |connection| {
-                Box::pin(next_batch(connection, tenant, name, kinds))
-            })
-            .await?;
+            let batch = system
+                .transaction_within(Patience::LONG, move |connection| {
+                    Box::pin(next_batch(connection, tenant, name, kinds))
+                })
+                .await?;
             done.entries += batch.entries;
             done.closed += batch.closed;
             done.never_match += batch.never_match;
@@ -121,15 +123,16 @@ struct Asked {
 impl Asked {
     async fn of(
         &mut self,
-        system: &PgPool,
+        system: &SystemPool,
         tenant: TenantId,
         list: &str,
     ) -> Result<BTreeSet<Selector>, StorageError> {
         if self.tenant != Some(tenant) {
-            self.by_list = as_system_within(system, Patience::LONG, move |connection| {
-                Box::pin(selectors_by_list(connection, tenant))
-            })
-            .await?;
+            self.by_list = system
+                .transaction_within(Patience::LONG, move |connection| {
+                    Box::pin(selectors_by_list(connection, tenant))
+                })
+                .await?;
             self.tenant = Some(tenant);
         }
         Ok(self.by_list.remove(list).unwrap_or_default())
@@ -142,29 +145,30 @@ struct Remaining {
     has_kinds: bool,
 }
 
-async fn remaining(system: &PgPool) -> Result<Vec<Remaining>, StorageError> {
-    as_system_within(system, Patience::LONG, |connection| {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "select tenant_id, name, kinds is not null as has_kinds from lists
+async fn remaining(system: &SystemPool) -> Result<Vec<Remaining>, StorageError> {
+    system
+        .transaction_within(Patience::LONG, |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "select tenant_id, name, kinds is not null as has_kinds from lists
                  where kinds is null
                     or exists (select from list_entries
                                where tenant_id = lists.tenant_id and list = lists.name
                                  and comparison_version < $1)
                  order by tenant_id, name",
-            )
-            .bind(comparison_version())
-            .persistent(false)
-            .fetch_all(connection)
-            .await?;
-            let read = |row: &PgRow| {
-                let (tenant, list) = (TenantId(row.try_get("tenant_id")?), row.try_get("name")?);
-                Ok(Remaining { tenant, list, has_kinds: row.try_get("has_kinds")? })
-            };
-            rows.iter().map(read).collect()
+                )
+                .bind(comparison_version())
+                .persistent(false)
+                .fetch_all(connection)
+                .await?;
+                let read = |row: &PgRow| {
+                    let (tenant, list) = (TenantId(row.try_get("tenant_id")?), row.try_get("name")?);
+                    Ok(Remaining { tenant, list, has_kinds: row.try_get("has_kinds")? })
+                };
+                rows.iter().map(read).collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The kinds that the list has, or gets now: what any revision asks it about, else

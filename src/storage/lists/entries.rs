@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::columns::{bigint, ms};
-use super::super::transaction::as_tenant;
+use super::super::pool::AppPool;
 use super::super::{StorageError, audit};
 use super::WHAT;
 use crate::domain::audit::{Act, Action};
@@ -25,7 +25,7 @@ pub(super) fn comparison_version() -> i16 {
 /// Ends an entry now, and says whether there was one to end. An entry that was
 /// to begin later never begins.
 pub async fn close_entry(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     list: &str,
     id: Uuid,
@@ -33,7 +33,7 @@ pub async fn close_entry(
     closed_by: &str,
 ) -> Result<bool, StorageError> {
     let (list, closed_by) = (list.to_owned(), closed_by.to_owned());
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let Some(before) = lock_open_entry(connection, tenant, &list, id, now_ms).await? else {
                 return Ok(false);
@@ -145,7 +145,7 @@ pub struct EntryFilter {
 
 /// In the order of their ids, above `after`.
 pub async fn entries(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     list: &str,
     filter: EntryFilter,
@@ -153,7 +153,7 @@ pub async fn entries(
     limit: u32,
 ) -> Result<Vec<ListEntry>, StorageError> {
     let list = list.to_owned();
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
                 "select distinct on (id)

@@ -4,13 +4,13 @@
 //! polling for what is above its last one misses nothing. Must never edit a line.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::super::columns::{bigint, ms, named};
 use super::super::line::Patience;
-use super::super::transaction::{as_system, as_system_within, as_tenant};
+use super::super::pool::{AppPool, SystemPool};
 use super::super::{StorageError, audit};
 use super::asked::closed_list_among;
 use super::plan::{Planned, plan};
@@ -94,8 +94,12 @@ pub struct Deploying {
 
 /// Writes the next line of the log. Those who deploy at once wait for each
 /// other, so each sees what the last one left.
-pub async fn deploy(app: &PgPool, deploying: Deploying, change: Change) -> Result<Activation, ActivateError> {
-    as_tenant(app, deploying.tenant, move |connection| {
+pub async fn deploy(
+    app: &AppPool,
+    deploying: Deploying,
+    change: Change,
+) -> Result<Activation, ActivateError> {
+    app.transaction(deploying.tenant, move |connection| {
         Box::pin(async move {
             lock_sequence(connection).await?;
             let planned = plan(connection, &deploying, change).await?;
@@ -206,7 +210,7 @@ async fn append(
 }
 
 pub async fn active(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
 ) -> Result<Option<Activation>, StorageError> {
@@ -215,13 +219,13 @@ pub async fn active(
 
 /// The newest first, below `before` where it is given.
 pub async fn activations(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Activation>, StorageError> {
-    as_tenant(app, tenant, move |connection| Box::pin(log(connection, tenant, point, before, limit))).await
+    app.transaction(tenant, move |connection| Box::pin(log(connection, tenant, point, before, limit))).await
 }
 
 pub(super) async fn log(
@@ -250,44 +254,46 @@ pub(super) async fn log(
 
 /// What nodes poll: everything above the last sequence they saw, in order.
 pub async fn activations_since(
-    system: &PgPool,
+    system: &SystemPool,
     sequence: i64,
 ) -> Result<Vec<(TenantId, Activation)>, StorageError> {
-    as_system_within(system, Patience::SHORT, move |connection| {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "select tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
+    system
+        .transaction_within(Patience::SHORT, move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "select tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
                         shadow_revision, guard_backtest, activated_by, activated_at_ms
                  from activations
                  where sequence > $1
                  order by sequence",
-            )
-            .bind(sequence)
-            .fetch_all(connection)
-            .await?;
-            rows.iter().map(read_with_tenant).collect()
+                )
+                .bind(sequence)
+                .fetch_all(connection)
+                .await?;
+                rows.iter().map(read_with_tenant).collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The latest one of every tenant and decision point: what a node starts with.
-pub async fn latest_activations(system: &PgPool) -> Result<Vec<(TenantId, Activation)>, StorageError> {
-    as_system(system, |connection| {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "select distinct on (tenant_id, point)
+pub async fn latest_activations(system: &SystemPool) -> Result<Vec<(TenantId, Activation)>, StorageError> {
+    system
+        .transaction(|connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "select distinct on (tenant_id, point)
                         tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
                         shadow_revision, guard_backtest, activated_by, activated_at_ms
                  from activations
                  order by tenant_id, point, sequence desc",
-            )
-            .fetch_all(connection)
-            .await?;
-            rows.iter().map(read_with_tenant).collect()
+                )
+                .fetch_all(connection)
+                .await?;
+                rows.iter().map(read_with_tenant).collect()
+            })
         })
-    })
-    .await
+        .await
 }
 
 fn read_with_tenant(row: &PgRow) -> Result<(TenantId, Activation), StorageError> {

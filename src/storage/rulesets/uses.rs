@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use futures::TryStreamExt;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::super::StorageError;
-use super::super::transaction::as_tenant;
+use super::super::pool::AppPool;
 use super::activations::{ActivateError, Change, Deploying, lock_sequence, log};
 use super::plan::plan;
 use super::{find, read};
@@ -22,12 +22,12 @@ const REVISIONS_READ_MAX: i64 = 200;
 
 /// The uses of `plugin`, or of every plugin, in the newest revisions; the newest first.
 pub async fn plugin_uses(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     point: DecisionPoint,
     plugin: Option<Digest>,
 ) -> Result<Vec<PluginUse>, StorageError> {
-    as_tenant(app, tenant, move |connection| {
+    app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let latest = log(connection, tenant, point, None, 1).await?.pop();
             let deployment = latest.map(|activation| activation.deployment);
@@ -87,12 +87,12 @@ pub async fn plugins_deployed(
 /// The plugins of the revisions that a change would bring in, for whoever sees
 /// to it that they can run. Those that are deployed already hold up no change.
 pub async fn plugins_brought_in(
-    app: &PgPool,
+    app: &AppPool,
     deploying: &Deploying,
     change: Change,
 ) -> Result<Vec<Digest>, ActivateError> {
     let deploying = deploying.clone();
-    as_tenant(app, deploying.tenant, move |connection| {
+    app.transaction(deploying.tenant, move |connection| {
         Box::pin(async move {
             let brought_in = plan(connection, &deploying, change).await?.brought_in();
             let plugins = plugins_of(connection, deploying.tenant, deploying.point, &brought_in).await?;

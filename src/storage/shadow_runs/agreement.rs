@@ -4,7 +4,7 @@
 //! only. Must never read a payload.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{RunsOf, WHAT, end_id, first_id};
@@ -12,7 +12,7 @@ use crate::domain::shadow::ShadowKind;
 use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{ms, named};
-use crate::storage::transaction::as_tenant;
+use crate::storage::pool::AppPool;
 
 /// Runs that are looked at.
 pub const RUNS_MAX: u32 = 100_000;
@@ -49,8 +49,8 @@ pub struct RuleSaid {
     pub count: u64,
 }
 
-pub async fn agreement(app: &PgPool, of: RunsOf) -> Result<Agreement, StorageError> {
-    as_tenant(app, of.tenant, move |connection| {
+pub async fn agreement(app: &AppPool, of: RunsOf) -> Result<Agreement, StorageError> {
+    app.transaction(of.tenant, move |connection| {
         Box::pin(async move {
             // All parts of the report are of the same runs.
             sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::columns::{bigint, digest as read_digest, ms};
 use super::super::plugins::{Bytes, grant, insert, shared_bytes};
-use super::super::transaction::as_system;
+use super::super::pool::SystemPool;
 use super::super::{StorageError, audit, nodes};
 use super::WHAT;
 use crate::domain::audit::{Act, Action};
@@ -49,13 +49,13 @@ pub enum Matter {
 /// among equals, the one whose last upload ended longest ago. So one tenant's many
 /// uploads hold up no other tenant.
 pub async fn claim(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     lease_ms: u32,
     profile: Profile,
     now_ms: u64,
 ) -> Result<Option<Claim>, StorageError> {
-    as_system(system, move |connection| {
+    system.transaction(move |connection| {
         Box::pin(async move {
             let row = sqlx::query(
                 "with tenants_waiting as (
@@ -109,104 +109,108 @@ pub async fn claim(
 }
 
 /// Whether a queue has an upload that nobody is at work on, without a look at its bytes.
-pub async fn is_any_waiting(system: &PgPool, profile: Profile) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let waits = sqlx::query_scalar(
-                "select exists (select from plugin_uploads
+pub async fn is_any_waiting(system: &SystemPool, profile: Profile) -> Result<bool, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let waits = sqlx::query_scalar(
+                    "select exists (select from plugin_uploads
                                 where state in ('waiting', 'compiling') and profile = $1
                                   and (claimed_until is null or claimed_until < now()))",
-            )
-            .bind(profile.name())
-            .fetch_one(connection)
-            .await?;
-            Ok(waits)
+                )
+                .bind(profile.name())
+                .fetch_one(connection)
+                .await?;
+                Ok(waits)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Keeps a claim. False when it is not this node's any more.
 pub async fn renew(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
     lease_ms: u32,
 ) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let renewed = sqlx::query(
-                "update plugin_uploads set claimed_until = now() + make_interval(secs => $4 / 1000.0)
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let renewed = sqlx::query(
+                    "update plugin_uploads set claimed_until = now() + make_interval(secs => $4 / 1000.0)
                  where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'",
-            )
-            .bind(node)
-            .bind(tenant.0)
-            .bind(digest.0)
-            .bind(f64::from(lease_ms))
-            .execute(connection)
-            .await?;
-            Ok(renewed.rows_affected() > 0)
+                )
+                .bind(node)
+                .bind(tenant.0)
+                .bind(digest.0)
+                .bind(f64::from(lease_ms))
+                .execute(connection)
+                .await?;
+                Ok(renewed.rows_affected() > 0)
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Gives an upload back that this node could not finish through no fault of
 /// the bytes. After a failure nobody takes it up before the pause is over.
 pub async fn release(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
     failure_pause_ms: Option<u32>,
 ) -> Result<(), StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            sqlx::query(
-                "update plugin_uploads
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "update plugin_uploads
                  set state = 'waiting', claimed_by = null, attempts = attempts - 1, failures = failures + $4,
                      claimed_until = now() + make_interval(secs => $5 / 1000.0)
                  where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'",
-            )
-            .bind(node)
-            .bind(tenant.0)
-            .bind(digest.0)
-            .bind(i32::from(failure_pause_ms.is_some()))
-            .bind(f64::from(failure_pause_ms.unwrap_or_default()))
-            .execute(connection)
-            .await?;
-            Ok(())
+                )
+                .bind(node)
+                .bind(tenant.0)
+                .bind(digest.0)
+                .bind(i32::from(failure_pause_ms.is_some()))
+                .bind(f64::from(failure_pause_ms.unwrap_or_default()))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// Gives an upload back for the queue of large plugins, since the small limits do not hold it.
 pub async fn move_to_large(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
 ) -> Result<(), StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            sqlx::query(
-                "update plugin_uploads
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "update plugin_uploads
                  set state = 'waiting', claimed_by = null, claimed_until = null, attempts = attempts - 1,
                      profile = $4
                  where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'",
-            )
-            .bind(node)
-            .bind(tenant.0)
-            .bind(digest.0)
-            .bind(Profile::Large.name())
-            .execute(connection)
-            .await?;
-            Ok(())
+                )
+                .bind(node)
+                .bind(tenant.0)
+                .bind(digest.0)
+                .bind(Profile::Large.name())
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// How an upload ends.
@@ -222,49 +226,51 @@ pub enum Ending {
 /// Writes the end of an upload, unless another node has taken it over. All in
 /// one: the plugin, the tenant's right to it, and that this node can run it.
 pub async fn finish(
-    system: &PgPool,
+    system: &SystemPool,
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
     ending: Ending,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    as_system(system, move |connection| {
-        Box::pin(async move {
-            let uploaded_by: Option<String> = sqlx::query_scalar(
-                "select uploaded_by from plugin_uploads
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let uploaded_by: Option<String> = sqlx::query_scalar(
+                    "select uploaded_by from plugin_uploads
                  where tenant_id = $2 and digest = $3 and claimed_by = $1 and state = 'compiling'
                  for update",
-            )
-            .bind(node)
-            .bind(tenant.0)
-            .bind(digest.0)
-            .fetch_optional(&mut *connection)
-            .await?;
-            let Some(uploaded_by) = uploaded_by else { return Ok(false) };
-            if let Ending::Ready(plugin) = &ending {
-                insert(connection, plugin, Bytes::OfUpload(tenant), false, now_ms).await?;
-                nodes::report_on(connection, node, digest, None, now_ms).await?;
-            }
-            let why = match ending {
-                Ending::Refused(why) => Some(why),
-                Ending::Ready(_) | Ending::Stored => {
-                    grant(connection, tenant, digest, &uploaded_by, now_ms).await?;
-                    None
+                )
+                .bind(node)
+                .bind(tenant.0)
+                .bind(digest.0)
+                .fetch_optional(&mut *connection)
+                .await?;
+                let Some(uploaded_by) = uploaded_by else { return Ok(false) };
+                if let Ending::Ready(plugin) = &ending {
+                    insert(connection, plugin, Bytes::OfUpload(tenant), false, now_ms).await?;
+                    nodes::report_on(connection, node, digest, None, now_ms).await?;
                 }
-            };
-            end(connection, tenant, digest, why.as_deref(), now_ms).await?;
-            if let Some(why) = why {
-                forget_old_refusals(connection, tenant).await?;
-                let after = Some(serde_json::json!({"why": why}).to_string());
-                let (actor, action, subject) = (WORKER.to_owned(), Action::PluginRefused, digest.to_string());
-                let act = Act { at_ms: now_ms, actor, action, subject, before: None, after };
-                audit::record(connection, tenant, &act).await?;
-            }
-            Ok(true)
+                let why = match ending {
+                    Ending::Refused(why) => Some(why),
+                    Ending::Ready(_) | Ending::Stored => {
+                        grant(connection, tenant, digest, &uploaded_by, now_ms).await?;
+                        None
+                    }
+                };
+                end(connection, tenant, digest, why.as_deref(), now_ms).await?;
+                if let Some(why) = why {
+                    forget_old_refusals(connection, tenant).await?;
+                    let after = Some(serde_json::json!({"why": why}).to_string());
+                    let (actor, action, subject) =
+                        (WORKER.to_owned(), Action::PluginRefused, digest.to_string());
+                    let act = Act { at_ms: now_ms, actor, action, subject, before: None, after };
+                    audit::record(connection, tenant, &act).await?;
+                }
+                Ok(true)
+            })
         })
-    })
-    .await
+        .await
 }
 
 async fn end(

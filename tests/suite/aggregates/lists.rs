@@ -1,12 +1,12 @@
 //! Lists: an entry opens once, closes once, and the past stays as it was.
 
-use sqlx::PgPool;
 use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::list::{ListEntry, ListKinds};
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::lists::{
     AddError, CreateListError, EntryFilter, NewEntry, NewList, add_entry, close_entry, create, entries, list,
 };
+use tollgate::storage::pool::AppPool;
 use uuid::Uuid;
 
 use super::tenant;
@@ -22,7 +22,13 @@ fn new_list(name: &str) -> NewList {
     }
 }
 
-async fn seen(app: &PgPool, tenant: TenantId, list: &str, at_ms: u64, value: Option<&str>) -> Vec<ListEntry> {
+async fn seen(
+    app: &AppPool,
+    tenant: TenantId,
+    list: &str,
+    at_ms: u64,
+    value: Option<&str>,
+) -> Vec<ListEntry> {
     let forms = value.map(|value| vec![value.to_owned()]);
     let filter = EntryFilter { at_ms: Some(at_ms), forms, not_ended_at_ms: None };
     entries(app, tenant, list, filter, None, 10).await.unwrap()

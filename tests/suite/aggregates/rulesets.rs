@@ -1,14 +1,13 @@
 //! Rulesets: numbers without holes, activations in the order of their commits.
 
 use futures::future::join_all;
-use sqlx::PgPool;
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::ruleset::{Activation, Canary, DecisionPoint, Mode, PreparedRule, RuleEntry, Share};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::FailureOutcome;
 use tollgate::storage::StorageError;
-use tollgate::storage::pool::Databases;
+use tollgate::storage::pool::{AppPool, Databases};
 use tollgate::storage::rulesets::{
     ActivateError, Change, Deploying, Expected, NewRevision, activations, activations_since, active, create,
     deploy, get, latest_activations, list, revision_any,
@@ -52,7 +51,7 @@ async fn with_revisions(databases: &Databases, count: usize) -> TenantId {
 }
 
 async fn changed(
-    app: &PgPool,
+    app: &AppPool,
     tenant: TenantId,
     change: Change,
     expected: Expected,

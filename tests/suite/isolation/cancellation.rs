@@ -3,11 +3,11 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 use tollgate::domain::tenant::TenantId;
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::pool::{AppPool, DatabaseSettings, Databases};
 
-use super::{TwoTenants, run};
+use super::{TwoTenants, run_in_request};
 
 /// Enough for every kind of user to be cut at many points; a failure names the round.
 const ROUNDS: u32 = 400;
@@ -22,18 +22,18 @@ impl Random {
     }
 }
 
-fn one_connection(two: &TwoTenants) -> PgPool {
+fn one_connection(two: &TwoTenants) -> AppPool {
     let settings = DatabaseSettings { max_connections: 1, ..DatabaseSettings::for_url(&two.database.url) };
     Databases::connect_lazily(&settings).unwrap().app
 }
 
 /// What the next user of the connection finds: no transaction, no tenant, no rows.
-async fn assert_clean(pool: &PgPool, round: u32) {
+async fn assert_clean(pool: &AppPool, round: u32) {
     let row = sqlx::raw_sql(
         "select now() = statement_timestamp(), coalesce(current_setting('app.tenant_id', true), ''),
                 (select count(*) from clients)",
     )
-    .fetch_one(pool)
+    .fetch_one(pool.sqlx_pool())
     .await
     .unwrap();
     assert!(row.get::<bool, _>(0), "round {round}: a transaction is open");
@@ -61,8 +61,8 @@ async fn cut<F: Future>(polls: u64, at_once: bool, future: F) -> Option<F::Outpu
 }
 
 /// A caller that does all by hand and wrongly: its `begin` is cancelled with it.
-async fn careless(pool: PgPool, tenant: TenantId) {
-    let Ok(mut transaction) = pool.begin().await else { return };
+async fn careless(pool: AppPool, tenant: TenantId) {
+    let Ok(mut transaction) = pool.sqlx_pool().begin().await else { return };
     let set = sqlx::query("select set_config('app.tenant_id', $1, true)").bind(tenant.to_string());
     if set.execute(&mut *transaction).await.is_ok() {
         let _ = sqlx::query("select count(*) from clients").fetch_one(&mut *transaction).await;
@@ -80,7 +80,7 @@ async fn cancelled_users_of_one_connection_leave_neither_a_tenant_nor_a_transact
         let tenant = if random.below(2) == 0 { two.ours } else { two.theirs };
         let (polls, at_once) = (random.below(6), random.below(2) == 0);
         if random.below(2) == 0 {
-            let insert = run(&pool, tenant, super::seed_statement("lists", tenant));
+            let insert = run_in_request(&pool, tenant, super::seed_statement("lists", tenant));
             acknowledged += i64::from(cut(polls, at_once, insert).await.is_some_and(|done| done.is_ok()));
         } else {
             cut(polls, at_once, careless(pool.clone(), tenant)).await;
@@ -106,12 +106,12 @@ async fn a_connection_that_comes_back_inside_a_transaction_is_not_used_again() {
         "begin".to_owned(),
     ];
     for (round, leak) in (0..).zip(leaks) {
-        let mut connection = pool.acquire().await.unwrap();
+        let mut connection = pool.sqlx_pool().acquire().await.unwrap();
         sqlx::raw_sql(sqlx::AssertSqlSafe(leak)).execute(&mut *connection).await.unwrap();
         drop(connection);
         assert_clean(&pool, round).await;
     }
-    let mut connection = pool.acquire().await.unwrap();
+    let mut connection = pool.sqlx_pool().acquire().await.unwrap();
     sqlx::raw_sql("begin").execute(&mut *connection).await.unwrap();
     sqlx::raw_sql("select 1 / 0").execute(&mut *connection).await.unwrap_err();
     drop(connection);

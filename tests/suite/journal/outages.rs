@@ -101,7 +101,12 @@ async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
     until_it_is_up(&journal, true).await;
     proxy.let_go();
     let stored = "select count(*) from decisions where idempotency_key = 'given-up'";
-    while sqlx::query_scalar::<_, i64>(stored).fetch_one(&database.databases().system).await.unwrap() == 0 {
+    while sqlx::query_scalar::<_, i64>(stored)
+        .fetch_one(database.databases().system.sqlx_pool())
+        .await
+        .unwrap()
+        == 0
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let next = journal.store(decision(tenant, "next")).await;

@@ -10,17 +10,17 @@ use rocket::Request;
 use rocket::http::{ContentType, Header, MediaType};
 use rocket::response::stream::ByteStream;
 use rocket::response::{self, Responder};
-use sqlx::PgPool;
 
 use crate::domain::plugin::{Digest, Plugin};
 use crate::domain::tenant::TenantId;
 use crate::storage::plugins;
+use crate::storage::pool::AppPool;
 
 const PART_BYTES: u32 = 512 << 10;
 
 #[derive(Debug)]
 pub struct PluginDownload {
-    app: PgPool,
+    app: AppPool,
     tenant: TenantId,
     digest: Digest,
     size_bytes: u64,
@@ -28,7 +28,7 @@ pub struct PluginDownload {
 }
 
 impl PluginDownload {
-    pub fn new(app: PgPool, tenant: TenantId, plugin: &Plugin) -> Self {
+    pub fn new(app: AppPool, tenant: TenantId, plugin: &Plugin) -> Self {
         Self { app, tenant, digest: plugin.digest, size_bytes: plugin.size_bytes, sent_bytes: 0 }
     }
 

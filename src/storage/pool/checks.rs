@@ -1,0 +1,54 @@
+//! The checks of a pool's connections: before one is used, and after it was returned.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnectionMetadata;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use crate::storage::line;
+use crate::storage::session::{Role, STILL_PROVEN};
+
+/// A connection that was returned within this time is assumed to work.
+const TRUSTED_IDLE_MAX: Duration = Duration::from_millis(250);
+
+/// A connection that does not respond to a ping in this time is closed, and another is made.
+const PING_MAX: Duration = Duration::from_secs(1);
+
+/// Checks only a connection that was idle for a while: the database may have gone meanwhile.
+pub(super) async fn responds_after_idling(
+    connection: &mut PgConnection,
+    metadata: PoolConnectionMetadata,
+) -> Result<bool, sqlx::Error> {
+    if metadata.idle_for > TRUSTED_IDLE_MAX { responds(connection).await } else { Ok(true) }
+}
+
+pub(super) async fn responds(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    line::within(PING_MAX, connection.ping()).await.map(|()| true)
+}
+
+/// As one simple query its time is the time of its transaction, unless one was
+/// open before. In a failed transaction it is refused, which closes the connection as well.
+pub(super) fn is_clean_statement(role: Role) -> String {
+    format!(
+        "select now() = statement_timestamp()
+            and coalesce(current_setting('app.tenant_id', true), '') = ''
+            and coalesce(current_setting('app.tenants', true), '') = ''
+            and {STILL_PROVEN}'{}'",
+        role.name()
+    )
+}
+
+/// Whether the next caller may use a connection. sqlx does not know: a `begin` that was
+/// dropped half-way leaves a transaction that sqlx has not recorded, and the next caller's
+/// write would be rolled back with it.
+pub(super) async fn is_clean(connection: &mut PgConnection, statement: String) -> Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(connection).await?;
+    let clean: bool = row.try_get(0)?;
+    if !clean {
+        tracing::error!(
+            "a connection was returned inside a transaction, with a tenant set or as another role; it is \
+             closed"
+        );
+    }
+    Ok(clean)
+}
