@@ -1,6 +1,6 @@
-//! Owns the form of a BIC (ISO 9362). Must never say that a bank exists.
+//! The form of a BIC (ISO 9362).
 
-use crate::written::in_electronic_form;
+use crate::notation::in_electronic_form;
 
 /// ISO 3166-1 alpha-2, and XK, which SWIFT uses for Kosovo.
 const COUNTRIES: &str = "\
@@ -14,16 +14,16 @@ const COUNTRIES: &str = "\
     TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA \
     ZM ZW ";
 
-/// Four characters for the institution, two for its country, two for its
-/// place and, if there are eleven, three for the branch; however it is written.
-pub(crate) fn is_well_formed(written: &str) -> bool {
-    let bic = in_electronic_form(written);
+/// A BIC has four characters for the institution, two for its country, two for
+/// its place and optionally three for the branch.
+pub(crate) fn is_well_formed(text: &str) -> bool {
+    let bic = in_electronic_form(text);
     let bytes = bic.as_bytes();
     let character = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
     matches!(bytes.len(), 8 | 11) && bytes.iter().all(character) && is_country(&bytes[4..6])
 }
 
-/// Whether two capital letters are a country's.
+/// Whether these two capital letters are a country code.
 pub(crate) fn is_country(code: &[u8]) -> bool {
     COUNTRIES.as_bytes().chunks(3).any(|country| &country[..2] == code)
 }
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn other_lengths_characters_and_countries_are_not_well_formed() {
         for bic in
             ["", "DEUTDEF", "DEUTDEFF5", "DEUTDEFF50", "DEUTXXFF", "DEUTDEFÄ", "DEUT D FF", "DEUT.DEFF"]
         {
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_countries_are_complete_and_in_order() {
+    fn the_countries_are_complete_and_sorted() {
         let countries: Vec<&str> = COUNTRIES.split_whitespace().collect();
         assert_eq!(countries.len(), 250);
         assert!(countries.is_sorted());

@@ -1,8 +1,7 @@
-//! Owns the form of an IBAN: the registry of ISO 13616 and the check digits of
-//! ISO 7064. Must never say that an account exists, only that it could.
+//! The form of an IBAN: the registry of ISO 13616 and the check digits of ISO 7064.
 
-/// Country and structure of the part behind country and check digits, as the
-/// registry writes it: `n` digits, `a` capital letters, `c` either.
+/// Each country with the structure of the part after country and check digits, in
+/// the notation of the registry: `n` digits, `a` capital letters, `c` either.
 #[rustfmt::skip]
 const REGISTRY: [(&str, &str); 89] = [
     ("AD", "8n12c"), ("AE", "19n"), ("AL", "8n16c"), ("AT", "16n"), ("AZ", "4a20c"),
@@ -25,19 +24,19 @@ const REGISTRY: [(&str, &str); 89] = [
     ("VA", "18n"), ("VG", "4a16n"), ("XK", "16n"), ("YE", "4a4n18c"),
 ];
 
-/// Countries whose banks use the form of an IBAN without being in the registry. Nothing
-/// defines how long these are.
+/// Countries whose banks use IBANs, but which are not in the registry. No standard
+/// defines the length of these IBANs.
 const UNREGISTERED: &str = "AO BF BJ CF CG CI CM CV DZ GA GQ GW IR KM MA MG ML MZ NE SN TD TG ";
 
 /// Country code and check digits, before the country's own part.
 const HEAD_CHARS: usize = 4;
 
-/// What is wrong with an IBAN.
+/// An error in an IBAN.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// Letters that no country uses for an IBAN.
+    /// It begins with letters that no country uses for IBANs.
     UnknownCountry,
-    /// A country that uses the form without being in the registry.
+    /// Its country uses IBANs but is not in the registry.
     Unregistered,
     Length {
         expected: usize,
@@ -46,7 +45,7 @@ pub(crate) enum Flaw {
     CheckDigits,
 }
 
-/// The first flaw of its form, and the flaw of its country.
+/// The first flaw in its form, and the flaw in its country.
 pub(crate) fn flaws_of(iban: &str) -> [Option<Flaw>; 2] {
     let country = iban.get(..2).unwrap_or_default();
     match structure_of(country) {
@@ -60,7 +59,7 @@ fn is_unregistered(country: &str) -> bool {
     UNREGISTERED.as_bytes().chunks(3).any(|code| &code[..2] == country.as_bytes())
 }
 
-/// The check digits are the same everywhere.
+/// Check digits are computed in the same way in all countries.
 fn unregistered_flaw_of(iban: &str) -> Option<Flaw> {
     let bytes = iban.as_bytes();
     let rest = bytes.get(HEAD_CHARS..).unwrap_or_default();
@@ -69,7 +68,7 @@ fn unregistered_flaw_of(iban: &str) -> Option<Flaw> {
     if !well_formed {
         return Some(Flaw::Structure);
     }
-    (!check_digits_fit(bytes)).then_some(Flaw::CheckDigits)
+    (!check_digits_are_valid(bytes)).then_some(Flaw::CheckDigits)
 }
 
 fn registered_flaw_of(iban: &str, structure: &str) -> Option<Flaw> {
@@ -80,7 +79,7 @@ fn registered_flaw_of(iban: &str, structure: &str) -> Option<Flaw> {
     if !has_structure(iban.as_bytes(), structure) {
         return Some(Flaw::Structure);
     }
-    (!check_digits_fit(iban.as_bytes())).then_some(Flaw::CheckDigits)
+    (!check_digits_are_valid(iban.as_bytes())).then_some(Flaw::CheckDigits)
 }
 
 fn structure_of(country: &str) -> Option<&'static str> {
@@ -121,14 +120,14 @@ fn is_of_class(byte: u8, class: u8) -> bool {
     }
 }
 
-fn check_digits_fit(iban: &[u8]) -> bool {
+fn check_digits_are_valid(iban: &[u8]) -> bool {
     let (head, rest) = iban.split_at(HEAD_CHARS);
-    // These are congruent to 98, 97 and 02, which alone are ever written.
-    let never_written = [&b"00"[..], b"01", b"99"].contains(&&head[2..]);
-    !never_written && rest.iter().chain(head).fold(0, |sum, byte| append(sum, *byte)) == 1
+    // These are congruent to 98, 97 and 02, and only those are valid.
+    let is_invalid_form = [&b"00"[..], b"01", b"99"].contains(&&head[2..]);
+    !is_invalid_form && rest.iter().chain(head).fold(0, |sum, byte| append(sum, *byte)) == 1
 }
 
-/// One more character of the number, modulo 97; a letter counts as 10 to 35.
+/// Appends a character to the number, modulo 97. Letters count as 10 to 35.
 fn append(sum: u32, byte: u8) -> u32 {
     match byte {
         b'0'..=b'9' => (sum * 10 + u32::from(byte - b'0')) % 97,
@@ -140,7 +139,7 @@ fn append(sum: u32, byte: u8) -> u32 {
 mod tests {
     use super::*;
 
-    /// The examples that the registry prints, in electronic format.
+    /// The examples of the registry, in electronic format.
     const EXAMPLES: &str = "
         AD1200012030200359100100 AE070331234567890123456 AL47212110090000000235698741
         AT611904300234573201 AZ21NABZ00000000137010001944 BA391290079401028494
@@ -175,7 +174,7 @@ mod tests {
         UA213223130000026007233566001 VA59001123000012345678 VG96VPVG0000012345678901
         XK051212012345678906 YE15CBYE0001018861234567891234";
 
-    /// Numbers as banks of these countries print them.
+    /// Examples that banks of these countries publish.
     const UNREGISTERED_EXAMPLES: &str = "
         AO06004400006729503010102 BF42BF0840101300463574000390 BJ66BJ0610100100144390000769
         CF4220001000010120069700160 CG3930011000101013451300019 CI93CI0080111301134291200589
@@ -185,13 +184,13 @@ mod tests {
         MG4600005030071289421016045 ML13ML0160120102600100668497 NE58NE0380100100130305000268
         SN08SN0100152000048500003035 TD8960002000010271091600153 TG53TG0090604310346500400070";
 
-    /// The first thing that is wrong, if anything is.
+    /// The first flaw.
     fn flaw_of(iban: &str) -> Option<Flaw> {
         flaws_of(iban).into_iter().flatten().next()
     }
 
     #[test]
-    fn a_country_outside_of_the_registry_is_told_from_letters_without_a_meaning() {
+    fn a_country_outside_the_registry_is_distinguished_from_an_unknown_country() {
         for iban in UNREGISTERED_EXAMPLES.split_whitespace() {
             assert_eq!(flaws_of(iban), [None, Some(Flaw::Unregistered)], "{iban}");
         }
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn every_country_of_the_registry_has_an_example_that_fits() {
+    fn every_country_of_the_registry_has_a_valid_example() {
         let examples: Vec<&str> = EXAMPLES.split_whitespace().collect();
         for example in &examples {
             assert_eq!(flaw_of(example), None, "{example}");
@@ -222,31 +221,31 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_digit_or_two_swapped_ones_never_fit() {
+    fn a_changed_digit_and_two_swapped_digits_are_detected() {
         let iban = b"DE89370400440532013000";
         for index in 4..iban.len() {
             for digit in b'0'..=b'9' {
                 let mut changed = *iban;
                 changed[index] = digit;
-                assert_eq!(check_digits_fit(&changed), changed == *iban);
+                assert_eq!(check_digits_are_valid(&changed), changed == *iban);
             }
         }
         for index in 4..iban.len() - 1 {
             let mut swapped = *iban;
             swapped.swap(index, index + 1);
-            assert_eq!(check_digits_fit(&swapped), swapped == *iban);
+            assert_eq!(check_digits_are_valid(&swapped), swapped == *iban);
         }
     }
 
     #[test]
-    fn check_digits_that_are_never_written_are_refused() {
+    fn check_digits_in_an_invalid_form_are_refused() {
         // 01 is congruent to 98: GB98MIDL07009312345678 has the digits 98.
         assert_eq!(flaw_of("GB98MIDL07009312345678"), None);
         assert_eq!(flaw_of("GB01MIDL07009312345678"), Some(Flaw::CheckDigits));
     }
 
     #[test]
-    fn what_no_parser_should_have_let_through_is_a_flaw_and_no_panic() {
+    fn malformed_text_is_a_flaw_and_does_not_panic() {
         for text in ["", "D", "DE", "ÄÖ", "DEÄ", "DE89", "de89370400440532013000"] {
             assert!(flaw_of(text).is_some(), "{text}");
         }

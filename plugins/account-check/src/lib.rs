@@ -1,9 +1,9 @@
-//! Owns the rule `account-check`: whether accounts, banks and the currency of
-//! a payment can be right at all. Must never ask anyone whether they exist.
+//! The rule `account-check`: finds accounts, banks and currencies that cannot be
+//! valid.
 
 mod bic;
 mod iban;
-mod written;
+mod notation;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,56 +14,56 @@ struct AccountCheck;
 tollgate_rule::export_rule!(AccountCheck);
 tollgate_rule::cases!(AccountCheck, "cases");
 
-/// What becomes of a payment that fails a check. All may be left out.
+/// What happens to a payment that fails a check. Every setting is optional.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// An IBAN of the wrong length or structure, or with wrong check digits.
+    /// For an IBAN with a wrong length, structure or check digits.
     #[serde(default = "reject")]
-    iban: Treatment,
-    /// An IBAN that begins with letters which no country uses for one.
+    iban: FailureAction,
+    /// For an IBAN that begins with letters that no country uses for IBANs.
     #[serde(default = "review")]
-    iban_country: Treatment,
-    /// An IBAN of a country that uses the form without being in the registry.
+    iban_country: FailureAction,
+    /// For an IBAN of a country that uses IBANs but is not in the registry.
     #[serde(default = "review")]
-    iban_unregistered: Treatment,
-    /// A bank that is not named by a well-formed BIC.
+    iban_unregistered: FailureAction,
+    /// For a bank that is not a well-formed BIC.
     #[serde(default = "review")]
-    bic: Treatment,
-    /// A currency that is not active in ISO 4217, or another exponent than there.
+    bic: FailureAction,
+    /// For a currency that is not active in ISO 4217, or an amount with another exponent.
     #[serde(default = "reject")]
-    currency: Treatment,
-    /// The debtor's account is the creditor's account.
+    currency: FailureAction,
+    /// For a payment whose debtor and creditor have the same account.
     #[serde(default = "reject")]
-    same_account: Treatment,
+    same_account: FailureAction,
 }
 
-/// What becomes of a payment that fails a check.
+/// What happens to a payment that fails a check.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Treatment {
-    /// The check is not made.
+enum FailureAction {
+    /// The check is switched off.
     Off,
-    /// A person should look at it.
+    /// A person should review the payment.
     Review,
     /// The payment should not be made.
     Reject,
 }
 
-fn reject() -> Treatment {
-    Treatment::Reject
+fn reject() -> FailureAction {
+    FailureAction::Reject
 }
 
-fn review() -> Treatment {
-    Treatment::Review
+fn review() -> FailureAction {
+    FailureAction::Review
 }
 
-impl Treatment {
+impl FailureAction {
     fn apply(self, findings: &mut Findings, reason: Option<Reason>) {
         match (self, reason) {
-            (Treatment::Review, Some(reason)) => findings.review(reason),
-            (Treatment::Reject, Some(reason)) => findings.reject(reason),
-            (Treatment::Off, _) | (_, None) => {}
+            (FailureAction::Review, Some(reason)) => findings.review(reason),
+            (FailureAction::Reject, Some(reason)) => findings.reject(reason),
+            (FailureAction::Off, _) | (_, None) => {}
         }
     }
 }
@@ -89,7 +89,7 @@ impl Rule for AccountCheck {
 }
 
 impl Settings {
-    fn treatment_of(&self, flaw: &iban::Flaw) -> Treatment {
+    fn action_for(&self, flaw: &iban::Flaw) -> FailureAction {
         match flaw {
             iban::Flaw::UnknownCountry => self.iban_country,
             iban::Flaw::Unregistered => self.iban_unregistered,
@@ -98,47 +98,47 @@ impl Settings {
     }
 }
 
-/// Names the first flaw whose check is not off.
+/// Reports the first flaw whose check is not switched off.
 fn check_iban(side: &str, party: &Party, settings: &Settings, findings: &mut Findings) {
     let Some(account @ Account::Iban(number)) = &party.account else { return };
     let flaws = iban::flaws_of(number).into_iter().flatten();
-    let mut treated = flaws.map(|flaw| (settings.treatment_of(&flaw), flaw));
-    if let Some((treatment, flaw)) = treated.find(|(treatment, _)| *treatment != Treatment::Off) {
-        treatment.apply(findings, Some(flaw_in_words(side, account, &flaw)));
+    let mut candidates = flaws.map(|flaw| (settings.action_for(&flaw), flaw));
+    if let Some((action, flaw)) = candidates.find(|(action, _)| *action != FailureAction::Off) {
+        action.apply(findings, Some(iban_reason(side, account, &flaw)));
     }
 }
 
-fn flaw_in_words(side: &str, account: &Account, flaw: &iban::Flaw) -> Reason {
+fn iban_reason(side: &str, account: &Account, flaw: &iban::Flaw) -> Reason {
     let (masked, number) = (account.masked(), account.number());
     let country = number.get(..2).unwrap_or("?");
-    let (code, what) = match flaw {
+    let (code, finding) = match flaw {
         iban::Flaw::UnknownCountry if bic::is_country(country.as_bytes()) => {
-            ("iban-country-unknown", format!("begins with {country}, a country without IBANs"))
+            ("iban-country-unknown", format!("begins with {country}, a country that does not use IBANs"))
         }
         iban::Flaw::UnknownCountry => {
-            ("iban-country-unknown", format!("begins with {country}, which is no country"))
+            ("iban-country-unknown", format!("begins with {country}, which is not a country code"))
         }
         iban::Flaw::Unregistered => {
-            let what = format!(
-                "begins with {country}, a country that uses IBANs but is not in the registry of ISO 13616: \
-                 only its check digits can be checked"
+            let finding = format!(
+                "begins with {country}, a country that is not in the IBAN registry (ISO 13616), so only \
+                 its check digits can be verified"
             );
-            ("iban-country-unregistered", what)
+            ("iban-country-unregistered", finding)
         }
         iban::Flaw::Length { expected } => {
             let length = number.chars().count();
-            let what = format!("has {length} characters, but one of {country} has {expected}");
-            ("iban-wrong-length", what)
+            let finding = format!("has {length} characters, but an IBAN of {country} has {expected}");
+            ("iban-wrong-length", finding)
         }
         iban::Flaw::Structure => {
-            let what = format!("has letters or digits where one of {country} has none");
-            ("iban-wrong-structure", what)
+            let finding = format!("does not have the structure of an IBAN of {country}");
+            ("iban-wrong-structure", finding)
         }
         iban::Flaw::CheckDigits => {
-            ("iban-wrong-check-digits", "has check digits that do not fit: it is mistyped".to_owned())
+            ("iban-wrong-check-digits", "has wrong check digits, so it is probably mistyped".to_owned())
         }
     };
-    let message = format!("The {side}'s IBAN {masked} {what}.");
+    let message = format!("The {side}'s IBAN {masked} {finding}.");
     Reason::new(code, message).at(format!("/{side}/account/iban"))
 }
 
@@ -148,8 +148,8 @@ fn check_bic(side: &str, party: &Party) -> Option<Reason> {
         return None;
     }
     let message = format!(
-        "The {side}'s bank is not named by a BIC, which has 8 or 11 letters and digits \
-         with the country in the fifth and sixth place."
+        "The {side}'s bank is not a valid BIC. A BIC has 8 or 11 letters and digits, and the fifth \
+         and sixth are a country code."
     );
     Some(Reason::new("bic-malformed", message).at(format!("/{side}/bank")))
 }
@@ -164,7 +164,7 @@ fn check_currency(payment: &Payment) -> Option<Reason> {
         }
         Some(exponent) if exponent != amount.exponent => {
             let message = format!(
-                "An amount in {currency} has {exponent} decimals, but this one was read with {}.",
+                "An amount in {currency} has {exponent} decimals, but this amount was read with {}.",
                 amount.exponent
             );
             Some(Reason::new("currency-wrong-exponent", message).at("/currency"))
@@ -176,9 +176,10 @@ fn check_currency(payment: &Payment) -> Option<Reason> {
 fn check_same_account(payment: &Payment) -> Option<Reason> {
     let debtor = payment.debtor.account.as_ref()?;
     let creditor = payment.creditor.account.as_ref()?;
-    let same = written::significant(debtor.number()).eq(written::significant(creditor.number()));
+    let same =
+        notation::letters_and_digits(debtor.number()).eq(notation::letters_and_digits(creditor.number()));
     same.then(|| {
-        let message = format!("Debtor and creditor have the same account {}.", debtor.masked());
+        let message = format!("The debtor and the creditor have the same account {}.", debtor.masked());
         let field = format!("/creditor/account/{}", creditor.kind());
         Reason::new("same-account", message).at(field)
     })

@@ -1,5 +1,5 @@
-//! Owns the rule `amount-limits`: a payment's amount is held against the most
-//! specific limit for its currency and method. Must never convert currencies.
+//! The rule `amount-limits`: checks the amount of a payment against the most
+//! specific limit for its currency and method. It does not convert currencies.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,24 +9,23 @@ use tollgate_rule::{
     invalid_setting, pass,
 };
 
-/// The contract's own bound of an amount: 2^53-1.
-const LARGEST_MINOR: i64 = 9_007_199_254_740_991;
-const LARGEST_MINOR_PLUS_ONE: i64 = LARGEST_MINOR + 1;
+/// The contract's limit on amounts: 2^53-1.
+const MAX_AMOUNT_MINOR: i64 = 9_007_199_254_740_991;
+const MAX_AMOUNT_MINOR_PLUS_ONE: i64 = MAX_AMOUNT_MINOR + 1;
 
 struct AmountLimits;
 
 tollgate_rule::export_rule!(AmountLimits);
 tollgate_rule::cases!(AmountLimits, "cases");
 
-/// Limits of amounts.
+/// Limits on the amounts of payments.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// The most specific limit holds: one for the currency and method, else
-    /// for the currency, else for the method, else one for neither.
+    /// Only the most specific limit applies: for currency and method, currency, method, or neither.
     #[schemars(length(min = 1))]
     limits: Vec<Limit>,
-    /// What becomes of a payment that no limit is for.
+    /// What happens to a payment to which no limit applies.
     #[serde(default = "review")]
     without_limit: Consequence,
 }
@@ -34,22 +33,22 @@ struct Settings {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Limit {
-    /// An active one of ISO 4217, upper case; every currency where it is left out.
+    /// The code of an active currency of ISO 4217. Without it, the limit is for every currency.
     #[serde(default)]
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: Option<String>,
-    /// Every method where it is left out.
+    /// Without it, the limit is for every method.
     #[serde(default)]
     method: Option<Method>,
-    /// A smaller amount is rejected. In minor units.
+    /// Smaller amounts are rejected. In minor units.
     #[serde(default)]
     #[schemars(range(min = 2, max = 9_007_199_254_740_991_u64))]
     minimum_minor: Option<i64>,
-    /// A larger amount is reviewed. In minor units.
+    /// Larger amounts are reviewed. In minor units.
     #[serde(default)]
     #[schemars(range(min = 1, max = 9_007_199_254_740_990_u64))]
     review_above_minor: Option<i64>,
-    /// A larger amount is rejected. In minor units.
+    /// Larger amounts are rejected. In minor units.
     #[serde(default)]
     #[schemars(range(min = 1, max = 9_007_199_254_740_990_u64))]
     maximum_minor: Option<i64>,
@@ -64,24 +63,24 @@ impl Rule for AmountLimits {
     type State = Settings;
 
     fn prepare(settings: Settings) -> Result<Prepared<Settings>, Vec<Reason>> {
-        let mut wrong = Vec::new();
+        let mut errors = Vec::new();
         if settings.limits.is_empty() {
-            wrong.push(invalid_setting("/limits", "At least one limit is needed."));
+            errors.push(invalid_setting("/limits", "At least one limit is required."));
         }
         for (index, limit) in settings.limits.iter().enumerate() {
             let field = format!("/limits/{index}");
-            limit.check(&field, &mut wrong);
-            if limit.is_behind_one_for_each_method(&settings.limits) {
-                let message = "There is a limit for each method beside it, and each of those comes first.";
-                wrong.push(Reason::new("limit-never-applies", message).at(field));
+            limit.check(&field, &mut errors);
+            if limit.has_a_more_specific_limit_for_every_method(&settings.limits) {
+                let message = "This limit never applies: there is a more specific limit for every method.";
+                errors.push(Reason::new("limit-never-applies", message).at(field));
             }
             if settings.limits[..index].iter().any(|earlier| earlier.scope() == limit.scope()) {
                 let message = "An earlier limit is for the same currency and method.";
-                wrong.push(Reason::new("duplicate-limit", message).at(format!("/limits/{index}")));
+                errors.push(Reason::new("duplicate-limit", message).at(format!("/limits/{index}")));
             }
         }
-        if !wrong.is_empty() {
-            return Err(wrong);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         Ok(Prepared::without_facts(settings))
     }
@@ -97,7 +96,7 @@ impl Rule for AmountLimits {
 
 fn without_limit(payment: &Payment, consequence: Consequence) -> Evaluation {
     let (currency, method) = (&payment.amount.currency, payment.method.plural());
-    let message = format!("No limit is set for {method} in {currency}.");
+    let message = format!("There is no limit for {method} in {currency}.");
     let mut findings = Findings::new();
     findings.add(consequence, Reason::new("amount-without-limit", message).at("/currency"));
     findings.into_evaluation()
@@ -108,7 +107,7 @@ impl Limit {
         (self.currency.as_deref(), self.method)
     }
 
-    fn is_behind_one_for_each_method(&self, limits: &[Limit]) -> bool {
+    fn has_a_more_specific_limit_for_every_method(&self, limits: &[Limit]) -> bool {
         let has_own =
             |method| limits.iter().any(|limit| limit.scope() == (self.currency.as_deref(), Some(method)));
         self.method.is_none() && Method::ALL.into_iter().all(has_own)
@@ -126,21 +125,21 @@ impl Limit {
 
     fn judge(&self, payment: &Payment) -> Evaluation {
         let amount = &payment.amount;
-        let told = |code, relation: &str, bound_minor: i64| {
+        let reason = |code, relation: &str, bound_minor: i64| {
             let bound = amount_in_words(bound_minor, &amount.currency, amount.exponent);
             let message = format!("The amount {} is {relation} {bound}.", amount.in_words());
             Reason::new(code, message).at("/amount_minor")
         };
         if let Some(minimum) = self.minimum_minor.filter(|minimum| amount.minor < *minimum) {
-            let reason = told("amount-below-minimum", "below the minimum of", minimum);
+            let reason = reason("amount-below-minimum", "below the minimum of", minimum);
             return tollgate_rule::reject(reason);
         }
         if let Some(maximum) = self.maximum_minor.filter(|maximum| amount.minor > *maximum) {
-            let reason = told("amount-above-maximum", "above the maximum of", maximum);
+            let reason = reason("amount-above-maximum", "above the maximum of", maximum);
             return tollgate_rule::reject(reason);
         }
         match self.review_above_minor.filter(|threshold| amount.minor > *threshold) {
-            Some(threshold) => tollgate_rule::review(told(
+            Some(threshold) => tollgate_rule::review(reason(
                 "amount-above-review-threshold",
                 "above the review threshold of",
                 threshold,
@@ -149,9 +148,9 @@ impl Limit {
         }
     }
 
-    fn check(&self, field: &str, wrong: &mut Vec<Reason>) {
+    fn check(&self, field: &str, errors: &mut Vec<Reason>) {
         let code = self.currency.as_ref();
-        wrong.extend(code.and_then(|code| currency::mistake(code, format!("{field}/currency"))));
+        errors.extend(code.and_then(|code| currency::mistake(code, format!("{field}/currency"))));
         let bounds = [
             ("minimum_minor", self.minimum_minor),
             ("review_above_minor", self.review_above_minor),
@@ -160,33 +159,33 @@ impl Limit {
         let given = bounds.iter().filter_map(|(name, bound)| Some((*name, (*bound)?)));
         let mut lower: Option<(&str, i64)> = None;
         for (name, bound_minor) in given {
-            let place = format!("{field}/{name}");
-            if let Some(message) = never_applies(name, bound_minor) {
-                wrong.push(invalid_setting(place, message));
+            let pointer = format!("{field}/{name}");
+            if let Some(message) = bound_error(name, bound_minor) {
+                errors.push(invalid_setting(pointer, message));
             } else if lower == Some(("review_above_minor", bound_minor)) {
-                let message = "It is not above review_above_minor, so one of them never applies.";
-                wrong.push(invalid_setting(place, message));
+                let message = "The maximum must be larger than review_above_minor, or no amount is reviewed.";
+                errors.push(invalid_setting(pointer, message));
             } else if let Some((below, below_minor)) = lower
                 && below_minor > bound_minor
             {
-                let message = format!("It is smaller than {below}, so one of them never applies.");
-                wrong.push(invalid_setting(place, message));
+                let message = format!("The value must not be smaller than {below}.");
+                errors.push(invalid_setting(pointer, message));
             }
             lower = Some((name, bound_minor));
         }
         if lower.is_none() {
             let message = "A limit needs a minimum, a review threshold or a maximum.";
-            wrong.push(Reason::new("limit-without-bounds", message).at(field));
+            errors.push(Reason::new("limit-without-bounds", message).at(field));
         }
     }
 }
 
-/// Why a bound has no effect or is no amount, if so.
-fn never_applies(name: &str, bound_minor: i64) -> Option<&'static str> {
+/// Why a bound is not an amount or has no effect. `None` if it is useful.
+fn bound_error(name: &str, bound_minor: i64) -> Option<&'static str> {
     match (name, bound_minor) {
-        (_, ..=0 | LARGEST_MINOR_PLUS_ONE..) => Some("An amount is 1 to 9007199254740991 minor units."),
-        ("minimum_minor", 1) => Some("No amount is below 1, so a minimum of 1 has no effect."),
-        ("review_above_minor" | "maximum_minor", LARGEST_MINOR) => {
+        (_, ..=0 | MAX_AMOUNT_MINOR_PLUS_ONE..) => Some("The value must be between 1 and 9007199254740991."),
+        ("minimum_minor", 1) => Some("Every amount is at least 1, so a minimum of 1 has no effect."),
+        ("review_above_minor" | "maximum_minor", MAX_AMOUNT_MINOR) => {
             Some("No amount is above 9007199254740991, so this bound has no effect.")
         }
         _ => None,

@@ -1,5 +1,5 @@
-//! Owns the rule `party-lists`: what becomes of a payment whose values are on
-//! lists. Must never compare values itself: the host keeps the lists.
+//! The rule `party-lists`: checks values of a payment against lists, which the
+//! host keeps.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,48 +8,48 @@ use tollgate_rule::{
     invalid_setting, too_many_facts,
 };
 
-/// Whether the host accepts it as the name of a list.
-const LONGEST_NAME_CHARS: usize = 64;
+/// The host accepts no longer name of a list.
+const MAX_NAME_CHARS: usize = 64;
 
 struct PartyLists;
 
 tollgate_rule::export_rule!(PartyLists);
 tollgate_rule::cases!(PartyLists, "cases");
 
-/// The lists that payments are held against.
+/// The lists against which payments are checked.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// All are looked at; the strictest that matches gives the verdict.
+    /// All lists are checked. The strictest match gives the verdict.
     #[schemars(length(min = 1))]
-    lists: Vec<Check>,
+    lists: Vec<ListCheck>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Check {
+struct ListCheck {
     /// The name of the list: lower-case words joined by hyphens.
     #[schemars(length(max = 64), regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     list: String,
-    /// The value of the payment that is looked up.
+    /// The value of the payment to look up.
     selector: Selector,
-    /// How entries and value are compared.
+    /// How the list's entries are compared with the value.
     #[serde(default)]
     matching: Matching,
-    /// What being on the list means.
-    verdict: Meaning,
-    /// What becomes of a payment that has no such value.
+    /// What happens to a payment whose value is on the list.
+    verdict: ListVerdict,
+    /// What happens to a payment without this value.
     #[serde(default = "pass")]
     when_absent: Consequence,
 }
 
-/// What being on a list means.
+/// What happens to a payment whose value is on a list.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Meaning {
-    /// Cancels the review or reject of overridable rules.
+enum ListVerdict {
+    /// Cancels the reviews and rejects of overridable rules.
     Allow,
-    /// A person should look at it.
+    /// A person should review the payment.
     Review,
     /// The payment should not be made.
     Reject,
@@ -61,66 +61,66 @@ fn pass() -> Consequence {
 
 impl Rule for PartyLists {
     type Settings = Settings;
-    /// Each check asks one query, so its fact has the same index.
-    type State = Vec<Check>;
+    /// Each check has one query, so its fact has the same index.
+    type State = Vec<ListCheck>;
 
-    fn prepare(settings: Settings) -> Result<Prepared<Vec<Check>>, Vec<Reason>> {
-        let wrong = mistakes(&settings);
-        if !wrong.is_empty() {
-            return Err(wrong);
+    fn prepare(settings: Settings) -> Result<Prepared<Vec<ListCheck>>, Vec<Reason>> {
+        let errors = settings_errors(&settings);
+        if !errors.is_empty() {
+            return Err(errors);
         }
-        let queries: Vec<FactQuery> = settings.lists.iter().map(Check::query).collect();
+        let queries: Vec<FactQuery> = settings.lists.iter().map(ListCheck::query).collect();
         match too_many_facts(&queries, "/lists") {
             Some(reason) => Err(vec![reason]),
             None => Ok(Prepared { queries, state: settings.lists }),
         }
     }
 
-    fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<Check>) -> Result<Evaluation, String> {
+    fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<ListCheck>) -> Result<Evaluation, String> {
         let mut findings = Findings::new();
         for (check, fact) in state.iter().zip(facts) {
             match fact.listed()? {
-                Some(true) => check.matched(payment, &mut findings),
+                Some(true) => check.add_match(payment, &mut findings),
                 Some(false) => {}
-                None => findings.add(check.when_absent, check.absent(payment)),
+                None => findings.add(check.when_absent, check.absence(payment)),
             }
         }
         Ok(findings.into_evaluation())
     }
 }
 
-fn mistakes(settings: &Settings) -> Vec<Reason> {
-    let mut wrong = Vec::new();
+fn settings_errors(settings: &Settings) -> Vec<Reason> {
+    let mut errors = Vec::new();
     if settings.lists.is_empty() {
-        wrong.push(invalid_setting("/lists", "At least one list is needed."));
+        errors.push(invalid_setting("/lists", "At least one list is required."));
     }
     for (index, check) in settings.lists.iter().enumerate() {
         let field = format!("/lists/{index}");
-        if !is_name_of_a_list(&check.list) {
-            let message = "The name of a list is lower-case words joined by hyphens, at most 64 characters.";
-            wrong.push(invalid_setting(format!("{field}/list"), message));
+        if !is_list_name(&check.list) {
+            let message = "A list's name is lower-case words joined by hyphens, with at most 64 characters.";
+            errors.push(invalid_setting(format!("{field}/list"), message));
         }
         if check.selector.is_always_given() && check.when_absent != Consequence::Pass {
-            let message = "Each payment has this value, so this setting has no effect.";
-            wrong.push(invalid_setting(format!("{field}/when_absent"), message));
+            let message = "Every payment has this value, so this setting has no effect.";
+            errors.push(invalid_setting(format!("{field}/when_absent"), message));
         }
         let earlier = &settings.lists[..index];
         if earlier.iter().any(|earlier| earlier.lookup() == check.lookup()) {
-            let message = "An earlier entry looks up the same value on the same list.";
-            wrong.push(Reason::new("duplicate-list", message).at(field));
+            let message = "An earlier entry looks up the same value in the same list.";
+            errors.push(Reason::new("duplicate-list", message).at(field));
         }
     }
-    wrong
+    errors
 }
 
-fn is_name_of_a_list(text: &str) -> bool {
+fn is_list_name(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
-    text.len() <= LONGEST_NAME_CHARS && text.split('-').all(is_word)
+    text.len() <= MAX_NAME_CHARS && text.split('-').all(is_word)
 }
 
-impl Check {
+impl ListCheck {
     fn lookup(&self) -> (&str, &Selector, Matching) {
         (&self.list, &self.selector, self.matching)
     }
@@ -133,21 +133,21 @@ impl Check {
         }
     }
 
-    fn matched(&self, payment: &Payment, findings: &mut Findings) {
-        let told = |code| {
+    fn add_match(&self, payment: &Payment, findings: &mut Findings) {
+        let reason = |code| {
             let message = format!("{} is on the list '{}'.", self.subject(), self.list);
             Reason::new(code, message).at(self.selector.field_in(payment))
         };
         match self.verdict {
-            Meaning::Allow => findings.allow(told("on-allow-list")),
-            Meaning::Review => findings.review(told("on-review-list")),
-            Meaning::Reject => findings.reject(told("on-block-list")),
+            ListVerdict::Allow => findings.allow(reason("on-allow-list")),
+            ListVerdict::Review => findings.review(reason("on-review-list")),
+            ListVerdict::Reject => findings.reject(reason("on-block-list")),
         }
     }
 
-    fn absent(&self, payment: &Payment) -> Reason {
+    fn absence(&self, payment: &Payment) -> Reason {
         let (subject, list) = (self.subject(), &self.list);
-        let message = format!("{subject} is not given, but is held against the list '{list}'.");
+        let message = format!("{subject} is missing and cannot be checked against the list '{list}'.");
         Reason::new("listed-value-missing", message).at(self.selector.field_in(payment))
     }
 

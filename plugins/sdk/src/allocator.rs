@@ -1,8 +1,8 @@
-//! Owns the memory of a rule inside the sandbox: hands it out upwards and
-//! takes nothing back but the newest block.
+//! The allocator of a rule in the sandbox. It allocates upwards and frees only
+//! the newest block.
 //!
-//! Must never be used where an instance lives longer than one call: it would
-//! fill its memory. Tollgate gives each evaluation a fresh instance.
+//! It must not be used where an instance serves more than one call: the memory
+//! would fill up. Tollgate gives each call a fresh instance.
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -13,7 +13,7 @@ use core::ptr::{null_mut, without_provenance_mut};
 const PAGE_SIZE_BYTES: usize = 64 * 1024;
 
 unsafe extern "C" {
-    /// The linker's mark behind stack and data; only its address means anything.
+    /// Placed by the linker after stack and data. Only its address is used.
     static __heap_base: u8;
 }
 
@@ -36,7 +36,7 @@ impl Bump {
         }
     }
 
-    /// Makes `end` the first free byte, with more memory where it lies outside.
+    /// Makes `end` the first free byte and grows the memory if necessary.
     fn reserve_up_to(&self, end: usize) -> bool {
         let available_bytes = memory_size(0) * PAGE_SIZE_BYTES;
         if end > available_bytes {
@@ -54,8 +54,8 @@ impl Bump {
     }
 }
 
-// SAFETY: every block starts at or behind the first free byte, is aligned, and
-// ends inside the memory before `next` moves behind it, so blocks never overlap.
+// SAFETY: every block starts at or after the first free byte, is aligned and ends
+// inside the memory. `next` then moves to its end, so blocks never overlap.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = self
@@ -87,7 +87,7 @@ unsafe impl GlobalAlloc for Bump {
         // SAFETY: the caller promises that the new size fits a layout of this alignment.
         let moved = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size_bytes, layout.align())) };
         if !moved.is_null() {
-            // SAFETY: the new block is larger than the old one and lies behind it.
+            // SAFETY: the new block is larger than the old one and lies after it.
             unsafe { block.copy_to_nonoverlapping(moved, layout.size()) };
         }
         moved

@@ -1,5 +1,5 @@
-//! Owns the code generated from the contract. Must never be edited or seen by
-//! a rule: `convert` stands between it and the types that rules use.
+//! The code generated from the contract. Rules do not use these types:
+//! `convert` translates them to the types of this crate.
 #![allow(unsafe_code, missing_docs, missing_debug_implementations, clippy::all)]
 
 wit_bindgen::generate!({

@@ -1,6 +1,7 @@
-//! Owns the native run of a rule's case files. Must never run in the sandbox,
-//! and must read the files exactly as plugins/README.md describes them: the
-//! host runs the same files against the built component.
+//! Runs a rule's case files natively.
+//!
+//! plugins/README.md describes the format. The host runs the same files on the
+//! built component, so both must read them in the same way.
 
 mod format;
 
@@ -10,21 +11,21 @@ use std::path::{Path, PathBuf};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::{Described, Evaluation, Reason, Rule, Verdict, guest};
-use format::{Case, CaseFile, Expected, ExpectedReason};
+use crate::{Describe, Evaluation, Reason, Rule, Verdict, guest};
+use format::{Case, CaseFile, Expectation, ExpectedReason};
 
-/// Panics with every case that does not hold, of every file in the folder.
+/// Panics if a case fails, and lists all failed cases of all files in the folder.
 pub fn assert_folder_holds<R: Rule>(folder: &Path) {
     let files = case_files(folder);
     assert!(!files.is_empty(), "no case files in {}", folder.display());
     let failures: Vec<String> = files.iter().flat_map(|file| failures_of::<R>(file)).collect();
     let count = failures.len();
-    assert!(failures.is_empty(), "{count} cases do not hold\n\n{}", failures.join("\n\n"));
+    assert!(failures.is_empty(), "{count} cases failed\n\n{}", failures.join("\n\n"));
 }
 
-/// Panics when the committed schema differs from the settings' type; with
-/// `UPDATE` in the environment it is rewritten instead.
-pub fn assert_schema_is_current<R: Described>(file: &Path) {
+/// Panics if the committed schema differs from the settings' type. If the
+/// environment variable `UPDATE` is set, writes the schema instead.
+pub fn assert_schema_is_current<R: Describe>(file: &Path) {
     let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<R::Settings>();
     let mut current = serde_json::to_string_pretty(&schema).expect("a schema is JSON");
     current.push('\n');
@@ -32,7 +33,7 @@ pub fn assert_schema_is_current<R: Described>(file: &Path) {
         fs::write(file, current).expect("the schema can be written");
     } else {
         let stale = current != R::DESCRIPTION.settings_schema;
-        assert!(!stale, "{} is not current: run the tests with UPDATE=1", file.display());
+        assert!(!stale, "{} is out of date: run the tests with UPDATE=1", file.display());
     }
 }
 
@@ -62,36 +63,38 @@ fn failures_of<R: Rule>(file: &Path) -> Vec<String> {
 }
 
 fn check<R: Rule>(case: &Case) -> Result<(), String> {
-    let told = |what: String| format!("{}\n{what}", case.name);
-    let prepared = match (guest::prepare::<R>(&case.settings.to_string()), &case.expected) {
-        (Err(reasons), Expected::RefusedSettings(expected)) => {
-            return compare_reasons(expected, &reasons).map_err(told);
+    let failure = |text: String| format!("{}\n{text}", case.name);
+    let prepared = match (guest::prepare::<R>(&case.settings.to_string()), &case.expectation) {
+        (Err(reasons), Expectation::RefusedSettings(expected)) => {
+            return compare_reasons(expected, &reasons).map_err(failure);
         }
-        (Err(reasons), _) => return Err(told(format!("  settings refused: {}", shown(&reasons)))),
-        (Ok(_), Expected::RefusedSettings(_)) => {
-            return Err(told("  expected the settings to be refused; they were taken".to_owned()));
+        (Err(reasons), _) => return Err(failure(format!("  settings refused: {}", reasons_json(&reasons)))),
+        (Ok(_), Expectation::RefusedSettings(_)) => {
+            return Err(failure("  expected the settings to be refused; they were accepted".to_owned()));
         }
         (Ok(prepared), _) => prepared,
     };
     if let Some(expected) = &case.queries
         && *expected != prepared.queries
     {
-        let asked = &prepared.queries;
-        return Err(told(format!("  expected queries {expected:?}\n     asked queries {asked:?}")));
+        let queries = &prepared.queries;
+        return Err(failure(format!("  expected queries {expected:?}\n  got      queries {queries:?}")));
     }
-    let payment = case.payment.as_ref().map_err(|error| told(format!("  payment: {error}")))?;
+    let payment = case.payment.as_ref().map_err(|error| failure(format!("  payment: {error}")))?;
     let result = guest::evaluate::<R>(payment, &case.facts, &prepared.state);
-    compare(&case.expected, &result).map_err(told)
+    compare(&case.expectation, &result).map_err(failure)
 }
 
-fn compare(expected: &Expected, result: &Result<Evaluation, String>) -> Result<(), String> {
-    match (expected, result) {
-        (Expected::Failure(text), Err(error)) if error.contains(text) => Ok(()),
-        (Expected::Failure(text), _) => Err(format!("  expected a failure with '{text}'\n  got {result:?}")),
-        (Expected::Evaluation { verdict, reasons, notes }, Ok(evaluation)) => {
+fn compare(expectation: &Expectation, result: &Result<Evaluation, String>) -> Result<(), String> {
+    match (expectation, result) {
+        (Expectation::Failure(text), Err(error)) if error.contains(text) => Ok(()),
+        (Expectation::Failure(text), _) => {
+            Err(format!("  expected a failure with '{text}'\n  got {result:?}"))
+        }
+        (Expectation::Evaluation { verdict, reasons, notes }, Ok(evaluation)) => {
             let (word, given) = parts(&evaluation.verdict);
             if *verdict != word {
-                let reasons = shown(given);
+                let reasons = reasons_json(given);
                 return Err(format!("  expected {verdict}\n  got      {word} {reasons}"));
             }
             compare_reasons(reasons, given)?;
@@ -117,13 +120,13 @@ fn parts(verdict: &Verdict) -> (&'static str, &[Reason]) {
 
 fn compare_reasons(expected: &[ExpectedReason], given: &[Reason]) -> Result<(), String> {
     let same_length = expected.len() == given.len();
-    if same_length && expected.iter().zip(given).all(|(expected, given)| expected.fits(given)) {
+    if same_length && expected.iter().zip(given).all(|(expected, given)| expected.matches(given)) {
         return Ok(());
     }
     let expected = serde_json::to_string(expected).expect("reasons are JSON");
-    Err(format!("  expected reasons {expected}\n  got      reasons {}", shown(given)))
+    Err(format!("  expected reasons {expected}\n  got      reasons {}", reasons_json(given)))
 }
 
-fn shown(reasons: &[Reason]) -> Value {
+fn reasons_json(reasons: &[Reason]) -> Value {
     serde_json::to_value(reasons).expect("reasons are JSON")
 }

@@ -1,5 +1,5 @@
-//! Owns the way between the contract's generated types and the ones rules
-//! use. Must never lose or change a value on the way.
+//! Conversions between the generated types of the contract and the types that
+//! rules use.
 
 use crate::bindings::tollgate::rules::types as wire;
 use crate::{
@@ -148,15 +148,15 @@ impl From<Evaluation> for wire::Evaluation {
             Verdict::Review(reasons) => wire::Verdict::Review(contract_reasons(reasons)),
             Verdict::Reject(reasons) => wire::Verdict::Reject(contract_reasons(reasons)),
         };
-        let notes = evaluation.notes.into_iter().take(MOST_TEXTS).collect();
+        let notes = evaluation.notes.into_iter().take(MAX_TEXTS).collect();
         wire::Evaluation { verdict, notes }
     }
 }
 
-/// The most reasons, and the most notes, that the contract allows.
-const MOST_TEXTS: usize = 32;
+/// The contract's limit on reasons, and on notes.
+const MAX_TEXTS: usize = 32;
 
-/// The reasons in the contract's own type. Of too many only the first are kept.
+/// The reasons in the contract's type. Reasons beyond the limit are dropped.
 pub(crate) fn contract_reasons(reasons: Vec<Reason>) -> Vec<wire::Reason> {
-    reasons.into_iter().take(MOST_TEXTS).map(wire::Reason::from).collect()
+    reasons.into_iter().take(MAX_TEXTS).map(wire::Reason::from).collect()
 }

@@ -1,11 +1,12 @@
-//! Owns the active currencies of ISO 4217 and their exponents. Must never hold
-//! a code that no payment is taken in (funds codes, gold, testing): a test of the
-//! server holds both tables to each other.
+//! The active currencies of ISO 4217 and their exponents.
+//!
+//! Codes that no payment can have (funds, metals, testing) are left out. A test of
+//! the server compares this table with the server's.
 
 use crate::settings::invalid_setting;
 use crate::verdict::Reason;
 
-/// The exponent and its currencies, each code with the space behind it.
+/// Exponents and their currencies. A space follows each code.
 const CURRENCIES: [(u8, &str); 4] = [
     (
         2,
@@ -21,15 +22,15 @@ const CURRENCIES: [(u8, &str); 4] = [
     (4, "CLF UYW "),
 ];
 
-/// The digits behind the decimal point, where the currency is active.
+/// The number of decimals of an active currency.
 pub fn exponent_of(code: &str) -> Option<u8> {
     let lists = |codes: &str| codes.as_bytes().chunks(4).any(|chunk| &chunk[..3] == code.as_bytes());
     CURRENCIES.iter().find(|(_, codes)| lists(codes)).map(|(exponent, _)| *exponent)
 }
 
-/// Refuses `field` if its currency is one that no payment can have.
+/// The reason to refuse the setting at `field` if no payment can have this currency.
 pub fn mistake(code: &str, field: impl Into<String>) -> Option<Reason> {
-    let message = "A currency is an active one of ISO 4217, in capital letters: no payment is in any other.";
+    let message = "The currency must be the code of an active currency of ISO 4217, in capital letters.";
     exponent_of(code).is_none().then(|| invalid_setting(field, message))
 }
 
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_exponent_has_its_currencies() {
+    fn currencies_have_their_exponents() {
         let known = [("EUR", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("ISK", 0), ("XOF", 0)];
         for (code, exponent) in known {
             assert_eq!(exponent_of(code), Some(exponent), "{code}");
@@ -47,14 +48,14 @@ mod tests {
 
     #[test]
     fn withdrawn_and_unpayable_codes_are_unknown() {
-        // Kuna, lev, leone of old, Antillean guilder, a funds code, gold, testing, no currency.
+        // Kuna, lev, old leone, Antillean guilder, a funds code, gold, testing, no currency.
         for code in ["HRK", "BGN", "SLL", "ANG", "CHE", "XAU", "XTS", "XXX", "", "EU", "eur", "EUR "] {
             assert_eq!(exponent_of(code), None, "{code}");
         }
     }
 
     #[test]
-    fn the_lists_are_in_order_and_name_no_currency_twice() {
+    fn the_lists_are_sorted_and_have_no_currency_twice() {
         let mut all = Vec::new();
         for (_, codes) in CURRENCIES {
             let codes: Vec<&str> = codes.split_whitespace().collect();

@@ -1,39 +1,36 @@
-//! Owns what a rule may ask the host for and what it is given. Must never
-//! guess at an answer: an unexpected one is a failure of the rule.
-
-use serde::Deserialize;
+//! Facts: what a rule can ask the host about a payment, and the answers.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::selector::Selector;
 use crate::verdict::Reason;
 
-/// How an entry of a list is compared with the payment's value.
+/// How list entries are compared with the payment's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Matching {
-    /// The whole value, however it is written: spaces and the like do not count.
+    /// The whole values are equal. Spaces and similar differences in notation are ignored.
     #[default]
     Exact,
-    /// An entry matches every value that begins with it.
+    /// The payment's value begins with the entry.
     Prefix,
-    /// Without case, accents, punctuation and repeated spaces.
+    /// The names are equal without case, accents, punctuation and repeated spaces.
     NormalizedName,
 }
 
-/// Which earlier payments a velocity counts.
+/// Which earlier payments are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counting {
-    /// Every earlier payment, whatever became of it.
+    /// All earlier payments, whatever their outcome.
     #[default]
     Submitted,
-    /// Earlier payments whose outcome was approve.
+    /// Only earlier payments with the outcome approve.
     Approved,
 }
 
-/// One question to the host, asked when the settings are prepared and
+/// A question to the host. It is asked when the settings are prepared, and
 /// answered for every payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -47,29 +44,29 @@ pub enum FactQuery {
         /// How values are compared.
         matching: Matching,
     },
-    /// How many earlier payments of the same value and currency, and how much?
+    /// How many earlier payments have the same value and currency, and what is their sum?
     Velocity {
         /// Which value of the payment.
         selector: Selector,
-        /// How far back from the time of receipt.
+        /// The length of the window, which ends when the payment was received.
         window_ms: u64,
-        /// Which of them count.
+        /// Which earlier payments are counted.
         counting: Counting,
     },
 }
 
-/// The most queries that the contract allows.
-const MOST_FACTS: usize = 32;
+/// The contract's limit on queries.
+const MAX_FACTS: usize = 32;
 
-/// Refuses the setting that the queries come from if the host would not answer so many.
+/// The reason to refuse the settings at `field` if they need more facts than the contract allows.
 pub fn too_many_facts(queries: &[FactQuery], field: impl Into<String>) -> Option<Reason> {
     let count = queries.len();
     let message =
-        format!("These settings ask for {count} facts about each payment; at most {MOST_FACTS} are given.");
-    (count > MOST_FACTS).then(|| Reason::new("too-many-facts", message).at(field))
+        format!("These settings need {count} facts for each payment; at most {MAX_FACTS} are allowed.");
+    (count > MAX_FACTS).then(|| Reason::new("too-many-facts", message).at(field))
 }
 
-/// One answer of the host.
+/// The host's answer to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fact {
@@ -77,44 +74,44 @@ pub enum Fact {
     Absent,
     /// Whether the value is on the list.
     Listed(bool),
-    /// Earlier payments in the window, this one not counted.
+    /// The earlier payments in the window, without the current one.
     Velocity(Velocity),
 }
 
-/// Earlier payments of the same value and currency.
+/// Count and sum of earlier payments with the same value and currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Velocity {
-    /// How many.
+    /// The number of payments.
     pub count: u64,
     /// Their sum in minor units.
     pub total_minor: i64,
 }
 
 impl Fact {
-    /// The answer to a listed query; `None` when the payment has no such value.
+    /// The answer to a list query. `None` if the payment has no such value.
     pub fn listed(&self) -> Result<Option<bool>, String> {
         match self {
             Fact::Absent => Ok(None),
             Fact::Listed(listed) => Ok(Some(*listed)),
-            Fact::Velocity(_) => Err("a velocity was given where a list was asked for".to_owned()),
+            Fact::Velocity(_) => Err("the rule asked for a list fact and got a velocity fact".to_owned()),
         }
     }
 
-    /// The answer to a velocity query; `None` when the payment has no such value.
+    /// The answer to a velocity query. `None` if the payment has no such value.
     pub fn velocity(&self) -> Result<Option<Velocity>, String> {
         match self {
             Fact::Absent => Ok(None),
             Fact::Velocity(velocity) => Ok(Some(*velocity)),
-            Fact::Listed(_) => Err("a list was given where a velocity was asked for".to_owned()),
+            Fact::Listed(_) => Err("the rule asked for a velocity fact and got a list fact".to_owned()),
         }
     }
 }
 
-/// Adds a query unless it is asked already; the answer stands at the returned
-/// index of the facts.
+/// Adds a query, unless the same query is there already. Returns the index of
+/// its fact in the facts of an evaluation.
 pub fn ask(queries: &mut Vec<FactQuery>, query: FactQuery) -> usize {
-    match queries.iter().position(|asked| *asked == query) {
+    match queries.iter().position(|earlier| *earlier == query) {
         Some(index) => index,
         None => {
             queries.push(query);

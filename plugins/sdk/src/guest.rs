@@ -1,5 +1,5 @@
-//! Owns what happens at the border of the sandbox: bytes to types, the rule,
-//! types to bytes. Must never know a particular rule.
+//! The exported functions of a rule: they convert the arguments, call the rule
+//! and convert its result.
 
 use core::marker::PhantomData;
 
@@ -7,17 +7,17 @@ use crate::bindings::exports::tollgate::rules::rule as exports;
 use crate::bindings::tollgate::rules::types as wire;
 use crate::convert::contract_reasons;
 use crate::{
-    Described, Description, Evaluation, Fact, Payment, Prepared, Reason, Rule, settings, too_many_facts,
+    Describe, Description, Evaluation, Fact, Payment, Prepared, Reason, Rule, settings, too_many_facts,
 };
 
-/// The largest state that the contract allows.
-const LARGEST_STATE_BYTES: usize = 64 << 10;
+/// The contract's limit on the state.
+const MAX_STATE_BYTES: usize = 64 << 10;
 
-/// A rule as the contract's export.
+/// A rule in the form that the contract exports.
 #[derive(Debug)]
 pub struct Guest<R>(PhantomData<R>);
 
-impl<R: Described> exports::Guest for Guest<R> {
+impl<R: Describe> exports::Guest for Guest<R> {
     fn describe() -> wire::Description {
         begin();
         let description = describe::<R>();
@@ -47,28 +47,28 @@ impl<R: Described> exports::Guest for Guest<R> {
     }
 }
 
-/// Called once in each instance, before its only call.
+/// Runs before anything else in an instance, which serves one call.
 fn begin() {
     #[cfg(target_arch = "wasm32")]
-    crate::last_words::leave_last_words();
+    crate::panic_message::install_panic_hook();
 }
 
-/// How the rule introduces itself.
-pub fn describe<R: Described>() -> Description {
+/// The rule's name, version, summary and schema.
+pub fn describe<R: Describe>() -> Description {
     R::DESCRIPTION
 }
 
-/// Settings as text to queries and state as bytes.
+/// Reads the settings, calls the rule's `prepare` and returns the queries and the state as bytes.
 pub fn prepare<R: Rule>(settings: &str) -> Result<Prepared<Vec<u8>>, Vec<Reason>> {
     let prepared = R::prepare(settings::from_json(settings)?)?;
     if let Some(reason) = too_many_facts(&prepared.queries, "") {
         return Err(vec![reason]);
     }
-    let counted = (prepared.queries.len(), prepared.state);
-    match postcard::to_allocvec(&counted) {
-        Ok(state) if state.len() > LARGEST_STATE_BYTES => {
+    let counted_state = (prepared.queries.len(), prepared.state);
+    match postcard::to_allocvec(&counted_state) {
+        Ok(state) if state.len() > MAX_STATE_BYTES => {
             let message = format!(
-                "The settings are too many: {} bytes, at most {LARGEST_STATE_BYTES} are kept.",
+                "The settings take {} bytes in their stored form; at most {MAX_STATE_BYTES} are allowed.",
                 state.len()
             );
             Err(vec![Reason::new("settings-too-large", message).at("")])
@@ -78,12 +78,12 @@ pub fn prepare<R: Rule>(settings: &str) -> Result<Prepared<Vec<u8>>, Vec<Reason>
     }
 }
 
-/// One payment judged with a state that `prepare` made.
+/// Evaluates one payment with a state that `prepare` returned.
 pub fn evaluate<R: Rule>(payment: &Payment, facts: &[Fact], state: &[u8]) -> Result<Evaluation, String> {
     let (queries, state): (usize, R::State) = postcard::from_bytes(state)
-        .map_err(|_| "the state was not made by this version of the rule".to_owned())?;
+        .map_err(|_| "the state is not in the format of this version of the rule".to_owned())?;
     if queries != facts.len() {
-        return Err(format!("{queries} facts were asked for and {} given", facts.len()));
+        return Err(format!("the rule asked for {queries} facts and got {}", facts.len()));
     }
     R::evaluate(payment, facts, &state)
 }

@@ -1,14 +1,14 @@
-//! Write a Tollgate rule without seeing the component model.
+//! Write Tollgate rules in Rust.
 //!
-//! A rule is a type that implements [`Rule`]: `prepare` turns its settings
-//! into what it reads fastest and says which facts it wants, `evaluate` judges
-//! one payment. [`export_rule!`] makes it a component, [`cases!`] runs its case
-//! files as native tests.
+//! A rule is a type that implements [`Rule`]. `prepare` checks the settings,
+//! converts them to a state and asks for facts. `evaluate` judges one payment.
+//! [`export_rule!`] exports the rule from its component. [`cases!`] runs its
+//! case files as native tests.
 //!
-//! The README of the workspace holds a whole rule, and the form of the case files.
+//! The README of the workspace has a complete rule and the format of case files.
 //!
-//! This crate must never offer a rule a clock, randomness, files or a network:
-//! a rule that imports anything is refused by the host.
+//! This crate must not give rules a clock, randomness, files or a network: the
+//! host refuses a plugin that imports anything.
 
 #[cfg(target_arch = "wasm32")]
 mod allocator;
@@ -21,7 +21,7 @@ pub mod currency;
 pub mod fact;
 mod guest;
 #[cfg(target_arch = "wasm32")]
-mod last_words;
+mod panic_message;
 pub mod payment;
 pub mod selector;
 pub mod settings;
@@ -39,40 +39,40 @@ pub use crate::selector::Selector;
 pub use crate::settings::invalid_setting;
 pub use crate::verdict::{Consequence, Evaluation, Findings, Reason, Verdict, allow, pass, reject, review};
 
-/// A rule: a pure function of a payment, some facts and its settings.
+/// A rule: a pure function of a payment, facts and settings.
 pub trait Rule {
-    /// What a person writes, as JSON. Let it `deny_unknown_fields`.
+    /// The settings, which people write as JSON. Use `deny_unknown_fields`.
     type Settings: DeserializeOwned + JsonSchema;
 
-    /// What `evaluate` reads: the settings, in the form that is fastest for it.
+    /// The settings in the form in which `evaluate` reads them.
     type State: Serialize + DeserializeOwned;
 
-    /// Checks the settings, once, when a revision is made. The reasons of an
-    /// error point into the settings ([`invalid_setting`]).
+    /// Called once, when a revision is made. Checks the settings. The reasons
+    /// of an error point into the settings ([`invalid_setting`]).
     fn prepare(settings: Self::Settings) -> Result<Prepared<Self::State>, Vec<Reason>>;
 
-    /// Judges one payment. `facts` answer the queries of `prepare`, one for
-    /// one. An error means that the rule itself failed.
+    /// Judges one payment. `facts` has one answer for each query of `prepare`,
+    /// in the same order. An error means that the rule itself failed.
     fn evaluate(payment: &Payment, facts: &[Fact], state: &Self::State) -> Result<Evaluation, String>;
 }
 
-/// Checked settings and the facts they need.
+/// The result of `prepare`: a state, and the facts that it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared<State> {
-    /// The facts that every evaluation is given, in this order.
+    /// The facts that every evaluation gets, in this order.
     pub queries: Vec<FactQuery>,
-    /// What every evaluation is given.
+    /// The state that every evaluation gets.
     pub state: State,
 }
 
 impl<State> Prepared<State> {
-    /// For a rule that looks at nothing but the payment.
+    /// For a rule that needs no facts.
     pub fn without_facts(state: State) -> Self {
         Prepared { queries: Vec::new(), state }
     }
 }
 
-/// How a rule introduces itself.
+/// A rule's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// The name of its crate.
@@ -81,22 +81,22 @@ pub struct Description {
     pub version: &'static str,
     /// The description of its crate.
     pub summary: &'static str,
-    /// JSON Schema (draft 2020-12) of its settings.
+    /// The JSON Schema (draft 2020-12) of its settings.
     pub settings_schema: &'static str,
 }
 
-/// A rule with its description; [`export_rule!`] implements it.
-pub trait Described: Rule {
-    /// How the rule introduces itself.
+/// A rule with a description. [`export_rule!`] implements it.
+pub trait Describe: Rule {
+    /// The description.
     const DESCRIPTION: Description;
 }
 
-/// Makes a rule the export of its crate. Name, version and summary come from
-/// Cargo.toml, the settings' schema from `settings.schema.json` beside it.
+/// Exports a rule from its crate. Name, version and summary come from
+/// `Cargo.toml`, the schema of the settings from `settings.schema.json`.
 #[macro_export]
 macro_rules! export_rule {
     ($rule:ident) => {
-        impl $crate::Described for $rule {
+        impl $crate::Describe for $rule {
             const DESCRIPTION: $crate::Description = $crate::Description {
                 name: env!("CARGO_PKG_NAME"),
                 version: env!("CARGO_PKG_VERSION"),
@@ -105,7 +105,7 @@ macro_rules! export_rule {
             };
         }
 
-        // Built natively a rule exports nothing, and would count as dead code.
+        // A native build exports nothing, so the compiler would report dead code.
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
             let _ = $crate::prepare::<$rule>;
@@ -121,15 +121,15 @@ macro_rules! export_rule {
     };
 }
 
-/// Makes two tests: every case file of the folder holds, and
-/// `settings.schema.json` is what the settings' type says (`UPDATE=1` rewrites it).
+/// Defines two tests: all cases in the folder's files succeed, and
+/// `settings.schema.json` is up to date (`UPDATE=1` rewrites it).
 #[macro_export]
 macro_rules! cases {
     ($rule:ident, $folder:literal) => {
         #[cfg(test)]
         mod rule_cases {
             #[test]
-            fn every_case_holds() {
+            fn every_case_succeeds() {
                 let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder);
                 $crate::cases::assert_folder_holds::<super::$rule>(folder.as_ref());
             }
@@ -143,7 +143,7 @@ macro_rules! cases {
     };
 }
 
-/// Compiles the rule in the README.
+/// Compiles the example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

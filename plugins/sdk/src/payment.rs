@@ -1,26 +1,25 @@
-//! Owns the payment as a rule sees it. Must never judge it: that is the
-//! rule's own business.
+//! The payment that a rule judges.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// One payment, as the client submitted it and Tollgate parsed it.
+/// A payment as Tollgate parsed it from the client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payment {
-    /// Given by Tollgate: UUIDv7.
+    /// A UUIDv7 that Tollgate assigns.
     pub id: String,
     /// The client's own reference.
     pub reference: String,
-    /// What is paid.
+    /// The amount.
     pub amount: Money,
-    /// Who pays.
+    /// The payer.
     pub debtor: Party,
-    /// Who is paid.
+    /// The payee.
     pub creditor: Party,
-    /// How it is paid.
+    /// The payment method.
     pub method: Method,
     /// The client's id of the customer.
     #[serde(default)]
@@ -37,12 +36,12 @@ pub struct Payment {
     /// The payer's IPv4 or IPv6 address in its canonical text form.
     #[serde(default)]
     pub ip: Option<String>,
-    /// When Tollgate received it: UTC milliseconds since 1970. The only clock.
+    /// When Tollgate received it, in UTC milliseconds since 1970. A rule has no other clock.
     pub received_at_ms: u64,
-    /// When the payer asked for it, if the client says.
+    /// When the payer requested it, if the client reports that.
     #[serde(default)]
     pub requested_at_ms: Option<u64>,
-    /// ISO 20022 external purpose code.
+    /// The ISO 20022 external purpose code.
     #[serde(default)]
     pub purpose: Option<String>,
     /// Unstructured remittance information.
@@ -59,25 +58,25 @@ pub struct Payment {
 pub struct Money {
     /// 1 to 2^53-1.
     pub minor: i64,
-    /// ISO 4217 alphabetic code, upper case.
+    /// The ISO 4217 code in capital letters.
     pub currency: String,
     /// Digits after the decimal point.
     pub exponent: u8,
 }
 
-/// One side of a payment.
+/// The debtor or the creditor of a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Party {
-    /// As the client wrote it.
+    /// The name as the client wrote it.
     pub name: String,
-    /// The account paid from or to.
+    /// The account.
     #[serde(default)]
     pub account: Option<Account>,
     /// The bank's BIC or other identifier, as the client wrote it.
     #[serde(default)]
     pub bank: Option<String>,
-    /// ISO 3166-1 alpha-2, upper case.
+    /// The ISO 3166-1 alpha-2 code in capital letters.
     #[serde(default)]
     pub country: Option<String>,
 }
@@ -86,7 +85,7 @@ pub struct Party {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Account {
-    /// Electronic format; neither length nor check digits are verified.
+    /// An IBAN in electronic format. Length and check digits are not verified.
     Iban(String),
     /// Any other account number, as the client wrote it.
     Other(String),
@@ -101,7 +100,7 @@ pub struct Card {
     /// The first six or eight digits.
     #[serde(default)]
     pub bin: Option<String>,
-    /// The issuer's country, ISO 3166-1 alpha-2.
+    /// The issuer's country as an ISO 3166-1 alpha-2 code.
     #[serde(default)]
     pub country: Option<String>,
 }
@@ -112,15 +111,15 @@ pub struct Card {
 pub enum Method {
     /// A card payment.
     Card,
-    /// A credit transfer that is settled in the banks' own time.
+    /// A credit transfer that is not instant.
     CreditTransfer,
     /// A credit transfer that is final within seconds.
     Instant,
     /// A direct debit.
     DirectDebit,
-    /// A wallet.
+    /// A wallet payment.
     Wallet,
-    /// Anything else.
+    /// Any other method.
     Other,
 }
 
@@ -135,7 +134,7 @@ impl Method {
         Method::Other,
     ];
 
-    /// For messages: "credit transfers".
+    /// The name in messages, such as "credit transfers".
     pub fn plural(self) -> &'static str {
         match self {
             Method::Card => "card payments",
@@ -149,15 +148,15 @@ impl Method {
 }
 
 impl Account {
-    /// The number, whatever its kind.
+    /// The number, of either kind.
     pub fn number(&self) -> &str {
         match self {
             Account::Iban(number) | Account::Other(number) => number,
         }
     }
 
-    /// For messages: the last four characters of a number that keeps at least
-    /// as many hidden, never the whole.
+    /// For messages: the last four characters of a number of at least eight, and
+    /// none of a shorter one.
     pub fn masked(&self) -> String {
         let number = self.number();
         let length = number.chars().count();
@@ -168,7 +167,7 @@ impl Account {
         format!("…{end}")
     }
 
-    /// The last step of the JSON pointer to it: `iban` or `other`.
+    /// The last part of the JSON pointer to it: `iban` or `other`.
     pub fn kind(&self) -> &'static str {
         match self {
             Account::Iban(_) => "iban",
@@ -178,13 +177,13 @@ impl Account {
 }
 
 impl Money {
-    /// For messages: "1250.00 EUR".
+    /// The amount in messages, such as "1250.00 EUR".
     pub fn in_words(&self) -> String {
         amount_in_words(self.minor, &self.currency, self.exponent)
     }
 }
 
-/// An amount for messages, "1250.00 EUR": a limit reads like the payment it is held against.
+/// An amount in messages, such as "1250.00 EUR".
 pub fn amount_in_words(minor: i64, currency: &str, exponent: u8) -> String {
     let digits = minor.unsigned_abs().to_string();
     let sign = if minor < 0 { "-" } else { "" };
@@ -205,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_amount_reads_with_the_decimals_of_its_currency() {
+    fn an_amount_is_written_with_the_decimals_of_its_currency() {
         assert_eq!(amount_in_words(125_000, "EUR", 2), "1250.00 EUR");
         assert_eq!(amount_in_words(5, "EUR", 2), "0.05 EUR");
         assert_eq!(amount_in_words(5, "JPY", 0), "5 JPY");
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_account_never_shows_more_than_its_last_four_characters() {
+    fn a_masked_account_shows_at_most_its_last_four_characters() {
         let iban = Account::Iban("GB29NWBK60161331926819".to_owned());
         assert_eq!(iban.masked(), "…6819");
         assert_eq!(Account::Other("12345".to_owned()).masked(), "…");

@@ -1,6 +1,5 @@
-//! Owns the selectors: which value of a payment lists and velocities are kept
-//! by, where it stands in the submitted payment, and how it is called in a
-//! message. Must never look at what the value says.
+//! Selectors: the values of a payment that lists and velocity use, with their
+//! JSON pointers and their names in messages.
 
 use schemars::JsonSchema;
 use serde::de::Error;
@@ -8,10 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::payment::{Party, Payment};
 
-/// Its name as the API writes it.
-const LONGEST_METADATA_KEY_CHARS: usize = 40;
+/// The API accepts no longer key.
+const MAX_METADATA_KEY_CHARS: usize = 40;
 
-/// One value of a payment. In settings: `"debtor_account"`, `{"metadata": "key"}`.
+/// A value of a payment, such as `"debtor_account"` or `{"metadata": "key"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
@@ -39,9 +38,9 @@ pub enum Selector {
     Card,
     /// The fingerprint of the payer's device.
     Device,
-    /// The payer's address on the internet.
+    /// The payer's IP address.
     Ip,
-    /// The value of one key of the client's own metadata.
+    /// The value of a metadata key.
     Metadata(
         #[serde(deserialize_with = "metadata_key")]
         #[schemars(regex(pattern = "^[a-z0-9_.-]{1,40}$"))]
@@ -50,7 +49,7 @@ pub enum Selector {
 }
 
 impl Selector {
-    /// Whether every payment has this value, so that a setting for its absence has no effect.
+    /// Whether every payment has this value.
     pub fn is_always_given(&self) -> bool {
         matches!(self, Selector::DebtorName | Selector::CreditorName)
     }
@@ -78,7 +77,7 @@ impl Selector {
         }
     }
 
-    /// The JSON pointer to the value in the payment as submitted.
+    /// The JSON pointer to the value in the submitted payment.
     pub fn field_in(&self, payment: &Payment) -> String {
         match self {
             Selector::DebtorAccount => account_field("/debtor/account", &payment.debtor),
@@ -98,7 +97,7 @@ impl Selector {
         }
     }
 
-    /// For messages: "the debtor's account".
+    /// The name in messages, such as "the debtor's account".
     pub fn in_words(&self) -> String {
         let words = match self {
             Selector::DebtorAccount => "the debtor's account",
@@ -114,32 +113,30 @@ impl Selector {
             Selector::Card => "the card",
             Selector::Device => "the device",
             Selector::Ip => "the IP address",
-            Selector::Metadata(key) => return format!("the metadata '{key}'"),
+            Selector::Metadata(key) => return format!("the metadata value '{key}'"),
         };
         words.to_owned()
     }
 
-    /// For messages that begin with it: "The debtor's account".
+    /// The name at the start of a message, such as "The debtor's account".
     pub fn at_the_start_of_a_sentence(&self) -> String {
-        // Each of the words above begins with "the".
+        // All names begin with "the".
         let words = self.in_words();
         format!("T{}", words.get(1..).unwrap_or_default())
     }
 }
 
-/// Accepts only a key that a payment can carry; another would never find a value.
+/// Accepts only a key that a payment can have: no payment would match another.
 fn metadata_key<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
     let key = String::deserialize(source)?;
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
-    if (1..=LONGEST_METADATA_KEY_CHARS).contains(&key.len()) && key.bytes().all(known) {
+    if (1..=MAX_METADATA_KEY_CHARS).contains(&key.len()) && key.bytes().all(known) {
         return Ok(key);
     }
-    Err(D::Error::custom(
-        "expected a key that a payment can carry, 1 to 40 characters of a-z, 0-9, _, . and -",
-    ))
+    Err(D::Error::custom("expected a metadata key, which has 1 to 40 characters of a-z, 0-9, _, . and -"))
 }
 
-/// One step of a JSON pointer (RFC 6901): `~` and `/` are escaped.
+/// One part of a JSON pointer (RFC 6901), with `~` and `/` escaped.
 pub fn pointer_step(name: &str) -> String {
     let mut step = String::with_capacity(name.len());
     for character in name.chars() {

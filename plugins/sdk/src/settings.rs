@@ -1,6 +1,6 @@
-//! Owns the way from a settings text to the rule's own type, and what is said
-//! when it is wrong. Must never accept a setting that the rule does not know:
-//! a misspelt limit is no limit.
+//! Reads the settings of a rule and explains errors in them.
+//!
+//! Unknown settings must be refused: a misspelt limit would limit nothing.
 
 mod json;
 mod typed;
@@ -9,44 +9,46 @@ use serde::de::DeserializeOwned;
 
 use crate::selector::pointer_step;
 use crate::verdict::Reason;
-use json::NotJson;
-use typed::{Kind, Wrong};
+use json::JsonError;
+use typed::{SettingError, SettingErrorKind};
 
-/// Reads settings, or says which of them is wrong and where it stands.
+/// Reads settings. The reasons of an error point to the wrong setting.
 pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Reason>> {
-    let json = json::parse(text).map_err(|wrong| vec![not_json(&wrong)])?;
-    T::deserialize(&json).map_err(|wrong| vec![explain(&wrong)])
+    let json = json::parse(text).map_err(|error| vec![not_json(&error)])?;
+    T::deserialize(&json).map_err(|error| vec![explain(&error)])
 }
 
-/// A setting of the right type that makes no sense, at its JSON pointer.
+/// Refuses the setting at this JSON pointer.
 pub fn invalid_setting(field: impl Into<String>, message: impl Into<String>) -> Reason {
     Reason::new("invalid-setting", message).at(field)
 }
 
-fn not_json(wrong: &NotJson) -> Reason {
-    let NotJson { what, offset_bytes } = wrong;
-    let message = format!("The settings are not JSON: {what} at byte {offset_bytes}.");
+fn not_json(error: &JsonError) -> Reason {
+    let JsonError { description, offset_bytes } = error;
+    let message = format!("The settings are not valid JSON: {description} at byte {offset_bytes}.");
     Reason::new("settings-not-json", message).at("")
 }
 
-fn explain(wrong: &Wrong) -> Reason {
+fn explain(error: &SettingError) -> Reason {
     let mut field = String::new();
-    for step in wrong.reversed_steps.iter().rev() {
+    for step in error.reversed_steps.iter().rev() {
         field.push('/');
         field.push_str(&pointer_step(step));
     }
-    let name = wrong.reversed_steps.first().map_or("", String::as_str);
-    match &wrong.kind {
-        Kind::Unknown { known } => {
+    let name = error.reversed_steps.first().map_or("", String::as_str);
+    match &error.kind {
+        SettingErrorKind::Unknown { known } => {
             let known = known.join(", ");
-            let message = format!("There is no setting '{name}' here. There are: {known}.");
+            let message = format!("Unknown setting '{name}'. The settings here are: {known}.");
             Reason::new("unknown-setting", message).at(field)
         }
-        Kind::Missing => {
+        SettingErrorKind::Missing => {
             let message = format!("The setting '{name}' is required.");
             Reason::new("missing-setting", message).at(field)
         }
-        Kind::Invalid(what) => invalid_setting(field, format!("Wrong setting: {what}.")),
+        SettingErrorKind::Invalid(description) => {
+            invalid_setting(field, format!("Invalid setting: {description}."))
+        }
     }
 }
 
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_are_refused_at_the_place_that_is_wrong() {
+    fn wrong_settings_are_refused_with_a_pointer_to_the_wrong_place() {
         expect("{", "settings-not-json", "");
         expect(r#"{"limits": []} x"#, "settings-not-json", "");
         expect("[]", "invalid-setting", "");

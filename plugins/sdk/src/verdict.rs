@@ -1,41 +1,40 @@
-//! Owns what a rule answers: reasons, verdicts and how several findings become
-//! one verdict. Must never fold the verdicts of several rules: the host does.
+//! What a rule returns: a verdict with reasons, made from its findings.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The contract's own bound.
-const LONGEST_MESSAGE_CHARS: usize = 500;
-const LONGEST_FIELD_CHARS: usize = 256;
+/// Limits of the contract.
+const MAX_MESSAGE_CHARS: usize = 500;
+const MAX_FIELD_CHARS: usize = 256;
 
-/// Why a rule said what it said.
+/// Why a rule returned a verdict or refused settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// Stable and for machines: lower-case words joined by hyphens.
+    /// A stable code for programs: lower-case words joined by hyphens.
     pub code: String,
-    /// For people. Never a whole account number, never a name.
+    /// For people. Must not contain a whole account number or a name.
     pub message: String,
-    /// JSON pointer into the payment as submitted, or into the settings.
+    /// A JSON pointer into the submitted payment or into the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
 }
 
 impl Reason {
-    /// A reason that points nowhere yet.
+    /// A reason without a field.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        // Names that settings choose may be of any length.
-        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE_CHARS) {
+        // The message may contain names of any length from the settings.
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
             message.truncate(end);
         }
         Reason { code: code.to_owned(), message, field: None }
     }
 
-    /// Points at a field of the payment as submitted, or of the settings.
+    /// Sets the field.
     pub fn at(mut self, field: impl Into<String>) -> Self {
         let mut field = field.into();
-        // The host does not accept a pointer to a setting of such a name, so it points to the parent.
-        while field.chars().count() > LONGEST_FIELD_CHARS || field.chars().any(is_unreadable) {
+        // The host refuses such a pointer, so the reason points to the parent.
+        while field.chars().count() > MAX_FIELD_CHARS || field.chars().any(is_unreadable) {
             field.truncate(field.rfind('/').unwrap_or(0));
         }
         self.field = Some(field);
@@ -43,31 +42,31 @@ impl Reason {
     }
 }
 
-/// Control characters, and those that reorder or break the text around them.
+/// Control characters, and characters that reorder or break the text around them.
 fn is_unreadable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What one rule says about a payment.
+/// A rule's verdict about a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing to say.
+    /// The rule has no objection.
     Pass,
-    /// Cancels the review or reject of overridable rules.
+    /// Cancels the reviews and rejects of overridable rules.
     Allow(Vec<Reason>),
-    /// A person should look at it.
+    /// A person should review the payment.
     Review(Vec<Reason>),
-    /// It should not be made.
+    /// The payment should not be made.
     Reject(Vec<Reason>),
 }
 
-/// A verdict, with notes for those who may read decisions.
+/// A verdict with notes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluation {
-    /// What the rule says.
+    /// The verdict.
     pub verdict: Verdict,
-    /// For the evidence only.
+    /// Stored in the evidence, for people who may read decisions.
     pub notes: Vec<String>,
 }
 
@@ -77,39 +76,39 @@ impl From<Verdict> for Evaluation {
     }
 }
 
-/// Nothing to say.
+/// An evaluation with the verdict pass.
 pub fn pass() -> Evaluation {
     Verdict::Pass.into()
 }
 
-/// Cancels the review or reject of overridable rules.
+/// An evaluation with the verdict allow.
 pub fn allow(reason: Reason) -> Evaluation {
     Verdict::Allow(vec![reason]).into()
 }
 
-/// A person should look at it.
+/// An evaluation with the verdict review.
 pub fn review(reason: Reason) -> Evaluation {
     Verdict::Review(vec![reason]).into()
 }
 
-/// It should not be made.
+/// An evaluation with the verdict reject.
 pub fn reject(reason: Reason) -> Evaluation {
     Verdict::Reject(vec![reason]).into()
 }
 
-/// What a setting makes of a finding.
+/// What happens to the payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Consequence {
-    /// Nothing comes of it.
+    /// No effect.
     Pass,
-    /// A person should look at it.
+    /// A person should review the payment.
     Review,
     /// The payment should not be made.
     Reject,
 }
 
-/// Gathers what a rule finds; the strictest finding gives the verdict.
+/// Collects the findings of a rule. The strictest finding gives the verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     allow: Vec<Reason>,
@@ -119,17 +118,17 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Nothing found.
+    /// No findings yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Allows the payment, unless something stricter is found.
+    /// Allows the payment, unless there is a stricter finding.
     pub fn allow(&mut self, reason: Reason) {
         self.allow.push(reason);
     }
 
-    /// Asks for a person.
+    /// Asks for a review.
     pub fn review(&mut self, reason: Reason) {
         self.review.push(reason);
     }
@@ -139,7 +138,7 @@ impl Findings {
         self.reject.push(reason);
     }
 
-    /// Whatever the settings make of it.
+    /// Adds a finding whose consequence the settings define.
     pub fn add(&mut self, consequence: Consequence, reason: Reason) {
         match consequence {
             Consequence::Pass => {}
@@ -148,18 +147,20 @@ impl Findings {
         }
     }
 
-    /// For those who may read decisions; no part of the verdict.
+    /// Adds a note.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// The strictest verdict found. Its own reasons come first, then those of
-    /// a milder review; an allowance that was overruled is kept as a note.
+    /// The strictest verdict. A reject also keeps the reasons of reviews, after
+    /// its own. Overruled reasons to allow become notes.
     pub fn into_evaluation(mut self) -> Evaluation {
         let strict = !self.reject.is_empty() || !self.review.is_empty();
         if strict {
             let overruled = self.allow.drain(..);
-            self.notes.extend(overruled.map(|reason| format!("overruled: {}", reason.message)));
+            self.notes.extend(
+                overruled.map(|reason| format!("Overruled by a stricter finding: {}", reason.message)),
+            );
         }
         let verdict = if !self.reject.is_empty() {
             self.reject.append(&mut self.review);
@@ -191,18 +192,18 @@ mod tests {
         findings.reject(reason("blocked"));
         let evaluation = findings.into_evaluation();
         assert_eq!(evaluation.verdict, Verdict::Reject(vec![reason("blocked"), reason("odd")]));
-        assert_eq!(evaluation.notes, ["overruled: known"]);
+        assert_eq!(evaluation.notes, ["Overruled by a stricter finding: known"]);
     }
 
     #[test]
-    fn a_message_is_cut_at_the_contracts_bound() {
+    fn a_message_is_cut_at_the_contracts_limit() {
         let length = |message: String| Reason::new("long", message).message.chars().count();
         assert_eq!(length("ä".repeat(500)), 500);
         assert_eq!(length("ä".repeat(501)), 500);
     }
 
     #[test]
-    fn a_field_that_the_host_would_not_take_points_to_what_holds_it() {
+    fn a_field_that_the_host_would_refuse_points_to_its_parent() {
         let field = |field: String| reason("wrong").at(field).field.expect("a field");
         assert_eq!(field("/a/b".to_owned()), "/a/b");
         assert_eq!(field(format!("/a/{}", "b".repeat(253))), format!("/a/{}", "b".repeat(253)));
@@ -213,12 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_passes() {
+    fn no_finding_means_pass() {
         assert_eq!(Findings::new().into_evaluation(), pass());
     }
 
     #[test]
-    fn an_allowance_alone_allows() {
+    fn a_reason_to_allow_alone_allows() {
         let mut findings = Findings::new();
         findings.allow(reason("known"));
         assert_eq!(findings.into_evaluation(), allow(reason("known")));

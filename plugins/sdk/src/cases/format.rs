@@ -1,23 +1,24 @@
-//! Owns the form of a case file. Must never accept a key that it does not
-//! know: a misspelt expectation expects nothing.
+//! The format of a case file.
+//!
+//! Unknown keys must be refused: a misspelt expectation would check nothing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Fact, FactQuery, Payment, Reason};
 
-/// A file: what its cases have in common, and the cases.
+/// A file: the payment and settings that its cases share, and the cases.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseFile {
     payment: Value,
     settings: Value,
-    cases: Vec<WrittenCase>,
+    cases: Vec<CaseEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenCase {
+struct CaseEntry {
     name: String,
     #[serde(default)]
     payment: Option<Value>,
@@ -25,12 +26,12 @@ struct WrittenCase {
     settings: Option<Value>,
     #[serde(default)]
     facts: Vec<Fact>,
-    expect: WrittenExpectation,
+    expect: ExpectationEntry,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenExpectation {
+struct ExpectationEntry {
     verdict: Option<String>,
     #[serde(default)]
     reasons: Vec<ExpectedReason>,
@@ -40,7 +41,7 @@ struct WrittenExpectation {
     queries: Option<Vec<FactQuery>>,
 }
 
-/// A reason of which only the given parts are compared.
+/// An expected reason. Only the parts that are given are compared.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedReason {
@@ -51,18 +52,18 @@ pub(super) struct ExpectedReason {
     field: Option<String>,
 }
 
-/// One case with the file's defaults filled in.
+/// A case with the file's defaults filled in.
 pub(super) struct Case {
     pub(super) name: String,
-    /// An error only matters to a case that gets as far as its payment.
+    /// An error only matters if the settings are accepted.
     pub(super) payment: Result<Payment, String>,
     pub(super) settings: Value,
     pub(super) facts: Vec<Fact>,
     pub(super) queries: Option<Vec<FactQuery>>,
-    pub(super) expected: Expected,
+    pub(super) expectation: Expectation,
 }
 
-pub(super) enum Expected {
+pub(super) enum Expectation {
     Evaluation { verdict: String, reasons: Vec<ExpectedReason>, notes: Option<Vec<String>> },
     Failure(String),
     RefusedSettings(Vec<ExpectedReason>),
@@ -74,43 +75,43 @@ impl CaseFile {
     }
 
     pub(super) fn cases(&self) -> impl Iterator<Item = Result<Case, String>> {
-        self.cases.iter().map(|written| self.fill_in(written))
+        self.cases.iter().map(|entry| self.fill_in(entry))
     }
 
-    fn fill_in(&self, written: &WrittenCase) -> Result<Case, String> {
+    fn fill_in(&self, entry: &CaseEntry) -> Result<Case, String> {
         let mut payment = self.payment.clone();
-        if let Some(overrides) = &written.payment {
-            merge(&mut payment, overrides);
+        if let Some(changes) = &entry.payment {
+            merge(&mut payment, changes);
         }
-        let expected = written.expect.read().map_err(|error| format!("{}: {error}", written.name))?;
+        let expectation = entry.expect.read().map_err(|error| format!("{}: {error}", entry.name))?;
         Ok(Case {
-            name: written.name.clone(),
+            name: entry.name.clone(),
             payment: serde_json::from_value(payment).map_err(|error| error.to_string()),
-            settings: written.settings.as_ref().unwrap_or(&self.settings).clone(),
-            facts: written.facts.clone(),
-            queries: written.expect.queries.clone(),
-            expected,
+            settings: entry.settings.as_ref().unwrap_or(&self.settings).clone(),
+            facts: entry.facts.clone(),
+            queries: entry.expect.queries.clone(),
+            expectation,
         })
     }
 }
 
-impl WrittenExpectation {
-    fn read(&self) -> Result<Expected, String> {
+impl ExpectationEntry {
+    fn read(&self) -> Result<Expectation, String> {
         match (&self.verdict, &self.failure, &self.refused_settings) {
-            (Some(verdict), None, None) => Ok(Expected::Evaluation {
+            (Some(verdict), None, None) => Ok(Expectation::Evaluation {
                 verdict: verdict.clone(),
                 reasons: self.reasons.clone(),
                 notes: self.notes.clone(),
             }),
-            (None, Some(text), None) => Ok(Expected::Failure(text.clone())),
-            (None, None, Some(reasons)) => Ok(Expected::RefusedSettings(reasons.clone())),
-            _ => Err("expect one of verdict, failure and refused_settings".to_owned()),
+            (None, Some(text), None) => Ok(Expectation::Failure(text.clone())),
+            (None, None, Some(reasons)) => Ok(Expectation::RefusedSettings(reasons.clone())),
+            _ => Err("expect needs exactly one of verdict, failure and refused_settings".to_owned()),
         }
     }
 }
 
 impl ExpectedReason {
-    pub(super) fn fits(&self, reason: &Reason) -> bool {
+    pub(super) fn matches(&self, reason: &Reason) -> bool {
         self.code == reason.code
             && self.message.as_ref().is_none_or(|message| *message == reason.message)
             && (self.field.is_none() || self.field == reason.field)

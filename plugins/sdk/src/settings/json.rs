@@ -1,35 +1,37 @@
-//! Owns the reading of JSON (RFC 8259) in the sandbox. Small before complete:
-//! must never bring floating point into a rule, whose numbers are all whole.
+//! A small JSON parser (RFC 8259) for the sandbox.
+//!
+//! It must not use floating point, which would double the size of a rule.
+//! Numbers in settings are integers.
 
-/// More would only fill the stack.
-const DEEPEST_NESTING: usize = 64;
+/// Bounds the use of the stack.
+const MAX_NESTING: usize = 64;
 
 pub(super) enum Json {
     Null,
     Bool(bool),
     Whole(i64),
-    /// Beyond `i64`.
+    /// Too large for `i64`.
     Large(u64),
-    /// With a fraction or an exponent, or beyond `u64`.
+    /// With a fraction or an exponent, or too large for `u64`.
     OtherNumber,
     Text(String),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
 
-/// What is wrong, and the byte where it was seen.
-pub(super) struct NotJson {
-    pub(super) what: &'static str,
+/// A syntax error and its position.
+pub(super) struct JsonError {
+    pub(super) description: &'static str,
     pub(super) offset_bytes: usize,
 }
 
-pub(super) fn parse(text: &str) -> Result<Json, NotJson> {
+pub(super) fn parse(text: &str) -> Result<Json, JsonError> {
     let mut reader = Reader { text, offset: 0, nesting: 0 };
     let value = reader.value()?;
     reader.skip_space();
     match reader.peek() {
         None => Ok(value),
-        Some(_) => Err(reader.wrong("there is more behind the document's end")),
+        Some(_) => Err(reader.error("unexpected text after the end of the document")),
     }
 }
 
@@ -40,8 +42,8 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    fn wrong(&self, what: &'static str) -> NotJson {
-        NotJson { what, offset_bytes: self.offset }
+    fn error(&self, description: &'static str) -> JsonError {
+        JsonError { description, offset_bytes: self.offset }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -60,7 +62,7 @@ impl Reader<'_> {
         found
     }
 
-    fn value(&mut self) -> Result<Json, NotJson> {
+    fn value(&mut self) -> Result<Json, JsonError> {
         self.skip_space();
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
@@ -70,13 +72,13 @@ impl Reader<'_> {
             Some(b't') => self.word("true", Json::Bool(true)),
             Some(b'f') => self.word("false", Json::Bool(false)),
             Some(b'n') => self.word("null", Json::Null),
-            _ => Err(self.wrong("a value is missing")),
+            _ => Err(self.error("expected a value")),
         }
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Result<Json, NotJson>) -> Result<Json, NotJson> {
-        if self.nesting == DEEPEST_NESTING {
-            return Err(self.wrong("it is nested too deeply"));
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Json, JsonError>) -> Result<Json, JsonError> {
+        if self.nesting == MAX_NESTING {
+            return Err(self.error("too many levels of nesting"));
         }
         self.nesting += 1;
         self.offset += 1;
@@ -85,15 +87,15 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    fn word(&mut self, word: &str, value: Json) -> Result<Json, NotJson> {
+    fn word(&mut self, word: &str, value: Json) -> Result<Json, JsonError> {
         if !self.text.as_bytes()[self.offset..].starts_with(word.as_bytes()) {
-            return Err(self.wrong("a value is missing"));
+            return Err(self.error("expected a value"));
         }
         self.offset += word.len();
         Ok(value)
     }
 
-    fn list(&mut self) -> Result<Json, NotJson> {
+    fn list(&mut self) -> Result<Json, JsonError> {
         let mut items = Vec::new();
         self.skip_space();
         if self.take(b']') {
@@ -106,12 +108,12 @@ impl Reader<'_> {
                 return Ok(Json::List(items));
             }
             if !self.take(b',') {
-                return Err(self.wrong("a comma or the list's end is missing"));
+                return Err(self.error("expected a comma or the end of the list"));
             }
         }
     }
 
-    fn object(&mut self) -> Result<Json, NotJson> {
+    fn object(&mut self) -> Result<Json, JsonError> {
         let mut fields = Vec::new();
         self.skip_space();
         if self.take(b'}') {
@@ -120,12 +122,12 @@ impl Reader<'_> {
         loop {
             self.skip_space();
             if self.peek() != Some(b'"') {
-                return Err(self.wrong("a key is missing"));
+                return Err(self.error("expected a key"));
             }
             let key = self.string()?;
             self.skip_space();
             if !self.take(b':') {
-                return Err(self.wrong("a colon is missing"));
+                return Err(self.error("expected a colon"));
             }
             fields.push((key, self.value()?));
             self.skip_space();
@@ -133,29 +135,29 @@ impl Reader<'_> {
                 return Ok(Json::Object(fields));
             }
             if !self.take(b',') {
-                return Err(self.wrong("a comma or the object's end is missing"));
+                return Err(self.error("expected a comma or the end of the object"));
             }
         }
     }
 
-    fn digits(&mut self) -> Result<&[u8], NotJson> {
+    fn digits(&mut self) -> Result<&[u8], JsonError> {
         let start = self.offset;
         while let Some(b'0'..=b'9') = self.peek() {
             self.offset += 1;
         }
         if self.offset == start {
-            return Err(self.wrong("a digit is missing"));
+            return Err(self.error("expected a digit"));
         }
         Ok(&self.text.as_bytes()[start..self.offset])
     }
 
-    fn number(&mut self) -> Result<Json, NotJson> {
+    fn number(&mut self) -> Result<Json, JsonError> {
         let negative = self.take(b'-');
         let start = self.offset;
         let digits = self.digits()?;
         if digits.len() > 1 && digits[0] == b'0' {
             self.offset = start;
-            return Err(self.wrong("a number begins with 0"));
+            return Err(self.error("number with a leading zero"));
         }
         let whole = digits
             .iter()
@@ -179,8 +181,8 @@ impl Reader<'_> {
         })
     }
 
-    /// From the opening quote to behind the closing one.
-    fn string(&mut self) -> Result<String, NotJson> {
+    /// Reads from the opening quote to the end of the closing one.
+    fn string(&mut self) -> Result<String, JsonError> {
         self.offset += 1;
         let mut text = String::new();
         loop {
@@ -188,19 +190,19 @@ impl Reader<'_> {
             while self.peek().is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
                 self.offset += 1;
             }
-            // Both ends lie beside an ASCII byte, so they are character boundaries.
+            // Both ends are next to an ASCII byte, so they are character boundaries.
             text.push_str(self.text.get(start..self.offset).unwrap_or_default());
             if self.take(b'"') {
                 return Ok(text);
             }
             if !self.take(b'\\') {
-                return Err(self.wrong("a string has no end, or a control character in it"));
+                return Err(self.error("control character in a string, or no end of the string"));
             }
             text.push(self.escape()?);
         }
     }
 
-    fn escape(&mut self) -> Result<char, NotJson> {
+    fn escape(&mut self) -> Result<char, JsonError> {
         let letter = self.peek();
         self.offset += 1;
         match letter {
@@ -211,11 +213,11 @@ impl Reader<'_> {
             Some(b'r') => Ok('\r'),
             Some(b't') => Ok('\t'),
             Some(b'u') => self.unicode_escape(),
-            _ => Err(self.wrong("an escape is unknown")),
+            _ => Err(self.error("unknown escape sequence")),
         }
     }
 
-    fn unicode_escape(&mut self) -> Result<char, NotJson> {
+    fn unicode_escape(&mut self) -> Result<char, JsonError> {
         let first = self.four_hex_digits()?;
         let code = match first {
             0xd800..=0xdbff if self.take(b'\\') && self.take(b'u') => {
@@ -227,14 +229,14 @@ impl Reader<'_> {
             }
             code => code,
         };
-        char::from_u32(code).ok_or_else(|| self.wrong("half of a surrogate pair is missing"))
+        char::from_u32(code).ok_or_else(|| self.error("incomplete surrogate pair"))
     }
 
-    fn four_hex_digits(&mut self) -> Result<u32, NotJson> {
+    fn four_hex_digits(&mut self) -> Result<u32, JsonError> {
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            let digit = digit.ok_or_else(|| self.wrong("an escape has four hexadecimal digits"))?;
+            let digit = digit.ok_or_else(|| self.error("expected four hexadecimal digits"))?;
             code = code * 16 + digit;
             self.offset += 1;
         }
@@ -246,8 +248,8 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// The value in canonical JSON, so that serde_json can be the judge.
-    fn written(json: &Json) -> serde_json::Value {
+    /// The value as `serde_json` has it, to compare both parsers.
+    fn as_serde_json(json: &Json) -> serde_json::Value {
         match json {
             Json::Null => serde_json::Value::Null,
             Json::OtherNumber => "other number".into(),
@@ -255,13 +257,15 @@ mod tests {
             Json::Whole(value) => (*value).into(),
             Json::Large(value) => (*value).into(),
             Json::Text(value) => value.as_str().into(),
-            Json::List(items) => items.iter().map(written).collect(),
-            Json::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), written(value))).collect(),
+            Json::List(items) => items.iter().map(as_serde_json).collect(),
+            Json::Object(fields) => {
+                fields.iter().map(|(key, value)| (key.clone(), as_serde_json(value))).collect()
+            }
         }
     }
 
     #[test]
-    fn documents_read_as_any_other_reader_reads_them() {
+    fn documents_are_parsed_as_serde_json_parses_them() {
         for text in [
             "null",
             " [ ] ",
@@ -275,13 +279,13 @@ mod tests {
             "\t\r\n 1 ",
         ] {
             let expected: serde_json::Value = serde_json::from_str(text).expect("valid");
-            let read = parse(text).unwrap_or_else(|wrong| panic!("{text}: {}", wrong.what));
-            assert_eq!(written(&read), expected, "{text}");
+            let read = parse(text).unwrap_or_else(|error| panic!("{text}: {}", error.description));
+            assert_eq!(as_serde_json(&read), expected, "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn invalid_json_is_refused() {
         for text in [
             "",
             " ",
@@ -319,14 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_whole_or_too_large_is_kept_apart() {
+    fn fractions_exponents_and_too_large_numbers_are_other_numbers() {
         for text in ["1.0", "1e2", "18446744073709551616", "-9223372036854775809"] {
             assert!(matches!(parse(text), Ok(Json::OtherNumber)), "{text}");
         }
     }
 
     #[test]
-    fn deep_nesting_is_refused_before_the_stack_is_full() {
+    fn nesting_beyond_the_limit_is_refused() {
         assert!(parse(&"[".repeat(100_000)).is_err());
         assert!(parse(&format!("{}{}", "[".repeat(64), "]".repeat(64))).is_ok());
     }

@@ -1,5 +1,6 @@
-//! Owns the way from JSON to the rule's own settings type, keeping the place
-//! of whatever is wrong. Must never accept a list where an object is meant.
+//! Deserialises JSON into a rule's settings and records where an error is.
+//!
+//! A list must not be accepted for a struct, although serde would allow it.
 
 use std::fmt::{self, Display};
 
@@ -7,24 +8,24 @@ use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer,
 
 use super::json::Json;
 
-/// What is wrong with one setting.
+/// An error in one setting.
 #[derive(Debug)]
-pub(super) struct Wrong {
-    pub(super) kind: Kind,
-    /// The steps of its JSON pointer, the last one first.
+pub(super) struct SettingError {
+    pub(super) kind: SettingErrorKind,
+    /// The parts of its JSON pointer, the last one first.
     pub(super) reversed_steps: Vec<String>,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum SettingErrorKind {
     Unknown { known: &'static [&'static str] },
     Missing,
     Invalid(String),
 }
 
-impl Wrong {
-    fn new(kind: Kind) -> Self {
-        Wrong { kind, reversed_steps: Vec::new() }
+impl SettingError {
+    fn new(kind: SettingErrorKind) -> Self {
+        SettingError { kind, reversed_steps: Vec::new() }
     }
 
     fn below(mut self, step: impl Into<String>) -> Self {
@@ -41,51 +42,51 @@ impl Wrong {
             "a boolean" => "true or false",
             text => text,
         };
-        Wrong::new(Kind::Invalid(format!("expected {plain}, found {found}")))
+        SettingError::new(SettingErrorKind::Invalid(format!("expected {plain}, found {found}")))
     }
 }
 
-impl Display for Wrong {
+impl Display for SettingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a wrong setting")
+        formatter.write_str("an error in a setting")
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for SettingError {}
 
-impl de::Error for Wrong {
+impl de::Error for SettingError {
     fn custom<T: Display>(message: T) -> Self {
-        Wrong::new(Kind::Invalid(message.to_string()))
+        SettingError::new(SettingErrorKind::Invalid(message.to_string()))
     }
 
-    // Serde's own texts can print a float, which costs 15 KB of tables.
+    // Serde's own messages can contain a float, which would add 15 KB of tables.
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Wrong::mismatch(described(&found), expected)
+        SettingError::mismatch(described(&found), expected)
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         match found {
             Unexpected::Unsigned(_) | Unexpected::Signed(_) => {
-                Wrong::mismatch("a number out of range", expected)
+                SettingError::mismatch("a number out of range", expected)
             }
-            other => Wrong::mismatch(described(&other), expected),
+            other => SettingError::mismatch(described(&other), expected),
         }
     }
 
     fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
-        Wrong::new(Kind::Invalid(format!("expected one of: {}", known.join(", "))))
+        SettingError::new(SettingErrorKind::Invalid(format!("expected one of: {}", known.join(", "))))
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        Wrong::new(Kind::Unknown { known }).below(field)
+        SettingError::new(SettingErrorKind::Unknown { known }).below(field)
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        Wrong::new(Kind::Invalid("it is given twice".to_owned())).below(field)
+        SettingError::new(SettingErrorKind::Invalid("the key appears twice".to_owned())).below(field)
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Wrong::new(Kind::Missing).below(field)
+        SettingError::new(SettingErrorKind::Missing).below(field)
     }
 }
 
@@ -102,24 +103,24 @@ fn described(found: &Unexpected<'_>) -> &'static str {
 }
 
 impl Json {
-    fn mismatch(&self, expected: &dyn Expected) -> Wrong {
+    fn mismatch(&self, expected: &dyn Expected) -> SettingError {
         let found = match self {
             Json::Null => "null",
             Json::Bool(_) => "true or false",
             Json::Whole(_) | Json::Large(_) => "a whole number",
-            Json::OtherNumber => "a number that is not whole or too large",
+            Json::OtherNumber => "a number that is too large or not a whole number",
             Json::Text(_) => "a text",
             Json::List(_) => "a list",
             Json::Object(_) => "an object",
         };
-        Wrong::mismatch(found, expected)
+        SettingError::mismatch(found, expected)
     }
 }
 
 impl<'de> Deserializer<'de> for &'de Json {
-    type Error = Wrong;
+    type Error = SettingError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SettingError> {
         match self {
             Json::Null => visitor.visit_unit(),
             Json::Bool(value) => visitor.visit_bool(*value),
@@ -135,7 +136,7 @@ impl<'de> Deserializer<'de> for &'de Json {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SettingError> {
         match self {
             Json::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
@@ -146,7 +147,7 @@ impl<'de> Deserializer<'de> for &'de Json {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, SettingError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -155,7 +156,7 @@ impl<'de> Deserializer<'de> for &'de Json {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, SettingError> {
         match self {
             Json::Object(_) => self.deserialize_any(visitor),
             _ => Err(self.mismatch(&visitor)),
@@ -167,12 +168,14 @@ impl<'de> Deserializer<'de> for &'de Json {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, SettingError> {
         match self {
             Json::Text(word) => visitor.visit_enum(word.as_str().into_deserializer()),
             Json::Object(fields) => match fields.as_slice() {
-                [(name, value)] => visitor.visit_enum(Choice { name, value }),
-                _ => Err(Wrong::new(Kind::Invalid("expected an object with one key".to_owned()))),
+                [(name, value)] => visitor.visit_enum(VariantWithValue { name, value }),
+                _ => Err(SettingError::new(SettingErrorKind::Invalid(
+                    "expected an object with one key".to_owned(),
+                ))),
             },
             _ => Err(self.mismatch(&visitor)),
         }
@@ -190,13 +193,16 @@ struct Items<'de> {
 }
 
 impl<'de> de::SeqAccess<'de> for Items<'de> {
-    type Error = Wrong;
+    type Error = SettingError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, SettingError> {
         let Some(item) = self.items.get(self.index) else {
             return Ok(None);
         };
-        let value = seed.deserialize(item).map_err(|wrong| wrong.below(self.index.to_string()));
+        let value = seed.deserialize(item).map_err(|error| error.below(self.index.to_string()));
         self.index += 1;
         value.map(Some)
     }
@@ -208,9 +214,9 @@ struct Fields<'de> {
 }
 
 impl<'de> de::MapAccess<'de> for Fields<'de> {
-    type Error = Wrong;
+    type Error = SettingError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, SettingError> {
         let Some((field, rest)) = self.fields.split_first() else {
             return Ok(None);
         };
@@ -219,50 +225,50 @@ impl<'de> de::MapAccess<'de> for Fields<'de> {
         seed.deserialize(field.0.as_str().into_deserializer()).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, SettingError> {
         match self.value.take() {
-            Some((name, value)) => seed.deserialize(value).map_err(|wrong| wrong.below(name.as_str())),
-            None => Err(de::Error::custom("a value was read before its key")),
+            Some((name, value)) => seed.deserialize(value).map_err(|error| error.below(name.as_str())),
+            None => Err(de::Error::custom("the value was read before its key")),
         }
     }
 }
 
-/// A variant that holds something: `{"metadata": "key"}`.
-struct Choice<'de> {
+/// An enum variant with a value, such as `{"metadata": "key"}`.
+struct VariantWithValue<'de> {
     name: &'de str,
     value: &'de Json,
 }
 
-impl<'de> de::EnumAccess<'de> for Choice<'de> {
-    type Error = Wrong;
+impl<'de> de::EnumAccess<'de> for VariantWithValue<'de> {
+    type Error = SettingError;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Wrong> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), SettingError> {
         Ok((seed.deserialize(self.name.into_deserializer())?, self))
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Choice<'de> {
-    type Error = Wrong;
+impl<'de> de::VariantAccess<'de> for VariantWithValue<'de> {
+    type Error = SettingError;
 
-    fn unit_variant(self) -> Result<(), Wrong> {
-        Err(Wrong::new(Kind::Invalid(format!("expected the text \"{}\" alone", self.name))))
+    fn unit_variant(self) -> Result<(), SettingError> {
+        Err(SettingError::new(SettingErrorKind::Invalid(format!("expected only the text \"{}\"", self.name))))
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Wrong> {
-        seed.deserialize(self.value).map_err(|wrong| wrong.below(self.name))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, SettingError> {
+        seed.deserialize(self.value).map_err(|error| error.below(self.name))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Wrong> {
-        self.value.deserialize_any(visitor).map_err(|wrong| wrong.below(self.name))
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, SettingError> {
+        self.value.deserialize_any(visitor).map_err(|error| error.below(self.name))
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, SettingError> {
         let value = self.value.deserialize_struct("", fields, visitor);
-        value.map_err(|wrong| wrong.below(self.name))
+        value.map_err(|error| error.below(self.name))
     }
 }

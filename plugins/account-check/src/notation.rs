@@ -1,28 +1,26 @@
-//! How people write account numbers and BICs, and which of those signs have no meaning.
-//!
-//! Must never judge whether the rest is a valid number.
+//! How people write account numbers and BICs: which characters have no meaning.
 
-/// A text in its electronic form: capital letters, no spaces, hyphens or invisible signs,
-/// and plain letters and digits instead of full-width ones.
+/// The text in electronic form: capital letters, no spaces, hyphens or invisible characters,
+/// and ASCII instead of full-width letters and digits.
 pub(crate) fn in_electronic_form(text: &str) -> String {
-    text.chars().filter(|c| !is_decoration(*c)).map(plain).collect()
+    text.chars().filter(|c| !is_separator(*c)).map(ascii_capital).collect()
 }
 
-/// Only the letters and digits of a number, since no other sign tells two accounts apart.
-pub(crate) fn significant(number: &str) -> impl Iterator<Item = char> {
-    number.chars().filter(|c| c.is_alphanumeric()).map(plain)
+/// The letters and digits of a number. No other character distinguishes two accounts.
+pub(crate) fn letters_and_digits(number: &str) -> impl Iterator<Item = char> {
+    number.chars().filter(|c| c.is_alphanumeric()).map(ascii_capital)
 }
 
-fn plain(c: char) -> char {
+fn ascii_capital(c: char) -> char {
     match c {
-        // The full-width forms repeat ASCII, in its order.
+        // The full-width forms have the order of ASCII.
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c).to_ascii_uppercase(),
         _ => c.to_ascii_uppercase(),
     }
 }
 
-/// White space and hyphens of every kind, and what has no width.
-fn is_decoration(c: char) -> bool {
+/// White space, hyphens and invisible characters of every kind.
+fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || matches!(c,
             '-' | '\u{ad}' | '\u{58a}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
@@ -35,8 +33,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spaces_hyphens_width_and_case_carry_no_meaning() {
-        let written = [
+    fn spaces_hyphens_width_and_case_have_no_meaning() {
+        let notations = [
             "DEUTDEFF",
             "deutdeff",
             "DEUT DE FF",
@@ -45,13 +43,13 @@ mod tests {
             "DE\u{ad}UT\u{200b}DE\u{2060}FF\u{feff}",
             "\u{ff24}\u{ff25}\u{ff35}\u{ff34}\u{3000}\u{ff44}\u{ff45}\u{ff46}\u{ff46}",
         ];
-        for text in written {
+        for text in notations {
             assert_eq!(in_electronic_form(text), "DEUTDEFF", "{text:?}");
         }
     }
 
     #[test]
-    fn every_other_sign_stays() {
+    fn other_characters_are_kept() {
         for text in ["DEUT.DE", "DEUT/DE", "DEUT_DE", "DÉUT", "D\u{415}UT"] {
             assert_eq!(in_electronic_form(text), text);
         }
