@@ -1,4 +1,4 @@
-# Builds Tollgate and runs it as an unprivileged user. It wants a database:
+# Builds Tollgate and runs it as an unprivileged user. It needs a database:
 #   docker run -p 8000:8000 -v tollgate:/var/lib/tollgate \
 #     -e ROCKET_DATABASES='{main={url="postgres://tollgate@database/tollgate"}}' tollgate
 

@@ -1,13 +1,13 @@
-# Names for commands; each one is also written out in the README.
+# Short names for commands. The README has the commands themselves.
 
 .PHONY: run test bench bench-peers plugins
 
-# A Tollgate with a database, a demonstration tenant and four rules.
+# Starts Tollgate with a database, a demonstration tenant and four rules.
 run:
 	scripts/ensure-postgres
 	cargo run
 
-# The whole suite, on servers of its own.
+# Runs all tests. They start their own servers.
 test:
 	scripts/ensure-postgres
 	scripts/ensure-test-tools
@@ -23,11 +23,11 @@ bench:
 	cargo bench --bench rules
 	cargo bench --bench start
 
-# One small rule here and in other rule engines, which take long to compile.
-# Needs the target wasm32-unknown-unknown.
+# Compares a small rule in Tollgate and in other rule engines, which take long to
+# compile. Needs the target wasm32-unknown-unknown.
 bench-peers:
 	cargo bench --locked --manifest-path benches/peers/Cargo.toml
 
-# The shipped rules from source; needs the target wasm32-unknown-unknown.
+# Builds the shipped rules. Needs the target wasm32-unknown-unknown.
 plugins:
 	scripts/build-plugins

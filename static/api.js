@@ -1,4 +1,4 @@
-// The way to the API. The token lives in this module's memory and nowhere else.
+// Calls of the API. The access token must stay in this module's memory.
 
 let token = null;
 let onExpiry = () => {};
@@ -15,18 +15,18 @@ export const isSignedIn = () => token !== null;
 export const whenExpired = (listener) => { onExpiry = listener; };
 
 export async function signIn(clientId, clientSecret) {
-  const body = new URLSearchParams({
+  const form = new URLSearchParams({
     grant_type: "client_credentials",
     client_id: clientId,
     client_secret: clientSecret,
   });
-  const response = await reach("/oauth/token", { method: "POST", body });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ApiError(answer.error_description || answer.detail || "Sign-in failed.");
-  token = answer.access_token;
+  const response = await send("/oauth/token", { method: "POST", body: form });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ApiError(body.error_description || body.detail || "Sign-in failed.");
+  token = body.access_token;
   clearTimeout(expiryTimer);
-  expiryTimer = setTimeout(expire, answer.expires_in * 1000);
-  return { scopes: answer.scope.split(" "), expiresAt: Date.now() + answer.expires_in * 1000 };
+  expiryTimer = setTimeout(expire, body.expires_in * 1000);
+  return { scopes: body.scope.split(" "), expiresAt: Date.now() + body.expires_in * 1000 };
 }
 
 export function signOut() {
@@ -46,17 +46,17 @@ export const post = (path, body, contentType) =>
 
 async function call(path, request) {
   const headers = { ...request.headers, Authorization: `Bearer ${token}` };
-  const response = await reach(`/api/v1${path}`, { ...request, headers });
+  const response = await send(`/api/v1${path}`, { ...request, headers });
   if (response.status === 401) expire();
-  const answer = await response.json().catch(() => null);
+  const body = await response.json().catch(() => null);
   if (!response.ok) {
-    const detail = answer?.detail || answer?.title || `The server answered ${response.status}.`;
-    throw new ApiError(detail, answer?.errors || []);
+    const detail = body?.detail || body?.title || `The server answered ${response.status}.`;
+    throw new ApiError(detail, body?.errors || []);
   }
-  return answer;
+  return body;
 }
 
-async function reach(path, request) {
+async function send(path, request) {
   try {
     return await fetch(path, { ...request, cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer" });
   } catch {

@@ -1,7 +1,7 @@
-// The newest decisions, and the evidence of one.
+// The list of decisions and the evidence of one decision.
 
 import { get } from "./api.js";
-import { badge, byId, definitions, digest, element, fill, json, money, say, table, time } from "./elements.js";
+import { badge, byId, definitions, digest, element, fill, json, money, showStatus, table, time } from "./elements.js";
 
 const COLUMNS = [
   { title: "Received" },
@@ -35,12 +35,12 @@ export async function showDecisions(isNextPage = false) {
 }
 
 function row(item) {
-  const made = element("tr", {});
+  const tableRow = element("tr", {});
   const open = element("button", {
     label: `Evidence of ${item.reference || item.id}`,
-    onClick: () => showEvidence(item.id, made).catch((error) => say(error.message, true)),
+    onClick: () => showEvidence(item.id, tableRow).catch((error) => showStatus(error.message, true)),
   }, "Show");
-  made.append(
+  tableRow.append(
     element("td", {}, time(item.received_at_ms)),
     element("td", {}, item.reference || "erased"),
     element("td", { class: "number" }, money(item.amount_minor, item.currency)),
@@ -48,7 +48,7 @@ function row(item) {
     element("td", {}, badge(item.outcome)),
     element("td", {}, open),
   );
-  return made;
+  return tableRow;
 }
 
 async function showEvidence(id, row) {
@@ -57,12 +57,12 @@ async function showEvidence(id, row) {
   for (const current of document.querySelectorAll("tr[aria-current]")) current.removeAttribute("aria-current");
   row.setAttribute("aria-current", "true");
   byId("replay-result").textContent = "";
-  fill(byId("evidence"), about(decision), reasons(decision), rules(decision), payment(decision));
+  fill(byId("evidence"), summary(decision), reasons(decision), rules(decision), payment(decision));
   byId("evidence-section").hidden = false;
   byId("evidence-title").focus();
 }
 
-function about(decision) {
+function summary(decision) {
   return definitions([
     ["Id", element("span", { class: "mono" }, decision.id)],
     ["Outcome", badge(decision.outcome)],
@@ -85,7 +85,7 @@ function reasons(decision) {
 }
 
 function rules(decision) {
-  const shown = decision.rules.map((rule) => element("div", { class: "rule" },
+  const sections = decision.rules.map((rule) => element("div", { class: "rule" },
     element("h3", {}, rule.name, " ", result(rule)),
     definitions([
       ["Plugin", digest(rule.plugin)],
@@ -95,7 +95,7 @@ function rules(decision) {
     ]),
     list("Facts", rule.facts.map(fact)),
     list("Notes", rule.result?.notes || [])));
-  return element("div", {}, ...shown);
+  return element("div", {}, ...sections);
 }
 
 function result(rule) {
@@ -114,17 +114,17 @@ function fact({ query, listed, velocity }) {
   const answer = velocity ? `${velocity.count} payments, ${velocity.total_minor} minor units`
     : listed === undefined ? "the payment has no value" : listed ? "yes" : "no";
   if (!query) return answer;
-  const asked = query.kind === "listed"
+  const question = query.kind === "listed"
     ? `${query.selector} on the list ${query.list} (${query.matching})`
     : `${query.counting} by ${query.selector} in ${query.window_ms / 1000} s`;
-  return `${asked}: ${answer}`;
+  return `${question}: ${answer}`;
 }
 
 function payment(decision) {
   return element("details", {}, element("summary", {}, "Payment"), json(decision.payment));
 }
 
-export async function replayShown() {
+export async function replayDecision() {
   const replay = await get(`/decisions/${encodeURIComponent(shownId)}/replay`);
   const place = byId("replay-result");
   if (replay.identical) {

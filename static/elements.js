@@ -1,23 +1,22 @@
-// Building the page out of elements. Whatever comes from the API is set as
-// text and never read as markup.
+// Builds elements. Data from the API must be set as text, never as markup.
 
 export const byId = (id) => document.getElementById(id);
 
 export function element(tag, options = {}, ...children) {
-  const made = document.createElement(tag);
-  if (options.class) made.className = options.class;
-  if (options.title) made.title = options.title;
-  if (options.scope) made.scope = options.scope;
-  if (options.label) made.setAttribute("aria-label", options.label);
+  const node = document.createElement(tag);
+  if (options.class) node.className = options.class;
+  if (options.title) node.title = options.title;
+  if (options.scope) node.scope = options.scope;
+  if (options.label) node.setAttribute("aria-label", options.label);
   if (options.onClick) {
-    made.type = "button";
-    made.addEventListener("click", options.onClick);
+    node.type = "button";
+    node.addEventListener("click", options.onClick);
   }
   for (const child of children) {
     if (child === null || child === undefined) continue;
-    made.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
   }
-  return made;
+  return node;
 }
 
 export const fill = (place, ...children) => place.replaceChildren(...children.filter(Boolean));
@@ -25,10 +24,9 @@ export const fill = (place, ...children) => place.replaceChildren(...children.fi
 export function table(caption, columns, rows) {
   const heads = columns.map((column) =>
     element("th", { scope: "col", class: column.number ? "number" : "" }, column.title));
-  const made = element("table", { label: caption },
+  return element("table", { label: caption },
     element("thead", {}, element("tr", {}, ...heads)),
     element("tbody", {}, ...rows));
-  return made;
 }
 
 export function definitions(pairs) {
@@ -46,7 +44,7 @@ export const digest = (text) => element("span", { class: "mono cut", title: text
 
 export const time = (ms) => new Date(ms).toLocaleString();
 
-// Minor units by the currency's own digits, as the browser knows them.
+// Formats minor units with the decimals that the browser knows for the currency.
 export function money(minor, currency) {
   try {
     const format = new Intl.NumberFormat(undefined, { style: "currency", currency });
@@ -60,7 +58,7 @@ export function money(minor, currency) {
 export const size = (bytes) =>
   bytes < 1024 * 1024 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
-export function say(text, isError = false) {
+export function showStatus(text, isError = false) {
   const status = byId("status");
   status.classList.toggle("error", isError);
   status.textContent = text;

@@ -1,27 +1,27 @@
-// What happens when: signing in, refreshing, uploading.
+// Connects the forms and buttons of the page to the API.
 
 import { signIn, signOut, whenExpired } from "./api.js";
-import { closeEvidence, replayShown, showDecisions } from "./decisions.js";
-import { byId, element, fill, say } from "./elements.js";
+import { closeEvidence, replayDecision, showDecisions } from "./decisions.js";
+import { byId, element, fill, showStatus } from "./elements.js";
 import { showPlugins, upload } from "./plugins.js";
 import { showRuleset } from "./ruleset.js";
 
-const fillable = ["ruleset", "decisions", "evidence", "plugins", "uploaded"];
+const clearedOnSignOut = ["ruleset", "decisions", "evidence", "plugins", "uploaded"];
 
-// One thing at a time per button; what goes wrong is said.
-async function act(button, work) {
+// Disables the button while it works, and shows an error.
+async function run(button, work) {
   if (button) button.disabled = true;
   try {
-    say("");
+    showStatus("");
     await work();
   } catch (error) {
-    say(error.message, true);
+    showStatus(error.message, true);
   } finally {
     if (button) button.disabled = false;
   }
 }
 
-// A token may lack the scope of one part; the others are shown all the same.
+// The token may lack the scope of one part. The other parts are still shown.
 async function showPart(id, show) {
   try {
     await show();
@@ -30,7 +30,7 @@ async function showPart(id, show) {
   }
 }
 
-function enter({ expiresAt }) {
+function showContent({ expiresAt }) {
   byId("sign-in").hidden = true;
   byId("workplace").hidden = false;
   byId("sign-out").hidden = false;
@@ -43,27 +43,27 @@ function enter({ expiresAt }) {
   ]);
 }
 
-function leave(message) {
+function showSignIn(message) {
   signOut();
-  for (const id of fillable) fill(byId(id));
+  for (const id of clearedOnSignOut) fill(byId(id));
   byId("evidence-section").hidden = true;
   byId("workplace").hidden = true;
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   byId("session").textContent = "Not signed in";
   byId("client-id").focus();
-  say(message);
+  showStatus(message);
 }
 
-whenExpired(() => leave("Your session has ended. Sign in again."));
+whenExpired(() => showSignIn("Your session has ended. Sign in again."));
 
 byId("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const secret = byId("client-secret");
-  act(event.submitter, async () => {
+  run(event.submitter, async () => {
     const session = await signIn(byId("client-id").value.trim(), secret.value);
     secret.value = "";
-    await enter(session);
+    await showContent(session);
   });
 });
 
@@ -71,7 +71,7 @@ byId("upload-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const [file] = byId("plugin-file").files;
   fill(byId("uploaded"), element("p", {}, "Uploading…"));
-  act(event.submitter, async () => {
+  run(event.submitter, async () => {
     try {
       await upload(file);
     } catch (error) {
@@ -82,12 +82,12 @@ byId("upload-form").addEventListener("submit", (event) => {
   });
 });
 
-const onClick = (id, work) => byId(id).addEventListener("click", (event) => act(event.currentTarget, work));
+const onClick = (id, work) => byId(id).addEventListener("click", (event) => run(event.currentTarget, work));
 onClick("ruleset-refresh", showRuleset);
 onClick("decisions-refresh", () => showDecisions());
 onClick("decisions-more", () => showDecisions(true));
 onClick("plugins-refresh", showPlugins);
-onClick("replay", replayShown);
+onClick("replay", replayDecision);
 byId("evidence-close").addEventListener("click", closeEvidence);
-byId("outcome").addEventListener("change", () => act(null, () => showDecisions()));
-byId("sign-out").addEventListener("click", () => leave("You are signed out."));
+byId("outcome").addEventListener("change", () => run(null, () => showDecisions()));
+byId("sign-out").addEventListener("click", () => showSignIn("You are signed out."));

@@ -1,4 +1,4 @@
-// The plugins there are, and the upload of another.
+// The list of plugins, and uploads.
 
 import { get, post } from "./api.js";
 import { badge, byId, definitions, digest, element, fill, json, size, table } from "./elements.js";
@@ -12,7 +12,7 @@ const COLUMNS = [
   { title: "Digest" },
 ];
 
-const FOLLOWED_EVERY_MS = 500;
+const POLL_INTERVAL_MS = 500;
 
 const state = (plugin) => badge(plugin.retired_at_ms ? "retired" : plugin.state);
 
@@ -31,12 +31,12 @@ export async function showPlugins() {
 
 const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
 
-// The answer to an upload is only that it waits: what becomes of it is asked for.
+// The response to an upload only says that it is waiting, so its state is polled.
 export async function upload(file) {
   let plugin = await post("/plugins", file, "application/wasm");
   while (plugin.state === "waiting" || plugin.state === "compiling") {
     fill(byId("uploaded"), element("p", {}, state(plugin), " ", digest(plugin.digest)));
-    await pause(FOLLOWED_EVERY_MS);
+    await pause(POLL_INTERVAL_MS);
     plugin = await get(`/plugins/${plugin.digest}`);
   }
   if (plugin.state === "refused") showRefused(plugin);

@@ -1,4 +1,4 @@
-// What decides at the moment.
+// The active ruleset.
 
 import { get } from "./api.js";
 import { badge, byId, definitions, digest, element, fill, json, time } from "./elements.js";
