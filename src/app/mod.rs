@@ -64,7 +64,7 @@ use crate::http::edge::client_rates::ClientRates;
 use crate::http::edge::streams::Streams;
 use crate::http::readiness::Readiness;
 use crate::http::request::cursor::CursorKey;
-use crate::http::services::{Limits, Metrics, Services, Tokens};
+use crate::http::services::{BodyLimits, Metrics, Services, Tokens};
 use crate::rules::{LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
 use crate::storage::facts::FactReader;
@@ -344,7 +344,7 @@ async fn assemble(
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
         metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
-        limits: Limits {
+        limits: BodyLimits {
             body_bytes: 64 << 10,
             body_deadline: deadline,
             lines_bytes: 4 << 20,

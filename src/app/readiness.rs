@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::decisions::active::ActiveRulesets;
 use crate::decisions::journal_clock::JournalClock;
-use crate::http::readiness::{Condition, Question, Readiness};
+use crate::http::readiness::{DatabaseCheck, LocalCheck, Readiness};
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::pool::AppPool;
@@ -25,7 +25,7 @@ pub fn readiness(
     active: Arc<ActiveRulesets>,
 ) -> Readiness {
     let followed = active.clone();
-    let conditions: Vec<Condition> = vec![
+    let local: Vec<LocalCheck> = vec![
         Box::new(move || (!journal.is_writing()).then_some("The journal cannot store decisions.")),
         Box::new(move || (!clock.is_trusted()).then_some("The database time is not known precisely enough.")),
         Box::new(move || {
@@ -38,19 +38,19 @@ pub fn readiness(
             most.then_some("For most tenants, the rules of the active ruleset are not loaded on this node.")
         }),
     ];
-    let database = Question {
-        ask: Box::new(move || {
+    let database = DatabaseCheck {
+        query: Box::new(move || {
             let app = app.clone();
             Box::pin(async move { app.check().await.is_ok() })
         }),
-        without: "The database cannot be reached.",
+        reason: "The database cannot be reached.",
     };
-    let facts = Question {
-        ask: Box::new(move || {
+    let facts = DatabaseCheck {
+        query: Box::new(move || {
             let facts = facts.clone();
             Box::pin(async move { facts.can_read().await.is_ok() })
         }),
-        without: "Facts cannot be read.",
+        reason: "Facts cannot be read.",
     };
-    Readiness::new(conditions, vec![database, facts])
+    Readiness::new(local, vec![database, facts])
 }

@@ -1,15 +1,14 @@
-//! The edge: what surrounds every handler.
+//! The edge wraps every handler: deadline, load shedding, panics, common response headers, one
+//! log line and the metrics of each request.
 //!
-//! Owns deadline, load shedding, the fence around panics, the response headers
-//! that all answers share, the one log line and the metrics of a request. Must
-//! never log a body, a token, a query string or a raw path: routes appear as
-//! their templates.
+//! Must never log a body, a token, a query string or a raw path: a route is logged as its
+//! template.
 
 pub mod client_rates;
 pub(super) mod context;
 pub(super) mod guard;
 pub mod streams;
-pub(super) mod upload_turns;
+pub(super) mod upload_slots;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -27,30 +26,30 @@ use tokio::time::timeout_at;
 use tracing::Instrument;
 
 use crate::http::edge::context::RequestContext;
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::problem::{Problem, ProblemKind};
 
-/// For health, readiness and metrics, however short that of requests is: a node that is not
-/// ready waits up to three seconds for its database before it can tell the reasons.
+/// For health, readiness and metrics. Independent of the requests' deadline: a readiness check
+/// waits up to three seconds for the database before it can return the reasons.
 const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
 pub struct EdgeLimits {
     pub deadline: Duration,
-    /// For plugins: a body of megabytes, then a compiler.
+    /// For large bodies: plugins, and many entries of a list.
     pub upload_deadline: Duration,
-    /// Requests handled at once, whatever they are; more are shed.
+    /// The most requests handled at once. More are refused with 503.
     pub slots: usize,
 }
 
-/// How much of the edge a route gets.
+/// Which deadline and slots apply to a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Treatment {
+pub enum RouteClass {
     Ordinary,
     Upload,
-    /// The deadline is for its beginning; then it has none, and places of its own
-    /// instead of a slot.
+    /// The deadline applies until the stream begins. A stream needs no slot; `Streams` limits
+    /// their number.
     Stream,
-    /// Health and metrics answer especially when everything else is shed.
+    /// Needs no slot: health and metrics must work while other requests are refused.
     Operation,
 }
 
@@ -65,91 +64,94 @@ impl Edge {
         Self { limits, slots: Arc::new(Semaphore::new(limits.slots)) }
     }
 
-    pub fn surround(&self, treatment: Treatment, routes: Vec<Route>) -> Vec<Route> {
-        let deadline = match treatment {
-            Treatment::Upload => self.limits.upload_deadline,
-            Treatment::Ordinary | Treatment::Stream => self.limits.deadline,
-            Treatment::Operation => OPERATION_DEADLINE,
+    pub fn wrap(&self, class: RouteClass, routes: Vec<Route>) -> Vec<Route> {
+        let deadline = match class {
+            RouteClass::Upload => self.limits.upload_deadline,
+            RouteClass::Ordinary | RouteClass::Stream => self.limits.deadline,
+            RouteClass::Operation => OPERATION_DEADLINE,
         };
-        let slotted = matches!(treatment, Treatment::Ordinary | Treatment::Upload);
+        let slotted = matches!(class, RouteClass::Ordinary | RouteClass::Upload);
         let slots = slotted.then(|| Arc::clone(&self.slots));
-        let surround = |mut route: Route| {
-            route.handler = Box::new(Surrounded { inner: route.handler, deadline, slots: slots.clone() });
+        let wrap = |mut route: Route| {
+            route.handler = Box::new(EdgeHandler { inner: route.handler, deadline, slots: slots.clone() });
             route
         };
-        routes.into_iter().map(surround).collect()
+        routes.into_iter().map(wrap).collect()
     }
 }
 
 #[derive(Clone)]
-struct Surrounded {
+struct EdgeHandler {
     inner: Box<dyn Handler>,
     deadline: Duration,
     slots: Option<Arc<Semaphore>>,
 }
 
 #[rocket::async_trait]
-impl Handler for Surrounded {
+impl Handler for EdgeHandler {
     async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
         let context = RequestContext::of(request);
         let slot = self.slots.as_ref().map(|slots| slots.try_acquire());
         if let Some(Err(_)) = slot {
             metrics::counter!("http_requests_shed_total").increment(1);
             let detail = "This node is already serving as many requests as it can.";
-            return Outcome::from(request, Problem::new(Kind::Busy, detail));
+            return Outcome::from(request, Problem::new(ProblemKind::Busy, detail));
         }
-        // Only the handler's own future is dropped at the deadline: what must
-        // not be cancelled runs in tasks of its own.
+        // At the deadline the handler's future is dropped. Work that must not be cancelled
+        // runs in separate tasks.
         let handled = AssertUnwindSafe(async { self.inner.handle(request, data).await })
             .catch_unwind()
             .instrument(context.span.clone());
         match timeout_at(context.started + self.deadline, handled).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
-                // The panic hook has said where; the payload may hold anything.
+                // The panic hook has logged the place. The payload is not logged: it may
+                // contain request data.
                 tracing::error!(request_id = context.request_id, "a handler panicked");
                 let detail = "The cause is logged under this request id.";
-                Outcome::from(request, Problem::new(Kind::Internal, detail))
+                Outcome::from(request, Problem::new(ProblemKind::Internal, detail))
             }
             Err(_late) => {
                 let detail = "The deadline passed before there was a result. The outcome is unknown.";
-                Outcome::from(request, Problem::new(Kind::Deadline, detail))
+                Outcome::from(request, Problem::new(ProblemKind::Deadline, detail))
             }
         }
     }
 }
 
-/// Opens a request's context and, at its end, tells of it once.
+/// Creates a request's context, and at its end sets the common headers, logs one line and
+/// counts the request.
 #[derive(Debug, Default)]
-pub struct Telling {
-    /// By route, then method and class of status: looked up once, since the
-    /// recorder would copy and hash their names for every request.
-    meters: RwLock<HashMap<String, OfRoute>>,
+pub struct RequestTelemetry {
+    /// By route. Kept, since the recorder would otherwise copy and hash the names and labels for
+    /// every request.
+    metrics: RwLock<HashMap<String, RouteMetrics>>,
 }
 
-type OfRoute = HashMap<(Method, &'static str), Meters>;
+/// By method and status class.
+type RouteMetrics = HashMap<(Method, &'static str), RequestMetrics>;
 
 #[derive(Debug, Clone)]
-struct Meters {
+struct RequestMetrics {
     requests: Counter,
     duration: Histogram,
 }
 
-impl Telling {
-    /// Makes the series of these routes at the start, so that no family appears late.
+impl RequestTelemetry {
+    /// Registers the metrics of these routes now, so that `/metrics` has them from the start.
     pub fn of(routes: &[Route]) -> Self {
-        let telling = Self::default();
+        let telemetry = Self::default();
         for route in routes {
-            telling.meters(route.uri.path(), route.method, "2xx");
+            telemetry.metrics(route.uri.path(), route.method, "2xx");
         }
-        telling
+        telemetry
     }
 
-    /// Routes are templates, so there are few.
-    fn meters(&self, route: &str, method: Method, class: &'static str) -> Meters {
-        let known = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meters) = known.get(route).and_then(|of_route| of_route.get(&(method, class))) {
-            return meters.clone();
+    /// Routes are templates, so the map stays small.
+    fn metrics(&self, route: &str, method: Method, class: &'static str) -> RequestMetrics {
+        let known = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = known.get(route).and_then(|of_route| of_route.get(&(method, class))) {
+            return metrics.clone();
         }
         drop(known);
         let labels = [
@@ -157,18 +159,18 @@ impl Telling {
             ("method", method.as_str().to_owned()),
             ("status_class", class.to_owned()),
         ];
-        let meters = Meters {
+        let metrics = RequestMetrics {
             requests: metrics::counter!("http_requests_total", &labels),
             duration: metrics::histogram!("http_request_duration_seconds", &labels),
         };
-        let mut known = self.meters.write().unwrap_or_else(PoisonError::into_inner);
-        known.entry(route.to_owned()).or_default().insert((method, class), meters.clone());
-        meters
+        let mut known = self.metrics.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(route.to_owned()).or_default().insert((method, class), metrics.clone());
+        metrics
     }
 }
 
 #[rocket::async_trait]
-impl Fairing for Telling {
+impl Fairing for RequestTelemetry {
     fn info(&self) -> Info {
         use rocket::fairing::Kind;
         Info { name: "request log and metrics", kind: Kind::Request | Kind::Response }
@@ -185,21 +187,21 @@ impl Fairing for Telling {
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", policy(request)),
+            ("Content-Security-Policy", content_security_policy(request)),
         ] {
             if !response.headers().contains(name) {
                 response.set_header(Header::new(name, value));
             }
         }
-        if let Some(Some(allowance)) = context.allowance.get() {
-            allowance.tell(response);
+        if let Some(Some(limit)) = context.rate_limit.get() {
+            limit.set_headers(response);
         }
-        tell(self, request, context, response.status().code);
+        log_and_count(self, request, context, response.status().code);
     }
 }
 
-/// Nothing may run or load, but for the page that shows the API, which styles itself inline.
-fn policy(request: &Request<'_>) -> &'static str {
+/// Forbids everything, except on the page that shows the API: it has scripts, and inline styles.
+fn content_security_policy(request: &Request<'_>) -> &'static str {
     if request.route().is_some_and(|route| route.uri.path().starts_with("/docs")) {
         return "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                 img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -207,7 +209,7 @@ fn policy(request: &Request<'_>) -> &'static str {
     "default-src 'none'; frame-ancestors 'none'"
 }
 
-fn tell(telling: &Telling, request: &Request<'_>, context: &RequestContext, status: u16) {
+fn log_and_count(telemetry: &RequestTelemetry, request: &Request<'_>, context: &RequestContext, status: u16) {
     let elapsed = context.started.elapsed();
     let route = request.route().map_or("unmatched", |route| route.uri.path());
     let method = request.method();
@@ -228,9 +230,9 @@ fn tell(telling: &Telling, request: &Request<'_>, context: &RequestContext, stat
         latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "answered"
     );
-    let meters = telling.meters(route, method, class);
-    meters.requests.increment(1);
-    meters.duration.record(elapsed.as_secs_f64());
+    let metrics = telemetry.metrics(route, method, class);
+    metrics.requests.increment(1);
+    metrics.duration.record(elapsed.as_secs_f64());
 }
 
 #[cfg(test)]
@@ -267,11 +269,11 @@ mod tests {
         let edge = Edge::new(limits);
         let rocket =
             rocket::custom(rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() })
-                .mount("/", edge.surround(Treatment::Ordinary, rocket::routes![quick, slow, panics]))
-                .mount("/stream", edge.surround(Treatment::Stream, rocket::routes![quick, slow]))
-                .mount("/operation", edge.surround(Treatment::Operation, rocket::routes![quick]))
+                .mount("/", edge.wrap(RouteClass::Ordinary, rocket::routes![quick, slow, panics]))
+                .mount("/stream", edge.wrap(RouteClass::Stream, rocket::routes![quick, slow]))
+                .mount("/operation", edge.wrap(RouteClass::Operation, rocket::routes![quick]))
                 .register("/", rocket::catchers![default_catcher])
-                .attach(Telling::default());
+                .attach(RequestTelemetry::default());
         Client::untracked(rocket).await.expect("a rocket")
     }
 
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[rocket::async_test]
-    async fn late_and_panicking_handlers_are_answered_by_problems() {
+    async fn late_and_panicking_handlers_lead_to_problems() {
         let client = client(8).await;
         assert_eq!(
             problem_of(&client, "/slow").await,
@@ -306,11 +308,11 @@ mod tests {
         assert_eq!(client.get("/operation/quick").dispatch().await.status(), Status::Ok);
         assert_eq!(client.get("/stream/quick").dispatch().await.status(), Status::Ok);
         let late = problem_of(&client, "/stream/slow").await.1;
-        assert_eq!(late, "/problems/deadline", "one that does not begin is late like any other");
+        assert_eq!(late, "/problems/deadline", "a stream that does not begin in time misses its deadline");
     }
 
     #[rocket::async_test]
-    async fn a_wrong_method_is_told_the_right_ones_and_a_wrong_path_is_not_found() {
+    async fn a_wrong_method_gets_the_allowed_ones_and_a_wrong_path_is_not_found() {
         let client = client(8).await;
         let response = client.post("/quick").dispatch().await;
         assert_eq!(
@@ -321,9 +323,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+    struct LogBuffer(Arc<std::sync::Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Written {
+    impl std::io::Write for LogBuffer {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().expect("a lock").extend_from_slice(bytes);
             Ok(bytes.len())
@@ -336,8 +338,8 @@ mod tests {
 
     #[test]
     fn the_log_has_one_line_per_request_with_templates_and_nothing_the_client_sent() {
-        let written = Written::default();
-        let writer = written.clone();
+        let log = LogBuffer::default();
+        let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .json()
             .with_max_level(tracing::Level::INFO)
@@ -358,7 +360,7 @@ mod tests {
                 }
             });
         });
-        let log = String::from_utf8(written.0.lock().expect("a lock").clone()).expect("UTF-8");
+        let log = String::from_utf8(log.0.lock().expect("a lock").clone()).expect("UTF-8");
         assert!(!log.contains("4111"), "{log}");
         let answered: Vec<&str> = log.lines().filter(|line| line.contains("\"answered\"")).collect();
         assert_eq!(answered.len(), 3, "{log}");
@@ -369,7 +371,7 @@ mod tests {
     }
 
     #[rocket::async_test]
-    async fn every_answer_names_its_request_and_is_not_stored() {
+    async fn every_response_has_its_request_id_and_is_not_stored() {
         let client = client(8).await;
         for path in ["/quick", "/nowhere"] {
             let header = Header::new("X-Request-Id", "my-request-1");

@@ -1,8 +1,8 @@
-//! The API and the page: Rocket, and every JSON shape.
+//! The HTTP API and the page, served by Rocket: routes, guards, JSON shapes, problems and the
+//! OpenAPI document.
 //!
-//! Owns routes, guards, problems, the edge and the OpenAPI document. Must
-//! never decide anything of the trade, and never put payment data, tokens or
-//! raw paths into a log.
+//! Business rules belong in `decisions` and `domain`. Logs must never contain payment data,
+//! tokens or raw paths.
 
 pub mod edge;
 pub mod openapi;
@@ -18,12 +18,12 @@ use rocket::{Build, Rocket, catchers};
 
 use edge::client_rates::ClientRates;
 use edge::streams::Streams;
-use edge::upload_turns::UploadTurns;
-use edge::{Edge, EdgeLimits, Telling};
+use edge::upload_slots::UploadSlots;
+use edge::{Edge, EdgeLimits, RequestTelemetry};
 use readiness::Readiness;
-use services::{Limits, Metrics, Services, Tokens};
+use services::{BodyLimits, Metrics, Services, Tokens};
 
-/// What the wiring hands over.
+/// Everything that `app` hands over.
 #[derive(Debug)]
 pub struct Parts {
     pub services: Arc<Services>,
@@ -31,17 +31,16 @@ pub struct Parts {
     pub rates: ClientRates,
     pub readiness: Arc<Readiness>,
     pub metrics: Metrics,
-    pub limits: Limits,
+    pub limits: BodyLimits,
     pub edge: EdgeLimits,
     pub streams: Arc<Streams>,
 }
 
-/// Mounts everything.
 pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
     let edge = Edge::new(parts.edge);
     let mounted = routes::mounts()
         .into_iter()
-        .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.surround(mount.treatment, mount.routes)));
+        .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.wrap(mount.class, mount.routes)));
     mounted
         .manage(parts.services)
         .manage(parts.tokens)
@@ -50,7 +49,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .manage(parts.metrics)
         .manage(parts.limits)
         .manage(parts.streams)
-        .manage(Arc::new(UploadTurns::default()))
+        .manage(Arc::new(UploadSlots::default()))
         .register("/", catchers![response::problem::default_catcher])
-        .attach(Telling::of(&routes::operations::routes()))
+        .attach(RequestTelemetry::of(&routes::operations::routes()))
 }

@@ -1,10 +1,9 @@
-//! The OpenAPI document, made of the code, and the page to read it.
+//! The OpenAPI document, generated from the code, and the page that shows it.
 //!
-//! Owns what is said of the API as a whole. Must never describe a route by
-//! hand: each stands beside its handler, and a test compares both sides.
+//! A route is described at its handler. A test compares the document with the mounted routes.
 
-pub(super) mod documented;
 mod finish;
+pub(super) mod problems;
 
 use std::sync::LazyLock;
 
@@ -20,10 +19,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::domain::tenant::Scope;
 use crate::http::openapi::finish::finish;
-use crate::http::response::Answer;
+use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    audit, backtests, checkpoints, decisions, events, lists, oauth, operations, payments, plugins, rulesets,
+    audit, backtests, checkpoints, decisions, feed, lists, oauth, operations, payments, plugins, rulesets,
 };
 
 #[derive(OpenApi)]
@@ -45,7 +44,7 @@ use crate::http::routes::{
         operations::metrics,
     ),
     nest((path = "/api/v1", api = Version1)),
-    components(schemas(ProblemBody<'static>, events::DecisionEventShape)),
+    components(schemas(ProblemBody<'static>, feed::DecisionEventShape)),
     modifiers(&Security, &Descriptions, &OperationIds)
 )]
 struct Document;
@@ -94,7 +93,7 @@ struct Document;
     plugins::one,
     plugins::download,
     audit::list,
-    events::follow,
+    feed::follow,
     plugins::retire,
     document
 ))]
@@ -113,7 +112,7 @@ impl Modify for Security {
     }
 }
 
-/// OpenAPI 3.1 wants a description of every response, also where its schema says it all.
+/// OpenAPI 3.1 requires a description of every response.
 struct Descriptions;
 
 impl Modify for Descriptions {
@@ -135,7 +134,7 @@ impl Modify for Descriptions {
     }
 }
 
-/// Handlers of several resources share names such as `list`; ids are of the whole document.
+/// Operation ids must be unique in the document, and several resources have a handler `list`.
 struct OperationIds;
 
 impl Modify for OperationIds {
@@ -154,7 +153,7 @@ impl Modify for OperationIds {
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| whole().to_string());
 
-/// What is served, and what the command line prints.
+/// The document as JSON, for the route and for the command line.
 pub fn text() -> &'static str {
     &DOCUMENT
 }
@@ -183,11 +182,11 @@ pub fn routes() -> Vec<Route> {
     )
 )]
 #[get("/openapi.json")]
-pub fn document() -> Answer {
-    Answer::bytes(ContentType::JSON, text().into()).with("Cache-Control", "no-cache").with_tag_of_body()
+pub fn document() -> ApiResponse {
+    ApiResponse::bytes(ContentType::JSON, text().into()).with("Cache-Control", "no-cache").with_tag_of_body()
 }
 
-/// Swagger UI, vendored: nothing is loaded from elsewhere.
+/// Swagger UI, built into the program: the page loads nothing from other servers.
 pub fn page_routes() -> Vec<Route> {
     let config = Config::from("/api/v1/openapi.json").use_base_layout();
     SwaggerUi::new("/docs/<_..>").config(config).into()

@@ -1,7 +1,7 @@
 //! Reading a request: its body and query, with every error named by its field.
 
 pub(super) mod body;
-pub(super) mod card_checks;
+pub(super) mod card_numbers;
 pub mod cursor;
 pub(super) mod fields;
 pub(super) mod json;

@@ -1,7 +1,4 @@
-//! Answers that are no problems.
-//!
-//! Owns how a body and its headers are put on the wire. Must never decide
-//! what is in them.
+//! Successful responses: status, headers, body and entity tag.
 
 pub(super) mod entity_tags;
 mod failure;
@@ -16,24 +13,24 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::request::body::sha256;
-use crate::http::response::entity_tags::Tags;
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::entity_tags::EntityTags;
+use crate::http::response::problem::{Problem, ProblemKind};
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     status: Status,
     content_type: Option<ContentType>,
     headers: Vec<Header<'static>>,
-    /// A tag of the whole body: who has the same one has the same body.
+    /// The entity tag, if it covers every byte of the body.
     body_tag: Option<String>,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl ApiResponse {
     pub fn json(status: Status, value: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec(value).map_err(|error| {
             tracing::error!(%error, "a response could not be serialised as JSON");
-            Problem::new(Kind::Internal, "The cause is logged under this request id.")
+            Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
         })?;
         Ok(Self { status, content_type: Some(ContentType::JSON), ..Self::of(body) })
     }
@@ -55,8 +52,8 @@ impl Answer {
         self
     }
 
-    /// With an `ETag` that covers every byte, so that a client that has it is spared the body.
-    /// One that stands for less must be an ordinary header: no 304 may follow from it.
+    /// Adds an `ETag` over every byte of the body, and responds 304 if the client has that tag.
+    /// An `ETag` that covers less must be set with `with`: it must never lead to a 304.
     pub fn with_tag_of_body(mut self) -> Self {
         let tag = format!("\"{}\"", sha256(&self.body));
         self.body_tag = Some(tag.clone());
@@ -64,20 +61,19 @@ impl Answer {
     }
 }
 
-impl Answer {
-    /// Whether the client has it already: whether `If-None-Match` names the tag of its body.
-    /// A header that cannot be read is no condition.
+impl ApiResponse {
+    /// Whether `If-None-Match` contains the tag of this body. A malformed header is ignored.
     fn is_known_to(&self, request: &Request<'_>) -> bool {
         let reads = matches!(request.method(), Method::Get | Method::Head) && self.status == Status::Ok;
         self.body_tag
             .as_deref()
             .filter(|_| reads)
-            .zip(Tags::of(request, "If-None-Match").ok().flatten())
-            .is_some_and(|(tag, tags)| tags.name(tag))
+            .zip(EntityTags::of(request, "If-None-Match").ok().flatten())
+            .is_some_and(|(tag, tags)| tags.contain(tag))
     }
 }
 
-impl<'r> Responder<'r, 'static> for Answer {
+impl<'r> Responder<'r, 'static> for ApiResponse {
     fn respond_to(mut self, request: &'r Request<'_>) -> response::Result<'static> {
         if self.is_known_to(request) {
             (self.status, self.content_type) = (Status::NotModified, None);

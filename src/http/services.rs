@@ -1,6 +1,4 @@
-//! What the handlers work with: one managed value, filled by the wiring.
-//!
-//! Owns nothing but the list. Must never hold what belongs to one request.
+//! The managed state of the server, which `app` fills and handlers use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +21,7 @@ use crate::domain::time::{Clock, Randomness};
 use crate::http::request::cursor::CursorKey;
 use crate::storage::pool::AppPool;
 
-/// The use cases and what reading needs.
+/// The use cases, and what handlers need to read from storage.
 #[derive(Debug)]
 pub struct Services {
     pub submissions: Arc<Submissions>,
@@ -43,26 +41,26 @@ pub struct Services {
     pub randomness: Arc<dyn Randomness>,
     pub cursors: CursorKey,
     pub quotas: Quotas,
-    /// `iss` of our tokens: the address clients know us by.
+    /// `iss` of the access tokens: the address by which clients know this server.
     pub issuer: Issuer,
     /// How long a submission may take, counted from the request's first byte.
-    /// Shorter than the edge's deadline, so that the handler can still answer.
+    /// Shorter than the edge's deadline, so that the handler can still respond.
     pub submission_deadline: Duration,
 }
 
-/// How handlers get at them.
-pub type Shared = rocket::State<Arc<Services>>;
+/// The parameter by which a handler gets the services.
+pub type ServiceState = rocket::State<Arc<Services>>;
 
-/// Whose tokens are believed. Managed apart from the rest: guards need nothing else.
+/// Verifies access tokens. Separate from the services, since guards need nothing else.
 #[derive(Debug, Clone)]
 pub struct Tokens(pub Arc<AccessTokens>);
 
 /// How large bodies may be, and how long they may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BodyLimits {
     pub body_bytes: usize,
-    /// By then an ordinary body has come, counted from the request's first byte, also on
-    /// a route that has longer for other bodies.
+    /// How long an ordinary body may take, counted from the request's first byte. It also
+    /// holds on routes that accept other bodies for longer.
     pub body_deadline: Duration,
     /// The bound of a body with many entries of a list.
     pub lines_bytes: usize,
@@ -70,7 +68,7 @@ pub struct Limits {
     pub form_bytes: usize,
 }
 
-/// Takes the measurements that are made on demand, and renders `/metrics`.
+/// Renders `/metrics`, after updating the metrics that are measured on demand.
 pub struct Metrics(pub Box<dyn Fn() -> String + Send + Sync>);
 
 impl std::fmt::Debug for Metrics {

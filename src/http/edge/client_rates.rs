@@ -1,8 +1,7 @@
-//! How many requests a client may send, and how it is told.
+//! Rate limits of clients, and the header fields `RateLimit` and `RateLimit-Policy`
+//! (draft-ietf-httpapi-ratelimit-headers-11).
 //!
-//! Owns which rate holds for a token, and the header fields `RateLimit` and
-//! `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11). Must never
-//! wait or ask the database: it is on the way of every request.
+//! Must never wait or query the database: every request passes here.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -12,12 +11,11 @@ use rocket::http::Header;
 
 use crate::domain::tenant::ClientId;
 use crate::domain::token_buckets::{Rate, Taken, TokenBuckets};
-use crate::http::response::problem::{Kind, Problem};
 
 /// About 50 bytes each, and only for clients that sent something within their window.
 const CLIENTS_MAX: usize = 100_000;
 
-/// The limits of this node; other nodes count for themselves.
+/// The limits on this node. Each node counts separately.
 #[derive(Debug)]
 pub struct ClientRates {
     requests_per_s: u32,
@@ -26,39 +24,40 @@ pub struct ClientRates {
 }
 
 impl ClientRates {
-    /// For clients without a rate of their own; zero is no limit. A burst below a second's worth is one.
+    /// The limit of clients without one of their own; zero means no limit. A burst smaller than
+    /// one second's requests counts as one second's requests.
     pub fn new(requests_per_s: u32, burst: u32) -> Self {
         Self { requests_per_s, burst, buckets: TokenBuckets::new(CLIENTS_MAX) }
     }
 
     /// Counts one request; `None` for a client without a limit.
-    pub fn count(&self, client: ClientId, own_per_s: Option<u32>, now: Instant) -> Option<Allowance> {
+    pub fn count(&self, client: ClientId, own_per_s: Option<u32>, now: Instant) -> Option<RateLimit> {
         let per_s = NonZeroU32::new(own_per_s.unwrap_or(self.requests_per_s))?;
         let rate = Rate::per_second(per_s, self.burst);
-        Some(Allowance { rate, taken: self.buckets.take(client, rate, now) })
+        Some(RateLimit { rate, taken: self.buckets.take(client, rate, now) })
     }
 }
 
-/// What is left to a client after a request.
+/// A client's limit after a request was counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
+pub struct RateLimit {
     rate: Rate,
     taken: Taken,
 }
 
-impl Allowance {
-    pub fn check(&self) -> Result<(), Problem> {
-        let Taken::Nothing { next_in } = self.taken else { return Ok(()) };
-        metrics::counter!("http_requests_rate_limited_total").increment(1);
-        let detail = "The client exceeded its request rate. The request was not processed.";
-        let problem = Problem::new(Kind::RateLimited, detail);
-        Err(Problem { retry_after_seconds: Some(whole_seconds(next_in)), ..problem })
+impl RateLimit {
+    /// In how many seconds the client may send its next request, if this one exceeds the limit.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self.taken {
+            Taken::Token { .. } => None,
+            Taken::Nothing { next_in } => Some(whole_seconds(next_in)),
+        }
     }
 
-    /// The policy is the burst and the time it takes to come again. `t` says in
-    /// how many seconds the rest would come again, so that a client which spreads
-    /// it over them keeps to its rate; at zero it is the same as `Retry-After`.
-    pub fn tell(&self, response: &mut Response<'_>) {
+    /// The policy is the burst and the time in which it refills. `t` is the time in which the
+    /// remaining requests would refill: a client that spreads them over that time keeps to its
+    /// rate. If none remain, `t` equals `Retry-After`.
+    pub fn set_headers(&self, response: &mut Response<'_>) {
         let (left, time) = match self.taken {
             Taken::Token { left } => (left, self.rate.time_of(left)),
             Taken::Nothing { next_in } => (0, next_in),
@@ -71,7 +70,7 @@ impl Allowance {
     }
 }
 
-/// Rounded up, and at least one: no time to wait would be an invitation.
+/// Rounded up, and at least one: with zero a client would retry at once.
 pub fn whole_seconds(time: Duration) -> u32 {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
@@ -83,14 +82,14 @@ mod tests {
 
     use super::*;
 
-    fn told(allowance: &Allowance) -> [String; 2] {
+    fn headers(limit: &RateLimit) -> [String; 2] {
         let mut response = Response::new();
-        allowance.tell(&mut response);
+        limit.set_headers(&mut response);
         ["RateLimit-Policy", "RateLimit"].map(|name| response.headers().get_one(name).expect(name).to_owned())
     }
 
     #[test]
-    fn the_fields_tell_the_policy_and_what_is_left() {
+    fn the_fields_contain_the_policy_and_the_remaining_requests() {
         let client = |number| ClientId(Uuid::from_u128(number));
         let now = Instant::now();
         for (per_s, burst, requests, policy, limit) in [
@@ -103,12 +102,12 @@ mod tests {
         ] {
             let rates = ClientRates::new(per_s, burst);
             let counted = (0..requests).filter_map(|_| rates.count(client(1), None, now)).last();
-            assert_eq!(told(&counted.expect("a limit")), [policy, limit], "{per_s} {burst} {requests}");
+            assert_eq!(headers(&counted.expect("a limit")), [policy, limit], "{per_s} {burst} {requests}");
         }
     }
 
     #[test]
-    fn a_client_s_own_rate_stands_above_the_setting_and_zero_is_no_limit() {
+    fn a_client_s_own_rate_overrides_the_setting_and_zero_is_no_limit() {
         let client = ClientId(Uuid::nil());
         let now = Instant::now();
         for (setting, own, expected) in [
@@ -120,18 +119,17 @@ mod tests {
             (0, Some(7), Some(7)),
         ] {
             let counted = ClientRates::new(setting, 0).count(client, own, now);
-            assert_eq!(counted.map(|allowance| allowance.rate.burst()), expected, "{setting} {own:?}");
+            assert_eq!(counted.map(|limit| limit.rate.burst()), expected, "{setting} {own:?}");
         }
     }
 
     #[test]
-    fn what_is_refused_says_when_to_come_again() {
+    fn a_refused_request_has_a_time_to_retry() {
         let rates = ClientRates::new(1, 0);
         let (client, now) = (ClientId(Uuid::nil()), Instant::now());
-        let count = |now| rates.count(client, None, now).expect("a limit").check();
-        assert_eq!(count(now), Ok(()));
-        let problem = count(now).expect_err("refused");
-        assert_eq!((problem.kind, problem.retry_after_seconds), (Kind::RateLimited, Some(1)));
-        assert_eq!(count(now + Duration::from_secs(1)), Ok(()));
+        let count = |now| rates.count(client, None, now).expect("a limit").retry_after_s();
+        assert_eq!(count(now), None);
+        assert_eq!(count(now), Some(1));
+        assert_eq!(count(now + Duration::from_secs(1)), None);
     }
 }

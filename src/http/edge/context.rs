@@ -1,7 +1,7 @@
-//! What is known of a request from its first moment to its log line.
+//! The context of a request: its id, trace, start, tenant and rate limit.
 //!
-//! Owns the request id and the W3C trace context. Must never take over what a
-//! client sent without looking at it: both end up in logs and headers.
+//! Ids that a client sends must be checked before they are used: they are written to logs and
+//! headers.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::card_number::holds_card_number;
 use crate::domain::tenant::TenantId;
-use crate::http::edge::client_rates::Allowance;
+use crate::http::edge::client_rates::RateLimit;
 
 #[derive(Debug)]
 pub struct RequestContext {
@@ -22,14 +22,14 @@ pub struct RequestContext {
     pub trace_id: String,
     pub started: Instant,
     pub span: Span,
-    /// Known once a guard has read the token.
+    /// Set by the guard that reads the token.
     pub tenant: OnceLock<TenantId>,
-    /// What is left to the client, if it has a limit; counted once, by the guard.
-    pub allowance: OnceLock<Option<Allowance>>,
+    /// The client's rate limit, if it has one. Counted once per request, by the guard.
+    pub rate_limit: OnceLock<Option<RateLimit>>,
 }
 
 impl RequestContext {
-    /// The context of this request, made when it is first asked for.
+    /// The context of this request, created at the first call.
     pub fn of<'r>(request: &'r Request<'_>) -> &'r Self {
         request.local_cache(|| {
             let headers = request.headers();
@@ -53,7 +53,7 @@ impl RequestContext {
             started: Instant::now(),
             span,
             tenant: OnceLock::new(),
-            allowance: OnceLock::new(),
+            rate_limit: OnceLock::new(),
         }
     }
 
@@ -73,16 +73,16 @@ impl<'r> FromRequest<'r> for &'r RequestContext {
     }
 }
 
-/// Letters, digits and a few marks: nothing that could forge a log line or a
-/// header, and no card number, since the log repeats it.
+/// Letters, digits and a few marks, so that an id cannot forge a log line or a header. No card
+/// number, since the id is logged.
 fn is_sane_id(id: &str) -> bool {
     (8..=64).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && !holds_card_number(id)
 }
 
-/// `version-traceid-parentid-flags` (W3C Trace Context, level 1). A later
-/// version may have more parts behind these.
+/// `version-traceid-parentid-flags` (W3C Trace Context, level 1). Later versions may append
+/// more parts.
 fn trace_id_of(traceparent: &str) -> Option<&str> {
     let is_hex = |text: &str, length| {
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,8 +1,7 @@
-//! What a request must bring before a handler sees it.
+//! Request guards: bearer tokens and their scopes, rate limits, idempotency keys, and the
+//! conditions of changes.
 //!
-//! Owns bearer tokens (the scope a route needs is in the type of its guard),
-//! that their clients keep to their rates, idempotency keys and the conditions of changes. Must
-//! never log a token or say why it is not believed.
+//! Must never log a token, and never tell the client why it was rejected.
 
 use std::marker::PhantomData;
 
@@ -16,8 +15,8 @@ use crate::domain::decision::IdempotencyKey;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 use crate::http::edge::client_rates::ClientRates;
 use crate::http::edge::context::RequestContext;
-use crate::http::response::entity_tags::{Malformed, Tags};
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::entity_tags::{EntityTags, MalformedEntityTags};
+use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::services::Tokens;
 use crate::storage::rulesets::Expected;
 
@@ -50,12 +49,12 @@ scopes!(
     AuditRead,
 );
 
-/// Whoever calls, with a token that has the scope `S`.
+/// The client that sent the request, with a token that has the scope `S`.
 #[derive(Debug)]
 pub struct Client<S> {
     pub tenant: TenantId,
     pub id: ClientId,
-    /// From then on the token is not believed any more.
+    /// From this time on the token is rejected.
     pub valid_until_ms: u64,
     scopes: ScopeSet,
     scope: PhantomData<fn() -> S>,
@@ -74,9 +73,9 @@ impl<S> Client<S> {
 
 #[rocket::async_trait]
 impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         match admit(request, S::SCOPE) {
             Ok(token) => Outcome::Success(Self {
                 tenant: token.tenant,
@@ -90,28 +89,31 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
     }
 }
 
-/// Before the body is read: what is too much shall cost as little as it can.
+/// Runs before the body is read, so that a refused request costs little.
 fn admit(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem> {
-    let token = believe(request)?;
+    let token = verified_token(request)?;
     let context = RequestContext::of(request);
     context.set_tenant(token.tenant);
     let count = || {
         let rates = request.rocket().state::<ClientRates>()?;
         rates.count(token.client, token.requests_per_s, Instant::now().into_std())
     };
-    if let Some(allowance) = context.allowance.get_or_init(count) {
-        allowance.check()?;
+    if let Some(seconds) = context.rate_limit.get_or_init(count).and_then(|limit| limit.retry_after_s()) {
+        metrics::counter!("http_requests_rate_limited_total").increment(1);
+        let detail = "The client exceeded its request rate. The request was not processed.";
+        let problem = Problem::new(ProblemKind::RateLimited, detail);
+        return Err(Problem { retry_after_seconds: Some(seconds), ..problem });
     }
     if !token.scopes.contains(needed) {
         let scope = needed.name();
         let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
         let detail = format!("The access token does not have the scope {scope}.");
-        return Err(Problem::with_challenge(Kind::InsufficientScope, detail, challenge));
+        return Err(Problem::with_challenge(ProblemKind::InsufficientScope, detail, challenge));
     }
     Ok(token)
 }
 
-fn believe(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
+fn verified_token(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
     let mut headers = request.headers().get("Authorization");
     let Some(header) = headers.next() else {
         let detail = "Send an access token: Authorization: Bearer <token>.";
@@ -129,7 +131,7 @@ fn believe(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
 }
 
 fn unauthenticated(detail: &'static str, challenge: String) -> Problem {
-    Problem::with_challenge(Kind::Unauthenticated, detail, challenge)
+    Problem::with_challenge(ProblemKind::Unauthenticated, detail, challenge)
 }
 
 fn bearer_token(header: &str) -> Option<&str> {
@@ -143,9 +145,9 @@ pub struct IdempotencyKeyHeader(pub IdempotencyKey);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         let mut headers = request.headers().get("Idempotency-Key");
         let detail = match (headers.next(), headers.next()) {
             (None, _) => {
@@ -158,26 +160,26 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
                 None => "The Idempotency-Key must be 1 to 255 visible ASCII characters.",
             },
         };
-        Problem::new(Kind::InvalidIdempotencyKey, detail).refuse(request)
+        Problem::new(ProblemKind::InvalidIdempotencyKey, detail).refuse(request)
     }
 }
 
-/// If-Match and If-None-Match: what the latest activation must be and must not be, by the
-/// ETags of what is active.
+/// If-Match and If-None-Match with ETags of the active deployment: what the latest activation
+/// must be and must not be.
 #[derive(Debug)]
 pub struct Conditions(pub Expected);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for Conditions {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         let tags = |header| {
-            Tags::of(request, header).map_err(|Malformed| {
+            EntityTags::of(request, header).map_err(|MalformedEntityTags| {
                 let detail = format!(
                     "{header} must be * or a list of entity tags, such as the ETag of the active state."
                 );
-                Problem::new(Kind::MalformedRequest, detail)
+                Problem::new(ProblemKind::MalformedRequest, detail)
             })
         };
         match tags("If-Match").and_then(|these| Ok(expected(these.as_ref(), tags("If-None-Match")?.as_ref())))
@@ -188,20 +190,20 @@ impl<'r> FromRequest<'r> for Conditions {
     }
 }
 
-/// Strong comparison for the one, weak for the other (RFC 9110, section 13.1). Something is
-/// always active, with the tag `none` before the first activation: so `*` is what any tag is.
-fn expected(these: Option<&Tags>, none_of: Option<&Tags>) -> Expected {
-    let one_of = these.and_then(Tags::strong).map(|tags| tags.filter_map(sequence_of).collect());
+/// If-Match compares strongly, If-None-Match weakly (RFC 9110, section 13.1). There always is a
+/// tag (`none` before the first activation), so `*` always matches.
+fn expected(these: Option<&EntityTags>, none_of: Option<&EntityTags>) -> Expected {
+    let one_of = these.and_then(EntityTags::strong).map(|tags| tags.filter_map(sequence_of).collect());
     match none_of {
-        Some(Tags::Any) => Expected { one_of: Some(Vec::new()), none_of: Vec::new() },
-        Some(Tags::These(tags)) => {
+        Some(EntityTags::Any) => Expected { one_of: Some(Vec::new()), none_of: Vec::new() },
+        Some(EntityTags::These(tags)) => {
             Expected { one_of, none_of: tags.iter().filter_map(|tag| sequence_of(tag.opaque())).collect() }
         }
         None => Expected { one_of, none_of: Vec::new() },
     }
 }
 
-/// The tag's own number, character by character; a tag of another form never fits what is active.
+/// `None` if no activation can have this tag. The number must be written exactly as in its tag.
 fn sequence_of(opaque: &str) -> Option<Option<i64>> {
     match opaque {
         "none" => Some(None),

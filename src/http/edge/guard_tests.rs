@@ -1,5 +1,3 @@
-//! Guards in front of a handler that only says it was reached.
-
 use std::sync::Arc;
 
 use rocket::http::Header;
@@ -112,7 +110,7 @@ fn an_idempotency_key_is_there_once_and_visible() {
 }
 
 #[test]
-fn conditions_are_the_tags_of_what_is_active() {
+fn conditions_are_the_tags_of_the_active_deployment() {
     let caller = caller(tokens(&Arc::new(FixedClock::at(NOW_MS))));
     for (if_match, if_none_match, expected) in [
         (Some("\"7\""), None, Some("Some([Some(7)]) []")),
@@ -120,7 +118,7 @@ fn conditions_are_the_tags_of_what_is_active() {
         (Some("\"7\", \"none\""), None, Some("Some([Some(7), None]) []")),
         (None, None, Some("None []")),
         (Some("*"), None, Some("None []")),
-        // Tags of other resources and weak tags can be read, and never fit what is active.
+        // Tags of other resources and weak tags are valid, but never match.
         (Some("\"another\""), None, Some("Some([]) []")),
         (Some("W/\"7\""), None, Some("Some([]) []")),
         // The same number is not the same tag.
@@ -128,7 +126,7 @@ fn conditions_are_the_tags_of_what_is_active() {
         (Some("\"007\""), None, Some("Some([]) []")),
         (Some("\"-0\""), None, Some("Some([]) []")),
         (None, Some("\"7\", W/\"8\", \"007\", \"none\""), Some("None [Some(7), Some(8), None]")),
-        // Whatever is active, it has a tag.
+        // The active deployment always has a tag.
         (None, Some("*"), Some("Some([]) []")),
         (Some("\"7\""), Some("\"8\""), Some("Some([Some(7)]) [Some(8)]")),
         (Some("7"), None, None),

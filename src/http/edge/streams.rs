@@ -1,8 +1,7 @@
-//! How many streams are open.
+//! Limits the open event streams, per tenant and per node.
 //!
-//! Owns their places: so many for a tenant, so many on this node. Must never
-//! let one that nobody reads hold its place for ever: a place ends with the
-//! token that it was given for.
+//! A stream whose client stopped reading cannot be closed. So a stream counts towards the limit
+//! only until its token expires.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,45 +13,44 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::domain::tenant::TenantId;
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::problem::{Problem, ProblemKind};
 
-const OF_A_TENANT_MAX: usize = 8;
-const ON_A_NODE_MAX: usize = 64;
-/// Those whose token has ended and whose client neither reads nor closes them:
-/// each still holds a connection and what was read for it.
-const HANGING_OF_A_TENANT_MAX: usize = 16;
+const TENANT_STREAMS_MAX: usize = 8;
+const NODE_STREAMS_MAX: usize = 64;
+/// Streams whose token has expired and whose client neither reads nor closes them. Each still
+/// holds a connection and its unsent events.
+const TENANT_HANGING_STREAMS_MAX: usize = 16;
 
-/// How long a stop waits for those who read slowly.
-const STOP_WAITS_MAX: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for slow readers.
+const STOP_MAX: Duration = Duration::from_secs(1);
 /// From the last byte of a stream until its connection is closed.
-const CLOSING: Duration = Duration::from_millis(200);
+const CLOSE_DELAY: Duration = Duration::from_millis(200);
 
-/// Whose stream it is, and until when.
 #[derive(Debug, Clone, Copy)]
-struct Open {
+struct OpenStream {
     tenant: TenantId,
     valid_until_ms: u64,
 }
 
 #[derive(Debug, Default)]
-struct Places {
-    next: u64,
-    open: HashMap<u64, Open>,
+struct OpenStreams {
+    next_number: u64,
+    by_number: HashMap<u64, OpenStream>,
 }
 
 #[derive(Debug, Default)]
 pub struct Streams {
-    places: Mutex<Places>,
-    taken: TaskTracker,
+    open: Mutex<OpenStreams>,
+    tracker: TaskTracker,
     stopping: CancellationToken,
 }
 
-/// Given back when it is dropped.
+/// The right to one open stream, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct StreamSlot {
     streams: Arc<Streams>,
     number: u64,
-    _taken: TaskTrackerToken,
+    _tracked: TaskTrackerToken,
 }
 
 impl Streams {
@@ -61,68 +59,68 @@ impl Streams {
         tenant: TenantId,
         now_ms: u64,
         valid_until_ms: u64,
-    ) -> Result<Place, Problem> {
+    ) -> Result<StreamSlot, Problem> {
         if self.stopping.is_cancelled() {
             return Err(Problem::new(
-                Kind::Unavailable,
+                ProblemKind::Unavailable,
                 "This node is shutting down. Connect to another node.",
             ));
         }
-        let mut places = self.places();
-        let lasts = |open: &&Open| open.valid_until_ms > now_ms;
-        let (own, hanging): (Vec<&Open>, Vec<&Open>) =
-            places.open.values().filter(|open| open.tenant == tenant).partition(lasts);
-        if own.len() >= OF_A_TENANT_MAX || hanging.len() >= HANGING_OF_A_TENANT_MAX {
+        let mut open = self.open();
+        let is_valid = |stream: &&OpenStream| stream.valid_until_ms > now_ms;
+        let (valid, hanging): (Vec<&OpenStream>, Vec<&OpenStream>) =
+            open.by_number.values().filter(|stream| stream.tenant == tenant).partition(is_valid);
+        if valid.len() >= TENANT_STREAMS_MAX || hanging.len() >= TENANT_HANGING_STREAMS_MAX {
             let detail = format!(
-                "A tenant can have at most {OF_A_TENANT_MAX} event streams on a node. Close one first."
+                "A tenant can have at most {TENANT_STREAMS_MAX} event streams on a node. Close one first."
             );
-            return Err(Problem::new(Kind::TooManyStreams, detail));
+            return Err(Problem::new(ProblemKind::TooManyStreams, detail));
         }
-        if places.open.values().filter(lasts).count() >= ON_A_NODE_MAX {
+        if open.by_number.values().filter(is_valid).count() >= NODE_STREAMS_MAX {
             return Err(Problem::new(
-                Kind::Busy,
+                ProblemKind::Busy,
                 "This node has as many open event streams as it can serve.",
             ));
         }
-        let number = places.next;
-        places.next += 1;
-        places.open.insert(number, Open { tenant, valid_until_ms });
-        tell(&places);
-        Ok(Place { streams: Arc::clone(self), number, _taken: self.taken.token() })
+        let number = open.next_number;
+        open.next_number += 1;
+        open.by_number.insert(number, OpenStream { tenant, valid_until_ms });
+        set_gauge(&open);
+        Ok(StreamSlot { streams: Arc::clone(self), number, _tracked: self.tracker.token() })
     }
 
-    /// Ends when all streams shall.
+    /// Completes when all streams shall end.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         self.stopping.clone().cancelled_owned()
     }
 
-    /// Ends all streams, and lets nobody in again. Rocket must be told to stop
-    /// only after that: while anything is open then, it waits its whole grace.
+    /// Ends all streams and refuses new ones. Must be called before Rocket is asked to stop:
+    /// Rocket waits its whole grace period if any stream is open at that moment.
     pub async fn stop(&self) {
         self.stopping.cancel();
-        self.taken.close();
-        if !self.taken.is_empty() {
-            // Those that hang are cut off by Rocket.
-            let _ = timeout(STOP_WAITS_MAX, self.taken.wait()).await;
-            sleep(CLOSING).await;
+        self.tracker.close();
+        if !self.tracker.is_empty() {
+            // Rocket cuts off streams that still hang.
+            let _ = timeout(STOP_MAX, self.tracker.wait()).await;
+            sleep(CLOSE_DELAY).await;
         }
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, OpenStreams> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let mut places = self.streams.places();
-        places.open.remove(&self.number);
-        tell(&places);
+        let mut open = self.streams.open();
+        open.by_number.remove(&self.number);
+        set_gauge(&open);
     }
 }
 
-fn tell(places: &Places) {
-    metrics::gauge!("event_streams_open").set(u32::try_from(places.open.len()).unwrap_or(u32::MAX));
+fn set_gauge(open: &OpenStreams) {
+    metrics::gauge!("event_streams_open").set(u32::try_from(open.by_number.len()).unwrap_or(u32::MAX));
 }
 
 #[cfg(test)]
@@ -135,48 +133,48 @@ mod tests {
         TenantId(Uuid::from_u128(number))
     }
 
-    fn refusal(entered: Result<Place, Problem>) -> Kind {
+    fn refusal(entered: Result<StreamSlot, Problem>) -> ProblemKind {
         entered.expect_err("refused").kind
     }
 
     #[test]
-    fn a_tenant_and_a_node_have_so_many_places_and_get_them_back() {
+    fn the_streams_of_a_tenant_and_of_a_node_are_limited_and_closing_one_admits_another() {
         let streams = Arc::new(Streams::default());
         let enter = |number| streams.enter(tenant(number), 0, 1);
-        let mut places: Vec<Place> = (0..8).map(|_| enter(0).expect("a place")).collect();
-        assert_eq!(refusal(enter(0)), Kind::TooManyStreams);
-        places.extend((8..64).map(|place| enter(place / 8).expect("a place")));
-        assert_eq!(refusal(enter(8)), Kind::Busy);
-        places.remove(0);
-        places.push(enter(0).expect("the place that was given back"));
-        assert_eq!(refusal(enter(8)), Kind::Busy);
+        let mut slots: Vec<StreamSlot> = (0..8).map(|_| enter(0).expect("a slot")).collect();
+        assert_eq!(refusal(enter(0)), ProblemKind::TooManyStreams);
+        slots.extend((8..64).map(|slot| enter(slot / 8).expect("a slot")));
+        assert_eq!(refusal(enter(8)), ProblemKind::Busy);
+        slots.remove(0);
+        slots.push(enter(0).expect("the slot of the closed stream"));
+        assert_eq!(refusal(enter(8)), ProblemKind::Busy);
     }
 
     #[test]
-    fn a_place_whose_token_has_ended_is_free_though_its_stream_still_hangs() {
+    fn a_stream_whose_token_has_expired_does_not_count_although_it_still_hangs() {
         let streams = Arc::new(Streams::default());
         let hanging: Vec<_> = (0..8).map(|_| streams.enter(tenant(0), 0, 100)).collect();
-        assert_eq!(refusal(streams.enter(tenant(0), 99, 200)), Kind::TooManyStreams);
-        let next: Vec<_> = (0..8).map(|_| streams.enter(tenant(0), 100, 200).expect("a place")).collect();
+        assert_eq!(refusal(streams.enter(tenant(0), 99, 200)), ProblemKind::TooManyStreams);
+        let next: Vec<_> = (0..8).map(|_| streams.enter(tenant(0), 100, 200).expect("a slot")).collect();
         drop(hanging);
         assert_eq!(
             refusal(streams.enter(tenant(0), 101, 200)),
-            Kind::TooManyStreams,
-            "only its own is given back"
+            ProblemKind::TooManyStreams,
+            "closing an expired stream frees no slot"
         );
         drop(next);
     }
 
     #[test]
-    fn streams_that_hang_beyond_their_tokens_do_not_become_more_and_more() {
+    fn the_number_of_streams_that_hang_beyond_their_tokens_is_limited() {
         let streams = Arc::new(Streams::default());
         let enter = |number, now_ms| streams.enter(tenant(number), now_ms, now_ms + 100);
-        let mut hanging: Vec<_> = (0..8).map(|_| enter(0, 0).expect("a place")).collect();
-        hanging.extend((0..8).map(|_| enter(0, 100).expect("the place of one that hangs")));
-        assert_eq!(refusal(enter(0, 200)), Kind::TooManyStreams);
-        let others: Vec<_> = (0..8).map(|_| enter(1, 200).expect("another tenant's place")).collect();
+        let mut hanging: Vec<_> = (0..8).map(|_| enter(0, 0).expect("a slot")).collect();
+        hanging.extend((0..8).map(|_| enter(0, 100).expect("the slot of a hanging stream")));
+        assert_eq!(refusal(enter(0, 200)), ProblemKind::TooManyStreams);
+        let others: Vec<_> = (0..8).map(|_| enter(1, 200).expect("another tenant's slot")).collect();
         hanging.pop();
-        let again = enter(0, 200).expect("a place, now that one was closed");
+        let again = enter(0, 200).expect("a slot, now that one was closed");
         drop((others, again, hanging));
     }
 }

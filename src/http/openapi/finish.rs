@@ -1,8 +1,7 @@
-//! The OpenAPI document as a whole: what holds of every operation and every shape.
+//! Completes the generated OpenAPI document with what annotations cannot express: tags, page
+//! items by reference, bounds from the constants that request reading uses, and security.
 //!
-//! Owns the rules that all of them share: page items by reference, bounds by the
-//! constants that the reading checks, security on each operation. Must never
-//! know a single route but the feed, whose events no content type describes.
+//! Only one route has a rule of its own here: the feed, whose events no content type describes.
 
 use serde_json::{Map, Value, json};
 
@@ -23,14 +22,13 @@ const TAGS: [(&str, &str); 10] = [
     ("rulesets", "Revisions of rulesets, and which of them decide."),
 ];
 
-/// Adds what the annotations cannot say.
 pub fn finish(document: &mut Value) {
     document["tags"] =
         TAGS.map(|(name, description)| json!({"name": name, "description": description})).into();
     for operation in operations(document) {
         finish_operation(operation);
     }
-    tell_of_events(document);
+    describe_events(document);
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
     let names: Vec<String> = schemas.keys().cloned().collect();
     for (name, schema) in schemas {
@@ -47,7 +45,7 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
 }
 
 fn finish_operation(operation: &mut Map<String, Value>) {
-    // Operations without a scope are public and say so; a test holds that the others name theirs.
+    // Operations without a scope are public. A test checks that all others name their scope.
     operation.entry("security").or_insert_with(|| json!([]));
     if let Some(Value::String(summary)) = operation.get("summary")
         && !operation.contains_key("description")
@@ -70,14 +68,14 @@ fn finish_operation(operation: &mut Map<String, Value>) {
     }
 }
 
-/// Bytes are no array of numbers on the wire.
+/// utoipa describes bytes as an array of numbers.
 fn bytes_are_binary(message: &mut Value) {
     if let Some(content) = message.pointer_mut("/content/application~1wasm") {
         content["schema"] = json!({"type": "string", "format": "binary"});
     }
 }
 
-/// A generic page has its items in it; they have a name of their own.
+/// utoipa repeats the item's schema inside a generic page. This refers to the named schema instead.
 fn refer_to_items(name: &str, schema: &mut Value, names: &[String]) {
     let of = name.strip_prefix("Page_").or_else(|| name.strip_prefix("Items_"));
     if let Some(of) = of.filter(|of| names.iter().any(|name| name == of)) {
@@ -85,8 +83,9 @@ fn refer_to_items(name: &str, schema: &mut Value, names: &[String]) {
     }
 }
 
-/// The members of a flattened `Option` are those of the whole, and none of them is required.
-/// As it comes, the part is `oneOf` its schema and null, and an object without these members is neither.
+/// The members of a flattened `Option` belong to the whole object, and none is required.
+/// utoipa makes the part `oneOf` its schema and null, which an object without these members
+/// does not satisfy.
 fn join_optional_part(schema: &mut Value) {
     let Some(parts) = schema.get_mut("allOf").and_then(Value::as_array_mut) else { return };
     for part in parts {
@@ -121,7 +120,7 @@ fn bound_properties(schema: &mut Value) {
     }
 }
 
-/// Writes into a member's schema the bounds that `Fields` and `Query` hold it to.
+/// Adds the bounds that `Fields` and `Query` check to a member's schema.
 fn bound(name: &str, schema: &mut Value) {
     let is_integer = match &schema["type"] {
         Value::Array(types) => types.iter().any(|kind| kind == "integer"),
@@ -141,8 +140,8 @@ fn bound(name: &str, schema: &mut Value) {
     }
 }
 
-/// The feed is one text; what stands behind `data:` in it is JSON of these shapes.
-fn tell_of_events(document: &mut Value) {
+/// The feed is one text. The `data:` of its events is JSON of these shapes.
+fn describe_events(document: &mut Value) {
     let content = &mut document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"];
     content["text/event-stream"]["schema"]["contentSchema"] = json!({"anyOf": [
         {"$ref": "#/components/schemas/DecisionEvent"},

@@ -17,13 +17,13 @@ use crate::decisions::spool::Spool;
 use crate::domain::card_check::Unchecked;
 use crate::domain::plugin::Digest;
 use crate::http::edge::context::RequestContext;
-use crate::http::edge::upload_turns::UploadTurn;
-use crate::http::request::card_checks::unchecked_of;
+use crate::http::edge::upload_slots::UploadSlot;
+use crate::http::request::card_numbers::unchecked_of;
 use crate::http::request::fields::{self, Fields, Screened};
 use crate::http::request::json::{self, Value};
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::lists::lines::LineFormat;
-use crate::http::services::{Limits, Services};
+use crate::http::services::{BodyLimits, Services};
 
 /// The detail of the problem for a body that was cut off.
 pub const CUT_OFF: &str = "The connection closed before the body was complete.";
@@ -81,7 +81,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 /// Entries of a list: one as JSON, or many as lines. Lines hold a turn among large bodies.
 pub enum EntriesBody {
     One(JsonBody),
-    Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadTurn },
+    Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadSlot },
 }
 
 impl std::fmt::Debug for EntriesBody {
@@ -105,7 +105,7 @@ impl std::fmt::Debug for FormBody {
 
 #[rocket::async_trait]
 impl<'r> FromData<'r> for JsonBody {
-    type Error = Kind;
+    type Error = ProblemKind;
 
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.body_bytes);
@@ -120,7 +120,7 @@ fn is_json(found: &ContentType) -> bool {
 
 #[rocket::async_trait]
 impl<'r> FromData<'r> for EntriesBody {
-    type Error = Kind;
+    type Error = ProblemKind;
 
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let Some(format) = request.content_type().and_then(line_format) else {
@@ -133,7 +133,7 @@ impl<'r> FromData<'r> for EntriesBody {
                 read.and_then(|bytes| JsonBody::of_request(request, &bytes)).map(Self::One),
             );
         };
-        let turn = match request.guard::<UploadTurn>().await {
+        let turn = match request.guard::<UploadSlot>().await {
             request::Outcome::Success(turn) => turn,
             request::Outcome::Error(error) => return Outcome::Error(error),
             request::Outcome::Forward(status) => return Outcome::Forward((data, status)),
@@ -151,7 +151,7 @@ async fn in_time(
 ) -> Result<Vec<u8>, Problem> {
     let deadline = limits(request).ok_or_else(|| unmanaged("the limits of bodies"))?.body_deadline;
     timeout_at(RequestContext::of(request).started + deadline, read).await.unwrap_or_else(|_late| {
-        Err(Problem::new(Kind::Deadline, "The body did not arrive before the deadline."))
+        Err(Problem::new(ProblemKind::Deadline, "The body did not arrive before the deadline."))
     })
 }
 
@@ -165,7 +165,7 @@ fn line_format(found: &ContentType) -> Option<LineFormat> {
 
 #[rocket::async_trait]
 impl<'r> FromData<'r> for WasmBody {
-    type Error = Kind;
+    type Error = ProblemKind;
 
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let is_wasm = |found: &ContentType| found.top() == "application" && found.sub() == "wasm";
@@ -188,7 +188,7 @@ async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Res
 
 #[rocket::async_trait]
 impl<'r> FromData<'r> for FormBody {
-    type Error = Kind;
+    type Error = ProblemKind;
 
     async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.form_bytes);
@@ -198,13 +198,13 @@ impl<'r> FromData<'r> for FormBody {
     }
 }
 
-fn limits<'r>(request: &'r Request<'_>) -> Option<&'r Limits> {
-    request.rocket().state::<Limits>()
+fn limits<'r>(request: &'r Request<'_>) -> Option<&'r BodyLimits> {
+    request.rocket().state::<BodyLimits>()
 }
 
 fn outcome<'r, T>(request: &'r Request<'_>, read: Result<T, Problem>) -> Outcome<'r, T, T::Error>
 where
-    T: FromData<'r, Error = Kind>,
+    T: FromData<'r, Error = ProblemKind>,
 {
     match read {
         Ok(body) => Outcome::Success(body),
@@ -217,18 +217,19 @@ where
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
-    json::parse(bytes)
-        .map_err(|error| Problem::new(Kind::MalformedBody, format!("The body is not valid JSON: {error}.")))
+    json::parse(bytes).map_err(|error| {
+        Problem::new(ProblemKind::MalformedBody, format!("The body is not valid JSON: {error}."))
+    })
 }
 
 fn unmanaged(what: &str) -> Problem {
     tracing::error!(what, "a request body cannot be read: the server was built without this part");
-    Problem::new(Kind::Internal, "The cause is logged under this request id.")
+    Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
 }
 
 fn too_large(limit_bytes: usize) -> Problem {
     Problem::new(
-        Kind::BodyTooLarge,
+        ProblemKind::BodyTooLarge,
         format!("The body of this request may have at most {limit_bytes} bytes."),
     )
 }
@@ -244,7 +245,7 @@ fn check(
     refuse_coding(request)?;
     if !request.content_type().is_some_and(accepts) {
         return Err(Problem::new(
-            Kind::UnsupportedMediaType,
+            ProblemKind::UnsupportedMediaType,
             format!("The Content-Type must be {expected}."),
         ));
     }
@@ -263,7 +264,7 @@ fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "Send the body uncompressed, without a Content-Encoding.";
-    Err(Problem { takes_no_coding: true, ..Problem::new(Kind::UnsupportedMediaType, detail) })
+    Err(Problem { takes_no_coding: true, ..Problem::new(ProblemKind::UnsupportedMediaType, detail) })
 }
 
 /// The body of this request is not compressed. For routes that answer in another
@@ -273,9 +274,9 @@ pub struct Uncoded;
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for Uncoded {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, ProblemKind> {
         match refuse_coding(request) {
             Ok(()) => request::Outcome::Success(Self),
             Err(problem) => problem.refuse(request),
@@ -292,7 +293,7 @@ async fn read(
 ) -> Result<Vec<u8>, Problem> {
     let limit_bytes = check(request, limit_bytes, expected, accepts)?;
     let read = data.open(ByteUnit::from(limit_bytes as u64)).into_bytes().await;
-    let bytes = read.map_err(|_| Problem::new(Kind::MalformedRequest, CUT_OFF))?;
+    let bytes = read.map_err(|_| Problem::new(ProblemKind::MalformedRequest, CUT_OFF))?;
     if !bytes.is_complete() {
         return Err(too_large(limit_bytes));
     }
@@ -315,7 +316,7 @@ mod tests {
     }
 
     fn client() -> Client {
-        let limits = Limits {
+        let limits = BodyLimits {
             body_bytes: 20,
             body_deadline: Duration::from_secs(60),
             lines_bytes: 10,

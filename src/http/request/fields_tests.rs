@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::card_check::Unchecked;
 use crate::http::request::json;
-use crate::http::response::problem::{ERRORS_MAX, Kind};
+use crate::http::response::problem::{ERRORS_MAX, ProblemKind};
 
 fn errors_of<T: std::fmt::Debug>(
     body: &str,
@@ -11,7 +11,7 @@ fn errors_of<T: std::fmt::Debug>(
 ) -> Vec<(String, String)> {
     let root = json::parse(body.as_bytes()).expect("JSON");
     let problem = read(&root, Unchecked::NONE, fields).expect_err(body);
-    assert_eq!(problem.kind, Kind::InvalidBody);
+    assert_eq!(problem.kind, ProblemKind::InvalidBody);
     problem.errors.into_iter().map(|error| (error.pointer.expect("a pointer"), error.detail)).collect()
 }
 

@@ -12,12 +12,12 @@ use rocket::request::{FromRequest, Outcome};
 
 use crate::domain::card_number::holds_card_number;
 use crate::domain::tenant::TenantId;
-use crate::http::request::card_checks::{
+use crate::http::request::card_numbers::{
     outside_of_bodies, parameter_holds_card_number, refused, unchecked_of,
 };
 use crate::http::request::cursor::CursorKey;
 use crate::http::request::fields::text_error;
-use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::http::response::problem::{PartError, Problem, ProblemKind};
 
 pub const LIMIT_DEFAULT: u32 = 50;
 pub const LIMIT_MAX: u32 = 200;
@@ -40,9 +40,9 @@ pub struct Query {
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for Query {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         let (mut query, unchecked) = (Self::default(), unchecked_of(request));
         let segments = request.uri().query().into_iter().flat_map(|query| query.raw_segments());
         for segment in segments.filter(|segment| !segment.is_empty()) {
@@ -140,7 +140,7 @@ impl Query {
             return if card_numbers.is_empty() { Ok(()) } else { Err(refused(card_numbers)) };
         }
         errors.extend(card_numbers);
-        Err(Problem::with_errors(Kind::InvalidQuery, "The query has errors.", errors))
+        Err(Problem::with_errors(ProblemKind::InvalidQuery, "The query has errors.", errors))
     }
 }
 
@@ -182,7 +182,7 @@ impl PageRequest {
         self.after.as_ref().map(parse).transpose().map_err(|_| {
             let detail = "expected a cursor of this list with the same filters".to_owned();
             let error = PartError { pointer: None, parameter: Some("cursor".to_owned()), detail };
-            Problem::with_errors(Kind::InvalidQuery, "The query has errors.", vec![error])
+            Problem::with_errors(ProblemKind::InvalidQuery, "The query has errors.", vec![error])
         })
     }
 

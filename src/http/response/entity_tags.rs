@@ -1,43 +1,42 @@
 //! Entity tags in the conditions of requests (RFC 9110, sections 8.8.3 and 13.1).
 //!
-//! Owns their syntax and both ways to compare them. Must never say what the tag
-//! of a resource is: each resource knows its own.
+//! Their syntax, and strong and weak comparison.
 
 use rocket::Request;
 
-/// What `If-Match` or `If-None-Match` names.
+/// The value of `If-Match` or `If-None-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tags {
-    /// `*`, which any tag fits.
+pub enum EntityTags {
+    /// `*`, which matches any tag.
     Any,
-    These(Vec<Tag>),
+    These(Vec<EntityTag>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
+pub struct EntityTag {
     is_weak: bool,
-    /// The tags without their quotes.
+    /// Without its quotes.
     opaque: String,
 }
 
 /// The header is present but is not a list of entity tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
+pub struct MalformedEntityTags;
 
-impl Tag {
-    /// Without its quotes.
+impl EntityTag {
+    /// The tag without its quotes.
     pub fn opaque(&self) -> &str {
         &self.opaque
     }
 }
 
-impl Tags {
-    /// A header that is sent in several lines is one list.
-    pub fn of(request: &Request<'_>, header: &str) -> Result<Option<Self>, Malformed> {
+impl EntityTags {
+    /// Several lines of the same header form one list. `None` if there is no such header.
+    pub fn of(request: &Request<'_>, header: &str) -> Result<Option<Self>, MalformedEntityTags> {
         let lines: Vec<&str> = request.headers().get(header).collect();
         match lines.is_empty() {
             true => Ok(None),
-            false => Self::parse(&lines.join(",")).map(Some).ok_or(Malformed),
+            false => Self::parse(&lines.join(",")).map(Some).ok_or(MalformedEntityTags),
         }
     }
 
@@ -57,7 +56,7 @@ impl Tags {
             if opaque.contains(|c: char| c <= ' ' || c == '\u{7f}') {
                 return None;
             }
-            tags.push(Tag { is_weak: strong.is_some(), opaque: opaque.to_owned() });
+            tags.push(EntityTag { is_weak: strong.is_some(), opaque: opaque.to_owned() });
             rest = behind.trim_start_matches([' ', '\t']);
             if !rest.is_empty() && !rest.starts_with(',') {
                 return None;
@@ -65,8 +64,8 @@ impl Tags {
         }
     }
 
-    /// By the weak comparison: whether one of them is `tag`, which is written with its quotes.
-    pub fn name(&self, tag: &str) -> bool {
+    /// Weak comparison with `tag`, which has its quotes.
+    pub fn contain(&self, tag: &str) -> bool {
         match self {
             Self::Any => true,
             Self::These(tags) => {
@@ -76,7 +75,7 @@ impl Tags {
         }
     }
 
-    /// Those that the strong comparison can find equal, without quotes. Nothing for `*`.
+    /// The strong tags without their quotes. `None` for `*`.
     pub fn strong(&self) -> Option<impl Iterator<Item = &str>> {
         match self {
             Self::Any => None,
@@ -89,16 +88,16 @@ impl Tags {
 mod tests {
     use super::*;
 
-    fn these(tags: &[(bool, &str)]) -> Option<Tags> {
-        let tag = |&(is_weak, opaque): &(bool, &str)| Tag { is_weak, opaque: opaque.to_owned() };
-        Some(Tags::These(tags.iter().map(tag).collect()))
+    fn these(tags: &[(bool, &str)]) -> Option<EntityTags> {
+        let tag = |&(is_weak, opaque): &(bool, &str)| EntityTag { is_weak, opaque: opaque.to_owned() };
+        Some(EntityTags::These(tags.iter().map(tag).collect()))
     }
 
     #[test]
     fn a_star_or_a_list_of_tags_is_read_and_nothing_else() {
         for (text, expected) in [
-            ("*", Some(Tags::Any)),
-            (" * ", Some(Tags::Any)),
+            ("*", Some(EntityTags::Any)),
+            (" * ", Some(EntityTags::Any)),
             ("\"7\"", these(&[(false, "7")])),
             ("W/\"7\"", these(&[(true, "7")])),
             ("\"\"", these(&[(false, "")])),
@@ -115,15 +114,15 @@ mod tests {
             ("*, \"7\"", None),
             ("\"7\", *", None),
         ] {
-            assert_eq!(Tags::parse(text), expected, "{text}");
+            assert_eq!(EntityTags::parse(text), expected, "{text}");
         }
     }
 
     #[test]
     fn a_weak_tag_names_its_resource_and_is_not_strong() {
-        let tags = Tags::parse("W/\"7\", \"8\"").expect("tags");
-        assert!(tags.name("\"7\"") && tags.name("W/\"8\"") && !tags.name("\"9\""));
+        let tags = EntityTags::parse("W/\"7\", \"8\"").expect("tags");
+        assert!(tags.contain("\"7\"") && tags.contain("W/\"8\"") && !tags.contain("\"9\""));
         assert_eq!(tags.strong().expect("a list").collect::<Vec<_>>(), ["8"]);
-        assert!(Tags::Any.name("\"9\"") && Tags::Any.strong().is_none());
+        assert!(EntityTags::Any.contain("\"9\"") && EntityTags::Any.strong().is_none());
     }
 }

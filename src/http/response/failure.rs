@@ -1,7 +1,6 @@
-//! What errors of lower rooms become: the one home of this mapping.
+//! Maps errors of the lower rooms to problems, and logs those that are the server's fault.
 //!
-//! Owns the decision which failure is which problem, and logs what is our
-//! fault, once. Must never pass the text of a storage error on to a client.
+//! Must never pass the text of a storage error on to a client: it may quote stored data.
 
 use crate::decisions::diagnoses::DiagnosisError;
 use crate::decisions::dry_run::DryRunError;
@@ -13,7 +12,7 @@ use crate::decisions::submit::SubmitError;
 use crate::decisions::uploads::UploadError;
 use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
 use crate::http::request::body::CUT_OFF;
-use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::backtests::{CancelError, CreateError};
@@ -24,7 +23,7 @@ use crate::storage::rulesets::ActivateError;
 use crate::storage::uploads::HandInError;
 
 fn internal() -> Problem {
-    Problem::new(Kind::Internal, "The cause is logged under this request id.")
+    Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
 }
 
 impl From<StorageError> for Problem {
@@ -38,23 +37,23 @@ impl From<&StorageError> for Problem {
         match error {
             StorageError::Unavailable(_) => {
                 tracing::warn!(?error, "the database cannot be reached");
-                Self::new(Kind::Unavailable, "The database cannot be reached at the moment.")
+                Self::new(ProblemKind::Unavailable, "The database cannot be reached at the moment.")
             }
             StorageError::Abandoned => {
                 tracing::warn!("a database query was cancelled");
-                Self::new(Kind::Unavailable, "The request was cancelled.")
+                Self::new(ProblemKind::Unavailable, "The request was cancelled.")
             }
             StorageError::Database(_) if error.is_passing() => {
                 tracing::warn!(?error, "the database did not finish a statement in time");
-                Self::new(Kind::Unavailable, "The database took too long.")
+                Self::new(ProblemKind::Unavailable, "The database took too long.")
             }
-            // The storage room's Debug leaves out what quotes a row.
+            // The Debug of a storage error leaves out texts that quote a row.
             StorageError::Database(_) => {
                 tracing::error!(?error, "the database rejected a statement");
                 internal()
             }
             StorageError::Erased => Self::new(
-                Kind::Erased,
+                ProblemKind::Erased,
                 "Only the outcome of this decision is left; its personal data has been erased.",
             ),
             StorageError::Unreadable { what } => {
@@ -68,11 +67,13 @@ impl From<&StorageError> for Problem {
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Busy => Self::new(Kind::Busy, "Too many payments are waiting for their rules."),
-            EngineError::Deadline(_) => Self::new(Kind::Deadline, "The rules did not finish in time."),
+            EngineError::Busy => {
+                Self::new(ProblemKind::Busy, "Too many payments are waiting for their rules.")
+            }
+            EngineError::Deadline(_) => Self::new(ProblemKind::Deadline, "The rules did not finish in time."),
             EngineError::Unavailable(why) => {
                 tracing::error!(why, "the rule engine is unavailable");
-                Self::new(Kind::Unavailable, "The rules cannot be run at the moment.")
+                Self::new(ProblemKind::Unavailable, "The rules cannot be run at the moment.")
             }
         }
     }
@@ -83,25 +84,25 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::KeyReused => {
                 let detail = "This Idempotency-Key was already used for a payment with a different body.";
-                Self::new(Kind::IdempotencyKeyReused, detail)
+                Self::new(ProblemKind::IdempotencyKeyReused, detail)
             }
             SubmitError::StillDeciding => {
                 let detail = "The first request with this key is still being processed. Repeat this request \
                               later.";
-                Self::new(Kind::StillDeciding, detail)
+                Self::new(ProblemKind::StillDeciding, detail)
             }
-            SubmitError::Busy => Self::new(Kind::Busy, "Too many payments are waiting to be decided."),
+            SubmitError::Busy => Self::new(ProblemKind::Busy, "Too many payments are waiting to be decided."),
             SubmitError::Deadline => {
                 let detail = "The deadline passed before the decision was stored. Repeat the request with \
                               the same key.";
-                Self::new(Kind::Deadline, detail)
+                Self::new(ProblemKind::Deadline, detail)
             }
             SubmitError::Unavailable => {
                 let detail = "The decision could not be made and stored. Repeat the request with the same \
                               key.";
-                Self::new(Kind::Unavailable, detail)
+                Self::new(ProblemKind::Unavailable, detail)
             }
-            // Logged where it failed.
+            // Already logged where it failed.
             SubmitError::Failed => internal(),
         }
     }
@@ -114,7 +115,7 @@ impl From<ReplayError> for Problem {
             ReplayError::Imported => {
                 let detail =
                     "The decision was imported. It was made by another system and cannot be replayed.";
-                Self::new(Kind::Conflict, detail)
+                Self::new(ProblemKind::Conflict, detail)
             }
             ReplayError::Engine(error) => error.into(),
             ReplayError::Storage(error) => error.into(),
@@ -128,7 +129,7 @@ impl From<DiagnosisError> for Problem {
             DiagnosisError::UnknownDecision => Self::not_found("decision"),
             DiagnosisError::NotFailed => Self::not_found("failed rule in this decision"),
             DiagnosisError::Look(LookError::Busy) => {
-                Self::new(Kind::Busy, "Other failures are being diagnosed. Try again in a moment.")
+                Self::new(ProblemKind::Busy, "Other failures are being diagnosed. Try again in a moment.")
             }
             DiagnosisError::Look(LookError::Engine(error)) => error.into(),
             DiagnosisError::Look(LookError::Storage(error)) => error.as_ref().into(),
@@ -148,10 +149,10 @@ impl From<DryRunError> for Problem {
     }
 }
 
-/// A member of the body names what is not there.
+/// A member of the body refers to something that does not exist.
 fn no_such(pointer: &str, detail: &str) -> Problem {
     let error = PartError { pointer: Some(pointer.to_owned()), parameter: None, detail: detail.to_owned() };
-    Problem::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+    Problem::with_errors(ProblemKind::InvalidBody, "The body has errors.", vec![error])
 }
 
 impl From<RevisionError> for Problem {
@@ -164,7 +165,7 @@ impl From<RevisionError> for Problem {
                     detail: flaw.detail,
                 };
                 let errors = flaws.into_iter().map(part).collect();
-                Self::with_errors(Kind::InvalidBody, "The ruleset is invalid.", errors)
+                Self::with_errors(ProblemKind::InvalidBody, "The ruleset is invalid.", errors)
             }
             RevisionError::TooMany(most) => {
                 let detail = format!(
@@ -172,7 +173,7 @@ impl From<RevisionError> for Problem {
                      Test unsaved rules with dry runs instead, or ask the operator to raise \
                      ruleset_revisions_max."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             RevisionError::Engine(error) => error.into(),
             RevisionError::Storage(error) => error.into(),
@@ -188,32 +189,32 @@ impl From<ActivateError> for Problem {
             }
             ActivateError::Conflict { .. } => {
                 let detail = "The active state does not match If-Match or If-None-Match.";
-                Self::new(Kind::PreconditionFailed, detail)
+                Self::new(ProblemKind::PreconditionFailed, detail)
             }
             ActivateError::NothingBefore => {
-                Self::new(Kind::Conflict, "No revision was active before the current one.")
+                Self::new(ProblemKind::Conflict, "No revision was active before the current one.")
             }
             ActivateError::NeverActive => {
-                Self::new(Kind::Conflict, "This revision was never active. Activate it instead.")
+                Self::new(ProblemKind::Conflict, "This revision was never active. Activate it instead.")
             }
             ActivateError::NothingActive => {
-                Self::new(Kind::Conflict, "No revision is active yet. Activate one first.")
+                Self::new(ProblemKind::Conflict, "No revision is active yet. Activate one first.")
             }
             ActivateError::AlreadyActive => {
-                Self::new(Kind::Conflict, "The revision is already the active one.")
+                Self::new(ProblemKind::Conflict, "The revision is already the active one.")
             }
             ActivateError::PluginRetired { plugin } => {
                 let detail = format!("The revision uses the plugin {plugin}, which is retired.");
-                Self::new(Kind::Conflict, detail)
+                Self::new(ProblemKind::Conflict, detail)
             }
             ActivateError::ListClosed { list } => {
                 let detail = format!("The revision uses the list {list}, which is closed.");
-                Self::new(Kind::Conflict, detail)
+                Self::new(ProblemKind::Conflict, detail)
             }
             ActivateError::PluginNotReady { plugin, node, why } => {
                 let why = why.map_or_else(String::new, |why| format!(" {why}"));
                 let detail = format!("The node {node} is not ready to run the plugin {plugin}.{why}");
-                Self::new(Kind::PluginsNotReady, detail)
+                Self::new(ProblemKind::PluginsNotReady, detail)
             }
             ActivateError::Storage(error) => error.into(),
         }
@@ -222,7 +223,7 @@ impl From<ActivateError> for Problem {
 
 impl From<GuardedError> for Problem {
     fn from(error: GuardedError) -> Self {
-        let refused = |detail: &'static str| Self::new(Kind::GuardRefused, detail);
+        let refused = |detail: &'static str| Self::new(ProblemKind::GuardRefused, detail);
         match error {
             GuardedError::Activate(error) => error.into(),
             GuardedError::Refused(refusal) => match refusal {
@@ -239,7 +240,7 @@ impl From<GuardedError> for Problem {
                         "In the backtest, {percent:.4} percent of the outcomes changed: {changed} of \
                          {compared}."
                     );
-                    Self::new(Kind::GuardRefused, detail)
+                    Self::new(ProblemKind::GuardRefused, detail)
                 }
             },
         }
@@ -258,7 +259,7 @@ impl From<CreateError> for Problem {
             CreateError::NothingActive => no_such("/baseline", "there is no active revision to compare with"),
             CreateError::TooMany => {
                 let detail = format!("At most {PENDING_MAX} backtests can be waiting or running at a time.");
-                Self { retry_after_seconds: Some(10), ..Self::new(Kind::QuotaExceeded, detail) }
+                Self { retry_after_seconds: Some(10), ..Self::new(ProblemKind::QuotaExceeded, detail) }
             }
             CreateError::Storage(error) => error.into(),
         }
@@ -269,7 +270,7 @@ impl From<CancelError> for Problem {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::NotFound => Self::not_found("backtest"),
-            CancelError::Ended => Self::new(Kind::Conflict, "The backtest has already ended."),
+            CancelError::Ended => Self::new(ProblemKind::Conflict, "The backtest has already ended."),
             CancelError::Storage(error) => error.into(),
         }
     }
@@ -278,13 +279,15 @@ impl From<CancelError> for Problem {
 impl From<CreateListError> for Problem {
     fn from(error: CreateListError) -> Self {
         match error {
-            CreateListError::NameTaken => Self::new(Kind::Conflict, "A list with this name already exists."),
+            CreateListError::NameTaken => {
+                Self::new(ProblemKind::Conflict, "A list with this name already exists.")
+            }
             CreateListError::TooMany(most) => {
                 let detail = format!(
                     "This tenant already has {most} open lists, the maximum. Close lists that are no longer \
                      used, or ask the operator to raise tenant_lists_max."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             CreateListError::TooManyKept(most) => {
                 let detail = format!(
@@ -292,7 +295,7 @@ impl From<CreateListError> for Problem {
                      That is the maximum: ten times tenant_lists_max. Reuse existing lists, or ask the \
                      operator to raise tenant_lists_max."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             CreateListError::Storage(error) => error.into(),
         }
@@ -307,7 +310,7 @@ impl From<CloseListError> for Problem {
                 let detail = format!(
                     "The revision {revision} is deployed and uses the list. Deploy another revision first."
                 );
-                Self::new(Kind::Conflict, detail)
+                Self::new(ProblemKind::Conflict, detail)
             }
             CloseListError::Storage(error) => error.into(),
         }
@@ -318,9 +321,11 @@ impl From<AddError> for Problem {
     fn from(error: AddError) -> Self {
         match error {
             AddError::UnknownList => Self::not_found("list"),
-            AddError::Closed => Self::new(Kind::Conflict, "The list is closed and accepts no more entries."),
+            AddError::Closed => {
+                Self::new(ProblemKind::Conflict, "The list is closed and accepts no more entries.")
+            }
             AddError::AlreadyOpen => {
-                Self::new(Kind::Conflict, "The value is already on the list. Close that entry first.")
+                Self::new(ProblemKind::Conflict, "The value is already on the list. Close that entry first.")
             }
             AddError::TooMany(most) => {
                 let detail = format!(
@@ -328,7 +333,7 @@ impl From<AddError> for Problem {
                      entries that are no longer needed, put the others on another list, or ask the operator \
                      to raise list_entries_max."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             AddError::TooManyKept(most) => {
                 let detail = format!(
@@ -336,7 +341,7 @@ impl From<AddError> for Problem {
                      list_entries_max. Nothing was added. Continue with another list, or ask the operator to \
                      raise list_entries_max."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             AddError::Storage(error) => error.into(),
         }
@@ -350,7 +355,7 @@ impl From<TellError> for Problem {
             TellError::BeforePayment { received_at_ms } => {
                 let detail = format!("is earlier than the payment was received, at {received_at_ms}");
                 let error = PartError { pointer: Some("/at_ms".to_owned()), parameter: None, detail };
-                Self::with_errors(Kind::InvalidBody, "The body has errors.", vec![error])
+                Self::with_errors(ProblemKind::InvalidBody, "The body has errors.", vec![error])
             }
             TellError::TooMany(most) => {
                 let detail = format!(
@@ -358,7 +363,7 @@ impl From<TellError> for Problem {
                      Report only the final event instead of every step, or ask the operator to raise \
                      payment_events_max."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             TellError::Storage(error) => error.into(),
         }
@@ -368,10 +373,10 @@ impl From<TellError> for Problem {
 impl From<SpoolError> for Problem {
     fn from(error: SpoolError) -> Self {
         match error {
-            SpoolError::Receive(_) => Self::new(Kind::MalformedRequest, CUT_OFF),
+            SpoolError::Receive(_) => Self::new(ProblemKind::MalformedRequest, CUT_OFF),
             SpoolError::Keep(error) => {
                 tracing::error!(%error, "a received upload could not be written to disk");
-                Self::new(Kind::Unavailable, "The plugin cannot be received at the moment.")
+                Self::new(ProblemKind::Unavailable, "The plugin cannot be received at the moment.")
             }
         }
     }
@@ -380,30 +385,30 @@ impl From<SpoolError> for Problem {
 impl From<UploadError> for Problem {
     fn from(error: UploadError) -> Self {
         match error {
-            UploadError::Refused(why) => Self::new(Kind::PluginRefused, why),
+            UploadError::Refused(why) => Self::new(ProblemKind::PluginRefused, why),
             UploadError::DigestMismatch { actual } => {
                 let detail = format!("The body has the SHA-256 {actual}, which is not the announced one.");
-                Self::new(Kind::DigestMismatch, detail)
+                Self::new(ProblemKind::DigestMismatch, detail)
             }
             UploadError::Spool(error) => error.into(),
             UploadError::HandIn(HandInError::TooManyWaiting(most)) => {
                 let detail = format!(
                     "{most} plugins of this tenant are already waiting. Wait until they are processed."
                 );
-                Self { retry_after_seconds: Some(2), ..Self::new(Kind::QuotaExceeded, detail) }
+                Self { retry_after_seconds: Some(2), ..Self::new(ProblemKind::QuotaExceeded, detail) }
             }
             UploadError::HandIn(HandInError::TooManyPlugins(most)) => {
                 let detail = format!(
                     "This tenant already has {most} plugins, the maximum. Retire plugins that are no longer \
                      used."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             UploadError::HandIn(HandInError::TooManyStored(most)) => {
                 let detail = format!(
                     "This tenant already has {most} plugins, counting retired ones. That is the maximum."
                 );
-                Self::new(Kind::QuotaExceeded, detail)
+                Self::new(ProblemKind::QuotaExceeded, detail)
             }
             UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),
         }
@@ -414,12 +419,13 @@ impl From<RetireError> for Problem {
     fn from(error: RetireError) -> Self {
         match error {
             RetireError::Unknown => Self::not_found("plugin"),
-            RetireError::Shared => {
-                Self::new(Kind::Conflict, "The plugin is shared by all tenants. A tenant cannot retire it.")
-            }
+            RetireError::Shared => Self::new(
+                ProblemKind::Conflict,
+                "The plugin is shared by all tenants. A tenant cannot retire it.",
+            ),
             RetireError::InUse { revision } => {
                 let detail = format!("The revision {revision} is deployed and uses the plugin.");
-                Self::new(Kind::Conflict, detail)
+                Self::new(ProblemKind::Conflict, detail)
             }
             RetireError::Storage(error) => error.into(),
         }

@@ -1,9 +1,7 @@
-//! Problem details (RFC 9457): the one form of every error of the API.
+//! Problem details (RFC 9457): the form of every error response.
 //!
-//! Owns the kinds of problems, their stable `type` URIs, and how they are
-//! written on the wire. Must never carry a value the client sent, nor the
-//! text of an error from below. What lower rooms' errors become stands in
-//! `failure`, and nowhere else.
+//! A problem must never contain a value that the client sent (it may be a card number) or the
+//! text of an internal error. `failure` maps the errors of lower rooms to problems.
 
 use std::borrow::Cow;
 
@@ -15,11 +13,11 @@ use utoipa::ToSchema;
 
 use crate::http::edge::context::RequestContext;
 
-/// The most errors one problem lists: a hostile body shall not have a long answer.
+/// The most errors that one problem lists, so that a hostile body does not get a long response.
 pub const ERRORS_MAX: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ProblemKind {
     MalformedRequest,
     MalformedBody,
     InvalidQuery,
@@ -50,7 +48,7 @@ pub enum Kind {
     Unavailable,
 }
 
-impl Kind {
+impl ProblemKind {
     #[cfg(test)]
     pub const ALL: [Self; 28] = [
         Self::MalformedRequest,
@@ -166,7 +164,7 @@ pub struct PartError {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    pub kind: Kind,
+    pub kind: ProblemKind,
     pub detail: Cow<'static, str>,
     pub errors: Vec<PartError>,
     pub retry_after_seconds: Option<u32>,
@@ -174,17 +172,20 @@ pub struct Problem {
     pub challenge: Option<String>,
     /// Allow (RFC 9110).
     pub allow: Option<String>,
-    /// Says by Accept-Encoding (RFC 9110) that the body is taken without a coding.
+    /// Whether to send `Accept-Encoding: identity` (RFC 9110): the body must not be compressed.
     pub takes_no_coding: bool,
 }
 
 impl Problem {
-    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after_seconds = match kind {
-            // A stream whose client has gone is noticed by its next heartbeat.
-            Kind::TooManyStreams => Some(15),
-            Kind::StillDeciding | Kind::PluginsNotReady | Kind::Busy | Kind::Deadline => Some(1),
-            Kind::Unavailable => Some(2),
+            // The heartbeat of a stream: until then a client that is gone goes unnoticed.
+            ProblemKind::TooManyStreams => Some(15),
+            ProblemKind::StillDeciding
+            | ProblemKind::PluginsNotReady
+            | ProblemKind::Busy
+            | ProblemKind::Deadline => Some(1),
+            ProblemKind::Unavailable => Some(2),
             _ => None,
         };
         let detail = detail.into();
@@ -192,28 +193,36 @@ impl Problem {
         Self { kind, detail, errors, retry_after_seconds, challenge, allow, takes_no_coding }
     }
 
-    pub fn with_errors(kind: Kind, detail: impl Into<Cow<'static, str>>, mut errors: Vec<PartError>) -> Self {
+    pub fn with_errors(
+        kind: ProblemKind,
+        detail: impl Into<Cow<'static, str>>,
+        mut errors: Vec<PartError>,
+    ) -> Self {
         errors.truncate(ERRORS_MAX);
         Self { errors, ..Self::new(kind, detail) }
     }
 
-    pub fn with_challenge(kind: Kind, detail: impl Into<Cow<'static, str>>, challenge: String) -> Self {
+    pub fn with_challenge(
+        kind: ProblemKind,
+        detail: impl Into<Cow<'static, str>>,
+        challenge: String,
+    ) -> Self {
         Self { challenge: Some(challenge), ..Self::new(kind, detail) }
     }
 
     pub fn not_found(what: &'static str) -> Self {
-        Self::new(Kind::NotFound, format!("There is no such {what}."))
+        Self::new(ProblemKind::NotFound, format!("There is no such {what}."))
     }
 
-    /// Hands a guard's problem to the catcher, since a guard cannot answer itself.
-    pub fn refuse<S>(self, request: &Request<'_>) -> request::Outcome<S, Kind> {
+    /// Leaves a guard's problem for the catcher: a guard cannot send a body itself.
+    pub fn refuse<S>(self, request: &Request<'_>) -> request::Outcome<S, ProblemKind> {
         let (status, kind) = (self.kind.status(), self.kind);
         request.local_cache(|| Some(self));
         request::Outcome::Error((status, kind))
     }
 }
 
-/// The wire form.
+/// The problem as JSON.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
@@ -265,7 +274,7 @@ impl<'r> Responder<'r, 'static> for Problem {
     }
 }
 
-/// Turns every error that Rocket makes, and what guards left behind, into a problem.
+/// Responds with the problem that a guard left, or turns Rocket's own error into one.
 #[rocket::catch(default)]
 pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
     if let Some(problem) = request.local_cache(|| None::<Problem>)
@@ -277,18 +286,18 @@ pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
         && let Some(allow) = allowed_methods(request)
     {
         let detail = format!("This resource supports the methods {allow}.");
-        return Problem { allow: Some(allow), ..Problem::new(Kind::MethodNotAllowed, detail) };
+        return Problem { allow: Some(allow), ..Problem::new(ProblemKind::MethodNotAllowed, detail) };
     }
-    let kind = Kind::for_status(status);
+    let kind = ProblemKind::for_status(status);
     let detail = match kind {
-        Kind::NotFound => "There is no resource at this path.",
-        Kind::Internal => "The cause is logged under this request id.",
+        ProblemKind::NotFound => "There is no resource at this path.",
+        ProblemKind::Internal => "The cause is logged under this request id.",
         _ => "The server could not parse the request.",
     };
     Problem::new(kind, detail)
 }
 
-/// The methods a path has, if it has any: Rocket answers 404 to a wrong method.
+/// The methods that a path supports, if any: Rocket responds 404 to a wrong method.
 fn allowed_methods(request: &Request<'_>) -> Option<String> {
     let asked: Vec<&str> = request.uri().path().raw_segments().map(|segment| segment.as_str()).collect();
     let mut methods: Vec<&str> = request
@@ -296,7 +305,7 @@ fn allowed_methods(request: &Request<'_>) -> Option<String> {
         .routes()
         .filter(|route| template_matches(route.uri.path(), &asked))
         .map(|route| route.method)
-        // Rocket answers HEAD by the route of GET.
+        // Rocket serves HEAD with the route of GET.
         .flat_map(|method| if method == Method::Get { vec!["GET", "HEAD"] } else { vec![method.as_str()] })
         .collect();
     methods.sort_unstable();
@@ -332,12 +341,12 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `/problems/"))
             .map(|line| line.split(" | ").take(3).collect::<Vec<_>>().join(" | "))
             .collect();
-        let existing: HashSet<String> = Kind::ALL
+        let existing: HashSet<String> = ProblemKind::ALL
             .iter()
             .map(|kind| format!("{}` | {} | {}", kind.slug(), kind.status().code, kind.title()))
             .collect();
         assert_eq!(listed, existing);
-        assert_eq!(existing.len(), Kind::ALL.len());
+        assert_eq!(existing.len(), ProblemKind::ALL.len());
     }
 
     #[test]

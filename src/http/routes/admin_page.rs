@@ -7,7 +7,7 @@ use rocket::http::ContentType;
 use rocket::response::Redirect;
 use rocket::{Route, get, routes};
 
-use crate::http::response::Answer;
+use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
 
 /// Scripts, styles and requests of its own origin only; no frames, no forms.
@@ -36,14 +36,14 @@ pub fn index() -> Redirect {
 }
 
 #[get("/admin/<name>")]
-pub fn file(name: &str) -> Result<Answer, Problem> {
+pub fn file(name: &str) -> Result<ApiResponse, Problem> {
     let (name, bytes) = FILES.iter().find(|(known, _)| *known == name).ok_or(Problem::not_found("page"))?;
     let content_type = match name.rsplit('.').next() {
         Some("html") => ContentType::HTML,
         Some("css") => ContentType::CSS,
         _ => ContentType::JavaScript,
     };
-    Ok(Answer::bytes(content_type, bytes.to_vec())
+    Ok(ApiResponse::bytes(content_type, bytes.to_vec())
         .with("Content-Security-Policy", POLICY)
         .with("Cache-Control", "no-cache"))
 }

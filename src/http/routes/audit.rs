@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use crate::domain::audit::{Action, AuditEvent};
 use crate::http::edge::guard::{AuditRead, Client};
-use crate::http::openapi::documented::Listing;
+use crate::http::openapi::problems::ListProblems;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
-use crate::http::services::Shared;
+use crate::http::response::{ApiResponse, Page};
+use crate::http::services::ServiceState;
 use crate::storage::StorageError;
 use crate::storage::audit::{self, AuditFilter};
 
@@ -83,11 +83,15 @@ impl TryFrom<AuditEvent> for AuditEventShape {
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<AuditEventShape>), Listing),
+    responses((status = 200, body = Page<AuditEventShape>), ListProblems),
     security(("oauth" = ["audit:read"]))
 )]
 #[get("/audit")]
-pub async fn list(client: Client<AuditRead>, mut query: Query, services: &Shared) -> Result<Answer, Problem> {
+pub async fn list(
+    client: Client<AuditRead>,
+    mut query: Query,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let action = |name: &str| Action::parse(name).ok_or("expected a kind of act, for example list.created");
     let filter = AuditFilter {
         action: query.parsed("action", action),
@@ -102,5 +106,5 @@ pub async fn list(client: Client<AuditRead>, mut query: Query, services: &Shared
     let (found, next_cursor) = page.cut(&services.cursors, found, |event| event.sequence.to_string());
     let items: Result<Vec<AuditEventShape>, StorageError> =
         found.into_iter().map(AuditEventShape::try_from).collect();
-    Answer::json(Status::Ok, &Page { items: items?, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items: items?, next_cursor })
 }

@@ -17,15 +17,15 @@ use crate::domain::payment::Method;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::http::edge::guard::{Client, DecisionsRead, RulesetsRead, RulesetsWrite};
-use crate::http::openapi::documented::{Backtesting, Cancelling, ListingOf, Reading};
+use crate::http::openapi::problems::{CancelProblems, CreateBacktestProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::fields::Fields;
 use crate::http::request::query::{Query, TIME_MS_MAX};
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::backtests::shapes::{BacktestBody, BacktestShape, ExampleShape, placed};
 use crate::http::routes::rulesets::point_of;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::backtests::{self, NewBacktest};
 
 const EXPECTED_OUTCOME: &str = "expected approve, review or reject";
@@ -40,16 +40,16 @@ pub fn routes() -> Vec<Route> {
 #[utoipa::path(
     tag = "backtests",
     request_body(content = BacktestBody, content_type = "application/json"),
-    responses((status = 202, body = BacktestShape, headers(("Location"))), Backtesting),
+    responses((status = 202, body = BacktestShape, headers(("Location"))), CreateBacktestProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/backtests", data = "<body>")]
 pub async fn create(
     client: Client<RulesetsWrite>,
     point: &str,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let now_ms = services.clock.now_ms();
     let (revision, baseline, selection) = body.read(|fields| {
@@ -63,7 +63,7 @@ pub async fn create(
     let new = NewBacktest { id, point, revision, baseline, selection, actor, now_ms };
     let backtest = backtests::create(&services.app, client.tenant, new).await?;
     let location = format!("/api/v1/rulesets/{}/backtests/{id}", point.name());
-    Ok(Answer::json(Status::Accepted, &BacktestShape::from(backtest))?.with("Location", location))
+    Ok(ApiResponse::json(Status::Accepted, &BacktestShape::from(backtest))?.with("Location", location))
 }
 
 fn baseline(fields: &mut Fields<'_>) -> Baseline {
@@ -116,7 +116,7 @@ fn filter(fields: &mut Fields<'_>) -> Filter {
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<BacktestShape>), ListingOf),
+    responses((status = 200, body = Page<BacktestShape>), SublistProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/backtests")]
@@ -124,21 +124,21 @@ pub async fn list(
     client: Client<RulesetsRead>,
     point: &str,
     query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let page = query.page(&services.cursors, client.tenant, &format!("backtests {}", point.name()))?;
     let before = page.position::<Uuid>()?;
     let found = backtests::list(&services.app, client.tenant, point, before, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |backtest| backtest.id.to_string());
     let items: Vec<BacktestShape> = found.into_iter().map(BacktestShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Returns a backtest with its report so far.
 #[utoipa::path(
     tag = "backtests",
-    responses((status = 200, body = BacktestShape), Reading),
+    responses((status = 200, body = BacktestShape), ReadProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/backtests/<id>")]
@@ -146,13 +146,18 @@ pub async fn one(
     client: Client<RulesetsRead>,
     point: &str,
     id: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let backtest = found(services, client.tenant, point, id).await?;
-    Answer::json(Status::Ok, &BacktestShape::from(backtest))
+    ApiResponse::json(Status::Ok, &BacktestShape::from(backtest))
 }
 
-async fn found(services: &Shared, tenant: TenantId, point: &str, id: &str) -> Result<Backtest, Problem> {
+async fn found(
+    services: &ServiceState,
+    tenant: TenantId,
+    point: &str,
+    id: &str,
+) -> Result<Backtest, Problem> {
     let (point, id) = (point_of(point)?, backtest_id(id)?);
     let found = backtests::get(&services.app, tenant, point, id).await?;
     found.ok_or(Problem::not_found("backtest"))
@@ -182,7 +187,7 @@ fn backtest_id(text: &str) -> Result<Uuid, Problem> {
                            between pages"
         ),
     ),
-    responses((status = 200, body = Page<ExampleShape>), ListingOf),
+    responses((status = 200, body = Page<ExampleShape>), SublistProblems),
     security(("oauth" = ["rulesets:read", "decisions:read"]))
 )]
 #[get("/rulesets/<point>/backtests/<id>/examples")]
@@ -192,8 +197,8 @@ pub async fn examples(
     point: &str,
     id: &str,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let outcome = |name: &str| Outcome::parse(name).ok_or(EXPECTED_OUTCOME);
     let (was, would_be) = (query.parsed("was", outcome), query.parsed("would_be", outcome));
     let label = query.parsed("label", |name| Label::parse(name).ok_or("expected a label used in the report"));
@@ -209,13 +214,13 @@ pub async fn examples(
     let fetched: Vec<_> = (1_usize..).zip(wanted).skip(after).take(page.fetch_limit() as usize).collect();
     let (fetched, next_cursor) = page.cut(&services.cursors, fetched, |(place, _)| place.to_string());
     let items: Vec<ExampleShape> = fetched.into_iter().map(|(_, placed)| placed.into()).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Cancels a waiting or running backtest. The results so far are kept.
 #[utoipa::path(
     tag = "backtests",
-    responses((status = 200, body = BacktestShape), Cancelling),
+    responses((status = 200, body = BacktestShape), CancelProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/backtests/<id>/cancel")]
@@ -223,9 +228,9 @@ pub async fn cancel(
     client: Client<RulesetsWrite>,
     point: &str,
     id: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let (point, id, now_ms) = (point_of(point)?, backtest_id(id)?, services.clock.now_ms());
     let cancelled = backtests::cancel(&services.app, client.tenant, point, id, client.actor(), now_ms);
-    Answer::json(Status::Ok, &BacktestShape::from(cancelled.await?))
+    ApiResponse::json(Status::Ok, &BacktestShape::from(cancelled.await?))
 }

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::auth::signing_key::Jwk;
 use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::http::edge::guard::{AuditRead, Client};
-use crate::http::openapi::documented::ReadingWhole;
-use crate::http::response::Answer;
+use crate::http::openapi::problems::CommonProblems;
+use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 
 pub fn routes() -> Vec<Route> {
     routes![latest]
@@ -61,12 +61,12 @@ impl From<SignedCheckpoint> for CheckpointShape {
 /// Store them elsewhere: they later prove that no recent entries were removed from the journal.
 #[utoipa::path(
     tag = "audit",
-    responses((status = 200, body = CheckpointsShape), ReadingWhole),
+    responses((status = 200, body = CheckpointsShape), CommonProblems),
     security(("oauth" = ["audit:read"]))
 )]
 #[get("/audit/checkpoints")]
-pub fn latest(_client: Client<AuditRead>, services: &Shared) -> Result<Answer, Problem> {
+pub fn latest(_client: Client<AuditRead>, services: &ServiceState) -> Result<ApiResponse, Problem> {
     let items = services.checkpoints.all().into_iter().map(CheckpointShape::from).collect();
     let public_key = services.checkpoints.public_key();
-    Answer::json(Status::Ok, &CheckpointsShape { items, public_key })
+    ApiResponse::json(Status::Ok, &CheckpointsShape { items, public_key })
 }

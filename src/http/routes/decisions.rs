@@ -14,12 +14,12 @@ use utoipa::ToSchema;
 use crate::decisions::replay::{Part, Replay};
 use crate::domain::ruleset::DecisionPoint;
 use crate::http::edge::guard::{Client, DecisionsRead};
-use crate::http::openapi::documented::{ReadingDecision, Replaying};
-use crate::http::response::Answer;
+use crate::http::openapi::problems::{ReadDecisionProblems, ReplayProblems};
+use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
 use crate::http::routes::decisions::evidence::{DecisionShape, ResultShape};
 use crate::http::routes::payments::{ReasonShape, payment_id};
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::{decisions, rulesets};
 
 pub fn routes() -> Vec<Route> {
@@ -80,11 +80,15 @@ impl From<Replay> for ReplayShape {
 /// Returns the evidence of a decision: everything the outcome depended on.
 #[utoipa::path(
     tag = "decisions",
-    responses((status = 200, body = DecisionShape), ReadingDecision),
+    responses((status = 200, body = DecisionShape), ReadDecisionProblems),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/decisions/<id>")]
-pub async fn one(client: Client<DecisionsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn one(
+    client: Client<DecisionsRead>,
+    id: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let stored = decisions::get(&services.app, client.tenant, id).await?;
     let stored = stored.ok_or(Problem::not_found("decision"))?;
@@ -94,18 +98,22 @@ pub async fn one(client: Client<DecisionsRead>, id: &str, services: &Shared) -> 
         }
         None => None,
     };
-    Answer::json(Status::Ok, &DecisionShape::of(stored, revision.as_ref()))
+    ApiResponse::json(Status::Ok, &DecisionShape::of(stored, revision.as_ref()))
 }
 
 /// Replays a decision from its evidence and compares the results.
 #[utoipa::path(
     tag = "decisions",
-    responses((status = 200, body = ReplayShape), Replaying),
+    responses((status = 200, body = ReplayShape), ReplayProblems),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/decisions/<id>/replay")]
-pub async fn replay(client: Client<DecisionsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn replay(
+    client: Client<DecisionsRead>,
+    id: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let replay = services.replays.replay(client.tenant, id).await?;
-    Answer::json(Status::Ok, &ReplayShape::from(replay))
+    ApiResponse::json(Status::Ok, &ReplayShape::from(replay))
 }

@@ -14,12 +14,12 @@ use utoipa::ToSchema;
 use crate::domain::comparison::ValueKind;
 use crate::domain::ruleset::is_slug;
 use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
-use crate::http::openapi::documented::{Cancelling, Creating, Listing};
+use crate::http::openapi::problems::{CancelProblems, CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
-use crate::http::services::Shared;
+use crate::http::response::{ApiResponse, Page};
+use crate::http::services::ServiceState;
 use crate::storage::lists::{self, List, NewList};
 
 pub fn routes() -> Vec<Route> {
@@ -126,15 +126,15 @@ pub(super) fn list_name(text: &str) -> Result<&str, Problem> {
 #[utoipa::path(
     tag = "lists",
     request_body(content = ListBody, content_type = "application/json"),
-    responses((status = 201, body = ListShape, headers(("Location"))), Creating),
+    responses((status = 201, body = ListShape, headers(("Location"))), CreateProblems),
     security(("oauth" = ["lists:write"]))
 )]
 #[post("/lists", data = "<body>")]
 pub async fn create(
     client: Client<ListsWrite>,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let slug = |text: &str| {
         let expected = "expected lower-case words joined by hyphens, at most 64 characters";
         if is_slug(text) { Ok(text.to_owned()) } else { Err(expected) }
@@ -152,7 +152,7 @@ pub async fn create(
     lists::create(&services.app, client.tenant, new.clone(), services.quotas.lists_max).await?;
     let location = format!("/api/v1/lists/{}/entries", new.name);
     let shape = ListShape::from(List::from(new));
-    Ok(Answer::json(Status::Created, &shape)?.with("Location", location))
+    Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
 }
 
 /// Lists the lists by name, including closed ones.
@@ -162,17 +162,21 @@ pub async fn create(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<ListShape>), Listing),
+    responses((status = 200, body = Page<ListShape>), ListProblems),
     security(("oauth" = ["lists:read"]))
 )]
 #[get("/lists")]
-pub async fn all(client: Client<ListsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
+pub async fn all(
+    client: Client<ListsRead>,
+    query: Query,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let page = query.page(&services.cursors, client.tenant, "lists")?;
     let after = page.position::<String>()?;
     let found = lists::list(&services.app, client.tenant, after, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |list| list.name.clone());
     let items: Vec<ListShape> = found.into_iter().map(ListShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Closes a list permanently.
@@ -181,12 +185,16 @@ pub async fn all(client: Client<ListsRead>, query: Query, services: &Shared) -> 
 /// kept. Refused while an active, canary or shadow revision uses the list.
 #[utoipa::path(
     tag = "lists",
-    responses((status = 204, description = "Closed"), Cancelling),
+    responses((status = 204, description = "Closed"), CancelProblems),
     security(("oauth" = ["lists:write"]))
 )]
 #[delete("/lists/<name>")]
-pub async fn close(client: Client<ListsWrite>, name: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn close(
+    client: Client<ListsWrite>,
+    name: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let name = list_name(name)?;
     lists::close(&services.app, client.tenant, name, services.clock.now_ms(), &client.actor()).await?;
-    Ok(Answer::empty(Status::NoContent))
+    Ok(ApiResponse::empty(Status::NoContent))
 }

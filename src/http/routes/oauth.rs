@@ -15,9 +15,9 @@ use crate::auth::sign_in_limits::Judgement;
 use crate::domain::tenant::Scope;
 use crate::http::edge::client_rates::whole_seconds;
 use crate::http::request::body::{FormBody, Uncoded};
-use crate::http::response::Answer;
-use crate::http::response::problem::{Kind, Problem, ProblemBody};
-use crate::http::services::{Services, Shared, Tokens};
+use crate::http::response::ApiResponse;
+use crate::http::response::problem::{Problem, ProblemBody, ProblemKind};
+use crate::http::services::{ServiceState, Services, Tokens};
 use crate::storage::tenants::ClientCredentials;
 use crate::storage::{StorageError, tenants};
 
@@ -110,12 +110,12 @@ pub struct OAuthErrorShape {
 pub async fn token(
     _uncoded: Uncoded,
     authorization: Authorization<'_>,
-    services: &Shared,
+    services: &ServiceState,
     tokens: &State<Tokens>,
-    body: Result<FormBody, Kind>,
-) -> Result<Answer, Problem> {
+    body: Result<FormBody, ProblemKind>,
+) -> Result<ApiResponse, Problem> {
     match give(authorization, services, tokens, body).await {
-        Ok(response) => Ok(Answer::json(Status::Ok, &response)?.with("Pragma", "no-cache")),
+        Ok(response) => Ok(ApiResponse::json(Status::Ok, &response)?.with("Pragma", "no-cache")),
         Err(error) => refuse(error),
     }
 }
@@ -124,7 +124,7 @@ async fn give(
     authorization: Authorization<'_>,
     services: &Services,
     tokens: &Tokens,
-    body: Result<FormBody, Kind>,
+    body: Result<FormBody, ProblemKind>,
 ) -> Result<TokenResponse, OAuthError> {
     let body =
         body.map_err(|_| OAuthError::InvalidRequest("the body must be a form of at most a few kilobytes"))?;
@@ -176,14 +176,14 @@ async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCrede
 fn failed(error: StorageError) -> OAuthError {
     // Logged by the mapping; what it would tell a client of the API is not for here.
     match Problem::from(error).kind {
-        Kind::Unavailable => OAuthError::TemporarilyUnavailable,
+        ProblemKind::Unavailable => OAuthError::TemporarilyUnavailable,
         _ => OAuthError::ServerError,
     }
 }
 
-fn refuse(error: OAuthError) -> Result<Answer, Problem> {
+fn refuse(error: OAuthError) -> Result<ApiResponse, Problem> {
     let shape = OAuthErrorShape { error: error.code(), error_description: error.description() };
-    let mut answer = Answer::json(Status::new(error.status()), &shape)?.with("Pragma", "no-cache");
+    let mut answer = ApiResponse::json(Status::new(error.status()), &shape)?.with("Pragma", "no-cache");
     if let Some(challenge) = error.challenge() {
         answer = answer.with("WWW-Authenticate", challenge);
     }
@@ -196,8 +196,8 @@ fn refuse(error: OAuthError) -> Result<Answer, Problem> {
 /// Returns the public keys that verify access tokens (RFC 7517).
 #[utoipa::path(tag = "oauth", responses((status = 200, body = Object)))]
 #[get("/.well-known/jwks.json")]
-pub fn jwks(tokens: &State<Tokens>) -> Result<Answer, Problem> {
-    Ok(Answer::json(Status::Ok, &tokens.0.jwks())?.with("Cache-Control", "public, max-age=300"))
+pub fn jwks(tokens: &State<Tokens>) -> Result<ApiResponse, Problem> {
+    Ok(ApiResponse::json(Status::Ok, &tokens.0.jwks())?.with("Cache-Control", "public, max-age=300"))
 }
 
 /// RFC 8414.
@@ -215,7 +215,7 @@ pub struct AuthorizationServer {
 /// Returns the authorization server metadata (RFC 8414).
 #[utoipa::path(tag = "oauth", responses((status = 200, body = AuthorizationServer)))]
 #[get("/.well-known/oauth-authorization-server")]
-pub fn metadata(services: &Shared) -> Result<Answer, Problem> {
+pub fn metadata(services: &ServiceState) -> Result<ApiResponse, Problem> {
     let own = services.issuer.as_str();
     let issuer = own.trim_end_matches('/');
     let shape = AuthorizationServer {
@@ -227,5 +227,5 @@ pub fn metadata(services: &Shared) -> Result<Answer, Problem> {
         grant_types_supported: vec!["client_credentials"],
         token_endpoint_auth_methods_supported: vec!["client_secret_basic", "client_secret_post"],
     };
-    Ok(Answer::json(Status::Ok, &shape)?.with("Cache-Control", "public, max-age=300"))
+    Ok(ApiResponse::json(Status::Ok, &shape)?.with("Cache-Control", "public, max-age=300"))
 }

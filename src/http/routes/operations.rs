@@ -11,8 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::readiness::Readiness;
-use crate::http::response::Answer;
-use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::http::response::ApiResponse;
+use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::services::Metrics;
 
 pub fn routes() -> Vec<Route> {
@@ -28,8 +28,8 @@ pub struct NodeState {
 /// Returns 200 while the process is running. Does not check the database.
 #[utoipa::path(tag = "operations", responses((status = 200, body = NodeState)))]
 #[get("/health")]
-pub fn health() -> Result<Answer, Problem> {
-    Answer::json(Status::Ok, &NodeState { status: "up" })
+pub fn health() -> Result<ApiResponse, Problem> {
+    ApiResponse::json(Status::Ok, &NodeState { status: "up" })
 }
 
 /// Returns whether this node can make decisions.
@@ -40,19 +40,19 @@ pub fn health() -> Result<Answer, Problem> {
     responses((status = 200, body = NodeState), (status = 503, body = crate::http::response::problem::ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 #[get("/ready")]
-pub async fn ready(readiness: &State<Arc<Readiness>>) -> Result<Answer, Problem> {
+pub async fn ready(readiness: &State<Arc<Readiness>>) -> Result<ApiResponse, Problem> {
     let reasons = readiness.reasons().await;
     let Some(first) = reasons.first() else {
-        return Answer::json(Status::Ok, &NodeState { status: "ready" });
+        return ApiResponse::json(Status::Ok, &NodeState { status: "ready" });
     };
     let part = |reason: &&str| PartError { pointer: None, parameter: None, detail: (*reason).to_owned() };
-    Err(Problem::with_errors(Kind::Unavailable, *first, reasons.iter().map(part).collect()))
+    Err(Problem::with_errors(ProblemKind::Unavailable, *first, reasons.iter().map(part).collect()))
 }
 
 /// Returns metrics in the Prometheus text format.
 #[utoipa::path(tag = "operations", responses((status = 200, body = String, content_type = "text/plain")))]
 #[get("/metrics")]
-pub fn metrics(metrics: &State<Metrics>) -> Answer {
+pub fn metrics(metrics: &State<Metrics>) -> ApiResponse {
     let format = MediaType::new("text", "plain").with_params([("version", "0.0.4"), ("charset", "utf-8")]);
-    Answer::bytes(ContentType(format), (metrics.0)().into_bytes())
+    ApiResponse::bytes(ContentType(format), (metrics.0)().into_bytes())
 }

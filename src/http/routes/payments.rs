@@ -25,16 +25,16 @@ use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
 use crate::http::edge::context::RequestContext;
 use crate::http::edge::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
-use crate::http::openapi::documented::{Listing, ReadingDecision, Submitting};
+use crate::http::openapi::problems::{ListProblems, ReadDecisionProblems, SubmitProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::card_checks::{key_error, refused};
+use crate::http::request::card_numbers::{key_error, refused};
 use crate::http::request::fields::Screened;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::body::{PaymentShape, payment_order};
 use crate::http::routes::payments::events::EventKindShape;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::decisions::{self, DecisionFilter, DecisionSummary, StoredDecision};
 use crate::storage::payment_events;
 
@@ -211,7 +211,7 @@ impl From<StoredDecision> for SummaryShape {
             description = "A retry: the original decision",
             headers(("Idempotent-Replayed", description = "true"))
         ),
-        Submitting,
+        SubmitProblems,
     ),
     security(("oauth" = ["payments:write"]))
 )]
@@ -220,9 +220,9 @@ pub async fn submit(
     client: Client<PaymentsWrite>,
     key: IdempotencyKeyHeader,
     context: &RequestContext,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let Screened { value: order, mut refused_now } = payment_order(&body, services.clock.now_ms())?;
     refused_now.extend(key_error(&key.0, body.unchecked()));
     let submission = Submission {
@@ -245,9 +245,9 @@ pub async fn submit(
     let shape = DecidedShape::of(&submitted.decision, client.has(Scope::DecisionsRead));
     let location = format!("/api/v1/payments/{}", shape.id);
     let answer = if submitted.first {
-        Answer::json(Status::Created, &shape)?.with("Location", location)
+        ApiResponse::json(Status::Created, &shape)?.with("Location", location)
     } else {
-        Answer::json(Status::Ok, &shape)?
+        ApiResponse::json(Status::Ok, &shape)?
             .with("Content-Location", location)
             .with("Idempotent-Replayed", "true")
     };
@@ -275,22 +275,22 @@ pub async fn submit(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<SummaryShape>), Listing),
+    responses((status = 200, body = Page<SummaryShape>), ListProblems),
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments")]
 pub async fn list(
     client: Client<PaymentsRead>,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let expected_key = "expected 1 to 255 visible ASCII characters";
     let key = query.parsed("idempotency_key", |text| IdempotencyKey::parse(text).ok_or(expected_key));
     if let Some(key) = key {
         query.finish()?;
         let found = decisions::by_key(&services.app, client.tenant, client.id, &key).await?;
         let items: Vec<SummaryShape> = found.map(SummaryShape::from).into_iter().collect();
-        return Answer::json(Status::Ok, &Page { items, next_cursor: None });
+        return ApiResponse::json(Status::Ok, &Page { items, next_cursor: None });
     }
     let mut filter = filter_of(&mut query);
     let page = query.page(&services.cursors, client.tenant, "payments")?;
@@ -299,7 +299,7 @@ pub async fn list(
     let found = decisions::list(&services.app, client.tenant, &filter).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |summary| summary.id.to_string());
     let items: Vec<SummaryShape> = found.into_iter().map(SummaryShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 fn filter_of(query: &mut Query) -> DecisionFilter {
@@ -326,17 +326,21 @@ fn filter_of(query: &mut Query) -> DecisionFilter {
 /// Returns a payment with its decision.
 #[utoipa::path(
     tag = "payments",
-    responses((status = 200, body = DecidedShape), ReadingDecision),
+    responses((status = 200, body = DecidedShape), ReadDecisionProblems),
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments/<id>")]
-pub async fn one(client: Client<PaymentsRead>, id: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn one(
+    client: Client<PaymentsRead>,
+    id: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let stored = decisions::get(&services.app, client.tenant, id).await?;
     let stored = stored.ok_or(Problem::not_found("payment"))?;
     let state = payment_events::last(&services.app, client.tenant, id).await?.map(EventKindShape::from);
     let shape = DecidedShape { state, ..DecidedShape::of(&stored, client.has(Scope::DecisionsRead)) };
-    Answer::json(Status::Ok, &shape)
+    ApiResponse::json(Status::Ok, &shape)
 }
 
 /// An id that is not one names nothing.

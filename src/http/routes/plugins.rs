@@ -15,15 +15,15 @@ use crate::domain::plugin::{Digest, TenantPlugin};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::http::edge::guard::{Client, PluginsRead, PluginsWrite};
-use crate::http::edge::upload_turns::UploadTurn;
-use crate::http::openapi::documented::{Listing, Reading, Retiring, Uploading};
+use crate::http::edge::upload_slots::UploadSlot;
+use crate::http::openapi::problems::{ListProblems, ReadProblems, RetireProblems, UploadProblems};
 use crate::http::request::body::WasmBody;
 use crate::http::request::query::Query;
-use crate::http::response::problem::{Kind, Problem};
-use crate::http::response::{Answer, Items};
+use crate::http::response::problem::{Problem, ProblemKind};
+use crate::http::response::{ApiResponse, Items};
 use crate::http::routes::plugins::shapes::PluginShape;
 use crate::http::routes::plugins::wasm::PluginDownload;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::{plugins, rulesets};
 
 pub fn routes() -> Vec<Route> {
@@ -42,9 +42,9 @@ pub struct PromisedDigest(Option<Digest>);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for PromisedDigest {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         let headers = request.headers();
         let mut promised = None;
         for text in headers.get("Content-Digest").chain(headers.get("Repr-Digest")) {
@@ -56,7 +56,7 @@ impl<'r> FromRequest<'r> for PromisedDigest {
                 _ => {
                     let detail = "Content-Digest and Repr-Digest must agree and have the form \
                                   sha-256=:<base64>:.";
-                    return Problem::new(Kind::MalformedRequest, detail).refuse(request);
+                    return Problem::new(ProblemKind::MalformedRequest, detail).refuse(request);
                 }
             }
         }
@@ -89,20 +89,20 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
         description = "RFC 9530, `sha-256=:<base64>:`. Repr-Digest is accepted as well"
     )),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 202, body = PluginShape, headers(("Location"))), Uploading),
+    responses((status = 202, body = PluginShape, headers(("Location"))), UploadProblems),
     security(("oauth" = ["plugins:write"]))
 )]
 #[post("/plugins", data = "<body>")]
 pub async fn upload(
     client: Client<PluginsWrite>,
     promised: PromisedDigest,
-    _turn: UploadTurn,
-    services: &Shared,
+    _turn: UploadSlot,
+    services: &ServiceState,
     body: WasmBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let seen = services.uploads.hand_in(client.tenant, &client.actor(), body.0, promised.0).await?;
     let location = format!("/api/v1/plugins/{}", seen.digest);
-    Ok(Answer::json(Status::Accepted, &PluginShape::at(seen, services.clock.now_ms()))?
+    Ok(ApiResponse::json(Status::Accepted, &PluginShape::at(seen, services.clock.now_ms()))?
         .with("Location", location))
 }
 
@@ -111,36 +111,48 @@ pub async fn upload(
 /// Only the newest hundred refused plugins are kept.
 #[utoipa::path(
     tag = "plugins",
-    responses((status = 200, body = Items<PluginShape>), Listing),
+    responses((status = 200, body = Items<PluginShape>), ListProblems),
     security(("oauth" = ["plugins:read"]))
 )]
 #[get("/plugins")]
-pub async fn list(client: Client<PluginsRead>, query: Query, services: &Shared) -> Result<Answer, Problem> {
+pub async fn list(
+    client: Client<PluginsRead>,
+    query: Query,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     query.finish()?;
     let found = plugins::list(&services.app, client.tenant).await?;
     let uses = rulesets::plugin_uses(&services.app, client.tenant, DecisionPoint::Payment, None).await?;
     let now_ms = services.clock.now_ms();
     let shape = |seen: TenantPlugin| PluginShape::at(seen, now_ms).with_uses(&uses);
     let items: Vec<PluginShape> = found.into_iter().map(shape).collect();
-    Answer::json(Status::Ok, &Items { items })
+    ApiResponse::json(Status::Ok, &Items { items })
 }
 
 /// Returns a plugin: its state, its contents, the nodes that can run it and the newest revisions that
 /// use it.
 #[utoipa::path(
     tag = "plugins",
-    responses((status = 200, body = PluginShape), Reading),
+    responses((status = 200, body = PluginShape), ReadProblems),
     security(("oauth" = ["plugins:read"]))
 )]
 #[get("/plugins/<digest>")]
-pub async fn one(client: Client<PluginsRead>, digest: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn one(
+    client: Client<PluginsRead>,
+    digest: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
     let seen = plugins::get(&services.app, client.tenant, digest).await?;
     let seen = seen.ok_or(Problem::not_found("plugin"))?;
-    Answer::json(Status::Ok, &whole(services, client.tenant, seen).await?)
+    ApiResponse::json(Status::Ok, &whole(services, client.tenant, seen).await?)
 }
 
-async fn whole(services: &Shared, tenant: TenantId, seen: TenantPlugin) -> Result<PluginShape, Problem> {
+async fn whole(
+    services: &ServiceState,
+    tenant: TenantId,
+    seen: TenantPlugin,
+) -> Result<PluginShape, Problem> {
     let now_ms = services.clock.now_ms();
     if seen.plugin.is_none() {
         return Ok(PluginShape::at(seen, now_ms));
@@ -156,32 +168,32 @@ async fn whole(services: &Shared, tenant: TenantId, seen: TenantPlugin) -> Resul
 /// The component is kept because decisions refer to it. Uploading it again makes it available again.
 #[utoipa::path(
     tag = "plugins",
-    responses((status = 200, body = PluginShape), Retiring),
+    responses((status = 200, body = PluginShape), RetireProblems),
     security(("oauth" = ["plugins:write"]))
 )]
 #[post("/plugins/<digest>/retire")]
 pub async fn retire(
     client: Client<PluginsWrite>,
     digest: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
     let now_ms = services.clock.now_ms();
     let retired = plugins::retire(&services.app, client.tenant, digest, &client.actor(), now_ms).await?;
-    Answer::json(Status::Ok, &whole(services, client.tenant, retired).await?)
+    ApiResponse::json(Status::Ok, &whole(services, client.tenant, retired).await?)
 }
 
 /// Downloads the component.
 #[utoipa::path(
     tag = "plugins",
-    responses((status = 200, body = Vec<u8>, content_type = "application/wasm", headers(("Repr-Digest"))), Reading),
+    responses((status = 200, body = Vec<u8>, content_type = "application/wasm", headers(("Repr-Digest"))), ReadProblems),
     security(("oauth" = ["plugins:read"]))
 )]
 #[get("/plugins/<digest>/wasm")]
 pub async fn download(
     client: Client<PluginsRead>,
     digest: &str,
-    services: &Shared,
+    services: &ServiceState,
 ) -> Result<PluginDownload, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
     let seen = plugins::get(&services.app, client.tenant, digest).await?;

@@ -4,10 +4,10 @@
 //! itself: the rule does.
 
 pub mod canary;
-pub mod counts;
 pub mod deployments;
 pub mod dry_runs;
 pub mod quarantines;
+pub mod report_counts;
 pub mod shadow;
 pub mod shapes;
 
@@ -18,14 +18,14 @@ use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, RuleEntry};
 use crate::domain::verdict::FailureOutcome;
 use crate::http::edge::guard::{Client, RulesetsRead, RulesetsWrite};
-use crate::http::openapi::documented::{Creating, ListingOf, Reading};
+use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::fields::Fields;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::rulesets::shapes::{RevisionBody, RevisionShape, RevisionSummaryShape};
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::rulesets;
 
 pub fn routes() -> Vec<Route> {
@@ -42,16 +42,16 @@ pub fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
 #[utoipa::path(
     tag = "rulesets",
     request_body(content = RevisionBody, content_type = "application/json"),
-    responses((status = 201, body = RevisionShape, headers(("Location"), ("ETag"))), Creating),
+    responses((status = 201, body = RevisionShape, headers(("Location"), ("ETag"))), CreateProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/revisions", data = "<body>")]
 pub async fn create(
     client: Client<RulesetsWrite>,
     point: &str,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let (note, entries) = body.read(|fields| {
         let note = fields.optional_text("note", 500);
@@ -60,7 +60,7 @@ pub async fn create(
     })?;
     let revision = services.rulesets.create_revision(client.tenant, &client.actor(), entries, note).await?;
     let location = format!("/api/v1/rulesets/{}/revisions/{}", point.name(), revision.number);
-    let answer = Answer::json(Status::Created, &RevisionShape::from(revision))?;
+    let answer = ApiResponse::json(Status::Created, &RevisionShape::from(revision))?;
     Ok(answer.with("Location", location).with_tag_of_body())
 }
 
@@ -90,7 +90,7 @@ pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<RevisionSummaryShape>), ListingOf),
+    responses((status = 200, body = Page<RevisionSummaryShape>), SublistProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/revisions")]
@@ -98,15 +98,15 @@ pub async fn list(
     client: Client<RulesetsRead>,
     point: &str,
     query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let page = query.page(&services.cursors, client.tenant, &format!("revisions {}", point.name()))?;
     let before = page.position::<i32>()?;
     let found = rulesets::list(&services.app, client.tenant, point, before, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |revision| revision.number.to_string());
     let items: Vec<RevisionSummaryShape> = found.into_iter().map(RevisionSummaryShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Returns a revision.
@@ -120,7 +120,7 @@ pub async fn list(
     responses(
         (status = 200, body = RevisionShape, headers(("ETag"))),
         (status = 304, description = "Not modified"),
-        Reading,
+        ReadProblems,
     ),
     security(("oauth" = ["rulesets:read"]))
 )]
@@ -129,11 +129,11 @@ pub async fn one(
     client: Client<RulesetsRead>,
     point: &str,
     number: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
     let revision = rulesets::get(&services.app, client.tenant, point, number).await?;
     let revision = revision.ok_or(Problem::not_found("revision"))?;
-    Ok(Answer::json(Status::Ok, &RevisionShape::from(revision))?.with_tag_of_body())
+    Ok(ApiResponse::json(Status::Ok, &RevisionShape::from(revision))?.with_tag_of_body())
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::{Fields, expected};
 use crate::domain::card_check::Unchecked;
 use crate::http::request::json::Value;
-use crate::http::response::problem::{ERRORS_MAX, Kind, PartError, Problem};
+use crate::http::response::problem::{ERRORS_MAX, PartError, Problem, ProblemKind};
 
 /// What was read, and what of it is refused unless it is stored already: card numbers
 /// and codes that are not assigned any more.
@@ -46,7 +46,7 @@ pub fn screen<T>(
 }
 
 pub fn refused(errors: Vec<PartError>) -> Problem {
-    Problem::with_errors(Kind::InvalidBody, "The body has errors.", errors)
+    Problem::with_errors(ProblemKind::InvalidBody, "The body has errors.", errors)
 }
 
 #[derive(Debug, Default)]

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use crate::decisions::diagnoses;
 use crate::http::edge::guard::{Client, DecisionsRead};
-use crate::http::openapi::documented::ReadingDecision;
-use crate::http::response::Answer;
+use crate::http::openapi::problems::ReadDecisionProblems;
+use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
 use crate::http::routes::payments::payment_id;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::rules::{Diagnosis, Frame};
 
 pub fn routes() -> Vec<Route> {
@@ -79,7 +79,7 @@ impl From<Diagnosis> for DiagnosisShape {
 #[utoipa::path(
     tag = "decisions",
     operation_id = "diagnosis",
-    responses((status = 200, body = FailureDiagnosisShape), ReadingDecision),
+    responses((status = 200, body = FailureDiagnosisShape), ReadDecisionProblems),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/decisions/<id>/rules/<rule>/diagnosis")]
@@ -87,8 +87,8 @@ pub async fn one(
     client: Client<DecisionsRead>,
     id: &str,
     rule: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let found = diagnoses::of_decision(&services.app, &services.plugins, client.tenant, id, rule).await?;
     let shape = FailureDiagnosisShape {
@@ -97,5 +97,5 @@ pub async fn one(
         detail: found.detail,
         diagnosis: found.diagnosis.map(DiagnosisShape::from),
     };
-    Answer::json(Status::Ok, &shape)
+    ApiResponse::json(Status::Ok, &shape)
 }

@@ -15,17 +15,17 @@ use crate::domain::comparison::{ValueKind, normalized_name};
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::tenant::TenantId;
 use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
-use crate::http::openapi::documented::{Creating, ListingOf, Reading};
+use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::{EntriesBody, JsonBody};
 use crate::http::request::fields::text_error;
 use crate::http::request::query::Query;
-use crate::http::response::problem::{Kind, PartError, Problem};
-use crate::http::response::{Answer, Page};
+use crate::http::response::problem::{PartError, Problem, ProblemKind};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::lines::{
     BadLines, EntryReader, LINES_MAX, Line, LineFormat, VALUE_LENGTH_MAX,
 };
 use crate::http::routes::lists::list_name;
-use crate::http::services::{Services, Shared};
+use crate::http::services::{ServiceState, Services};
 use crate::storage::lists::{self, EntryFilter, ListHead};
 
 /// How many lines are named of those whose values are on the list already.
@@ -142,16 +142,16 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
 #[utoipa::path(
     tag = "lists",
     request_body(content((EntryBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
-    responses((status = 201, body = AddedOrEntryShape, headers(("Location"))), Creating),
+    responses((status = 201, body = AddedOrEntryShape, headers(("Location"))), CreateProblems),
     security(("oauth" = ["lists:write"]))
 )]
 #[post("/lists/<name>/entries", data = "<body>")]
 pub async fn add_entries(
     client: Client<ListsWrite>,
     name: &str,
-    services: &Shared,
+    services: &ServiceState,
     body: EntriesBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let head = head(services, client.tenant, list_name(name)?).await?;
     match body {
         EntriesBody::One(body) => add_one(client, head, services, &body).await,
@@ -168,7 +168,7 @@ async fn add_one(
     head: ListHead,
     services: &Services,
     body: &JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let now_ms = services.clock.now_ms();
     let (kinds, randomness) = (&head.kinds, services.randomness.as_ref());
     let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
@@ -177,7 +177,7 @@ async fn add_one(
     lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
     let location = format!("/api/v1/lists/{}/entries/{}", head.name, entry.id);
     let shape = AddedOrEntryShape::One(EntryShape::of(ListEntry::from(entry), kinds));
-    Ok(Answer::json(Status::Created, &shape)?.with("Location", location))
+    Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
 }
 
 async fn add_many(
@@ -186,7 +186,7 @@ async fn add_many(
     services: &Arc<Services>,
     format: LineFormat,
     bytes: Vec<u8>,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let (now_ms, actor) = (services.clock.now_ms(), client.actor());
     let (kinds, added_by, randomness) = (head.kinds, actor.clone(), services.randomness.clone());
     let unchecked = services.card_checks.unchecked(client.tenant);
@@ -198,7 +198,7 @@ async fn add_many(
     });
     let lines = lines.await.map_err(|error| {
         tracing::error!(%error, "reading the submitted list entries failed");
-        Problem::new(Kind::Internal, "The cause is logged under this request id.")
+        Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
     })?;
     let lines = lines.map_err(bad_lines)?;
     let numbers: Vec<(u64, Uuid)> = lines.iter().map(|line| (line.number, line.entry.id)).collect();
@@ -213,7 +213,7 @@ async fn add_many(
         already_there_lines: passed_over.take(LINES_TOLD_MAX).collect(),
     };
     let location = format!("/api/v1/lists/{}/entries", head.name);
-    Ok(Answer::json(Status::Created, &AddedOrEntryShape::Many(shape))?.with("Location", location))
+    Ok(ApiResponse::json(Status::Created, &AddedOrEntryShape::Many(shape))?.with("Location", location))
 }
 
 fn bad_lines(bad: BadLines) -> Problem {
@@ -223,7 +223,7 @@ fn bad_lines(bad: BadLines) -> Problem {
         detail: format!("line {line}: {}", error.detail),
     });
     let detail = format!("Nothing was added. {} lines have errors.", bad.lines);
-    Problem::with_errors(Kind::InvalidBody, detail, errors.collect())
+    Problem::with_errors(ProblemKind::InvalidBody, detail, errors.collect())
 }
 
 /// Lists the entries of a list, oldest first, including closed ones.
@@ -235,7 +235,7 @@ fn bad_lines(bad: BadLines) -> Problem {
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<EntryShape>), ListingOf),
+    responses((status = 200, body = Page<EntryShape>), SublistProblems),
     security(("oauth" = ["lists:read"]))
 )]
 #[get("/lists/<name>/entries")]
@@ -243,8 +243,8 @@ pub async fn entries(
     client: Client<ListsRead>,
     name: &str,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let (app, tenant) = (&services.app, client.tenant);
     let ListHead { name, kinds, .. } = head(services, tenant, list_name(name)?).await?;
     let at_ms = query.time_ms("at_ms");
@@ -258,13 +258,13 @@ pub async fn entries(
     let found = lists::entries(app, tenant, &name, filter, after, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |entry| entry.id.to_string());
     let items: Vec<EntryShape> = found.into_iter().map(|entry| EntryShape::of(entry, &kinds)).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Closes an entry: it stops being valid immediately. The entry is kept.
 #[utoipa::path(
     tag = "lists",
-    responses((status = 204, description = "Closed"), Reading),
+    responses((status = 204, description = "Closed"), ReadProblems),
     security(("oauth" = ["lists:write"]))
 )]
 #[delete("/lists/<name>/entries/<id>")]
@@ -272,12 +272,12 @@ pub async fn close_entry(
     client: Client<ListsWrite>,
     name: &str,
     id: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let name = list_name(name)?;
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
     let now_ms = services.clock.now_ms();
     let closed = lists::close_entry(&services.app, client.tenant, name, id, now_ms, &client.actor()).await?;
-    if closed { Ok(Answer::empty(Status::NoContent)) } else { Err(not_found()) }
+    if closed { Ok(ApiResponse::empty(Status::NoContent)) } else { Err(not_found()) }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::card_check::Unchecked;
-use crate::http::request::card_checks::refused;
+use crate::http::request::card_numbers::refused;
 use crate::http::request::fields::screen;
 use crate::http::request::json;
 

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use crate::domain::payment_event::{EventKind, PaymentEvent};
 use crate::http::edge::guard::{Client, PaymentsRead, PaymentsWrite};
-use crate::http::openapi::documented::{ListingOf, Telling};
+use crate::http::openapi::problems::{ReportEventProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::query::{Query, TIME_MS_MAX};
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::payment_id;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::payment_events::{self, NewPaymentEvent};
 
 /// The clock of whoever tells may run a little ahead of ours.
@@ -108,7 +108,7 @@ impl From<PaymentEvent> for EventShape {
     responses(
         (status = 201, body = EventShape, description = "Reported"),
         (status = 200, body = EventShape, description = "Already reported: the first event"),
-        Telling,
+        ReportEventProblems,
     ),
     security(("oauth" = ["payments:write"]))
 )]
@@ -116,9 +116,9 @@ impl From<PaymentEvent> for EventShape {
 pub async fn tell_event(
     client: Client<PaymentsWrite>,
     id: &str,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let payment = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let now_ms = services.clock.now_ms();
     let event = body.read(|fields| {
@@ -144,7 +144,7 @@ pub async fn tell_event(
     let told =
         payment_events::tell(&services.app, client.tenant, event, services.quotas.payment_events_max).await?;
     let status = if told.first { Status::Created } else { Status::Ok };
-    Answer::json(status, &EventShape::from(told.event))
+    ApiResponse::json(status, &EventShape::from(told.event))
 }
 
 /// Lists the reported events of a payment, in the order they were reported.
@@ -154,7 +154,7 @@ pub async fn tell_event(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<EventShape>), ListingOf),
+    responses((status = 200, body = Page<EventShape>), SublistProblems),
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments/<id>/events")]
@@ -162,8 +162,8 @@ pub async fn events(
     client: Client<PaymentsRead>,
     id: &str,
     query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let not_found = Problem::not_found("payment");
     let Some(payment) = payment_id(id) else { return Err(not_found) };
     let page = query.page(&services.cursors, client.tenant, &format!("events {payment}"))?;
@@ -173,5 +173,5 @@ pub async fn events(
     let (found, next_cursor) =
         page.cut(&services.cursors, found.ok_or(not_found)?, |event| event.id.to_string());
     let items: Vec<EventShape> = found.into_iter().map(EventShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }

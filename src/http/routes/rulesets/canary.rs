@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 
 use crate::domain::ruleset::deployed_since_ms;
 use crate::http::edge::guard::{Client, RulesetsRead};
-use crate::http::openapi::documented::Reading;
-use crate::http::response::Answer;
+use crate::http::openapi::problems::ReadProblems;
+use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
-use crate::http::routes::rulesets::counts::{Counted, OutcomeCountShape, by_outcome};
 use crate::http::routes::rulesets::deployments::CanaryShape;
 use crate::http::routes::rulesets::point_of;
-use crate::http::services::Shared;
+use crate::http::routes::rulesets::report_counts::{OutcomeCountShape, OutcomeTotal, by_outcome};
+use crate::http::services::ServiceState;
 use crate::storage::decisions::{Comparison, Decided, comparison};
 use crate::storage::rulesets;
 
@@ -75,10 +75,10 @@ pub struct BecameShape {
 
 impl RevisionReportShape {
     fn of(revision: i32, comparison: &Comparison) -> Self {
-        let outcomes: Vec<Counted> =
+        let outcomes: Vec<OutcomeTotal> =
             comparison.decided.iter().filter(|decided| decided.revision == revision).map(counted).collect();
         let reasons = comparison.reasons.iter().find(|reasons| reasons.revision == revision);
-        let mut became: Vec<(String, Vec<Counted>)> = Vec::new();
+        let mut became: Vec<(String, Vec<OutcomeTotal>)> = Vec::new();
         for told in comparison.became.iter().filter(|told| told.decided.revision == revision) {
             match became.last_mut() {
                 Some((kind, counts)) if *kind == told.kind => counts.push(counted(&told.decided)),
@@ -99,14 +99,14 @@ impl RevisionReportShape {
     }
 }
 
-impl From<(String, Vec<Counted>)> for BecameShape {
-    fn from((event, counts): (String, Vec<Counted>)) -> Self {
+impl From<(String, Vec<OutcomeTotal>)> for BecameShape {
+    fn from((event, counts): (String, Vec<OutcomeTotal>)) -> Self {
         Self { event, payments: sum(&counts), outcomes: by_outcome(&counts) }
     }
 }
 
-fn counted(decided: &Decided) -> Counted {
-    Counted {
+fn counted(decided: &Decided) -> OutcomeTotal {
+    OutcomeTotal {
         outcome: decided.outcome,
         currency: decided.currency.clone(),
         payments: decided.count,
@@ -114,7 +114,7 @@ fn counted(decided: &Decided) -> Counted {
     }
 }
 
-fn sum(counts: &[Counted]) -> u64 {
+fn sum(counts: &[OutcomeTotal]) -> u64 {
     counts.iter().map(|counted| counted.payments).sum()
 }
 
@@ -124,11 +124,15 @@ fn sum(counts: &[Counted]) -> u64 {
 #[utoipa::path(
     operation_id = "canary_report",
     tag = "rulesets",
-    responses((status = 200, body = CanaryReportShape), Reading),
+    responses((status = 200, body = CanaryReportShape), ReadProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/canary")]
-pub async fn report(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn report(
+    client: Client<RulesetsRead>,
+    point: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let not_found = || Problem::not_found("canary");
     let log = rulesets::activations(&services.app, client.tenant, point, None, LOG_READ_MAX).await?;
@@ -149,5 +153,5 @@ pub async fn report(client: Client<RulesetsRead>, point: &str, services: &Shared
         decided_by_canary: RevisionReportShape::of(canary.revision, &comparison),
         decided_by_active: RevisionReportShape::of(deployed.revision, &comparison),
     };
-    Answer::json(Status::Ok, &shape)
+    ApiResponse::json(Status::Ok, &shape)
 }

@@ -12,16 +12,18 @@ use uuid::Uuid;
 use crate::decisions::rulesets::Guard;
 use crate::domain::ruleset::{Activation, Canary, Share};
 use crate::http::edge::guard::{Client, Conditions, RulesetsRead, RulesetsWrite};
-use crate::http::openapi::documented::{Activating, Deploying, GuardedActivating, ListingOf, Reading};
+use crate::http::openapi::problems::{
+    ActivateProblems, ActivateWithoutBodyProblems, GuardedActivateProblems, ReadProblems, SublistProblems,
+};
 use crate::http::request::body::JsonBody;
 use crate::http::request::fields::Fields;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::rulesets::point_of;
 use crate::http::routes::rulesets::quarantines::{QuarantineShape, of_revision};
 use crate::http::routes::rulesets::shapes::RevisionShape;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::rulesets::{self, Change};
 
 pub fn routes() -> Vec<Route> {
@@ -130,9 +132,9 @@ fn active_tag(sequence: Option<i64>) -> String {
     sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
 }
 
-fn deployed(status: Status, activation: Activation) -> Result<Answer, Problem> {
+fn deployed(status: Status, activation: Activation) -> Result<ApiResponse, Problem> {
     let tag = active_tag(Some(activation.sequence));
-    Ok(Answer::json(status, &ActivationShape::from(activation))?.with("ETag", tag))
+    Ok(ApiResponse::json(status, &ActivationShape::from(activation))?.with("ETag", tag))
 }
 
 fn revision(fields: &mut Fields<'_>) -> Option<i32> {
@@ -152,11 +154,15 @@ fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
 /// goes into quarantine, so the response is always complete and never 304.
 #[utoipa::path(
     tag = "rulesets",
-    responses((status = 200, body = ActiveShape, headers(("ETag"))), Reading),
+    responses((status = 200, body = ActiveShape, headers(("ETag"))), ReadProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>")]
-pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared) -> Result<Answer, Problem> {
+pub async fn active(
+    client: Client<RulesetsRead>,
+    point: &str,
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let activation = rulesets::active(&services.app, client.tenant, point).await?;
     let sequence = activation.as_ref().map(|activation| activation.sequence);
@@ -176,7 +182,7 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
         activation: activation.map(ActivationShape::from),
         revision: revision.map(RevisionShape::from),
     };
-    Ok(Answer::json(Status::Ok, &shape)?.with("ETag", active_tag(sequence)))
+    Ok(ApiResponse::json(Status::Ok, &shape)?.with("ETag", active_tag(sequence)))
 }
 
 /// Activates a revision.
@@ -189,7 +195,7 @@ pub async fn active(client: Client<RulesetsRead>, point: &str, services: &Shared
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = ActivationBody, content_type = "application/json"),
-    responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivating),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivateProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/activations", data = "<body>")]
@@ -197,9 +203,9 @@ pub async fn activate(
     client: Client<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let (revision, guard) = body.read(|fields| {
         let number = revision(fields);
@@ -214,7 +220,7 @@ pub async fn activate(
 }
 
 async fn deploy(
-    services: &Shared,
+    services: &ServiceState,
     client: &Client<RulesetsWrite>,
     point: &str,
     change: Change,
@@ -237,7 +243,7 @@ async fn deploy(
         ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
-    responses((status = 201, body = ActivationShape, headers(("ETag"))), Deploying),
+    responses((status = 201, body = ActivationShape, headers(("ETag"))), ActivateWithoutBodyProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/rollback")]
@@ -246,8 +252,8 @@ pub async fn roll_back(
     point: &str,
     conditions: Conditions,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let to = query.parsed("revision", |text| {
         text.parse().ok().filter(|number| *number > 0).ok_or("expected a revision number")
     });
@@ -263,7 +269,7 @@ pub async fn roll_back(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<ActivationShape>), ListingOf),
+    responses((status = 200, body = Page<ActivationShape>), SublistProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/activations")]
@@ -271,8 +277,8 @@ pub async fn activations(
     client: Client<RulesetsRead>,
     point: &str,
     query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let page = query.page(&services.cursors, client.tenant, &format!("activations {}", point.name()))?;
     let before = page.position::<i64>()?;
@@ -281,7 +287,7 @@ pub async fn activations(
     let (found, next_cursor) =
         page.cut(&services.cursors, found, |activation| activation.sequence.to_string());
     let items: Vec<ActivationShape> = found.into_iter().map(ActivationShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Starts a canary: the revision decides a share of the payments, the active revision the rest.
@@ -292,7 +298,7 @@ pub async fn activations(
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = CanaryShape, content_type = "application/json"),
-    responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), ActivateProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[put("/rulesets/<point>/canary", data = "<body>")]
@@ -300,9 +306,9 @@ pub async fn start_canary(
     client: Client<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let canary = body.read(|fields| {
         let revision = revision(fields);
         let share = fields.percent("share_percent", 1..=Share::WHOLE).and_then(Share::new);
@@ -319,7 +325,7 @@ pub async fn start_canary(
         ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
-    responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), ActivateWithoutBodyProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[delete("/rulesets/<point>/canary")]
@@ -327,8 +333,8 @@ pub async fn end_canary(
     client: Client<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), conditions).await?)
 }
 
@@ -340,7 +346,7 @@ pub async fn end_canary(
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = ShadowBody, content_type = "application/json"),
-    responses((status = 200, body = ActivationShape, headers(("ETag"))), Activating),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), ActivateProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[put("/rulesets/<point>/shadow", data = "<body>")]
@@ -348,9 +354,9 @@ pub async fn start_shadow(
     client: Client<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let change = Change::Shadow(Some(body.read(revision)?));
     deployed(Status::Ok, deploy(services, &client, point, change, conditions).await?)
 }
@@ -362,7 +368,7 @@ pub async fn start_shadow(
         ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
-    responses((status = 200, body = ActivationShape, headers(("ETag"))), Deploying),
+    responses((status = 200, body = ActivationShape, headers(("ETag"))), ActivateWithoutBodyProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[delete("/rulesets/<point>/shadow")]
@@ -370,7 +376,7 @@ pub async fn end_shadow(
     client: Client<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     deployed(Status::Ok, deploy(services, &client, point, Change::Shadow(None), conditions).await?)
 }

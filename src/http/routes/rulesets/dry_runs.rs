@@ -15,11 +15,11 @@ use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::RULES_MAX;
 use crate::domain::tenant::Scope;
 use crate::http::edge::guard::{Client, RulesetsWrite};
-use crate::http::openapi::documented::DryRunning;
+use crate::http::openapi::problems::DryRunProblems;
 use crate::http::request::body::JsonBody;
 use crate::http::request::fields::Fields;
-use crate::http::response::Answer;
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::response::ApiResponse;
+use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::decisions::diagnoses::DiagnosisShape;
 use crate::http::routes::decisions::evidence::RuleEvidenceShape;
 use crate::http::routes::lists::KindShape;
@@ -27,7 +27,7 @@ use crate::http::routes::payments::body::{PaymentShape, order};
 use crate::http::routes::payments::{OutcomeShape, ReasonShape, payment_id};
 use crate::http::routes::rulesets::shapes::EntryBody;
 use crate::http::routes::rulesets::{entry, point_of};
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::rules::Diagnosis;
 
 pub fn routes() -> Vec<Route> {
@@ -179,16 +179,16 @@ impl From<DryRun> for DryRunShape {
 #[utoipa::path(
     tag = "rulesets",
     request_body(content = DryRunBody, content_type = "application/json"),
-    responses((status = 200, body = DryRunShape), DryRunning),
+    responses((status = 200, body = DryRunShape), DryRunProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/dry-runs", data = "<body>")]
 pub async fn dry_run(
     client: Client<RulesetsWrite>,
     point: &str,
-    services: &Shared,
+    services: &ServiceState,
     body: JsonBody,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let (tried, subject) = body.read(|fields| {
         let tried = tried(fields);
@@ -197,10 +197,10 @@ pub async fn dry_run(
     })?;
     if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
         let detail = "Testing a stored payment requires the scope decisions:read.";
-        return Err(Problem::new(Kind::InsufficientScope, detail));
+        return Err(Problem::new(ProblemKind::InsufficientScope, detail));
     }
     let run = services.dry_runs.run(client.tenant, point, tried, subject).await?;
-    Answer::json(Status::Ok, &DryRunShape::from(run))
+    ApiResponse::json(Status::Ok, &DryRunShape::from(run))
 }
 
 fn tried(fields: &mut Fields<'_>) -> Option<Tried> {

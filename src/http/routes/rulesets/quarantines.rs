@@ -13,12 +13,12 @@ use crate::domain::quarantine::Quarantine;
 use crate::domain::ruleset::{Mode, Revision};
 use crate::domain::tenant::TenantId;
 use crate::http::edge::guard::{Client, RulesetsRead, RulesetsWrite};
-use crate::http::openapi::documented::{ListingOf, Reading};
+use crate::http::openapi::problems::{ReadProblems, SublistProblems};
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::rulesets::point_of;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::quarantines;
 
 pub fn routes() -> Vec<Route> {
@@ -72,7 +72,7 @@ impl From<Quarantine> for QuarantineShape {
 
 /// The live rules of a revision that are in quarantine.
 pub async fn of_revision(
-    services: &Shared,
+    services: &ServiceState,
     tenant: TenantId,
     revision: &Revision,
 ) -> Result<Vec<QuarantineShape>, Problem> {
@@ -95,7 +95,7 @@ pub async fn of_revision(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<QuarantineShape>), ListingOf),
+    responses((status = 200, body = Page<QuarantineShape>), SublistProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/quarantines")]
@@ -103,8 +103,8 @@ pub async fn list(
     client: Client<RulesetsRead>,
     point: &str,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let all = query.parsed("all", |text| text.parse::<bool>().map_err(|_| "expected true or false"));
     let page = query.page(&services.cursors, client.tenant, &format!("quarantines {}", point.name()))?;
@@ -113,14 +113,14 @@ pub async fn list(
     let found = quarantines::list(&services.app, client.tenant, point, all, before, limit).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |quarantine| quarantine.id.to_string());
     let items: Vec<QuarantineShape> = found.into_iter().map(QuarantineShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
 /// Lifts a quarantine. Within a second the rule runs again on every node.
 #[utoipa::path(
     operation_id = "lift_quarantine",
     tag = "rulesets",
-    responses((status = 204, description = "Lifted"), Reading),
+    responses((status = 204, description = "Lifted"), ReadProblems),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[delete("/rulesets/<point>/quarantines/<id>")]
@@ -128,11 +128,11 @@ pub async fn lift(
     client: Client<RulesetsWrite>,
     point: &str,
     id: &str,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let not_found = || Problem::not_found("open quarantine");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
     let lifted = services.quarantines.lift(client.tenant, point, id, client.actor()).await?;
-    if lifted { Ok(Answer::empty(Status::NoContent)) } else { Err(not_found()) }
+    if lifted { Ok(ApiResponse::empty(Status::NoContent)) } else { Err(not_found()) }
 }

@@ -17,15 +17,15 @@ use crate::domain::shadow::{ShadowKind, ShadowRun};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::http::edge::guard::{Client, DecisionsRead, RulesetsRead};
-use crate::http::openapi::documented::ListingOf;
+use crate::http::openapi::problems::SublistProblems;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
-use crate::http::response::{Answer, Page};
+use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::decisions::evidence::RuleEvidenceShape;
 use crate::http::routes::payments::{OutcomeShape, ReasonShape};
-use crate::http::routes::rulesets::counts::{AmountShape, percent};
 use crate::http::routes::rulesets::point_of;
-use crate::http::services::Shared;
+use crate::http::routes::rulesets::report_counts::{AmountShape, percent};
+use crate::http::services::ServiceState;
 use crate::storage::rulesets;
 use crate::storage::shadow_runs::{self, Agreement, ExampleFilter, RunsOf};
 
@@ -244,7 +244,11 @@ struct Running {
     rules: Option<ShadowRulesShape>,
 }
 
-async fn running(services: &Shared, tenant: TenantId, point: DecisionPoint) -> Result<Running, Problem> {
+async fn running(
+    services: &ServiceState,
+    tenant: TenantId,
+    point: DecisionPoint,
+) -> Result<Running, Problem> {
     let log = rulesets::activations(&services.app, tenant, point, None, LOG_READ_MAX).await?;
     let Some(latest) = log.first() else { return Ok(Running { revision: None, rules: None }) };
     let revision = latest.deployment.shadow.and_then(|revision| {
@@ -255,7 +259,7 @@ async fn running(services: &Shared, tenant: TenantId, point: DecisionPoint) -> R
 }
 
 async fn shadow_rules(
-    services: &Shared,
+    services: &ServiceState,
     tenant: TenantId,
     latest: &Activation,
     log: &[Activation],
@@ -280,7 +284,7 @@ async fn shadow_rules(
         ("from_ms" = Option<u64>, Query, description = "Default: when it began to run"),
         ("to_ms" = Option<u64>, Query, description = "Exclusive"),
     ),
-    responses((status = 200, body = ShadowShape), ListingOf),
+    responses((status = 200, body = ShadowShape), SublistProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/shadow")]
@@ -288,8 +292,8 @@ pub async fn report(
     client: Client<RulesetsRead>,
     point: &str,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let asked = Asked::read(&mut query);
     query.finish()?;
@@ -299,7 +303,7 @@ pub async fn report(
         None => None,
     };
     let Running { revision, rules } = running;
-    Answer::json(Status::Ok, &ShadowShape { point: point.name(), revision, rules, report })
+    ApiResponse::json(Status::Ok, &ShadowShape { point: point.name(), revision, rules, report })
 }
 
 /// Lists shadow runs, newest first.
@@ -318,7 +322,7 @@ pub async fn report(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<ExampleShape>), ListingOf),
+    responses((status = 200, body = Page<ExampleShape>), SublistProblems),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/rulesets/<point>/shadow/examples")]
@@ -326,8 +330,8 @@ pub async fn examples(
     client: Client<DecisionsRead>,
     point: &str,
     mut query: Query,
-    services: &Shared,
-) -> Result<Answer, Problem> {
+    services: &ServiceState,
+) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let asked = Asked::read(&mut query);
     let outcome = |text: &str| Outcome::parse(text).ok_or("expected approve, review or reject");
@@ -342,5 +346,5 @@ pub async fn examples(
     };
     let (found, next_cursor) = page.cut(&services.cursors, found, |run| run.payment.to_string());
     let items: Vec<ExampleShape> = found.into_iter().map(ExampleShape::from).collect();
-    Answer::json(Status::Ok, &Page { items, next_cursor })
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }

@@ -1,7 +1,6 @@
-//! Rulesets as JSON.
+//! Revisions as JSON.
 //!
-//! Owns the shapes of revisions. Must never show a rule's
-//! prepared state: that is the sandbox's own form.
+//! A rule's prepared state is never shown: only the rule itself can interpret it.
 
 use serde::Serialize;
 use serde_json::Value;

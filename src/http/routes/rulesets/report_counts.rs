@@ -1,6 +1,4 @@
-//! Counts of payments in reports.
-//!
-//! Owns how shares and sums of money are told. Must never round a count or an amount.
+//! Counts, shares and amounts of payments in the reports on canaries and shadow revisions.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -30,20 +28,20 @@ pub struct OutcomeCountShape {
 
 /// Payments with one outcome in one currency.
 #[derive(Debug, Clone)]
-pub struct Counted {
+pub struct OutcomeTotal {
     pub outcome: Outcome,
     pub currency: String,
     pub payments: u64,
     pub total_minor: i64,
 }
 
-/// To the hundredth.
+/// Rounded to two decimals.
 pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 * 10_000.0 / whole as f64).round() / 100.0 }
 }
 
-/// Every outcome, also those that no payment has.
-pub fn by_outcome(counted: &[Counted]) -> Vec<OutcomeCountShape> {
+/// All outcomes, including those without payments.
+pub fn by_outcome(counted: &[OutcomeTotal]) -> Vec<OutcomeCountShape> {
     let all: u64 = counted.iter().map(|counted| counted.payments).sum();
     [Outcome::Approve, Outcome::Review, Outcome::Reject]
         .into_iter()

@@ -1,7 +1,7 @@
 //! The live feed: decisions and administrative acts as server-sent events.
 //!
-//! Owns the form of the events and the life of a stream. Must never read more
-//! while the client has not taken what was read, and never outlive the token.
+//! A stream reads the next events only after the client has taken the previous ones, and ends
+//! when the token expires.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::domain::tenant::Scope;
 use crate::domain::time::Clock;
 use crate::domain::verdict::OutcomeReason;
 use crate::http::edge::guard::{Client, DecisionsRead};
-use crate::http::edge::streams::{Place, Streams};
-use crate::http::openapi::documented::Following;
-use crate::http::response::problem::{Kind, Problem};
+use crate::http::edge::streams::{StreamSlot, Streams};
+use crate::http::openapi::problems::FeedProblems;
+use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::audit::AuditEventShape;
 use crate::http::routes::payments::OutcomeShape;
-use crate::http::services::Shared;
+use crate::http::services::ServiceState;
 use crate::storage::StorageError;
 use crate::storage::decisions::NewDecision;
 
 const READ_EVERY: Duration = Duration::from_millis(500);
 
-/// Shorter than proxies are patient; it also shows that a client has gone.
+/// Shorter than the timeouts of common proxies. A heartbeat also reveals that a client is gone.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 
 /// How long a browser waits before it connects again.
@@ -92,7 +92,7 @@ fn code_of(reason: OutcomeReason) -> String {
     reason.reason.code
 }
 
-/// As `id` of an event: the decision, and behind a point the sequence of acts.
+/// The `id` of an event: the decision's id, and after a dot the sequence of the last act.
 fn text_of(position: Position) -> String {
     match position.sequence {
         Some(sequence) => format!("{}.{sequence}", position.decision),
@@ -108,43 +108,43 @@ fn parse_position(text: &str) -> Option<Position> {
     Some(Position { decision: Uuid::from_str(decision).ok()?, sequence })
 }
 
-/// The header Last-Event-ID: where a client goes on.
+/// The header Last-Event-ID: the position after which the client resumes.
 #[derive(Debug)]
 pub struct LastEventId(Option<Position>);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for LastEventId {
-    type Error = Kind;
+    type Error = ProblemKind;
 
-    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Kind> {
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         let mut headers = request.headers().get("Last-Event-ID");
         match (headers.next(), headers.next()) {
-            // An empty id counts as none, as in the specification of server-sent events.
+            // An empty id means none in the specification of server-sent events.
             (None, _) | (Some(""), None) => Outcome::Success(Self(None)),
             (Some(text), None) if let Some(position) = parse_position(text) => {
                 Outcome::Success(Self(Some(position)))
             }
             _ => {
                 let detail = "Last-Event-ID must be the id of an event of this feed.";
-                Problem::new(Kind::MalformedRequest, detail).refuse(request)
+                Problem::new(ProblemKind::MalformedRequest, detail).refuse(request)
             }
         }
     }
 }
 
-/// A feed while it is sent.
-struct Sending {
+/// The source of one stream's events.
+struct FeedStream {
     feed: Feed,
     clock: Arc<dyn Clock>,
     valid_until_ms: u64,
-    /// Nothing is read while the database is away; told once.
+    /// Whether the last read failed. Only the first failure in a row is logged.
     failed: bool,
-    _place: Place,
+    _slot: StreamSlot,
 }
 
-impl Sending {
-    /// Waits for news. Ends with the token, and where going on makes no sense.
-    async fn turn(mut self) -> Option<(Vec<Event>, Self)> {
+impl FeedStream {
+    /// Waits for the next events. `None` if the token has expired or reading cannot continue.
+    async fn next(mut self) -> Option<(Vec<Event>, Self)> {
         loop {
             if self.failed || !self.feed.is_behind() {
                 sleep(READ_EVERY).await;
@@ -184,15 +184,15 @@ fn event(told: Told) -> Result<Event, StorageError> {
     Ok(event.id(text_of(told.position)))
 }
 
-/// The answer: events until the token ends or the server stops.
+/// The response: events until the token expires or the server stops.
 pub struct Events(EventStream<BoxStream<'static, Event>>);
 
 impl<'r> Responder<'r, 'r> for Events {
     fn respond_to(self, request: &'r Request<'_>) -> response::Result<'r> {
         let mut response = self.0.respond_to(request)?;
-        // After the last event nothing else comes on this connection, so a stop need not wait for it.
+        // The connection cannot be used again, so a shutdown need not wait for it.
         response.set_header(Header::new("Connection", "close"));
-        // Proxies that collect answers would keep the events to themselves.
+        // Otherwise proxies that buffer responses would hold events back.
         response.set_header(Header::new("X-Accel-Buffering", "no"));
         Ok(response)
     }
@@ -219,19 +219,19 @@ impl<'r> Responder<'r, 'r> for Events {
         Header,
         description = "The `id` of the last event received"
     )),
-    responses((status = 200, body = String, content_type = "text/event-stream"), Following),
+    responses((status = 200, body = String, content_type = "text/event-stream"), FeedProblems),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/events")]
 pub async fn follow(
     client: Client<DecisionsRead>,
     from: LastEventId,
-    services: &Shared,
+    services: &ServiceState,
     streams: &State<Arc<Streams>>,
     shutdown: Shutdown,
 ) -> Result<Events, Problem> {
     let (clock, valid_until_ms) = (services.clock.clone(), client.valid_until_ms);
-    let place = streams.enter(client.tenant, clock.now_ms(), valid_until_ms)?;
+    let slot = streams.enter(client.tenant, clock.now_ms(), valid_until_ms)?;
     let follower = Follower {
         app: services.app.clone(),
         clock: clock.clone(),
@@ -240,11 +240,11 @@ pub async fn follow(
         submission_deadline: services.submission_deadline,
     };
     let feed = Feed::open(follower, from.0).await?;
-    // An event without data is not dispatched, but its id is kept: who loses the
-    // connection before the first event goes on from here.
+    // Browsers do not dispatch an event without data, but keep its id. A client that loses the
+    // connection before the first event resumes from here.
     let begin = Event::retry(RETRY_AFTER).id(text_of(feed.position()));
-    let sending = Sending { feed, clock, valid_until_ms, failed: false, _place: place };
-    let events = stream::unfold(sending, Sending::turn).flat_map(stream::iter);
+    let source = FeedStream { feed, clock, valid_until_ms, failed: false, _slot: slot };
+    let events = stream::unfold(source, FeedStream::next).flat_map(stream::iter);
     let stopped = select(Box::pin(streams.stopping()), shutdown);
     let events = stream::iter([begin]).chain(events).take_until(stopped).boxed();
     Ok(Events(EventStream::from(events).heartbeat(HEARTBEAT_EVERY)))

@@ -1,7 +1,6 @@
-//! Card numbers outside of bodies, and which fields a tenant has unchecked.
+//! Card numbers in headers and query parameters.
 //!
-//! Owns how headers and query parameters with a card number are refused. Must
-//! never repeat one: neither in an answer nor in the log.
+//! A response or log line must never repeat a card number.
 
 use std::sync::Arc;
 
@@ -12,18 +11,18 @@ use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, h
 use crate::domain::decision::IdempotencyKey;
 use crate::http::edge::context::RequestContext;
 use crate::http::request::fields;
-use crate::http::response::problem::{Kind, PartError, Problem};
+use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::services::Services;
 
-/// For an unknown tenant every field is checked.
+/// The fields that the tenant has exempted from the check. None for an unknown tenant.
 pub fn unchecked_of(request: &Request<'_>) -> Unchecked {
     let tenant = RequestContext::of(request).tenant.get();
     let services = request.rocket().state::<Arc<Services>>();
     tenant.zip(services).map_or(Unchecked::NONE, |(tenant, services)| services.card_checks.unchecked(*tenant))
 }
 
-/// The field that a query parameter asks for by its value.
-fn asked_field(parameter: &str) -> Option<CheckedField> {
+/// The field that a query parameter searches.
+fn searched_field(parameter: &str) -> Option<CheckedField> {
     match parameter {
         "reference" => Some(CheckedField::Reference),
         "account" => Some(CheckedField::AccountOther),
@@ -35,12 +34,12 @@ fn asked_field(parameter: &str) -> Option<CheckedField> {
     }
 }
 
-/// Cursors are not checked: Tollgate itself made their text.
+/// Cursors are not checked: the server itself made their text.
 pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unchecked) -> bool {
-    let checked = asked_field(parameter).is_none_or(|field| !unchecked.contains(field));
+    let checked = searched_field(parameter).is_none_or(|field| !unchecked.contains(field));
     let holds = match parameter {
         "cursor" => return false,
-        // The value of a list may be an account's: its kind is not known yet.
+        // A list's value may be an account; the kind of the list is not known here.
         "account" | "value" => account_holds_card_number,
         _ => holds_card_number,
     };
@@ -56,14 +55,14 @@ pub fn outside_of_bodies(name: &str) -> PartError {
     PartError { pointer: None, parameter: Some(name.to_owned()), detail: CARD_NUMBER_FOUND.to_owned() }
 }
 
-/// The problem of a request in which nothing else is wrong. What is refused now in a body
-/// may be more than card numbers.
+/// The problem of a request that has no other errors. In a body, values other than card numbers
+/// may be refused as well.
 pub fn refused(errors: Vec<PartError>) -> Problem {
     if errors.iter().any(|error| error.pointer.is_some()) {
         return fields::refused(errors);
     }
     Problem::with_errors(
-        Kind::CardNumber,
+        ProblemKind::CardNumber,
         "The request contains what looks like a card number. Card numbers must never be sent.",
         errors,
     )

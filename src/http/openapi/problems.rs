@@ -1,0 +1,94 @@
+//! Groups of problem kinds, for the responses that a route documents.
+
+use std::collections::BTreeMap;
+
+use utoipa::IntoResponses;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{Header, Ref, RefOr};
+
+use crate::http::response::problem::ProblemKind;
+
+fn responses(kinds: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<&ProblemKind>> = BTreeMap::new();
+    for kind in kinds {
+        by_status.entry(kind.status().code).or_default().push(kind);
+    }
+    let respond = |(status, kinds): (u16, Vec<&ProblemKind>)| {
+        let titles: Vec<String> =
+            kinds.iter().map(|kind| format!("{}: `/problems/{}`", kind.title(), kind.slug())).collect();
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new()
+            .description(titles.join("; "))
+            .content("application/problem+json", content);
+        let headers: &[&str] = match status {
+            429 => &["Retry-After", "RateLimit-Policy", "RateLimit"],
+            _ => &[],
+        };
+        let response =
+            headers.iter().fold(response, |response, name| response.header(*name, Header::default()));
+        (status.to_string(), RefOr::T(response.build()))
+    };
+    by_status.into_iter().map(respond).collect()
+}
+
+macro_rules! problems {
+    ($($(#[$meta:meta])* $group:ident: $($kind:ident)*;)*) => {$(
+        $(#[$meta])*
+        #[derive(Debug)]
+        pub struct $group;
+
+        impl IntoResponses for $group {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                responses(&[
+                    $(ProblemKind::$kind,)*
+                    ProblemKind::Unauthenticated, ProblemKind::InsufficientScope, ProblemKind::RateLimited,
+                    ProblemKind::Internal, ProblemKind::Busy, ProblemKind::Deadline, ProblemKind::Unavailable,
+                ])
+            }
+        }
+    )*};
+}
+
+problems! {
+    /// Reading a list that always exists.
+    ListProblems: InvalidQuery CardNumber;
+    /// Reading the list of a resource that may not exist.
+    SublistProblems: InvalidQuery NotFound CardNumber;
+    /// Reading a resource that always exists.
+    CommonProblems: ;
+    /// Reading one resource.
+    ReadProblems: NotFound;
+    /// Reading a decision, whose personal data may have been erased.
+    ReadDecisionProblems: NotFound Erased;
+    /// Replaying a decision; an imported one cannot be replayed.
+    ReplayProblems: NotFound Conflict Erased;
+    /// Submitting a payment.
+    SubmitProblems: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
+        UnsupportedMediaType InvalidBody CardNumber IdempotencyKeyReused;
+    /// Following the feed.
+    FeedProblems: MalformedRequest TooManyStreams;
+    /// Reporting a payment event.
+    ReportEventProblems: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
+    /// Creating a resource from a JSON body.
+    CreateProblems: MalformedRequest MalformedBody NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody
+        QuotaExceeded;
+    /// Creating a backtest.
+    CreateBacktestProblems: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
+    /// Cancelling or closing a resource.
+    CancelProblems: NotFound Conflict;
+    /// Activating a revision, optionally guarded by a backtest.
+    GuardedActivateProblems: MalformedRequest MalformedBody NotFound Conflict GuardRefused PluginsNotReady PreconditionFailed
+        BodyTooLarge UnsupportedMediaType InvalidBody;
+    /// Changing the deployment by a JSON body.
+    ActivateProblems: MalformedRequest MalformedBody NotFound Conflict PluginsNotReady PreconditionFailed BodyTooLarge
+        UnsupportedMediaType InvalidBody;
+    /// Changing the deployment without a body.
+    ActivateWithoutBodyProblems: MalformedRequest InvalidQuery NotFound Conflict PreconditionFailed CardNumber;
+    /// Running a ruleset on a payment without storing the result.
+    DryRunProblems: MalformedRequest MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
+    /// Uploading a plugin.
+    UploadProblems: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused QuotaExceeded;
+    /// Retiring a plugin.
+    RetireProblems: NotFound Conflict;
+}
