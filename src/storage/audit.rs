@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::StorageError;
+use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use crate::domain::audit::{Act, Action, AuditEvent};
@@ -18,10 +19,7 @@ const WHAT: &str = "audit event";
 /// its locks: from here to the commit, other acts of the tenant wait, so that
 /// sequences rise in commit order.
 pub async fn record(connection: &mut PgConnection, tenant: TenantId, act: &Act) -> Result<i64, StorageError> {
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("audit {tenant}"))
-        .execute(&mut *connection)
-        .await?;
+    TenantLock::AuditLog(tenant).take_in_transaction(connection).await?;
     let sequence = sqlx::query_scalar(
         "insert into audit_events (tenant_id, at_ms, actor, action, subject, before, after)
          values ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb)

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 pub use claims::{Claim, Claimed, Progress, checkpoint, claim, fail, finish, let_go, set_total};
 
+use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::diagnosis::OfStatement;
 use super::pool::AppPool;
@@ -64,12 +65,7 @@ pub enum CancelError {
 pub async fn create(app: &AppPool, tenant: TenantId, new: NewBacktest) -> Result<Backtest, CreateError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            // Those who ask at once are counted one after the other.
-            sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-                .bind(format!("backtests {tenant}"))
-                .execute(&mut *connection)
-                .await
-                .of_statement()?;
+            TenantLock::Backtests(tenant).take_in_transaction(connection).await.of_statement()?;
             if pending(connection, tenant).await? >= i64::from(PENDING_MAX) {
                 return Err(CreateError::TooMany);
             }

@@ -16,6 +16,7 @@ pub use adding::{AddError, NewEntry, add_entries, add_entry};
 pub use bring_over::{BroughtOver, bring_over};
 pub use entries::{EntryFilter, close_entry, entries};
 
+use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::diagnosis::OfStatement;
 use super::pool::AppPool;
@@ -98,7 +99,7 @@ pub async fn create(
 ) -> Result<(), CreateListError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            lock_lists(connection, tenant).await?;
+            TenantLock::Lists(tenant).take_in_transaction(connection).await.of_statement()?;
             insert(connection, tenant, &new).await?;
             keep_quota(connection, tenant, lists_max).await?;
             let act = Act {
@@ -114,14 +115,6 @@ pub async fn create(
         })
     })
     .await
-}
-
-async fn lock_lists(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("lists {tenant}"))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 async fn keep_quota(

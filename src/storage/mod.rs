@@ -4,6 +4,7 @@
 //! private server. Must never know HTTP, and never lets a tenant's rows be
 //! reached outside the tenant transaction.
 
+mod advisory_locks;
 mod at_work;
 pub mod audit;
 pub mod backtests;

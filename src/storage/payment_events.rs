@@ -9,6 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::StorageError;
+use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::diagnosis::OfStatement;
 use super::pool::AppPool;
@@ -59,7 +60,8 @@ pub async fn tell(
 ) -> Result<Told, TellError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            lock(connection, tenant, new.payment).await?;
+            let lock = TenantLock::PaymentEvents(tenant, new.payment);
+            lock.take_in_transaction(connection).await.of_statement()?;
             let received_at_ms = received_at_ms(connection, tenant, new.payment).await?;
             let received_at_ms = received_at_ms.ok_or(TellError::UnknownPayment)?;
             // The clocks of two nodes may differ a little: now is never too early.
@@ -79,19 +81,6 @@ pub async fn tell(
         })
     })
     .await
-}
-
-/// Those who tell of one payment wait for each other: the quota counts what is there.
-async fn lock(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    payment: PaymentId,
-) -> Result<(), StorageError> {
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("payment events {tenant} {payment}"))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// With the event that was just written: an error takes it back.

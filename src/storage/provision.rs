@@ -8,14 +8,13 @@
 use sqlx::{AssertSqlSafe, PgConnection};
 use thiserror::Error;
 
+use super::advisory_locks::DatabaseLock;
 use super::diagnosis::Failed;
 
 /// All of them, the owner of the tables first.
 pub const ROLES: [&str; 4] = ["tollgate_owner", "tollgate_app", "tollgate_journal", "tollgate_system"];
 
-/// Held while provisioning. Its scope is one database; two databases of a
-/// cluster can still collide over a role, hence the attempts.
-const PROVISIONING_LOCK: i64 = 0x0070_6c6c_6761_7465;
+/// The lock is one database's, and two databases of a cluster can still collide over a role.
 const ATTEMPTS: u32 = 20;
 
 #[derive(Debug, Error)]
@@ -43,9 +42,9 @@ impl From<sqlx::Error> for ProvisionError {
 
 /// Makes roles, memberships and schema where they are missing.
 pub async fn provision(connection: &mut PgConnection) -> Result<(), ProvisionError> {
-    sqlx::query("select pg_advisory_lock($1)").bind(PROVISIONING_LOCK).execute(&mut *connection).await?;
+    DatabaseLock::Provisioning.take(connection).await?;
     let result = provision_locked(connection).await;
-    sqlx::query("select pg_advisory_unlock($1)").bind(PROVISIONING_LOCK).execute(&mut *connection).await?;
+    DatabaseLock::Provisioning.release(connection).await?;
     result
 }
 

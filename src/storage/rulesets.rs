@@ -14,12 +14,13 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 pub use activations::{
-    ActivateError, Change, Deploying, Expected, activations, activations_since, active, deploy,
-    latest_activations,
+    ActivateError, Change, Deploying, DeploymentVersion, Expected, activations, activations_since, active,
+    deploy, latest_activations,
 };
 pub(super) use asked::{deployed_revision_that_asks, selectors_by_list};
 pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 
+use super::advisory_locks::TenantLock;
 use super::canonical::sha256;
 use super::columns::{bigint, digest, ms, named};
 use super::diagnosis::OfStatement;
@@ -62,12 +63,8 @@ pub async fn create(
     let stored = encode(&new.rules)?;
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            // A statement of its own: the insert must see what the last holder committed.
-            sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-                .bind(format!("revisions {tenant} {}", new.point.name()))
-                .execute(&mut *connection)
-                .await
-                .of_statement()?;
+            let lock = TenantLock::Revisions(tenant, new.point);
+            lock.take_in_transaction(connection).await.of_statement()?;
             let digest = sha256(&stored);
             let number: i32 = sqlx::query_scalar(
                 "insert into revisions (tenant_id, point, number, rules_version, rules, digest, note,

@@ -6,11 +6,9 @@
 use sqlx::Row;
 
 use super::StorageError;
+use super::advisory_locks::DatabaseLock;
 use super::columns::{bigint, ms};
 use super::pool::SystemPool;
-
-/// Any constant that no other lock of Tollgate uses.
-const FIRST_KEY_LOCK: i64 = 0x746f_6c6c_0000_0001;
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKeyRow {
@@ -60,10 +58,7 @@ pub async fn insert(system: &SystemPool, key: &SigningKeyRow) -> Result<bool, St
     system
         .transaction(move |connection| {
             Box::pin(async move {
-                sqlx::query("select pg_advisory_xact_lock($1)")
-                    .bind(FIRST_KEY_LOCK)
-                    .execute(&mut *connection)
-                    .await?;
+                DatabaseLock::FirstSigningKey.take_in_transaction(connection).await?;
                 let done = sqlx::query(
                 "insert into signing_keys (kid, public_key, sealed_private_key, created_at_ms, retired_at_ms)
                  select $1, $2, $3, $4, $5

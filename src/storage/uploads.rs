@@ -10,6 +10,7 @@ use thiserror::Error;
 
 pub use claims::{Claim, Ending, Matter, claim, finish, is_any_waiting, move_to_large, release, renew};
 
+use super::advisory_locks::TenantLock;
 use super::columns::{bigint, named};
 use super::diagnosis::OfStatement;
 use super::plugins::find;
@@ -73,7 +74,7 @@ pub async fn hand_in(
     app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
             let digest = new.digest;
-            lock(connection, new.tenant).await?;
+            TenantLock::Uploads(new.tenant).take_in_transaction(connection).await.of_statement()?;
             let standing = standing(connection, new.tenant, digest).await?;
             let under_way = matches!(standing.upload, Some(UploadState::Waiting | UploadState::Compiling));
             if !under_way && (!standing.usable || standing.retired) {
@@ -86,15 +87,6 @@ pub async fn hand_in(
         })
     })
     .await
-}
-
-/// The tenant's uploads one after the other: quotas count what is there.
-async fn lock(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("uploads {tenant}"))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 async fn standing(

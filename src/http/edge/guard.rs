@@ -18,7 +18,7 @@ use crate::http::edge::context::RequestContext;
 use crate::http::response::entity_tags::{EntityTags, MalformedEntityTags};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::services::Tokens;
-use crate::storage::rulesets::Expected;
+use crate::storage::rulesets::{DeploymentVersion, Expected};
 
 /// A scope as a type, so that a route cannot forget to check it.
 pub trait ScopeMarker: Send + Sync + 'static {
@@ -193,21 +193,24 @@ impl<'r> FromRequest<'r> for Conditions {
 /// If-Match compares strongly, If-None-Match weakly (RFC 9110, section 13.1). There always is a
 /// tag (`none` before the first activation), so `*` always matches.
 fn expected(these: Option<&EntityTags>, none_of: Option<&EntityTags>) -> Expected {
-    let one_of = these.and_then(EntityTags::strong).map(|tags| tags.filter_map(sequence_of).collect());
+    let one_of = these.and_then(EntityTags::strong).map(|tags| tags.filter_map(version_of).collect());
     match none_of {
         Some(EntityTags::Any) => Expected { one_of: Some(Vec::new()), none_of: Vec::new() },
         Some(EntityTags::These(tags)) => {
-            Expected { one_of, none_of: tags.iter().filter_map(|tag| sequence_of(tag.opaque())).collect() }
+            Expected { one_of, none_of: tags.iter().filter_map(|tag| version_of(tag.opaque())).collect() }
         }
         None => Expected { one_of, none_of: Vec::new() },
     }
 }
 
-/// `None` if no activation can have this tag. The number must be written exactly as in its tag.
-fn sequence_of(opaque: &str) -> Option<Option<i64>> {
+/// `None` if no deployment can have this tag. The number must be written exactly as in its tag.
+fn version_of(opaque: &str) -> Option<DeploymentVersion> {
     match opaque {
-        "none" => Some(None),
-        text => text.parse().ok().filter(|number: &i64| number.to_string() == text).map(Some),
+        "none" => Some(DeploymentVersion::BeforeFirstActivation),
+        text => {
+            let sequence = text.parse().ok().filter(|sequence: &i64| sequence.to_string() == text);
+            sequence.map(DeploymentVersion::Activation)
+        }
     }
 }
 

@@ -113,9 +113,9 @@ fn an_idempotency_key_is_there_once_and_visible() {
 fn conditions_are_the_tags_of_the_active_deployment() {
     let caller = caller(tokens(&Arc::new(FixedClock::at(NOW_MS))));
     for (if_match, if_none_match, expected) in [
-        (Some("\"7\""), None, Some("Some([Some(7)]) []")),
-        (Some("\"none\""), None, Some("Some([None]) []")),
-        (Some("\"7\", \"none\""), None, Some("Some([Some(7), None]) []")),
+        (Some("\"7\""), None, Some("Some([Activation(7)]) []")),
+        (Some("\"none\""), None, Some("Some([BeforeFirstActivation]) []")),
+        (Some("\"7\", \"none\""), None, Some("Some([Activation(7), BeforeFirstActivation]) []")),
         (None, None, Some("None []")),
         (Some("*"), None, Some("None []")),
         // Tags of other resources and weak tags are valid, but never match.
@@ -125,10 +125,14 @@ fn conditions_are_the_tags_of_the_active_deployment() {
         (Some("\"+7\""), None, Some("Some([]) []")),
         (Some("\"007\""), None, Some("Some([]) []")),
         (Some("\"-0\""), None, Some("Some([]) []")),
-        (None, Some("\"7\", W/\"8\", \"007\", \"none\""), Some("None [Some(7), Some(8), None]")),
+        (
+            None,
+            Some("\"7\", W/\"8\", \"007\", \"none\""),
+            Some("None [Activation(7), Activation(8), BeforeFirstActivation]"),
+        ),
         // The active deployment always has a tag.
         (None, Some("*"), Some("Some([]) []")),
-        (Some("\"7\""), Some("\"8\""), Some("Some([Some(7)]) [Some(8)]")),
+        (Some("\"7\""), Some("\"8\""), Some("Some([Activation(7)]) [Activation(8)]")),
         (Some("7"), None, None),
         (Some(""), None, None),
         (None, Some("7"), None),

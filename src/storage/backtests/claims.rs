@@ -15,12 +15,9 @@ use crate::domain::backtest::report::Report;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
+use crate::storage::advisory_locks::DatabaseLock;
 use crate::storage::columns::bigint;
 use crate::storage::pool::SystemPool;
-
-/// Any constant that no other lock of Tollgate uses. Without it two nodes could
-/// start two backtests of one tenant.
-const CLAIM_LOCK: i64 = 0x746f_6c6c_0000_0006;
 
 /// A turn of work on one backtest. A node's next turn is another claim.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +49,7 @@ pub async fn claim(system: &SystemPool, by: Uuid, now_ms: u64) -> Result<Option<
     system
         .transaction(move |connection| {
             Box::pin(async move {
-                let locked: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
-                    .bind(CLAIM_LOCK)
-                    .fetch_one(&mut *connection)
-                    .await?;
-                if !locked {
+                if !DatabaseLock::BacktestClaims.try_in_transaction(connection).await? {
                     return Ok(None);
                 }
                 let row = sqlx::query(

@@ -13,6 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
 
+use super::super::advisory_locks::DatabaseLock;
 use super::super::columns::bigint;
 use super::super::line::{self, Patience};
 use super::super::pool::SystemPool;
@@ -31,9 +32,6 @@ const BATCH: i64 = 500;
 
 /// How many values decide the kind of a list that no rule asks about.
 const VALUES_LOOKED_AT: i64 = 1_000;
-
-/// Any constant that no other lock of Tollgate uses.
-const LOCK: i64 = 0x746f_6c6c_0000_0009;
 
 const LOCK_TRIED_EVERY: Duration = Duration::from_millis(500);
 const LOCK_ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -61,7 +59,7 @@ pub async fn bring_over(system: &SystemPool) -> Result<BroughtOver, StorageError
     // A connection of its own: whatever becomes of this process, the lock ends with it.
     let mut holder = system.detached().await?;
     // Polled: a blocking wait for the lock looks the same as a lost response.
-    while !line::within(LOCK_ANSWER_MAX, try_lock(&mut holder)).await? {
+    while !line::within(LOCK_ANSWER_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
         tokio::time::sleep(LOCK_TRIED_EVERY).await;
         // The holder may have finished and lost its connection before it released the lock.
         if remaining(system).await?.is_empty() {
@@ -77,10 +75,6 @@ pub async fn bring_over(system: &SystemPool) -> Result<BroughtOver, StorageError
         tracing::info!(lists, entries, closed, never_match, "converted the lists of an earlier version");
     }
     Ok(done)
-}
-
-async fn try_lock(holder: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(holder).await
 }
 
 async fn bring_over_all(system: &SystemPool, done: &mut BroughtOver) -> Result<(), StorageError> {

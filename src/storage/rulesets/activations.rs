@@ -8,7 +8,9 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::super::advisory_locks::DatabaseLock;
 use super::super::columns::{bigint, ms, named};
+use super::super::diagnosis::OfStatement;
 use super::super::line::Patience;
 use super::super::pool::{AppPool, SystemPool};
 use super::super::{StorageError, audit};
@@ -21,9 +23,6 @@ use crate::domain::ruleset::{Activation, ActivationKind, Canary, DecisionPoint, 
 use crate::domain::tenant::TenantId;
 
 pub(super) const WHAT: &str = "activation";
-
-/// Any constant that no other lock of Tollgate uses.
-const SEQUENCE_LOCK: i64 = 0x746f_6c6c_0000_0002;
 
 #[derive(Debug, Error)]
 pub enum ActivateError {
@@ -67,18 +66,32 @@ pub enum Change {
     Shadow(Option<i32>),
 }
 
-/// The conditions of a change (`If-Match`, `If-None-Match`): which activation must be the
-/// latest, by its sequence; nothing where none was ever made.
+/// A version of a deployment, as an ETag names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentVersion {
+    BeforeFirstActivation,
+    /// By the sequence of the latest activation.
+    Activation(i64),
+}
+
+impl DeploymentVersion {
+    /// `latest` is the sequence of the latest activation.
+    pub fn of(latest: Option<i64>) -> Self {
+        latest.map_or(Self::BeforeFirstActivation, Self::Activation)
+    }
+}
+
+/// The conditions of a change (`If-Match`, `If-None-Match`) on the deployment before it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expected {
-    /// Any where nothing is said.
-    pub one_of: Option<Vec<Option<i64>>>,
-    pub none_of: Vec<Option<i64>>,
+    /// `None` accepts every version.
+    pub one_of: Option<Vec<DeploymentVersion>>,
+    pub none_of: Vec<DeploymentVersion>,
 }
 
 impl Expected {
-    pub(super) fn is(&self, latest: Option<i64>) -> bool {
-        self.one_of.as_ref().is_none_or(|these| these.contains(&latest)) && !self.none_of.contains(&latest)
+    pub(super) fn is(&self, current: DeploymentVersion) -> bool {
+        self.one_of.as_ref().is_none_or(|these| these.contains(&current)) && !self.none_of.contains(&current)
     }
 }
 
@@ -101,7 +114,7 @@ pub async fn deploy(
 ) -> Result<Activation, ActivateError> {
     app.transaction(deploying.tenant, move |connection| {
         Box::pin(async move {
-            lock_sequence(connection).await?;
+            DatabaseLock::ActivationSequence.take_in_transaction(connection).await.of_statement()?;
             let planned = plan(connection, &deploying, change).await?;
             let Planned { kind, before, after, .. } = planned;
             let Deploying { tenant, point, .. } = deploying;
@@ -173,12 +186,6 @@ fn act_of(
         before: before.map(|before| told(before, None)),
         after: Some(told(after, guard_backtest)),
     }
-}
-
-/// Held until commit: a sequence number is drawn and committed before the next is drawn.
-pub(super) async fn lock_sequence(connection: &mut PgConnection) -> Result<(), StorageError> {
-    sqlx::query("select pg_advisory_xact_lock($1)").bind(SEQUENCE_LOCK).execute(connection).await?;
-    Ok(())
 }
 
 /// The line with the sequence it got.

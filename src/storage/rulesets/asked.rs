@@ -9,11 +9,12 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::super::StorageError;
-use super::activations::{lock_sequence, log};
+use super::activations::log;
 use super::{find, read};
 use crate::domain::ruleset::{DecisionPoint, PreparedRule};
 use crate::domain::selector::{FactQuery, Selector};
 use crate::domain::tenant::TenantId;
+use crate::storage::advisory_locks::DatabaseLock;
 
 fn asked(rules: &[PreparedRule]) -> impl Iterator<Item = (&String, &Selector)> {
     let queries = rules.iter().flat_map(|rule| &rule.queries);
@@ -52,7 +53,7 @@ pub(in crate::storage) async fn deployed_revision_that_asks(
     point: DecisionPoint,
     list: &str,
 ) -> Result<Option<i32>, StorageError> {
-    lock_sequence(connection).await?;
+    DatabaseLock::ActivationSequence.take_in_transaction(connection).await?;
     let latest = log(connection, tenant, point, None, 1).await?.pop();
     for number in latest.iter().flat_map(|activation| activation.deployment.revisions()) {
         let revision = find(connection, tenant, point, number).await?;

@@ -6,7 +6,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::activations::{ActivateError, Change, Deploying, WHAT, log};
+use super::activations::{ActivateError, Change, Deploying, DeploymentVersion, WHAT, log};
 use crate::domain::ruleset::{ActivationKind, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
@@ -38,7 +38,7 @@ pub(super) async fn plan(
     let Deploying { tenant, point, .. } = *deploying;
     let current = log(connection, tenant, point, None, 1).await?.pop();
     let sequence = current.as_ref().map(|activation| activation.sequence);
-    if !deploying.expected.is(sequence) {
+    if !deploying.expected.is(DeploymentVersion::of(sequence)) {
         return Err(ActivateError::Conflict { current: sequence });
     }
     let before = current.map(|activation| activation.deployment);

@@ -9,8 +9,9 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::super::StorageError;
+use super::super::advisory_locks::DatabaseLock;
 use super::super::pool::AppPool;
-use super::activations::{ActivateError, Change, Deploying, lock_sequence, log};
+use super::activations::{ActivateError, Change, Deploying, log};
 use super::plan::plan;
 use super::{find, read};
 use crate::domain::plugin::{Digest, PluginUse};
@@ -75,7 +76,7 @@ pub async fn plugins_deployed(
     tenant: TenantId,
     point: DecisionPoint,
 ) -> Result<Vec<(i32, BTreeSet<Digest>)>, StorageError> {
-    lock_sequence(connection).await?;
+    DatabaseLock::ActivationSequence.take_in_transaction(connection).await?;
     let latest = log(connection, tenant, point, None, 1).await?.pop();
     let mut deployed = Vec::new();
     for number in latest.iter().flat_map(|activation| activation.deployment.revisions()) {

@@ -9,8 +9,8 @@ use tollgate::domain::verdict::FailureOutcome;
 use tollgate::storage::StorageError;
 use tollgate::storage::pool::{AppPool, Databases};
 use tollgate::storage::rulesets::{
-    ActivateError, Change, Deploying, Expected, NewRevision, activations, activations_since, active, create,
-    deploy, get, latest_activations, list, revision_any,
+    ActivateError, Change, Deploying, DeploymentVersion, Expected, NewRevision, activations,
+    activations_since, active, create, deploy, get, latest_activations, list, revision_any,
 };
 
 use super::tenant;
@@ -101,7 +101,8 @@ async fn of_activations_that_expect_the_same_current_revision_one_succeeds() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
-    let first = Expected { one_of: Some(vec![None]), ..Expected::default() };
+    let first =
+        Expected { one_of: Some(vec![DeploymentVersion::BeforeFirstActivation]), ..Expected::default() };
     let racing = join_all((1..=4).map(|number| changed(app, tenant, activate(number), first.clone()))).await;
     let won: Vec<_> = racing.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(won.len(), 1);

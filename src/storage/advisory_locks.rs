@@ -1,0 +1,145 @@
+//! Every advisory lock that the program takes, with what it protects.
+//!
+//! The numbers and texts must stay as they are: nodes of the release before run beside this one
+//! and take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide.
+
+use sqlx::PgConnection;
+
+use crate::domain::payment::PaymentId;
+use crate::domain::ruleset::DecisionPoint;
+use crate::domain::tenant::TenantId;
+
+/// A lock that concerns the whole database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DatabaseLock {
+    /// Roles and schema are created by one process at a time.
+    Provisioning,
+    /// Of several nodes that start at once, one stores the first signing key.
+    FirstSigningKey,
+    /// Sequences of the activation log rise in commit order.
+    ActivationSequence,
+    /// Two nodes never start two backtests of one tenant.
+    BacktestClaims,
+    /// One node converts the lists of an earlier version.
+    ListConversion,
+}
+
+impl DatabaseLock {
+    fn number(self) -> i64 {
+        match self {
+            Self::Provisioning => 0x0070_6c6c_6761_7465,
+            Self::FirstSigningKey => 0x746f_6c6c_0000_0001,
+            Self::ActivationSequence => 0x746f_6c6c_0000_0002,
+            Self::BacktestClaims => 0x746f_6c6c_0000_0006,
+            Self::ListConversion => 0x746f_6c6c_0000_0009,
+        }
+    }
+
+    /// Waits for the lock and holds it until the transaction ends.
+    pub async fn take_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("select pg_advisory_xact_lock($1)").bind(self.number()).execute(connection).await?;
+        Ok(())
+    }
+
+    /// The same without waiting: `false` if another session holds the lock.
+    pub async fn try_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<bool> {
+        sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+            .bind(self.number())
+            .fetch_one(connection)
+            .await
+    }
+
+    /// Waits for the lock and holds it until it is released or the session ends.
+    pub async fn take(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("select pg_advisory_lock($1)").bind(self.number()).execute(connection).await?;
+        Ok(())
+    }
+
+    /// The same without waiting: `false` if another session holds the lock.
+    pub async fn try_take(self, connection: &mut PgConnection) -> sqlx::Result<bool> {
+        sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(self.number()).fetch_one(connection).await
+    }
+
+    pub async fn release(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("select pg_advisory_unlock($1)").bind(self.number()).execute(connection).await?;
+        Ok(())
+    }
+}
+
+/// A lock that concerns one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TenantLock {
+    /// Sequences of the tenant's audit log rise in commit order. A transaction takes it as its
+    /// last lock.
+    AuditLog(TenantId),
+    /// Quotas count every list.
+    Lists(TenantId),
+    /// The quota counts every event of the payment.
+    PaymentEvents(TenantId, PaymentId),
+    /// Quotas count every upload.
+    Uploads(TenantId),
+    /// Numbers of revisions have no holes.
+    Revisions(TenantId, DecisionPoint),
+    /// The limit counts every backtest.
+    Backtests(TenantId),
+}
+
+impl TenantLock {
+    fn text(self) -> String {
+        match self {
+            Self::AuditLog(tenant) => format!("audit {tenant}"),
+            Self::Lists(tenant) => format!("lists {tenant}"),
+            Self::PaymentEvents(tenant, payment) => format!("payment events {tenant} {payment}"),
+            Self::Uploads(tenant) => format!("uploads {tenant}"),
+            Self::Revisions(tenant, point) => format!("revisions {tenant} {}", point.name()),
+            Self::Backtests(tenant) => format!("backtests {tenant}"),
+        }
+    }
+
+    /// Waits for the lock and holds it until the transaction ends. A statement of its own, so
+    /// that the next one sees what the last holder committed.
+    pub async fn take_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(self.text())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_texts_are_those_of_the_release_before() {
+        use DatabaseLock::{
+            ActivationSequence, BacktestClaims, FirstSigningKey, ListConversion, Provisioning,
+        };
+        let all = [Provisioning, FirstSigningKey, ActivationSequence, BacktestClaims, ListConversion];
+        assert_eq!(
+            all.map(DatabaseLock::number),
+            [
+                31_644_410_238_301_285,
+                8_390_043_841_926_791_169,
+                8_390_043_841_926_791_170,
+                8_390_043_841_926_791_174,
+                8_390_043_841_926_791_177,
+            ]
+        );
+        let (tenant, payment) = (TenantId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2)));
+        let (one, two) = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
+        for (lock, text) in [
+            (TenantLock::AuditLog(tenant), format!("audit {one}")),
+            (TenantLock::Lists(tenant), format!("lists {one}")),
+            (TenantLock::PaymentEvents(tenant, payment), format!("payment events {one} {two}")),
+            (TenantLock::Uploads(tenant), format!("uploads {one}")),
+            (TenantLock::Revisions(tenant, DecisionPoint::Payment), format!("revisions {one} payment")),
+            (TenantLock::Backtests(tenant), format!("backtests {one}")),
+        ] {
+            assert_eq!(lock.text(), text);
+        }
+    }
+}
