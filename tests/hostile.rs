@@ -65,13 +65,13 @@ async fn refused_by(harness: &Harness, bytes: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_rule_that_never_ends_runs_out_of_fuel() {
+async fn a_rule_that_does_not_end_runs_out_of_fuel() {
     let (_, fuel) = fails_as("endless_loop", OutOfFuel).await;
     assert!((4_900_000..=5_000_000).contains(&fuel), "{fuel}");
 }
 
 #[tokio::test]
-async fn fuel_on_record_is_taken_from_the_budget_of_the_ruleset() {
+async fn recorded_fuel_is_subtracted_from_the_budget_of_the_ruleset() {
     let harness = Harness::start();
     let plugin = harness.add("good").await;
     let mut call = harness.call(tenant(1), &[&plugin, &plugin], Duration::from_secs(60));
@@ -83,23 +83,23 @@ async fn fuel_on_record_is_taken_from_the_budget_of_the_ruleset() {
 }
 
 #[tokio::test]
-async fn a_rule_that_makes_the_memory_slow_runs_out_of_fuel() {
+async fn a_rule_with_slow_memory_accesses_runs_out_of_fuel() {
     fails_as("slow_loads", OutOfFuel).await;
 }
 
 #[tokio::test]
-async fn a_rule_that_clears_its_memory_without_end_runs_out_of_fuel() {
+async fn a_rule_that_clears_its_memory_endlessly_runs_out_of_fuel() {
     fails_as("memory_fill", OutOfFuel).await;
 }
 
 #[tokio::test]
-async fn a_rule_that_takes_all_memory_is_stopped_at_its_limit() {
+async fn a_rule_that_allocates_too_much_memory_is_stopped_at_its_limit() {
     let (detail, _) = fails_as("memory_bomb", MemoryLimit).await;
     assert_eq!(detail, "it asked for more memory than it may have");
 }
 
 #[tokio::test]
-async fn memory_that_a_rule_was_refused_by_its_own_maximum_is_not_charged_to_it() {
+async fn a_rule_may_be_refused_memory_by_its_own_declared_maximum() {
     let harness = Harness::start();
     let rule = harness.add("own_maximum").await;
     let runs = harness.evaluate(&[&rule]).await.expect("the engine serves");
@@ -107,18 +107,18 @@ async fn memory_that_a_rule_was_refused_by_its_own_maximum_is_not_charged_to_it(
 }
 
 #[tokio::test]
-async fn a_rule_that_takes_endless_table_entries_is_stopped_at_its_limit() {
+async fn a_rule_that_allocates_too_many_table_entries_is_stopped_at_its_limit() {
     let (detail, _) = fails_as("table_bomb", MemoryLimit).await;
     assert_eq!(detail, "it asked for more table than it may have");
 }
 
 #[tokio::test]
-async fn a_rule_that_calls_itself_without_end_overflows_its_stack_only() {
+async fn endless_recursion_overflows_only_the_stack_of_the_rule() {
     fails_as("deep_recursion", StackOverflow).await;
 }
 
 #[tokio::test]
-async fn a_rule_that_panics_is_unreachable() {
+async fn a_panic_of_a_rule_is_a_failure_of_the_class_unreachable() {
     fails_as("unreachable", Unreachable).await;
 }
 
@@ -135,7 +135,7 @@ async fn a_rule_that_divides_by_zero_traps() {
 }
 
 #[tokio::test]
-async fn an_answer_with_a_malformed_code_is_invalid() {
+async fn a_result_with_a_malformed_code_is_invalid() {
     let (detail, _) = fails_as("bad_code", InvalidAnswer).await;
     assert!(detail.contains("a reason code that is not lower-case words"), "{detail}");
 }
@@ -147,24 +147,24 @@ async fn a_reject_without_a_reason_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_message_without_measure_is_invalid() {
+async fn a_message_that_is_too_long_is_invalid() {
     let (detail, _) = fails_as("huge_message", InvalidAnswer).await;
     assert_eq!(detail, "the answer holds a message of 600000 characters, at most 500 are allowed");
 }
 
 #[tokio::test]
-async fn an_error_text_without_measure_is_cut_and_cleaned() {
+async fn an_error_text_that_is_too_long_is_cut_and_cleaned() {
     let (detail, _) = fails_as("huge_error", RuleError).await;
     assert_eq!(detail, format!("a {}", "a".repeat(498)));
 }
 
 #[tokio::test]
-async fn text_that_is_no_utf8_is_invalid() {
+async fn text_that_is_not_utf8_is_invalid() {
     fails_as("bad_utf8", InvalidAnswer).await;
 }
 
 #[tokio::test]
-async fn an_answer_outside_of_its_memory_is_invalid() {
+async fn a_result_outside_the_memory_of_the_rule_is_invalid() {
     fails_as("bad_pointer", InvalidAnswer).await;
 }
 
@@ -175,7 +175,7 @@ async fn half_a_gigabyte_of_overlapping_strings_is_not_copied() {
 }
 
 #[tokio::test]
-async fn a_start_function_that_never_ends_runs_out_of_fuel() {
+async fn a_start_function_that_does_not_end_runs_out_of_fuel() {
     let why = refused(component("start_loop")).await;
     assert!(why.contains("describe function failed (out-of-fuel)"), "{why}");
 }
@@ -187,25 +187,25 @@ async fn a_malformed_description_is_refused() {
 }
 
 #[tokio::test]
-async fn a_core_module_is_refused_with_what_to_do() {
+async fn a_core_module_is_refused_with_advice() {
     let why = refused(wat::parse_file("tests/hostile/core_module.wat").expect("valid")).await;
     assert!(why.contains("core WebAssembly module") && why.contains("tollgate plugin build"), "{why}");
 }
 
 #[tokio::test]
-async fn a_component_that_imports_anything_is_refused_by_the_name_of_it() {
+async fn a_component_with_an_import_is_refused_with_the_name_of_the_import() {
     let why = refused(wat::parse_file("tests/hostile/forbidden_import.wat").expect("valid")).await;
     assert!(why.contains("wasi:clocks/wall-clock@0.2.0"), "{why}");
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_webassembly_are_refused() {
+async fn bytes_that_are_not_webassembly_are_refused() {
     let why = refused(b"#!/bin/sh\nexit 0\n".to_vec()).await;
     assert_eq!(why, "this is not a WebAssembly binary");
 }
 
 #[tokio::test]
-async fn a_component_of_another_shape_is_refused() {
+async fn a_component_that_does_not_implement_the_contract_is_refused() {
     let text = "(component (instance $rule) (export \"tollgate:rules/rule@1.0.0\" (instance $rule)))";
     let why = refused(wat::parse_str(text).expect("valid")).await;
     assert!(why.contains("does not implement the rule contract"), "{why}");
@@ -213,7 +213,7 @@ async fn a_component_of_another_shape_is_refused() {
 }
 
 #[tokio::test]
-async fn a_rule_that_asks_for_too_many_facts_cannot_be_prepared() {
+async fn a_rule_that_asks_for_too_many_facts_is_refused() {
     let harness = Harness::start();
     let digest = harness.add("prepare_bomb").await;
     let prepared = harness.engine.prepare(digest, "{}".to_owned()).await;
@@ -222,7 +222,7 @@ async fn a_rule_that_asks_for_too_many_facts_cannot_be_prepared() {
 }
 
 #[tokio::test]
-async fn more_input_than_a_rule_may_be_given_is_the_hosts_failure_and_not_the_rules() {
+async fn input_that_is_too_large_for_a_rule_is_a_failure_of_the_host() {
     let harness = Harness::start();
     let good = harness.add("good").await;
     let mut call = harness.call(tenant(1), &[&good, &good], Duration::from_secs(60));
@@ -234,7 +234,7 @@ async fn more_input_than_a_rule_may_be_given_is_the_hosts_failure_and_not_the_ru
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_not_loaded_is_unavailable_and_the_others_run() {
+async fn a_plugin_that_is_not_loaded_is_unavailable_and_the_other_rules_run() {
     let harness = Harness::start();
     let good = harness.add("good").await;
     let unknown = Digest([9; 32]);
@@ -263,7 +263,7 @@ async fn the_same_input_gives_the_same_results_and_the_same_fuel() {
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_end_in_time_is_given_up_and_its_tenant_can_go_on() {
+async fn a_call_that_misses_its_deadline_is_abandoned_and_later_calls_of_the_tenant_work() {
     let harness = Harness::start();
     let good = harness.add("good").await;
     let endless = harness.add("endless_loop").await;
@@ -275,7 +275,7 @@ async fn a_call_that_cannot_end_in_time_is_given_up_and_its_tenant_can_go_on() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_floods_the_engine_is_told_that_it_is_busy_and_others_are_served() {
+async fn a_tenant_that_floods_the_engine_gets_busy_and_other_tenants_are_served() {
     let harness = Harness::with(|settings| {
         settings.tenant_concurrency = 1;
         settings.tenant_waiting_max = 1;
@@ -294,7 +294,7 @@ async fn a_tenant_that_floods_the_engine_is_told_that_it_is_busy_and_others_are_
 }
 
 #[tokio::test]
-async fn the_same_bytes_at_once_are_compiled_once_and_are_one_plugin() {
+async fn concurrent_uploads_of_the_same_bytes_are_compiled_once() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("good").into();
     let added =
@@ -309,7 +309,7 @@ async fn the_same_bytes_at_once_are_compiled_once_and_are_one_plugin() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_left_memory_comes_back_from_the_disk_and_without_it_is_unavailable() {
+async fn an_evicted_plugin_is_loaded_from_disk_and_is_unavailable_if_its_file_is_gone() {
     let harness = Harness::with(|settings| settings.loaded_max = 1);
     let good = harness.add("good").await;
     let other = harness.add("unreachable").await;
@@ -323,7 +323,7 @@ async fn a_plugin_that_left_memory_comes_back_from_the_disk_and_without_it_is_un
 }
 
 #[tokio::test]
-async fn a_cache_that_cannot_be_used_costs_no_answer() {
+async fn an_unusable_cache_folder_makes_no_call_fail() {
     let harness = Harness::with(|settings| settings.loaded_max = 2);
     let good = harness.add("good").await;
     let path = harness.only_file_in_cache();
@@ -346,7 +346,7 @@ async fn a_cache_that_cannot_be_used_costs_no_answer() {
 }
 
 #[tokio::test]
-async fn a_restart_takes_plugins_from_the_cache_and_compiles_what_was_tampered_with() {
+async fn after_a_restart_plugins_come_from_the_cache_and_tampered_files_are_compiled_again() {
     let harness = Harness::start();
     let good = harness.add("good").await;
     let compile_ms =
@@ -370,7 +370,7 @@ async fn a_restart_takes_plugins_from_the_cache_and_compiles_what_was_tampered_w
 }
 
 #[tokio::test]
-async fn an_evicted_plugin_whose_compiled_file_is_gone_is_compiled_again_when_it_is_added() {
+async fn an_evicted_plugin_without_a_compiled_file_is_compiled_again_when_it_is_added() {
     let harness = Harness::with(|settings| settings.loaded_max = 1);
     let good = harness.add("good").await;
     harness.add("unreachable").await;
@@ -387,7 +387,7 @@ async fn an_evicted_plugin_whose_compiled_file_is_gone_is_compiled_again_when_it
 }
 
 #[tokio::test]
-async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() {
+async fn a_plugin_that_exceeds_the_small_limits_runs_under_the_large_limits() {
     let harness = Harness::start();
     let roomy = harness.add("roomy").await;
     assert_eq!(harness.engine.plugin(roomy).await.map(|plugin| plugin.profile), Some(Profile::Large));
@@ -399,7 +399,7 @@ async fn a_plugin_that_the_small_limits_do_not_hold_runs_under_the_large_ones() 
 }
 
 #[tokio::test]
-async fn a_plugin_that_needs_the_large_limits_is_not_compiled_under_them_unless_it_may() {
+async fn a_plugin_that_needs_the_large_limits_is_compiled_under_them_only_if_allowed() {
     let harness = Harness::start();
     let mut many_bytes = component("good");
     many_bytes = with_section(many_bytes, &vec![0; 5 << 20]);
@@ -414,17 +414,17 @@ async fn a_plugin_that_needs_the_large_limits_is_not_compiled_under_them_unless_
 }
 
 #[tokio::test]
-async fn a_plugin_that_no_limits_hold_is_refused() {
+async fn a_plugin_that_exceeds_the_large_limits_is_refused() {
     let why = refused(component("too_roomy")).await;
     assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
 }
 
 /// Limits bind a whole process, so the test starts itself anew for them.
 #[tokio::test]
-async fn an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none() {
+async fn rules_run_without_the_pool_if_the_address_space_is_too_small() {
     const CONFINED: &str = "TOLLGATE_TEST_CONFINED";
     if std::env::var_os(CONFINED).is_none() {
-        let name = "an_address_space_too_small_for_the_pool_slows_rules_down_and_stops_none";
+        let name = "rules_run_without_the_pool_if_the_address_space_is_too_small";
         let status = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
             .args(["--exact", name])
             .env(CONFINED, "1")

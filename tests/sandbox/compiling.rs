@@ -21,14 +21,14 @@ pub fn compiler(folder: &Path, lines: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_compile_bomb_is_stopped_by_the_limits_of_the_child() {
+async fn a_compile_bomb_is_stopped_by_the_limits_of_the_compiling_process() {
     let harness = Harness::with(|settings| settings.compile_cpu_s = 2);
     let why = refused_by(&harness, compile_bomb()).await;
     assert!(why.contains("compiling the plugin took more than 2 s of processor time"), "{why}");
 }
 
 #[tokio::test]
-async fn a_compiler_that_was_killed_is_not_taken_for_one_that_took_too_long() {
+async fn a_compiler_that_was_killed_is_not_reported_as_a_timeout() {
     let folder = tempfile::tempdir().expect("a folder");
     let killed = compiler(folder.path(), "kill -9 $$");
     let harness = Harness::with(|settings| settings.compiler_exe = killed);
@@ -38,7 +38,7 @@ async fn a_compiler_that_was_killed_is_not_taken_for_one_that_took_too_long() {
 }
 
 #[tokio::test]
-async fn what_is_refused_after_it_was_compiled_leaves_nothing_on_the_disk() {
+async fn a_plugin_that_is_refused_after_compilation_leaves_no_file() {
     let harness = Harness::start();
     for fixture in ["bad_description", "start_loop"] {
         let refused = harness.engine.add_plugin(component(fixture).into(), Profile::Large).await;
@@ -49,7 +49,7 @@ async fn what_is_refused_after_it_was_compiled_leaves_nothing_on_the_disk() {
 }
 
 #[tokio::test]
-async fn an_engine_whose_compiler_is_missing_says_so_and_blames_no_plugin() {
+async fn a_missing_compiler_is_reported_as_such_and_not_as_a_bad_plugin() {
     let harness = Harness::with(|settings| settings.compiler_exe = "/nowhere/tollgate".into());
     let added = harness.engine.add_plugin(component("good").into(), Profile::Large).await;
     assert!(matches!(added, Err(AddPluginError::Engine(EngineError::Unavailable(_)))), "{added:?}");
@@ -81,7 +81,7 @@ fn most_at_once(folder: &Path) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_all_children_at_once_one_is_large_at_most() {
+async fn at_most_one_large_compilation_runs_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let recording = recording_compiler(folder.path());
     let harness = Harness::with(|settings| settings.compiler_exe = recording);

@@ -32,7 +32,7 @@ async fn diagnosed(harness: &Harness, bytes: Vec<u8>) -> Diagnosis {
 }
 
 #[tokio::test]
-async fn each_kind_of_failure_tells_its_limit_or_what_it_comes_of() {
+async fn each_kind_of_failure_has_a_diagnosis_with_its_limit_or_cause() {
     let harness = Harness::start();
     let kinds: [(&str, FailureClass, &str); 6] = [
         ("endless_loop", OutOfFuel, "all of its 5000000 units of fuel"),
@@ -53,14 +53,14 @@ async fn each_kind_of_failure_tells_its_limit_or_what_it_comes_of() {
 }
 
 #[tokio::test]
-async fn a_rule_says_its_last_words_and_cannot_steer_a_terminal_with_them() {
+async fn a_panic_message_is_shown_without_control_characters() {
     let diagnosis = diagnosed(&Harness::start(), component("last_words")).await;
-    let said = "panicked at src/lib.rs:7:9: the list is empty [31m";
-    assert_eq!(diagnosis.said.as_deref(), Some(said));
+    let output = "panicked at src/lib.rs:7:9: the list is empty [31m";
+    assert_eq!(diagnosis.said.as_deref(), Some(output));
 }
 
 #[tokio::test]
-async fn a_memory_full_of_errors_is_answered_whatever_the_plugin_holds_of_them() {
+async fn the_search_for_an_error_text_ends_in_a_memory_full_of_them() {
     // As the rule writes them: the lowest digit first.
     let text = |number: usize| {
         let digit = |place: usize| (number >> (3 * place)) & 7;
@@ -73,14 +73,14 @@ async fn a_memory_full_of_errors_is_answered_whatever_the_plugin_holds_of_them()
         ("the first", text(0).into_bytes(), Some("Error: 10000000")),
         ("all, many times", all.repeat(40).into_bytes(), None),
     ];
-    for (held, bytes, said) in cases {
+    for (held, bytes, output) in cases {
         let plugin = with_section(component("many_errors"), &bytes);
-        assert_eq!(diagnosed(&harness, plugin).await.said.as_deref(), said, "the plugin holds {held}");
+        assert_eq!(diagnosed(&harness, plugin).await.said.as_deref(), output, "the plugin holds {held}");
     }
 }
 
 #[tokio::test]
-async fn functions_are_told_by_the_names_that_the_plugin_has_for_them() {
+async fn functions_are_reported_with_the_names_in_the_plugin() {
     let source = std::fs::read_to_string("tests/hostile/last_words.wat").expect("a fixture");
     let core = crate::harness::components::core_module(&source);
     let named = from_core_module_with_names(&core).expect("a component");
@@ -90,7 +90,7 @@ async fn functions_are_told_by_the_names_that_the_plugin_has_for_them() {
 }
 
 #[tokio::test]
-async fn settings_that_a_rule_cannot_read_are_looked_into_as_well() {
+async fn a_failure_to_read_settings_can_be_diagnosed() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("prepare_bomb").into();
     let plugin =
@@ -103,7 +103,7 @@ async fn settings_that_a_rule_cannot_read_are_looked_into_as_well() {
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_fail_again_has_no_diagnosis() {
+async fn a_call_that_succeeds_on_repetition_has_no_diagnosis() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("good").into();
     let plugin =

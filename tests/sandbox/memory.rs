@@ -22,7 +22,7 @@ fn loaded_from(cache_dir: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn more_plugins_than_memory_may_hold_all_answer_and_never_more_are_loaded() {
+async fn plugins_beyond_the_memory_limit_all_work_and_the_limit_holds() {
     const LOADED_MAX: usize = 3;
     let harness = Harness::with(|settings| settings.loaded_max = LOADED_MAX);
     let mut plugins = Vec::new();
@@ -52,11 +52,11 @@ fn peak_memory_bytes() -> u64 {
 
 /// A peak is that of a whole process, so the test starts itself anew for each case.
 #[tokio::test]
-async fn what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_used() {
+async fn the_output_of_the_compiler_is_held_in_memory_only_if_the_cache_is_unusable() {
     const CACHE: &str = "TOLLGATE_TEST_CACHE";
     const ANSWER_BYTES: u64 = 60 << 20;
     let Ok(cache) = std::env::var(CACHE) else {
-        let name = "memory::what_the_compiler_answers_is_in_memory_only_where_the_cache_cannot_be_used";
+        let name = "memory::the_output_of_the_compiler_is_held_in_memory_only_if_the_cache_is_unusable";
         for cache in ["usable", "none"] {
             let mut anew = Command::new(std::env::current_exe().expect("this test's binary"));
             let output = anew.args(["--exact", name]).env(CACHE, cache).output().expect("it starts");

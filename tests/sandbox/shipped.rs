@@ -29,7 +29,7 @@ fn shipped() -> Vec<(PathBuf, PathBuf)> {
 }
 
 #[tokio::test]
-async fn every_case_of_every_shipped_plugin_holds() {
+async fn every_case_of_every_shipped_plugin_succeeds() {
     let harness = Harness::start();
     let shipped = shipped();
     assert!(!shipped.is_empty(), "no built plugin");
@@ -53,7 +53,7 @@ async fn every_case_of_every_shipped_plugin_holds() {
 }
 
 #[tokio::test]
-async fn a_case_that_does_not_hold_says_what_was_expected_and_what_came() {
+async fn a_failed_case_reports_the_expected_and_the_actual_result() {
     let harness = Harness::start();
     let plugin = harness.add("good").await;
     let tried = Tried { plugin, bytes: component("good").into() };

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, Node, payment};
 
 const REVISIONS: &str = "/rulesets/payment/revisions";
@@ -29,12 +29,12 @@ async fn revision(caller: &Caller, speaks: bool) -> i64 {
 }
 
 async fn activate(caller: &Caller, number: i64) {
-    let (status, answer) = caller.post(ACTIVATIONS, &json!({"revision": number})).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let (status, response) = caller.post(ACTIVATIONS, &json!({"revision": number})).await;
+    assert_eq!(status, StatusCode::CREATED, "{response}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revision() {
+async fn activations_under_load_drop_no_payment_and_each_is_decided_by_one_revision() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -51,11 +51,11 @@ async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revis
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                let (status, answer) = caller.pay(&format!("{payer}-{attempt}"), &payment()).await;
-                assert_eq!(status, StatusCode::CREATED, "{answer}");
-                let is_silent = answer["revision"] == silent;
-                let reasons = answer["reasons"].as_array().unwrap().len();
-                assert_eq!(reasons, if is_silent { 0 } else { 2 }, "half a revision: {answer}");
+                let (status, response) = caller.pay(&format!("{payer}-{attempt}"), &payment()).await;
+                assert_eq!(status, StatusCode::CREATED, "{response}");
+                let is_silent = response["revision"] == silent;
+                let reasons = response["reasons"].as_array().unwrap().len();
+                assert_eq!(reasons, if is_silent { 0 } else { 2 }, "half a revision: {response}");
                 seen[usize::from(is_silent)] += 1;
                 paid.fetch_add(1, Ordering::SeqCst);
             }
@@ -68,7 +68,7 @@ async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revis
         let enough = paid.load(Ordering::SeqCst) + 5;
         let begun = Instant::now();
         while paid.load(Ordering::SeqCst) < enough {
-            assert!(begun.elapsed() < PATIENCE, "no load");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "no load");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let next = if turn % 2 == 0 { silent } else { loud };
@@ -77,8 +77,8 @@ async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revis
         delay_ms.push(begun.elapsed().as_millis());
         acknowledged.store(next, Ordering::SeqCst);
         // Whoever has the answer finds it in effect.
-        let (_, answer) = caller.pay(&format!("after-{turn}"), &payment()).await;
-        assert_eq!(answer["revision"], next, "{answer}");
+        let (_, response) = caller.pay(&format!("after-{turn}"), &payment()).await;
+        assert_eq!(response["revision"], next, "{response}");
     }
     stop.store(true, Ordering::SeqCst);
     let seen = join_all(payers).await.into_iter().map(Result::unwrap);
@@ -89,7 +89,7 @@ async fn under_load_no_payment_is_dropped_and_each_is_decided_by_one_whole_revis
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_while_it_activates_comes_back_with_a_whole_activation() {
+async fn a_process_that_is_killed_during_activations_restarts_with_a_complete_activation() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let mut caller = program.caller_of_new_tenant(&database, "acme").await;
@@ -102,15 +102,15 @@ async fn a_process_killed_while_it_activates_comes_back_with_a_whole_activation(
             for attempt in 0.. {
                 let body = json!({"revision": revisions[attempt % 2]});
                 let request = activating.request(reqwest::Method::POST, ACTIVATIONS).json(&body);
-                let Ok(answer) = request.send().await else { return attempt };
-                assert_eq!(answer.status(), StatusCode::CREATED);
+                let Ok(response) = request.send().await else { return attempt };
+                assert_eq!(response.status(), StatusCode::CREATED);
                 count.fetch_add(1, Ordering::SeqCst);
             }
             unreachable!("it ends when the line breaks")
         });
         let begun = Instant::now();
         while acknowledged.load(Ordering::SeqCst) < 3 + 2 * round {
-            assert!(begun.elapsed() < PATIENCE, "no activation");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "no activation");
             tokio::task::yield_now().await;
         }
         program.signal(Signal::KILL);
@@ -124,8 +124,8 @@ async fn a_process_killed_while_it_activates_comes_back_with_a_whole_activation(
         let last = revisions[(acknowledged.load(Ordering::SeqCst) - 1) % 2];
         let unheard = revisions[attempted % 2];
         assert!(active == last || active == unheard, "{active}: {last} or {unheard}");
-        let (_, answer) = caller.pay(&format!("round-{round}"), &payment()).await;
-        assert_eq!(answer["revision"], active, "{answer}");
+        let (_, response) = caller.pay(&format!("round-{round}"), &payment()).await;
+        assert_eq!(response["revision"], active, "{response}");
     }
     // Each line of the log has its line in the audit, and the other way round.
     let counts: (i64, i64) = sqlx::query_as(
@@ -141,7 +141,7 @@ async fn a_process_killed_while_it_activates_comes_back_with_a_whole_activation(
 
 /// What a client that polls the other node sees of an activation.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_node_follows_an_activation_by_its_own_polling_alone() {
+async fn another_node_follows_an_activation_by_polling_alone() {
     let database = TestDatabase::create().await;
     let (first, second) = (Node::start(&database).await, Node::start(&database).await);
     let caller = Caller::of_new_tenant(&first, "acme").await;
@@ -160,11 +160,11 @@ async fn another_node_follows_an_activation_by_its_own_polling_alone() {
         activate(&caller, next).await;
         let begun = Instant::now();
         for attempt in 0.. {
-            let (_, answer): (_, Value) = there.pay(&format!("{turn}-{attempt}"), &payment()).await;
-            if answer["revision"] == next {
+            let (_, response): (_, Value) = there.pay(&format!("{turn}-{attempt}"), &payment()).await;
+            if response["revision"] == next {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "{answer}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{response}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         delays_ms.push(begun.elapsed().as_millis());

@@ -9,8 +9,8 @@ use tollgate::storage::tenants::find_client;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
-use crate::support::program::{Program, outcome, tollgate_on};
-use crate::support::service::{Caller, Node, answer};
+use crate::support::program::{Program, run_command, tollgate_on};
+use crate::support::service::{Caller, Node, send};
 
 async fn acts(caller: &Caller, query: &str) -> Vec<Value> {
     let (status, page) = caller.get(&format!("/audit?limit=200{query}")).await;
@@ -38,7 +38,7 @@ fn limits(plugin: &str, maximum_minor: i64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_act_leaves_one_line_with_what_was_before_and_after() {
+async fn each_act_is_recorded_with_the_state_before_and_after() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -46,7 +46,7 @@ async fn each_act_leaves_one_line_with_what_was_before_and_after() {
     caller.post("/lists", &json!({"name": "watched", "kind": "text", "description": "Who to watch"})).await;
     let entry = list_entry(&caller, &json!({"value": "John Q. Sample", "reason": "a test"})).await;
     let path = format!("/lists/watched/entries/{}", entry["id"].as_str().unwrap());
-    assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
     let plugin = caller.plugin("amount-limits").await;
     for note in ["first", "second"] {
         let body = json!({"note": note, "rules": [limits(&plugin, 100)]});
@@ -57,9 +57,9 @@ async fn each_act_leaves_one_line_with_what_was_before_and_after() {
     caller.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
     caller.post("/rulesets/payment/activations", &json!({"revision": 2})).await;
     let canary = caller.request(Method::PUT, "/rulesets/payment/canary");
-    answer(canary.json(&json!({"revision": 1, "share_percent": 5}))).await;
+    send(canary.json(&json!({"revision": 1, "share_percent": 5}))).await;
     let shadow = caller.request(Method::PUT, "/rulesets/payment/shadow");
-    answer(shadow.json(&json!({"revision": 1}))).await;
+    send(shadow.json(&json!({"revision": 1}))).await;
     caller.post("/rulesets/payment/rollback", &json!({})).await;
 
     let (_, entries) = caller.get("/lists/watched/entries").await;
@@ -118,7 +118,7 @@ async fn each_act_leaves_one_line_with_what_was_before_and_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_act_that_fails_leaves_no_line() {
+async fn an_act_that_fails_is_not_recorded() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -126,7 +126,7 @@ async fn an_act_that_fails_leaves_no_line() {
     caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
     let entry = list_entry(&caller, &json!({"value": "c-1", "reason": "r"})).await;
     let path = format!("/lists/watched/entries/{}", entry["id"].as_str().unwrap());
-    answer(caller.request(Method::DELETE, &path)).await;
+    send(caller.request(Method::DELETE, &path)).await;
     list_entry(&caller, &json!({"value": "c-1", "reason": "r"})).await;
     caller.post("/rulesets/payment/revisions", &json!({"rules": [limits(&plugin, 100)]})).await;
     caller.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
@@ -144,16 +144,16 @@ async fn an_act_that_fails_leaves_no_line() {
         let (status, problem) = caller.post(path, &body).await;
         assert_eq!(status.as_u16(), expected, "{path}: {problem}");
     }
-    assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NOT_FOUND);
     let stale = caller.request(Method::POST, "/rulesets/payment/activations").header("If-Match", "\"none\"");
-    assert_eq!(answer(stale.json(&json!({"revision": 1}))).await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(send(stale.json(&json!({"revision": 1}))).await.0, StatusCode::PRECONDITION_FAILED);
     let taken = tollgate::app::tenants::create_tenant(&node.databases.system, "acme", "test").await;
     assert!(taken.is_err());
     assert_eq!(told(&caller).await, before);
     // Of two who close an entry at once, one does.
     let (_, entries) = caller.get("/lists/watched/entries").await;
     let path = format!("/lists/watched/entries/{}", entries["items"][1]["id"].as_str().unwrap());
-    let closing = (0..6).map(|_| answer(caller.request(Method::DELETE, &path)));
+    let closing = (0..6).map(|_| send(caller.request(Method::DELETE, &path)));
     let closed = futures::future::join_all(closing).await;
     assert_eq!(closed.iter().filter(|(status, _)| *status == StatusCode::NO_CONTENT).count(), 1);
     assert_eq!(told(&caller).await.len(), before.len() + 1);
@@ -161,7 +161,7 @@ async fn an_act_that_fails_leaves_no_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acts_are_found_by_what_who_and_when_and_by_nobody_else() {
+async fn acts_are_found_by_action_actor_and_time_and_only_by_their_tenant() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -207,7 +207,7 @@ fn refused(result: Result<u64, StorageError>) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_role_of_the_program_can_change_or_remove_a_line() {
+async fn no_role_of_the_program_can_change_or_remove_a_record() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -244,9 +244,9 @@ async fn the_command_line_and_the_demonstration_are_recorded_without_secrets() {
         [["tenant", "create", "acme"].as_slice(), &["client", "create", "--tenant", "acme", "--name", "shop"]]
     {
         let command = tollgate_on(&database, arguments);
-        let (status, said, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+        let (status, output, log) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
         assert!(status.success(), "{log}");
-        let secret = said.lines().find_map(|line| line.strip_prefix("client_secret="));
+        let secret = output.lines().find_map(|line| line.strip_prefix("client_secret="));
         secrets.extend(secret.map(str::to_owned));
     }
     assert_eq!(secrets.len(), 1);

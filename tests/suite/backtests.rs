@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, answer, payment_with};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, Node, payment_with, send};
 
 mod guard;
 mod interrupted;
@@ -50,7 +50,7 @@ async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Va
         if what(&backtest) {
             return backtest;
         }
-        assert!(begun.elapsed() < PATIENCE, "{backtest}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{backtest}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -70,9 +70,9 @@ async fn pay(caller: &Caller, payments: &[(u64, &str)]) -> Vec<String> {
     for (amount_minor, currency) in payments {
         let key = Uuid::now_v7().to_string();
         let changes = json!({"amount_minor": amount_minor, "currency": currency, "customer": key});
-        let (status, answer) = caller.pay(&key, &payment_with(&changes)).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        ids.push(answer["id"].as_str().unwrap().to_owned());
+        let (status, response) = caller.pay(&key, &payment_with(&changes)).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
+        ids.push(response["id"].as_str().unwrap().to_owned());
     }
     ids
 }
@@ -103,7 +103,7 @@ fn cells(cells: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lower_limit_shows_who_would_wait_with_money_labels_and_reasons() {
+async fn a_backtest_of_a_lower_limit_reports_payments_amounts_labels_and_reasons() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -205,7 +205,7 @@ async fn four_rules(more: bool) -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rules_that_decided_change_nothing_of_what_was_decided() {
+async fn a_backtest_of_the_active_rules_reports_no_change() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -241,7 +241,7 @@ async fn the_rules_that_decided_change_nothing_of_what_was_decided() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn facts_that_nobody_asked_for_then_are_computed_as_of_then() {
+async fn facts_that_were_not_recorded_are_computed_as_of_the_payments_time() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -252,8 +252,8 @@ async fn facts_that_nobody_asked_for_then_are_computed_as_of_then() {
             let entry = json!({"value": "customer-1", "reason": "fraud"});
             assert_eq!(caller.post("/lists/blocked/entries", &entry).await.0, StatusCode::CREATED);
         }
-        let (status, answer) = caller.pay(&format!("k{place}"), &payment_with(&json!({}))).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let (status, response) = caller.pay(&format!("k{place}"), &payment_with(&json!({}))).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
     }
     let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 2, "verdict": "review"});
     let velocity = ("velocity", json!({"limits": [limit]}));
@@ -271,7 +271,7 @@ async fn facts_that_nobody_asked_for_then_are_computed_as_of_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn imported_decisions_are_compared_and_erased_ones_counted_as_gone() {
+async fn imported_decisions_are_compared_and_erased_ones_are_counted_as_missing() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -316,7 +316,7 @@ async fn imported_decisions_are_compared_and_erased_ones_counted_as_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_run_is_refused_and_nobody_else_sees_it() {
+async fn a_backtest_that_cannot_run_is_refused_and_other_tenants_see_no_backtests() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -342,13 +342,13 @@ async fn what_cannot_be_run_is_refused_and_nobody_else_sees_it() {
     let path = start(&caller, &json!({"revision": revision})).await;
     let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     assert_eq!(caller.get(BACKTESTS).await.1["items"][0]["id"], finished["id"]);
-    let (status, problem) = answer(caller.request(Method::POST, &format!("{path}/cancel"))).await;
+    let (status, problem) = send(caller.request(Method::POST, &format!("{path}/cancel"))).await;
     assert_eq!((status, &problem["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")), "{problem}");
 
     let other = Caller::of_new_tenant(&node, "other").await;
     assert_eq!(other.get(BACKTESTS).await.1, json!({"items": []}));
     for (method, below) in [(Method::GET, ""), (Method::GET, "/examples"), (Method::POST, "/cancel")] {
-        let (status, problem) = answer(other.request(method, &format!("{path}{below}"))).await;
+        let (status, problem) = send(other.request(method, &format!("{path}{below}"))).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{below}: {problem}");
     }
     let scopes = [tollgate::domain::tenant::Scope::RulesetsRead].into_iter().collect();

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::components::component;
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment, payment_with, shipped_plugins};
 
 /// A driver on a port of its own choice; ended with its browsers when dropped.
@@ -47,7 +47,7 @@ impl Driver {
             if let Some(port) = told.and_then(|rest| rest.split('.').next()) {
                 break port.to_owned();
             }
-            assert!(begun.elapsed() < PATIENCE, "chromedriver did not start: {text}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "chromedriver did not start: {text}");
             std::thread::sleep(Duration::from_millis(20));
         };
         let profile_path = profile.path().join("profile").display().to_string();
@@ -96,7 +96,7 @@ async fn wait_for_text(browser: &Client, css: &str, text: &str) {
         if shown.contains(text) {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{css} never showed {text:?}, but {shown:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{css} never showed {text:?}, but {shown:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -179,7 +179,7 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_of_the_api_shows_its_operations_without_a_network() {
+async fn the_api_page_shows_its_operations_without_a_network() {
     let Some(driver) = Driver::start() else { return };
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, answer, payment};
+use crate::support::service::{Caller, Node, payment, send};
 
 const CANARY: &str = "/rulesets/payment/canary";
 const KEYS: u32 = 200;
@@ -27,7 +27,7 @@ async fn two_revisions(caller: &Caller) {
 
 async fn start(caller: &Caller, share_percent: f64) -> i64 {
     let body = json!({"revision": 2, "share_percent": share_percent});
-    let (status, deployed) = answer(caller.request(Method::PUT, CANARY).json(&body)).await;
+    let (status, deployed) = send(caller.request(Method::PUT, CANARY).json(&body)).await;
     assert_eq!(status, StatusCode::OK, "{deployed}");
     deployed["sequence"].as_i64().unwrap()
 }
@@ -56,7 +56,7 @@ async fn forget_payments(database: &TestDatabase) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_has_its_revision_on_every_node_and_keeps_it_as_the_share_grows() {
+async fn a_key_gets_the_same_revision_on_every_node_and_keeps_it_as_the_share_grows() {
     let database = TestDatabase::create().await;
     let (first, second) = (Node::start(&database).await, Node::start(&database).await);
     let here = Caller::of_new_tenant(&first, "acme").await;
@@ -88,7 +88,7 @@ async fn a_key_has_its_revision_on_every_node_and_keeps_it_as_the_share_grows() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_report_tells_what_each_revision_decided_and_what_became_of_it() {
+async fn the_report_has_the_outcomes_and_events_of_each_revision() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -142,7 +142,7 @@ async fn the_report_tells_what_each_revision_decided_and_what_became_of_it() {
     assert_eq!(became[0]["outcomes"][2]["payments"], 2, "{report}");
     assert_eq!(report["decided_by_active"]["became"], json!([]), "{report}");
 
-    assert_eq!(answer(caller.request(Method::DELETE, CANARY)).await.0, StatusCode::OK);
+    assert_eq!(send(caller.request(Method::DELETE, CANARY)).await.0, StatusCode::OK);
     assert_eq!(caller.get(CANARY).await.0, StatusCode::NOT_FOUND);
     node.stop().await;
 }

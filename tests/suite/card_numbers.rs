@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program, outcome, tollgate_on};
-use crate::support::service::{Caller, Node, Whole, payment, payment_with};
+use crate::support::program::{Program, TEST_TIMEOUT, run_command, tollgate_on};
+use crate::support::service::{Caller, FullResponse, Node, payment, payment_with};
 
 const NUMBER: &str = "4111111111111111";
 const SPACED: &str = "5555 5555 5555 4444";
@@ -107,7 +107,7 @@ async fn assert_nothing_is_stored(database: &TestDatabase) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_number_is_refused_wherever_a_client_writes_and_is_neither_repeated_stored_nor_logged() {
+async fn a_card_number_is_refused_in_every_field_and_is_not_echoed_stored_or_logged() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
@@ -115,21 +115,25 @@ async fn a_card_number_is_refused_wherever_a_client_writes_and_is_neither_repeat
     let (status, list) = caller.post("/lists", &json!({"name": "watched", "kind": "text"})).await;
     assert_eq!(status, StatusCode::CREATED, "{list}");
     for (request, place) in requests(&caller, paid["id"].as_str().unwrap()) {
-        let answer = Whole::of(request.header("X-Request-Id", format!("id-{NUMBER}"))).await;
-        assert_eq!(answer.status, 422, "{place}: {}", answer.text);
-        let errors = answer.json()["errors"].clone();
+        let response = FullResponse::of(request.header("X-Request-Id", format!("id-{NUMBER}"))).await;
+        assert_eq!(response.status, 422, "{place}: {}", response.text);
+        let errors = response.json()["errors"].clone();
         let told = errors.as_array().unwrap().iter().any(|error| {
             (error["pointer"] == place || error["parameter"] == place)
                 && error["detail"].as_str().unwrap().contains("card number")
         });
-        assert!(told, "{place}: {}", answer.text);
-        assert!(!holds_one(&answer.text) && !holds_one(answer.header("X-Request-Id")), "{}", answer.text);
+        assert!(told, "{place}: {}", response.text);
+        assert!(
+            !holds_one(&response.text) && !holds_one(response.header("X-Request-Id")),
+            "{}",
+            response.text
+        );
     }
     // One that is wrong in more than that is not repeated either.
     for path in [format!("/payments?{NUMBER}=1"), format!("/payments?nobody={NUMBER}&limit=0")] {
-        let answer = Whole::of(caller.request(Method::GET, &path)).await;
-        assert_eq!(answer.status, 400, "{}", answer.text);
-        assert!(!holds_one(&answer.text), "{}", answer.text);
+        let response = FullResponse::of(caller.request(Method::GET, &path)).await;
+        assert_eq!(response.status, 400, "{}", response.text);
+        assert!(!holds_one(&response.text), "{}", response.text);
     }
     program.signal(rustix::process::Signal::TERM);
     assert!(program.wait().await.success());
@@ -138,41 +142,41 @@ async fn a_card_number_is_refused_wherever_a_client_writes_and_is_neither_repeat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_on_the_command_line_are_looked_through_as_well() {
+async fn card_numbers_are_refused_in_names_on_the_command_line() {
     let database = TestDatabase::create().await;
     let number_as_name = "4111-1111-1111-1111";
     for arguments in [
         &["tenant", "create", number_as_name][..],
         &["client", "create", "--tenant", "acme", "--name", SPACED],
     ] {
-        let (status, said, log) = outcome(tollgate_on(&database, arguments));
-        assert!(!status.success() && log.contains("looks like a card number"), "{said}\n{log}");
+        let (status, output, log) = run_command(tollgate_on(&database, arguments));
+        assert!(!status.success() && log.contains("looks like a card number"), "{output}\n{log}");
         assert!(!log.contains(number_as_name) && !holds_one(&log), "{log}");
     }
 }
 
 fn switch(database: &TestDatabase, field: &str, state: &str) -> String {
     let arguments = ["tenant", "card-check", "--tenant", "acme", "--field", field, state];
-    let (status, said, log) = outcome(tollgate_on(database, &arguments));
-    assert!(status.success(), "{said}\n{log}");
-    said
+    let (status, output, log) = run_command(tollgate_on(database, &arguments));
+    assert!(status.success(), "{output}\n{log}");
+    output
 }
 
 /// Until the same request has this status.
 async fn until(caller: &Caller, path: &str, status: StatusCode) {
     let begun = Instant::now();
     loop {
-        let (found, answer) = caller.get(path).await;
+        let (found, response) = caller.get(path).await;
         if found == status {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{answer}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{response}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_switches_the_check_of_a_field_off_and_on_again_for_a_tenant_on_every_node() {
+async fn an_operator_can_switch_the_check_of_a_field_off_and_on_for_a_tenant() {
     let database = TestDatabase::create().await;
     let (node, other_node) = (Node::start(&database).await, Node::start(&database).await);
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -196,8 +200,8 @@ async fn an_operator_switches_the_check_of_a_field_off_and_on_again_for_a_tenant
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
     assert_eq!(refused["errors"].as_array().unwrap().len(), 1, "{refused}");
     assert_eq!(other_tenant.pay("k", &body).await.0, StatusCode::UNPROCESSABLE_ENTITY);
-    let (_, said, _) = outcome(tollgate_on(&database, &["tenant", "card-check", "--tenant", "acme"]));
-    assert!(said.contains("customer: off") && said.contains("merchant: on"), "{said}");
+    let (_, output, _) = run_command(tollgate_on(&database, &["tenant", "card-check", "--tenant", "acme"]));
+    assert!(output.contains("customer: off") && output.contains("merchant: on"), "{output}");
 
     switch(&database, "customer", "on");
     for url in [&node.url, &other_node.url] {
@@ -217,7 +221,7 @@ async fn an_operator_switches_the_check_of_a_field_off_and_on_again_for_a_tenant
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_of_what_is_stored_already_is_answered_as_before() {
+async fn a_retry_of_a_stored_payment_gets_the_same_response() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -233,7 +237,7 @@ async fn a_retry_of_what_is_stored_already_is_answered_as_before() {
     until(&caller, &search, StatusCode::UNPROCESSABLE_ENTITY).await;
 
     let again = caller.request(Method::POST, "/payments").header("Idempotency-Key", NUMBER).json(&body);
-    let again = Whole::of(again).await;
+    let again = FullResponse::of(again).await;
     assert_eq!((again.status, again.header("Idempotent-Replayed")), (200, "true"), "{}", again.text);
     assert_eq!(again.json()["id"], first["id"]);
     let (status, another) = caller.pay(NUMBER, &payment()).await;
@@ -246,7 +250,7 @@ async fn a_retry_of_what_is_stored_already_is_answered_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistyped_iban_can_be_paid_from_searched_for_and_listed() {
+async fn a_mistyped_iban_is_accepted_in_payments_searches_and_lists() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

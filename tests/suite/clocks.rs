@@ -10,16 +10,16 @@ use tollgate::domain::time::{Clock, Machine, Monotonic};
 use tollgate::world::{MonotonicClock, SystemClock};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// A clock that is set by hand, and read like the real one beside it.
 #[derive(Debug, Default)]
-struct SetBy(AtomicI64);
+struct AdjustableClock(AtomicI64);
 
-impl SetBy {
+impl AdjustableClock {
     fn ms(ahead_ms: i64) -> Arc<Self> {
         Arc::new(Self(AtomicI64::new(ahead_ms)))
     }
@@ -29,13 +29,13 @@ impl SetBy {
     }
 }
 
-impl Clock for SetBy {
+impl Clock for AdjustableClock {
     fn now_ms(&self) -> u64 {
         SystemClock.now_ms().saturating_add_signed(self.0.load(Ordering::SeqCst))
     }
 }
 
-impl Monotonic for SetBy {
+impl Monotonic for AdjustableClock {
     fn now_us(&self) -> u64 {
         MonotonicClock.now_us().saturating_add_signed(self.0.load(Ordering::SeqCst) * 1_000)
     }
@@ -44,7 +44,7 @@ impl Monotonic for SetBy {
 async fn until_ready_answers(node: &Node, expected: StatusCode) {
     let begun = Instant::now();
     while reqwest::get(format!("{}/ready", node.url)).await.unwrap().status() != expected {
-        assert!(begun.elapsed() < PATIENCE, "/ready never answers {expected}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "/ready never answers {expected}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -57,11 +57,11 @@ async fn received_at_ms(database: &TestDatabase) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_holds_over_nodes_of_which_one_has_a_wrong_clock_that_jumps() {
+async fn a_limit_holds_across_nodes_if_one_has_a_wrong_clock() {
     let database = TestDatabase::create().await;
     let right = Node::start(&database).await;
     // Since it was started, that machine has been on for a day longer.
-    let (wrong_clock, monotonic) = (SetBy::ms(2_000), SetBy::ms(24 * HOUR_MS));
+    let (wrong_clock, monotonic) = (AdjustableClock::ms(2_000), AdjustableClock::ms(24 * HOUR_MS));
     let machine = Machine { system: wrong_clock.clone(), monotonic };
     let wrong = Node::start_on(&database, machine).await;
     let here = Caller::of_new_tenant(&right, "acme").await;
@@ -71,7 +71,7 @@ async fn a_limit_holds_over_nodes_of_which_one_has_a_wrong_clock_that_jumps() {
     here.activate(&[("velocity", json!({"limits": [limit]}))]).await;
     let begun = Instant::now();
     while there.pay(&format!("follows-{:?}", begun.elapsed()), &payment()).await.1["revision"] != 1 {
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TEST_TIMEOUT);
     }
 
     for (round, jumped_ms) in [2_000, HOUR_MS, -HOUR_MS, 2_000].into_iter().enumerate() {
@@ -81,9 +81,9 @@ async fn a_limit_holds_over_nodes_of_which_one_has_a_wrong_clock_that_jumps() {
         body["customer"] = json!(format!("payer-{round}"));
         for place in 0..15 {
             let caller = if place % 2 == 0 { &there } else { &here };
-            let (status, answer) = caller.pay(&format!("{round}-{place}"), &body).await;
-            assert_eq!(status, StatusCode::CREATED, "{answer}");
-            outcomes.push(answer["outcome"].as_str().unwrap().to_owned());
+            let (status, response) = caller.pay(&format!("{round}-{place}"), &body).await;
+            assert_eq!(status, StatusCode::CREATED, "{response}");
+            outcomes.push(response["outcome"].as_str().unwrap().to_owned());
         }
         let approved = outcomes.iter().filter(|outcome| *outcome == "approve").count();
         assert_eq!(approved, 10, "{jumped_ms} ms ahead: {outcomes:?}");
@@ -102,9 +102,9 @@ async fn a_limit_holds_over_nodes_of_which_one_has_a_wrong_clock_that_jumps() {
 
 /// As after a failover to a server whose clock is behind.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_ahead_of_its_database_is_not_ready_until_time_has_caught_up() {
+async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught_up() {
     let database = TestDatabase::create().await;
-    let monotonic = SetBy::ms(0);
+    let monotonic = AdjustableClock::ms(0);
     let machine = Machine { system: Arc::new(SystemClock), monotonic: monotonic.clone() };
     let node = Node::start_on(&database, machine).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

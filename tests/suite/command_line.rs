@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::components::{compile_bomb, component};
 use crate::support::database::TestDatabase;
-use crate::support::program::{outcome, tollgate, tollgate_in, tollgate_on};
+use crate::support::program::{run_command, tollgate, tollgate_in, tollgate_on};
 use crate::support::service::{ROOT_SECRET, shipped_plugins};
 
 /// Fails with all of these words, and without the secret. Gives what it said.
 fn refused(command: Command, words: &[&str]) -> String {
-    let (status, said, log) = outcome(command);
+    let (status, said, log) = run_command(command);
     assert_eq!(status.code(), Some(1), "{said}\n{log}");
     for word in words {
         assert!(log.contains(word), "{word} is missing:\n{log}");
@@ -22,14 +22,14 @@ fn refused(command: Command, words: &[&str]) -> String {
 }
 
 fn done(command: Command) -> String {
-    let (status, said, log) = outcome(command);
+    let (status, said, log) = run_command(command);
     assert!(status.success(), "{said}\n{log}");
     assert!(!log.contains(ROOT_SECRET), "{log}");
     said
 }
 
 #[test]
-fn a_wrong_setting_stops_the_start_and_is_named_with_what_is_allowed() {
+fn a_wrong_setting_prevents_the_start_and_the_error_has_the_allowed_values() {
     for (name, value, words) in [
         ("ROCKET_PROT", "9000", ["`prot`", "port"]),
         ("ROCKET_PORT", "many", ["PORT", "u16"]),
@@ -47,7 +47,7 @@ fn a_wrong_setting_stops_the_start_and_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn outside_of_the_debug_profile_a_missing_database_is_an_error_that_shows_how_to_name_one() {
+fn outside_the_debug_profile_a_missing_database_is_an_error_with_advice() {
     for arguments in [["serve"].as_slice(), &["migrate"], &["tenant", "create", "acme"]] {
         let mut command = tollgate(arguments);
         command.env("ROCKET_PROFILE", "release");
@@ -56,7 +56,7 @@ fn outside_of_the_debug_profile_a_missing_database_is_an_error_that_shows_how_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_taken_is_an_error() {
+async fn an_address_in_use_is_an_error() {
     let database = TestDatabase::create().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = tollgate_on(&database, &["serve"]);
@@ -74,7 +74,7 @@ async fn a_wrong_root_secret_is_refused_and_not_shown() {
 }
 
 #[test]
-fn a_database_that_is_not_there_is_an_error_without_its_password() {
+fn an_unreachable_database_is_an_error_that_does_not_show_the_password() {
     let mut command = tollgate(&["migrate"]);
     command.env("ROCKET_DATABASES", "{main={url=\"postgres://ann:hush-hush@127.0.0.1:9/tollgate\"}}");
     let log = refused(command, &["the database cannot be used"]);
@@ -82,7 +82,7 @@ fn a_database_that_is_not_there_is_an_error_without_its_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tenants_and_clients_are_made_once_and_mistakes_are_explained() {
+async fn tenants_and_clients_are_created_once_and_mistakes_are_explained() {
     let database = TestDatabase::create().await;
     let tollgate = |arguments: &[&str]| tollgate_on(&database, arguments);
     assert!(done(tollgate(&["tenant", "create", "acme"])).starts_with("tenant acme: "));
@@ -108,7 +108,7 @@ async fn tenants_and_clients_are_made_once_and_mistakes_are_explained() {
     for name in ["", "two\nlines", &"a".repeat(101)] {
         refused(client("acme", name, "payments:write"), &["a client name"]);
     }
-    let (status, said, log) = outcome(client("acme", "till", "payments:write payments:read"));
+    let (status, said, log) = run_command(client("acme", "till", "payments:write payments:read"));
     assert!(status.success(), "{log}");
     let secret = said.lines().find_map(|line| line.strip_prefix("client_secret=")).unwrap();
     assert!(secret.len() >= 32 && !log.contains(secret), "{log}");
@@ -125,7 +125,7 @@ async fn tenants_and_clients_are_made_once_and_mistakes_are_explained() {
 #[test]
 fn an_unknown_command_or_argument_prints_the_usage() {
     for arguments in [["fly"].as_slice(), &["tenant"], &["client", "create"], &["plugin", "run", "x.wasm"]] {
-        let (status, _, log) = outcome(tollgate(arguments));
+        let (status, _, log) = run_command(tollgate(arguments));
         assert_eq!(status.code(), Some(2), "{log}");
         assert!(log.contains("Usage: tollgate"), "{log}");
     }
@@ -133,7 +133,7 @@ fn an_unknown_command_or_argument_prints_the_usage() {
 
 /// The advice for a machine without any is held by a test beside it.
 #[test]
-fn postgres_binaries_that_are_not_where_they_should_be_are_named() {
+fn missing_postgres_programs_are_named() {
     let folder = crate::private_server::folder();
     let mut command = tollgate_in(folder.path(), &["migrate"]);
     command.env("PG_BIN", folder.path());
@@ -167,7 +167,7 @@ fn a_shipped_plugin_is_checked_and_passes_its_cases() {
 }
 
 #[test]
-fn what_is_said_of_a_plugin_can_be_read_by_machines() {
+fn the_report_on_a_plugin_is_available_as_json() {
     let rule = shipped("amount-limits");
     let json = |command| serde_json::from_str::<Value>(&done(command)).expect("JSON");
     let checked = json(plugin(&["check".as_ref(), &rule, "--json".as_ref()]));
@@ -184,7 +184,7 @@ fn what_is_said_of_a_plugin_can_be_read_by_machines() {
 }
 
 #[test]
-fn a_plugin_is_checked_under_the_limits_of_the_configuration_and_told_the_one_that_struck() {
+fn a_plugin_is_checked_under_the_configured_limits_and_the_exceeded_limit_is_named() {
     let rule = shipped("amount-limits");
     let check = |key: &str, value: &str, more: &[&str]| {
         let mut command = plugin(&["check".as_ref(), &rule]);
@@ -193,7 +193,7 @@ fn a_plugin_is_checked_under_the_limits_of_the_configuration_and_told_the_one_th
     };
     let words = ["amount-limits.wasm: ", "at most 4096 are accepted (plugin_size_max_bytes)"];
     refused(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &[]), &words);
-    let (status, said, _) = outcome(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &["--json"]));
+    let (status, said, _) = run_command(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &["--json"]));
     let said: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(
         (status.code(), &said["taken"], &said["size_max_bytes"]),
@@ -214,7 +214,7 @@ fn a_plugin_is_checked_under_the_limits_of_the_configuration_and_told_the_one_th
 }
 
 #[test]
-fn a_rule_that_fails_in_a_case_says_why() {
+fn the_failure_of_a_rule_in_a_case_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let (rule, cases) = (folder.path().join("rule.wasm"), folder.path().join("cases.json"));
     std::fs::write(&rule, component("last_words")).unwrap();
@@ -223,7 +223,7 @@ fn a_rule_that_fails_in_a_case_says_why() {
     let case = json!({"name": "it passes", "expect": {"verdict": "pass"}});
     let file = json!({"payment": payment, "settings": {}, "cases": [case]});
     std::fs::write(&cases, file.to_string()).unwrap();
-    let (status, said, log) = outcome(plugin(&["run".as_ref(), &rule, &cases]));
+    let (status, said, log) = run_command(plugin(&["run".as_ref(), &rule, &cases]));
     assert_eq!(status.code(), Some(1), "{said}\n{log}");
     for words in [
         r#"expected {"reasons":[],"verdict":"pass"}"#,
@@ -256,7 +256,7 @@ fn core_module() -> Vec<u8> {
 }
 
 #[test]
-fn a_core_module_becomes_a_component_that_the_check_takes() {
+fn a_core_module_becomes_a_component_that_passes_the_check() {
     let folder = tempfile::tempdir().unwrap();
     let core = folder.path().join("good.wasm");
     std::fs::write(&core, core_module()).unwrap();
@@ -279,15 +279,15 @@ fn a_core_module_with_an_import_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_case_that_fails_is_told_and_fails_the_command() {
+fn a_failed_case_is_reported_and_fails_the_command() {
     let folder = tempfile::tempdir().unwrap();
     let cases = std::fs::read_to_string(shipped_plugins().join("amount-limits/cases/settings.json")).unwrap();
     let wrong = folder.path().join("wrong.json");
     std::fs::write(&wrong, cases.replace("\"verdict\": \"pass\"", "\"verdict\": \"allow\"")).unwrap();
-    let (status, said, _) = outcome(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]));
+    let (status, said, _) = run_command(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]));
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(
-        said.contains("wrong.json: a payment that no limit is for can pass") && said.contains(" 1 failed"),
+        said.contains("wrong.json: a payment without a limit can pass") && said.contains(" 1 failed"),
         "{said}"
     );
 
@@ -300,7 +300,7 @@ fn a_case_that_fails_is_told_and_fails_the_command() {
 }
 
 #[test]
-fn a_core_module_is_refused_with_the_command_that_makes_a_component_of_it() {
+fn a_core_module_is_refused_with_the_command_that_makes_a_component() {
     let folder = tempfile::tempdir().unwrap();
     let core = folder.path().join("core.wasm");
     std::fs::write(&core, wat::parse_str("(module)").unwrap()).unwrap();

@@ -72,7 +72,7 @@ async fn add(caller: &Caller, value: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_velocity_counts_a_value_however_it_is_written() {
+async fn a_velocity_counts_a_value_in_all_its_notations() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     for (place, (selector, one, other)) in spellings().into_iter().enumerate() {
@@ -94,7 +94,7 @@ async fn a_velocity_counts_a_value_however_it_is_written() {
 
 /// Both on a list and in a window.
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_which_marks_make_others_are_told_apart() {
+async fn names_that_differ_in_meaningful_marks_are_different() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -123,7 +123,7 @@ async fn names_of_which_marks_make_others_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_is_found_by_its_values_however_they_are_written_and_shown_as_it_was_written() {
+async fn a_payment_is_found_by_all_notations_of_its_values_and_shown_as_submitted() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -163,7 +163,7 @@ async fn a_payment_is_found_by_its_values_however_they_are_written_and_shown_as_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_meets_a_payment_however_both_are_written() {
+async fn an_entry_matches_a_payment_in_all_notations() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let debtor = |account: Value| json!({"debtor": {"name": "Ann", "account": account}});
@@ -243,7 +243,7 @@ async fn as_an_earlier_version_stored_it(database: &TestDatabase) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn facts_of_another_form_of_comparison_are_replayed_and_not_used_again() {
+async fn facts_of_another_comparison_version_are_replayed_but_not_reused() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

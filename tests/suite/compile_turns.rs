@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::support::components::component;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 
 fn engine(folder: &Path) -> Arc<dyn RuleEngine> {
     let settings = Settings::new(env!("CARGO_BIN_EXE_tollgate").into(), folder.join("cache"), [7; 32]);
@@ -55,7 +55,7 @@ async fn a_plugin_of_the_folder_waits_for_its_turn_to_be_compiled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_of_the_folder_that_the_database_did_not_take_is_taken_in_later() {
+async fn a_plugin_of_the_folder_that_could_not_be_stored_is_stored_later() {
     let database = TestDatabase::create().await;
     let (plugins, folder) = plugins_and_folder(&database, &Arc::default());
     let mut superuser = database.superuser().await;
@@ -72,7 +72,7 @@ async fn until_somebody_waits_for_a_lock(superuser: &mut PgConnection) {
     let waits = "select exists (select from pg_locks where not granted
                                and relation = 'plugin_uploads'::regclass)";
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *superuser).await.unwrap() {
-        assert!(begun.elapsed() < PATIENCE, "nobody waits");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "nobody waits");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -141,11 +141,11 @@ async fn large_worker_ends_first(large_waits: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_worker_of_large_uploads_waits_for_no_memory_while_none_waits() {
+async fn the_worker_of_large_uploads_holds_no_memory_while_no_upload_is_waiting() {
     large_worker_ends_first(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_waits_for_memory_ends_with_its_node() {
+async fn a_worker_that_waits_for_memory_stops_with_its_node() {
     large_worker_ends_first(true).await;
 }

@@ -11,14 +11,14 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, payment_with};
 
 const ROUNDS: usize = 3;
 const CLIENTS: usize = 8;
 
 /// What a client knows of its keys: an answer, or nothing.
-type Known = HashMap<String, Option<Value>>;
+type DecisionsByKey = HashMap<String, Option<Value>>;
 
 fn body(key: &str) -> Value {
     let customer = key.rsplit_once('-').unwrap().0;
@@ -26,8 +26,8 @@ fn body(key: &str) -> Value {
 }
 
 /// Pays with one key after the other until the line breaks.
-async fn pay_until_it_breaks(caller: Caller, name: String, acknowledged: Arc<AtomicUsize>) -> Known {
-    let mut known = Known::new();
+async fn pay_until_it_breaks(caller: Caller, name: String, acknowledged: Arc<AtomicUsize>) -> DecisionsByKey {
+    let mut known = DecisionsByKey::new();
     loop {
         let key = format!("{name}-{}", known.len());
         known.insert(key.clone(), None);
@@ -50,7 +50,7 @@ async fn rows(database: &TestDatabase) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
+async fn a_killed_process_loses_no_acknowledged_decision() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let mut caller = program.caller_of_new_tenant(&database, "acme").await;
@@ -58,7 +58,7 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
         json!({"selector": "customer", "window_seconds": 3_600, "max_count": 12, "verdict": "review"});
     caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
 
-    let mut known = Known::new();
+    let mut known = DecisionsByKey::new();
     for round in 0..ROUNDS {
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..CLIENTS)
@@ -70,7 +70,7 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
         // A moment that differs from round to round and from run to run.
         let begun = Instant::now();
         while acknowledged.load(Ordering::Relaxed) < 20 + 37 * round {
-            assert!(begun.elapsed() < PATIENCE, "no load");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "no load");
             tokio::task::yield_now().await;
         }
         program.signal(Signal::KILL);

@@ -11,7 +11,7 @@ use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node};
 
 #[tokio::test]
-async fn an_error_is_told_with_its_sqlstate_and_its_message_unless_that_may_quote_a_value() {
+async fn a_database_error_is_logged_with_its_sqlstate_and_without_values() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     for (statement, told, may_quote) in [
@@ -47,7 +47,7 @@ async fn an_error_is_told_with_its_sqlstate_and_its_message_unless_that_may_quot
 }
 
 #[tokio::test]
-async fn an_error_names_the_statement_that_met_it() {
+async fn a_database_error_names_its_statement() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("alter table decisions rename to elsewhere").execute(&mut superuser).await.unwrap();
@@ -57,7 +57,7 @@ async fn an_error_names_the_statement_that_met_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_takes_too_long_is_no_failure_of_the_service_but_one_to_try_again() {
+async fn a_statement_timeout_is_reported_as_retryable() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

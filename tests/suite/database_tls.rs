@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::database::TestDatabase;
 use crate::support::pgbouncer::PgBouncer;
-use crate::support::program::{outcome, tollgate};
+use crate::support::program::{run_command, tollgate};
 
 /// A pooler before the test cluster that offers TLS with the certificate `crt`.
 fn pooler(database: &TestDatabase, certificate: fn(&Path)) -> PgBouncer {
@@ -61,7 +61,7 @@ fn by_an_authority(folder: &Path) {
 }
 
 #[tokio::test]
-async fn each_sslmode_verifies_what_it_says_and_prefer_goes_on_without_tls() {
+async fn each_sslmode_verifies_as_documented_and_prefer_works_without_tls() {
     let database = TestDatabase::create().await;
     let name = database.url.split_once("localhost/").unwrap().1.split_once('?').unwrap().0;
     let (one, own, signed) =
@@ -86,7 +86,7 @@ async fn each_sslmode_verifies_what_it_says_and_prefer_goes_on_without_tls() {
         let url = format!("postgres://tollgate:hush-hush@{host}:{}/{name}?{parameters}", pooler.port);
         let mut command = tollgate(&["migrate"]);
         command.env("ROCKET_DATABASES", format!("{{main={{url={url:?}}}}}"));
-        let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+        let (status, _, said) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
         assert_eq!(status.success(), works, "{host} {parameters}: {said}");
         assert!(said.contains(told), "{host} {parameters}: {said}");
         assert_eq!(said.contains("not encrypted"), told == "not encrypted", "{host} {parameters}: {said}");

@@ -7,7 +7,7 @@ use sqlx::Row;
 use tollgate::app::demo::TENANT;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{Program, outcome, tollgate, tollgate_on};
+use crate::support::program::{Program, run_command, tollgate, tollgate_on};
 
 /// A server with the demonstration's tenant, lists and ruleset.
 async fn demonstration(database: &TestDatabase) -> Program {
@@ -28,22 +28,22 @@ async fn outcomes(database: &TestDatabase, origin: &str) -> Vec<(String, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traffic_at_a_rate_is_decided_in_all_three_ways_and_summed_up() {
+async fn demonstration_traffic_has_all_three_outcomes_and_a_summary() {
     let database = TestDatabase::create().await;
     let node = demonstration(&database).await;
     let arguments = ["demo", "--url", &node.url, "--rate", "100", "--seconds", "4", "--seed", "7"];
-    let (status, said, log) = outcome(tollgate_on(&database, &arguments));
-    assert!(status.success(), "{said}\n{log}");
-    assert_eq!(said.lines().filter(|line| line.contains(" s  sent ")).count(), 4, "{said}");
+    let (status, output, log) = run_command(tollgate_on(&database, &arguments));
+    assert!(status.success(), "{output}\n{log}");
+    assert_eq!(output.lines().filter(|line| line.contains(" s  sent ")).count(), 4, "{output}");
     for words in ["(seed 7)", "p50", "p99", "errors 0", "payer ", "shopper ", "all ", "payments in 4."] {
-        assert!(said.contains(words), "{words} is missing:\n{said}");
+        assert!(output.contains(words), "{words} is missing:\n{output}");
     }
     let decided = outcomes(&database, "api").await;
     let names: Vec<&str> = decided.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["approve", "reject", "review"], "{said}");
+    assert_eq!(names, ["approve", "reject", "review"], "{output}");
     let total: i64 = decided.iter().map(|(_, count)| count).sum();
-    assert!((200..=410).contains(&total), "{total} decided:\n{said}");
-    assert!(said.contains(&format!("{total} payments in")), "{total} decided:\n{said}");
+    assert!((200..=410).contains(&total), "{total} decided:\n{output}");
+    assert!(output.contains(&format!("{total} payments in")), "{total} decided:\n{output}");
     let made: i64 = sqlx::query_scalar("select count(*) from clients where name = 'demonstration traffic'")
         .fetch_one(&mut database.superuser().await)
         .await
@@ -53,7 +53,7 @@ async fn traffic_at_a_rate_is_decided_in_all_three_ways_and_summed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_client_of_the_environment_no_database_is_needed() {
+async fn with_a_client_in_the_environment_no_database_is_needed() {
     let database = TestDatabase::create().await;
     let node = demonstration(&database).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -63,12 +63,12 @@ async fn with_a_client_of_the_environment_no_database_is_needed() {
         // A configuration that would be refused.
         command.env("ROCKET_PROFILE", "release").env("CLIENT_ID", &caller.client_id);
         command.env("CLIENT_SECRET", &caller.client_secret);
-        outcome(command)
+        run_command(command)
     };
     for expected in [20, 40] {
-        let (status, said, log) = run();
-        assert!(status.success() && said.contains("20 payments in"), "{said}\n{log}");
-        assert!(!said.contains(&caller.client_secret) && !log.contains(&caller.client_secret));
+        let (status, output, log) = run();
+        assert!(status.success() && output.contains("20 payments in"), "{output}\n{log}");
+        assert!(!output.contains(&caller.client_secret) && !log.contains(&caller.client_secret));
         let stored: i64 = outcomes(&database, "api").await.iter().map(|(_, count)| count).sum();
         assert_eq!(stored, expected, "another run sends payments of its own");
     }
@@ -76,7 +76,7 @@ async fn with_a_client_of_the_environment_no_database_is_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_server_or_the_tenant_it_says_what_to_do() {
+async fn without_a_server_or_tenant_the_error_has_advice() {
     let database = TestDatabase::create().await;
     let nowhere = "http://127.0.0.1:9";
     for (arguments, variable) in [
@@ -86,20 +86,21 @@ async fn without_a_server_or_the_tenant_it_says_what_to_do() {
     ] {
         let mut command = tollgate_on(&database, arguments);
         command.env(variable.0, variable.1);
-        let (status, said, log) = outcome(command);
-        assert_eq!(status.code(), Some(1), "{said}\n{log}");
+        let (status, output, log) = run_command(command);
+        assert_eq!(status.code(), Some(1), "{output}\n{log}");
         assert!(log.contains(&format!("no Tollgate server at {nowhere}:")), "{variable:?}: {log}");
         assert!(log.contains("tollgate serve"), "{log}");
     }
     let node = Program::serve(&database).await;
-    let (status, said, log) = outcome(tollgate_on(&database, &["demo", "--url", &node.url, "--count", "1"]));
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    let (status, output, log) =
+        run_command(tollgate_on(&database, &["demo", "--url", &node.url, "--count", "1"]));
+    assert_eq!(status.code(), Some(1), "{output}\n{log}");
     assert!(log.contains("there is no tenant demo"), "{log}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_flows_through_a_pipe_into_the_import() {
+async fn a_generated_history_can_be_piped_into_the_import() {
     let database = TestDatabase::create().await;
     let node = demonstration(&database).await;
     let mut writing = tollgate(&["demo", "--history", "1500", "--days", "20", "--seed", "3"])
@@ -108,10 +109,10 @@ async fn a_history_flows_through_a_pipe_into_the_import() {
         .unwrap();
     let mut import = tollgate_on(&database, &["import", "--tenant", TENANT, "-"]);
     import.stdin(writing.stdout.take().unwrap());
-    let (status, said, log) = outcome(import);
-    assert!(status.success(), "{said}\n{log}");
+    let (status, output, log) = run_command(import);
+    assert!(status.success(), "{output}\n{log}");
     assert!(writing.wait().unwrap().success());
-    assert!(said.contains("1500 stored, 0 already stored, 0 refused"), "{said}\n{log}");
+    assert!(output.contains("1500 stored, 0 already stored, 0 refused"), "{output}\n{log}");
     let stored = outcomes(&database, "import").await;
     assert_eq!(stored.len(), 3, "{stored:?}");
     let kinds: Vec<String> = sqlx::query_scalar("select distinct kind from payment_events order by 1")

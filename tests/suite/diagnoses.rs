@@ -12,8 +12,8 @@ use tollgate::domain::tenant::Scope;
 
 use crate::support::components::{component, with_section};
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, answer, payment};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, Node, payment, send};
 
 const SAID: &str = "panicked at src/lib.rs:7:9: the list is empty [31m";
 
@@ -21,18 +21,18 @@ const SAID: &str = "panicked at src/lib.rs:7:9: the list is empty [31m";
 async fn told(caller: &Caller, path: &str) -> Value {
     let begun = Instant::now();
     loop {
-        let (status, answer) = caller.get(path).await;
-        assert!(begun.elapsed() < PATIENCE, "{answer}");
+        let (status, response) = caller.get(path).await;
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{response}");
         match status {
-            StatusCode::OK => return answer,
+            StatusCode::OK => return response,
             StatusCode::SERVICE_UNAVAILABLE => {}
-            _ => panic!("{status}: {answer}"),
+            _ => panic!("{status}: {response}"),
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_rule_of_a_decision_tells_its_last_words_to_who_may_read_decisions() {
+async fn the_diagnosis_of_a_failed_rule_needs_the_scope_for_decisions() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("deadline_ms", json!(60_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -40,10 +40,10 @@ async fn a_failed_rule_of_a_decision_tells_its_last_words_to_who_may_read_decisi
     let good = caller.upload_fixture("good").await;
     let entry = |name: &str, plugin: &str| json!({"name": name, "plugin": plugin, "settings": {}, "on_failure": "review"});
     caller.activate_entries(&json!([entry("first", &good), entry("broken", &plugin)])).await;
-    let (status, answer) = caller.pay("k1", &payment()).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    assert!(!answer.to_string().contains("panicked"), "the client who pays: {answer}");
-    let id = answer["id"].as_str().expect("an id");
+    let (status, response) = caller.pay("k1", &payment()).await;
+    assert_eq!(status, StatusCode::CREATED, "{response}");
+    assert!(!response.to_string().contains("panicked"), "the client who pays: {response}");
+    let id = response["id"].as_str().expect("an id");
 
     let path = format!("/decisions/{id}/rules/broken/diagnosis");
     let found = told(&caller, &path).await;
@@ -71,7 +71,7 @@ async fn a_failed_rule_of_a_decision_tells_its_last_words_to_who_may_read_decisi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_tells_why_a_rule_failed() {
+async fn a_dry_run_explains_why_a_rule_failed() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("deadline_ms", json!(60_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -91,7 +91,7 @@ async fn a_dry_run_tells_why_a_rule_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_whose_plugins_take_long_to_look_into_holds_up_no_other() {
+async fn slow_diagnoses_of_a_tenant_do_not_delay_other_tenants() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     let held = folder.path().join("held");
@@ -109,9 +109,9 @@ async fn a_tenant_whose_plugins_take_long_to_look_into_holds_up_no_other() {
             );
         }
         caller.activate_entries(&json!(rules)).await;
-        let (status, answer) = caller.pay("k1", &payment()).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        let id = answer["id"].as_str().expect("an id").to_owned();
+        let (status, response) = caller.pay("k1", &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
+        let id = response["id"].as_str().expect("an id").to_owned();
         let path =
             |rule: &Value| format!("/decisions/{id}/rules/{}/diagnosis", rule["name"].as_str().unwrap());
         paths.push(rules.iter().map(path).collect::<Vec<_>>());
@@ -119,12 +119,12 @@ async fn a_tenant_whose_plugins_take_long_to_look_into_holds_up_no_other() {
     // From now on it compiles nothing large.
     std::fs::write(&held, "").unwrap();
     for path in &paths[0] {
-        let (status, problem) = answer(slow.request(Method::GET, path)).await;
+        let (status, problem) = send(slow.request(Method::GET, path)).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
     }
     let found = told(&quick, &paths[1][0]).await;
     assert_eq!(found["diagnosis"]["said"], SAID, "{found}");
-    let (status, problem) = answer(slow.request(Method::GET, &paths[0][0])).await;
+    let (status, problem) = send(slow.request(Method::GET, &paths[0][0])).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "it is still held up: {problem}");
     std::fs::remove_file(&held).unwrap();
     for path in &paths[0] {

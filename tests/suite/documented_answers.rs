@@ -1,4 +1,4 @@
-//! What is answered is what the OpenAPI document says: real answers of every operation, held to
+//! What is answered_operations is what the OpenAPI document says: real answers of every operation, held to
 //! its schemas.
 
 mod schema;
@@ -11,27 +11,27 @@ use serde_json::{Value, json};
 
 use crate::support::components::component;
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, Whole, payment};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, FullResponse, Node, payment};
 
 /// Whoever asks, with the document that every answer has to fit.
-struct Asked {
+struct DocumentedCaller {
     caller: Caller,
     document: Value,
     /// The operations whose good answer, in JSON, was seen.
-    answered: BTreeSet<String>,
+    answered_operations: BTreeSet<String>,
 }
 
-impl Asked {
+impl DocumentedCaller {
     async fn new(node: &Node) -> Self {
         let caller = Caller::of_new_tenant(node, "acme").await;
         let (_, document) = caller.get("/openapi.json").await;
-        Self { caller, document, answered: BTreeSet::new() }
+        Self { caller, document, answered_operations: BTreeSet::new() }
     }
 
     /// Sends a request and holds its answer to what the document says of this operation and status.
     async fn send(&mut self, method: Method, path: &str, request: RequestBuilder) -> (u16, Value) {
-        let answer = Whole::of(request).await;
+        let answer = FullResponse::of(request).await;
         let asked = format!("{method} {path}: {} {}", answer.status, answer.text);
         let template = template_of(&self.document, path);
         let response = &self.document["paths"][&template][method.as_str().to_lowercase()]["responses"]
@@ -48,7 +48,7 @@ impl Asked {
             panic!("{asked}\n{why}");
         }
         if answer.status < 300 {
-            self.answered.insert(format!("{method} {template}"));
+            self.answered_operations.insert(format!("{method} {template}"));
         }
         (answer.status, answer.json())
     }
@@ -79,12 +79,12 @@ impl Asked {
             if is_it(status, &answer) {
                 return answer;
             }
-            assert!(begun.elapsed() < PATIENCE, "{path}: {answer}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{path}: {answer}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    async fn hand_in(&mut self, fixture: &str) -> Value {
+    async fn submit_plugin(&mut self, fixture: &str) -> Value {
         let request =
             self.caller.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
         let (_, handed_in) =
@@ -125,7 +125,7 @@ fn operations(document: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-async fn public_routes(asked: &mut Asked, node: &Node) {
+async fn public_routes(asked: &mut DocumentedCaller, node: &Node) {
     let http = reqwest::Client::new();
     for path in ["/health", "/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"] {
         let request = http.get(format!("{}{path}", node.url));
@@ -138,7 +138,7 @@ async fn public_routes(asked: &mut Asked, node: &Node) {
     asked.get("/openapi.json").await;
 }
 
-async fn lists(asked: &mut Asked) {
+async fn lists(asked: &mut DocumentedCaller) {
     asked.post("/lists", &json!({"name": "friends", "kind": "merchant"}), 201).await;
     let entry = json!({"value": "merchant-1", "reason": "r"});
     let entry = asked.post("/lists/friends/entries", &entry, 201).await;
@@ -155,11 +155,11 @@ async fn lists(asked: &mut Asked) {
 }
 
 /// Waiting, ready and refused. Answers the digests of a good one and of one that fails.
-async fn plugins(asked: &mut Asked) -> [Value; 2] {
-    let [good, broken] = [asked.hand_in("good").await, asked.hand_in("last_words").await];
+async fn plugins(asked: &mut DocumentedCaller) -> [Value; 2] {
+    let [good, broken] = [asked.submit_plugin("good").await, asked.submit_plugin("last_words").await];
     assert_eq!((&good["state"], &broken["state"]), (&json!("ready"), &json!("ready")));
-    assert_eq!(asked.hand_in("bad_description").await["state"], "refused");
-    let unused = asked.hand_in("unreachable").await;
+    assert_eq!(asked.submit_plugin("bad_description").await["state"], "refused");
+    let unused = asked.submit_plugin("unreachable").await;
     let retire = format!("/plugins/{}/retire", unused["digest"].as_str().unwrap());
     asked.ask(Method::POST, &retire, None, 200).await;
     asked.get("/plugins").await;
@@ -167,7 +167,7 @@ async fn plugins(asked: &mut Asked) -> [Value; 2] {
 }
 
 /// Answers the rules that are active then: they ask for facts, fail, and run in shadow.
-async fn rulesets(asked: &mut Asked, [good, broken]: &[Value; 2]) -> Value {
+async fn rulesets(asked: &mut DocumentedCaller, [good, broken]: &[Value; 2]) -> Value {
     asked.get("/rulesets/payment").await;
     let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 100, "verdict": "review"});
     let friends = json!({"lists": [{"list": "friends", "selector": "merchant", "verdict": "allow"}]});
@@ -184,7 +184,7 @@ async fn rulesets(asked: &mut Asked, [good, broken]: &[Value; 2]) -> Value {
     rules
 }
 
-async fn payments(asked: &mut Asked) -> Value {
+async fn payments(asked: &mut DocumentedCaller) -> Value {
     let paid = asked.post("/payments", &payment(), 201).await;
     asked.post("/payments", &payment(), 200).await;
     let id = paid["id"].as_str().unwrap();
@@ -202,7 +202,7 @@ async fn payments(asked: &mut Asked) -> Value {
     paid["id"].clone()
 }
 
-async fn deployments(asked: &mut Asked, rules: &Value) {
+async fn deployments(asked: &mut DocumentedCaller, rules: &Value) {
     let candidate = asked.revision(&json!([rules[0], rules[1]])).await;
     let mut canary = candidate.clone();
     canary["share_percent"] = json!(50);
@@ -227,7 +227,7 @@ async fn deployments(asked: &mut Asked, rules: &Value) {
     asked.get("/rulesets/payment/activations").await;
 }
 
-async fn trials(asked: &mut Asked, rules: &Value, payment_id: &Value) {
+async fn trials(asked: &mut DocumentedCaller, rules: &Value, payment_id: &Value) {
     let path = "/rulesets/payment/dry-runs";
     asked.post(path, &json!({"rules": rules, "payment": payment()}), 200).await;
     asked.post(path, &json!({"revision": 2, "payment_id": payment_id}), 200).await;
@@ -248,7 +248,7 @@ async fn trials(asked: &mut Asked, rules: &Value, payment_id: &Value) {
     }
 }
 
-async fn problems(asked: &mut Asked) {
+async fn problems(asked: &mut DocumentedCaller) {
     for (method, path, body, status) in [
         (Method::GET, "/payments/nothing", None, 404),
         (Method::GET, "/payments?limit=0", None, 400),
@@ -268,10 +268,10 @@ async fn problems(asked: &mut Asked) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_answers_what_the_document_says() {
+async fn every_operation_responds_as_documented() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
-    let mut asked = Asked::new(&node).await;
+    let mut asked = DocumentedCaller::new(&node).await;
     public_routes(&mut asked, &node).await;
     lists(&mut asked).await;
     let plugins = plugins(&mut asked).await;
@@ -282,7 +282,8 @@ async fn every_operation_answers_what_the_document_says() {
     asked.get("/audit").await;
     asked.get("/audit/checkpoints").await;
     problems(&mut asked).await;
-    let missing: Vec<_> = operations(&asked.document).difference(&asked.answered).cloned().collect();
+    let missing: Vec<_> =
+        operations(&asked.document).difference(&asked.answered_operations).cloned().collect();
     assert_eq!(missing, Vec::<String>::new(), "operations that nobody asked");
     node.stop().await;
 }

@@ -9,11 +9,11 @@ use crate::support::service::{Caller, Node};
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// What leads to a member from the root of a body; nothing stands for the first item of an array.
-type Way = Vec<Option<String>>;
+type MemberPath = Vec<Option<String>>;
 
 /// A bounded member, and what its schema says of it.
-struct Bounded {
-    way: Way,
+struct BoundedMember {
+    way: MemberPath,
     schema: Value,
 }
 
@@ -31,21 +31,21 @@ fn is_of(schema: &Value, kind: &str) -> bool {
     schema["type"] == kind || schema["type"].as_array().is_some_and(|kinds| kinds.iter().any(|of| of == kind))
 }
 
-fn collect(document: &Value, schema: &Value, way: &Way, found: &mut Vec<Bounded>) {
+fn collect(document: &Value, schema: &Value, way: &MemberPath, found: &mut Vec<BoundedMember>) {
     let schema = resolved(document, schema);
     let step = |name: Option<&String>| [&way[..], &[name.cloned()]].concat();
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         collect(document, property, &step(Some(name)), found);
     }
     if is_of(schema, "array") {
-        found.push(Bounded { way: way.clone(), schema: schema.clone() });
+        found.push(BoundedMember { way: way.clone(), schema: schema.clone() });
         collect(document, &schema["items"], &step(None), found);
     } else if ["integer", "number", "string"].into_iter().any(|kind| is_of(schema, kind)) {
-        found.push(Bounded { way: way.clone(), schema: schema.clone() });
+        found.push(BoundedMember { way: way.clone(), schema: schema.clone() });
     }
 }
 
-impl Bounded {
+impl BoundedMember {
     /// Values at the bounds and just beyond them, each with whether it fits.
     fn tries(&self) -> impl Iterator<Item = (Value, bool)> {
         let (inside, outside) = self.ends();
@@ -139,7 +139,7 @@ fn path_of(path: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bound_of_a_body_is_the_real_one() {
+async fn every_documented_bound_of_a_body_is_enforced() {
     let database = TestDatabase::create().await;
     let (node, caller, document) = documented(&database).await;
     let (mut tried, mut wrong) = (0, Vec::new());
@@ -170,7 +170,7 @@ async fn every_bound_of_a_body_is_the_real_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bound_of_a_query_is_the_real_one() {
+async fn every_documented_bound_of_a_query_is_enforced() {
     let database = TestDatabase::create().await;
     let (node, caller, document) = documented(&database).await;
     let (mut tried, mut wrong) = (0, Vec::new());
@@ -179,7 +179,7 @@ async fn every_bound_of_a_query_is_the_real_one() {
         for parameter in parameters.iter().filter(|it| it["in"] == "query" && is_of(&it["schema"], "integer"))
         {
             let name = parameter["name"].as_str().unwrap();
-            let member = Bounded { way: Vec::new(), schema: parameter["schema"].clone() };
+            let member = BoundedMember { way: Vec::new(), schema: parameter["schema"].clone() };
             for (value, fits) in member.tries() {
                 let path = format!("{}?{name}={value}", path_of(path).unwrap());
                 let response = caller.request(method.clone(), &path).send().await.unwrap();

@@ -8,7 +8,7 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn the_readme_shows_the_lines_that_the_first_start_prints() {
+fn the_readme_shows_the_output_of_the_first_start() {
     let readme = read("README.md");
     let printed = read("src/app/demo_session.txt");
     for line in printed.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()) {
@@ -33,7 +33,7 @@ fn every_configuration_key_is_documented() {
 }
 
 #[test]
-fn every_direct_dependency_is_accounted_for() {
+fn every_direct_dependency_is_documented() {
     let manifest = read("Cargo.toml");
     let document = read("docs/ARCHITECTURE.md");
     let mut section = "";

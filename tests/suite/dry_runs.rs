@@ -19,13 +19,13 @@ async fn velocity(caller: &Caller, window_seconds: u64, max_count: u64) -> Value
 }
 
 async fn dry_run(caller: &Caller, body: Value) -> Value {
-    let (status, answer) = caller.post(DRY_RUNS, &body).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    answer
+    let (status, response) = caller.post(DRY_RUNS, &body).await;
+    assert_eq!(status, StatusCode::OK, "{response}");
+    response
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rules_that_are_not_saved_are_tried_on_a_payment_typed_in_and_nothing_stays() {
+async fn a_dry_run_of_unsaved_rules_on_a_new_payment_stores_nothing() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -72,7 +72,7 @@ async fn rules_that_are_not_saved_are_tried_on_a_payment_typed_in_and_nothing_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_of_history_is_tried_on_its_recorded_facts_and_others_are_computed_as_of_then() {
+async fn a_dry_run_of_a_stored_payment_uses_recorded_facts_and_computes_others_as_of_its_time() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -116,7 +116,7 @@ async fn a_payment_of_history_is_tried_on_its_recorded_facts_and_others_are_comp
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_of_what_is_not_there_or_not_allowed_is_refused_with_its_place() {
+async fn a_dry_run_with_missing_or_forbidden_parts_is_refused_with_pointers() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

@@ -119,7 +119,7 @@ async fn store(
 }
 
 #[tokio::test]
-async fn a_bound_key_is_found_in_the_same_answer() {
+async fn a_bound_key_is_found_together_with_the_facts() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -136,7 +136,7 @@ async fn a_bound_key_is_found_in_the_same_answer() {
 
 /// Also beyond what one statement asks: prefixes are many texts.
 #[tokio::test]
-async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
+async fn many_payments_in_one_query_get_the_same_facts_as_single_payments() {
     use Outcome::{Approve, Review};
     let database = TestDatabase::create().await;
     let databases = database.databases();
@@ -177,7 +177,7 @@ async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
         one_by_one.push(facts(&databases, asked.clone()).await);
     }
     let at_once = look_up_many(&databases.system, requests).await.unwrap();
-    let at_once: Vec<Vec<Fact>> = at_once.into_iter().map(|answer| answer.facts).collect();
+    let at_once: Vec<Vec<Fact>> = at_once.into_iter().map(|response| response.facts).collect();
     assert_eq!(at_once, one_by_one);
     let counted = at_once.iter().flatten().filter(|fact| matches!(fact, Fact::Velocity { count: 1.., .. }));
     assert!(counted.count() > 60);
@@ -185,12 +185,12 @@ async fn many_payments_at_once_get_the_same_facts_as_one_by_one() {
 }
 
 #[tokio::test]
-async fn without_questions_the_database_is_not_asked() {
+async fn without_queries_the_database_is_not_used() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     databases.app.close().await;
     let query = velocity(Selector::Card, 1, Counting::Submitted);
     let asked = request(TenantId(Uuid::now_v7()), order("c-1", 5, "EUR"), vec![query]);
-    let answer = look_up(&databases.app, asked).await.unwrap();
-    assert_eq!(answer, FactAnswer { facts: vec![Fact::Absent], bound: None });
+    let response = look_up(&databases.app, asked).await.unwrap();
+    assert_eq!(response, FactAnswer { facts: vec![Fact::Absent], bound: None });
 }

@@ -23,7 +23,7 @@ fn entry(name: &str, plugin: &str, on_failure: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_rule_counts_as_its_entry_says_and_is_named_with_the_cause() {
+async fn a_failing_rule_has_the_effect_of_its_entry_and_its_cause_is_reported() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -41,17 +41,17 @@ async fn a_failing_rule_counts_as_its_entry_says_and_is_named_with_the_cause() {
             ]);
             caller.activate_entries(&rules).await;
             let key = format!("{fixture}-{on_failure}");
-            let (status, answer) = caller.pay(&key, &payment()).await;
-            assert_eq!(status, StatusCode::CREATED, "{key}: {answer}");
+            let (status, response) = caller.pay(&key, &payment()).await;
+            assert_eq!(status, StatusCode::CREATED, "{key}: {response}");
             let told = json!({"rule": "bad-one", "code": "rule-failed", "message": format!("The rule bad-one {why}.")});
-            let reasons = answer["reasons"].as_array().expect("reasons");
+            let reasons = response["reasons"].as_array().expect("reasons");
             let told = reasons.iter().any(|reason| {
                 told.as_object().unwrap().iter().all(|(member, value)| reason[member] == *value)
             });
-            let (_, evidence) = caller.get(&format!("/decisions/{}", answer["id"].as_str().unwrap())).await;
+            let (_, evidence) = caller.get(&format!("/decisions/{}", response["id"].as_str().unwrap())).await;
             let result = &evidence["rules"][1]["result"];
-            if answer["outcome"] != expected || reasons.len() != 1 || !told || result["class"] != class {
-                wrong.push(format!("{key}: {answer} {result}"));
+            if response["outcome"] != expected || reasons.len() != 1 || !told || result["class"] != class {
+                wrong.push(format!("{key}: {response} {result}"));
             }
             let (_, next) = other.pay(&key, &payment()).await;
             assert_eq!(next["outcome"], "approve", "after {key}: {next}");
@@ -65,7 +65,7 @@ async fn a_failing_rule_counts_as_its_entry_says_and_is_named_with_the_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_that_cannot_read_its_settings_is_never_made_part_of_a_ruleset() {
+async fn a_rule_that_fails_on_its_settings_cannot_be_part_of_a_revision() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -78,7 +78,7 @@ async fn a_rule_that_cannot_read_its_settings_is_never_made_part_of_a_ruleset() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_burns_all_it_may_keeps_nobody_else_from_being_decided() {
+async fn a_tenant_that_burns_all_its_fuel_does_not_delay_other_tenants() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("tenant_concurrency", json!(2))]).await;
     let burner = Caller::of_new_tenant(&node, "burner").await;
@@ -94,15 +94,15 @@ async fn a_tenant_that_burns_all_it_may_keeps_nobody_else_from_being_decided() {
     });
     let burning: Vec<_> = burning.collect();
     for place in 0..40 {
-        let (status, answer) = neighbour.pay(&format!("k{place}"), &payment()).await;
-        assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("approve")), "{answer}");
+        let (status, response) = neighbour.pay(&format!("k{place}"), &payment()).await;
+        assert_eq!((status, &response["outcome"]), (StatusCode::CREATED, &json!("approve")), "{response}");
         if place == 0 {
             assert!(burning.iter().any(|payment| !payment.is_finished()), "it did not wait for them");
         }
     }
     for payment in burning {
-        let (status, answer) = payment.await.unwrap();
-        assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("review")), "{answer}");
+        let (status, response) = payment.await.unwrap();
+        assert_eq!((status, &response["outcome"]), (StatusCode::CREATED, &json!("review")), "{response}");
     }
     node.stop().await;
 }

@@ -20,17 +20,17 @@ use uuid::Uuid;
 use crate::oauth::{ISSUER, issuer};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
-use crate::support::listener::{Heard, Listener, ask};
-use crate::support::program::{PATIENCE, Program};
+use crate::support::feed_client::{FeedClient, FeedEvent, request_feed};
+use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, Node, payment, payment_with};
 
 /// Longer than two readings are apart.
 const QUIET: Duration = Duration::from_millis(1_500);
 
 async fn pay(caller: &Caller, key: &str) -> String {
-    let (status, answer) = caller.pay(key, &payment_with(&json!({"reference": key}))).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    answer["id"].as_str().unwrap().to_owned()
+    let (status, response) = caller.pay(key, &payment_with(&json!({"reference": key}))).await;
+    assert_eq!(status, StatusCode::CREATED, "{response}");
+    response["id"].as_str().unwrap().to_owned()
 }
 
 async fn make_list(caller: &Caller, name: &str) {
@@ -38,12 +38,12 @@ async fn make_list(caller: &Caller, name: &str) {
     assert_eq!(status, StatusCode::CREATED, "{list}");
 }
 
-fn of_name<'a>(heard: &'a [Heard], name: &str, key: &str) -> Vec<&'a Value> {
+fn of_name<'a>(heard: &'a [FeedEvent], name: &str, key: &str) -> Vec<&'a Value> {
     heard.iter().filter(|event| event.name == name).map(|event| &event.data[key]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_on_one_node_is_told_on_another_to_its_own_tenant_and_scope() {
+async fn events_of_one_node_appear_in_the_feed_of_another_by_tenant_and_scope() {
     let database = TestDatabase::create().await;
     let first = Node::start(&database).await;
     let second = Node::start(&database).await;
@@ -53,11 +53,11 @@ async fn what_happens_on_one_node_is_told_on_another_to_its_own_tenant_and_scope
     let reader = Caller::of_tenant(&first, "acme", decisions_only).await;
     let before = pay(&here, "before").await;
 
-    let mut whole = Listener::open(&here.at(&second.url)).await;
-    let mut reading = Listener::open(&reader.at(&second.url)).await;
-    let mut strange = Listener::open(&stranger.at(&second.url)).await;
+    let mut whole = FeedClient::open(&here.at(&second.url)).await;
+    let mut reading = FeedClient::open(&reader.at(&second.url)).await;
+    let mut strange = FeedClient::open(&stranger.at(&second.url)).await;
     let id = pay(&here, "told").await;
-    let heard = whole.next_within(PATIENCE).await.expect("the decision");
+    let heard = whole.next_within(TEST_TIMEOUT).await.expect("the decision");
     assert_eq!((heard.name.as_str(), &heard.data["id"]), ("decision", &json!(id)));
     assert_ne!(id, before, "the feed begins now");
     let (_, shown) = here.get(&format!("/payments/{id}")).await;
@@ -71,7 +71,7 @@ async fn what_happens_on_one_node_is_told_on_another_to_its_own_tenant_and_scope
     );
 
     make_list(&here, "watched").await;
-    let heard = whole.next_within(PATIENCE).await.expect("the act");
+    let heard = whole.next_within(TEST_TIMEOUT).await.expect("the act");
     assert_eq!((heard.name.as_str(), &heard.data["action"]), ("audit", &json!("list.created")));
     let (_, audit) = here.get("/audit?limit=1").await;
     assert_eq!(heard.data, audit["items"][0], "the same as in the record");
@@ -85,17 +85,17 @@ async fn what_happens_on_one_node_is_told_on_another_to_its_own_tenant_and_scope
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_comes_back_with_the_last_id_misses_nothing() {
+async fn a_client_that_resumes_with_the_last_id_misses_no_event() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
 
     // Cut off before anything was told.
-    let begun = Listener::open(&caller).await.last_id;
+    let begun = FeedClient::open(&caller).await.last_id;
     let mut expected = BTreeSet::from([pay(&caller, "while-away-0").await]);
-    let mut listener = Listener::from(&caller, Some(&begun)).await;
-    let heard = listener.next_within(PATIENCE).await.expect("what was decided meanwhile");
+    let mut listener = FeedClient::open_after(&caller, Some(&begun)).await;
+    let heard = listener.next_within(TEST_TIMEOUT).await.expect("what was decided meanwhile");
     assert!(expected.contains(heard.data["id"].as_str().unwrap()), "{heard:?}");
     let last_id = listener.last_id.clone();
     assert_eq!(last_id, heard.id);
@@ -107,7 +107,7 @@ async fn whoever_comes_back_with_the_last_id_misses_nothing() {
             make_list(&caller, &format!("while-away-{place}")).await;
         }
     }
-    let mut listener = Listener::from(&caller, Some(&last_id)).await;
+    let mut listener = FeedClient::open_after(&caller, Some(&last_id)).await;
     expected.insert(pay(&caller, "back").await);
     let heard = listener.rest(QUIET).await;
     let ids: BTreeSet<String> =
@@ -116,11 +116,11 @@ async fn whoever_comes_back_with_the_last_id_misses_nothing() {
     assert_eq!(of_name(&heard, "audit", "subject"), [&json!("while-away-10"), &json!("while-away-20")]);
 
     // The id of one tenant's event opens nothing to another.
-    let mut strange = Listener::from(&stranger, Some(&last_id)).await;
+    let mut strange = FeedClient::open_after(&stranger, Some(&last_id)).await;
     let heard = strange.rest(QUIET).await;
     assert_eq!(of_name(&heard, "decision", "id"), Vec::<&Value>::new());
     for wrong in ["7", "yesterday.1", &format!("{last_id}.1")] {
-        let refused = ask(&caller, Some(wrong)).await;
+        let refused = request_feed(&caller, Some(wrong)).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{wrong:?}");
     }
     node.stop().await;
@@ -145,7 +145,7 @@ async fn told(feed: &mut Feed) -> Vec<(Uuid, Position)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_is_stored_after_later_ones_is_told_and_none_is_told_twice() {
+async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (tenant, start_ms) = (TenantId(Uuid::now_v7()), now_ms());
@@ -222,29 +222,29 @@ async fn store_many(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_has_eight_streams_and_they_take_no_slot_from_requests() {
+async fn a_tenant_may_have_eight_streams_which_take_no_slot_from_requests() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("requests_max", json!(2))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let other = Caller::of_new_tenant(&node, "other").await;
     let mut open = Vec::new();
     for _ in 0..8 {
-        open.push(Listener::open(&caller).await);
+        open.push(FeedClient::open(&caller).await);
     }
-    let refused = ask(&caller, None).await;
+    let refused = request_feed(&caller, None).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["Retry-After"], "15");
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["type"], "/problems/too-many-streams", "{problem}");
-    let mut of_another = Listener::open(&other).await;
+    let mut of_another = FeedClient::open(&other).await;
     // Eight streams, two slots.
     let id = pay(&caller, "beside-streams").await;
     for listener in &mut open {
-        assert_eq!(listener.next_within(PATIENCE).await.expect("the decision").data["id"], id.as_str());
+        assert_eq!(listener.next_within(TEST_TIMEOUT).await.expect("the decision").data["id"], id.as_str());
     }
     assert_eq!(of_another.next_within(QUIET).await, None);
     let narrow = Caller::of_tenant(&node, "acme", [Scope::PaymentsRead].into_iter().collect()).await;
-    assert_eq!(ask(&narrow, None).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(request_feed(&narrow, None).await.status(), StatusCode::FORBIDDEN);
     drop((open, of_another));
     node.stop().await;
 }
@@ -259,34 +259,35 @@ async fn a_stream_ends_with_its_token() {
     // Ended two seconds ago, and is believed for three more.
     let tokens = issuer(&database, ISSUER, "tollgate", now_ms() - 602_000).await;
     let old = tokens.issue(tenant, client, Scope::ALL.into_iter().collect(), None).unwrap().text;
-    let mut listener = Listener::open(&caller.with_token(&old)).await;
-    let mut lasting = Listener::open(&caller).await;
+    let mut listener = FeedClient::open(&caller.with_token(&old)).await;
+    let mut lasting = FeedClient::open(&caller).await;
     let id = pay(&caller, "in-time").await;
-    assert_eq!(listener.next_within(PATIENCE).await.expect("the decision").data["id"], id.as_str());
-    let ended = tokio::time::timeout(PATIENCE, listener.next()).await.expect("the end of the stream");
+    assert_eq!(listener.next_within(TEST_TIMEOUT).await.expect("the decision").data["id"], id.as_str());
+    let ended = tokio::time::timeout(TEST_TIMEOUT, listener.next()).await.expect("the end of the stream");
     assert_eq!(ended, None);
-    assert_eq!(lasting.next_within(PATIENCE).await.expect("the decision").data["id"], id.as_str());
+    assert_eq!(lasting.next_within(TEST_TIMEOUT).await.expect("the decision").data["id"], id.as_str());
     let id = pay(&caller, "later").await;
-    assert_eq!(lasting.next_within(PATIENCE).await.expect("the decision").data["id"], id.as_str());
+    assert_eq!(lasting.next_within(TEST_TIMEOUT).await.expect("the decision").data["id"], id.as_str());
     drop(lasting);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_open_streams_at_once_and_does_not_wait_for_them() {
+async fn a_stop_ends_open_streams_without_waiting() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     let mut listeners = Vec::new();
     for _ in 0..4 {
-        listeners.push(Listener::open(&caller).await);
+        listeners.push(FeedClient::open(&caller).await);
     }
-    let (status, answer) = caller.pay("before", &payment()).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let (status, response) = caller.pay("before", &payment()).await;
+    assert_eq!(status, StatusCode::CREATED, "{response}");
     program.signal(Signal::TERM);
     for mut listener in listeners {
         // In order: with the end of the body, and not by a cut connection.
-        let rest = tokio::time::timeout(PATIENCE, async { while listener.next().await.is_some() {} }).await;
+        let rest =
+            tokio::time::timeout(TEST_TIMEOUT, async { while listener.next().await.is_some() {} }).await;
         assert!(rest.is_ok(), "the stream goes on");
     }
     assert_eq!(program.wait().await.code(), Some(0), "{}", program.log());

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
-use crate::support::program::{PATIENCE, Program, outcome, tollgate_on};
+use crate::support::program::{Program, TEST_TIMEOUT, run_command, tollgate_on};
 use crate::support::service::{Caller, payment, payment_with};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -29,11 +29,11 @@ fn line(reference: &str, received_at_ms: u64) -> Value {
     })
 }
 
-struct History {
+struct HistoryFile {
     folder: TempDir,
 }
 
-impl History {
+impl HistoryFile {
     fn of(lines: &[String]) -> Self {
         let history = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::write(history.path(), lines.join("\n")).unwrap();
@@ -47,7 +47,7 @@ impl History {
     fn import(&self, database: &TestDatabase, arguments: &[&str]) -> (ExitStatus, String, String) {
         let mut command = import_command(database);
         command.args(arguments).arg(self.path());
-        outcome(command)
+        run_command(command)
     }
 }
 
@@ -74,7 +74,7 @@ async fn imported(caller: &Caller, reference: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_system_decided_is_found_here_with_its_origin_and_its_events() {
+async fn imported_decisions_are_found_with_their_origin_and_events() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -82,11 +82,11 @@ async fn what_another_system_decided_is_found_here_with_its_origin_and_its_event
     let mut old = line("OLD-1", long_ago_ms);
     old["outcome"] = json!("reject");
     old["key"] = json!("order/1");
-    let history = History::of(&texts(&[line("HIST-1", at_ms), old]));
+    let history = HistoryFile::of(&texts(&[line("HIST-1", at_ms), old]));
 
-    let (status, said, log) = history.import(&database, &[]);
-    assert!(status.success(), "{said}\n{log}");
-    assert!(said.contains("2 stored, 0 already stored, 0 refused; 2 new events"), "{said}\n{log}");
+    let (status, output, log) = history.import(&database, &[]);
+    assert!(status.success(), "{output}\n{log}");
+    assert!(output.contains("2 stored, 0 already stored, 0 refused; 2 new events"), "{output}\n{log}");
 
     let decision = imported(&caller, "HIST-1").await;
     for (member, expected) in [
@@ -128,7 +128,7 @@ async fn what_another_system_decided_is_found_here_with_its_origin_and_its_event
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn velocity_counts_what_was_imported() {
+async fn velocity_counts_imported_payments() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -138,15 +138,15 @@ async fn velocity_counts_what_was_imported() {
         (0..3).map(|place| line(&format!("H-{place}"), now_ms() - 10_000 - place)).collect();
     let (_, before) = caller.pay("before", &payment()).await;
     assert_eq!(before["outcome"], "approve", "{before}");
-    let (status, said, log) = History::of(&texts(&recent)).import(&database, &[]);
-    assert!(status.success(), "{said}\n{log}");
+    let (status, output, log) = HistoryFile::of(&texts(&recent)).import(&database, &[]);
+    assert!(status.success(), "{output}\n{log}");
     let (_, after) = caller.pay("after", &payment()).await;
     assert_eq!(after["outcome"], "review", "{after}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn importing_again_stores_nothing_twice_and_adds_what_happened_since() {
+async fn a_repeated_import_stores_only_new_events() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -154,28 +154,28 @@ async fn importing_again_stores_nothing_twice_and_adds_what_happened_since() {
     let mut lines: Vec<Value> = (0..50).map(|place| line(&format!("H-{place}"), at_ms + place)).collect();
     // The same line twice in one file is one payment too.
     lines.push(lines[7].clone());
-    let (_, said, log) = History::of(&texts(&lines)).import(&database, &[]);
-    assert!(said.contains("50 stored, 1 already stored, 0 refused; 50 new events"), "{said}\n{log}");
+    let (_, output, log) = HistoryFile::of(&texts(&lines)).import(&database, &[]);
+    assert!(output.contains("50 stored, 1 already stored, 0 refused; 50 new events"), "{output}\n{log}");
 
     lines[0]["events"].as_array_mut().unwrap().push(json!({"kind": "fraud", "at_ms": at_ms + HOUR_MS}));
-    let history = History::of(&texts(&lines));
-    let (status, said, log) = history.import(&database, &[]);
-    assert!(status.success(), "{said}\n{log}");
-    assert!(said.contains("0 stored, 51 already stored, 0 refused; 1 new events"), "{said}\n{log}");
+    let history = HistoryFile::of(&texts(&lines));
+    let (status, output, log) = history.import(&database, &[]);
+    assert!(status.success(), "{output}\n{log}");
+    assert!(output.contains("0 stored, 51 already stored, 0 refused; 1 new events"), "{output}\n{log}");
     assert_eq!(count(&database, "decisions").await, 50);
     assert_eq!(count(&database, "payment_events").await, 51);
     assert_eq!(count(&database, "clients where name = 'import'").await, 1);
 
     lines[3]["outcome"] = json!("reject");
-    let (status, said, log) = History::of(&texts(&lines)).import(&database, &[]);
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    let (status, output, log) = HistoryFile::of(&texts(&lines)).import(&database, &[]);
+    assert_eq!(status.code(), Some(1), "{output}\n{log}");
     assert!(log.contains("line 4: /key: another payment was already imported under this key"), "{log}");
-    assert!(said.contains("0 stored, 50 already stored, 1 refused"), "{said}");
+    assert!(output.contains("0 stored, 50 already stored, 1 refused"), "{output}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
+async fn bad_lines_are_reported_with_number_and_field_and_good_ones_are_stored() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -199,19 +199,19 @@ async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
         line("GOOD-2", at_ms).to_string(),
     ];
     lines.extend((0..60).map(|_| "[]".to_owned()));
-    let history = History::of(&lines);
+    let history = HistoryFile::of(&lines);
 
-    let (status, said, log) = history.import(&database, &["--strict"]);
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
-    assert!(said.contains("Nothing was imported. Lines with errors: 68."), "{said}");
+    let (status, output, log) = history.import(&database, &["--strict"]);
+    assert_eq!(status.code(), Some(1), "{output}\n{log}");
+    assert!(output.contains("Nothing was imported. Lines with errors: 68."), "{output}");
     assert_eq!(count(&database, "decisions").await, 0);
     let strict_log = log;
 
-    let (status, said, log) = history.import(&database, &[]);
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    let (status, output, log) = history.import(&database, &[]);
+    assert_eq!(status.code(), Some(1), "{output}\n{log}");
     assert!(
-        said.contains("70 lines in") && said.contains("2 stored, 0 already stored, 68 refused"),
-        "{said}"
+        output.contains("70 lines in") && output.contains("2 stored, 0 already stored, 68 refused"),
+        "{output}"
     );
     assert_eq!(count(&database, "decisions").await, 2);
     for log in [strict_log, log] {
@@ -236,23 +236,24 @@ async fn bad_lines_are_told_with_number_and_field_and_the_good_ones_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_strict_import_of_good_lines_stores_them_and_needs_a_file() {
+async fn a_strict_import_stores_good_lines_and_needs_a_file() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
-    let history = History::of(&texts(&[line("H-1", now_ms() - DAY_MS)]));
-    let (status, said, log) = history.import(&database, &["--strict"]);
-    assert!(status.success() && said.contains("1 stored"), "{said}\n{log}");
+    let history = HistoryFile::of(&texts(&[line("H-1", now_ms() - DAY_MS)]));
+    let (status, output, log) = history.import(&database, &["--strict"]);
+    assert!(status.success() && output.contains("1 stored"), "{output}\n{log}");
 
-    let (status, _, log) = outcome(tollgate_on(&database, &["import", "--tenant", "acme", "--strict", "-"]));
+    let (status, _, log) =
+        run_command(tollgate_on(&database, &["import", "--tenant", "acme", "--strict", "-"]));
     assert!(
         status.code() == Some(1)
             && log.contains("--strict reads the input twice, so it needs a regular file"),
         "{log}"
     );
-    let (status, _, log) = outcome(tollgate_on(&database, &["import", "--tenant", "nobody", "-"]));
+    let (status, _, log) = run_command(tollgate_on(&database, &["import", "--tenant", "nobody", "-"]));
     assert!(status.code() == Some(1) && log.contains("there is no tenant nobody"), "{log}");
-    let (status, _, log) = outcome(tollgate_on(&database, &["import", "--tenant", "acme", "none.jsonl"]));
+    let (status, _, log) = run_command(tollgate_on(&database, &["import", "--tenant", "acme", "none.jsonl"]));
     assert!(status.code() == Some(1) && log.contains("none.jsonl: "), "{log}");
     node.stop().await;
 }
@@ -267,7 +268,7 @@ fn with(line: &Value, changes: &[(&str, Value)]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn codes_are_those_of_the_payments_time() {
+async fn codes_are_checked_as_of_the_payments_time() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -295,11 +296,11 @@ async fn codes_are_those_of_the_payments_time() {
             with(&line(code, now_ms() - DAY_MS), &[("/payment/debtor/country", json!(code))]).to_string(),
         );
     }
-    let (status, said, log) = History::of(&lines).import(&database, &[]);
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    let (status, output, log) = HistoryFile::of(&lines).import(&database, &[]);
+    assert_eq!(status.code(), Some(1), "{output}\n{log}");
     assert!(
-        said.contains(&format!("{good} stored, 0 already stored, {} refused", good + 3)),
-        "{said}\n{log}"
+        output.contains(&format!("{good} stored, 0 already stored, {} refused", good + 3)),
+        "{output}\n{log}"
     );
     assert!(log.contains("line 10: /payment/currency: ") && log.contains("has been withdrawn"), "{log}");
     assert!(
@@ -314,21 +315,21 @@ async fn codes_are_those_of_the_payments_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_writes_the_same_payment_otherwise_is_already_there() {
+async fn the_same_payment_in_another_notation_is_already_stored() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
     let first = line("H-1", now_ms() - DAY_MS);
-    assert!(History::of(&texts(std::slice::from_ref(&first))).import(&database, &[]).0.success());
+    assert!(HistoryFile::of(&texts(std::slice::from_ref(&first))).import(&database, &[]).0.success());
     let same = [
         with(&first, &[("/payment/device", Value::Null)]),
         with(&first, &[("/payment/debtor/account/iban", json!("de89 3704 0044 0532 0130 00"))]),
     ];
-    let (status, said, log) = History::of(&texts(&same)).import(&database, &[]);
-    assert!(status.success() && said.contains("0 stored, 2 already stored, 0 refused"), "{said}\n{log}");
+    let (status, output, log) = HistoryFile::of(&texts(&same)).import(&database, &[]);
+    assert!(status.success() && output.contains("0 stored, 2 already stored, 0 refused"), "{output}\n{log}");
     let other = with(&first, &[("/payment/debtor/name", json!("ann jones"))]);
-    let (_, said, log) = History::of(&texts(&[other])).import(&database, &[]);
-    assert!(said.contains("0 already stored, 1 refused"), "{said}\n{log}");
+    let (_, output, log) = HistoryFile::of(&texts(&[other])).import(&database, &[]);
+    assert!(output.contains("0 already stored, 1 refused"), "{output}\n{log}");
     node.stop().await;
 }
 
@@ -340,37 +341,37 @@ async fn a_line_with_a_card_number_is_refused_unless_the_field_is_unchecked_or_i
     let number = "4111 1111 1111 1111";
     let customer = with(&line("H-1", now_ms() - DAY_MS), &[("/payment/customer", json!(number))]);
     let note = with(&line("H-2", now_ms() - DAY_MS), &[("/events/0/note", json!(number))]);
-    let history = History::of(&texts(&[customer, note]));
+    let history = HistoryFile::of(&texts(&[customer, note]));
     for arguments in [&["--strict"][..], &[]] {
-        let (status, said, log) = history.import(&database, arguments);
-        assert_eq!(status.code(), Some(1), "{said}\n{log}");
+        let (status, output, log) = history.import(&database, arguments);
+        assert_eq!(status.code(), Some(1), "{output}\n{log}");
         for place in ["line 1: /payment/customer: looks like", "line 2: /events/0/note: looks like"] {
             assert!(log.contains(place), "{log}");
         }
-        assert!(!log.contains("4111") && !said.contains("4111"), "{said}\n{log}");
+        assert!(!log.contains("4111") && !output.contains("4111"), "{output}\n{log}");
     }
     assert_eq!(count(&database, "decisions").await, 0);
     let switch = |state| {
         let arguments = ["tenant", "card-check", "--tenant", "acme", "--field", "customer", state];
-        assert!(outcome(tollgate_on(&database, &arguments)).0.success());
+        assert!(run_command(tollgate_on(&database, &arguments)).0.success());
     };
     switch("off");
-    let (_, said, log) = history.import(&database, &[]);
-    assert!(said.contains("1 stored, 0 already stored, 1 refused"), "{said}\n{log}");
+    let (_, output, log) = history.import(&database, &[]);
+    assert!(output.contains("1 stored, 0 already stored, 1 refused"), "{output}\n{log}");
     switch("on");
-    let (_, said, log) = history.import(&database, &[]);
-    assert!(said.contains("0 stored, 1 already stored, 1 refused"), "{said}\n{log}");
+    let (_, output, log) = history.import(&database, &[]);
+    assert!(output.contains("0 stored, 1 already stored, 1 refused"), "{output}\n{log}");
     node.stop().await;
 }
 
 /// The default partition holds a month already: its decisions join them there.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_is_refused_now_and_was_stored_by_an_earlier_release_is_already_there() {
+async fn a_line_that_is_refused_now_but_was_stored_earlier_is_already_stored() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
     let good = line("H-1", now_ms() - DAY_MS);
-    assert!(History::of(&texts(std::slice::from_ref(&good))).import(&database, &[]).0.success());
+    assert!(HistoryFile::of(&texts(std::slice::from_ref(&good))).import(&database, &[]).0.success());
     let mut superuser = database.superuser().await;
     for (pointer, value) in [
         ("/payment/debtor/country", json!("UK")),
@@ -378,7 +379,7 @@ async fn a_line_that_is_refused_now_and_was_stored_by_an_earlier_release_is_alre
         ("/payment/debtor/account/iban", json!("DE4111111111111111")),
     ] {
         let refused_now = with(&good, &[(pointer, value)]);
-        let history = History::of(&texts(std::slice::from_ref(&refused_now)));
+        let history = HistoryFile::of(&texts(std::slice::from_ref(&refused_now)));
         // As a release stored it that compared lines as written.
         let member = |name: &str| refused_now[name].to_string();
         let identity = format!("{}\n{}\n{}", member("payment"), member("received_at_ms"), member("outcome"));
@@ -391,21 +392,21 @@ async fn a_line_that_is_refused_now_and_was_stored_by_an_earlier_release_is_alre
             assert_eq!(update.execute(&mut superuser).await.unwrap().rows_affected(), 1);
         }
         for arguments in [&[][..], &["--strict"]] {
-            let (status, said, log) = history.import(&database, arguments);
-            let told = said.contains("0 stored, 1 already stored, 0 refused");
-            assert!(status.success() && told, "{pointer} {arguments:?}: {said}\n{log}");
+            let (status, output, log) = history.import(&database, arguments);
+            let told = output.contains("0 stored, 1 already stored, 0 refused");
+            assert!(status.success() && told, "{pointer} {arguments:?}: {output}\n{log}");
         }
     }
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {
+async fn a_month_without_a_possible_partition_is_still_imported() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
     let at_ms = 1_000_000_000_000;
-    assert!(History::of(&texts(&[line("H-1", at_ms)])).import(&database, &[]).0.success());
+    assert!(HistoryFile::of(&texts(&[line("H-1", at_ms)])).import(&database, &[]).0.success());
     let mut connection = database.superuser().await;
     sqlx::raw_sql(
         "create table moved as select * from decisions_2001_09; drop table decisions_2001_09;
@@ -415,8 +416,8 @@ async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {
     .execute(&mut connection)
     .await
     .unwrap();
-    let (status, said, log) = History::of(&texts(&[line("H-2", at_ms + 1)])).import(&database, &[]);
-    assert!(status.success() && said.contains("1 stored"), "{said}\n{log}");
+    let (status, output, log) = HistoryFile::of(&texts(&[line("H-2", at_ms + 1)])).import(&database, &[]);
+    assert!(status.success() && output.contains("1 stored"), "{output}\n{log}");
     assert!(log.contains("2001-09") && !log.contains("Ann Jones"), "{log}");
     assert_eq!(count(&database, "decisions_rest").await, 2);
     assert_eq!(imported(&caller, "H-2").await["origin"], "import");
@@ -424,30 +425,30 @@ async fn a_month_that_can_have_no_partition_is_imported_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_what_was_imported_cannot_be_cut_off_unnoticed() {
+async fn cutting_off_the_end_of_an_import_is_detected() {
     let database = TestDatabase::create().await;
     create_tenant(&database.databases().system, "acme", "test").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let mut command = tollgate_on(&database, arguments);
         command.env("ROCKET_TOLLGATE_DATA_DIR", folder.path());
-        outcome(command)
+        run_command(command)
     };
-    let history = History::of(&texts(&[line("H-1", now_ms() - DAY_MS)]));
-    let (status, said, log) = run(&["import", "--tenant", "acme", history.path().to_str().unwrap()]);
-    assert!(status.success(), "{said}\n{log}");
-    let (status, said, _) = run(&["verify"]);
-    assert!(status.success() && said.contains("1 checkpoints are valid"), "{said}");
+    let history = HistoryFile::of(&texts(&[line("H-1", now_ms() - DAY_MS)]));
+    let (status, output, log) = run(&["import", "--tenant", "acme", history.path().to_str().unwrap()]);
+    assert!(status.success(), "{output}\n{log}");
+    let (status, output, _) = run(&["verify"]);
+    assert!(status.success() && output.contains("1 checkpoints are valid"), "{output}");
     let cut = "delete from journal_batches; delete from decisions; delete from idempotency_keys";
     sqlx::raw_sql(cut).execute(&mut database.superuser().await).await.unwrap();
-    let (status, said, _) = run(&["verify"]);
-    assert!(status.code() == Some(1) && said.contains(" - cut off: a checkpoint from "), "{said}");
+    let (status, output, _) = run(&["verify"]);
+    assert!(status.code() == Some(1) && output.contains(" - cut off: a checkpoint from "), "{output}");
 }
 
 /// An import that has stored something and waits for more. Dropping it kills it.
-struct CutOff(Child);
+struct UnfinishedImport(Child);
 
-impl CutOff {
+impl UnfinishedImport {
     async fn after_some(database: &TestDatabase, lines: &[String]) -> Self {
         let mut command = import_command(database);
         command.arg("-").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -458,14 +459,14 @@ impl CutOff {
         running.0.stdin = Some(input);
         let begun = Instant::now();
         while count(database, "decisions").await == 0 {
-            assert!(begun.elapsed() < PATIENCE, "nothing is stored");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "nothing is stored");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         running
     }
 }
 
-impl Drop for CutOff {
+impl Drop for UnfinishedImport {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -473,7 +474,7 @@ impl Drop for CutOff {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_in_the_middle_the_next_run_makes_it_complete_and_nothing_is_there_twice() {
+async fn after_a_killed_import_the_next_run_completes_it_without_duplicates() {
     let database = TestDatabase::create().await;
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
@@ -481,19 +482,19 @@ async fn after_a_kill_in_the_middle_the_next_run_makes_it_complete_and_nothing_i
     let lines: Vec<Value> =
         (0..3_000).map(|place| line(&format!("H-{place}"), at_ms + place * HOUR_MS / 2)).collect();
     let lines = texts(&lines);
-    drop(CutOff::after_some(&database, &lines[..1_500]).await);
+    drop(UnfinishedImport::after_some(&database, &lines[..1_500]).await);
     let stored_before = count(&database, "decisions").await;
     assert!(stored_before < 3_000);
 
-    let (status, said, log) = History::of(&lines).import(&database, &[]);
-    assert!(status.success(), "{said}\n{log}");
+    let (status, output, log) = HistoryFile::of(&lines).import(&database, &[]);
+    assert!(status.success(), "{output}\n{log}");
     // What the killed one had on its way may have been stored after the look.
     let number_before = |words: &str| -> i64 {
-        let before = said.split(words).next().unwrap().trim_end();
+        let before = output.split(words).next().unwrap().trim_end();
         before.rsplit(' ').next().unwrap().parse().unwrap()
     };
-    assert!(number_before("already stored") >= stored_before, "{said}");
-    assert_eq!(number_before("stored") + number_before("already stored"), 3_000, "{said}");
+    assert!(number_before("already stored") >= stored_before, "{output}");
+    assert_eq!(number_before("stored") + number_before("already stored"), 3_000, "{output}");
     assert_eq!(count(&database, "decisions").await, 3_000);
     assert_eq!(count(&database, "payment_events").await, 3_000);
     let keys: i64 =

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 
 const LIMIT: usize = 10;
@@ -26,13 +26,13 @@ async fn cancel_until(database: &TestDatabase, failed: &AtomicUsize, expected: u
         .execute(&mut connection)
         .await
         .unwrap();
-        assert!(begun.elapsed() < PATIENCE, "{failed:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{failed:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn payments_that_failed_are_not_counted_by_those_that_were_behind_them() {
+async fn failed_payments_are_not_counted_by_later_payments() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("deadline_ms", json!(60_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -49,13 +49,13 @@ async fn payments_that_failed_are_not_counted_by_those_that_were_behind_them() {
         .map(|place| {
             let (caller, failed) = (caller.clone(), failed.clone());
             tokio::spawn(async move {
-                let (status, answer) = caller.pay(&format!("k{place}"), &payment()).await;
+                let (status, response) = caller.pay(&format!("k{place}"), &payment()).await;
                 if status.is_server_error() {
                     failed.fetch_add(1, Ordering::SeqCst);
                     return None;
                 }
-                assert_eq!(status, StatusCode::CREATED, "{answer}");
-                Some(answer)
+                assert_eq!(status, StatusCode::CREATED, "{response}");
+                Some(response)
             })
         })
         .collect();
@@ -67,8 +67,8 @@ async fn payments_that_failed_are_not_counted_by_those_that_were_behind_them() {
         answered.extend(payment.await.unwrap());
     }
     assert!((1..=LIMIT).contains(&answered.len()), "{}", answered.len());
-    for answer in answered {
-        assert_eq!(answer["outcome"], "approve", "{answer}");
+    for response in answered {
+        assert_eq!(response["outcome"], "approve", "{response}");
     }
     // Each look replays by the facts of the last one.
     node.stop().await;

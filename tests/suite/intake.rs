@@ -12,8 +12,8 @@ use tollgate::domain::tenant::Scope;
 
 use crate::support::components::{component, component_of, good_rule};
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
 use crate::support::program::Program;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node};
 
 /// A good plugin that the compiler refuses: it exports something under a name with a zero byte.
@@ -25,13 +25,13 @@ fn exporting_a_zero_byte() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_that_quotes_a_zero_byte_is_told_like_any_other() {
+async fn a_refusal_that_quotes_a_zero_byte_is_reported() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "hostile").await;
-    let (status, handed_in) = caller.hand_in(exporting_a_zero_byte()).await;
+    let (status, handed_in) = caller.submit_plugin(exporting_a_zero_byte()).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{handed_in}");
-    let settled = caller.settled(handed_in["digest"].as_str().unwrap()).await;
+    let settled = caller.wait_for_plugin(handed_in["digest"].as_str().unwrap()).await;
     assert_eq!(settled["state"], "refused", "{settled}");
     let why = settled["why"].as_str().unwrap();
     assert!(why.contains("does not compile") && !why.contains('\0'), "{settled}");
@@ -39,7 +39,7 @@ async fn a_refusal_that_quotes_a_zero_byte_is_told_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_another_tenant_has_look_like_bytes_that_nobody_has() {
+async fn an_upload_does_not_reveal_that_another_tenant_has_the_same_bytes() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let owner = Caller::of_new_tenant(&node, "owner").await;
@@ -53,23 +53,23 @@ async fn bytes_that_another_tenant_has_look_like_bytes_that_nobody_has() {
         .await
         .unwrap();
     let begun = Instant::now();
-    let (status, handed_in) = curious.hand_in(bytes).await;
+    let (status, handed_in) = curious.submit_plugin(bytes).await;
     assert_eq!((status, &handed_in["state"]), (StatusCode::ACCEPTED, &json!("waiting")), "{handed_in}");
     assert_eq!(handed_in.get("name"), None, "{handed_in}");
-    let settled = curious.settled(handed_in["digest"].as_str().unwrap()).await;
+    let settled = curious.wait_for_plugin(handed_in["digest"].as_str().unwrap()).await;
     assert_eq!(settled["state"], "ready", "{settled}");
     assert!(begun.elapsed() >= compiled_in, "it took {:?} only", begun.elapsed());
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handing_in_what_all_may_use_takes_nothing_of_the_quota() {
+async fn uploading_a_shared_plugin_does_not_use_the_quota() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("tenant_plugins_max", json!(1))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let shared = caller.plugin("velocity").await;
     let bytes = caller.request(Method::GET, &format!("/plugins/{shared}/wasm")).send().await.unwrap();
-    let (status, seen) = caller.hand_in(bytes.bytes().await.unwrap().to_vec()).await;
+    let (status, seen) = caller.submit_plugin(bytes.bytes().await.unwrap().to_vec()).await;
     assert_eq!(
         (status, &seen["state"], &seen["shared"]),
         (StatusCode::ACCEPTED, &json!("ready"), &json!(true))
@@ -81,7 +81,7 @@ async fn handing_in_what_all_may_use_takes_nothing_of_the_quota() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retiring_and_handing_in_more_does_not_go_on_for_ever() {
+async fn retiring_and_uploading_plugins_is_bounded() {
     let database = TestDatabase::create().await;
     let settings = [("tenant_plugins_max", json!(1)), ("tenant_plugins_stored_max", json!(2))];
     let node = Node::start_with(&database, &settings).await;
@@ -94,7 +94,7 @@ async fn retiring_and_handing_in_more_does_not_go_on_for_ever() {
     for number in [1, 2] {
         retire(&caller.upload(bytes(number)).await).await;
     }
-    let (status, problem) = caller.hand_in(bytes(3)).await;
+    let (status, problem) = caller.submit_plugin(bytes(3)).await;
     assert_eq!(
         (status, &problem["type"]),
         (StatusCode::TOO_MANY_REQUESTS, &json!("/problems/quota-exceeded")),
@@ -124,13 +124,13 @@ async fn insert_uploads(superuser: &mut PgConnection, count: i32, state: &str, f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_what_was_refused_the_newest_hundred_are_kept() {
+async fn the_newest_hundred_refused_uploads_are_kept() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "hostile").await;
     insert_uploads(&mut database.superuser().await, 120, "refused", 0).await;
-    let (_, newest) = caller.hand_in(component("bad_description")).await;
-    assert_eq!(caller.settled(newest["digest"].as_str().unwrap()).await["state"], "refused");
+    let (_, newest) = caller.submit_plugin(component("bad_description")).await;
+    assert_eq!(caller.wait_for_plugin(newest["digest"].as_str().unwrap()).await["state"], "refused");
     let (_, page) = caller.get("/plugins").await;
     let refused: Vec<&Value> =
         page["items"].as_array().unwrap().iter().filter(|item| item["state"] == "refused").collect();
@@ -142,7 +142,7 @@ async fn of_what_was_refused_the_newest_hundred_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_the_machine_fails_over_is_tried_later_and_later_and_then_given_up() {
+async fn an_upload_that_fails_for_the_machine_is_retried_with_backoff_and_then_refused() {
     let database = TestDatabase::create().await;
     // A compiler that ends without a word.
     let folder = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ async fn an_upload_that_the_machine_fails_over_is_tried_later_and_later_and_then
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let bytes = component_of(&good_rule("No machine."));
     let digest = digest_of(&bytes).to_string();
-    assert_eq!(caller.hand_in(bytes).await.0, StatusCode::ACCEPTED);
+    assert_eq!(caller.submit_plugin(bytes).await.0, StatusCode::ACCEPTED);
     let mut superuser = database.superuser().await;
     let mut after_failures = async |wanted: i32| {
         let begun = Instant::now();
@@ -170,7 +170,7 @@ async fn an_upload_that_the_machine_fails_over_is_tried_later_and_later_and_then
                     .unwrap();
                 return (attempts, pause_s);
             }
-            assert!(begun.elapsed() < PATIENCE, "{failures} failures");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{failures} failures");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -182,14 +182,14 @@ async fn an_upload_that_the_machine_fails_over_is_tried_later_and_later_and_then
         .execute(&mut superuser)
         .await
         .unwrap();
-    let settled = caller.settled(&digest).await;
+    let settled = caller.wait_for_plugin(&digest).await;
     assert_eq!(settled["state"], "refused", "{settled}");
     assert!(settled["why"].as_str().unwrap().contains("an internal error"), "{settled}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_asks_for_large_plugins_and_does_not_read_them_takes_no_memory() {
+async fn a_client_that_downloads_plugins_without_reading_uses_no_memory() {
     const SIZE: usize = 16 << 20;
     const READERS: usize = 24;
     let database = TestDatabase::create().await;
@@ -230,7 +230,7 @@ fn resident_mib(program: &Program) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_needs_the_scope_that_the_document_names_and_no_other() {
+async fn every_operation_needs_exactly_the_documented_scope() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     create_tenant(&node.databases.system, "acme", "test").await.unwrap();

@@ -102,7 +102,7 @@ fn code<T>(result: &Result<T, StorageError>) -> Option<String> {
 }
 
 #[tokio::test]
-async fn every_table_of_tenants_has_row_security_forced_and_a_policy_for_requests() {
+async fn every_tenant_table_has_forced_row_security_and_a_policy_for_requests() {
     let database = TestDatabase::create().await;
     let open: Vec<String> = sqlx::query_scalar(
         "select c.relname::text from pg_class c
@@ -120,7 +120,7 @@ async fn every_table_of_tenants_has_row_security_forced_and_a_policy_for_request
 }
 
 #[tokio::test]
-async fn a_table_without_a_tenant_is_one_of_the_few_that_need_none() {
+async fn only_a_few_known_tables_have_no_tenant() {
     let database = TestDatabase::create().await;
     let without: Vec<String> = sqlx::query_scalar(
         "select c.relname::text from pg_class c where c.relnamespace = 'tollgate'::regnamespace and c.relkind in ('r', 'p')
@@ -146,7 +146,7 @@ async fn a_table_without_a_tenant_is_one_of_the_few_that_need_none() {
 }
 
 #[tokio::test]
-async fn a_partition_can_be_reached_only_through_its_parent() {
+async fn a_partition_is_accessible_only_through_its_parent() {
     let two = TwoTenants::create().await;
     let partitions: Vec<String> = sqlx::query_scalar(
         "select relname::text from pg_class where relispartition and relkind = 'r' and relnamespace = 'tollgate'::regnamespace",
@@ -165,7 +165,7 @@ async fn a_partition_can_be_reached_only_through_its_parent() {
 }
 
 #[tokio::test]
-async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
+async fn a_tenant_sees_only_its_own_rows_in_every_table() {
     let two = TwoTenants::create().await;
     let app = two.app();
     for table in tables::all(&two.database).await {
@@ -185,7 +185,7 @@ async fn a_tenant_sees_its_own_rows_of_every_table_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_tenant_writes_no_row_of_another_in_any_table() {
+async fn a_tenant_cannot_write_rows_of_another_tenant_in_any_table() {
     let two = TwoTenants::create().await;
     let app = two.app();
     for table in tables::all(&two.database).await {
@@ -213,7 +213,7 @@ async fn a_tenant_writes_no_row_of_another_in_any_table() {
 }
 
 #[tokio::test]
-async fn a_foreign_key_of_a_request_is_checked_although_it_cannot_see_the_tenants() {
+async fn foreign_keys_to_tenants_are_checked_although_requests_cannot_read_tenants() {
     let two = TwoTenants::create().await;
     let app = two.app();
     run_in_request(&app, two.ours, seed_statement("lists", two.ours)).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_foreign_key_of_a_request_is_checked_although_it_cannot_see_the_tenant
 }
 
 #[tokio::test]
-async fn decisions_cannot_be_changed_by_any_role_nor_written_by_a_request() {
+async fn no_role_can_change_decisions_and_requests_cannot_write_them() {
     let two = TwoTenants::create().await;
     for role in [Role::App, Role::Journal, Role::System] {
         let pool = two.pool(role);
@@ -251,7 +251,7 @@ async fn decisions_cannot_be_changed_by_any_role_nor_written_by_a_request() {
 }
 
 #[tokio::test]
-async fn the_journal_writes_for_the_tenants_of_its_batch_only() {
+async fn the_journal_writes_only_for_the_tenants_of_its_batch() {
     let two = TwoTenants::create().await;
     let journal = two.pool(Role::Journal);
     for table in ["decisions", "idempotency_keys", "payment_values"] {
@@ -277,7 +277,7 @@ async fn the_journal_writes_for_the_tenants_of_its_batch_only() {
 }
 
 #[tokio::test]
-async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled() {
+async fn sign_in_finds_a_client_by_its_id_unless_it_is_disabled() {
     let two = TwoTenants::create().await;
     let app = two.app();
     let mut superuser = two.database.superuser().await;
@@ -306,7 +306,7 @@ async fn sign_in_finds_a_client_without_knowing_its_tenant_unless_it_is_disabled
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_reports_of_a_tenant_hold_up_none_of_its_payments() {
+async fn slow_reports_of_a_tenant_do_not_delay_its_payments() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = TenantId(Uuid::now_v7());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
-use crate::support::service::{Caller, Node, answer, payment, payment_with};
+use crate::support::service::{Caller, Node, payment, payment_with, send};
 
 async fn list(caller: &Caller, name: &str, kind: &str) {
     let body = json!({"name": name, "kind": kind, "description": "of a test"});
@@ -24,13 +24,13 @@ async fn add(caller: &Caller, list: &str, value: &str) -> (StatusCode, Value) {
 
 async fn close(caller: &Caller, list: &str, entry: &Value) -> StatusCode {
     let path = format!("/lists/{list}/entries/{}", entry["id"].as_str().unwrap());
-    answer(caller.request(Method::DELETE, &path)).await.0
+    send(caller.request(Method::DELETE, &path)).await.0
 }
 
 async fn outcome(caller: &Caller, key: &str, body: &Value) -> Value {
-    let (status, answer) = caller.pay(key, body).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    answer["outcome"].clone()
+    let (status, response) = caller.pay(key, body).await;
+    assert_eq!(status, StatusCode::CREATED, "{response}");
+    response["outcome"].clone()
 }
 
 fn values(page: &Value) -> Vec<&str> {
@@ -127,7 +127,7 @@ async fn entries_are_opened_found_closed_and_opened_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_entries_follow_one_another_and_a_cursor_is_for_its_own_list_only() {
+async fn pages_of_entries_are_consecutive_and_a_cursor_is_valid_only_for_its_list() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -174,7 +174,7 @@ async fn pages_of_entries_follow_one_another_and_a_cursor_is_for_its_own_list_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_sees_the_list_as_it_is_at_its_moment() {
+async fn a_decision_uses_the_list_as_it_is_at_that_time() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -233,10 +233,10 @@ async fn a_decision_sees_the_list_as_it_is_at_its_moment() {
     let customer = payment_with(&json!({"customer": "customer-9"}));
     let mut seen = Vec::new();
     for place in 0..60 {
-        let (_, answer) = caller.pay(&format!("timed-{place}"), &customer).await;
-        let at_ms = answer["received_at_ms"].as_u64().unwrap();
+        let (_, response) = caller.pay(&format!("timed-{place}"), &customer).await;
+        let at_ms = response["received_at_ms"].as_u64().unwrap();
         let expected = if (from_ms..to_ms).contains(&at_ms) { "reject" } else { "approve" };
-        assert_eq!(answer["outcome"], expected, "at {at_ms} of {from_ms} to {to_ms}");
+        assert_eq!(response["outcome"], expected, "at {at_ms} of {from_ms} to {to_ms}");
         if seen.last() != Some(&expected) {
             seen.push(expected);
         }

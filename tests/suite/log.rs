@@ -139,7 +139,7 @@ fn assert_private(program: &Program, caller: &Caller) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_a_payment_a_token_or_a_secret_is_in_the_log() {
+async fn the_log_has_no_payment_data_tokens_or_secrets() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
@@ -156,7 +156,7 @@ async fn nothing_of_a_payment_a_token_or_a_secret_is_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_release_profile_every_line_is_json_and_tells_of_one_request() {
+async fn in_the_release_profile_every_line_is_json() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
     command.env("ROCKET_PROFILE", "release").env("ROCKET_ADDRESS", "127.0.0.1");

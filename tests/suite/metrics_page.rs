@@ -25,7 +25,7 @@ fn named_on<'a>(page: &'a str, before: &str) -> BTreeSet<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_scrape_has_every_family_that_the_manual_names_with_its_help() {
+async fn the_first_scrape_has_every_documented_family_with_its_help() {
     let database = TestDatabase::create().await;
     let program = Program::serve(&database).await;
     let page = page(&program).await;
@@ -89,7 +89,7 @@ async fn decisions_rules_connections_and_the_process_are_measured() {
 /// Needs promtool, of Prometheus. Where it is missing this says so and passes,
 /// unless `TOLLGATE_PROMTOOL=required`, as continuous integration has it.
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_has_nothing_against_the_page() {
+async fn promtool_accepts_the_metrics_page() {
     let promtool = || {
         let mut command = Command::new("promtool");
         command
@@ -114,9 +114,9 @@ async fn prometheus_has_nothing_against_the_page() {
     for page in [first, page(&program).await] {
         let mut check = promtool().unwrap();
         check.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-        let said = check.wait_with_output().unwrap();
-        let told = [said.stdout, said.stderr].concat();
-        assert!(said.status.success() && told.is_empty(), "{}", String::from_utf8_lossy(&told));
+        let output = check.wait_with_output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && told.is_empty(), "{}", String::from_utf8_lossy(&told));
     }
     program.stop().await;
 }

@@ -12,19 +12,19 @@ use uuid::Uuid;
 
 use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 
 /// Submits until the outcome is the expected one.
 async fn becomes(caller: &Caller, what: &str, expected: &str) {
     let begun = Instant::now();
     for attempt in 0.. {
-        let (status, answer) = caller.pay(&format!("{what}-{attempt}"), &payment()).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        if answer["outcome"] == expected {
+        let (status, response) = caller.pay(&format!("{what}-{attempt}"), &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
+        if response["outcome"] == expected {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {answer}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{what}: {response}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -73,27 +73,27 @@ async fn an_activation_on_one_node_takes_effect_on_the_others_and_after_a_restar
 
     let plugin = here.upload(own_rule("Of a test 1")).await;
     here.activate_entries(&entries(&plugin["digest"])).await;
-    let reason = |answer: Value| answer["revision"].clone();
+    let reason = |response: Value| response["revision"].clone();
     let begun = Instant::now();
     let decided_by = async |key: String| reason(there.pay(&key, &payment()).await.1);
     let mut attempt = 0;
-    while decided_by(format!("own-{attempt}")).await != json!(3) && begun.elapsed() < PATIENCE {
+    while decided_by(format!("own-{attempt}")).await != json!(3) && begun.elapsed() < TEST_TIMEOUT {
         attempt += 1;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let (_, answer) = there.pay("own", &payment()).await;
-    assert_eq!((&answer["outcome"], &answer["reasons"]), (&json!("approve"), &json!([])), "{answer}");
+    let (_, response) = there.pay("own", &payment()).await;
+    assert_eq!((&response["outcome"], &response["reasons"]), (&json!("approve"), &json!([])), "{response}");
 
     second.stop().await;
     let second = Node::start_with(&database, &own).await;
-    let (_, answer) = here.at(&second.url).pay("restarted", &payment()).await;
-    assert_eq!((&answer["outcome"], &answer["reasons"]), (&json!("approve"), &json!([])), "{answer}");
+    let (_, response) = here.at(&second.url).pay("restarted", &payment()).await;
+    assert_eq!((&response["outcome"], &response["reasons"]), (&json!("approve"), &json!([])), "{response}");
     second.stop().await;
     first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_whose_plugin_cannot_be_loaded_holds_up_nobody_and_goes_on_once_it_can() {
+async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     let first = Node::start(&database).await;
@@ -136,13 +136,13 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_holds_up_nobody_and_goes_on_once
     becomes(&sound.at(&second.url), "sound", "approve").await;
     sound.activate(&[maximum(100)]).await;
     becomes(&sound.at(&second.url), "sound-again", "reject").await;
-    let (_, answer) = broken.at(&second.url).pay("meanwhile", &payment()).await;
-    assert_eq!(answer["outcome"], "reject", "{answer}");
+    let (_, response) = broken.at(&second.url).pay("meanwhile", &payment()).await;
+    assert_eq!(response["outcome"], "reject", "{response}");
     // A roll back is newer than what is held back.
     broken.activate(&[maximum(1_000_000)]).await;
     becomes(&broken.at(&second.url), "newer", "approve").await;
-    let (_, answer) = broken.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
-    assert_eq!(answer["revision"], 1, "{answer}");
+    let (_, response) = broken.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
+    assert_eq!(response["revision"], 1, "{response}");
     becomes(&broken.at(&second.url), "first-again", "reject").await;
 
     broken.post("/rulesets/payment/activations", &json!({"revision": 2})).await;
@@ -153,7 +153,7 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_holds_up_nobody_and_goes_on_once
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_whose_compiled_code_was_lost_is_loaded_again_and_decides_again() {
+async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     // Room for one plugin only: every other one pushes it out.
@@ -191,13 +191,13 @@ async fn a_rule_whose_compiled_code_was_lost_is_loaded_again_and_decides_again()
     other.pay("pushes-it-out-again", &payment()).await;
     forget_compiled(folder.path(), &plugin["digest"]);
     caller.activate_entries(&entries(&plugin["digest"])).await;
-    let (_, answer) = caller.pay("another-revision", &payment()).await;
-    assert_eq!(answer["outcome"], "approve", "{answer}");
+    let (_, response) = caller.pay("another-revision", &payment()).await;
+    assert_eq!(response["outcome"], "approve", "{response}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_loads_a_few_plugins_of_every_tenant_before_the_many_of_one() {
+async fn a_node_loads_a_few_plugins_of_each_tenant_in_turn() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let mut superuser = database.superuser().await;

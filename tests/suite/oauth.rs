@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
-use crate::support::service::{Caller, Node, ROOT_SECRET, Whole};
+use crate::support::service::{Caller, FullResponse, Node, ROOT_SECRET};
 
 const GRANT: &str = "grant_type=client_credentials";
 pub const ISSUER: &str = "http://127.0.0.1:8000";
@@ -28,31 +28,32 @@ fn token_request(url: &str, body: &str) -> RequestBuilder {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_given_for_basic_credentials_and_for_a_form_with_no_more_than_was_asked_for() {
+async fn a_token_is_issued_for_basic_and_form_credentials_with_the_requested_scopes() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let (id, secret) = (&caller.client_id, &caller.client_secret);
     let everything = ScopeSet::from_iter(Scope::ALL).to_string();
 
-    let basic = Whole::of(token_request(&node.url, GRANT).basic_auth(id, Some(secret))).await;
+    let basic = FullResponse::of(token_request(&node.url, GRANT).basic_auth(id, Some(secret))).await;
     let form = format!("{GRANT}&client_id={id}&client_secret={secret}");
-    let posted = Whole::of(token_request(&node.url, &form)).await;
-    for answer in [&basic, &posted] {
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        assert_eq!((answer.header("Cache-Control"), answer.header("Pragma")), ("no-store", "no-cache"));
-        let token = answer.json();
+    let posted = FullResponse::of(token_request(&node.url, &form)).await;
+    for response in [&basic, &posted] {
+        assert_eq!(response.status, 200, "{}", response.text);
+        assert_eq!((response.header("Cache-Control"), response.header("Pragma")), ("no-store", "no-cache"));
+        let token = response.json();
         assert_eq!((&token["token_type"], &token["expires_in"]), (&"Bearer".into(), &600.into()));
         assert_eq!(token["scope"], everything.as_str());
     }
     let narrow = format!("{GRANT}&scope=payments:read%20lists:read");
-    let narrow = Whole::of(token_request(&node.url, &narrow).basic_auth(id, Some(secret))).await.json();
+    let narrow =
+        FullResponse::of(token_request(&node.url, &narrow).basic_auth(id, Some(secret))).await.json();
     let granted: Vec<&str> = narrow["scope"].as_str().unwrap().split(' ').collect();
     assert_eq!(granted.len(), 2, "{narrow}");
     let reading = narrow["access_token"].as_str().unwrap();
     let get = |path: &str| Client::new().get(format!("{}/api/v1{path}", node.url)).bearer_auth(reading);
-    assert_eq!(Whole::of(get("/lists")).await.status, 200);
-    let refused = Whole::of(get("/plugins")).await;
+    assert_eq!(FullResponse::of(get("/lists")).await.status, 200);
+    let refused = FullResponse::of(get("/plugins")).await;
     assert_eq!(
         (refused.status, refused.json()["type"].as_str()),
         (403, Some("/problems/insufficient-scope"))
@@ -63,7 +64,7 @@ async fn a_token_is_given_for_basic_credentials_and_for_a_form_with_no_more_than
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_speak_the_language_of_oauth_and_do_not_tell_which_clients_exist() {
+async fn refusals_follow_oauth_and_do_not_reveal_which_clients_exist() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let scopes: ScopeSet = [Scope::PaymentsRead].into_iter().collect();
@@ -118,21 +119,21 @@ async fn refusals_speak_the_language_of_oauth_and_do_not_tell_which_clients_exis
         ("a long form", basic(&long), 400, "invalid_request"),
         ("no UTF-8", basic("").body(vec![0xff, 0xfe]), 400, "invalid_request"),
     ] {
-        let answer = Whole::of(request).await;
-        assert_eq!(answer.status, status, "{what}: {}", answer.text);
-        let shape = answer.json();
+        let response = FullResponse::of(request).await;
+        assert_eq!(response.status, status, "{what}: {}", response.text);
+        let shape = response.json();
         assert_eq!(shape["error"], error, "{what}: {shape}");
         assert!(shape["error_description"].is_string(), "{what}: {shape}");
-        assert_eq!(answer.header("Content-Type"), "application/json", "{what}");
-        assert_eq!(answer.header("Cache-Control"), "no-store", "{what}");
-        assert_eq!(answer.header("WWW-Authenticate").starts_with("Basic "), status == 401, "{what}");
-        assert!(!answer.text.contains(secret) && !answer.text.contains(id), "{what}: {shape}");
+        assert_eq!(response.header("Content-Type"), "application/json", "{what}");
+        assert_eq!(response.header("Cache-Control"), "no-store", "{what}");
+        assert_eq!(response.header("WWW-Authenticate").starts_with("Basic "), status == 401, "{what}");
+        assert!(!response.text.contains(secret) && !response.text.contains(id), "{what}: {shape}");
     }
     let shown = async |request: RequestBuilder| {
-        let mut answer = Whole::of(request).await;
-        answer.headers.remove("x-request-id");
-        answer.headers.remove("date");
-        format!("{answer:?}")
+        let mut response = FullResponse::of(request).await;
+        response.headers.remove("x-request-id");
+        response.headers.remove("date");
+        format!("{response:?}")
     };
     assert_eq!(shown(form(id, "wrong")).await, shown(form(&nobody, "wrong")).await);
     node.stop().await;
@@ -158,20 +159,21 @@ pub async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_published_key_verifies_a_token_and_only_such_tokens_are_believed() {
+async fn only_tokens_that_the_published_key_verifies_are_accepted() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let token = caller.token();
 
     let metadata =
-        Whole::of(Client::new().get(format!("{}/.well-known/oauth-authorization-server", node.url)))
+        FullResponse::of(Client::new().get(format!("{}/.well-known/oauth-authorization-server", node.url)))
             .await
             .json();
     assert_eq!(metadata["issuer"], ISSUER);
     // RFC 8414 wants it said, though there is none.
     assert_eq!(metadata["response_types_supported"], json!([]));
-    let jwks = Whole::of(Client::new().get(format!("{}/.well-known/jwks.json", node.url))).await.json();
+    let jwks =
+        FullResponse::of(Client::new().get(format!("{}/.well-known/jwks.json", node.url))).await.json();
     let header = jsonwebtoken::decode_header(token).unwrap();
     let key = jwks["keys"]
         .as_array()
@@ -231,22 +233,22 @@ async fn the_published_key_verifies_a_token_and_only_such_tokens_are_believed() 
         if !authorization.is_empty() {
             request = request.header("Authorization", authorization);
         }
-        let answer = Whole::of(request).await;
+        let response = FullResponse::of(request).await;
         assert_eq!(
-            (answer.status, answer.header("WWW-Authenticate")),
+            (response.status, response.header("WWW-Authenticate")),
             (status, challenge),
             "{what}: {}",
-            answer.text
+            response.text
         );
         if status == 401 {
-            assert_eq!(answer.header("Content-Type"), "application/problem+json", "{what}");
-            assert_eq!(answer.json()["type"], "/problems/unauthenticated", "{what}");
+            assert_eq!(response.header("Content-Type"), "application/problem+json", "{what}");
+            assert_eq!(response.json()["type"], "/problems/unauthenticated", "{what}");
         }
     }
     let twice = Client::new()
         .get(format!("{}/api/v1/lists", node.url))
         .bearer_auth(token)
         .header("Authorization", bearer(token));
-    assert_eq!(Whole::of(twice).await.status, 401);
+    assert_eq!(FullResponse::of(twice).await.status, 401);
     node.stop().await;
 }

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::support::database::TestDatabase;
-use crate::support::process::{folder_of_part, part};
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, Whole, payment_with};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, FullResponse, Node, payment_with};
+use crate::support::subprocess::{subprocess, subprocess_folder};
 
-async fn get(node: &Node, path: &str) -> Whole {
-    Whole::of(Client::new().get(format!("{}{path}", node.url))).await
+async fn get(node: &Node, path: &str) -> FullResponse {
+    FullResponse::of(Client::new().get(format!("{}{path}", node.url))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_readiness_and_metrics_are_told_to_anybody_and_hold_no_payment_data() {
+async fn health_readiness_and_metrics_are_public_and_have_no_payment_data() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -53,9 +53,9 @@ async fn health_readiness_and_metrics_are_told_to_anybody_and_hold_no_payment_da
 /// By itself, since what its process holds is counted.
 #[test]
 #[ignore = "runs only as a process of its own, started by the test below it"]
-fn node_that_measures() {
+fn node_with_metrics() {
     const MEASURED: usize = 4_000_000;
-    let Some(_folder) = folder_of_part() else { return };
+    let Some(_folder) = subprocess_folder() else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let database = TestDatabase::create().await;
         let node = Node::start(&database).await;
@@ -76,15 +76,15 @@ fn node_that_measures() {
 }
 
 #[tokio::test]
-async fn metrics_that_nobody_reads_do_not_pile_up() {
+async fn metrics_that_are_not_read_do_not_accumulate() {
     if !cfg!(target_os = "linux") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let node = part("operations::node_that_measures", folder.path(), &log);
+    let node = subprocess("operations::node_with_metrics", folder.path(), &log);
     let mut node = tokio::process::Command::from(node).kill_on_drop(true).spawn().unwrap();
-    let ended = timeout(PATIENCE, node.wait()).await;
+    let ended = timeout(TEST_TIMEOUT, node.wait()).await;
     let ended = ended.map(|status| status.unwrap().success());
     assert!(ended == Ok(true), "{ended:?}: {}", std::fs::read_to_string(&log).unwrap());
 }
@@ -96,7 +96,7 @@ fn resident_bytes() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_openapi_document_is_whole() {
+async fn the_openapi_document_is_complete() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let served = get(&node, "/api/v1/openapi.json").await;
@@ -163,7 +163,7 @@ fn references(html: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pages_load_from_this_server_only_and_run_no_inline_script() {
+async fn pages_load_only_from_this_server_and_have_no_inline_scripts() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     for page in ["/docs/", "/admin"] {
@@ -189,7 +189,7 @@ async fn the_pages_load_from_this_server_only_and_run_no_inline_script() {
             if url.path() == base.path() {
                 continue;
             }
-            let asset = Whole::of(Client::new().get(url.clone())).await;
+            let asset = FullResponse::of(Client::new().get(url.clone())).await;
             assert_eq!(asset.status, 200, "{page}: {url}");
             let kind = asset.header("Content-Type");
             let expected = [
@@ -210,22 +210,22 @@ async fn the_pages_load_from_this_server_only_and_run_no_inline_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_database_is_gone_is_healthy_and_not_ready() {
+async fn a_node_without_a_database_is_healthy_but_not_ready() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let url = node.url.clone();
     // Dropping the database cuts every connection.
     drop(database);
-    let ready = Whole::of(Client::new().get(format!("{url}/ready"))).await;
+    let ready = FullResponse::of(Client::new().get(format!("{url}/ready"))).await;
     assert_eq!(
         (ready.status, ready.json()["type"].as_str()),
         (503, Some("/problems/unavailable")),
         "{}",
         ready.text
     );
-    assert_eq!(Whole::of(Client::new().get(format!("{url}/health"))).await.status, 200);
-    let answer = Whole::of(caller.request(Method::GET, "/lists")).await;
+    assert_eq!(FullResponse::of(Client::new().get(format!("{url}/health"))).await.status, 200);
+    let answer = FullResponse::of(caller.request(Method::GET, "/lists")).await;
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert!(!answer.header("Retry-After").is_empty());
     let _: Value = answer.json();

@@ -11,10 +11,10 @@ use tollgate::storage::pool::{DatabaseSettings, Databases, Db};
 use tollgate::storage::private_server::PrivateServer;
 
 use crate::support::database::TestDatabase;
-use crate::support::process::server_settings;
-use crate::support::program::PATIENCE;
-use crate::support::proxy::{Cut, Proxy};
+use crate::support::faulty_proxy::{Fault, FaultyProxy};
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
+use crate::support::subprocess::server_settings;
 
 #[rocket::get("/role")]
 async fn role(mut database: Connection<Db>) -> Option<String> {
@@ -63,7 +63,7 @@ async fn until_ready(node: &Node) {
 async fn until_ready_answers(node: &Node, expected: StatusCode) {
     let begun = Instant::now();
     while status(node, "/ready").await != expected {
-        assert!(begun.elapsed() < PATIENCE, "/ready never answers {expected}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "/ready never answers {expected}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -76,7 +76,7 @@ async fn pay_until_answered(caller: &Caller, key: &str) -> (StatusCode, Value) {
         if !status.is_server_error() && status != StatusCode::CONFLICT {
             return (status, answer);
         }
-        assert!(begun.elapsed() < PATIENCE, "{status} {answer}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{status} {answer}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -88,9 +88,9 @@ async fn rows(database: &TestDatabase) -> (i64, i64, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_during_an_outage_is_answered_503_and_decided_once_when_it_is_over() {
+async fn a_payment_during_an_outage_gets_503_and_is_decided_once_after_it() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::start(&database.databases().journal);
+    let proxy = FaultyProxy::start(&database.databases().journal);
     let node = Node::start_at(&database, &proxy.url(&database.url), &[("deadline_ms", json!(3_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 9, "verdict": "reject"});
@@ -100,7 +100,7 @@ async fn a_payment_during_an_outage_is_answered_503_and_decided_once_when_it_is_
         }
         let before = rows(&database).await;
         let key = format!("during-{with_facts}");
-        proxy.cut(Cut::Everything);
+        proxy.inject(Fault::Everything);
         // Also the second, when the outage is known.
         for _ in 0..2 {
             let request =
@@ -121,7 +121,7 @@ async fn a_payment_during_an_outage_is_answered_503_and_decided_once_when_it_is_
         assert_eq!(status(&node, "/metrics").await, StatusCode::OK);
         assert_eq!(rows(&database).await, before, "nothing was written, and nothing by half");
 
-        proxy.cut(Cut::Nothing);
+        proxy.inject(Fault::Nothing);
         until_ready(&node).await;
         let (status, answer) = pay_until_answered(&caller, &key).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
@@ -135,9 +135,9 @@ async fn a_payment_during_an_outage_is_answered_503_and_decided_once_when_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_payments_that_an_outage_cut_off_each_is_decided_once() {
+async fn payments_interrupted_by_an_outage_are_decided_once() {
     let database = TestDatabase::create().await;
-    let proxy = Proxy::start(&database.databases().journal);
+    let proxy = FaultyProxy::start(&database.databases().journal);
     let node = Node::start_at(&database, &proxy.url(&database.url), &[]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let answered: Vec<_> = (0..8)
@@ -153,18 +153,18 @@ async fn of_payments_that_an_outage_cut_off_each_is_decided_once() {
             })
         })
         .collect();
-    for (stored, cut) in [(20, Cut::AfterCommit), (60, Cut::WithCommit), (120, Cut::Everything)] {
+    for (stored, cut) in [(20, Fault::AfterCommit), (60, Fault::WithCommit), (120, Fault::Everything)] {
         let begun = Instant::now();
         while rows(&database).await.0 < stored {
-            assert!(begun.elapsed() < PATIENCE, "no load");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "no load");
             tokio::task::yield_now().await;
         }
-        proxy.cut(cut);
+        proxy.inject(cut);
     }
     while status(&node, "/ready").await == StatusCode::OK {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    proxy.cut(Cut::Nothing);
+    proxy.inject(Fault::Nothing);
     let mut ids = Vec::new();
     for client in answered {
         ids.extend(client.await.unwrap());

@@ -9,9 +9,9 @@ use crate::support::decisions::now_ms;
 use crate::support::service::{Caller, Node, payment};
 
 async fn paid(caller: &Caller, key: &str) -> (String, u64) {
-    let (status, answer) = caller.pay(key, &payment()).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    (format!("/payments/{}", answer["id"].as_str().unwrap()), answer["received_at_ms"].as_u64().unwrap())
+    let (status, response) = caller.pay(key, &payment()).await;
+    assert_eq!(status, StatusCode::CREATED, "{response}");
+    (format!("/payments/{}", response["id"].as_str().unwrap()), response["received_at_ms"].as_u64().unwrap())
 }
 
 async fn tell(caller: &Caller, payment: &str, body: &Value) -> (StatusCode, Value) {
@@ -23,7 +23,7 @@ fn kinds(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_told_once_listed_and_the_last_that_happened_is_the_state() {
+async fn events_are_stored_once_and_the_latest_defines_the_state() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -42,10 +42,10 @@ async fn events_are_told_once_listed_and_the_last_that_happened_is_the_state() {
     assert_eq!(tell(&caller, &payment, &again).await, (StatusCode::OK, first));
     // At once, too.
     let fraud = json!({"kind": "fraud", "at_ms": received_at_ms});
-    let answers = futures::future::join_all((0..6).map(|_| tell(&caller, &payment, &fraud))).await;
-    let made = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
-    assert_eq!(made, 1, "{answers:?}");
-    assert!(answers.iter().all(|(_, event)| event["id"] == answers[0].1["id"]), "{answers:?}");
+    let responses = futures::future::join_all((0..6).map(|_| tell(&caller, &payment, &fraud))).await;
+    let made = responses.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    assert_eq!(made, 1, "{responses:?}");
+    assert!(responses.iter().all(|(_, event)| event["id"] == responses[0].1["id"]), "{responses:?}");
 
     let (status, refunded) = tell(&caller, &payment, &json!({"kind": "refunded"})).await;
     assert_eq!(status, StatusCode::CREATED, "{refunded}");
@@ -72,7 +72,7 @@ async fn events_are_told_once_listed_and_the_last_that_happened_is_the_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_have_happened_is_refused_and_nobody_tells_of_anothers_payment() {
+async fn impossible_events_and_events_of_other_tenants_payments_are_refused() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

@@ -38,13 +38,13 @@ async fn payments_are_approved_reviewed_and_rejected_with_the_reasons_of_every_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_active_ruleset_a_payment_waits_for_review() {
+async fn without_an_active_ruleset_the_outcome_is_review() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let (status, answer) = caller.pay("k", &payment()).await;
-    assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("review")), "{answer}");
-    assert_eq!(answer["reasons"][0]["code"], "no-active-ruleset");
+    let (status, response) = caller.pay("k", &payment()).await;
+    assert_eq!((status, &response["outcome"]), (StatusCode::CREATED, &json!("review")), "{response}");
+    assert_eq!(response["reasons"][0]["code"], "no-active-ruleset");
     node.stop().await;
 }
 
@@ -63,8 +63,8 @@ async fn a_node_that_cannot_load_the_active_rules_does_not_decide_without_them()
     let no_plugins = crate::private_server::folder();
     let late = Node::start_with(&database, &[("plugins_dir", json!(no_plugins.path()))]).await;
     let there = caller.at(&late.url);
-    let (status, answer) = there.pay("k", &payment()).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    let (status, response) = there.pay("k", &payment()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{response}");
     let stranger = Caller::of_new_tenant(&late, "other").await;
     assert_eq!(stranger.pay("k", &payment()).await.0, StatusCode::CREATED, "others are served");
 
@@ -116,7 +116,7 @@ async fn a_refused_request_frees_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_error_of_a_body_is_told_at_once_and_nothing_is_echoed() {
+async fn all_errors_of_a_body_are_reported_at_once_and_no_value_is_echoed() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -156,8 +156,8 @@ async fn a_payment_is_found_by_key_reference_account_and_outcome() {
     for place in 0..5 {
         let amount = if place == 3 { 2_000_000 } else { 100 + place };
         let changes = json!({"reference": format!("order-{place}"), "amount_minor": amount});
-        let (_, answer) = caller.pay(&format!("k{place}"), &payment_with(&changes)).await;
-        ids.push(answer["id"].as_str().expect("id").to_owned());
+        let (_, response) = caller.pay(&format!("k{place}"), &payment_with(&changes)).await;
+        ids.push(response["id"].as_str().expect("id").to_owned());
     }
     for (query, expected) in [
         ("idempotency_key=k2", vec![2]),
@@ -180,14 +180,14 @@ async fn a_payment_is_found_by_key_reference_account_and_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_follow_one_another_without_gap_or_overlap() {
+async fn pages_have_no_gap_or_overlap() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let mut expected = Vec::new();
     for place in 0..7 {
-        let (_, answer) = caller.pay(&format!("k{place}"), &payment()).await;
-        expected.insert(0, answer["id"].clone());
+        let (_, response) = caller.pay(&format!("k{place}"), &payment()).await;
+        expected.insert(0, response["id"].clone());
     }
     let mut found = Vec::new();
     let mut path = "/payments?limit=3".to_owned();
@@ -205,7 +205,7 @@ async fn pages_follow_one_another_without_gap_or_overlap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn evidence_shows_what_each_rule_was_given_and_replay_is_identical() {
+async fn evidence_has_the_input_of_each_rule_and_replay_is_identical() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -229,13 +229,13 @@ async fn evidence_shows_what_each_rule_was_given_and_replay_is_identical() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_and_a_scope_see_only_what_is_theirs() {
+async fn tenants_and_scopes_limit_what_a_client_sees() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
-    let (_, answer) = caller.pay("k", &payment()).await;
-    let path = format!("/payments/{}", answer["id"].as_str().expect("id"));
+    let (_, response) = caller.pay("k", &payment()).await;
+    let path = format!("/payments/{}", response["id"].as_str().expect("id"));
 
     assert_eq!(caller.get(&path).await.0, StatusCode::OK);
     assert_eq!(stranger.get(&path).await.0, StatusCode::NOT_FOUND);
@@ -250,7 +250,7 @@ async fn a_tenant_and_a_scope_see_only_what_is_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_fifty_payments_at_once_a_limit_of_ten_lets_ten_through() {
+async fn a_limit_of_ten_approves_ten_of_fifty_concurrent_payments() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -262,8 +262,8 @@ async fn of_fifty_payments_at_once_a_limit_of_ten_lets_ten_through() {
         let (caller, body) = (caller.clone(), body.clone());
         async move { caller.pay(&format!("k{place}"), &body).await.1 }
     });
-    let answers = futures::future::join_all(submissions).await;
-    let approved = answers.iter().filter(|answer| answer["outcome"] == "approve").count();
-    assert_eq!(approved, 10, "{answers:#?}");
+    let responses = futures::future::join_all(submissions).await;
+    let approved = responses.iter().filter(|response| response["outcome"] == "approve").count();
+    assert_eq!(approved, 10, "{responses:#?}");
     node.stop().await;
 }

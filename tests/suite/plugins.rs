@@ -10,20 +10,20 @@ use tollgate::decisions::plugins::digest_of;
 
 use crate::support::components::{component, component_of};
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, Whole};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, FullResponse, Node};
 
 /// As RFC 9530 writes it.
 fn digest_header(bytes: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(digest_of(bytes).0))
 }
 
-async fn post(caller: &Caller, content_type: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> Whole {
+async fn post(caller: &Caller, content_type: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> FullResponse {
     let mut request = caller.request(Method::POST, "/plugins").header("Content-Type", content_type);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Whole::of(request.body(bytes)).await
+    FullResponse::of(request.body(bytes)).await
 }
 
 async fn names(caller: &Caller) -> Vec<String> {
@@ -37,7 +37,7 @@ async fn names(caller: &Caller) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte() {
+async fn an_uploaded_plugin_belongs_to_its_tenant_and_can_be_downloaded_unchanged() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -51,7 +51,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
     assert_eq!(made.status, 202, "{}", made.text);
     assert_eq!(made.header("Location"), format!("/api/v1{path}"));
     assert_eq!(made.json()["size_bytes"], json!(bytes.len()), "{}", made.text);
-    let plugin = caller.settled(&digest).await;
+    let plugin = caller.wait_for_plugin(&digest).await;
     for (member, expected) in [
         ("digest", json!(digest)),
         ("state", json!("ready")),
@@ -116,13 +116,13 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["errors"][0]["pointer"], "/rules/0/plugin", "{problem}");
     // Whoever has the bytes may have the plugin.
-    let (status, same) = stranger.hand_in(bytes).await;
+    let (status, same) = stranger.submit_plugin(bytes).await;
     assert_eq!(
         (status, &same["state"]),
         (StatusCode::ACCEPTED, &json!("waiting")),
         "nothing tells that somebody has them already"
     );
-    assert_eq!(stranger.settled(&digest).await["state"], "ready");
+    assert_eq!(stranger.wait_for_plugin(&digest).await["state"], "ready");
     assert_eq!(stranger.get(&path).await.0, StatusCode::OK);
     let stored: i64 = sqlx::query_scalar("select count(*) from plugins where not shared")
         .fetch_one(&mut database.superuser().await)
@@ -133,7 +133,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_comes_back_byte_for_byte()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
+async fn a_file_that_is_not_a_valid_plugin_is_refused_with_a_helpful_reason() {
     let database = TestDatabase::create().await;
     let limit_bytes = 20_000;
     let settings = [("plugin_size_max_bytes", json!(limit_bytes))];
@@ -229,9 +229,9 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
         ),
     ];
     for (what, content_type, headers, bytes, status, slug, words) in table {
-        let answer = post(&caller, content_type, headers, bytes).await;
-        assert_eq!(answer.status, status, "{what}: {}", answer.text);
-        let problem = answer.json();
+        let response = post(&caller, content_type, headers, bytes).await;
+        assert_eq!(response.status, status, "{what}: {}", response.text);
+        let problem = response.json();
         assert_eq!(problem["type"], format!("/problems/{slug}"), "{what}");
         assert!(problem["detail"].as_str().unwrap().contains(words), "{what}: {problem}");
     }
@@ -241,7 +241,7 @@ async fn what_cannot_be_a_plugin_is_refused_with_a_reason_that_helps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_put_into_the_folder_appears_for_all_tenants_and_a_bad_one_stops_nothing() {
+async fn a_plugin_in_the_folder_is_shared_with_all_tenants_and_a_bad_file_is_skipped() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start_with(&database, &[("plugins_dir", json!(folder.path()))]).await;
@@ -256,7 +256,7 @@ async fn a_file_put_into_the_folder_appears_for_all_tenants_and_a_bad_one_stops_
     let appeared = async |wanted: usize| {
         let begun = Instant::now();
         while names(&second).await.len() < wanted {
-            assert!(begun.elapsed() < PATIENCE, "it does not appear");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "it does not appear");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

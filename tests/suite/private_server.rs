@@ -13,9 +13,9 @@ use tollgate::storage::binaries::Binaries;
 use tollgate::storage::pool::{DatabaseSettings, Databases};
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 
-use crate::support::process::{folder_of_part, part, server_settings};
+use crate::support::subprocess::{server_settings, subprocess, subprocess_folder};
 
 /// The user that runs the server for root has to reach it.
 pub fn folder() -> TempDir {
@@ -39,7 +39,7 @@ fn server_process(folder: &Path) -> Option<Pid> {
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "{what} did not happen");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -47,7 +47,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 #[ignore = "runs only as a process of its own, which a test kills"]
 fn application() {
-    let Some(folder) = folder_of_part() else { return };
+    let Some(folder) = subprocess_folder() else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let server = PrivateServer::start(server_settings(folder.join("postgres"), true)).await.unwrap();
         let mut connection = connect(&server).await;
@@ -61,13 +61,13 @@ fn application() {
 }
 
 async fn running_application(folder: &Path) -> Child {
-    let application = part("private_server::application", folder, &folder.join("log")).spawn().unwrap();
+    let application = subprocess("private_server::application", folder, &folder.join("log")).spawn().unwrap();
     until("the start of the application", || folder.join("ready").exists()).await;
     application
 }
 
 #[tokio::test]
-async fn the_server_ends_by_itself_when_its_application_is_killed() {
+async fn the_server_stops_when_its_application_is_killed() {
     let folder = folder();
     let mut application = running_application(folder.path()).await;
     let server = server_process(folder.path()).unwrap();
@@ -81,7 +81,7 @@ async fn the_server_ends_by_itself_when_its_application_is_killed() {
 }
 
 #[tokio::test]
-async fn a_start_right_after_a_kill_works_and_finds_what_was_committed() {
+async fn a_start_right_after_a_kill_finds_committed_data() {
     let folder = folder();
     let mut application = running_application(folder.path()).await;
     application.kill().unwrap();
@@ -94,7 +94,7 @@ async fn a_start_right_after_a_kill_works_and_finds_what_was_committed() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_is_started_again() {
+async fn a_killed_server_is_restarted() {
     let folder = folder();
     let server = start(folder.path()).await.unwrap();
     let first = server_process(folder.path()).unwrap();
@@ -102,7 +102,7 @@ async fn a_server_that_is_killed_is_started_again() {
     until("another server", || server_process(folder.path()).is_some_and(|now| now != first)).await;
     let begun = Instant::now();
     while server.connect_options().connect().await.is_err() {
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await.unwrap();
@@ -110,7 +110,7 @@ async fn a_server_that_is_killed_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_pid_file_that_names_a_stranger_or_a_zombie_is_no_obstacle() {
+async fn a_pid_file_of_another_process_or_a_zombie_does_not_prevent_the_start() {
     let folder = folder();
     start(folder.path()).await.unwrap().stop().await.unwrap();
     let pid_file = folder.path().join("postgres/cluster/postmaster.pid");
@@ -131,7 +131,7 @@ async fn a_pid_file_that_names_a_stranger_or_a_zombie_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_postgres_that_still_works_in_the_data_directory_is_ended_first() {
+async fn a_postgres_that_still_runs_in_the_data_directory_is_stopped_first() {
     let folder = folder();
     start(folder.path()).await.unwrap().stop().await.unwrap();
     let cluster = folder.path().join("postgres/cluster");
@@ -156,7 +156,7 @@ async fn a_postgres_that_still_works_in_the_data_directory_is_ended_first() {
 }
 
 #[tokio::test]
-async fn a_half_done_initdb_is_thrown_away() {
+async fn an_unfinished_initdb_is_discarded() {
     let folder = folder();
     let data_dir = folder.path().join("postgres");
     std::fs::create_dir_all(data_dir.join("cluster.unfinished/base")).unwrap();
@@ -166,7 +166,7 @@ async fn a_half_done_initdb_is_thrown_away() {
 }
 
 #[tokio::test]
-async fn a_second_instance_is_refused_and_told_who_runs_the_first() {
+async fn a_second_instance_is_refused_with_the_pid_of_the_first() {
     let folder = folder();
     let first = start(folder.path()).await.unwrap();
     let refusal = start(folder.path()).await.unwrap_err();
@@ -180,7 +180,7 @@ async fn a_second_instance_is_refused_and_told_who_runs_the_first() {
 }
 
 #[tokio::test]
-async fn a_running_server_is_found_while_it_starts_and_not_when_it_has_stopped() {
+async fn a_server_is_found_while_it_starts_but_not_after_it_has_stopped() {
     let folder = folder();
     let data_dir = folder.path().join("postgres");
     assert_eq!(PrivateServer::running(&data_dir).await.unwrap(), None);
@@ -210,7 +210,7 @@ async fn data_of_another_major_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_path_too_long_for_a_socket_still_works() {
+async fn a_path_that_is_too_long_for_a_socket_works() {
     let folder = folder();
     let deep = folder.path().join("d".repeat(60)).join("e".repeat(60));
     let server = start(&deep).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_path_too_long_for_a_socket_still_works() {
 }
 
 #[tokio::test]
-async fn nobody_else_can_reach_the_socket_or_the_data() {
+async fn other_users_cannot_access_the_socket_or_the_data() {
     let folder = folder();
     let server = start(folder.path()).await.unwrap();
     for private in [server.data_dir(), server.connect_options().get_socket().unwrap()] {
@@ -235,7 +235,7 @@ async fn nobody_else_can_reach_the_socket_or_the_data() {
 }
 
 #[tokio::test]
-async fn for_root_the_server_runs_as_another_user_although_that_one_reaches_neither_data_nor_program() {
+async fn for_root_the_server_runs_as_another_user_without_access_to_data_or_program() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -258,7 +258,7 @@ async fn for_root_the_server_runs_as_another_user_although_that_one_reaches_neit
 }
 
 #[tokio::test]
-async fn root_does_not_give_away_what_another_user_s_link_points_to() {
+async fn root_does_not_change_the_owner_of_a_linked_file() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -277,7 +277,7 @@ async fn root_does_not_give_away_what_another_user_s_link_points_to() {
 }
 
 #[tokio::test]
-async fn each_role_has_a_login_that_can_become_nobody_else_on_an_old_cluster_too() {
+async fn each_role_has_a_login_that_cannot_change_its_role_on_an_old_cluster_too() {
     let folder = folder();
     let server = start(folder.path()).await.unwrap();
     Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap().close().await;

@@ -6,23 +6,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, Whole, payment};
+use crate::support::service::{Caller, FullResponse, Node, payment};
 
 const ID: &str = "0193b0a0-0000-7000-8000-000000000001";
 
 /// Holds the answer to be the problem of this kind.
-fn is_problem(what: &str, answer: &Whole, status: u16, slug: &str) {
-    assert_eq!(answer.status, status, "{what}: {}", answer.text);
-    assert_eq!(answer.header("Content-Type"), "application/problem+json", "{what}");
-    let problem = answer.json();
+fn is_problem(what: &str, response: &FullResponse, status: u16, slug: &str) {
+    assert_eq!(response.status, status, "{what}: {}", response.text);
+    assert_eq!(response.header("Content-Type"), "application/problem+json", "{what}");
+    let problem = response.json();
     assert_eq!(problem["type"], format!("/problems/{slug}"), "{what}: {problem}");
     assert_eq!(problem["status"], status, "{what}");
     for member in ["title", "detail"] {
         assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{what}: {problem}");
     }
-    assert_eq!(problem["request_id"], answer.header("X-Request-Id"), "{what}");
-    assert_eq!(answer.header("X-Content-Type-Options"), "nosniff", "{what}");
-    assert_eq!(answer.header("Cache-Control"), "no-store", "{what}");
+    assert_eq!(problem["request_id"], response.header("X-Request-Id"), "{what}");
+    assert_eq!(response.header("X-Content-Type-Options"), "nosniff", "{what}");
+    assert_eq!(response.header("Cache-Control"), "no-store", "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +46,7 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
         "/api/v1/payments%2f",
         "/docs/../../Cargo.toml",
     ] {
-        is_problem(path, &Whole::of(plain(Method::GET, path)).await, 404, "not-found");
+        is_problem(path, &FullResponse::of(plain(Method::GET, path)).await, 404, "not-found");
     }
     for (method, path, allow) in [
         (Method::DELETE, "/api/v1/payments", "GET, POST"),
@@ -64,21 +64,21 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
         (Method::OPTIONS, "/.well-known/jwks.json", "GET"),
     ] {
         let what = format!("{method} {path}");
-        let answer = Whole::of(plain(method, path)).await;
-        is_problem(&what, &answer, 405, "method-not-allowed");
+        let response = FullResponse::of(plain(method, path)).await;
+        is_problem(&what, &response, 405, "method-not-allowed");
         for method in allow.split(", ") {
-            assert!(answer.header("Allow").contains(method), "{what}: {}", answer.header("Allow"));
+            assert!(response.header("Allow").contains(method), "{what}: {}", response.header("Allow"));
         }
     }
     for (path, status) in [("/health", 200), ("/api/v1/openapi.json", 200), ("/nothing", 404)] {
-        let answer = Whole::of(plain(Method::HEAD, path)).await;
-        assert_eq!((answer.status, answer.text.as_str()), (status, ""), "HEAD {path}");
+        let response = FullResponse::of(plain(Method::HEAD, path)).await;
+        assert_eq!((response.status, response.text.as_str()), (status, ""), "HEAD {path}");
     }
     // A path may be asked for without a token; what is behind it may not.
     for path in ["/payments", "/lists", "/plugins", "/rulesets/payment", &format!("/decisions/{ID}")] {
         is_problem(
             path,
-            &Whole::of(plain(Method::GET, &format!("/api/v1{path}"))).await,
+            &FullResponse::of(plain(Method::GET, &format!("/api/v1{path}"))).await,
             401,
             "unauthenticated",
         );
@@ -98,10 +98,10 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
         "/payments/%00",
         "/lists/%ff/entries",
     ] {
-        is_problem(path, &Whole::of(caller.request(Method::GET, path)).await, 404, "not-found");
+        is_problem(path, &FullResponse::of(caller.request(Method::GET, path)).await, 404, "not-found");
     }
     let entry = caller.request(Method::DELETE, "/lists/nowhere/entries/nonsense");
-    is_problem("an entry", &Whole::of(entry).await, 404, "not-found");
+    is_problem("an entry", &FullResponse::of(entry).await, 404, "not-found");
     node.stop().await;
 }
 
@@ -116,14 +116,14 @@ async fn chunked(node: &Node, caller: &Caller, chunks: usize) -> String {
     );
     let chunk = format!("3e8\r\n{}\r\n", " ".repeat(1_000));
     stream.write_all(format!("{head}{}0\r\n\r\n", chunk.repeat(chunks)).as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     // The server may hang up on what it did not read.
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
+    let _ = stream.read_to_end(&mut response).await;
+    String::from_utf8(response).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_cannot_be_read_are_problems_and_nothing_of_them_comes_back() {
+async fn unreadable_bodies_are_problems_and_are_not_echoed() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -174,26 +174,29 @@ async fn bodies_that_cannot_be_read_are_problems_and_nothing_of_them_comes_back(
                 "invalid-body",
             ),
         ] {
-            let answer = Whole::of(request).await;
-            is_problem(&format!("{route}: {what}"), &answer, status, slug);
-            assert!(!answer.text.contains(secret), "{route}: {what}: {}", answer.text);
-            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            let response = FullResponse::of(request).await;
+            is_problem(&format!("{route}: {what}"), &response, status, slug);
+            assert!(!response.text.contains(secret), "{route}: {what}: {}", response.text);
+            let detail = response.json()["detail"].as_str().unwrap().to_owned();
             match what {
                 "cut off" => assert!(detail.contains("line 2"), "{detail}"),
                 "too large" => assert!(detail.contains("65536"), "{detail}"),
-                "a repeated key" => assert!(answer.text.contains("/name"), "{}", answer.text),
+                "a repeated key" => assert!(response.text.contains("/name"), "{}", response.text),
                 _ => {}
             }
         }
     }
     // Without a length the limit holds as well.
-    let answer = chunked(&node, &caller, 80).await;
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("/problems/body-too-large"), "{answer}");
+    let response = chunked(&node, &caller, 80).await;
+    assert!(
+        response.starts_with("HTTP/1.1 413 ") && response.contains("/problems/body-too-large"),
+        "{response}"
+    );
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_queries_and_headers_that_cannot_be_read_are_problems() {
+async fn unreadable_keys_queries_and_headers_are_problems() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -211,9 +214,9 @@ async fn keys_queries_and_headers_that_cannot_be_read_are_problems() {
         ("two", &[b"a", b"b"]),
         ("the same twice", &[b"a", b"a"]),
     ] {
-        is_problem(what, &Whole::of(pay(keys)).await, 400, "invalid-idempotency-key");
+        is_problem(what, &FullResponse::of(pay(keys)).await, 400, "invalid-idempotency-key");
     }
-    assert_eq!(Whole::of(pay(&[longest.as_bytes()])).await.status, 201);
+    assert_eq!(FullResponse::of(pay(&[longest.as_bytes()])).await.status, 201);
 
     for path in [
         "/payments?cursor=nonsense",
@@ -232,16 +235,16 @@ async fn keys_queries_and_headers_that_cannot_be_read_are_problems() {
         "/lists?limit=0",
         "/plugins?name=x",
     ] {
-        let answer = Whole::of(caller.request(Method::GET, path)).await;
-        is_problem(path, &answer, 400, "invalid-query");
-        assert!(!answer.json()["errors"].as_array().unwrap().is_empty(), "{path}");
+        let response = FullResponse::of(caller.request(Method::GET, path)).await;
+        is_problem(path, &response, 400, "invalid-query");
+        assert!(!response.json()["errors"].as_array().unwrap().is_empty(), "{path}");
     }
     let untagged = caller.request(Method::POST, "/rulesets/payment/rollback").header("If-Match", "x");
-    is_problem("If-Match", &Whole::of(untagged).await, 400, "malformed-request");
+    is_problem("If-Match", &FullResponse::of(untagged).await, 400, "malformed-request");
     // A request id of the caller's is taken over only if it is harmless.
     let with_id = |id: &str| caller.request(Method::GET, "/nothing").header("X-Request-Id", id.to_owned());
-    assert_eq!(Whole::of(with_id("request-1")).await.header("X-Request-Id"), "request-1");
-    let strange = Whole::of(with_id("<b>not</b> mine")).await;
+    assert_eq!(FullResponse::of(with_id("request-1")).await.header("X-Request-Id"), "request-1");
+    let strange = FullResponse::of(with_id("<b>not</b> mine")).await;
     assert!(!strange.text.contains("<b>"), "{}", strange.text);
     assert_eq!(strange.json()["request_id"], json!(strange.header("X-Request-Id")));
     node.stop().await;

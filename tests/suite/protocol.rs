@@ -7,22 +7,22 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{Program, outcome, tollgate, tollgate_on};
-use crate::support::service::{Caller, Node, Whole, payment};
+use crate::support::program::{Program, run_command, tollgate, tollgate_on};
+use crate::support::service::{Caller, FullResponse, Node, payment};
 
 const ACTIVATIONS: &str = "/rulesets/payment/activations";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_has_is_not_sent_again_wherever_there_is_a_tag() {
+async fn every_resource_with_a_tag_supports_if_none_match() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     caller.activate(&[("account-check", json!({}))]).await;
     for path in ["/rulesets/payment/revisions/1", "/openapi.json"] {
         let get = |condition: &str| caller.request(Method::GET, path).header("If-None-Match", condition);
-        let tag = Whole::of(caller.request(Method::GET, path)).await.header("ETag").to_owned();
+        let tag = FullResponse::of(caller.request(Method::GET, path)).await.header("ETag").to_owned();
         let in_two_lines = get("\"other\"").header("If-None-Match", &tag);
-        assert_eq!(Whole::of(in_two_lines).await.status, 304, "{path}");
+        assert_eq!(FullResponse::of(in_two_lines).await.status, 304, "{path}");
         for (condition, known) in [
             (tag.clone(), true),
             (format!("W/{tag}"), true),
@@ -32,17 +32,17 @@ async fn what_a_client_has_is_not_sent_again_wherever_there_is_a_tag() {
             // No condition that anybody could mean.
             ("other".to_owned(), false),
         ] {
-            let answer = Whole::of(get(&condition)).await;
+            let response = FullResponse::of(get(&condition)).await;
             let expected = if known { (304, true) } else { (200, false) };
-            assert_eq!((answer.status, answer.text.is_empty()), expected, "{path} {condition}");
-            assert_eq!(answer.header("ETag"), tag, "{path} {condition}");
+            assert_eq!((response.status, response.text.is_empty()), expected, "{path} {condition}");
+            assert_eq!(response.header("ETag"), tag, "{path} {condition}");
         }
     }
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_differ_have_different_tags_and_what_is_active_is_always_sent() {
+async fn different_responses_have_different_tags_and_the_deployment_is_always_sent() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let mut tags = Vec::new();
@@ -50,15 +50,16 @@ async fn answers_that_differ_have_different_tags_and_what_is_active_is_always_se
         let caller = Caller::of_new_tenant(&node, tenant).await;
         let rules = json!([{"name": "r", "plugin": caller.plugin("account-check").await, "settings": {}}]);
         let body = json!({"note": tenant, "rules": rules});
-        let made = Whole::of(caller.request(Method::POST, "/rulesets/payment/revisions").json(&body)).await;
-        let shown = Whole::of(caller.request(Method::GET, "/rulesets/payment/revisions/1")).await;
+        let made =
+            FullResponse::of(caller.request(Method::POST, "/rulesets/payment/revisions").json(&body)).await;
+        let shown = FullResponse::of(caller.request(Method::GET, "/rulesets/payment/revisions/1")).await;
         assert_eq!(shown.header("ETag"), made.header("ETag"));
         tags.push(shown.header("ETag").to_owned());
         caller.post(ACTIVATIONS, &json!({"revision": 1})).await;
         // Rules go into quarantine, and come out of it, without a change of this tag.
         let active = || caller.request(Method::GET, "/rulesets/payment");
-        let tag = Whole::of(active()).await.header("ETag").to_owned();
-        let again = Whole::of(active().header("If-None-Match", &tag)).await;
+        let tag = FullResponse::of(active()).await.header("ETag").to_owned();
+        let again = FullResponse::of(active().header("If-None-Match", &tag)).await;
         assert_eq!((again.status, again.header("ETag")), (200, tag.as_str()));
     }
     assert_ne!(tags[0], tags[1], "the same rules, made by others and with another note");
@@ -66,13 +67,13 @@ async fn answers_that_differ_have_different_tags_and_what_is_active_is_always_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_made_where_one_of_the_tags_is_that_of_what_is_active() {
+async fn a_change_with_if_match_needs_the_tag_of_the_deployment() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     caller.activate(&[("account-check", json!({}))]).await;
     let tag = || async {
-        Whole::of(caller.request(Method::GET, "/rulesets/payment")).await.header("ETag").to_owned()
+        FullResponse::of(caller.request(Method::GET, "/rulesets/payment")).await.header("ETag").to_owned()
     };
     let change = |lines: Vec<String>| {
         let request = caller.request(Method::POST, ACTIVATIONS).json(&json!({"revision": 1}));
@@ -96,14 +97,14 @@ async fn a_change_is_made_where_one_of_the_tags_is_that_of_what_is_active() {
         let tag = tag().await;
         let number = tag.trim_matches('"');
         let sent = lines.iter().map(|line| line.replace("TAG", &tag).replace("NUMBER", number)).collect();
-        let answer = Whole::of(change(sent)).await;
-        assert_eq!(answer.status, status, "{lines:?}: {}", answer.text);
+        let response = FullResponse::of(change(sent)).await;
+        assert_eq!(response.status, status, "{lines:?}: {}", response.text);
     }
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_not_made_where_if_none_match_names_what_is_active() {
+async fn a_change_with_if_none_match_of_the_deployment_is_refused() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -131,14 +132,14 @@ async fn a_change_is_not_made_where_if_none_match_names_what_is_active() {
             (vec![("If-None-Match", "none")], 400),
             (vec![("If-Match", "TAG"), ("If-None-Match", "\"none\"")], made),
         ] {
-            let tag = Whole::of(caller.request(Method::GET, "/rulesets/payment")).await;
+            let tag = FullResponse::of(caller.request(Method::GET, "/rulesets/payment")).await;
             let request = caller.request(method.clone(), &path);
             let request = conditions.iter().fold(request, |request, (name, value)| {
                 request.header(*name, value.replace("TAG", tag.header("ETag")))
             });
             let request = body.into_iter().fold(request, RequestBuilder::json);
-            let answer = Whole::of(request).await;
-            assert_eq!(answer.status, status, "{method} {path} {conditions:?}: {}", answer.text);
+            let response = FullResponse::of(request).await;
+            assert_eq!(response.status, status, "{method} {path} {conditions:?}: {}", response.text);
         }
     }
     assert_eq!(second, caller.get("/rulesets/payment").await.1["activation"]["revision"]);
@@ -146,7 +147,7 @@ async fn a_change_is_not_made_where_if_none_match_names_what_is_active() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compressed_body_is_refused_on_every_route_that_takes_one() {
+async fn a_compressed_body_is_refused_on_every_route_with_a_body() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -164,24 +165,24 @@ async fn a_compressed_body_is_refused_on_every_route_that_takes_one() {
             let typed =
                 |request: RequestBuilder| request.header("Content-Type", content.keys().next().unwrap());
             for coding in ["gzip", "br", "GZIP", "identity, gzip"] {
-                let refused = Whole::of(typed(request()).header("Content-Encoding", coding)).await;
+                let refused = FullResponse::of(typed(request()).header("Content-Encoding", coding)).await;
                 assert_eq!(refused.status, 415, "{method} {path} {coding}: {}", refused.text);
                 assert_eq!(refused.header("Accept-Encoding"), "identity", "{method} {path} {coding}");
                 assert_eq!(refused.json()["type"], "/problems/unsupported-media-type");
             }
-            let taken = Whole::of(typed(request()).header("Content-Encoding", "identity")).await;
+            let taken = FullResponse::of(typed(request()).header("Content-Encoding", "identity")).await;
             assert_ne!(taken.status, 415, "{method} {path}: {}", taken.text);
             tried += 1;
         }
     }
     assert!(tried >= 12, "{tried}");
     let pay = caller.request(Method::POST, "/payments").header("Idempotency-Key", "plain");
-    assert_eq!(Whole::of(pay.header("Content-Encoding", "").json(&payment())).await.status, 201);
+    assert_eq!(FullResponse::of(pay.header("Content-Encoding", "").json(&payment())).await.status, 201);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_last_event_id_begins_the_feed_now() {
+async fn an_empty_last_event_id_starts_the_feed_now() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -193,7 +194,7 @@ async fn an_empty_last_event_id_begins_the_feed_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_names_itself_as_issuer_by_where_it_listens_unless_it_is_told_its_name() {
+async fn without_a_configured_issuer_a_node_uses_its_address() {
     let database = TestDatabase::create().await;
     for name in [None, Some("https://tollgate.example/")] {
         let mut command = tollgate_on(&database, &["serve"]);
@@ -218,20 +219,20 @@ async fn a_node_names_itself_as_issuer_by_where_it_listens_unless_it_is_told_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_order_mark_at_the_beginning_of_an_import_is_skipped() {
+async fn a_byte_order_mark_at_the_start_of_an_import_is_skipped() {
     let database = TestDatabase::create().await;
-    assert!(outcome(tollgate_on(&database, &["tenant", "create", "acme"])).0.success());
-    let (_, lines, _) = outcome(tollgate(&["demo", "--history", "3"]));
+    assert!(run_command(tollgate_on(&database, &["tenant", "create", "acme"])).0.success());
+    let (_, lines, _) = run_command(tollgate(&["demo", "--history", "3"]));
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history.jsonl");
     std::fs::write(&history, format!("\u{feff}{lines}")).unwrap();
     let import = |more: &[&str]| tollgate_on(&database, &[&["import", "--tenant", "acme"], more].concat());
     let path = history.to_str().unwrap();
-    let (status, said, log) = outcome(import(&["--strict", path]));
-    assert!(status.success() && said.contains("3 stored"), "{said}\n{log}");
+    let (status, output, log) = run_command(import(&["--strict", path]));
+    assert!(status.success() && output.contains("3 stored"), "{output}\n{log}");
     let mut piped = import(&["-"]);
     let mut child = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("\u{feff}{lines}").as_bytes()).unwrap();
-    let said = child.wait_with_output().unwrap();
-    assert!(String::from_utf8(said.stdout).unwrap().contains("3 already stored, 0 refused"));
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("3 already stored, 0 refused"));
 }

@@ -43,7 +43,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
-async fn the_partitions_of_three_months_are_made_once() {
+async fn the_partitions_of_three_months_are_created_once() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     assert_eq!(ensure_decision_partitions(&databases.system).await.unwrap(), 0, "the template has them");
@@ -69,7 +69,7 @@ async fn the_partitions_of_three_months_are_made_once() {
 }
 
 #[tokio::test]
-async fn databases_that_are_provisioned_at_the_same_moment_do_not_disturb_each_other() {
+async fn databases_can_be_provisioned_concurrently() {
     let databases =
         [TestDatabase::create().await, TestDatabase::create().await, TestDatabase::create().await];
     for database in &databases {
@@ -84,7 +84,7 @@ async fn databases_that_are_provisioned_at_the_same_moment_do_not_disturb_each_o
 }
 
 #[tokio::test]
-async fn a_login_without_rights_is_told_what_the_administrator_has_to_run() {
+async fn a_login_without_rights_gets_the_statements_for_an_administrator() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     let login = format!("login_{}", uuid::Uuid::now_v7().simple());

@@ -12,8 +12,8 @@ use tollgate::storage::quarantines::{Opened, open as open_stored};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, Whole, answer, payment_with};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, FullResponse, Node, payment_with, send};
 
 const QUARANTINES: &str = "/rulesets/payment/quarantines";
 /// Four failures are no reason yet, five are.
@@ -54,7 +54,7 @@ async fn become_open(caller: &Caller, count: usize) -> Vec<Value> {
         if open.len() == count {
             return open;
         }
-        assert!(begun.elapsed() < PATIENCE, "{open:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{open:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -67,7 +67,7 @@ async fn becomes(caller: &Caller, what: &str, expected: &str) -> Duration {
         if decided["outcome"] == expected {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {decided}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{what}: {decided}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     begun.elapsed()
@@ -83,7 +83,7 @@ async fn acts(database: &TestDatabase) -> Vec<(String, String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_quarantine_waits_for_review_whatever_its_entry_and_other_rules_say() {
+async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
     let database = TestDatabase::create().await;
     let node = node(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -99,13 +99,13 @@ async fn what_is_in_quarantine_waits_for_review_whatever_its_entry_and_other_rul
     }
     assert_eq!(open(&caller).await, Vec::<Value>::new(), "four failures are none too many");
     let active = || caller.request(Method::GET, "/rulesets/payment");
-    let before = Whole::of(active()).await;
+    let before = FullResponse::of(active()).await;
     assert_eq!(before.json().get("quarantined"), None);
 
     pay_friend(&caller, "failing-4").await;
     let opened = become_open(&caller, 1).await.remove(0);
     // Nothing was activated since, and yet it is another answer.
-    let after = Whole::of(active().header("If-None-Match", before.header("ETag"))).await;
+    let after = FullResponse::of(active().header("If-None-Match", before.header("ETag"))).await;
     assert_eq!((after.status, after.json()["quarantined"][0]["rule"] == "broken"), (200, true));
     assert_eq!(
         (&opened["rule"], &opened["failures"], &opened["runs"], &opened["last_failure"]),
@@ -149,12 +149,12 @@ async fn what_is_in_quarantine_waits_for_review_whatever_its_entry_and_other_rul
     assert_eq!(pay_friend(&other, "of-another").await["outcome"], "approve");
     assert_eq!(open(&other).await, Vec::<Value>::new());
     let foreign = other.request(Method::DELETE, &format!("{QUARANTINES}/{}", opened["id"].as_str().unwrap()));
-    assert_eq!(answer(foreign).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(send(foreign).await.0, StatusCode::NOT_FOUND);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_node_follows_and_a_lifted_rule_begins_anew() {
+async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     let database = TestDatabase::create().await;
     let (first, second) = (node(&database).await, node(&database).await);
     let here = Caller::of_new_tenant(&first, "acme").await;
@@ -162,7 +162,7 @@ async fn every_node_follows_and_a_lifted_rule_begins_anew() {
     here.activate_entries(&friends_and_broken(&here).await).await;
     let begun = Instant::now();
     while pay_friend(&there, &format!("arrives-{:?}", begun.elapsed())).await["revision"] != 1 {
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TEST_TIMEOUT);
     }
     // Both may notice at once; that is one quarantine.
     for place in 0..5 {
@@ -174,8 +174,8 @@ async fn every_node_follows_and_a_lifted_rule_begins_anew() {
     becomes(&there, "followed-there", "review").await;
 
     let lift = || here.request(Method::DELETE, &format!("{QUARANTINES}/{}", opened["id"].as_str().unwrap()));
-    assert_eq!(answer(lift()).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(answer(lift()).await.0, StatusCode::NOT_FOUND, "it is lifted already");
+    assert_eq!(send(lift()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(send(lift()).await.0, StatusCode::NOT_FOUND, "it is lifted already");
     // Each of these is a failure of the new window.
     assert_eq!(pay_friend(&here, "lifted-here").await["outcome"], "approve");
     becomes(&there, "lifted-there", "approve").await;
@@ -204,7 +204,7 @@ async fn every_node_follows_and_a_lifted_rule_begins_anew() {
 
 /// Each of these burns all its fuel; fifty of eight payments at once take longer than the deadline.
 #[tokio::test(flavor = "multi_thread")]
-async fn rules_that_keep_payments_from_being_decided_in_time_end_in_quarantine_and_the_innocent_goes_on() {
+async fn rules_that_cause_missed_deadlines_are_quarantined_and_other_rules_are_not() {
     let database = TestDatabase::create().await;
     let settings = [("quarantine_failures_min", json!(5)), ("deadline_ms", json!(500))];
     let node = Node::start_with(&database, &settings).await;
@@ -232,7 +232,7 @@ async fn rules_that_keep_payments_from_being_decided_in_time_end_in_quarantine_a
         if all_decided && !open(&caller).await.is_empty() {
             break;
         }
-        assert!(begun.elapsed() < 12 * PATIENCE, "{statuses:?}");
+        assert!(begun.elapsed() < 12 * TEST_TIMEOUT, "{statuses:?}");
         round += 1;
     }
     let open: Vec<Value> = open(&caller).await;
@@ -243,7 +243,7 @@ async fn rules_that_keep_payments_from_being_decided_in_time_end_in_quarantine_a
 }
 
 #[tokio::test]
-async fn a_tenant_has_so_many_rules_in_quarantine_and_no_more() {
+async fn the_number_of_quarantined_rules_of_a_tenant_is_bounded() {
     let database = TestDatabase::create().await;
     let system = database.databases().system;
     let crowded = create_tenant(&system, "crowded", "test").await.unwrap();

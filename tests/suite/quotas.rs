@@ -5,20 +5,20 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, answer, payment};
+use crate::support::service::{Caller, Node, payment, send};
 
 /// How many of those at once were taken; the others met the quota and were told what to do.
-fn taken(answers: &[(StatusCode, Value)], what_to_do: &str) -> usize {
-    for (status, problem) in answers.iter().filter(|(status, _)| !status.is_success()) {
+fn taken(responses: &[(StatusCode, Value)], what_to_do: &str) -> usize {
+    for (status, problem) in responses.iter().filter(|(status, _)| !status.is_success()) {
         assert_eq!(*status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
         assert_eq!(problem["type"], "/problems/quota-exceeded", "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(what_to_do), "{problem}");
     }
-    answers.iter().filter(|(status, _)| status.is_success()).count()
+    responses.iter().filter(|(status, _)| status.is_success()).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_and_their_entries_are_bounded_and_closing_makes_room() {
+async fn lists_and_entries_are_bounded_and_closing_makes_room() {
     let database = TestDatabase::create().await;
     let settings = [("tenant_lists_max", json!(3)), ("list_entries_max", json!(4))];
     let node = Node::start_with(&database, &settings).await;
@@ -31,7 +31,7 @@ async fn lists_and_their_entries_are_bounded_and_closing_makes_room() {
         .filter(|(status, _)| status.is_success())
         .map(|(_, list)| list["name"].as_str().unwrap().to_owned())
         .collect();
-    let closed = answer(caller.request(Method::DELETE, &format!("/lists/{}", own[0]))).await;
+    let closed = send(caller.request(Method::DELETE, &format!("/lists/{}", own[0]))).await;
     assert_eq!(closed.0, StatusCode::NO_CONTENT);
     assert_eq!(make("another".to_owned()).await.0, StatusCode::CREATED, "closing makes room");
     let stranger = Caller::of_new_tenant(&node, "other").await;
@@ -47,17 +47,17 @@ async fn lists_and_their_entries_are_bounded_and_closing_makes_room() {
     let added = join_all((0..8).map(|place| add(format!("v-{place}")))).await;
     assert_eq!(taken(&added, "list_entries_max"), 3);
     let lines = caller.request(Method::POST, &entries).header("Content-Type", "text/csv");
-    let (status, problem) = answer(lines.body("value,reason\nx,r\ny,r\n")).await;
+    let (status, problem) = send(lines.body("value,reason\nx,r\ny,r\n")).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "many at once as well: {problem}");
     let open = added.iter().find(|(status, _)| status.is_success()).unwrap();
     let path = format!("{entries}/{}", open.1["id"].as_str().unwrap());
-    assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(add("after".to_owned()).await.0, StatusCode::CREATED);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_made_and_closed_over_and_over_is_bounded_as_well() {
+async fn repeated_creation_and_closing_is_bounded() {
     let database = TestDatabase::create().await;
     let settings = [("tenant_lists_max", json!(2)), ("list_entries_max", json!(3))];
     let node = Node::start_with(&database, &settings).await;
@@ -74,7 +74,7 @@ async fn what_is_made_and_closed_over_and_over_is_bounded_as_well() {
         assert_eq!(made.0, StatusCode::CREATED, "{name}: {}", made.1);
         // The last one stays for the entries below.
         if place < 19 {
-            let closed = answer(caller.request(Method::DELETE, &format!("/lists/{name}"))).await;
+            let closed = send(caller.request(Method::DELETE, &format!("/lists/{name}"))).await;
             assert_eq!(closed.0, StatusCode::NO_CONTENT);
         }
     }
@@ -87,11 +87,11 @@ async fn what_is_made_and_closed_over_and_over_is_bounded_as_well() {
         let (status, entry) = caller.post(entries, &value).await;
         assert_eq!(status, StatusCode::CREATED, "{place}: {entry}");
         let path = format!("{entries}/{}", entry["id"].as_str().unwrap());
-        assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
     }
     refused(caller.post(entries, &json!({"value": "more", "reason": "r"})).await, "30 entries");
     let lines = caller.request(Method::POST, entries).header("Content-Type", "text/csv");
-    refused(answer(lines.body("value,reason\nx,r\n")).await, "30 entries");
+    refused(send(lines.body("value,reason\nx,r\n")).await, "30 entries");
     node.stop().await;
 }
 
@@ -110,7 +110,7 @@ async fn revisions_of_a_ruleset_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_of_a_payment_are_bounded_and_a_repetition_is_none() {
+async fn events_of_a_payment_are_bounded_and_repetitions_do_not_count() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("payment_events_max", json!(3))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

@@ -13,9 +13,9 @@ use tollgate::domain::tenant::Scope;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
-use crate::support::listener::{Listener, ask};
-use crate::support::program::{PATIENCE, outcome, tollgate_on};
-use crate::support::service::{Caller, Node, Whole, payment, payment_with};
+use crate::support::feed_client::{FeedClient, request_feed};
+use crate::support::program::{TEST_TIMEOUT, run_command, tollgate_on};
+use crate::support::service::{Caller, FullResponse, Node, payment, payment_with};
 
 /// Far more than comes back while a test sends them.
 const PLENTY: usize = 100;
@@ -38,34 +38,34 @@ async fn caller_with_rate(node: &Node, tenant: &str, requests_per_s: Option<u32>
     Caller::sign_in(&node.url, &id, &secret).await
 }
 
-async fn read(caller: &Caller) -> Whole {
-    Whole::of(caller.request(Method::GET, "/lists")).await
+async fn read(caller: &Caller) -> FullResponse {
+    FullResponse::of(caller.request(Method::GET, "/lists")).await
 }
 
 /// Sends until it is refused, and answers the refusal.
-async fn exhaust(caller: &Caller) -> Whole {
+async fn exhaust(caller: &Caller) -> FullResponse {
     for _ in 0..PLENTY {
-        let answer = read(caller).await;
-        if answer.status == 429 {
-            return answer;
+        let response = read(caller).await;
+        if response.status == 429 {
+            return response;
         }
-        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(response.status, 200, "{}", response.text);
     }
     panic!("{PLENTY} requests were not refused");
 }
 
-fn has_no_limit(answer: &Whole) -> bool {
-    !answer.headers.contains_key("RateLimit") && !answer.headers.contains_key("RateLimit-Policy")
+fn has_no_limit(response: &FullResponse) -> bool {
+    !response.headers.contains_key("RateLimit") && !response.headers.contains_key("RateLimit-Policy")
 }
 
 async fn metric(node: &Node, name: &str) -> f64 {
-    let text = Whole::of(Client::new().get(format!("{}/metrics", node.url))).await.text;
+    let text = FullResponse::of(Client::new().get(format!("{}/metrics", node.url))).await.text;
     let line = text.lines().find(|line| line.split([' ', '{']).next() == Some(name));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_above_its_rate_is_told_to_wait_and_no_other_is() {
+async fn a_client_above_its_rate_must_wait_and_others_need_not() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let free = Caller::of_new_tenant(&node, "acme").await;
@@ -73,13 +73,13 @@ async fn a_client_above_its_rate_is_told_to_wait_and_no_other_is() {
 
     let (begun, mut granted) = (Instant::now(), 0_u32);
     let refused = loop {
-        let answer = read(&limited).await;
-        assert_eq!(answer.header("RateLimit-Policy"), r#""client";q=2;w=1"#);
-        if answer.status == 429 {
-            break answer;
+        let response = read(&limited).await;
+        assert_eq!(response.header("RateLimit-Policy"), r#""client";q=2;w=1"#);
+        if response.status == 429 {
+            break response;
         }
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let left = answer.header("RateLimit");
+        assert_eq!(response.status, 200, "{}", response.text);
+        let left = response.header("RateLimit");
         assert!([r#""client";r=1;t=1"#, r#""client";r=0;t=1"#].contains(&left), "{left}");
         granted += 1;
     };
@@ -94,8 +94,8 @@ async fn a_client_above_its_rate_is_told_to_wait_and_no_other_is() {
     assert!(metric(&node, "http_requests_rate_limited_total").await >= 1.0);
 
     for _ in 0..20 {
-        let answer = read(&free).await;
-        assert!(answer.status == 200 && has_no_limit(&answer), "{answer:?}");
+        let response = read(&free).await;
+        assert!(response.status == 200 && has_no_limit(&response), "{response:?}");
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(read(&limited).await.status, 200, "after Retry-After it goes on");
@@ -103,7 +103,7 @@ async fn a_client_above_its_rate_is_told_to_wait_and_no_other_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_above_the_rate_is_refused_before_its_body_and_binds_no_key() {
+async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     Caller::of_new_tenant(&node, "acme").await;
@@ -111,16 +111,16 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_and_binds_no_key() 
 
     let pay = async |key: &str, payment: &Value| {
         let request = limited.request(Method::POST, "/payments").header("Idempotency-Key", key);
-        Whole::of(request.json(payment)).await
+        FullResponse::of(request.json(payment)).await
     };
     // A token may have come back before the payment did: then it is another one's turn.
     let mut refused = None;
     for number in 0..TURNS {
         exhaust(&limited).await;
         let key = format!("key-{number}");
-        let answer = pay(&key, &payment()).await;
-        if answer.status == 429 {
-            assert_eq!(answer.json()["type"], "/problems/rate-limited");
+        let response = pay(&key, &payment()).await;
+        if response.status == 429 {
+            assert_eq!(response.json()["type"], "/problems/rate-limited");
             refused = Some(key);
             break;
         }
@@ -139,7 +139,7 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_and_binds_no_key() 
         limited.token(),
         " ".repeat(1_000)
     );
-    let mut answer = String::new();
+    let mut response = String::new();
     for _ in 0..TURNS {
         exhaust(&limited).await;
         let mut connection = TcpStream::connect(address).await.unwrap();
@@ -147,16 +147,16 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_and_binds_no_key() 
         let mut bytes = vec![0; 4_096];
         let reading = tokio::time::timeout(Duration::from_secs(1), connection.read(&mut bytes));
         if let Ok(length) = reading.await {
-            answer = String::from_utf8_lossy(&bytes[..length.unwrap()]).into_owned();
+            response = String::from_utf8_lossy(&bytes[..length.unwrap()]).into_owned();
             break;
         }
     }
-    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer:?}");
+    assert!(response.starts_with("HTTP/1.1 429 "), "{response:?}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_node_s_setting_holds_for_clients_without_a_rate_and_for_the_api_only() {
+async fn the_configured_rate_applies_to_clients_without_a_rate_and_only_to_the_api() {
     let database = TestDatabase::create().await;
     let settings = [("client_requests_per_s", json!(1)), ("client_requests_burst", json!(3))];
     let node = Node::start_with(&database, &settings).await;
@@ -166,15 +166,15 @@ async fn the_node_s_setting_holds_for_clients_without_a_rate_and_for_the_api_onl
     assert_eq!(exhaust(&limited).await.header("RateLimit-Policy"), r#""client";q=3;w=3"#);
     assert_eq!(read(&fast).await.header("RateLimit-Policy"), r#""client";q=50;w=1"#);
     for _ in 0..20 {
-        let answer = read(&free).await;
-        assert!(answer.status == 200 && has_no_limit(&answer), "{answer:?}");
+        let response = read(&free).await;
+        assert!(response.status == 200 && has_no_limit(&response), "{response:?}");
     }
     for path in ["/health", "/ready", "/metrics", "/api/v1/openapi.json", "/admin", "/.well-known/jwks.json"]
     {
         for _ in 0..5 {
             let request = Client::new().get(format!("{}{path}", node.url)).bearer_auth(limited.token());
-            let answer = Whole::of(request).await;
-            assert!(answer.status < 400 && has_no_limit(&answer), "{path}: {answer:?}");
+            let response = FullResponse::of(request).await;
+            assert!(response.status < 400 && has_no_limit(&response), "{path}: {response:?}");
         }
     }
     let again = Caller::sign_in(&node.url, &limited.client_id, &limited.client_secret).await;
@@ -183,18 +183,18 @@ async fn the_node_s_setting_holds_for_clients_without_a_rate_and_for_the_api_onl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_counts_once_when_it_begins() {
+async fn a_stream_counts_as_one_request() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let free = Caller::of_new_tenant(&node, "acme").await;
     let limited = caller_with_rate(&node, "acme", Some(1)).await;
-    let mut listener = Listener::open(&limited).await;
+    let mut listener = FeedClient::open(&limited).await;
     let mut refused = None;
     for _ in 0..TURNS {
         exhaust(&limited).await;
-        let answer = ask(&limited, None).await;
-        if answer.status() == 429 {
-            refused = Some(answer);
+        let response = request_feed(&limited, None).await;
+        if response.status() == 429 {
+            refused = Some(response);
             break;
         }
     }
@@ -202,27 +202,27 @@ async fn a_stream_counts_once_when_it_begins() {
     for key in ["first", "second", "third"] {
         let (status, _) = free.pay(key, &payment()).await;
         assert_eq!(status, 201);
-        assert!(listener.next_within(PATIENCE).await.is_some(), "{key}");
+        assert!(listener.next_within(TEST_TIMEOUT).await.is_some(), "{key}");
     }
     node.stop().await;
 }
 
 /// Status, `Retry-After` and body of so many sign-ins at once.
-async fn sign_ins(node: &Node, count: usize, id: impl Fn() -> String, secret: &str) -> Vec<Whole> {
+async fn sign_ins(node: &Node, count: usize, id: impl Fn() -> String, secret: &str) -> Vec<FullResponse> {
     let http = Client::new();
     let sign_in = |_| {
         let request = http.post(format!("{}/oauth/token", node.url)).basic_auth(id(), Some(secret));
-        Whole::of(request.form(&[("grant_type", "client_credentials")]))
+        FullResponse::of(request.form(&[("grant_type", "client_credentials")]))
     };
     join_all((0..count).map(sign_in)).await
 }
 
-fn with_status(answers: &[Whole], status: u16) -> usize {
-    answers.iter().filter(|answer| answer.status == status).count()
+fn with_status(responses: &[FullResponse], status: u16) -> usize {
+    responses.iter().filter(|response| response.status == status).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failed_sign_ins_are_slowed_and_a_right_secret_still_gets_in() {
+async fn failed_sign_ins_are_limited_and_a_valid_secret_still_works() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -230,12 +230,12 @@ async fn failed_sign_ins_are_slowed_and_a_right_secret_still_gets_in() {
 
     let before = node.app.services.hasher.computations();
     let begun = Instant::now();
-    let answers = sign_ins(&node, 60, || caller.client_id.clone(), "wrong").await;
+    let responses = sign_ins(&node, 60, || caller.client_id.clone(), "wrong").await;
     let most = 20 + begun.elapsed().as_secs() + 1;
     let hashed = node.app.services.hasher.computations() - before;
     assert!(hashed <= most, "{hashed} hashes of at most {most}");
-    assert_eq!(with_status(&answers, 401) + with_status(&answers, 429), 60, "{answers:?}");
-    let refused = answers.iter().find(|answer| answer.status == 429).expect("a refusal");
+    assert_eq!(with_status(&responses, 401) + with_status(&responses, 429), 60, "{responses:?}");
+    let refused = responses.iter().find(|response| response.status == 429).expect("a refusal");
     assert_eq!(refused.header("Retry-After"), "1");
     let shape = refused.json();
     assert_eq!(shape["error"], "temporarily_unavailable");
@@ -246,10 +246,10 @@ async fn failed_sign_ins_are_slowed_and_a_right_secret_still_gets_in() {
 
     // Of ids that nobody has.
     let (before, begun) = (node.app.services.hasher.computations(), Instant::now());
-    let answers = sign_ins(&node, 200, || Uuid::now_v7().to_string(), "wrong").await;
+    let responses = sign_ins(&node, 200, || Uuid::now_v7().to_string(), "wrong").await;
     let most = 50 + 10 * (begun.elapsed().as_secs() + 1);
     let hashed = node.app.services.hasher.computations() - before;
-    assert!(with_status(&answers, 429) > 0 && hashed <= most, "{hashed} hashes of at most {most}");
+    assert!(with_status(&responses, 429) > 0 && hashed <= most, "{hashed} hashes of at most {most}");
     Caller::sign_in(&node.url, &caller.client_id, &caller.client_secret).await;
     let third = make_client(&node, "acme", None).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -258,23 +258,23 @@ async fn failed_sign_ins_are_slowed_and_a_right_secret_still_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_gives_a_client_its_rate_and_the_record_tells() {
+async fn an_operator_sets_the_rate_of_a_client_and_this_is_recorded() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     Caller::of_new_tenant(&node, "acme").await;
     let create = |rate: &str| {
         let line = ["client", "create", "--tenant", "acme", "--name", "bulk", "--requests-per-s", rate];
-        outcome(tollgate_on(&database, &line))
+        run_command(tollgate_on(&database, &line))
     };
     for (wrong, told) in [("1000001", "at most 1000000 requests per second"), ("many", "--requests-per-s")] {
         let (status, _, log) = create(wrong);
         assert!(!status.success() && log.contains(told), "{wrong}: {log}");
     }
-    let (status, said, log) = create("7");
+    let (status, output, log) = create("7");
     assert!(status.success(), "{log}");
-    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let value = |name: &str| output.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
     let caller = Caller::sign_in(&node.url, &value("client_id="), &value("client_secret=")).await;
-    let audit = Whole::of(caller.request(Method::GET, "/audit?limit=1")).await;
+    let audit = FullResponse::of(caller.request(Method::GET, "/audit?limit=1")).await;
     assert_eq!(audit.header("RateLimit-Policy"), r#""client";q=7;w=1"#);
     let act: Value = audit.json()["items"][0].clone();
     assert_eq!((&act["action"], &act["after"]["requests_per_s"]), (&json!("client.created"), &json!(7)));

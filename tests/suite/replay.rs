@@ -24,18 +24,18 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
-use crate::support::program::{outcome, tollgate_on};
+use crate::support::program::{run_command, tollgate_on};
 use crate::support::service::{Caller, Node, payment};
 
 #[derive(Debug)]
-struct ToldEngine {
+struct FakeEngine {
     id: EngineId,
     runs: Vec<RuleRun>,
     calls: Mutex<Vec<RulesetCall>>,
 }
 
 #[async_trait]
-impl RuleEngine for ToldEngine {
+impl RuleEngine for FakeEngine {
     fn id(&self) -> &EngineId {
         &self.id
     }
@@ -131,7 +131,7 @@ async fn replayed_by(
     runs: Vec<(RuleResult, u64)>,
 ) -> (Result<Replay, ReplayError>, Vec<RulesetCall>) {
     let runs = runs.into_iter().map(|(result, fuel_used)| RuleRun { result, fuel_used, elapsed_us: 0 });
-    let engine = Arc::new(ToldEngine {
+    let engine = Arc::new(FakeEngine {
         id: EngineId(engine.to_owned()),
         runs: runs.collect(),
         calls: Mutex::default(),
@@ -146,7 +146,7 @@ async fn replayed_by(
 }
 
 #[tokio::test]
-async fn what_the_host_does_to_a_rule_during_a_replay_is_no_difference() {
+async fn a_host_stop_during_a_replay_is_not_a_difference() {
     let database = TestDatabase::create().await;
     let decision = decided(&database, vec![(passed(), 5)]).await;
     for result in [failed(FailureClass::Deadline), failed(FailureClass::Host), RuleResult::Unavailable] {
@@ -160,7 +160,7 @@ async fn what_the_host_does_to_a_rule_during_a_replay_is_no_difference() {
 }
 
 #[tokio::test]
-async fn an_engine_that_leaves_a_rule_out_is_not_believed() {
+async fn an_engine_that_omits_a_rule_is_an_error() {
     let database = TestDatabase::create().await;
     let decision = decided(&database, vec![(passed(), 5), (passed(), 5)]).await;
     let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
@@ -168,7 +168,7 @@ async fn an_engine_that_leaves_a_rule_out_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_rule_has_the_same_budget_again_though_another_is_not_run_again() {
+async fn a_rule_has_the_same_budget_even_if_another_rule_is_not_rerun() {
     let database = TestDatabase::create().await;
     let results = vec![
         (passed(), 40),
@@ -184,7 +184,7 @@ async fn a_rule_has_the_same_budget_again_though_another_is_not_run_again() {
 }
 
 #[tokio::test]
-async fn running_out_of_fuel_under_one_of_two_engines_is_not_comparable() {
+async fn running_out_of_fuel_under_only_one_of_two_engines_is_not_comparable() {
     let database = TestDatabase::create().await;
     let out_of_fuel = || failed(FailureClass::OutOfFuel);
     let decision = decided(&database, vec![(passed(), 5), (passed(), 5), (out_of_fuel(), 9)]).await;
@@ -205,7 +205,7 @@ async fn running_out_of_fuel_under_one_of_two_engines_is_not_comparable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_system_decided_is_counted_and_not_replayed() {
+async fn imported_decisions_are_counted_but_not_replayed() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let (caller, _other) =
@@ -230,15 +230,15 @@ async fn what_another_system_decided_is_counted_and_not_replayed() {
         ),
         (&["replay", "--tenant", "other"], "0 decisions: 0 identical"),
     ] {
-        let (status, said, log) = outcome(tollgate_on(&database, arguments));
-        assert!(status.success() && said.contains(expected), "{said}\n{log}");
+        let (status, output, log) = run_command(tollgate_on(&database, arguments));
+        assert!(status.success() && output.contains(expected), "{output}\n{log}");
     }
-    let (status, _, log) = outcome(tollgate_on(&database, &["replay", "--tenant", "nobody"]));
+    let (status, _, log) = run_command(tollgate_on(&database, &["replay", "--tenant", "nobody"]));
     assert!(!status.success() && log.contains("there is no tenant nobody"), "{log}");
 }
 
 #[tokio::test]
-async fn a_fold_of_the_future_is_not_taken_for_the_present_one() {
+async fn an_unknown_fold_version_is_not_replayed_with_the_current_one() {
     let database = TestDatabase::create().await;
     let mut decision = decided(&database, vec![(passed(), 5)]).await;
     decision.evidence.fold_version = FOLD_VERSION + 1;
@@ -247,7 +247,7 @@ async fn a_fold_of_the_future_is_not_taken_for_the_present_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_replays_everything_and_names_what_differs() {
+async fn the_command_replays_all_decisions_and_lists_differences() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -259,15 +259,15 @@ async fn the_command_replays_everything_and_names_what_differs() {
     }
     node.stop().await;
 
-    let (status, said, log) = outcome(tollgate_on(&database, &["replay", "--since", "1h"]));
-    assert!(status.success(), "{said}\n{log}");
-    assert!(said.contains("3 decisions: 3 identical, 0 different"), "{said}\n{log}");
+    let (status, output, log) = run_command(tollgate_on(&database, &["replay", "--since", "1h"]));
+    assert!(status.success(), "{output}\n{log}");
+    assert!(output.contains("3 decisions: 3 identical, 0 different"), "{output}\n{log}");
 
     let statement = "update decisions set outcome = 'approve' where id = $1::uuid";
     let id = last["id"].as_str().unwrap();
     sqlx::query(statement).bind(id).execute(&mut database.superuser().await).await.unwrap();
-    let (status, said, log) = outcome(tollgate_on(&database, &["replay"]));
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
-    assert!(said.contains(&format!("{id} differs at /outcome")), "{said}\n{log}");
-    assert!(said.contains("3 decisions: 2 identical, 1 different"), "{said}\n{log}");
+    let (status, output, log) = run_command(tollgate_on(&database, &["replay"]));
+    assert_eq!(status.code(), Some(1), "{output}\n{log}");
+    assert!(output.contains(&format!("{id} differs at /outcome")), "{output}\n{log}");
+    assert!(output.contains("3 decisions: 2 identical, 1 different"), "{output}\n{log}");
 }

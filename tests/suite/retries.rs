@@ -15,7 +15,7 @@ fn body() -> Value {
 async fn bare(caller: &Caller, key: &str, text: &str) -> (StatusCode, Value) {
     let request = caller.request(reqwest::Method::POST, "/payments");
     let request = request.header("Idempotency-Key", key).header("Content-Type", "application/json");
-    crate::support::service::answer(request.body(text.to_owned())).await
+    crate::support::service::send(request.body(text.to_owned())).await
 }
 
 /// `body()` with one member replaced.
@@ -27,7 +27,7 @@ fn with(pointer: &str, value: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_that_writes_the_same_payment_otherwise_gets_the_first_decision() {
+async fn a_retry_in_another_notation_gets_the_first_decision() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -93,7 +93,7 @@ async fn store_as_earlier(database: &TestDatabase, key: &str, body: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_now_and_was_stored_by_an_earlier_release_is_answered_as_before() {
+async fn a_retry_of_a_payment_that_is_refused_now_gets_its_stored_decision() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -128,7 +128,7 @@ async fn what_is_refused_now_and_was_stored_by_an_earlier_release_is_answered_as
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_an_earlier_release_stored_is_compared_as_that_release_did() {
+async fn a_key_of_an_earlier_release_is_compared_by_the_method_of_that_release() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

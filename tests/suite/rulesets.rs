@@ -6,8 +6,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, Whole, answer, payment, payment_with};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, FullResponse, Node, payment, payment_with, send};
 
 const REVISIONS: &str = "/rulesets/payment/revisions";
 const ACTIVATIONS: &str = "/rulesets/payment/activations";
@@ -23,11 +23,11 @@ async fn limits_entry(caller: &Caller, maximum_minor: i64) -> Value {
 }
 
 async fn post_matching(caller: &Caller, path: &str, tag: &str, body: &Value) -> (StatusCode, Value) {
-    answer(caller.request(Method::POST, path).header("If-Match", tag).json(body)).await
+    send(caller.request(Method::POST, path).header("If-Match", tag).json(body)).await
 }
 
 async fn active_tag(caller: &Caller) -> String {
-    Whole::of(caller.request(Method::GET, ACTIVE)).await.header("ETag").to_owned()
+    FullResponse::of(caller.request(Method::GET, ACTIVE)).await.header("ETag").to_owned()
 }
 
 async fn outcome(caller: &Caller, key: &str) -> Value {
@@ -48,11 +48,11 @@ async fn revisions_are_numbered_shown_activated_and_rolled_back() {
     for (number, maximum_minor) in [(1, 1_000_000), (2, 100), (3, 1_000_000)] {
         let body =
             json!({"note": format!("no. {number}"), "rules": [limits_entry(&caller, maximum_minor).await]});
-        let made = Whole::of(caller.request(Method::POST, REVISIONS).json(&body)).await;
+        let made = FullResponse::of(caller.request(Method::POST, REVISIONS).json(&body)).await;
         assert_eq!(made.status, 201, "{}", made.text);
         let location = format!("/api/v1{REVISIONS}/{number}");
         assert_eq!(made.header("Location"), location);
-        let shown = Whole::of(caller.request(Method::GET, &format!("{REVISIONS}/{number}"))).await;
+        let shown = FullResponse::of(caller.request(Method::GET, &format!("{REVISIONS}/{number}"))).await;
         assert_eq!((shown.status, shown.json()), (200, made.json()), "what was made is what is shown");
         assert_eq!(shown.header("ETag"), made.header("ETag"));
         let revision = shown.json();
@@ -94,7 +94,7 @@ async fn revisions_are_numbered_shown_activated_and_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_administrators_the_second_is_told_that_the_first_was_faster() {
+async fn of_two_concurrent_activations_the_second_is_refused() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -124,14 +124,14 @@ async fn of_two_administrators_the_second_is_told_that_the_first_was_faster() {
     // At once: one of all wins.
     let (seen, second) = (active_tag(&caller).await, body(2));
     let attempts = (0..8).map(|_| post_matching(&caller, ACTIVATIONS, &seen, &second));
-    let answers = futures::future::join_all(attempts).await;
-    let won = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
-    assert_eq!(won, 1, "{answers:?}");
+    let responses = futures::future::join_all(attempts).await;
+    let won = responses.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    assert_eq!(won, 1, "{responses:?}");
     let seen = active_tag(&caller).await;
     let attempts = (0..8).map(|_| post_matching(&caller, ROLLBACK, &seen, &Value::Null));
-    let answers = futures::future::join_all(attempts).await;
-    let won = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
-    assert_eq!(won, 1, "{answers:?}");
+    let responses = futures::future::join_all(attempts).await;
+    let won = responses.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    assert_eq!(won, 1, "{responses:?}");
 
     let seen = active_tag(&caller).await;
     for (tag, body, status, slug) in [
@@ -161,7 +161,7 @@ async fn of_two_administrators_the_second_is_told_that_the_first_was_faster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_flaw_of_a_revision_is_told_at_its_place_and_nothing_is_made() {
+async fn all_errors_of_a_revision_are_reported_with_pointers() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -241,7 +241,7 @@ async fn every_flaw_of_a_revision_is_told_at_its_place_and_nothing_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_rules_that_fail_over_their_settings_all_are_told_and_some_looked_into() {
+async fn all_rules_that_fail_on_their_settings_are_reported_and_some_are_diagnosed() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -263,7 +263,7 @@ async fn of_many_rules_that_fail_over_their_settings_all_are_told_and_some_looke
         if looked_into > 0 {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "{problem}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{problem}");
     }
     node.stop().await;
 }
@@ -278,7 +278,7 @@ async fn friends_and_foes(caller: &Caller, foes: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_allowance_cancels_what_overridable_rules_say_and_nothing_else() {
+async fn allow_cancels_only_the_findings_of_overridable_rules() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -297,20 +297,21 @@ async fn an_allowance_cancels_what_overridable_rules_say_and_nothing_else() {
     ] {
         let foes = json!({"verdict": verdict, "overridable": overridable});
         caller.activate_entries(&friends_and_foes(&caller, foes).await).await;
-        let (_, answer) = caller.pay(&format!("{verdict} {overridable}").replace(' ', "-"), &payment()).await;
-        assert_eq!(answer["outcome"], alone, "{verdict} {overridable}: {answer}");
-        let (_, answer) = caller.pay(&format!("friend-{verdict}-{overridable}"), &of_a_friend).await;
-        assert_eq!(answer["outcome"], with_friend, "{verdict} {overridable}: {answer}");
+        let (_, response) =
+            caller.pay(&format!("{verdict} {overridable}").replace(' ', "-"), &payment()).await;
+        assert_eq!(response["outcome"], alone, "{verdict} {overridable}: {response}");
+        let (_, response) = caller.pay(&format!("friend-{verdict}-{overridable}"), &of_a_friend).await;
+        assert_eq!(response["outcome"], with_friend, "{verdict} {overridable}: {response}");
         // The overridden reason is still told.
-        let reasons = answer["reasons"].as_array().unwrap();
+        let reasons = response["reasons"].as_array().unwrap();
         let foe = reasons.iter().find(|reason| reason["rule"] == "foes").expect("its reason");
-        assert_eq!(foe["overridden"].as_bool().unwrap_or(false), overridable, "{answer}");
+        assert_eq!(foe["overridden"].as_bool().unwrap_or(false), overridable, "{response}");
     }
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_in_shadow_mode_is_given_its_facts_and_decides_nothing() {
+async fn a_rule_in_shadow_mode_gets_its_facts_and_has_no_effect() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

@@ -64,7 +64,7 @@ impl Drop for Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_address_reaches_the_log_whether_it_has_a_route_or_not() {
+async fn no_path_of_a_request_is_logged() {
     let database = TestDatabase::create().await;
     let process = Process::start(&database);
     let address = process.address().await;
@@ -88,7 +88,7 @@ async fn no_address_reaches_the_log_whether_it_has_a_route_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_postgres_would_refuse_as_text_names_nothing() {
+async fn a_path_that_postgres_would_refuse_as_text_is_not_found() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

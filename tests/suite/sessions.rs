@@ -9,9 +9,9 @@ use tollgate::storage::private_server::PrivateServer;
 
 use crate::support::database::TestDatabase;
 use crate::support::pgbouncer::PgBouncer;
-use crate::support::process::server_settings;
-use crate::support::program::{PATIENCE, Program, outcome, tollgate};
+use crate::support::program::{Program, TEST_TIMEOUT, run_command, tollgate};
 use crate::support::service::{Caller, Node, payment};
+use crate::support::subprocess::server_settings;
 
 /// Role, schema and limits of a session.
 async fn state(pool: &PgPool) -> (String, String, String, bool) {
@@ -40,7 +40,7 @@ fn url_of(database: &TestDatabase, login: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_session_mode_of_a_pooler_a_tenant_sees_its_own_rows_only_whatever_startup_parameters_it_drops() {
+async fn behind_a_pooler_in_session_mode_a_tenant_sees_only_its_own_rows() {
     for ignored in ["", "ignore_startup_parameters = extra_float_digits, options", "server_reset_query ="] {
         let database = TestDatabase::create().await;
         let settings = format!("pool_mode = session\n{ignored}");
@@ -60,8 +60,8 @@ async fn in_session_mode_of_a_pooler_a_tenant_sees_its_own_rows_only_whatever_st
         let (ours, theirs) =
             (Caller::of_new_tenant(&node, "ours").await, Caller::of_new_tenant(&node, "theirs").await);
         for key in ["1", "2"] {
-            let (status, answer) = ours.pay(key, &payment()).await;
-            assert_eq!(status, StatusCode::CREATED, "{answer}");
+            let (status, response) = ours.pay(key, &payment()).await;
+            assert_eq!(status, StatusCode::CREATED, "{response}");
         }
         let (_, mine) = ours.get("/payments").await;
         let (_, foreign) = theirs.get("/payments").await;
@@ -72,7 +72,7 @@ async fn in_session_mode_of_a_pooler_a_tenant_sees_its_own_rows_only_whatever_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_row_security_does_not_bind_is_refused_at_start_by_the_name_of_its_key() {
+async fn a_login_that_bypasses_row_security_is_refused_at_start() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     let bypasses =
@@ -97,10 +97,10 @@ async fn a_login_that_row_security_does_not_bind_is_refused_at_start_by_the_name
             let mut command = tollgate(&["serve"]);
             let own = url_of(&database, who);
             command.env("ROCKET_DATABASES", format!("{{main={{url={:?},{key}={own:?}}}}}", database.url));
-            let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+            let (status, _, output) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
             assert!(!status.success(), "{who} in {key} is taken");
             for part in [&format!("databases.main.{key}"), told, "expected"] {
-                assert!(said.contains(part), "{part} is missing: {said}");
+                assert!(output.contains(part), "{part} is missing: {output}");
             }
         }
     }
@@ -110,7 +110,7 @@ async fn a_login_that_row_security_does_not_bind_is_refused_at_start_by_the_name
 }
 
 #[tokio::test]
-async fn a_login_of_its_own_that_is_a_member_of_its_role_is_taken() {
+async fn a_separate_login_that_is_a_member_of_its_role_is_accepted() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     let who = login(&mut superuser, "in role tollgate_app").await;
@@ -122,7 +122,7 @@ async fn a_login_of_its_own_that_is_a_member_of_its_role_is_taken() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_reset_is_not_used_again() {
+async fn a_session_that_was_reset_is_not_reused() {
     let database = TestDatabase::create().await;
     let settings = DatabaseSettings { max_connections: 1, ..database.settings() };
     let databases = Databases::connect_lazily(&settings).unwrap();
@@ -138,7 +138,7 @@ async fn a_session_that_was_reset_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn a_table_without_row_security_keeps_everything_closed_and_is_named() {
+async fn a_table_without_row_security_prevents_the_start_and_is_named() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     execute(&mut superuser, "create table copied as select * from lists").await;
@@ -159,12 +159,12 @@ async fn a_table_without_row_security_keeps_everything_closed_and_is_named() {
 async fn migrates(url: &str) -> (bool, String) {
     let mut command = tollgate(&["migrate"]);
     command.env("ROCKET_DATABASES", format!("{{main={{url={url:?}}}}}"));
-    let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
-    (status.success(), said)
+    let (status, _, output) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
+    (status.success(), output)
 }
 
 #[tokio::test]
-async fn a_pooler_that_does_not_keep_sessions_is_refused_before_anything_is_written() {
+async fn a_pooler_without_session_mode_is_refused_before_any_write() {
     for settings in [
         "pool_mode = transaction",
         "pool_mode = transaction\nignore_startup_parameters = extra_float_digits, options",
@@ -175,10 +175,10 @@ async fn a_pooler_that_does_not_keep_sessions_is_refused_before_anything_is_writ
         let database = TestDatabase::create().await;
         execute(&mut database.superuser().await, "drop schema tollgate cascade").await;
         let pooler = PgBouncer::start(&database.url, settings, &["tollgate"]);
-        let (worked, said) = migrates(&pooler.url(&database.url)).await;
-        assert!(!worked, "{settings}: {said}");
+        let (worked, output) = migrates(&pooler.url(&database.url)).await;
+        assert!(!worked, "{settings}: {output}");
         for part in ["`databases.main.url`", "session"] {
-            assert!(said.contains(part), "{settings}: {said}");
+            assert!(output.contains(part), "{settings}: {output}");
         }
         let made: bool = sqlx::query_scalar("select to_regnamespace('tollgate') is not null")
             .fetch_one(&mut database.superuser().await)
@@ -189,11 +189,11 @@ async fn a_pooler_that_does_not_keep_sessions_is_refused_before_anything_is_writ
 }
 
 #[tokio::test]
-async fn sessions_that_could_become_another_role_are_told_once_at_start() {
+async fn sessions_that_could_change_their_role_are_reported_once_at_start() {
     let database = TestDatabase::create().await;
-    let (worked, said) = migrates(&database.url).await;
-    assert!(worked, "{said}");
-    assert_eq!(said.matches("can switch to the roles of other connections").count(), 1, "{said}");
+    let (worked, output) = migrates(&database.url).await;
+    assert!(worked, "{output}");
+    assert_eq!(output.matches("can switch to the roles of other connections").count(), 1, "{output}");
 }
 
 async fn until_ready_answers(url: &str, expected: StatusCode) {
@@ -203,13 +203,13 @@ async fn until_ready_answers(url: &str, expected: StatusCode) {
         if status == expected {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "/ready never answers {expected}, but {status}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "/ready never answers {expected}, but {status}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_becomes_powerful_under_a_running_node_stops_it_from_serving_until_that_is_undone() {
+async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_are_revoked() {
     let folder = crate::private_server::folder();
     let server = PrivateServer::start(server_settings(folder.path().join("postgres"), false)).await.unwrap();
     let mut command = tollgate(&["serve"]);
@@ -220,8 +220,8 @@ async fn a_role_that_becomes_powerful_under_a_running_node_stops_it_from_serving
     let mut superuser = server.connect_options().connect().await.unwrap();
     for role in ["tollgate_app", "tollgate_journal"] {
         until_ready_answers(&program.url, StatusCode::OK).await;
-        let (status, answer) = caller.pay(role, &payment()).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let (status, response) = caller.pay(role, &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
         execute(&mut superuser, &format!("alter role {role} bypassrls")).await;
         // Whoever held a connection of before has to come for a new one.
         execute(
@@ -239,7 +239,7 @@ async fn a_role_that_becomes_powerful_under_a_running_node_stops_it_from_serving
             if [status, listed] == [StatusCode::SERVICE_UNAVAILABLE; 2] {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "{status} {listed}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{status} {listed}");
         }
         until_ready_answers(&program.url, StatusCode::SERVICE_UNAVAILABLE).await;
         execute(&mut superuser, &format!("alter role {role} nobypassrls")).await;

@@ -15,8 +15,8 @@ use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
-use crate::support::service::{Caller, Node, answer, payment, payment_with};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::service::{Caller, Node, payment, payment_with, send};
 
 const SHADOW: &str = "/rulesets/payment/shadow";
 
@@ -36,7 +36,7 @@ async fn new_revision(caller: &Caller, rules: Value) -> i64 {
 
 async fn put_in_shadow(caller: &Caller, revision: i64) {
     let request = caller.request(Method::PUT, SHADOW).json(&json!({"revision": revision}));
-    let (status, deployed) = answer(request).await;
+    let (status, deployed) = send(request).await;
     assert_eq!(status, StatusCode::OK, "{deployed}");
 }
 
@@ -49,7 +49,7 @@ async fn compared(caller: &Caller, query: &str, count: u64) -> Value {
         if shadow["report"]["coverage"]["compared"] == count {
             return shadow;
         }
-        assert!(begun.elapsed() < PATIENCE, "{shadow}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{shadow}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -66,7 +66,7 @@ async fn stored_runs(database: &TestDatabase) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_in_shadow_mode_is_compared_on_the_facts_of_the_moment() {
+async fn a_rule_in_shadow_mode_is_compared_on_current_facts() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -92,8 +92,8 @@ async fn a_rule_in_shadow_mode_is_compared_on_the_facts_of_the_moment() {
     let eur = |total_minor: i64| json!([{"currency": "EUR", "total_minor": total_minor}]);
     let change = |to: &str, payments: i64| json!({"decided": "approve", "would_be": to, "payments": payments, "amounts": eur(2_500 * payments)});
     assert_eq!(report["outcomes"], json!([change("approve", 1), change("reject", 2)]), "{report}");
-    let said = json!([{"rule": "velocity", "said": {"pass": 1, "reject": 2}}]);
-    assert_eq!(report["rules"], said, "{report}");
+    let output = json!([{"rule": "velocity", "said": {"pass": 1, "reject": 2}}]);
+    assert_eq!(report["rules"], output, "{report}");
 
     let (_, page) = caller.get(&format!("{SHADOW}/examples?decided=approve&would_be=reject&limit=1")).await;
     assert_eq!(page["items"][0]["id"], ids[2], "{page}");
@@ -118,7 +118,7 @@ async fn a_rule_in_shadow_mode_is_compared_on_the_facts_of_the_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revision_in_shadow_is_reported_while_it_runs_and_after() {
+async fn a_shadow_revision_is_reported_while_it_runs_and_afterwards() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -156,7 +156,7 @@ async fn a_revision_in_shadow_is_reported_while_it_runs_and_after() {
     let (_, all) = caller.get(&format!("{SHADOW}?from_ms=0&to_ms={late}")).await;
     assert_eq!(all["report"]["looked_at"], 2, "{all}");
 
-    assert_eq!(answer(caller.request(Method::DELETE, SHADOW)).await.0, StatusCode::OK);
+    assert_eq!(send(caller.request(Method::DELETE, SHADOW)).await.0, StatusCode::OK);
     approved(&caller, "after", &payment()).await;
     assert_eq!(caller.get(SHADOW).await.1, json!({"point": "payment"}));
     let (_, ended) = caller.get(&format!("{SHADOW}?revision={candidate}")).await;
@@ -169,7 +169,7 @@ async fn a_revision_in_shadow_is_reported_while_it_runs_and_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shadow_that_burns_all_its_fuel_fails_no_payment_and_what_it_misses_is_counted() {
+async fn a_shadow_that_burns_all_its_fuel_fails_no_payment_and_skipped_ones_are_counted() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("shadow_queue_max", json!(4))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -193,7 +193,7 @@ async fn a_shadow_that_burns_all_its_fuel_fails_no_payment_and_what_it_misses_is
         if report["looked_at"].as_u64() > Some(0) {
             break report;
         }
-        assert!(begun.elapsed() < PATIENCE, "{report}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{report}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(report["coverage"]["decided"], 60, "{report}");
@@ -207,7 +207,7 @@ async fn a_shadow_that_burns_all_its_fuel_fails_no_payment_and_what_it_misses_is
 }
 
 #[tokio::test]
-async fn old_runs_are_deleted_in_portions_and_the_others_stay() {
+async fn old_shadow_runs_are_deleted_in_batches() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = TenantId(Uuid::now_v7());

@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 
 use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
-use crate::support::swallow::{Asked, Swallower};
+use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 
-/// A node behind a line that can fall silent, and two of its tenants, whose
+/// A node setup a line that can fall silent, and two of its tenants, whose
 /// rules ask for facts.
-struct Behind {
+struct NodeBehindProxy {
     database: TestDatabase,
-    line: Swallower,
+    proxy: SilentProxy,
     node: Node,
     tenants: [Caller; 2],
     asked: u32,
@@ -33,18 +33,18 @@ fn rules(maximum_minor: u32) -> [(&'static str, Value); 2] {
     [("velocity", json!({"limits": [limit]})), ("amount-limits", maximum)]
 }
 
-impl Behind {
+impl NodeBehindProxy {
     async fn start() -> Self {
         let database = TestDatabase::create().await;
-        let line = Swallower::start(database.databases().journal.options());
-        let node = Node::start_at(&database, &line.url(&database.url), &[]).await;
+        let proxy = SilentProxy::start(database.databases().journal.options());
+        let node = Node::start_at(&database, &proxy.url(&database.url), &[]).await;
         let one = Caller::of_new_tenant(&node, "one").await;
         let two = Caller::of_new_tenant(&node, "two").await;
         for caller in [&one, &two] {
             caller.activate(&rules(1_000_000)).await;
             caller.pay("before", &payment()).await;
         }
-        Self { database, line, node, tenants: [one, two], asked: 0 }
+        Self { database, proxy, node, tenants: [one, two], asked: 0 }
     }
 
     /// Retries under one key while the outcome is unknown, as a client should.
@@ -53,14 +53,14 @@ impl Behind {
         for caller in &self.tenants {
             let (key, begun) = (format!("asked-{}", self.asked), Instant::now());
             loop {
-                let (status, answer) = caller.pay(&key, &payment()).await;
+                let (status, response) = caller.pay(&key, &payment()).await;
                 if status.is_success() {
-                    assert_eq!(answer["outcome"], "approve", "{answer}");
-                    assert_eq!(caller.pay(&key, &payment()).await, (StatusCode::OK, answer));
+                    assert_eq!(response["outcome"], "approve", "{response}");
+                    assert_eq!(caller.pay(&key, &payment()).await, (StatusCode::OK, response));
                     break;
                 }
-                assert!(status.is_server_error() || status == StatusCode::CONFLICT, "{status} {answer}");
-                assert!(begun.elapsed() < PATIENCE, "never decided again: {answer}");
+                assert!(status.is_server_error() || status == StatusCode::CONFLICT, "{status} {response}");
+                assert!(begun.elapsed() < TEST_TIMEOUT, "never decided again: {response}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -71,17 +71,17 @@ impl Behind {
         let [caller, _] = &self.tenants;
         for (maximum, expected) in [(100, "reject"), (1_000_000, "approve")] {
             let begun = Instant::now();
-            while let Err(answer) = activate(caller, rules(maximum)).await {
-                assert!(begun.elapsed() < PATIENCE, "nothing can be activated: {answer}");
+            while let Err(response) = activate(caller, rules(maximum)).await {
+                assert!(begun.elapsed() < TEST_TIMEOUT, "nothing can be activated: {response}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             loop {
                 self.asked += 1;
-                let (_, answer) = caller.pay(&format!("follows-{}", self.asked), &payment()).await;
-                if answer["outcome"] == expected {
+                let (_, response) = caller.pay(&format!("follows-{}", self.asked), &payment()).await;
+                if response["outcome"] == expected {
                     break;
                 }
-                assert!(begun.elapsed() < PATIENCE, "not followed: {answer}");
+                assert!(begun.elapsed() < TEST_TIMEOUT, "not followed: {response}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -91,7 +91,7 @@ impl Behind {
         for caller in &self.tenants {
             let begun = Instant::now();
             while caller.get("/payments?limit=1").await.0 != StatusCode::OK {
-                assert!(begun.elapsed() < PATIENCE, "no requests are answered");
+                assert!(begun.elapsed() < TEST_TIMEOUT, "no requests are answered");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -103,7 +103,7 @@ impl Behind {
         let first: String = sqlx::query_scalar("select now()::text").fetch_one(&mut superuser).await.unwrap();
         let seen = "select exists (select from nodes where seen_at > $1::timestamptz)";
         while !sqlx::query_scalar::<_, bool>(seen).bind(&first).fetch_one(&mut superuser).await.unwrap() {
-            assert!(begun.elapsed() < PATIENCE, "its heart beats no more");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "its heart beats no more");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -130,41 +130,41 @@ async fn activate(caller: &Caller, rules: [(&str, Value); 2]) -> Result<(), Valu
         return Err(revision);
     }
     let body = json!({"revision": revision["number"]});
-    let (status, answer) = caller.post("/rulesets/payment/activations", &body).await;
-    if status == StatusCode::CREATED { Ok(()) } else { Err(answer) }
+    let (status, response) = caller.post("/rulesets/payment/activations", &body).await;
+    if status == StatusCode::CREATED { Ok(()) } else { Err(response) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_answer_to_the_decision_path_that_never_comes_all_tenants_are_decided_again() {
-    let mut behind = Behind::start().await;
+async fn after_a_missing_response_to_the_decision_path_all_tenants_are_decided_again() {
+    let mut setup = NodeBehindProxy::start().await;
     for asked in ["from payment_values v", "with claimed as", "set app.tenants"] {
-        behind.line.swallow_next(Asked::Statement(asked));
-        behind.decides().await;
-        behind.line.until_swallowed().await;
-        behind.everything().await;
+        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+        setup.decides().await;
+        setup.proxy.wait_until_silenced().await;
+        setup.everything().await;
     }
-    behind.node.stop().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_answer_to_a_follower_that_never_comes_the_node_follows_again() {
-    let mut behind = Behind::start().await;
+async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
+    let mut setup = NodeBehindProxy::start().await;
     for asked in
         ["where sequence > $1", "insert into nodes", "from quarantines where lifted", "from plugins p"]
     {
-        behind.line.swallow_next(Asked::Statement(asked));
-        behind.line.until_swallowed().await;
-        behind.everything().await;
+        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+        setup.proxy.wait_until_silenced().await;
+        setup.everything().await;
     }
-    behind.node.stop().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_answer_to_a_request_that_never_comes_requests_are_answered_again() {
-    let mut behind = Behind::start().await;
+async fn after_a_missing_response_to_a_request_requests_work_again() {
+    let mut setup = NodeBehindProxy::start().await;
     for asked in ["begin; set local app.tenant_id", "from payment_values", "commit", "find_client"] {
-        behind.line.swallow_next(Asked::Statement(asked));
-        let [caller, _] = behind.tenants.clone();
+        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+        let [caller, _] = setup.tenants.clone();
         let begun = Instant::now();
         let requests = async {
             loop {
@@ -175,53 +175,53 @@ async fn after_an_answer_to_a_request_that_never_comes_requests_are_answered_aga
                     .form(&[("grant_type", "client_credentials")])
                     .send()
                     .await;
-                assert!(begun.elapsed() < PATIENCE, "{asked}");
+                assert!(begun.elapsed() < TEST_TIMEOUT, "{asked}");
             }
         };
         tokio::select! {
-            () = behind.line.until_swallowed() => {}
+            () = setup.proxy.wait_until_silenced() => {}
             () = requests => {}
         }
-        behind.everything().await;
+        setup.everything().await;
     }
-    behind.node.stop().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looks_and_connections_that_get_no_answer_hold_up_nobody() {
-    let mut behind = Behind::start().await;
+async fn probes_and_connections_without_a_response_delay_no_request() {
+    let mut setup = NodeBehindProxy::start().await;
     for _ in 0..8 {
-        behind.line.swallow_next(Asked::Look);
-        behind.line.until_swallowed().await;
-        behind.line.swallow_next(Asked::Statement("select now() = statement_timestamp()"));
-        behind.line.until_swallowed().await;
+        setup.proxy.silence_next(DatabaseRequest::Probe);
+        setup.proxy.wait_until_silenced().await;
+        setup.proxy.silence_next(DatabaseRequest::Statement("select now() = statement_timestamp()"));
+        setup.proxy.wait_until_silenced().await;
     }
-    behind.everything().await;
+    setup.everything().await;
     for _ in 0..8 {
-        behind.line.swallow_next(Asked::Connection);
-        let [caller, _] = &behind.tenants;
+        setup.proxy.silence_next(DatabaseRequest::Connection);
+        let [caller, _] = &setup.tenants;
         let reading = || async { caller.get("/payments?limit=1").await };
         let many = async { while futures::future::join_all((0..24).map(|_| reading())).await.len() == 24 {} };
         tokio::select! {
-            () = behind.line.until_swallowed() => {}
+            () = setup.proxy.wait_until_silenced() => {}
             () = many => {}
         }
     }
-    behind.everything().await;
-    behind.node.stop().await;
+    setup.everything().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn background_work_whose_claim_gets_no_answer_is_done_nevertheless() {
-    let mut behind = Behind::start().await;
-    let [caller, _] = behind.tenants.clone();
-    behind.line.swallow_next(Asked::Statement("update plugin_uploads u"));
+async fn background_work_is_done_even_if_its_claim_gets_no_response() {
+    let mut setup = NodeBehindProxy::start().await;
+    let [caller, _] = setup.tenants.clone();
+    setup.proxy.silence_next(DatabaseRequest::Statement("update plugin_uploads u"));
     let plugin = caller.upload(component_of(&good_rule("Waits for 1"))).await;
     assert_eq!(plugin["state"], "ready");
-    behind.line.until_swallowed().await;
+    setup.proxy.wait_until_silenced().await;
 
     for asked in ["update backtests", "pg_try_advisory_xact_lock"] {
-        behind.line.swallow_next(Asked::Statement(asked));
+        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
         let order = json!({"revision": 1, "newest": 100});
         let (status, created) = caller.post("/rulesets/payment/backtests", &order).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{created}");
@@ -232,25 +232,25 @@ async fn background_work_whose_claim_gets_no_answer_is_done_nevertheless() {
             if backtest["state"] == "finished" {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "{backtest}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{backtest}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        behind.line.until_swallowed().await;
+        setup.proxy.wait_until_silenced().await;
     }
-    behind.everything().await;
-    behind.node.stop().await;
+    setup.everything().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_falls_silent_and_comes_back_is_used_again() {
-    let mut behind = Behind::start().await;
-    behind.line.fall_silent();
-    for caller in &behind.tenants {
-        let (status, answer) = caller.pay("in-silence", &payment()).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+async fn a_database_that_goes_silent_and_recovers_is_used_again() {
+    let mut setup = NodeBehindProxy::start().await;
+    setup.proxy.silence_everything();
+    for caller in &setup.tenants {
+        let (status, response) = caller.pay("in-silence", &payment()).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{response}");
     }
-    assert_eq!(behind.tenants[0].get("/payments").await.0, StatusCode::SERVICE_UNAVAILABLE);
-    behind.line.answer_again();
-    behind.everything().await;
-    behind.node.stop().await;
+    assert_eq!(setup.tenants[0].get("/payments").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    setup.proxy.resume();
+    setup.everything().await;
+    setup.node.stop().await;
 }

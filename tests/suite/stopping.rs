@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tollgate::storage::private_server::PrivateServer;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program, outcome, tollgate_in, tollgate_on};
+use crate::support::program::{Program, TEST_TIMEOUT, run_command, tollgate_in, tollgate_on};
 use crate::support::service::{Caller, payment, payment_with};
 
 async fn status_of(url: &str) -> Option<StatusCode> {
@@ -26,13 +26,13 @@ async fn until_status(url: &str, expected: Option<StatusCode>) {
         if status == expected {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{url} answers {status:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{url} answers {status:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_stops_says_so_first_and_answers_what_is_under_way() {
+async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
     command
@@ -65,7 +65,7 @@ async fn a_node_that_stops_says_so_first_and_answers_what_is_under_way() {
         if waiting {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "nothing waits");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "nothing waits");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
@@ -97,7 +97,7 @@ async fn a_node_that_stops_says_so_first_and_answers_what_is_under_way() {
 
 /// Without an acknowledgement there may be a decision; with one there must be.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_keeps_everything_that_was_acknowledged() {
+async fn a_stop_under_load_keeps_all_acknowledged_decisions() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
     // Clients that come back at once use up the whole grace, which follows the deadline.
@@ -153,16 +153,16 @@ fn postgres(folder: &Path) -> Pid {
 
 async fn client(folder: &Path, url: &str, tenant: &str) -> Caller {
     let command = tollgate_in(folder, &["client", "create", "--tenant", tenant, "--name", "till"]);
-    let (status, said, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+    let (status, output, log) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
     assert!(status.success(), "{log}");
-    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let value = |name: &str| output.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
     assert!(!log.contains(&value("client_secret=")), "{log}");
     Caller::sign_in(url, &value("client_id="), &value("client_secret=")).await
 }
 
 /// Also the way of a newcomer: everything by the command line, beside the running server.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_keeps_the_data() {
+async fn a_private_postgres_serves_commands_and_stops_with_its_program() {
     let folder = folder();
     let mut keys: Vec<(String, serde_json::Value)> = Vec::new();
     let mut known: Option<Caller> = None;
@@ -174,7 +174,7 @@ async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_k
         } else {
             for arguments in [["migrate"].as_slice(), &["tenant", "create", "acme"]] {
                 let command = tollgate_in(folder.path(), arguments);
-                let (status, _, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+                let (status, _, log) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
                 assert!(status.success(), "{log}");
             }
             client(folder.path(), &program.url, "acme").await
@@ -200,7 +200,7 @@ async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_k
     }
     // Nobody runs it now, so a command does, for as long as it takes.
     let again = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
-    let (status, _, log) = tokio::task::spawn_blocking(|| outcome(again)).await.unwrap();
+    let (status, _, log) = tokio::task::spawn_blocking(|| run_command(again)).await.unwrap();
     assert!(!status.success() && log.contains("the tenant acme already exists"), "{log}");
     assert!(
         !folder.path().join("data/postgres/cluster/postmaster.pid").exists(),
@@ -209,11 +209,11 @@ async fn a_private_postgres_is_shared_with_commands_stops_with_its_program_and_k
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_postgres_of_a_killed_program_is_taken_over_with_its_data() {
+async fn a_private_postgres_of_a_killed_program_is_reused_with_its_data() {
     let folder = folder();
     let mut program = Program::start(tollgate_in(folder.path(), &["serve"])).await;
     let command = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
-    let (status, _, log) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
+    let (status, _, log) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
     assert!(status.success(), "{log}");
     let caller = client(folder.path(), &program.url, "acme").await;
     let (_, answer) = caller.pay("kept", &payment()).await;

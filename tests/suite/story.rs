@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
-use crate::support::listener::Listener;
-use crate::support::program::{PATIENCE, Program, outcome, tollgate_on};
-use crate::support::service::{Caller, Whole, answer, payment_with, shipped_plugins};
+use crate::support::feed_client::FeedClient;
+use crate::support::program::{Program, TEST_TIMEOUT, run_command, tollgate_on};
+use crate::support::service::{Caller, FullResponse, payment_with, send, shipped_plugins};
 
 const RULESET: &str = "/rulesets/payment";
 const HONEST: usize = 20;
@@ -25,12 +25,12 @@ const STOLEN: usize = 8;
 const CAUGHT: usize = STOLEN - 3;
 
 /// One database, and a folder with the checkpoints of it alone.
-struct Place {
+struct StorySetup {
     database: TestDatabase,
     folder: TempDir,
 }
 
-impl Place {
+impl StorySetup {
     fn tollgate(&self, arguments: &[&str]) -> Command {
         let mut command = tollgate_on(&self.database, arguments);
         command.env("ROCKET_TOLLGATE_DATA_DIR", self.folder.path());
@@ -66,7 +66,7 @@ async fn shown(caller: &Caller, path: &str) -> Value {
 }
 
 async fn put(caller: &Caller, path: &str, body: &Value) -> Value {
-    let (status, put) = answer(caller.request(Method::PUT, path).json(body)).await;
+    let (status, put) = send(caller.request(Method::PUT, path).json(body)).await;
     assert_eq!(status, StatusCode::OK, "{path}: {put}");
     put
 }
@@ -79,7 +79,7 @@ async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Va
         if what(&found) {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "{path}: {found}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{path}: {found}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -146,7 +146,7 @@ async fn followed(caller: &Caller, revision: &Value) -> u128 {
             in_a_row += 1;
             continue;
         }
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(10)).await;
         (in_a_row, followed_ms) = (0, begun.elapsed().as_millis());
     }
@@ -154,13 +154,13 @@ async fn followed(caller: &Caller, revision: &Value) -> u128 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_is_uploaded_tried_watched_activated_taken_back_and_proven() {
-    let place = Place { database: TestDatabase::create().await, folder: tempfile::tempdir().unwrap() };
-    let first = Program::start(place.tollgate(&["serve"])).await;
-    let second = Program::start(place.tollgate(&["serve"])).await;
-    let here = first.caller_of_new_tenant(&place.database, "acme").await;
+async fn a_rule_goes_from_upload_to_rollback() {
+    let setup = StorySetup { database: TestDatabase::create().await, folder: tempfile::tempdir().unwrap() };
+    let first = Program::start(setup.tollgate(&["serve"])).await;
+    let second = Program::start(setup.tollgate(&["serve"])).await;
+    let here = first.caller_of_new_tenant(&setup.database, "acme").await;
     let there = here.at(&second.url);
-    let mut feed = Listener::open(&there).await;
+    let mut feed = FeedClient::open(&there).await;
 
     // A tenant lives with one rule, and a thief finds what it does not see.
     let limits = json!({"limits": [{"currency": "EUR", "review_above_minor": 1_000_000}]});
@@ -263,10 +263,10 @@ async fn a_rule_is_uploaded_tried_watched_activated_taken_back_and_proven() {
     let (status, refused) = here.post(&path, &guarded(1.0)).await;
     assert_eq!((status, &refused["type"]), (StatusCode::CONFLICT, &json!("/problems/guard-refused")));
     tell("guard", refused["detail"].as_str().unwrap());
-    let tag = Whole::of(here.request(Method::GET, RULESET)).await.header("ETag").to_owned();
+    let tag = FullResponse::of(here.request(Method::GET, RULESET)).await.header("ETag").to_owned();
     let conditional =
         |caller: &Caller| caller.request(Method::POST, &path).header("If-Match", &tag).json(&guarded(20.0));
-    let (mine, theirs) = tokio::join!(answer(conditional(&here)), answer(conditional(&there)));
+    let (mine, theirs) = tokio::join!(send(conditional(&here)), send(conditional(&there)));
     let mut statuses = [mine.0.as_u16(), theirs.0.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 412], "{mine:?} {theirs:?}");
@@ -299,22 +299,22 @@ async fn a_rule_is_uploaded_tried_watched_activated_taken_back_and_proven() {
         ),
     );
 
-    prove(&place, &here, before).await;
+    prove(&setup, &here, before).await;
     told(&here, &mut feed).await;
     second.stop().await;
     first.stop().await;
 }
 
 /// Everything that was decided comes out the same, and the record is whole.
-async fn prove(place: &Place, caller: &Caller, active: i64) {
+async fn prove(setup: &StorySetup, caller: &Caller, active: i64) {
     let decided =
         Uuid::parse_str(shown(caller, "/payments?limit=1").await["items"][0]["id"].as_str().unwrap());
     let replay = shown(caller, &format!("/decisions/{}/replay", decided.unwrap())).await;
     assert_eq!(replay["identical"], true, "{replay}");
     for arguments in [&["replay", "--since", "1h"][..], &["verify"][..]] {
-        let (status, said, log) = outcome(place.tollgate(arguments));
-        assert!(status.success(), "{said}{log}");
-        tell(arguments[0], said.trim());
+        let (status, output, log) = run_command(setup.tollgate(arguments));
+        assert!(status.success(), "{output}{log}");
+        tell(arguments[0], output.trim());
     }
     let first = json!({"revision": active, "filter": {"outcome": "approve"}, "newest": HONEST});
     let again = backtest(caller, &first).await;
@@ -327,7 +327,7 @@ async fn prove(place: &Place, caller: &Caller, active: i64) {
 }
 
 /// Each act is in the record and was told as it happened.
-async fn told(caller: &Caller, feed: &mut Listener) {
+async fn told(caller: &Caller, feed: &mut FeedClient) {
     let expected = [
         "revision.created",
         "revision.activated",
@@ -342,7 +342,7 @@ async fn told(caller: &Caller, feed: &mut Listener) {
     ];
     let mut heard = Vec::new();
     while heard.len() < expected.len() {
-        let event = feed.next_within(PATIENCE).await.expect("an event");
+        let event = feed.next_within(TEST_TIMEOUT).await.expect("an event");
         if event.name == "audit" {
             heard.push(event.data["action"].as_str().unwrap().to_owned());
         }

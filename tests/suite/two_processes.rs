@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, payment, payment_with};
 
 async fn two(database: &TestDatabase) -> [Program; 2] {
@@ -28,12 +28,12 @@ async fn until_outcome(caller: &Caller, what: &str, outcome: &str) {
     let begun = Instant::now();
     for attempt in 0.. {
         let body = payment_with(&json!({"customer": format!("{what}-{attempt}")}));
-        let (status, answer) = caller.pay(&format!("{what}-{attempt}"), &body).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        if answer["outcome"] == outcome {
+        let (status, response) = caller.pay(&format!("{what}-{attempt}"), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
+        if response["outcome"] == outcome {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {answer}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{what}: {response}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -56,7 +56,7 @@ async fn rows_of_key(database: &TestDatabase, key: &str) -> (i64, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_concurrent_retries_of_one_key_over_two_processes_give_one_decision() {
+async fn fifty_concurrent_retries_of_a_key_on_two_processes_give_one_decision() {
     let database = TestDatabase::create().await;
     let programs = two(&database).await;
     let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
@@ -69,16 +69,16 @@ async fn fifty_concurrent_retries_of_one_key_over_two_processes_give_one_decisio
         }
         for round in 0..4 {
             let key = format!("key-{with_velocity}-{round}");
-            let answers = fifty_retries(&callers, &key).await;
-            let bodies: BTreeSet<String> = answers.iter().map(|(_, body)| body.to_string()).collect();
+            let responses = fifty_retries(&callers, &key).await;
+            let bodies: BTreeSet<String> = responses.iter().map(|(_, body)| body.to_string()).collect();
             assert_eq!(bodies.len(), 1, "{bodies:#?}");
             let mut statuses = BTreeMap::new();
-            for (status, _) in &answers {
+            for (status, _) in &responses {
                 *statuses.entry(status.as_u16()).or_insert(0) += 1;
             }
             assert_eq!(statuses, BTreeMap::from([(200, 49), (201, 1)]), "{bodies:#?}");
             let expected = if with_velocity { "approve" } else { "review" };
-            assert_eq!(answers[0].1["outcome"], expected, "{bodies:#?}");
+            assert_eq!(responses[0].1["outcome"], expected, "{bodies:#?}");
             assert_eq!(rows_of_key(&database, &key).await, (1, 1));
         }
     }
@@ -89,25 +89,25 @@ async fn fifty_concurrent_retries_of_one_key_over_two_processes_give_one_decisio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn different_keys_over_two_processes_all_get_decisions_of_their_own() {
+async fn different_keys_on_two_processes_get_different_decisions() {
     let database = TestDatabase::create().await;
     let programs = two(&database).await;
     let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
     let callers = [caller.clone(), caller.at(&programs[1].url)];
     let body = payment();
-    let answers = join_all((0..100).map(|place| {
+    let responses = join_all((0..100).map(|place| {
         let (caller, body) = (&callers[place % 2], &body);
         async move { caller.pay(&format!("key-{place}"), body).await }
     }))
     .await;
-    let ids: BTreeSet<&str> = answers.iter().filter_map(|(_, body)| body["id"].as_str()).collect();
-    assert!(answers.iter().all(|(status, _)| *status == StatusCode::CREATED), "{answers:#?}");
+    let ids: BTreeSet<&str> = responses.iter().filter_map(|(_, body)| body["id"].as_str()).collect();
+    assert!(responses.iter().all(|(status, _)| *status == StatusCode::CREATED), "{responses:#?}");
     assert_eq!(ids.len(), 100);
     // What one process stored, the other finds.
-    for (place, (_, answer)) in answers.iter().enumerate() {
-        let path = format!("/payments/{}", answer["id"].as_str().unwrap());
+    for (place, (_, response)) in responses.iter().enumerate() {
+        let path = format!("/payments/{}", response["id"].as_str().unwrap());
         let (status, found) = callers[(place + 1) % 2].get(&path).await;
-        assert_eq!((status, &found), (StatusCode::OK, answer));
+        assert_eq!((status, &found), (StatusCode::OK, response));
     }
     assert_eq!(crate::journal::chain::verify(&database).await, 100);
 }

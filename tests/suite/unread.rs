@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program, outcome, tollgate, tollgate_on};
+use crate::support::program::{Program, TEST_TIMEOUT, run_command, tollgate, tollgate_on};
 use crate::support::service::{Caller, payment, shipped_plugins};
 
 fn full_disk() -> Stdio {
@@ -62,24 +62,24 @@ async fn assert_serves(mut program: Program, database: &TestDatabase, tenant: &s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_cannot_be_written_stops_nothing() {
+async fn a_node_works_if_its_log_cannot_be_written() {
     let database = TestDatabase::create().await;
     let (_unread, full) = full_pipe();
     for (tenant, stderr) in [("disk", full_disk()), ("closed", closed_pipe()), ("full", full)] {
-        let program = Program::start_saying(demonstration(&database), Stdio::piped(), stderr).await;
+        let program = Program::start_with_output(demonstration(&database), Stdio::piped(), stderr).await;
         assert_serves(program, &database, tenant).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_welcome_that_cannot_be_written_stops_nothing() {
+async fn a_node_works_if_its_welcome_cannot_be_written() {
     let database = TestDatabase::create().await;
     let (_unread, full) = full_pipe();
     for (tenant, stdout) in [("disk", full_disk()), ("closed", closed_pipe()), ("full", full)] {
         let mut command = demonstration(&database);
         // One thread for everything: held up, it would serve nobody.
         command.env("ROCKET_WORKERS", "1");
-        let program = Program::start_saying(command, stdout, Stdio::piped()).await;
+        let program = Program::start_with_output(command, stdout, Stdio::piped()).await;
         assert_serves(program, &database, tenant).await;
     }
 }
@@ -91,15 +91,15 @@ async fn lines_lost(program: &Program) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_told() {
+async fn a_log_that_is_not_read_delays_no_request_and_lost_lines_are_counted() {
     let database = TestDatabase::create().await;
     let (log, stderr) = std::io::pipe().unwrap();
     let mut command = demonstration(&database);
     command.env("ROCKET_TOLLGATE_LOG_FILTER", "trace").env("ROCKET_TOLLGATE_LOG_FORMAT", "json");
-    let program = Program::start_saying(command, Stdio::piped(), stderr.into()).await;
+    let program = Program::start_with_output(command, Stdio::piped(), stderr.into()).await;
     let begun = Instant::now();
     while lines_lost(&program).await == 0 {
-        assert!(begun.elapsed() < PATIENCE, "nothing is lost");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "nothing is lost");
     }
     let reading = std::thread::spawn(move || {
         let lines = BufReader::new(log).lines().map_while(Result::ok);
@@ -112,15 +112,15 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_log_that_nobody_reads_says_nothing_to_standard_output() {
+async fn the_end_of_an_unread_log_prints_nothing_to_standard_output() {
     let database = TestDatabase::create().await;
     let (_unread, stderr) = std::io::pipe().unwrap();
     let mut command = demonstration(&database);
     command.env("ROCKET_TOLLGATE_LOG_FILTER", "trace");
-    let mut program = Program::start_saying(command, Stdio::piped(), stderr.into()).await;
+    let mut program = Program::start_with_output(command, Stdio::piped(), stderr.into()).await;
     let begun = Instant::now();
     while lines_lost(&program).await == 0 {
-        assert!(begun.elapsed() < PATIENCE, "nothing is lost");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "nothing is lost");
     }
     let said_by_then = program.log();
     program.signal(Signal::TERM);
@@ -129,7 +129,7 @@ async fn the_end_of_a_log_that_nobody_reads_says_nothing_to_standard_output() {
 }
 
 #[test]
-fn a_start_that_fails_ends_as_ever_though_nobody_can_read_why() {
+fn a_failed_start_ends_normally_if_its_error_cannot_be_written() {
     let (_unread, full) = full_pipe();
     for stderr in [full_disk(), closed_pipe(), full] {
         let mut command = tollgate(&["serve"]);
@@ -145,12 +145,12 @@ fn unheard(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_whose_reader_has_gone_does_its_work_and_ends_quietly() {
+async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
     let database = TestDatabase::create().await;
     let node = Program::start(demonstration(&database)).await;
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history.jsonl");
-    let (_, lines, _) = outcome(tollgate(&["demo", "--history", "5"]));
+    let (_, lines, _) = run_command(tollgate(&["demo", "--history", "5"]));
     std::fs::write(&history, format!("{lines}no JSON\n")).unwrap();
     // Those of the data folder are of other tests' databases.
     let checkpoints = folder.path().join("checkpoints.jsonl");
@@ -190,12 +190,12 @@ async fn a_command_whose_reader_has_gone_does_its_work_and_ends_quietly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_command_did_for_a_reader_who_has_gone_is_done() {
+async fn the_work_of_a_command_with_a_closed_output_is_kept() {
     let database = TestDatabase::create().await;
     let node = Program::start(demonstration(&database)).await;
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history.jsonl");
-    let (_, lines, _) = outcome(tollgate(&["demo", "--history", "1500"]));
+    let (_, lines, _) = run_command(tollgate(&["demo", "--history", "1500"]));
     std::fs::write(&history, lines).unwrap();
     let (code, log) = unheard(
         tollgate_on(&database, &["import", "--tenant", "demo", history.to_str().unwrap()]),
@@ -215,7 +215,7 @@ async fn what_a_command_did_for_a_reader_who_has_gone_is_done() {
 }
 
 #[test]
-fn an_answer_that_a_full_disk_lost_is_a_failure() {
+fn output_that_is_lost_on_a_full_disk_is_a_failure() {
     for arguments in [["demo", "--history", "5"].as_slice(), &["plugin", "check"]] {
         let mut command = tollgate(arguments);
         if arguments[0] == "plugin" {
@@ -250,14 +250,14 @@ async fn server_that_never_decides() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demonstration_with_payments_that_stayed_undecided_fails() {
+async fn a_demonstration_with_undecided_payments_fails() {
     let database = TestDatabase::create().await;
     let node = Program::start(demonstration(&database)).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
     let demo = |url: &str, caller: &Caller| {
         let mut command = tollgate(&["demo", "--url", url, "--rate", "100", "--count", "5"]);
         command.env("CLIENT_ID", &caller.client_id).env("CLIENT_SECRET", &caller.client_secret);
-        outcome(command)
+        run_command(command)
     };
     let (status, said, log) = demo(&node.url, &caller);
     assert!(status.success(), "{said}\n{log}");

@@ -14,8 +14,8 @@ use crate::support::components::{
     compile_bomb, component, component_of, good_rule, rule_with_loops, with_section,
 };
 use crate::support::database::TestDatabase;
-use crate::support::program::{PATIENCE, Program};
-use crate::support::service::{Caller, Node, Whole, payment};
+use crate::support::program::{Program, TEST_TIMEOUT};
+use crate::support::service::{Caller, FullResponse, Node, payment};
 
 fn rule(digest: &Value) -> Value {
     json!([{"name": "own", "plugin": digest, "settings": {}, "on_failure": "reject"}])
@@ -42,8 +42,8 @@ async fn revision(caller: &Caller, plugin: &Value) -> Value {
 async fn pay_until(caller: Caller, stop: tokio::sync::oneshot::Receiver<()>) -> usize {
     let (mut stop, mut paid) = (stop, 0);
     while stop.try_recv().is_err() {
-        let (status, answer) = caller.pay(&format!("meanwhile-{paid}"), &payment()).await;
-        assert_eq!((status, &answer["outcome"]), (StatusCode::CREATED, &json!("approve")), "{answer}");
+        let (status, response) = caller.pay(&format!("meanwhile-{paid}"), &payment()).await;
+        assert_eq!((status, &response["outcome"]), (StatusCode::CREATED, &json!("approve")), "{response}");
         paid += 1;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -60,7 +60,7 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let paying = tokio::spawn(pay_until(payer, stopped));
 
-    let (status, bomb) = hostile.hand_in(compile_bomb()).await;
+    let (status, bomb) = hostile.submit_plugin(compile_bomb()).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{bomb}");
     let digest = bomb["digest"].as_str().unwrap();
     let (status, flaws) =
@@ -70,22 +70,22 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
         (StatusCode::UNPROCESSABLE_ENTITY, &json!("/rules/0/plugin"))
     );
     assert!(flaws["errors"][0]["detail"].as_str().unwrap().contains("not ready yet"), "{flaws}");
-    let settled = hostile.settled(digest).await;
+    let settled = hostile.wait_for_plugin(digest).await;
     assert_eq!(settled["state"], "refused", "{settled}");
     assert!(settled["why"].as_str().unwrap().contains("more than 2 s of processor time"), "{settled}");
     assert_eq!(settled.get("name"), None, "nothing was found in it: {settled}");
     // What only shows when it is compiled and asked is refused in the same way.
-    let (_, silent) = hostile.hand_in(component("bad_description")).await;
-    let silent = hostile.settled(silent["digest"].as_str().unwrap()).await;
+    let (_, silent) = hostile.submit_plugin(component("bad_description")).await;
+    let silent = hostile.wait_for_plugin(silent["digest"].as_str().unwrap()).await;
     assert!(silent["why"].as_str().unwrap().contains("describe function failed"), "{silent}");
 
     stop.send(()).unwrap();
     assert!(paying.await.unwrap() > 1, "payments were decided meanwhile");
 
-    let (status, again) = hostile.hand_in(component("bad_description")).await;
+    let (status, again) = hostile.submit_plugin(component("bad_description")).await;
     assert_eq!(status, StatusCode::ACCEPTED, "what was refused may be handed in again: {again}");
     assert_ne!(again["state"], "refused", "{again}");
-    assert_eq!(hostile.settled(again["digest"].as_str().unwrap()).await["state"], "refused");
+    assert_eq!(hostile.wait_for_plugin(again["digest"].as_str().unwrap()).await["state"], "refused");
     let acts: Vec<String> =
         sqlx::query_scalar("select action from audit_events where action like 'plugin.%' order by sequence")
             .fetch_all(&mut database.superuser().await)
@@ -102,7 +102,7 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_tenants_many_uploads_are_bounded_and_hold_up_nobody() {
+async fn the_uploads_of_one_tenant_are_bounded_and_delay_no_other_tenant() {
     let database = TestDatabase::create().await;
     let settings = [("tenant_uploads_waiting_max", json!(6))];
     let node = Node::start_with(&database, &settings).await;
@@ -116,13 +116,13 @@ async fn one_tenants_many_uploads_are_bounded_and_hold_up_nobody() {
     let bodies: Vec<Vec<u8>> = (0..20).map(|_| never_seen(120, 2)).collect();
     let requests = bodies.into_iter().map(|bytes| {
         let request = greedy.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
-        Whole::of(request.body(bytes))
+        FullResponse::of(request.body(bytes))
     });
-    let answers = join_all(requests).await;
-    let of_status = |status| answers.iter().filter(move |answer| answer.status == status);
-    let taken: Vec<Value> = of_status(202).map(Whole::json).collect();
-    assert!((1..=7).contains(&taken.len()), "{answers:#?}");
-    assert_eq!(of_status(429).count(), 20 - taken.len(), "{answers:#?}");
+    let responses = join_all(requests).await;
+    let of_status = |status| responses.iter().filter(move |response| response.status == status);
+    let taken: Vec<Value> = of_status(202).map(FullResponse::json).collect();
+    assert!((1..=7).contains(&taken.len()), "{responses:#?}");
+    assert_eq!(of_status(429).count(), 20 - taken.len(), "{responses:#?}");
     for refused in of_status(429) {
         assert_eq!(refused.json()["type"], "/problems/quota-exceeded", "{}", refused.text);
         assert!(!refused.header("Retry-After").is_empty());
@@ -136,7 +136,7 @@ async fn one_tenants_many_uploads_are_bounded_and_hold_up_nobody() {
         listed["items"].as_array().unwrap().iter().filter(|item| item["state"] != "ready").count();
     assert!(unfinished + 3 > taken.len(), "the single one waited for the many: {unfinished} are left");
     for upload in &taken {
-        let settled = greedy.settled(upload["digest"].as_str().unwrap()).await;
+        let settled = greedy.wait_for_plugin(upload["digest"].as_str().unwrap()).await;
         assert_eq!(settled["state"], "ready", "{settled}");
     }
     stop.send(()).unwrap();
@@ -145,14 +145,14 @@ async fn one_tenants_many_uploads_are_bounded_and_hold_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_plugin_does_not_wait_behind_large_ones_and_each_tells_its_place() {
+async fn a_small_plugin_does_not_wait_for_large_ones_and_each_has_a_position() {
     const LARGE_BYTES: usize = 5 << 20;
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let mut large = Vec::new();
     for _ in 0..3 {
-        let (status, waits) = caller.hand_in(padded(never_seen(250, 6), LARGE_BYTES)).await;
+        let (status, waits) = caller.submit_plugin(padded(never_seen(250, 6), LARGE_BYTES)).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{waits}");
         assert!(waits["waiting_ms"].is_u64(), "{waits}");
         large.push(waits);
@@ -167,14 +167,14 @@ async fn a_small_plugin_does_not_wait_behind_large_ones_and_each_tells_its_place
     let (_, last) = caller.get(&format!("/plugins/{}", large[2]["digest"].as_str().unwrap())).await;
     assert_ne!(last["state"], "ready", "the small one was to come before it: {last}");
     for upload in &large {
-        let settled = caller.settled(upload["digest"].as_str().unwrap()).await;
+        let settled = caller.wait_for_plugin(upload["digest"].as_str().unwrap()).await;
         assert_eq!((&settled["state"], &settled["profile"]), (&json!("ready"), &json!("large")), "{settled}");
     }
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_turns_out_to_be_large_goes_on_in_the_queue_of_large_ones() {
+async fn an_upload_that_needs_the_large_limits_moves_to_the_queue_of_large_uploads() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -193,7 +193,7 @@ async fn an_upload_that_turns_out_to_be_large_goes_on_in_the_queue_of_large_ones
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_at_once_take_the_memory_of_one() {
+async fn concurrent_uploads_use_the_memory_of_one() {
     const BODY_BYTES: usize = 20 << 20;
     let database = TestDatabase::create().await;
     let program = Program::serve(&database).await;
@@ -207,9 +207,9 @@ async fn uploads_at_once_take_the_memory_of_one() {
         }
     }
     let before = program.peak_memory_bytes();
-    let answers = join_all(uploads).await;
-    for answer in answers {
-        assert_eq!(answer.unwrap().status(), StatusCode::ACCEPTED);
+    let responses = join_all(uploads).await;
+    for response in responses {
+        assert_eq!(response.unwrap().status(), StatusCode::ACCEPTED);
     }
     let taken = program.peak_memory_bytes() - before;
     // One to be looked at, encoded and sent; one that is being compiled.
@@ -218,24 +218,24 @@ async fn uploads_at_once_take_the_memory_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plugins_beyond_the_quota_are_turned_away_until_one_is_retired() {
+async fn plugins_beyond_the_quota_are_refused_until_one_is_retired() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("tenant_plugins_max", json!(2))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let bytes = |number: usize| component_of(&good_rule(&format!("Of quota {number:02}")));
     let first = caller.upload(bytes(1)).await;
     caller.upload(bytes(2)).await;
-    let (status, problem) = caller.hand_in(bytes(3)).await;
+    let (status, problem) = caller.submit_plugin(bytes(3)).await;
     assert_eq!(
         (status, &problem["type"]),
         (StatusCode::TOO_MANY_REQUESTS, &json!("/problems/quota-exceeded"))
     );
-    assert_eq!(caller.hand_in(bytes(2)).await.0, StatusCode::ACCEPTED, "what is there counts once");
+    assert_eq!(caller.submit_plugin(bytes(2)).await.0, StatusCode::ACCEPTED, "what is there counts once");
     let path = format!("/plugins/{}/retire", first["digest"].as_str().unwrap());
     assert_eq!(caller.post(&path, &json!({})).await.0, StatusCode::OK);
     caller.upload(bytes(3)).await;
     assert_eq!(
-        caller.hand_in(bytes(1)).await.0,
+        caller.submit_plugin(bytes(1)).await.0,
         StatusCode::TOO_MANY_REQUESTS,
         "back from retirement it counts"
     );
@@ -243,7 +243,7 @@ async fn plugins_beyond_the_quota_are_turned_away_until_one_is_retired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retired_plugin_goes_on_deciding_in_no_revision_but_one_gone_back_to() {
+async fn a_retired_plugin_keeps_deciding_but_only_a_rollback_can_use_it_again() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -280,25 +280,25 @@ async fn a_retired_plugin_goes_on_deciding_in_no_revision_but_one_gone_back_to()
     assert!(flaws["errors"][0]["detail"].as_str().unwrap().contains("is retired"), "{flaws}");
     let activate = async || caller.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
     assert_eq!(refused(activate().await), in_use, "it enters no deployment");
-    let (status, answer) = caller.post("/rulesets/payment/rollback", &json!({})).await;
+    let (status, response) = caller.post("/rulesets/payment/rollback", &json!({})).await;
     assert_eq!(
-        (status, &answer["revision"]),
+        (status, &response["revision"]),
         (StatusCode::CREATED, &json!(1)),
-        "going back is allowed: {answer}"
+        "going back is allowed: {response}"
     );
     assert_eq!(caller.pay("after", &payment()).await.1["outcome"], "approve");
 
     // Handed in again, it is as it was.
     let bytes =
         caller.request(Method::GET, &format!("{path}/wasm")).send().await.unwrap().bytes().await.unwrap();
-    let (status, back) = caller.hand_in(bytes.to_vec()).await;
+    let (status, back) = caller.submit_plugin(bytes.to_vec()).await;
     assert_eq!((status, &back["state"]), (StatusCode::ACCEPTED, &json!("ready")), "{back}");
     assert_eq!(back.get("retired_at_ms"), None, "{back}");
     revision(&caller, digest).await;
 
     let shared = caller.plugin("velocity").await;
-    let answer = caller.post(&format!("/plugins/{shared}/retire"), &json!({})).await;
-    assert_eq!(refused(answer), in_use, "a shared one is not the tenant's");
+    let response = caller.post(&format!("/plugins/{shared}/retire"), &json!({})).await;
+    assert_eq!(refused(response), in_use, "a shared one is not the tenant's");
     let stranger = Caller::of_new_tenant(&node, "other").await;
     assert_eq!(stranger.post(&format!("{path}/retire"), &json!({})).await.0, StatusCode::NOT_FOUND);
     node.stop().await;
@@ -316,7 +316,7 @@ async fn insert_node(superuser: &mut PgConnection, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_becomes_ready_on_every_node_and_an_activation_waits_for_that() {
+async fn an_activation_waits_until_its_plugins_are_ready_on_every_node() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     let first = Node::start(&database).await;
@@ -345,7 +345,7 @@ async fn an_upload_becomes_ready_on_every_node_and_an_activation_waits_for_that(
         ),
     ];
     for (method, path, body) in &changes {
-        let refused = Whole::of(caller.request(method.clone(), path).json(body)).await;
+        let refused = FullResponse::of(caller.request(method.clone(), path).json(body)).await;
         assert_eq!(refused.status, 409, "{path}: {}", refused.text);
         let problem = refused.json();
         assert_eq!(problem["type"], "/problems/plugins-not-ready", "{problem}");
@@ -391,7 +391,7 @@ async fn state(database: &TestDatabase, digest: &str) -> (String, i32) {
 async fn until_compiling(database: &TestDatabase, digest: &str) {
     let begun = Instant::now();
     while state(database, digest).await.0 != "compiling" {
-        assert!(begun.elapsed() < PATIENCE, "nobody takes it up");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "nobody takes it up");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -414,43 +414,43 @@ async fn compiler_of(program: &Program) -> String {
         if let Some(child) = children.next() {
             return child.file_name().into_string().unwrap();
         }
-        assert!(begun.elapsed() < PATIENCE, "nothing is compiled");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "nothing is compiled");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_outlives_the_node_that_was_killed_over_it() {
+async fn an_upload_survives_the_kill_of_its_node() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     let bytes = never_seen(200, 4);
     let digest = digest_of(&bytes).to_string();
-    assert_eq!(caller.hand_in(bytes).await.0, StatusCode::ACCEPTED);
+    assert_eq!(caller.submit_plugin(bytes).await.0, StatusCode::ACCEPTED);
     until_compiling(&database, &digest).await;
     let compiler = compiler_of(&program).await;
     program.signal(Signal::KILL);
     assert!(!program.wait().await.success());
     let begun = Instant::now();
     while std::fs::exists(format!("/proc/{compiler}/exe")).unwrap_or_default() {
-        assert!(begun.elapsed() < PATIENCE, "the compiler outlives its server");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "the compiler outlives its server");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(state(&database, &digest).await, ("compiling".to_owned(), 1));
 
     let program = Program::serve(&database).await;
-    let settled = caller.at(&program.url).settled(&digest).await;
+    let settled = caller.at(&program.url).wait_for_plugin(&digest).await;
     assert_eq!(settled["state"], "ready", "{settled}");
     assert_eq!(state(&database, &digest).await.1, 2);
     program.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_stops_in_order_gives_its_upload_back_at_once() {
+async fn a_stopping_node_releases_its_upload_at_once() {
     let database = TestDatabase::create().await;
     let program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
-    let (_, bomb) = caller.hand_in(compile_bomb()).await;
+    let (_, bomb) = caller.submit_plugin(compile_bomb()).await;
     let digest = bomb["digest"].as_str().unwrap();
     until_compiling(&database, digest).await;
     program.stop().await;
@@ -458,7 +458,7 @@ async fn a_node_that_stops_in_order_gives_its_upload_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_three_nodes_ended_over_is_refused_with_that_reason() {
+async fn an_upload_is_refused_after_three_nodes_died_with_it() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -471,7 +471,7 @@ async fn an_upload_that_three_nodes_ended_over_is_refused_with_that_reason() {
     .execute(&mut superuser)
     .await
     .unwrap();
-    let settled = caller.settled(&digest_of(b"x").to_string()).await;
+    let settled = caller.wait_for_plugin(&digest_of(b"x").to_string()).await;
     assert_eq!(settled["state"], "refused", "{settled}");
     assert!(settled["why"].as_str().unwrap().contains("started 3 times"), "{settled}");
     node.stop().await;

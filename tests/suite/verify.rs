@@ -15,17 +15,17 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{outcome, tollgate_on};
+use crate::support::program::{run_command, tollgate_on};
 use crate::support::service::{Caller, Node, data_dir, payment};
 
 /// Whether all was well, and what was said. The data folder holds the checkpoints.
 fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
     let mut command = tollgate_on(database, &[&["verify"], arguments].concat());
     command.env("ROCKET_TOLLGATE_DATA_DIR", data_dir);
-    let (status, said, log) = outcome(command);
-    assert!(matches!(status.code(), Some(0 | 1)), "{said}\n{log}");
-    assert!(said.contains(" decisions per second"), "it did not come to its end: {said}\n{log}");
-    (status.success(), said)
+    let (status, output, log) = run_command(command);
+    assert!(matches!(status.code(), Some(0 | 1)), "{output}\n{log}");
+    assert!(output.contains(" decisions per second"), "it did not come to its end: {output}\n{log}");
+    (status.success(), output)
 }
 
 /// A data folder of its own, with what was compiled for the others.
@@ -41,13 +41,13 @@ fn own_data_dir() -> TempDir {
 
 async fn pay(caller: &Caller, keys: impl Iterator<Item = u32>) {
     for key in keys {
-        let (status, answer) = caller.pay(&format!("k{key}"), &payment()).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let (status, response) = caller.pay(&format!("k{key}"), &payment()).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_two_nodes_decided_for_several_tenants_verifies_until_its_tail_is_cut_off() {
+async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut_off() {
     let (database, folder) = (TestDatabase::create().await, own_data_dir());
     let settings = [("data_dir", json!(folder.path())), ("journal_writers", json!(2))];
     let nodes = [Node::start_with(&database, &settings).await, Node::start_with(&database, &settings).await];
@@ -62,11 +62,11 @@ async fn what_two_nodes_decided_for_several_tenants_verifies_until_its_tail_is_c
         node.stop().await;
     }
 
-    let (well, said) = verified(&database, folder.path(), &[]);
-    assert!(well && said.contains("30 decisions (0 erased) and 30 keys in "), "{said}");
+    let (well, output) = verified(&database, folder.path(), &[]);
+    assert!(well && output.contains("30 decisions (0 erased) and 30 keys in "), "{output}");
     assert!(
-        said.contains(": 0 findings") && said.contains("for the 0 writers without a checkpoint"),
-        "{said}"
+        output.contains(": 0 findings") && output.contains("for the 0 writers without a checkpoint"),
+        "{output}"
     );
     let file = folder.path().join("checkpoints.jsonl");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -86,15 +86,18 @@ async fn what_two_nodes_decided_for_several_tenants_verifies_until_its_tail_is_c
     .fetch_one(&mut superuser)
     .await
     .unwrap();
-    let (well, said) = verified(&database, folder.path(), &[]);
+    let (well, output) = verified(&database, folder.path(), &[]);
     let expected = format!("writer {writer} batch {sequence} - cut off: a checkpoint from ");
-    assert!(!well && said.contains(&expected) && said.contains(": 1 findings"), "{said}");
-    let (well, said) = verified(&database, tempfile::tempdir().unwrap().path(), &[]);
-    assert!(well && said.contains("No checkpoint to compare with: removal of the newest entries"), "{said}");
+    assert!(!well && output.contains(&expected) && output.contains(": 1 findings"), "{output}");
+    let (well, output) = verified(&database, tempfile::tempdir().unwrap().path(), &[]);
+    assert!(
+        well && output.contains("No checkpoint to compare with: removal of the newest entries"),
+        "{output}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verification_beside_a_server_that_keeps_deciding_finds_nothing() {
+async fn a_verification_during_live_decisions_finds_no_problem() {
     let (database, folder) = (TestDatabase::create().await, own_data_dir());
     let settings = [("data_dir", json!(folder.path())), ("checkpoint_every_s", json!(1))];
     let node = Node::start_with(&database, &settings).await;
@@ -115,8 +118,8 @@ async fn a_verification_beside_a_server_that_keeps_deciding_finds_nothing() {
         })
         .collect();
     for _ in 0..4 {
-        let (well, said) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
-        assert!(well && said.contains(": 0 findings"), "{said}");
+        let (well, output) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+        assert!(well && output.contains(": 0 findings"), "{output}");
     }
     ended.store(true, Ordering::SeqCst);
     let mut paid = 0;
@@ -124,6 +127,6 @@ async fn a_verification_beside_a_server_that_keeps_deciding_finds_nothing() {
         paid += lane.await.unwrap();
     }
     node.stop().await;
-    let (well, said) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
-    assert!(well && said.contains(&format!("{paid} decisions (0 erased) and {paid} keys")), "{said}");
+    let (well, output) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+    assert!(well && output.contains(&format!("{paid} decisions (0 erased) and {paid} keys")), "{output}");
 }

@@ -64,7 +64,7 @@ fn each_room_imports_only_the_rooms_it_may() {
 }
 
 #[test]
-fn each_room_is_kept_from_the_crates_it_must_not_know() {
+fn no_room_names_a_crate_that_is_forbidden_to_it() {
     let mut wrong = Vec::new();
     for (room, _, must_not_know) in ROOMS {
         for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
@@ -83,7 +83,7 @@ fn each_room_is_kept_from_the_crates_it_must_not_know() {
 }
 
 #[test]
-fn outside_of_storage_the_role_of_a_pool_is_its_type() {
+fn outside_storage_the_type_of_a_pool_is_its_role() {
     let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for path in sources(&source_folder).iter().filter(|path| !path.starts_with(source_folder.join("storage")))
     {
@@ -112,7 +112,7 @@ fn only_the_tenant_transaction_begins_transactions_for_requests() {
 }
 
 #[test]
-fn every_module_says_first_what_it_owns() {
+fn every_module_starts_with_a_doc_comment() {
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let source = fs::read_to_string(&path).expect("source");
         assert!(source.starts_with("//!"), "{} does not open with //!", path.display());

@@ -10,7 +10,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, order};
 
 #[tokio::test]
-async fn decisions_are_found_by_outcome_time_values_account_and_reference() {
+async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -62,7 +62,7 @@ async fn decisions_are_found_by_outcome_time_values_account_and_reference() {
 
 /// The index of values is asked day by day.
 #[tokio::test]
-async fn decisions_of_many_days_are_found_by_a_value_within_their_times() {
+async fn decisions_of_many_days_are_found_by_value_and_time() {
     const DAY_MS: u64 = 86_400_000;
     let database = TestDatabase::create().await;
     let databases = database.databases();
@@ -103,7 +103,7 @@ async fn decisions_of_many_days_are_found_by_a_value_within_their_times() {
 }
 
 #[tokio::test]
-async fn all_ids_are_read_in_pages_over_all_tenants() {
+async fn the_ids_of_all_tenants_are_read_in_pages() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let journal = journal(databases.journal.clone()).await;

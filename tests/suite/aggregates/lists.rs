@@ -47,7 +47,7 @@ fn entry(value: &str, valid_from_ms: u64) -> NewEntry {
 }
 
 #[tokio::test]
-async fn a_value_is_open_once_and_can_come_back_after_it_was_closed() {
+async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);
@@ -82,7 +82,7 @@ async fn a_value_is_open_once_and_can_come_back_after_it_was_closed() {
 }
 
 #[tokio::test]
-async fn an_entry_closed_before_it_begins_never_begins() {
+async fn an_entry_that_is_closed_before_it_begins_never_becomes_valid() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);
@@ -100,7 +100,7 @@ async fn an_entry_closed_before_it_begins_never_begins() {
 
 /// As on a list of several kinds.
 #[tokio::test]
-async fn an_entry_has_all_of_its_forms_also_where_another_one_has_some_of_them() {
+async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);

@@ -65,7 +65,7 @@ fn activate(revision: i32) -> Change {
 }
 
 #[tokio::test]
-async fn revisions_made_at_once_have_numbers_without_holes_and_read_back_the_same() {
+async fn concurrent_revisions_have_consecutive_numbers_and_read_back_unchanged() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);
@@ -83,7 +83,7 @@ async fn revisions_made_at_once_have_numbers_without_holes_and_read_back_the_sam
 }
 
 #[tokio::test]
-async fn a_revision_whose_rules_are_not_those_of_its_digest_is_unreadable() {
+async fn a_revision_whose_rules_do_not_match_its_digest_cannot_be_read() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = with_revisions(&databases, 1).await;
@@ -97,7 +97,7 @@ async fn a_revision_whose_rules_are_not_those_of_its_digest_is_unreadable() {
 }
 
 #[tokio::test]
-async fn of_activations_that_expect_the_same_current_revision_one_succeeds() {
+async fn of_concurrent_activations_that_expect_the_same_current_one_only_one_succeeds() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
@@ -115,7 +115,7 @@ async fn of_activations_that_expect_the_same_current_revision_one_succeeds() {
 }
 
 #[tokio::test]
-async fn each_roll_back_goes_one_revision_further_back_until_none_is_left() {
+async fn each_rollback_goes_one_revision_further_back() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
@@ -148,7 +148,7 @@ async fn each_roll_back_goes_one_revision_further_back_until_none_is_left() {
 }
 
 #[tokio::test]
-async fn a_canary_and_a_shadow_stand_beside_the_active_revision_and_end_with_it() {
+async fn a_canary_and_a_shadow_end_when_another_revision_is_activated() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 3).await);
@@ -180,7 +180,7 @@ async fn a_canary_and_a_shadow_stand_beside_the_active_revision_and_end_with_it(
 }
 
 #[tokio::test]
-async fn a_roll_back_finds_what_was_active_behind_any_number_of_changes() {
+async fn a_rollback_finds_the_earlier_active_revision_behind_many_changes() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
@@ -208,7 +208,7 @@ async fn a_roll_back_finds_what_was_active_behind_any_number_of_changes() {
 
 /// A poller that remembers the highest sequence it saw must never pass one over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_polls_the_sequence_misses_no_activation() {
+async fn polling_the_sequence_misses_no_activation() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenants = join_all((0..4).map(|_| with_revisions(&databases, 1))).await;

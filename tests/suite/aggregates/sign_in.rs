@@ -13,7 +13,7 @@ use super::tenant;
 use crate::support::database::TestDatabase;
 
 #[tokio::test]
-async fn a_client_is_found_without_knowing_its_tenant() {
+async fn a_client_is_found_by_its_id_alone() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -45,7 +45,7 @@ async fn a_client_is_found_without_knowing_its_tenant() {
 }
 
 #[tokio::test]
-async fn of_nodes_that_start_at_once_one_makes_the_signing_key() {
+async fn nodes_that_start_at_once_create_one_signing_key() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let keys: Vec<_> = (0..6)

@@ -12,8 +12,8 @@ async fn guarded(caller: &Caller, revision: &Value, backtest: &Value, percent: f
     caller.post("/rulesets/payment/activations", &json!({"revision": revision, "guard": guard})).await
 }
 
-fn is_refused(answer: (StatusCode, Value), detail: &str) {
-    let (status, problem) = answer;
+fn is_refused(response: (StatusCode, Value), detail: &str) {
+    let (status, problem) = response;
     assert_eq!(
         (status, &problem["type"]),
         (StatusCode::CONFLICT, &json!("/problems/guard-refused")),
@@ -23,7 +23,7 @@ fn is_refused(answer: (StatusCode, Value), detail: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guard_lets_through_what_changes_no_more_than_it_says() {
+async fn a_guard_allows_an_activation_that_changes_no_more_than_its_limits() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -74,7 +74,7 @@ async fn a_guard_lets_through_what_changes_no_more_than_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guard_does_not_take_a_cancelled_backtest_and_the_quota_is_three() {
+async fn a_guard_refuses_a_cancelled_backtest_and_three_backtests_are_allowed() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -86,14 +86,14 @@ async fn a_guard_does_not_take_a_cancelled_backtest_and_the_quota_is_three() {
         paths.push(start(&caller, &body).await);
     }
     let request = caller.request(reqwest::Method::POST, BACKTESTS).json(&body);
-    let refused = crate::support::service::Whole::of(request).await;
+    let refused = crate::support::service::FullResponse::of(request).await;
     assert_eq!((refused.status, refused.header("Retry-After")), (429, "10"), "{}", refused.text);
     let running = until(&caller, &paths[0], |backtest| backtest["state"] == "running").await;
     let id = running["id"].clone();
     is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
     for path in &paths {
         let cancel = caller.request(reqwest::Method::POST, &format!("{path}/cancel"));
-        let (status, cancelled) = crate::support::service::answer(cancel).await;
+        let (status, cancelled) = crate::support::service::send(cancel).await;
         assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")), "{cancelled}");
     }
     is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");

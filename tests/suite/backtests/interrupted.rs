@@ -52,7 +52,7 @@ pub async fn fill(node: &Node, database: &TestDatabase, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_loses_nothing_of_a_backtest_and_counts_nothing_twice() {
+async fn a_backtest_that_is_interrupted_by_a_kill_counts_every_decision_once() {
     const COUNT: usize = 3_000;
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
@@ -93,7 +93,7 @@ async fn a_killed_process_loses_nothing_of_a_backtest_and_counts_nothing_twice()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_is_kept_while_the_facts_take_their_time() {
+async fn a_lease_is_renewed_while_facts_take_long() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -118,7 +118,7 @@ async fn a_lease_is_kept_while_the_facts_take_their_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_cannot_be_read_fails_and_holds_up_nobody() {
+async fn a_backtest_that_cannot_be_read_fails_and_delays_no_other() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let damaged = Caller::of_new_tenant(&node, "damaged").await;

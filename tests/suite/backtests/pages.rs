@@ -53,7 +53,7 @@ async fn pages(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_with_years_between_its_payments_is_read_to_its_beginning() {
+async fn a_history_with_gaps_of_years_is_read_to_its_beginning() {
     let database = TestDatabase::create().await;
     let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
     let mut superuser = database.superuser().await;
@@ -74,7 +74,7 @@ async fn a_history_with_years_between_its_payments_is_read_to_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_ends_with_its_bytes_whatever_the_one_before_was_like() {
+async fn the_size_of_a_page_in_bytes_is_limited_independently_of_the_previous_page() {
     let database = TestDatabase::create().await;
     let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
     let mut superuser = database.superuser().await;
@@ -90,7 +90,7 @@ async fn a_page_ends_with_its_bytes_whatever_the_one_before_was_like() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_filter_leaves_out_is_looked_at_once_and_not_for_each_page() {
+async fn rows_that_a_filter_excludes_are_read_only_once() {
     const OLD: u64 = 20_000;
     let database = TestDatabase::create().await;
     let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));

@@ -11,14 +11,14 @@ use tollgate::domain::verdict::Outcome;
 use super::{candidate, cells, pay, report, review_above, tenant_of};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
-use crate::support::program::PATIENCE;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment_with};
 
 const DAY_MS: u64 = 86_400_000;
 
 /// A rule that always fails and whose failure is to change nothing, until it is in quarantine.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_revision_that_decided_changes_nothing_of_what_was_decided_under_quarantine() {
+async fn a_backtest_of_the_same_revision_reports_no_change_of_decisions_under_quarantine() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -37,7 +37,7 @@ async fn the_revision_that_decided_changes_nothing_of_what_was_decided_under_qua
         } else {
             approved += 1
         }
-        assert!(begun.elapsed() < PATIENCE, "{decided}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{decided}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let count_of = |cell: &str, found: &Value| cells(&found["matrix"])[cell][0].clone();
@@ -59,7 +59,7 @@ async fn the_revision_that_decided_changes_nothing_of_what_was_decided_under_qua
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_told_after_the_selected_time_tells_what_became_of_a_payment_too() {
+async fn events_reported_after_the_selected_time_count_for_a_backtest() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -90,7 +90,7 @@ async fn what_was_told_after_the_selected_time_tells_what_became_of_a_payment_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_in_shadow_of_the_candidate_asks_for_no_facts() {
+async fn a_shadow_rule_of_a_candidate_asks_for_no_facts() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

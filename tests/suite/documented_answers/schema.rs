@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 const ANNOTATIONS: [&str; 5] = ["description", "example", "format", "contentSchema", "pattern"];
 
 /// The members that a schema tells of; nothing where it leaves an object open.
-type Told = Option<BTreeSet<String>>;
+type KnownMembers = Option<BTreeSet<String>>;
 
 pub fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let told = hold(document, schema, value)?;
@@ -25,9 +25,9 @@ pub fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), Strin
     }
 }
 
-fn hold(document: &Value, schema: &Value, value: &Value) -> Result<Told, String> {
+fn hold(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers, String> {
     let schema = schema.as_object().expect("a schema");
-    let mut told: Told = Some(BTreeSet::new());
+    let mut told: KnownMembers = Some(BTreeSet::new());
     for (keyword, wanted) in schema {
         let wrong = || format!("is {value} and not of {keyword} {wanted}");
         let kept = match keyword.as_str() {
@@ -102,7 +102,7 @@ fn parts(schemas: &Value) -> &Vec<Value> {
     schemas.as_array().expect("an array")
 }
 
-fn joined(one: Told, other: Told) -> Told {
+fn joined(one: KnownMembers, other: KnownMembers) -> KnownMembers {
     one.zip(other).map(|(one, other)| &one | &other)
 }
 
@@ -130,7 +130,7 @@ fn is_of(kinds: &Value, value: &Value) -> bool {
 }
 
 #[test]
-fn a_value_fits_where_each_keyword_is_kept_and_every_member_is_told_of() {
+fn a_value_matches_if_every_keyword_holds_and_every_member_is_documented() {
     let document = json!({"part": {
         "type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "required": ["a"]
     }});

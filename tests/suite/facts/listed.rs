@@ -38,8 +38,8 @@ async fn lists_match_exactly_by_prefix_and_by_normalized_name() {
         ("no-such-list", Selector::Customer, exact, Fact::Listed(false)),
     ];
     let queries = table.iter().map(|(list, selector, matching, _)| listed(list, selector.clone(), *matching));
-    let answers = facts(&databases, request(tenant, order, queries.collect())).await;
-    for ((list, selector, matching, expected), fact) in table.iter().zip(answers) {
+    let responses = facts(&databases, request(tenant, order, queries.collect())).await;
+    for ((list, selector, matching, expected), fact) in table.iter().zip(responses) {
         assert_eq!(fact, *expected, "{list} {selector:?} {matching:?}");
     }
 }
@@ -51,12 +51,12 @@ async fn names_match_without_case_accents_and_punctuation() {
     let tenant = tenant(&databases).await;
     list_with(&databases, tenant, "watched", &[("JOSE  garcía.", 0, None)]).await;
     let query = listed("watched", Selector::DebtorName, Matching::NormalizedName);
-    let answer = facts(&databases, request(tenant, order("c", 1, "EUR"), vec![query])).await;
-    assert_eq!(answer, [Fact::Listed(true)]);
+    let response = facts(&databases, request(tenant, order("c", 1, "EUR"), vec![query])).await;
+    assert_eq!(response, [Fact::Listed(true)]);
 }
 
 #[tokio::test]
-async fn an_entry_counts_from_its_beginning_until_before_its_end() {
+async fn an_entry_is_valid_from_its_beginning_until_just_before_its_end() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -84,7 +84,7 @@ async fn an_entry_counts_from_its_beginning_until_before_its_end() {
 
 /// As revisions from before it was refused ask.
 #[tokio::test]
-async fn a_matching_that_means_nothing_for_the_kind_of_value_neither_hides_an_entry_nor_makes_one_meet() {
+async fn a_matching_that_does_not_apply_to_a_kind_is_treated_as_exact() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -106,14 +106,14 @@ async fn a_matching_that_means_nothing_for_the_kind_of_value_neither_hides_an_en
         list_of(&databases, tenant, *kind, &name, entry).await;
         queries.push(listed(&name, selector.clone(), *matching));
     }
-    let answers = facts(&databases, request(tenant, order, queries)).await;
-    for ((_, selector, matching, entry, expected), fact) in table.iter().zip(answers) {
+    let responses = facts(&databases, request(tenant, order, queries)).await;
+    for ((_, selector, matching, entry, expected), fact) in table.iter().zip(responses) {
         assert_eq!(fact, Fact::Listed(*expected), "{selector:?} {matching:?} {entry}");
     }
 }
 
 #[tokio::test]
-async fn a_name_without_letters_meets_the_entry_that_looks_like_it_and_no_other() {
+async fn a_name_without_letters_matches_only_an_equal_entry() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -122,7 +122,7 @@ async fn a_name_without_letters_meets_the_entry_that_looks_like_it_and_no_other(
         let mut order = order("c-1", 100, "EUR");
         order.creditor.name = name.to_owned();
         let query = listed("names", Selector::CreditorName, Matching::NormalizedName);
-        let answer = facts(&databases, request(tenant, order, vec![query])).await;
-        assert_eq!(answer, [Fact::Listed(expected)], "{name}");
+        let response = facts(&databases, request(tenant, order, vec![query])).await;
+        assert_eq!(response, [Fact::Listed(expected)], "{name}");
     }
 }

@@ -15,7 +15,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, order};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn payments_of_many_tenants_get_the_facts_of_their_own() {
+async fn payments_of_many_tenants_get_their_own_facts() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let journal = journal(databases.journal.clone()).await;
@@ -46,19 +46,19 @@ async fn payments_of_many_tenants_get_the_facts_of_their_own() {
     let reader = FactReader::start(databases.facts.clone());
     let together = join_all(requests.iter().map(|request| reader.look_up(request.clone()))).await;
     let (mut listed, mut counted, mut bound) = (0, 0, 0);
-    for (request, answer) in requests.into_iter().zip(together) {
-        let answer = answer.unwrap();
-        listed += usize::from(answer.facts[0] == Fact::Listed(true));
-        counted += usize::from(matches!(answer.facts[1], Fact::Velocity { count: 1.., .. }));
-        bound += usize::from(answer.bound.is_some());
-        assert_eq!(answer, look_up(&databases.app, request).await.unwrap());
+    for (request, response) in requests.into_iter().zip(together) {
+        let response = response.unwrap();
+        listed += usize::from(response.facts[0] == Fact::Listed(true));
+        counted += usize::from(matches!(response.facts[1], Fact::Velocity { count: 1.., .. }));
+        bound += usize::from(response.bound.is_some());
+        assert_eq!(response, look_up(&databases.app, request).await.unwrap());
     }
     assert!(listed > 15 && counted > 15 && bound == 15, "{listed} {counted} {bound}");
     reader.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_whose_questions_take_long_gets_its_answers_and_holds_up_nobody() {
+async fn slow_facts_of_a_tenant_are_answered_and_delay_no_other_tenant() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (slow, quick) = (tenant(&databases).await, tenant(&databases).await);
@@ -80,9 +80,9 @@ async fn a_tenant_whose_questions_take_long_gets_its_answers_and_holds_up_nobody
     let flood = (0..20).map(|_| {
         let (reader, request, answered) = (reader.clone(), asked(slow), answered.clone());
         tokio::spawn(async move {
-            let answer = reader.look_up(request).await.unwrap();
+            let response = reader.look_up(request).await.unwrap();
             answered.fetch_add(1, Ordering::SeqCst);
-            answer.facts
+            response.facts
         })
     });
     let flood: Vec<_> = flood.collect();
@@ -92,8 +92,8 @@ async fn a_tenant_whose_questions_take_long_gets_its_answers_and_holds_up_nobody
     }
     let before = answered.load(Ordering::SeqCst);
     assert!(before < 10, "all of the slow ones take six seconds: {before}");
-    for answer in flood {
-        assert_eq!(answer.await.unwrap(), [Fact::Listed(true)]);
+    for response in flood {
+        assert_eq!(response.await.unwrap(), [Fact::Listed(true)]);
     }
     reader.stop().await;
 }

@@ -41,8 +41,8 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
         (u64::MAX, approved, 3, 1_101),
     ];
     let queries = table.map(|(window_ms, counting, _, _)| velocity(Selector::Customer, window_ms, counting));
-    let answers = facts(&databases, request(tenant, order("c-1", 5, "EUR"), queries.to_vec())).await;
-    for ((window_ms, counting, count, total_minor), fact) in table.into_iter().zip(answers) {
+    let responses = facts(&databases, request(tenant, order("c-1", 5, "EUR"), queries.to_vec())).await;
+    for ((window_ms, counting, count, total_minor), fact) in table.into_iter().zip(responses) {
         assert_eq!(fact, Fact::Velocity { count, total_minor }, "{window_ms} {counting:?}");
     }
     let query = velocity(Selector::Customer, 1_000, submitted);
@@ -57,7 +57,7 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
 
 /// The index of values begins with the day, by UTC.
 #[tokio::test]
-async fn a_window_counts_whole_and_begun_days() {
+async fn a_window_counts_whole_and_partial_days() {
     const DAY_MS: u64 = 86_400_000;
     let since_midnight_ms = NOW_MS % DAY_MS;
     let database = TestDatabase::create().await;
@@ -86,8 +86,8 @@ async fn a_window_counts_whole_and_begun_days() {
     ];
     let queries = table.map(|(window_ms, _)| velocity(Selector::Customer, window_ms, Counting::Submitted));
     let asked = request(tenant, order("c-1", 5, "EUR"), queries.to_vec());
-    let answers = facts(&databases, asked.clone()).await;
-    for ((window_ms, count), fact) in table.into_iter().zip(&answers) {
+    let responses = facts(&databases, asked.clone()).await;
+    for ((window_ms, count), fact) in table.into_iter().zip(&responses) {
         let expected = Fact::Velocity { count, total_minor: count.cast_signed() };
         assert_eq!(*fact, expected, "{window_ms}");
     }
@@ -95,7 +95,7 @@ async fn a_window_counts_whole_and_begun_days() {
     let mut earlier = asked.clone();
     payment_of(&mut earlier).received_at_ms = NOW_MS - 399 * DAY_MS;
     let both = look_up_many(&databases.system, vec![earlier, asked]).await.unwrap();
-    assert_eq!(both[1].facts, answers);
+    assert_eq!(both[1].facts, responses);
     let counts = [0, 0, 0, 1, 1, 1, 1, 1, 2];
     let expected = counts.map(|count: u64| Fact::Velocity { count, total_minor: count.cast_signed() });
     assert_eq!(both[0].facts, expected);
@@ -104,7 +104,7 @@ async fn a_window_counts_whole_and_begun_days() {
 /// Row security keeps some conditions out of an index, and then all of it is read:
 /// the same answer, a thousand times slower.
 #[tokio::test]
-async fn a_window_is_looked_up_and_not_searched_for() {
+async fn a_window_is_read_from_the_index() {
     const PAGES: &str = "select idx_blks_hit + idx_blks_read, pg_relation_size(indexrelid) / 8192
                          from pg_statio_user_indexes where indexrelname = 'payment_values_by_day'";
     let database = TestDatabase::create().await;
@@ -130,8 +130,8 @@ async fn a_window_is_looked_up_and_not_searched_for() {
     let before = pages(&mut superuser).await;
     assert!(before.1 > 400, "{before:?}");
 
-    let answer = reader.look_up(asked).await.unwrap().facts;
-    assert_eq!(answer, [Fact::Velocity { count: 0, total_minor: 0 }; 2]);
+    let response = reader.look_up(asked).await.unwrap().facts;
+    assert_eq!(response, [Fact::Velocity { count: 0, total_minor: 0 }; 2]);
     // A connection tells what it read soon after it has ended.
     reader.stop().await;
     databases.facts.close().await;
@@ -147,7 +147,7 @@ async fn a_window_is_looked_up_and_not_searched_for() {
 }
 
 #[tokio::test]
-async fn of_two_payments_of_one_millisecond_only_the_later_counts_the_other() {
+async fn of_two_payments_in_one_millisecond_only_the_later_counts_the_other() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -163,7 +163,7 @@ async fn of_two_payments_of_one_millisecond_only_the_later_counts_the_other() {
 }
 
 #[tokio::test]
-async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored() {
+async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -204,7 +204,7 @@ async fn the_payment_itself_and_those_in_flight_are_left_out_of_what_is_stored()
 
 /// Rows of earlier versions stand under the values as they were written.
 #[tokio::test]
-async fn a_window_counts_what_earlier_versions_stored_and_each_payment_once() {
+async fn a_window_counts_payments_of_earlier_versions_once() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -242,14 +242,14 @@ async fn a_window_counts_what_earlier_versions_stored_and_each_payment_once() {
     ];
     let queries =
         table.iter().map(|(selector, _, _)| velocity(selector.clone(), 1_000, Counting::Submitted)).collect();
-    let answers = facts(&databases, request(tenant, own, queries)).await;
-    for ((selector, count, total_minor), fact) in table.into_iter().zip(answers) {
+    let responses = facts(&databases, request(tenant, own, queries)).await;
+    for ((selector, count, total_minor), fact) in table.into_iter().zip(responses) {
         assert_eq!(fact, Fact::Velocity { count, total_minor }, "{selector:?}");
     }
 }
 
 #[tokio::test]
-async fn a_total_beyond_all_bounds_saturates() {
+async fn a_total_that_is_too_large_saturates() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -265,6 +265,6 @@ async fn a_total_beyond_all_bounds_saturates() {
     .await
     .unwrap();
     let query = velocity(Selector::Customer, 1_000, Counting::Submitted);
-    let answer = facts(&databases, request(tenant, order("c-1", 5, "EUR"), vec![query])).await;
-    assert_eq!(answer, [Fact::Velocity { count: 3, total_minor: i64::MAX }]);
+    let response = facts(&databases, request(tenant, order("c-1", 5, "EUR"), vec![query])).await;
+    assert_eq!(response, [Fact::Velocity { count: 3, total_minor: i64::MAX }]);
 }

@@ -71,7 +71,7 @@ async fn careless(pool: AppPool, tenant: TenantId) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelled_users_of_one_connection_leave_neither_a_tenant_nor_a_transaction() {
+async fn cancelled_users_of_a_connection_leave_no_tenant_and_no_transaction() {
     let two = TwoTenants::create().await;
     let pool = one_connection(&two);
     let mut random = Random(20_261_121);
@@ -96,7 +96,7 @@ async fn cancelled_users_of_one_connection_leave_neither_a_tenant_nor_a_transact
 }
 
 #[tokio::test]
-async fn a_connection_that_comes_back_inside_a_transaction_is_not_used_again() {
+async fn a_connection_that_is_returned_inside_a_transaction_is_not_reused() {
     let two = TwoTenants::create().await;
     let pool = one_connection(&two);
     let leaks = [

@@ -67,13 +67,13 @@ async fn verify_decisions(database: &TestDatabase, writer: Uuid, sequence: i64, 
 }
 
 #[tokio::test]
-async fn many_waiters_share_few_transactions_and_the_chain_verifies() {
+async fn many_submissions_share_few_transactions_and_the_chain_verifies() {
     let database = TestDatabase::create().await;
     let journal = journal(database.databases().journal).await;
     let tenants = [tenant(), tenant(), tenant()];
     let decisions = (0..256).map(|n| decision(tenants[n % 3], &format!("key-{n}"))).collect();
-    let answers = store_all(&journal, decisions).await;
-    assert!(answers.iter().all(Result::is_ok));
+    let responses = store_all(&journal, decisions).await;
+    assert!(responses.iter().all(Result::is_ok));
     assert_eq!(verify(&database).await, 256);
     let batches = count(&mut database.superuser().await, "select count(*) from journal_batches").await;
     assert!(batches <= 16, "{batches} transactions");

@@ -12,12 +12,12 @@ use super::{Answer, count, store_all, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 
-fn first_ones(answers: &[Answer]) -> usize {
-    answers.iter().filter(|answer| matches!(answer, Ok(Stored::First(_)))).count()
+fn first_ones(responses: &[Answer]) -> usize {
+    responses.iter().filter(|response| matches!(response, Ok(Stored::First(_)))).count()
 }
 
 #[tokio::test]
-async fn the_same_key_in_one_batch_is_stored_once_and_all_are_told() {
+async fn the_same_key_in_one_batch_is_stored_once_and_all_callers_get_it() {
     let database = TestDatabase::create().await;
     let mut settings = journal_settings(database.databases().journal);
     settings.writers = 1;
@@ -25,17 +25,17 @@ async fn the_same_key_in_one_batch_is_stored_once_and_all_are_told() {
     let tenant = tenant();
     let submitted: Vec<_> = (0..10).map(|_| decision(tenant, "once")).collect();
     let first = submitted[0].clone();
-    let answers = store_all(&journal, submitted).await;
-    assert!(matches!(answers[0], Ok(Stored::First(_))), "the first to come wins");
-    for answer in &answers[1..] {
-        let Ok(Stored::Duplicate(stored)) = answer else { panic!("{answer:?}") };
+    let responses = store_all(&journal, submitted).await;
+    assert!(matches!(responses[0], Ok(Stored::First(_))), "the first to come wins");
+    for response in &responses[1..] {
+        let Ok(Stored::Duplicate(stored)) = response else { panic!("{response:?}") };
         assert_eq!(*stored.decision, first);
     }
     assert_eq!(verify(&database).await, 1);
 }
 
 #[tokio::test]
-async fn a_later_submission_gets_the_stored_decision_and_can_tell_a_retry_by_its_hash() {
+async fn a_later_submission_gets_the_stored_decision_and_its_hash() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let journal = journal(databases.journal.clone()).await;
@@ -54,7 +54,7 @@ async fn a_later_submission_gets_the_stored_decision_and_can_tell_a_retry_by_its
 
 /// As an import does that was never told how its commit ended.
 #[tokio::test]
-async fn the_same_decision_stored_again_is_the_first_at_its_old_place() {
+async fn storing_the_same_decision_again_returns_its_first_position() {
     let database = TestDatabase::create().await;
     let journal = journal(database.databases().journal).await;
     let only = decision(tenant(), "key");
@@ -65,7 +65,7 @@ async fn the_same_decision_stored_again_is_the_first_at_its_old_place() {
 }
 
 #[tokio::test]
-async fn the_same_key_of_another_tenant_or_client_is_another_key() {
+async fn keys_are_separate_for_each_tenant_and_client() {
     let database = TestDatabase::create().await;
     let journal = journal(database.databases().journal).await;
     let tenant_one = tenant();
@@ -95,12 +95,12 @@ async fn nodes_that_submit_the_same_keys_agree_and_never_deadlock() {
             });
             store_all(journal, decisions.collect())
         });
-        let answers = join_all(submissions).await.concat();
-        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-        assert_eq!(first_ones(&answers), KEYS);
-        let told: HashSet<_> = answers
+        let responses = join_all(submissions).await.concat();
+        assert!(responses.iter().all(Result::is_ok), "{responses:?}");
+        assert_eq!(first_ones(&responses), KEYS);
+        let told: HashSet<_> = responses
             .iter()
-            .filter_map(|answer| match answer {
+            .filter_map(|response| match response {
                 Ok(Stored::Duplicate(stored)) => Some(stored.decision.id()),
                 _ => None,
             })

@@ -11,28 +11,28 @@ use tollgate::storage::session::{Role, Sessions};
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
-use crate::support::program::PATIENCE;
-use crate::support::proxy::{Cut, Proxy};
-use crate::support::swallow::{Asked, Swallower};
+use crate::support::faulty_proxy::{Fault, FaultyProxy};
+use crate::support::program::TEST_TIMEOUT;
+use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_is_settled_and_nothing_is_stored_twice() {
+async fn a_commit_whose_response_is_lost_is_settled_without_duplicates() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
-    let proxy = Proxy::start(&connect);
+    let proxy = FaultyProxy::start(&connect);
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
     const ROUNDS: usize = 60;
     for round in 0..ROUNDS {
-        proxy.cut([Cut::BeforeCommit, Cut::AfterCommit, Cut::WithCommit][round % 3]);
+        proxy.inject([Fault::BeforeCommit, Fault::AfterCommit, Fault::WithCommit][round % 3]);
         // One key comes twice; in the second half one is bound already, so that keys are claimed first.
         let mut keys = vec![format!("{round}-a"), format!("{round}-b"), format!("{round}-b")];
         keys.extend((round >= ROUNDS / 2).then(|| "0-a".to_owned()));
-        let answers = store_all(&journal, keys.iter().map(|key| decision(tenant, key)).collect()).await;
-        assert!(proxy.has_cut());
-        assert!(matches!(answers[0], Ok(Stored::First(_))), "round {round}: {:?}", answers[0]);
-        assert!(matches!(answers[1], Ok(Stored::First(_))), "round {round}: {:?}", answers[1]);
-        for duplicate in &answers[2..] {
+        let responses = store_all(&journal, keys.iter().map(|key| decision(tenant, key)).collect()).await;
+        assert!(proxy.fault_happened());
+        assert!(matches!(responses[0], Ok(Stored::First(_))), "round {round}: {:?}", responses[0]);
+        assert!(matches!(responses[1], Ok(Stored::First(_))), "round {round}: {:?}", responses[1]);
+        for duplicate in &responses[2..] {
             assert!(matches!(duplicate, Ok(Stored::Duplicate(_))), "round {round}: {duplicate:?}");
         }
     }
@@ -42,26 +42,26 @@ async fn a_commit_whose_answer_is_lost_is_settled_and_nothing_is_stored_twice() 
 /// The commit went through, then everything is down for longer than a batch is
 /// tried: the waiter hears that nobody knows, and the chain goes on unbroken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
+async fn an_abandoned_commit_is_settled_before_the_chain_continues() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
-    let proxy = Proxy::start(&connect);
+    let proxy = FaultyProxy::start(&connect);
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
-    for (round, cut) in [Cut::AfterCommit, Cut::BeforeCommit].into_iter().enumerate() {
+    for (round, cut) in [Fault::AfterCommit, Fault::BeforeCommit].into_iter().enumerate() {
         let submitted = decision(tenant, &format!("unknown-{round}"));
-        proxy.cut(cut);
-        let (answer, ()) = tokio::join!(journal.store(submitted.clone()), async {
-            while !proxy.has_cut() {
+        proxy.inject(cut);
+        let (response, ()) = tokio::join!(journal.store(submitted.clone()), async {
+            while !proxy.fault_happened() {
                 tokio::task::yield_now().await;
             }
-            proxy.cut(Cut::Everything);
+            proxy.inject(Fault::Everything);
         });
         // Settling may have been faster than the outage.
-        assert!(matches!(answer, Err(JournalError::Unavailable) | Ok(Stored::First(_))), "{answer:?}");
-        proxy.cut(Cut::Nothing);
+        assert!(matches!(response, Err(JournalError::Unavailable) | Ok(Stored::First(_))), "{response:?}");
+        proxy.inject(Fault::Nothing);
         let retried = until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
-        if cut == Cut::AfterCommit {
+        if cut == Fault::AfterCommit {
             let Stored::Duplicate(stored) = retried else { panic!("the key was bound twice") };
             assert_eq!(*stored.decision, submitted);
         }
@@ -73,33 +73,33 @@ async fn a_commit_that_was_given_up_is_settled_before_the_chain_goes_on() {
 /// A line that drops may still deliver what was sent on it, after the journal has
 /// looked and found nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
+async fn a_late_batch_is_not_mistaken_for_another() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
-    let proxy = Proxy::start(&connect);
+    let proxy = FaultyProxy::start(&connect);
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
 
     // Tried again meanwhile: the second to come finds the key bound.
-    proxy.cut(Cut::Late);
+    proxy.inject(Fault::Late);
     let first = journal.store(decision(tenant, "tried-again")).await;
     assert!(matches!(first, Ok(Stored::First(_))), "{first:?}");
-    proxy.let_go();
+    proxy.deliver_late_commit();
 
     // Given up meanwhile: its place in the chain is taken by what nobody waits for.
     let late = decision(tenant, "given-up");
-    proxy.cut(Cut::Late);
-    let (answer, ()) = tokio::join!(journal.store(late.clone()), async {
-        while !proxy.has_cut() {
+    proxy.inject(Fault::Late);
+    let (response, ()) = tokio::join!(journal.store(late.clone()), async {
+        while !proxy.fault_happened() {
             tokio::task::yield_now().await;
         }
-        proxy.cut(Cut::Everything);
+        proxy.inject(Fault::Everything);
     });
-    assert_eq!(answer, Err(JournalError::Unavailable));
+    assert_eq!(response, Err(JournalError::Unavailable));
     until_it_is_up(&journal, false).await;
-    proxy.cut(Cut::Nothing);
+    proxy.inject(Fault::Nothing);
     until_it_is_up(&journal, true).await;
-    proxy.let_go();
+    proxy.deliver_late_commit();
     let stored = "select count(*) from decisions where idempotency_key = 'given-up'";
     while sqlx::query_scalar::<_, i64>(stored)
         .fetch_one(database.databases().system.sqlx_pool())
@@ -118,7 +118,7 @@ async fn a_batch_that_arrives_after_it_was_taken_for_lost_is_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_given_up_while_the_tables_were_locked_is_not_stored_later() {
+async fn a_submission_that_timed_out_on_locked_tables_is_not_stored_later() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let journal = of_one_writer(databases.journal.clone()).await;
@@ -127,8 +127,8 @@ async fn what_was_given_up_while_the_tables_were_locked_is_not_stored_later() {
     journal.store(decision(tenant, "before")).await.unwrap();
     let mut owner = database.superuser().await;
     sqlx::raw_sql("begin; lock table tollgate.decisions in share mode").execute(&mut owner).await.unwrap();
-    let answer = journal.store(decision(tenant, "locked-out")).await;
-    assert_eq!(answer, Err(JournalError::Unavailable));
+    let response = journal.store(decision(tenant, "locked-out")).await;
+    assert_eq!(response, Err(JournalError::Unavailable));
     sqlx::raw_sql("commit").execute(&mut owner).await.unwrap();
     let stored = until_stored(&journal, || decision(tenant, "locked-out")).await;
     assert!(matches!(stored, Stored::First(_)), "{stored:?}");
@@ -138,41 +138,41 @@ async fn what_was_given_up_while_the_tables_were_locked_is_not_stored_later() {
 /// The old session holds key and position in an open transaction until the
 /// server ends it; until then nobody can tell, afterwards it was not stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_goes_silent_inside_a_transaction_blocks_its_key_for_seconds_only() {
+async fn a_connection_that_goes_silent_in_a_transaction_blocks_its_key_only_for_seconds() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
-    let proxy = Proxy::start(&connect);
+    let proxy = FaultyProxy::start(&connect);
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
     // Since a key that was bound already the next ones are claimed first, in a transaction.
     journal.store(decision(tenant, "bound")).await.unwrap();
     journal.store(decision(tenant, "bound")).await.unwrap();
-    proxy.cut(Cut::Silence);
+    proxy.inject(Fault::Silence);
     let submitted = decision(tenant, "silent");
     let first = journal.store(submitted).await;
     assert!(matches!(first, Ok(Stored::First(_)) | Err(JournalError::Unavailable)), "{first:?}");
-    assert!(proxy.has_cut());
+    assert!(proxy.fault_happened());
     until_stored(&journal, || decision(tenant, "silent")).await;
     assert_eq!(verify(&database).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_again() {
+async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_work_again() {
     let database = TestDatabase::create().await;
     let connect = database.databases().journal;
-    let proxy = Proxy::start(&connect);
+    let proxy = FaultyProxy::start(&connect);
     let journal = journal(proxy.sessions(&connect)).await;
     let tenant = tenant();
-    proxy.cut(Cut::Everything);
+    proxy.inject(Fault::Everything);
     let decisions = (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect();
-    let answers = store_all(&journal, decisions).await;
-    assert!(answers.iter().all(|answer| *answer == Err(JournalError::Unavailable)), "{answers:?}");
+    let responses = store_all(&journal, decisions).await;
+    assert!(responses.iter().all(|response| *response == Err(JournalError::Unavailable)), "{responses:?}");
 
     // Every writer finds out for itself; once all have, nobody waits any more.
     let _ = store_all(&journal, (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect()).await;
     assert_eq!(journal.store(decision(tenant, "down-0")).await, Err(JournalError::Unavailable));
 
-    proxy.cut(Cut::Nothing);
+    proxy.inject(Fault::Nothing);
     let stored = until_stored(&journal, || decision(tenant, "down-0")).await;
     assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
     assert_eq!(verify(&database).await, 1);
@@ -180,7 +180,7 @@ async fn while_the_database_is_down_the_answer_is_unavailable_and_then_it_works_
 
 /// As where the partition of one decision is on a disk of its own, which is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_decision_that_cannot_be_written_does_not_keep_the_others_out() {
+async fn a_decision_that_cannot_be_written_does_not_block_others() {
     let database = TestDatabase::create().await;
     let journal = of_one_writer(database.databases().journal).await;
     let tenant = tenant();
@@ -196,8 +196,8 @@ async fn one_decision_that_cannot_be_written_does_not_keep_the_others_out() {
     sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut database.superuser().await).await.unwrap();
     // Those that are not in its batch may be stored.
     let last = decisions.pop().unwrap();
-    let answers = store_all(&journal, decisions).await;
-    assert_eq!(answers[20], Err(JournalError::Unavailable));
+    let responses = store_all(&journal, decisions).await;
+    assert_eq!(responses[20], Err(JournalError::Unavailable));
     until_stored(&journal, || last.clone()).await;
     until_stored(&journal, || decision(tenant, "given-up-19")).await;
     verify(&database).await;
@@ -205,17 +205,17 @@ async fn one_decision_that_cannot_be_written_does_not_keep_the_others_out() {
 
 /// Routers on the way forget connections that are not used, and tell nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unused_connection_that_was_lost_is_replaced_before_a_payment_waits_for_it() {
+async fn a_lost_idle_connection_is_replaced_before_a_payment_needs_it() {
     let database = TestDatabase::create().await;
-    let line = Swallower::start(database.databases().journal.options());
+    let line = SilentProxy::start(database.databases().journal.options());
     let settings = DatabaseSettings::for_url(line.url(&database.url));
     let journal = of_one_writer(settings.sessions(Role::Journal).unwrap()).await;
     let tenant = tenant();
     journal.store(decision(tenant, "before")).await.unwrap();
-    line.swallow_next(Asked::Look);
-    line.until_swallowed().await;
-    let answer = journal.store(decision(tenant, "after")).await;
-    assert!(matches!(answer, Ok(Stored::First(_))), "{answer:?}");
+    line.silence_next(DatabaseRequest::Probe);
+    line.wait_until_silenced().await;
+    let response = journal.store(decision(tenant, "after")).await;
+    assert!(matches!(response, Ok(Stored::First(_))), "{response:?}");
     assert_eq!(verify(&database).await, 2);
 }
 
@@ -239,7 +239,7 @@ async fn until_stored(
     loop {
         match journal.store(submit()).await {
             Ok(stored) => return stored,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            Err(error) => assert!(begun.elapsed() < TEST_TIMEOUT, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

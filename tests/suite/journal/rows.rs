@@ -13,7 +13,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 
 #[tokio::test]
-async fn a_row_that_the_database_refuses_fails_alone() {
+async fn only_the_row_that_the_database_refuses_fails() {
     let database = TestDatabase::create().await;
     let journal = journal(database.databases().journal).await;
     let tenant = tenant();
@@ -23,35 +23,35 @@ async fn a_row_that_the_database_refuses_fails_alone() {
     // An id that is there already.
     let id = submitted[17].id();
     Arc::make_mut(&mut submitted[29].evidence.payment).id = id;
-    let answers = store_all(&journal, submitted).await;
-    for (n, answer) in answers.iter().enumerate() {
+    let responses = store_all(&journal, submitted).await;
+    for (n, response) in responses.iter().enumerate() {
         match n {
-            3 => assert_eq!(*answer, Err(JournalError::Refused)),
+            3 => assert_eq!(*response, Err(JournalError::Refused)),
             // Which of the two comes first is the order of their keys.
             17 | 29 => {}
-            _ => assert!(matches!(answer, Ok(Stored::First(_))), "{n}: {answer:?}"),
+            _ => assert!(matches!(response, Ok(Stored::First(_))), "{n}: {response:?}"),
         }
     }
-    assert!(answers[17].is_ok() != answers[29].is_ok());
+    assert!(responses[17].is_ok() != responses[29].is_ok());
     assert_eq!(verify(&database).await, 38);
 }
 
 #[tokio::test]
-async fn a_refused_decision_binds_no_key_not_even_in_its_own_batch() {
+async fn a_refused_decision_binds_no_key() {
     let database = TestDatabase::create().await;
     let journal = journal(database.databases().journal).await;
     let tenant = tenant();
     let mut bad = decision(tenant, "key");
     Arc::make_mut(&mut bad.evidence.payment).order.reference = "\0".to_owned();
-    let answers = store_all(&journal, vec![bad, decision(tenant, "key"), decision(tenant, "key")]).await;
-    assert_eq!(answers[0], Err(JournalError::Refused));
-    assert!(matches!(answers[1], Ok(Stored::First(_))));
-    assert!(matches!(answers[2], Ok(Stored::Duplicate(_))));
+    let responses = store_all(&journal, vec![bad, decision(tenant, "key"), decision(tenant, "key")]).await;
+    assert_eq!(responses[0], Err(JournalError::Refused));
+    assert!(matches!(responses[1], Ok(Stored::First(_))));
+    assert!(matches!(responses[2], Ok(Stored::Duplicate(_))));
     assert_eq!(verify(&database).await, 1);
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once_and_what_it_took_is_stored() {
+async fn a_full_queue_refuses_at_once_and_its_accepted_decisions_are_stored() {
     let database = TestDatabase::create().await;
     let mut settings = journal_settings(database.databases().journal);
     (settings.queue_max, settings.batch_max, settings.writers) = (2, 1, 1);
@@ -70,14 +70,14 @@ async fn a_full_queue_refuses_at_once_and_what_it_took_is_stored() {
     }
     assert_eq!(journal.store(decision(tenant, "too-many")).await, Err(JournalError::Full));
     locked.rollback().await.unwrap();
-    for answer in join_all(waiting).await {
-        assert!(matches!(answer.unwrap(), Ok(Stored::First(_))));
+    for response in join_all(waiting).await {
+        assert!(matches!(response.unwrap(), Ok(Stored::First(_))));
     }
     assert_eq!(verify(&database).await, 3);
 }
 
 #[tokio::test]
-async fn a_stop_stores_what_was_taken_in_and_takes_nothing_more() {
+async fn a_stop_stores_accepted_decisions_and_refuses_new_ones() {
     let database = TestDatabase::create().await;
     let mut settings = journal_settings(database.databases().journal);
     settings.batch_max = 16;
@@ -89,8 +89,8 @@ async fn a_stop_stores_what_was_taken_in_and_takes_nothing_more() {
         tokio::task::yield_now().await;
         journal.flush_and_stop().await;
     };
-    let (answers, ()) = tokio::join!(stored, stop);
-    assert!(answers.iter().all(|answer| matches!(answer, Ok(Stored::First(_)))));
+    let (responses, ()) = tokio::join!(stored, stop);
+    assert!(responses.iter().all(|response| matches!(response, Ok(Stored::First(_)))));
     task.finished().await;
     assert_eq!(journal.store(decision(tenant, "late")).await, Err(JournalError::Unavailable));
     assert_eq!(verify(&database).await, 300);

@@ -9,12 +9,17 @@ use tokio::net::TcpStream;
 
 use super::{add, list, values};
 use crate::support::database::TestDatabase;
-use crate::support::program::{outcome, tollgate_on};
-use crate::support::service::{Caller, Node, answer};
+use crate::support::program::{run_command, tollgate_on};
+use crate::support::service::{Caller, Node, send};
 
-async fn send(caller: &Caller, list: &str, media_type: &str, body: impl Into<String>) -> (StatusCode, Value) {
+async fn post_entries(
+    caller: &Caller,
+    list: &str,
+    media_type: &str,
+    body: impl Into<String>,
+) -> (StatusCode, Value) {
     let request = caller.request(Method::POST, &format!("/lists/{list}/entries"));
-    answer(request.header("Content-Type", media_type).body(body.into())).await
+    send(request.header("Content-Type", media_type).body(body.into())).await
 }
 
 async fn open_entries(caller: &Caller, name: &str) -> u64 {
@@ -24,21 +29,21 @@ async fn open_entries(caller: &Caller, name: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_entries_come_in_one_call_and_one_act() {
+async fn ten_thousand_entries_are_added_in_one_request_and_one_act() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     list(&caller, "many", "customer").await;
     let csv: String = (0..10_000).map(|place| format!("c-{place},seen {place}\n")).collect();
     let csv = format!("value,reason\n{csv}");
-    let (status, added) = send(&caller, "many", "text/csv; charset=utf-8", csv.clone()).await;
+    let (status, added) = post_entries(&caller, "many", "text/csv; charset=utf-8", csv.clone()).await;
     assert_eq!(status, StatusCode::CREATED, "{added}");
     assert_eq!(added, json!({"added": 10_000, "already_there": 0, "already_there_lines": []}));
     assert_eq!(open_entries(&caller, "many").await, 10_000);
     let (_, page) = caller.get("/lists/many/entries?limit=3").await;
     assert_eq!(values(&page), ["c-0", "c-1", "c-2"], "in the order of the lines");
     // The same file again after an answer that was lost adds nothing and leaves no act.
-    let (status, again) = send(&caller, "many", "text/csv", csv.clone()).await;
+    let (status, again) = post_entries(&caller, "many", "text/csv", csv.clone()).await;
     assert_eq!((status, &again["added"]), (StatusCode::CREATED, &json!(0)), "{again}");
     assert_eq!(again["already_there"], 10_000);
     assert_eq!(again["already_there_lines"].as_array().unwrap().len(), 100);
@@ -46,7 +51,7 @@ async fn ten_thousand_entries_come_in_one_call_and_one_act() {
     assert_eq!(acts["items"].as_array().unwrap().len(), 1, "{acts}");
     assert_eq!(acts["items"][0]["after"], json!({"added": 10_000, "already_there": 0}));
 
-    let (status, problem) = send(&caller, "many", "text/csv", format!("{csv}one-too-many,r\n")).await;
+    let (status, problem) = post_entries(&caller, "many", "text/csv", format!("{csv}one-too-many,r\n")).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["errors"][0]["pointer"], "/10002", "{problem}");
     node.stop().await;
@@ -64,13 +69,13 @@ async fn announce(caller: &Caller, list: &str, length: usize) -> String {
         " ".repeat(1_024)
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4_096];
-    let length = stream.read(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer[..length]).into_owned()
+    let mut response = vec![0; 4_096];
+    let length = stream.read(&mut response).await.unwrap();
+    String::from_utf8_lossy(&response[..length]).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_single_entry_that_comes_byte_by_byte_has_the_deadline_of_any_request() {
+async fn a_slow_single_entry_has_the_ordinary_deadline() {
     let database = TestDatabase::create().await;
     // To sign in takes longer than that on a busy machine, and is done at another node.
     let node = Node::start_with(&database, &[("deadline_ms", json!(500))]).await;
@@ -90,19 +95,19 @@ async fn a_single_entry_that_comes_byte_by_byte_has_the_deadline_of_any_request(
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    let mut answer = vec![0; 4_096];
+    let mut response = vec![0; 4_096];
     // Lines have 120 seconds.
-    let read = tokio::time::timeout(Duration::from_secs(100), reading.read(&mut answer)).await;
+    let read = tokio::time::timeout(Duration::from_secs(100), reading.read(&mut response)).await;
     let length = read.expect("an answer before the deadline of lines").unwrap();
     trickle.abort();
-    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("/problems/deadline"), "{answer}");
+    let response = String::from_utf8_lossy(&response[..length]).into_owned();
+    assert!(response.starts_with("HTTP/1.1 503") && response.contains("/problems/deadline"), "{response}");
     other.stop().await;
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_entries_of_a_call_are_taken_or_none_and_errors_name_their_lines() {
+async fn all_or_no_entries_of_a_request_are_added_and_errors_name_their_lines() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -112,7 +117,7 @@ async fn all_entries_of_a_call_are_taken_or_none_and_errors_name_their_lines() {
         values.iter().map(|value| format!("{}\n", json!({"value": value, "reason": "r"}))).collect()
     };
     let bad = lines(&["203.0.113.7", "nowhere", "203.0.113.0/24"]) + "{\"value\": 7}\n";
-    let (status, problem) = send(&caller, "ips", "application/x-ndjson", bad).await;
+    let (status, problem) = post_entries(&caller, "ips", "application/x-ndjson", bad).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     let pointers: Vec<&str> = problem["errors"]
         .as_array()
@@ -127,24 +132,24 @@ async fn all_entries_of_a_call_are_taken_or_none_and_errors_name_their_lines() {
 
     // Equal to an open entry, and to an earlier line.
     let good = lines(&["2001:DB8:0::1", "203.0.113.7", "::ffff:203.0.113.7", "203.0.113.0/24"]);
-    let (status, added) = send(&caller, "ips", "application/x-ndjson", good).await;
+    let (status, added) = post_entries(&caller, "ips", "application/x-ndjson", good).await;
     assert_eq!(status, StatusCode::CREATED, "{added}");
     assert_eq!(added, json!({"added": 2, "already_there": 2, "already_there_lines": [1, 3]}));
     for (media_type, body, expected) in
         [("text/plain", "value,reason\n", 415), ("text/csv", "value,colour\n", 422), ("text/csv", "", 422)]
     {
-        let (status, problem) = send(&caller, "ips", media_type, body).await;
+        let (status, problem) = post_entries(&caller, "ips", media_type, body).await;
         assert_eq!(status.as_u16(), expected, "{media_type} {body:?}: {problem}");
     }
-    let answer = announce(&caller, "ips", (4 << 20) + 1).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    let (status, problem) = send(&caller, "nowhere", "text/csv", "value,reason\n").await;
+    let response = announce(&caller, "ips", (4 << 20) + 1).await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    let (status, problem) = post_entries(&caller, "nowhere", "text/csv", "value,reason\n").await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_exported_and_imported_is_the_same_list() {
+async fn an_exported_list_can_be_imported_unchanged() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -161,7 +166,7 @@ async fn what_is_exported_and_imported_is_the_same_list() {
     }
     let gone = add(&caller, "blocked", "closed").await.1;
     let path = format!("/lists/blocked/entries/{}", gone["id"].as_str().unwrap());
-    assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
 
     let run = |arguments: &[&str], list: &str| {
         let mut command = tollgate_on(&database, &["list"]);
@@ -169,7 +174,7 @@ async fn what_is_exported_and_imported_is_the_same_list() {
         command
     };
     for format in ["csv", "jsonl"] {
-        let (status, exported, told) = outcome(run(&["export", "--format", format], "blocked"));
+        let (status, exported, told) = run_command(run(&["export", "--format", format], "blocked"));
         assert!(status.success(), "{told}");
         let file = folder.path().join(format!("entries.{format}"));
         std::fs::write(&file, &exported).unwrap();
@@ -178,30 +183,30 @@ async fn what_is_exported_and_imported_is_the_same_list() {
         for (added, already_there) in [(3, 0), (0, 3)] {
             let mut import = run(&["import"], &copy);
             import.arg(&file);
-            let (status, told, log) = outcome(import);
+            let (status, told, log) = run_command(import);
             assert!(status.success(), "{log}");
             assert!(
                 told.contains(&format!("3 entries: {added} added, {already_there} already on the list")),
                 "{told}"
             );
         }
-        let (_, again, _) = outcome(run(&["export", "--format", format], &copy));
+        let (_, again, _) = run_command(run(&["export", "--format", format], &copy));
         assert_eq!(again, exported);
     }
 
     std::fs::write(folder.path().join("bad.csv"), "value,reason\n-,r\nx,\n").unwrap();
     let mut import = run(&["import"], "copy-csv");
     import.arg(folder.path().join("bad.csv"));
-    let (status, told, log) = outcome(import);
+    let (status, told, log) = run_command(import);
     assert!(!status.success() && told.contains("Lines with errors: 2"), "{told}");
     assert!(log.contains("line 2: /value: ") && log.contains("line 3: /reason: "), "{log}");
-    let (status, _, log) = outcome(run(&["export"], "nowhere"));
+    let (status, _, log) = run_command(run(&["export"], "nowhere"));
     assert!(!status.success() && log.contains("has no list nowhere"), "{log}");
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_begins_later_is_no_reason_to_skip_one_that_is_valid_now() {
+async fn a_future_entry_does_not_prevent_a_valid_one() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -222,12 +227,12 @@ async fn an_entry_that_begins_later_is_no_reason_to_skip_one_that_is_valid_now()
          c-3,in between,{later_ms},{end_ms}\n"
     );
     for (added, already_there_lines) in [(5, json!([7])), (0, json!([2, 3, 4, 5, 6, 7]))] {
-        let (status, answer) = send(&caller, "blocked", "text/csv", lines.clone()).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let (status, response) = post_entries(&caller, "blocked", "text/csv", lines.clone()).await;
+        assert_eq!(status, StatusCode::CREATED, "{response}");
         assert_eq!(
-            (&answer["added"], &answer["already_there_lines"]),
+            (&response["added"], &response["already_there_lines"]),
             (&json!(added), &already_there_lines),
-            "{answer}"
+            "{response}"
         );
     }
     for customer in ["c-1", "c-2", "c-3"] {
@@ -244,7 +249,7 @@ async fn an_entry_that_begins_later_is_no_reason_to_skip_one_that_is_valid_now()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_fails_half_way_says_how_far_it_came_and_goes_on_from_there() {
+async fn an_import_that_fails_halfway_reports_its_position_and_can_be_continued() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -259,7 +264,7 @@ async fn an_import_that_fails_half_way_says_how_far_it_came_and_goes_on_from_the
     let import = |entries_max: &str| {
         let mut import = tollgate_on(&database, &["list", "import", "--tenant", "acme", "--list", "blocked"]);
         import.arg(&file).env("ROCKET_TOLLGATE_LIST_ENTRIES_MAX", entries_max);
-        outcome(import)
+        run_command(import)
     };
     let (status, told, log) = import("10500");
     assert!(!status.success(), "{told}");

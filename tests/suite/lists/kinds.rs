@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{add, list, outcome, values};
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, answer, payment_with};
+use crate::support::service::{Caller, Node, payment_with, send};
 
 const IBAN: &str = "GB33BUKB20201555555555";
 
@@ -140,7 +140,7 @@ fn texts() -> Vec<Case> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_stands_for_every_way_to_write_its_value() {
+async fn an_entry_matches_all_notations_of_its_value() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -175,7 +175,7 @@ async fn an_entry_stands_for_every_way_to_write_its_value() {
         }
         // Out of the way of the cases that follow.
         let path = format!("/lists/{name}/entries/{}", entry["id"].as_str().unwrap());
-        assert_eq!(answer(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
     }
     node.stop().await;
 }
@@ -219,7 +219,7 @@ async fn a_value_that_can_never_match_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_are_unique_and_found_by_the_form_they_are_compared_in() {
+async fn entries_are_unique_and_found_by_their_canonical_form() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -249,7 +249,7 @@ async fn entries_are_unique_and_found_by_the_form_they_are_compared_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_office_is_one_entry_in_whatever_order_and_way_it_is_added() {
+async fn a_head_office_is_one_entry_in_every_order_and_notation() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{add, list};
 use crate::support::database::TestDatabase;
-use crate::support::service::{Caller, Node, answer, payment_with};
+use crate::support::service::{Caller, Node, payment_with, send};
 
 const REVISIONS: &str = "/rulesets/payment/revisions";
 
@@ -19,11 +19,11 @@ async fn asking(caller: &Caller, checks: &[(&str, Value)]) -> Value {
 }
 
 async fn close(caller: &Caller, list: &str) -> (StatusCode, Value) {
-    answer(caller.request(Method::DELETE, &format!("/lists/{list}"))).await
+    send(caller.request(Method::DELETE, &format!("/lists/{list}"))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_no_list_can_answer_is_blamed_on_the_setting_that_asks_it() {
+async fn a_query_for_a_missing_list_is_refused_at_its_setting() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -70,7 +70,7 @@ async fn a_question_that_no_list_can_answer_is_blamed_on_the_setting_that_asks_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_matching_that_means_nothing_for_the_lists_kind_is_blamed_on_the_setting() {
+async fn a_matching_that_does_not_apply_to_the_lists_kind_is_refused_at_its_setting() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -96,17 +96,17 @@ async fn a_matching_that_means_nothing_for_the_lists_kind_is_blamed_on_the_setti
             {"list": list, "selector": selector, "matching": matching, "verdict": "reject"},
         ]);
         let rules = json!([{"name": "lists", "plugin": plugin, "settings": {"lists": checks}}]);
-        let (status, answer) = caller.post(REVISIONS, &json!({"rules": rules})).await;
+        let (status, response) = caller.post(REVISIONS, &json!({"rules": rules})).await;
         if is_taken {
-            assert_eq!(status, StatusCode::CREATED, "{list} {matching}: {answer}");
+            assert_eq!(status, StatusCode::CREATED, "{list} {matching}: {response}");
             continue;
         }
-        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{list} {matching}: {answer}");
-        let errors = answer["errors"].as_array().unwrap();
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{list} {matching}: {response}");
+        let errors = response["errors"].as_array().unwrap();
         assert_eq!(
             (errors.len(), &errors[0]["pointer"]),
             (1, &json!("/rules/0/settings/lists/1/matching")),
-            "{answer}"
+            "{response}"
         );
         let detail = errors[0]["detail"].as_str().unwrap();
         assert!(detail.contains(matching) && detail.contains("exact"), "{detail}");
@@ -115,7 +115,7 @@ async fn a_matching_that_means_nothing_for_the_lists_kind_is_blamed_on_the_setti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_metadata_key_that_no_payment_can_carry_is_refused_in_every_question() {
+async fn a_metadata_key_that_no_payment_can_have_is_refused_in_every_query() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -141,7 +141,7 @@ async fn a_metadata_key_that_no_payment_can_carry_is_refused_in_every_question()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_shows_what_a_list_was_asked_and_in_which_form() {
+async fn a_dry_run_shows_the_queries_and_their_canonical_values() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -165,7 +165,7 @@ async fn a_dry_run_shows_what_a_list_was_asked_and_in_which_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_is_closed_once_nothing_that_is_deployed_asks_about_it() {
+async fn a_list_can_be_closed_when_no_deployed_rule_uses_it() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -178,10 +178,10 @@ async fn a_list_is_closed_once_nothing_that_is_deployed_asks_about_it() {
     let with = revision["number"].as_i64().unwrap();
 
     let put = async |path: &str, body: Value| {
-        let (status, answer) = answer(caller.request(Method::PUT, path).json(&body)).await;
-        assert!(status.is_success(), "{answer}");
+        let (status, response) = send(caller.request(Method::PUT, path).json(&body)).await;
+        assert!(status.is_success(), "{response}");
     };
-    let end = async |path: &str| assert!(answer(caller.request(Method::DELETE, path)).await.0.is_success());
+    let end = async |path: &str| assert!(send(caller.request(Method::DELETE, path)).await.0.is_success());
     let refused = async || {
         let (status, problem) = close(&caller, "blocked").await;
         assert_eq!(status, StatusCode::CONFLICT, "{problem}");
@@ -227,7 +227,7 @@ async fn a_list_is_closed_once_nothing_that_is_deployed_asks_about_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_have_pages() {
+async fn lists_are_paginated() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;

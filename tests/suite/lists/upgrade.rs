@@ -10,7 +10,7 @@ use tollgate::storage::lists::{BroughtOver, bring_over};
 
 use super::{add, list, outcome, values};
 use crate::support::database::TestDatabase;
-use crate::support::program::{self, PATIENCE, tollgate_on};
+use crate::support::program::{self, TEST_TIMEOUT, tollgate_on};
 use crate::support::service::{Caller, Node, payment_with};
 
 /// Makes a list what it was before there were kinds.
@@ -41,7 +41,7 @@ fn creditor(member: &str, value: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_lists_get_their_kinds_and_their_entries_the_forms_and_no_hit_is_lost() {
+async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a_match() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -159,7 +159,7 @@ async fn count(superuser: &mut PgConnection, which: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_that_is_killed_half_way_is_finished_by_the_next_programs_once() {
+async fn an_upgrade_that_is_killed_halfway_is_finished_once() {
     let database = TestDatabase::create().await;
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -189,7 +189,7 @@ async fn a_step_that_is_killed_half_way_is_finished_by_the_next_programs_once() 
     let mut killed = migrate().spawn().unwrap();
     let begun = Instant::now();
     while count(&mut superuser, "comparison_version = 2").await == 0 {
-        assert!(begun.elapsed() < PATIENCE, "it did not begin");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "it did not begin");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     kill_process(Pid::from_child(&killed), Signal::KILL).unwrap();
@@ -197,13 +197,13 @@ async fn a_step_that_is_killed_half_way_is_finished_by_the_next_programs_once() 
     let left = count(&mut superuser, "comparison_version = 1").await;
     assert!(left > 0, "it was killed half-way");
 
-    let both =
-        [migrate(), migrate()].map(|command| tokio::task::spawn_blocking(move || program::outcome(command)));
+    let both = [migrate(), migrate()]
+        .map(|command| tokio::task::spawn_blocking(move || program::run_command(command)));
     let mut log = String::new();
     for ended in futures::future::join_all(both).await {
-        let (status, said, told) = ended.unwrap();
+        let (status, output, told) = ended.unwrap();
         assert!(status.success(), "{told}");
-        log.push_str(&(said + &told));
+        log.push_str(&(output + &told));
     }
     assert_eq!(count(&mut superuser, "comparison_version = 1").await, 0);
     assert_eq!(count(&mut superuser, "valid_to_ms is null").await, ENTRIES);

@@ -6,11 +6,11 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tollgate::decisions::plugins::digest_of;
 
-use super::{Behind, PATIENCE};
+use super::{NodeBehindProxy, TEST_TIMEOUT};
 use crate::support::components::{component_of, good_rule};
 use crate::support::database::TestDatabase;
 use crate::support::service::{Node, payment};
-use crate::support::swallow::{Asked, Swallower};
+use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 
 /// Why the node is not ready; nothing where it is.
 async fn reasons(node: &Node) -> Vec<String> {
@@ -33,7 +33,7 @@ async fn until_ready(node: &Node) {
         if reasons.is_empty() {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "never ready again: {reasons:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "never ready again: {reasons:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -45,40 +45,40 @@ async fn until_not_ready_for(node: &Node, part: &str) {
         if reasons.iter().any(|reason| reason.contains(part)) {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{part} is never told: {reasons:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{part} is never told: {reasons:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_gets_no_answer_is_told_and_forgotten_once_it_does() {
-    let mut behind = Behind::start().await;
-    until_ready(&behind.node).await;
+async fn missing_responses_are_reported_until_there_are_responses_again() {
+    let mut setup = NodeBehindProxy::start().await;
+    until_ready(&setup.node).await;
     for (asked, told) in [
         ("where sequence > $1", "cannot read new activations"),
         ("set app.tenants", "Facts cannot be read"),
         ("from payment_values where false", "Facts cannot be read"),
     ] {
-        behind.line.swallow_all(Asked::Statement(asked));
-        until_not_ready_for(&behind.node, told).await;
-        behind.line.answer_again();
-        until_ready(&behind.node).await;
+        setup.proxy.silence_all(DatabaseRequest::Statement(asked));
+        until_not_ready_for(&setup.node, told).await;
+        setup.proxy.resume();
+        until_ready(&setup.node).await;
     }
-    behind.line.fall_silent();
-    until_not_ready_for(&behind.node, "database cannot be reached").await;
-    until_not_ready_for(&behind.node, "cannot read new activations").await;
-    behind.line.answer_again();
-    until_ready(&behind.node).await;
-    behind.everything().await;
-    behind.node.stop().await;
+    setup.proxy.silence_everything();
+    until_not_ready_for(&setup.node, "database cannot be reached").await;
+    until_not_ready_for(&setup.node, "cannot read new activations").await;
+    setup.proxy.resume();
+    until_ready(&setup.node).await;
+    setup.everything().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_cannot_write_is_told_until_it_can_whether_or_not_anybody_pays() {
-    let mut behind = Behind::start().await;
-    until_ready(&behind.node).await;
+async fn a_journal_that_cannot_write_is_reported_even_without_payments() {
+    let mut setup = NodeBehindProxy::start().await;
+    until_ready(&setup.node).await;
     // As Postgres refuses what it has no room for; everything else it still does.
-    let mut superuser = behind.database.superuser().await;
+    let mut superuser = setup.database.superuser().await;
     sqlx::raw_sql(
         "create function tollgate.no_room() returns trigger language plpgsql as
          $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;
@@ -87,12 +87,12 @@ async fn a_journal_that_cannot_write_is_told_until_it_can_whether_or_not_anybody
     .execute(&mut superuser)
     .await
     .unwrap();
-    let [caller, _] = behind.tenants.clone();
+    let [caller, _] = setup.tenants.clone();
     let (status, answer) = caller.pay("no-room", &payment()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
-    until_not_ready_for(&behind.node, "journal cannot store").await;
+    until_not_ready_for(&setup.node, "journal cannot store").await;
     for sample in 0..100 {
-        assert!(!reasons(&behind.node).await.is_empty(), "sample {sample}");
+        assert!(!reasons(&setup.node).await.is_empty(), "sample {sample}");
         if sample % 20 == 19 {
             let (status, answer) = caller.pay("no-room", &payment()).await;
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
@@ -100,18 +100,18 @@ async fn a_journal_that_cannot_write_is_told_until_it_can_whether_or_not_anybody
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     sqlx::raw_sql("drop trigger no_room on tollgate.decisions").execute(&mut superuser).await.unwrap();
-    until_ready(&behind.node).await;
+    until_ready(&setup.node).await;
     let (status, answer) = caller.pay("no-room", &payment()).await;
     assert_eq!(status, StatusCode::CREATED, "tried, and taken back: {answer}");
-    behind.everything().await;
-    crate::journal::chain::verify(&behind.database).await;
-    behind.node.stop().await;
+    setup.everything().await;
+    crate::journal::chain::verify(&setup.database).await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_the_rules_of_the_active_rulesets_is_not_ready_until_it_has_them() {
-    let behind = Behind::start().await;
-    let [one, two] = &behind.tenants;
+async fn a_node_is_not_ready_until_it_has_the_rules_of_active_rulesets() {
+    let setup = NodeBehindProxy::start().await;
+    let [one, two] = &setup.tenants;
     let bytes = component_of(&good_rule("Waits for 2"));
     let digest = digest_of(&bytes).0.to_vec();
     for caller in [one, two] {
@@ -119,32 +119,32 @@ async fn a_node_without_the_rules_of_the_active_rulesets_is_not_ready_until_it_h
         let rules = json!([{"name": "own", "plugin": plugin["digest"], "settings": {}}]);
         caller.activate_entries(&rules).await;
     }
-    let mut superuser = behind.database.superuser().await;
+    let mut superuser = setup.database.superuser().await;
     let store = "update plugins set bytes = $2 where digest = $1";
     sqlx::query(store).bind(&digest).bind(b"damaged".as_slice()).execute(&mut superuser).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    let other = Node::start_with(&behind.database, &[("data_dir", json!(folder.path()))]).await;
+    let other = Node::start_with(&setup.database, &[("data_dir", json!(folder.path()))]).await;
     until_not_ready_for(&other, "are not loaded").await;
     assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(reasons(&behind.node).await.is_empty(), "the first one has them");
+    assert!(reasons(&setup.node).await.is_empty(), "the first one has them");
 
     sqlx::query(store).bind(&digest).bind(&bytes).execute(&mut superuser).await.unwrap();
     until_ready(&other).await;
     assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::CREATED);
     other.stop().await;
-    behind.node.stop().await;
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reasons_are_told_however_short_the_deadline_of_requests_is() {
+async fn the_reasons_are_reported_with_any_request_deadline() {
     let database = TestDatabase::create().await;
-    let line = Swallower::start(database.databases().journal.options());
+    let line = SilentProxy::start(database.databases().journal.options());
     let node = Node::start_at(&database, &line.url(&database.url), &[("deadline_ms", json!(100))]).await;
     until_ready(&node).await;
-    line.fall_silent();
+    line.silence_everything();
     until_not_ready_for(&node, "database cannot be reached").await;
-    line.answer_again();
+    line.resume();
     until_ready(&node).await;
     node.stop().await;
 }

@@ -1,24 +1,24 @@
 //! A start whose database takes what it is asked and says nothing.
 
 use crate::support::database::TestDatabase;
-use crate::support::program::{outcome, tollgate};
-use crate::support::swallow::{Asked, Swallower};
+use crate::support::program::{run_command, tollgate};
+use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_whose_database_says_nothing_ends_and_says_so() {
+async fn a_start_with_a_silent_database_ends_with_an_error() {
     let asked = ["pg_advisory_lock", "pg_has_role", "set role tollgate_owner", "_sqlx_migrations"];
     let starts = asked.map(|asked| async move {
-        // Each has its own database: the first leaves a lock behind, for which others would wait.
+        // Each has its own database: the first leaves a lock setup, for which others would wait.
         let database = TestDatabase::create().await;
-        let line = Swallower::start(database.databases().journal.options());
-        line.swallow_next(Asked::Statement(asked));
+        let line = SilentProxy::start(database.databases().journal.options());
+        line.silence_next(DatabaseRequest::Statement(asked));
         let url = line.url(&database.url);
         let mut command = tollgate(&["migrate"]);
         command.env("ROCKET_DATABASES", format!("{{main={{url={url:?},connect_timeout=60}}}}"));
-        let (status, _, said) = tokio::task::spawn_blocking(|| outcome(command)).await.unwrap();
-        line.until_swallowed().await;
-        assert!(!status.success(), "{asked}: {said}");
-        assert!(said.contains("the database does not respond"), "{asked}: {said}");
+        let (status, _, output) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
+        line.wait_until_silenced().await;
+        assert!(!status.success(), "{asked}: {output}");
+        assert!(output.contains("the database does not respond"), "{asked}: {output}");
     });
     futures::future::join_all(starts).await;
 }

@@ -5,12 +5,12 @@ use rustix::process::Signal;
 use crate::support::database::TestDatabase;
 use crate::support::program::{Program, tollgate_on};
 use crate::support::service::payment;
-use crate::support::swallow::Swallower;
+use crate::support::silent_proxy::SilentProxy;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_database_hangs_ends_when_it_is_told_to_and_says_what_it_gave_up() {
+async fn a_node_with_a_hanging_database_stops_on_request_and_logs_what_it_abandoned() {
     let database = TestDatabase::create().await;
-    let line = Swallower::start(database.databases().journal.options());
+    let line = SilentProxy::start(database.databases().journal.options());
     let mut command = tollgate_on(&database, &["serve"]);
     command
         .env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", line.url(&database.url)));
@@ -18,7 +18,7 @@ async fn a_node_whose_database_hangs_ends_when_it_is_told_to_and_says_what_it_ga
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     assert!(caller.pay("before", &payment()).await.0.is_success());
 
-    line.fall_silent();
+    line.silence_everything();
     let under_way: Vec<_> = (0..10)
         .map(|place| {
             let caller = caller.clone();
@@ -26,8 +26,8 @@ async fn a_node_whose_database_hangs_ends_when_it_is_told_to_and_says_what_it_ga
         })
         .collect();
     for request in under_way {
-        let (status, answer) = request.await.unwrap();
-        assert!(status.is_server_error(), "{answer}");
+        let (status, response) = request.await.unwrap();
+        assert!(status.is_server_error(), "{response}");
     }
     program.signal(Signal::TERM);
     let status = program.wait().await;
@@ -40,9 +40,9 @@ async fn a_node_whose_database_hangs_ends_when_it_is_told_to_and_says_what_it_ga
     let caller = caller.at(&again.url);
     for place in 0..10 {
         let key = format!("under-way-{place}");
-        let (status, answer) = caller.pay(&key, &payment()).await;
-        assert!(status.is_success(), "{answer}");
-        assert_eq!(caller.pay(&key, &payment()).await.1, answer);
+        let (status, response) = caller.pay(&key, &payment()).await;
+        assert!(status.is_success(), "{response}");
+        assert_eq!(caller.pay(&key, &payment()).await.1, response);
     }
     again.stop().await;
     assert_eq!(crate::journal::chain::verify(&database).await, 11);

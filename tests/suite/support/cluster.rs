@@ -1,10 +1,9 @@
-//! The Postgres cluster of the whole suite.
+//! The Postgres cluster of all tests.
 //!
-//! Each test may be a process of its own, so no test can own the cluster. A
-//! supervisor does: a detached process that the first test starts, and that ends
-//! when no test has used it for a minute. `users.lock` is held shared by every
-//! test process and exclusively by a supervisor that has decided to end, so
-//! that neither can miss the other.
+//! Each test may be a separate process, so no test can own the cluster. The first
+//! test starts a supervisor, a detached process that owns it and ends when no test
+//! has used it for a minute. Every test process holds `users.lock` shared. A
+//! supervisor takes it exclusively before it ends, so no test starts meanwhile.
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -17,34 +16,34 @@ use tollgate::storage::binaries::Binaries;
 use tollgate::storage::migrate::fingerprint;
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
-use super::process::{folder_of_part, part, server_settings};
+use super::subprocess::{server_settings, subprocess, subprocess_folder};
 
 const IDLE_BEFORE_END: Duration = Duration::from_secs(60);
 const SUPERVISOR: &str = "support::cluster::supervisor";
 
-struct Use {
+struct ClusterUse {
     url: String,
-    /// Shared for as long as this process lives.
+    /// Held shared until this process ends.
     _users: File,
 }
 
-/// The URL of the running cluster, which this call starts where needed.
+/// The URL of the cluster. Starts it if necessary.
 pub async fn url() -> String {
-    static USE: OnceLock<Use> = OnceLock::new();
+    static USE: OnceLock<ClusterUse> = OnceLock::new();
     tokio::task::spawn_blocking(|| USE.get_or_init(join).url.clone()).await.unwrap()
 }
 
-fn join() -> Use {
+fn join() -> ClusterUse {
     let major = Binaries::find(None).unwrap_or_else(|error| panic!("{error}")).major;
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("postgres-{major}"));
     std::fs::create_dir_all(&folder).unwrap();
     let users = open(&folder.join("users.lock"));
-    // Waits while a supervisor ends.
+    // Waits if a supervisor is ending.
     users.lock_shared().unwrap();
     let starting = open(&folder.join("starting.lock"));
     starting.lock().unwrap();
     let url = running(&folder).unwrap_or_else(|| start_supervisor(&folder));
-    Use { url, _users: users }
+    ClusterUse { url, _users: users }
 }
 
 fn running(folder: &Path) -> Option<String> {
@@ -54,11 +53,11 @@ fn running(folder: &Path) -> Option<String> {
     Some(url)
 }
 
-#[allow(clippy::zombie_processes, reason = "it is meant to outlive this process")]
+#[allow(clippy::zombie_processes, reason = "the supervisor outlives this process")]
 fn start_supervisor(folder: &Path) -> String {
     let log = folder.join("supervisor.log");
     let _ = std::fs::remove_file(folder.join("url"));
-    let mut supervisor = part(SUPERVISOR, folder, &log).spawn().unwrap();
+    let mut supervisor = subprocess(SUPERVISOR, folder, &log).spawn().unwrap();
     let begun = Instant::now();
     loop {
         if let Some(url) = running(folder) {
@@ -77,15 +76,15 @@ fn open(path: &Path) -> File {
 }
 
 #[test]
-#[ignore = "runs only as a process of its own, started by the first test that needs a database"]
+#[ignore = "runs only as a separate process that the first test starts"]
 fn supervisor() {
-    let Some(folder) = folder_of_part() else { return };
+    let Some(folder) = subprocess_folder() else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(supervise(&folder));
 }
 
 async fn supervise(folder: &Path) {
     let server = start_server(&folder.join("data")).await;
-    drop_left_databases(&server).await;
+    drop_unused_databases(&server).await;
     std::fs::write(folder.join("url.new"), server.url()).unwrap();
     std::fs::rename(folder.join("url.new"), folder.join("url")).unwrap();
     let users = open(&folder.join("users.lock"));
@@ -97,18 +96,18 @@ async fn supervise(folder: &Path) {
             Err(_) => last_used = Instant::now(),
         }
     }
-    // Whoever comes now waits until this process has ended, then starts the next one.
+    // A test that starts now waits until this process has ended, and starts another supervisor.
     users.lock().unwrap();
     let _ = std::fs::remove_file(folder.join("url"));
     server.stop().await.unwrap();
 }
 
-/// The cluster does not survive a crash of the machine, and need not.
+/// The cluster need not survive a crash of the machine.
 async fn start_server(data_dir: &Path) -> PrivateServer {
     match PrivateServer::start(server_settings(data_dir.to_owned(), false)).await {
         Ok(server) => server,
         Err(PrivateServerError::DidNotStart(log)) => {
-            eprintln!("the test cluster is made anew, since it did not start:\n{log}");
+            eprintln!("the test cluster is created again, since it did not start:\n{log}");
             std::fs::remove_dir_all(data_dir).unwrap();
             PrivateServer::start(server_settings(data_dir.to_owned(), false)).await.unwrap()
         }
@@ -116,8 +115,8 @@ async fn start_server(data_dir: &Path) -> PrivateServer {
     }
 }
 
-/// Of tests that were killed, and the templates of other migrations.
-async fn drop_left_databases(server: &PrivateServer) {
+/// Drops the databases of tests that were killed, and templates of other migrations.
+async fn drop_unused_databases(server: &PrivateServer) {
     let mut connection: PgConnection = server.connect_options().connect().await.unwrap();
     let left: Vec<String> = sqlx::query_scalar(
         "select datname::text from pg_database

@@ -1,4 +1,4 @@
-//! A database of its own for each test, copied from a migrated template.
+//! A new database for each test, copied from a migrated template.
 
 use std::str::FromStr;
 
@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::cluster;
 
-/// Any number; whoever makes the template holds it.
+/// An arbitrary number. Held while the template is created.
 const TEMPLATE_LOCK: i64 = 7_305_462;
 
-/// A migrated, empty database. Dropping this drops it, whoever is still connected.
+/// A migrated, empty database. Dropped with this value, even if there are connections.
 pub struct TestDatabase {
     pub url: String,
     name: String,
@@ -31,7 +31,7 @@ impl TestDatabase {
         Self { url: with_database(&cluster_url, &name), name, cluster_url }
     }
 
-    /// Small pools, since many tests run at once.
+    /// With small pools, since many tests run at once.
     pub fn settings(&self) -> DatabaseSettings {
         DatabaseSettings { max_connections: 4, ..DatabaseSettings::for_url(&self.url) }
     }
@@ -40,7 +40,7 @@ impl TestDatabase {
         Databases::connect_lazily(&self.settings()).unwrap()
     }
 
-    /// As the superuser of the cluster, whom row security does not bind.
+    /// Connects as the superuser, to whom row security does not apply.
     pub async fn superuser(&self) -> PgConnection {
         connect(&format!("{}&options=-csearch_path%3Dtollgate", self.url)).await
     }
@@ -49,9 +49,9 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (name, cluster_url) = (std::mem::take(&mut self.name), std::mem::take(&mut self.cluster_url));
-        // A thread, since a runtime cannot be entered twice; best effort, since
-        // the next supervisor removes what is left.
-        let dropping = std::thread::spawn(move || {
+        // On a thread, since a runtime cannot be entered twice. Errors are ignored: the
+        // next supervisor drops the databases that are left.
+        let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let Ok(mut connection) = PgConnectOptions::from_str(&cluster_url).unwrap().connect().await
@@ -62,12 +62,12 @@ impl Drop for TestDatabase {
                 let _ = sqlx::raw_sql(statement).execute(&mut connection).await;
             });
         });
-        let _ = dropping.join();
+        let _ = thread.join();
     }
 }
 
-/// The template of these very migrations. It gets its name only when it is
-/// whole, so one whose making was interrupted is never used.
+/// Creates the template for the current migrations. It gets its name when it is
+/// complete, so an unfinished template is never used.
 async fn ensure_template(connection: &mut PgConnection, cluster_url: &str) -> String {
     let template = format!("template_{}", fingerprint());
     if exists(connection, &template).await {

@@ -1,4 +1,4 @@
-//! Payments and decisions to store, and the journals that store them.
+//! Payments, decisions and journals for tests.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -69,7 +69,7 @@ pub fn decision_on(
     }
 }
 
-/// A decision of its own payment, whoever else has the key.
+/// A decision on a new payment.
 pub fn decision(tenant: TenantId, key: &str) -> Decision {
     decision_on(tenant, key, Outcome::Approve, now_ms(), order("c-1", 1_000, "EUR"))
 }

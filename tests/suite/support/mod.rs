@@ -1,14 +1,14 @@
-//! What the tests stand on. Holds no tests.
+//! Support code for the tests.
 
 pub mod cluster;
 #[path = "../../sandbox/components.rs"]
 pub mod components;
 pub mod database;
 pub mod decisions;
-pub mod listener;
+pub mod faulty_proxy;
+pub mod feed_client;
 pub mod pgbouncer;
-pub mod process;
 pub mod program;
-pub mod proxy;
 pub mod service;
-pub mod swallow;
+pub mod silent_proxy;
+pub mod subprocess;

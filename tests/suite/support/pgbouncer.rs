@@ -1,4 +1,4 @@
-//! A PgBouncer of a test's own between Tollgate and the test cluster.
+//! A PgBouncer between Tollgate and the test cluster.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::program::PATIENCE;
+use super::program::TEST_TIMEOUT;
 
-/// Dropping it ends it.
+/// Stopped when dropped.
 pub struct PgBouncer {
     process: Child,
     pub folder: tempfile::TempDir,
@@ -17,16 +17,17 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// In front of the server of this URL, with these settings and users.
+    /// Starts it in front of the server at this URL.
     pub fn start(url: &str, settings: &str, users: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
         Self::start_in(folder, 5432, url, settings, users)
     }
 
-    /// Of TCP as well, where the settings say so. The folder may hold what they name.
+    /// The same in a folder that may contain files for the settings. The port is used for TCP if
+    /// the settings allow it.
     pub fn start_in(folder: tempfile::TempDir, port: u16, url: &str, settings: &str, users: &[&str]) -> Self {
         let (_, socket) = url.split_once("?host=").unwrap();
-        // The server's own user: PgBouncer refuses to be root, and has to reach the socket.
+        // The server's user: PgBouncer refuses to run as root and needs access to the socket.
         let owner = Path::new(socket).metadata().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -51,16 +52,16 @@ impl PgBouncer {
         }
         let mut pooler = Self { process: command.spawn().expect("PgBouncer"), folder, port };
         let begun = Instant::now();
-        // The socket is there a moment before anybody listens.
+        // The socket exists a moment before PgBouncer listens on it.
         while UnixStream::connect(pooler.folder.path().join(format!(".s.PGSQL.{port}"))).is_err() {
             let ended = pooler.process.try_wait().unwrap().is_some();
-            assert!(!ended && begun.elapsed() < PATIENCE, "{}", pooler.log());
+            assert!(!ended && begun.elapsed() < TEST_TIMEOUT, "{}", pooler.log());
             std::thread::sleep(Duration::from_millis(5));
         }
         pooler
     }
 
-    /// The same database and user by this way.
+    /// The URL of the same database and user through this PgBouncer.
     pub fn url(&self, url: &str) -> String {
         let (database, _socket) = url.split_once("?host=").unwrap();
         format!("{database}?host={}", self.folder.path().display())
@@ -78,12 +79,12 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Debian keeps it outside of the path of ordinary users.
+/// Debian installs it outside the PATH of ordinary users.
 fn program() -> PathBuf {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&folders)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into(), "/opt/homebrew/bin".into()])
         .map(|folder: PathBuf| folder.join("pgbouncer"))
         .find(|program| program.exists())
-        .expect("pgbouncer is not installed: scripts/ensure-test-tools does it")
+        .expect("pgbouncer is not installed: run scripts/ensure-test-tools")
 }

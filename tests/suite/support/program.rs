@@ -1,4 +1,4 @@
-//! Tollgate as it is run: the binary, its environment, its log, its signals.
+//! Runs the Tollgate program as a process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -15,10 +15,10 @@ use tollgate::storage::pool::{DatabaseSettings, Databases};
 use super::database::TestDatabase;
 use super::service::{Caller, DEADLINE_MS, ROOT_SECRET, data_dir, shipped_plugins};
 
-/// A debug build beside other work takes its time; what takes longer does not happen.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+/// How long tests wait. Long, since a debug build on a busy machine is slow.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The binary with the shipped configuration and nothing of this process's environment.
+/// The program with the shipped configuration, without this process's environment.
 pub fn tollgate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(arguments).env_clear().stdin(Stdio::null()).current_dir(env!("CARGO_TARGET_TMPDIR"));
@@ -31,26 +31,26 @@ pub fn tollgate(arguments: &[&str]) -> Command {
         .env("ROCKET_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("Rocket.toml"))
         .env("ROCKET_PROFILE", "debug")
         .env("ROCKET_PORT", "0")
-        // At its end Rocket waits for as long as anybody holds a connection.
+        // When it stops, Rocket waits for open connections.
         .env("ROCKET_KEEP_ALIVE", "0")
         .env("ROCKET_TOLLGATE_DEADLINE_MS", DEADLINE_MS.to_string())
         .env("ROCKET_TOLLGATE_DEMO", "false")
         .env("ROCKET_TOLLGATE_PLUGINS_DIR", shipped_plugins())
         .env("ROCKET_TOLLGATE_DATA_DIR", data_dir())
         .env("ROCKET_TOLLGATE_ROOT_SECRET", ROOT_SECRET)
-        // The same for all nodes of a database.
+        // All nodes of a database need the same issuer.
         .env("ROCKET_TOLLGATE_ISSUER", "http://127.0.0.1:8000");
     command
 }
 
-/// The same, on a database.
+/// The same with a database.
 pub fn tollgate_on(database: &TestDatabase, arguments: &[&str]) -> Command {
     let mut command = tollgate(arguments);
     command.env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", database.url));
     command
 }
 
-/// The same without a database, so that it starts a private Postgres below the folder.
+/// The same without a database: it starts a private Postgres in the folder.
 pub fn tollgate_in(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = tollgate(arguments);
     command
@@ -59,13 +59,13 @@ pub fn tollgate_in(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that ends by itself said: its exit, standard output and standard error.
-pub fn outcome(mut command: Command) -> (ExitStatus, String, String) {
+/// Runs a command to its end. Returns its exit status, standard output and standard error.
+pub fn run_command(mut command: Command) -> (ExitStatus, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// A running `tollgate serve`. Dropping it kills it.
+/// A running `tollgate serve`. Killed when dropped.
 pub struct Program {
     pub url: String,
     child: Child,
@@ -74,7 +74,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Returns once it serves.
+    /// Returns when it is ready.
     pub async fn start(command: Command) -> Self {
         tokio::task::spawn_blocking(|| Self::start_blocking(command)).await.unwrap()
     }
@@ -83,9 +83,9 @@ impl Program {
         Self::start(tollgate_on(database, &["serve"])).await
     }
 
-    /// Says what it says to others than this test: one of the two is `Stdio::piped()` and
-    /// tells where it serves, as standard output does of a demonstration.
-    pub async fn start_saying(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
+    /// With other outputs. One of the two must be `Stdio::piped()` and show the address, as the
+    /// standard output of a demonstration does.
+    pub async fn start_with_output(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
         command.stdout(stdout).stderr(stderr);
         tokio::task::spawn_blocking(|| Self::spawn(command)).await.unwrap()
     }
@@ -97,7 +97,7 @@ impl Program {
 
     fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        // It holds what the test gave it for the child: pipes would never close.
+        // The command holds the child's ends of the pipes, which must close with the child.
         drop(command);
         let lines = Arc::default();
         let readers = [
@@ -114,12 +114,12 @@ impl Program {
                 return program;
             }
             let ended = program.child.try_wait().unwrap().is_some();
-            assert!(!ended && begun.elapsed() < PATIENCE, "it did not start:\n{}", program.log());
+            assert!(!ended && begun.elapsed() < TEST_TIMEOUT, "it did not start:\n{}", program.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Everything that it has printed and logged so far.
+    /// Its output and log so far.
     pub fn log(&self) -> String {
         self.lines().join("\n")
     }
@@ -132,10 +132,10 @@ impl Program {
         Pid::from_child(&self.child)
     }
 
-    /// The most that was ever resident.
+    /// The peak of resident memory.
     pub fn peak_memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib << 10
     }
@@ -144,14 +144,14 @@ impl Program {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Until it has ended and all of its log is there.
+    /// Waits until it has ended and its whole log is read.
     pub async fn wait(&mut self) -> ExitStatus {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(begun.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            assert!(begun.elapsed() < TEST_TIMEOUT, "it does not end:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         for reader in self.readers.drain(..) {
@@ -160,19 +160,19 @@ impl Program {
         status
     }
 
-    /// In order, as an operator stops it.
+    /// Stops it as an operator does.
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.wait().await;
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    /// A client with every scope for a tenant of its own.
+    /// A client with every scope for a new tenant.
     pub async fn caller_of_new_tenant(&self, database: &TestDatabase, tenant: &str) -> Caller {
         self.caller_in(&database.settings(), tenant).await
     }
 
-    /// The same in any database.
+    /// The same in the database of these settings.
     pub async fn caller_in(&self, settings: &DatabaseSettings, tenant: &str) -> Caller {
         let pool = Databases::connect_lazily(settings).unwrap().system;
         create_tenant(&pool, tenant, "test").await.unwrap();
@@ -205,7 +205,8 @@ fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) 
     })
 }
 
-/// Of the line that says it is ready, as text or as JSON, or of a demonstration's welcome.
+/// The address in the line that says the program is ready (text or JSON), or in the welcome of a
+/// demonstration.
 fn address_of(line: &str) -> Option<&str> {
     if let Some((_, address)) = line.split_once("export TOLLGATE=http://") {
         return Some(address);

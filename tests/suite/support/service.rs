@@ -1,4 +1,4 @@
-//! A Tollgate in this process: its own database, the real rules, a real port.
+//! Nodes that run in this process, and clients that call them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use tollgate::world::machine;
 
 use super::components::component;
 use super::database::TestDatabase;
-use super::program::PATIENCE;
+use super::program::TEST_TIMEOUT;
 
-/// The same for all, so that plugins are compiled once for the whole suite.
+/// The same for all tests, so that plugins are compiled only once.
 pub const ROOT_SECRET: &str = "5b0f7c6a2e1d4f93887766554433221100ffeeddccbbaa99deadbeefcafef00d";
 
-/// As long as may be, so that a busy machine fails no test. A test of the deadline sets its own.
+/// The largest deadline, so that no test fails on a busy machine. Tests of the deadline set another.
 pub const DEADLINE_MS: u64 = 60_000;
 
 pub fn shipped_plugins() -> PathBuf {
@@ -38,13 +38,13 @@ pub fn data_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("data")
 }
 
-/// One node. Several may share a database.
+/// A node. Several may share a database.
 pub struct Node {
     pub url: String,
     pub databases: Databases,
     pub app: Arc<App>,
     shutdown: Shutdown,
-    served: JoinHandle<()>,
+    server_task: JoinHandle<()>,
 }
 
 impl Node {
@@ -56,17 +56,17 @@ impl Node {
         Self::start_at(database, &database.url, settings).await
     }
 
-    /// Reaches its database by another way than the tests do.
+    /// With another URL of the database than the tests use.
     pub async fn start_at(database: &TestDatabase, url: &str, settings: &[(&str, Value)]) -> Self {
         Self::assemble(database, url, settings, env!("CARGO_BIN_EXE_tollgate"), machine()).await
     }
 
-    /// Compiles with another program, and finds what is compiled in a folder of its own.
+    /// With another compiler and another folder for compiled plugins.
     pub async fn start_with_compiler(database: &TestDatabase, data_dir: &Path, program: &str) -> Self {
         Self::assemble(database, &database.url, &[("data_dir", json!(data_dir))], program, machine()).await
     }
 
-    /// On a machine with clocks of its own.
+    /// With other clocks.
     pub async fn start_on(database: &TestDatabase, machine: Machine) -> Self {
         Self::assemble(database, &database.url, &[], env!("CARGO_BIN_EXE_tollgate"), machine).await
     }
@@ -84,14 +84,14 @@ impl Node {
             .merge(("address", "127.0.0.1"))
             .merge(("port", 0))
             .merge(("log_level", "off"))
-            // At its end Rocket waits for as long as anybody holds a connection.
+            // When it stops, Rocket waits for open connections.
             .merge(("keep_alive", 0))
             .merge(("databases.main.url", url))
             .merge(("tollgate.deadline_ms", DEADLINE_MS))
             .merge(("tollgate.data_dir", data_dir()))
             .merge(("tollgate.plugins_dir", shipped_plugins()))
             .merge(("tollgate.root_secret", ROOT_SECRET))
-            // The same for all nodes of a database.
+            // All nodes of a database need the same issuer.
             .merge(("tollgate.issuer", "http://127.0.0.1:8000"));
         for (key, value) in settings {
             figment = figment.merge((format!("tollgate.{key}"), value));
@@ -101,19 +101,19 @@ impl Node {
         let ignited = app::ignite_on(&config, &database, program.into(), machine).await;
         let Ignited { rocket, app, address } = ignited.expect("a node");
         let shutdown = rocket.shutdown();
-        let served = tokio::spawn(async move {
+        let server_task = tokio::spawn(async move {
             rocket.launch().await.expect("launch");
         });
         let url = format!("http://{}", address.await.expect("liftoff"));
-        Self { url, databases, app, shutdown, served }
+        Self { url, databases, app, shutdown, server_task }
     }
 
-    /// Stops in order, after everything that was ever stored came out the same once more.
+    /// Replays all stored decisions, which must be identical, and stops.
     pub async fn stop(self) {
         self.replay_everything().await;
         self.app.streams.stop().await;
         self.shutdown.notify();
-        self.served.await.expect("served");
+        self.server_task.await.expect("served");
         self.app.stop().await;
     }
 
@@ -128,7 +128,7 @@ impl Node {
     }
 }
 
-/// A machine that calls a node, with its token.
+/// A client of a node, with its token.
 #[derive(Clone)]
 pub struct Caller {
     pub url: String,
@@ -139,7 +139,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A client with every scope for a tenant of its own.
+    /// A client with every scope for a new tenant.
     pub async fn of_new_tenant(node: &Node, tenant: &str) -> Self {
         create_tenant(&node.databases.system, tenant, "test").await.expect("tenant");
         Self::of_tenant(node, tenant, Scope::ALL.into_iter().collect()).await
@@ -165,7 +165,7 @@ impl Caller {
             .form(&[("grant_type", "client_credentials")])
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(answer.status(), StatusCode::OK);
         let token: Value = answer.json().await.expect("JSON");
         Self {
@@ -177,12 +177,12 @@ impl Caller {
         }
     }
 
-    /// The same machine at another node.
+    /// The same client at another node.
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.to_owned(), ..self.clone() }
     }
 
-    /// The same machine with another token.
+    /// The same client with another token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
@@ -192,16 +192,16 @@ impl Caller {
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
-        answer_in_the_end(|| self.request(Method::GET, path)).await
+        send_until_not_busy(|| self.request(Method::GET, path)).await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
-        answer(self.request(Method::POST, path).json(body)).await
+        send(self.request(Method::POST, path).json(body)).await
     }
 
     pub async fn pay(&self, key: &str, body: &Value) -> (StatusCode, Value) {
         let submit = || self.request(Method::POST, "/payments").header("Idempotency-Key", key).json(body);
-        answer_in_the_end(submit).await
+        send_until_not_busy(submit).await
     }
 
     /// The digest of a shipped rule.
@@ -213,7 +213,7 @@ impl Caller {
         found["digest"].as_str().expect("digest").to_owned()
     }
 
-    /// Makes a revision of one rule after the other and activates it.
+    /// Makes a revision with these shipped rules and settings, and activates it.
     pub async fn activate(&self, rules: &[(&str, Value)]) -> i64 {
         let mut entries = Vec::new();
         for (name, settings) in rules {
@@ -228,7 +228,7 @@ impl Caller {
         number
     }
 
-    /// Makes a revision of whole entries and activates it.
+    /// Makes a revision of these entries and activates it.
     pub async fn activate_entries(&self, rules: &Value) -> i64 {
         let (status, revision) = self.post("/rulesets/payment/revisions", &json!({"rules": rules})).await;
         assert_eq!(status, StatusCode::CREATED, "{revision}");
@@ -239,14 +239,14 @@ impl Caller {
         number
     }
 
-    /// Hands bytes in, and leaves what becomes of them open.
-    pub async fn hand_in(&self, bytes: Vec<u8>) -> (StatusCode, Value) {
+    /// Submits a plugin without waiting until it is accepted or refused.
+    pub async fn submit_plugin(&self, bytes: Vec<u8>) -> (StatusCode, Value) {
         let request = self.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
-        answer(request.body(bytes)).await
+        send(request.body(bytes)).await
     }
 
-    /// Follows a plugin until it is ready or refused.
-    pub async fn settled(&self, digest: &str) -> Value {
+    /// Waits until a plugin is ready or refused.
+    pub async fn wait_for_plugin(&self, digest: &str) -> Value {
         let begun = Instant::now();
         loop {
             let (status, plugin) = self.get(&format!("/plugins/{digest}")).await;
@@ -254,21 +254,21 @@ impl Caller {
             if plugin["state"] == "ready" || plugin["state"] == "refused" {
                 return plugin;
             }
-            assert!(begun.elapsed() < PATIENCE, "{plugin}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{plugin}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Uploads a good plugin and answers it once it is ready.
+    /// Uploads a valid plugin and waits until it is ready.
     pub async fn upload(&self, bytes: Vec<u8>) -> Value {
-        let (status, handed_in) = self.hand_in(bytes).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{handed_in}");
-        let plugin = self.settled(handed_in["digest"].as_str().expect("digest")).await;
+        let (status, upload) = self.submit_plugin(bytes).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{upload}");
+        let plugin = self.wait_for_plugin(upload["digest"].as_str().expect("digest")).await;
         assert_eq!(plugin["state"], "ready", "{plugin}");
         plugin
     }
 
-    /// Uploads a fixture of the hostile rules and answers its digest.
+    /// Uploads a fixture of `tests/hostile` and returns its digest.
     pub async fn upload_fixture(&self, fixture: &str) -> String {
         self.upload(component(fixture)).await["digest"].as_str().expect("digest").to_owned()
     }
@@ -278,17 +278,17 @@ impl Caller {
     }
 }
 
-/// An answer with its headers.
+/// A response with its headers.
 #[derive(Debug)]
-pub struct Whole {
+pub struct FullResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
 }
 
-impl Whole {
+impl FullResponse {
     pub async fn of(request: RequestBuilder) -> Self {
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("a response");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.expect("a body") }
     }
@@ -302,27 +302,27 @@ impl Whole {
     }
 }
 
-/// Sends again what may be sent again and found the node busy, as a client should.
-async fn answer_in_the_end(request: impl Fn() -> RequestBuilder) -> (StatusCode, Value) {
+/// Sends a request that may be repeated, until the node is no longer busy.
+async fn send_until_not_busy(request: impl Fn() -> RequestBuilder) -> (StatusCode, Value) {
     let begun = Instant::now();
     loop {
-        let (status, body) = answer(request()).await;
+        let (status, body) = send(request()).await;
         let busy = ["/problems/busy", "/problems/deadline"].iter().any(|kind| body["type"] == *kind);
-        if !busy || begun.elapsed() > PATIENCE {
+        if !busy || begun.elapsed() > TEST_TIMEOUT {
             return (status, body);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
-    let response = request.send().await.expect("an answer");
+pub async fn send(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("a response");
     let status = response.status();
     let text = response.text().await.expect("a body");
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-/// A payment that the shipped rules have nothing against.
+/// A payment that the shipped rules approve.
 pub fn payment() -> Value {
     json!({
         "reference": "order-1",
@@ -335,7 +335,7 @@ pub fn payment() -> Value {
     })
 }
 
-/// `payment()` with some members replaced.
+/// `payment()` with these members replaced.
 pub fn payment_with(changes: &Value) -> Value {
     let mut payment = payment();
     for (key, value) in changes.as_object().expect("an object") {

@@ -18,14 +18,14 @@ const BATCHES: usize = 3;
 const IN_A_BATCH: usize = 4;
 
 /// Two writers with three batches of four decisions each, of three tenants.
-pub struct History {
+pub struct StoredChains {
     pub database: TestDatabase,
     pub journals: [Journal; 2],
     superuser: PgConnection,
     folder: TempDir,
 }
 
-impl History {
+impl StoredChains {
     pub async fn new() -> Self {
         let database = TestDatabase::create().await;
         let journals = [one_writer(&database).await, one_writer(&database).await];
@@ -46,7 +46,7 @@ impl History {
     }
 
     /// The first writer's decision at this place.
-    pub async fn at(&mut self, sequence: i64, position: i32) -> Place {
+    pub async fn at(&mut self, sequence: i64, position: i32) -> DecisionPosition {
         let (writer, id) = sqlx::query_as(
             "select writer_id, id from decisions
              where batch_sequence = $1 and batch_position = $2
@@ -57,7 +57,7 @@ impl History {
         .fetch_one(&mut self.superuser)
         .await
         .unwrap();
-        Place { writer, sequence, id }
+        DecisionPosition { writer, sequence, id }
     }
 
     pub async fn tamper(&mut self, statement: String) {
@@ -66,21 +66,21 @@ impl History {
 
     /// Exactly these lines are told, and the exit is that of a failure.
     pub fn finds(&self, expected: &[String]) {
-        let (well, said) = verified(&self.database, self.folder.path(), &[]);
-        let findings: Vec<&str> = said.lines().filter(|line| line.contains(" - ")).collect();
-        assert_eq!(findings, expected, "{said}");
-        assert!(said.contains(&format!(": {} findings", expected.len())), "{said}");
-        assert_eq!(well, expected.is_empty(), "{said}");
+        let (well, output) = verified(&self.database, self.folder.path(), &[]);
+        let findings: Vec<&str> = output.lines().filter(|line| line.contains(" - ")).collect();
+        assert_eq!(findings, expected, "{output}");
+        assert!(output.contains(&format!(": {} findings", expected.len())), "{output}");
+        assert_eq!(well, expected.is_empty(), "{output}");
     }
 }
 
-pub struct Place {
+pub struct DecisionPosition {
     pub writer: Uuid,
     pub sequence: i64,
     pub id: Uuid,
 }
 
-impl Place {
+impl DecisionPosition {
     fn batch(&self, flaw: &str) -> String {
         format!("writer {} batch {} - {flaw}", self.writer, self.sequence)
     }
@@ -104,8 +104,8 @@ async fn one_writer(database: &TestDatabase) -> Journal {
 }
 
 #[tokio::test]
-async fn a_changed_column_is_found_and_named() {
-    let mut history = History::new().await;
+async fn a_changed_column_is_detected_and_named() {
+    let mut history = StoredChains::new().await;
     history.finds(&[]);
     let place = history.at(2, 1).await;
     history.tamper(format!("update decisions set outcome = 'approve' where id = '{}'", place.id)).await;
@@ -116,16 +116,16 @@ async fn a_changed_column_is_found_and_named() {
 }
 
 #[tokio::test]
-async fn a_column_that_no_digest_covers_is_held_to_the_payload() {
-    let mut history = History::new().await;
+async fn a_column_without_a_digest_is_compared_with_the_payload() {
+    let mut history = StoredChains::new().await;
     let place = history.at(1, 0).await;
     history.tamper(format!("update decisions set reference = 'other' where id = '{}'", place.id)).await;
     history.finds(&[place.decision("the column reference does not match the payload")]);
 }
 
 #[tokio::test]
-async fn a_changed_byte_of_a_payload_is_found_and_named() {
-    let mut history = History::new().await;
+async fn a_changed_byte_of_a_payload_is_detected() {
+    let mut history = StoredChains::new().await;
     let place = history.at(3, 2).await;
     let changed = "set_byte(payload, 40, get_byte(payload, 40) # 1)";
     history.tamper(format!("update decisions set payload = {changed} where id = '{}'", place.id)).await;
@@ -133,8 +133,8 @@ async fn a_changed_byte_of_a_payload_is_found_and_named() {
 }
 
 #[tokio::test]
-async fn an_erased_row_still_verifies_and_a_half_erased_one_does_not() {
-    let mut history = History::new().await;
+async fn an_erased_row_verifies_but_a_partly_erased_one_does_not() {
+    let mut history = StoredChains::new().await;
     let (erased, half) = (history.at(1, 1).await, history.at(1, 2).await);
     let gone = "payload = null, payload_salt = null, reference = null";
     history.tamper(format!("update decisions set {gone} where id = '{}'", erased.id)).await;
@@ -153,8 +153,8 @@ async fn an_erased_row_still_verifies_and_a_half_erased_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_removed_decision_is_found_and_named_by_its_key() {
-    let mut history = History::new().await;
+async fn a_removed_decision_is_detected_by_its_key() {
+    let mut history = StoredChains::new().await;
     let place = history.at(2, 3).await;
     history.tamper(format!("delete from decisions where id = '{}'", place.id)).await;
     let key = format!(
@@ -168,8 +168,8 @@ async fn a_removed_decision_is_found_and_named_by_its_key() {
 }
 
 #[tokio::test]
-async fn two_swapped_decisions_are_found_in_one_batch_and_in_two() {
-    let mut history = History::new().await;
+async fn two_swapped_decisions_are_detected_within_a_batch_and_across_batches() {
+    let mut history = StoredChains::new().await;
     let (one, other) = (history.at(1, 0).await, history.at(1, 2).await);
     let swap = format!(
         "update decisions set batch_position = 2 - batch_position where id in ('{}', '{}')",
@@ -188,14 +188,15 @@ async fn two_swapped_decisions_are_found_in_one_batch_and_in_two() {
             one.id, other.id
         ))
         .await;
-    let (in_one, in_other) = (Place { id: other.id, ..one }, Place { id: one.id, ..other });
+    let (in_one, in_other) =
+        (DecisionPosition { id: other.id, ..one }, DecisionPosition { id: one.id, ..other });
     let flaw = "swapped or inserted: its batch has another decision at position 0";
     history.finds(&[in_one.decision(flaw), in_other.decision(flaw)]);
 }
 
 #[tokio::test]
-async fn a_removed_batch_in_the_middle_is_found_with_and_without_its_decisions() {
-    let mut history = History::new().await;
+async fn a_removed_batch_is_detected_with_and_without_its_decisions() {
+    let mut history = StoredChains::new().await;
     let place = history.at(2, 0).await;
     let mut missing = vec![place.batch("batches removed: 2 to 2 are missing")];
     history
@@ -231,8 +232,8 @@ async fn a_removed_batch_in_the_middle_is_found_with_and_without_its_decisions()
 }
 
 #[tokio::test]
-async fn decisions_put_in_are_found_wherever_they_are_put() {
-    let mut history = History::new().await;
+async fn inserted_decisions_are_detected_everywhere() {
+    let mut history = StoredChains::new().await;
     let place = history.at(3, 0).await;
     let copy = |id: Uuid, sequence: i64, position: i32| {
         format!(
@@ -260,7 +261,9 @@ async fn decisions_put_in_are_found_wherever_they_are_put() {
     let expected: Vec<String> = places
         .into_iter()
         .zip(flaws)
-        .map(|((id, sequence, _), flaw)| Place { writer: place.writer, sequence, id }.decision(flaw))
+        .map(|((id, sequence, _), flaw)| {
+            DecisionPosition { writer: place.writer, sequence, id }.decision(flaw)
+        })
         .collect();
     history.finds(&expected);
     // A writer that never was.
@@ -268,7 +271,7 @@ async fn decisions_put_in_are_found_wherever_they_are_put() {
     history
         .tamper(format!("update decisions set writer_id = '{stranger}' where id = '{}'", places[2].0))
         .await;
-    let stray = Place { writer: stranger, sequence: 9, id: places[2].0 };
+    let stray = DecisionPosition { writer: stranger, sequence: 9, id: places[2].0 };
     history.finds(&[
         format!("writer {stranger} - unregistered writer: it has batches but was never registered"),
         stray.decision(flaws[2]),
@@ -278,8 +281,8 @@ async fn decisions_put_in_are_found_wherever_they_are_put() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_re_pointed_removed_or_changed_is_found_and_named() {
-    let mut history = History::new().await;
+async fn a_redirected_removed_or_changed_key_is_detected() {
+    let mut history = StoredChains::new().await;
     // Of one tenant: to a decision of another it would be one that is not there.
     let (one, other) = (history.at(1, 0).await, history.at(1, 1).await);
     history
@@ -288,19 +291,19 @@ async fn a_key_that_was_re_pointed_removed_or_changed_is_found_and_named() {
             other.id, one.id
         ))
         .await;
-    let (_, said) = verified(&history.database, history.folder.path(), &[]);
+    let (_, output) = verified(&history.database, history.folder.path(), &[]);
     assert!(
-        said.contains(&one.decision(&format!("its key was redirected: it now refers to {}", other.id))),
-        "{said}"
+        output.contains(&one.decision(&format!("its key was redirected: it now refers to {}", other.id))),
+        "{output}"
     );
-    assert!(said.contains(&format!("decision {} - the key \"key-", other.id)), "{said}");
+    assert!(output.contains(&format!("decision {} - the key \"key-", other.id)), "{output}");
     assert!(
-        said.contains("refers to this decision, which belongs to another key")
-            && said.contains(": 2 findings"),
-        "{said}"
+        output.contains("refers to this decision, which belongs to another key")
+            && output.contains(": 2 findings"),
+        "{output}"
     );
 
-    let mut history = History::new().await;
+    let mut history = StoredChains::new().await;
     let (removed, changed) = (history.at(1, 1).await, history.at(1, 2).await);
     history.tamper(format!("delete from idempotency_keys where decision_id = '{}'", removed.id)).await;
     history.finds(&[removed.decision("its key was removed")]);
@@ -310,13 +313,13 @@ async fn a_key_that_was_re_pointed_removed_or_changed_is_found_and_named() {
             changed.id
         ))
         .await;
-    let (_, said) = verified(&history.database, history.folder.path(), &[]);
-    assert!(said.contains(&changed.decision("its key has a different request hash")), "{said}");
+    let (_, output) = verified(&history.database, history.folder.path(), &[]);
+    assert!(output.contains(&changed.decision("its key has a different request hash")), "{output}");
 }
 
 #[tokio::test]
-async fn an_imported_decision_verifies_with_the_outcome_that_another_system_gave_it() {
-    let history = History::new().await;
+async fn an_imported_decision_verifies_with_its_original_outcome() {
+    let history = StoredChains::new().await;
     let mut imported = decision(TenantId(Uuid::now_v7()), "imported");
     (imported.origin, imported.outcome) = (Origin::Import, Outcome::Approve);
     imported.evidence.reasons = vec![];
@@ -325,8 +328,8 @@ async fn an_imported_decision_verifies_with_the_outcome_that_another_system_gave
 }
 
 #[tokio::test]
-async fn a_change_of_any_column_is_found_but_of_the_times_of_batches_and_keys() {
-    let mut history = History::new().await;
+async fn changes_of_all_columns_except_times_of_batches_and_keys_are_detected() {
+    let mut history = StoredChains::new().await;
     let system = history.database.databases().system;
     let mut unnoticed = Vec::new();
     for table in ["decisions", "idempotency_keys", "journal_batches"] {

@@ -1,8 +1,6 @@
-//! Processes that run a part of this test program.
+//! Runs one test of this test program as a separate process.
 //!
-//! A part is an ignored test that does nothing unless it was started from here:
-//! so neither the product carries code for its tests, nor do the tests need a
-//! second program.
+//! These tests are ignored, and do nothing unless they were started from here.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -13,9 +11,9 @@ use tollgate::storage::private_server::PrivateServerSettings;
 
 const FOLDER: &str = "TOLLGATE_TEST_FOLDER";
 
-/// The command for a part, by the path of its test. It is told a folder, writes
-/// to `log` and is out of reach of what ends this process's group.
-pub fn part(test: &str, folder: &Path, log: &Path) -> Command {
+/// The command that runs the test of this path. The test gets a folder and writes to
+/// `log`. It is in a process group of its own, so that it outlives this process.
+pub fn subprocess(test: &str, folder: &Path, log: &Path) -> Command {
     let log = File::create(log).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]).env(FOLDER, folder);
@@ -23,8 +21,8 @@ pub fn part(test: &str, folder: &Path, log: &Path) -> Command {
     command
 }
 
-/// The folder, in a process that was started as a part.
-pub fn folder_of_part() -> Option<PathBuf> {
+/// The folder, if this process was started by `subprocess`.
+pub fn subprocess_folder() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
