@@ -1,6 +1,6 @@
-//! Hostile rules against the real engine and the real compiling child. Each
-//! fixture says what it does at its head; each test says exactly what becomes
-//! of it, and that the next evaluation of a good rule is not touched.
+//! Hostile rules with the real engine and the real compiler. The comment at the top of each fixture
+//! says what it does. Each test checks the result, and that the next evaluation of a valid rule
+//! works.
 
 #[path = "sandbox/compiling.rs"]
 mod compiling;
@@ -30,7 +30,7 @@ fn passes() -> RuleResult {
     RuleResult::Ran(Evaluation { verdict: Verdict::Pass, notes: vec![] })
 }
 
-/// Evaluates the fixture, holds it to the class, and returns its detail and fuel.
+/// Evaluates the fixture, checks the failure class, and returns the detail and the fuel.
 async fn fails_as(fixture: &str, class: FailureClass) -> (String, u64) {
     let harness = Harness::start();
     let good = harness.add("good").await;
@@ -335,7 +335,7 @@ async fn an_unusable_cache_folder_makes_no_call_fail() {
     std::fs::write(harness.cache_dir(), b"").expect("a file in its place");
     let harness = harness.restart();
     assert_eq!(harness.add("good").await, good);
-    // What is in no cache leaves memory last.
+    // A plugin that is not in the cache is evicted last.
     std::fs::remove_file(harness.cache_dir()).expect("the file can be removed");
     std::fs::create_dir(harness.cache_dir()).expect("a cache again");
     for fixture in ["unreachable", "roomy", "division_by_zero"] {
@@ -419,7 +419,7 @@ async fn a_plugin_that_exceeds_the_large_limits_is_refused() {
     assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
 }
 
-/// Limits bind a whole process, so the test starts itself anew for them.
+/// Limits apply to a whole process, so the test runs itself as a new process.
 #[tokio::test]
 async fn rules_run_without_the_pool_if_the_address_space_is_too_small() {
     const CONFINED: &str = "TOLLGATE_TEST_CONFINED";

@@ -1,2 +1,2 @@
-;; A core module: what a compiler makes before it is wrapped as a component.
+;; A core module: the output of a compiler, before it is made a component.
 (module)

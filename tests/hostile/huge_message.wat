@@ -1,6 +1,6 @@
 ;; Rejects with a message of 600,000 bytes.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 12)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

@@ -1,7 +1,6 @@
-;; Fills its memory with four thousand different texts that look like errors, then
-;; stops itself.
+;; Fills its memory with four thousand different texts that look like errors, then traps.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 64)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

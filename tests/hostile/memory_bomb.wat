@@ -1,6 +1,6 @@
-;; Takes memory until there is none. The limiter ends it at its first page too many.
+;; Allocates memory endlessly. The limiter stops it.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

@@ -1,7 +1,7 @@
-;; Clears its whole memory over and over: one instruction each time, which no
-;; clock can interrupt. Fuel ends it, since every byte costs some.
+;; Clears its whole memory again and again with single instructions, which the epoch clock cannot
+;; interrupt. It runs out of fuel, since every byte costs some.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

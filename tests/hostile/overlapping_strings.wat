@@ -1,7 +1,7 @@
-;; Answers with 8,000 notes that all are the same 60,000 bytes: half a gigabyte
-;; to copy, of half a megabyte. The budget for moved bytes ends it.
+;; Returns 8,000 notes that are all the same 60,000 bytes, so that the host would copy half a
+;; gigabyte. The limit on copied bytes stops it.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 4)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

@@ -1,7 +1,7 @@
-;; Asks again and again for more memory than it declares to need at most, which
-;; WebAssembly answers with -1, then takes what it may have and passes.
+;; Repeatedly requests more memory than its declared maximum, which WebAssembly refuses with -1.
+;; Then it allocates the maximum and passes.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2 4)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

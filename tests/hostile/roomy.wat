@@ -1,7 +1,7 @@
-;; Passes every payment, and has more memory from the start than a small rule
-;; may have: it runs under the large limits.
+;; Passes every payment and starts with more memory than a small rule may have, so it runs under the
+;; large limits.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 200)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

@@ -1,8 +1,7 @@
-;; Never answers, and makes the memory as slow as it can: each load's address
-;; depends on the one before and lies far from it, so that one unit of fuel
-;; buys as much time as possible. Fuel ends it.
+;; Loops endlessly with slow loads: the address of each load depends on the one before and is far
+;; from it, so that a unit of fuel takes as long as possible. It runs out of fuel.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

@@ -1,7 +1,6 @@
-;; Never gets as far as being called: its start function does not end. The
-;; limits are in force before it is instantiated.
+;; Has a start function that does not end. The limits apply before the instantiation.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

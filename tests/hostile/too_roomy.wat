@@ -1,6 +1,6 @@
-;; Has more memory from the start than any rule may have.
+;; Starts with more memory than any rule may have.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2000)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500

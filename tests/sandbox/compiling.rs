@@ -1,4 +1,4 @@
-//! The compiling child: its limits, its failures, and what it leaves behind.
+//! The compiling process: its limits, its failures, and the files it leaves.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,7 +12,7 @@ use super::harness::components::{component_of, with_section};
 use super::harness::{Harness, compile_bomb, component, payment};
 use super::refused_by;
 
-/// A script in the compiler's place.
+/// A script that takes the place of the compiler.
 pub fn compiler(folder: &Path, lines: &str) -> PathBuf {
     let path = folder.join("compiler");
     let script = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path);
@@ -55,7 +55,7 @@ async fn a_missing_compiler_is_reported_as_such_and_not_as_a_bad_plugin() {
     assert!(matches!(added, Err(AddPluginError::Engine(EngineError::Unavailable(_)))), "{added:?}");
 }
 
-/// Compiles as ever, and writes down when it begins and ends under which allowance.
+/// A compiler that records when it begins and ends, and with which memory limit.
 fn recording_compiler(folder: &Path) -> PathBuf {
     let (exe, record) = (env!("CARGO_BIN_EXE_tollgate"), folder.join("record"));
     let lines = format!(
@@ -65,7 +65,8 @@ fn recording_compiler(folder: &Path) -> PathBuf {
     compiler(folder, &lines)
 }
 
-/// The most children at once, of all and of those with the memory of large plugins.
+/// The largest number of concurrent compilations: of all, and of those with the limits of large
+/// plugins.
 fn most_at_once(folder: &Path) -> (usize, usize) {
     let record = std::fs::read_to_string(folder.join("record")).expect("a record");
     let (mut now, mut most) = ((0_usize, 0_usize), (0, 0));
@@ -85,7 +86,7 @@ async fn at_most_one_large_compilation_runs_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let recording = recording_compiler(folder.path());
     let harness = Harness::with(|settings| settings.compiler_exe = recording);
-    let failing = std::fs::read_to_string("tests/hostile/last_words.wat").expect("a fixture");
+    let failing = std::fs::read_to_string("tests/hostile/panic_message.wat").expect("a fixture");
     let failing: Arc<[u8]> =
         component_of(&failing.replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 200)"))
             .into();

@@ -1,19 +1,19 @@
-//! Core modules made into components, as an author would upload them.
+//! Components made from core modules, as authors upload them.
 
 use tollgate::rules::component::from_core_module;
 
-/// A fixture's component.
+/// The component of a fixture.
 pub fn component(fixture: &str) -> Vec<u8> {
     let text = std::fs::read_to_string(format!("tests/hostile/{fixture}.wat")).expect("the fixture");
     component_of(&text)
 }
 
-/// The text of a core module, made a component of the contract.
+/// The component of a core module in text form.
 pub fn component_of(core: &str) -> Vec<u8> {
     from_core_module(&core_module(core)).expect("a component")
 }
 
-/// The same before it is made a component.
+/// The core module itself.
 pub fn core_module(core: &str) -> Vec<u8> {
     let mut core = wat::parse_str(core).expect("the module is valid");
     let mut resolve = wit_parser::Resolve::default();
@@ -30,13 +30,13 @@ pub fn core_module(core: &str) -> Vec<u8> {
     core
 }
 
-/// 800 loops inside each other, a few kilobytes for a function: the time a
-/// compiler takes grows with the square of their depth.
+/// 800 nested loops, in a function of a few kilobytes. The time of a compiler grows with the square
+/// of the depth.
 pub fn compile_bomb() -> Vec<u8> {
     rule_with_loops("Means harm.", 800, 16)
 }
 
-/// A good rule with functions that nobody calls, each of `depth` loops inside each other.
+/// A valid rule with unused functions of `depth` nested loops each.
 pub fn rule_with_loops(summary: &str, depth: usize, functions: usize) -> Vec<u8> {
     let good = good_rule(summary);
     let open = "(loop (local.set 0 (i32.add (local.get 0) (local.get 1))) ".repeat(depth);
@@ -46,14 +46,14 @@ pub fn rule_with_loops(summary: &str, depth: usize, functions: usize) -> Vec<u8>
     component_of(&format!("{body}{functions})"))
 }
 
-/// The text of the good rule under a summary of its own: other bytes, another plugin.
+/// The text of the valid rule with this summary, which makes it another plugin.
 pub fn good_rule(summary: &str) -> String {
     assert_eq!(summary.len(), "Means harm.".len());
     let good = std::fs::read_to_string("tests/hostile/good.wat").expect("the fixture");
     good.replace("Means harm.", summary)
 }
 
-/// The same with a section of these bytes, which mean nothing.
+/// The component with a section of these bytes, which have no meaning.
 pub fn with_section(mut component: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
     let name = b"\x03pad";
     let mut size = name.len() + bytes.len();

@@ -1,4 +1,4 @@
-//! What the author of a failed rule is told: by another run, apart from the live ones.
+//! Diagnoses of failed rules, on an engine apart from the live one.
 
 use std::sync::Arc;
 
@@ -54,14 +54,14 @@ async fn each_kind_of_failure_has_a_diagnosis_with_its_limit_or_cause() {
 
 #[tokio::test]
 async fn a_panic_message_is_shown_without_control_characters() {
-    let diagnosis = diagnosed(&Harness::start(), component("last_words")).await;
+    let diagnosis = diagnosed(&Harness::start(), component("panic_message")).await;
     let output = "panicked at src/lib.rs:7:9: the list is empty [31m";
     assert_eq!(diagnosis.said.as_deref(), Some(output));
 }
 
 #[tokio::test]
 async fn the_search_for_an_error_text_ends_in_a_memory_full_of_them() {
-    // As the rule writes them: the lowest digit first.
+    // In the order in which the rule writes them: the lowest digit first.
     let text = |number: usize| {
         let digit = |place: usize| (number >> (3 * place)) & 7;
         format!("Error: {}{}{}{}0000", digit(0), digit(1), digit(2), digit(3))
@@ -81,7 +81,7 @@ async fn the_search_for_an_error_text_ends_in_a_memory_full_of_them() {
 
 #[tokio::test]
 async fn functions_are_reported_with_the_names_in_the_plugin() {
-    let source = std::fs::read_to_string("tests/hostile/last_words.wat").expect("a fixture");
+    let source = std::fs::read_to_string("tests/hostile/panic_message.wat").expect("a fixture");
     let core = crate::harness::components::core_module(&source);
     let named = from_core_module_with_names(&core).expect("a component");
     let frames = diagnosed(&Harness::start(), named).await.frames;

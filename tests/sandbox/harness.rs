@@ -1,4 +1,4 @@
-//! An engine with a cache of its own, and fixtures made into components.
+//! An engine with its own cache.
 
 #[path = "components.rs"]
 pub mod components;
@@ -38,7 +38,7 @@ impl Harness {
         Self { engine, settings, folder }
     }
 
-    /// The same cache, nothing in memory.
+    /// The same cache with an empty memory.
     pub fn restart(self) -> Self {
         let engine = LocalEngine::start(&self.settings).expect("the engine starts");
         Self { engine, settings: self.settings, folder: self.folder }
@@ -48,7 +48,7 @@ impl Harness {
         self.folder.path().join("cache")
     }
 
-    /// The one compiled plugin that was stored.
+    /// The only compiled plugin in the cache.
     pub fn only_file_in_cache(&self) -> PathBuf {
         let mut entries = std::fs::read_dir(self.cache_dir()).expect("the cache");
         let file = entries.next().expect("a file").expect("an entry").path();

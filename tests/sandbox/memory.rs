@@ -1,4 +1,4 @@
-//! What compiled plugins take of memory, by what the kernel says of this process.
+//! The memory that compiled plugins use, as the kernel reports it for this process.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::harness::components::{component_of, good_rule};
 use super::harness::{Harness, component};
 use super::passes;
 
-/// Compiled plugins that are mapped into this process, by what the kernel says.
+/// The compiled plugins that are mapped into this process, according to the kernel.
 fn loaded_from(cache_dir: &Path) -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("the kernel tells");
     let folder = format!("{}/", cache_dir.display());
@@ -43,14 +43,14 @@ async fn plugins_beyond_the_memory_limit_all_work_and_the_limit_holds() {
     }
 }
 
-/// The most that was ever resident.
+/// The peak of resident memory.
 fn peak_memory_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-/// A peak is that of a whole process, so the test starts itself anew for each case.
+/// The peak is per process, so the test runs itself as a new process for each case.
 #[tokio::test]
 async fn the_output_of_the_compiler_is_held_in_memory_only_if_the_cache_is_unusable() {
     const CACHE: &str = "TOLLGATE_TEST_CACHE";

@@ -1,4 +1,4 @@
-//! The plugins that are shipped, as built, against their own cases.
+//! The shipped components and their cases.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn sorted(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The built plugin of each folder that has one, with its folder of cases.
+/// Each shipped component with its folder of cases.
 fn shipped() -> Vec<(PathBuf, PathBuf)> {
     let folders = sorted(Path::new("plugins")).into_iter().filter(|path| path.is_dir());
     let built = folders.filter_map(|folder| {

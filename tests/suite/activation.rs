@@ -1,4 +1,4 @@
-//! Activations while payments come in, and while processes die.
+//! Activations during payments, and while processes are killed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::support::service::{Caller, Node, payment};
 const REVISIONS: &str = "/rulesets/payment/revisions";
 const ACTIVATIONS: &str = "/rulesets/payment/activations";
 
-/// A revision of two rules that both speak, or of two that both are silent.
+/// A revision of two rules that both have findings, or both have none.
 async fn revision(caller: &Caller, speaks: bool) -> i64 {
     let plugin = caller.plugin("amount-limits").await;
     let maximum_minor = if speaks { 1 } else { 1_000_000 };
@@ -76,7 +76,7 @@ async fn activations_under_load_drop_no_payment_and_each_is_decided_by_one_revis
         activate(&caller, next).await;
         delay_ms.push(begun.elapsed().as_millis());
         acknowledged.store(next, Ordering::SeqCst);
-        // Whoever has the answer finds it in effect.
+        // The activation is in effect when its response arrives.
         let (_, response) = caller.pay(&format!("after-{turn}"), &payment()).await;
         assert_eq!(response["revision"], next, "{response}");
     }
@@ -120,14 +120,14 @@ async fn a_process_that_is_killed_during_activations_restarts_with_a_complete_ac
         caller = caller.at(&program.url);
 
         let active = caller.get("/rulesets/payment").await.1["activation"]["revision"].clone();
-        // The last one acknowledged, or the one that nobody heard of any more.
+        // The last acknowledged activation, or the one whose response was lost.
         let last = revisions[(acknowledged.load(Ordering::SeqCst) - 1) % 2];
         let unheard = revisions[attempted % 2];
         assert!(active == last || active == unheard, "{active}: {last} or {unheard}");
         let (_, response) = caller.pay(&format!("round-{round}"), &payment()).await;
         assert_eq!(response["revision"], active, "{response}");
     }
-    // Each line of the log has its line in the audit, and the other way round.
+    // Every activation has an audit record, and every such record an activation.
     let counts: (i64, i64) = sqlx::query_as(
         "select (select count(*) from activations),
                 (select count(*) from audit_events where action = 'revision.activated')",
@@ -139,7 +139,7 @@ async fn a_process_that_is_killed_during_activations_restarts_with_a_complete_ac
     program.stop().await;
 }
 
-/// What a client that polls the other node sees of an activation.
+/// The activations that a client sees when it polls the other node.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_follows_an_activation_by_polling_alone() {
     let database = TestDatabase::create().await;
@@ -148,7 +148,7 @@ async fn another_node_follows_an_activation_by_polling_alone() {
     let there = caller.at(&second.url);
     let (loud, silent) = (revision(&caller, true).await, revision(&caller, false).await);
     activate(&caller, loud).await;
-    // Nothing is listened to that could be cut: no session of Tollgate's listens.
+    // Tollgate's sessions do not use LISTEN, so no notification can be lost.
     let listening: i64 =
         sqlx::query_scalar("select count(*) from pg_stat_activity where query ilike 'listen%'")
             .fetch_one(&mut database.superuser().await)

@@ -1,4 +1,4 @@
-//! The aggregates against a real Postgres.
+//! Storage of decisions, lists, rulesets and clients, with a real Postgres.
 
 mod decisions;
 mod lists;

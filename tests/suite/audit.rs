@@ -1,4 +1,4 @@
-//! The record of administrative acts: each leaves one line, and the line stays.
+//! The audit log: each act has one record, which cannot be changed.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ async fn acts(caller: &Caller, query: &str) -> Vec<Value> {
     page["items"].as_array().unwrap().clone()
 }
 
-/// Action, subject, before and after; the oldest first.
+/// Action, subject, before and after of all records, oldest first.
 async fn told(caller: &Caller) -> Vec<(String, String, Value, Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = acts(caller, "").await.into_iter().rev();
@@ -150,7 +150,7 @@ async fn an_act_that_fails_is_not_recorded() {
     let taken = tollgate::app::tenants::create_tenant(&node.databases.system, "acme", "test").await;
     assert!(taken.is_err());
     assert_eq!(told(&caller).await, before);
-    // Of two who close an entry at once, one does.
+    // Of concurrent requests to close an entry, one succeeds.
     let (_, entries) = caller.get("/lists/watched/entries").await;
     let path = format!("/lists/watched/entries/{}", entries["items"][1]["id"].as_str().unwrap());
     let closing = (0..6).map(|_| send(caller.request(Method::DELETE, &path)));
@@ -226,7 +226,7 @@ async fn no_role_of_the_program_can_change_or_remove_a_record() {
     node.stop().await;
 }
 
-/// Actor, action and everything else of a line.
+/// Actor, action and the other columns of a record.
 async fn stored(database: &TestDatabase) -> Vec<(String, String, String)> {
     sqlx::query_as(
         "select actor, action, concat(subject, ' ', before, ' ', after) from audit_events order by sequence",
@@ -280,7 +280,7 @@ async fn the_command_line_and_the_demonstration_are_recorded_without_secrets() {
     assert!(demonstration.iter().all(|(actor, ..)| actor == "demonstration"), "{demonstration:?}");
     let shown = "export CLIENT_SECRET=";
     let secret = || program.lines().iter().find_map(|line| Some(line.trim().strip_prefix(shown)?.to_owned()));
-    // Printed a moment after the line that says it is ready.
+    // This line is printed a moment after the program is ready.
     while secret().is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

@@ -1,4 +1,4 @@
-//! Backtests over HTTP: a candidate revision over what was decided.
+//! Backtests over HTTP: a candidate revision on stored decisions.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn review_above(minor: u64) -> Value {
     json!({"limits": [{"review_above_minor": minor}]})
 }
 
-/// Makes a revision without activating it.
+/// Creates a revision without activating it.
 async fn candidate(caller: &Caller, rules: &[(&str, Value)]) -> Value {
     let mut entries = Vec::new();
     for (name, settings) in rules {
@@ -55,7 +55,7 @@ async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Va
     }
 }
 
-/// Its report, once it has finished with all that was selected.
+/// The report of a complete backtest, once it has finished.
 pub async fn report(caller: &Caller, body: &Value) -> Value {
     let path = start(caller, body).await;
     let backtest = until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;
@@ -64,7 +64,7 @@ pub async fn report(caller: &Caller, body: &Value) -> Value {
     backtest["report"].clone()
 }
 
-/// Pays these amounts, a customer each, and answers the ids.
+/// Submits a payment of a new customer for each amount and returns the ids.
 async fn pay(caller: &Caller, payments: &[(u64, &str)]) -> Vec<String> {
     let mut ids = Vec::new();
     for (amount_minor, currency) in payments {
@@ -183,7 +183,7 @@ async fn a_backtest_of_a_lower_limit_reports_payments_amounts_labels_and_reasons
     node.stop().await;
 }
 
-/// The four shipped rules; `more` changes nothing but their states.
+/// The four shipped rules. `more` changes only their prepared state.
 async fn four_rules(more: bool) -> Vec<(&'static str, Value)> {
     let limit = |window_seconds, max_count| json!({"selector": "customer", "window_seconds": window_seconds, "max_count": max_count, "verdict": "review"});
     let mut limits = review_above(5_000);

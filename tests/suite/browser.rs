@@ -1,8 +1,8 @@
-//! The page in a real browser: sign in, the ruleset, decisions and their
-//! evidence, an upload. With `TOLLGATE_PICTURES=folder` it leaves pictures there.
+//! Tests of the page in a real browser. With `TOLLGATE_PICTURES=folder` they store screenshots
+//! there.
 //!
-//! Needs chromium and chromedriver. Where they are missing these tests say so
-//! and pass, unless `TOLLGATE_BROWSER=required`, as continuous integration has it.
+//! They need chromium and chromedriver. Without these they pass with a message, unless
+//! `TOLLGATE_BROWSER=required` is set, as in continuous integration.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::support::database::TestDatabase;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment, payment_with, shipped_plugins};
 
-/// A driver on a port of its own choice; ended with its browsers when dropped.
+/// A browser driver. Stopped with its browsers when dropped.
 struct Driver {
     process: Child,
     url: String,
@@ -127,7 +127,7 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
     let limit = json!({"currency": "EUR", "review_above_minor": 10_000});
     caller.activate(&[("amount-limits", json!({"limits": [limit]})), ("account-check", json!({}))]).await;
     caller.pay("k1", &payment()).await;
-    // What a client wrote must stay text, whatever it looks like.
+    // Data of clients must be shown as text, even if it looks like markup.
     let script = json!({"reference": "<img src=x onerror=1>", "amount_minor": 20_000});
     caller.pay("k2", &payment_with(&script)).await;
 
@@ -156,7 +156,7 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
     click(&browser, "#upload-form button[type=submit]").await;
     wait_for_text(&browser, "#uploaded", "Accepted: velocity").await;
     picture(&browser, "upload").await;
-    // Followed until it is known: only a compiler sees what is wrong with these bytes.
+    // The upload is followed to its end: only the compiler detects what is wrong with these bytes.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("silent.wasm");
     std::fs::write(&file, component("bad_description")).unwrap();

@@ -1,4 +1,4 @@
-//! A revision that decides for a share of the payments: who is in it, and what came of it.
+//! Canaries: which payments they decide, and their reports.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ async fn start(caller: &Caller, share_percent: f64) -> i64 {
     deployed["sequence"].as_i64().unwrap()
 }
 
-/// The revision that decides for each key.
+/// The revision that decides each key.
 async fn revisions(caller: &Caller) -> HashMap<String, i64> {
     let pay = |number: u32| async move {
         let key = format!("key-{number}");
@@ -47,7 +47,7 @@ fn in_canary(revisions: &HashMap<String, i64>) -> usize {
     revisions.values().filter(|revision| **revision == 2).count()
 }
 
-/// As if nobody had ever paid: the keys are free again.
+/// Deletes all payments, so that the keys are free again.
 async fn forget_payments(database: &TestDatabase) {
     sqlx::raw_sql("truncate idempotency_keys, decisions, payment_values")
         .execute(&mut database.superuser().await)
@@ -69,7 +69,7 @@ async fn a_key_gets_the_same_revision_on_every_node_and_keeps_it_as_the_share_gr
     assert_eq!(revisions(&there).await, small, "a retry anywhere is answered with the first decision");
 
     forget_payments(&database).await;
-    // Long since followed by the second node: its poll comes twice a second.
+    // The second node polls twice a second, so it has followed by now.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(revisions(&there).await, small, "the choice is in the key, not in the node");
 
@@ -96,7 +96,7 @@ async fn the_report_has_the_outcomes_and_events_of_each_revision() {
     two_revisions(&caller).await;
     assert_eq!(caller.get(CANARY).await.0, StatusCode::NOT_FOUND, "nothing stands beside it");
     caller.pay("before", &payment()).await;
-    // Ids are of the millisecond.
+    // Ids have a precision of one millisecond.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(3) {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -125,7 +125,7 @@ async fn the_report_has_the_outcomes_and_events_of_each_revision() {
     assert_eq!(report["decided_by_canary"]["reasons"][0]["payments"], canary, "{report}");
     assert_eq!(report["decided_by_active"]["reasons"], json!([]), "{report}");
 
-    // Two of the canary's were fraud, one of them was told twice.
+    // Two payments of the canary were fraud; one of them was reported twice.
     sqlx::raw_sql(
         "insert into payment_events
          select tenant_id, id, gen_random_uuid(), 'fraud', at_ms, 0, 'bank', ''

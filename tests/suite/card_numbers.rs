@@ -1,4 +1,4 @@
-//! Card numbers: refused wherever a client can write, and neither stored nor logged.
+//! Card numbers are refused in all fields, and neither stored nor logged.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn holds_one(text: &str) -> bool {
     [NUMBER, SPACED, "5555555555554444", "5555+5555", "5555%20"].iter().any(|number| text.contains(number))
 }
 
-/// Each request with the place that its answer must name.
+/// Requests with a card number, and the pointer that the response must have.
 fn requests(caller: &Caller, payment_id: &str) -> Vec<(RequestBuilder, &'static str)> {
     let pay = |changes: Value| {
         let request = caller.request(Method::POST, "/payments").header("Idempotency-Key", "k-new");
@@ -129,7 +129,7 @@ async fn a_card_number_is_refused_in_every_field_and_is_not_echoed_stored_or_log
             response.text
         );
     }
-    // One that is wrong in more than that is not repeated either.
+    // A value with further errors is not echoed either.
     for path in [format!("/payments?{NUMBER}=1"), format!("/payments?nobody={NUMBER}&limit=0")] {
         let response = FullResponse::of(caller.request(Method::GET, &path)).await;
         assert_eq!(response.status, 400, "{}", response.text);
@@ -162,7 +162,7 @@ fn switch(database: &TestDatabase, field: &str, state: &str) -> String {
     output
 }
 
-/// Until the same request has this status.
+/// Repeats the request until it has this status.
 async fn until(caller: &Caller, path: &str, status: StatusCode) {
     let begun = Instant::now();
     loop {
@@ -194,7 +194,7 @@ async fn an_operator_can_switch_the_check_of_a_field_off_and_on_for_a_tenant() {
     assert_eq!(status, StatusCode::CREATED, "{paid}");
     let (_, found) = caller.get(&search).await;
     assert_eq!(found["items"][0]["id"], paid["id"], "{found}");
-    // That field of that tenant alone.
+    // Only that field of that tenant is unchecked.
     let merchant = payment_with(&json!({"customer": NUMBER, "merchant": NUMBER}));
     let (status, refused) = caller.pay("k2", &merchant).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");

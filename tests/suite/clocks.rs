@@ -15,7 +15,7 @@ use crate::support::service::{Caller, Node, payment};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// A clock that is set by hand, and read like the real one beside it.
+/// A clock with an adjustable offset from the real one.
 #[derive(Debug, Default)]
 struct AdjustableClock(AtomicI64);
 
@@ -60,7 +60,7 @@ async fn received_at_ms(database: &TestDatabase) -> Vec<i64> {
 async fn a_limit_holds_across_nodes_if_one_has_a_wrong_clock() {
     let database = TestDatabase::create().await;
     let right = Node::start(&database).await;
-    // Since it was started, that machine has been on for a day longer.
+    // The monotonic clock of that machine is a day ahead.
     let (wrong_clock, monotonic) = (AdjustableClock::ms(2_000), AdjustableClock::ms(24 * HOUR_MS));
     let machine = Machine { system: wrong_clock.clone(), monotonic };
     let wrong = Node::start_on(&database, machine).await;
@@ -100,7 +100,7 @@ async fn a_limit_holds_across_nodes_if_one_has_a_wrong_clock() {
     right.stop().await;
 }
 
-/// As after a failover to a server whose clock is behind.
+/// As after a failover to a server with a clock that is behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught_up() {
     let database = TestDatabase::create().await;
@@ -110,7 +110,7 @@ async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught
     let caller = Caller::of_new_tenant(&node, "acme").await;
     until_ready_answers(&node, StatusCode::OK).await;
 
-    // Its database is behind now: payments keep their order, and load balancers are warned.
+    // The database is behind now: payments keep their order, and the node is not ready.
     monotonic.set_ms(3_000);
     caller.pay("ahead", &payment()).await;
     until_ready_answers(&node, StatusCode::SERVICE_UNAVAILABLE).await;

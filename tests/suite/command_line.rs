@@ -1,4 +1,4 @@
-//! The command line: what goes wrong is said in a way that helps.
+//! The command line and its error messages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,8 @@ use crate::support::database::TestDatabase;
 use crate::support::program::{run_command, tollgate, tollgate_in, tollgate_on};
 use crate::support::service::{ROOT_SECRET, shipped_plugins};
 
-/// Fails with all of these words, and without the secret. Gives what it said.
+/// Asserts that the command fails with all of these words and without the secret. Returns its error
+/// output.
 fn refused(command: Command, words: &[&str]) -> String {
     let (status, said, log) = run_command(command);
     assert_eq!(status.code(), Some(1), "{said}\n{log}");
@@ -131,7 +132,7 @@ fn an_unknown_command_or_argument_prints_the_usage() {
     }
 }
 
-/// The advice for a machine without any is held by a test beside it.
+/// Another test covers a machine without Postgres.
 #[test]
 fn missing_postgres_programs_are_named() {
     let folder = crate::private_server::folder();
@@ -202,7 +203,7 @@ fn a_plugin_is_checked_under_the_configured_limits_and_the_exceeded_limit_is_nam
     let said = done(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "77", &[]));
     assert!(said.contains("limit 77 s of processor time"), "{said}");
     refused(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "0", &[]), &["tollgate.compile_cpu_s", "1 to 600"]);
-    // Without a database, which no plugin needs.
+    // Plugin commands need no database.
     assert!(done(check("ROCKET_PROFILE", "release", &[])).contains("digest "));
 
     let folder = tempfile::tempdir().unwrap();
@@ -217,7 +218,7 @@ fn a_plugin_is_checked_under_the_configured_limits_and_the_exceeded_limit_is_nam
 fn the_failure_of_a_rule_in_a_case_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let (rule, cases) = (folder.path().join("rule.wasm"), folder.path().join("cases.json"));
-    std::fs::write(&rule, component("last_words")).unwrap();
+    std::fs::write(&rule, component("panic_message")).unwrap();
     let payment = json!({"id": "p", "reference": "r", "method": "card", "received_at_ms": 1,
         "amount": {"minor": 1, "currency": "EUR", "exponent": 2}, "debtor": {"name": "a"}, "creditor": {"name": "b"}});
     let case = json!({"name": "it passes", "expect": {"verdict": "pass"}});
@@ -237,7 +238,7 @@ fn the_failure_of_a_rule_in_a_case_is_explained() {
     assert!(!said.contains('\u{1b}'), "{said:?}");
 }
 
-/// As a compiler with the SDK makes it: a core module that carries the contract.
+/// A core module with the contract, as a compiler produces it with the SDK.
 fn core_module() -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut core = wat::parse_file(root.join("tests/hostile/good.wat")).unwrap();

@@ -1,5 +1,5 @@
-//! Values over HTTP that are one value however they are written: counted, found and
-//! matched as one, and kept as they were written.
+//! Different notations of one value are counted, found and matched together, and stored as
+//! submitted.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use sqlx::Row;
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, payment, payment_with};
 
-/// A selector, and changes of a payment in pairs that carry one value for it.
+/// Selectors with pairs of payments that have the same value in different notations.
 fn spellings() -> Vec<(Value, Value, Value)> {
     let debtor = |member: &str, value: Value| json!({"debtor": with(&payment()["debtor"], member, value)});
     let creditor =
@@ -92,7 +92,7 @@ async fn a_velocity_counts_a_value_in_all_its_notations() {
     node.stop().await;
 }
 
-/// Both on a list and in a window.
+/// Rules that check the values on a list and in a window.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_differ_in_meaningful_marks_are_different() {
     let database = TestDatabase::create().await;
@@ -230,7 +230,7 @@ async fn an_entry_matches_a_payment_in_all_notations() {
     node.stop().await;
 }
 
-/// Cuts what version 2 of the evidence has at its end.
+/// Removes what version 2 of the evidence added at its end.
 async fn as_an_earlier_version_stored_it(database: &TestDatabase) {
     let statement = "update decisions
                      set payload = substr(payload, 1, length(payload) - 1), payload_version = 1

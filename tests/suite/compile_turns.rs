@@ -1,4 +1,5 @@
-//! Turns to compile: who waits for one, and who must not keep one while it waits for something else.
+//! The turns in which plugins are compiled. Nobody may hold a turn while waiting for something
+//! else.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ fn engine(folder: &Path) -> Arc<dyn RuleEngine> {
     Arc::new(LocalEngine::start(&settings).unwrap())
 }
 
-/// Plugins of a database, and a folder with one plugin in it.
+/// The plugins of a database, with a folder that has one plugin.
 fn plugins_and_folder(database: &TestDatabase, turns: &Arc<CompileTurns>) -> (Plugins, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("good.wasm"), component("good")).unwrap();
@@ -77,8 +78,8 @@ async fn until_somebody_waits_for_a_lock(superuser: &mut PgConnection) {
     }
 }
 
-/// The worker of large uploads beside a plugin that is handed in and holds its part of the memory
-/// for as long as the database does not store it.
+/// Runs the worker of large uploads beside an upload that holds its share of the memory until the
+/// database stores it.
 async fn large_worker_ends_first(large_waits: bool) {
     let database = TestDatabase::create().await;
     let databases = database.databases();
@@ -124,7 +125,7 @@ async fn large_worker_ends_first(large_waits: bool) {
     let working = async {
         let (ended, ()) = tokio::join!(uploads.take_in_waiting(Profile::Large, &stop), async {
             if large_waits {
-                // It is on its way to the memory by then, or has not begun: it ends either way.
+                // The worker is waiting for memory or has not started. It must end in both cases.
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 stop.cancel();
             }

@@ -1,4 +1,4 @@
-//! The process is killed under load: what was acknowledged is there.
+//! A process that is killed under load.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::support::service::{Caller, payment_with};
 const ROUNDS: usize = 3;
 const CLIENTS: usize = 8;
 
-/// What a client knows of its keys: an answer, or nothing.
+/// Each key of a client with its decision, or `None` if the response was lost.
 type DecisionsByKey = HashMap<String, Option<Value>>;
 
 fn body(key: &str) -> Value {
@@ -25,7 +25,7 @@ fn body(key: &str) -> Value {
     payment_with(&json!({"customer": customer, "reference": key}))
 }
 
-/// Pays with one key after the other until the line breaks.
+/// Submits payments until the connection breaks.
 async fn pay_until_it_breaks(caller: Caller, name: String, acknowledged: Arc<AtomicUsize>) -> DecisionsByKey {
     let mut known = DecisionsByKey::new();
     loop {
@@ -67,7 +67,7 @@ async fn a_killed_process_loses_no_acknowledged_decision() {
                 tokio::spawn(pay_until_it_breaks(caller.clone(), name, acknowledged.clone()))
             })
             .collect();
-        // A moment that differs from round to round and from run to run.
+        // A different time in each round and each run.
         let begun = Instant::now();
         while acknowledged.load(Ordering::Relaxed) < 20 + 37 * round {
             assert!(begun.elapsed() < TEST_TIMEOUT, "no load");
@@ -100,7 +100,7 @@ async fn a_killed_process_loses_no_acknowledged_decision() {
     program.stop().await;
 }
 
-/// A client that does not wait for its answer has still submitted its payment, once.
+/// A payment is decided once even if its client does not wait for the response.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_hang_up_and_retry_get_one_decision_per_key() {
     let database = TestDatabase::create().await;

@@ -1,5 +1,4 @@
-//! What a log tells of a database error: enough to act on it, and no value. What a client is told
-//! of one: whether to try again.
+//! Database errors in the log and in responses: without values, and with advice whether to retry.
 
 use reqwest::StatusCode;
 use sqlx::AssertSqlSafe;

@@ -1,4 +1,4 @@
-//! TLS to the database: what is verified, and what happens where it cannot be.
+//! TLS to the database: verification and fallback.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::support::database::TestDatabase;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::program::{run_command, tollgate};
 
-/// A pooler before the test cluster that offers TLS with the certificate `crt`.
+/// A pooler in front of the test cluster that offers TLS with the certificate `crt`.
 fn pooler(database: &TestDatabase, certificate: fn(&Path)) -> PgBouncer {
     let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
     certificate(folder.path());
@@ -29,7 +29,7 @@ fn request(folder: &Path) {
     openssl(folder, "req -new -newkey rsa:2048 -nodes -keyout key -subj /CN=localhost -out csr");
 }
 
-/// Signed by itself, of X.509 version 1, as some distributions make them.
+/// A self-signed X.509 certificate of version 1, as some distributions create it.
 fn version_1(folder: &Path) {
     request(folder);
     openssl(folder, "x509 -req -in csr -signkey key -days 30 -out crt");
@@ -46,7 +46,7 @@ fn self_signed(folder: &Path) {
     openssl(folder, "req -x509 -newkey rsa:2048 -nodes -keyout key -subj /CN=localhost -days 30 -out crt");
 }
 
-/// For the name localhost, by the authority `ca`; `other` is an authority that has signed nothing.
+/// A certificate for `localhost` from the authority `ca`. `other` is another authority.
 fn by_an_authority(folder: &Path) {
     for name in ["ca", "other"] {
         let make = "req -x509 -newkey rsa:2048 -nodes -days 30 -addext keyUsage=keyCertSign";

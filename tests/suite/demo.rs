@@ -1,4 +1,4 @@
-//! The demonstration's traffic: the program against a node that serves, and a history imported.
+//! The traffic of the demonstration, and the import of its history.
 
 use std::process::Stdio;
 
@@ -60,7 +60,7 @@ async fn with_a_client_in_the_environment_no_database_is_needed() {
     let run = || {
         let mut command =
             tollgate(&["demo", "--url", &node.url, "--rate", "200", "--count", "20", "--seed", "1"]);
-        // A configuration that would be refused.
+        // This configuration would be refused.
         command.env("ROCKET_PROFILE", "release").env("CLIENT_ID", &caller.client_id);
         command.env("CLIENT_SECRET", &caller.client_secret);
         run_command(command)

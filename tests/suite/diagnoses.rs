@@ -1,4 +1,4 @@
-//! Why a rule failed: told to its author, and to nobody who submits payments.
+//! Diagnoses of failed rules: for administrators, not for clients that submit payments.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +17,7 @@ use crate::support::service::{Caller, Node, payment, send};
 
 const SAID: &str = "panicked at src/lib.rs:7:9: the list is empty [31m";
 
-/// Asks until an answer can be had: compiling may take longer than one waits.
+/// Repeats the request while the plugin is being compiled.
 async fn told(caller: &Caller, path: &str) -> Value {
     let begun = Instant::now();
     loop {
@@ -36,7 +36,7 @@ async fn the_diagnosis_of_a_failed_rule_needs_the_scope_for_decisions() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("deadline_ms", json!(60_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let plugin = caller.upload_fixture("last_words").await;
+    let plugin = caller.upload_fixture("panic_message").await;
     let good = caller.upload_fixture("good").await;
     let entry = |name: &str, plugin: &str| json!({"name": name, "plugin": plugin, "settings": {}, "on_failure": "review"});
     caller.activate_entries(&json!([entry("first", &good), entry("broken", &plugin)])).await;
@@ -75,13 +75,13 @@ async fn a_dry_run_explains_why_a_rule_failed() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("deadline_ms", json!(60_000))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let plugin = caller.upload_fixture("last_words").await;
+    let plugin = caller.upload_fixture("panic_message").await;
     let rules = json!([{"name": "broken", "plugin": plugin, "settings": {}, "on_failure": "review"}]);
     let body = json!({"rules": rules, "payment": payment()});
     let rule = loop {
         let (status, run) = caller.post("/rulesets/payment/dry-runs", &body).await;
         assert_eq!(status, StatusCode::OK, "{run}");
-        // Compiling may take longer than a dry run waits for it.
+        // Compilation may take longer than a dry run waits.
         if run["rules"][0]["diagnosis"].is_object() {
             break run["rules"][0].clone();
         }
@@ -103,7 +103,7 @@ async fn slow_diagnoses_of_a_tenant_do_not_delay_other_tenants() {
     for (caller, pad_bytes) in [(&slow, vec![5 << 20, 6 << 20]), (&quick, vec![1])] {
         let mut rules = Vec::new();
         for pad_bytes in pad_bytes {
-            let plugin = caller.upload(with_section(component("last_words"), &vec![0; pad_bytes])).await;
+            let plugin = caller.upload(with_section(component("panic_message"), &vec![0; pad_bytes])).await;
             rules.push(
                 json!({"name": format!("pad-{pad_bytes}"), "plugin": plugin["digest"], "settings": {}}),
             );
@@ -116,7 +116,7 @@ async fn slow_diagnoses_of_a_tenant_do_not_delay_other_tenants() {
             |rule: &Value| format!("/decisions/{id}/rules/{}/diagnosis", rule["name"].as_str().unwrap());
         paths.push(rules.iter().map(path).collect::<Vec<_>>());
     }
-    // From now on it compiles nothing large.
+    // From now on the compiler blocks on large plugins.
     std::fs::write(&held, "").unwrap();
     for path in &paths[0] {
         let (status, problem) = send(slow.request(Method::GET, path)).await;
@@ -133,7 +133,7 @@ async fn slow_diagnoses_of_a_tenant_do_not_delay_other_tenants() {
     node.stop().await;
 }
 
-/// Compiles as ever, but for large plugins waits for as long as there is a file `held`.
+/// A compiler that blocks on large plugins while the file `held` exists.
 fn slow_compiler(folder: &Path, held: &Path) -> String {
     let path = folder.join("compiler");
     let script = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path);

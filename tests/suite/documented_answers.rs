@@ -1,5 +1,4 @@
-//! What is answered_operations is what the OpenAPI document says: real answers of every operation, held to
-//! its schemas.
+//! Responses of every operation match the schemas of the OpenAPI document.
 
 mod schema;
 
@@ -14,11 +13,11 @@ use crate::support::database::TestDatabase;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment};
 
-/// Whoever asks, with the document that every answer has to fit.
+/// A client that checks every response against the document.
 struct DocumentedCaller {
     caller: Caller,
     document: Value,
-    /// The operations whose good answer, in JSON, was seen.
+    /// The operations with a successful JSON response so far.
     answered_operations: BTreeSet<String>,
 }
 
@@ -29,7 +28,7 @@ impl DocumentedCaller {
         Self { caller, document, answered_operations: BTreeSet::new() }
     }
 
-    /// Sends a request and holds its answer to what the document says of this operation and status.
+    /// Sends a request and checks its response against the document.
     async fn send(&mut self, method: Method, path: &str, request: RequestBuilder) -> (u16, Value) {
         let answer = FullResponse::of(request).await;
         let asked = format!("{method} {path}: {} {}", answer.status, answer.text);
@@ -53,7 +52,7 @@ impl DocumentedCaller {
         (answer.status, answer.json())
     }
 
-    /// Below `/api/v1`.
+    /// Calls a path below `/api/v1`.
     async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>, status: u16) -> Value {
         let request = self.caller.request(method.clone(), path).header("Idempotency-Key", "asked");
         let request = body.into_iter().fold(request, RequestBuilder::json);
@@ -70,7 +69,8 @@ impl DocumentedCaller {
         self.ask(Method::POST, path, Some(body), status).await
     }
 
-    /// Asks until the answer is the one that is waited for; each has to fit.
+    /// Repeats a request until its response fulfils the condition. Every response must match the
+    /// document.
     async fn until(&mut self, path: &str, is_it: impl Fn(u16, &Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
@@ -99,7 +99,7 @@ impl DocumentedCaller {
     }
 }
 
-/// The path of the document that a request's path is one of; one without places goes first.
+/// The documented path that matches a request's path. A path without parameters is preferred.
 fn template_of(document: &Value, path: &str) -> String {
     let path: Vec<&str> = path.split('?').next().unwrap_or_default().split('/').collect();
     let fits = |template: &&String| {
@@ -111,7 +111,7 @@ fn template_of(document: &Value, path: &str) -> String {
     templates.min_by_key(|template| template.matches('{').count()).expect("a documented path").clone()
 }
 
-/// Every operation that answers with JSON.
+/// All operations with a JSON response.
 fn operations(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().unwrap().iter();
     let all = paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |of| (path, of)));
@@ -154,9 +154,9 @@ async fn lists(asked: &mut DocumentedCaller) {
     asked.get("/lists").await;
 }
 
-/// Waiting, ready and refused. Answers the digests of a good one and of one that fails.
+/// Uploads plugins in all states. Returns the digests of a valid one and of one that fails.
 async fn plugins(asked: &mut DocumentedCaller) -> [Value; 2] {
-    let [good, broken] = [asked.submit_plugin("good").await, asked.submit_plugin("last_words").await];
+    let [good, broken] = [asked.submit_plugin("good").await, asked.submit_plugin("panic_message").await];
     assert_eq!((&good["state"], &broken["state"]), (&json!("ready"), &json!("ready")));
     assert_eq!(asked.submit_plugin("bad_description").await["state"], "refused");
     let unused = asked.submit_plugin("unreachable").await;
@@ -166,7 +166,7 @@ async fn plugins(asked: &mut DocumentedCaller) -> [Value; 2] {
     [good["digest"].clone(), broken["digest"].clone()]
 }
 
-/// Answers the rules that are active then: they ask for facts, fail, and run in shadow.
+/// Activates rules that ask for facts, that fail, and that run in shadow. Returns them.
 async fn rulesets(asked: &mut DocumentedCaller, [good, broken]: &[Value; 2]) -> Value {
     asked.get("/rulesets/payment").await;
     let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 100, "verdict": "review"});
@@ -210,7 +210,7 @@ async fn deployments(asked: &mut DocumentedCaller, rules: &Value) {
     asked.get("/rulesets/payment/canary").await;
     asked.ask(Method::DELETE, "/rulesets/payment/canary", None, 200).await;
     asked.ask(Method::PUT, "/rulesets/payment/shadow", Some(&candidate), 200).await;
-    // Five failures of the broken rule, each beside what the candidate says.
+    // Five failures of the broken rule.
     for place in 0..5 {
         asked.caller.pay(&format!("beside-{place}"), &payment()).await;
     }
@@ -237,7 +237,7 @@ async fn trials(asked: &mut DocumentedCaller, rules: &Value, payment_id: &Value)
     asked.until(&one, |_, backtest| backtest["finished_at_ms"].is_u64()).await;
     asked.get(&format!("{one}/examples")).await;
     asked.get(path).await;
-    // One that ends before it can be cancelled is a conflict: that is told as documented, too.
+    // A backtest may end before it is cancelled. The conflict is also documented.
     for _ in 0..50 {
         let made = asked.post(path, &json!({"revision": 2}), 202).await;
         let cancel = format!("{path}/{}/cancel", made["id"].as_str().unwrap());

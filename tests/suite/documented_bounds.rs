@@ -1,4 +1,5 @@
-//! The bounds in the OpenAPI document are the real ones: each is tried, and what lies beyond it.
+//! Every bound in the OpenAPI document is enforced: values at it are accepted, values beyond it
+//! refused.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,10 +9,10 @@ use crate::support::service::{Caller, Node};
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// What leads to a member from the root of a body; nothing stands for the first item of an array.
+/// The path of a member from the root of a body. `None` is the first item of an array.
 type MemberPath = Vec<Option<String>>;
 
-/// A bounded member, and what its schema says of it.
+/// A member with bounds and its schema.
 struct BoundedMember {
     way: MemberPath,
     schema: Value,
@@ -46,14 +47,14 @@ fn collect(document: &Value, schema: &Value, way: &MemberPath, found: &mut Vec<B
 }
 
 impl BoundedMember {
-    /// Values at the bounds and just beyond them, each with whether it fits.
+    /// Values at the bounds and just beyond them, each with whether it is valid.
     fn tries(&self) -> impl Iterator<Item = (Value, bool)> {
         let (inside, outside) = self.ends();
         let inside = inside.into_iter().map(|value| (value, true));
         inside.chain(outside.into_iter().map(|value| (value, false)))
     }
 
-    /// What is inside of the bounds at both ends, and what is just outside.
+    /// Values inside both bounds, and values just outside.
     fn ends(&self) -> (Vec<Value>, Vec<Value>) {
         let of = |name: &str| self.schema[name].as_u64().map(|number| usize::try_from(number).unwrap());
         let texts =
@@ -76,7 +77,7 @@ impl BoundedMember {
         }
         match (of("minLength"), of("maxLength")) {
             (Some(least), Some(most)) => (texts(vec![least, most]), texts(vec![least - 1, most + 1])),
-            // By its form: a code, an id, a digest.
+            // Texts with a pattern, such as codes, ids and digests.
             _ => (Vec::new(), texts(vec![0])),
         }
     }
@@ -94,7 +95,7 @@ impl BoundedMember {
     }
 }
 
-/// Whether a detail is about a bound, and not about what else may be wrong with a value.
+/// Whether an error is about a bound.
 fn tells_of_a_bound(detail: &str) -> bool {
     ["expected a whole number from", "expected a number from", "expected text of", "expected at most"]
         .iter()
@@ -106,7 +107,7 @@ fn errors<'a>(answer: &'a Value, member: &str, place: &str) -> Vec<&'a str> {
     all.iter().filter(|error| error[member] == place).filter_map(|error| error["detail"].as_str()).collect()
 }
 
-/// A caller of a node that has the list which paths name, and the document of that node.
+/// A caller of a node with the list that paths use, and the node's document.
 async fn documented(database: &TestDatabase) -> (Node, Caller, Value) {
     let node = Node::start(database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -116,7 +117,7 @@ async fn documented(database: &TestDatabase) -> (Node, Caller, Value) {
     (node, caller, document)
 }
 
-/// Each operation with its method and its path in the document.
+/// All operations with their methods and paths.
 fn operations(document: &Value) -> impl Iterator<Item = (&String, Method, &Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths.flat_map(|(path, item)| {
@@ -127,7 +128,7 @@ fn operations(document: &Value) -> impl Iterator<Item = (&String, Method, &Value
     })
 }
 
-/// The way of an operation below the API, with something in each place.
+/// The path of an operation below the API, with parameters filled in.
 fn path_of(path: &str) -> Option<String> {
     let path = path.strip_prefix("/api/v1")?;
     Some(

@@ -1,4 +1,4 @@
-//! Holds the documents to the program: what they show is what it does.
+//! Checks the documentation against the program.
 
 use std::fs;
 use std::path::Path;

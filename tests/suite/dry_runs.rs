@@ -1,4 +1,4 @@
-//! Dry runs: what a ruleset would say to one payment, and why.
+//! Dry runs: the result of a ruleset for one payment.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ async fn a_dry_run_of_unsaved_rules_on_a_new_payment_stores_nothing() {
         friends["fuel_used"].as_u64() > Some(0)
             && run["rules"][0]["result"]["reasons"][0]["message"].is_string()
     );
-    // The rule in shadow is run and shown, and does not count.
+    // The shadow rule runs and is shown, but has no effect.
     assert_eq!(run["rules"][2]["result"]["verdict"], "reject", "{run}");
 
     let stranger = payment_with(&json!({"customer": "somebody"}));
@@ -82,7 +82,7 @@ async fn a_dry_run_of_a_stored_payment_uses_recorded_facts_and_computes_others_a
         caller.pay(key, &payment()).await;
     }
     let (_, third) = caller.pay("k3", &payment()).await;
-    // What happens later does not reach back.
+    // Later payments have no effect.
     caller.pay("k4", &payment()).await;
     caller.post("/lists/foes/entries", &json!({"value": "customer-1", "reason": "r"})).await;
 

@@ -1,4 +1,4 @@
-//! Facts against a real Postgres: what is on a list, what counts in a window.
+//! Facts with a real Postgres: list membership and velocity.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ async fn list_with(
     entries: &[(&str, u64, Option<u64>)],
 ) {
     empty_list(databases, tenant, ValueKind::Text, name).await;
-    // Compared with several selectors, as a list from before there were kinds.
+    // With several selectors, as lists had before there were kinds.
     let kinds = ListKinds::of([ValueKind::Account, ValueKind::Name, ValueKind::Text]).unwrap();
     for (value, valid_from_ms, valid_to_ms) in entries {
         let entry = entry(&kinds, value, *valid_from_ms, *valid_to_ms);
@@ -134,7 +134,7 @@ async fn a_bound_key_is_found_together_with_the_facts() {
     assert_eq!(look_up(&databases.app, asked).await.unwrap().bound, None, "another tenant's key");
 }
 
-/// Also beyond what one statement asks: prefixes are many texts.
+/// Also more queries than one statement has: prefixes are many values.
 #[tokio::test]
 async fn many_payments_in_one_query_get_the_same_facts_as_single_payments() {
     use Outcome::{Approve, Review};

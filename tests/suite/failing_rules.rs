@@ -1,4 +1,4 @@
-//! Rules that loop, trap, take all memory or answer nonsense, uploaded as any other.
+//! Rules that loop, trap, use too much memory or return invalid results, uploaded over HTTP.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, payment};
 
-/// Each with its failure class, and what a client is told of it.
+/// Each fixture with its failure class and the message for clients.
 const HOSTILE: [(&str, &str, &str); 8] = [
     ("endless_loop", "out-of-fuel", "used up its computing budget"),
     ("unreachable", "unreachable", "stopped itself in the middle of its work"),
@@ -58,7 +58,7 @@ async fn a_failing_rule_has_the_effect_of_its_entry_and_its_cause_is_reported() 
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // Under other rules the next payment of the same tenant is decided as ever.
+    // With other rules the next payment of the same tenant is decided normally.
     caller.activate_entries(&json!([entry("only", &good, "reject")])).await;
     assert_eq!(caller.pay("after", &payment()).await.1["outcome"], "approve");
     node.stop().await;

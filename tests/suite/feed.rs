@@ -1,4 +1,4 @@
-//! The live feed over HTTP: what is told, to whom, and until when.
+//! The live feed over HTTP: its events, who gets them, and when it ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::support::feed_client::{FeedClient, FeedEvent, request_feed};
 use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, Node, payment, payment_with};
 
-/// Longer than two readings are apart.
+/// Longer than the time between two reads.
 const QUIET: Duration = Duration::from_millis(1_500);
 
 async fn pay(caller: &Caller, key: &str) -> String {
@@ -91,7 +91,7 @@ async fn a_client_that_resumes_with_the_last_id_misses_no_event() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
 
-    // Cut off before anything was told.
+    // The connection is cut before any event.
     let begun = FeedClient::open(&caller).await.last_id;
     let mut expected = BTreeSet::from([pay(&caller, "while-away-0").await]);
     let mut listener = FeedClient::open_after(&caller, Some(&begun)).await;
@@ -115,7 +115,7 @@ async fn a_client_that_resumes_with_the_last_id_misses_no_event() {
     assert_eq!(ids, expected);
     assert_eq!(of_name(&heard, "audit", "subject"), [&json!("while-away-10"), &json!("while-away-20")]);
 
-    // The id of one tenant's event opens nothing to another.
+    // The event id of another tenant is refused.
     let mut strange = FeedClient::open_after(&stranger, Some(&last_id)).await;
     let heard = strange.rest(QUIET).await;
     assert_eq!(of_name(&heard, "decision", "id"), Vec::<&Value>::new());
@@ -126,7 +126,7 @@ async fn a_client_that_resumes_with_the_last_id_misses_no_event() {
     node.stop().await;
 }
 
-/// A decision whose id was given at a moment.
+/// A decision whose id has this time.
 fn decided_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
     let mut decision = decision_on(tenant, key, Outcome::Review, at_ms, order("c-1", 1_000, "EUR"));
     let random = Uuid::now_v7().as_u128() & ((1 << 60) - 1);
@@ -171,13 +171,13 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     let mut feed = Feed::open(follower.clone(), None).await.unwrap();
     let later = store("later", start_ms + 900).await;
     assert_eq!(ids(told(&mut feed).await), [later]);
-    // Given their ids before the feed began, and before what it has told already.
+    // Their ids are older than the start of the feed and the events sent so far.
     let earlier = [store("earlier", start_ms - 2_500).await, store("early", start_ms + 10).await];
     clock.set(start_ms + 3_000);
     assert_eq!(ids(told(&mut feed).await), earlier);
     assert_eq!(ids(told(&mut feed).await), Vec::<Uuid>::new());
 
-    // More than one reading holds, after a pause longer than any decision takes.
+    // More than one read has, after a pause longer than any decision takes.
     let many = futures::future::join_all(
         (0..1_203_u64).map(|place| store_many(&journal, tenant, place, start_ms + 4_000)),
     )
@@ -199,7 +199,7 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     }
     assert_eq!((readings, expected), (vec![500, 500, 203], BTreeSet::new()));
 
-    // Somebody who took only the first of these readings comes back.
+    // A client resumes after the first of these reads.
     let mut again = Feed::open(follower, half_way).await.unwrap();
     let mut since = BTreeSet::new();
     while again.is_behind() {
@@ -237,7 +237,7 @@ async fn a_tenant_may_have_eight_streams_which_take_no_slot_from_requests() {
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["type"], "/problems/too-many-streams", "{problem}");
     let mut of_another = FeedClient::open(&other).await;
-    // Eight streams, two slots.
+    // Eight streams, but two slots.
     let id = pay(&caller, "beside-streams").await;
     for listener in &mut open {
         assert_eq!(listener.next_within(TEST_TIMEOUT).await.expect("the decision").data["id"], id.as_str());
@@ -256,7 +256,7 @@ async fn a_stream_ends_with_its_token() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let client = ClientId(caller.client_id.parse().unwrap());
     let tenant = tenants::find_client(&node.databases.app, client).await.unwrap().unwrap().tenant;
-    // Ended two seconds ago, and is believed for three more.
+    // The token ended two seconds ago and is accepted for three more.
     let tokens = issuer(&database, ISSUER, "tollgate", now_ms() - 602_000).await;
     let old = tokens.issue(tenant, client, Scope::ALL.into_iter().collect(), None).unwrap().text;
     let mut listener = FeedClient::open(&caller.with_token(&old)).await;
@@ -285,7 +285,7 @@ async fn a_stop_ends_open_streams_without_waiting() {
     assert_eq!(status, StatusCode::CREATED, "{response}");
     program.signal(Signal::TERM);
     for mut listener in listeners {
-        // In order: with the end of the body, and not by a cut connection.
+        // With the end of the body, not by a closed connection.
         let rest =
             tokio::time::timeout(TEST_TIMEOUT, async { while listener.next().await.is_some() {} }).await;
         assert!(rest.is_ok(), "the stream goes on");

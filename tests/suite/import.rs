@@ -1,4 +1,4 @@
-//! The history of another system, imported by the program beside a node that serves.
+//! Import of the history of another system, with the program and a running node.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::support::service::{Caller, payment, payment_with};
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// A payment of the past that was approved and settled.
+/// An earlier payment that was approved and settled.
 fn line(reference: &str, received_at_ms: u64) -> Value {
     json!({
         "payment": payment_with(&json!({"reference": reference})),
@@ -152,7 +152,7 @@ async fn a_repeated_import_stores_only_new_events() {
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
     let at_ms = now_ms() - DAY_MS;
     let mut lines: Vec<Value> = (0..50).map(|place| line(&format!("H-{place}"), at_ms + place)).collect();
-    // The same line twice in one file is one payment too.
+    // The same line twice in a file is also one payment.
     lines.push(lines[7].clone());
     let (_, output, log) = HistoryFile::of(&texts(&lines)).import(&database, &[]);
     assert!(output.contains("50 stored, 1 already stored, 0 refused; 50 new events"), "{output}\n{log}");
@@ -273,7 +273,7 @@ async fn codes_are_checked_as_of_the_payments_time() {
     let node = Program::serve(&database).await;
     let caller = node.caller_of_new_tenant(&database, "acme").await;
     let codes = [
-        // The code, the last millisecond that it was good, where it stands.
+        // The code, the last millisecond in which it was valid, and its field.
         ("BGN", 1_767_225_599_999_u64, "/payment/currency"),
         ("HRK", 1_672_531_199_999, "/payment/currency"),
         ("ANG", 1_743_465_599_999, "/payment/currency"),
@@ -364,7 +364,7 @@ async fn a_line_with_a_card_number_is_refused_unless_the_field_is_unchecked_or_i
     node.stop().await;
 }
 
-/// The default partition holds a month already: its decisions join them there.
+/// The default partition already has decisions of this month, and gets the imported ones too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_is_refused_now_but_was_stored_earlier_is_already_stored() {
     let database = TestDatabase::create().await;
@@ -380,7 +380,7 @@ async fn a_line_that_is_refused_now_but_was_stored_earlier_is_already_stored() {
     ] {
         let refused_now = with(&good, &[(pointer, value)]);
         let history = HistoryFile::of(&texts(std::slice::from_ref(&refused_now)));
-        // As a release stored it that compared lines as written.
+        // As a release stored it that compared payments by their text.
         let member = |name: &str| refused_now[name].to_string();
         let identity = format!("{}\n{}\n{}", member("payment"), member("received_at_ms"), member("outcome"));
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_bytes());
@@ -445,7 +445,7 @@ async fn cutting_off_the_end_of_an_import_is_detected() {
     assert!(status.code() == Some(1) && output.contains(" - cut off: a checkpoint from "), "{output}");
 }
 
-/// An import that has stored something and waits for more. Dropping it kills it.
+/// An import that has stored some lines and waits for more. Killed when dropped.
 struct UnfinishedImport(Child);
 
 impl UnfinishedImport {
@@ -488,7 +488,7 @@ async fn after_a_killed_import_the_next_run_completes_it_without_duplicates() {
 
     let (status, output, log) = HistoryFile::of(&lines).import(&database, &[]);
     assert!(status.success(), "{output}\n{log}");
-    // What the killed one had on its way may have been stored after the look.
+    // The killed import may have stored more after it was counted.
     let number_before = |words: &str| -> i64 {
         let before = output.split(words).next().unwrap().trim_end();
         before.rsplit(' ').next().unwrap().parse().unwrap()

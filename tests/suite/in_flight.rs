@@ -1,4 +1,4 @@
-//! Payments of one node at the same moment.
+//! Concurrent payments on one node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::support::service::{Caller, Node, payment};
 
 const LIMIT: usize = 10;
 
-/// Cancels whatever looks up facts until so many payments have failed of it.
+/// Cancels the look-up of facts until this many payments have failed.
 async fn cancel_until(database: &TestDatabase, failed: &AtomicUsize, expected: usize) {
     let mut connection = database.superuser().await;
     let begun = Instant::now();
@@ -40,7 +40,7 @@ async fn failed_payments_are_not_counted_by_later_payments() {
         json!({"selector": "customer", "window_seconds": 3_600, "max_count": LIMIT, "verdict": "reject"});
     caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;
 
-    // Nothing is looked up while this is held, so all are in flight together.
+    // No facts are looked up while this lock is held, so all payments are in flight.
     let mut locking: PgConnection = database.superuser().await;
     let mut lock = locking.begin().await.unwrap();
     sqlx::query("lock table payment_values in access exclusive mode").execute(&mut *lock).await.unwrap();
@@ -70,6 +70,6 @@ async fn failed_payments_are_not_counted_by_later_payments() {
     for response in answered {
         assert_eq!(response["outcome"], "approve", "{response}");
     }
-    // Each look replays by the facts of the last one.
+    // Each decision replays with the facts of its last look-up.
     node.stop().await;
 }

@@ -1,4 +1,4 @@
-//! What a tenant can hand in to harm others, or to learn of them.
+//! Uploads that could harm other tenants or reveal something about them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::program::Program;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node};
 
-/// A good plugin that the compiler refuses: it exports something under a name with a zero byte.
+/// A valid plugin that the compiler refuses: it has an export with a zero byte in its name.
 fn exporting_a_zero_byte() -> Vec<u8> {
     let wrong = wat::parse_str("(component (component $c) (export \"a\\00b\" (component $c)))").unwrap();
     let mut bytes = component("good");
@@ -75,7 +75,7 @@ async fn uploading_a_shared_plugin_does_not_use_the_quota() {
         (StatusCode::ACCEPTED, &json!("ready"), &json!(true))
     );
     assert_eq!(seen.get("uploaded_by"), None, "{seen}");
-    // It could not be retired, so the only place would be lost for good.
+    // A refused upload cannot be retired, so the place would be lost.
     caller.upload(component("good")).await;
     node.stop().await;
 }
@@ -105,7 +105,7 @@ async fn retiring_and_uploading_plugins_is_bounded() {
     node.stop().await;
 }
 
-/// One after the other, as if they had been handed in long ago.
+/// Inserts uploads with increasing times in the past.
 async fn insert_uploads(superuser: &mut PgConnection, count: i32, state: &str, failures: i32) {
     sqlx::query(
         "insert into plugin_uploads (tenant_id, digest, bytes, size_bytes, state, why, uploaded_by, uploaded_at_ms,
@@ -144,7 +144,7 @@ async fn the_newest_hundred_refused_uploads_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_fails_for_the_machine_is_retried_with_backoff_and_then_refused() {
     let database = TestDatabase::create().await;
-    // A compiler that ends without a word.
+    // A compiler that ends without output.
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start_with_compiler(&database, folder.path(), "/bin/false").await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -196,7 +196,7 @@ async fn a_client_that_downloads_plugins_without_reading_uses_no_memory() {
     let program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "hostile").await;
     let mut bytes = component("good");
-    // A custom section: its size, a name of one byte, and bytes that nobody looks at.
+    // A custom section: its size, a name of one byte, and arbitrary bytes.
     bytes.push(0);
     let mut size = SIZE + 2;
     while size >= 0x80 {

@@ -1,5 +1,5 @@
-//! No tenant reaches another's rows: table by table, role by role, and on one
-//! connection that changes hands while its users are cancelled.
+//! Isolation of tenants in the database: by table, by role, and on one connection whose users are
+//! cancelled.
 
 mod cancellation;
 mod tables;
@@ -20,7 +20,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::order;
 use tables::{seed, seed_statement};
 
-/// Two tenants with one row in each table, in a database of their own.
+/// A database with two tenants that have one row in each table.
 struct TwoTenants {
     database: TestDatabase,
     ours: TenantId,
@@ -59,7 +59,7 @@ impl TwoTenants {
     }
 }
 
-/// Runs statements as a request of the tenant does. The last answer counts rows.
+/// Runs statements as a request of the tenant does. The last statement returns a count.
 async fn run_in_request(app: &AppPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
@@ -70,7 +70,7 @@ async fn run_in_request(app: &AppPool, tenant: TenantId, statement: String) -> R
     .await
 }
 
-/// The same with the sessions of any role, whether or not the program would begin such a transaction.
+/// The same with the sessions of any role, even one that begins no such transactions.
 async fn run(pool: &PgPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
     let begin = format!("begin; set local app.tenant_id = '{tenant}'");
     let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await?;
@@ -89,7 +89,7 @@ async fn count(app: &AppPool, tenant: TenantId, query: String) -> i64 {
     .unwrap()
 }
 
-/// Both a missing grant and row security answer so.
+/// A missing grant and row security have the same error code.
 fn is_refused<T: std::fmt::Debug>(result: &Result<T, StorageError>) -> bool {
     code(result).as_deref() == Some("42501")
 }
@@ -129,7 +129,7 @@ async fn only_a_few_known_tables_have_no_tenant() {
     .fetch_all(&mut database.superuser().await)
     .await
     .unwrap();
-    // Tenants and plugins have policies of their own; the others hold no tenant's data.
+    // Tenants and plugins have their own policies. The others have no tenant data.
     assert_eq!(
         without,
         [
@@ -199,7 +199,7 @@ async fn a_tenant_cannot_write_rows_of_another_tenant_in_any_table() {
             assert!(is_refused(&result), "{statement}: {result:?}");
         }
     }
-    // Columns that a request may change are changed in its tenant's rows only.
+    // Columns that a request may change are changed only in rows of its tenant.
     for statement in
         ["update clients set disabled_at_ms = 1", "update list_entries set valid_to_ms = 9, closed_by = 'us'"]
     {

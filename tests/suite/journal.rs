@@ -1,4 +1,4 @@
-//! The journal against a real Postgres: one decision per key, whatever happens.
+//! The journal with a real Postgres: one decision per key.
 
 pub mod chain;
 mod keys;

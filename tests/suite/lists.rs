@@ -1,4 +1,4 @@
-//! Lists over HTTP, and what their entries do to decisions.
+//! Lists over HTTP, and the effect of their entries on decisions.
 
 mod bulk;
 mod kinds;
@@ -62,7 +62,7 @@ async fn entries_are_opened_found_closed_and_opened_again() {
     let (status, entry) = add(&caller, "blocked", "DE89 3704 0044 0532 0130 00").await;
     assert_eq!(status, StatusCode::CREATED, "{entry}");
     let from_ms = entry["valid_from_ms"].as_u64().unwrap();
-    // The printed and the electronic form are one value.
+    // The printed and the electronic form are the same value.
     for value in ["DE89 3704 0044 0532 0130 00", "DE89370400440532013000"] {
         let (status, problem) = add(&caller, "blocked", value).await;
         assert_eq!(
@@ -225,7 +225,7 @@ async fn a_decision_uses_the_list_as_it_is_at_that_time() {
         close(&caller, list, &entry).await;
     }
 
-    // An entry for later, and for a while.
+    // An entry that begins later and ends.
     let (from_ms, to_ms) = (now_ms() + 700, now_ms() + 1_400);
     let body = json!({"value": "customer-9", "reason": "r", "valid_from_ms": from_ms, "valid_to_ms": to_ms});
     let (status, entry) = caller.post("/lists/customer/entries", &body).await;
@@ -246,7 +246,7 @@ async fn a_decision_uses_the_list_as_it_is_at_that_time() {
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     }
     assert_eq!(seen, ["approve", "reject", "approve"]);
-    // What was decided stays what it was.
+    // Earlier decisions do not change.
     let id = before["id"].as_str().unwrap();
     assert_eq!(caller.get(&format!("/decisions/{id}/replay")).await.1["identical"], true);
     node.stop().await;

@@ -1,4 +1,4 @@
-//! The log: a line per request, and nothing of what is in it.
+//! The log: one line per request, without data of its body.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::support::service::{Caller, ROOT_SECRET, payment};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// Nothing of these may be found in a log.
+/// None of these may appear in a log.
 const PRIVATE: [&str; 15] = [
     "Zebulon",
     "Quixote",
@@ -43,7 +43,7 @@ fn private_payment() -> Value {
     body
 }
 
-/// Requests of all kinds, each with the status it must get. Every one has a request id of its own.
+/// Requests of all kinds with their expected status. Each has a different request id.
 async fn say_everything(caller: &Caller) -> BTreeMap<String, u16> {
     let pay = |key: &str| caller.request(Method::POST, "/payments").header("Idempotency-Key", key);
     let private = private_payment();

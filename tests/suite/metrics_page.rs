@@ -1,4 +1,4 @@
-//! The metrics page: whole from the first scrape, and right.
+//! The metrics page: complete from the first scrape, and correct.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -14,7 +14,7 @@ async fn page(program: &Program) -> String {
     reqwest::get(format!("{}/metrics", program.url)).await.unwrap().text().await.unwrap()
 }
 
-/// The value of the series that begins so.
+/// The value of the series that begins with this text.
 fn value(page: &str, series: &str) -> f64 {
     let found = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("{series} is missing:\n{page}")).parse().unwrap()
@@ -86,8 +86,8 @@ async fn decisions_rules_connections_and_the_process_are_measured() {
     program.stop().await;
 }
 
-/// Needs promtool, of Prometheus. Where it is missing this says so and passes,
-/// unless `TOLLGATE_PROMTOOL=required`, as continuous integration has it.
+/// Needs promtool. Without it the test passes with a message, unless `TOLLGATE_PROMTOOL=required`
+/// is set, as in continuous integration.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_accepts_the_metrics_page() {
     let promtool = || {

@@ -1,4 +1,4 @@
-//! Nodes that share a database, and a node that lost its compiled plugins.
+//! Nodes that share a database, and nodes that lost their compiled plugins.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::support::database::TestDatabase;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 
-/// Submits until the outcome is the expected one.
+/// Submits payments until the outcome is the expected one.
 async fn becomes(caller: &Caller, what: &str, expected: &str) {
     let begun = Instant::now();
     for attempt in 0.. {
@@ -33,7 +33,7 @@ fn maximum(maximum_minor: i64) -> (&'static str, Value) {
     ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": maximum_minor}]}))
 }
 
-/// A good rule of its own: other bytes than those of every other test.
+/// A valid rule whose bytes no other test has.
 fn own_rule(summary: &str) -> Vec<u8> {
     component_of(&good_rule(summary))
 }
@@ -42,7 +42,7 @@ fn entries(plugin: &Value) -> Value {
     json!([{"name": "own", "plugin": plugin, "settings": {}, "on_failure": "reject"}])
 }
 
-/// Removes what a node compiled of a plugin.
+/// Removes the compiled file of a plugin.
 fn forget_compiled(data_dir: &Path, digest: &Value) {
     let digest = digest.as_str().unwrap();
     let files =
@@ -57,7 +57,7 @@ async fn an_activation_on_one_node_takes_effect_on_the_others_and_after_a_restar
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     let first = Node::start(&database).await;
-    // With compiled plugins of its own: what the first compiled, it has to load by itself.
+    // With its own folder for compiled plugins, so it must compile them itself.
     let own = [("data_dir", json!(folder.path()))];
     let second = Node::start_with(&database, &own).await;
     let here = Caller::of_new_tenant(&first, "acme").await;
@@ -104,8 +104,8 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
     broken.activate(&[maximum(100)]).await;
     becomes(&broken.at(&second.url), "before", "reject").await;
 
-    // The second node has said that it is ready, then loses what it compiled; and
-    // the stored bytes are damaged.
+    // The second node is ready and then loses its compiled plugins. The stored bytes are damaged as
+    // well.
     let bytes = own_rule("Of a test 2");
     let digest = digest_of(&bytes).0.to_vec();
     let mut superuser = database.superuser().await;
@@ -131,14 +131,14 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
     store(&mut superuser, b"damaged").await;
     broken.activate_entries(&entries(&plugin["digest"])).await;
 
-    // Later activations of others arrive; the broken tenant keeps what it had.
+    // Activations of other tenants follow. The tenant with the broken plugin keeps its deployment.
     sound.activate(&[maximum(1_000_000)]).await;
     becomes(&sound.at(&second.url), "sound", "approve").await;
     sound.activate(&[maximum(100)]).await;
     becomes(&sound.at(&second.url), "sound-again", "reject").await;
     let (_, response) = broken.at(&second.url).pay("meanwhile", &payment()).await;
     assert_eq!(response["outcome"], "reject", "{response}");
-    // A roll back is newer than what is held back.
+    // A rollback is newer than the activation that could not be loaded.
     broken.activate(&[maximum(1_000_000)]).await;
     becomes(&broken.at(&second.url), "newer", "approve").await;
     let (_, response) = broken.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
@@ -156,7 +156,7 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
 async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
-    // Room for one plugin only: every other one pushes it out.
+    // Memory for one plugin only, so each plugin evicts the other.
     let settings = [("data_dir", json!(folder.path())), ("compiled_plugins_max", json!(1))];
     let node = Node::start_with(&database, &settings).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -171,7 +171,7 @@ async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
     let (_, lost) = caller.pay("lost", &payment()).await;
     assert_eq!(lost["outcome"], "approve", "the payment waits until it is loaded: {lost}");
 
-    // What cannot be loaded at all counts as its entry says.
+    // A plugin that cannot be loaded has the failure outcome of its entry.
     other.pay("pushes-it-out-too", &payment()).await;
     forget_compiled(folder.path(), &plugin["digest"]);
     let damage = "with kept as (select digest, bytes from plugins where name = 'hostile')
@@ -201,7 +201,7 @@ async fn a_node_loads_a_few_plugins_of_each_tenant_in_turn() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let mut superuser = database.superuser().await;
-    // Of one tenant nine, all newer than the two of another and the shared one.
+    // One tenant has nine plugins, all newer than the two of another and the shared one.
     sqlx::raw_sql(
         "insert into tenants select gen_random_uuid(), name, 0 from unnest(array['many', 'few']) name;
          insert into plugins

@@ -1,4 +1,4 @@
-//! Tokens over HTTP: given, refused, believed and not believed.
+//! Access tokens over HTTP: issued, refused and verified.
 
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// Whoever holds the keys of a database, at a moment.
+/// The issuer with the keys of a database, at a given time.
 pub async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms: u64) -> AccessTokens {
     let clock = Arc::new(FixedClock(at_ms));
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
@@ -170,7 +170,7 @@ async fn only_tokens_that_the_published_key_verifies_are_accepted() {
             .await
             .json();
     assert_eq!(metadata["issuer"], ISSUER);
-    // RFC 8414 wants it said, though there is none.
+    // RFC 8414 requires this member, although there is no such endpoint.
     assert_eq!(metadata["response_types_supported"], json!([]));
     let jwks =
         FullResponse::of(Client::new().get(format!("{}/.well-known/jwks.json", node.url))).await.json();
@@ -207,7 +207,7 @@ async fn only_tokens_that_the_published_key_verifies_are_accepted() {
     let other_parts: Vec<&str> = other_audience.split('.').collect();
     let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{}.", parts[1]);
     let swapped = format!("{}.{}.{}", parts[0], other_parts[1], parts[2]);
-    // The last character has bits to spare: the first has not.
+    // Changes the first character of the signature: some bits of the last one have no meaning.
     let first = if parts[2].starts_with('A') { 'B' } else { 'A' };
     let tampered = format!("{}.{}.{first}{}", parts[0], parts[1], &parts[2][1..]);
     let bearer = |token: &str| format!("Bearer {token}");

@@ -1,4 +1,4 @@
-//! What operators and readers of the API are given.
+//! Health, metrics and documentation pages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn health_readiness_and_metrics_are_public_and_have_no_payment_data() {
     node.stop().await;
 }
 
-/// By itself, since what its process holds is counted.
+/// Runs in a separate process, since it measures the memory of a process.
 #[test]
 #[ignore = "runs only as a process of its own, started by the test below it"]
 fn node_with_metrics() {
@@ -69,7 +69,7 @@ fn node_with_metrics() {
         assert!(grown < 4 * MEASURED, "{MEASURED} durations that nobody asked for hold {grown} bytes");
         let told = get(&node, "/metrics").await.text;
         let counted = told.lines().find_map(|line| line.strip_prefix("measured_seconds_count ")).unwrap();
-        // Not to the last: the library may lose some that come while it sums up.
+        // Not exactly: the library may lose some values while it aggregates.
         assert!(counted.parse::<usize>().unwrap() > MEASURED / 2, "{counted} of {MEASURED} are counted");
         node.stop().await;
     });
@@ -153,7 +153,7 @@ async fn the_openapi_document_is_complete() {
     node.stop().await;
 }
 
-/// What a page has the browser fetch, as written.
+/// The URLs that a page loads.
 fn references(html: &str) -> Vec<String> {
     ["src=\"", "href=\""]
         .iter()
@@ -202,7 +202,7 @@ async fn pages_load_only_from_this_server_and_have_no_inline_scripts() {
             assert!(expected.is_none_or(|(_, expected)| kind.starts_with(expected)), "{url}: {kind}");
         }
     }
-    // The page of the API reads the document of this server.
+    // The API page loads the document of this server.
     let start = get(&node, "/docs/swagger-initializer.js").await;
     assert_eq!(start.status, 200);
     assert!(start.text.contains("/api/v1/openapi.json") && !start.text.contains("http"), "{}", start.text);
@@ -215,7 +215,7 @@ async fn a_node_without_a_database_is_healthy_but_not_ready() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let url = node.url.clone();
-    // Dropping the database cuts every connection.
+    // Dropping the database closes every connection.
     drop(database);
     let ready = FullResponse::of(Client::new().get(format!("{url}/ready"))).await;
     assert_eq!(

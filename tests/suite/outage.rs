@@ -1,4 +1,4 @@
-//! The database goes away and comes back under a running Rocket.
+//! Outages of the database while a node runs.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ async fn requests_get_503_while_the_database_is_down_and_work_again_without_a_re
     assert_eq!(answer(&client).await.0, Status::ServiceUnavailable);
 }
 
-/// The status of a path outside of the API.
+/// The status of a path outside the API.
 async fn status(node: &Node, path: &str) -> StatusCode {
     reqwest::get(format!("{}{path}", node.url)).await.unwrap().status()
 }
@@ -59,7 +59,7 @@ async fn until_ready(node: &Node) {
     until_ready_answers(node, StatusCode::OK).await;
 }
 
-/// Not at once: what was found is told again for a moment.
+/// Readiness results are cached for a moment.
 async fn until_ready_answers(node: &Node, expected: StatusCode) {
     let begun = Instant::now();
     while status(node, "/ready").await != expected {
@@ -68,7 +68,7 @@ async fn until_ready_answers(node: &Node, expected: StatusCode) {
     }
 }
 
-/// Retries while the outcome is unknown, as a client should.
+/// Retries while the outcome is unknown, as clients should.
 async fn pay_until_answered(caller: &Caller, key: &str) -> (StatusCode, Value) {
     let begun = Instant::now();
     loop {
@@ -101,7 +101,7 @@ async fn a_payment_during_an_outage_gets_503_and_is_decided_once_after_it() {
         let before = rows(&database).await;
         let key = format!("during-{with_facts}");
         proxy.inject(Fault::Everything);
-        // Also the second, when the outage is known.
+        // Also for the second payment, when the outage is known.
         for _ in 0..2 {
             let request =
                 caller.request(Method::POST, "/payments").header("Idempotency-Key", &key).json(&payment());

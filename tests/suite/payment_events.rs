@@ -1,4 +1,4 @@
-//! What clients tell of a payment after its decision.
+//! Events that clients report after a decision.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -37,10 +37,10 @@ async fn events_are_stored_once_and_the_latest_defines_the_state() {
     assert_eq!((&first["kind"], &first["note"]), (&json!("settled"), &json!("batch 7")));
     assert_eq!(first["actor"], format!("client:{}", caller.client_id));
     assert!(first["recorded_at_ms"].as_u64().unwrap() >= received_at_ms);
-    // The same again, whatever else is said of it.
+    // The same event with another note is the same event.
     let again = json!({"kind": "settled", "at_ms": received_at_ms, "note": "another note"});
     assert_eq!(tell(&caller, &payment, &again).await, (StatusCode::OK, first));
-    // At once, too.
+    // Concurrent reports too.
     let fraud = json!({"kind": "fraud", "at_ms": received_at_ms});
     let responses = futures::future::join_all((0..6).map(|_| tell(&caller, &payment, &fraud))).await;
     let made = responses.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
@@ -52,7 +52,7 @@ async fn events_are_stored_once_and_the_latest_defines_the_state() {
     assert!(refunded["at_ms"].as_u64().unwrap() >= received_at_ms, "now when nothing is said");
     assert_eq!(refunded.get("note"), None);
     assert_eq!(caller.get(&payment).await.1["state"], "refunded");
-    // Told last, and yet it happened before.
+    // Reported last, but it happened earlier.
     tell(&caller, &payment, &json!({"kind": "claimed", "at_ms": received_at_ms})).await;
     assert_eq!(caller.get(&payment).await.1["state"], "refunded");
 

@@ -1,4 +1,4 @@
-//! Payments over HTTP: decided, retried, found again.
+//! Payments over HTTP: decisions, retries and search.
 
 use std::collections::BTreeSet;
 
@@ -91,7 +91,7 @@ async fn a_retry_with_the_same_key_returns_the_first_decision() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let (first_status, first) = caller.pay("k", &payment()).await;
-    // The rules may change meanwhile; the first answer stands.
+    // The first decision is returned even if the rules have changed.
     caller.activate(&[limits()]).await;
     let (again_status, again) = caller.pay("k", &payment()).await;
     assert_eq!((first_status, again_status), (StatusCode::CREATED, StatusCode::OK));

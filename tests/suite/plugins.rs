@@ -1,4 +1,4 @@
-//! Plugins over HTTP: taken in, seen by their tenant only, refused with a reason that helps.
+//! Plugins over HTTP: uploads, visibility and refusals.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::database::TestDatabase;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node};
 
-/// As RFC 9530 writes it.
+/// A `Content-Digest` (RFC 9530).
 fn digest_header(bytes: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(digest_of(bytes).0))
 }
@@ -115,7 +115,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_can_be_downloaded_unchange
     let (status, problem) = stranger.post("/rulesets/payment/revisions", &rules).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["errors"][0]["pointer"], "/rules/0/plugin", "{problem}");
-    // Whoever has the bytes may have the plugin.
+    // Another tenant that has the bytes may upload the same plugin.
     let (status, same) = stranger.submit_plugin(bytes).await;
     assert_eq!(
         (status, &same["state"]),
@@ -262,7 +262,7 @@ async fn a_plugin_in_the_folder_is_shared_with_all_tenants_and_a_bad_file_is_ski
     };
     appeared(1).await;
     assert_eq!(names(&first).await, ["hostile"]);
-    // A new version under the same name is another plugin; the old one stays.
+    // A new version with the same name is another plugin. The old one stays.
     let text = std::fs::read_to_string("tests/hostile/good.wat").unwrap();
     let newer = component_of(&text.replace("\"1.0.0\"", "\"1.0.1\""));
     std::fs::write(folder.path().join("below/good.wasm"), newer).unwrap();

@@ -1,4 +1,4 @@
-//! The private server against what happens to it: kills, leftovers, seconds, root.
+//! The private Postgres server: kills, leftover files, second instances, and root.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
@@ -17,7 +17,7 @@ use crate::support::program::TEST_TIMEOUT;
 
 use crate::support::subprocess::{server_settings, subprocess, subprocess_folder};
 
-/// The user that runs the server for root has to reach it.
+/// The user that runs the server for root needs access to it.
 pub fn folder() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap()
@@ -136,7 +136,7 @@ async fn a_postgres_that_still_runs_in_the_data_directory_is_stopped_first() {
     start(folder.path()).await.unwrap().stop().await.unwrap();
     let cluster = folder.path().join("postgres/cluster");
     let owner = cluster.metadata().unwrap();
-    // Without the shim nothing tells it that its application has ended.
+    // Without the shim, the server does not notice that its application has ended.
     let mut orphan = Command::new(Binaries::find(None).unwrap().postgres)
         .arg("-D")
         .arg(&cluster)
@@ -191,7 +191,7 @@ async fn a_server_is_found_while_it_starts_but_not_after_it_has_stopped() {
     let running = PrivateServer::running(&data_dir).await.unwrap();
     let server = starting.await.unwrap().unwrap();
     assert_eq!(running, Some(server.url()));
-    // A leftover of a server that was killed deceives nobody.
+    // A leftover file of a killed server has no effect.
     let pid_file = server.data_dir().join("cluster/postmaster.pid");
     let leftover = std::fs::read(&pid_file).unwrap();
     server.stop().await.unwrap();
@@ -250,7 +250,7 @@ async fn for_root_the_server_runs_as_another_user_without_access_to_data_or_prog
     assert!(!data_dir.starts_with(folder.path()), "{}", data_dir.display());
     assert_ne!(data_dir.join("cluster").metadata().unwrap().uid(), 0);
     connect(&server).await;
-    // Another Tollgate with the same settings finds it there.
+    // Another process with the same settings finds it.
     let running = PrivateServer::running(&closed.join("postgres")).await.unwrap();
     assert_eq!(running, Some(server.url()));
     server.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! Requests that go wrong before they mean anything, over every kind of route.
+//! Malformed requests on every kind of route.
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::support::service::{Caller, FullResponse, Node, payment};
 
 const ID: &str = "0193b0a0-0000-7000-8000-000000000001";
 
-/// Holds the answer to be the problem of this kind.
+/// Asserts that the response is this problem.
 fn is_problem(what: &str, response: &FullResponse, status: u16, slug: &str) {
     assert_eq!(response.status, status, "{what}: {}", response.text);
     assert_eq!(response.header("Content-Type"), "application/problem+json", "{what}");
@@ -74,7 +74,7 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
         let response = FullResponse::of(plain(Method::HEAD, path)).await;
         assert_eq!((response.status, response.text.as_str()), (status, ""), "HEAD {path}");
     }
-    // A path may be asked for without a token; what is behind it may not.
+    // An unknown path needs no token, but existing resources do.
     for path in ["/payments", "/lists", "/plugins", "/rulesets/payment", &format!("/decisions/{ID}")] {
         is_problem(
             path,
@@ -105,7 +105,7 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
     node.stop().await;
 }
 
-/// So many chunks of 1,000 spaces, sent without saying how many there will be.
+/// A body of this many chunks of 1,000 spaces, without a length.
 async fn chunked(node: &Node, caller: &Caller, chunks: usize) -> String {
     let address = node.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -117,7 +117,7 @@ async fn chunked(node: &Node, caller: &Caller, chunks: usize) -> String {
     let chunk = format!("3e8\r\n{}\r\n", " ".repeat(1_000));
     stream.write_all(format!("{head}{}0\r\n\r\n", chunk.repeat(chunks)).as_bytes()).await.unwrap();
     let mut response = Vec::new();
-    // The server may hang up on what it did not read.
+    // The server may close the connection without reading the whole body.
     let _ = stream.read_to_end(&mut response).await;
     String::from_utf8(response).unwrap()
 }
@@ -186,7 +186,7 @@ async fn unreadable_bodies_are_problems_and_are_not_echoed() {
             }
         }
     }
-    // Without a length the limit holds as well.
+    // The limit also applies without a length.
     let response = chunked(&node, &caller, 80).await;
     assert!(
         response.starts_with("HTTP/1.1 413 ") && response.contains("/problems/body-too-large"),
@@ -241,7 +241,7 @@ async fn unreadable_keys_queries_and_headers_are_problems() {
     }
     let untagged = caller.request(Method::POST, "/rulesets/payment/rollback").header("If-Match", "x");
     is_problem("If-Match", &FullResponse::of(untagged).await, 400, "malformed-request");
-    // A request id of the caller's is taken over only if it is harmless.
+    // The caller's request id is used only if it is harmless.
     let with_id = |id: &str| caller.request(Method::GET, "/nothing").header("X-Request-Id", id.to_owned());
     assert_eq!(FullResponse::of(with_id("request-1")).await.header("X-Request-Id"), "request-1");
     let strange = FullResponse::of(with_id("<b>not</b> mine")).await;

@@ -1,4 +1,4 @@
-//! HTTP as its documents have it: conditions, codings, methods, and who issues tokens.
+//! HTTP: conditional requests, content codings, methods, and the issuer of tokens.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -29,7 +29,7 @@ async fn every_resource_with_a_tag_supports_if_none_match() {
             (format!("\"other\", {tag}"), true),
             ("*".to_owned(), true),
             ("\"other\"".to_owned(), false),
-            // No condition that anybody could mean.
+            // A malformed condition.
             ("other".to_owned(), false),
         ] {
             let response = FullResponse::of(get(&condition)).await;
@@ -56,7 +56,7 @@ async fn different_responses_have_different_tags_and_the_deployment_is_always_se
         assert_eq!(shown.header("ETag"), made.header("ETag"));
         tags.push(shown.header("ETag").to_owned());
         caller.post(ACTIVATIONS, &json!({"revision": 1})).await;
-        // Rules go into quarantine, and come out of it, without a change of this tag.
+        // A quarantine does not change this tag.
         let active = || caller.request(Method::GET, "/rulesets/payment");
         let tag = FullResponse::of(active()).await.header("ETag").to_owned();
         let again = FullResponse::of(active().header("If-None-Match", &tag)).await;
@@ -86,9 +86,9 @@ async fn a_change_with_if_match_needs_the_tag_of_the_deployment() {
         (vec!["\"none\"", "TAG"], 201),
         (vec!["\"none\""], 412),
         (vec!["\"of-another-resource\""], 412),
-        // A weak tag is equal to none where a change depends on it.
+        // A weak tag never matches for a change.
         (vec!["W/TAG"], 412),
-        // Numbers may be equal where the tags are not.
+        // Revision numbers may be equal although the tags differ.
         (vec!["\"+NUMBER\""], 412),
         (vec!["\"00NUMBER\""], 412),
         (vec!["none"], 400),
@@ -125,7 +125,7 @@ async fn a_change_with_if_none_match_of_the_deployment_is_refused() {
             (vec![("If-None-Match", "*")], 412),
             (vec![("If-None-Match", "TAG")], 412),
             (vec![("If-None-Match", "\"none\", TAG")], 412),
-            // Weak tags are equal here: RFC 9110 compares weakly.
+            // `If-None-Match` uses the weak comparison (RFC 9110).
             (vec![("If-None-Match", "W/TAG")], 412),
             (vec![("If-Match", "TAG"), ("If-None-Match", "TAG")], 412),
             (vec![("If-Match", "\"none\""), ("If-None-Match", "\"none\"")], 412),
@@ -210,7 +210,7 @@ async fn without_a_configured_issuer_a_node_uses_its_address() {
         let at = issuer.trim_end_matches('/');
         assert_eq!(metadata["token_endpoint"], format!("{at}/oauth/token"));
         assert_eq!(metadata["response_types_supported"], json!([]));
-        // And believes what it issues.
+        // It accepts the tokens that it issues.
         let tenant = if name.is_some() { "told" } else { "derived" };
         let caller = program.caller_of_new_tenant(&database, tenant).await;
         assert_eq!(caller.get("/payments").await.0, 200);

@@ -1,4 +1,4 @@
-//! Roles, schema, migrations and partitions of a fresh database.
+//! Creation of roles, schema, migrations and partitions.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! A live rule that fails too often: into quarantine, followed by all nodes, lifted by a person.
+//! Quarantine of live rules that fail too often: opened, followed by all nodes, lifted by a person.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment_with, send};
 
 const QUARANTINES: &str = "/rulesets/payment/quarantines";
-/// Four failures are no reason yet, five are.
+/// A quarantine needs five failures.
 async fn node(database: &TestDatabase) -> Node {
     Node::start_with(database, &[("quarantine_failures_min", json!(5))]).await
 }
 
-/// A rule that allows what is for a friend, and one that always fails and
-/// whose failure is to change nothing.
+/// A rule that allows payments to a friend, and one that always fails with the failure outcome
+/// pass.
 async fn friends_and_broken(caller: &Caller) -> Value {
     caller.post("/lists", &json!({"name": "friends", "kind": "merchant"})).await;
     caller.post("/lists/friends/entries", &json!({"value": "merchant-1", "reason": "r"})).await;
@@ -46,7 +46,7 @@ async fn open(caller: &Caller) -> Vec<Value> {
     page["items"].as_array().unwrap().clone()
 }
 
-/// Waits until so many are open.
+/// Waits until this many quarantines are open.
 async fn become_open(caller: &Caller, count: usize) -> Vec<Value> {
     let begun = Instant::now();
     loop {
@@ -59,7 +59,7 @@ async fn become_open(caller: &Caller, count: usize) -> Vec<Value> {
     }
 }
 
-/// Pays until the outcome is the expected one, and says how long that took.
+/// Submits payments until the outcome is the expected one. Returns how long that took.
 async fn becomes(caller: &Caller, what: &str, expected: &str) -> Duration {
     let begun = Instant::now();
     for attempt in 0.. {
@@ -92,7 +92,7 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
     for place in 0..4 {
         assert_eq!(pay_friend(&caller, &format!("failing-{place}")).await["outcome"], "approve");
     }
-    // A retry is no other run.
+    // A retry does not count as a run.
     for _ in 0..5 {
         let again = caller.pay("failing-0", &payment_with(&json!({"merchant": "merchant-1"}))).await;
         assert_eq!(again.1["outcome"], "approve");
@@ -104,7 +104,7 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
 
     pay_friend(&caller, "failing-4").await;
     let opened = become_open(&caller, 1).await.remove(0);
-    // Nothing was activated since, and yet it is another answer.
+    // The response differs although there was no activation.
     let after = FullResponse::of(active().header("If-None-Match", before.header("ETag"))).await;
     assert_eq!((after.status, after.json()["quarantined"][0]["rule"] == "broken"), (200, true));
     assert_eq!(
@@ -131,10 +131,10 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
     let told = ("rule.quarantined".to_owned(), "tollgate".to_owned(), "broken".to_owned());
     assert_eq!(acts(&database).await, [told]);
     let metrics = reqwest::get(format!("{}/metrics", node.url)).await.unwrap().text().await.unwrap();
-    // Of the whole process, in which other tests may have nodes as well.
+    // The metric is of the whole process, which may have nodes of other tests.
     assert!(metrics.contains("\ntollgate_rules_in_quarantine "), "{metrics}");
 
-    // The same rule in another revision is the same rule; the same plugin under another name is not.
+    // A rule in a new revision is the same rule. The same plugin under another name is another one.
     caller.activate_entries(&rules).await;
     assert_eq!(pay_friend(&caller, "another-revision").await["outcome"], "review");
     let mut renamed = rules.clone();
@@ -143,7 +143,7 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
     assert_eq!(pay_friend(&caller, "renamed").await["outcome"], "approve");
     assert_eq!(caller.get("/rulesets/payment").await.1.get("quarantined"), None);
 
-    // Nor is another tenant's.
+    // A rule of another tenant is another one too.
     let other = Caller::of_new_tenant(&node, "other").await;
     other.activate_entries(&friends_and_broken(&other).await).await;
     assert_eq!(pay_friend(&other, "of-another").await["outcome"], "approve");
@@ -164,7 +164,7 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     while pay_friend(&there, &format!("arrives-{:?}", begun.elapsed())).await["revision"] != 1 {
         assert!(begun.elapsed() < TEST_TIMEOUT);
     }
-    // Both may notice at once; that is one quarantine.
+    // Both nodes may detect it at once. It is still one quarantine.
     for place in 0..5 {
         let (here_key, there_key) = (format!("here-{place}"), format!("there-{place}"));
         tokio::join!(pay_friend(&here, &here_key), pay_friend(&there, &there_key));
@@ -176,7 +176,7 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     let lift = || here.request(Method::DELETE, &format!("{QUARANTINES}/{}", opened["id"].as_str().unwrap()));
     assert_eq!(send(lift()).await.0, StatusCode::NO_CONTENT);
     assert_eq!(send(lift()).await.0, StatusCode::NOT_FOUND, "it is lifted already");
-    // Each of these is a failure of the new window.
+    // Each of these failures counts in the new window.
     assert_eq!(pay_friend(&here, "lifted-here").await["outcome"], "approve");
     becomes(&there, "lifted-there", "approve").await;
     for place in 1..4 {
@@ -202,13 +202,14 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     first.stop().await;
 }
 
-/// Each of these burns all its fuel; fifty of eight payments at once take longer than the deadline.
+/// Each of these rules burns all its fuel. Eight concurrent payments with fifty rules miss the
+/// deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_that_cause_missed_deadlines_are_quarantined_and_other_rules_are_not() {
     let database = TestDatabase::create().await;
     let settings = [("quarantine_failures_min", json!(5)), ("deadline_ms", json!(500))];
     let node = Node::start_with(&database, &settings).await;
-    // What an administrator does takes longer than that on a busy machine, and is done elsewhere.
+    // Administration takes longer than this deadline on a busy machine, so another node does it.
     let other = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&other, "acme").await;
     let (good, burning) = (caller.upload_fixture("good").await, caller.upload_fixture("endless_loop").await);
@@ -227,7 +228,7 @@ async fn rules_that_cause_missed_deadlines_are_quarantined_and_other_rules_are_n
             tokio::spawn(async move { caller.pay(&key, &payment_with(&json!({}))).await.0 })
         });
         let statuses = futures::future::try_join_all(paying.collect::<Vec<_>>()).await.unwrap();
-        // Before the node follows the activation all are decided as well.
+        // All payments are decided before the node follows the activation as well.
         let all_decided = statuses.iter().all(|status| *status == StatusCode::CREATED);
         if all_decided && !open(&caller).await.is_empty() {
             break;

@@ -1,4 +1,4 @@
-//! What a tenant may keep is bounded, also for those who come at once.
+//! The quotas of a tenant, also with concurrent requests.
 
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, payment, send};
 
-/// How many of those at once were taken; the others met the quota and were told what to do.
+/// How many of these concurrent requests succeeded. The others must be refused because of the
+/// quota, with advice.
 fn taken(responses: &[(StatusCode, Value)], what_to_do: &str) -> usize {
     for (status, problem) in responses.iter().filter(|(status, _)| !status.is_success()) {
         assert_eq!(*status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
@@ -39,7 +40,7 @@ async fn lists_and_entries_are_bounded_and_closing_makes_room() {
     assert_eq!(theirs.0, StatusCode::CREATED, "of one tenant");
 
     let entries = format!("/lists/{}/entries", own[1]);
-    // One that is to end counts until it has.
+    // An entry with an end counts until it has ended.
     let far_ms = crate::support::decisions::now_ms() + 3_600_000;
     let ends = json!({"value": "ends", "reason": "r", "valid_to_ms": far_ms});
     assert_eq!(caller.post(&entries, &ends).await.0, StatusCode::CREATED);
@@ -72,7 +73,7 @@ async fn repeated_creation_and_closing_is_bounded() {
         let name = format!("l-{place}");
         let made = caller.post("/lists", &json!({"name": name, "kind": "text"})).await;
         assert_eq!(made.0, StatusCode::CREATED, "{name}: {}", made.1);
-        // The last one stays for the entries below.
+        // The last list stays for the entries below.
         if place < 19 {
             let closed = send(caller.request(Method::DELETE, &format!("/lists/{name}"))).await;
             assert_eq!(closed.0, StatusCode::NO_CONTENT);

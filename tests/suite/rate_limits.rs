@@ -1,5 +1,4 @@
-//! Limits of requests and of sign-ins over HTTP: who is slowed, how it is told,
-//! and who is not slowed by it.
+//! Rate limits of requests and sign-ins: who is limited, and the responses.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use crate::support::feed_client::{FeedClient, request_feed};
 use crate::support::program::{TEST_TIMEOUT, run_command, tollgate_on};
 use crate::support::service::{Caller, FullResponse, Node, payment, payment_with};
 
-/// Far more than comes back while a test sends them.
+/// Far more tokens than are refilled during a test.
 const PLENTY: usize = 100;
 const TURNS: usize = 5;
 
@@ -42,7 +41,7 @@ async fn read(caller: &Caller) -> FullResponse {
     FullResponse::of(caller.request(Method::GET, "/lists")).await
 }
 
-/// Sends until it is refused, and answers the refusal.
+/// Repeats the request until it is refused. Returns the refusal.
 async fn exhaust(caller: &Caller) -> FullResponse {
     for _ in 0..PLENTY {
         let response = read(caller).await;
@@ -113,7 +112,7 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
         let request = limited.request(Method::POST, "/payments").header("Idempotency-Key", key);
         FullResponse::of(request.json(payment)).await
     };
-    // A token may have come back before the payment did: then it is another one's turn.
+    // A token may have been refilled before the payment; another client takes it then.
     let mut refused = None;
     for number in 0..TURNS {
         exhaust(&limited).await;
@@ -131,7 +130,7 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
     assert_eq!(decided.status, 201, "the key was free for another payment: {}", decided.text);
     assert_eq!(decided.header("RateLimit-Policy"), r#""client";q=1;w=1"#);
 
-    // A body that never comes, but for what Rocket looks at before it chooses a route.
+    // A request without its body, except for the bytes that Rocket reads before routing.
     let address = node.url.strip_prefix("http://").unwrap();
     let head = format!(
         "POST /api/v1/payments HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
@@ -207,7 +206,7 @@ async fn a_stream_counts_as_one_request() {
     node.stop().await;
 }
 
-/// Status, `Retry-After` and body of so many sign-ins at once.
+/// Status, `Retry-After` and body of this many concurrent sign-ins.
 async fn sign_ins(node: &Node, count: usize, id: impl Fn() -> String, secret: &str) -> Vec<FullResponse> {
     let http = Client::new();
     let sign_in = |_| {
@@ -244,7 +243,7 @@ async fn failed_sign_ins_are_limited_and_a_valid_secret_still_works() {
     Caller::sign_in(&node.url, &caller.client_id, &caller.client_secret).await;
     Caller::sign_in(&node.url, &unseen.0, &unseen.1).await;
 
-    // Of ids that nobody has.
+    // With unknown client ids.
     let (before, begun) = (node.app.services.hasher.computations(), Instant::now());
     let responses = sign_ins(&node, 200, || Uuid::now_v7().to_string(), "wrong").await;
     let most = 50 + 10 * (begun.elapsed().as_secs() + 1);

@@ -1,4 +1,4 @@
-//! Replay: against an engine that answers what a test tells it to, and as a command.
+//! Replay: with a fake engine, and as a command.
 
 use std::sync::{Arc, Mutex};
 
@@ -78,7 +78,7 @@ fn failed(class: FailureClass) -> RuleResult {
     RuleResult::Failed { class, detail: String::new() }
 }
 
-/// A decision by one rule for each of these results and its fuel.
+/// Stores a decision with one rule for each of these results and their fuel.
 async fn decided(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> Decision {
     let databases = database.databases();
     let tenant = TenantId(Uuid::now_v7());
@@ -154,7 +154,7 @@ async fn a_host_stop_during_a_replay_is_not_a_difference() {
         let error = replay.expect_err("nothing was compared");
         assert!(matches!(error, ReplayError::Engine(EngineError::Unavailable(_))), "{result:?}: {error:?}");
     }
-    // A rule that ends otherwise by itself is one.
+    // A different result of the rule itself is a difference.
     let (replay, _) = replayed(&database, &decision, vec![(failed(FailureClass::Trap), 5)]).await;
     assert_eq!(replay.unwrap().differences[0].path, "/rules/0/result");
 }
@@ -194,11 +194,11 @@ async fn running_out_of_fuel_under_only_one_of_two_engines_is_not_comparable() {
     assert!(replay.is_identical() && !replay.same_engine, "{replay:?}");
     assert_eq!(replay.not_rerun, ["rule-2", "rule-1"]);
     assert_eq!(calls[0].rules.len(), 2);
-    // What ends otherwise is a difference, under whatever engine.
+    // A different result is a difference under any engine.
     let runs = vec![(failed(FailureClass::Trap), 5), (passed(), 7)];
     let (replay, _) = replayed_by("other", &database, &decision, runs).await;
     assert_eq!(replay.unwrap().differences[0].path, "/rules/0/result");
-    // And under the same engine running out of fuel is one too.
+    // Under the same engine, running out of fuel is a difference too.
     let runs = vec![(passed(), 5), (out_of_fuel(), 7), (out_of_fuel(), 9)];
     let (replay, _) = replayed(&database, &decision, runs).await;
     assert_eq!(replay.unwrap().differences[0].path, "/rules/1/result");

@@ -1,4 +1,4 @@
-//! A retry is the same payment, however it is written.
+//! Retries: the same payment in any notation.
 
 use aws_lc_rs::{digest, hmac};
 use reqwest::StatusCode;
@@ -18,7 +18,7 @@ async fn bare(caller: &Caller, key: &str, text: &str) -> (StatusCode, Value) {
     crate::support::service::send(request.body(text.to_owned())).await
 }
 
-/// `body()` with one member replaced.
+/// `body()` with this member replaced.
 fn with(pointer: &str, value: Value) -> Value {
     let mut changed = body();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -72,7 +72,7 @@ async fn a_retry_in_another_notation_gets_the_first_decision() {
     node.stop().await;
 }
 
-/// As releases up to now stored it: a MAC over the digest of the body's canonical JSON.
+/// As earlier releases stored it: a MAC over the digest of the body's canonical JSON.
 fn earlier_hash(body: &Value) -> Vec<u8> {
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes).unwrap().expose());
@@ -80,7 +80,7 @@ fn earlier_hash(body: &Value) -> Vec<u8> {
     hmac::sign(&key, digest.as_ref()).as_ref().to_vec()
 }
 
-/// Binds a key that is stored to this body, as a release that took it would have.
+/// Changes a stored key to this body, as if a release that accepted it had stored it.
 async fn store_as_earlier(database: &TestDatabase, key: &str, body: &Value) {
     let mut superuser = database.superuser().await;
     for statement in [
@@ -117,7 +117,7 @@ async fn a_retry_of_a_payment_that_is_refused_now_gets_its_stored_decision() {
         store_as_earlier(&database, key, &refused_now).await;
         let (status, again) = caller.pay(key, &refused_now).await;
         assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{pointer}: {again}");
-        // What no release took is an error as before.
+        // Bodies that no release accepted are still errors.
         let mut wrong = refused_now;
         wrong["amount_minor"] = json!(0);
         let (status, wrong) = caller.pay(key, &wrong).await;
@@ -136,7 +136,7 @@ async fn a_key_of_an_earlier_release_is_compared_by_the_method_of_that_release()
     store_as_earlier(&database, "k", &body()).await;
     let (status, again) = caller.pay("k", &body()).await;
     assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{again}");
-    // Nobody can tell any more that these are the same.
+    // Whether these are the same payment can no longer be determined.
     let (status, other) = caller.pay("k", &with("/merchant", Value::Null)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{other}");
     node.stop().await;

@@ -1,4 +1,4 @@
-//! Rulesets over HTTP: composed, activated, rolled back, and what each member of an entry does.
+//! Rulesets over HTTP: revisions, activations, rollbacks, and the members of an entry.
 
 use std::time::Instant;
 
@@ -107,10 +107,10 @@ async fn of_two_concurrent_activations_the_second_is_refused() {
         assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{problem}");
         assert_eq!(problem["type"], "/problems/precondition-failed");
     };
-    // Both saw that nothing was active.
+    // Both expect that no revision is active.
     assert_eq!(post_matching(&caller, ACTIVATIONS, "\"none\"", &body(1)).await.0, StatusCode::CREATED);
     refused(post_matching(&caller, ACTIVATIONS, "\"none\"", &body(2)).await);
-    // Both saw revision 1.
+    // Both expect revision 1.
     let seen = active_tag(&caller).await;
     assert_eq!(post_matching(&caller, ACTIVATIONS, &seen, &body(2)).await.0, StatusCode::CREATED);
     refused(post_matching(&caller, ACTIVATIONS, &seen, &body(1)).await);
@@ -118,10 +118,10 @@ async fn of_two_concurrent_activations_the_second_is_refused() {
     let left = active_tag(&caller).await;
     assert_ne!(left, seen);
     assert_eq!(post_matching(&caller, ROLLBACK, &left, &json!({})).await.0, StatusCode::CREATED);
-    // The same revision is active again, and yet something happened since.
+    // The same revision is active again, but there were activations in between.
     refused(post_matching(&caller, ACTIVATIONS, &seen, &body(2)).await);
 
-    // At once: one of all wins.
+    // Of concurrent activations, one succeeds.
     let (seen, second) = (active_tag(&caller).await, body(2));
     let attempts = (0..8).map(|_| post_matching(&caller, ACTIVATIONS, &seen, &second));
     let responses = futures::future::join_all(attempts).await;
@@ -231,7 +231,7 @@ async fn all_errors_of_a_revision_are_reported_with_pointers() {
         });
         assert!(told, "{what}: {pointer} {words}: {problem}");
     }
-    // All of them at once.
+    // All errors in one request.
     let rules =
         json!([entry("a", &limits, json!({"limits": []})), fine, entry("b", &"0".repeat(64), json!({}))]);
     let (_, problem) = caller.post(REVISIONS, &json!({"rules": rules})).await;
@@ -259,7 +259,7 @@ async fn all_rules_that_fail_on_their_settings_are_reported_and_some_are_diagnos
         assert!(details().all(|detail| detail.contains("failed while reading its settings")), "{problem}");
         let looked_into = details().filter(|detail| detail.contains("the list is empty")).count();
         assert!(looked_into <= 3, "{problem}");
-        // Compiling for the first look may take longer than one waits for it.
+        // Compilation for the first diagnosis may take longer than the request waits.
         if looked_into > 0 {
             break;
         }
@@ -268,7 +268,7 @@ async fn all_rules_that_fail_on_their_settings_are_reported_and_some_are_diagnos
     node.stop().await;
 }
 
-/// Two lists, one rule each: `friends` allow, `foes` review or reject.
+/// Two lists with one rule each: `friends` allows, `foes` reviews or rejects.
 async fn friends_and_foes(caller: &Caller, foes: Value) -> Value {
     let plugin = caller.plugin("party-lists").await;
     let settings = |list: &str, selector: &str, verdict: &str| json!({"lists": [{"list": list, "selector": selector, "verdict": verdict}]});
@@ -302,7 +302,7 @@ async fn allow_cancels_only_the_findings_of_overridable_rules() {
         assert_eq!(response["outcome"], alone, "{verdict} {overridable}: {response}");
         let (_, response) = caller.pay(&format!("friend-{verdict}-{overridable}"), &of_a_friend).await;
         assert_eq!(response["outcome"], with_friend, "{verdict} {overridable}: {response}");
-        // The overridden reason is still told.
+        // The overridden reason is still reported.
         let reasons = response["reasons"].as_array().unwrap();
         let foe = reasons.iter().find(|reason| reason["rule"] == "foes").expect("its reason");
         assert_eq!(foe["overridden"].as_bool().unwrap_or(false), overridable, "{response}");

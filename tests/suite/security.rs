@@ -1,4 +1,4 @@
-//! What an attacker tries, and what must not come of it.
+//! Attacks and their defences.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, ROOT_SECRET};
 
-/// The program itself: what it logs is set up for a whole process.
+/// Runs the program, since logging is set up once per process.
 struct Process {
     child: Child,
     log: std::path::PathBuf,
@@ -42,7 +42,7 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Where it listens, once it says so.
+    /// Its address, once it is ready.
     async fn address(&self) -> String {
         for _ in 0..600 {
             let log = self.log();
@@ -78,7 +78,7 @@ async fn no_path_of_a_request_is_logged() {
         let status = http.request(method, format!("http://{address}{path}")).send().await.unwrap().status();
         assert!(status.is_client_error(), "{path}: {status}");
     }
-    // A body that ends early is told by Rocket as well.
+    // Rocket logs a body that ends early, too.
     let mut cut = TcpStream::connect(&address).unwrap();
     cut.write_all(b"POST /DE89370400440532013000 HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nDE8937")
         .unwrap();
@@ -115,7 +115,7 @@ async fn the_uploads_of_one_tenant_are_bounded_and_leave_room_for_another() {
     let other = Caller::of_new_tenant(&node, "other").await;
     let request = greedy.request(Method::POST, "/plugins").build().unwrap();
     let token = request.headers()["Authorization"].to_str().unwrap().to_owned();
-    // A body that is announced, begins and does not go on.
+    // A body that starts but does not continue.
     let stuck = || {
         let mut connection = TcpStream::connect(node.url.trim_start_matches("http://")).unwrap();
         let head = format!(

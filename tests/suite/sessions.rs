@@ -1,4 +1,4 @@
-//! What a session is, is proven on each connection; where it cannot be, nothing is served.
+//! Checks of database sessions: if one fails, nothing is served.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ async fn execute(connection: &mut PgConnection, statements: &str) {
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await.unwrap();
 }
 
-/// A login of the cluster that only this test knows. It outlives the test, without rights in any database.
+/// A login that only this test uses. It stays after the test, without rights in any database.
 async fn login(superuser: &mut PgConnection, attributes: &str) -> String {
     let name = format!("login_{}", uuid::Uuid::now_v7().simple());
     execute(superuser, &format!("create role {name} login {attributes}")).await;
@@ -155,7 +155,7 @@ async fn a_table_without_row_security_prevents_the_start_and_is_named() {
     }
 }
 
-/// `tollgate migrate` on this URL: whether it worked, and what it said.
+/// Runs `tollgate migrate` on this URL. Returns whether it succeeded, and its error output.
 async fn migrates(url: &str) -> (bool, String) {
     let mut command = tollgate(&["migrate"]);
     command.env("ROCKET_DATABASES", format!("{{main={{url={url:?}}}}}"));
@@ -223,7 +223,7 @@ async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_a
         let (status, response) = caller.pay(role, &payment()).await;
         assert_eq!(status, StatusCode::CREATED, "{response}");
         execute(&mut superuser, &format!("alter role {role} bypassrls")).await;
-        // Whoever held a connection of before has to come for a new one.
+        // Existing connections are closed, so a new one is needed.
         execute(
             &mut superuser,
             &format!(
@@ -233,7 +233,7 @@ async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_a
         .await;
         let begun = Instant::now();
         for key in 0.. {
-            // What was under way may end yet; then nothing is served.
+            // Requests under way may still succeed. Afterwards nothing is served.
             let (status, _) = caller.pay(&format!("{role}-{key}"), &payment()).await;
             let (listed, _) = caller.get("/payments").await;
             if [status, listed] == [StatusCode::SERVICE_UNAVAILABLE; 2] {

@@ -1,4 +1,4 @@
-//! Rules and revisions beside live payments: no answer changes, and the report says what would have.
+//! Shadow rules and revisions: no effect on decisions, and reports of what they would have decided.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn put_in_shadow(caller: &Caller, revision: i64) {
     assert_eq!(status, StatusCode::OK, "{deployed}");
 }
 
-/// Waits until so many payments were compared.
+/// Waits until this many payments have been compared.
 async fn compared(caller: &Caller, query: &str, count: u64) -> Value {
     let begun = Instant::now();
     loop {
@@ -108,7 +108,7 @@ async fn a_rule_in_shadow_mode_is_compared_on_current_facts() {
     let (_, page) = caller.get(&format!("{SHADOW}/examples?decided=approve&would_be=approve")).await;
     assert_eq!(page["items"][0]["id"], ids[0], "{page}");
 
-    // What was decided is untouched, and a retry is nothing new to compare.
+    // The decisions are unchanged, and a retry is not compared again.
     let (_, again) = caller.pay("k2", &payment()).await;
     assert_eq!((&again["id"], &again["outcome"]), (&ids[2], &json!("approve")), "{again}");
     approved(&caller, "k3", &payment_with(&json!({"customer": "customer-2"}))).await;
@@ -231,7 +231,7 @@ async fn old_shadow_runs_are_deleted_in_batches() {
     };
     let runs: Vec<ShadowRun> = (0..10).map(run).collect();
     insert(&databases.system, runs.clone()).await.unwrap();
-    // The same again, as after a commit that was not known of.
+    // The same again, as after a commit with an unknown result.
     insert(&databases.system, runs).await.unwrap();
     assert_eq!(stored_runs(&database).await, 10);
     for (portion, deleted, left) in [(4, 4, 6), (4, 3, 3), (4, 0, 3)] {

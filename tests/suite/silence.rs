@@ -1,4 +1,4 @@
-//! Answers of the database that never come: the line stays open and says nothing.
+//! A database that stops responding while its connections stay open.
 
 mod readiness;
 mod starting;
@@ -15,8 +15,8 @@ use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 
-/// A node setup a line that can fall silent, and two of its tenants, whose
-/// rules ask for facts.
+/// A node that reaches its database through a silent proxy, with two tenants whose rules ask for
+/// facts.
 struct NodeBehindProxy {
     database: TestDatabase,
     proxy: SilentProxy,
@@ -25,7 +25,7 @@ struct NodeBehindProxy {
     asked: u32,
 }
 
-/// A rule that asks for facts, and one that has a say.
+/// A rule that asks for facts, and one that decides.
 fn rules(maximum_minor: u32) -> [(&'static str, Value); 2] {
     let limit =
         json!({"selector": "customer", "window_seconds": 3_600, "max_count": 100_000, "verdict": "reject"});
@@ -47,7 +47,7 @@ impl NodeBehindProxy {
         Self { database, proxy, node, tenants: [one, two], asked: 0 }
     }
 
-    /// Retries under one key while the outcome is unknown, as a client should.
+    /// Retries with one key while the outcome is unknown, as clients should.
     async fn decides(&mut self) {
         self.asked += 1;
         for caller in &self.tenants {
@@ -66,7 +66,7 @@ impl NodeBehindProxy {
         }
     }
 
-    /// What becomes active at the database is followed by this node.
+    /// Asserts that this node follows activations.
     async fn follows(&mut self) {
         let [caller, _] = &self.tenants;
         for (maximum, expected) in [(100, "reject"), (1_000_000, "approve")] {
@@ -108,7 +108,7 @@ impl NodeBehindProxy {
         }
     }
 
-    /// One line of each tenant, all the time, so that many wait at once.
+    /// Asserts that everything works for both tenants.
     async fn everything(&mut self) {
         self.decides().await;
         self.reads().await;

@@ -1,4 +1,4 @@
-//! The end of a process: in order, with nothing lost and nothing left behind.
+//! Stopping a process: nothing is lost and nothing stays behind.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ async fn status_of(url: &str) -> Option<StatusCode> {
     Some(reqwest::get(url).await.ok()?.status())
 }
 
-/// Until it answers so, or with nothing until it no longer answers at all.
+/// Waits until `/ready` responds with this status. `None` waits until it no longer responds.
 async fn until_status(url: &str, expected: Option<StatusCode>) {
     let begun = Instant::now();
     loop {
@@ -45,7 +45,7 @@ async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
     let ready = format!("{}/ready", program.url);
     assert_eq!(status_of(&ready).await, Some(StatusCode::OK));
 
-    // Nothing can be stored, so these requests stay under way.
+    // The journal is locked, so these requests stay open.
     let mut superuser = database.superuser().await;
     let mut transaction = superuser.begin().await.unwrap();
     sqlx::raw_sql("lock table decisions in access exclusive mode").execute(&mut *transaction).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
             tokio::spawn(async move { caller.pay(&format!("under-way-{place}"), &payment()).await })
         })
         .collect();
-    // They have arrived once the journal waits for the lock.
+    // The requests have arrived when the journal waits for the lock.
     let begun = Instant::now();
     loop {
         let waiting: bool = sqlx::query_scalar("select exists (select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database()))")
@@ -95,12 +95,12 @@ async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
     assert_eq!(crate::journal::chain::verify(&database).await, 11);
 }
 
-/// Without an acknowledgement there may be a decision; with one there must be.
+/// There may be a decision without an acknowledgement, but none may be missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_keeps_all_acknowledged_decisions() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
-    // Clients that come back at once use up the whole grace, which follows the deadline.
+    // Clients that reconnect at once use the whole grace period, which follows the deadline.
     command.env("ROCKET_TOLLGATE_DEADLINE_MS", "3000");
     let mut program = Program::start(command).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
@@ -160,7 +160,7 @@ async fn client(folder: &Path, url: &str, tenant: &str) -> Caller {
     Caller::sign_in(url, &value("client_id="), &value("client_secret=")).await
 }
 
-/// Also the way of a newcomer: everything by the command line, beside the running server.
+/// Also what a new user does: everything on the command line, while the server runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_postgres_serves_commands_and_stops_with_its_program() {
     let folder = folder();
@@ -198,7 +198,7 @@ async fn a_private_postgres_serves_commands_and_stops_with_its_program() {
         let running = PrivateServer::running(&folder.path().join("data/postgres")).await.unwrap();
         assert_eq!(running, None);
     }
-    // Nobody runs it now, so a command does, for as long as it takes.
+    // No program runs it now, so the command starts it for its own duration.
     let again = tollgate_in(folder.path(), &["tenant", "create", "acme"]);
     let (status, _, log) = tokio::task::spawn_blocking(|| run_command(again)).await.unwrap();
     assert!(!status.success() && log.contains("the tenant acme already exists"), "{log}");

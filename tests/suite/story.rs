@@ -1,5 +1,5 @@
-//! The whole way of a rule from its upload to its end, as people go it: two
-//! programs on one database, everything over HTTP or the command line.
+//! A rule from its upload to its rollback, with two programs on one database, over HTTP and the
+//! command line.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -20,11 +20,11 @@ use crate::support::service::{Caller, FullResponse, payment_with, send, shipped_
 
 const RULESET: &str = "/rulesets/payment";
 const HONEST: usize = 20;
-/// What one thief takes in the hour that the new rule looks at; it lets three pass.
+/// The number of stolen payments in the hour that the new rule checks. It allows three.
 const STOLEN: usize = 8;
 const CAUGHT: usize = STOLEN - 3;
 
-/// One database, and a folder with the checkpoints of it alone.
+/// A database, and a folder for its checkpoints.
 struct StorySetup {
     database: TestDatabase,
     folder: TempDir,
@@ -38,12 +38,12 @@ impl StorySetup {
     }
 }
 
-/// To be read with `--no-capture`.
+/// Prints a step. Visible with `--no-capture`.
 fn tell(step: &str, seen: &str) {
     eprintln!("{step:10} {seen}");
 }
 
-/// The velocity rule as somebody else built it: no other run has these bytes.
+/// The velocity rule with a section that makes its bytes unique.
 fn own_build() -> Vec<u8> {
     let mut bytes = std::fs::read(shipped_plugins().join("velocity/velocity.wasm")).unwrap();
     let build = Uuid::now_v7().simple().to_string();
@@ -71,7 +71,7 @@ async fn put(caller: &Caller, path: &str, body: &Value) -> Value {
     put
 }
 
-/// Asks again until it is as expected.
+/// Repeats a request until the response is as expected.
 async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -91,7 +91,7 @@ async fn pay(caller: &Caller, key: &str, customer: &str) -> Value {
     decided
 }
 
-/// So many payments of one customer; the outcomes in their order.
+/// Submits this many payments of one customer. Returns the outcomes in order.
 async fn spree(caller: &Caller, customer: &str) -> Vec<Value> {
     let mut decided = Vec::new();
     for number in 0..STOLEN {
@@ -104,7 +104,7 @@ fn rejected(decided: &[Value]) -> usize {
     decided.iter().filter(|decided| decided["outcome"] == "reject").count()
 }
 
-/// What a backtest found, once it is finished.
+/// The report of a backtest, once it is finished.
 async fn backtest(caller: &Caller, body: &Value) -> Value {
     let begun = made(caller, &format!("{RULESET}/backtests"), body).await;
     let path = format!("{RULESET}/backtests/{}", begun["id"].as_str().unwrap());
@@ -113,7 +113,8 @@ async fn backtest(caller: &Caller, body: &Value) -> Value {
     done
 }
 
-/// Honest customers who pay at both nodes until the end: how many each revision decided.
+/// Submits payments of honest customers at both nodes until stopped. Returns how many each revision
+/// decided.
 fn honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandle<BTreeMap<i64, usize>>> {
     let payers = callers.iter().cloned().enumerate().map(|(payer, caller)| {
         let end = end.clone();
@@ -134,9 +135,9 @@ fn honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandle<BTre
     payers.collect()
 }
 
-/// How long until a node decides by this revision, as a client sees it.
+/// How long it takes until a node uses this revision.
 async fn followed(caller: &Caller, revision: &Value) -> u128 {
-    // A canary decides half of the payments by its revision before it is followed.
+    // A canary decides half of the payments, so several are needed to see it.
     const IN_A_ROW: usize = 16;
     let begun = Instant::now();
     let (mut in_a_row, mut followed_ms) = (0, 0);
@@ -162,7 +163,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
     let there = here.at(&second.url);
     let mut feed = FeedClient::open(&there).await;
 
-    // A tenant lives with one rule, and a thief finds what it does not see.
+    // A tenant has one rule, and a thief finds what it does not detect.
     let limits = json!({"limits": [{"currency": "EUR", "review_above_minor": 1_000_000}]});
     let limits = json!({"name": "limits", "plugin": here.plugin("amount-limits").await, "settings": limits});
     let before = here.activate_entries(&json!([limits])).await;
@@ -178,7 +179,6 @@ async fn a_rule_goes_from_upload_to_rollback() {
     }
     tell("history", &format!("{} payments approved, {STOLEN} of them reported as fraud", HONEST + STOLEN));
 
-    // Upload.
     let begun = Instant::now();
     let plugin = here.upload(own_build()).await;
     tell(
@@ -195,7 +195,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
         {"selector": "customer", "window_seconds": 3_600, "max_count": 3, "verdict": "reject"}]});
     let rules = json!([limits, {"name": "sprees", "plugin": plugin["digest"], "settings": settings}]);
 
-    // Dry run, on a payment of history.
+    // Dry run with a stored payment.
     let last = &stolen[STOLEN - 1]["id"];
     let run = made(&here, &format!("{RULESET}/dry-runs"), &json!({"rules": rules, "payment_id": last})).await;
     assert_eq!((&run["decided"], &run["outcome"]), (&json!("approve"), &json!("reject")), "{run}");
@@ -205,7 +205,6 @@ async fn a_rule_goes_from_upload_to_rollback() {
         &format!("was {}, would be {}: {}", run["decided"], run["outcome"], run["reasons"][0]["message"]),
     );
 
-    // Revision and backtest.
     let revision =
         made(&here, &format!("{RULESET}/revisions"), &json!({"rules": rules})).await["number"].clone();
     let tested = backtest(&here, &json!({"revision": revision})).await;
@@ -226,7 +225,6 @@ async fn a_rule_goes_from_upload_to_rollback() {
         ),
     );
 
-    // Shadow.
     put(&here, &format!("{RULESET}/shadow"), &json!({"revision": revision})).await;
     assert_eq!(rejected(&spree(&here, "second-thief").await), 0, "without effect");
     let path = format!("{RULESET}/shadow");
@@ -239,7 +237,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
         &format!("{} of {STOLEN} payments would be rejected, none was", change.unwrap()["payments"]),
     );
 
-    // Canary, by both nodes.
+    // Canary on both nodes.
     put(&here, &format!("{RULESET}/canary"), &json!({"revision": revision, "share_percent": 50})).await;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     for number in 0..40 {
@@ -255,7 +253,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
         &format!("{} payments by it, {} by the active one", by("decided_by_canary"), by("decided_by_active")),
     );
 
-    // Activate, under load, guarded, and against somebody else who was slower.
+    // Activate under load, with a guard, and with a concurrent activation that fails.
     let end = Arc::new(AtomicBool::new(false));
     let load = honest_load(&[here.clone(), there.clone(), here.clone(), there.clone()], &end);
     let guarded = |percent: f64| json!({"revision": revision, "guard": {"backtest": tested["id"], "max_changed_percent": percent}});
@@ -280,7 +278,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
     assert_eq!(stopped, CAUGHT, "{decided:#?}");
     tell("decide", &format!("{stopped} of {STOLEN} payments of a spree are rejected"));
 
-    // Roll back, still under load.
+    // Rollback under load.
     let back = made(&there, &format!("{RULESET}/rollback"), &json!({})).await;
     assert_eq!(back["revision"], before, "{back}");
     let delays_ms = tokio::join!(followed(&here, &back["revision"]), followed(&there, &back["revision"]));
@@ -305,7 +303,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
     first.stop().await;
 }
 
-/// Everything that was decided comes out the same, and the record is whole.
+/// Replays all decisions and verifies the journal.
 async fn prove(setup: &StorySetup, caller: &Caller, active: i64) {
     let decided =
         Uuid::parse_str(shown(caller, "/payments?limit=1").await["items"][0]["id"].as_str().unwrap());
@@ -326,7 +324,7 @@ async fn prove(setup: &StorySetup, caller: &Caller, active: i64) {
     tell("again", &format!("the active revision on {HONEST} payments that it decided changes nothing"));
 }
 
-/// Each act is in the record and was told as it happened.
+/// Each act is in the audit log and in the feed.
 async fn told(caller: &Caller, feed: &mut FeedClient) {
     let expected = [
         "revision.created",

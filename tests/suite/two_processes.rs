@@ -1,4 +1,4 @@
-//! Two processes on one database: whichever is asked, there is one truth.
+//! Two processes on one database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -23,7 +23,7 @@ fn velocity(max_count: u64) -> (&'static str, Value) {
     ("velocity", json!({"limits": [limit]}))
 }
 
-/// Until a fresh payment at this caller's node comes out so.
+/// Waits until a new payment at this node has this outcome.
 async fn until_outcome(caller: &Caller, what: &str, outcome: &str) {
     let begun = Instant::now();
     for attempt in 0.. {
@@ -63,7 +63,7 @@ async fn fifty_concurrent_retries_of_a_key_on_two_processes_give_one_decision() 
     let callers = [caller.clone(), caller.at(&programs[1].url)];
     for with_velocity in [false, true] {
         if with_velocity {
-            // One payment may pass: counted twice, a retry would be rejected.
+            // One payment may pass. If a retry were counted, it would be rejected.
             caller.activate(&[velocity(1)]).await;
             until_outcome(&callers[1], "follows", "approve").await;
         }
@@ -103,7 +103,7 @@ async fn different_keys_on_two_processes_get_different_decisions() {
     let ids: BTreeSet<&str> = responses.iter().filter_map(|(_, body)| body["id"].as_str()).collect();
     assert!(responses.iter().all(|(status, _)| *status == StatusCode::CREATED), "{responses:#?}");
     assert_eq!(ids.len(), 100);
-    // What one process stored, the other finds.
+    // One process finds what the other stored.
     for (place, (_, response)) in responses.iter().enumerate() {
         let path = format!("/payments/{}", response["id"].as_str().unwrap());
         let (status, found) = callers[(place + 1) % 2].get(&path).await;

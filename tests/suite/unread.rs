@@ -1,4 +1,4 @@
-//! What the program says, to nobody: a reader who has gone, who does not read, a full disk.
+//! Output that nobody reads: closed pipes, full pipes, full disks.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
@@ -17,21 +17,21 @@ fn full_disk() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// Whoever read it has gone.
+/// A pipe whose reader is closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-/// One that takes nothing more, as long as the reader is held and does not read.
+/// A full pipe, as long as the reader is kept and does not read.
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
     fill(writer.try_clone().unwrap());
     (reader, writer.into())
 }
 
-/// By a thread, which stays behind in the middle of its last write.
+/// Filled by a thread, which stays blocked in its last write.
 fn fill(mut writer: PipeWriter) {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -42,14 +42,14 @@ fn fill(mut writer: PipeWriter) {
     while told.recv_timeout(Duration::from_millis(300)).is_ok() {}
 }
 
-/// A server whose standard output says where it serves, so that its log need not.
+/// A server whose standard output shows its address, so that its log is not needed for that.
 fn demonstration(database: &TestDatabase) -> Command {
     let mut command = tollgate_on(database, &["serve"]);
     command.env("ROCKET_TOLLGATE_DEMO", "true");
     command
 }
 
-/// Serves, and ends as ever.
+/// Asserts that it serves and stops normally.
 async fn assert_serves(mut program: Program, database: &TestDatabase, tenant: &str) {
     let caller = program.caller_of_new_tenant(database, tenant).await;
     for place in 0..20 {
@@ -77,7 +77,7 @@ async fn a_node_works_if_its_welcome_cannot_be_written() {
     let (_unread, full) = full_pipe();
     for (tenant, stdout) in [("disk", full_disk()), ("closed", closed_pipe()), ("full", full)] {
         let mut command = demonstration(&database);
-        // One thread for everything: held up, it would serve nobody.
+        // With a single thread: if it were blocked, nothing would be served.
         command.env("ROCKET_WORKERS", "1");
         let program = Program::start_with_output(command, stdout, Stdio::piped()).await;
         assert_serves(program, &database, tenant).await;
@@ -138,7 +138,7 @@ fn a_failed_start_ends_normally_if_its_error_cannot_be_written() {
     }
 }
 
-/// Its exit and what it said on standard error.
+/// Its exit status and standard error.
 fn unheard(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
     let output = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
@@ -152,7 +152,7 @@ async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
     let history = folder.path().join("history.jsonl");
     let (_, lines, _) = run_command(tollgate(&["demo", "--history", "5"]));
     std::fs::write(&history, format!("{lines}no JSON\n")).unwrap();
-    // Those of the data folder are of other tests' databases.
+    // The folder of other tests has checkpoints of their databases.
     let checkpoints = folder.path().join("checkpoints.jsonl");
     std::fs::write(&checkpoints, "").unwrap();
     let rule = shipped_plugins().join("velocity/velocity.wasm");
@@ -160,7 +160,7 @@ async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
     let case = shipped_plugins().join("velocity/cases");
     let case = std::fs::read_dir(case).unwrap().next().unwrap().unwrap().path();
     let demo = ["demo", "--url", &node.url, "--rate", "50"];
-    // What each ends with, and what it ends with when it is done once more.
+    // Commands with their exit status, and their status when they are repeated.
     for (arguments, code, again) in [
         (vec!["--help"], 0, 0),
         (vec!["fly"], 2, 2),
@@ -169,12 +169,12 @@ async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
         (vec!["client", "create", "--tenant", "acme", "--name", "till"], 0, 0),
         (vec!["plugin", "check", rule], 0, 0),
         (vec!["plugin", "run", rule, case.to_str().unwrap()], 0, 0),
-        // With a bad line, which is told and makes it fail.
+        // With a bad line, which is reported and makes the import fail.
         (vec!["import", "--tenant", "acme", history], 1, 1),
         (vec!["import", "--tenant", "acme", "--strict", history], 1, 1),
         (vec!["demo", "--history", "100000"], 0, 0),
         ([&demo[..], &["--count", "60"]].concat(), 0, 0),
-        // Without an end of its own it ends with its reader.
+        // It runs until its output is closed.
         (demo.to_vec(), 0, 0),
         (vec!["replay"], 0, 0),
         (vec!["verify", "--checkpoints", checkpoints.to_str().unwrap()], 0, 0),
@@ -227,7 +227,7 @@ fn output_that_is_lost_on_a_full_disk_is_a_failure() {
     }
 }
 
-/// Lets everybody in and decides nothing.
+/// A server that accepts every sign-in and decides no payment.
 async fn server_that_never_decides() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Uploads as jobs: what becomes of them, whoever else uploads, and whatever ends in the middle.
+//! Uploads: their outcomes, other uploads beside them, and interruptions.
 
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,13 @@ fn rule(digest: &Value) -> Value {
     json!([{"name": "own", "plugin": digest, "settings": {}, "on_failure": "reject"}])
 }
 
-/// Bytes that no other test and no earlier run has, so that they are compiled.
+/// Unique bytes, so that they are compiled.
 fn never_seen(depth: usize, functions: usize) -> Vec<u8> {
     let summary = Uuid::now_v7().simple().to_string();
     rule_with_loops(&summary[summary.len() - 11..], depth, functions)
 }
 
-/// A component with a section of so many bytes that means nothing.
+/// A component with a section of this size without a meaning.
 fn padded(component: Vec<u8>, pad_bytes: usize) -> Vec<u8> {
     with_section(component, &vec![0; pad_bytes])
 }
@@ -38,7 +38,7 @@ async fn revision(caller: &Caller, plugin: &Value) -> Value {
     json!({"revision": made["number"]})
 }
 
-/// Decides payments until told to stop; answers how many.
+/// Submits payments until stopped. Returns how many.
 async fn pay_until(caller: Caller, stop: tokio::sync::oneshot::Receiver<()>) -> usize {
     let (mut stop, mut paid) = (stop, 0);
     while stop.try_recv().is_err() {
@@ -74,7 +74,7 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
     assert_eq!(settled["state"], "refused", "{settled}");
     assert!(settled["why"].as_str().unwrap().contains("more than 2 s of processor time"), "{settled}");
     assert_eq!(settled.get("name"), None, "nothing was found in it: {settled}");
-    // What only shows when it is compiled and asked is refused in the same way.
+    // Errors that only compilation detects are refused in the same way.
     let (_, silent) = hostile.submit_plugin(component("bad_description")).await;
     let silent = hostile.wait_for_plugin(silent["digest"].as_str().unwrap()).await;
     assert!(silent["why"].as_str().unwrap().contains("describe function failed"), "{silent}");
@@ -128,7 +128,7 @@ async fn the_uploads_of_one_tenant_are_bounded_and_delay_no_other_tenant() {
         assert!(!refused.header("Retry-After").is_empty());
     }
 
-    // Handed in last, it is among the first two that are done.
+    // Uploaded last, it is among the first two that finish.
     let plugin = single.upload(component_of(&good_rule("The single."))).await;
     assert_eq!(plugin["state"], "ready");
     let (_, listed) = greedy.get("/plugins").await;
@@ -212,7 +212,7 @@ async fn concurrent_uploads_use_the_memory_of_one() {
         assert_eq!(response.unwrap().status(), StatusCode::ACCEPTED);
     }
     let taken = program.peak_memory_bytes() - before;
-    // One to be looked at, encoded and sent; one that is being compiled.
+    // One copy that is inspected, encoded and sent, and one that is compiled.
     assert!(taken < 7 * BODY_BYTES as u64, "{taken} bytes for twelve uploads of {BODY_BYTES}");
     program.stop().await;
 }
@@ -288,7 +288,7 @@ async fn a_retired_plugin_keeps_deciding_but_only_a_rollback_can_use_it_again() 
     );
     assert_eq!(caller.pay("after", &payment()).await.1["outcome"], "approve");
 
-    // Handed in again, it is as it was.
+    // Uploaded again, it is usable as before.
     let bytes =
         caller.request(Method::GET, &format!("{path}/wasm")).send().await.unwrap().bytes().await.unwrap();
     let (status, back) = caller.submit_plugin(bytes.to_vec()).await;
@@ -325,7 +325,7 @@ async fn an_activation_waits_until_its_plugins_are_ready_on_every_node() {
     let plugin = caller.upload(never_seen(20, 1)).await;
     let digest = plugin["digest"].as_str().unwrap();
     let candidate = revision(&caller, &plugin["digest"]).await;
-    // At once: it waits until the second node has compiled it too.
+    // At once: the activation waits until the second node has compiled the plugin.
     let (status, activation) = caller.post("/rulesets/payment/activations", &candidate).await;
     assert_eq!(status, StatusCode::CREATED, "{activation}");
     let (_, seen) = caller.at(&second.url).get(&format!("/plugins/{digest}")).await;
@@ -357,14 +357,14 @@ async fn an_activation_waits_until_its_plugins_are_ready_on_every_node() {
     let (_, seen) = caller.get(&format!("/plugins/{digest}")).await;
     let lagging = seen["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "lagging").unwrap();
     assert_eq!(lagging["ready"], json!(false), "{seen}");
-    // Gone without a word: nobody waits for it once it is not seen any more.
+    // The node is gone: activations do not wait for it when its heartbeat is too old.
     sqlx::query("update nodes set seen_at = now() - interval '6 seconds' where name = 'lagging'")
         .execute(&mut superuser)
         .await
         .unwrap();
     let (status, activation) = caller.post("/rulesets/payment/activations", &next).await;
     assert_eq!(status, StatusCode::CREATED, "{activation}");
-    // Whoever goes back waits for nobody.
+    // A rollback does not wait.
     sqlx::query("update nodes set seen_at = now() + interval '1 hour' where name = 'lagging'")
         .execute(&mut superuser)
         .await
@@ -396,7 +396,7 @@ async fn until_compiling(database: &TestDatabase, digest: &str) {
     }
 }
 
-/// The child that compiles, once it does.
+/// The compiling process, once it runs.
 async fn compiler_of(program: &Program) -> String {
     let begun = Instant::now();
     loop {
@@ -404,7 +404,7 @@ async fn compiler_of(program: &Program) -> String {
         let mut children = processes.filter(|process| {
             let read = |name: &str| std::fs::read_to_string(process.path().join(name)).unwrap_or_default();
             let parent = format!(" {} ", program.pid().as_raw_nonzero());
-            // Behind the name in brackets: the state, then the parent.
+            // After the name in brackets: the state, then the parent.
             let of_program = read("stat")
                 .rsplit(')')
                 .next()

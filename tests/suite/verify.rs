@@ -1,4 +1,4 @@
-//! Verification as a command: what was tampered with is found and named.
+//! Verification as a command: tampering is detected and named.
 
 mod checkpoints;
 mod tampering;
@@ -18,7 +18,8 @@ use crate::support::database::TestDatabase;
 use crate::support::program::{run_command, tollgate_on};
 use crate::support::service::{Caller, Node, data_dir, payment};
 
-/// Whether all was well, and what was said. The data folder holds the checkpoints.
+/// Runs `tollgate verify` with the checkpoints of this folder. Returns whether it succeeded, and
+/// its output.
 fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
     let mut command = tollgate_on(database, &[&["verify"], arguments].concat());
     command.env("ROCKET_TOLLGATE_DATA_DIR", data_dir);
@@ -28,7 +29,7 @@ fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bo
     (status.success(), output)
 }
 
-/// A data folder of its own, with what was compiled for the others.
+/// A new data folder with the compiled plugins of the shared one.
 fn own_data_dir() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (compiled, own) = (data_dir().join("compiled-plugins"), folder.path().join("compiled-plugins"));
@@ -56,7 +57,7 @@ async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut
     with_rules.activate(&[("amount-limits", json!({"limits": [limit]})), ("account-check", json!({}))]).await;
     let without = Caller::of_new_tenant(&nodes[1], "other").await;
     let (there, elsewhere) = (without.at(&nodes[0].url), with_rules.at(&nodes[1].url));
-    // A key is decided once, whoever is asked.
+    // A key is decided once, on both nodes.
     tokio::join!(pay(&with_rules, 0..10), pay(&elsewhere, 10..20), pay(&there, 20..30));
     for node in nodes {
         node.stop().await;

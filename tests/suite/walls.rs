@@ -1,10 +1,9 @@
-//! Holds the walls between the rooms: reads the sources and refuses an import
-//! that points the wrong way.
+//! Checks the imports between rooms by reading the sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, what else of the crate it may name, and which crates it must not.
+/// Each room, the other rooms that it may import, and the crates that it must not name.
 const ROOMS: [(&str, &[&str], &[&str]); 6] = [
     ("domain", &[], &["rocket", "sqlx", "wasmtime", "tokio", "rocket_db_pools"]),
     ("rules", &["domain"], &["rocket", "sqlx", "rocket_db_pools"]),
@@ -18,7 +17,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 6] = [
     ("http", &["domain", "rules", "storage", "auth", "decisions"], &["sqlx", "wasmtime"]),
 ];
 
-/// Unit tests beside the code may fix the clock and the random source.
+/// Unit tests may set the clock and the randomness.
 const FOR_TESTS: &str = "world";
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -33,7 +32,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The first path segment after each occurrence of `before` in code, comments left out.
+/// The first path segment after each occurrence of `before`, without comments.
 fn named_after<'a>(source: &'a str, before: &str) -> Vec<&'a str> {
     source
         .lines()
@@ -96,7 +95,7 @@ fn outside_storage_the_type_of_a_pool_is_its_role() {
 
 #[test]
 fn only_the_tenant_transaction_begins_transactions_for_requests() {
-    // The journal and provisioning own their connections; nobody else may call begin.
+    // The journal and provisioning have their own connections.
     let may_begin = ["transaction.rs", "journal", "provision.rs", "migrate.rs", "pool.rs"];
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let source = fs::read_to_string(&path).expect("source");

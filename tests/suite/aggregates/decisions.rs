@@ -1,4 +1,4 @@
-//! Decisions are found by what their payments carry, newest first, in pages.
+//! Search of decisions: by values of their payments, newest first, in pages.
 
 use tollgate::domain::decision::Decision;
 use tollgate::domain::selector::Selector;
@@ -60,7 +60,7 @@ async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
     assert!(list(&databases.app, other, &base).await.unwrap().is_empty(), "another tenant's");
 }
 
-/// The index of values is asked day by day.
+/// The index of values is read day by day.
 #[tokio::test]
 async fn decisions_of_many_days_are_found_by_value_and_time() {
     const DAY_MS: u64 = 86_400_000;

@@ -1,4 +1,4 @@
-//! Lists: an entry opens once, closes once, and the past stays as it was.
+//! List entries: each is opened and closed once, and the past does not change.
 
 use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::list::{ListEntry, ListKinds};
@@ -98,7 +98,7 @@ async fn an_entry_that_is_closed_before_it_begins_never_becomes_valid() {
     assert!(seen(app, tenant, "l", 300, Some("c-2")).await.is_empty());
 }
 
-/// As on a list of several kinds.
+/// An entry of a list with several kinds.
 #[tokio::test]
 async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {
     let database = TestDatabase::create().await;

@@ -1,4 +1,4 @@
-//! Rulesets: numbers without holes, activations in the order of their commits.
+//! Rulesets: consecutive numbers, and activations in commit order.
 
 use futures::future::join_all;
 use tollgate::domain::plugin::{Digest, Profile};
@@ -87,7 +87,7 @@ async fn a_revision_whose_rules_do_not_match_its_digest_cannot_be_read() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = with_revisions(&databases, 1).await;
-    // Still well-formed: another last byte of the state.
+    // Changes the last byte of the state, which stays well-formed.
     sqlx::query("update revisions set rules = set_byte(rules, length(rules) - 1, 254)")
         .execute(&mut database.superuser().await)
         .await
@@ -172,7 +172,7 @@ async fn a_canary_and_a_shadow_end_when_another_revision_is_activated() {
         (both.revision, both.canary.map(|canary| canary.revision), both.shadow),
         (1, Some(2), Some(3))
     );
-    // The canary becomes the active one; the shadow goes on beside it.
+    // The canary becomes active; the shadow continues.
     let active = changed(app, tenant, activate(2), Expected::default()).await.unwrap().deployment;
     assert_eq!((active.revision, active.canary, active.shadow), (2, None, Some(3)));
     let active = changed(app, tenant, activate(3), Expected::default()).await.unwrap().deployment;
@@ -206,7 +206,7 @@ async fn a_rollback_finds_the_earlier_active_revision_behind_many_changes() {
     assert!(matches!(back(Some(3)).await, Err(ActivateError::NeverActive)));
 }
 
-/// A poller that remembers the highest sequence it saw must never pass one over.
+/// A poller that remembers the highest sequence must not miss one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn polling_the_sequence_misses_no_activation() {
     let database = TestDatabase::create().await;

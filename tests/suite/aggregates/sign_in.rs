@@ -1,4 +1,4 @@
-//! Tenants, clients, signing keys, plugins: what is needed before a payment comes.
+//! Tenants, clients, signing keys and plugins.
 
 use futures::future::join_all;
 use tollgate::domain::plugin::{Description, Digest, Plugin, Profile, UploadState};

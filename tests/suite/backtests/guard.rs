@@ -1,4 +1,4 @@
-//! An activation guarded by a backtest.
+//! Activations with a backtest as a guard.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ async fn a_guard_refuses_a_cancelled_backtest_and_three_backtests_are_allowed() 
         assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")), "{cancelled}");
     }
     is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
-    // The node is free for the next one: it does not finish those first.
+    // The node is free for the next backtest: it does not finish the cancelled ones.
     let quick = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
     assert_eq!(report(&caller, &json!({"revision": quick})).await["compared"], 2_000);
     for path in &paths {

@@ -1,4 +1,4 @@
-//! Backtests that are cut short: by a kill, by an orderly stop.
+//! Backtests that are interrupted by a kill or a stop.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::decisions::{decision_on, journal, now_ms, order};
 use crate::support::program::Program;
 use crate::support::service::{Caller, Node};
 
-/// A revision whose first rule takes its time.
+/// A revision with a slow first rule.
 pub async fn slow_candidate(caller: &Caller) -> Value {
     let good = std::fs::read_to_string("tests/hostile/good.wat").unwrap();
     let counting = "(local $n i32)
@@ -33,7 +33,7 @@ pub async fn slow_candidate(caller: &Caller) -> Value {
     revision["number"].clone()
 }
 
-/// Stores approved payments of 100, 200, ... of the tenant `acme`.
+/// Stores approved payments of 100, 200, ... for the tenant `acme`.
 async fn store(databases: &tollgate::storage::pool::Databases, database: &TestDatabase, count: usize) {
     let tenant = tenant_of(database, "acme").await;
     let journal = journal(databases.journal.clone()).await;
@@ -81,7 +81,7 @@ async fn a_backtest_that_is_interrupted_by_a_kill_counts_every_decision_once() {
     let goes_on = |backtest: &Value| backtest["done"].as_u64() > left["done"].as_u64();
     let going_on = until(&caller, &path, goes_on).await;
     if going_on["state"] == "running" {
-        // In order, it lets go at once: the next one need not wait for the lease to end.
+        // A node that stops releases the lease, so the next node need not wait until it expires.
         program.stop().await;
         program = Program::serve(&database).await;
         caller = caller.at(&program.url);

@@ -1,4 +1,4 @@
-//! The pages of a history: over years without payments, of a bounded size, each row looked at once.
+//! The pages of a history: gaps of years, limited sizes, and each row read once.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tollgate::domain::backtest::{Filter, Selection};
@@ -13,7 +13,7 @@ use crate::support::decisions::now_ms;
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Decisions one second apart from the moment on, of a tenant that only these tests know.
+/// Stores decisions one second apart, of a tenant that only these tests use.
 async fn decided(
     superuser: &mut PgConnection,
     tenant: TenantId,
@@ -36,7 +36,7 @@ async fn decided(
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(superuser).await.unwrap();
 }
 
-/// All pages, one after the other.
+/// Reads all pages.
 async fn pages(
     databases: &Databases,
     tenant: TenantId,
@@ -101,7 +101,7 @@ async fn rows_that_a_filter_excludes_are_read_only_once() {
     let wallets = Selection { to_ms: now_ms(), filter, ..Selection::default() };
     let found = pages(&databases, tenant, &wallets, PageSize { decisions: 50, bytes: 1 << 20 }).await;
     assert_eq!((found.len(), found.iter().flatten().count()), (20, 1_000));
-    // Figures are told when a session ends.
+    // Postgres updates its statistics when a session ends.
     databases.close().await;
     let looked_at = "select idx_tup_fetch from pg_stat_user_tables where relname = 'decisions_2001_09'";
     let mut fetched: i64 = 0;

@@ -1,4 +1,4 @@
-//! What is on record is believed: what the host did, what was told later, what shadows were given.
+//! Backtests use what is recorded: host stops, later events, shadow results.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,8 @@ use crate::support::service::{Caller, Node, payment_with};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// A rule that always fails and whose failure is to change nothing, until it is in quarantine.
+/// A rule that always fails with the failure outcome pass, so that it is quarantined without other
+/// effects.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backtest_of_the_same_revision_reports_no_change_of_decisions_under_quarantine() {
     let database = TestDatabase::create().await;
@@ -45,7 +46,7 @@ async fn a_backtest_of_the_same_revision_reports_no_change_of_decisions_under_qu
     let found = report(&caller, &json!({"revision": active})).await;
     assert_eq!((&found["compared"], &found["changed"]), (&json!(approved + 3), &json!(0)), "{found}");
     assert_eq!(count_of("review>review", &found), 3);
-    // Another rule is judged by what it says, and what runs again runs for both.
+    // Another rule counts with its result; a comparison with a rerun revision runs both.
     let (_, repaired) = caller.post("/rulesets/payment/revisions", &json!({"rules": entry(&fixed)})).await;
     let found = report(&caller, &json!({"revision": repaired["number"]})).await;
     assert_eq!(count_of("review>approve", &found), 3, "{found}");
@@ -70,7 +71,7 @@ async fn events_reported_after_the_selected_time_count_for_a_backtest() {
     let id = uuid::Builder::from_unix_timestamp_millis(at_ms, &[7; 10]).into_uuid();
     Arc::make_mut(&mut decision.evidence.payment).id = PaymentId(id);
     journal(node.databases.journal.clone()).await.store(decision.clone()).await.unwrap();
-    // A chargeback comes weeks later.
+    // A chargeback is reported weeks later.
     let told = sqlx::query(
         "insert into payment_events values ($1, $2, gen_random_uuid(), 'fraud', $3, $4, 't', '')",
     )

@@ -1,4 +1,4 @@
-//! Which entries of a list a payment meets, and when.
+//! Which list entries a payment matches, and when.
 
 use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::selector::{Fact, Matching, Selector};
@@ -30,9 +30,9 @@ async fn lists_match_exactly_by_prefix_and_by_normalized_name() {
         ("short", Selector::DebtorAccount, prefix, Fact::Listed(true)),
         ("shops", Selector::Metadata("shop".to_owned()), prefix, Fact::Listed(true)),
         ("shops", Selector::Metadata("shop".to_owned()), exact, Fact::Listed(false)),
-        // The order of the words counts; only their writing does not.
+        // The order of the words matters; only their notation does not.
         ("watched", Selector::DebtorName, by_name, Fact::Listed(false)),
-        // Punctuation alone is nobody's name.
+        // Punctuation alone is not a name.
         ("watched", Selector::CreditorName, by_name, Fact::Listed(false)),
         ("watched", Selector::Merchant, exact, Fact::Absent),
         ("no-such-list", Selector::Customer, exact, Fact::Listed(false)),
@@ -82,7 +82,7 @@ async fn an_entry_is_valid_from_its_beginning_until_just_before_its_end() {
     assert_eq!(facts(&databases, asked).await, [Fact::Listed(false)], "another tenant's list");
 }
 
-/// As revisions from before it was refused ask.
+/// Such queries exist in revisions from before they were refused.
 #[tokio::test]
 async fn a_matching_that_does_not_apply_to_a_kind_is_treated_as_exact() {
     let database = TestDatabase::create().await;

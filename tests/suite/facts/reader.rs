@@ -1,4 +1,4 @@
-//! Facts of live payments, asked for together.
+//! Facts of live payments, read together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +65,7 @@ async fn slow_facts_of_a_tenant_are_answered_and_delay_no_other_tenant() {
     for tenant in [slow, quick] {
         list_with(&databases, tenant, "watched", &[("c-1", 0, None)]).await;
     }
-    // As if it had millions of rows to look through.
+    // Simulates a tenant with millions of rows.
     let policy = format!(
         "create policy slowly on list_entries as restrictive for select to tollgate_journal
          using (tenant_id <> '{slow}' or pg_sleep(0.3)::text = '')"

@@ -1,4 +1,4 @@
-//! Which earlier payments a window counts, and how they are looked up.
+//! Which earlier payments a window counts, and how they are read.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
     store(&databases, tenant, &stored).await;
     let (submitted, approved) = (Counting::Submitted, Counting::Approved);
     let table = [
-        // The window's own beginning is outside of it, its end inside.
+        // The start of a window is excluded, its end included.
         (1_000, submitted, 3, 111),
         (1_001, submitted, 4, 1_111),
         (1_000, approved, 2, 101),
@@ -55,7 +55,7 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
     assert_eq!(facts(&databases, elsewhere).await, nothing, "another tenant");
 }
 
-/// The index of values begins with the day, by UTC.
+/// The index of values begins with the UTC day.
 #[tokio::test]
 async fn a_window_counts_whole_and_partial_days() {
     const DAY_MS: u64 = 86_400_000;
@@ -91,7 +91,7 @@ async fn a_window_counts_whole_and_partial_days() {
         let expected = Fact::Velocity { count, total_minor: count.cast_signed() };
         assert_eq!(*fact, expected, "{window_ms}");
     }
-    // Beside a payment of another time, whose windows are of other days.
+    // Together with a payment of another time, whose windows have other days.
     let mut earlier = asked.clone();
     payment_of(&mut earlier).received_at_ms = NOW_MS - 399 * DAY_MS;
     let both = look_up_many(&databases.system, vec![earlier, asked]).await.unwrap();
@@ -101,8 +101,8 @@ async fn a_window_counts_whole_and_partial_days() {
     assert_eq!(both[0].facts, expected);
 }
 
-/// Row security keeps some conditions out of an index, and then all of it is read:
-/// the same answer, a thousand times slower.
+/// Row security keeps some conditions out of an index. Postgres would then read the whole index,
+/// which is a thousand times slower.
 #[tokio::test]
 async fn a_window_is_read_from_the_index() {
     const PAGES: &str = "select idx_blks_hit + idx_blks_read, pg_relation_size(indexrelid) / 8192
@@ -115,7 +115,7 @@ async fn a_window_is_read_from_the_index() {
         .to_vec();
     let asked = request(tenant, order("c-1", 5, "EUR"), queries);
     let reader = FactReader::start(databases.facts.clone());
-    // Planned while there is nothing, as on a first day.
+    // Planned with empty tables, as on the first day.
     reader.look_up(asked.clone()).await.unwrap();
     let mut superuser = database.superuser().await;
     let values = "insert into payment_values
@@ -132,7 +132,7 @@ async fn a_window_is_read_from_the_index() {
 
     let response = reader.look_up(asked).await.unwrap().facts;
     assert_eq!(response, [Fact::Velocity { count: 0, total_minor: 0 }; 2]);
-    // A connection tells what it read soon after it has ended.
+    // Postgres updates the statistics of a connection soon after it ends.
     reader.stop().await;
     databases.facts.close().await;
     let mut after = before;
@@ -202,7 +202,7 @@ async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
     assert_eq!(facts(&databases, asked).await, expected);
 }
 
-/// Rows of earlier versions stand under the values as they were written.
+/// Rows of earlier versions have keys of the values as submitted.
 #[tokio::test]
 async fn a_window_counts_payments_of_earlier_versions_once() {
     let database = TestDatabase::create().await;
@@ -220,9 +220,9 @@ async fn a_window_counts_payments_of_earlier_versions_once() {
         ("debtor_name", "José García", 10),
         ("ip", "::ffff:203.0.113.7", 10),
         ("debtor_bank", "deutdeff", 10),
-        // Written otherwise in its time, and found under neither key.
+        // Submitted in another notation at that time, so neither key finds it.
         ("customer", "c-1  ", 1_000),
-        // As the form is written, it was and is one key.
+        // Already in canonical form, so both versions have the same key.
         ("customer", "c-1", 100),
     ];
     for (selector, value, amount_minor) in rows {

@@ -1,4 +1,4 @@
-//! One connection, many users, each cancelled at a random moment.
+//! Users of one connection that are cancelled at random times.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -9,10 +9,10 @@ use tollgate::storage::pool::{AppPool, DatabaseSettings, Databases};
 
 use super::{TwoTenants, run_in_request};
 
-/// Enough for every kind of user to be cut at many points; a failure names the round.
+/// Enough rounds to cut every kind of user at many points. A failure names the round.
 const ROUNDS: u32 = 400;
 
-/// A linear congruential generator: the rounds are the same in every run.
+/// A linear congruential generator, so that every run has the same rounds.
 struct Random(u64);
 
 impl Random {
@@ -27,7 +27,7 @@ fn one_connection(two: &TwoTenants) -> AppPool {
     Databases::connect_lazily(&settings).unwrap().app
 }
 
-/// What the next user of the connection finds: no transaction, no tenant, no rows.
+/// Asserts that the next user of the connection finds no transaction, tenant or rows.
 async fn assert_clean(pool: &AppPool, round: u32) {
     let row = sqlx::raw_sql(
         "select now() = statement_timestamp(), coalesce(current_setting('app.tenant_id', true), ''),
@@ -41,8 +41,8 @@ async fn assert_clean(pool: &AppPool, round: u32) {
     assert_eq!(row.get::<i64, _>(2), 0, "round {round}: rows are visible");
 }
 
-/// Polls a future this many times and then drops it: right away, or when the
-/// answer it waits for has come but is not read yet.
+/// Polls a future this many times and then drops it: at once, or when the response has arrived but
+/// is not read yet.
 async fn cut<F: Future>(polls: u64, at_once: bool, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut polls_left = polls;
@@ -60,7 +60,7 @@ async fn cut<F: Future>(polls: u64, at_once: bool, future: F) -> Option<F::Outpu
     .await
 }
 
-/// A caller that does all by hand and wrongly: its `begin` is cancelled with it.
+/// A user that manages its transaction by hand and wrongly: its `begin` is cancelled too.
 async fn careless(pool: AppPool, tenant: TenantId) {
     let Ok(mut transaction) = pool.sqlx_pool().begin().await else { return };
     let set = sqlx::query("select set_config('app.tenant_id', $1, true)").bind(tenant.to_string());

@@ -1,11 +1,11 @@
-//! One row for every table that has tenants.
+//! One row for every table with a tenant.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tollgate::domain::tenant::TenantId;
 
 use crate::support::database::TestDatabase;
 
-/// Every table with a tenant, as the database tells: a new one cannot be forgotten.
+/// All tables with a tenant, from the database's catalogue, so that new ones are included.
 pub async fn all(database: &TestDatabase) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
@@ -18,7 +18,7 @@ pub async fn all(database: &TestDatabase) -> Vec<String> {
     tables
 }
 
-/// Fills a tenant's tables, in the order of their foreign keys.
+/// Fills the tables of a tenant, in the order of foreign keys.
 pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
     let own_rows = [
         "tenants",
@@ -42,13 +42,13 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
-        // The list that the entries name.
+        // The list of the entries.
         let statement = statement.replace("'list-' || gen_random_uuid()", "'seeded'");
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *superuser).await.unwrap();
     }
 }
 
-/// An insert of a row that no other has the key of, valid but for its tenant.
+/// A statement that inserts a row with a new key that is valid except for its tenant.
 pub fn seed_statement(table: &str, tenant: TenantId) -> String {
     let digest = format!("decode(md5('{tenant}') || md5('{tenant}'), 'hex')");
     let values = match table {

@@ -1,4 +1,4 @@
-//! The chain holds: every hash can be computed again from what is stored.
+//! The chain: every hash can be recomputed from the stored rows.
 
 use sqlx::Row;
 use tollgate::domain::payment::PaymentId;
@@ -13,7 +13,7 @@ use super::{count, store_all, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal};
 
-/// Panics at the first row that does not fit. Gives the number of decisions.
+/// Panics at the first row that does not match. Returns the number of decisions.
 pub async fn verify(database: &TestDatabase) -> usize {
     let mut connection = database.superuser().await;
     let batches = sqlx::query("select * from journal_batches order by writer_id, sequence")

@@ -1,4 +1,4 @@
-//! A key has one decision, however many submit it and wherever.
+//! A key has one decision, across all callers and nodes.
 
 use std::collections::HashSet;
 
@@ -52,7 +52,7 @@ async fn a_later_submission_gets_the_stored_decision_and_its_hash() {
     assert_eq!(batches, 1, "losers alone make no batch");
 }
 
-/// As an import does that was never told how its commit ended.
+/// As an import does if the result of its commit is unknown.
 #[tokio::test]
 async fn storing_the_same_decision_again_returns_its_first_position() {
     let database = TestDatabase::create().await;
@@ -87,7 +87,7 @@ async fn nodes_that_submit_the_same_keys_agree_and_never_deadlock() {
     let tenants = [tenant(), tenant(), tenant(), tenant()];
     for round in 0..ROUNDS {
         let submissions = nodes.iter().enumerate().map(|(node, journal)| {
-            // Steps that share no factor with the number of keys visit each key once.
+            // A step without a common factor with the number of keys visits each key once.
             let step = [1, 7, 59][node];
             let decisions = (0..KEYS).map(|n| {
                 let place = (n * step + node * 13) % KEYS;

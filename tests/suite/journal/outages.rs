@@ -1,4 +1,4 @@
-//! Connections that die at the worst moment.
+//! Connections that break at the worst time.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ async fn a_commit_whose_response_is_lost_is_settled_without_duplicates() {
     const ROUNDS: usize = 60;
     for round in 0..ROUNDS {
         proxy.inject([Fault::BeforeCommit, Fault::AfterCommit, Fault::WithCommit][round % 3]);
-        // One key comes twice; in the second half one is bound already, so that keys are claimed first.
+        // One key comes twice. In the second half it is already bound, so that keys are claimed
+        // first.
         let mut keys = vec![format!("{round}-a"), format!("{round}-b"), format!("{round}-b")];
         keys.extend((round >= ROUNDS / 2).then(|| "0-a".to_owned()));
         let responses = store_all(&journal, keys.iter().map(|key| decision(tenant, key)).collect()).await;
@@ -39,8 +40,8 @@ async fn a_commit_whose_response_is_lost_is_settled_without_duplicates() {
     assert_eq!(verify(&database).await, 2 * ROUNDS);
 }
 
-/// The commit went through, then everything is down for longer than a batch is
-/// tried: the waiter hears that nobody knows, and the chain goes on unbroken.
+/// The commit succeeds, then the database is down for longer than a batch is retried: the result is
+/// unknown and the chain continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_commit_is_settled_before_the_chain_continues() {
     let database = TestDatabase::create().await;
@@ -57,7 +58,7 @@ async fn an_abandoned_commit_is_settled_before_the_chain_continues() {
             }
             proxy.inject(Fault::Everything);
         });
-        // Settling may have been faster than the outage.
+        // The journal may have settled the batch before the outage.
         assert!(matches!(response, Err(JournalError::Unavailable) | Ok(Stored::First(_))), "{response:?}");
         proxy.inject(Fault::Nothing);
         let retried = until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
@@ -70,8 +71,7 @@ async fn an_abandoned_commit_is_settled_before_the_chain_continues() {
     assert_eq!(verify(&database).await, 4);
 }
 
-/// A line that drops may still deliver what was sent on it, after the journal has
-/// looked and found nothing.
+/// A closed connection may still deliver its data after the journal has checked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_batch_is_not_mistaken_for_another() {
     let database = TestDatabase::create().await;
@@ -80,13 +80,13 @@ async fn a_late_batch_is_not_mistaken_for_another() {
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
 
-    // Tried again meanwhile: the second to come finds the key bound.
+    // Retried meanwhile: the later attempt finds the key bound.
     proxy.inject(Fault::Late);
     let first = journal.store(decision(tenant, "tried-again")).await;
     assert!(matches!(first, Ok(Stored::First(_))), "{first:?}");
     proxy.deliver_late_commit();
 
-    // Given up meanwhile: its place in the chain is taken by what nobody waits for.
+    // Abandoned meanwhile: the late batch takes its position in the chain.
     let late = decision(tenant, "given-up");
     proxy.inject(Fault::Late);
     let (response, ()) = tokio::join!(journal.store(late.clone()), async {
@@ -123,7 +123,7 @@ async fn a_submission_that_timed_out_on_locked_tables_is_not_stored_later() {
     let databases = database.databases();
     let journal = of_one_writer(databases.journal.clone()).await;
     let tenant = tenant();
-    // Only a statement that is prepared already goes off as a whole.
+    // Only a prepared statement is sent in one piece.
     journal.store(decision(tenant, "before")).await.unwrap();
     let mut owner = database.superuser().await;
     sqlx::raw_sql("begin; lock table tollgate.decisions in share mode").execute(&mut owner).await.unwrap();
@@ -135,8 +135,8 @@ async fn a_submission_that_timed_out_on_locked_tables_is_not_stored_later() {
     assert_eq!(verify(&database).await, 2);
 }
 
-/// The old session holds key and position in an open transaction until the
-/// server ends it; until then nobody can tell, afterwards it was not stored.
+/// The old session holds the key and the position in an open transaction until the server ends it.
+/// Until then the result is unknown, and afterwards it was not stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_goes_silent_in_a_transaction_blocks_its_key_only_for_seconds() {
     let database = TestDatabase::create().await;
@@ -144,7 +144,7 @@ async fn a_connection_that_goes_silent_in_a_transaction_blocks_its_key_only_for_
     let proxy = FaultyProxy::start(&connect);
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
-    // Since a key that was bound already the next ones are claimed first, in a transaction.
+    // A key that was already bound makes the next batches claim their keys first, in a transaction.
     journal.store(decision(tenant, "bound")).await.unwrap();
     journal.store(decision(tenant, "bound")).await.unwrap();
     proxy.inject(Fault::Silence);
@@ -168,7 +168,7 @@ async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_w
     let responses = store_all(&journal, decisions).await;
     assert!(responses.iter().all(|response| *response == Err(JournalError::Unavailable)), "{responses:?}");
 
-    // Every writer finds out for itself; once all have, nobody waits any more.
+    // Every writer detects the outage itself. Afterwards nobody waits.
     let _ = store_all(&journal, (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect()).await;
     assert_eq!(journal.store(decision(tenant, "down-0")).await, Err(JournalError::Unavailable));
 
@@ -178,7 +178,7 @@ async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_w
     assert_eq!(verify(&database).await, 1);
 }
 
-/// As where the partition of one decision is on a disk of its own, which is full.
+/// As if the partition of one decision were on a full disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_cannot_be_written_does_not_block_others() {
     let database = TestDatabase::create().await;
@@ -194,7 +194,7 @@ async fn a_decision_that_cannot_be_written_does_not_block_others() {
         bad.0
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut database.superuser().await).await.unwrap();
-    // Those that are not in its batch may be stored.
+    // Decisions in other batches may be stored.
     let last = decisions.pop().unwrap();
     let responses = store_all(&journal, decisions).await;
     assert_eq!(responses[20], Err(JournalError::Unavailable));
@@ -203,7 +203,7 @@ async fn a_decision_that_cannot_be_written_does_not_block_others() {
     verify(&database).await;
 }
 
-/// Routers on the way forget connections that are not used, and tell nobody.
+/// Routers drop unused connections without notice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_idle_connection_is_replaced_before_a_payment_needs_it() {
     let database = TestDatabase::create().await;

@@ -1,4 +1,4 @@
-//! One row fails alone; the queue is bounded; a stop loses nothing.
+//! Refused rows, a bounded queue, and an orderly stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,16 @@ async fn only_the_row_that_the_database_refuses_fails() {
     let journal = journal(database.databases().journal).await;
     let tenant = tenant();
     let mut submitted: Vec<_> = (0..40).map(|n| decision(tenant, &format!("key-{n}"))).collect();
-    // Postgres stores no NUL in a text.
+    // Postgres cannot store NUL in text.
     Arc::make_mut(&mut submitted[3].evidence.payment).order.reference = "a\0b".to_owned();
-    // An id that is there already.
+    // An id that already exists.
     let id = submitted[17].id();
     Arc::make_mut(&mut submitted[29].evidence.payment).id = id;
     let responses = store_all(&journal, submitted).await;
     for (n, response) in responses.iter().enumerate() {
         match n {
             3 => assert_eq!(*response, Err(JournalError::Refused)),
-            // Which of the two comes first is the order of their keys.
+            // The order of the keys decides which of the two is first.
             17 | 29 => {}
             _ => assert!(matches!(response, Ok(Stored::First(_))), "{n}: {response:?}"),
         }
@@ -65,7 +65,7 @@ async fn a_full_queue_refuses_at_once_and_its_accepted_decisions_are_stored() {
     for n in 0..3 {
         let (journal, decision) = (journal.clone(), decision(tenant, &format!("key-{n}")));
         waiting.push(tokio::spawn(async move { journal.store(decision).await }));
-        // The first must have left the queue before the others fill it.
+        // The first decision must have left the queue before the others fill it.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(journal.store(decision(tenant, "too-many")).await, Err(JournalError::Full));

@@ -1,4 +1,4 @@
-//! Entries by the thousand: over HTTP, and as files by the program.
+//! Thousands of entries: over HTTP, and as files on the command line.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn ten_thousand_entries_are_added_in_one_request_and_one_act() {
     assert_eq!(open_entries(&caller, "many").await, 10_000);
     let (_, page) = caller.get("/lists/many/entries?limit=3").await;
     assert_eq!(values(&page), ["c-0", "c-1", "c-2"], "in the order of the lines");
-    // The same file again after an answer that was lost adds nothing and leaves no act.
+    // The same file again, after a lost response, adds no entry and no act.
     let (status, again) = post_entries(&caller, "many", "text/csv", csv.clone()).await;
     assert_eq!((status, &again["added"]), (StatusCode::CREATED, &json!(0)), "{again}");
     assert_eq!(again["already_there"], 10_000);
@@ -57,8 +57,8 @@ async fn ten_thousand_entries_are_added_in_one_request_and_one_act() {
     node.stop().await;
 }
 
-/// Announces a body and sends its beginning, which is read before anything else: whoever
-/// goes on writing is cut off, and may miss the answer.
+/// Sends the headers and the beginning of a body, which is read first. A client that continues to
+/// write is cut off and may miss the response.
 async fn announce(caller: &Caller, list: &str, length: usize) -> String {
     let address = caller.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -77,7 +77,7 @@ async fn announce(caller: &Caller, list: &str, length: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_single_entry_has_the_ordinary_deadline() {
     let database = TestDatabase::create().await;
-    // To sign in takes longer than that on a busy machine, and is done at another node.
+    // Sign-in takes longer than this deadline on a busy machine, so another node does it.
     let node = Node::start_with(&database, &[("deadline_ms", json!(500))]).await;
     let other = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&other, "acme").await;
@@ -96,7 +96,7 @@ async fn a_slow_single_entry_has_the_ordinary_deadline() {
         }
     });
     let mut response = vec![0; 4_096];
-    // Lines have 120 seconds.
+    // Requests with lines have 120 seconds.
     let read = tokio::time::timeout(Duration::from_secs(100), reading.read(&mut response)).await;
     let length = read.expect("an answer before the deadline of lines").unwrap();
     trickle.abort();
@@ -130,7 +130,7 @@ async fn all_or_no_entries_of_a_request_are_added_and_errors_name_their_lines() 
     assert!(!problem.to_string().contains("nowhere"), "{problem}");
     assert_eq!(open_entries(&caller, "ips").await, 1, "nothing was added");
 
-    // Equal to an open entry, and to an earlier line.
+    // These equal an open entry and an earlier line.
     let good = lines(&["2001:DB8:0::1", "203.0.113.7", "::ffff:203.0.113.7", "203.0.113.0/24"]);
     let (status, added) = post_entries(&caller, "ips", "application/x-ndjson", good).await;
     assert_eq!(status, StatusCode::CREATED, "{added}");
@@ -239,7 +239,7 @@ async fn a_future_entry_does_not_prevent_a_valid_one() {
         let body = crate::support::service::payment_with(&json!({"customer": customer}));
         assert_eq!(super::outcome(&caller, customer, &body).await, "reject", "{customer}");
     }
-    // One at a time as well.
+    // Single requests too.
     let later = json!({"value": "c-4", "reason": "r", "valid_from_ms": later_ms});
     assert_eq!(caller.post("/lists/blocked/entries", &later).await.0, StatusCode::CREATED);
     assert_eq!(add(&caller, "blocked", "c-4").await.0, StatusCode::CREATED);

@@ -1,4 +1,4 @@
-//! The kinds of lists: how entries are read, stored, shown and compared.
+//! The kinds of lists: how entries are parsed, stored, shown and compared.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn with(member: &str, value: &str) -> Value {
     payment_with(&json!({member: value}))
 }
 
-/// An entry, the form that it is compared in, and payments that it stands for and not.
+/// An entry, its canonical form, and payments that it matches and does not match.
 struct Case {
     kind: &'static str,
     selector: Value,
@@ -173,7 +173,7 @@ async fn an_entry_matches_all_notations_of_its_value() {
             let key = format!("{name}-miss-{number}");
             assert_eq!(outcome(&caller, &key, body).await, "approve", "{} and {body}", case.entry);
         }
-        // Out of the way of the cases that follow.
+        // Closed, so that it does not affect the cases that follow.
         let path = format!("/lists/{name}/entries/{}", entry["id"].as_str().unwrap());
         assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
     }

@@ -1,4 +1,4 @@
-//! Revisions against the lists they ask, and lists that are closed.
+//! Revisions that use lists, and lists that are closed.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -213,7 +213,7 @@ async fn a_list_can_be_closed_when_no_deployed_rule_uses_it() {
     let (_, page) = caller.get("/lists").await;
     assert_eq!(page["items"][0]["closed_by"], page["items"][0]["created_by"], "{page}");
     assert!(page["items"][0]["closed_at_ms"].is_u64(), "{page}");
-    // What was decided stays explained, and going back is never in the way.
+    // Earlier decisions keep their evidence, and a rollback is always possible.
     let path = format!("/decisions/{}/replay", decided["id"].as_str().unwrap());
     assert_eq!(caller.get(&path).await.1["identical"], true);
     let (status, back) = caller.post("/rulesets/payment/rollback", &json!({})).await;

@@ -1,4 +1,4 @@
-//! Lists and entries of the version before are brought over by the program.
+//! The upgrade of lists and entries from the version before kinds.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::support::database::TestDatabase;
 use crate::support::program::{self, TEST_TIMEOUT, tollgate_on};
 use crate::support::service::{Caller, Node, payment_with};
 
-/// Makes a list what it was before there were kinds.
+/// Changes a list to the form before there were kinds.
 async fn make_old(superuser: &mut PgConnection, list: &str) {
     sqlx::query("update lists set kinds = null where name = $1").bind(list).execute(superuser).await.unwrap();
 }
 
-/// An entry as the version before stored it.
+/// An entry as the earlier version stored it.
 async fn old_entry(superuser: &mut PgConnection, list: &str, value: &str, comparable: &str, from_ms: i64) {
     sqlx::query(
         "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
@@ -114,7 +114,7 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
     ] {
         assert_eq!(outcome(&caller, key, &body).await, "reject", "{key}");
     }
-    // The earlier of two that became equal stays; the other is told with its reason.
+    // Of two entries that became equal, the earlier stays. The other is reported with its reason.
     let (_, page) = caller.get("/lists/accounts/entries?value=GB33BUKB20201555555555").await;
     let (open, closed): (Vec<_>, Vec<_>) =
         page["items"].as_array().unwrap().iter().partition(|entry| entry.get("valid_to_ms").is_none());
@@ -127,7 +127,7 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
     assert_eq!(acts["items"][0]["after"]["closed_because"], json!(reason), "{acts}");
     assert_eq!(caller.get("/audit?action=list.brought_over").await.1["items"].as_array().unwrap().len(), 5);
 
-    // An entry of several kinds is one: shown once, closed at once.
+    // An entry of several kinds is one entry: shown once, closed at once.
     let (_, page) = caller.get("/lists/mixed/entries").await;
     assert_eq!(values(&page), ["AB12 Motor Parts Ltd"]);
     let entry = &page["items"][0];
@@ -150,7 +150,7 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
 }
 
 const ENTRIES: i64 = 20_000;
-/// Each of so many has two ways to be written on the list.
+/// Each of these entries is on the list in two notations.
 const EQUAL: i64 = 200;
 
 async fn count(superuser: &mut PgConnection, which: &str) -> i64 {

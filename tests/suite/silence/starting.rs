@@ -1,4 +1,4 @@
-//! A start whose database takes what it is asked and says nothing.
+//! Starting with a silent database.
 
 use crate::support::database::TestDatabase;
 use crate::support::program::{run_command, tollgate};
@@ -8,7 +8,7 @@ use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 async fn a_start_with_a_silent_database_ends_with_an_error() {
     let asked = ["pg_advisory_lock", "pg_has_role", "set role tollgate_owner", "_sqlx_migrations"];
     let starts = asked.map(|asked| async move {
-        // Each has its own database: the first leaves a lock setup, for which others would wait.
+        // Each start has its own database: the first leaves a lock for which others would wait.
         let database = TestDatabase::create().await;
         let line = SilentProxy::start(database.databases().journal.options());
         line.silence_next(DatabaseRequest::Statement(asked));

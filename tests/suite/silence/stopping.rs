@@ -1,4 +1,4 @@
-//! The end of a node whose database says nothing any more.
+//! Stopping a node whose database has gone silent.
 
 use rustix::process::Signal;
 
@@ -35,7 +35,8 @@ async fn a_node_with_a_hanging_database_stops_on_request_and_logs_what_it_abando
     assert!(program.log().contains("took too long and was abandoned"), "{}", program.log());
     assert!(program.lines().last().unwrap().contains("stopped"), "{}", program.log());
 
-    // What had no answer is not lost and not doubled: a retry elsewhere agrees with what is stored.
+    // Payments without a response are neither lost nor duplicated: a retry on another node agrees
+    // with what is stored.
     let again = Program::serve(&database).await;
     let caller = caller.at(&again.url);
     for place in 0..10 {

@@ -1,4 +1,4 @@
-//! Checkpoints: what is signed, where it goes, and what it finds.
+//! Checkpoints: their signatures, their output, and what they detect.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::support::database::TestDatabase;
 use crate::support::program::{Program, TEST_TIMEOUT, tollgate_on};
 use crate::support::service::{Caller, Node, ROOT_SECRET};
 
-/// Of both writers, signed with the key of `root`.
+/// Checkpoints of both writers, signed with the key of `root`.
 fn checkpoints_in(folder: &Path, history: &StoredChains, root: &str) {
     for journal in &history.journals {
         let key = CheckpointKey::new(&RootSecret::from_text(root).unwrap()).unwrap();
@@ -104,7 +104,7 @@ async fn a_forged_checkpoint_is_reported_and_ignored() {
     assert!(!well && output.contains(&expected) && output.contains("No checkpoint is valid: "), "{output}");
 }
 
-/// The checkpoints that a node gives out, once it has made some.
+/// The checkpoints of a node, once there are some.
 async fn given(caller: &Caller) -> Value {
     let begun = Instant::now();
     loop {
@@ -142,7 +142,7 @@ async fn checkpoints_can_be_verified_without_tollgate() {
     let key = UnparsedPublicKey::new(&ED25519, bytes(&key["x"]));
     key.verify(text.as_bytes(), &bytes(&item["signature"])).unwrap();
 
-    // Kept as it came, one item is a line that the command takes.
+    // An item of the response is a valid line for the command.
     let kept = tempfile::tempdir().unwrap();
     let file = kept.path().join("kept.jsonl");
     fs::write(&file, format!("{item}\n")).unwrap();

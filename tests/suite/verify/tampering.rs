@@ -1,4 +1,4 @@
-//! One tampering each: found, and named by writer, batch and decision.
+//! One case of tampering per test, named by writer, batch and decision.
 
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -17,7 +17,7 @@ use crate::support::decisions::{decision_on, journal_settings, now_ms, order};
 const BATCHES: usize = 3;
 const IN_A_BATCH: usize = 4;
 
-/// Two writers with three batches of four decisions each, of three tenants.
+/// Two writers with three batches of four decisions of three tenants.
 pub struct StoredChains {
     pub database: TestDatabase,
     pub journals: [Journal; 2],
@@ -45,7 +45,7 @@ impl StoredChains {
         Self { database, journals, superuser, folder: tempfile::tempdir().unwrap() }
     }
 
-    /// The first writer's decision at this place.
+    /// The first writer's decision at this position.
     pub async fn at(&mut self, sequence: i64, position: i32) -> DecisionPosition {
         let (writer, id) = sqlx::query_as(
             "select writer_id, id from decisions
@@ -64,7 +64,7 @@ impl StoredChains {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.superuser).await.unwrap();
     }
 
-    /// Exactly these lines are told, and the exit is that of a failure.
+    /// Asserts that exactly these findings are reported, and the exit status.
     pub fn finds(&self, expected: &[String]) {
         let (well, output) = verified(&self.database, self.folder.path(), &[]);
         let findings: Vec<&str> = output.lines().filter(|line| line.contains(" - ")).collect();
@@ -90,7 +90,7 @@ impl DecisionPosition {
     }
 }
 
-/// As it is decided where no ruleset is active.
+/// A decision as it is made without an active ruleset.
 fn decision(tenant: TenantId, key: &str) -> Decision {
     let mut decision = decision_on(tenant, key, Outcome::Review, now_ms(), order("c-1", 1_000, "EUR"));
     decision.evidence.reasons = decision.evidence.fold().reasons;
@@ -141,7 +141,7 @@ async fn an_erased_row_verifies_but_a_partly_erased_one_does_not() {
     history.finds(&[]);
     history.tamper(format!("update decisions set payload = null where id = '{}'", half.id)).await;
     history.finds(&[half.decision("partially erased: some of payload, salt and reference are left")]);
-    // What erasure leaves is still covered.
+    // The data that erasure keeps is still covered.
     history
         .tamper(format!(
             "update decisions set payload_salt = null, reference = null where id = '{}'",
@@ -216,7 +216,7 @@ async fn a_removed_batch_is_detected_with_and_without_its_decisions() {
         ))
         .await;
     history.finds(&missing);
-    // And its neighbours joined over the hole.
+    // The neighbours are linked over the gap.
     history
         .tamper(format!(
             "update journal_batches set sequence = 2 where writer_id = '{0}' and sequence = 3;
@@ -248,7 +248,7 @@ async fn inserted_decisions_are_detected_everywhere() {
             place.id
         )
     };
-    // In the order of the journal; the second after what stands at its position.
+    // In the order of the journal. The second is after the decision at its position.
     let places = [(1, 4), (3, 0), (9, 0)].map(|(sequence, position)| (Uuid::now_v7(), sequence, position));
     for (id, sequence, position) in places {
         history.tamper(copy(id, sequence, position)).await;
@@ -266,7 +266,7 @@ async fn inserted_decisions_are_detected_everywhere() {
         })
         .collect();
     history.finds(&expected);
-    // A writer that never was.
+    // A writer that never existed.
     let stranger = Uuid::from_u128(5);
     history
         .tamper(format!("update decisions set writer_id = '{stranger}' where id = '{}'", places[2].0))
@@ -283,7 +283,7 @@ async fn inserted_decisions_are_detected_everywhere() {
 #[tokio::test]
 async fn a_redirected_removed_or_changed_key_is_detected() {
     let mut history = StoredChains::new().await;
-    // Of one tenant: to a decision of another it would be one that is not there.
+    // Within one tenant: the key of another tenant's decision would be missing.
     let (one, other) = (history.at(1, 0).await, history.at(1, 1).await);
     history
         .tamper(format!(

@@ -1,7 +1,7 @@
-;; Stops itself and leaves last words, as the SDK does with a panic; they try to
-;; colour the terminal.
+;; Traps and leaves a message, as the SDK does in a panic. The message contains codes that would
+;; colour a terminal.
 (module
-  ;; Describes itself as any rule does, so that it is taken in.
+  ;; A valid description, so that the plugin is accepted.
   (memory (export "memory") 2)
   (data (i32.const 0x400)
     "\00\05\00\00\07\00\00\00"  ;; name     at 0x500
