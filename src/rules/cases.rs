@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::contract::{Input, v1};
+use super::contract::{PaymentInput, v1};
 use super::local::LocalEngine;
 use super::{Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleCall, RuleEngine};
 use crate::domain::plugin::Digest;
@@ -115,11 +115,11 @@ async fn evaluate(
     let Prepared { profile, state, .. } = prepared;
     let plugin = tried.plugin;
     let rule = RuleCall { plugin, profile, state: state.into(), facts, fuel_spent_before: None };
-    let run = engine.evaluate_one(Input::from_v1(payment.clone()), rule.clone()).await?;
+    let run = engine.evaluate_one(PaymentInput::V1(payment.clone()), rule.clone()).await?;
     let result = compare(&expected, &run.result);
     let failed = result.is_err() && matches!(run.result, RuleResult::Failed { .. });
     let diagnosis = if failed {
-        engine.diagnose_one(Input::from_v1(payment), rule, tried.bytes.clone()).await?
+        engine.diagnose_one(PaymentInput::V1(payment), rule, tried.bytes.clone()).await?
     } else {
         None
     };

@@ -17,16 +17,18 @@ use wasmtime::{Instance, Module, Store, WasmCoreDump};
 
 use super::EngineError;
 use super::artifact::{ArtifactCache, load_compiled};
+use super::call::{Call, CallInstance};
+use super::call_state::CallState;
 use super::compile::{Compiler, Kept};
 use super::component::{ContractVersion, inspect};
-use super::contract::{Bound, Request, failure_detail};
+use super::contract::{LinkedPlugin, PaymentInput, failure_detail};
 use super::engine::{Code, DiagnosticSandbox, Sandbox};
 use super::library::on_blocking_thread;
 use super::limits::{HOSTCALL_FUEL, Limits, WASM_STACK_BYTES};
-use super::sandbox::{self, CallState, Left};
 use super::settings::Settings;
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{ByProfile, Digest, Profile};
+use crate::domain::selector::Fact;
 use crate::domain::verdict::FailureClass;
 
 const NAME_CHARS_MAX: usize = 160;
@@ -72,13 +74,19 @@ fn class_name<S: serde::Serializer>(class: &FailureClass, to: S) -> Result<S::Ok
     to.serialize_str(class.name())
 }
 
-/// One failed call, ready to be made again.
-pub(super) struct Failed<'a> {
+/// A failed call to repeat.
+pub(super) struct DiagnosisRequest<'a> {
     pub(super) plugin: Digest,
     pub(super) bytes: Arc<[u8]>,
     pub(super) profile: Profile,
     pub(super) fuel: u64,
-    pub(super) request: Request<'a>,
+    pub(super) call: CallInput<'a>,
+}
+
+/// The function that failed, with its arguments.
+pub(super) enum CallInput<'a> {
+    Prepare { settings: &'a str },
+    Evaluate { input: &'a PaymentInput, facts: &'a [Fact], state: &'a [u8] },
 }
 
 pub(super) struct Diagnostics {
@@ -110,32 +118,48 @@ impl Diagnostics {
         }
     }
 
-    /// `None` where the call does not fail this time.
-    pub(super) async fn diagnose(&self, failed: Failed<'_>) -> Result<Option<Diagnosis>, EngineError> {
-        let _turn = self.turns.of(failed.profile).lock().await;
+    /// `None` if the call does not fail this time.
+    pub(super) async fn diagnose(
+        &self,
+        request: DiagnosisRequest<'_>,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        let _turn = self.turns.of(request.profile).lock().await;
         let unavailable = |error: String| EngineError::Unavailable(error);
-        let within = DiagnosticSandbox::new(failed.profile, self.code)
+        let within = DiagnosticSandbox::new(request.profile, self.code)
             .map_err(|error| unavailable(error.to_string()))?;
-        let (contract, component) = self.load(&within.sandbox, &failed).await?;
-        let plugin = Bound::new(contract, &within.sandbox.linker, &component)
+        let (contract, component) = self.load(&within.sandbox, &request).await?;
+        let plugin = LinkedPlugin::new(contract, &within.sandbox.linker, &component)
             .map_err(|error| unavailable(format!("{error:#}")))?;
-        let (called, left) =
-            sandbox::call_and_keep(&within.sandbox, &plugin, failed.fuel, &Arc::default(), failed.request)
-                .await;
-        let Err(failure) = called.result else { return Ok(None) };
+        let call = Call {
+            sandbox: &within.sandbox,
+            plugin: &plugin,
+            fuel: request.fuel,
+            computed_ms: Arc::default(),
+        };
+        let (failure, fuel_used, instance) = match request.call {
+            CallInput::Prepare { settings } => {
+                let outcome = call.prepare(settings).await;
+                (outcome.result.err(), outcome.fuel_used, outcome.instance)
+            }
+            CallInput::Evaluate { input, facts, state } => {
+                let outcome = call.evaluate(input, facts, state).await;
+                (outcome.result.err(), outcome.fuel_used, outcome.instance)
+            }
+        };
+        let Some(failure) = failure else { return Ok(None) };
         let limits = within.sandbox.limits;
         let mut diagnosis = Diagnosis {
             class: failure.class,
             cause: String::new(),
             said: None,
             frames: Vec::new(),
-            fuel_used: called.fuel_used,
-            fuel_max: failed.fuel,
+            fuel_used,
+            fuel_max: request.fuel,
             memory_bytes: 0,
             memory_max_bytes: limits.memory_bytes as u64,
         };
-        if let Some(left) = left {
-            look_into(&within.sandbox, left, failed.bytes, &mut diagnosis).await?;
+        if let Some(instance) = instance {
+            look_into(&within.sandbox, instance, request.bytes, &mut diagnosis).await?;
         }
         diagnosis.cause = cause_of(&diagnosis, limits);
         Ok(Some(diagnosis))
@@ -149,10 +173,10 @@ impl Diagnostics {
     async fn load(
         &self,
         sandbox: &Sandbox,
-        failed: &Failed<'_>,
+        request: &DiagnosisRequest<'_>,
     ) -> Result<(ContractVersion, Component), EngineError> {
         let unavailable = |error: String| EngineError::Unavailable(error);
-        let Failed { plugin, bytes, profile, .. } = failed;
+        let DiagnosisRequest { plugin, bytes, profile, .. } = request;
         let (plugin, profile, engine) = (*plugin, *profile, sandbox.engine.clone());
         let (cache, inspected) = (self.cache(), bytes.clone());
         let found = on_blocking_thread(move || {
@@ -194,11 +218,11 @@ fn keep_newest(folder: &Path, kept: usize) {
 
 async fn look_into(
     sandbox: &Sandbox,
-    left: Left,
+    instance: CallInstance<'_>,
     plugin: Arc<[u8]>,
     diagnosis: &mut Diagnosis,
 ) -> Result<(), EngineError> {
-    let Left { mut store, error } = left;
+    let CallInstance { mut store, error, .. } = instance;
     diagnosis.memory_bytes = store.data().memory_bytes(sandbox.limits) as u64;
     let trapped = error.filter(|error| error.is::<WasmCoreDump>());
     if let Some(dump) = trapped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>()) {

@@ -20,9 +20,9 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
+use super::call_state::CallState;
 use super::contract::BOUNDS_VERSION;
-use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits, RULESET_FUEL, WASM_STACK_BYTES};
-use super::sandbox::CallState;
+use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits, RULESET_FUEL, TICK_MS, WASM_STACK_BYTES};
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::Profile;
 
@@ -42,9 +42,6 @@ const WARM_MEMORIES: u32 = 32;
 
 /// How many functions a diagnosis names, from the innermost out.
 const FRAMES_MAX: usize = 20;
-
-/// A rule that runs for longer lets go of its processor this often.
-pub(super) const TICK_MS: u32 = 1;
 
 #[derive(Debug, Error)]
 pub enum EngineSetupError {
@@ -321,6 +318,13 @@ mod tests {
         let entry = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"");
         assert!(lock.contains(&entry));
         assert_eq!(engine_id(), engine_id());
+    }
+
+    /// A decision is only replayed exactly by the engine that made it. The id covers the `Debug`
+    /// form of the limits, so renaming one of their fields would change it as well.
+    #[test]
+    fn the_engine_id_changes_only_on_purpose() {
+        assert_eq!(engine_id().0, "wasmtime-48.0.8-b5c31a8168450584");
     }
 
     #[test]

@@ -19,12 +19,12 @@ use self::not_added::NotAdded;
 use super::AddPluginError;
 use super::EngineError;
 use super::artifact::{ArtifactCache, load_compiled};
+use super::call::{Call, CallFailure};
 use super::compile::{Compiled, Compiler, Kept};
 use super::component::{ContractVersion, Inspection, inspect};
-use super::contract::{Answer, Bound, Request};
+use super::contract::LinkedPlugin;
 use super::engine::{Sandbox, Sandboxes};
 use super::limits::Limits;
-use super::sandbox;
 use super::settings::Settings;
 use crate::domain::plugin::{Description, Digest, Plugin, Profile};
 use crate::domain::verdict::FailureClass;
@@ -53,7 +53,7 @@ struct Known {
 /// A plugin that can run at once, and where.
 pub(super) struct Ready {
     pub(super) sandbox: Arc<Sandbox>,
-    pub(super) plugin: Bound,
+    pub(super) plugin: LinkedPlugin,
 }
 
 struct Loaded {
@@ -345,7 +345,7 @@ fn bind(
     contract: ContractVersion,
     component: &Component,
 ) -> Result<Ready, AddPluginError> {
-    let plugin = Bound::new(contract, &sandbox.linker, component).map_err(|error| {
+    let plugin = LinkedPlugin::new(contract, &sandbox.linker, component).map_err(|error| {
         AddPluginError::Refused(format!("the plugin does not implement the rule contract: {error:#}"))
     })?;
     Ok(Ready { sandbox: sandbox.clone(), plugin })
@@ -353,24 +353,15 @@ fn bind(
 
 async fn describe(ready: &Ready) -> Result<Description, NotAdded> {
     let Ready { sandbox, plugin } = ready;
-    let called =
-        sandbox::call(sandbox, plugin, sandbox.limits.fuel_prepare, &Arc::default(), Request::Describe).await;
-    match called.result {
-        Ok(Answer::Described(description)) => Ok(description),
-        Ok(_) => Err(NotAdded::unavailable("internal error: the answer was to another question".to_owned())),
-        Err(failure) => {
-            let why = format!(
-                "the plugin's describe function failed ({}): {}",
-                failure.class.name(),
-                failure.detail
-            );
-            Err(match failure.class {
-                FailureClass::MemoryLimit => NotAdded::TooLarge(why),
-                FailureClass::Host => NotAdded::unavailable(why),
-                _ => NotAdded::Other(AddPluginError::Refused(why)),
-            })
+    let call = Call { sandbox, plugin, fuel: sandbox.limits.fuel_prepare, computed_ms: Arc::default() };
+    call.describe().await.result.map_err(|CallFailure { class, detail }| {
+        let why = format!("the plugin's describe function failed ({}): {detail}", class.name());
+        match class {
+            FailureClass::MemoryLimit => NotAdded::TooLarge(why),
+            FailureClass::Host => NotAdded::unavailable(why),
+            _ => NotAdded::Other(AddPluginError::Refused(why)),
         }
-    }
+    })
 }
 
 /// Hashing, inspecting and reading files hold a thread for longer than a payment may wait.

@@ -33,6 +33,9 @@ pub const HOSTCALL_FUEL: usize = MIB;
 /// Payment text, facts and state that one call is given.
 pub const INPUT_BYTES_MAX: usize = MIB;
 
+/// The period of the epoch clock. A rule that runs longer yields its processor this often.
+pub(super) const TICK_MS: u32 = 1;
+
 #[derive(Debug)]
 pub struct Limits {
     /// One evaluation. Compiled rules use 10 to 50 thousand.

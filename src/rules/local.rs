@@ -20,11 +20,12 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::contract::{Answer, Input, Request};
-use super::diagnosis::{Diagnostics, Failed};
-use super::engine::{EngineSetupError, Sandboxes, TICK_MS};
+use super::call::{Call, CallFailure, CallOutcome};
+use super::contract::{PaymentInput, SettingsAnswer};
+use super::diagnosis::{CallInput, DiagnosisRequest, Diagnostics};
+use super::engine::{EngineSetupError, Sandboxes};
 use super::library::{Library, Ready};
-use super::limits::{Limits, RULESET_FUEL};
+use super::limits::{Limits, RULESET_FUEL, TICK_MS};
 use super::progress::{ComputedMs, Progress};
 use super::settings::Settings;
 use super::spent::Metered;
@@ -32,7 +33,7 @@ use super::tenants::{QUICK, Tenants};
 use super::threads::{BACKGROUND_NICENESS, LIVE_NICENESS, Threads};
 use super::{
     AddPluginError, Diagnosis, EngineError, FailedCall, Missed, PrepareError, Prepared, RuleCall, RuleEngine,
-    RuleRun, RulesetCall, sandbox,
+    RuleRun, RulesetCall,
 };
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Plugin, Profile};
@@ -89,7 +90,11 @@ impl LocalEngine {
     }
 
     /// One rule on an input that need not be a domain payment: for cases.
-    pub(super) async fn evaluate_one(&self, input: Input, rule: RuleCall) -> Result<RuleRun, EngineError> {
+    pub(super) async fn evaluate_one(
+        &self,
+        input: PaymentInput,
+        rule: RuleCall,
+    ) -> Result<RuleRun, EngineError> {
         let library = self.library.clone();
         self.live
             .run(async move { evaluate(&library, &input, &rule, RULESET_FUEL, &Arc::default()).await })
@@ -102,7 +107,7 @@ impl LocalEngine {
     /// files.
     pub(super) async fn diagnose_one(
         &self,
-        input: Input,
+        input: PaymentInput,
         rule: RuleCall,
         bytes: Arc<[u8]>,
     ) -> Result<Option<Diagnosis>, EngineError> {
@@ -110,9 +115,9 @@ impl LocalEngine {
         let diagnosed = self.background.run(async move {
             let spent_before = rule.fuel_spent_before.unwrap_or(0);
             let fuel = Limits::of(rule.profile).fuel_evaluate.min(RULESET_FUEL.saturating_sub(spent_before));
-            let request = Request::Evaluate { input: &input, facts: &rule.facts, state: &rule.state };
+            let call = CallInput::Evaluate { input: &input, facts: &rule.facts, state: &rule.state };
             let (plugin, profile) = (rule.plugin, rule.profile);
-            diagnostics.diagnose(Failed { plugin, bytes, profile, fuel, request }).await
+            diagnostics.diagnose(DiagnosisRequest { plugin, bytes, profile, fuel, call }).await
         });
         diagnosed.await?
     }
@@ -134,7 +139,7 @@ impl RuleEngine for LocalEngine {
             let library = self.library.clone();
             let (begins_here, progress) = (turn.is_quick(), progress.clone());
             let mut work = Metered::new(account_us.clone(), async move {
-                let input = Input::of(call.payment);
+                let input = PaymentInput::of(call.payment);
                 evaluate_all(&library, &input, &call.rules, &progress).await
             });
             if begins_here {
@@ -174,7 +179,7 @@ impl RuleEngine for LocalEngine {
                 if Instant::now() >= call.deadline {
                     return Err(EngineError::Deadline(Missed::default()));
                 }
-                let input = Input::of(call.payment);
+                let input = PaymentInput::of(call.payment);
                 answers.push(evaluate_all(&library, &input, &call.rules, &Progress::default()).await);
                 tokio::task::yield_now().await;
             }
@@ -207,16 +212,15 @@ impl RuleEngine for LocalEngine {
     async fn diagnose(&self, call: FailedCall, bytes: Arc<[u8]>) -> Result<Option<Diagnosis>, EngineError> {
         let (plugin, settings) = match call {
             FailedCall::Evaluate { payment, rule } => {
-                return self.diagnose_one(Input::of(payment), rule, bytes).await;
+                return self.diagnose_one(PaymentInput::of(payment), rule, bytes).await;
             }
             FailedCall::Prepare { plugin, settings } => (plugin, settings),
         };
         let Some(Plugin { profile, .. }) = self.library.plugin(plugin) else { return Ok(None) };
         let diagnostics = self.diagnostics.clone();
         let diagnosed = self.background.run(async move {
-            let (fuel, request) =
-                (Limits::of(profile).fuel_prepare, Request::Prepare { settings: &settings });
-            diagnostics.diagnose(Failed { plugin, bytes, profile, fuel, request }).await
+            let (fuel, call) = (Limits::of(profile).fuel_prepare, CallInput::Prepare { settings: &settings });
+            diagnostics.diagnose(DiagnosisRequest { plugin, bytes, profile, fuel, call }).await
         });
         diagnosed.await?
     }
@@ -225,7 +229,7 @@ impl RuleEngine for LocalEngine {
 /// One run per rule, in their order.
 async fn evaluate_all(
     library: &Arc<Library>,
-    input: &Input,
+    input: &PaymentInput,
     rules: &[RuleCall],
     progress: &Progress,
 ) -> Vec<RuleRun> {
@@ -247,7 +251,7 @@ async fn evaluate_all(
 
 async fn evaluate(
     library: &Arc<Library>,
-    input: &Input,
+    input: &PaymentInput,
     rule: &RuleCall,
     fuel_left: u64,
     computed_ms: &ComputedMs,
@@ -258,15 +262,14 @@ async fn evaluate(
     let Ready { sandbox, plugin } = &*ready;
     let started = Instant::now();
     let fuel = sandbox.limits.fuel_evaluate.min(fuel_left);
-    let request = Request::Evaluate { input, facts: &rule.facts, state: &rule.state };
-    let called = sandbox::call(sandbox, plugin, fuel, computed_ms, request).await;
-    let result = match called.result {
-        Ok(Answer::Evaluated(evaluation)) => RuleResult::Ran(evaluation),
-        Ok(_) => RuleResult::Unavailable,
-        Err(failure) => RuleResult::Failed { class: failure.class, detail: failure.detail },
+    let call = Call { sandbox, plugin, fuel, computed_ms: computed_ms.clone() };
+    let CallOutcome { result, fuel_used, .. } = call.evaluate(input, &rule.facts, &rule.state).await;
+    let result = match result {
+        Ok(evaluation) => RuleResult::Ran(evaluation),
+        Err(CallFailure { class, detail }) => RuleResult::Failed { class, detail },
     };
     let elapsed_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
-    RuleRun { result, fuel_used: called.fuel_used, elapsed_us }
+    RuleRun { result, fuel_used, elapsed_us }
 }
 
 async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Result<Prepared, PrepareError> {
@@ -274,16 +277,11 @@ async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Resu
     let Some(Plugin { profile, .. }) = library.plugin(digest) else { return Err(unknown) };
     let Some(ready) = library.bound(digest, profile).await else { return Err(unknown) };
     let Ready { sandbox, plugin } = &*ready;
-    let (fuel, request) = (sandbox.limits.fuel_prepare, Request::Prepare { settings });
-    let called = sandbox::call(sandbox, plugin, fuel, &Arc::default(), request).await;
-    match called.result {
-        Ok(Answer::Prepared { queries, state }) => Ok(Prepared { profile, queries, state }),
-        Ok(Answer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
-        Ok(_) => {
-            Err(EngineError::Unavailable("internal error: the answer was to another question".to_owned())
-                .into())
-        }
-        Err(failure) => Err(PrepareError::Failed { class: failure.class, detail: failure.detail }),
+    let call = Call { sandbox, plugin, fuel: sandbox.limits.fuel_prepare, computed_ms: Arc::default() };
+    match call.prepare(settings).await.result {
+        Ok(SettingsAnswer::Accepted { queries, state }) => Ok(Prepared { profile, queries, state }),
+        Ok(SettingsAnswer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
+        Err(CallFailure { class, detail }) => Err(PrepareError::Failed { class, detail }),
     }
 }
 

@@ -5,6 +5,8 @@
 //! HTTP, and never lets a plugin's output through unchecked.
 
 mod artifact;
+mod call;
+mod call_state;
 pub mod cases;
 pub mod compile;
 pub mod component;
@@ -15,7 +17,6 @@ mod library;
 mod limits;
 mod local;
 mod progress;
-mod sandbox;
 mod settings;
 mod spent;
 mod tenants;

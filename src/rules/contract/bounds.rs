@@ -1,6 +1,7 @@
-//! The bounds of every answer, whatever version of the contract it came by.
-//! Must never repair what carries meaning: only control characters in text
-//! for people are taken out, anything else outside the bounds is refused.
+//! The bounds of every answer, for all versions of the contract.
+//!
+//! Control characters in text for people become spaces. Everything else outside the bounds is
+//! refused: a repaired answer could mean something that the rule did not say.
 
 use crate::domain::plugin::Description;
 use crate::domain::selector::{FactQuery, Selector};
@@ -13,18 +14,18 @@ const METADATA_KEY_CHARS_MAX: usize = 128;
 const VERSION_CHARS_MAX: usize = 64;
 const REASONS_MAX: usize = 32;
 const NOTES_MAX: usize = 32;
-/// All text of one evaluation: it is stored with every decision, fifty rules at
-/// once, and kept in memory until then.
+/// All text of one evaluation. A decision stores the text of up to fifty rules and keeps it in
+/// memory until then.
 const EVALUATION_BYTES_MAX: usize = 32 << 10;
 const QUERIES_MAX: usize = 32;
 const STATE_BYTES_MAX: usize = 64 << 10;
 const SCHEMA_BYTES_MAX: usize = 64 << 10;
 const WINDOW_MS_MAX: u64 = 400 * 24 * 60 * 60 * 1000;
 
-/// What the rule did wrong, in words for its author.
-type Wrong = String;
+/// The bound that the rule violated, as a text for its author.
+type Violation = String;
 
-pub(super) fn evaluation(mut evaluation: Evaluation) -> Result<Evaluation, Wrong> {
+pub(super) fn evaluation(mut evaluation: Evaluation) -> Result<Evaluation, Violation> {
     let (name, needs_reason) = match &evaluation.verdict {
         Verdict::Pass => ("pass", false),
         Verdict::Allow(_) => ("allow", false),
@@ -58,7 +59,7 @@ fn text_bytes(evaluation: &Evaluation) -> usize {
         + evaluation.notes.iter().map(String::len).sum::<usize>()
 }
 
-pub(super) fn refusal(mut list: Vec<Reason>) -> Result<Vec<Reason>, Wrong> {
+pub(super) fn refusal(mut list: Vec<Reason>) -> Result<Vec<Reason>, Violation> {
     if list.is_empty() {
         return Err("settings refused without a reason".to_owned());
     }
@@ -66,7 +67,7 @@ pub(super) fn refusal(mut list: Vec<Reason>) -> Result<Vec<Reason>, Wrong> {
     Ok(list)
 }
 
-pub(super) fn prepared(queries: &[FactQuery], state: &[u8]) -> Result<(), Wrong> {
+pub(super) fn prepared(queries: &[FactQuery], state: &[u8]) -> Result<(), Violation> {
     if state.len() > STATE_BYTES_MAX {
         return Err(format!("a state of {} bytes, at most {STATE_BYTES_MAX} are allowed", state.len()));
     }
@@ -76,7 +77,7 @@ pub(super) fn prepared(queries: &[FactQuery], state: &[u8]) -> Result<(), Wrong>
     queries.iter().try_for_each(query)
 }
 
-pub(super) fn description(mut description: Description) -> Result<Description, Wrong> {
+pub(super) fn description(mut description: Description) -> Result<Description, Violation> {
     if !is_slug(&description.name) {
         return Err(format!("a name that is not {SLUG}"));
     }
@@ -94,12 +95,12 @@ pub(super) fn description(mut description: Description) -> Result<Description, W
     Ok(description)
 }
 
-/// An error text of the rule's own: too long is cut, since it decides nothing.
-pub(in crate::rules) fn detail(text: &str) -> String {
+/// The error text of a rule. It decides nothing, so a long one is cut.
+pub(in crate::rules) fn plain_detail(text: &str) -> String {
     plain(text).chars().take(TEXT_CHARS_MAX).collect()
 }
 
-fn reasons(list: &mut [Reason]) -> Result<(), Wrong> {
+fn reasons(list: &mut [Reason]) -> Result<(), Violation> {
     if list.len() > REASONS_MAX {
         return Err(format!("{} reasons, at most {REASONS_MAX} are allowed", list.len()));
     }
@@ -117,7 +118,7 @@ fn reasons(list: &mut [Reason]) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn query(query: &FactQuery) -> Result<(), Wrong> {
+fn query(query: &FactQuery) -> Result<(), Violation> {
     let selector = match query {
         FactQuery::Listed { list, selector, .. } => {
             if !is_slug(list) {
@@ -146,7 +147,7 @@ fn query(query: &FactQuery) -> Result<(), Wrong> {
     }
 }
 
-fn text_for_people(what: &str, text: &str) -> Result<String, Wrong> {
+fn text_for_people(what: &str, text: &str) -> Result<String, Violation> {
     let length = text.chars().count();
     if length > TEXT_CHARS_MAX {
         return Err(format!("{what} of {length} characters, at most {TEXT_CHARS_MAX} are allowed"));
@@ -158,7 +159,7 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if is_invisible(c) { ' ' } else { c }).collect()
 }
 
-/// Control characters, and those that reorder or break lines of text around them.
+/// Control characters, and characters that reorder text or break its lines.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -203,7 +204,7 @@ mod tests {
         Reason { code: code.to_owned(), message: message.to_owned(), field: field.map(str::to_owned) }
     }
 
-    fn rejected(reasons: Vec<Reason>) -> Result<Evaluation, Wrong> {
+    fn rejected(reasons: Vec<Reason>) -> Result<Evaluation, Violation> {
         evaluation(Evaluation { verdict: Verdict::Reject(reasons), notes: vec![] })
     }
 
@@ -306,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_detail_of_a_failure_is_cut_and_readable() {
-        assert_eq!(detail(&format!("a\0b{}", "x".repeat(600))).chars().count(), 500);
-        assert_eq!(detail("a\0b"), "a b");
+        assert_eq!(plain_detail(&format!("a\0b{}", "x".repeat(600))).chars().count(), 500);
+        assert_eq!(plain_detail("a\0b"), "a b");
     }
 }

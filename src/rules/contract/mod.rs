@@ -1,111 +1,61 @@
-//! The rule contract as the host speaks it: one module per released version,
-//! each converting between its own shapes and the domain, and one set of
-//! bounds that every answer is held to. Must never let an answer out unchecked.
+//! The rule contract from the host's side: one module for each released version, which converts
+//! between its own types and the domain. Every answer is checked against the same bounds.
 
+mod answer;
 mod bounds;
 pub mod v1;
 
-pub(super) use bounds::detail as failure_detail;
+pub(super) use answer::{CallFault, SettingsAnswer};
+pub(super) use bounds::plain_detail as failure_detail;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
+use super::call_state::CallState;
 use super::component::ContractVersion;
-use super::sandbox::CallState;
 use crate::domain::payment::Payment;
 use crate::domain::plugin::Description;
-use crate::domain::selector::{Fact, FactQuery};
-use crate::domain::verdict::{Evaluation, Reason};
+use crate::domain::selector::Fact;
+use crate::domain::verdict::Evaluation;
 
-/// What the contract adds to the engine's id: raised whenever a bound changes.
+/// Part of the engine's id. It must rise whenever a bound changes.
 pub(super) const BOUNDS_VERSION: u32 = 2;
 
-/// A payment in the form each version wants it, converted once for a whole ruleset.
-pub struct Input {
-    payment: InputPayment,
-    v1: OnceLock<v1::Payment>,
+/// A payment as rules get it.
+pub enum PaymentInput {
+    /// Converted at the first rule that needs it, once for a whole ruleset.
+    Domain { payment: Arc<Payment>, v1: OnceLock<v1::Payment> },
+    /// From a case file, which may contain what a domain payment cannot.
+    V1(v1::Payment),
 }
 
-enum InputPayment {
-    Domain(std::sync::Arc<Payment>),
-    /// Given in the shape of a contract already, for a case that no domain payment can hold.
-    Contract,
-}
-
-impl Input {
-    pub fn of(payment: std::sync::Arc<Payment>) -> Self {
-        Self { payment: InputPayment::Domain(payment), v1: OnceLock::new() }
+impl PaymentInput {
+    pub fn of(payment: Arc<Payment>) -> Self {
+        Self::Domain { payment, v1: OnceLock::new() }
     }
 
-    pub fn from_v1(payment: v1::Payment) -> Self {
-        Self { payment: InputPayment::Contract, v1: OnceLock::from(payment) }
-    }
-
-    fn v1(&self) -> Result<&v1::Payment, CallFault> {
-        match &self.payment {
-            InputPayment::Domain(payment) => Ok(self.v1.get_or_init(|| v1::payment_of(payment))),
-            InputPayment::Contract => {
-                self.v1.get().ok_or_else(|| CallFault::Host("the payment has another version".to_owned()))
-            }
-        }
-    }
-}
-
-pub(super) enum Request<'a> {
-    Describe,
-    Prepare { settings: &'a str },
-    Evaluate { input: &'a Input, facts: &'a [Fact], state: &'a [u8] },
-}
-
-/// Checked against the bounds; nothing of it is trusted beyond its size and form.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Described(Description),
-    Prepared {
-        queries: Vec<FactQuery>,
-        state: Vec<u8>,
-    },
-    Refused(Vec<Reason>),
-    Evaluated(Evaluation),
-    /// The rule's own words on why it cannot judge.
-    Failed(String),
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum CallFault {
-    Engine(wasmtime::Error),
-    /// The answer is outside the bounds; says which.
-    Answer(String),
-    /// No instance could be made, for a reason outside of the plugin unless it trapped.
-    Instance(wasmtime::Error),
-    Host(String),
-}
-
-impl CallFault {
-    pub(super) fn into_error(self) -> Option<wasmtime::Error> {
+    fn v1(&self) -> &v1::Payment {
         match self {
-            Self::Engine(error) | Self::Instance(error) => Some(error),
-            Self::Answer(_) | Self::Host(_) => None,
+            Self::Domain { payment, v1 } => v1.get_or_init(|| v1::payment_of(payment)),
+            Self::V1(payment) => payment,
         }
     }
-}
 
-impl From<wasmtime::Error> for CallFault {
-    fn from(error: wasmtime::Error) -> Self {
-        Self::Engine(error)
+    /// The size of all texts whose length a client chooses.
+    pub(super) fn text_bytes(&self) -> usize {
+        v1::text_bytes(self.v1())
     }
 }
 
-/// A compiled plugin, linked to nothing and tied to its version of the contract.
-pub(super) enum Bound {
+/// A compiled plugin of one contract version, ready for instances of it.
+pub(super) enum LinkedPlugin {
     V1(v1::Rule),
 }
 
-impl Bound {
-    /// The linker is empty: what imports anything does not bind.
+impl LinkedPlugin {
+    /// The linker must be empty, so that a plugin that imports anything is refused.
     pub(super) fn new(
         version: ContractVersion,
         linker: &Linker<CallState>,
@@ -117,19 +67,31 @@ impl Bound {
         }
     }
 
-    /// One call on a fresh instance. Limits of the store are the caller's business.
-    pub(super) async fn call(
-        &self,
-        store: &mut Store<CallState>,
-        request: Request<'_>,
-    ) -> Result<Answer, CallFault> {
+    pub(super) async fn describe(&self, store: &mut Store<CallState>) -> Result<Description, CallFault> {
         match self {
-            Self::V1(rule) => v1::call(rule, store, request).await,
+            Self::V1(rule) => rule.describe(store).await,
         }
     }
-}
 
-/// How much text the payment brings.
-pub(super) fn payment_bytes(input: &Input) -> usize {
-    input.v1().map_or(0, v1::text_bytes)
+    pub(super) async fn prepare(
+        &self,
+        store: &mut Store<CallState>,
+        settings: &str,
+    ) -> Result<SettingsAnswer, CallFault> {
+        match self {
+            Self::V1(rule) => rule.prepare(store, settings).await,
+        }
+    }
+
+    pub(super) async fn evaluate(
+        &self,
+        store: &mut Store<CallState>,
+        input: &PaymentInput,
+        facts: &[Fact],
+        state: &[u8],
+    ) -> Result<Evaluation, CallFault> {
+        match self {
+            Self::V1(rule) => rule.evaluate(store, input.v1(), facts, state).await,
+        }
+    }
 }

@@ -1,14 +1,14 @@
-//! Contract 1.0.0. Frozen with it: what a released plugin was given and how
-//! its answer was read never changes. Must never interpret a payment, only
-//! reshape it.
+//! Contract 1.0.0. This module must never change what a released plugin is given or how its
+//! answer is read: stored decisions are replayed through it.
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-use super::{Answer, CallFault, Request, bounds};
+use super::answer::{CallFault, SettingsAnswer};
+use super::bounds;
 use crate::domain;
+use crate::rules::call_state::CallState;
 use crate::rules::component::ContractVersion;
-use crate::rules::sandbox::CallState;
 
 #[allow(missing_debug_implementations)]
 mod bindings {
@@ -39,70 +39,64 @@ impl Rule {
             .ok_or_else(|| wasmtime::format_err!("it exports no `evaluate`"))?;
         Ok(Self { plugin: PaymentRulePre::new(linked)?, evaluate })
     }
-}
 
-pub(super) async fn call(
-    rule: &Rule,
-    store: &mut Store<CallState>,
-    request: Request<'_>,
-) -> Result<Answer, CallFault> {
-    match request {
-        Request::Describe => describe(rule, store).await,
-        Request::Prepare { settings } => prepare(rule, store, settings).await,
-        Request::Evaluate { input, facts, state } => evaluate(rule, store, input.v1()?, facts, state).await,
+    pub(super) async fn describe(
+        &self,
+        store: &mut Store<CallState>,
+    ) -> Result<domain::plugin::Description, CallFault> {
+        let instance = self.instance(store).await?;
+        let types::Description { name, version, summary, settings_schema } =
+            instance.tollgate_rules_rule().call_describe(store).await?;
+        bounds::description(domain::plugin::Description { name, version, summary, settings_schema })
+            .map_err(CallFault::OutOfBounds)
     }
-}
 
-/// Looks up this one function: the generated code checks the types of all three
-/// on every instance, which took a twentieth of an evaluation.
-async fn evaluate(
-    rule: &Rule,
-    store: &mut Store<CallState>,
-    payment: &Payment,
-    facts: &[domain::selector::Fact],
-    state: &[u8],
-) -> Result<Answer, CallFault> {
-    type Given<'a> = (&'a Payment, &'a [types::Fact], &'a [u8]);
-    type Told = (Result<types::Evaluation, String>,);
-    let linked = rule.plugin.instance_pre();
-    let instance = linked.instantiate_async(&mut *store).await.map_err(CallFault::Instance)?;
-    let function = instance.get_typed_func::<Given<'_>, Told>(&mut *store, &rule.evaluate);
-    let facts: Vec<types::Fact> = facts.iter().map(fact_of).collect();
-    let function = function.map_err(CallFault::Instance)?;
-    let (answer,) = function.call_async(store, (payment, &facts, state)).await?;
-    match answer {
-        Ok(evaluation) => bounds::evaluation(evaluation_from(evaluation)).map(Answer::Evaluated),
-        Err(text) => Ok(Answer::Failed(text)),
-    }
-    .map_err(CallFault::Answer)
-}
-
-async fn instance(rule: &Rule, store: &mut Store<CallState>) -> Result<PaymentRule, CallFault> {
-    rule.plugin.instantiate_async(store).await.map_err(CallFault::Instance)
-}
-
-async fn describe(rule: &Rule, store: &mut Store<CallState>) -> Result<Answer, CallFault> {
-    let instance = instance(rule, store).await?;
-    let types::Description { name, version, summary, settings_schema } =
-        instance.tollgate_rules_rule().call_describe(store).await?;
-    bounds::description(domain::plugin::Description { name, version, summary, settings_schema })
-        .map(Answer::Described)
-        .map_err(CallFault::Answer)
-}
-
-async fn prepare(rule: &Rule, store: &mut Store<CallState>, settings: &str) -> Result<Answer, CallFault> {
-    let instance = instance(rule, store).await?;
-    match instance.tollgate_rules_rule().call_prepare(store, settings).await? {
-        Ok(types::Prepared { queries, state }) => {
-            let queries: Vec<_> = queries.into_iter().map(query_from).collect();
-            bounds::prepared(&queries, &state).map(|()| Answer::Prepared { queries, state })
+    pub(super) async fn prepare(
+        &self,
+        store: &mut Store<CallState>,
+        settings: &str,
+    ) -> Result<SettingsAnswer, CallFault> {
+        let instance = self.instance(store).await?;
+        match instance.tollgate_rules_rule().call_prepare(store, settings).await? {
+            Ok(types::Prepared { queries, state }) => {
+                let queries: Vec<_> = queries.into_iter().map(query_from).collect();
+                bounds::prepared(&queries, &state).map(|()| SettingsAnswer::Accepted { queries, state })
+            }
+            Err(reasons) => {
+                bounds::refusal(reasons.into_iter().map(reason_from).collect()).map(SettingsAnswer::Refused)
+            }
         }
-        Err(reasons) => bounds::refusal(reasons.into_iter().map(reason_from).collect()).map(Answer::Refused),
+        .map_err(CallFault::OutOfBounds)
     }
-    .map_err(CallFault::Answer)
+
+    /// Looks up only this function. The generated code checks the types of all three functions
+    /// for every instance, which took a twentieth of an evaluation.
+    pub(super) async fn evaluate(
+        &self,
+        store: &mut Store<CallState>,
+        payment: &Payment,
+        facts: &[domain::selector::Fact],
+        state: &[u8],
+    ) -> Result<domain::verdict::Evaluation, CallFault> {
+        type Parameters<'a> = (&'a Payment, &'a [types::Fact], &'a [u8]);
+        type Results = (Result<types::Evaluation, String>,);
+        let linked = self.plugin.instance_pre();
+        let instance = linked.instantiate_async(&mut *store).await.map_err(CallFault::Instance)?;
+        let function = instance
+            .get_typed_func::<Parameters<'_>, Results>(&mut *store, &self.evaluate)
+            .map_err(CallFault::Instance)?;
+        let facts: Vec<types::Fact> = facts.iter().map(fact_of).collect();
+        let (answer,) = function.call_async(store, (payment, &facts, state)).await?;
+        let evaluation = answer.map_err(CallFault::Rule)?;
+        bounds::evaluation(evaluation_from(evaluation)).map_err(CallFault::OutOfBounds)
+    }
+
+    async fn instance(&self, store: &mut Store<CallState>) -> Result<PaymentRule, CallFault> {
+        self.plugin.instantiate_async(store).await.map_err(CallFault::Instance)
+    }
 }
 
-/// Everything of a payment whose length a client chooses.
+/// The size of all texts whose length a client chooses.
 pub(super) fn text_bytes(payment: &Payment) -> usize {
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let party = |party: &Party| {
