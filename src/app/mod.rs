@@ -44,8 +44,9 @@ use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
+use crate::decisions::diagnoses::Diagnoses;
 use crate::decisions::dry_run::DryRuns;
-use crate::decisions::in_flight::InFlight;
+use crate::decisions::in_flight::PaymentsInFlight;
 use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
@@ -53,6 +54,7 @@ use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::shadow::ShadowRuns;
+use crate::decisions::single_flight::SingleFlight;
 use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
@@ -247,10 +249,12 @@ async fn assemble(
     );
     let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
     let deadline = Duration::from_millis(settings.deadline_ms);
+    let diagnoses = Arc::new(Diagnoses::new(engine.clone(), plugins.clone()));
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
         engine: engine.clone(),
         plugins: plugins.clone(),
+        diagnoses: diagnoses.clone(),
         active: active.clone(),
         nodes: nodes.clone(),
         // The rest of a request's time is for the change itself.
@@ -270,7 +274,8 @@ async fn assemble(
         quarantines: quarantines.clone(),
         shadow: shadow.clone(),
         journal: journal.clone(),
-        in_flight: Arc::new(InFlight::default()),
+        flights: SingleFlight::default(),
+        in_flight: Arc::new(PaymentsInFlight::default()),
         clock: clock.clone(),
         randomness: randomness.clone(),
         request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
@@ -286,7 +291,7 @@ async fn assemble(
     let services = Arc::new(Services {
         submissions,
         rulesets,
-        plugins: plugins.clone(),
+        diagnoses,
         uploads: uploads.clone(),
         nodes: nodes.clone(),
         replays,

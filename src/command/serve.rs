@@ -72,7 +72,7 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
 /// The demonstration is a convenience: without it the server still serves.
 async fn seed(app: &App) -> Option<CreatedClient> {
     let services = &app.services;
-    let (plugins, rulesets) = (&services.plugins, &services.rulesets);
+    let (plugins, rulesets) = (&services.rulesets.plugins, &services.rulesets);
     let now_ms = services.clock.now_ms();
     let seeded = demo::seed(&app.databases, plugins, rulesets, &app.shared_plugins, now_ms);
     seeded.await.unwrap_or_else(|error| {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::active_ruleset::ActiveRuleset;
 use super::deployed::Deployed;
-use super::plugins::{Loaded, Plugins};
+use super::plugins::Plugins;
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{Activation, DecisionPoint};
@@ -133,8 +133,8 @@ impl ActiveRulesets {
     /// whether any of them can run now; loading goes on beyond the deadline.
     pub async fn recover(&self, rules: &[RuleEvidence], deadline: Instant) -> Result<bool, EngineError> {
         let lacking = rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable));
-        let loading: Vec<Loaded> = lacking.map(|rule| self.plugins.load(rule.plugin)).collect();
-        let loaded = timeout_at(deadline, join_all(loading)).await;
+        let loading = join_all(lacking.map(|rule| self.plugins.load(rule.plugin)));
+        let loaded = timeout_at(deadline, loading).await;
         loaded.map(|loaded| loaded.contains(&true)).map_err(|_| EngineError::Deadline(Missed::default()))
     }
 

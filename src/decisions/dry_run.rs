@@ -10,9 +10,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::active_ruleset::ActiveRuleset;
-use super::diagnoses::fuel_of;
-use super::evaluate::{call_of, evidence_of, run};
-use super::looks::RequestLooks;
+use super::diagnoses::RequestDiagnoses;
+use super::evaluate::{call_of, evidence_of, fuel_of, run};
 use super::rulesets::{RevisionError, Rulesets, lists_asked};
 use super::trial::Likeness;
 use crate::domain::decision::{Decision, Evidence};
@@ -150,18 +149,18 @@ impl DryRuns {
         let (outcome, evidence) = self.evaluate(tenant, payment, &ruleset, &facts).await?;
         let steps = steps_of(&evidence, outcome);
         let decided = recorded.map(|recorded| recorded.outcome);
-        let diagnoses = self.look_into(tenant, &evidence, &ruleset, &facts).await;
+        let diagnoses = self.diagnose(tenant, &evidence, &ruleset, &facts).await;
         Ok(DryRun { outcome, evidence, ruleset, sources, comparisons, steps, diagnoses, decided })
     }
 
-    async fn look_into(
+    async fn diagnose(
         &self,
         tenant: TenantId,
         evidence: &Evidence,
         ruleset: &ActiveRuleset,
         facts: &[Fact],
     ) -> Vec<Option<Diagnosis>> {
-        let mut looks = RequestLooks::new(&self.rulesets.plugins, tenant);
+        let mut request = RequestDiagnoses::new(&self.rulesets.diagnoses, tenant);
         let mut diagnoses = Vec::with_capacity(evidence.rules.len());
         for (place, (rule, tried)) in evidence.rules.iter().zip(&ruleset.rules).enumerate() {
             if !matches!(rule.result, Some(RuleResult::Failed { .. })) {
@@ -173,7 +172,7 @@ impl DryRuns {
                 let rule = RuleCall { fuel_spent_before: Some(spent_before), ..call_of(tried, facts) };
                 FailedCall::Evaluate { payment: evidence.payment.clone(), rule }
             };
-            diagnoses.push(looks.look_into(call).await);
+            diagnoses.push(request.diagnose(call).await);
         }
         diagnoses
     }

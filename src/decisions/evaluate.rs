@@ -108,6 +108,11 @@ pub fn rule_evidence(rule: &ActiveRule, facts: &[Fact], run: Option<RuleRun>) ->
     }
 }
 
+/// The fuel that earlier rules used of the budget that all rules share.
+pub(super) fn fuel_of(before: &[RuleEvidence]) -> u64 {
+    before.iter().fold(0, |spent: u64, rule| spent.saturating_add(rule.fuel_used))
+}
+
 /// A rule without an answer would count as one that has nothing to say.
 pub(super) async fn run(engine: &dyn RuleEngine, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
     let expected = call.rules.len();

@@ -8,91 +8,74 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::submit::{SubmitError, Submitted};
-use crate::domain::decision::IdempotencyKey;
 use crate::domain::money::Currency;
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::selector::{Counting, FactQuery, Selector};
-use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::values::selector_keys;
 
-/// Nothing until the first submission has its answer.
-pub type Answer = watch::Receiver<Option<Result<Submitted, SubmitError>>>;
-
-/// Whose name for which submission.
-pub type KeyOwner = (TenantId, ClientId, IdempotencyKey);
-
 #[derive(Debug, Default)]
-pub struct InFlight {
-    state: Mutex<State>,
+pub struct PaymentsInFlight {
+    registry: Mutex<Registry>,
 }
 
 #[derive(Debug)]
-struct State {
-    answers: HashMap<KeyOwner, Answer>,
+struct Registry {
     /// By the keys under which the values are stored, which differ between tenants.
-    values: HashMap<Uuid, Vec<Pending>>,
+    values: HashMap<Uuid, Vec<PendingPayment>>,
     last_id: PaymentId,
 }
 
-impl Default for State {
+impl Default for Registry {
     fn default() -> Self {
         let last_id = PaymentId(Uuid::nil());
-        Self { answers: HashMap::new(), values: HashMap::new(), last_id }
+        Self { values: HashMap::new(), last_id }
     }
 }
 
 #[derive(Debug, Clone)]
-struct Pending {
+struct PendingPayment {
     id: PaymentId,
     received_at_ms: u64,
     amount_minor: i64,
     currency: Currency,
-    fate: Arc<Fate>,
+    status: Arc<PendingStatus>,
 }
 
 /// What became of a payment, shared with the payments that counted it.
 #[derive(Debug, Default)]
-struct Fate {
+struct PendingStatus {
     /// Its outcome is review or reject.
     turned_away: AtomicBool,
     /// It left without being stored, since it failed or was a retry.
     left: AtomicBool,
 }
 
-/// What a submission of a key found.
-#[derive(Debug)]
-pub enum Turn {
-    First(watch::Sender<Option<Result<Submitted, SubmitError>>>),
-    Join(Answer),
-}
-
 /// The payments in flight that a velocity query counts, and that the stored
 /// count must leave out: they may be committed between the two looks.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub struct PaymentsAhead {
     /// Of the value that is counted; nothing where there is nothing to count.
     pub value_key: Option<Uuid>,
     pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
     /// What became of each payment that was counted.
-    fates: Vec<Arc<Fate>>,
+    statuses: Vec<Arc<PendingStatus>>,
     approved_only: bool,
 }
 
-impl Ahead {
+impl PaymentsAhead {
     /// Whether a payment that was counted would not be counted now.
     pub fn has_shrunk(&self) -> bool {
-        self.fates.iter().any(|fate| !fate.counts(self.approved_only))
+        self.statuses.iter().any(|status| !status.counts(self.approved_only))
     }
 }
 
-impl Fate {
+impl PendingStatus {
     /// Undecided counts as approved: a limit may turn one too many away, never let one through.
     fn counts(&self, approved_only: bool) -> bool {
         let left = self.left.load(Ordering::Acquire);
@@ -101,21 +84,7 @@ impl Fate {
     }
 }
 
-impl InFlight {
-    pub fn take_turn(&self, owner: &KeyOwner) -> Turn {
-        let mut state = self.state();
-        if let Some(answer) = state.answers.get(owner) {
-            return Turn::Join(answer.clone());
-        }
-        let (sender, receiver) = watch::channel(None);
-        state.answers.insert(owner.clone(), receiver);
-        Turn::First(sender)
-    }
-
-    pub fn end_turn(&self, owner: &KeyOwner) {
-        self.state().answers.remove(owner);
-    }
-
+impl PaymentsInFlight {
     /// Gives the payment its time and counts who is ahead of it, in one step:
     /// of two payments one is always ahead of the other. `now` draws time and id,
     /// by a clock that never goes back.
@@ -125,57 +94,57 @@ impl InFlight {
         order: PaymentOrder,
         queries: &[FactQuery],
         now: impl FnOnce() -> (u64, PaymentId),
-    ) -> (Entered, Arc<Payment>, Vec<Ahead>) {
+    ) -> (InFlightPayment, Arc<Payment>, Vec<PaymentsAhead>) {
         let keys = selector_keys(tenant, &order);
-        let mut state = self.state();
+        let mut registry = self.lock();
         // Drawn under the lock, so that places and times are in the same order.
         let (received_at_ms, id) = now();
         // Ids order the payments of one millisecond: without that, one behind
         // that is stored first would be counted by the one ahead as well.
-        let id = id.max(PaymentId(Uuid::from_u128(state.last_id.0.as_u128().saturating_add(1))));
-        state.last_id = id;
-        let pending = Pending {
+        let id = id.max(PaymentId(Uuid::from_u128(registry.last_id.0.as_u128().saturating_add(1))));
+        registry.last_id = id;
+        let pending = PendingPayment {
             id,
             received_at_ms,
             amount_minor: order.amount.minor(),
             currency: order.amount.currency(),
-            fate: Arc::default(),
+            status: Arc::default(),
         };
-        let ahead = queries.iter().map(|query| state.ahead(&pending, query, &keys)).collect();
+        let ahead = queries.iter().map(|query| registry.ahead(&pending, query, &keys)).collect();
         for (_, key) in &keys {
-            state.values.entry(*key).or_default().push(pending.clone());
+            registry.values.entry(*key).or_default().push(pending.clone());
         }
-        drop(state);
+        drop(registry);
         let payment = Arc::new(Payment { id, received_at_ms, order });
-        (Entered { registry: self.clone(), own: pending, keys }, payment, ahead)
+        (InFlightPayment { registry: self.clone(), own: pending, keys }, payment, ahead)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
         // Every change under the lock is complete in itself, so a panic elsewhere spoils nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn ahead(&self, own: &Pending, query: &FactQuery, keys: &[(Selector, Uuid)]) -> Ahead {
+impl Registry {
+    fn ahead(&self, own: &PendingPayment, query: &FactQuery, keys: &[(Selector, Uuid)]) -> PaymentsAhead {
         let FactQuery::Velocity { selector, window_ms, counting } = query else {
-            return Ahead::default();
+            return PaymentsAhead::default();
         };
         let Some((_, key)) = keys.iter().find(|(known, _)| known == selector) else {
-            return Ahead::default();
+            return PaymentsAhead::default();
         };
         let approved_only = *counting == Counting::Approved;
-        let mut ahead = Ahead { value_key: Some(*key), approved_only, ..Ahead::default() };
+        let mut ahead = PaymentsAhead { value_key: Some(*key), approved_only, ..PaymentsAhead::default() };
         for pending in self.values.get(key).into_iter().flatten() {
             if pending.currency != own.currency || pending.id >= own.id {
                 continue;
             }
             ahead.ids.push(pending.id);
-            let counts = pending.fate.counts(approved_only);
+            let counts = pending.status.counts(approved_only);
             if counts && pending.received_at_ms > own.received_at_ms.saturating_sub(*window_ms) {
                 ahead.count += 1;
                 ahead.total_minor = ahead.total_minor.saturating_add(pending.amount_minor);
-                ahead.fates.push(pending.fate.clone());
+                ahead.statuses.push(pending.status.clone());
             }
         }
         ahead
@@ -185,21 +154,21 @@ impl State {
 /// A payment's place in the registry; dropping it gives the place up. Unless it
 /// was stored, those behind it see that it counts no more.
 #[derive(Debug)]
-pub struct Entered {
-    registry: Arc<InFlight>,
-    own: Pending,
+pub struct InFlightPayment {
+    registry: Arc<PaymentsInFlight>,
+    own: PendingPayment,
     keys: Vec<(Selector, Uuid)>,
 }
 
-impl Entered {
+impl InFlightPayment {
     /// Counts again those that were ahead when this payment entered.
-    pub fn ahead(&self, queries: &[FactQuery]) -> Vec<Ahead> {
-        let state = self.registry.state();
-        queries.iter().map(|query| state.ahead(&self.own, query, &self.keys)).collect()
+    pub fn ahead(&self, queries: &[FactQuery]) -> Vec<PaymentsAhead> {
+        let registry = self.registry.lock();
+        queries.iter().map(|query| registry.ahead(&self.own, query, &self.keys)).collect()
     }
 
     pub fn decided(&self, outcome: Outcome) {
-        self.own.fate.turned_away.store(outcome != Outcome::Approve, Ordering::Release);
+        self.own.status.turned_away.store(outcome != Outcome::Approve, Ordering::Release);
     }
 
     /// The payment is stored: from now on the stored count includes it.
@@ -208,21 +177,21 @@ impl Entered {
     }
 
     fn leave(&mut self, unstored: bool) {
-        let mut state = self.registry.state();
+        let mut registry = self.registry.lock();
         for (_, key) in self.keys.drain(..) {
-            if let Some(pending) = state.values.get_mut(&key) {
+            if let Some(pending) = registry.values.get_mut(&key) {
                 pending.retain(|other| other.id != self.own.id);
                 if pending.is_empty() {
-                    state.values.remove(&key);
+                    registry.values.remove(&key);
                 }
             }
         }
         // Marked under the lock, so that whoever sees the mark counts again without this payment.
-        self.own.fate.left.fetch_or(unstored, Ordering::Release);
+        self.own.status.left.fetch_or(unstored, Ordering::Release);
     }
 }
 
-impl Drop for Entered {
+impl Drop for InFlightPayment {
     fn drop(&mut self) {
         let unstored = !self.keys.is_empty();
         self.leave(unstored);
@@ -245,11 +214,11 @@ mod tests {
     }
 
     fn enter(
-        registry: &Arc<InFlight>,
+        registry: &Arc<PaymentsInFlight>,
         id: u128,
         order: PaymentOrder,
         counting: Counting,
-    ) -> (Entered, Ahead) {
+    ) -> (InFlightPayment, PaymentsAhead) {
         let id = PaymentId(Uuid::from_u128(id));
         let tenant = TenantId(Uuid::from_u128(9));
         let (entered, _, mut ahead) = registry.enter(tenant, order, &velocity(counting), || (1_000_000, id));
@@ -258,7 +227,7 @@ mod tests {
 
     #[test]
     fn each_payment_counts_exactly_those_that_entered_before_it() {
-        let registry = Arc::new(InFlight::default());
+        let registry = Arc::new(PaymentsInFlight::default());
         let mut places = Vec::new();
         for id in 0..5_u64 {
             let (place, ahead) = enter(&registry, id.into(), order("c1", "EUR"), Counting::Submitted);
@@ -268,12 +237,12 @@ mod tests {
         assert_eq!(enter(&registry, 50, order("c1", "USD"), Counting::Submitted).1.ids, []);
         assert_eq!(enter(&registry, 51, order("c2", "EUR"), Counting::Submitted).1.ids, []);
         drop(places);
-        assert!(registry.state().values.is_empty(), "places that are given up leave nothing behind");
+        assert!(registry.lock().values.is_empty(), "places that are given up leave nothing behind");
     }
 
     #[test]
     fn a_value_is_one_value_however_it_is_written() {
-        let registry = Arc::new(InFlight::default());
+        let registry = Arc::new(PaymentsInFlight::default());
         let spellings = ["c 1", " c 1", "c\u{a0}1", "c  1", "\u{200b}c 1"];
         let mut places = Vec::new();
         for (spelling, expected) in spellings.into_iter().zip(0_u64..) {
@@ -287,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_ids_of_one_millisecond_rise_in_the_order_of_entering() {
-        let registry = Arc::new(InFlight::default());
+        let registry = Arc::new(PaymentsInFlight::default());
         let entered =
             [7, 3, 9, 9, 8].map(|id| enter(&registry, id, order("c", "EUR"), Counting::Submitted).0);
         let ids = entered.iter().map(|place| place.own.id.0.as_u128()).collect::<Vec<_>>();
@@ -296,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_payment_that_was_turned_away_no_longer_counts_as_approved() {
-        let registry = Arc::new(InFlight::default());
+        let registry = Arc::new(PaymentsInFlight::default());
         let (undecided, _) = enter(&registry, 1, order("c", "EUR"), Counting::Approved);
         let (rejected, _) = enter(&registry, 2, order("c", "EUR"), Counting::Approved);
         rejected.decided(Outcome::Reject);
@@ -309,8 +278,8 @@ mod tests {
     #[test]
     fn whoever_counted_a_payment_that_failed_counts_again_without_it() {
         for counting in [Counting::Submitted, Counting::Approved] {
-            let registry = Arc::new(InFlight::default());
-            let mut places: Vec<Entered> =
+            let registry = Arc::new(PaymentsInFlight::default());
+            let mut places: Vec<InFlightPayment> =
                 (1..=4).map(|id| enter(&registry, id, order("c", "EUR"), counting).0).collect();
             let (own, ahead) = enter(&registry, 5, order("c", "EUR"), counting);
             let (behind, _) = enter(&registry, 6, order("c", "EUR"), counting);
@@ -326,15 +295,5 @@ mod tests {
             places[0].decided(Outcome::Reject);
             assert_eq!(again.has_shrunk(), counting == Counting::Approved);
         }
-    }
-
-    #[test]
-    fn the_second_submission_of_a_key_joins_the_first() {
-        let registry = InFlight::default();
-        let owner = (TenantId(Uuid::nil()), ClientId(Uuid::nil()), IdempotencyKey::parse("k").expect("key"));
-        let Turn::First(_sender) = registry.take_turn(&owner) else { panic!("not first") };
-        assert!(matches!(registry.take_turn(&owner), Turn::Join(_)));
-        registry.end_turn(&owner);
-        assert!(matches!(registry.take_turn(&owner), Turn::First(_)));
     }
 }

@@ -7,17 +7,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
-
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use std::time::SystemTime;
 
 use super::compile_turns::CompileTurns;
-use super::looks::{LookError, Looks};
+use super::single_flight::SingleFlight;
 use crate::domain::plugin::{Digest, Plugin, Profile};
-use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::rules::{AddPluginError, Diagnosis, EngineError, FailedCall, Missed, RuleEngine, profile_by_size};
+use crate::rules::{AddPluginError, RuleEngine, profile_by_size};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, plugins};
 
@@ -29,9 +25,7 @@ pub struct Plugins {
     clock: Arc<dyn Clock>,
     /// Size and time of each file of the folder when it was taken in or refused.
     seen_files: Mutex<HashMap<PathBuf, Stamp>>,
-    /// What is being loaded at the moment.
-    loading: Mutex<HashMap<Digest, Loaded>>,
-    looks: Looks,
+    loads: SingleFlight<Digest, bool>,
 }
 
 impl Plugins {
@@ -41,8 +35,8 @@ impl Plugins {
         turns: Arc<CompileTurns>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (seen_files, loading, looks) = (Mutex::default(), Mutex::default(), Looks::default());
-        Self { system, engine, turns, clock, seen_files, loading, looks }
+        let (seen_files, loads) = (Mutex::default(), SingleFlight::default());
+        Self { system, engine, turns, clock, seen_files, loads }
     }
 
     /// Sees to it that the engine can run a stored plugin, from its stored
@@ -62,46 +56,16 @@ impl Plugins {
         if loaded.digest == digest { Ok(loaded) } else { Err(UNREADABLE) }
     }
 
-    /// As `ensure_loaded`, going on whether or not anybody waits for it: one
-    /// attempt at a time, which whoever asks meanwhile joins. A failure is told
-    /// where it happens.
-    pub fn load(self: &Arc<Self>, digest: Digest) -> Loaded {
-        let mut loading = self.loading();
-        if let Some(attempt) = loading.get(&digest) {
-            return attempt.clone();
-        }
-        let entry = Loading { plugins: self.clone(), digest };
-        let attempt = tokio::spawn(async move { entry.plugins.ensure_loaded(entry.digest).await.is_ok() });
-        let attempt = async move { attempt.await.unwrap_or(false) }.boxed().shared();
-        loading.insert(digest, attempt.clone());
-        attempt
+    /// As `ensure_loaded`, but loading starts with the call, goes on if nobody waits for it, and
+    /// joins a load of the same plugin. False if the plugin could not be loaded; the log has the cause.
+    pub fn load(self: &Arc<Self>, digest: Digest) -> impl Future<Output = bool> + Send + use<> {
+        let this = self.clone();
+        let flight =
+            self.loads.join_or_start(digest, || async move { this.ensure_loaded(digest).await.is_ok() });
+        async move { flight.result().await.unwrap_or(false) }
     }
 
-    fn loading(&self) -> MutexGuard<'_, HashMap<Digest, Loaded>> {
-        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks into a failed call and waits for at most `patience`. The work goes on after
-    /// that, so that the next request is quick. `None` where the call does not fail again.
-    pub async fn look_into(
-        self: &Arc<Self>,
-        tenant: TenantId,
-        call: FailedCall,
-        patience: Duration,
-    ) -> Result<Option<Diagnosis>, LookError> {
-        let plugins = self.clone();
-        let look = async move |call: FailedCall| {
-            let plugin = plugins.ensure_loaded(call.plugin()).await?;
-            let _turn = plugins.looks.turn(plugin.profile).await?;
-            let bytes = plugins.stored_bytes(plugin.digest).await?;
-            Ok(plugins.engine.diagnose(call, bytes).await?)
-        };
-        let looking = self.looks.join(tenant, call, look)?;
-        let missed = |_| EngineError::Deadline(Missed::default());
-        tokio::time::timeout(patience, looking).await.map_err(missed)?
-    }
-
-    async fn stored_bytes(&self, digest: Digest) -> Result<Arc<[u8]>, StorageError> {
+    pub(super) async fn stored_bytes(&self, digest: Digest) -> Result<Arc<[u8]>, StorageError> {
         let bytes = plugins::bytes_any(&self.system, digest).await?;
         let bytes = bytes.filter(|bytes| digest_of(bytes) == digest);
         bytes.ok_or(StorageError::Unreadable { what: "plugin" })
@@ -166,21 +130,6 @@ impl Plugins {
 
     fn seen_files(&self) -> MutexGuard<'_, HashMap<PathBuf, Stamp>> {
         self.seen_files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether the engine has the plugin, in the end.
-pub type Loaded = Shared<BoxFuture<'static, bool>>;
-
-/// An attempt's place among those under way, until it ends in whatever way.
-struct Loading {
-    plugins: Arc<Plugins>,
-    digest: Digest,
-}
-
-impl Drop for Loading {
-    fn drop(&mut self) {
-        self.plugins.loading().remove(&self.digest);
     }
 }
 

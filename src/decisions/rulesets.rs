@@ -11,10 +11,10 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::active::ActiveRulesets;
-use super::looks::RequestLooks;
+use super::diagnoses::{Diagnoses, RequestDiagnoses};
 use super::nodes::Nodes;
 use super::plugins::Plugins;
-use super::questions;
+use super::query_checks::{RulesetFlaw, query_flaws};
 use crate::domain::backtest::GuardRefusal;
 use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
 use crate::domain::ruleset::{
@@ -31,17 +31,10 @@ use crate::storage::rulesets::{
 };
 use crate::storage::{StorageError, backtests, lists, plugins};
 
-/// What is wrong, and where in the request: a JSON pointer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
-    pub pointer: String,
-    pub detail: String,
-}
-
 #[derive(Debug, Error)]
 pub enum RevisionError {
     #[error("the ruleset is invalid")]
-    Invalid(Vec<Flaw>),
+    Invalid(Vec<RulesetFlaw>),
     #[error("the ruleset already has {0} revisions")]
     TooMany(u32),
     #[error(transparent)]
@@ -71,6 +64,7 @@ pub struct Rulesets {
     pub app: AppPool,
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
+    pub diagnoses: Arc<Diagnoses>,
     pub active: Arc<ActiveRulesets>,
     pub nodes: Arc<Nodes>,
     /// How long a change waits for the nodes.
@@ -111,11 +105,11 @@ impl Rulesets {
         entries: Vec<RuleEntry>,
     ) -> Result<Vec<PreparedRule>, RevisionError> {
         let mut flaws = name_flaws(&entries);
-        let mut looks = RequestLooks::new(&self.plugins, tenant);
+        let mut diagnoses = RequestDiagnoses::new(&self.diagnoses, tenant);
         let mut rules = Vec::with_capacity(entries.len());
         let mut places = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
-            match self.prepare(tenant, place, entry, &mut looks).await? {
+            match self.prepare(tenant, place, entry, &mut diagnoses).await? {
                 Ok(rule) => {
                     rules.push(rule);
                     places.push(place);
@@ -125,9 +119,7 @@ impl Rulesets {
         }
         let lists =
             lists::heads(&self.app, tenant, lists_asked(rules.iter().flat_map(|rule| &rule.queries))).await?;
-        flaws.extend(
-            places.iter().zip(&rules).flat_map(|(place, rule)| questions::flaws(*place, rule, &lists)),
-        );
+        flaws.extend(places.iter().zip(&rules).flat_map(|(place, rule)| query_flaws(*place, rule, &lists)));
         flaws.extend(queries_flaw(&rules));
         if flaws.is_empty() { Ok(rules) } else { Err(RevisionError::Invalid(flaws)) }
     }
@@ -137,9 +129,10 @@ impl Rulesets {
         tenant: TenantId,
         place: usize,
         entry: RuleEntry,
-        looks: &mut RequestLooks<'_>,
-    ) -> Result<Result<PreparedRule, Vec<Flaw>>, RevisionError> {
-        let flaw = |below: &str, detail: String| Flaw { pointer: format!("/rules/{place}{below}"), detail };
+        diagnoses: &mut RequestDiagnoses<'_>,
+    ) -> Result<Result<PreparedRule, Vec<RulesetFlaw>>, RevisionError> {
+        let flaw =
+            |below: &str, detail: String| RulesetFlaw { pointer: format!("/rules/{place}{below}"), detail };
         if let Some(detail) = unusable(entry.plugin, plugins::get(&self.app, tenant, entry.plugin).await?) {
             return Ok(Err(vec![flaw("/plugin", detail)]));
         }
@@ -155,7 +148,7 @@ impl Rulesets {
             }
             Err(PrepareError::Engine(error)) => return Err(error.into()),
             Err(failed) => {
-                let detail = explained(failed.to_string(), entry, looks).await;
+                let detail = explained(failed.to_string(), entry, diagnoses).await;
                 return Ok(Err(vec![flaw("/settings", detail)]));
             }
         };
@@ -215,9 +208,9 @@ impl Rulesets {
 }
 
 /// Why a rule could not read its settings, with its own last words where they can be had.
-async fn explained(failure: String, entry: RuleEntry, looks: &mut RequestLooks<'_>) -> String {
+async fn explained(failure: String, entry: RuleEntry, diagnoses: &mut RequestDiagnoses<'_>) -> String {
     let RuleEntry { plugin, settings, .. } = entry;
-    match looks.look_into(|| FailedCall::Prepare { plugin, settings }).await {
+    match diagnoses.diagnose(|| FailedCall::Prepare { plugin, settings }).await {
         Some(Diagnosis { said: Some(said), .. }) => format!("{failure}; its message: {said}"),
         Some(Diagnosis { cause, .. }) => format!("{failure}. {cause}"),
         None => failure,
@@ -249,26 +242,31 @@ pub(super) fn lists_asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) 
     lists.into_iter().cloned().collect()
 }
 
-fn queries_flaw(rules: &[PreparedRule]) -> Option<Flaw> {
+fn queries_flaw(rules: &[PreparedRule]) -> Option<RulesetFlaw> {
     let asked: BTreeSet<&FactQuery> = rules.iter().flat_map(|rule| &rule.queries).collect();
     let detail = format!("expected the rules to ask for at most {QUERIES_MAX} different facts in total");
-    (asked.len() > QUERIES_MAX).then(|| Flaw { pointer: "/rules".into(), detail })
+    (asked.len() > QUERIES_MAX).then(|| RulesetFlaw { pointer: "/rules".into(), detail })
 }
 
-fn name_flaws(entries: &[RuleEntry]) -> Vec<Flaw> {
+fn name_flaws(entries: &[RuleEntry]) -> Vec<RulesetFlaw> {
     let mut flaws = Vec::new();
     if entries.len() > RULES_MAX {
-        flaws.push(Flaw { pointer: "/rules".into(), detail: format!("expected at most {RULES_MAX} rules") });
+        flaws.push(RulesetFlaw {
+            pointer: "/rules".into(),
+            detail: format!("expected at most {RULES_MAX} rules"),
+        });
     }
     let mut names = BTreeSet::new();
     for (place, entry) in entries.iter().enumerate() {
         let pointer = format!("/rules/{place}/name");
         if !is_slug(&entry.name) {
             let detail = "expected lower-case words joined by hyphens, at most 64 characters".to_owned();
-            flaws.push(Flaw { pointer, detail });
+            flaws.push(RulesetFlaw { pointer, detail });
         } else if !names.insert(&entry.name) {
-            flaws
-                .push(Flaw { pointer, detail: "another rule of this revision has the same name".to_owned() });
+            flaws.push(RulesetFlaw {
+                pointer,
+                detail: "another rule of this revision has the same name".to_owned(),
+            });
         }
     }
     flaws

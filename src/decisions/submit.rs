@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::active::{ActiveRulesets, NotLoaded};
 use super::counts::DecisionCounts;
 use super::deployed::Deployed;
-use super::in_flight::{Answer, InFlight, KeyOwner, Turn};
+use super::in_flight::PaymentsInFlight;
 use super::quarantine::Quarantines;
 use super::shadow::{Due, ShadowRuns};
+use super::single_flight::SingleFlight;
 use super::stages::{Stage, StageMeters};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::{PaymentId, PaymentOrder};
@@ -108,6 +109,9 @@ impl From<JournalError> for SubmitError {
     }
 }
 
+/// A key is unique for a client of a tenant.
+pub type KeyOwner = (TenantId, ClientId, IdempotencyKey);
+
 #[derive(Debug)]
 pub struct Submissions {
     pub app: AppPool,
@@ -117,7 +121,10 @@ pub struct Submissions {
     pub quarantines: Arc<Quarantines>,
     pub shadow: Arc<ShadowRuns>,
     pub journal: Arc<Journal>,
-    pub in_flight: Arc<InFlight>,
+    /// A concurrent duplicate joins the first submission of its key. The client may go away; the
+    /// decision goes on.
+    pub flights: SingleFlight<KeyOwner, Result<Submitted, SubmitError>>,
+    pub in_flight: Arc<PaymentsInFlight>,
     pub clock: Arc<dyn Clock>,
     pub randomness: Arc<dyn Randomness>,
     /// HMAC-SHA256. The same on every node: retries are known by it.
@@ -136,23 +143,15 @@ impl Submissions {
         let owner = (submission.tenant, submission.client, submission.key.clone());
         let deadline = submission.deadline;
         let request_hash = self.request_hash(&request_digest::of_order(&submission.order));
-        let (answer, joined) = match self.in_flight.take_turn(&owner) {
-            Turn::Join(answer) => (answer, true),
-            Turn::First(sender) => {
-                let answer = sender.subscribe();
-                let this = self.clone();
-                // A task of its own: the client may go away, the decision goes on.
-                tokio::spawn(async move {
-                    let turn = OpenTurn { in_flight: this.in_flight.clone(), owner };
-                    let result = this.decide(submission, request_hash).await;
-                    // The turn ends first: whoever comes now finds the stored key.
-                    drop(turn);
-                    sender.send_replace(Some(result));
-                });
-                (answer, false)
-            }
+        let this = self.clone();
+        let flight =
+            self.flights.join_or_start(owner, || async move { this.decide(submission, request_hash).await });
+        let joined = flight.has_joined();
+        let submitted = match timeout_at(deadline, flight.result()).await {
+            Ok(result) => result.unwrap_or(Err(SubmitError::Failed))?,
+            Err(_) if joined => return Err(SubmitError::StillDeciding),
+            Err(_) => return Err(SubmitError::Deadline),
         };
-        let submitted = wait(answer, deadline, joined).await?;
         self.check_same(&submitted.decision, request_hash, earlier_digest)?;
         Ok(Submitted { first: submitted.first && !joined, ..submitted })
     }
@@ -264,26 +263,4 @@ fn drawn(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.finish().as_ref()[..8]);
     u64::from_be_bytes(first)
-}
-
-/// Frees the key's turn even if deciding panics; the waiters then see the sender gone.
-struct OpenTurn {
-    in_flight: Arc<InFlight>,
-    owner: KeyOwner,
-}
-
-impl Drop for OpenTurn {
-    fn drop(&mut self) {
-        self.in_flight.end_turn(&self.owner);
-    }
-}
-
-async fn wait(mut answer: Answer, deadline: Instant, joined: bool) -> Result<Submitted, SubmitError> {
-    let waited = tokio::time::timeout_at(deadline, answer.wait_for(Option::is_some)).await;
-    match waited {
-        Ok(Ok(answer)) => answer.clone().unwrap_or(Err(SubmitError::Failed)),
-        Ok(Err(_)) => Err(SubmitError::Failed),
-        Err(_) if joined => Err(SubmitError::StillDeciding),
-        Err(_) => Err(SubmitError::Deadline),
-    }
 }

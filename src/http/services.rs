@@ -8,9 +8,9 @@ use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, Issuer};
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
+use crate::decisions::diagnoses::Diagnoses;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::nodes::Nodes;
-use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
@@ -26,7 +26,7 @@ use crate::storage::pool::AppPool;
 pub struct Services {
     pub submissions: Arc<Submissions>,
     pub rulesets: Arc<Rulesets>,
-    pub plugins: Arc<Plugins>,
+    pub diagnoses: Arc<Diagnoses>,
     pub uploads: Arc<Uploads>,
     pub nodes: Arc<Nodes>,
     pub replays: Arc<Replays>,

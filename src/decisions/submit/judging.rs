@@ -12,7 +12,7 @@ use super::{Submissions, SubmitError};
 use crate::decisions::active_ruleset::ActiveRuleset;
 use crate::decisions::deployed::Course;
 use crate::decisions::evaluate::evaluate;
-use crate::decisions::in_flight::{Ahead, Entered};
+use crate::decisions::in_flight::{InFlightPayment, PaymentsAhead};
 use crate::decisions::quarantine::InQuarantine;
 use crate::decisions::stages::{Stage, Stages};
 use crate::domain::decision::{Evidence, IdempotencyKey};
@@ -34,7 +34,7 @@ pub(super) struct Case<'a> {
     /// `None` without an active ruleset.
     pub(super) course: Option<&'a Course>,
     pub(super) queries: Arc<[FactQuery]>,
-    pub(super) entered: &'a Entered,
+    pub(super) entered: &'a InFlightPayment,
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
 }
@@ -57,7 +57,7 @@ impl Submissions {
         &self,
         case: Case<'_>,
         payment: Arc<Payment>,
-        mut ahead: Vec<Ahead>,
+        mut ahead: Vec<PaymentsAhead>,
         stages: &mut Stages<'_>,
     ) -> Result<Judged, SubmitError> {
         let quarantined = self.quarantines.of(case.tenant);
@@ -70,7 +70,10 @@ impl Submissions {
             }
             let (outcome, evidence) = self.run_rules(&case, &payment, &quarantined, &facts).await?;
             stages.ended(Stage::Rules);
-            if outcome == Outcome::Approve || looks == LOOKS_MAX || !ahead.iter().any(Ahead::has_shrunk) {
+            if outcome == Outcome::Approve
+                || looks == LOOKS_MAX
+                || !ahead.iter().any(PaymentsAhead::has_shrunk)
+            {
                 return Ok(Judged::Anew { outcome, evidence: Box::new(evidence), facts });
             }
             looks += 1;
@@ -84,7 +87,7 @@ impl Submissions {
         &self,
         case: &Case<'_>,
         payment: Arc<Payment>,
-        ahead: &[Ahead],
+        ahead: &[PaymentsAhead],
     ) -> Result<FactAnswer, SubmitError> {
         if case.queries.is_empty() {
             return Ok(FactAnswer::default());
@@ -145,7 +148,7 @@ fn had_their_time(begun: Instant, rules_begun: Instant, deadline: Instant) -> bo
 }
 
 /// One entry for each value: which payments are ahead does not depend on the window.
-fn in_flight_values(ahead: &[Ahead]) -> Vec<InFlightValue> {
+fn in_flight_values(ahead: &[PaymentsAhead]) -> Vec<InFlightValue> {
     let mut values: Vec<InFlightValue> = Vec::new();
     for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {
         let Some(value_key) = ahead.value_key else { continue };

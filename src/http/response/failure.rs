@@ -3,8 +3,8 @@
 //! Must never pass the text of a storage error on to a client: it may quote stored data.
 
 use crate::decisions::diagnoses::DiagnosisError;
+use crate::decisions::diagnoses::recorded_failure::RecordedFailureError;
 use crate::decisions::dry_run::DryRunError;
-use crate::decisions::looks::LookError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::{GuardedError, RevisionError};
 use crate::decisions::spool::SpoolError;
@@ -123,16 +123,16 @@ impl From<ReplayError> for Problem {
     }
 }
 
-impl From<DiagnosisError> for Problem {
-    fn from(error: DiagnosisError) -> Self {
+impl From<RecordedFailureError> for Problem {
+    fn from(error: RecordedFailureError) -> Self {
         match error {
-            DiagnosisError::UnknownDecision => Self::not_found("decision"),
-            DiagnosisError::NotFailed => Self::not_found("failed rule in this decision"),
-            DiagnosisError::Look(LookError::Busy) => {
+            RecordedFailureError::UnknownDecision => Self::not_found("decision"),
+            RecordedFailureError::NotFailed => Self::not_found("failed rule in this decision"),
+            RecordedFailureError::Diagnosis(DiagnosisError::Busy) => {
                 Self::new(ProblemKind::Busy, "Other failures are being diagnosed. Try again in a moment.")
             }
-            DiagnosisError::Look(LookError::Engine(error)) => error.into(),
-            DiagnosisError::Look(LookError::Storage(error)) => error.as_ref().into(),
+            RecordedFailureError::Diagnosis(DiagnosisError::Engine(error)) => error.into(),
+            RecordedFailureError::Diagnosis(DiagnosisError::Storage(error)) => error.as_ref().into(),
         }
     }
 }
@@ -159,7 +159,7 @@ impl From<RevisionError> for Problem {
     fn from(error: RevisionError) -> Self {
         match error {
             RevisionError::Invalid(flaws) => {
-                let part = |flaw: crate::decisions::rulesets::Flaw| PartError {
+                let part = |flaw: crate::decisions::query_checks::RulesetFlaw| PartError {
                     pointer: Some(flaw.pointer),
                     parameter: None,
                     detail: flaw.detail,

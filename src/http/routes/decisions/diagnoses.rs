@@ -7,7 +7,7 @@ use rocket::{Route, get, routes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::decisions::diagnoses;
+use crate::decisions::diagnoses::recorded_failure;
 use crate::http::edge::guard::{Client, DecisionsRead};
 use crate::http::openapi::problems::ReadDecisionProblems;
 use crate::http::response::ApiResponse;
@@ -90,7 +90,8 @@ pub async fn one(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
-    let found = diagnoses::of_decision(&services.app, &services.plugins, client.tenant, id, rule).await?;
+    let diagnoses = &services.diagnoses;
+    let found = recorded_failure::of_decision(&services.app, diagnoses, client.tenant, id, rule).await?;
     let shape = FailureDiagnosisShape {
         rule: rule.to_owned(),
         class: found.class.name(),

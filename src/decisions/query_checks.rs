@@ -6,16 +6,22 @@
 
 use serde_json::Value;
 
-use super::rulesets::Flaw;
 use crate::domain::payment::metadata_key;
 use crate::domain::ruleset::PreparedRule;
 use crate::domain::selector::{FactQuery, Matching, Selector};
 use crate::storage::lists::ListHead;
 
+/// What is wrong with a ruleset, and where in the request: a JSON pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesetFlaw {
+    pub pointer: String,
+    pub detail: String,
+}
+
 /// What is wrong with the questions of one rule, which stands at this place of the request.
-pub(super) fn flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Vec<Flaw> {
+pub(super) fn query_flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Vec<RulesetFlaw> {
     let settings = serde_json::from_str(&rule.entry.settings).unwrap_or(Value::Null);
-    let mut flaws: Vec<Flaw> = Vec::new();
+    let mut flaws: Vec<RulesetFlaw> = Vec::new();
     for query in &rule.queries {
         let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
         let (list, wrong) = match query {
@@ -25,9 +31,9 @@ pub(super) fn flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Ve
             }
             FactQuery::Velocity { .. } => (None, None),
         };
-        if let Some(Wrong { detail, blamed }) = key_flaw(selector).or(wrong) {
-            let setting = setting(&settings, list, blamed.text(list, selector));
-            let flaw = Flaw { pointer: format!("/rules/{place}/settings{setting}"), detail };
+        if let Some(QueryFlaw { detail, cause }) = key_flaw(selector).or(wrong) {
+            let setting = setting(&settings, list, cause.text(list, selector));
+            let flaw = RulesetFlaw { pointer: format!("/rules/{place}/settings{setting}"), detail };
             if !flaws.contains(&flaw) {
                 flaws.push(flaw);
             }
@@ -36,19 +42,19 @@ pub(super) fn flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Ve
     flaws
 }
 
-struct Wrong {
+struct QueryFlaw {
     detail: String,
-    blamed: Blamed,
+    cause: FlawCause,
 }
 
 #[derive(Clone, Copy)]
-enum Blamed {
+enum FlawCause {
     List,
     Selector,
     Matching(Matching),
 }
 
-impl Blamed {
+impl FlawCause {
     /// The text that settings hold for what is to blame.
     fn text<'a>(self, list: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
         match (self, selector) {
@@ -60,21 +66,21 @@ impl Blamed {
     }
 }
 
-fn key_flaw(selector: &Selector) -> Option<Wrong> {
+fn key_flaw(selector: &Selector) -> Option<QueryFlaw> {
     let Selector::Metadata(key) = selector else { return None };
     let expected = metadata_key(key).err()?;
     let detail = format!("no payment can have metadata with this key: {expected}");
-    Some(Wrong { detail, blamed: Blamed::Selector })
+    Some(QueryFlaw { detail, cause: FlawCause::Selector })
 }
 
-fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Wrong> {
+fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<QueryFlaw> {
     let Some(list) = lists.iter().find(|list| list.name == name) else {
         let detail = format!("there is no list {name}; create it first");
-        return Some(Wrong { detail, blamed: Blamed::List });
+        return Some(QueryFlaw { detail, cause: FlawCause::List });
     };
     if list.is_closed {
         let detail = format!("the list {name} is closed; use another one");
-        return Some(Wrong { detail, blamed: Blamed::List });
+        return Some(QueryFlaw { detail, cause: FlawCause::List });
     }
     if list.kinds.serve(selector) {
         return None;
@@ -85,11 +91,11 @@ fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Wron
          no payment could match",
         selector.name()
     );
-    Some(Wrong { detail, blamed: Blamed::Selector })
+    Some(QueryFlaw { detail, cause: FlawCause::Selector })
 }
 
 /// Takes a selector that the list serves.
-fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<Wrong> {
+fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<QueryFlaw> {
     let kind = selector.kind();
     if matching.suits(kind) {
         return None;
@@ -105,7 +111,7 @@ fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<
         kind.name(),
         suitable.join(" or ")
     );
-    Some(Wrong { detail, blamed: Blamed::Matching(matching) })
+    Some(QueryFlaw { detail, cause: FlawCause::Matching(matching) })
 }
 
 /// Where the blamed text stands in the settings, beside the list's name where there
