@@ -1,9 +1,9 @@
-//! Backtests: decisions a second, beside what the same Postgres needs to hand
-//! the same rows out; and what live payments feel of one.
+//! Backtests: decisions a second, compared with reading the same rows from the same Postgres, and
+//! the effect of a backtest on live payments.
 //!
-//! The history is of the four shipped rules with their facts on record. A
-//! number of decisions may be given: `cargo bench --bench backtest -- 1000000`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+//! The history has the four shipped rules with recorded facts. The number of decisions may be
+//! given: `cargo bench --bench backtest -- 1000000`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ mod allocator;
 mod postgres;
 
 const DECISIONS: usize = 20_000;
-/// Different payments that the history is made of.
+/// The number of different payments in the history.
 const PATTERNS: usize = 500;
 const LIVE: Duration = Duration::from_secs(10);
-/// Between two live payments.
+/// The time between two live payments.
 const LIVE_EVERY: Duration = Duration::from_millis(10);
 
 #[tokio::main]
@@ -51,7 +51,7 @@ async fn main() {
     println!("{count} decisions written in {:.1} s", begun.elapsed().as_secs_f64());
 
     let mut superuser = postgres.connect_options().connect().await.unwrap();
-    // The first reading of a row marks it as committed, which is a write.
+    // The first read of a row marks it as committed, which is a write.
     read_plainly(&mut superuser, bench.tenant).await;
     let plain = rate(count, || read_plainly(&mut superuser, bench.tenant)).await;
     println!("reading the rows alone:          {plain:8.0} decisions/s");
@@ -92,7 +92,7 @@ async fn rate<F: Future<Output = ()>>(count: usize, work: impl FnOnce() -> F) ->
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// The four rules; each number makes other settings of one.
+/// The four rules. Each number changes the settings of one.
 fn rules(changed: [u64; 4]) -> Vec<(&'static str, Value)> {
     let [limits, check, lists, velocity] = changed;
     let limit = |seconds: u64, max_count: u64| json!({"selector": "customer", "window_seconds": seconds, "max_count": max_count, "verdict": "review"});
@@ -119,7 +119,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A whole server in this process, so that a profile of it is one of the backtest.
+    /// A whole server in this process, so that a profile of the process shows the backtest.
     async fn start(database_url: &str, folder: &Path) -> Self {
         let figment = rocket::Config::figment()
             .select("release")
@@ -216,7 +216,7 @@ impl Bench {
         (begun.elapsed(), PaymentId(answer["id"].as_str().unwrap().parse().unwrap()))
     }
 
-    /// Latencies at a fixed rate, whatever the server does, sorted.
+    /// Sorted latencies of payments at a fixed rate, independent of responses.
     async fn live(&self, time: Duration) -> Vec<Duration> {
         let mut every = tokio::time::interval(LIVE_EVERY);
         let begun = Instant::now();
@@ -236,7 +236,7 @@ impl Bench {
         latencies
     }
 
-    /// Decisions of real payments, again and again under ids and customers of their own.
+    /// Stores copies of real decisions with new ids and customers.
     async fn fill(&self, count: usize) {
         let mut patterns = Vec::new();
         for number in 0..PATTERNS {
@@ -264,7 +264,7 @@ impl Bench {
         journal.flush_and_stop().await;
     }
 
-    /// The time from its first claim to its end.
+    /// The time from the first claim to the end.
     async fn backtest(&self, revision: &Value, count: usize) -> Duration {
         let body = json!({"revision": revision, "newest": count});
         let begun = self.post("/rulesets/payment/backtests", &body).await;
@@ -297,8 +297,7 @@ fn again(pattern: &Decision, number: usize) -> Decision {
     decision
 }
 
-/// What the rows cost without anything of ours.
-/// One statement, row after row.
+/// Reads the rows without Tollgate: one statement, row by row.
 async fn read_plainly(connection: &mut PgConnection, tenant: TenantId) {
     let statement = "select id, outcome, payload from tollgate.decisions where tenant_id = $1";
     let mut rows = sqlx::query_as::<_, (Uuid, String, Vec<u8>)>(statement).bind(tenant.0).fetch(connection);

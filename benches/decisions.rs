@@ -1,11 +1,10 @@
-//! Whole decisions over HTTP (token, four rules, durable) a second, with their
-//! latencies; and in the same run what the same Postgres does with one bare
-//! insert of an equally large row per transaction.
+//! Complete decisions over HTTP (token, four rules, durable) a second, and their latencies. In the
+//! same run, one plain insert per transaction of a row of equal size into the same Postgres.
 //!
-//! Server, Postgres and the clients share the machine, so the ratio is what counts.
-//! `cargo bench --bench decisions -- 64,256` measures at these connections only,
-//! and `-- --chart docs/decisions.svg` draws what it measured.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+//! Server, Postgres and clients share the machine, so the ratio matters.
+//! `cargo bench --bench decisions -- 64,256` measures only with these numbers of connections, and
+//! `-- --chart docs/decisions.svg` draws the results.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,12 +42,12 @@ const MEASURED: Duration = Duration::from_secs(8);
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const TURNS: usize = 7;
 const TURN: Duration = Duration::from_secs(4);
-/// For what is compared with itself.
+/// For measurements that are compared with each other.
 const COMPARED_AT: usize = 64;
 
 #[tokio::main]
 async fn main() {
-    let asked = Asked::of_the_command_line();
+    let options = BenchOptions::from_command_line();
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
     let postgres = postgres::start(folder.path()).await;
     postgres::settle(&postgres).await;
@@ -58,8 +57,8 @@ async fn main() {
         "connections  decisions/s   p50 ms   p99 ms  p99.9 ms   pgbench/s   ratio  us of server, Postgres"
     );
     let mut measured = Vec::new();
-    for connections in &asked.connections {
-        measured.push(Measured::at(*connections, &tollgate, &postgres).await);
+    for connections in &options.connections {
+        measured.push(Measurement::at(*connections, &tollgate, &postgres).await);
     }
     http_alone(&tollgate, &postgres).await;
     let peak = measured.iter().map(|one| one.decisions.per_second()).fold(0.0, f64::max);
@@ -67,24 +66,24 @@ async fn main() {
         beyond_a_bare_commit(&tollgate, &postgres, rate, what).await;
     }
     println!("resident after the load: {:.1} MB", tollgate.resident_mb());
-    if let Some(path) = &asked.chart {
+    if let Some(path) = &options.chart {
         draw(path, &measured);
     }
-    if asked.everything {
+    if options.everything {
         with_a_shadow(&tollgate).await;
     }
     tollgate.stop();
     postgres.stop().await.unwrap();
 }
 
-struct Asked {
+struct BenchOptions {
     connections: Vec<usize>,
     everything: bool,
     chart: Option<PathBuf>,
 }
 
-impl Asked {
-    fn of_the_command_line() -> Self {
+impl BenchOptions {
+    fn from_command_line() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let chart = arguments.iter().skip_while(|argument| *argument != "--chart").nth(1).map(PathBuf::from);
         let listed = arguments.iter().find_map(|argument| {
@@ -95,14 +94,14 @@ impl Asked {
     }
 }
 
-struct Measured {
+struct Measurement {
     connections: usize,
     decisions: Latencies,
     bare_per_second: Option<f64>,
 }
 
-impl Measured {
-    /// Closed loop, then pgbench at as many connections.
+impl Measurement {
+    /// A closed loop, then pgbench with the same number of connections.
     async fn at(connections: usize, tollgate: &Tollgate, postgres: &PrivateServer) -> Self {
         let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres)];
         let stages = Stages::of(tollgate).await;
@@ -123,9 +122,9 @@ impl Measured {
     }
 }
 
-/// Payments at their times, and bare commits as often, in turns: the disk stalls now
-/// and then for longer than all else takes, and the median leaves those turns out as
-/// long as they are fewer than half.
+/// Payments at a fixed rate, and plain commits at the same rate, in turns. A disk sometimes stalls
+/// for longer than everything else takes. The median excludes such turns if they are fewer than
+/// half.
 async fn beyond_a_bare_commit(tollgate: &Tollgate, postgres: &PrivateServer, rate: f64, what: &str) {
     let (mut open, mut bare) = (Vec::new(), Vec::new());
     let stages = Stages::of(tollgate).await;
@@ -160,7 +159,7 @@ fn row_of_turns(turns: &[Latencies]) -> String {
     format!("{per_second:11.0}  {:7.2}  {:7.2}  {:8.2}", at(0.5), at(0.99), at(0.999))
 }
 
-/// What a request takes that asks for nothing: no decision can be cheaper.
+/// The cost of the cheapest request: no decision can be cheaper.
 async fn http_alone(tollgate: &Tollgate, postgres: &PrivateServer) {
     let all = ProcessTree::of(std::process::id());
     let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres), all];
@@ -169,16 +168,16 @@ async fn http_alone(tollgate: &Tollgate, postgres: &PrivateServer) {
     let mut used = trees.map(ProcessTree::used);
     used.iter_mut().zip(before).for_each(|(used, before)| *used -= before);
     let [server, postgres, all] = used;
-    // Server and Postgres are processes below that of the clients.
+    // Server and Postgres are child processes of the clients' process.
     let clients = all.saturating_sub(server).saturating_sub(postgres);
     let answered = answers.per_second() * (WARM_UP + MEASURED).as_secs_f64();
     let us = |used: Duration| used.as_secs_f64() * 1e6 / answered;
     println!(" HTTP alone  {}  us of server {:.0}, clients {:.0}", row(&answers), us(server), us(clients));
 }
 
-fn draw(path: &std::path::Path, measured: &[Measured]) {
+fn draw(path: &std::path::Path, measured: &[Measurement]) {
     let groups: Vec<String> = measured.iter().map(|one| format!("{} connections", one.connections)).collect();
-    let ratio = |one: &Measured| {
+    let ratio = |one: &Measurement| {
         one.bare_per_second.map_or(String::new(), |bare| format!("{:.2}", one.decisions.per_second() / bare))
     };
     let notes: Vec<String> = measured.iter().map(ratio).collect();
@@ -208,8 +207,8 @@ fn row(latencies: &Latencies) -> String {
     format!("{:11.0}  {:7.2}  {:7.2}  {:8.2}", latencies.per_second(), at(0.5), at(0.99), at(0.999))
 }
 
-/// What live payments pay for a revision that runs beside them: one of the same
-/// rules, and one with three of four rules changed.
+/// The cost for live payments of a shadow revision: one with the same rules, and one with three of
+/// four rules changed.
 async fn with_a_shadow(tollgate: &Tollgate) {
     let ruleset = "/rulesets/payment";
     let first = tollgate.call(Method::GET, &format!("{ruleset}/revisions/1"), &json!({})).await;
@@ -228,7 +227,7 @@ async fn with_a_shadow(tollgate: &Tollgate) {
         }
         println!("{what:>14}  {}  {:.2} of without", row(&latencies), latencies.per_second() / alone);
         if changed.is_some() {
-            // What waits is finished; the coverage says how much found no room.
+            // The queue is finished; the coverage shows how many payments were skipped.
             tokio::time::sleep(Duration::from_secs(2)).await;
             let shadow = tollgate.call(Method::GET, &format!("{ruleset}/shadow"), &json!({})).await;
             println!("                {}", shadow["report"]["coverage"]);

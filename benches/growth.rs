@@ -1,12 +1,10 @@
-//! What a decision costs as there is more of everything: stored payments,
-//! tenants, rules of a ruleset.
+//! The cost of a decision with growing numbers of stored payments, tenants and rules.
 //!
-//! The cost is processor time, of the server and of Postgres, which holds on a
-//! machine that others use as well, as long as batches are of a size: a decision
-//! is cheaper the more others share its own. `cargo bench --bench growth -- --full` goes
-//! on to ten million payments, for which it wants 25 GB of disk, and to ten
-//! thousand tenants. A word chooses one of `payments`, `tenants` and `rules`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+//! The cost is the processor time of server and Postgres, which is reliable on a shared machine if
+//! the batches have similar sizes: a decision is cheaper in a larger batch.
+//! `cargo bench --bench growth -- --full` goes on to ten million payments, which need 25 GB of disk,
+//! and to ten thousand tenants. An argument chooses one of `payments`, `tenants` and `rules`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +53,7 @@ const WINDOW: Window = Window { warm_up: Duration::from_secs(4), measured: Durat
 const PAYMENTS: [i64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const TENANTS: [i32; 4] = [1, 100, 1_000, 10_000];
 const RULES: [usize; 5] = [1, 5, 10, 25, 50];
-/// Before tenants and rules grow, and spread over the tenants.
+/// Stored payments before tenants and rules grow, spread over the tenants.
 const STORED_MEANWHILE: i64 = 100_000;
 
 #[tokio::main]
@@ -89,14 +87,14 @@ struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// Of a decision.
+/// Per decision.
 struct Cost {
     server_us: f64,
     postgres_us: f64,
-    /// Decisions of a batch.
+    /// Decisions per batch.
     batched: f64,
-    /// Of the log of Postgres. The first change of a page after a checkpoint logs
-    /// the whole page, and of more pages more are changed for the first time.
+    /// Bytes of the log of Postgres. The first change of a page after a checkpoint logs the whole
+    /// page, so more pages mean more log.
     log_kb: f64,
 }
 
@@ -114,7 +112,7 @@ impl Bench {
         let databases = Databases::connect_lazily(&DatabaseSettings::for_url(postgres.url())).unwrap();
         let mut superuser = postgres.connect_options().connect().await.unwrap();
         history::prepare(&mut superuser).await;
-        // Its turns come when they come, and would be taken for the cost of whatever is measured then.
+        // Background work would be counted with whatever is measured at that time.
         for statement in ["alter system set autovacuum = off", "select pg_reload_conf()"] {
             sqlx::raw_sql(statement).execute(&mut superuser).await.unwrap();
         }
@@ -141,9 +139,9 @@ impl Bench {
 
     async fn measure(&mut self, target: &Target) -> (Load, Cost) {
         let trees = [ProcessTree::of(self.tollgate.id()), processor_time::postgres(&self.postgres)];
-        let before = history::journalled(&mut self.superuser).await;
+        let before = history::journal_volume(&mut self.superuser).await;
         let load = closed_loop(target, 64, WINDOW, &trees).await;
-        let after = history::journalled(&mut self.superuser).await;
+        let after = history::journal_volume(&mut self.superuser).await;
         assert_eq!(load.refused, 0, "every payment is decided");
         let decisions = after.decisions - before.decisions;
         let cost = Cost {
@@ -253,7 +251,7 @@ impl Bench {
         }
     }
 
-    /// The demonstration's four again and again, under names and with settings of their own.
+    /// The demonstration's four rules again and again, with different names and settings.
     async fn activate(&self, count: usize) {
         let ruleset = "/rulesets/payment";
         let shipped = self.tollgate.call(Method::GET, &format!("{ruleset}/revisions/1"), &json!({})).await;
@@ -283,14 +281,14 @@ impl Bench {
 }
 
 struct Velocity {
-    /// One payment with two questions and nobody beside it, by the clock.
+    /// The time of one payment with two queries, alone.
     alone_us: f64,
-    /// Of payments that are asked for together, in processor time of Postgres.
+    /// Processor time of Postgres for payments that are queried together.
     question_us: f64,
     hottest_us: f64,
 }
 
-/// The statement of the facts by itself, as the server sends it.
+/// The statement that reads facts, as the server sends it.
 async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId) -> Velocity {
     const ROUNDS: u64 = 200;
     const TOGETHER: u64 = 64;
@@ -334,7 +332,7 @@ async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId
     Velocity { alone_us, question_us, hottest_us }
 }
 
-/// Of one payer to the shop that most go to.
+/// A payment of one payer to the busiest shop.
 fn payment(payer: u64) -> Payment {
     let party = |name: String, account: String| Party {
         name,

@@ -1,7 +1,6 @@
-//! How many decisions a second the journal makes durable, against one
-//! transaction for each and against pgbench's bare inserts, on a private
-//! Postgres that waits for the disk.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+//! How many decisions a second the journal stores, compared with one transaction per decision and
+//! with pgbench's plain inserts, on a private Postgres that waits for the disk.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 #[path = "parts/allocator.rs"]
 mod allocator;
@@ -37,7 +36,7 @@ async fn main() {
     let server = postgres::start(folder.path()).await;
     postgres::settle(&server).await;
     let databases = Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap();
-    // Some rows first: the bare ones are made as wide.
+    // Stores some rows first: the plain inserts have rows of the same size.
     with_journal(&databases, 64, 1, 3).await;
     let bare = bare::pgbench(&server, 64, MEASURED).await;
     if let Some(bare) = bare {
@@ -89,7 +88,7 @@ async fn batches(system: &SystemPool) -> i64 {
     sqlx::query_scalar("select count(*) from journal_batches").fetch_one(system.sqlx_pool()).await.unwrap()
 }
 
-/// The same rows without sharing: a connection, and a transaction, for each waiter.
+/// The same rows with a connection and a transaction for each caller.
 async fn one_transaction_each(databases: &Databases, waiters: usize) -> f64 {
     let journals = futures::future::join_all((0..waiters).map(|_| async {
         let mut settings = journal_settings(databases.journal.clone());
@@ -107,7 +106,7 @@ async fn one_transaction_each(databases: &Databases, waiters: usize) -> f64 {
     .await
 }
 
-/// Each waiter submits the next when the last is answered.
+/// Each caller submits the next decision when it has the response to the last.
 async fn measure<F, W>(waiters: usize, work: W) -> f64
 where
     F: Future<Output = ()> + Send,

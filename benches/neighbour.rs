@@ -1,12 +1,11 @@
-//! What a quiet tenant feels of a neighbour whose rules never end by themselves:
-//! its payments come at a steady rate, alone and beside the other in turns.
+//! The effect on a quiet tenant of another tenant whose rules never end. The quiet tenant's
+//! payments come at a steady rate, with and without the other tenant in turns.
 //!
-//! The neighbour keeps 64 connections busy with a ruleset that burns all the
-//! fuel it is given. Quarantine, which would soon end that, is out of reach.
-//! Words choose the cases: `cargo bench --bench neighbour -- 50` for fifty rules.
-//! `--folder /dev/shm` keeps Postgres in memory, which takes the stalls of a disk
-//! out of what is felt; it still waits for each commit.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+//! The other tenant keeps 64 connections busy with a ruleset that burns all its fuel. Quarantine is
+//! configured so that it does not happen. Arguments choose the cases:
+//! `cargo bench --bench neighbour -- 50` for fifty rules. `--folder /dev/shm` keeps Postgres in
+//! memory, which excludes stalls of a disk; Postgres still waits for each commit.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ use server::Tollgate;
 const QUIET_PER_SECOND: f64 = 200.0;
 const NEIGHBOURS: u64 = 64;
 const TURNS: usize = 4;
-/// Rules of the neighbour's ruleset: a few milliseconds, and the longest there is.
+/// The number of rules in the other tenant's ruleset: a few milliseconds, and the largest possible.
 const CASES: [usize; 3] = [1, 10, 50];
 const WINDOW: Window = Window { warm_up: Duration::from_secs(2), measured: Duration::from_secs(10) };
 
@@ -106,7 +105,7 @@ fn target_of(tollgate: &Tollgate, token: &str) -> Target {
     Target { address: tollgate.address.clone(), tokens: [token.to_owned()].into() }
 }
 
-/// A second tenant with a rule that never ends; its token.
+/// Creates a second tenant with a rule that never ends. Returns its token.
 async fn neighbour(postgres: &PrivateServer, quiet: &Tollgate, folder: &std::path::Path) -> String {
     let mut superuser: PgConnection = postgres.connect_options().connect().await.unwrap();
     sqlx::raw_sql("set search_path = tollgate").execute(&mut superuser).await.unwrap();
@@ -131,7 +130,7 @@ async fn neighbour(postgres: &PrivateServer, quiet: &Tollgate, folder: &std::pat
     token
 }
 
-/// The plugin as its tenant sees it; nothing of its name until it is taken in.
+/// The plugin as its tenant sees it. It has no name until it is accepted.
 async fn hostile(quiet: &Tollgate, token: &str) -> Value {
     let plugins = quiet.call_as(token, Method::GET, "/plugins", &json!({})).await;
     let mut plugins = plugins["items"].as_array().unwrap().iter();

@@ -1,5 +1,5 @@
-//! What rules cost: `cargo bench --bench rules`. Prints, asserts nothing:
-//! figures belong to a machine.
+//! The cost of rules: `cargo bench --bench rules`. It prints figures and asserts nothing, since
+//! they depend on the machine.
 
 #![allow(clippy::print_stdout)]
 
@@ -11,7 +11,7 @@ mod bare_wasmtime;
 mod component;
 #[path = "parts/forms.rs"]
 mod forms;
-/// Shared with the comparison of other engines, which says more.
+/// Shared with the comparison of other engines, which uses more of it.
 #[path = "parts/one_rule.rs"]
 mod one_rule;
 #[path = "parts/small_rule.rs"]
@@ -26,7 +26,7 @@ mod contract {
     });
 }
 
-/// Shared with the tests, used in part.
+/// Shared with the tests. Used in part.
 #[allow(dead_code)]
 #[path = "../tests/sandbox/harness.rs"]
 mod harness;
@@ -76,7 +76,8 @@ async fn shipped(harness: &Harness, name: &str) {
     let Ok(bytes) = std::fs::read(folder.join(name).with_extension("wasm")) else {
         return println!("{name}: not built");
     };
-    let added = harness.engine.add_plugin(bytes.into(), Profile::Large).await.expect("it is taken in");
+    let added =
+        harness.engine.add_plugin(bytes.into(), Profile::Large).await.expect("the plugin is accepted");
     println!("{name}: {} bytes, compiled in {} ms", added.size_bytes, added.compile_ms);
     let cases = std::fs::read_dir(folder.join("cases")).expect("cases").next().expect("a file of cases");
     let text = std::fs::read_to_string(cases.expect("an entry").path()).expect("it can be read");
@@ -97,7 +98,7 @@ async fn shipped(harness: &Harness, name: &str) {
     report(harness, name, rule).await;
 }
 
-/// A call of one rule, and what one more rule in the same call adds.
+/// The cost of a call with one rule, and of each further rule.
 async fn report(harness: &Harness, name: &str, rule: RuleCall) {
     let one = median_us(harness, vec![rule.clone()]).await;
     let many = median_us(harness, vec![rule.clone(); RULES]).await;
@@ -134,7 +135,7 @@ async fn hostile(harness: &Harness, name: &str) {
     }
 }
 
-/// A light tenant beside one that floods the engine with endless rules.
+/// A quiet tenant beside one that floods the engine with endless rules.
 async fn neighbour(harness: &Harness) {
     let good = harness.add("good").await;
     let endless = harness.add("endless_loop").await;

@@ -1,6 +1,6 @@
-//! How soon a server is ready, and what it holds of the machine's memory: at
-//! rest, and under load with a hundred different plugins in use.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may fail")]
+//! How soon a server is ready, and how much memory it uses: at rest, and under load with a hundred
+//! different plugins in use.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,7 +35,7 @@ use server::Tollgate;
 
 const STARTS: usize = 7;
 const CONNECTIONS: u64 = 64;
-/// Each with the four rules, compiled of bytes of its own.
+/// Tenants with the four rules, each compiled from different bytes.
 const TENANTS: i32 = 25;
 const SHIPPED: [&str; 4] = ["account-check", "amount-limits", "party-lists", "velocity"];
 const WINDOW: Window = Window { warm_up: Duration::from_secs(2), measured: Duration::from_secs(10) };
@@ -96,7 +96,7 @@ fn tell(what: &str, memory: Memory) {
     println!("{what:32} {resident_mb:11.1}  {anonymous_mb:9.1}  {mapped_mb:6.1}  {threads:7}");
 }
 
-/// The most that is held while clients pay.
+/// The peak of memory while clients pay.
 async fn under_load(tollgate: &Tollgate, target: &Target) -> Memory {
     let load = closed_loop(target, CONNECTIONS, WINDOW, &[]);
     let mut load = std::pin::pin!(load);
@@ -117,7 +117,7 @@ async fn under_load(tollgate: &Tollgate, target: &Target) -> Memory {
     }
 }
 
-/// A custom section changes nothing but the digest.
+/// A custom section changes only the digest.
 fn write_plugins(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for tenant in 0..TENANTS {
@@ -133,7 +133,7 @@ fn write_plugins(folder: &Path) {
     }
 }
 
-/// Tenants with the demonstration's settings, each for plugins of its own.
+/// Tenants with the demonstration's settings, each with its own plugins.
 async fn populate(postgres: &PrivateServer, tollgate: &Tollgate, folder: &Path) -> Target {
     let mut superuser = postgres.connect_options().connect().await.unwrap();
     sqlx::raw_sql("set search_path = tollgate").execute(&mut superuser).await.unwrap();
@@ -152,7 +152,7 @@ async fn populate(postgres: &PrivateServer, tollgate: &Tollgate, folder: &Path) 
             rule.remove("profile");
             rule.remove("queries");
             let copies = plugins.iter().filter(|plugin| plugin["name"] == rule["name"]);
-            // The shipped ones of the starts before are among them, and may be anywhere.
+            // The shipped plugins of earlier starts may be anywhere among them.
             let copies = copies.filter(|plugin| plugin["digest"] != rule["plugin"]);
             rule["plugin"] = copies.clone().nth(place).unwrap()["digest"].clone();
         }

@@ -31,7 +31,7 @@ fn passes() -> RuleResult {
 }
 
 /// Evaluates the fixture, checks the failure class, and returns the detail and the fuel.
-async fn fails_as(fixture: &str, class: FailureClass) -> (String, u64) {
+async fn assert_fails(fixture: &str, class: FailureClass) -> (String, u64) {
     let harness = Harness::start();
     let good = harness.add("good").await;
     let hostile = harness.add(fixture).await;
@@ -49,11 +49,11 @@ async fn fails_as(fixture: &str, class: FailureClass) -> (String, u64) {
     }
 }
 
-async fn refused(bytes: Vec<u8>) -> String {
-    refused_by(&Harness::start(), bytes).await
+async fn refusal(bytes: Vec<u8>) -> String {
+    refusal_by(&Harness::start(), bytes).await
 }
 
-async fn refused_by(harness: &Harness, bytes: Vec<u8>) -> String {
+async fn refusal_by(harness: &Harness, bytes: Vec<u8>) -> String {
     let good = harness.add("good").await;
     let refused = harness.engine.add_plugin(bytes.into(), Profile::Large).await;
     let runs = harness.evaluate(&[&good]).await.expect("the engine serves");
@@ -66,7 +66,7 @@ async fn refused_by(harness: &Harness, bytes: Vec<u8>) -> String {
 
 #[tokio::test]
 async fn a_rule_that_does_not_end_runs_out_of_fuel() {
-    let (_, fuel) = fails_as("endless_loop", OutOfFuel).await;
+    let (_, fuel) = assert_fails("endless_loop", OutOfFuel).await;
     assert!((4_900_000..=5_000_000).contains(&fuel), "{fuel}");
 }
 
@@ -84,17 +84,17 @@ async fn recorded_fuel_is_subtracted_from_the_budget_of_the_ruleset() {
 
 #[tokio::test]
 async fn a_rule_with_slow_memory_accesses_runs_out_of_fuel() {
-    fails_as("slow_loads", OutOfFuel).await;
+    assert_fails("slow_loads", OutOfFuel).await;
 }
 
 #[tokio::test]
 async fn a_rule_that_clears_its_memory_endlessly_runs_out_of_fuel() {
-    fails_as("memory_fill", OutOfFuel).await;
+    assert_fails("memory_fill", OutOfFuel).await;
 }
 
 #[tokio::test]
 async fn a_rule_that_allocates_too_much_memory_is_stopped_at_its_limit() {
-    let (detail, _) = fails_as("memory_bomb", MemoryLimit).await;
+    let (detail, _) = assert_fails("memory_bomb", MemoryLimit).await;
     assert_eq!(detail, "it asked for more memory than it may have");
 }
 
@@ -108,106 +108,106 @@ async fn a_rule_may_be_refused_memory_by_its_own_declared_maximum() {
 
 #[tokio::test]
 async fn a_rule_that_allocates_too_many_table_entries_is_stopped_at_its_limit() {
-    let (detail, _) = fails_as("table_bomb", MemoryLimit).await;
+    let (detail, _) = assert_fails("table_bomb", MemoryLimit).await;
     assert_eq!(detail, "it asked for more table than it may have");
 }
 
 #[tokio::test]
 async fn endless_recursion_overflows_only_the_stack_of_the_rule() {
-    fails_as("deep_recursion", StackOverflow).await;
+    assert_fails("deep_recursion", StackOverflow).await;
 }
 
 #[tokio::test]
 async fn a_panic_of_a_rule_is_a_failure_of_the_class_unreachable() {
-    fails_as("unreachable", Unreachable).await;
+    assert_fails("unreachable", Unreachable).await;
 }
 
 #[tokio::test]
 async fn a_rule_that_reads_outside_its_memory_traps() {
-    let (detail, _) = fails_as("out_of_bounds", Trap).await;
+    let (detail, _) = assert_fails("out_of_bounds", Trap).await;
     assert!(detail.contains("out of bounds memory access"), "{detail}");
 }
 
 #[tokio::test]
 async fn a_rule_that_divides_by_zero_traps() {
-    let (detail, _) = fails_as("division_by_zero", Trap).await;
+    let (detail, _) = assert_fails("division_by_zero", Trap).await;
     assert!(detail.contains("integer divide by zero"), "{detail}");
 }
 
 #[tokio::test]
 async fn a_result_with_a_malformed_code_is_invalid() {
-    let (detail, _) = fails_as("bad_code", InvalidAnswer).await;
+    let (detail, _) = assert_fails("bad_code", InvalidAnswer).await;
     assert!(detail.contains("a reason code that is not lower-case words"), "{detail}");
 }
 
 #[tokio::test]
 async fn a_reject_without_a_reason_is_invalid() {
-    let (detail, _) = fails_as("reject_without_reason", InvalidAnswer).await;
+    let (detail, _) = assert_fails("reject_without_reason", InvalidAnswer).await;
     assert_eq!(detail, "the answer holds a reject without a reason");
 }
 
 #[tokio::test]
 async fn a_message_that_is_too_long_is_invalid() {
-    let (detail, _) = fails_as("huge_message", InvalidAnswer).await;
+    let (detail, _) = assert_fails("huge_message", InvalidAnswer).await;
     assert_eq!(detail, "the answer holds a message of 600000 characters, at most 500 are allowed");
 }
 
 #[tokio::test]
 async fn an_error_text_that_is_too_long_is_cut_and_cleaned() {
-    let (detail, _) = fails_as("huge_error", RuleError).await;
+    let (detail, _) = assert_fails("huge_error", RuleError).await;
     assert_eq!(detail, format!("a {}", "a".repeat(498)));
 }
 
 #[tokio::test]
 async fn text_that_is_not_utf8_is_invalid() {
-    fails_as("bad_utf8", InvalidAnswer).await;
+    assert_fails("bad_utf8", InvalidAnswer).await;
 }
 
 #[tokio::test]
 async fn a_result_outside_the_memory_of_the_rule_is_invalid() {
-    fails_as("bad_pointer", InvalidAnswer).await;
+    assert_fails("bad_pointer", InvalidAnswer).await;
 }
 
 #[tokio::test]
 async fn half_a_gigabyte_of_overlapping_strings_is_not_copied() {
-    let (detail, _) = fails_as("overlapping_strings", InvalidAnswer).await;
+    let (detail, _) = assert_fails("overlapping_strings", InvalidAnswer).await;
     assert!(detail.contains("fuel allocated for hostcalls has been exhausted"), "{detail}");
 }
 
 #[tokio::test]
 async fn a_start_function_that_does_not_end_runs_out_of_fuel() {
-    let why = refused(component("start_loop")).await;
+    let why = refusal(component("start_loop")).await;
     assert!(why.contains("describe function failed (out-of-fuel)"), "{why}");
 }
 
 #[tokio::test]
 async fn a_malformed_description_is_refused() {
-    let why = refused(component("bad_description")).await;
+    let why = refusal(component("bad_description")).await;
     assert!(why.contains("(invalid-answer): the answer holds a name that is not lower-case words"), "{why}");
 }
 
 #[tokio::test]
 async fn a_core_module_is_refused_with_advice() {
-    let why = refused(wat::parse_file("tests/hostile/core_module.wat").expect("valid")).await;
+    let why = refusal(wat::parse_file("tests/hostile/core_module.wat").expect("valid")).await;
     assert!(why.contains("core WebAssembly module") && why.contains("tollgate plugin build"), "{why}");
 }
 
 #[tokio::test]
 async fn a_component_with_an_import_is_refused_with_the_name_of_the_import() {
-    let why = refused(wat::parse_file("tests/hostile/forbidden_import.wat").expect("valid")).await;
+    let why = refusal(wat::parse_file("tests/hostile/forbidden_import.wat").expect("valid")).await;
     assert!(why.contains("wasi:clocks/wall-clock@0.2.0"), "{why}");
 }
 
 #[tokio::test]
 async fn bytes_that_are_not_webassembly_are_refused() {
-    let why = refused(b"#!/bin/sh\nexit 0\n".to_vec()).await;
+    let why = refusal(b"#!/bin/sh\nexit 0\n".to_vec()).await;
     assert_eq!(why, "this is not a WebAssembly binary");
 }
 
 #[tokio::test]
 async fn a_component_that_does_not_implement_the_contract_is_refused() {
     let text = "(component (instance $rule) (export \"tollgate:rules/rule@1.0.0\" (instance $rule)))";
-    let why = refused(wat::parse_str(text).expect("valid")).await;
+    let why = refusal(wat::parse_str(text).expect("valid")).await;
     assert!(why.contains("does not implement the rule contract"), "{why}");
     assert!(why.contains("describe, prepare, evaluate"), "{why}");
 }
@@ -300,7 +300,7 @@ async fn concurrent_uploads_of_the_same_bytes_are_compiled_once() {
     let added =
         futures::future::join_all((0..6).map(|_| harness.engine.add_plugin(bytes.clone(), Profile::Large)))
             .await;
-    let first = added[0].clone().expect("taken in");
+    let first = added[0].clone().expect("the plugin is accepted");
     assert_eq!((first.profile, first.contract.as_str()), (Profile::Small, "1.0.0"));
     assert!(first.compile_ms > 0);
     for other in added {
@@ -407,7 +407,7 @@ async fn a_plugin_that_needs_the_large_limits_is_compiled_under_them_only_if_all
         let bytes: Arc<[u8]> = bytes.into();
         let under = |most| harness.engine.add_plugin(bytes.clone(), most);
         assert_eq!(under(Profile::Small).await, Err(AddPluginError::NeedsLarge), "{what}");
-        let added = under(Profile::Large).await.expect("it is taken in");
+        let added = under(Profile::Large).await.expect("the plugin is accepted");
         assert_eq!(added.profile, Profile::Large, "{what}");
         assert_eq!(under(Profile::Small).await.as_ref(), Ok(&added), "{what}: nothing is left to compile");
     }
@@ -415,7 +415,7 @@ async fn a_plugin_that_needs_the_large_limits_is_compiled_under_them_only_if_all
 
 #[tokio::test]
 async fn a_plugin_that_exceeds_the_large_limits_is_refused() {
-    let why = refused(component("too_roomy")).await;
+    let why = refusal(component("too_roomy")).await;
     assert!(why.contains("limits of large plugins") && why.contains("memory"), "{why}");
 }
 
@@ -434,5 +434,5 @@ async fn rules_run_without_the_pool_if_the_address_space_is_too_small() {
     }
     let small = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };
     rustix::process::setrlimit(rustix::process::Resource::As, small).expect("a limit");
-    fails_as("unreachable", Unreachable).await;
+    assert_fails("unreachable", Unreachable).await;
 }

@@ -1,4 +1,4 @@
-//! The allocator of the program, for what is measured without it.
+//! The allocator of the program, for benchmarks without the program.
 
 #[cfg(target_os = "linux")]
 #[global_allocator]

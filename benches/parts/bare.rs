@@ -1,4 +1,4 @@
-//! What the same Postgres does bare, in the same run.
+//! Measures the same Postgres without Tollgate.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use tollgate::storage::private_server::PrivateServer;
 
 use super::latencies::Latencies;
 
-/// One insert of a row as wide as a decision per transaction; nothing where
-/// pgbench is not installed. Postgres has no more connections than that.
+/// One insert per transaction of a row of the size of a decision. `None` if pgbench is not
+/// installed. Postgres allows no more connections than that.
 pub async fn pgbench(postgres: &PrivateServer, clients: usize, measured: Duration) -> Option<f64> {
     let text = run(postgres, clients, measured, &[]).await?;
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
     Some(rate.unwrap_or_else(|| panic!("{text}")))
 }
 
-/// The same at a fixed rate: how long each commit took, from when it was due. What
-/// comes before the measured time warms up, as it does for payments.
+/// The same at a fixed rate: how long each commit took from its scheduled time. What comes before
+/// the measured time is a warm-up, as for payments.
 pub async fn pgbench_at(
     postgres: &PrivateServer,
     clients: usize,
@@ -32,8 +32,8 @@ pub async fn pgbench_at(
     run(postgres, clients, warm_up + measured, &["-R", &rate, "-l", "--log-prefix", &prefix]).await?;
     let mut commits = Vec::new();
     for file in std::fs::read_dir(folder.path()).unwrap() {
-        // client, transaction, microseconds from when it was due, script, seconds and
-        // microseconds of its end, microseconds that it began late
+        // Columns: client, transaction, microseconds from the scheduled time, script, seconds and
+        // microseconds of the end, microseconds of delay at the start.
         for line in std::fs::read_to_string(file.unwrap().path()).unwrap().lines() {
             let fields: Vec<u64> = line.split(' ').map(|field| field.parse().unwrap()).collect();
             commits.push((fields[4] * 1_000_000 + fields[5], Duration::from_micros(fields[2])));

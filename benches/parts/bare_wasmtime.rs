@@ -1,5 +1,5 @@
-//! The component by Wasmtime alone: the engine's settings, limits, fuel and
-//! epoch clock, without its library, its turns and its checks of the answer.
+//! The component with Wasmtime alone: the engine's settings, limits, fuel and epoch clock, without
+//! Tollgate's plugin library, queue and checks of results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,19 +16,19 @@ use crate::contract::exports::tollgate::rules::rule;
 use crate::contract::tollgate::rules::types;
 use crate::contract::{PaymentRule, PaymentRulePre};
 use crate::forms::Form;
-use crate::small_rule::{COMPONENT, Decided, payment};
+use crate::small_rule::{COMPONENT, RuleDecision, payment};
 
 const FUEL: u64 = 5_000_000;
 
 pub const FRESH: &str = "ours, fresh instance, by Wasmtime alone";
 pub const REUSED: &str = "ours, instance re-used, by Wasmtime alone";
 
-pub struct Limits {
+pub struct InstanceLimits {
     memory_bytes_left: usize,
     ticks_left: u32,
 }
 
-impl ResourceLimiter for Limits {
+impl ResourceLimiter for InstanceLimits {
     fn memory_growing(&mut self, from: usize, to: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = to.saturating_sub(from);
         self.memory_bytes_left = self.memory_bytes_left.saturating_sub(wanted);
@@ -40,15 +40,15 @@ impl ResourceLimiter for Limits {
     }
 }
 
-pub struct Bare {
+pub struct BareWasmtime {
     engine: Engine,
-    rule: PaymentRulePre<Limits>,
-    /// What `prepare` made of the settings.
+    rule: PaymentRulePre<InstanceLimits>,
+    /// The result of `prepare`.
     state: Vec<u8>,
     clock: Arc<AtomicBool>,
 }
 
-impl Bare {
+impl BareWasmtime {
     pub fn new(state: Vec<u8>) -> Self {
         let engine = Engine::new(&config()).expect("an engine");
         let component = Component::new(&engine, COMPONENT).expect("it compiles");
@@ -67,8 +67,8 @@ impl Bare {
         Self { engine, rule, state, clock }
     }
 
-    async fn instance(&self) -> (Store<Limits>, PaymentRule) {
-        let limits = Limits { memory_bytes_left: 10 << 20, ticks_left: 200 };
+    async fn instance(&self) -> (Store<InstanceLimits>, PaymentRule) {
+        let limits = InstanceLimits { memory_bytes_left: 10 << 20, ticks_left: 200 };
         let mut store = Store::new(&self.engine, limits);
         store.limiter(|limits| limits);
         store.set_hostcall_fuel(1 << 20);
@@ -85,7 +85,7 @@ impl Bare {
 
     async fn call(
         &self,
-        store: &mut Store<Limits>,
+        store: &mut Store<InstanceLimits>,
         rule: &PaymentRule,
         payment: &rule::Payment,
     ) -> rule::Evaluation {
@@ -93,7 +93,7 @@ impl Bare {
         answer.expect("it ends").expect("it judges")
     }
 
-    /// Of one evaluation on a fresh instance.
+    /// Fuel of one evaluation on a fresh instance.
     pub async fn fuel_used(&self, of: &Payment) -> u64 {
         let (mut store, rule) = self.instance().await;
         self.call(&mut store, &rule, &payment_of(of)).await;
@@ -101,27 +101,30 @@ impl Bare {
     }
 }
 
-impl Drop for Bare {
+impl Drop for BareWasmtime {
     fn drop(&mut self) {
         self.clock.store(false, Ordering::Relaxed);
     }
 }
 
-pub fn forms<'a>(bare: &'a Bare, runtime: &'a tokio::runtime::Runtime) -> Vec<Box<dyn Form + 'a>> {
-    vec![Box::new(Fresh { bare, runtime }), Box::new(Reused { bare, runtime, instance: None })]
+pub fn forms<'a>(bare: &'a BareWasmtime, runtime: &'a tokio::runtime::Runtime) -> Vec<Box<dyn Form + 'a>> {
+    vec![
+        Box::new(FreshInstances { bare, runtime }),
+        Box::new(ReusedInstance { bare, runtime, instance: None }),
+    ]
 }
 
-struct Fresh<'a> {
-    bare: &'a Bare,
+struct FreshInstances<'a> {
+    bare: &'a BareWasmtime,
     runtime: &'a tokio::runtime::Runtime,
 }
 
-impl Form for Fresh<'_> {
+impl Form for FreshInstances<'_> {
     fn name(&self) -> &str {
         FRESH
     }
 
-    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided {
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> RuleDecision {
         let bare = self.bare;
         self.runtime.block_on(async {
             let payment = payment_of(payment);
@@ -135,15 +138,14 @@ impl Form for Fresh<'_> {
     }
 }
 
-/// One instance for a turn: the rule's memory is handed out and never taken
-/// back, so it would fill up.
-struct Reused<'a> {
-    bare: &'a Bare,
+/// One instance per turn: the rule never frees memory, so it would fill up.
+struct ReusedInstance<'a> {
+    bare: &'a BareWasmtime,
     runtime: &'a tokio::runtime::Runtime,
-    instance: Option<(Store<Limits>, PaymentRule)>,
+    instance: Option<(Store<InstanceLimits>, PaymentRule)>,
 }
 
-impl Form for Reused<'_> {
+impl Form for ReusedInstance<'_> {
     fn name(&self) -> &str {
         REUSED
     }
@@ -153,7 +155,7 @@ impl Form for Reused<'_> {
         self.decide(&payment(1, "EUR", Method::CreditTransfer), 1);
     }
 
-    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided {
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> RuleDecision {
         let (store, rule) = self.instance.as_mut().expect("a turn begins with `ready`");
         let bare = self.bare;
         self.runtime.block_on(async {
@@ -169,17 +171,17 @@ impl Form for Reused<'_> {
     }
 }
 
-fn decided(evaluation: rule::Evaluation) -> Decided {
+fn decided(evaluation: rule::Evaluation) -> RuleDecision {
     let (verdict, reasons) = match &evaluation.verdict {
         types::Verdict::Pass => ("pass", &[][..]),
         types::Verdict::Allow(reasons) => ("allow", &reasons[..]),
         types::Verdict::Review(reasons) => ("review", &reasons[..]),
         types::Verdict::Reject(reasons) => ("reject", &reasons[..]),
     };
-    Decided::new(verdict, reasons.first().map(|reason| reason.code.as_str()))
+    RuleDecision::new(verdict, reasons.first().map(|reason| reason.code.as_str()))
 }
 
-/// As `src/rules/engine.rs` sets it up for small rules of one page of memory; equal fuel is asserted.
+/// As in `src/rules/engine.rs` for small rules of one page of memory. Equal fuel is asserted.
 fn config() -> Config {
     let mut cost = OperatorCost::new();
     cost.variable.memory_copy_per_byte = 1;
@@ -249,7 +251,7 @@ fn payment_of(payment: &Payment) -> rule::Payment {
         method: method_of(order.method),
         customer: order.customer.clone(),
         merchant: order.merchant.clone(),
-        // None of the examples is paid by card.
+        // None of the examples is a card payment.
         card: None,
         device: order.device.clone(),
         ip: order.ip.map(|ip| ip.to_string()),

@@ -1,4 +1,4 @@
-//! A chart as SVG: groups of bars, each with its figure.
+//! A chart as SVG: groups of bars with their figures.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,15 +9,15 @@ const LEFT: usize = 20;
 const BASE: usize = 300;
 const TOP: usize = 70;
 
-/// One colour of bars.
+/// The bars of one colour.
 pub struct Series {
     pub name: &'static str,
     pub colour: &'static str,
-    /// One for each group; nothing where it was not measured.
+    /// One value for each group. `None` if it was not measured.
     pub values: Vec<Option<f64>>,
 }
 
-/// `notes` stand below the names of the groups.
+/// `notes` are below the names of the groups.
 pub fn write(path: &Path, title: &str, groups: &[String], notes: &[String], series: &[Series]) {
     let most = series.iter().flat_map(|one| one.values.iter().flatten()).fold(1.0_f64, |a, b| a.max(*b));
     let group_width = (WIDTH - 2 * LEFT) / groups.len().max(1);

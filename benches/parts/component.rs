@@ -1,5 +1,5 @@
-//! The rule as our component, by the engine that payments go through: a fresh
-//! instance for each evaluation, with all limits on.
+//! The rule as a component on Tollgate's engine, as for payments: a fresh instance for each
+//! evaluation, with all limits.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,25 +14,26 @@ use tollgate::rules::{LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, S
 use uuid::Uuid;
 
 use crate::forms::{Form, TURN};
-use crate::small_rule::{COMPONENT, Decided, SETTINGS, payment};
+use crate::small_rule::{COMPONENT, RuleDecision, SETTINGS, payment};
 
 pub const WHOLE_CALL: &str = "ours, fresh instance, a whole call of the engine";
 pub const ONE_OF_MANY: &str = "ours, fresh instance, one of twenty rules in a call";
 
-/// The production engine with the rule prepared.
-pub struct Ours {
+/// The production engine with the prepared rule.
+pub struct TollgateRule {
     engine: LocalEngine,
     rule: RuleCall,
     _cache: tempfile::TempDir,
 }
 
-impl Ours {
-    /// `exe` is a program that compiles plugins on the hidden command.
+impl TollgateRule {
+    /// `exe` is a program that compiles plugins with the hidden command.
     pub async fn start(exe: PathBuf) -> Self {
         let cache = tempfile::tempdir().expect("a temporary folder");
         let engine = LocalEngine::start(&Settings::new(exe, cache.path().to_owned(), [7; 32]));
         let engine = engine.expect("the engine starts");
-        let plugin = engine.add_plugin(COMPONENT.into(), Profile::Large).await.expect("it is taken in");
+        let plugin =
+            engine.add_plugin(COMPONENT.into(), Profile::Large).await.expect("the plugin is accepted");
         let prepared = engine.prepare(plugin.digest, SETTINGS.to_owned()).await.expect("settings");
         let rule = RuleCall {
             plugin: plugin.digest,
@@ -59,11 +60,11 @@ impl Ours {
     }
 }
 
-/// A ruleset of so many rules is one call, and counts as so many evaluations.
+/// A ruleset of this many rules is one call, and counts as this many evaluations.
 struct Ruleset<'a> {
     name: &'static str,
     rules: usize,
-    ours: &'a Ours,
+    ours: &'a TollgateRule,
     runtime: &'a tokio::runtime::Runtime,
 }
 
@@ -72,7 +73,7 @@ impl Form for Ruleset<'_> {
         self.name
     }
 
-    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided {
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> RuleDecision {
         self.runtime.block_on(async {
             let rules = self.rules.min(times);
             let mut last = self.ours.evaluate(1, payment, rules).await;
@@ -84,21 +85,21 @@ impl Form for Ruleset<'_> {
     }
 }
 
-fn decided(result: RuleResult) -> Decided {
+fn decided(result: RuleResult) -> RuleDecision {
     let RuleResult::Ran(evaluation) = result else { panic!("the rule failed: {result:?}") };
     let verdict = &evaluation.verdict;
-    Decided::new(verdict.name(), verdict.reasons().first().map(|reason| reason.code.as_str()))
+    RuleDecision::new(verdict.name(), verdict.reasons().first().map(|reason| reason.code.as_str()))
 }
 
-pub fn forms<'a>(ours: &'a Ours, runtime: &'a tokio::runtime::Runtime) -> Vec<Box<dyn Form + 'a>> {
+pub fn forms<'a>(ours: &'a TollgateRule, runtime: &'a tokio::runtime::Runtime) -> Vec<Box<dyn Form + 'a>> {
     vec![
         Box::new(Ruleset { name: WHOLE_CALL, rules: 1, ours, runtime }),
         Box::new(Ruleset { name: ONE_OF_MANY, rules: TURN, ours, runtime }),
     ]
 }
 
-/// Evaluations a second, each on a fresh instance, by one thread and by two at once.
-pub fn print_threads(ours: &Ours) {
+/// Evaluations a second, each on a fresh instance, by one thread and by two.
+pub fn print_threads(ours: &TollgateRule) {
     const PERIOD: Duration = Duration::from_millis(400);
     let mut rates = [Vec::new(), Vec::new()];
     for _ in 0..9 {
@@ -126,7 +127,7 @@ pub fn print_threads(ours: &Ours) {
     );
 }
 
-fn evaluate_until(ours: &Ours, tenant: u128, stop: &AtomicBool, count: &AtomicU64) {
+fn evaluate_until(ours: &TollgateRule, tenant: u128, stop: &AtomicBool, count: &AtomicU64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let payment = payment(12_345, "EUR", Method::CreditTransfer);
     runtime.block_on(async {

@@ -1,5 +1,4 @@
-//! Forms of one rule, timed against each other: rounds in which every form
-//! has its turn, so that a busy machine slows all of them alike.
+//! Measures several forms of one rule in turns, so that a busy machine affects all alike.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,29 +6,29 @@ use std::time::{Duration, Instant};
 
 use tollgate::domain::payment::{Method, Payment};
 
-use crate::small_rule::{Decided, Limits, SETTINGS, examples, payment};
+use crate::small_rule::{Limits, RuleDecision, SETTINGS, examples, payment};
 
 const ROUNDS: usize = 300;
-/// Evaluations of one turn.
+/// Evaluations per turn.
 pub const TURN: usize = 20;
-/// Evaluations before them that are not timed.
+/// Evaluations before each turn that are not measured.
 const WARM_UP: usize = 20;
 
 pub trait Form {
     fn name(&self) -> &str;
-    /// What a turn needs besides its evaluations; not timed.
+    /// Prepares a turn. Not measured.
     fn ready(&mut self) {}
-    /// Evaluates the rule so many times; answers with the last decision.
-    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided;
+    /// Evaluates the rule this many times and returns the last decision.
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> RuleDecision;
 }
 
-/// A form that is no more than a function.
-pub struct Plain<F> {
+/// A form that is just a function.
+pub struct FunctionForm<F> {
     name: String,
     decide: F,
 }
 
-impl<F: FnMut(&Payment) -> Decided> Plain<F> {
+impl<F: FnMut(&Payment) -> RuleDecision> FunctionForm<F> {
     pub fn boxed<'a>(name: impl Into<String>, decide: F) -> Box<dyn Form + 'a>
     where
         F: 'a,
@@ -38,12 +37,12 @@ impl<F: FnMut(&Payment) -> Decided> Plain<F> {
     }
 }
 
-impl<F: FnMut(&Payment) -> Decided> Form for Plain<F> {
+impl<F: FnMut(&Payment) -> RuleDecision> Form for FunctionForm<F> {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> Decided {
+    fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> RuleDecision {
         for _ in 1..times {
             black_box((self.decide)(black_box(payment)));
         }
@@ -54,15 +53,14 @@ impl<F: FnMut(&Payment) -> Decided> Form for Plain<F> {
 pub fn native() -> Vec<Box<dyn Form>> {
     let limits = Limits::parse(SETTINGS);
     vec![
-        Plain::boxed("native Rust", move |payment| limits.decide(payment)),
-        Plain::boxed("native Rust, settings parsed each time", |payment| {
+        FunctionForm::boxed("native Rust", move |payment| limits.decide(payment)),
+        FunctionForm::boxed("native Rust, settings parsed each time", |payment| {
             Limits::parse(black_box(SETTINGS)).decide(payment)
         }),
     ]
 }
 
-/// Ends the benchmark where two forms do not decide the same: figures of
-/// unlike things would mean nothing.
+/// Ends the benchmark if two forms decide differently.
 pub fn must_agree(forms: &mut [Box<dyn Form + '_>]) {
     for form in forms {
         for (payment, expected) in examples() {
@@ -73,8 +71,8 @@ pub fn must_agree(forms: &mut [Box<dyn Form + '_>]) {
     }
 }
 
-/// One line per form: microseconds for a payment that passes and for one that
-/// is rejected with a reason, and how often the form named `unit` fits in.
+/// One line per form: microseconds for a payment that passes and for one that is rejected with a
+/// reason, and the ratio to the form named `unit`.
 pub fn print_table(forms: &mut [Box<dyn Form + '_>], unit: &str) {
     let passing = medians_us(forms, &payment(12_345, "EUR", Method::CreditTransfer));
     let rejected = medians_us(forms, &payment(6_000_000, "EUR", Method::CreditTransfer));
@@ -91,7 +89,7 @@ fn medians_us(forms: &mut [Box<dyn Form + '_>], payment: &Arc<Payment>) -> Vec<f
     for _ in 0..ROUNDS {
         for (form, times) in forms.iter_mut().zip(&mut times) {
             form.ready();
-            // The form before it left the processor's caches full of its own.
+            // The form before it has filled the processor's caches.
             black_box(form.decide(black_box(payment), WARM_UP));
             let started = Instant::now();
             black_box(form.decide(black_box(payment), TURN));

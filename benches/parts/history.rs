@@ -1,7 +1,7 @@
-//! Stored payments by the million, written in SQL as the journal writes them.
+//! Millions of stored payments, written in SQL in the form that the journal writes.
 //!
-//! Spread over thirty days, some payers and shops busier than others. The
-//! evidence is cut short and no chain covers it: no decision looks at either.
+//! They are spread over thirty days; some payers and shops are busier than others. The evidence is
+//! cut short and no chain covers it, since decisions read neither.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use tollgate::domain::tenant::TenantId;
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::payers::{PAYERS, SHOPS};
 
-/// Payments of one transaction.
+/// Payments per transaction.
 const PART: i64 = 500_000;
-/// From so many on the index is made anew rather than filled row by row.
+/// From this number on, the index is created again instead of filled row by row.
 const REINDEXED: i64 = 300_000;
 
 const SETTINGS: &str = "
@@ -21,7 +21,7 @@ const SETTINGS: &str = "
     set work_mem = '256MB';
     set maintenance_work_mem = '1GB'";
 
-/// The keys of `storage::values`, which a first call is compared with.
+/// The keys of `storage::values`. The first call compares them.
 const FUNCTIONS: &str = "
     create or replace function pg_temp.field(bytes bytea) returns bytea language sql immutable
         return int8send(length(bytes)) || bytes;
@@ -57,7 +57,7 @@ const KEYS: &str = "
     select tenant_id, md5('client ' || tenant_id)::uuid, hash::text, uuid_send(hash) || uuid_send(hash), id, at_ms
     from part";
 
-/// The key of a reference is any: nobody asks for it.
+/// The key of a reference is arbitrary: nobody searches for it.
 const VALUES: &str = "
     with payers as (
         select tenant_id, payer, array[pg_temp.value_key(tenant_id, 'debtor_account', 'ACCT' || payer),
@@ -90,7 +90,7 @@ pub async fn prepare(superuser: &mut PgConnection) {
     sqlx::query(month).execute(superuser).await.unwrap();
 }
 
-/// Adds the payments from one number up to another.
+/// Adds the payments with numbers in this range.
 pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, to: i64) {
     let definition: String =
         sqlx::query("select pg_get_indexdef('payment_values_by_day'::regclass) as definition")
@@ -127,14 +127,14 @@ pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, 
     settle(superuser).await;
 }
 
-/// As the database would be some time later, without work left over.
+/// Vacuums and analyses, as the database would have done after some time.
 pub async fn settle(superuser: &mut PgConnection) {
     for statement in ["vacuum analyze", "checkpoint"] {
         run(superuser, statement).await;
     }
 }
 
-/// Of all tables that decisions are written to, and of the index of values alone.
+/// The size of all tables with decisions, and of the index of values.
 pub async fn sizes_mb(superuser: &mut PgConnection) -> (i64, i64) {
     let statement = "
         select (sum(pg_total_relation_size(oid)) filter (where relkind = 'r') / 1048576)::bigint,
@@ -143,20 +143,20 @@ pub async fn sizes_mb(superuser: &mut PgConnection) -> (i64, i64) {
     sqlx::query_as(statement).fetch_one(superuser).await.unwrap()
 }
 
-pub struct Journalled {
+pub struct JournalVolume {
     pub decisions: f64,
     pub batches: f64,
     pub log_kb: f64,
 }
 
-/// What the journal has written since the start.
-pub async fn journalled(superuser: &mut PgConnection) -> Journalled {
+/// What Postgres has logged since the start.
+pub async fn journal_volume(superuser: &mut PgConnection) -> JournalVolume {
     let statement = "
         select coalesce(sum(length(decision_digests) / 32), 0)::float8, count(*)::float8,
                (pg_current_wal_insert_lsn() - '0/0')::float8 / 1024
         from journal_batches";
     let (decisions, batches, log_kb) = sqlx::query_as(statement).fetch_one(superuser).await.unwrap();
-    Journalled { decisions, batches, log_kb }
+    JournalVolume { decisions, batches, log_kb }
 }
 
 async fn run(superuser: &mut PgConnection, statement: &str) {

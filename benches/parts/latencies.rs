@@ -1,8 +1,8 @@
-//! Latencies of one while, and what they say.
+//! Latencies in a period of time.
 
 use std::time::Duration;
 
-/// What was measured in a while.
+/// The latencies of a period.
 pub struct Latencies {
     sorted: Vec<Duration>,
     measured: Duration,
@@ -18,7 +18,7 @@ impl Latencies {
         self.sorted.len() as f64 / self.measured.as_secs_f64()
     }
 
-    /// Not a number where nothing was answered in that while.
+    /// NaN if there was no response in the period.
     pub fn at_ms(&self, share: f64) -> f64 {
         let Some(last) = self.sorted.len().checked_sub(1) else { return f64::NAN };
         self.sorted[(last as f64 * share) as usize].as_secs_f64() * 1e3

@@ -1,5 +1,5 @@
-//! Clients that submit payments over HTTP and insist on a stored decision, or
-//! ask for nothing, for what HTTP alone takes.
+//! Clients that submit payments over HTTP and require a stored decision, or that send the cheapest
+//! request, to measure HTTP alone.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub enum Request {
     Health,
 }
 
-/// Each client sends its next request when the last one is answered: the peak.
+/// Each client sends its next request when it has the last response, for the peak rate.
 pub async fn closed_loop(
     tollgate: &Tollgate,
     connections: usize,
@@ -47,8 +47,8 @@ pub async fn closed_loop(
     collect(clients.collect(), measured).await
 }
 
-/// Payments come at their times, whether or not those before are answered; what
-/// waits for its client is measured from when it was due (no coordinated omission).
+/// Payments are sent at fixed times, independent of responses. Latencies are measured from the
+/// scheduled time (no coordinated omission).
 pub async fn open_loop(tollgate: &Tollgate, connections: usize, rate: f64, measured: Duration) -> Latencies {
     let (starts, begun) = (Instant::now(), Instant::now() + WARM_UP);
     let between = Duration::from_secs_f64(connections as f64 / rate);
@@ -110,7 +110,7 @@ impl Client {
     }
 }
 
-/// A payment of one of many payers, so that no velocity grows without bound.
+/// A payment of one of many payers, so that velocities do not grow without bound.
 fn body(connection: usize, number: u64) -> String {
     let payer = (connection as u64 * 7_919 + number) % 50_000;
     format!(

@@ -1,7 +1,7 @@
-//! What a process holds of the machine's memory, by the kernel's count.
+//! The memory of a process, as the kernel reports it.
 
-/// In MB of 2^20 bytes. What is mapped from a file can be read again and
-/// counts less; what is anonymous is the process's alone.
+/// In MB of 2^20 bytes. Memory mapped from files can be read again; anonymous memory belongs to the
+/// process alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
     pub resident_mb: f64,

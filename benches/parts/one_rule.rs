@@ -1,19 +1,19 @@
-//! The benchmark of one small rule alone, in all its forms.
+//! The benchmark of one small rule in all its forms.
 
 use std::path::PathBuf;
 
 use tollgate::domain::payment::Method;
 
-use crate::bare_wasmtime::{self, Bare};
-use crate::component::{self, Ours};
+use crate::bare_wasmtime::{self, BareWasmtime};
+use crate::component::{self, TollgateRule};
 use crate::forms::{self, Form};
 use crate::small_rule::payment;
 
-/// `exe` compiles plugins on the hidden command; `add` brings more forms to compare with.
+/// `exe` compiles plugins with the hidden command. `add` adds further forms.
 pub fn print(exe: PathBuf, add: impl FnOnce(&mut Vec<Box<dyn Form>>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ours = runtime.block_on(Ours::start(exe));
-    let bare = Bare::new(ours.state().to_vec());
+    let ours = runtime.block_on(TollgateRule::start(exe));
+    let bare = BareWasmtime::new(ours.state().to_vec());
     let example = payment(12_345, "EUR", Method::CreditTransfer);
     let runs = runtime.block_on(ours.evaluate(1, &example, 1));
     let fuel_used = runtime.block_on(bare.fuel_used(&example));

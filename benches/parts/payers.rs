@@ -1,5 +1,5 @@
-//! Clients of any number of tenants that submit payments over HTTP. Payers and
-//! shops are those of the stored history, the busy ones as often as there.
+//! Clients of many tenants that submit payments over HTTP. Payers and shops are those of the stored
+//! history, with the same frequencies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use super::wire::Wire;
 pub const PAYERS: u64 = 50_000;
 pub const SHOPS: u64 = 2_000;
 
-/// Whom payments are sent to, and as whom: one token after the other.
+/// The address for payments, and the tokens to use in turn.
 #[derive(Clone)]
 pub struct Target {
     pub address: String,
@@ -27,13 +27,13 @@ pub struct Window {
     pub measured: Duration,
 }
 
-/// What was seen within the window.
+/// Counts of the measured period.
 pub struct Load {
     pub decided: u64,
-    /// Answers that were no decision.
+    /// Responses that were not a decision.
     pub refused: u64,
     pub seconds: f64,
-    /// Of each process tree, per decision.
+    /// Processor time of each process tree, per decision.
     pub used_us: Vec<f64>,
     sorted: Vec<Duration>,
 }
@@ -49,13 +49,13 @@ impl Load {
     }
 }
 
-/// Each client sends its next payment when the last one is answered.
+/// Each client sends its next payment when it has the last response.
 pub async fn closed_loop(target: &Target, connections: u64, window: Window, trees: &[ProcessTree]) -> Load {
     load(target, connections, window, trees, None).await
 }
 
-/// Payments come at their times, whether or not those before are answered, and
-/// are measured from when they were due.
+/// Payments are sent at fixed times, independent of responses. Latencies are measured from the
+/// scheduled time.
 pub async fn open_loop(target: &Target, rate: f64, window: Window, trees: &[ProcessTree]) -> Load {
     const CONNECTIONS: u64 = 64;
     let between = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
@@ -142,7 +142,7 @@ struct Client {
 
 impl Client {
     fn new(target: &Target, connection: u64) -> Self {
-        // Numbers of their own, and at each run others.
+        // Numbers that no other client and no other run has.
         let number = (u64::from(rand_seed()) << 32) + (connection << 24);
         Self { target: target.clone(), number, wire: None }
     }
@@ -151,7 +151,7 @@ impl Client {
         self.wire = Some(Wire::connect(&self.target.address).await);
     }
 
-    /// Whether it was decided.
+    /// Returns whether it was decided.
     async fn pay(&mut self) -> bool {
         self.number += 1;
         let tokens = &self.target.tokens;
@@ -165,7 +165,7 @@ fn rand_seed() -> u32 {
     Uuid::now_v7().as_u128() as u32
 }
 
-/// Numbers without any order (splitmix64).
+/// Pseudo-random numbers (splitmix64).
 fn scattered(number: u64) -> u64 {
     let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -173,7 +173,7 @@ fn scattered(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// The lower the busier, as in the history: a number between 0 and 1 to that power.
+/// Lower numbers are more frequent, as in the history: a number between 0 and 1 to this power.
 fn skewed(number: u64, count: u64, power: i32) -> u64 {
     let share = (scattered(number) >> 11) as f64 / (1u64 << 53) as f64;
     (count as f64 * share.powi(power)) as u64

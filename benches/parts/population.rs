@@ -1,5 +1,5 @@
-//! Many tenants with their clients, lists and active rules, in moments: the
-//! rows of the demonstration's tenant again, under other names.
+//! Creates many tenants with clients, lists and active rules quickly, by copying the rows of the
+//! demonstration's tenant.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::server::ISSUER;
 
-/// Adds the tenants that are missing up to a number, the demonstration's included.
+/// Adds tenants up to this number, including the demonstration's.
 const GROW: &str = "
     with template as (select id from tenants where name = 'demo'),
     made as (
@@ -61,7 +61,7 @@ pub async fn clients(superuser: &mut PgConnection) -> Vec<(TenantId, ClientId)> 
     found.into_iter().map(|(tenant, client)| (TenantId(tenant), ClientId(client))).collect()
 }
 
-/// Signs as the server does: it would take 13 ms of hashing for each.
+/// Signs tokens as the server does: signing in would take 13 ms of hashing each.
 pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, ClientId)]) -> Arc<[String]> {
     let root = RootSecret::open_or_create(&folder.join("data/root-secret"), &OsRandomness).unwrap();
     let clock = Arc::new(SystemClock);

@@ -1,4 +1,4 @@
-//! The Postgres under test: a private one that waits for the disk.
+//! The Postgres under test: a private server that waits for the disk.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ pub async fn start(folder: &Path) -> PrivateServer {
     PrivateServer::start(settings).await.unwrap()
 }
 
-/// As a server that has run for a while: it writes its log into files that it has.
-/// A new one makes a file of 16 MB, and waits for it, about twice a second under load.
+/// Like a server that has run for a while, it writes its log into existing files. A new server
+/// creates a file of 16 MB about twice a second under load, and waits for it.
 #[allow(dead_code, reason = "some benches measure no commits")]
 pub async fn settle(server: &PrivateServer) {
     let mut connection = server.connect_options().connect().await.unwrap();

@@ -1,12 +1,12 @@
-//! Processor time of a process and all its children, by the kernel's count.
-//! Steadier than throughput where others share the machine.
+//! The processor time of a process and its children, as the kernel reports it. It is steadier than
+//! throughput on a shared machine.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tollgate::storage::private_server::PrivateServer;
 
-/// The unit of `/proc`; Linux tells it to programs as this, whatever its own clock is.
+/// The unit in `/proc`, which is fixed on Linux.
 const TICKS_PER_S: f64 = 100.0;
 
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ impl ProcessTree {
         Self(root)
     }
 
-    /// Children that have ended count with whoever waited for them.
+    /// The time of ended children counts for the process that waited for them.
     pub fn used(self) -> Duration {
         let all = processes();
         let is_below = |mut id: u32| {
@@ -42,10 +42,10 @@ impl ProcessTree {
 fn processes() -> HashMap<u32, Process> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // Whatever ended meanwhile has no file any more.
+    // A process that has ended has no file.
     ids.filter_map(|id: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name stands in brackets and may hold anything.
+        // The name is in brackets and may contain anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
         Some((id, Process { parent: fields.get(1)?.parse().ok()?, ticks }))

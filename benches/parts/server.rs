@@ -1,4 +1,4 @@
-//! The real program under test, on a database of its own.
+//! The program under test, on its own database.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Known ahead, so that tokens can be made beside it.
+/// Known in advance, so that the benchmark can sign tokens.
 pub const ISSUER: &str = "http://tollgate.example";
 
-/// Killed when it is dropped.
+/// Killed when dropped.
 pub struct Tollgate {
     process: Child,
     pub address: String,
@@ -23,7 +23,7 @@ impl Tollgate {
         Self::start_with(database_url, folder, &[]).await
     }
 
-    /// With keys of the configuration, as the environment gives them.
+    /// With configuration keys as environment variables.
     pub async fn start_with(database_url: &str, folder: &Path, settings: &[(&str, &str)]) -> Self {
         let begun = Instant::now();
         let log = folder.join("tollgate.log");
@@ -36,7 +36,7 @@ impl Tollgate {
             .env("ROCKET_TOLLGATE_DATA_DIR", folder.join("data"))
             .env("ROCKET_TOLLGATE_ISSUER", ISSUER)
             .env("ROCKET_TOLLGATE_DEMO", "true")
-            // Every second start finds the tenant made; a client comes from the command line.
+            // Later starts find the tenant; a client is then created on the command line.
             .env("ROCKET_TOLLGATE_PLUGINS_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins"))
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
@@ -50,7 +50,7 @@ impl Tollgate {
         Self { process, address, token, ready_ms }
     }
 
-    /// A call of the API that must succeed.
+    /// Calls the API, which must succeed.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
         self.call_as(&self.token, method, path, body).await
     }
@@ -88,7 +88,7 @@ impl Drop for Tollgate {
     }
 }
 
-/// From the line that says the server is ready.
+/// The address in the line that says the server is ready.
 async fn address_in(log: &PathBuf) -> String {
     for _ in 0..12_000 {
         let text = std::fs::read_to_string(log).unwrap();
@@ -114,7 +114,7 @@ fn new_client(database_url: &str) -> (String, String) {
     (value("client_id="), value("client_secret="))
 }
 
-/// The one of this profile, unless `TOLLGATE_PROGRAM` names another.
+/// The program of this profile, unless `TOLLGATE_PROGRAM` names another.
 fn program() -> PathBuf {
     std::env::var_os("TOLLGATE_PROGRAM").map_or(env!("CARGO_BIN_EXE_tollgate").into(), PathBuf::from)
 }

@@ -1,9 +1,9 @@
-//! One small rule in words, its settings, payments it tells apart, and the
-//! rule in plain Rust: what every other form of it is held against.
+//! A small rule: its settings, payments that it distinguishes, and the rule in plain Rust, with
+//! which all other forms are compared.
 //!
-//! An instant transfer in EUR above 15,000.00 is rejected. Any other payment
-//! in EUR is reviewed above 10,000.00 and rejected above 50,000.00. A payment
-//! in another currency is reviewed. It is `plugins/amount-limits` with these settings.
+//! An instant transfer in EUR above 15,000.00 is rejected. Any other payment in EUR is reviewed
+//! above 10,000.00 and rejected above 50,000.00. A payment in another currency is reviewed. This is
+//! `plugins/amount-limits` with these settings.
 
 use std::sync::Arc;
 
@@ -18,28 +18,28 @@ pub const SETTINGS: &str = r#"{"limits": [
     {"currency": "EUR", "method": "instant", "maximum_minor": 1500000}
 ], "without_limit": "review"}"#;
 
-/// The component that is shipped, as it is committed.
+/// The committed component.
 pub const COMPONENT: &[u8] = include_bytes!("../../plugins/amount-limits/amount-limits.wasm");
 
-/// What a form of the rule says; the code of a reason only where there is one.
+/// The result of a form of the rule, with a code if there is a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decided {
+pub struct RuleDecision {
     pub verdict: String,
     pub code: Option<String>,
 }
 
-impl Decided {
+impl RuleDecision {
     pub fn new(verdict: &str, code: Option<&str>) -> Self {
         Self { verdict: verdict.to_owned(), code: code.map(str::to_owned) }
     }
 }
 
-/// Payments on both sides of every bound, each with what is to be said of it.
-pub fn examples() -> Vec<(Arc<Payment>, Decided)> {
-    let passes = Decided::new("pass", None);
-    let reviewed = Decided::new("review", Some("amount-above-review-threshold"));
-    let rejected = Decided::new("reject", Some("amount-above-maximum"));
-    let unknown = Decided::new("review", Some("amount-without-limit"));
+/// Payments on both sides of every bound, with their expected results.
+pub fn examples() -> Vec<(Arc<Payment>, RuleDecision)> {
+    let passes = RuleDecision::new("pass", None);
+    let reviewed = RuleDecision::new("review", Some("amount-above-review-threshold"));
+    let rejected = RuleDecision::new("reject", Some("amount-above-maximum"));
+    let unknown = RuleDecision::new("review", Some("amount-without-limit"));
     vec![
         (payment(1_000_000, "EUR", Method::CreditTransfer), passes.clone()),
         (payment(1_000_001, "EUR", Method::CreditTransfer), reviewed.clone()),
@@ -101,7 +101,7 @@ impl Limits {
         serde_json::from_str(settings).expect("the settings are right")
     }
 
-    pub fn decide(&self, payment: &Payment) -> Decided {
+    pub fn decide(&self, payment: &Payment) -> RuleDecision {
         let order = &payment.order;
         let (currency, method) = (order.amount.currency(), order.method.name());
         let holding = self.limits.iter().filter(|limit| {
@@ -110,15 +110,15 @@ impl Limits {
         });
         let Some(limit) = holding.max_by_key(|limit| (limit.currency.is_some(), limit.method.is_some()))
         else {
-            return Decided::new(&self.without_limit, Some("amount-without-limit"));
+            return RuleDecision::new(&self.without_limit, Some("amount-without-limit"));
         };
         let above = |bound: Option<i64>| bound.is_some_and(|bound| order.amount.minor() > bound);
         if above(limit.maximum_minor) {
-            Decided::new("reject", Some("amount-above-maximum"))
+            RuleDecision::new("reject", Some("amount-above-maximum"))
         } else if above(limit.review_above_minor) {
-            Decided::new("review", Some("amount-above-review-threshold"))
+            RuleDecision::new("review", Some("amount-above-review-threshold"))
         } else {
-            Decided::new("pass", None)
+            RuleDecision::new("pass", None)
         }
     }
 }

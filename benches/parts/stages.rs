@@ -1,4 +1,4 @@
-//! The stages of a decision, as the server's own metrics tell them.
+//! The stages of a decision, from the server's metrics.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::server::Tollgate;
 
 const NAMES: [&str; 5] = ["request", "facts", "rules", "journal", "answer"];
 
-/// Sums over all decisions so far, or of a while.
+/// Sums over all decisions so far, or over a period.
 pub struct Stages {
     pub decisions: u64,
     seconds: [f64; NAMES.len()],
@@ -38,7 +38,7 @@ impl Stages {
     }
 }
 
-/// The mean of each, waiting included.
+/// The mean of each stage, including waiting.
 impl fmt::Display for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decisions = self.decisions.max(1) as f64;

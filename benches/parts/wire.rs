@@ -1,4 +1,4 @@
-//! One connection to the server under test, without what a client library costs.
+//! A connection to the server under test, without the cost of a client library.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ impl Wire {
         Self { stream, buffer: vec![0; 64 << 10] }
     }
 
-    /// Submits a payment and reads the answer to its end: its status.
+    /// Submits a payment, reads the whole response and returns its status.
     pub async fn pay(&mut self, token: &str, key: uuid::Uuid, body: &str) -> u16 {
         let request = format!(
             "POST /api/v1/payments HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\

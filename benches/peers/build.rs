@@ -1,5 +1,5 @@
-//! Builds the rule as a plugin of Extism, for the sandbox's target and in a
-//! folder of its own: Cargo holds a lock on the one it is building in.
+//! Builds the rule as an Extism plugin for WebAssembly. It has its own target folder, since Cargo
+//! locks the folder in which it builds.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,11 +12,11 @@ fn main() {
         .args(["build", "--release", "--locked", "-p", "extism-rule", "--target", "wasm32-unknown-unknown"])
         .arg("--target-dir")
         .arg(&target_dir)
-        // As small and quick as the shipped rules are built.
+        // The same optimisation as the shipped rules.
         .env("CARGO_PROFILE_RELEASE_LTO", "fat")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
-        // Flags that are meant for this machine's code.
+        // These flags are for native code.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .status();

@@ -10,7 +10,7 @@ use tollgate::rules::{AddPluginError, EngineError, FailedCall, RuleCall, RuleEng
 
 use super::harness::components::{component_of, with_section};
 use super::harness::{Harness, compile_bomb, component, payment};
-use super::refused_by;
+use super::refusal_by;
 
 /// A script that takes the place of the compiler.
 pub fn compiler(folder: &Path, lines: &str) -> PathBuf {
@@ -23,7 +23,7 @@ pub fn compiler(folder: &Path, lines: &str) -> PathBuf {
 #[tokio::test]
 async fn a_compile_bomb_is_stopped_by_the_limits_of_the_compiling_process() {
     let harness = Harness::with(|settings| settings.compile_cpu_s = 2);
-    let why = refused_by(&harness, compile_bomb()).await;
+    let why = refusal_by(&harness, compile_bomb()).await;
     assert!(why.contains("compiling the plugin took more than 2 s of processor time"), "{why}");
 }
 
@@ -67,7 +67,7 @@ fn recording_compiler(folder: &Path) -> PathBuf {
 
 /// The largest number of concurrent compilations: of all, and of those with the limits of large
 /// plugins.
-fn most_at_once(folder: &Path) -> (usize, usize) {
+fn max_concurrent_compilations(folder: &Path) -> (usize, usize) {
     let record = std::fs::read_to_string(folder.join("record")).expect("a record");
     let (mut now, mut most) = ((0_usize, 0_usize), (0, 0));
     for line in record.lines() {
@@ -90,7 +90,8 @@ async fn at_most_one_large_compilation_runs_at_a_time() {
     let failing: Arc<[u8]> =
         component_of(&failing.replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 200)"))
             .into();
-    let plugin = harness.engine.add_plugin(failing.clone(), Profile::Large).await.expect("it is taken in");
+    let plugin =
+        harness.engine.add_plugin(failing.clone(), Profile::Large).await.expect("the plugin is accepted");
     assert_eq!(plugin.profile, Profile::Large);
     let rule = RuleCall {
         plugin: plugin.digest,
@@ -107,10 +108,10 @@ async fn at_most_one_large_compilation_runs_at_a_time() {
     let (added, diagnosed) =
         futures::join!(futures::future::join_all(others), harness.engine.diagnose(call, failing));
     for added in added {
-        added.expect("it is taken in");
+        added.expect("the plugin is accepted");
     }
     assert!(diagnosed.expect("it can be looked into").is_some());
-    let (of_all, large) = most_at_once(folder.path());
+    let (of_all, large) = max_concurrent_compilations(folder.path());
     assert_eq!(large, 1, "{of_all} at once");
     assert!(of_all <= 3, "{of_all} at once");
 }

@@ -11,10 +11,14 @@ use tollgate::rules::{Diagnosis, FailedCall, RuleCall, RuleEngine};
 use crate::harness::components::with_section;
 use crate::harness::{Harness, component, payment};
 
-async fn diagnosed(harness: &Harness, bytes: Vec<u8>) -> Diagnosis {
+async fn diagnose(harness: &Harness, bytes: Vec<u8>) -> Diagnosis {
     let bytes: Arc<[u8]> = bytes.into();
-    let plugin =
-        harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in").digest;
+    let plugin = harness
+        .engine
+        .add_plugin(bytes.clone(), Profile::Large)
+        .await
+        .expect("the plugin is accepted")
+        .digest;
     let runs = harness.evaluate(&[&plugin]).await.expect("the engine serves");
     let rule = RuleCall {
         plugin,
@@ -42,10 +46,10 @@ async fn each_kind_of_failure_has_a_diagnosis_with_its_limit_or_cause() {
         ("division_by_zero", Trap, "divided by zero"),
         ("huge_error", RuleError, "an error with its own message"),
     ];
-    for (fixture, class, told) in kinds {
-        let diagnosis = diagnosed(&harness, component(fixture)).await;
+    for (fixture, class, expected_cause) in kinds {
+        let diagnosis = diagnose(&harness, component(fixture)).await;
         assert_eq!(diagnosis.class, class, "{fixture}");
-        assert!(diagnosis.cause.contains(told), "{fixture}: {diagnosis:?}");
+        assert!(diagnosis.cause.contains(expected_cause), "{fixture}: {diagnosis:?}");
         assert_eq!(diagnosis.said, None, "{fixture}");
         assert!(diagnosis.memory_bytes >= 65_536, "{fixture}: {diagnosis:?}");
         assert_eq!(diagnosis.frames.is_empty(), class == RuleError, "{fixture}: {diagnosis:?}");
@@ -54,7 +58,7 @@ async fn each_kind_of_failure_has_a_diagnosis_with_its_limit_or_cause() {
 
 #[tokio::test]
 async fn a_panic_message_is_shown_without_control_characters() {
-    let diagnosis = diagnosed(&Harness::start(), component("panic_message")).await;
+    let diagnosis = diagnose(&Harness::start(), component("panic_message")).await;
     let output = "panicked at src/lib.rs:7:9: the list is empty [31m";
     assert_eq!(diagnosis.said.as_deref(), Some(output));
 }
@@ -75,7 +79,7 @@ async fn the_search_for_an_error_text_ends_in_a_memory_full_of_them() {
     ];
     for (held, bytes, output) in cases {
         let plugin = with_section(component("many_errors"), &bytes);
-        assert_eq!(diagnosed(&harness, plugin).await.said.as_deref(), output, "the plugin holds {held}");
+        assert_eq!(diagnose(&harness, plugin).await.said.as_deref(), output, "the plugin holds {held}");
     }
 }
 
@@ -84,7 +88,7 @@ async fn functions_are_reported_with_the_names_in_the_plugin() {
     let source = std::fs::read_to_string("tests/hostile/panic_message.wat").expect("a fixture");
     let core = crate::harness::components::core_module(&source);
     let named = from_core_module_with_names(&core).expect("a component");
-    let frames = diagnosed(&Harness::start(), named).await.frames;
+    let frames = diagnose(&Harness::start(), named).await.frames;
     assert_eq!(frames[0].function, "judge", "{frames:?}");
     assert!(frames.len() > 1, "{frames:?}");
 }
@@ -93,8 +97,12 @@ async fn functions_are_reported_with_the_names_in_the_plugin() {
 async fn a_failure_to_read_settings_can_be_diagnosed() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("prepare_bomb").into();
-    let plugin =
-        harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in").digest;
+    let plugin = harness
+        .engine
+        .add_plugin(bytes.clone(), Profile::Large)
+        .await
+        .expect("the plugin is accepted")
+        .digest;
     let call = FailedCall::Prepare { plugin, settings: "{}".to_owned() };
     let diagnosis = harness.engine.diagnose(call, bytes).await.expect("it can be looked into");
     let diagnosis = diagnosis.expect("it fails again");
@@ -106,8 +114,12 @@ async fn a_failure_to_read_settings_can_be_diagnosed() {
 async fn a_call_that_succeeds_on_repetition_has_no_diagnosis() {
     let harness = Harness::start();
     let bytes: Arc<[u8]> = component("good").into();
-    let plugin =
-        harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in").digest;
+    let plugin = harness
+        .engine
+        .add_plugin(bytes.clone(), Profile::Large)
+        .await
+        .expect("the plugin is accepted")
+        .digest;
     let call = FailedCall::Prepare { plugin, settings: "{}".to_owned() };
     assert_eq!(harness.engine.diagnose(call, bytes).await, Ok(None));
 }

@@ -13,8 +13,8 @@ use super::harness::{Harness, component};
 use super::passes;
 
 /// The compiled plugins that are mapped into this process, according to the kernel.
-fn loaded_from(cache_dir: &Path) -> usize {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("the kernel tells");
+fn count_loaded(cache_dir: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
     let folder = format!("{}/", cache_dir.display());
     let code = maps.lines().filter(|line| line.contains(" r-xp ") && line.contains(&folder));
     let files = code.filter_map(|line| line.split(&folder).nth(1));
@@ -30,23 +30,23 @@ async fn plugins_beyond_the_memory_limit_all_work_and_the_limit_holds() {
         let rule = component_of(&good_rule(&format!("Is rule {number:02}.")));
         plugins
             .push(harness.engine.add_plugin(rule.into(), Profile::Large).await.expect("a good rule").digest);
-        assert!(loaded_from(&harness.cache_dir()) <= LOADED_MAX);
+        assert!(count_loaded(&harness.cache_dir()) <= LOADED_MAX);
     }
-    assert_eq!(loaded_from(&harness.cache_dir()), LOADED_MAX);
+    assert_eq!(count_loaded(&harness.cache_dir()), LOADED_MAX);
     for round in 0..5 {
         for place in 0..plugins.len() {
             let [one, other] = [place, place * 3 + round].map(|place| &plugins[place % plugins.len()]);
             let runs = harness.evaluate(&[one, other]).await.expect("the engine serves");
             assert!(runs.iter().all(|run| run.result == passes()), "{runs:?}");
-            assert!(loaded_from(&harness.cache_dir()) <= LOADED_MAX, "what left memory is unmapped");
+            assert!(count_loaded(&harness.cache_dir()) <= LOADED_MAX, "what left memory is unmapped");
         }
     }
 }
 
 /// The peak of resident memory.
 fn peak_memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("/proc");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 

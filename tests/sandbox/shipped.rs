@@ -36,7 +36,8 @@ async fn every_case_of_every_shipped_plugin_succeeds() {
     let mut wrong = Vec::new();
     for (wasm, cases_folder) in shipped {
         let bytes: Arc<[u8]> = std::fs::read(&wasm).expect("it can be read").into();
-        let plugin = harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("it is taken in");
+        let plugin =
+            harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("the plugin is accepted");
         let tried = Tried { plugin: plugin.digest, bytes };
         assert_eq!(plugin.profile, Profile::Small, "{}", wasm.display());
         let files = sorted(&cases_folder);

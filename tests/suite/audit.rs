@@ -19,7 +19,7 @@ async fn acts(caller: &Caller, query: &str) -> Vec<Value> {
 }
 
 /// Action, subject, before and after of all records, oldest first.
-async fn told(caller: &Caller) -> Vec<(String, String, Value, Value)> {
+async fn list_acts(caller: &Caller) -> Vec<(String, String, Value, Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = acts(caller, "").await.into_iter().rev();
     all.map(|act| (text(&act["action"]), text(&act["subject"]), act["before"].clone(), act["after"].clone()))
@@ -67,8 +67,8 @@ async fn each_act_is_recorded_with_the_state_before_and_after() {
     let mut open = entry.clone();
     open["valid_to_ms"] = Value::Null;
     let rules = json!([{"name": "limits", "plugin": plugin}]);
-    let told = told(&caller).await;
-    let tenant = &told[0].3["id"];
+    let reported = list_acts(&caller).await;
+    let tenant = &reported[0].3["id"];
     let expected = [
         ("tenant.created", "acme", Value::Null, json!({"id": tenant, "name": "acme"})),
         (
@@ -87,10 +87,10 @@ async fn each_act_is_recorded_with_the_state_before_and_after() {
             json!({"digest": revision["digest"], "note": "first", "rules": rules}),
         ),
     ];
-    for (found, (action, subject, before, after)) in told.iter().zip(&expected) {
+    for (found, (action, subject, before, after)) in reported.iter().zip(&expected) {
         assert_eq!(found, &((*action).to_owned(), (*subject).to_owned(), before.clone(), after.clone()));
     }
-    let actions: Vec<&str> = told[expected.len()..].iter().map(|(action, ..)| action.as_str()).collect();
+    let actions: Vec<&str> = reported[expected.len()..].iter().map(|(action, ..)| action.as_str()).collect();
     assert_eq!(
         actions,
         [
@@ -102,8 +102,8 @@ async fn each_act_is_recorded_with_the_state_before_and_after() {
             "revision.rolled_back"
         ]
     );
-    assert_eq!(told[8].2["revision"], 1, "the activation before is told: {told:?}");
-    assert_eq!((&told[8].1, &told[8].3["revision"]), (&"2".to_owned(), &json!(2)));
+    assert_eq!(reported[8].2["revision"], 1, "the previous activation is recorded: {reported:?}");
+    assert_eq!((&reported[8].1, &reported[8].3["revision"]), (&"2".to_owned(), &json!(2)));
 
     let all = acts(&caller, "").await;
     for act in &all[..all.len() - 2] {
@@ -130,7 +130,7 @@ async fn an_act_that_fails_is_not_recorded() {
     list_entry(&caller, &json!({"value": "c-1", "reason": "r"})).await;
     caller.post("/rulesets/payment/revisions", &json!({"rules": [limits(&plugin, 100)]})).await;
     caller.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
-    let before = told(&caller).await;
+    let before = list_acts(&caller).await;
 
     let entry = json!({"value": "c-1", "reason": "r"});
     for (path, body, expected) in [
@@ -149,14 +149,14 @@ async fn an_act_that_fails_is_not_recorded() {
     assert_eq!(send(stale.json(&json!({"revision": 1}))).await.0, StatusCode::PRECONDITION_FAILED);
     let taken = tollgate::app::tenants::create_tenant(&node.databases.system, "acme", "test").await;
     assert!(taken.is_err());
-    assert_eq!(told(&caller).await, before);
+    assert_eq!(list_acts(&caller).await, before);
     // Of concurrent requests to close an entry, one succeeds.
     let (_, entries) = caller.get("/lists/watched/entries").await;
     let path = format!("/lists/watched/entries/{}", entries["items"][1]["id"].as_str().unwrap());
     let closing = (0..6).map(|_| send(caller.request(Method::DELETE, &path)));
     let closed = futures::future::join_all(closing).await;
     assert_eq!(closed.iter().filter(|(status, _)| *status == StatusCode::NO_CONTENT).count(), 1);
-    assert_eq!(told(&caller).await.len(), before.len() + 1);
+    assert_eq!(list_acts(&caller).await.len(), before.len() + 1);
     node.stop().await;
 }
 
@@ -201,7 +201,7 @@ async fn run(connection: &mut PgConnection, statement: &'static str) -> Result<u
     Ok(sqlx::raw_sql(statement).execute(connection).await?.rows_affected())
 }
 
-fn refused(result: Result<u64, StorageError>) -> bool {
+fn is_refused(result: Result<u64, StorageError>) -> bool {
     matches!(result, Err(StorageError::Database(error))
         if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501"))
 }
@@ -218,16 +218,16 @@ async fn no_role_of_the_program_can_change_or_remove_a_record() {
         ["update audit_events set actor = 'nobody'", "delete from audit_events", "truncate audit_events"]
     {
         let app = node.databases.app.transaction(tenant, |c| Box::pin(run(c, statement))).await;
-        assert!(refused(app), "the application may {statement}");
+        assert!(is_refused(app), "the application may {statement}");
         let system = node.databases.system.transaction(|c| Box::pin(run(c, statement))).await;
-        assert!(refused(system), "background work may {statement}");
+        assert!(is_refused(system), "background work may {statement}");
     }
     assert_eq!(acts(&caller, "").await, before);
     node.stop().await;
 }
 
 /// Actor, action and the other columns of a record.
-async fn stored(database: &TestDatabase) -> Vec<(String, String, String)> {
+async fn stored_records(database: &TestDatabase) -> Vec<(String, String, String)> {
     sqlx::query_as(
         "select actor, action, concat(subject, ' ', before, ' ', after) from audit_events order by sequence",
     )
@@ -250,7 +250,7 @@ async fn the_command_line_and_the_demonstration_are_recorded_without_secrets() {
         secrets.extend(secret.map(str::to_owned));
     }
     assert_eq!(secrets.len(), 1);
-    let acts = stored(&database).await;
+    let acts = stored_records(&database).await;
     let actors: Vec<(&str, &str)> =
         acts.iter().map(|(actor, action, _)| (actor.as_str(), action.as_str())).collect();
     assert_eq!(actors, [("command line", "tenant.created"), ("command line", "client.created")]);
@@ -259,7 +259,7 @@ async fn the_command_line_and_the_demonstration_are_recorded_without_secrets() {
     let mut command = tollgate_on(&database, &["serve"]);
     command.env("ROCKET_TOLLGATE_DEMO", "true");
     let program = Program::start(command).await;
-    let demonstration = stored(&database).await.split_off(2);
+    let demonstration = stored_records(&database).await.split_off(2);
     let mut actions: Vec<&str> = demonstration.iter().map(|(_, action, _)| action.as_str()).collect();
     actions.dedup();
     assert_eq!(
@@ -285,7 +285,7 @@ async fn the_command_line_and_the_demonstration_are_recorded_without_secrets() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     secrets.extend(secret());
-    let everything = format!("{:?}", stored(&database).await);
+    let everything = format!("{:?}", stored_records(&database).await);
     for secret in secrets {
         assert!(!everything.contains(&secret), "a secret is in the record");
     }

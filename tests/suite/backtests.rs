@@ -42,7 +42,7 @@ async fn start(caller: &Caller, body: &Value) -> String {
     format!("{BACKTESTS}/{}", backtest["id"].as_str().unwrap())
 }
 
-async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Value {
+async fn wait_until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let (status, backtest) = caller.get(path).await;
@@ -58,7 +58,7 @@ async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Va
 /// The report of a complete backtest, once it has finished.
 pub async fn report(caller: &Caller, body: &Value) -> Value {
     let path = start(caller, body).await;
-    let backtest = until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;
+    let backtest = wait_until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;
     assert_eq!(backtest["state"], "finished", "{backtest}");
     assert_eq!(backtest["done"], backtest["total"], "{backtest}");
     backtest["report"].clone()
@@ -82,7 +82,7 @@ async fn tenant_of(database: &TestDatabase, name: &str) -> TenantId {
     TenantId(id.fetch_one(&mut database.superuser().await).await.unwrap())
 }
 
-async fn happened(database: &TestDatabase, payment: &str, kinds: &[&str]) {
+async fn report_events(database: &TestDatabase, payment: &str, kinds: &[&str]) {
     let statement = "insert into payment_events
         select tenant_id, id, gen_random_uuid(), unnest($2), 0, 0, 'test', '' from decisions where id = $1::uuid";
     let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
@@ -110,8 +110,8 @@ async fn a_backtest_of_a_lower_limit_reports_payments_amounts_labels_and_reasons
     caller.activate(&[("amount-limits", review_above(10_000)), ("account-check", json!({}))]).await;
     let paid = [(1_000, "EUR"), (6_000, "EUR"), (7_000, "EUR"), (8_000, "USD"), (20_000, "EUR")];
     let ids = pay(&caller, &paid).await;
-    happened(&database, &ids[1], &["claimed", "settled", "fraud", "refunded"]).await;
-    happened(&database, &ids[2], &["claimed"]).await;
+    report_events(&database, &ids[1], &["claimed", "settled", "fraud", "refunded"]).await;
+    report_events(&database, &ids[2], &["claimed"]).await;
     let lower = candidate(
         &caller,
         &[
@@ -126,7 +126,7 @@ async fn a_backtest_of_a_lower_limit_reports_payments_amounts_labels_and_reasons
     .await;
 
     let path = start(&caller, &json!({"revision": lower})).await;
-    let backtest = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    let backtest = wait_until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     let found = &backtest["report"];
     let expected = json!({
         "approve>approve": [1, {"EUR": [1, 1_000]}],
@@ -142,7 +142,7 @@ async fn a_backtest_of_a_lower_limit_reports_payments_amounts_labels_and_reasons
     assert_eq!(found["by_label"].as_object().unwrap().len(), 2);
     let figures =
         json!([found["compared"], found["changed"], found["changed_percent"], found["partly_computed"]]);
-    assert_eq!(figures, json!([5, 3, 60.0, 5]), "the velocity was never asked for");
+    assert_eq!(figures, json!([5, 3, 60.0, 5]), "the velocity was not recorded");
     let says = |pass: u64, review: u64| json!({"pass": pass, "allow": 0, "review": review, "reject": 0, "failed": 0});
     let rules = json!({
         "amount-limits": {"baseline": says(4, 1), "candidate": says(1, 4), "changed": 3},
@@ -340,7 +340,7 @@ async fn a_backtest_that_cannot_run_is_refused_and_other_tenants_see_no_backtest
         );
     }
     let path = start(&caller, &json!({"revision": revision})).await;
-    let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    let finished = wait_until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     assert_eq!(caller.get(BACKTESTS).await.1["items"][0]["id"], finished["id"]);
     let (status, problem) = send(caller.request(Method::POST, &format!("{path}/cancel"))).await;
     assert_eq!((status, &problem["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")), "{problem}");

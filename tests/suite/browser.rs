@@ -43,8 +43,8 @@ impl Driver {
         let begun = Instant::now();
         let port = loop {
             let text = std::fs::read_to_string(&log).unwrap();
-            let told = text.split("started successfully on port ").nth(1);
-            if let Some(port) = told.and_then(|rest| rest.split('.').next()) {
+            let reported = text.split("started successfully on port ").nth(1);
+            if let Some(port) = reported.and_then(|rest| rest.split('.').next()) {
                 break port.to_owned();
             }
             assert!(begun.elapsed() < TEST_TIMEOUT, "chromedriver did not start: {text}");

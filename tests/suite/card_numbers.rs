@@ -13,7 +13,7 @@ use crate::support::service::{Caller, FullResponse, Node, payment, payment_with}
 const NUMBER: &str = "4111111111111111";
 const SPACED: &str = "5555 5555 5555 4444";
 
-fn holds_one(text: &str) -> bool {
+fn has_card_number(text: &str) -> bool {
     [NUMBER, SPACED, "5555555555554444", "5555+5555", "5555%20"].iter().any(|number| text.contains(number))
 }
 
@@ -102,7 +102,7 @@ async fn assert_nothing_is_stored(database: &TestDatabase) {
         let statement = format!("select t::text from tollgate.{table} t");
         let rows: Vec<String> =
             sqlx::query_scalar(AssertSqlSafe(statement)).fetch_all(&mut superuser).await.unwrap();
-        assert!(!rows.iter().any(|row| holds_one(row)), "{table}");
+        assert!(!rows.iter().any(|row| has_card_number(row)), "{table}");
     }
 }
 
@@ -118,13 +118,13 @@ async fn a_card_number_is_refused_in_every_field_and_is_not_echoed_stored_or_log
         let response = FullResponse::of(request.header("X-Request-Id", format!("id-{NUMBER}"))).await;
         assert_eq!(response.status, 422, "{place}: {}", response.text);
         let errors = response.json()["errors"].clone();
-        let told = errors.as_array().unwrap().iter().any(|error| {
+        let reported = errors.as_array().unwrap().iter().any(|error| {
             (error["pointer"] == place || error["parameter"] == place)
                 && error["detail"].as_str().unwrap().contains("card number")
         });
-        assert!(told, "{place}: {}", response.text);
+        assert!(reported, "{place}: {}", response.text);
         assert!(
-            !holds_one(&response.text) && !holds_one(response.header("X-Request-Id")),
+            !has_card_number(&response.text) && !has_card_number(response.header("X-Request-Id")),
             "{}",
             response.text
         );
@@ -133,11 +133,11 @@ async fn a_card_number_is_refused_in_every_field_and_is_not_echoed_stored_or_log
     for path in [format!("/payments?{NUMBER}=1"), format!("/payments?nobody={NUMBER}&limit=0")] {
         let response = FullResponse::of(caller.request(Method::GET, &path)).await;
         assert_eq!(response.status, 400, "{}", response.text);
-        assert!(!holds_one(&response.text), "{}", response.text);
+        assert!(!has_card_number(&response.text), "{}", response.text);
     }
     program.signal(rustix::process::Signal::TERM);
     assert!(program.wait().await.success());
-    assert!(!holds_one(&program.log()), "{}", program.log());
+    assert!(!has_card_number(&program.log()), "{}", program.log());
     assert_nothing_is_stored(&database).await;
 }
 
@@ -151,11 +151,11 @@ async fn card_numbers_are_refused_in_names_on_the_command_line() {
     ] {
         let (status, output, log) = run_command(tollgate_on(&database, arguments));
         assert!(!status.success() && log.contains("looks like a card number"), "{output}\n{log}");
-        assert!(!log.contains(number_as_name) && !holds_one(&log), "{log}");
+        assert!(!log.contains(number_as_name) && !has_card_number(&log), "{log}");
     }
 }
 
-fn switch(database: &TestDatabase, field: &str, state: &str) -> String {
+fn switch_check(database: &TestDatabase, field: &str, state: &str) -> String {
     let arguments = ["tenant", "card-check", "--tenant", "acme", "--field", field, state];
     let (status, output, log) = run_command(tollgate_on(database, &arguments));
     assert!(status.success(), "{output}\n{log}");
@@ -163,7 +163,7 @@ fn switch(database: &TestDatabase, field: &str, state: &str) -> String {
 }
 
 /// Repeats the request until it has this status.
-async fn until(caller: &Caller, path: &str, status: StatusCode) {
+async fn wait_for_status(caller: &Caller, path: &str, status: StatusCode) {
     let begun = Instant::now();
     loop {
         let (found, response) = caller.get(path).await;
@@ -185,10 +185,10 @@ async fn an_operator_can_switch_the_check_of_a_field_off_and_on_for_a_tenant() {
     let body = payment_with(&json!({"customer": NUMBER}));
     assert_eq!(caller.pay("k", &body).await.0, StatusCode::UNPROCESSABLE_ENTITY);
 
-    assert!(switch(&database, "customer", "off").contains("is off."));
-    assert!(switch(&database, "customer", "off").contains("is off already."));
+    assert!(switch_check(&database, "customer", "off").contains("is off."));
+    assert!(switch_check(&database, "customer", "off").contains("is off already."));
     for url in [&node.url, &other_node.url] {
-        until(&caller.at(url), &search, StatusCode::OK).await;
+        wait_for_status(&caller.at(url), &search, StatusCode::OK).await;
     }
     let (status, paid) = caller.at(&other_node.url).pay("k", &body).await;
     assert_eq!(status, StatusCode::CREATED, "{paid}");
@@ -203,19 +203,19 @@ async fn an_operator_can_switch_the_check_of_a_field_off_and_on_for_a_tenant() {
     let (_, output, _) = run_command(tollgate_on(&database, &["tenant", "card-check", "--tenant", "acme"]));
     assert!(output.contains("customer: off") && output.contains("merchant: on"), "{output}");
 
-    switch(&database, "customer", "on");
+    switch_check(&database, "customer", "on");
     for url in [&node.url, &other_node.url] {
-        until(&caller.at(url), &search, StatusCode::UNPROCESSABLE_ENTITY).await;
+        wait_for_status(&caller.at(url), &search, StatusCode::UNPROCESSABLE_ENTITY).await;
     }
     let (_, acts) = caller.get("/audit?action=card_check.changed").await;
-    let told: Vec<(&Value, &Value, &Value)> = acts["items"]
+    let reported: Vec<(&Value, &Value, &Value)> = acts["items"]
         .as_array()
         .unwrap()
         .iter()
         .map(|act| (&act["subject"], &act["before"]["checked"], &act["after"]["checked"]))
         .collect();
     let (customer, on, off) = (json!("customer"), json!(true), json!(false));
-    assert_eq!(told, [(&customer, &off, &on), (&customer, &on, &off)], "{acts}");
+    assert_eq!(reported, [(&customer, &off, &on), (&customer, &on, &off)], "{acts}");
     node.stop().await;
     other_node.stop().await;
 }
@@ -227,14 +227,14 @@ async fn a_retry_of_a_stored_payment_gets_the_same_response() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let search = format!("/payments?idempotency_key={NUMBER}");
     let body = payment_with(&json!({"customer": SPACED}));
-    switch(&database, "customer", "off");
-    switch(&database, "idempotency_key", "off");
-    until(&caller, &search, StatusCode::OK).await;
+    switch_check(&database, "customer", "off");
+    switch_check(&database, "idempotency_key", "off");
+    wait_for_status(&caller, &search, StatusCode::OK).await;
     let (status, first) = caller.pay(NUMBER, &body).await;
     assert_eq!(status, StatusCode::CREATED, "{first}");
-    switch(&database, "customer", "on");
-    switch(&database, "idempotency_key", "on");
-    until(&caller, &search, StatusCode::UNPROCESSABLE_ENTITY).await;
+    switch_check(&database, "customer", "on");
+    switch_check(&database, "idempotency_key", "on");
+    wait_for_status(&caller, &search, StatusCode::UNPROCESSABLE_ENTITY).await;
 
     let again = caller.request(Method::POST, "/payments").header("Idempotency-Key", NUMBER).json(&body);
     let again = FullResponse::of(again).await;

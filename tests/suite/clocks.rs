@@ -41,7 +41,7 @@ impl Monotonic for AdjustableClock {
     }
 }
 
-async fn until_ready_answers(node: &Node, expected: StatusCode) {
+async fn wait_for_ready_status(node: &Node, expected: StatusCode) {
     let begun = Instant::now();
     while reqwest::get(format!("{}/ready", node.url)).await.unwrap().status() != expected {
         assert!(begun.elapsed() < TEST_TIMEOUT, "/ready never answers {expected}");
@@ -108,16 +108,16 @@ async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught
     let machine = Machine { system: Arc::new(SystemClock), monotonic: monotonic.clone() };
     let node = Node::start_on(&database, machine).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    until_ready_answers(&node, StatusCode::OK).await;
+    wait_for_ready_status(&node, StatusCode::OK).await;
 
     // The database is behind now: payments keep their order, and the node is not ready.
     monotonic.set_ms(3_000);
     caller.pay("ahead", &payment()).await;
-    until_ready_answers(&node, StatusCode::SERVICE_UNAVAILABLE).await;
-    let told = reqwest::get(format!("{}/ready", node.url)).await.unwrap().text().await.unwrap();
-    assert!(told.contains("database time"), "{told}");
+    wait_for_ready_status(&node, StatusCode::SERVICE_UNAVAILABLE).await;
+    let reported = reqwest::get(format!("{}/ready", node.url)).await.unwrap().text().await.unwrap();
+    assert!(reported.contains("database time"), "{reported}");
     caller.pay("waiting", &payment()).await;
-    until_ready_answers(&node, StatusCode::OK).await;
+    wait_for_ready_status(&node, StatusCode::OK).await;
     caller.pay("after", &payment()).await;
     let by_id: Vec<i64> = sqlx::query_scalar(
         "select min(received_at_ms) from payment_values group by payment_id order by payment_id",

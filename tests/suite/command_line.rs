@@ -12,21 +12,21 @@ use crate::support::service::{ROOT_SECRET, shipped_plugins};
 
 /// Asserts that the command fails with all of these words and without the secret. Returns its error
 /// output.
-fn refused(command: Command, words: &[&str]) -> String {
-    let (status, said, log) = run_command(command);
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+fn assert_refused(command: Command, words: &[&str]) -> String {
+    let (status, stdout, log) = run_command(command);
+    assert_eq!(status.code(), Some(1), "{stdout}\n{log}");
     for word in words {
         assert!(log.contains(word), "{word} is missing:\n{log}");
     }
-    assert!(!log.contains(ROOT_SECRET) && !said.contains(ROOT_SECRET), "{said}\n{log}");
+    assert!(!log.contains(ROOT_SECRET) && !stdout.contains(ROOT_SECRET), "{stdout}\n{log}");
     log
 }
 
-fn done(command: Command) -> String {
-    let (status, said, log) = run_command(command);
-    assert!(status.success(), "{said}\n{log}");
+fn assert_success(command: Command) -> String {
+    let (status, stdout, log) = run_command(command);
+    assert!(status.success(), "{stdout}\n{log}");
     assert!(!log.contains(ROOT_SECRET), "{log}");
-    said
+    stdout
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_wrong_setting_prevents_the_start_and_the_error_has_the_allowed_values() {
     ] {
         let mut command = tollgate(&["serve"]);
         command.env(name, value);
-        refused(command, &words);
+        assert_refused(command, &words);
     }
 }
 
@@ -52,7 +52,7 @@ fn outside_the_debug_profile_a_missing_database_is_an_error_with_advice() {
     for arguments in [["serve"].as_slice(), &["migrate"], &["tenant", "create", "acme"]] {
         let mut command = tollgate(arguments);
         command.env("ROCKET_PROFILE", "release");
-        refused(command, &["databases.main.url", "ROCKET_DATABASES='{main={url=\"postgres://"]);
+        assert_refused(command, &["databases.main.url", "ROCKET_DATABASES='{main={url=\"postgres://"]);
     }
 }
 
@@ -62,7 +62,7 @@ async fn an_address_in_use_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = tollgate_on(&database, &["serve"]);
     command.env("ROCKET_PORT", taken.local_addr().unwrap().port().to_string());
-    refused(command, &["tollgate: ", "in use"]);
+    assert_refused(command, &["tollgate: ", "in use"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_wrong_root_secret_is_refused_and_not_shown() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
     command.env("ROCKET_TOLLGATE_ROOT_SECRET", "too-short-and-hush-hush");
-    let log = refused(command, &["root secret"]);
+    let log = assert_refused(command, &["root secret"]);
     assert!(!log.contains("hush-hush"), "{log}");
 }
 
@@ -78,7 +78,7 @@ async fn a_wrong_root_secret_is_refused_and_not_shown() {
 fn an_unreachable_database_is_an_error_that_does_not_show_the_password() {
     let mut command = tollgate(&["migrate"]);
     command.env("ROCKET_DATABASES", "{main={url=\"postgres://ann:hush-hush@127.0.0.1:9/tollgate\"}}");
-    let log = refused(command, &["the database cannot be used"]);
+    let log = assert_refused(command, &["the database cannot be used"]);
     assert!(!log.contains("hush-hush"), "{log}");
 }
 
@@ -86,12 +86,12 @@ fn an_unreachable_database_is_an_error_that_does_not_show_the_password() {
 async fn tenants_and_clients_are_created_once_and_mistakes_are_explained() {
     let database = TestDatabase::create().await;
     let tollgate = |arguments: &[&str]| tollgate_on(&database, arguments);
-    assert!(done(tollgate(&["tenant", "create", "acme"])).starts_with("tenant acme: "));
-    refused(tollgate(&["tenant", "create", "acme"]), &["the tenant acme already exists"]);
+    assert!(assert_success(tollgate(&["tenant", "create", "acme"])).starts_with("tenant acme: "));
+    assert_refused(tollgate(&["tenant", "create", "acme"]), &["the tenant acme already exists"]);
     for name in
         ["", "Acme", "a b", "-acme", "acme-", "a--b", "äcme", "a'; drop table tenants", &"a".repeat(65)]
     {
-        refused(tollgate(&["tenant", "create", "--", name]), &["lower-case words joined by hyphens"]);
+        assert_refused(tollgate(&["tenant", "create", "--", name]), &["lower-case words joined by hyphens"]);
     }
 
     let client = |tenant: &str, name: &str, scopes: &str| {
@@ -99,19 +99,19 @@ async fn tenants_and_clients_are_created_once_and_mistakes_are_explained() {
         command.args(["--scopes", scopes]);
         command
     };
-    refused(
+    assert_refused(
         client("nobody", "till", "payments:write"),
         &["no tenant nobody", "tollgate tenant create nobody"],
     );
     for scopes in ["payments:fly", "", "payments:write,payments:read"] {
-        refused(client("acme", "till", scopes), &["--scopes", "payments:write payments:read"]);
+        assert_refused(client("acme", "till", scopes), &["--scopes", "payments:write payments:read"]);
     }
     for name in ["", "two\nlines", &"a".repeat(101)] {
-        refused(client("acme", name, "payments:write"), &["a client name"]);
+        assert_refused(client("acme", name, "payments:write"), &["a client name"]);
     }
-    let (status, said, log) = run_command(client("acme", "till", "payments:write payments:read"));
+    let (status, stdout, log) = run_command(client("acme", "till", "payments:write payments:read"));
     assert!(status.success(), "{log}");
-    let secret = said.lines().find_map(|line| line.strip_prefix("client_secret=")).unwrap();
+    let secret = stdout.lines().find_map(|line| line.strip_prefix("client_secret=")).unwrap();
     assert!(secret.len() >= 32 && !log.contains(secret), "{log}");
     let found: (i64, bool) =
         sqlx::query_as("select count(*), bool_or(clients::text like '%' || $1 || '%') from clients")
@@ -120,7 +120,7 @@ async fn tenants_and_clients_are_created_once_and_mistakes_are_explained() {
             .await
             .unwrap();
     assert_eq!(found, (1, false), "one client, and its secret is not stored");
-    done(tollgate(&["migrate"]));
+    assert_success(tollgate(&["migrate"]));
 }
 
 #[test]
@@ -138,7 +138,10 @@ fn missing_postgres_programs_are_named() {
     let folder = crate::private_server::folder();
     let mut command = tollgate_in(folder.path(), &["migrate"]);
     command.env("PG_BIN", folder.path());
-    refused(command, &["the private Postgres cannot be used", "PG_BIN", folder.path().to_str().unwrap()]);
+    assert_refused(
+        command,
+        &["the private Postgres cannot be used", "PG_BIN", folder.path().to_str().unwrap()],
+    );
 }
 
 fn shipped(name: &str) -> PathBuf {
@@ -154,23 +157,27 @@ fn plugin(arguments: &[&Path]) -> Command {
 #[test]
 fn a_shipped_plugin_is_checked_and_passes_its_cases() {
     let rule = shipped("amount-limits");
-    let said = done(plugin(&["check".as_ref(), &rule]));
+    let stdout = assert_success(plugin(&["check".as_ref(), &rule]));
     for words in
         ["amount-limits ", "contract   tollgate:rules@", "digest ", "settings   limits, without_limit"]
     {
-        assert!(said.contains(words), "{words} is missing:\n{said}");
+        assert!(stdout.contains(words), "{words} is missing:\n{stdout}");
     }
-    assert!(said.lines().count() < 10, "{said}");
+    assert!(stdout.lines().count() < 10, "{stdout}");
     let cases = shipped_plugins().join("amount-limits/cases");
-    let said =
-        done(plugin(&["run".as_ref(), &rule, &cases.join("limits.json"), &cases.join("settings.json")]));
-    assert!(said.contains("amount-limits: ") && said.contains(" 0 failed"), "{said}");
+    let stdout = assert_success(plugin(&[
+        "run".as_ref(),
+        &rule,
+        &cases.join("limits.json"),
+        &cases.join("settings.json"),
+    ]));
+    assert!(stdout.contains("amount-limits: ") && stdout.contains(" 0 failed"), "{stdout}");
 }
 
 #[test]
 fn the_report_on_a_plugin_is_available_as_json() {
     let rule = shipped("amount-limits");
-    let json = |command| serde_json::from_str::<Value>(&done(command)).expect("JSON");
+    let json = |command| serde_json::from_str::<Value>(&assert_success(command)).expect("JSON");
     let checked = json(plugin(&["check".as_ref(), &rule, "--json".as_ref()]));
     assert_eq!((&checked["name"], &checked["taken"]), (&json!("amount-limits"), &json!(true)));
     assert_eq!(checked["limits"]["compile_cpu_s"], 10, "{checked}");
@@ -193,25 +200,29 @@ fn a_plugin_is_checked_under_the_configured_limits_and_the_exceeded_limit_is_nam
         command
     };
     let words = ["amount-limits.wasm: ", "at most 4096 are accepted (plugin_size_max_bytes)"];
-    refused(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &[]), &words);
-    let (status, said, _) = run_command(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &["--json"]));
-    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_refused(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &[]), &words);
+    let (status, stdout, _) =
+        run_command(check("ROCKET_TOLLGATE_PLUGIN_SIZE_MAX_BYTES", "4096", &["--json"]));
+    let stdout: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!(
-        (status.code(), &said["taken"], &said["size_max_bytes"]),
+        (status.code(), &stdout["taken"], &stdout["size_max_bytes"]),
         (Some(1), &json!(false), &json!(4096))
     );
-    let said = done(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "77", &[]));
-    assert!(said.contains("limit 77 s of processor time"), "{said}");
-    refused(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "0", &[]), &["tollgate.compile_cpu_s", "1 to 600"]);
+    let stdout = assert_success(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "77", &[]));
+    assert!(stdout.contains("limit 77 s of processor time"), "{stdout}");
+    assert_refused(check("ROCKET_TOLLGATE_COMPILE_CPU_S", "0", &[]), &["tollgate.compile_cpu_s", "1 to 600"]);
     // Plugin commands need no database.
-    assert!(done(check("ROCKET_PROFILE", "release", &[])).contains("digest "));
+    assert!(assert_success(check("ROCKET_PROFILE", "release", &[])).contains("digest "));
 
     let folder = tempfile::tempdir().unwrap();
     let bomb = folder.path().join("bomb.wasm");
     std::fs::write(&bomb, compile_bomb()).unwrap();
     let mut command = plugin(&["check".as_ref(), &bomb]);
     command.env("ROCKET_TOLLGATE_COMPILE_CPU_S", "2");
-    refused(command, &["bomb.wasm: ", "more than 2 s of processor time (the limit is set by compile_cpu_s)"]);
+    assert_refused(
+        command,
+        &["bomb.wasm: ", "more than 2 s of processor time (the limit is set by compile_cpu_s)"],
+    );
 }
 
 #[test]
@@ -224,8 +235,8 @@ fn the_failure_of_a_rule_in_a_case_is_explained() {
     let case = json!({"name": "it passes", "expect": {"verdict": "pass"}});
     let file = json!({"payment": payment, "settings": {}, "cases": [case]});
     std::fs::write(&cases, file.to_string()).unwrap();
-    let (status, said, log) = run_command(plugin(&["run".as_ref(), &rule, &cases]));
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
+    let (status, stdout, log) = run_command(plugin(&["run".as_ref(), &rule, &cases]));
+    assert_eq!(status.code(), Some(1), "{stdout}\n{log}");
     for words in [
         r#"expected {"reasons":[],"verdict":"pass"}"#,
         r#""class":"unreachable""#,
@@ -233,9 +244,9 @@ fn the_failure_of_a_rule_in_a_case_is_explained() {
         "cause    It stopped itself",
         "in       ",
     ] {
-        assert!(said.contains(words), "{words} is missing:\n{said}");
+        assert!(stdout.contains(words), "{words} is missing:\n{stdout}");
     }
-    assert!(!said.contains('\u{1b}'), "{said:?}");
+    assert!(!stdout.contains('\u{1b}'), "{stdout:?}");
 }
 
 /// A core module with the contract, as a compiler produces it with the SDK.
@@ -262,12 +273,12 @@ fn a_core_module_becomes_a_component_that_passes_the_check() {
     let core = folder.path().join("good.wasm");
     std::fs::write(&core, core_module()).unwrap();
     let component = folder.path().join("good.component.wasm");
-    let said = done(plugin(&["build".as_ref(), &core]));
-    assert!(said.contains(component.to_str().unwrap()), "{said}");
-    assert!(done(plugin(&["check".as_ref(), &component])).contains("digest "));
+    let stdout = assert_success(plugin(&["build".as_ref(), &core]));
+    assert!(stdout.contains(component.to_str().unwrap()), "{stdout}");
+    assert!(assert_success(plugin(&["check".as_ref(), &component])).contains("digest "));
 
     let named = folder.path().join("named.wasm");
-    done(plugin(&["build".as_ref(), &core, "--output".as_ref(), &named]));
+    assert_success(plugin(&["build".as_ref(), &core, "--output".as_ref(), &named]));
     assert_eq!(std::fs::read(named).unwrap(), std::fs::read(component).unwrap());
 }
 
@@ -276,7 +287,7 @@ fn a_core_module_with_an_import_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let core = folder.path().join("forbidden.wasm");
     std::fs::write(&core, wat::parse_str("(module (import \"clock\" \"now\" (func)))").unwrap()).unwrap();
-    refused(plugin(&["build".as_ref(), &core]), &["clock", "now"]);
+    assert_refused(plugin(&["build".as_ref(), &core]), &["clock", "now"]);
 }
 
 #[test]
@@ -285,16 +296,19 @@ fn a_failed_case_is_reported_and_fails_the_command() {
     let cases = std::fs::read_to_string(shipped_plugins().join("amount-limits/cases/settings.json")).unwrap();
     let wrong = folder.path().join("wrong.json");
     std::fs::write(&wrong, cases.replace("\"verdict\": \"pass\"", "\"verdict\": \"allow\"")).unwrap();
-    let (status, said, _) = run_command(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]));
-    assert_eq!(status.code(), Some(1), "{said}");
+    let (status, stdout, _) = run_command(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]));
+    assert_eq!(status.code(), Some(1), "{stdout}");
     assert!(
-        said.contains("wrong.json: a payment without a limit can pass") && said.contains(" 1 failed"),
-        "{said}"
+        stdout.contains("wrong.json: a payment without a limit can pass") && stdout.contains(" 1 failed"),
+        "{stdout}"
     );
 
     std::fs::write(&wrong, "{\"cases\": 1}").unwrap();
-    refused(plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]), &["wrong.json: not a case file"]);
-    refused(
+    assert_refused(
+        plugin(&["run".as_ref(), &shipped("amount-limits"), &wrong]),
+        &["wrong.json: not a case file"],
+    );
+    assert_refused(
         plugin(&["run".as_ref(), &shipped("amount-limits"), &folder.path().join("none.json")]),
         &["none.json"],
     );
@@ -305,12 +319,12 @@ fn a_core_module_is_refused_with_the_command_that_makes_a_component() {
     let folder = tempfile::tempdir().unwrap();
     let core = folder.path().join("core.wasm");
     std::fs::write(&core, wat::parse_str("(module)").unwrap()).unwrap();
-    refused(plugin(&["check".as_ref(), &core]), &["tollgate plugin build"]);
+    assert_refused(plugin(&["check".as_ref(), &core]), &["tollgate plugin build"]);
     std::fs::write(&core, "no wasm at all").unwrap();
-    refused(plugin(&["check".as_ref(), &core]), &["tollgate: ", "core.wasm: "]);
-    refused(plugin(&["run".as_ref(), &core, &core]), &["core.wasm: "]);
-    refused(plugin(&["build".as_ref(), &core]), &["tollgate: ", "core.wasm: "]);
-    refused(plugin(&["build".as_ref(), &shipped("amount-limits")]), &["tollgate: "]);
-    refused(plugin(&["check".as_ref(), &folder.path().join("none.wasm")]), &["none.wasm"]);
+    assert_refused(plugin(&["check".as_ref(), &core]), &["tollgate: ", "core.wasm: "]);
+    assert_refused(plugin(&["run".as_ref(), &core, &core]), &["core.wasm: "]);
+    assert_refused(plugin(&["build".as_ref(), &core]), &["tollgate: ", "core.wasm: "]);
+    assert_refused(plugin(&["build".as_ref(), &shipped("amount-limits")]), &["tollgate: "]);
+    assert_refused(plugin(&["check".as_ref(), &folder.path().join("none.wasm")]), &["none.wasm"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a refused build leaves nothing behind");
 }

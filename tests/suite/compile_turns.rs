@@ -68,12 +68,12 @@ async fn a_plugin_of_the_folder_that_could_not_be_stored_is_stored_later() {
     assert_eq!(plugins.take_in_folder(folder.path()).await.unwrap(), [], "once");
 }
 
-async fn until_somebody_waits_for_a_lock(superuser: &mut PgConnection) {
+async fn wait_for_lock_waiter(superuser: &mut PgConnection) {
     let begun = Instant::now();
     let waits = "select exists (select from pg_locks where not granted
                                and relation = 'plugin_uploads'::regclass)";
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *superuser).await.unwrap() {
-        assert!(begun.elapsed() < TEST_TIMEOUT, "nobody waits");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "no session waits for a lock");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -119,7 +119,7 @@ async fn large_worker_ends_first(large_waits: bool) {
     let mut observer = database.superuser().await;
     tokio::select! {
         early = &mut handing_in => panic!("it is stored: {early:?}"),
-        () = until_somebody_waits_for_a_lock(&mut observer) => {}
+        () = wait_for_lock_waiter(&mut observer) => {}
     }
     let stop = CancellationToken::new();
     let working = async {

@@ -13,7 +13,7 @@ use crate::support::service::{Caller, Node};
 async fn a_database_error_is_logged_with_its_sqlstate_and_without_values() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    for (statement, told, may_quote) in [
+    for (statement, reported, may_quote) in [
         ("select from nowhere", "SQLSTATE 42P01: relation \"nowhere\" does not exist", false),
         ("select 'hush-hush'::uuid", "SQLSTATE 22P02", true),
         ("select 9999999999999::int", "SQLSTATE 22003", true),
@@ -38,9 +38,12 @@ async fn a_database_error_is_logged_with_its_sqlstate_and_without_values() {
             .await
             .unwrap_err();
         for text in [error.to_string(), format!("{error:?}")] {
-            assert!(text.contains(told), "{statement}: {text}");
+            assert!(text.contains(reported), "{statement}: {text}");
             assert!(!text.contains("hush-hush") && !text.contains("9999999"), "{statement}: {text}");
-            assert!(!may_quote || text.ends_with(told) || text.ends_with(&format!("{told})")), "{text}");
+            assert!(
+                !may_quote || text.ends_with(reported) || text.ends_with(&format!("{reported})")),
+                "{text}"
+            );
         }
     }
 }

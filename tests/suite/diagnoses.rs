@@ -18,7 +18,7 @@ use crate::support::service::{Caller, Node, payment, send};
 const SAID: &str = "panicked at src/lib.rs:7:9: the list is empty [31m";
 
 /// Repeats the request while the plugin is being compiled.
-async fn told(caller: &Caller, path: &str) -> Value {
+async fn get_when_compiled(caller: &Caller, path: &str) -> Value {
     let begun = Instant::now();
     loop {
         let (status, response) = caller.get(path).await;
@@ -46,7 +46,7 @@ async fn the_diagnosis_of_a_failed_rule_needs_the_scope_for_decisions() {
     let id = response["id"].as_str().expect("an id");
 
     let path = format!("/decisions/{id}/rules/broken/diagnosis");
-    let found = told(&caller, &path).await;
+    let found = get_when_compiled(&caller, &path).await;
     assert_eq!((&found["rule"], &found["class"]), (&json!("broken"), &json!("unreachable")), "{found}");
     assert_eq!(found["diagnosis"]["said"], SAID, "{found}");
     assert!(!found["diagnosis"]["frames"].as_array().expect("frames").is_empty(), "{found}");
@@ -122,13 +122,13 @@ async fn slow_diagnoses_of_a_tenant_do_not_delay_other_tenants() {
         let (status, problem) = send(slow.request(Method::GET, path)).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
     }
-    let found = told(&quick, &paths[1][0]).await;
+    let found = get_when_compiled(&quick, &paths[1][0]).await;
     assert_eq!(found["diagnosis"]["said"], SAID, "{found}");
     let (status, problem) = send(slow.request(Method::GET, &paths[0][0])).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "it is still held up: {problem}");
     std::fs::remove_file(&held).unwrap();
     for path in &paths[0] {
-        assert_eq!(told(&slow, path).await["diagnosis"]["said"], SAID);
+        assert_eq!(get_when_compiled(&slow, path).await["diagnosis"]["said"], SAID);
     }
     node.stop().await;
 }

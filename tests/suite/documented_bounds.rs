@@ -48,7 +48,7 @@ fn collect(document: &Value, schema: &Value, way: &MemberPath, found: &mut Vec<B
 
 impl BoundedMember {
     /// Values at the bounds and just beyond them, each with whether it is valid.
-    fn tries(&self) -> impl Iterator<Item = (Value, bool)> {
+    fn test_values(&self) -> impl Iterator<Item = (Value, bool)> {
         let (inside, outside) = self.ends();
         let inside = inside.into_iter().map(|value| (value, true));
         inside.chain(outside.into_iter().map(|value| (value, false)))
@@ -96,7 +96,7 @@ impl BoundedMember {
 }
 
 /// Whether an error is about a bound.
-fn tells_of_a_bound(detail: &str) -> bool {
+fn is_about_a_bound(detail: &str) -> bool {
     ["expected a whole number from", "expected a number from", "expected text of", "expected at most"]
         .iter()
         .any(|begin| detail.starts_with(begin))
@@ -151,17 +151,17 @@ async fn every_documented_bound_of_a_body_is_enforced() {
         collect(&document, schema, &Vec::new(), &mut members);
         for member in members {
             let pointer = member.pointer();
-            for (value, fits) in member.tries() {
+            for (value, fits) in member.test_values() {
                 let request = caller.request(method.clone(), &path).header("Idempotency-Key", "k");
                 let response = request.json(&member.body(value.clone())).send().await.unwrap();
                 let answer: Value = response.json().await.unwrap();
-                let told = errors(&answer, "pointer", &pointer);
+                let reported = errors(&answer, "pointer", &pointer);
                 let refused =
-                    if fits { told.iter().any(|it| tells_of_a_bound(it)) } else { !told.is_empty() };
+                    if fits { reported.iter().any(|it| is_about_a_bound(it)) } else { !reported.is_empty() };
                 tried += 1;
                 if refused == fits {
                     let value: String = value.to_string().chars().take(40).collect();
-                    wrong.push(format!("{path} {pointer} {value}: documented {fits}, told {told:?}"));
+                    wrong.push(format!("{path} {pointer} {value}: documented {fits}, reported {reported:?}"));
                 }
             }
         }
@@ -181,7 +181,7 @@ async fn every_documented_bound_of_a_query_is_enforced() {
         {
             let name = parameter["name"].as_str().unwrap();
             let member = BoundedMember { way: Vec::new(), schema: parameter["schema"].clone() };
-            for (value, fits) in member.tries() {
+            for (value, fits) in member.test_values() {
                 let path = format!("{}?{name}={value}", path_of(path).unwrap());
                 let response = caller.request(method.clone(), &path).send().await.unwrap();
                 let status = response.status();

@@ -96,7 +96,7 @@ async fn a_dry_run_of_a_stored_payment_uses_recorded_facts_and_computes_others_a
     ]);
     let run = dry_run(&caller, json!({"rules": rules, "payment_id": third["id"]})).await;
     assert_eq!((&run["outcome"], &run["decided"]), (&json!("reject"), &json!("approve")), "{run}");
-    let told: Vec<_> = run["rules"]
+    let reported: Vec<_> = run["rules"]
         .as_array()
         .unwrap()
         .iter()
@@ -108,7 +108,7 @@ async fn a_dry_run_of_a_stored_payment_uses_recorded_facts_and_computes_others_a
     let (two, no) = (json!(2), json!(false));
     let nothing = Value::Null;
     assert_eq!(
-        told,
+        reported,
         [(&recorded, &two, &nothing), (&computed, &two, &nothing), (&computed, &nothing, &no)],
         "{run}"
     );

@@ -44,7 +44,7 @@ fn payment_of(request: &mut FactRequest) -> &mut Payment {
     Arc::make_mut(&mut request.payment)
 }
 
-fn listed(list: &str, selector: Selector, matching: Matching) -> FactQuery {
+fn list_query(list: &str, selector: Selector, matching: Matching) -> FactQuery {
     FactQuery::Listed { list: list.to_owned(), selector, matching }
 }
 
@@ -151,12 +151,12 @@ async fn many_payments_in_one_query_get_the_same_facts_as_single_payments() {
     ];
     list_with(&databases, tenant, "watched", &entries).await;
     let queries = [
-        listed("watched", Selector::Customer, Matching::Exact),
+        list_query("watched", Selector::Customer, Matching::Exact),
         velocity(Selector::Customer, 300, Counting::Submitted),
-        listed("watched", Selector::DebtorName, Matching::NormalizedName),
+        list_query("watched", Selector::DebtorName, Matching::NormalizedName),
         velocity(Selector::Merchant, 300, Counting::Submitted),
         velocity(Selector::DebtorAccount, 5_000, Counting::Approved),
-        listed("watched", Selector::Metadata("long".to_owned()), Matching::Prefix),
+        list_query("watched", Selector::Metadata("long".to_owned()), Matching::Prefix),
     ];
     let requests: Vec<FactRequest> = (0..90)
         .map(|n: u64| {

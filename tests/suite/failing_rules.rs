@@ -43,14 +43,15 @@ async fn a_failing_rule_has_the_effect_of_its_entry_and_its_cause_is_reported() 
             let key = format!("{fixture}-{on_failure}");
             let (status, response) = caller.pay(&key, &payment()).await;
             assert_eq!(status, StatusCode::CREATED, "{key}: {response}");
-            let told = json!({"rule": "bad-one", "code": "rule-failed", "message": format!("The rule bad-one {why}.")});
+            let reported = json!({"rule": "bad-one", "code": "rule-failed", "message": format!("The rule bad-one {why}.")});
             let reasons = response["reasons"].as_array().expect("reasons");
-            let told = reasons.iter().any(|reason| {
-                told.as_object().unwrap().iter().all(|(member, value)| reason[member] == *value)
+            let reported = reasons.iter().any(|reason| {
+                reported.as_object().unwrap().iter().all(|(member, value)| reason[member] == *value)
             });
             let (_, evidence) = caller.get(&format!("/decisions/{}", response["id"].as_str().unwrap())).await;
             let result = &evidence["rules"][1]["result"];
-            if response["outcome"] != expected || reasons.len() != 1 || !told || result["class"] != class {
+            if response["outcome"] != expected || reasons.len() != 1 || !reported || result["class"] != class
+            {
                 wrong.push(format!("{key}: {response} {result}"));
             }
             let (_, next) = other.pay(&key, &payment()).await;

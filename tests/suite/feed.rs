@@ -127,7 +127,7 @@ async fn a_client_that_resumes_with_the_last_id_misses_no_event() {
 }
 
 /// A decision whose id has this time.
-fn decided_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
+fn decision_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
     let mut decision = decision_on(tenant, key, Outcome::Review, at_ms, order("c-1", 1_000, "EUR"));
     let random = Uuid::now_v7().as_u128() & ((1 << 60) - 1);
     Arc::make_mut(&mut decision.evidence.payment).id =
@@ -135,10 +135,10 @@ fn decided_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
     decision
 }
 
-async fn told(feed: &mut Feed) -> Vec<(Uuid, Position)> {
+async fn read_decisions(feed: &mut Feed) -> Vec<(Uuid, Position)> {
     let news = feed.next().await.unwrap().into_iter();
-    let decisions = news.filter_map(|told| match told.news {
-        News::Decision(decision) => Some((decision.summary.id.0, told.position)),
+    let decisions = news.filter_map(|reported| match reported.news {
+        News::Decision(decision) => Some((decision.summary.id.0, reported.position)),
         News::Act(_) => None,
     });
     decisions.collect()
@@ -152,7 +152,7 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     tenants::create_tenant(&databases.system, tenant, "acme", start_ms, "test").await.unwrap();
     let journal = journal(databases.journal.clone()).await;
     let store = async |key: &str, at_ms: u64| {
-        let decision = decided_at(tenant, key, at_ms);
+        let decision = decision_at(tenant, key, at_ms);
         let id = decision.id().0;
         journal.store(decision).await.unwrap();
         id
@@ -165,17 +165,17 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
         sees_acts: false,
         submission_deadline: Duration::from_millis(2_700),
     };
-    let ids = |told: Vec<(Uuid, Position)>| told.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let ids = |reported: Vec<(Uuid, Position)>| reported.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
 
     store("before", start_ms - 1_000).await;
     let mut feed = Feed::open(follower.clone(), None).await.unwrap();
     let later = store("later", start_ms + 900).await;
-    assert_eq!(ids(told(&mut feed).await), [later]);
+    assert_eq!(ids(read_decisions(&mut feed).await), [later]);
     // Their ids are older than the start of the feed and the events sent so far.
     let earlier = [store("earlier", start_ms - 2_500).await, store("early", start_ms + 10).await];
     clock.set(start_ms + 3_000);
-    assert_eq!(ids(told(&mut feed).await), earlier);
-    assert_eq!(ids(told(&mut feed).await), Vec::<Uuid>::new());
+    assert_eq!(ids(read_decisions(&mut feed).await), earlier);
+    assert_eq!(ids(read_decisions(&mut feed).await), Vec::<Uuid>::new());
 
     // More than one read has, after a pause longer than any decision takes.
     let many = futures::future::join_all(
@@ -187,11 +187,11 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     let mut readings = Vec::new();
     let mut half_way = None;
     loop {
-        let reading = told(&mut feed).await;
+        let reading = read_decisions(&mut feed).await;
         half_way = half_way.or(reading.last().map(|(_, position)| *position));
         readings.push(reading.len());
         for id in ids(reading) {
-            assert!(expected.remove(&id), "{id} was told twice, or never stored");
+            assert!(expected.remove(&id), "{id} was sent twice, or never stored");
         }
         if !feed.is_behind() {
             break;
@@ -203,7 +203,7 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     let mut again = Feed::open(follower, half_way).await.unwrap();
     let mut since = BTreeSet::new();
     while again.is_behind() {
-        since.extend(ids(told(&mut again).await));
+        since.extend(ids(read_decisions(&mut again).await));
     }
     assert!(since.len() >= 703, "{}", since.len());
     journal.flush_and_stop().await;
@@ -215,7 +215,7 @@ async fn store_many(
     place: u64,
     from_ms: u64,
 ) -> Uuid {
-    let decision = decided_at(tenant, &format!("many-{place}"), from_ms + place);
+    let decision = decision_at(tenant, &format!("many-{place}"), from_ms + place);
     let id = decision.id().0;
     journal.store(decision).await.unwrap();
     id

@@ -64,7 +64,7 @@ async fn count(database: &TestDatabase, table: &str) -> i64 {
     sqlx::query_scalar(statement).fetch_one(&mut database.superuser().await).await.unwrap()
 }
 
-async fn imported(caller: &Caller, reference: &str) -> Value {
+async fn find_imported(caller: &Caller, reference: &str) -> Value {
     let (_, page) = caller.get(&format!("/payments?reference={reference}")).await;
     assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page}");
     let (status, decision) =
@@ -88,7 +88,7 @@ async fn imported_decisions_are_found_with_their_origin_and_events() {
     assert!(status.success(), "{output}\n{log}");
     assert!(output.contains("2 stored, 0 already stored, 0 refused; 2 new events"), "{output}\n{log}");
 
-    let decision = imported(&caller, "HIST-1").await;
+    let decision = find_imported(&caller, "HIST-1").await;
     for (member, expected) in [
         ("origin", json!("import")),
         ("outcome", json!("approve")),
@@ -104,7 +104,7 @@ async fn imported_decisions_are_found_with_their_origin_and_events() {
     let id: Uuid = decision["id"].as_str().unwrap().parse().unwrap();
     let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
     assert_eq!(seconds * 1_000 + u64::from(nanos) / 1_000_000, at_ms, "the id carries the time of then");
-    let old = imported(&caller, "OLD-1").await;
+    let old = find_imported(&caller, "OLD-1").await;
     assert_eq!((&old["outcome"], &old["idempotency_key"]), (&json!("reject"), &json!("order/1")));
 
     let mut connection = database.superuser().await;
@@ -180,7 +180,7 @@ async fn bad_lines_are_reported_with_number_and_field_and_good_ones_are_stored()
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
     let at_ms = now_ms() - DAY_MS;
-    let with = |reference: &str, pointer: &str, value: Value| {
+    let changed_line = |reference: &str, pointer: &str, value: Value| {
         let mut line = line(reference, at_ms);
         *line.pointer_mut(pointer).expect(pointer) = value;
         line.to_string()
@@ -189,12 +189,12 @@ async fn bad_lines_are_reported_with_number_and_field_and_good_ones_are_stored()
         line("GOOD-1", at_ms).to_string(),
         String::new(),
         "{\"payment\": hush-hush}".to_owned(),
-        with("B-1", "/payment/amount_minor", json!(0)),
-        with("B-2", "/received_at_ms", json!(now_ms() + HOUR_MS)),
-        with("B-3", "/received_at_ms", json!(at_ms / 1_000)),
-        with("B-4", "/outcome", json!("perhaps")),
-        with("B-5", "/events/0/kind", json!("claimed")),
-        with("B-6", "/payment/debtor/account/iban", json!("hush-hush")),
+        changed_line("B-1", "/payment/amount_minor", json!(0)),
+        changed_line("B-2", "/received_at_ms", json!(now_ms() + HOUR_MS)),
+        changed_line("B-3", "/received_at_ms", json!(at_ms / 1_000)),
+        changed_line("B-4", "/outcome", json!("perhaps")),
+        changed_line("B-5", "/events/0/kind", json!("claimed")),
+        changed_line("B-6", "/payment/debtor/account/iban", json!("hush-hush")),
         "x".repeat(200_000),
         line("GOOD-2", at_ms).to_string(),
     ];
@@ -258,7 +258,7 @@ async fn a_strict_import_stores_good_lines_and_needs_a_file() {
     node.stop().await;
 }
 
-fn with(line: &Value, changes: &[(&str, Value)]) -> Value {
+fn with_changes(line: &Value, changes: &[(&str, Value)]) -> Value {
     let mut changed = line.clone();
     for (pointer, value) in changes {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -286,14 +286,15 @@ async fn codes_are_checked_as_of_the_payments_time() {
     ];
     let line_of = |(code, at_ms, pointer): &(&str, u64, &str), after_ms: u64| {
         let line = line(&format!("{code}-{after_ms}"), at_ms + after_ms);
-        with(&line, &[(pointer, json!(code)), ("/events", json!([]))]).to_string()
+        with_changes(&line, &[(pointer, json!(code)), ("/events", json!([]))]).to_string()
     };
     let mut lines: Vec<String> = codes.iter().map(|code| line_of(code, 0)).collect();
     let good = lines.len();
     lines.extend(codes.iter().map(|code| line_of(code, 1)));
     for code in ["UK", "ZZ", "SU"] {
         lines.push(
-            with(&line(code, now_ms() - DAY_MS), &[("/payment/debtor/country", json!(code))]).to_string(),
+            with_changes(&line(code, now_ms() - DAY_MS), &[("/payment/debtor/country", json!(code))])
+                .to_string(),
         );
     }
     let (status, output, log) = HistoryFile::of(&lines).import(&database, &[]);
@@ -308,7 +309,7 @@ async fn codes_are_checked_as_of_the_payments_time() {
         "{log}"
     );
     for (code, _, pointer) in codes {
-        let decision = imported(&caller, &format!("{code}-0")).await;
+        let decision = find_imported(&caller, &format!("{code}-0")).await;
         assert_eq!(decision.pointer(pointer), Some(&json!(code)), "{decision}");
     }
     node.stop().await;
@@ -322,12 +323,12 @@ async fn the_same_payment_in_another_notation_is_already_stored() {
     let first = line("H-1", now_ms() - DAY_MS);
     assert!(HistoryFile::of(&texts(std::slice::from_ref(&first))).import(&database, &[]).0.success());
     let same = [
-        with(&first, &[("/payment/device", Value::Null)]),
-        with(&first, &[("/payment/debtor/account/iban", json!("de89 3704 0044 0532 0130 00"))]),
+        with_changes(&first, &[("/payment/device", Value::Null)]),
+        with_changes(&first, &[("/payment/debtor/account/iban", json!("de89 3704 0044 0532 0130 00"))]),
     ];
     let (status, output, log) = HistoryFile::of(&texts(&same)).import(&database, &[]);
     assert!(status.success() && output.contains("0 stored, 2 already stored, 0 refused"), "{output}\n{log}");
-    let other = with(&first, &[("/payment/debtor/name", json!("ann jones"))]);
+    let other = with_changes(&first, &[("/payment/debtor/name", json!("ann jones"))]);
     let (_, output, log) = HistoryFile::of(&texts(&[other])).import(&database, &[]);
     assert!(output.contains("0 already stored, 1 refused"), "{output}\n{log}");
     node.stop().await;
@@ -339,8 +340,8 @@ async fn a_line_with_a_card_number_is_refused_unless_the_field_is_unchecked_or_i
     let node = Program::serve(&database).await;
     let _caller = node.caller_of_new_tenant(&database, "acme").await;
     let number = "4111 1111 1111 1111";
-    let customer = with(&line("H-1", now_ms() - DAY_MS), &[("/payment/customer", json!(number))]);
-    let note = with(&line("H-2", now_ms() - DAY_MS), &[("/events/0/note", json!(number))]);
+    let customer = with_changes(&line("H-1", now_ms() - DAY_MS), &[("/payment/customer", json!(number))]);
+    let note = with_changes(&line("H-2", now_ms() - DAY_MS), &[("/events/0/note", json!(number))]);
     let history = HistoryFile::of(&texts(&[customer, note]));
     for arguments in [&["--strict"][..], &[]] {
         let (status, output, log) = history.import(&database, arguments);
@@ -378,7 +379,7 @@ async fn a_line_that_is_refused_now_but_was_stored_earlier_is_already_stored() {
         ("/payment/currency", json!("BGN")),
         ("/payment/debtor/account/iban", json!("DE4111111111111111")),
     ] {
-        let refused_now = with(&good, &[(pointer, value)]);
+        let refused_now = with_changes(&good, &[(pointer, value)]);
         let history = HistoryFile::of(&texts(std::slice::from_ref(&refused_now)));
         // As a release stored it that compared payments by their text.
         let member = |name: &str| refused_now[name].to_string();
@@ -393,8 +394,8 @@ async fn a_line_that_is_refused_now_but_was_stored_earlier_is_already_stored() {
         }
         for arguments in [&[][..], &["--strict"]] {
             let (status, output, log) = history.import(&database, arguments);
-            let told = output.contains("0 stored, 1 already stored, 0 refused");
-            assert!(status.success() && told, "{pointer} {arguments:?}: {output}\n{log}");
+            let reported = output.contains("0 stored, 1 already stored, 0 refused");
+            assert!(status.success() && reported, "{pointer} {arguments:?}: {output}\n{log}");
         }
     }
     node.stop().await;
@@ -420,7 +421,7 @@ async fn a_month_without_a_possible_partition_is_still_imported() {
     assert!(status.success() && output.contains("1 stored"), "{output}\n{log}");
     assert!(log.contains("2001-09") && !log.contains("Ann Jones"), "{log}");
     assert_eq!(count(&database, "decisions_rest").await, 2);
-    assert_eq!(imported(&caller, "H-2").await["origin"], "import");
+    assert_eq!(find_imported(&caller, "H-2").await["origin"], "import");
     node.stop().await;
 }
 

@@ -44,7 +44,7 @@ fn private_payment() -> Value {
 }
 
 /// Requests of all kinds with their expected status. Each has a different request id.
-async fn say_everything(caller: &Caller) -> BTreeMap<String, u16> {
+async fn send_all_requests(caller: &Caller) -> BTreeMap<String, u16> {
     let pay = |key: &str| caller.request(Method::POST, "/payments").header("Idempotency-Key", key);
     let private = private_payment();
     let mut changed = private.clone();
@@ -143,15 +143,15 @@ async fn the_log_has_no_payment_data_tokens_or_secrets() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
-    let expected = say_everything(&caller).await;
+    let expected = send_all_requests(&caller).await;
     program.signal(rustix::process::Signal::TERM);
     assert!(program.wait().await.success());
     assert_private(&program, &caller);
     let log = program.log();
     assert!(!log.contains('\u{1b}'), "escapes in a log that is no terminal");
     for id in expected.keys() {
-        let told = log.lines().filter(|line| line.contains("answered") && line.contains(id)).count();
-        assert_eq!(told, 1, "{id}:\n{log}");
+        let reported = log.lines().filter(|line| line.contains("answered") && line.contains(id)).count();
+        assert_eq!(reported, 1, "{id}:\n{log}");
     }
 }
 
@@ -162,7 +162,7 @@ async fn in_the_release_profile_every_line_is_json() {
     command.env("ROCKET_PROFILE", "release").env("ROCKET_ADDRESS", "127.0.0.1");
     let mut program = Program::start(command).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
-    let expected = say_everything(&caller).await;
+    let expected = send_all_requests(&caller).await;
     let fresh = caller.get("/payments").await;
     assert_eq!(fresh.0, StatusCode::OK);
     program.signal(rustix::process::Signal::TERM);
@@ -173,7 +173,7 @@ async fn in_the_release_profile_every_line_is_json() {
         .fetch_one(&mut database.superuser().await)
         .await
         .unwrap();
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     let mut traces = BTreeMap::new();
     for line in program.lines().iter() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -197,13 +197,13 @@ async fn in_the_release_profile_every_line_is_json() {
             assert!(line["tenant"] == tenant.as_str() || status == 405, "{line}");
         }
         traces.insert(id.clone(), line["trace_id"].as_str().unwrap().to_owned());
-        assert!(told.insert(id, (status, line)).is_none(), "told twice");
+        assert!(reported.insert(id, (status, line)).is_none(), "logged twice");
     }
     for (id, status) in expected {
-        assert_eq!(told.get(&id).unwrap_or_else(|| panic!("{id} is not told")).0, status);
+        assert_eq!(reported.get(&id).unwrap_or_else(|| panic!("{id} is not logged")).0, status);
         assert_eq!(traces[&id], TRACE);
     }
-    assert_eq!(told["request-000"].1["route"], "/api/v1/payments");
-    assert_eq!(told["request-013"].1["route"], "/api/v1/payments/<id>");
+    assert_eq!(reported["request-000"].1["route"], "/api/v1/payments");
+    assert_eq!(reported["request-013"].1["route"], "/api/v1/payments/<id>");
     assert!(traces.values().any(|trace| trace != TRACE), "others have their own");
 }

@@ -1,9 +1,5 @@
 //! The tests that need a real Postgres. One crate, so that there is one cluster.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test that cannot go on has failed, and may say why"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail and print why")]
 
 mod activation;
 mod aggregates;
@@ -13,6 +9,7 @@ mod browser;
 mod canary;
 mod card_numbers;
 mod clocks;
+mod closed_output;
 mod command_line;
 mod comparison;
 mod compile_turns;
@@ -21,8 +18,8 @@ mod database_errors;
 mod database_tls;
 mod demo;
 mod diagnoses;
-mod documented_answers;
 mod documented_bounds;
+mod documented_responses;
 mod documents;
 mod dry_runs;
 mod facts;
@@ -30,7 +27,6 @@ mod failing_rules;
 mod feed;
 mod import;
 mod in_flight;
-mod intake;
 mod isolation;
 mod journal;
 mod lists;
@@ -52,16 +48,16 @@ mod quotas;
 mod rate_limits;
 mod replay;
 mod retries;
+mod room_imports;
+mod rule_lifecycle;
 mod rulesets;
 mod security;
 mod sessions;
 mod shadow;
-mod silence;
+mod silent_database;
 mod stopping;
-mod story;
 mod support;
 mod two_processes;
-mod unread;
+mod upload_abuse;
 mod uploads;
 mod verify;
-mod walls;

@@ -115,8 +115,8 @@ async fn promtool_accepts_the_metrics_page() {
         let mut check = promtool().unwrap();
         check.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
         let output = check.wait_with_output().unwrap();
-        let told = [output.stdout, output.stderr].concat();
-        assert!(output.status.success() && told.is_empty(), "{}", String::from_utf8_lossy(&told));
+        let reported = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && reported.is_empty(), "{}", String::from_utf8_lossy(&reported));
     }
     program.stop().await;
 }

@@ -16,7 +16,7 @@ use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 
 /// Submits payments until the outcome is the expected one.
-async fn becomes(caller: &Caller, what: &str, expected: &str) {
+async fn wait_for_outcome(caller: &Caller, what: &str, expected: &str) {
     let begun = Instant::now();
     for attempt in 0.. {
         let (status, response) = caller.pay(&format!("{what}-{attempt}"), &payment()).await;
@@ -34,7 +34,7 @@ fn maximum(maximum_minor: i64) -> (&'static str, Value) {
 }
 
 /// A valid rule whose bytes no other test has.
-fn own_rule(summary: &str) -> Vec<u8> {
+fn unique_rule(summary: &str) -> Vec<u8> {
     component_of(&good_rule(summary))
 }
 
@@ -64,14 +64,14 @@ async fn an_activation_on_one_node_takes_effect_on_the_others_and_after_a_restar
     let there = here.at(&second.url);
 
     here.activate(&[maximum(1_000_000)]).await;
-    becomes(&there, "activated", "approve").await;
+    wait_for_outcome(&there, "activated", "approve").await;
     here.activate(&[maximum(100)]).await;
-    becomes(&there, "changed", "reject").await;
+    wait_for_outcome(&there, "changed", "reject").await;
     let (status, _) = here.post("/rulesets/payment/rollback", &json!({})).await;
     assert_eq!(status, StatusCode::CREATED);
-    becomes(&there, "rolled-back", "approve").await;
+    wait_for_outcome(&there, "rolled-back", "approve").await;
 
-    let plugin = here.upload(own_rule("Of a test 1")).await;
+    let plugin = here.upload(unique_rule("Of a test 1")).await;
     here.activate_entries(&entries(&plugin["digest"])).await;
     let reason = |response: Value| response["revision"].clone();
     let begun = Instant::now();
@@ -102,11 +102,11 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
     let broken = Caller::of_new_tenant(&first, "broken").await;
     let sound = Caller::of_new_tenant(&first, "sound").await;
     broken.activate(&[maximum(100)]).await;
-    becomes(&broken.at(&second.url), "before", "reject").await;
+    wait_for_outcome(&broken.at(&second.url), "before", "reject").await;
 
     // The second node is ready and then loses its compiled plugins. The stored bytes are damaged as
     // well.
-    let bytes = own_rule("Of a test 2");
+    let bytes = unique_rule("Of a test 2");
     let digest = digest_of(&bytes).0.to_vec();
     let mut superuser = database.superuser().await;
     sqlx::query("insert into node_plugins select id, $1, 0 from nodes")
@@ -133,21 +133,21 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
 
     // Activations of other tenants follow. The tenant with the broken plugin keeps its deployment.
     sound.activate(&[maximum(1_000_000)]).await;
-    becomes(&sound.at(&second.url), "sound", "approve").await;
+    wait_for_outcome(&sound.at(&second.url), "sound", "approve").await;
     sound.activate(&[maximum(100)]).await;
-    becomes(&sound.at(&second.url), "sound-again", "reject").await;
+    wait_for_outcome(&sound.at(&second.url), "sound-again", "reject").await;
     let (_, response) = broken.at(&second.url).pay("meanwhile", &payment()).await;
     assert_eq!(response["outcome"], "reject", "{response}");
     // A rollback is newer than the activation that could not be loaded.
     broken.activate(&[maximum(1_000_000)]).await;
-    becomes(&broken.at(&second.url), "newer", "approve").await;
+    wait_for_outcome(&broken.at(&second.url), "newer", "approve").await;
     let (_, response) = broken.post("/rulesets/payment/activations", &json!({"revision": 1})).await;
     assert_eq!(response["revision"], 1, "{response}");
-    becomes(&broken.at(&second.url), "first-again", "reject").await;
+    wait_for_outcome(&broken.at(&second.url), "first-again", "reject").await;
 
     broken.post("/rulesets/payment/activations", &json!({"revision": 2})).await;
     store(&mut superuser, &bytes).await;
-    becomes(&broken.at(&second.url), "mended", "approve").await;
+    wait_for_outcome(&broken.at(&second.url), "mended", "approve").await;
     second.stop().await;
     first.stop().await;
 }
@@ -161,7 +161,7 @@ async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
     let node = Node::start_with(&database, &settings).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let other = Caller::of_new_tenant(&node, "other").await;
-    let plugin = caller.upload(own_rule("Of a test 3")).await;
+    let plugin = caller.upload(unique_rule("Of a test 3")).await;
     caller.activate_entries(&entries(&plugin["digest"])).await;
     other.activate(&[maximum(1_000_000)]).await;
     assert_eq!(caller.pay("before", &payment()).await.1["outcome"], "approve");
@@ -186,7 +186,7 @@ async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
         let repair = sqlx::query("update plugins set bytes = $2 where digest = $1").bind(digest).bind(bytes);
         repair.execute(&mut superuser).await.unwrap();
     }
-    becomes(&caller, "again", "approve").await;
+    wait_for_outcome(&caller, "again", "approve").await;
 
     other.pay("pushes-it-out-again", &payment()).await;
     forget_compiled(folder.path(), &plugin["digest"]);

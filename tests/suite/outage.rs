@@ -55,12 +55,12 @@ async fn status(node: &Node, path: &str) -> StatusCode {
     reqwest::get(format!("{}{path}", node.url)).await.unwrap().status()
 }
 
-async fn until_ready(node: &Node) {
-    until_ready_answers(node, StatusCode::OK).await;
+async fn wait_until_ready(node: &Node) {
+    wait_for_ready_status(node, StatusCode::OK).await;
 }
 
 /// Readiness results are cached for a moment.
-async fn until_ready_answers(node: &Node, expected: StatusCode) {
+async fn wait_for_ready_status(node: &Node, expected: StatusCode) {
     let begun = Instant::now();
     while status(node, "/ready").await != expected {
         assert!(begun.elapsed() < TEST_TIMEOUT, "/ready never answers {expected}");
@@ -116,13 +116,13 @@ async fn a_payment_during_an_outage_gets_503_and_is_decided_once_after_it() {
             assert!(!problem.to_string().contains("PGSQL"), "{problem}");
         }
         assert_eq!(caller.get("/payments").await.0, StatusCode::SERVICE_UNAVAILABLE);
-        until_ready_answers(&node, StatusCode::SERVICE_UNAVAILABLE).await;
+        wait_for_ready_status(&node, StatusCode::SERVICE_UNAVAILABLE).await;
         assert_eq!(status(&node, "/health").await, StatusCode::OK);
         assert_eq!(status(&node, "/metrics").await, StatusCode::OK);
         assert_eq!(rows(&database).await, before, "nothing was written, and nothing by half");
 
         proxy.inject(Fault::Nothing);
-        until_ready(&node).await;
+        wait_until_ready(&node).await;
         let (status, answer) = pay_until_answered(&caller, &key).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         assert_eq!(answer["outcome"], if with_facts { "approve" } else { "review" });

@@ -127,7 +127,7 @@ async fn all_errors_of_a_body_are_reported_at_once_and_no_value_is_echoed() {
     });
     let (status, problem) = caller.pay("k", &body).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    let told: BTreeSet<&str> =
+    let reported: BTreeSet<&str> =
         problem["errors"].as_array().expect("errors").iter().filter_map(|e| e["pointer"].as_str()).collect();
     for pointer in [
         "/reference",
@@ -140,7 +140,7 @@ async fn all_errors_of_a_body_are_reported_at_once_and_no_value_is_echoed() {
         "/card/fingerprint",
         "/creditor",
     ] {
-        assert!(told.contains(pointer), "{pointer} is missing: {problem}");
+        assert!(reported.contains(pointer), "{pointer} is missing: {problem}");
     }
     assert!(!problem.to_string().contains("4111"), "{problem}");
     node.stop().await;

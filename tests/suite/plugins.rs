@@ -120,7 +120,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_can_be_downloaded_unchange
     assert_eq!(
         (status, &same["state"]),
         (StatusCode::ACCEPTED, &json!("waiting")),
-        "nothing tells that somebody has them already"
+        "the response does not reveal that another tenant has the plugin"
     );
     assert_eq!(stranger.wait_for_plugin(&digest).await["state"], "ready");
     assert_eq!(stranger.get(&path).await.0, StatusCode::OK);
@@ -235,7 +235,7 @@ async fn a_file_that_is_not_a_valid_plugin_is_refused_with_a_helpful_reason() {
         assert_eq!(problem["type"], format!("/problems/{slug}"), "{what}");
         assert!(problem["detail"].as_str().unwrap().contains(words), "{what}: {problem}");
     }
-    assert_eq!(names(&caller).await.len(), 4, "nothing was taken in");
+    assert_eq!(names(&caller).await.len(), 4, "no further plugin is accepted");
     caller.upload(good).await;
     node.stop().await;
 }

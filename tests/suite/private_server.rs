@@ -36,7 +36,7 @@ fn server_process(folder: &Path) -> Option<Pid> {
     Pid::from_raw(file.lines().next()?.parse().ok()?)
 }
 
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < TEST_TIMEOUT, "{what} did not happen");
@@ -62,7 +62,7 @@ fn application() {
 
 async fn running_application(folder: &Path) -> Child {
     let application = subprocess("private_server::application", folder, &folder.join("log")).spawn().unwrap();
-    until("the start of the application", || folder.join("ready").exists()).await;
+    wait_until("the start of the application", || folder.join("ready").exists()).await;
     application
 }
 
@@ -75,8 +75,8 @@ async fn the_server_stops_when_its_application_is_killed() {
     application.wait().unwrap();
     let pid_file = folder.path().join("postgres/cluster/postmaster.pid");
     if cfg!(target_os = "linux") {
-        until("the end of the server", || !pid_file.exists()).await;
-        until("the end of its process", || rustix::process::test_kill_process(server).is_err()).await;
+        wait_until("the end of the server", || !pid_file.exists()).await;
+        wait_until("the end of its process", || rustix::process::test_kill_process(server).is_err()).await;
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_killed_server_is_restarted() {
     let server = start(folder.path()).await.unwrap();
     let first = server_process(folder.path()).unwrap();
     kill_process(first, Signal::KILL).unwrap();
-    until("another server", || server_process(folder.path()).is_some_and(|now| now != first)).await;
+    wait_until("another server", || server_process(folder.path()).is_some_and(|now| now != first)).await;
     let begun = Instant::now();
     while server.connect_options().connect().await.is_err() {
         assert!(begun.elapsed() < TEST_TIMEOUT);
@@ -145,7 +145,7 @@ async fn a_postgres_that_still_runs_in_the_data_directory_is_stopped_first() {
         .gid(owner.gid())
         .spawn()
         .unwrap();
-    until("the start of the orphan", || {
+    wait_until("the start of the orphan", || {
         std::fs::read_to_string(cluster.join("postmaster.pid")).is_ok_and(|file| file.contains("ready"))
     })
     .await;
@@ -187,7 +187,7 @@ async fn a_server_is_found_while_it_starts_but_not_after_it_has_stopped() {
     assert!(!data_dir.exists(), "looking has made something");
     let starting = tokio::spawn(PrivateServer::start(server_settings(data_dir.clone(), false)));
     let lock = data_dir.join("lock");
-    until("the lock", || std::fs::read_to_string(&lock).is_ok_and(|holder| !holder.is_empty())).await;
+    wait_until("the lock", || std::fs::read_to_string(&lock).is_ok_and(|holder| !holder.is_empty())).await;
     let running = PrivateServer::running(&data_dir).await.unwrap();
     let server = starting.await.unwrap().unwrap();
     assert_eq!(running, Some(server.url()));

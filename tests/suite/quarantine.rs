@@ -60,7 +60,7 @@ async fn become_open(caller: &Caller, count: usize) -> Vec<Value> {
 }
 
 /// Submits payments until the outcome is the expected one. Returns how long that took.
-async fn becomes(caller: &Caller, what: &str, expected: &str) -> Duration {
+async fn wait_for_outcome(caller: &Caller, what: &str, expected: &str) -> Duration {
     let begun = Instant::now();
     for attempt in 0.. {
         let decided = pay_friend(caller, &format!("{what}-{attempt}")).await;
@@ -111,12 +111,16 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
         (&opened["rule"], &opened["failures"], &opened["runs"], &opened["last_failure"]),
         (&json!("broken"), &json!(5), &json!(5), &json!("unreachable"))
     );
-    becomes(&caller, "opened", "review").await;
+    wait_for_outcome(&caller, "opened", "review").await;
     let decided = pay_friend(&caller, "quarantined").await;
     let reasons = decided["reasons"].as_array().unwrap();
-    let told = reasons.iter().find(|reason| reason["rule"] == "broken").unwrap();
-    assert_eq!(told["message"], "The rule broken is in quarantine because it failed too often.");
-    assert_eq!((&told["verdict"], &told["overridden"]), (&json!("review"), &json!(false)), "{decided}");
+    let reported = reasons.iter().find(|reason| reason["rule"] == "broken").unwrap();
+    assert_eq!(reported["message"], "The rule broken is in quarantine because it failed too often.");
+    assert_eq!(
+        (&reported["verdict"], &reported["overridden"]),
+        (&json!("review"), &json!(false)),
+        "{decided}"
+    );
     assert!(reasons.iter().any(|reason| reason["verdict"] == "allow"), "{decided}");
 
     let id = decided["id"].as_str().unwrap();
@@ -128,8 +132,8 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
 
     let (_, active) = caller.get("/rulesets/payment").await;
     assert_eq!(active["quarantined"], json!([opened]), "{active}");
-    let told = ("rule.quarantined".to_owned(), "tollgate".to_owned(), "broken".to_owned());
-    assert_eq!(acts(&database).await, [told]);
+    let reported = ("rule.quarantined".to_owned(), "tollgate".to_owned(), "broken".to_owned());
+    assert_eq!(acts(&database).await, [reported]);
     let metrics = reqwest::get(format!("{}/metrics", node.url)).await.unwrap().text().await.unwrap();
     // The metric is of the whole process, which may have nodes of other tests.
     assert!(metrics.contains("\ntollgate_rules_in_quarantine "), "{metrics}");
@@ -170,15 +174,15 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
         tokio::join!(pay_friend(&here, &here_key), pay_friend(&there, &there_key));
     }
     let opened = become_open(&here, 1).await.remove(0);
-    becomes(&here, "followed-here", "review").await;
-    becomes(&there, "followed-there", "review").await;
+    wait_for_outcome(&here, "followed-here", "review").await;
+    wait_for_outcome(&there, "followed-there", "review").await;
 
     let lift = || here.request(Method::DELETE, &format!("{QUARANTINES}/{}", opened["id"].as_str().unwrap()));
     assert_eq!(send(lift()).await.0, StatusCode::NO_CONTENT);
     assert_eq!(send(lift()).await.0, StatusCode::NOT_FOUND, "it is lifted already");
     // Each of these failures counts in the new window.
     assert_eq!(pay_friend(&here, "lifted-here").await["outcome"], "approve");
-    becomes(&there, "lifted-there", "approve").await;
+    wait_for_outcome(&there, "lifted-there", "approve").await;
     for place in 1..4 {
         pay_friend(&here, &format!("anew-{place}")).await;
     }
@@ -186,7 +190,7 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     pay_friend(&here, "anew-4").await;
     let again = become_open(&here, 1).await.remove(0);
     assert_ne!(again["id"], opened["id"]);
-    becomes(&there, "again-there", "review").await;
+    wait_for_outcome(&there, "again-there", "review").await;
 
     let (_, page) = here.get(&format!("{QUARANTINES}?all=true&limit=1")).await;
     assert_eq!(page["items"], json!([again]), "{page}");

@@ -9,7 +9,7 @@ use crate::support::service::{Caller, Node, payment, send};
 
 /// How many of these concurrent requests succeeded. The others must be refused because of the
 /// quota, with advice.
-fn taken(responses: &[(StatusCode, Value)], what_to_do: &str) -> usize {
+fn count_accepted(responses: &[(StatusCode, Value)], what_to_do: &str) -> usize {
     for (status, problem) in responses.iter().filter(|(status, _)| !status.is_success()) {
         assert_eq!(*status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
         assert_eq!(problem["type"], "/problems/quota-exceeded", "{problem}");
@@ -26,7 +26,7 @@ async fn lists_and_entries_are_bounded_and_closing_makes_room() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let make = async |name: String| caller.post("/lists", &json!({"name": name, "kind": "text"})).await;
     let made = join_all((0..8).map(|place| make(format!("l-{place}")))).await;
-    assert_eq!(taken(&made, "Close lists that are no longer used"), 3);
+    assert_eq!(count_accepted(&made, "Close lists that are no longer used"), 3);
     let own: Vec<String> = made
         .iter()
         .filter(|(status, _)| status.is_success())
@@ -46,7 +46,7 @@ async fn lists_and_entries_are_bounded_and_closing_makes_room() {
     assert_eq!(caller.post(&entries, &ends).await.0, StatusCode::CREATED);
     let add = async |value: String| caller.post(&entries, &json!({"value": value, "reason": "r"})).await;
     let added = join_all((0..8).map(|place| add(format!("v-{place}")))).await;
-    assert_eq!(taken(&added, "list_entries_max"), 3);
+    assert_eq!(count_accepted(&added, "list_entries_max"), 3);
     let lines = caller.request(Method::POST, &entries).header("Content-Type", "text/csv");
     let (status, problem) = send(lines.body("value,reason\nx,r\ny,r\n")).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "many at once as well: {problem}");
@@ -63,11 +63,11 @@ async fn repeated_creation_and_closing_is_bounded() {
     let settings = [("tenant_lists_max", json!(2)), ("list_entries_max", json!(3))];
     let node = Node::start_with(&database, &settings).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
-    let refused = |(status, problem): (StatusCode, Value), told: &str| {
+    let refused = |(status, problem): (StatusCode, Value), responses: &str| {
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
         assert_eq!(problem["type"], "/problems/quota-exceeded", "{problem}");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(told) && detail.contains("closed"), "{detail}");
+        assert!(detail.contains(responses) && detail.contains("closed"), "{detail}");
     };
     for place in 0..20 {
         let name = format!("l-{place}");
@@ -106,7 +106,7 @@ async fn revisions_of_a_ruleset_are_bounded() {
         json!([{"name": "limits", "plugin": caller.plugin("amount-limits").await, "settings": settings}]);
     let body = json!({"rules": rules});
     let made = join_all((0..8).map(|_| caller.post("/rulesets/payment/revisions", &body))).await;
-    assert_eq!(taken(&made, "dry runs"), 3);
+    assert_eq!(count_accepted(&made, "dry runs"), 3);
     node.stop().await;
 }
 
@@ -118,12 +118,12 @@ async fn events_of_a_payment_are_bounded_and_repetitions_do_not_count() {
     let (_, paid) = caller.pay("k", &payment()).await;
     let at_ms = paid["received_at_ms"].as_u64().unwrap();
     let events = format!("/payments/{}/events", paid["id"].as_str().unwrap());
-    let tell =
+    let report =
         async |place: u64| caller.post(&events, &json!({"kind": "settled", "at_ms": at_ms + place})).await;
-    let told = join_all((0..8).map(tell)).await;
-    assert_eq!(taken(&told, "payment_events_max"), 3);
-    let (place, _) = told.iter().enumerate().find(|(_, (status, _))| status.is_success()).unwrap();
-    assert_eq!(tell(place as u64).await.0, StatusCode::OK, "the first is told again");
+    let responses = join_all((0..8).map(report)).await;
+    assert_eq!(count_accepted(&responses, "payment_events_max"), 3);
+    let (place, _) = responses.iter().enumerate().find(|(_, (status, _))| status.is_success()).unwrap();
+    assert_eq!(report(place as u64).await.0, StatusCode::OK, "the first is reported again");
     let (_, other) = caller.pay("k2", &payment()).await;
     let events = format!("/payments/{}/events", other["id"].as_str().unwrap());
     assert_eq!(

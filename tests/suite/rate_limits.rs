@@ -42,7 +42,7 @@ async fn read(caller: &Caller) -> FullResponse {
 }
 
 /// Repeats the request until it is refused. Returns the refusal.
-async fn exhaust(caller: &Caller) -> FullResponse {
+async fn send_until_refused(caller: &Caller) -> FullResponse {
     for _ in 0..PLENTY {
         let response = read(caller).await;
         if response.status == 429 {
@@ -115,7 +115,7 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
     // A token may have been refilled before the payment; another client takes it then.
     let mut refused = None;
     for number in 0..TURNS {
-        exhaust(&limited).await;
+        send_until_refused(&limited).await;
         let key = format!("key-{number}");
         let response = pay(&key, &payment()).await;
         if response.status == 429 {
@@ -140,7 +140,7 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
     );
     let mut response = String::new();
     for _ in 0..TURNS {
-        exhaust(&limited).await;
+        send_until_refused(&limited).await;
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(head.as_bytes()).await.unwrap();
         let mut bytes = vec![0; 4_096];
@@ -162,7 +162,7 @@ async fn the_configured_rate_applies_to_clients_without_a_rate_and_only_to_the_a
     let limited = Caller::of_new_tenant(&node, "acme").await;
     let free = caller_with_rate(&node, "acme", Some(0)).await;
     let fast = caller_with_rate(&node, "acme", Some(50)).await;
-    assert_eq!(exhaust(&limited).await.header("RateLimit-Policy"), r#""client";q=3;w=3"#);
+    assert_eq!(send_until_refused(&limited).await.header("RateLimit-Policy"), r#""client";q=3;w=3"#);
     assert_eq!(read(&fast).await.header("RateLimit-Policy"), r#""client";q=50;w=1"#);
     for _ in 0..20 {
         let response = read(&free).await;
@@ -177,7 +177,7 @@ async fn the_configured_rate_applies_to_clients_without_a_rate_and_only_to_the_a
         }
     }
     let again = Caller::sign_in(&node.url, &limited.client_id, &limited.client_secret).await;
-    exhaust(&again).await;
+    send_until_refused(&again).await;
     node.stop().await;
 }
 
@@ -190,7 +190,7 @@ async fn a_stream_counts_as_one_request() {
     let mut listener = FeedClient::open(&limited).await;
     let mut refused = None;
     for _ in 0..TURNS {
-        exhaust(&limited).await;
+        send_until_refused(&limited).await;
         let response = request_feed(&limited, None).await;
         if response.status() == 429 {
             refused = Some(response);
@@ -265,9 +265,11 @@ async fn an_operator_sets_the_rate_of_a_client_and_this_is_recorded() {
         let line = ["client", "create", "--tenant", "acme", "--name", "bulk", "--requests-per-s", rate];
         run_command(tollgate_on(&database, &line))
     };
-    for (wrong, told) in [("1000001", "at most 1000000 requests per second"), ("many", "--requests-per-s")] {
+    for (wrong, reported) in
+        [("1000001", "at most 1000000 requests per second"), ("many", "--requests-per-s")]
+    {
         let (status, _, log) = create(wrong);
-        assert!(!status.success() && log.contains(told), "{wrong}: {log}");
+        assert!(!status.success() && log.contains(reported), "{wrong}: {log}");
     }
     let (status, output, log) = create("7");
     assert!(status.success(), "{log}");

@@ -70,7 +70,7 @@ impl RuleEngine for FakeEngine {
     }
 }
 
-fn passed() -> RuleResult {
+fn pass_result() -> RuleResult {
     RuleResult::Ran(Evaluation { verdict: Verdict::Pass, notes: vec![] })
 }
 
@@ -79,7 +79,7 @@ fn failed(class: FailureClass) -> RuleResult {
 }
 
 /// Stores a decision with one rule for each of these results and their fuel.
-async fn decided(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> Decision {
+async fn store_decision(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> Decision {
     let databases = database.databases();
     let tenant = TenantId(Uuid::now_v7());
     create_tenant(&databases.system, tenant, "acme", now_ms(), "test").await.unwrap();
@@ -116,15 +116,15 @@ async fn decided(database: &TestDatabase, results: Vec<(RuleResult, u64)>) -> De
     decision
 }
 
-async fn replayed(
+async fn replay_decision(
     database: &TestDatabase,
     decision: &Decision,
     runs: Vec<(RuleResult, u64)>,
 ) -> (Result<Replay, ReplayError>, Vec<RulesetCall>) {
-    replayed_by("test", database, decision, runs).await
+    replay_with_engine("test", database, decision, runs).await
 }
 
-async fn replayed_by(
+async fn replay_with_engine(
     engine: &str,
     database: &TestDatabase,
     decision: &Decision,
@@ -148,22 +148,22 @@ async fn replayed_by(
 #[tokio::test]
 async fn a_host_stop_during_a_replay_is_not_a_difference() {
     let database = TestDatabase::create().await;
-    let decision = decided(&database, vec![(passed(), 5)]).await;
+    let decision = store_decision(&database, vec![(pass_result(), 5)]).await;
     for result in [failed(FailureClass::Deadline), failed(FailureClass::Host), RuleResult::Unavailable] {
-        let (replay, _) = replayed(&database, &decision, vec![(result.clone(), 5)]).await;
+        let (replay, _) = replay_decision(&database, &decision, vec![(result.clone(), 5)]).await;
         let error = replay.expect_err("nothing was compared");
         assert!(matches!(error, ReplayError::Engine(EngineError::Unavailable(_))), "{result:?}: {error:?}");
     }
     // A different result of the rule itself is a difference.
-    let (replay, _) = replayed(&database, &decision, vec![(failed(FailureClass::Trap), 5)]).await;
+    let (replay, _) = replay_decision(&database, &decision, vec![(failed(FailureClass::Trap), 5)]).await;
     assert_eq!(replay.unwrap().differences[0].path, "/rules/0/result");
 }
 
 #[tokio::test]
 async fn an_engine_that_omits_a_rule_is_an_error() {
     let database = TestDatabase::create().await;
-    let decision = decided(&database, vec![(passed(), 5), (passed(), 5)]).await;
-    let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
+    let decision = store_decision(&database, vec![(pass_result(), 5), (pass_result(), 5)]).await;
+    let (replay, _) = replay_decision(&database, &decision, vec![(pass_result(), 5)]).await;
     assert!(matches!(replay, Err(ReplayError::Engine(_))), "{replay:?}");
 }
 
@@ -171,13 +171,13 @@ async fn an_engine_that_omits_a_rule_is_an_error() {
 async fn a_rule_has_the_same_budget_even_if_another_rule_is_not_rerun() {
     let database = TestDatabase::create().await;
     let results = vec![
-        (passed(), 40),
+        (pass_result(), 40),
         (failed(FailureClass::StackOverflow), 200),
         (failed(FailureClass::OutOfFuel), 10),
     ];
-    let decision = decided(&database, results).await;
-    let runs = vec![(passed(), 40), (failed(FailureClass::OutOfFuel), 10)];
-    let (replay, calls) = replayed(&database, &decision, runs).await;
+    let decision = store_decision(&database, results).await;
+    let runs = vec![(pass_result(), 40), (failed(FailureClass::OutOfFuel), 10)];
+    let (replay, calls) = replay_decision(&database, &decision, runs).await;
     assert!(replay.unwrap().is_identical());
     let spent: Vec<_> = calls[0].rules.iter().map(|rule| rule.fuel_spent_before).collect();
     assert_eq!(spent, [Some(0), Some(240)]);
@@ -187,20 +187,21 @@ async fn a_rule_has_the_same_budget_even_if_another_rule_is_not_rerun() {
 async fn running_out_of_fuel_under_only_one_of_two_engines_is_not_comparable() {
     let database = TestDatabase::create().await;
     let out_of_fuel = || failed(FailureClass::OutOfFuel);
-    let decision = decided(&database, vec![(passed(), 5), (passed(), 5), (out_of_fuel(), 9)]).await;
-    let runs = vec![(passed(), 5), (out_of_fuel(), 7)];
-    let (replay, calls) = replayed_by("other", &database, &decision, runs.clone()).await;
+    let decision =
+        store_decision(&database, vec![(pass_result(), 5), (pass_result(), 5), (out_of_fuel(), 9)]).await;
+    let runs = vec![(pass_result(), 5), (out_of_fuel(), 7)];
+    let (replay, calls) = replay_with_engine("other", &database, &decision, runs.clone()).await;
     let replay = replay.unwrap();
     assert!(replay.is_identical() && !replay.same_engine, "{replay:?}");
     assert_eq!(replay.not_rerun, ["rule-2", "rule-1"]);
     assert_eq!(calls[0].rules.len(), 2);
     // A different result is a difference under any engine.
-    let runs = vec![(failed(FailureClass::Trap), 5), (passed(), 7)];
-    let (replay, _) = replayed_by("other", &database, &decision, runs).await;
+    let runs = vec![(failed(FailureClass::Trap), 5), (pass_result(), 7)];
+    let (replay, _) = replay_with_engine("other", &database, &decision, runs).await;
     assert_eq!(replay.unwrap().differences[0].path, "/rules/0/result");
     // Under the same engine, running out of fuel is a difference too.
-    let runs = vec![(passed(), 5), (out_of_fuel(), 7), (out_of_fuel(), 9)];
-    let (replay, _) = replayed(&database, &decision, runs).await;
+    let runs = vec![(pass_result(), 5), (out_of_fuel(), 7), (out_of_fuel(), 9)];
+    let (replay, _) = replay_decision(&database, &decision, runs).await;
     assert_eq!(replay.unwrap().differences[0].path, "/rules/1/result");
 }
 
@@ -240,9 +241,9 @@ async fn imported_decisions_are_counted_but_not_replayed() {
 #[tokio::test]
 async fn an_unknown_fold_version_is_not_replayed_with_the_current_one() {
     let database = TestDatabase::create().await;
-    let mut decision = decided(&database, vec![(passed(), 5)]).await;
+    let mut decision = store_decision(&database, vec![(pass_result(), 5)]).await;
     decision.evidence.fold_version = FOLD_VERSION + 1;
-    let (replay, _) = replayed(&database, &decision, vec![(passed(), 5)]).await;
+    let (replay, _) = replay_decision(&database, &decision, vec![(pass_result(), 5)]).await;
     assert!(matches!(replay, Err(ReplayError::Storage(_))), "{replay:?}");
 }
 

@@ -12,14 +12,14 @@ fn body() -> Value {
     payment_with(&json!({"ip": "203.0.113.7", "metadata": {"a": "1", "b": "2"}}))
 }
 
-async fn bare(caller: &Caller, key: &str, text: &str) -> (StatusCode, Value) {
+async fn send_text(caller: &Caller, key: &str, text: &str) -> (StatusCode, Value) {
     let request = caller.request(reqwest::Method::POST, "/payments");
     let request = request.header("Idempotency-Key", key).header("Content-Type", "application/json");
     crate::support::service::send(request.body(text.to_owned())).await
 }
 
 /// `body()` with this member replaced.
-fn with(pointer: &str, value: Value) -> Value {
+fn with_value(pointer: &str, value: Value) -> Value {
     let mut changed = body();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     changed.pointer_mut(parent).unwrap()[key] = value;
@@ -37,33 +37,33 @@ async fn a_retry_in_another_notation_gets_the_first_decision() {
     let text = body().to_string();
     let turned = text.replacen('{', r#"{ "device" : null,"#, 1).replace("\"1\"", "\"\\u0031\"");
     for same in [
-        with("/merchant", Value::Null),
-        with("/card", Value::Null),
-        with("/debtor/country", Value::Null),
-        with("/debtor/account", json!({"iban": "DE89370400440532013000", "other": null})),
-        with("/debtor/account/iban", json!("de89 3704 0044 0532 0130 00")),
-        with("/debtor/account/iban", json!("DE89-3704-0044-0532-0130-00")),
-        with("/creditor/account/iban", json!("NL91\u{a0}ABNA\u{a0}0417\u{a0}1643\u{a0}00")),
-        with("/ip", json!("::ffff:203.0.113.7")),
-        with("/metadata", json!({"b": "2", "a": "1"})),
+        with_value("/merchant", Value::Null),
+        with_value("/card", Value::Null),
+        with_value("/debtor/country", Value::Null),
+        with_value("/debtor/account", json!({"iban": "DE89370400440532013000", "other": null})),
+        with_value("/debtor/account/iban", json!("de89 3704 0044 0532 0130 00")),
+        with_value("/debtor/account/iban", json!("DE89-3704-0044-0532-0130-00")),
+        with_value("/creditor/account/iban", json!("NL91\u{a0}ABNA\u{a0}0417\u{a0}1643\u{a0}00")),
+        with_value("/ip", json!("::ffff:203.0.113.7")),
+        with_value("/metadata", json!({"b": "2", "a": "1"})),
     ]
     .iter()
     .map(Value::to_string)
     .chain([turned])
     {
-        let (status, again) = bare(&caller, "k", &same).await;
+        let (status, again) = send_text(&caller, "k", &same).await;
         assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{same}: {again}");
     }
     for other in [
-        with("/amount_minor", json!(2_501)),
-        with("/debtor/name", json!("ann jones")),
-        with("/debtor/account", json!({"other": "DE89370400440532013000"})),
-        with("/remittance", json!("June")),
-        with("/metadata", json!({"a": "1"})),
-        with("/customer", Value::Null),
-        with("/customer", json!("customer-1 ")),
-        with("/ip", json!("203.0.113.8")),
-        with("/creditor/country", json!("NL")),
+        with_value("/amount_minor", json!(2_501)),
+        with_value("/debtor/name", json!("ann jones")),
+        with_value("/debtor/account", json!({"other": "DE89370400440532013000"})),
+        with_value("/remittance", json!("June")),
+        with_value("/metadata", json!({"a": "1"})),
+        with_value("/customer", Value::Null),
+        with_value("/customer", json!("customer-1 ")),
+        with_value("/ip", json!("203.0.113.8")),
+        with_value("/creditor/country", json!("NL")),
     ] {
         let (status, refused) = caller.pay("k", &other).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{other}: {refused}");
@@ -100,11 +100,11 @@ async fn a_retry_of_a_payment_that_is_refused_now_gets_its_stored_decision() {
     let card = json!({"fingerprint": "fp-\u{e4}"});
     let with_card = payment_with(&json!({"method": "card", "card": card}));
     for (key, refused_now, pointer) in [
-        ("k-1", with("/debtor/country", json!("UK")), "/debtor/country"),
-        ("k-2", with("/creditor/country", json!("ZZ")), "/creditor/country"),
-        ("k-3", with("/currency", json!("BGN")), "/currency"),
-        ("k-4", with("/debtor/account/iban", json!("DE41 1111 1111 1111 11")), "/debtor/account/iban"),
-        ("k-5", with("/customer", json!("4111 1111 1111 1111")), "/customer"),
+        ("k-1", with_value("/debtor/country", json!("UK")), "/debtor/country"),
+        ("k-2", with_value("/creditor/country", json!("ZZ")), "/creditor/country"),
+        ("k-3", with_value("/currency", json!("BGN")), "/currency"),
+        ("k-4", with_value("/debtor/account/iban", json!("DE41 1111 1111 1111 11")), "/debtor/account/iban"),
+        ("k-5", with_value("/customer", json!("4111 1111 1111 1111")), "/customer"),
         ("k-6", with_card, "/card/fingerprint"),
     ] {
         let (status, fresh) = caller.pay(key, &refused_now).await;
@@ -137,7 +137,7 @@ async fn a_key_of_an_earlier_release_is_compared_by_the_method_of_that_release()
     let (status, again) = caller.pay("k", &body()).await;
     assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]), "{again}");
     // Whether these are the same payment can no longer be determined.
-    let (status, other) = caller.pay("k", &with("/merchant", Value::Null)).await;
+    let (status, other) = caller.pay("k", &with_value("/merchant", Value::Null)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{other}");
     node.stop().await;
 }

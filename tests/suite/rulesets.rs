@@ -225,11 +225,11 @@ async fn all_errors_of_a_revision_are_reported_with_pointers() {
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{what}: {problem}");
         assert_eq!(problem["type"], "/problems/invalid-body", "{what}");
         let errors = problem["errors"].as_array().expect("errors");
-        let told = errors.iter().any(|error| {
+        let reported = errors.iter().any(|error| {
             let (at, detail) = (error["pointer"].as_str().unwrap(), error["detail"].as_str().unwrap());
             at.starts_with(pointer) && detail.contains(words)
         });
-        assert!(told, "{what}: {pointer} {words}: {problem}");
+        assert!(reported, "{what}: {pointer} {words}: {problem}");
     }
     // All errors in one request.
     let rules =

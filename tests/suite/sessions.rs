@@ -86,7 +86,7 @@ async fn a_login_that_bypasses_row_security_is_refused_at_start() {
         &format!("in role tollgate_app, tollgate_journal, tollgate_system, {bypasses}"),
     )
     .await;
-    for (who, told) in [
+    for (who, reported) in [
         (by_membership.as_str(), "has BYPASSRLS"),
         ("tollgate", "is a superuser"),
         (bypasses.as_str(), "has BYPASSRLS"),
@@ -99,7 +99,7 @@ async fn a_login_that_bypasses_row_security_is_refused_at_start() {
             command.env("ROCKET_DATABASES", format!("{{main={{url={:?},{key}={own:?}}}}}", database.url));
             let (status, _, output) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
             assert!(!status.success(), "{who} in {key} is taken");
-            for part in [&format!("databases.main.{key}"), told, "expected"] {
+            for part in [&format!("databases.main.{key}"), reported, "expected"] {
                 assert!(output.contains(part), "{part} is missing: {output}");
             }
         }
@@ -142,7 +142,7 @@ async fn a_table_without_row_security_prevents_the_start_and_is_named() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     execute(&mut superuser, "create table copied as select * from lists").await;
-    Databases::open(&database.settings()).await.expect("nobody but its owner can read it").close().await;
+    Databases::open(&database.settings()).await.expect("only its owner can read it").close().await;
     for (table, statement) in [
         ("copied", "grant select (name) on copied to tollgate_app"),
         ("lists", "drop table copied; alter table lists disable row level security"),
@@ -150,13 +150,16 @@ async fn a_table_without_row_security_prevents_the_start_and_is_named() {
         execute(&mut superuser, statement).await;
         let refused = Databases::open(&database.settings()).await.unwrap_err();
         let OpenError::Storage(error) = &refused else { panic!("{refused}") };
-        let told = format!("{error:?}");
-        assert!(told.contains(&format!("row security does not apply to tollgate_app on: {table}")), "{told}");
+        let reported = format!("{error:?}");
+        assert!(
+            reported.contains(&format!("row security does not apply to tollgate_app on: {table}")),
+            "{reported}"
+        );
     }
 }
 
 /// Runs `tollgate migrate` on this URL. Returns whether it succeeded, and its error output.
-async fn migrates(url: &str) -> (bool, String) {
+async fn migrate(url: &str) -> (bool, String) {
     let mut command = tollgate(&["migrate"]);
     command.env("ROCKET_DATABASES", format!("{{main={{url={url:?}}}}}"));
     let (status, _, output) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
@@ -175,7 +178,7 @@ async fn a_pooler_without_session_mode_is_refused_before_any_write() {
         let database = TestDatabase::create().await;
         execute(&mut database.superuser().await, "drop schema tollgate cascade").await;
         let pooler = PgBouncer::start(&database.url, settings, &["tollgate"]);
-        let (worked, output) = migrates(&pooler.url(&database.url)).await;
+        let (worked, output) = migrate(&pooler.url(&database.url)).await;
         assert!(!worked, "{settings}: {output}");
         for part in ["`databases.main.url`", "session"] {
             assert!(output.contains(part), "{settings}: {output}");
@@ -191,12 +194,12 @@ async fn a_pooler_without_session_mode_is_refused_before_any_write() {
 #[tokio::test]
 async fn sessions_that_could_change_their_role_are_reported_once_at_start() {
     let database = TestDatabase::create().await;
-    let (worked, output) = migrates(&database.url).await;
+    let (worked, output) = migrate(&database.url).await;
     assert!(worked, "{output}");
     assert_eq!(output.matches("can switch to the roles of other connections").count(), 1, "{output}");
 }
 
-async fn until_ready_answers(url: &str, expected: StatusCode) {
+async fn wait_for_ready_status(url: &str, expected: StatusCode) {
     let begun = Instant::now();
     loop {
         let status = reqwest::get(format!("{url}/ready")).await.unwrap().status();
@@ -219,7 +222,7 @@ async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_a
     let caller = program.caller_in(&settings, "acme").await;
     let mut superuser = server.connect_options().connect().await.unwrap();
     for role in ["tollgate_app", "tollgate_journal"] {
-        until_ready_answers(&program.url, StatusCode::OK).await;
+        wait_for_ready_status(&program.url, StatusCode::OK).await;
         let (status, response) = caller.pay(role, &payment()).await;
         assert_eq!(status, StatusCode::CREATED, "{response}");
         execute(&mut superuser, &format!("alter role {role} bypassrls")).await;
@@ -241,13 +244,13 @@ async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_a
             }
             assert!(begun.elapsed() < TEST_TIMEOUT, "{status} {listed}");
         }
-        until_ready_answers(&program.url, StatusCode::SERVICE_UNAVAILABLE).await;
+        wait_for_ready_status(&program.url, StatusCode::SERVICE_UNAVAILABLE).await;
         execute(&mut superuser, &format!("alter role {role} nobypassrls")).await;
     }
-    until_ready_answers(&program.url, StatusCode::OK).await;
+    wait_for_ready_status(&program.url, StatusCode::OK).await;
     for role in ["tollgate_app", "tollgate_journal"] {
-        let told = format!("{role} is a superuser or has BYPASSRLS");
-        let lines = program.lines().iter().filter(|line| line.contains(&told)).count();
+        let reported = format!("{role} is a superuser or has BYPASSRLS");
+        let lines = program.lines().iter().filter(|line| line.contains(&reported)).count();
         assert_eq!(lines, 1, "{}", program.log());
     }
     program.stop().await;

@@ -41,7 +41,7 @@ async fn put_in_shadow(caller: &Caller, revision: i64) {
 }
 
 /// Waits until this many payments have been compared.
-async fn compared(caller: &Caller, query: &str, count: u64) -> Value {
+async fn wait_for_comparisons(caller: &Caller, query: &str, count: u64) -> Value {
     let begun = Instant::now();
     loop {
         let (status, shadow) = caller.get(&format!("{SHADOW}{query}")).await;
@@ -82,7 +82,7 @@ async fn a_rule_in_shadow_mode_is_compared_on_current_facts() {
         approved(&caller, "k2", &payment()).await["id"].clone(),
     ];
 
-    let shadow = compared(&caller, "", 3).await;
+    let shadow = wait_for_comparisons(&caller, "", 3).await;
     assert_eq!(shadow["rules"]["rules"], json!(["velocity"]), "{shadow}");
     assert!(shadow["rules"]["since_ms"].is_u64() && shadow.get("revision").is_none(), "{shadow}");
     let report = &shadow["report"];
@@ -112,7 +112,7 @@ async fn a_rule_in_shadow_mode_is_compared_on_current_facts() {
     let (_, again) = caller.pay("k2", &payment()).await;
     assert_eq!((&again["id"], &again["outcome"]), (&ids[2], &json!("approve")), "{again}");
     approved(&caller, "k3", &payment_with(&json!({"customer": "customer-2"}))).await;
-    compared(&caller, "", 4).await;
+    wait_for_comparisons(&caller, "", 4).await;
     assert_eq!(stored_runs(&database).await, 4);
     node.stop().await;
 }
@@ -134,7 +134,7 @@ async fn a_shadow_revision_is_reported_while_it_runs_and_afterwards() {
     assert_eq!(evidence["rules"].as_array().map(Vec::len), Some(2), "{evidence}");
     assert_eq!(evidence["revision"]["number"], 1, "{evidence}");
 
-    let shadow = compared(&caller, "", 2).await;
+    let shadow = wait_for_comparisons(&caller, "", 2).await;
     assert_eq!(shadow["revision"]["revision"], candidate, "{shadow}");
     let report = &shadow["report"];
     assert_eq!(

@@ -19,7 +19,7 @@ async fn status_of(url: &str) -> Option<StatusCode> {
 }
 
 /// Waits until `/ready` responds with this status. `None` waits until it no longer responds.
-async fn until_status(url: &str, expected: Option<StatusCode>) {
+async fn wait_for_status(url: &str, expected: Option<StatusCode>) {
     let begun = Instant::now();
     loop {
         let status = status_of(url).await;
@@ -70,9 +70,9 @@ async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
     }
 
     program.signal(Signal::TERM);
-    until_status(&ready, Some(StatusCode::SERVICE_UNAVAILABLE)).await;
+    wait_for_status(&ready, Some(StatusCode::SERVICE_UNAVAILABLE)).await;
     assert_eq!(status_of(&format!("{}/health", program.url)).await, Some(StatusCode::OK));
-    until_status(&ready, None).await;
+    wait_for_status(&ready, None).await;
     transaction.rollback().await.unwrap();
     let mut ids = Vec::new();
     for request in under_way {
@@ -123,7 +123,7 @@ async fn a_stop_under_load_keeps_all_acknowledged_decisions() {
             })
         })
         .collect();
-    until_status(&format!("{}/ready", program.url), Some(StatusCode::OK)).await;
+    wait_for_status(&format!("{}/ready", program.url), Some(StatusCode::OK)).await;
     program.signal(Signal::INT);
     let status = program.wait().await;
     assert_eq!(status.code(), Some(0), "{}", program.log());

@@ -11,7 +11,7 @@ use crate::support::database::TestDatabase;
 use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, payment, payment_with};
 
-async fn two(database: &TestDatabase) -> [Program; 2] {
+async fn start_two(database: &TestDatabase) -> [Program; 2] {
     let (first, second) = tokio::join!(Program::serve(database), Program::serve(database));
     [first, second]
 }
@@ -24,7 +24,7 @@ fn velocity(max_count: u64) -> (&'static str, Value) {
 }
 
 /// Waits until a new payment at this node has this outcome.
-async fn until_outcome(caller: &Caller, what: &str, outcome: &str) {
+async fn wait_for_outcome(caller: &Caller, what: &str, outcome: &str) {
     let begun = Instant::now();
     for attempt in 0.. {
         let body = payment_with(&json!({"customer": format!("{what}-{attempt}")}));
@@ -58,14 +58,14 @@ async fn rows_of_key(database: &TestDatabase, key: &str) -> (i64, i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_concurrent_retries_of_a_key_on_two_processes_give_one_decision() {
     let database = TestDatabase::create().await;
-    let programs = two(&database).await;
+    let programs = start_two(&database).await;
     let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
     let callers = [caller.clone(), caller.at(&programs[1].url)];
     for with_velocity in [false, true] {
         if with_velocity {
             // One payment may pass. If a retry were counted, it would be rejected.
             caller.activate(&[velocity(1)]).await;
-            until_outcome(&callers[1], "follows", "approve").await;
+            wait_for_outcome(&callers[1], "follows", "approve").await;
         }
         for round in 0..4 {
             let key = format!("key-{with_velocity}-{round}");
@@ -91,7 +91,7 @@ async fn fifty_concurrent_retries_of_a_key_on_two_processes_give_one_decision() 
 #[tokio::test(flavor = "multi_thread")]
 async fn different_keys_on_two_processes_get_different_decisions() {
     let database = TestDatabase::create().await;
-    let programs = two(&database).await;
+    let programs = start_two(&database).await;
     let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
     let callers = [caller.clone(), caller.at(&programs[1].url)];
     let body = payment();
@@ -115,14 +115,14 @@ async fn different_keys_on_two_processes_get_different_decisions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_activation_on_one_process_takes_effect_on_the_other() {
     let database = TestDatabase::create().await;
-    let programs = two(&database).await;
+    let programs = start_two(&database).await;
     let caller = programs[0].caller_of_new_tenant(&database, "acme").await;
     let other = caller.at(&programs[1].url);
-    until_outcome(&other, "before", "review").await;
+    wait_for_outcome(&other, "before", "review").await;
     let maximum =
         |minor: u64| ("amount-limits", json!({"limits": [{"currency": "EUR", "maximum_minor": minor}]}));
     caller.activate(&[maximum(1_000_000)]).await;
-    until_outcome(&other, "approved", "approve").await;
+    wait_for_outcome(&other, "approved", "approve").await;
     other.activate(&[maximum(1)]).await;
-    until_outcome(&caller, "rejected", "reject").await;
+    wait_for_outcome(&caller, "rejected", "reject").await;
 }

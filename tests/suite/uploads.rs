@@ -22,13 +22,13 @@ fn rule(digest: &Value) -> Value {
 }
 
 /// Unique bytes, so that they are compiled.
-fn never_seen(depth: usize, functions: usize) -> Vec<u8> {
+fn unique_component(depth: usize, functions: usize) -> Vec<u8> {
     let summary = Uuid::now_v7().simple().to_string();
     rule_with_loops(&summary[summary.len() - 11..], depth, functions)
 }
 
 /// A component with a section of this size without a meaning.
-fn padded(component: Vec<u8>, pad_bytes: usize) -> Vec<u8> {
+fn with_padding(component: Vec<u8>, pad_bytes: usize) -> Vec<u8> {
     with_section(component, &vec![0; pad_bytes])
 }
 
@@ -83,7 +83,7 @@ async fn a_compile_bomb_is_refused_with_the_reason_while_payments_are_decided() 
     assert!(paying.await.unwrap() > 1, "payments were decided meanwhile");
 
     let (status, again) = hostile.submit_plugin(component("bad_description")).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "what was refused may be handed in again: {again}");
+    assert_eq!(status, StatusCode::ACCEPTED, "a refused plugin may be uploaded again: {again}");
     assert_ne!(again["state"], "refused", "{again}");
     assert_eq!(hostile.wait_for_plugin(again["digest"].as_str().unwrap()).await["state"], "refused");
     let acts: Vec<String> =
@@ -113,7 +113,7 @@ async fn the_uploads_of_one_tenant_are_bounded_and_delay_no_other_tenant() {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let paying = tokio::spawn(pay_until(payer, stopped));
 
-    let bodies: Vec<Vec<u8>> = (0..20).map(|_| never_seen(120, 2)).collect();
+    let bodies: Vec<Vec<u8>> = (0..20).map(|_| unique_component(120, 2)).collect();
     let requests = bodies.into_iter().map(|bytes| {
         let request = greedy.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
         FullResponse::of(request.body(bytes))
@@ -152,7 +152,7 @@ async fn a_small_plugin_does_not_wait_for_large_ones_and_each_has_a_position() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let mut large = Vec::new();
     for _ in 0..3 {
-        let (status, waits) = caller.submit_plugin(padded(never_seen(250, 6), LARGE_BYTES)).await;
+        let (status, waits) = caller.submit_plugin(with_padding(unique_component(250, 6), LARGE_BYTES)).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{waits}");
         assert!(waits["waiting_ms"].is_u64(), "{waits}");
         large.push(waits);
@@ -201,7 +201,7 @@ async fn concurrent_uploads_use_the_memory_of_one() {
     for tenant in ["one", "two", "three"] {
         let caller = program.caller_of_new_tenant(&database, tenant).await;
         for _ in 0..4 {
-            let body = padded(never_seen(20, 1), BODY_BYTES);
+            let body = with_padding(unique_component(20, 1), BODY_BYTES);
             let request = caller.request(Method::POST, "/plugins").header("Content-Type", "application/wasm");
             uploads.push(request.body(body).send());
         }
@@ -322,7 +322,7 @@ async fn an_activation_waits_until_its_plugins_are_ready_on_every_node() {
     let first = Node::start(&database).await;
     let second = Node::start_with(&database, &[("data_dir", json!(folder.path()))]).await;
     let caller = Caller::of_new_tenant(&first, "acme").await;
-    let plugin = caller.upload(never_seen(20, 1)).await;
+    let plugin = caller.upload(unique_component(20, 1)).await;
     let digest = plugin["digest"].as_str().unwrap();
     let candidate = revision(&caller, &plugin["digest"]).await;
     // At once: the activation waits until the second node has compiled the plugin.
@@ -388,10 +388,10 @@ async fn state(database: &TestDatabase, digest: &str) -> (String, i32) {
         .unwrap()
 }
 
-async fn until_compiling(database: &TestDatabase, digest: &str) {
+async fn wait_until_compiling(database: &TestDatabase, digest: &str) {
     let begun = Instant::now();
     while state(database, digest).await.0 != "compiling" {
-        assert!(begun.elapsed() < TEST_TIMEOUT, "nobody takes it up");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "no compiler runs");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -424,10 +424,10 @@ async fn an_upload_survives_the_kill_of_its_node() {
     let database = TestDatabase::create().await;
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
-    let bytes = never_seen(200, 4);
+    let bytes = unique_component(200, 4);
     let digest = digest_of(&bytes).to_string();
     assert_eq!(caller.submit_plugin(bytes).await.0, StatusCode::ACCEPTED);
-    until_compiling(&database, &digest).await;
+    wait_until_compiling(&database, &digest).await;
     let compiler = compiler_of(&program).await;
     program.signal(Signal::KILL);
     assert!(!program.wait().await.success());
@@ -452,7 +452,7 @@ async fn a_stopping_node_releases_its_upload_at_once() {
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     let (_, bomb) = caller.submit_plugin(compile_bomb()).await;
     let digest = bomb["digest"].as_str().unwrap();
-    until_compiling(&database, digest).await;
+    wait_until_compiling(&database, digest).await;
     program.stop().await;
     assert_eq!(state(&database, digest).await, ("waiting".to_owned(), 0));
 }

@@ -20,7 +20,7 @@ use crate::support::service::{Caller, Node, data_dir, payment};
 
 /// Runs `tollgate verify` with the checkpoints of this folder. Returns whether it succeeded, and
 /// its output.
-fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
+fn run_verify(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
     let mut command = tollgate_on(database, &[&["verify"], arguments].concat());
     command.env("ROCKET_TOLLGATE_DATA_DIR", data_dir);
     let (status, output, log) = run_command(command);
@@ -30,7 +30,7 @@ fn verified(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bo
 }
 
 /// A new data folder with the compiled plugins of the shared one.
-fn own_data_dir() -> TempDir {
+fn copy_data_dir() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (compiled, own) = (data_dir().join("compiled-plugins"), folder.path().join("compiled-plugins"));
     fs::create_dir_all(&own).unwrap();
@@ -49,7 +49,7 @@ async fn pay(caller: &Caller, keys: impl Iterator<Item = u32>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut_off() {
-    let (database, folder) = (TestDatabase::create().await, own_data_dir());
+    let (database, folder) = (TestDatabase::create().await, copy_data_dir());
     let settings = [("data_dir", json!(folder.path())), ("journal_writers", json!(2))];
     let nodes = [Node::start_with(&database, &settings).await, Node::start_with(&database, &settings).await];
     let limit = json!({"currency": "EUR", "review_above_minor": 1_000});
@@ -63,7 +63,7 @@ async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut
         node.stop().await;
     }
 
-    let (well, output) = verified(&database, folder.path(), &[]);
+    let (well, output) = run_verify(&database, folder.path(), &[]);
     assert!(well && output.contains("30 decisions (0 erased) and 30 keys in "), "{output}");
     assert!(
         output.contains(": 0 findings") && output.contains("for the 0 writers without a checkpoint"),
@@ -87,10 +87,10 @@ async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut
     .fetch_one(&mut superuser)
     .await
     .unwrap();
-    let (well, output) = verified(&database, folder.path(), &[]);
+    let (well, output) = run_verify(&database, folder.path(), &[]);
     let expected = format!("writer {writer} batch {sequence} - cut off: a checkpoint from ");
     assert!(!well && output.contains(&expected) && output.contains(": 1 findings"), "{output}");
-    let (well, output) = verified(&database, tempfile::tempdir().unwrap().path(), &[]);
+    let (well, output) = run_verify(&database, tempfile::tempdir().unwrap().path(), &[]);
     assert!(
         well && output.contains("No checkpoint to compare with: removal of the newest entries"),
         "{output}"
@@ -99,7 +99,7 @@ async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_during_live_decisions_finds_no_problem() {
-    let (database, folder) = (TestDatabase::create().await, own_data_dir());
+    let (database, folder) = (TestDatabase::create().await, copy_data_dir());
     let settings = [("data_dir", json!(folder.path())), ("checkpoint_every_s", json!(1))];
     let node = Node::start_with(&database, &settings).await;
     let callers = [Caller::of_new_tenant(&node, "acme").await, Caller::of_new_tenant(&node, "other").await];
@@ -119,7 +119,7 @@ async fn a_verification_during_live_decisions_finds_no_problem() {
         })
         .collect();
     for _ in 0..4 {
-        let (well, output) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+        let (well, output) = tokio::task::block_in_place(|| run_verify(&database, folder.path(), &[]));
         assert!(well && output.contains(": 0 findings"), "{output}");
     }
     ended.store(true, Ordering::SeqCst);
@@ -128,6 +128,6 @@ async fn a_verification_during_live_decisions_finds_no_problem() {
         paid += lane.await.unwrap();
     }
     node.stop().await;
-    let (well, output) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+    let (well, output) = tokio::task::block_in_place(|| run_verify(&database, folder.path(), &[]));
     assert!(well && output.contains(&format!("{paid} decisions (0 erased) and {paid} keys")), "{output}");
 }

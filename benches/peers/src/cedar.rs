@@ -1,5 +1,5 @@
-//! The rule in Cedar: one authorization request; the annotations of the
-//! policies that decided say what becomes of the payment.
+//! The rule in Cedar: one authorization request. The annotations of the deciding policies define
+//! the result.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -8,25 +8,25 @@ use cedar_policy::{
     Authorizer, Context, Entities, EntityUid, PolicyId, PolicySet, Request, RestrictedExpression,
 };
 
-use crate::fields::{Fields, Given, Value};
-use crate::forms::{Form, Plain};
-use crate::small_rule::Decided;
+use crate::fields::{Fields, InputFields, Value};
+use crate::forms::{Form, FunctionForm};
+use crate::small_rule::RuleDecision;
 
-pub fn form(given: Given) -> Box<dyn Form> {
+pub fn form(given: InputFields) -> Box<dyn Form> {
     let policies =
         PolicySet::from_str(include_str!("../policies/rule.cedar")).expect("the policies are right");
-    let said: HashMap<PolicyId, Decided> = policies
+    let decisions: HashMap<PolicyId, RuleDecision> = policies
         .policies()
         .map(|policy| {
             let verdict = policy.annotation("verdict").expect("each has one");
-            (policy.id().clone(), Decided::new(verdict, policy.annotation("code")))
+            (policy.id().clone(), RuleDecision::new(verdict, policy.annotation("code")))
         })
         .collect();
     let uid = |text: &str| EntityUid::from_str(text).expect("an entity");
     let (principal, action, resource) =
         (uid(r#"Service::"payments""#), uid(r#"Action::"pay""#), uid(r#"Payment::"new""#));
     let (authorizer, entities) = (Authorizer::new(), Entities::empty());
-    Plain::boxed(format!("cedar-policy, {}", given.name()), move |payment| {
+    FunctionForm::boxed(format!("cedar-policy, {}", given.name()), move |payment| {
         let pairs = Fields::of(payment, given).0.into_iter().map(|(name, value)| {
             let value = match value {
                 Value::Number(number) => RestrictedExpression::new_long(number),
@@ -38,7 +38,11 @@ pub fn form(given: Given) -> Box<dyn Form> {
         let request = Request::new(principal.clone(), action.clone(), resource.clone(), context, None);
         let response = authorizer.is_authorized(&request.expect("without a schema"), &policies, &entities);
         let reasons = response.diagnostics().reason();
-        // "reject" comes before "review" in the alphabet too.
-        reasons.map(|id| &said[id]).min_by_key(|said| said.verdict.as_str()).expect("one decided").clone()
+        // "reject" also comes before "review" in alphabetical order.
+        reasons
+            .map(|id| &decisions[id])
+            .min_by_key(|decisions| decisions.verdict.as_str())
+            .expect("one decided")
+            .clone()
     })
 }

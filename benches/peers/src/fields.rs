@@ -1,4 +1,4 @@
-//! A payment as names and values, of which each engine makes its own input.
+//! A payment as names and values, from which each engine makes its input.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use serde::{Serialize, Serializer};
 use tollgate::domain::party::{Account, Party};
 use tollgate::domain::payment::Payment;
 
-/// How much of the payment an engine is handed. Ours is always handed all of it.
+/// How much of the payment an engine gets. Tollgate always gets all of it.
 #[derive(Debug, Clone, Copy)]
-pub enum Given {
+pub enum InputFields {
     WhatIsRead,
     Everything,
 }
 
-impl Given {
+impl InputFields {
     pub fn name(self) -> &'static str {
         match self {
             Self::WhatIsRead => "three fields",
@@ -32,14 +32,14 @@ pub enum Value<'a> {
 pub struct Fields<'a>(pub Vec<(&'static str, Value<'a>)>);
 
 impl<'a> Fields<'a> {
-    pub fn of(payment: &'a Payment, given: Given) -> Self {
+    pub fn of(payment: &'a Payment, given: InputFields) -> Self {
         let order = &payment.order;
         let mut fields = Self(Vec::with_capacity(24));
-        // Currencies are constants of the payment's own, hence the copy.
+        // Currencies are constants of the type, hence the copy.
         fields.0.push(("currency", Value::Text(order.amount.currency().code().to_owned().into())));
         fields.0.push(("amount_minor", Value::Number(order.amount.minor())));
         fields.text("method", Some(order.method.name()));
-        if let Given::Everything = given {
+        if let InputFields::Everything = given {
             fields.add_the_rest(payment);
         }
         fields
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         if let Some(ip) = order.ip {
             self.0.push(("ip", Value::Text(ip.to_string().into())));
         }
-        // Times of this century in milliseconds are far below the largest number.
+        // Milliseconds of this century are far below the largest number.
         self.0.push(("received_at_ms", Value::Number(payment.received_at_ms as i64)));
         self.text("purpose", order.purpose.as_deref());
         self.text("remittance", order.remittance.as_deref());

@@ -1,14 +1,12 @@
-//! One small rule in Tollgate and in other rule engines, in one process and in
-//! alternating turns. Prints one table; ends with an error where two forms do
-//! not decide the same.
+//! Compares a small rule in Tollgate and in other rule engines, in one process and in turns. Prints
+//! one table. Ends with an error if two forms decide differently.
 //!
-//! What is inside of the timing, for every form: from the payment as Tollgate
-//! holds it to a verdict with the code of its reason, so also making the input
-//! that the engine wants, for each payment is new. What is not: parsing and
-//! compiling policies. Where it was a question the peers have the advantage:
-//! their settings stand in the text of the policy, their input is flat and, in
-//! one form each, only the three fields that this rule reads; they run without
-//! limits of time and memory, and answer without a message for people.
+//! The measured time is from a payment in Tollgate's form to a verdict with the code of its reason.
+//! It includes making the engine's input, which is new for each payment. It does not include
+//! parsing and compiling policies. In doubtful cases the other engines have the advantage: their
+//! settings are part of the policy text, their input is flat and, in one form each, has only the
+//! three fields that this rule reads. They run without limits on time and memory, and return no
+//! messages for people.
 
 mod cedar;
 mod extism_plugin;
@@ -37,16 +35,16 @@ mod contract {
 
 use std::process::ExitCode;
 
-use fields::Given;
+use fields::InputFields;
 
 fn main() -> ExitCode {
-    // The engine compiles plugins in a child of its own program, which this is.
+    // The engine compiles plugins in a child process of its own program, which is this one.
     if std::env::args().nth(1).is_some_and(|command| command == tollgate::rules::compile::COMMAND) {
         return tollgate::command::run();
     }
     let exe = std::env::current_exe().expect("this program has a path");
     one_rule::print(exe, |forms| {
-        for given in [Given::WhatIsRead, Given::Everything] {
+        for given in [InputFields::WhatIsRead, InputFields::Everything] {
             forms.push(cedar::form(given));
             forms.push(zen::form(given));
             forms.push(rego::interpreted(given));

@@ -1,5 +1,4 @@
-//! The rule in Rego, by regorus: its interpreter, and its virtual machine kept
-//! from payment to payment.
+//! The rule in Rego with regorus: its interpreter, and its virtual machine reused for all payments.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +7,24 @@ use regorus::rvm::vm::RegoVM;
 use regorus::{CompiledPolicy, Engine, Value as Rego};
 use tollgate::domain::payment::Payment;
 
-use crate::fields::{Fields, Given, Value};
-use crate::forms::{Form, Plain};
-use crate::small_rule::Decided;
+use crate::fields::{Fields, InputFields, Value};
+use crate::forms::{Form, FunctionForm};
+use crate::small_rule::RuleDecision;
 
 const DECISION: &str = "data.payments.decision";
 
-pub fn interpreted(given: Given) -> Box<dyn Form> {
+pub fn interpreted(given: InputFields) -> Box<dyn Form> {
     let policy = compiled();
-    Plain::boxed(format!("regorus, its interpreter, {}", given.name()), move |payment| {
+    FunctionForm::boxed(format!("regorus, its interpreter, {}", given.name()), move |payment| {
         decided(&policy.eval_with_input(input(payment, given)).expect("it decides"))
     })
 }
 
-pub fn on_virtual_machine(given: Given) -> Box<dyn Form> {
+pub fn on_virtual_machine(given: InputFields) -> Box<dyn Form> {
     let program = Compiler::compile_from_policy(&compiled(), &[DECISION]).expect("it compiles");
     let mut machine = RegoVM::new();
     machine.load_program(program);
-    Plain::boxed(format!("regorus, its virtual machine, {}", given.name()), move |payment| {
+    FunctionForm::boxed(format!("regorus, its virtual machine, {}", given.name()), move |payment| {
         machine.set_input(input(payment, given));
         decided(&machine.execute().expect("it decides"))
     })
@@ -38,7 +37,7 @@ fn compiled() -> CompiledPolicy {
     engine.compile_with_entrypoint(&DECISION.into()).expect("it compiles")
 }
 
-fn input(payment: &Payment, given: Given) -> Rego {
+fn input(payment: &Payment, given: InputFields) -> Rego {
     let pairs = Fields::of(payment, given).0.into_iter().map(|(name, value)| {
         let value = match value {
             Value::Number(number) => Rego::from(number),
@@ -49,11 +48,11 @@ fn input(payment: &Payment, given: Given) -> Rego {
     Rego::from(pairs.collect::<BTreeMap<Rego, Rego>>())
 }
 
-fn decided(answer: &Rego) -> Decided {
-    // Not by `as_string`, which words an error where there is no code.
+fn decided(answer: &Rego) -> RuleDecision {
+    // `as_string` would create an error text if there is no code.
     let text = |name: &str| match &answer[name] {
         Rego::String(text) => Some(text.as_ref()),
         _ => None,
     };
-    Decided::new(text("verdict").expect("a verdict"), text("code"))
+    RuleDecision::new(text("verdict").expect("a verdict"), text("code"))
 }

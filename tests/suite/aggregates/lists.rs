@@ -22,7 +22,7 @@ fn new_list(name: &str) -> NewList {
     }
 }
 
-async fn seen(
+async fn visible_entries(
     app: &AppPool,
     tenant: TenantId,
     list: &str,
@@ -72,7 +72,7 @@ async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed()
     for (at_ms, expected) in
         [(99, None), (100, Some(first.id)), (199, Some(first.id)), (200, None), (300, Some(second.id))]
     {
-        let seen = seen(app, tenant, "watched", at_ms, Some("c-1")).await;
+        let seen = visible_entries(app, tenant, "watched", at_ms, Some("c-1")).await;
         assert_eq!(seen.first().map(|entry| entry.id), expected, "at {at_ms}");
     }
     let all = entries(app, tenant, "watched", EntryFilter::default(), None, 10).await.unwrap();
@@ -90,12 +90,12 @@ async fn an_entry_that_is_closed_before_it_begins_never_becomes_valid() {
     let later = entry("c-1", 1_000);
     add_entry(app, tenant, "l", later.clone(), 10, 5).await.unwrap();
     assert!(close_entry(app, tenant, "l", later.id, 10, "bob").await.unwrap());
-    assert!(seen(app, tenant, "l", 1_000, None).await.is_empty());
+    assert!(visible_entries(app, tenant, "l", 1_000, None).await.is_empty());
 
     let ends = NewEntry { valid_to_ms: Some(500), ..entry("c-2", 100) };
     add_entry(app, tenant, "l", ends.clone(), 10, 5).await.unwrap();
     assert!(close_entry(app, tenant, "l", ends.id, 200, "bob").await.unwrap(), "ends earlier than planned");
-    assert!(seen(app, tenant, "l", 300, Some("c-2")).await.is_empty());
+    assert!(visible_entries(app, tenant, "l", 300, Some("c-2")).await.is_empty());
 }
 
 /// An entry of a list with several kinds.
@@ -117,7 +117,7 @@ async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {
     assert!(close_entry(app, tenant, "l", first.id, 200, "bob").await.unwrap());
     for form in ["AB12", "Ab 12"] {
         let seen: Vec<Uuid> =
-            seen(app, tenant, "l", 300, Some(form)).await.iter().map(|entry| entry.id).collect();
+            visible_entries(app, tenant, "l", 300, Some(form)).await.iter().map(|entry| entry.id).collect();
         assert_eq!(seen, [second.id], "{form}");
     }
 }

@@ -3,11 +3,16 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{BACKTESTS, candidate, pay, report, review_above, start, until};
+use super::{BACKTESTS, candidate, pay, report, review_above, start, wait_until};
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node};
 
-async fn guarded(caller: &Caller, revision: &Value, backtest: &Value, percent: f64) -> (StatusCode, Value) {
+async fn activate_with_guard(
+    caller: &Caller,
+    revision: &Value,
+    backtest: &Value,
+    percent: f64,
+) -> (StatusCode, Value) {
     let guard = json!({"backtest": backtest, "max_changed_percent": percent});
     caller.post("/rulesets/payment/activations", &json!({"revision": revision, "guard": guard})).await
 }
@@ -32,25 +37,26 @@ async fn a_guard_allows_an_activation_that_changes_no_more_than_its_limits() {
     pay(&caller, &amounts).await;
     let revision = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
     let path = start(&caller, &json!({"revision": revision})).await;
-    let backtest = until(&caller, &path, |backtest| backtest["state"] == "finished").await["id"].clone();
+    let backtest = wait_until(&caller, &path, |backtest| backtest["state"] == "finished").await["id"].clone();
     let nothing = start(&caller, &json!({"revision": revision, "filter": {"method": "card"}})).await;
-    let nothing = until(&caller, &nothing, |backtest| backtest["state"] == "finished").await["id"].clone();
+    let nothing =
+        wait_until(&caller, &nothing, |backtest| backtest["state"] == "finished").await["id"].clone();
 
     let itself = start(&caller, &json!({"revision": revision, "baseline_revision": revision})).await;
-    let itself = until(&caller, &itself, |backtest| backtest["state"] == "finished").await["id"].clone();
+    let itself = wait_until(&caller, &itself, |backtest| backtest["state"] == "finished").await["id"].clone();
 
-    let told = "In the backtest, 2.5000 percent of the outcomes changed: 1 of 40.";
-    is_refused(guarded(&caller, &revision, &backtest, 2.49).await, told);
+    let reported = "In the backtest, 2.5000 percent of the outcomes changed: 1 of 40.";
+    is_refused(activate_with_guard(&caller, &revision, &backtest, 2.49).await, reported);
     is_refused(
-        guarded(&caller, &revision, &itself, 100.0).await,
+        activate_with_guard(&caller, &revision, &itself, 100.0).await,
         "The backtest compared the revision with itself.",
     );
     is_refused(
-        guarded(&caller, &revision, &nothing, 100.0).await,
+        activate_with_guard(&caller, &revision, &nothing, 100.0).await,
         "The backtest did not compare any decision.",
     );
     is_refused(
-        guarded(&caller, &json!(before), &backtest, 100.0).await,
+        activate_with_guard(&caller, &json!(before), &backtest, 100.0).await,
         "The backtest tested a different revision.",
     );
     let unknown = json!("0193b0a0-0000-7000-8000-000000000001");
@@ -59,7 +65,7 @@ async fn a_guard_allows_an_activation_that_changes_no_more_than_its_limits() {
         (&json!("x"), 1.0, "/guard/backtest"),
         (&backtest, 100.5, "/guard/max_changed_percent"),
     ] {
-        let (status, problem) = guarded(&caller, &revision, backtest, percent).await;
+        let (status, problem) = activate_with_guard(&caller, &revision, backtest, percent).await;
         assert_eq!(
             (status, &problem["errors"][0]["pointer"]),
             (StatusCode::UNPROCESSABLE_ENTITY, &json!(pointer))
@@ -67,7 +73,7 @@ async fn a_guard_allows_an_activation_that_changes_no_more_than_its_limits() {
     }
     assert_eq!(caller.get("/rulesets/payment").await.1["activation"]["revision"], before);
 
-    let (status, activation) = guarded(&caller, &revision, &backtest, 2.5).await;
+    let (status, activation) = activate_with_guard(&caller, &revision, &backtest, 2.5).await;
     assert_eq!((status, &activation["guard_backtest"]), (StatusCode::CREATED, &backtest), "{activation}");
     assert_eq!(activation["revision"], revision);
     node.stop().await;
@@ -88,15 +94,15 @@ async fn a_guard_refuses_a_cancelled_backtest_and_three_backtests_are_allowed() 
     let request = caller.request(reqwest::Method::POST, BACKTESTS).json(&body);
     let refused = crate::support::service::FullResponse::of(request).await;
     assert_eq!((refused.status, refused.header("Retry-After")), (429, "10"), "{}", refused.text);
-    let running = until(&caller, &paths[0], |backtest| backtest["state"] == "running").await;
+    let running = wait_until(&caller, &paths[0], |backtest| backtest["state"] == "running").await;
     let id = running["id"].clone();
-    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
+    is_refused(activate_with_guard(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
     for path in &paths {
         let cancel = caller.request(reqwest::Method::POST, &format!("{path}/cancel"));
         let (status, cancelled) = crate::support::service::send(cancel).await;
         assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")), "{cancelled}");
     }
-    is_refused(guarded(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
+    is_refused(activate_with_guard(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
     // The node is free for the next backtest: it does not finish the cancelled ones.
     let quick = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
     assert_eq!(report(&caller, &json!({"revision": quick})).await["compared"], 2_000);

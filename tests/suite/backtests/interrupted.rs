@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::domain::verdict::Outcome;
 
-use super::{candidate, review_above, start, tenant_of, until};
+use super::{candidate, review_above, start, tenant_of, wait_until};
 use crate::support::components::component_of;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
@@ -62,31 +62,31 @@ async fn a_backtest_that_is_interrupted_by_a_kill_counts_every_decision_once() {
     let body = json!({"revision": slow, "newest": COUNT});
 
     let undisturbed = start(&caller, &body).await;
-    let undisturbed = until(&caller, &undisturbed, |backtest| backtest["state"] == "finished").await;
+    let undisturbed = wait_until(&caller, &undisturbed, |backtest| backtest["state"] == "finished").await;
     assert_eq!(undisturbed["report"]["rules"]["slow"]["candidate"]["pass"], COUNT);
 
     let path = start(&caller, &body).await;
     let part_done = |backtest: &Value| backtest["done"].as_u64() > Some(0);
-    let at_kill = until(&caller, &path, part_done).await;
+    let at_kill = wait_until(&caller, &path, part_done).await;
     program.signal(Signal::KILL);
     assert!(!program.wait().await.success());
     program = Program::serve(&database).await;
     caller = caller.at(&program.url);
-    let left = until(&caller, &path, |_| true).await;
+    let left = wait_until(&caller, &path, |_| true).await;
     assert_eq!(left["state"], "running", "{left}");
     assert!(left["done"].as_u64() < Some(COUNT as u64), "it was killed in the middle: {left}");
     assert_eq!(left["report"]["compared"], left["done"], "what is counted is what is done");
     assert!(left["done"].as_u64() >= at_kill["done"].as_u64());
 
     let goes_on = |backtest: &Value| backtest["done"].as_u64() > left["done"].as_u64();
-    let going_on = until(&caller, &path, goes_on).await;
+    let going_on = wait_until(&caller, &path, goes_on).await;
     if going_on["state"] == "running" {
         // A node that stops releases the lease, so the next node need not wait until it expires.
         program.stop().await;
         program = Program::serve(&database).await;
         caller = caller.at(&program.url);
     }
-    let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    let finished = wait_until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     assert_eq!(finished["report"], undisturbed["report"]);
     assert_eq!((&finished["total"], &finished["done"]), (&json!(COUNT), &json!(COUNT)));
     program.stop().await;
@@ -103,7 +103,7 @@ async fn a_lease_is_renewed_while_facts_take_long() {
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("begin; lock table payment_values").execute(&mut superuser).await.unwrap();
     let path = start(&caller, &json!({"revision": velocity})).await;
-    until(&caller, &path, |backtest| backtest["total"].is_u64()).await;
+    wait_until(&caller, &path, |backtest| backtest["total"].is_u64()).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let left_s: i32 = sqlx::query_scalar(
         "select extract(epoch from claimed_until - clock_timestamp())::int from backtests",
@@ -113,7 +113,7 @@ async fn a_lease_is_renewed_while_facts_take_long() {
     .unwrap();
     assert!(left_s >= 8, "{left_s}");
     sqlx::raw_sql("rollback").execute(&mut superuser).await.unwrap();
-    let finished = until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    let finished = wait_until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     assert_eq!(finished["report"]["compared"], 2_000, "{finished}");
 }
 
@@ -130,7 +130,7 @@ async fn a_backtest_that_cannot_be_read_fails_and_delays_no_other() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let revision = candidate(&caller, &[("account-check", json!({}))]).await;
     let path = start(&caller, &json!({"revision": revision})).await;
-    until(&caller, &path, |backtest| backtest["state"] == "finished").await;
+    wait_until(&caller, &path, |backtest| backtest["state"] == "finished").await;
     let (state, why): (String, String) =
         sqlx::query_as("select state, why from backtests where created_at_ms = 0")
             .fetch_one(&mut superuser)

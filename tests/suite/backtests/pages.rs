@@ -14,7 +14,7 @@ use crate::support::decisions::now_ms;
 const DAY_MS: u64 = 86_400_000;
 
 /// Stores decisions one second apart, of a tenant that only these tests use.
-async fn decided(
+async fn store_decisions(
     superuser: &mut PgConnection,
     tenant: TenantId,
     at_ms: u64,
@@ -58,9 +58,10 @@ async fn a_history_with_gaps_of_years_is_read_to_its_beginning() {
     let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
     let mut superuser = database.superuser().await;
     for (days_ago, count) in [(9_000, 3), (4_000, 1), (400, 2), (31, 5), (0, 4)] {
-        decided(&mut superuser, tenant, now_ms() - days_ago * DAY_MS - 3_600_000, count, "card", 10).await;
+        store_decisions(&mut superuser, tenant, now_ms() - days_ago * DAY_MS - 3_600_000, count, "card", 10)
+            .await;
     }
-    decided(&mut superuser, TenantId(Uuid::now_v7()), now_ms() - 800 * DAY_MS, 5, "card", 10).await;
+    store_decisions(&mut superuser, TenantId(Uuid::now_v7()), now_ms() - 800 * DAY_MS, 5, "card", 10).await;
     let all = Selection { to_ms: now_ms(), ..Selection::default() };
     for decisions in [1, 4, 100] {
         let found = pages(&databases, tenant, &all, PageSize { decisions, bytes: 1 << 30 }).await;
@@ -78,8 +79,8 @@ async fn the_size_of_a_page_in_bytes_is_limited_independently_of_the_previous_pa
     let database = TestDatabase::create().await;
     let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
     let mut superuser = database.superuser().await;
-    decided(&mut superuser, tenant, now_ms() - DAY_MS, 100, "card", 100).await;
-    decided(&mut superuser, tenant, now_ms() - 2 * DAY_MS, 100, "card", 32 << 10).await;
+    store_decisions(&mut superuser, tenant, now_ms() - DAY_MS, 100, "card", 100).await;
+    store_decisions(&mut superuser, tenant, now_ms() - 2 * DAY_MS, 100, "card", 32 << 10).await;
     let all = Selection { to_ms: now_ms(), ..Selection::default() };
     let found = pages(&databases, tenant, &all, PageSize { decisions: 64, bytes: 1 << 20 }).await;
     assert_eq!(found.iter().flatten().count(), 200);
@@ -95,8 +96,8 @@ async fn rows_that_a_filter_excludes_are_read_only_once() {
     let database = TestDatabase::create().await;
     let (databases, tenant) = (database.databases(), TenantId(Uuid::now_v7()));
     let mut superuser = database.superuser().await;
-    decided(&mut superuser, tenant, 1_000_000_000_000, OLD, "card", 10).await;
-    decided(&mut superuser, tenant, now_ms() - DAY_MS, 1_000, "wallet", 10).await;
+    store_decisions(&mut superuser, tenant, 1_000_000_000_000, OLD, "card", 10).await;
+    store_decisions(&mut superuser, tenant, now_ms() - DAY_MS, 1_000, "wallet", 10).await;
     let filter = Filter { method: Some(Method::Wallet), ..Filter::default() };
     let wallets = Selection { to_ms: now_ms(), filter, ..Selection::default() };
     let found = pages(&databases, tenant, &wallets, PageSize { decisions: 50, bytes: 1 << 20 }).await;

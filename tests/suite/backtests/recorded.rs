@@ -72,14 +72,14 @@ async fn events_reported_after_the_selected_time_count_for_a_backtest() {
     Arc::make_mut(&mut decision.evidence.payment).id = PaymentId(id);
     journal(node.databases.journal.clone()).await.store(decision.clone()).await.unwrap();
     // A chargeback is reported weeks later.
-    let told = sqlx::query(
+    let reported = sqlx::query(
         "insert into payment_events values ($1, $2, gen_random_uuid(), 'fraud', $3, $4, 't', '')",
     )
     .bind(tenant.0)
     .bind(decision.id().0)
     .bind((at_ms + DAY_MS) as i64)
     .bind((now_ms() - DAY_MS) as i64);
-    told.execute(&mut database.superuser().await).await.unwrap();
+    reported.execute(&mut database.superuser().await).await.unwrap();
     let any = candidate(&caller, &[("account-check", json!({}))]).await;
     let body = json!({"revision": any, "from_ms": at_ms - DAY_MS, "to_ms": at_ms + DAY_MS});
     let found = report(&caller, &body).await;

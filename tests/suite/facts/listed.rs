@@ -3,7 +3,7 @@
 use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::selector::{Fact, Matching, Selector};
 
-use super::{NOW_MS, facts, list_of, list_with, listed, payment_of, request, tenant};
+use super::{NOW_MS, facts, list_of, list_query, list_with, payment_of, request, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::order;
 
@@ -37,7 +37,8 @@ async fn lists_match_exactly_by_prefix_and_by_normalized_name() {
         ("watched", Selector::Merchant, exact, Fact::Absent),
         ("no-such-list", Selector::Customer, exact, Fact::Listed(false)),
     ];
-    let queries = table.iter().map(|(list, selector, matching, _)| listed(list, selector.clone(), *matching));
+    let queries =
+        table.iter().map(|(list, selector, matching, _)| list_query(list, selector.clone(), *matching));
     let responses = facts(&databases, request(tenant, order, queries.collect())).await;
     for ((list, selector, matching, expected), fact) in table.iter().zip(responses) {
         assert_eq!(fact, *expected, "{list} {selector:?} {matching:?}");
@@ -50,7 +51,7 @@ async fn names_match_without_case_accents_and_punctuation() {
     let databases = database.databases();
     let tenant = tenant(&databases).await;
     list_with(&databases, tenant, "watched", &[("JOSE  garcía.", 0, None)]).await;
-    let query = listed("watched", Selector::DebtorName, Matching::NormalizedName);
+    let query = list_query("watched", Selector::DebtorName, Matching::NormalizedName);
     let response = facts(&databases, request(tenant, order("c", 1, "EUR"), vec![query])).await;
     assert_eq!(response, [Fact::Listed(true)]);
 }
@@ -62,7 +63,7 @@ async fn an_entry_is_valid_from_its_beginning_until_just_before_its_end() {
     let tenant = tenant(&databases).await;
     list_with(&databases, tenant, "l", &[("c-1", NOW_MS - 10, Some(NOW_MS + 10)), ("c-2", NOW_MS + 1, None)])
         .await;
-    let query = listed("l", Selector::Customer, Matching::Exact);
+    let query = list_query("l", Selector::Customer, Matching::Exact);
     let table = [
         ("c-1", NOW_MS - 11, false),
         ("c-1", NOW_MS - 10, true),
@@ -104,7 +105,7 @@ async fn a_matching_that_does_not_apply_to_a_kind_is_treated_as_exact() {
     for (place, (kind, selector, matching, entry, _)) in table.iter().enumerate() {
         let name = format!("l-{place}");
         list_of(&databases, tenant, *kind, &name, entry).await;
-        queries.push(listed(&name, selector.clone(), *matching));
+        queries.push(list_query(&name, selector.clone(), *matching));
     }
     let responses = facts(&databases, request(tenant, order, queries)).await;
     for ((_, selector, matching, entry, expected), fact) in table.iter().zip(responses) {
@@ -121,7 +122,7 @@ async fn a_name_without_letters_matches_only_an_equal_entry() {
     for (name, expected) in [("\u{1f3e6} !\u{200b}", true), ("\u{1f3e6}", false), ("...", false)] {
         let mut order = order("c-1", 100, "EUR");
         order.creditor.name = name.to_owned();
-        let query = listed("names", Selector::CreditorName, Matching::NormalizedName);
+        let query = list_query("names", Selector::CreditorName, Matching::NormalizedName);
         let response = facts(&databases, request(tenant, order, vec![query])).await;
         assert_eq!(response, [Fact::Listed(expected)], "{name}");
     }

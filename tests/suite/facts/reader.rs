@@ -10,7 +10,7 @@ use tollgate::domain::selector::{Counting, Fact, Matching, Selector};
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::facts::{FactReader, FactRequest, look_up};
 
-use super::{NOW_MS, list_with, listed, request, tenant, velocity};
+use super::{NOW_MS, list_query, list_with, request, tenant, velocity};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, order};
 
@@ -33,7 +33,7 @@ async fn payments_of_many_tenants_get_their_own_facts() {
         }
         for asked in 0..20 {
             let queries = vec![
-                listed("watched", Selector::Customer, Matching::Exact),
+                list_query("watched", Selector::Customer, Matching::Exact),
                 velocity(Selector::Customer, 1_000, Counting::Submitted),
                 velocity(Selector::Card, 1_000, Counting::Submitted),
             ];
@@ -72,7 +72,11 @@ async fn slow_facts_of_a_tenant_are_answered_and_delay_no_other_tenant() {
     );
     sqlx::raw_sql(AssertSqlSafe(policy)).execute(&mut database.superuser().await).await.unwrap();
     let asked = |tenant| {
-        request(tenant, order("c-1", 5, "EUR"), vec![listed("watched", Selector::Customer, Matching::Exact)])
+        request(
+            tenant,
+            order("c-1", 5, "EUR"),
+            vec![list_query("watched", Selector::Customer, Matching::Exact)],
+        )
     };
 
     let reader = FactReader::start(databases.facts.clone());

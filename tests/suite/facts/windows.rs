@@ -10,7 +10,7 @@ use tollgate::storage::facts::{FactReader, InFlightValue, look_up_many};
 use tollgate::storage::values::value_key;
 use uuid::Uuid;
 
-use super::{NOW_MS, facts, listed, payment_of, request, store, tenant, velocity};
+use super::{NOW_MS, facts, list_query, payment_of, request, store, tenant, velocity};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, order};
 
@@ -175,7 +175,7 @@ async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
     .await;
     let queries = vec![
         velocity(Selector::Customer, 10, Counting::Submitted),
-        listed("none", Selector::Customer, Matching::Exact),
+        list_query("none", Selector::Customer, Matching::Exact),
         velocity(Selector::DebtorName, 10, Counting::Submitted),
         velocity(Selector::DebtorAccount, 10, Counting::Approved),
         velocity(Selector::Card, 10, Counting::Approved),

@@ -61,7 +61,7 @@ async fn cut<F: Future>(polls: u64, at_once: bool, future: F) -> Option<F::Outpu
 }
 
 /// A user that manages its transaction by hand and wrongly: its `begin` is cancelled too.
-async fn careless(pool: AppPool, tenant: TenantId) {
+async fn manual_transaction(pool: AppPool, tenant: TenantId) {
     let Ok(mut transaction) = pool.sqlx_pool().begin().await else { return };
     let set = sqlx::query("select set_config('app.tenant_id', $1, true)").bind(tenant.to_string());
     if set.execute(&mut *transaction).await.is_ok() {
@@ -83,7 +83,7 @@ async fn cancelled_users_of_a_connection_leave_no_tenant_and_no_transaction() {
             let insert = run_in_request(&pool, tenant, super::seed_statement("lists", tenant));
             acknowledged += i64::from(cut(polls, at_once, insert).await.is_some_and(|done| done.is_ok()));
         } else {
-            cut(polls, at_once, careless(pool.clone(), tenant)).await;
+            cut(polls, at_once, manual_transaction(pool.clone(), tenant)).await;
         }
         assert_clean(&pool, round).await;
     }

@@ -12,7 +12,7 @@ use super::{Answer, count, store_all, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 
-fn first_ones(responses: &[Answer]) -> usize {
+fn count_first(responses: &[Answer]) -> usize {
     responses.iter().filter(|response| matches!(response, Ok(Stored::First(_)))).count()
 }
 
@@ -72,7 +72,7 @@ async fn keys_are_separate_for_each_tenant_and_client() {
     let mut of_other_client = decision(tenant_one, "key");
     of_other_client.client = tollgate::domain::tenant::ClientId(uuid::Uuid::now_v7());
     let submitted = vec![decision(tenant_one, "key"), decision(tenant(), "key"), of_other_client];
-    assert_eq!(first_ones(&store_all(&journal, submitted).await), 3);
+    assert_eq!(count_first(&store_all(&journal, submitted).await), 3);
     assert_eq!(verify(&database).await, 3);
 }
 
@@ -97,15 +97,15 @@ async fn nodes_that_submit_the_same_keys_agree_and_never_deadlock() {
         });
         let responses = join_all(submissions).await.concat();
         assert!(responses.iter().all(Result::is_ok), "{responses:?}");
-        assert_eq!(first_ones(&responses), KEYS);
-        let told: HashSet<_> = responses
+        assert_eq!(count_first(&responses), KEYS);
+        let reported: HashSet<_> = responses
             .iter()
             .filter_map(|response| match response {
                 Ok(Stored::Duplicate(stored)) => Some(stored.decision.id()),
                 _ => None,
             })
             .collect();
-        assert!(told.len() <= KEYS, "a key was told to be bound to two decisions");
+        assert!(reported.len() <= KEYS, "a key was reported with two decisions");
     }
     assert_eq!(verify(&database).await, KEYS * ROUNDS);
     let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";

@@ -61,12 +61,12 @@ async fn an_abandoned_commit_is_settled_before_the_chain_continues() {
         // The journal may have settled the batch before the outage.
         assert!(matches!(response, Err(JournalError::Unavailable) | Ok(Stored::First(_))), "{response:?}");
         proxy.inject(Fault::Nothing);
-        let retried = until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
+        let retried = wait_until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
         if cut == Fault::AfterCommit {
             let Stored::Duplicate(stored) = retried else { panic!("the key was bound twice") };
             assert_eq!(*stored.decision, submitted);
         }
-        until_stored(&journal, || decision(tenant, &format!("after-{round}"))).await;
+        wait_until_stored(&journal, || decision(tenant, &format!("after-{round}"))).await;
     }
     assert_eq!(verify(&database).await, 4);
 }
@@ -96,9 +96,9 @@ async fn a_late_batch_is_not_mistaken_for_another() {
         proxy.inject(Fault::Everything);
     });
     assert_eq!(response, Err(JournalError::Unavailable));
-    until_it_is_up(&journal, false).await;
+    wait_for_journal(&journal, false).await;
     proxy.inject(Fault::Nothing);
-    until_it_is_up(&journal, true).await;
+    wait_for_journal(&journal, true).await;
     proxy.deliver_late_commit();
     let stored = "select count(*) from decisions where idempotency_key = 'given-up'";
     while sqlx::query_scalar::<_, i64>(stored)
@@ -130,7 +130,7 @@ async fn a_submission_that_timed_out_on_locked_tables_is_not_stored_later() {
     let response = journal.store(decision(tenant, "locked-out")).await;
     assert_eq!(response, Err(JournalError::Unavailable));
     sqlx::raw_sql("commit").execute(&mut owner).await.unwrap();
-    let stored = until_stored(&journal, || decision(tenant, "locked-out")).await;
+    let stored = wait_until_stored(&journal, || decision(tenant, "locked-out")).await;
     assert!(matches!(stored, Stored::First(_)), "{stored:?}");
     assert_eq!(verify(&database).await, 2);
 }
@@ -152,7 +152,7 @@ async fn a_connection_that_goes_silent_in_a_transaction_blocks_its_key_only_for_
     let first = journal.store(submitted).await;
     assert!(matches!(first, Ok(Stored::First(_)) | Err(JournalError::Unavailable)), "{first:?}");
     assert!(proxy.fault_happened());
-    until_stored(&journal, || decision(tenant, "silent")).await;
+    wait_until_stored(&journal, || decision(tenant, "silent")).await;
     assert_eq!(verify(&database).await, 2);
 }
 
@@ -173,7 +173,7 @@ async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_w
     assert_eq!(journal.store(decision(tenant, "down-0")).await, Err(JournalError::Unavailable));
 
     proxy.inject(Fault::Nothing);
-    let stored = until_stored(&journal, || decision(tenant, "down-0")).await;
+    let stored = wait_until_stored(&journal, || decision(tenant, "down-0")).await;
     assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
     assert_eq!(verify(&database).await, 1);
 }
@@ -198,8 +198,8 @@ async fn a_decision_that_cannot_be_written_does_not_block_others() {
     let last = decisions.pop().unwrap();
     let responses = store_all(&journal, decisions).await;
     assert_eq!(responses[20], Err(JournalError::Unavailable));
-    until_stored(&journal, || last.clone()).await;
-    until_stored(&journal, || decision(tenant, "given-up-19")).await;
+    wait_until_stored(&journal, || last.clone()).await;
+    wait_until_stored(&journal, || decision(tenant, "given-up-19")).await;
     verify(&database).await;
 }
 
@@ -225,13 +225,13 @@ async fn of_one_writer(sessions: Sessions) -> Journal {
     Journal::start(settings).await.unwrap().0
 }
 
-async fn until_it_is_up(journal: &Journal, up: bool) {
+async fn wait_for_journal(journal: &Journal, up: bool) {
     while journal.is_up() != up {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-async fn until_stored(
+async fn wait_until_stored(
     journal: &Journal,
     submit: impl Fn() -> tollgate::domain::decision::Decision,
 ) -> Stored {

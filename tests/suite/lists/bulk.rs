@@ -174,8 +174,8 @@ async fn an_exported_list_can_be_imported_unchanged() {
         command
     };
     for format in ["csv", "jsonl"] {
-        let (status, exported, told) = run_command(run(&["export", "--format", format], "blocked"));
-        assert!(status.success(), "{told}");
+        let (status, exported, stdout) = run_command(run(&["export", "--format", format], "blocked"));
+        assert!(status.success(), "{stdout}");
         let file = folder.path().join(format!("entries.{format}"));
         std::fs::write(&file, &exported).unwrap();
         let copy = format!("copy-{format}");
@@ -183,11 +183,11 @@ async fn an_exported_list_can_be_imported_unchanged() {
         for (added, already_there) in [(3, 0), (0, 3)] {
             let mut import = run(&["import"], &copy);
             import.arg(&file);
-            let (status, told, log) = run_command(import);
+            let (status, stdout, log) = run_command(import);
             assert!(status.success(), "{log}");
             assert!(
-                told.contains(&format!("3 entries: {added} added, {already_there} already on the list")),
-                "{told}"
+                stdout.contains(&format!("3 entries: {added} added, {already_there} already on the list")),
+                "{stdout}"
             );
         }
         let (_, again, _) = run_command(run(&["export", "--format", format], &copy));
@@ -197,8 +197,8 @@ async fn an_exported_list_can_be_imported_unchanged() {
     std::fs::write(folder.path().join("bad.csv"), "value,reason\n-,r\nx,\n").unwrap();
     let mut import = run(&["import"], "copy-csv");
     import.arg(folder.path().join("bad.csv"));
-    let (status, told, log) = run_command(import);
-    assert!(!status.success() && told.contains("Lines with errors: 2"), "{told}");
+    let (status, stdout, log) = run_command(import);
+    assert!(!status.success() && stdout.contains("Lines with errors: 2"), "{stdout}");
     assert!(log.contains("line 2: /value: ") && log.contains("line 3: /reason: "), "{log}");
     let (status, _, log) = run_command(run(&["export"], "nowhere"));
     assert!(!status.success() && log.contains("has no list nowhere"), "{log}");
@@ -266,16 +266,16 @@ async fn an_import_that_fails_halfway_reports_its_position_and_can_be_continued(
         import.arg(&file).env("ROCKET_TOLLGATE_LIST_ENTRIES_MAX", entries_max);
         run_command(import)
     };
-    let (status, told, log) = import("10500");
-    assert!(!status.success(), "{told}");
+    let (status, stdout, log) = import("10500");
+    assert!(!status.success(), "{stdout}");
     for part in
         ["adding 9999 of 10500 entries (1 were already on the list)", "Run it again", "at most 10500 entries"]
     {
         assert!(log.contains(part), "{part}: {log}");
     }
     assert_eq!(open_entries(&caller, "blocked").await, 3 + 9_999);
-    let (status, told, log) = import("20000");
+    let (status, stdout, log) = import("20000");
     assert!(status.success(), "{log}");
-    assert!(told.contains("10500 entries: 500 added, 10000 already on the list"), "{told}");
+    assert!(stdout.contains("10500 entries: 500 added, 10000 already on the list"), "{stdout}");
     node.stop().await;
 }

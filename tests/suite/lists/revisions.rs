@@ -31,7 +31,7 @@ async fn a_query_for_a_missing_list_is_refused_at_its_setting() {
         list(&caller, name, kind).await;
     }
     assert_eq!(close(&caller, "old").await.0, StatusCode::NO_CONTENT);
-    for (list, selector, pointer, told) in [
+    for (list, selector, pointer, reported) in [
         (
             "names",
             json!("debtor_account"),
@@ -54,7 +54,7 @@ async fn a_query_for_a_missing_list_is_refused_at_its_setting() {
             let expected = format!("/rules/0/settings/lists/1/{pointer}");
             assert_eq!((errors.len(), &errors[0]["pointer"]), (1, &json!(expected)), "{problem}");
             let detail = errors[0]["detail"].as_str().unwrap();
-            assert!(told.iter().all(|part| detail.contains(part)), "{detail}");
+            assert!(reported.iter().all(|part| detail.contains(part)), "{detail}");
         }
     }
     for selector in ["customer", "merchant", "device", "card"]
@@ -185,8 +185,8 @@ async fn a_list_can_be_closed_when_no_deployed_rule_uses_it() {
     let refused = async || {
         let (status, problem) = close(&caller, "blocked").await;
         assert_eq!(status, StatusCode::CONFLICT, "{problem}");
-        let told = format!("revision {with} is deployed");
-        assert!(problem["detail"].as_str().unwrap().contains(&told), "{problem}");
+        let reported = format!("revision {with} is deployed");
+        assert!(problem["detail"].as_str().unwrap().contains(&reported), "{problem}");
     };
     put("/rulesets/payment/shadow", json!({"revision": with})).await;
     refused().await;

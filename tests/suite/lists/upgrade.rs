@@ -201,9 +201,9 @@ async fn an_upgrade_that_is_killed_halfway_is_finished_once() {
         .map(|command| tokio::task::spawn_blocking(move || program::run_command(command)));
     let mut log = String::new();
     for ended in futures::future::join_all(both).await {
-        let (status, output, told) = ended.unwrap();
-        assert!(status.success(), "{told}");
-        log.push_str(&(output + &told));
+        let (status, output, stderr) = ended.unwrap();
+        assert!(status.success(), "{stderr}");
+        log.push_str(&(output + &stderr));
     }
     assert_eq!(count(&mut superuser, "comparison_version = 1").await, 0);
     assert_eq!(count(&mut superuser, "valid_to_ms is null").await, ENTRIES);

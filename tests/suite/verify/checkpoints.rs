@@ -17,7 +17,7 @@ use tollgate::decisions::checkpoints::Checkpoints;
 use tollgate::domain::time::FixedClock;
 
 use super::tampering::StoredChains;
-use super::{own_data_dir, pay, verified};
+use super::{copy_data_dir, pay, run_verify};
 use crate::support::database::TestDatabase;
 use crate::support::program::{Program, TEST_TIMEOUT, tollgate_on};
 use crate::support::service::{Caller, Node, ROOT_SECRET};
@@ -36,7 +36,7 @@ async fn only_a_checkpoint_detects_a_tail_that_was_cut_off() {
     let mut history = StoredChains::new().await;
     let (folder, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     checkpoints_in(folder.path(), &history, ROOT_SECRET);
-    let (well, output) = verified(&history.database, folder.path(), &[]);
+    let (well, output) = run_verify(&history.database, folder.path(), &[]);
     assert!(well && output.contains("2 checkpoints are valid, the newest from 1700000000000 ms"), "{output}");
 
     let writer = history.at(2, 0).await.writer;
@@ -47,20 +47,20 @@ async fn only_a_checkpoint_detects_a_tail_that_was_cut_off() {
              delete from idempotency_keys where decision_id in (select id from gone)"
         ))
         .await;
-    let (well, output) = verified(&history.database, folder.path(), &[]);
+    let (well, output) = run_verify(&history.database, folder.path(), &[]);
     let cut = format!(
         "writer {writer} batch 3 - cut off: a checkpoint from 1700000000000 ms covers this batch, but the last one stored is 1"
     );
     assert!(!well && output.contains(&cut) && output.contains(": 1 findings"), "{output}");
 
-    let (well, output) = verified(&history.database, without.path(), &[]);
+    let (well, output) = run_verify(&history.database, without.path(), &[]);
     assert!(
         well && output.contains("No checkpoint to compare with: removal of the newest entries"),
         "{output}"
     );
     let kept = folder.path().join("checkpoints.jsonl");
     let (well, output) =
-        verified(&history.database, without.path(), &["--checkpoints", kept.to_str().unwrap()]);
+        run_verify(&history.database, without.path(), &["--checkpoints", kept.to_str().unwrap()]);
     assert!(!well && output.contains(&cut), "{output}");
 }
 
@@ -76,7 +76,7 @@ async fn a_checkpoint_detects_a_rewritten_chain() {
             place.writer
         ))
         .await;
-    let (well, output) = verified(&history.database, folder.path(), &[]);
+    let (well, output) = run_verify(&history.database, folder.path(), &[]);
     let expected = format!("writer {} batch 3 - chain rewritten: a checkpoint from ", place.writer);
     assert!(!well && output.contains(&expected), "{output}");
 }
@@ -90,22 +90,22 @@ async fn a_forged_checkpoint_is_reported_and_ignored() {
     let honest = fs::read_to_string(&path).unwrap();
     // As if more had been stored.
     fs::write(&path, honest.replacen("\"sequence\":3", "\"sequence\":2", 1)).unwrap();
-    let (well, output) = verified(&history.database, folder.path(), &[]);
+    let (well, output) = run_verify(&history.database, folder.path(), &[]);
     let expected = format!("- forged: the checkpoint {}:1 was not signed", path.display());
     assert!(!well && output.contains(&expected) && output.contains("1 checkpoints are valid"), "{output}");
 
     fs::write(&path, honest + "garbage\n").unwrap();
-    let (well, output) = verified(&history.database, folder.path(), &[]);
+    let (well, output) = run_verify(&history.database, folder.path(), &[]);
     assert!(!well && output.contains(&format!("- {}:3 is not a checkpoint", path.display())), "{output}");
 
     fs::remove_file(&path).unwrap();
     checkpoints_in(folder.path(), &history, &"5c".repeat(16).repeat(2).replacen('5', "6", 1));
-    let (well, output) = verified(&history.database, folder.path(), &[]);
+    let (well, output) = run_verify(&history.database, folder.path(), &[]);
     assert!(!well && output.contains(&expected) && output.contains("No checkpoint is valid: "), "{output}");
 }
 
 /// The checkpoints of a node, once there are some.
-async fn given(caller: &Caller) -> Value {
+async fn wait_for_checkpoints(caller: &Caller) -> Value {
     let begun = Instant::now();
     loop {
         let (status, response) = caller.get("/audit/checkpoints").await;
@@ -120,14 +120,14 @@ async fn given(caller: &Caller) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_can_be_verified_without_tollgate() {
-    let (database, folder) = (TestDatabase::create().await, own_data_dir());
+    let (database, folder) = (TestDatabase::create().await, copy_data_dir());
     let settings = [("data_dir", json!(folder.path())), ("checkpoint_every_s", json!(1))];
     let node = Node::start_with(&database, &settings).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let (_, response) = caller.get("/audit/checkpoints").await;
     assert_eq!(response["items"], json!([]), "nothing was stored yet");
     pay(&caller, 0..3).await;
-    let response = given(&caller).await;
+    let response = wait_for_checkpoints(&caller).await;
     let item = &response["items"][0];
     let text = format!(
         "tollgate checkpoint 1\n{}\n{}\n{}\n{}\n",
@@ -147,7 +147,7 @@ async fn checkpoints_can_be_verified_without_tollgate() {
     let file = kept.path().join("kept.jsonl");
     fs::write(&file, format!("{item}\n")).unwrap();
     let (well, output) = tokio::task::block_in_place(|| {
-        verified(&database, kept.path(), &["--checkpoints", file.to_str().unwrap()])
+        run_verify(&database, kept.path(), &["--checkpoints", file.to_str().unwrap()])
     });
     assert!(well && output.contains("1 checkpoints are valid"), "{output}");
 
@@ -159,7 +159,7 @@ async fn checkpoints_can_be_verified_without_tollgate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_has_the_last_checkpoint_and_can_be_used_as_a_checkpoint_file() {
-    let (database, folder) = (TestDatabase::create().await, own_data_dir());
+    let (database, folder) = (TestDatabase::create().await, copy_data_dir());
     let mut command = tollgate_on(&database, &["serve"]);
     command.env("ROCKET_TOLLGATE_DATA_DIR", folder.path()).env("ROCKET_TOLLGATE_LOG_FORMAT", "json");
     let mut program = Program::start(command).await;
@@ -172,10 +172,10 @@ async fn the_log_has_the_last_checkpoint_and_can_be_used_as_a_checkpoint_file() 
     let file = kept.path().join("tollgate.log");
     fs::write(&file, program.log()).unwrap();
     let (well, output) = tokio::task::block_in_place(|| {
-        verified(&database, kept.path(), &["--checkpoints", file.to_str().unwrap()])
+        run_verify(&database, kept.path(), &["--checkpoints", file.to_str().unwrap()])
     });
     assert!(well && output.contains("1 checkpoints are valid"), "{output}\n{}", program.log());
-    let (well, output) = tokio::task::block_in_place(|| verified(&database, folder.path(), &[]));
+    let (well, output) = tokio::task::block_in_place(|| run_verify(&database, folder.path(), &[]));
     assert!(
         well && output.contains("1 checkpoints are valid") && output.contains("the 0 writers"),
         "{output}"

@@ -10,7 +10,7 @@ use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::{Journal, Stored};
 use uuid::Uuid;
 
-use super::verified;
+use super::run_verify;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal_settings, now_ms, order};
 
@@ -65,8 +65,8 @@ impl StoredChains {
     }
 
     /// Asserts that exactly these findings are reported, and the exit status.
-    pub fn finds(&self, expected: &[String]) {
-        let (well, output) = verified(&self.database, self.folder.path(), &[]);
+    pub fn assert_findings(&self, expected: &[String]) {
+        let (well, output) = run_verify(&self.database, self.folder.path(), &[]);
         let findings: Vec<&str> = output.lines().filter(|line| line.contains(" - ")).collect();
         assert_eq!(findings, expected, "{output}");
         assert!(output.contains(&format!(": {} findings", expected.len())), "{output}");
@@ -106,10 +106,10 @@ async fn one_writer(database: &TestDatabase) -> Journal {
 #[tokio::test]
 async fn a_changed_column_is_detected_and_named() {
     let mut history = StoredChains::new().await;
-    history.finds(&[]);
+    history.assert_findings(&[]);
     let place = history.at(2, 1).await;
     history.tamper(format!("update decisions set outcome = 'approve' where id = '{}'", place.id)).await;
-    history.finds(&[
+    history.assert_findings(&[
         place.decision("changed: its columns do not match the digest in its batch"),
         place.decision("the column outcome does not match the payload"),
     ]);
@@ -120,7 +120,7 @@ async fn a_column_without_a_digest_is_compared_with_the_payload() {
     let mut history = StoredChains::new().await;
     let place = history.at(1, 0).await;
     history.tamper(format!("update decisions set reference = 'other' where id = '{}'", place.id)).await;
-    history.finds(&[place.decision("the column reference does not match the payload")]);
+    history.assert_findings(&[place.decision("the column reference does not match the payload")]);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_changed_byte_of_a_payload_is_detected() {
     let place = history.at(3, 2).await;
     let changed = "set_byte(payload, 40, get_byte(payload, 40) # 1)";
     history.tamper(format!("update decisions set payload = {changed} where id = '{}'", place.id)).await;
-    history.finds(&[place.decision("payload changed: it does not match its digest")]);
+    history.assert_findings(&[place.decision("payload changed: it does not match its digest")]);
 }
 
 #[tokio::test]
@@ -138,9 +138,10 @@ async fn an_erased_row_verifies_but_a_partly_erased_one_does_not() {
     let (erased, half) = (history.at(1, 1).await, history.at(1, 2).await);
     let gone = "payload = null, payload_salt = null, reference = null";
     history.tamper(format!("update decisions set {gone} where id = '{}'", erased.id)).await;
-    history.finds(&[]);
+    history.assert_findings(&[]);
     history.tamper(format!("update decisions set payload = null where id = '{}'", half.id)).await;
-    history.finds(&[half.decision("partially erased: some of payload, salt and reference are left")]);
+    history
+        .assert_findings(&[half.decision("partially erased: some of payload, salt and reference are left")]);
     // The data that erasure keeps is still covered.
     history
         .tamper(format!(
@@ -149,7 +150,7 @@ async fn an_erased_row_verifies_but_a_partly_erased_one_does_not() {
         ))
         .await;
     history.tamper(format!("update decisions set amount_minor = 1 where id = '{}'", erased.id)).await;
-    history.finds(&[erased.decision("changed: its columns do not match the digest in its batch")]);
+    history.assert_findings(&[erased.decision("changed: its columns do not match the digest in its batch")]);
 }
 
 #[tokio::test]
@@ -162,9 +163,9 @@ async fn a_removed_decision_is_detected_by_its_key() {
         place.id,
         Uuid::from_u128(7)
     );
-    history.finds(&[place.batch("decision removed: position 3 is empty"), key]);
+    history.assert_findings(&[place.batch("decision removed: position 3 is empty"), key]);
     history.tamper(format!("delete from idempotency_keys where decision_id = '{}'", place.id)).await;
-    history.finds(&[place.batch("decision removed: position 3 is empty")]);
+    history.assert_findings(&[place.batch("decision removed: position 3 is empty")]);
 }
 
 #[tokio::test]
@@ -176,7 +177,7 @@ async fn two_swapped_decisions_are_detected_within_a_batch_and_across_batches() 
         one.id, other.id
     );
     history.tamper(swap.clone()).await;
-    history.finds(&[
+    history.assert_findings(&[
         other.decision("swapped: it is at position 0 but belongs at 2"),
         one.decision("swapped: it is at position 2 but belongs at 0"),
     ]);
@@ -191,7 +192,7 @@ async fn two_swapped_decisions_are_detected_within_a_batch_and_across_batches() 
     let (in_one, in_other) =
         (DecisionPosition { id: other.id, ..one }, DecisionPosition { id: one.id, ..other });
     let flaw = "swapped or inserted: its batch has another decision at position 0";
-    history.finds(&[in_one.decision(flaw), in_other.decision(flaw)]);
+    history.assert_findings(&[in_one.decision(flaw), in_other.decision(flaw)]);
 }
 
 #[tokio::test]
@@ -207,7 +208,7 @@ async fn a_removed_batch_is_detected_with_and_without_its_decisions() {
         let stray = history.at(2, position).await;
         found.push(stray.decision("inserted, or its batch removed: the batch does not exist"));
     }
-    history.finds(&found);
+    history.assert_findings(&found);
     history
         .tamper(format!(
             "with gone as (delete from decisions where writer_id = '{}' and batch_sequence = 2 returning id)
@@ -215,7 +216,7 @@ async fn a_removed_batch_is_detected_with_and_without_its_decisions() {
             place.writer
         ))
         .await;
-    history.finds(&missing);
+    history.assert_findings(&missing);
     // The neighbours are linked over the gap.
     history
         .tamper(format!(
@@ -228,7 +229,7 @@ async fn a_removed_batch_is_detected_with_and_without_its_decisions() {
         place.batch("the batch does not link to batch 1: one of the two was changed"),
         place.batch("the batch was changed: its hash does not match its fields"),
     ];
-    history.finds(&missing);
+    history.assert_findings(&missing);
 }
 
 #[tokio::test]
@@ -265,14 +266,14 @@ async fn inserted_decisions_are_detected_everywhere() {
             DecisionPosition { writer: place.writer, sequence, id }.decision(flaw)
         })
         .collect();
-    history.finds(&expected);
+    history.assert_findings(&expected);
     // A writer that never existed.
     let stranger = Uuid::from_u128(5);
     history
         .tamper(format!("update decisions set writer_id = '{stranger}' where id = '{}'", places[2].0))
         .await;
     let stray = DecisionPosition { writer: stranger, sequence: 9, id: places[2].0 };
-    history.finds(&[
+    history.assert_findings(&[
         format!("writer {stranger} - unregistered writer: it has batches but was never registered"),
         stray.decision(flaws[2]),
         expected[0].clone(),
@@ -291,7 +292,7 @@ async fn a_redirected_removed_or_changed_key_is_detected() {
             other.id, one.id
         ))
         .await;
-    let (_, output) = verified(&history.database, history.folder.path(), &[]);
+    let (_, output) = run_verify(&history.database, history.folder.path(), &[]);
     assert!(
         output.contains(&one.decision(&format!("its key was redirected: it now refers to {}", other.id))),
         "{output}"
@@ -306,14 +307,14 @@ async fn a_redirected_removed_or_changed_key_is_detected() {
     let mut history = StoredChains::new().await;
     let (removed, changed) = (history.at(1, 1).await, history.at(1, 2).await);
     history.tamper(format!("delete from idempotency_keys where decision_id = '{}'", removed.id)).await;
-    history.finds(&[removed.decision("its key was removed")]);
+    history.assert_findings(&[removed.decision("its key was removed")]);
     history
         .tamper(format!(
             "update idempotency_keys set request_hash = 'x' where decision_id = '{}'",
             changed.id
         ))
         .await;
-    let (_, output) = verified(&history.database, history.folder.path(), &[]);
+    let (_, output) = run_verify(&history.database, history.folder.path(), &[]);
     assert!(output.contains(&changed.decision("its key has a different request hash")), "{output}");
 }
 
@@ -324,7 +325,7 @@ async fn an_imported_decision_verifies_with_its_original_outcome() {
     (imported.origin, imported.outcome) = (Origin::Import, Outcome::Approve);
     imported.evidence.reasons = vec![];
     assert!(matches!(history.journals[0].store(imported).await, Ok(Stored::First(_))));
-    history.finds(&[]);
+    history.assert_findings(&[]);
 }
 
 #[tokio::test]
@@ -371,6 +372,6 @@ async fn changes_of_all_columns_except_times_of_batches_and_keys_are_detected() 
             ))
             .await;
     }
-    history.finds(&[]);
+    history.assert_findings(&[]);
     assert_eq!(unnoticed, ["idempotency_keys.created_at_ms", "journal_batches.committed_at_ms"]);
 }

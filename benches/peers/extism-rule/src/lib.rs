@@ -1,5 +1,5 @@
-//! The small rule as a plugin of Extism: JSON in, JSON out. Its settings are
-//! the plugin's configuration, read once for each instance.
+//! The small rule as an Extism plugin: JSON in, JSON out. Its settings are the plugin's
+//! configuration, read once for each instance.
 
 use std::sync::OnceLock;
 
@@ -28,7 +28,7 @@ struct Payment<'a> {
 }
 
 #[derive(Serialize)]
-struct Decided<'a> {
+struct RuleDecision<'a> {
     verdict: &'a str,
     code: Option<&'a str>,
 }
@@ -50,20 +50,20 @@ fn settings() -> Result<&'static Settings, Error> {
     Ok(SETTINGS.get_or_init(|| settings))
 }
 
-fn decide<'a>(settings: &'a Settings, payment: &Payment<'_>) -> Decided<'a> {
+fn decide<'a>(settings: &'a Settings, payment: &Payment<'_>) -> RuleDecision<'a> {
     let holding = settings.limits.iter().filter(|limit| {
         limit.currency.as_deref().is_none_or(|code| code == payment.currency)
             && limit.method.as_deref().is_none_or(|name| name == payment.method)
     });
     let Some(limit) = holding.max_by_key(|limit| (limit.currency.is_some(), limit.method.is_some())) else {
-        return Decided { verdict: &settings.without_limit, code: Some("amount-without-limit") };
+        return RuleDecision { verdict: &settings.without_limit, code: Some("amount-without-limit") };
     };
     let above = |bound: Option<i64>| bound.is_some_and(|bound| payment.amount_minor > bound);
     if above(limit.maximum_minor) {
-        Decided { verdict: "reject", code: Some("amount-above-maximum") }
+        RuleDecision { verdict: "reject", code: Some("amount-above-maximum") }
     } else if above(limit.review_above_minor) {
-        Decided { verdict: "review", code: Some("amount-above-review-threshold") }
+        RuleDecision { verdict: "review", code: Some("amount-above-review-threshold") }
     } else {
-        Decided { verdict: "pass", code: None }
+        RuleDecision { verdict: "pass", code: None }
     }
 }

@@ -71,7 +71,7 @@ impl DocumentedCaller {
 
     /// Repeats a request until its response fulfils the condition. Every response must match the
     /// document.
-    async fn until(&mut self, path: &str, is_it: impl Fn(u16, &Value) -> bool) -> Value {
+    async fn wait_until(&mut self, path: &str, is_it: impl Fn(u16, &Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
             let request = self.caller.request(Method::GET, path);
@@ -90,7 +90,7 @@ impl DocumentedCaller {
         let (_, handed_in) =
             self.send(Method::POST, "/api/v1/plugins", request.body(component(fixture))).await;
         let path = format!("/plugins/{}", handed_in["digest"].as_str().expect("a digest"));
-        self.until(&path, |_, plugin| plugin["state"] == "ready" || plugin["state"] == "refused").await
+        self.wait_until(&path, |_, plugin| plugin["state"] == "ready" || plugin["state"] == "refused").await
     }
 
     async fn revision(&mut self, rules: &Value) -> Value {
@@ -198,7 +198,7 @@ async fn payments(asked: &mut DocumentedCaller) -> Value {
     asked.get("/payments").await;
     asked.get(&format!("/decisions/{id}")).await;
     asked.get(&format!("/decisions/{id}/replay")).await;
-    asked.until(&format!("/decisions/{id}/rules/broken/diagnosis"), |status, _| status == 200).await;
+    asked.wait_until(&format!("/decisions/{id}/rules/broken/diagnosis"), |status, _| status == 200).await;
     paid["id"].clone()
 }
 
@@ -214,11 +214,13 @@ async fn deployments(asked: &mut DocumentedCaller, rules: &Value) {
     for place in 0..5 {
         asked.caller.pay(&format!("beside-{place}"), &payment()).await;
     }
-    asked.until("/rulesets/payment/shadow", |_, shadow| shadow["report"]["coverage"]["compared"] != 0).await;
+    asked
+        .wait_until("/rulesets/payment/shadow", |_, shadow| shadow["report"]["coverage"]["compared"] != 0)
+        .await;
     asked.get("/rulesets/payment/shadow/examples").await;
     asked.ask(Method::DELETE, "/rulesets/payment/shadow", None, 200).await;
     let is_open = |_: u16, page: &Value| page["items"].as_array().is_some_and(|items| !items.is_empty());
-    let open = asked.until("/rulesets/payment/quarantines", is_open).await;
+    let open = asked.wait_until("/rulesets/payment/quarantines", is_open).await;
     asked.get("/rulesets/payment").await;
     let open = format!("/rulesets/payment/quarantines/{}", open["items"][0]["id"].as_str().unwrap());
     asked.ask(Method::DELETE, &open, None, 204).await;
@@ -227,14 +229,14 @@ async fn deployments(asked: &mut DocumentedCaller, rules: &Value) {
     asked.get("/rulesets/payment/activations").await;
 }
 
-async fn trials(asked: &mut DocumentedCaller, rules: &Value, payment_id: &Value) {
+async fn run_trials(asked: &mut DocumentedCaller, rules: &Value, payment_id: &Value) {
     let path = "/rulesets/payment/dry-runs";
     asked.post(path, &json!({"rules": rules, "payment": payment()}), 200).await;
     asked.post(path, &json!({"revision": 2, "payment_id": payment_id}), 200).await;
     let path = "/rulesets/payment/backtests";
     let made = asked.post(path, &json!({"revision": 2}), 202).await;
     let one = format!("{path}/{}", made["id"].as_str().unwrap());
-    asked.until(&one, |_, backtest| backtest["finished_at_ms"].is_u64()).await;
+    asked.wait_until(&one, |_, backtest| backtest["finished_at_ms"].is_u64()).await;
     asked.get(&format!("{one}/examples")).await;
     asked.get(path).await;
     // A backtest may end before it is cancelled. The conflict is also documented.
@@ -278,12 +280,12 @@ async fn every_operation_responds_as_documented() {
     let rules = rulesets(&mut asked, &plugins).await;
     let payment_id = payments(&mut asked).await;
     deployments(&mut asked, &rules).await;
-    trials(&mut asked, &rules, &payment_id).await;
+    run_trials(&mut asked, &rules, &payment_id).await;
     asked.get("/audit").await;
     asked.get("/audit/checkpoints").await;
     problems(&mut asked).await;
     let missing: Vec<_> =
         operations(&asked.document).difference(&asked.answered_operations).cloned().collect();
-    assert_eq!(missing, Vec::<String>::new(), "operations that nobody asked");
+    assert_eq!(missing, Vec::<String>::new(), "operations without a request");
     node.stop().await;
 }

@@ -15,44 +15,44 @@ const ANNOTATIONS: [&str; 5] = ["description", "example", "format", "contentSche
 type KnownMembers = Option<BTreeSet<String>>;
 
 pub fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    let told = hold(document, schema, value)?;
-    let (Some(told), Some(members)) = (told, value.as_object()) else { return Ok(()) };
-    match members.keys().find(|name| !told.contains(*name)) {
+    let known = check(document, schema, value)?;
+    let (Some(known), Some(members)) = (known, value.as_object()) else { return Ok(()) };
+    match members.keys().find(|name| !known.contains(*name)) {
         Some(name) => Err(format!("/{name} is not documented")),
         None => Ok(()),
     }
 }
 
-fn hold(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers, String> {
+fn check(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers, String> {
     let schema = schema.as_object().expect("a schema");
-    let mut told: KnownMembers = Some(BTreeSet::new());
+    let mut known: KnownMembers = Some(BTreeSet::new());
     for (keyword, wanted) in schema {
         let wrong = || format!("is {value} and not of {keyword} {wanted}");
         let kept = match keyword.as_str() {
             "$ref" => {
                 let reference = wanted.as_str().expect("a reference");
                 let target = document.pointer(&reference[1..]).expect(reference);
-                told = joined(told, hold(document, target, value)?);
+                known = union(known, check(document, target, value)?);
                 true
             }
             "allOf" => {
                 for part in parts(wanted) {
-                    told = joined(told, hold(document, part, value)?);
+                    known = union(known, check(document, part, value)?);
                 }
                 true
             }
             "oneOf" | "anyOf" => {
-                let mut fitting = parts(wanted).iter().filter_map(|part| hold(document, part, value).ok());
+                let mut fitting = parts(wanted).iter().filter_map(|part| check(document, part, value).ok());
                 let first = fitting.next().ok_or_else(wrong)?;
                 let others = fitting.count();
-                told = joined(told, first);
+                known = union(known, first);
                 others == 0 || keyword == "anyOf"
             }
             "type" => is_of(wanted, value),
             "enum" => parts(wanted).contains(value),
             "properties" => {
                 let properties = wanted.as_object().expect("properties");
-                told = joined(told, Some(properties.keys().cloned().collect()));
+                known = union(known, Some(properties.keys().cloned().collect()));
                 each_member(value, |name, member| match properties.get(name) {
                     Some(schema) => fits(document, schema, member),
                     None => Ok(()),
@@ -60,7 +60,7 @@ fn hold(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers,
                 true
             }
             "additionalProperties" => {
-                told = None;
+                known = None;
                 each_member(value, |_, member| fits(document, wanted, member))?;
                 true
             }
@@ -93,14 +93,14 @@ fn hold(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers,
     // An object without documented members may have any.
     let says_members =
         ["$ref", "allOf", "oneOf", "anyOf", "properties"].iter().any(|it| schema.contains_key(*it));
-    Ok(told.filter(|_| says_members))
+    Ok(known.filter(|_| says_members))
 }
 
 fn parts(schemas: &Value) -> &Vec<Value> {
     schemas.as_array().expect("an array")
 }
 
-fn joined(one: KnownMembers, other: KnownMembers) -> KnownMembers {
+fn union(one: KnownMembers, other: KnownMembers) -> KnownMembers {
     one.zip(other).map(|(one, other)| &one | &other)
 }
 
@@ -141,7 +141,7 @@ fn a_value_matches_if_every_keyword_holds_and_every_member_is_documented() {
         (&part, json!({"a": 1}), true),
         (&part, json!({"a": 0}), false),
         (&part, json!({}), false),
-        (&part, json!({"a": 1, "b": "told elsewhere"}), false),
+        (&part, json!({"a": 1, "b": "described elsewhere"}), false),
         (&whole, json!({"a": 1, "b": null}), true),
         (&whole, json!({"b": null}), false),
         (&whole, json!({"a": 1, "b": 2}), false),

@@ -26,7 +26,7 @@ async fn reasons(node: &Node) -> Vec<String> {
     errors.iter().map(|error| error["detail"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn until_ready(node: &Node) {
+async fn wait_until_ready(node: &Node) {
     let begun = Instant::now();
     loop {
         let reasons = reasons(node).await;
@@ -38,14 +38,14 @@ async fn until_ready(node: &Node) {
     }
 }
 
-async fn until_not_ready_for(node: &Node, part: &str) {
+async fn wait_until_not_ready_for(node: &Node, part: &str) {
     let begun = Instant::now();
     loop {
         let reasons = reasons(node).await;
         if reasons.iter().any(|reason| reason.contains(part)) {
             return;
         }
-        assert!(begun.elapsed() < TEST_TIMEOUT, "{part} is never told: {reasons:?}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{part} is never reported: {reasons:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -53,30 +53,30 @@ async fn until_not_ready_for(node: &Node, part: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_responses_are_reported_until_there_are_responses_again() {
     let mut setup = NodeBehindProxy::start().await;
-    until_ready(&setup.node).await;
-    for (asked, told) in [
+    wait_until_ready(&setup.node).await;
+    for (asked, reported) in [
         ("where sequence > $1", "cannot read new activations"),
         ("set app.tenants", "Facts cannot be read"),
         ("from payment_values where false", "Facts cannot be read"),
     ] {
         setup.proxy.silence_all(DatabaseRequest::Statement(asked));
-        until_not_ready_for(&setup.node, told).await;
+        wait_until_not_ready_for(&setup.node, reported).await;
         setup.proxy.resume();
-        until_ready(&setup.node).await;
+        wait_until_ready(&setup.node).await;
     }
     setup.proxy.silence_everything();
-    until_not_ready_for(&setup.node, "database cannot be reached").await;
-    until_not_ready_for(&setup.node, "cannot read new activations").await;
+    wait_until_not_ready_for(&setup.node, "database cannot be reached").await;
+    wait_until_not_ready_for(&setup.node, "cannot read new activations").await;
     setup.proxy.resume();
-    until_ready(&setup.node).await;
-    setup.everything().await;
+    wait_until_ready(&setup.node).await;
+    setup.assert_everything_works().await;
     setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_cannot_write_is_reported_even_without_payments() {
     let mut setup = NodeBehindProxy::start().await;
-    until_ready(&setup.node).await;
+    wait_until_ready(&setup.node).await;
     // As Postgres does on a full disk: it refuses writes and does everything else.
     let mut superuser = setup.database.superuser().await;
     sqlx::raw_sql(
@@ -90,7 +90,7 @@ async fn a_journal_that_cannot_write_is_reported_even_without_payments() {
     let [caller, _] = setup.tenants.clone();
     let (status, answer) = caller.pay("no-room", &payment()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
-    until_not_ready_for(&setup.node, "journal cannot store").await;
+    wait_until_not_ready_for(&setup.node, "journal cannot store").await;
     for sample in 0..100 {
         assert!(!reasons(&setup.node).await.is_empty(), "sample {sample}");
         if sample % 20 == 19 {
@@ -100,10 +100,10 @@ async fn a_journal_that_cannot_write_is_reported_even_without_payments() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     sqlx::raw_sql("drop trigger no_room on tollgate.decisions").execute(&mut superuser).await.unwrap();
-    until_ready(&setup.node).await;
+    wait_until_ready(&setup.node).await;
     let (status, answer) = caller.pay("no-room", &payment()).await;
     assert_eq!(status, StatusCode::CREATED, "tried, and taken back: {answer}");
-    setup.everything().await;
+    setup.assert_everything_works().await;
     crate::journal::chain::verify(&setup.database).await;
     setup.node.stop().await;
 }
@@ -125,12 +125,12 @@ async fn a_node_is_not_ready_until_it_has_the_rules_of_active_rulesets() {
 
     let folder = tempfile::tempdir().unwrap();
     let other = Node::start_with(&setup.database, &[("data_dir", json!(folder.path()))]).await;
-    until_not_ready_for(&other, "are not loaded").await;
+    wait_until_not_ready_for(&other, "are not loaded").await;
     assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::SERVICE_UNAVAILABLE);
     assert!(reasons(&setup.node).await.is_empty(), "the first one has them");
 
     sqlx::query(store).bind(&digest).bind(&bytes).execute(&mut superuser).await.unwrap();
-    until_ready(&other).await;
+    wait_until_ready(&other).await;
     assert_eq!(one.at(&other.url).pay("there", &payment()).await.0, StatusCode::CREATED);
     other.stop().await;
     setup.node.stop().await;
@@ -141,10 +141,10 @@ async fn the_reasons_are_reported_with_any_request_deadline() {
     let database = TestDatabase::create().await;
     let line = SilentProxy::start(database.databases().journal.options());
     let node = Node::start_at(&database, &line.url(&database.url), &[("deadline_ms", json!(100))]).await;
-    until_ready(&node).await;
+    wait_until_ready(&node).await;
     line.silence_everything();
-    until_not_ready_for(&node, "database cannot be reached").await;
+    wait_until_not_ready_for(&node, "database cannot be reached").await;
     line.resume();
-    until_ready(&node).await;
+    wait_until_ready(&node).await;
     node.stop().await;
 }

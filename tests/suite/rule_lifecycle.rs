@@ -39,12 +39,12 @@ impl StorySetup {
 }
 
 /// Prints a step. Visible with `--no-capture`.
-fn tell(step: &str, seen: &str) {
+fn print_step(step: &str, seen: &str) {
     eprintln!("{step:10} {seen}");
 }
 
 /// The velocity rule with a section that makes its bytes unique.
-fn own_build() -> Vec<u8> {
+fn unique_build() -> Vec<u8> {
     let mut bytes = std::fs::read(shipped_plugins().join("velocity/velocity.wasm")).unwrap();
     let build = Uuid::now_v7().simple().to_string();
     let section = [b"\x05build", build.as_bytes()].concat();
@@ -53,13 +53,13 @@ fn own_build() -> Vec<u8> {
     bytes
 }
 
-async fn made(caller: &Caller, path: &str, body: &Value) -> Value {
+async fn create(caller: &Caller, path: &str, body: &Value) -> Value {
     let (status, made) = caller.post(path, body).await;
     assert!(matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK), "{path}: {made}");
     made
 }
 
-async fn shown(caller: &Caller, path: &str) -> Value {
+async fn fetch(caller: &Caller, path: &str) -> Value {
     let (status, shown) = caller.get(path).await;
     assert_eq!(status, StatusCode::OK, "{path}: {shown}");
     shown
@@ -72,10 +72,10 @@ async fn put(caller: &Caller, path: &str, body: &Value) -> Value {
 }
 
 /// Repeats a request until the response is as expected.
-async fn until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Value {
+async fn wait_until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
-        let found = shown(caller, path).await;
+        let found = fetch(caller, path).await;
         if what(&found) {
             return found;
         }
@@ -92,7 +92,7 @@ async fn pay(caller: &Caller, key: &str, customer: &str) -> Value {
 }
 
 /// Submits this many payments of one customer. Returns the outcomes in order.
-async fn spree(caller: &Caller, customer: &str) -> Vec<Value> {
+async fn pay_repeatedly(caller: &Caller, customer: &str) -> Vec<Value> {
     let mut decided = Vec::new();
     for number in 0..STOLEN {
         decided.push(pay(caller, &format!("{customer}-{number}"), customer).await);
@@ -100,22 +100,22 @@ async fn spree(caller: &Caller, customer: &str) -> Vec<Value> {
     decided
 }
 
-fn rejected(decided: &[Value]) -> usize {
+fn count_rejected(decided: &[Value]) -> usize {
     decided.iter().filter(|decided| decided["outcome"] == "reject").count()
 }
 
 /// The report of a backtest, once it is finished.
 async fn backtest(caller: &Caller, body: &Value) -> Value {
-    let begun = made(caller, &format!("{RULESET}/backtests"), body).await;
+    let begun = create(caller, &format!("{RULESET}/backtests"), body).await;
     let path = format!("{RULESET}/backtests/{}", begun["id"].as_str().unwrap());
-    let done = until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;
+    let done = wait_until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;
     assert_eq!(done["state"], "finished", "{done}");
     done
 }
 
 /// Submits payments of honest customers at both nodes until stopped. Returns how many each revision
 /// decided.
-fn honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandle<BTreeMap<i64, usize>>> {
+fn start_honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandle<BTreeMap<i64, usize>>> {
     let payers = callers.iter().cloned().enumerate().map(|(payer, caller)| {
         let end = end.clone();
         tokio::spawn(async move {
@@ -136,7 +136,7 @@ fn honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandle<BTre
 }
 
 /// How long it takes until a node uses this revision.
-async fn followed(caller: &Caller, revision: &Value) -> u128 {
+async fn time_until_followed(caller: &Caller, revision: &Value) -> u128 {
     // A canary decides half of the payments, so several are needed to see it.
     const IN_A_ROW: usize = 16;
     let begun = Instant::now();
@@ -171,17 +171,20 @@ async fn a_rule_goes_from_upload_to_rollback() {
         let customer = format!("honest-{number}");
         pay(&here, &customer, &customer).await;
     }
-    let stolen = spree(&here, "thief").await;
-    assert_eq!(rejected(&stolen), 0);
+    let stolen = pay_repeatedly(&here, "thief").await;
+    assert_eq!(count_rejected(&stolen), 0);
     for payment in &stolen {
         let path = format!("/payments/{}/events", payment["id"].as_str().unwrap());
-        made(&here, &path, &json!({"kind": "fraud"})).await;
+        create(&here, &path, &json!({"kind": "fraud"})).await;
     }
-    tell("history", &format!("{} payments approved, {STOLEN} of them reported as fraud", HONEST + STOLEN));
+    print_step(
+        "history",
+        &format!("{} payments approved, {STOLEN} of them reported as fraud", HONEST + STOLEN),
+    );
 
     let begun = Instant::now();
-    let plugin = here.upload(own_build()).await;
-    tell(
+    let plugin = here.upload(unique_build()).await;
+    print_step(
         "upload",
         &format!(
             "{} {} ready after {} ms, compiled in {} ms",
@@ -197,16 +200,17 @@ async fn a_rule_goes_from_upload_to_rollback() {
 
     // Dry run with a stored payment.
     let last = &stolen[STOLEN - 1]["id"];
-    let run = made(&here, &format!("{RULESET}/dry-runs"), &json!({"rules": rules, "payment_id": last})).await;
+    let run =
+        create(&here, &format!("{RULESET}/dry-runs"), &json!({"rules": rules, "payment_id": last})).await;
     assert_eq!((&run["decided"], &run["outcome"]), (&json!("approve"), &json!("reject")), "{run}");
     assert_eq!(run["rules"][1]["facts"][0]["velocity"]["count"], STOLEN - 1, "as it was then: {run}");
-    tell(
+    print_step(
         "dry run",
         &format!("was {}, would be {}: {}", run["decided"], run["outcome"], run["reasons"][0]["message"]),
     );
 
     let revision =
-        made(&here, &format!("{RULESET}/revisions"), &json!({"rules": rules})).await["number"].clone();
+        create(&here, &format!("{RULESET}/revisions"), &json!({"rules": rules})).await["number"].clone();
     let tested = backtest(&here, &json!({"revision": revision})).await;
     let report = &tested["report"];
     assert_eq!(
@@ -217,7 +221,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
     let of_fraud = &report["by_label"]["fraud"];
     let caught = of_fraud.as_array().unwrap().iter().find(|cell| cell["would_be"] == "reject");
     assert_eq!(caught.unwrap()["count"], CAUGHT, "all that it stops was fraud: {report}");
-    tell(
+    print_step(
         "backtest",
         &format!(
             "{} of {} change, {} %; of fraud: {of_fraud}",
@@ -226,13 +230,13 @@ async fn a_rule_goes_from_upload_to_rollback() {
     );
 
     put(&here, &format!("{RULESET}/shadow"), &json!({"revision": revision})).await;
-    assert_eq!(rejected(&spree(&here, "second-thief").await), 0, "without effect");
+    assert_eq!(count_rejected(&pay_repeatedly(&here, "second-thief").await), 0, "without effect");
     let path = format!("{RULESET}/shadow");
-    let shadow = until(&here, &path, |shadow| shadow["report"]["coverage"]["compared"] == STOLEN).await;
+    let shadow = wait_until(&here, &path, |shadow| shadow["report"]["coverage"]["compared"] == STOLEN).await;
     let changes = &shadow["report"]["outcomes"];
     let change = changes.as_array().unwrap().iter().find(|change| change["would_be"] == "reject");
     assert_eq!(change.unwrap()["payments"], CAUGHT, "{shadow}");
-    tell(
+    print_step(
         "shadow",
         &format!("{} of {STOLEN} payments would be rejected, none was", change.unwrap()["payments"]),
     );
@@ -244,23 +248,23 @@ async fn a_rule_goes_from_upload_to_rollback() {
         let (customer, caller) = (format!("canary-{number}"), if number % 2 == 0 { &here } else { &there });
         pay(caller, &customer, &customer).await;
     }
-    let canary = shown(&here, &format!("{RULESET}/canary")).await;
+    let canary = fetch(&here, &format!("{RULESET}/canary")).await;
     let by = |part: &str| canary[part]["payments"].as_u64().unwrap();
     assert!(by("decided_by_canary") > 5 && by("decided_by_active") > 5, "{canary}");
     assert_eq!(by("decided_by_canary") + by("decided_by_active"), 40, "{canary}");
-    tell(
+    print_step(
         "canary",
         &format!("{} payments by it, {} by the active one", by("decided_by_canary"), by("decided_by_active")),
     );
 
     // Activate under load, with a guard, and with a concurrent activation that fails.
     let end = Arc::new(AtomicBool::new(false));
-    let load = honest_load(&[here.clone(), there.clone(), here.clone(), there.clone()], &end);
+    let load = start_honest_load(&[here.clone(), there.clone(), here.clone(), there.clone()], &end);
     let guarded = |percent: f64| json!({"revision": revision, "guard": {"backtest": tested["id"], "max_changed_percent": percent}});
     let path = format!("{RULESET}/activations");
     let (status, refused) = here.post(&path, &guarded(1.0)).await;
     assert_eq!((status, &refused["type"]), (StatusCode::CONFLICT, &json!("/problems/guard-refused")));
-    tell("guard", refused["detail"].as_str().unwrap());
+    print_step("guard", refused["detail"].as_str().unwrap());
     let tag = FullResponse::of(here.request(Method::GET, RULESET)).await.header("ETag").to_owned();
     let conditional =
         |caller: &Caller| caller.request(Method::POST, &path).header("If-Match", &tag).json(&guarded(20.0));
@@ -268,28 +272,32 @@ async fn a_rule_goes_from_upload_to_rollback() {
     let mut statuses = [mine.0.as_u16(), theirs.0.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 412], "{mine:?} {theirs:?}");
-    let delays_ms = tokio::join!(followed(&here, &revision), followed(&there, &revision));
-    tell(
+    let delays_ms =
+        tokio::join!(time_until_followed(&here, &revision), time_until_followed(&there, &revision));
+    print_step(
         "activate",
         &format!("one of two administrators; followed after {} and {} ms", delays_ms.0, delays_ms.1),
     );
-    let decided = spree(&here, "third-thief").await;
-    let stopped = rejected(&decided);
+    let decided = pay_repeatedly(&here, "third-thief").await;
+    let stopped = count_rejected(&decided);
     assert_eq!(stopped, CAUGHT, "{decided:#?}");
-    tell("decide", &format!("{stopped} of {STOLEN} payments of a spree are rejected"));
+    print_step("decide", &format!("{stopped} of {STOLEN} payments of a spree are rejected"));
 
     // Rollback under load.
-    let back = made(&there, &format!("{RULESET}/rollback"), &json!({})).await;
+    let back = create(&there, &format!("{RULESET}/rollback"), &json!({})).await;
     assert_eq!(back["revision"], before, "{back}");
-    let delays_ms = tokio::join!(followed(&here, &back["revision"]), followed(&there, &back["revision"]));
+    let delays_ms = tokio::join!(
+        time_until_followed(&here, &back["revision"]),
+        time_until_followed(&there, &back["revision"])
+    );
     end.store(true, Ordering::SeqCst);
     let mut decided_by = BTreeMap::<i64, usize>::new();
     for payer in load {
         payer.await.unwrap().into_iter().for_each(|(by, count)| *decided_by.entry(by).or_default() += count);
     }
     assert_eq!(decided_by.len(), 2, "{decided_by:?}");
-    assert_eq!(rejected(&spree(&there, "fourth-thief").await), 0);
-    tell(
+    assert_eq!(count_rejected(&pay_repeatedly(&there, "fourth-thief").await), 0);
+    print_step(
         "roll back",
         &format!(
             "followed after {} and {} ms; meanwhile decided by revision: {decided_by:?}",
@@ -297,22 +305,22 @@ async fn a_rule_goes_from_upload_to_rollback() {
         ),
     );
 
-    prove(&setup, &here, before).await;
-    told(&here, &mut feed).await;
+    assert_replay_and_verify(&setup, &here, before).await;
+    assert_recorded(&here, &mut feed).await;
     second.stop().await;
     first.stop().await;
 }
 
 /// Replays all decisions and verifies the journal.
-async fn prove(setup: &StorySetup, caller: &Caller, active: i64) {
+async fn assert_replay_and_verify(setup: &StorySetup, caller: &Caller, active: i64) {
     let decided =
-        Uuid::parse_str(shown(caller, "/payments?limit=1").await["items"][0]["id"].as_str().unwrap());
-    let replay = shown(caller, &format!("/decisions/{}/replay", decided.unwrap())).await;
+        Uuid::parse_str(fetch(caller, "/payments?limit=1").await["items"][0]["id"].as_str().unwrap());
+    let replay = fetch(caller, &format!("/decisions/{}/replay", decided.unwrap())).await;
     assert_eq!(replay["identical"], true, "{replay}");
     for arguments in [&["replay", "--since", "1h"][..], &["verify"][..]] {
         let (status, output, log) = run_command(setup.tollgate(arguments));
         assert!(status.success(), "{output}{log}");
-        tell(arguments[0], output.trim());
+        print_step(arguments[0], output.trim());
     }
     let first = json!({"revision": active, "filter": {"outcome": "approve"}, "newest": HONEST});
     let again = backtest(caller, &first).await;
@@ -321,11 +329,11 @@ async fn prove(setup: &StorySetup, caller: &Caller, active: i64) {
         (&json!(HONEST), &json!(0)),
         "{again}"
     );
-    tell("again", &format!("the active revision on {HONEST} payments that it decided changes nothing"));
+    print_step("again", &format!("the active revision on {HONEST} payments that it decided changes nothing"));
 }
 
 /// Each act is in the audit log and in the feed.
-async fn told(caller: &Caller, feed: &mut FeedClient) {
+async fn assert_recorded(caller: &Caller, feed: &mut FeedClient) {
     let expected = [
         "revision.created",
         "revision.activated",
@@ -346,9 +354,9 @@ async fn told(caller: &Caller, feed: &mut FeedClient) {
         }
     }
     assert_eq!(heard, expected);
-    let record = shown(caller, "/audit?limit=100").await;
+    let record = fetch(caller, "/audit?limit=100").await;
     let acts = record["items"].as_array().unwrap().iter().rev();
     let acts: Vec<&str> = acts.map(|act| act["action"].as_str().unwrap()).collect();
     assert_eq!(acts, [&["tenant.created", "client.created"], &expected[..]].concat());
-    tell("audit", &acts.join(", "));
+    print_step("audit", &acts.join(", "));
 }

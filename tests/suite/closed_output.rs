@@ -33,13 +33,13 @@ fn full_pipe() -> (PipeReader, Stdio) {
 
 /// Filled by a thread, which stays blocked in its last write.
 fn fill(mut writer: PipeWriter) {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         while writer.write_all(&[b' '; 4_096]).is_ok() {
-            let _ = tell.send(());
+            let _ = sender.send(());
         }
     });
-    while told.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    while receiver.recv_timeout(Duration::from_millis(300)).is_ok() {}
 }
 
 /// A server whose standard output shows its address, so that its log is not needed for that.
@@ -107,8 +107,8 @@ async fn a_log_that_is_not_read_delays_no_request_and_lost_lines_are_counted() {
         lines.filter_map(|line| line["lines"].as_u64()).collect::<Vec<u64>>()
     });
     assert_serves(program, &database, "acme").await;
-    let told = reading.join().unwrap();
-    assert!(told.iter().sum::<u64>() > 0, "{told:?}");
+    let lost = reading.join().unwrap();
+    assert!(lost.iter().sum::<u64>() > 0, "{lost:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,10 +122,10 @@ async fn the_end_of_an_unread_log_prints_nothing_to_standard_output() {
     while lines_lost(&program).await == 0 {
         assert!(begun.elapsed() < TEST_TIMEOUT, "nothing is lost");
     }
-    let said_by_then = program.log();
+    let log_by_then = program.log();
     program.signal(Signal::TERM);
     assert_eq!(program.wait().await.code(), Some(0));
-    assert_eq!(program.log(), said_by_then);
+    assert_eq!(program.log(), log_by_then);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_failed_start_ends_normally_if_its_error_cannot_be_written() {
 }
 
 /// Its exit status and standard error.
-fn unheard(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
+fn run_with_outputs(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
     let output = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
@@ -179,7 +179,7 @@ async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
         (vec!["replay"], 0, 0),
         (vec!["verify", "--checkpoints", checkpoints.to_str().unwrap()], 0, 0),
     ] {
-        let (found, log) = unheard(tollgate_on(&database, &arguments), closed_pipe());
+        let (found, log) = run_with_outputs(tollgate_on(&database, &arguments), closed_pipe());
         assert_eq!(found, Some(code), "{arguments:?}: {log}");
         assert!(!log.contains("panic") && !log.contains("pipe"), "{arguments:?}: {log}");
         let mut command = tollgate_on(&database, &arguments);
@@ -197,13 +197,13 @@ async fn the_work_of_a_command_with_a_closed_output_is_kept() {
     let history = folder.path().join("history.jsonl");
     let (_, lines, _) = run_command(tollgate(&["demo", "--history", "1500"]));
     std::fs::write(&history, lines).unwrap();
-    let (code, log) = unheard(
+    let (code, log) = run_with_outputs(
         tollgate_on(&database, &["import", "--tenant", "demo", history.to_str().unwrap()]),
         closed_pipe(),
     );
     assert_eq!(code, Some(0), "{log}");
     let arguments = ["demo", "--url", &node.url, "--rate", "50", "--count", "60"];
-    let (code, log) = unheard(tollgate_on(&database, &arguments), closed_pipe());
+    let (code, log) = run_with_outputs(tollgate_on(&database, &arguments), closed_pipe());
     assert_eq!(code, Some(0), "{log}");
     let stored: Vec<(String, i64)> =
         sqlx::query_as("select origin, count(*) from decisions group by 1 order by 1")
@@ -221,7 +221,7 @@ fn output_that_is_lost_on_a_full_disk_is_a_failure() {
         if arguments[0] == "plugin" {
             command.arg(shipped_plugins().join("velocity/velocity.wasm"));
         }
-        let (code, log) = unheard(command, full_disk());
+        let (code, log) = run_with_outputs(command, full_disk());
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains("No space left on device"), "{log}");
     }
@@ -259,16 +259,16 @@ async fn a_demonstration_with_undecided_payments_fails() {
         command.env("CLIENT_ID", &caller.client_id).env("CLIENT_SECRET", &caller.client_secret);
         run_command(command)
     };
-    let (status, said, log) = demo(&node.url, &caller);
-    assert!(status.success(), "{said}\n{log}");
+    let (status, summary, log) = demo(&node.url, &caller);
+    assert!(status.success(), "{summary}\n{log}");
     let url = server_that_never_decides().await;
     let unanswered = tokio::task::spawn_blocking({
         let caller = caller.clone();
         move || demo(&url, &caller)
     });
-    let (status, said, log) = unanswered.await.unwrap();
-    assert_eq!(status.code(), Some(1), "{said}\n{log}");
-    assert!(said.contains("error: no response (5)"), "{said}");
+    let (status, summary, log) = unanswered.await.unwrap();
+    assert_eq!(status.code(), Some(1), "{summary}\n{log}");
+    assert!(summary.contains("error: no response (5)"), "{summary}");
     assert!(log.contains("5 payments did not get a decision"), "{log}");
     node.stop().await;
 }

@@ -48,7 +48,7 @@ impl NodeBehindProxy {
     }
 
     /// Retries with one key while the outcome is unknown, as clients should.
-    async fn decides(&mut self) {
+    async fn assert_decides(&mut self) {
         self.asked += 1;
         for caller in &self.tenants {
             let (key, begun) = (format!("asked-{}", self.asked), Instant::now());
@@ -67,7 +67,7 @@ impl NodeBehindProxy {
     }
 
     /// Asserts that this node follows activations.
-    async fn follows(&mut self) {
+    async fn assert_follows(&mut self) {
         let [caller, _] = &self.tenants;
         for (maximum, expected) in [(100, "reject"), (1_000_000, "approve")] {
             let begun = Instant::now();
@@ -87,7 +87,7 @@ impl NodeBehindProxy {
         }
     }
 
-    async fn reads(&self) {
+    async fn assert_reads(&self) {
         for caller in &self.tenants {
             let begun = Instant::now();
             while caller.get("/payments?limit=1").await.0 != StatusCode::OK {
@@ -97,7 +97,7 @@ impl NodeBehindProxy {
         }
     }
 
-    async fn beats(&self) {
+    async fn assert_heartbeat(&self) {
         let begun = Instant::now();
         let mut superuser = self.database.superuser().await;
         let first: String = sqlx::query_scalar("select now()::text").fetch_one(&mut superuser).await.unwrap();
@@ -109,11 +109,11 @@ impl NodeBehindProxy {
     }
 
     /// Asserts that everything works for both tenants.
-    async fn everything(&mut self) {
-        self.decides().await;
-        self.reads().await;
-        self.follows().await;
-        self.beats().await;
+    async fn assert_everything_works(&mut self) {
+        self.assert_decides().await;
+        self.assert_reads().await;
+        self.assert_follows().await;
+        self.assert_heartbeat().await;
     }
 }
 
@@ -139,9 +139,9 @@ async fn after_a_missing_response_to_the_decision_path_all_tenants_are_decided_a
     let mut setup = NodeBehindProxy::start().await;
     for asked in ["from payment_values v", "with claimed as", "set app.tenants"] {
         setup.proxy.silence_next(DatabaseRequest::Statement(asked));
-        setup.decides().await;
+        setup.assert_decides().await;
         setup.proxy.wait_until_silenced().await;
-        setup.everything().await;
+        setup.assert_everything_works().await;
     }
     setup.node.stop().await;
 }
@@ -154,7 +154,7 @@ async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
     {
         setup.proxy.silence_next(DatabaseRequest::Statement(asked));
         setup.proxy.wait_until_silenced().await;
-        setup.everything().await;
+        setup.assert_everything_works().await;
     }
     setup.node.stop().await;
 }
@@ -182,7 +182,7 @@ async fn after_a_missing_response_to_a_request_requests_work_again() {
             () = setup.proxy.wait_until_silenced() => {}
             () = requests => {}
         }
-        setup.everything().await;
+        setup.assert_everything_works().await;
     }
     setup.node.stop().await;
 }
@@ -196,7 +196,7 @@ async fn probes_and_connections_without_a_response_delay_no_request() {
         setup.proxy.silence_next(DatabaseRequest::Statement("select now() = statement_timestamp()"));
         setup.proxy.wait_until_silenced().await;
     }
-    setup.everything().await;
+    setup.assert_everything_works().await;
     for _ in 0..8 {
         setup.proxy.silence_next(DatabaseRequest::Connection);
         let [caller, _] = &setup.tenants;
@@ -207,7 +207,7 @@ async fn probes_and_connections_without_a_response_delay_no_request() {
             () = many => {}
         }
     }
-    setup.everything().await;
+    setup.assert_everything_works().await;
     setup.node.stop().await;
 }
 
@@ -237,7 +237,7 @@ async fn background_work_is_done_even_if_its_claim_gets_no_response() {
         }
         setup.proxy.wait_until_silenced().await;
     }
-    setup.everything().await;
+    setup.assert_everything_works().await;
     setup.node.stop().await;
 }
 
@@ -251,6 +251,6 @@ async fn a_database_that_goes_silent_and_recovers_is_used_again() {
     }
     assert_eq!(setup.tenants[0].get("/payments").await.0, StatusCode::SERVICE_UNAVAILABLE);
     setup.proxy.resume();
-    setup.everything().await;
+    setup.assert_everything_works().await;
     setup.node.stop().await;
 }
