@@ -24,7 +24,7 @@ use decisions::{decision_on, journal_settings, now_ms, order};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
-use tollgate::storage::journal::{Journal, Stored};
+use tollgate::storage::journal::{Journal, StoreOutcome};
 use tollgate::storage::pool::{DatabaseSettings, Databases, SystemPool};
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ async fn with_journal(databases: &Databases, waiters: usize, writers: usize, ten
         let (journal, tenants) = (journal.clone(), Arc::clone(&tenants));
         async move {
             let stored = journal.store(new_decision(&tenants, n)).await.unwrap();
-            assert!(matches!(stored, Stored::First(_)));
+            assert!(matches!(stored, StoreOutcome::First(_)));
         }
     })
     .await;

@@ -18,7 +18,7 @@ use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
 use crate::domain::tenant::{Scope, TenantId};
 use crate::domain::time::Randomness;
 use crate::domain::verdict::FailureOutcome;
-use crate::storage::lists::{self, AddError, CreateListError, NewEntry, NewList};
+use crate::storage::lists::{self, AddEntryError, CreateListError, NewEntry, NewList};
 use crate::storage::rulesets::{ActivateError, Change, Expected};
 use crate::storage::{StorageError, pool::Databases, tenants};
 use crate::world::OsRandomness;
@@ -41,7 +41,7 @@ pub enum DemoError {
     #[error("an entry of the demonstration does not fit its list")]
     Value(#[from] NeverMatches),
     #[error("the demonstration lists could not be filled")]
-    Entry(#[from] AddError),
+    Entry(#[from] AddEntryError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

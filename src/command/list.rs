@@ -19,7 +19,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::routes::lists::lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
 use crate::storage::card_checks;
-use crate::storage::lists::{self, AddError, EntryFilter, ListHead};
+use crate::storage::lists::{self, AddEntryError, EntryFilter, ListHead};
 use crate::storage::pool::Databases;
 use crate::storage::tenants;
 use crate::world::{OsRandomness, machine};
@@ -70,7 +70,7 @@ struct Stopped {
     added: usize,
     already_there: usize,
     #[source]
-    because: AddError,
+    because: AddEntryError,
 }
 
 fn parse_format(name: &str) -> Result<LineFormat, &'static str> {

@@ -74,7 +74,7 @@ pub struct Feed {
 impl Feed {
     /// Goes on from a position, or begins now.
     pub async fn open(follower: Follower, from: Option<Position>) -> Result<Self, StorageError> {
-        let window = follower.submission_deadline + journal::SETTLED_WITHIN + CLOCKS_DIFFER_MAX;
+        let window = follower.submission_deadline + journal::SETTLE_MAX + CLOCKS_DIFFER_MAX;
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let now_ms = follower.clock.now_ms();
         let since_ms = from.map_or(now_ms, |from| ms_of(from.decision).min(now_ms));

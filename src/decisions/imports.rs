@@ -23,7 +23,7 @@ use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Month, Randomness};
 use crate::domain::verdict::{FOLD_VERSION, Outcome};
 use crate::storage::imports::{self, ImportedEvent};
-use crate::storage::journal::{Journal, JournalError, Stored};
+use crate::storage::journal::{Journal, JournalError, StoreOutcome};
 use crate::storage::partitions::ensure_decision_partition;
 use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::{
@@ -134,8 +134,8 @@ impl Imports {
         let decision = self.decision(past);
         let own = decision.id();
         let (id, first) = match self.store_patiently(&decision).await? {
-            Stored::First(_) => (own, true),
-            Stored::Duplicate(stored) => (bound(hashes, &stored)?, stored.decision.id() == own),
+            StoreOutcome::First(_) => (own, true),
+            StoreOutcome::Duplicate(stored) => (bound(hashes, &stored)?, stored.decision.id() == own),
         };
         Ok(self.imported(id, first, events))
     }
@@ -211,7 +211,7 @@ impl Imports {
     }
 
     /// A fate that nobody knows is settled by storing the same decision again.
-    async fn store_patiently(&self, decision: &Decision) -> Result<Stored, ImportError> {
+    async fn store_patiently(&self, decision: &Decision) -> Result<StoreOutcome, ImportError> {
         let (mut give_up_at, mut pause) = (None, Duration::from_millis(50));
         loop {
             match self.journal.store(decision.clone()).await {

@@ -30,7 +30,7 @@ use crate::domain::time::{Clock, Randomness};
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
 use crate::storage::facts::FactReader;
-use crate::storage::journal::{Journal, JournalError, Stored};
+use crate::storage::journal::{Journal, JournalError, StoreOutcome};
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, request_digest};
 use judging::{Case, Judged};
@@ -212,7 +212,7 @@ impl Submissions {
         let stored = self.journal.store(decision.clone()).await?;
         stages.ended(Stage::Journal);
         match stored {
-            Stored::First(position) => {
+            StoreOutcome::First(position) => {
                 entered.stored();
                 self.counts.count(&decision);
                 let decision = StoredDecision { decision, position };
@@ -221,7 +221,7 @@ impl Submissions {
                 }
                 Ok(Submitted { decision, first: true })
             }
-            Stored::Duplicate(decision) => Ok(Submitted { decision, first: false }),
+            StoreOutcome::Duplicate(decision) => Ok(Submitted { decision, first: false }),
         }
     }
 

@@ -16,8 +16,8 @@ pub use claims::{Claim, Claimed, Progress, checkpoint, claim, fail, finish, let_
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
-use super::diagnosis::OfStatement;
 use super::pool::AppPool;
+use super::query_error::OfStatement;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::backtest::report::Report;

@@ -1,15 +1,14 @@
-//! The clock of the database.
+//! Reads the database's clock.
 //!
-//! Owns the reading of it. Must never wait for anything between the two readings
-//! of the monotonic clock but the answer.
+//! Between the two readings of the monotonic clock only the database's response may be awaited.
 
 use std::sync::Arc;
 
 use sqlx::Row;
 
 use super::StorageError;
-use super::line::Patience;
 use super::pool::SystemPool;
+use super::time_limit::TimeLimit;
 use crate::domain::corrected_time::Sample;
 use crate::domain::time::Monotonic;
 
@@ -17,7 +16,7 @@ const WHAT: &str = "clock";
 
 pub async fn read(system: &SystemPool, monotonic: Arc<dyn Monotonic>) -> Result<Sample, StorageError> {
     system
-        .transaction_within(Patience::SHORT, move |connection| {
+        .transaction_within(TimeLimit::SHORT, move |connection| {
             Box::pin(async move {
                 let before_us = monotonic.now_us();
                 // A simple query takes one round trip; a prepared one would take two the first time.

@@ -1,12 +1,11 @@
-//! How domain values stand in columns: times, digests and names.
+//! Conversion of times, digests and names between domain types and columns.
 //!
-//! Owns the conversions that every aggregate needs, in both directions. Must
-//! never guess: a column that holds what no version wrote is unreadable.
+//! A column with a value that no version of the program wrote is an error, never a default.
 
 use super::StorageError;
 use crate::domain::plugin::Digest;
 
-/// UTC milliseconds as a bigint; the clamp lies 292 million years ahead.
+/// UTC milliseconds as a bigint, clamped in 292 million years.
 pub(super) fn bigint(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
@@ -19,7 +18,7 @@ pub(super) fn digest(stored: &[u8], what: &'static str) -> Result<Digest, Storag
     stored.try_into().map(Digest).map_err(|_| StorageError::Unreadable { what })
 }
 
-/// A name that one of our enums gave itself.
+/// The result of parsing a stored name.
 pub(super) fn named<T>(parsed: Option<T>, what: &'static str) -> Result<T, StorageError> {
     parsed.ok_or(StorageError::Unreadable { what })
 }

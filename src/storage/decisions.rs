@@ -19,8 +19,8 @@ pub use feed::{NewDecision, ids_since, since};
 pub use search::{DecisionFilter, DecisionSummary, list};
 
 use super::columns::{digest, named};
-use super::line::Patience;
 use super::pool::{AppPool, SystemPool};
+use super::time_limit::TimeLimit;
 use super::{StorageError, evidence};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::PaymentId;
@@ -109,7 +109,7 @@ pub async fn all_ids(
     let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
     let first = first_id(since_ms);
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
                     "select tenant_id, id
@@ -140,7 +140,7 @@ pub async fn ids_of_tenant(
 ) -> Result<Vec<PaymentId>, StorageError> {
     let (after, first) = (after.map_or(Uuid::nil(), |id| id.0), first_id(since_ms));
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 let ids: Vec<Uuid> = sqlx::query_scalar(
                     "select id
@@ -169,7 +169,7 @@ pub async fn count(
 ) -> Result<u64, StorageError> {
     let (tenant, first) = (tenant.map(|tenant| tenant.0), first_id(since_ms));
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 let count: i64 = sqlx::query_scalar(
                     "select count(*) from decisions where ($1::uuid is null or tenant_id = $1) and id >= $2",

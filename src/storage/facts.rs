@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{digest, ms};
-use super::line::Patience;
 use super::pool::{AppPool, SystemPool};
+use super::time_limit::TimeLimit;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::{Payment, PaymentId};
 use crate::domain::plugin::Digest;
@@ -100,7 +100,7 @@ pub async fn look_up_many(
         return Ok(answers);
     }
     system
-        .transaction_within(Patience::PAGE, move |connection| {
+        .transaction_within(TimeLimit::PAGE, move |connection| {
             Box::pin(async move {
                 sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
                 ask_all(connection, statements, answers).await

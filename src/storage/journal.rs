@@ -1,19 +1,18 @@
-//! The journal makes decisions durable: many in one transaction, chained.
+//! The journal stores decisions durably, in batches that are chained by hashes.
 //!
-//! Owns the queue, the writers and the chain; nothing else writes decisions or
-//! binds keys. Must never acknowledge before the commit has returned, and never
-//! log what a payment holds.
+//! Only the journal may write decisions and bind keys. It must never report a decision as stored
+//! before the commit has returned.
 //!
 //! ```text
-//! store() -> bounded queue -> writer 1..n, each with a connection and a chain of its own:
-//!              batch: what waits now, one head per key, sorted by key
-//!              keys, decisions, values and the batch's link of the chain: one
-//!              statement, which commits by itself
-//!              where a key is bound already: begin; claim the keys; the losers
-//!              read what they lost to; the rest for the winners; commit
+//! store() -> bounded queue -> writer 1..n, each with a connection and a chain:
+//!              batch: all waiting decisions, one head per key, sorted by key
+//!              one statement inserts keys, decisions, values and the chain's
+//!              link, and commits by itself
+//!              if a key was already bound: begin; claim the keys; read the
+//!              decisions that the others are bound to; insert the rest; commit
 //! ```
-//! While one commit is under way the next batch fills, so batches grow with the
-//! load and a lone decision waits for nobody.
+//! During a commit the next batch fills. So batches grow with the load, and a single decision
+//! does not wait for others.
 
 mod batch;
 pub mod chain;
@@ -37,30 +36,31 @@ use super::StorageError;
 use super::decisions::{Position, StoredDecision};
 use super::session::Sessions;
 use crate::domain::decision::Decision;
-use batch::Submission;
-use chain::Tip;
-use row::Row;
-pub use writer::SETTLED_WITHIN;
-use writer::Writer;
+use batch::PendingDecision;
+use chain::ChainTip;
+use row::PreparedDecision;
+use writer::JournalWriter;
+pub use writer::SETTLE_MAX;
 
-/// A journal that has stored nothing for longer, and has something to store, is not writing.
-const STORING_MAX: Duration = Duration::from_secs(2);
+/// The journal counts as not writing if it has had decisions to store for longer than this and
+/// has stored none.
+const STALL_MAX: Duration = Duration::from_secs(2);
 
-/// UTC milliseconds.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Returns the current time in UTC milliseconds.
+pub type NowMs = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 #[derive(Clone)]
 pub struct JournalSettings {
     /// Opens sessions of the journal's role.
     pub sessions: Sessions,
-    /// Decisions that wait for a writer; one more is refused.
+    /// The most decisions that wait for a writer. More are refused.
     pub queue_max: usize,
-    /// Decisions of one transaction.
+    /// The most decisions in one transaction.
     pub batch_max: usize,
-    /// Connections that write.
+    /// The number of connections that write.
     pub writers: usize,
     pub node: String,
-    pub clock: Clock,
+    pub clock: NowMs,
 }
 
 impl std::fmt::Debug for JournalSettings {
@@ -69,12 +69,12 @@ impl std::fmt::Debug for JournalSettings {
     }
 }
 
-/// What became of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum StoreOutcome {
+    /// This decision was stored and bound its key.
     First(Position),
-    /// The key was bound already, here or on another node. Whether this is a
-    /// retry or another payment shows in the request hash.
+    /// The key was already bound to this decision. The request hash shows whether the request
+    /// was a retry or a different payment.
     Duplicate(StoredDecision),
 }
 
@@ -82,23 +82,23 @@ pub enum Stored {
 pub enum JournalError {
     #[error("too many decisions are waiting to be stored")]
     Full,
-    /// Not stored, or nobody can tell: only a retry with the same key will.
+    /// Not stored, or unknown. A retry with the same key finds out.
     #[error("the decision could not be stored, or it is unknown whether it was")]
     Unavailable,
-    /// The database takes this decision from nobody; its neighbours were stored.
+    /// The database rejects this decision. Others of its batch are not affected.
     #[error("the decision cannot be stored as it is")]
     Refused,
 }
 
-/// Cheap to clone; all clones feed the same writers.
+/// Cheap to clone. All clones use the same writers.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    queue: mpsc::Sender<Submission>,
-    shared: Arc<Shared>,
+    queue: mpsc::Sender<PendingDecision>,
+    state: Arc<JournalState>,
     writers: TaskTracker,
 }
 
-/// The writers as a whole.
+/// The tasks of all writers.
 #[derive(Debug)]
 pub struct JournalTask(TaskTracker);
 
@@ -110,48 +110,48 @@ impl JournalTask {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct JournalState {
     settings: JournalSettings,
-    /// Whoever holds it takes the next batch.
-    queue: Mutex<mpsc::Receiver<Submission>>,
-    /// Writers that have not given their connection up for lost.
+    /// The writer that holds the lock takes the next batch.
+    queue: Mutex<mpsc::Receiver<PendingDecision>>,
+    /// The number of writers that have a connection.
     working: AtomicUsize,
-    /// Since when there has been something to store and no writer has stored anything.
-    storing_since: std::sync::Mutex<Option<Instant>>,
-    /// Of every writer that has stored something, those that have ended included.
-    tips: std::sync::Mutex<BTreeMap<Uuid, Tip>>,
+    /// Since when there have been decisions to store without any writer storing one.
+    stalled_since: std::sync::Mutex<Option<Instant>>,
+    /// Of every writer that has stored a batch, including writers that have ended.
+    tips: std::sync::Mutex<BTreeMap<Uuid, ChainTip>>,
     stop: CancellationToken,
 }
 
 impl Journal {
-    /// Fails when the database cannot be reached now; later it may come and go.
+    /// Fails if the database cannot be reached. Later losses of the connection are repaired.
     pub async fn start(mut settings: JournalSettings) -> Result<(Self, JournalTask), StorageError> {
         let (sender, receiver) = mpsc::channel(settings.queue_max.max(1));
         let count = settings.writers.max(1);
         settings.sessions = statements::for_writing(settings.sessions);
-        let shared = Arc::new(Shared {
+        let state = Arc::new(JournalState {
             settings,
             queue: Mutex::new(receiver),
             working: AtomicUsize::new(count),
-            storing_since: std::sync::Mutex::default(),
+            stalled_since: std::sync::Mutex::default(),
             tips: std::sync::Mutex::default(),
             stop: CancellationToken::new(),
         });
         let mut connected = Vec::with_capacity(count);
         for _ in 0..count {
-            connected.push(Writer::connected(Arc::clone(&shared)).await?);
+            connected.push(JournalWriter::connected(Arc::clone(&state)).await?);
         }
         let writers = TaskTracker::new();
         for writer in connected {
-            writers.spawn(writer::run_whatever_happens(writer, Arc::clone(&shared)));
+            writers.spawn(writer::run_supervised(writer, Arc::clone(&state)));
         }
         writers.close();
-        Ok((Self { queue: sender, shared, writers: writers.clone() }, JournalTask(writers)))
+        Ok((Self { queue: sender, state, writers: writers.clone() }, JournalTask(writers)))
     }
 
-    /// Whether any writer has its connection.
+    /// Whether any writer has a connection.
     pub fn is_up(&self) -> bool {
-        self.shared.working.load(Ordering::Acquire) > 0
+        self.state.working.load(Ordering::Acquire) > 0
     }
 
     /// How many decisions wait for a writer.
@@ -159,64 +159,64 @@ impl Journal {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// Whether what is submitted is stored, and soon enough for its submitter.
+    /// Whether decisions are stored fast enough for their requests.
     pub fn is_writing(&self) -> bool {
-        let storing_since = *self.shared.storing_since.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_up() && storing_since.is_none_or(|since| since.elapsed() < STORING_MAX)
+        let stalled_since = *self.state.stalled_since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_up() && stalled_since.is_none_or(|since| since.elapsed() < STALL_MAX)
     }
 
-    /// How far each chain of this process has come: known from its own commits,
-    /// not read from where they could have been changed since.
-    pub fn tips(&self) -> Vec<Tip> {
-        self.shared.tips.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    /// The tip of each chain of this process, from its own commits. They must not be read from
+    /// the database, where they could have been changed.
+    pub fn tips(&self) -> Vec<ChainTip> {
+        self.state.tips.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
     /// Returns when the decision, or the one its key is bound to, is committed.
-    /// Dropping the future abandons the answer and not the work.
-    pub async fn store(&self, decision: impl Into<Arc<Decision>>) -> Result<Stored, JournalError> {
+    /// Dropping the future does not cancel the work.
+    pub async fn store(&self, decision: impl Into<Arc<Decision>>) -> Result<StoreOutcome, JournalError> {
         if !self.is_up() {
             return Err(JournalError::Unavailable);
         }
-        let (waiter, answer) = oneshot::channel();
-        let submission = Submission { row: Row::of(decision.into())?, waiter };
-        self.queue.try_send(submission).map_err(|error| match error {
+        let (waiter, result) = oneshot::channel();
+        let pending = PendingDecision { row: PreparedDecision::of(decision.into())?, waiter };
+        self.queue.try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,
             mpsc::error::TrySendError::Closed(_) => JournalError::Unavailable,
         })?;
-        answer.await.unwrap_or(Err(JournalError::Unavailable))
+        result.await.unwrap_or(Err(JournalError::Unavailable))
     }
 
-    /// Takes nothing more in, answers all that waits, and ends the writers.
+    /// Refuses new decisions, stores those that wait, and ends the writers.
     pub async fn flush_and_stop(&self) {
-        self.shared.stop.cancel();
+        self.state.stop.cancel();
         self.writers.wait().await;
     }
 }
 
-impl Shared {
-    fn begins_to_store(&self) {
-        let mut storing_since = self.storing_since.lock().unwrap_or_else(PoisonError::into_inner);
-        storing_since.get_or_insert_with(Instant::now);
+impl JournalState {
+    fn start_storing(&self) {
+        let mut stalled_since = self.stalled_since.lock().unwrap_or_else(PoisonError::into_inner);
+        stalled_since.get_or_insert_with(Instant::now);
     }
 
-    fn can_store(&self) {
-        *self.storing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn record_progress(&self) {
+        *self.stalled_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn note(&self, tip: Tip) {
+    fn record_tip(&self, tip: ChainTip) {
         self.tips.lock().unwrap_or_else(PoisonError::into_inner).insert(tip.writer, tip);
     }
 
-    /// What waits now, or the first to come. Nothing when the journal has
-    /// stopped and the queue is empty.
-    async fn next_submissions(&self) -> Option<Vec<Submission>> {
+    /// All waiting decisions, or the next one to arrive. `None` if the journal has stopped and
+    /// the queue is empty.
+    async fn next_decisions(&self) -> Option<Vec<PendingDecision>> {
         let mut queue = self.queue.lock().await;
         let (batch_max, mut taken) = (self.settings.batch_max.max(1), Vec::new());
         tokio::select! {
             biased;
             _ = queue.recv_many(&mut taken, batch_max) => {}
             () = self.stop.cancelled() => {
-                // From here on nothing comes in; what came in before is still there.
+                // Refuses new decisions. Those in the queue can still be received.
                 queue.close();
                 queue.recv_many(&mut taken, batch_max).await;
             }
@@ -224,18 +224,18 @@ impl Shared {
         (!taken.is_empty()).then_some(taken)
     }
 
-    /// With no writer left to store it, what waits is answered at once.
-    fn refuse_what_waits(&self) {
+    /// If no writer has a connection, refuses all waiting decisions at once.
+    fn refuse_waiting(&self) {
         if self.working.load(Ordering::Acquire) > 0 {
             return;
         }
-        // Where another writer holds the queue, that one is working again.
+        // If another writer holds the lock, it is working again.
         let Ok(mut queue) = self.queue.try_lock() else { return };
         if self.stop.is_cancelled() {
             queue.close();
         }
-        while let Ok(submission) = queue.try_recv() {
-            submission.answer(Err(JournalError::Unavailable));
+        while let Ok(pending) = queue.try_recv() {
+            pending.respond(Err(JournalError::Unavailable));
         }
     }
 }

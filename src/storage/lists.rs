@@ -4,7 +4,7 @@
 //! anything: a decision of the past is explained by the list as it was.
 
 mod adding;
-mod bring_over;
+mod conversion;
 mod entries;
 
 use serde_json::json;
@@ -12,14 +12,14 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
-pub use adding::{AddError, NewEntry, add_entries, add_entry};
-pub use bring_over::{BroughtOver, bring_over};
+pub use adding::{AddEntryError, NewEntry, add_entries, add_entry};
+pub use conversion::{ListConversion, convert_lists};
 pub use entries::{EntryFilter, close_entry, entries};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
-use super::diagnosis::OfStatement;
 use super::pool::AppPool;
+use super::query_error::OfStatement;
 use super::rulesets::deployed_revision_that_asks;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use sqlx::migrate::{MigrateError, Migrator};
 use thiserror::Error;
 
-use super::diagnosis::Failed;
+use super::query_error::QueryError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -18,15 +18,15 @@ pub enum MigrationError {
     #[error("migration {0} was changed after it was applied; never edit a migration, add a new one instead")]
     Edited(i64),
     #[error("a migration failed and was rolled back")]
-    Failed(#[source] MigrateError),
+    QueryError(#[source] MigrateError),
     #[error("a statement of the migration{} failed and was rolled back: {failed}", of(*version))]
-    Statement { version: Option<i64>, failed: Failed },
+    Statement { version: Option<i64>, failed: QueryError },
 }
 
 impl From<sqlx::Error> for MigrationError {
     #[track_caller]
     fn from(error: sqlx::Error) -> Self {
-        Self::Statement { version: None, failed: Failed::new(error) }
+        Self::Statement { version: None, failed: QueryError::new(error) }
     }
 }
 
@@ -45,7 +45,7 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
             MigrationError::Statement { version: Some(version), failed: error.into() }
         }
         MigrateError::Execute(error) => error.into(),
-        other => MigrationError::Failed(other),
+        other => MigrationError::QueryError(other),
     })?;
     let made = applied(owner).await?.saturating_sub(before);
     if made > 0 {

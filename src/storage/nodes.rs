@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::columns::{bigint, digest as read_digest, named};
-use super::line::Patience;
 use super::pool::SystemPool;
+use super::time_limit::TimeLimit;
 use crate::domain::plugin::{Digest, Profile};
 
 const WHAT: &str = "node";
@@ -35,7 +35,7 @@ pub struct Readiness {
 pub async fn beat(system: &SystemPool, node: &Node) -> Result<(), StorageError> {
     let node = node.clone();
     system
-        .transaction_within(Patience::SHORT, move |connection| {
+        .transaction_within(TimeLimit::SHORT, move |connection| {
             Box::pin(async move {
                 sqlx::query(
                     "with gone as (delete from nodes where seen_at < now() - interval '1 hour' and id <> $1)
@@ -56,7 +56,7 @@ pub async fn beat(system: &SystemPool, node: &Node) -> Result<(), StorageError> 
 /// At the end of a node: nobody has to wait until it is missed.
 pub async fn leave(system: &SystemPool, node: Uuid) -> Result<(), StorageError> {
     system
-        .transaction_within(Patience::SHORT, move |connection| {
+        .transaction_within(TimeLimit::SHORT, move |connection| {
             Box::pin(async move {
                 sqlx::query("delete from nodes where id = $1").bind(node).execute(connection).await?;
                 Ok(())

@@ -4,9 +4,9 @@
 //! behind a signed checkpoint.
 
 use super::StorageError;
-use super::diagnosis::OfStatement;
-use super::line::Patience;
 use super::pool::SystemPool;
+use super::query_error::OfStatement;
+use super::time_limit::TimeLimit;
 use crate::domain::time::Month;
 
 /// How many months after the current one are made ahead, so that a background
@@ -34,7 +34,7 @@ pub async fn ensure_decision_partitions(system: &SystemPool) -> Result<u32, Stor
 }
 
 async fn ensure_month(system: &SystemPool, months_ahead: i32) -> Result<bool, StorageError> {
-    system.transaction_within(Patience::LONG, move |connection| {
+    system.transaction_within(TimeLimit::LONG, move |connection| {
         Box::pin(async move {
             sqlx::query_scalar(
                 "select ensure_decision_partition(((now() at time zone 'utc') + make_interval(months => $1))::date)",
@@ -52,7 +52,7 @@ async fn ensure_month(system: &SystemPool, months_ahead: i32) -> Result<bool, St
 /// that the default partition holds decisions of.
 pub async fn ensure_decision_partition(system: &SystemPool, month: Month) -> Result<bool, StorageError> {
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 sqlx::query_scalar("select ensure_decision_partition($1::text::date)")
                     .bind(format!("{month}-01"))

@@ -9,8 +9,8 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 use super::columns::{bigint, digest as read_digest, ms, named};
-use super::diagnosis::OfStatement;
 use super::pool::{AppPool, SystemPool};
+use super::query_error::OfStatement;
 use super::{StorageError, audit, rulesets};
 use crate::domain::audit::{Act, Action};
 use crate::domain::plugin::{Description, Digest, Plugin, Profile, QueuePlace, TenantPlugin, UploadState};

@@ -14,17 +14,18 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::StorageError;
-use super::at_work::while_at_work;
+use super::active_session::while_active;
 use super::database_url;
 pub use super::database_url::DatabaseUrlError;
-use super::diagnosis::OfStatement;
-use super::line;
 use super::lists;
 use super::migrate::{MigrationError, migrate};
 use super::partitions::ensure_decision_partitions;
 use super::provision::{ProvisionError, provision};
+use super::query_error::OfStatement;
+pub use super::query_error::RefusedSession;
 use super::reach::{self, ReachError};
-pub use super::session::{Role, Sessions, Unproven};
+pub use super::session::{Role, Sessions};
+use super::time_limit;
 pub use app::AppPool;
 pub use counts::ConnectionCounts;
 pub use facts::{FactsPool, TenantsReader};
@@ -89,22 +90,24 @@ impl Databases {
         let settings = &reach::reached(settings).await?;
         let login = database_url::parse("url", &settings.url)?.options;
         let connect_max = Duration::from_secs(settings.connect_timeout);
-        let mut connection = line::within(connect_max, login.connect()).await.of_statement()?;
-        timeout(PROVISIONING_MAX, provision(&mut connection)).await.map_err(|_| line::no_answer())??;
-        line::within(CLOSING_MAX, connection.close()).await.of_statement()?;
+        let mut connection = time_limit::within(connect_max, login.connect()).await.of_statement()?;
+        timeout(PROVISIONING_MAX, provision(&mut connection))
+            .await
+            .map_err(|_| time_limit::no_answer())??;
+        time_limit::within(CLOSING_MAX, connection.close()).await.of_statement()?;
 
         let mut owner = settings.sessions(Role::Owner)?.connect().await.of_statement()?;
-        let process = line::within(connect_max, process_of(&mut owner)).await.of_statement()?;
-        let migrated = while_at_work(&login, process, migrate(&mut owner)).await;
+        let process = time_limit::within(connect_max, process_of(&mut owner)).await.of_statement()?;
+        let migrated = while_active(&login, process, migrate(&mut owner)).await;
         // Closed in any case: a failed migration leaves its lock held.
-        let closed = line::within(CLOSING_MAX, owner.close()).await;
-        migrated.ok_or_else(line::no_answer)??;
+        let closed = time_limit::within(CLOSING_MAX, owner.close()).await;
+        migrated.ok_or_else(time_limit::no_answer)??;
         closed.of_statement()?;
 
         let databases = Self::connect_lazily(settings)?;
         databases.prove().await?;
         // Before anything is decided: an entry of an earlier form would be missed.
-        lists::bring_over(&databases.system).await?;
+        lists::convert_lists(&databases.system).await?;
         // Decisions can be stored without them, in the default partition.
         if let Err(error) = ensure_decision_partitions(&databases.system).await {
             tracing::error!(%error, "the partitions for the next months are missing");

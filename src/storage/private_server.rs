@@ -24,8 +24,8 @@ use sqlx::{ConnectOptions, Connection};
 use thiserror::Error;
 
 use super::binaries::BinariesError;
-use super::diagnosis::Failed;
 use super::pool::DatabaseSettings;
+use super::query_error::QueryError;
 pub use shim::{SHIM_COMMAND, become_program};
 use watch::Watch;
 
@@ -77,7 +77,7 @@ pub enum PrivateServerError {
     #[error("the private Postgres did not stop")]
     DidNotStop,
     #[error("the private Postgres refused its first connection: {0}")]
-    FirstConnection(Failed),
+    FirstConnection(QueryError),
     #[error("the thread of the private Postgres ended unexpectedly")]
     ThreadEnded,
 }

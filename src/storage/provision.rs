@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use thiserror::Error;
 
 use super::advisory_locks::DatabaseLock;
-use super::diagnosis::Failed;
+use super::query_error::QueryError;
 
 /// All of them, the owner of the tables first.
 pub const ROLES: [&str; 4] = ["tollgate_owner", "tollgate_app", "tollgate_journal", "tollgate_system"];
@@ -20,12 +20,12 @@ const ATTEMPTS: u32 = 20;
 #[derive(Debug, Error)]
 pub enum ProvisionError {
     #[error("the database rejected a statement during provisioning: {0}")]
-    Database(Failed),
+    Database(QueryError),
     #[error(
         "the login {login} is not allowed to create what Tollgate needs. Ask a database administrator to run \
          this once, in this database:\n\n{statements}"
     )]
-    NotAllowed { login: String, statements: String, source: Failed },
+    NotAllowed { login: String, statements: String, source: QueryError },
     #[error(
         "the role {0} is a superuser or has BYPASSRLS, so tenants would not be isolated from each other. \
          Remove these attributes from the role"
@@ -36,7 +36,7 @@ pub enum ProvisionError {
 impl From<sqlx::Error> for ProvisionError {
     #[track_caller]
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(Failed::new(error))
+        Self::Database(QueryError::new(error))
     }
 }
 

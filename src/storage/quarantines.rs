@@ -8,8 +8,8 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::columns::{bigint, digest, ms, named};
-use super::line::Patience;
 use super::pool::{AppPool, SystemPool};
+use super::time_limit::TimeLimit;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::quarantine::{Lifted, Quarantine, RuleIdentity};
@@ -136,7 +136,7 @@ fn told(quarantine: &Quarantine) -> String {
 /// What nodes poll: every rule of all tenants that is in quarantine.
 pub async fn open_of_all(system: &SystemPool) -> Result<Vec<(TenantId, RuleIdentity)>, StorageError> {
     system
-        .transaction_within(Patience::SHORT, |connection| {
+        .transaction_within(TimeLimit::SHORT, |connection| {
             Box::pin(async move {
                 let rows = sqlx::query(
                     "select tenant_id, point, rule, binding from quarantines where lifted_at_ms is null",

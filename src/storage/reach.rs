@@ -12,9 +12,9 @@ use thiserror::Error;
 
 use super::StorageError;
 use super::database_url::{self, DatabaseUrlError};
-use super::diagnosis::diagnosis;
-use super::line;
 use super::pool::DatabaseSettings;
+use super::query_error::describe;
+use super::time_limit;
 
 /// A pooler that hands its servers out in turn needs more than one look.
 const LOOKS: u32 = 3;
@@ -70,17 +70,17 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
         );
     }
     let connect = |error: sqlx::Error| ReachError::Connect { key, source: error.into() };
-    let (usable, options, mut connection) = match line::within(within, url.options.connect()).await {
+    let (usable, options, mut connection) = match time_limit::within(within, url.options.connect()).await {
         Ok(connection) => (text.to_owned(), url.options, connection),
         Err(error) if may_go_without_tls(&url.options, &error) => {
             let options = url.options.ssl_mode(PgSslMode::Disable);
             // Where that fails as well, why TLS did not work is worth more.
-            let Ok(connection) = line::within(within, options.connect()).await else {
+            let Ok(connection) = time_limit::within(within, options.connect()).await else {
                 return Err(connect(error));
             };
             tracing::warn!(
                 key,
-                cause = diagnosis(&error),
+                cause = describe(&error),
                 "TLS with the database failed, and `sslmode` is `prefer`, so connections are not encrypted. \
                  Set `sslmode=verify-full` once the server has an X.509 version 3 certificate, or \
                  `sslmode=disable`"

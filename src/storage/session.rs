@@ -1,9 +1,8 @@
-//! Sessions: how a connection becomes a session of a role, and the proof that it is one.
+//! Makes a connection a session of a role, and proves that row security applies to it.
 //!
-//! Owns every connection that a role's work is done on: pools and the journal
-//! come through here. What a session needs is set by statement and checked in
-//! the same round trip, never asked for at the start of the connection: a pooler
-//! may drop that without a word, and every tenant's rows would be open.
+//! Every connection of the pools and of the journal is set up here. Settings are made by
+//! statements and checked in the same round trip. They must not be sent as startup parameters:
+//! a connection pooler may drop those silently, and then every tenant's rows would be visible.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,16 +10,16 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
-use thiserror::Error;
 
-use super::line::{self, Patience};
+use super::query_error::RefusedSession;
+use super::time_limit::{self, TimeLimit};
 
-/// For a connection outside of a pool; a pool has its own limit.
-const CONNECTING_MAX: Duration = Duration::from_secs(10);
-/// For a database that says nothing: the proof takes milliseconds.
-const PROVING_MAX: Duration = Duration::from_secs(10);
+/// For a connection outside of a pool. A pool has its own limit.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// For a database that does not respond. The proof itself takes milliseconds.
+const PROOF_MAX: Duration = Duration::from_secs(10);
 
-/// Whom a session acts for. The policies and grants of the migrations follow it.
+/// The database role of a session. The migrations define its policies and grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Owns the tables and runs migrations.
@@ -47,7 +46,7 @@ impl Role {
     /// migrations need: they may rewrite a whole table.
     fn statement_timeout_ms(self) -> u64 {
         match self {
-            Self::App => Patience::USUAL.statement_max_ms(),
+            Self::App => TimeLimit::USUAL.statement_max_ms(),
             Self::Journal => 30_000,
             Self::System => 600_000,
             Self::Owner => 0,
@@ -61,41 +60,32 @@ impl Role {
     }
 }
 
-/// A session that row security may not bind. It is closed, and nothing is done on it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("a connection of `databases.main.{key}` was refused: {found}; expected {expected}")]
-pub struct Unproven {
-    pub key: &'static str,
-    found: String,
-    expected: String,
-}
-
-/// What a proof has found that is no reason to refuse the session.
+/// A finding of the proof that does not lead to a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    /// What the login may become by one `SET ROLE`, where that is more than its role.
+    /// The other roles that the login may take by `SET ROLE`.
     pub login_reaches: Option<String>,
 }
 
-/// How often a role that was refused is tried again while nobody else does.
-const TRIED_AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often a refused role is tried again in the background.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The roles whose last session was refused, as bits. While there is one, no
-/// session of any role is given out: nothing is served by half.
+/// The roles whose last session was refused, as bits. As long as there is one, sessions of all
+/// roles are refused, so that the node does not serve only some requests.
 #[derive(Debug, Default)]
-pub(super) struct Refused(AtomicU8);
+pub(super) struct RefusedRoles(AtomicU8);
 
-impl Refused {
+impl RefusedRoles {
     fn bit(role: Role) -> u8 {
         1 << role as u8
     }
 
-    /// Whether that is news.
+    /// Whether the role was not refused before.
     fn add(&self, role: Role) -> bool {
         self.0.fetch_or(Self::bit(role), Ordering::AcqRel) & Self::bit(role) == 0
     }
 
-    /// Whether it was among them.
+    /// Whether the role was refused before.
     fn remove(&self, role: Role) -> bool {
         self.0.fetch_and(!Self::bit(role), Ordering::AcqRel) & Self::bit(role) != 0
     }
@@ -105,28 +95,28 @@ impl Refused {
     }
 }
 
-/// How the sessions of one role come to be.
+/// How to set up sessions of one role.
 #[derive(Clone)]
-struct Way {
+struct SessionSetup {
     role: Role,
     options: PgConnectOptions,
-    /// The key of the configuration that names the login.
+    /// The configuration key of the login.
     key: &'static str,
-    /// The login is this role's alone, so it must not be able to do more.
+    /// Only this role uses the login, so the login must not be able to do more than the role.
     own_login: bool,
-    setup: String,
+    statements: String,
 }
 
 /// The sessions of one role. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    way: Way,
-    refused: Arc<Refused>,
+    setup: SessionSetup,
+    refused: Arc<RefusedRoles>,
 }
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("role", &self.way.role).finish_non_exhaustive()
+        f.debug_struct("Sessions").field("role", &self.setup.role).finish_non_exhaustive()
     }
 }
 
@@ -136,46 +126,46 @@ impl Sessions {
         options: PgConnectOptions,
         key: &'static str,
         own_login: bool,
-        refused: &Arc<Refused>,
+        refused: &Arc<RefusedRoles>,
     ) -> Self {
-        // A pooler that does not reset its connections hands over what the last
-        // client has prepared, under the same names.
-        // pg_temp is named so that it comes last: else it would come first, before our tables.
-        let setup = format!(
+        // `deallocate all`: a pooler that does not reset its connections would leave prepared
+        // statements of the previous client under the same names.
+        // `pg_temp` is named so that it comes last; otherwise it would come first.
+        let statements = format!(
             "deallocate all; set role {}; set search_path = tollgate, pg_temp; set row_security = on",
             role.name()
         );
-        let way = Way { role, options, key, own_login, setup };
-        Self { way, refused: Arc::clone(refused) }
+        let setup = SessionSetup { role, options, key, own_login, statements };
+        Self { setup, refused: Arc::clone(refused) }
             .with("statement_timeout", &role.statement_timeout_ms().to_string())
             .with("idle_in_transaction_session_timeout", &role.idle_in_transaction_timeout_ms().to_string())
-            // Whoever had the connection before may have left them.
+            // The previous client of a pooled connection may have left them set.
             .with("app.tenant_id", "")
             .with("app.tenants", "")
     }
 
-    /// The same with another setting. Never user input.
+    /// Adds a setting. Must never contain user input.
     pub(super) fn with(self, setting: &str, value: &str) -> Self {
         self.with_statement(&format!("set {setting} = '{value}'"))
     }
 
     pub(super) fn with_statement(mut self, statement: &str) -> Self {
-        self.way.setup.push_str("; ");
-        self.way.setup.push_str(statement);
+        self.setup.statements.push_str("; ");
+        self.setup.statements.push_str(statement);
         self
     }
 
-    /// The same by another way to the same database.
-    pub fn through(mut self, way: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> Self {
-        self.way.options = way(self.way.options);
+    /// Changes how connections to the same database are made.
+    pub fn through(mut self, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> Self {
+        self.setup.options = change(self.setup.options);
         self
     }
 
     pub fn options(&self) -> &PgConnectOptions {
-        &self.way.options
+        &self.setup.options
     }
 
-    /// A session was refused: those that were proven earlier are not to be trusted either.
+    /// Whether a session was refused. If so, sessions that passed earlier must not be used either.
     pub(super) fn are_refused(&self) -> bool {
         self.refused.is_any()
     }
@@ -186,7 +176,7 @@ impl Sessions {
     }
 
     pub(super) async fn connect_with_proof(&self) -> sqlx::Result<(PgConnection, Proof)> {
-        let mut connection = line::within(CONNECTING_MAX, self.way.options.connect()).await?;
+        let mut connection = time_limit::within(CONNECT_MAX, self.setup.options.connect()).await?;
         match self.establish(&mut connection).await {
             Ok(proof) => Ok((connection, proof)),
             Err(error) => {
@@ -198,90 +188,90 @@ impl Sessions {
 
     /// Makes a new connection a session of the role and proves it, in one round trip.
     pub(super) async fn establish(&self, connection: &mut PgConnection) -> sqlx::Result<Proof> {
-        let proof = self.way.prove(connection).await.map_err(|failure| match failure {
-            Failure::Unproven(unproven) => self.refuse(unproven),
-            Failure::Database(error) => error,
+        let proof = self.setup.prove(connection).await.map_err(|error| match error {
+            ProofError::Refused(session) => self.refuse(session),
+            ProofError::Database(error) => error,
         })?;
-        if self.refused.remove(self.way.role) {
+        if self.refused.remove(self.setup.role) {
             tracing::info!(
-                role = self.way.role.name(),
+                role = self.setup.role.name(),
                 "connections with this role pass the isolation checks again"
             );
         }
         if self.refused.is_any() {
-            let unproven =
-                self.way.unproven("connections with another role are refused", "all roles to pass");
-            return Err(sqlx::Error::Configuration(Box::new(unproven)));
+            let session =
+                self.setup.refusal("connections with another role are refused", "all roles to pass");
+            return Err(sqlx::Error::Configuration(Box::new(session)));
         }
         Ok(proof)
     }
 
-    /// Told once, until a session is proven again.
-    fn refuse(&self, unproven: Unproven) -> sqlx::Error {
-        if self.refused.add(self.way.role) {
-            tracing::error!(role = self.way.role.name(), "{unproven}");
-            tokio::spawn(try_again(self.way.clone(), Arc::downgrade(&self.refused)));
+    /// Logged once, until a session of the role passes again.
+    fn refuse(&self, session: RefusedSession) -> sqlx::Error {
+        if self.refused.add(self.setup.role) {
+            tracing::error!(role = self.setup.role.name(), "{session}");
+            tokio::spawn(retry(self.setup.clone(), Arc::downgrade(&self.refused)));
         }
-        sqlx::Error::Configuration(Box::new(unproven))
+        sqlx::Error::Configuration(Box::new(session))
     }
 }
 
-/// Until a session of the role is proven, or nobody is left who wants one: a
-/// node that nobody asks for anything has to come back, too.
-async fn try_again(way: Way, refused: Weak<Refused>) {
+/// Opens a session from time to time until one passes, so that a node without requests recovers
+/// as well. Ends when the sessions are dropped.
+async fn retry(setup: SessionSetup, refused: Weak<RefusedRoles>) {
     loop {
-        tokio::time::sleep(TRIED_AGAIN_EVERY).await;
+        tokio::time::sleep(RETRY_EVERY).await;
         let Some(refused) = refused.upgrade() else { return };
-        if refused.0.load(Ordering::Acquire) & Refused::bit(way.role) == 0 {
+        if refused.0.load(Ordering::Acquire) & RefusedRoles::bit(setup.role) == 0 {
             return;
         }
-        let sessions = Sessions { way: way.clone(), refused };
+        let sessions = Sessions { setup: setup.clone(), refused };
         if let Ok(connection) = sessions.connect().await {
             let _ = connection.close().await;
         }
     }
 }
 
-enum Failure {
-    Unproven(Unproven),
+enum ProofError {
+    Refused(RefusedSession),
     Database(sqlx::Error),
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for ProofError {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error)
     }
 }
 
-impl Way {
-    async fn prove(&self, connection: &mut PgConnection) -> Result<Proof, Failure> {
+impl SessionSetup {
+    async fn prove(&self, connection: &mut PgConnection) -> Result<Proof, ProofError> {
         // Settings take effect statement by statement, so the proof sees them.
-        let statements = AssertSqlSafe(format!("{}; {PROOF}", self.setup));
-        let proving = sqlx::raw_sql(statements).fetch_all(connection);
-        let rows = line::within(PROVING_MAX, proving).await.map_err(|error| {
+        let statements = AssertSqlSafe(format!("{}; {PROOF}", self.statements));
+        let proof = sqlx::raw_sql(statements).fetch_all(connection);
+        let rows = time_limit::within(PROOF_MAX, proof).await.map_err(|error| {
             let code = error.as_database_error().and_then(|database| database.code());
             match code.as_deref() {
-                // The role is missing, or the login is no member of it.
+                // The role does not exist, or the login is not a member of it.
                 Some("42501" | "22023") => {
                     let role = self.role.name();
                     let found = format!("its login cannot act as the role {role}");
-                    Failure::Unproven(self.unproven(found, format!("a login that is a member of {role}")))
+                    ProofError::Refused(self.refusal(found, format!("a login that is a member of {role}")))
                 }
-                _ => Failure::Database(error),
+                _ => ProofError::Database(error),
             }
         })?;
         let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
         match self.fault(row)? {
-            Some((found, expected)) => Err(Failure::Unproven(self.unproven(found, expected))),
+            Some((found, expected)) => Err(ProofError::Refused(self.refusal(found, expected))),
             None => Ok(Proof { login_reaches: row.try_get("login_reaches")? }),
         }
     }
 
-    fn unproven(&self, found: impl Into<String>, expected: impl Into<String>) -> Unproven {
-        Unproven { key: self.key, found: found.into(), expected: expected.into() }
+    fn refusal(&self, found: impl Into<String>, expected: impl Into<String>) -> RefusedSession {
+        RefusedSession { key: self.key, found: found.into(), expected: expected.into() }
     }
 
-    /// What is wrong with a session, and what was expected of it.
+    /// What is wrong with the session, and what was expected. `None` if it passes.
     fn fault(&self, row: &PgRow) -> sqlx::Result<Option<(String, String)>> {
         let role = self.role.name();
         let acts_as: String = row.try_get("acts_as")?;
@@ -325,12 +315,12 @@ impl Way {
     }
 }
 
-/// Whether a session is still what it was proven to be; a part of a `select`.
+/// A condition for a `select`: whether the session still is as it was when it passed.
 pub(super) const STILL_PROVEN: &str = "row_security_active('tollgate.tenants')
     and current_setting('row_security') = 'on' and current_schema() = 'tollgate' and current_user = ";
 
-/// One row about the session. The tables are those with a tenant, without
-/// partitions, which only their parents lead to.
+/// One row about the session. It checks the tables with a tenant; partitions are reached only
+/// through their parents.
 const PROOF: &str = "
     with tables as (
         select c.oid, c.relname, c.relowner from pg_class c
@@ -344,10 +334,10 @@ const PROOF: &str = "
            exists (select from tables where pg_has_role(current_user, relowner, 'member')) as owns,
            (select string_agg(relname, ', ') from tables
             where not row_security_active(oid)
-              -- A copy that somebody made for himself closes nothing, unless it was granted.
+              -- A table that the role has no privileges on, such as a private copy, does not matter.
               and (has_any_column_privilege(oid, 'select, insert, update')
                    or has_table_privilege(oid, 'delete, truncate'))) as open,
-           -- What it may become by SET ROLE counts as what it is.
+           -- A role that it may take by SET ROLE counts as its own.
            (select case when bool_or(rolsuper) then 'is a superuser or may become one'
                         when bool_or(rolbypassrls) then 'has BYPASSRLS or may become a role that has it'
                         when exists (select from tables where pg_has_role(session_user, relowner, 'member'))

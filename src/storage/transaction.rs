@@ -9,8 +9,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::StorageError;
-use super::diagnosis::OfStatement;
-use super::line::{Line, Patience};
+use super::query_error::OfStatement;
+use super::time_limit::{LimitedConnection, TimeLimit};
 use super::waiting::WaitingCaller;
 
 /// The statements of one transaction.
@@ -29,7 +29,7 @@ pub(super) async fn in_transaction<T, E>(
     pool: &PgPool,
     turn: Option<OwnedSemaphorePermit>,
     begin: String,
-    patience: Patience,
+    patience: TimeLimit,
     work: impl Work<T, E>,
 ) -> Result<T, E>
 where
@@ -61,7 +61,7 @@ where
 pub(super) async fn on_connection<T, E>(
     pool: &PgPool,
     turn: Option<OwnedSemaphorePermit>,
-    patience: Patience,
+    patience: TimeLimit,
     work: impl Work<T, E>,
 ) -> Result<T, E>
 where
@@ -72,10 +72,10 @@ where
     let task = tokio::spawn(async move {
         let _turn = turn;
         let waiting = WaitingCaller::of(&pool);
-        let line = Line::acquire(&pool).await;
+        let line = LimitedConnection::acquire(&pool).await;
         drop(waiting);
         let mut line = line?;
-        let result = line.ask(patience, work).await;
+        let result = line.run(patience, work).await;
         line.give_back();
         result
     });

@@ -12,9 +12,9 @@ pub use claims::{Claim, Ending, Matter, claim, finish, is_any_waiting, move_to_l
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, named};
-use super::diagnosis::OfStatement;
 use super::plugins::find;
 use super::pool::AppPool;
+use super::query_error::OfStatement;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::plugin::{Digest, Profile, TenantPlugin, UploadState};

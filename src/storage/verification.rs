@@ -11,9 +11,9 @@ use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::StorageError;
-use super::diagnosis::OfStatement;
-use super::line::Patience;
 use super::pool::SystemPool;
+use super::query_error::OfStatement;
+use super::time_limit::TimeLimit;
 
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct WriterRow {
@@ -87,7 +87,7 @@ pub struct KeyRow {
 /// one in the index.
 pub async fn writers(system: &SystemPool) -> Result<Vec<WriterRow>, StorageError> {
     system
-        .transaction_within(Patience::LONG, |connection| {
+        .transaction_within(TimeLimit::LONG, |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let writers = sqlx::query_as(
@@ -124,7 +124,7 @@ pub async fn batches(
     after_sequence: Option<i64>,
 ) -> Result<Vec<BatchRow>, StorageError> {
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let batches = sqlx::query_as(
@@ -172,7 +172,7 @@ pub async fn decisions(
     last_sequence: i64,
 ) -> Result<Vec<DecisionRow>, StorageError> {
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let rows = sqlx::query(DECISIONS)
@@ -194,7 +194,7 @@ pub async fn decisions(
 /// decisions and their batches at one moment.
 pub async fn uncovered(system: &SystemPool, writer: Uuid, after: Place) -> Result<Vec<Place>, StorageError> {
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let rows = sqlx::query(
@@ -226,7 +226,7 @@ pub async fn keys(system: &SystemPool, after: Option<&KeyRow>) -> Result<Vec<Key
     let (tenant, client, key) = after
         .map_or((Uuid::nil(), Uuid::nil(), String::new()), |row| (row.tenant, row.client, row.key.clone()));
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let keys = sqlx::query_as(
@@ -263,7 +263,7 @@ pub async fn batch_hash(
     sequence: i64,
 ) -> Result<(Option<Vec<u8>>, Option<i64>), StorageError> {
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let found = sqlx::query_as(

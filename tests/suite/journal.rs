@@ -9,10 +9,10 @@ use futures::future::join_all;
 use sqlx::PgConnection;
 use tollgate::domain::decision::Decision;
 use tollgate::domain::tenant::TenantId;
-use tollgate::storage::journal::{Journal, JournalError, Stored};
+use tollgate::storage::journal::{Journal, JournalError, StoreOutcome};
 use uuid::Uuid;
 
-type Answer = Result<Stored, JournalError>;
+type Answer = Result<StoreOutcome, JournalError>;
 
 fn tenant() -> TenantId {
     TenantId(Uuid::now_v7())

@@ -16,7 +16,7 @@ use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::backtests::{CancelError, CreateError};
-use crate::storage::lists::{AddError, CloseListError, CreateListError};
+use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::TellError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
@@ -317,17 +317,17 @@ impl From<CloseListError> for Problem {
     }
 }
 
-impl From<AddError> for Problem {
-    fn from(error: AddError) -> Self {
+impl From<AddEntryError> for Problem {
+    fn from(error: AddEntryError) -> Self {
         match error {
-            AddError::UnknownList => Self::not_found("list"),
-            AddError::Closed => {
+            AddEntryError::UnknownList => Self::not_found("list"),
+            AddEntryError::Closed => {
                 Self::new(ProblemKind::Conflict, "The list is closed and accepts no more entries.")
             }
-            AddError::AlreadyOpen => {
+            AddEntryError::AlreadyOpen => {
                 Self::new(ProblemKind::Conflict, "The value is already on the list. Close that entry first.")
             }
-            AddError::TooMany(most) => {
+            AddEntryError::TooMany(most) => {
                 let detail = format!(
                     "A list can have at most {most} entries that have not ended. Nothing was added. Close \
                      entries that are no longer needed, put the others on another list, or ask the operator \
@@ -335,7 +335,7 @@ impl From<AddError> for Problem {
                 );
                 Self::new(ProblemKind::QuotaExceeded, detail)
             }
-            AddError::TooManyKept(most) => {
+            AddEntryError::TooManyKept(most) => {
                 let detail = format!(
                     "A list can hold at most {most} entries, counting closed and ended ones: ten times \
                      list_entries_max. Nothing was added. Continue with another list, or ask the operator to \
@@ -343,7 +343,7 @@ impl From<AddError> for Problem {
                 );
                 Self::new(ProblemKind::QuotaExceeded, detail)
             }
-            AddError::Storage(error) => error.into(),
+            AddEntryError::Storage(error) => error.into(),
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms, named};
-use crate::storage::line::Patience;
 use crate::storage::pool::SystemPool;
+use crate::storage::time_limit::TimeLimit;
 
 /// A clock that steps back makes an id and the time beside it differ; a day is
 /// more than it may. The id's range only says which partitions to look into.
@@ -121,7 +121,7 @@ pub async fn count(
 ) -> Result<u64, StorageError> {
     let selection = selection.clone();
     system
-        .transaction_within(Patience::LONG, move |connection| {
+        .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 settle(connection).await?;
                 let most = selection.newest.map_or(i64::MAX, bigint);
@@ -156,7 +156,7 @@ pub async fn page(
 ) -> Result<Vec<HistoryRow>, StorageError> {
     let selection = selection.clone();
     system
-        .transaction_within(Patience::PAGE, move |connection| {
+        .transaction_within(TimeLimit::PAGE, move |connection| {
             Box::pin(async move {
                 settle(connection).await?;
                 let kinds: Vec<&str> = Label::ALL.iter().map(|label| label.name()).collect();

@@ -1,93 +1,93 @@
-//! A batch: what one transaction stores, and who waits for it.
+//! A batch: the decisions that one transaction stores, and the callers that wait for them.
 //!
-//! Owns that each waiter is answered exactly once and that a key has one head
-//! per batch. Must never answer `First` before the writer says it is committed.
+//! Each waiter gets exactly one result, and a key has one head per batch. `First` must never be
+//! sent before the batch is known to be committed.
 
 use std::collections::{HashMap, HashSet};
 
 use tokio::sync::oneshot;
 
-use super::chain::Link;
-use super::row::Row;
-use super::{JournalError, Stored};
+use super::chain::ChainLink;
+use super::row::PreparedDecision;
+use super::{JournalError, StoreOutcome};
 use crate::domain::payment::PaymentId;
 use crate::storage::StorageError;
 use crate::storage::decisions::{Position, StoredDecision};
 
-pub(super) type Answer = Result<Stored, JournalError>;
+pub(super) type StoreResult = Result<StoreOutcome, JournalError>;
 
 #[derive(Debug)]
-pub(super) struct Submission {
-    pub row: Row,
-    pub waiter: oneshot::Sender<Answer>,
+pub(super) struct PendingDecision {
+    pub row: PreparedDecision,
+    pub waiter: oneshot::Sender<StoreResult>,
 }
 
-impl Submission {
-    /// A waiter that went away needs no answer.
-    pub fn answer(self, answer: Answer) {
-        let _ = self.waiter.send(answer);
+impl PendingDecision {
+    pub fn respond(self, result: StoreResult) {
+        // The waiter may be gone.
+        let _ = self.waiter.send(result);
     }
 }
 
-/// All submissions of a batch under one key. The first to come is written; the
-/// others share its fate.
+/// All decisions of a batch with one key. The first to arrive is written, and the others get its
+/// result.
 #[derive(Debug)]
 struct Group {
-    head: Submission,
-    followers: Vec<Submission>,
+    head: PendingDecision,
+    followers: Vec<PendingDecision>,
 }
 
 impl Group {
-    fn answer_all(self, answer: &Answer) {
-        self.head.answer(answer.clone());
+    fn respond_all(self, result: &StoreResult) {
+        self.head.respond(result.clone());
         for follower in self.followers {
-            follower.answer(answer.clone());
+            follower.respond(result.clone());
         }
     }
 
-    fn answer_stored(self, position: Position) {
+    fn respond_stored(self, position: Position) {
         let decision = self.head.row.decision;
         for follower in self.followers {
             let stored = StoredDecision { decision: decision.clone(), position };
-            follower.answer(Ok(Stored::Duplicate(stored)));
+            follower.respond(Ok(StoreOutcome::Duplicate(stored)));
         }
-        let _ = self.head.waiter.send(Ok(Stored::First(position)));
+        let _ = self.head.waiter.send(Ok(StoreOutcome::First(position)));
     }
 }
 
-/// What the losers of a claim lost to, by their place in the batch.
-pub(super) type Bound = HashMap<usize, Result<StoredDecision, StorageError>>;
+/// The decisions to which the other keys are bound, by the place of the key in the batch.
+pub(super) type StoredByPlace = HashMap<usize, Result<StoredDecision, StorageError>>;
 
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// In the order of their claims: writers that lock in one order cannot deadlock.
+    /// Sorted by key: writers that lock in the same order cannot deadlock.
     groups: Vec<Group>,
-    /// Set from before anything that commits is sent until its fate is known.
-    pub link: Option<Link>,
+    /// Set while it is unknown whether the batch has been committed as this link.
+    pub link: Option<ChainLink>,
 }
 
 impl Batch {
-    pub fn of(mut submissions: Vec<Submission>) -> Self {
-        // Stable: among equal claims the first to come stays the first.
-        submissions.sort_by(|a, b| a.row.claim().cmp(&b.row.claim()));
-        let mut groups: Vec<Group> = Vec::with_capacity(submissions.len());
-        for submission in submissions {
+    pub fn of(mut decisions: Vec<PendingDecision>) -> Self {
+        // The sort is stable: among equal keys the first to arrive stays first.
+        decisions.sort_by(|a, b| a.row.scoped_key().cmp(&b.row.scoped_key()));
+        let mut groups: Vec<Group> = Vec::with_capacity(decisions.len());
+        for decision in decisions {
             match groups.last_mut() {
-                Some(group) if group.head.row.claim() == submission.row.claim() => {
-                    group.followers.push(submission);
+                Some(group) if group.head.row.scoped_key() == decision.row.scoped_key() => {
+                    group.followers.push(decision);
                 }
-                _ => groups.push(Group { head: submission, followers: Vec::new() }),
+                _ => groups.push(Group { head: decision, followers: Vec::new() }),
             }
         }
         Self { groups, link: None }
     }
 
-    pub fn rows(&self) -> Vec<&Row> {
+    pub fn rows(&self) -> Vec<&PreparedDecision> {
         self.groups.iter().map(|group| &group.head.row).collect()
     }
 
-    /// The link it is to be stored as, and its rows.
-    pub fn link_to(&mut self, link: Link) -> (&Link, Vec<&Row>) {
+    /// Sets the link, and returns it with the rows.
+    pub fn link_to(&mut self, link: ChainLink) -> (&ChainLink, Vec<&PreparedDecision>) {
         let link = self.link.insert(link);
         (link, self.groups.iter().map(|group| &group.head.row).collect())
     }
@@ -100,10 +100,8 @@ impl Batch {
         self.groups.iter().flat_map(|group| group.head.row.digest.0).collect()
     }
 
-    /// Answers those who did not win their key and leaves the winners. What
-    /// they lost to was committed by another transaction, so there is nothing
-    /// to wait for.
-    pub fn answer_losers(&mut self, winners: &HashSet<PaymentId>, mut bound: Bound) {
+    /// Responds to the decisions whose key another transaction has bound, and keeps the others.
+    pub fn respond_to_losers(&mut self, winners: &HashSet<PaymentId>, mut bound: StoredByPlace) {
         let groups = std::mem::take(&mut self.groups);
         for (place, group) in groups.into_iter().enumerate() {
             if winners.contains(&group.head.row.decision.id()) {
@@ -111,51 +109,51 @@ impl Batch {
                 continue;
             }
             let own = group.head.row.decision.id();
-            let answer = match bound.remove(&place) {
-                // Its own, of a commit that was not known of: it is the first after all.
+            let result = match bound.remove(&place) {
+                // The decision itself: an earlier commit of unknown result succeeded.
                 Some(Ok(stored)) if stored.decision.id() == own => {
-                    group.answer_stored(stored.position);
+                    group.respond_stored(stored.position);
                     continue;
                 }
-                Some(Ok(stored)) => Ok(Stored::Duplicate(stored)),
-                // Bound, but to a decision that is gone or damaged: the key can
-                // neither be honoured nor given away.
+                Some(Ok(stored)) => Ok(StoreOutcome::Duplicate(stored)),
+                // The key is bound to a decision that is missing or damaged, so it can neither
+                // be answered nor used again.
                 Some(Err(_)) | None => Err(JournalError::Refused),
             };
-            group.answer_all(&answer);
+            group.respond_all(&result);
         }
     }
 
-    /// The batch was committed as this link; its positions are the places of the groups.
-    pub fn answer_stored(&mut self, link: &Link) {
+    /// Responds to all, after the batch was committed as this link. The position of a decision
+    /// is the index of its group.
+    pub fn respond_stored(&mut self, link: &ChainLink) {
         for (position, group) in (0..).zip(std::mem::take(&mut self.groups)) {
-            group.answer_stored(Position { writer: link.writer, sequence: link.sequence, position });
+            group.respond_stored(Position { writer: link.writer, sequence: link.sequence, position });
         }
     }
 
-    /// Answers every waiter that the outcome is unknown, and returns the rows that were to be written.
-    pub fn give_up(self) -> Vec<Row> {
+    /// Reports to every waiter that the result is unknown, and returns the rows of the batch.
+    pub fn give_up(self) -> Vec<PreparedDecision> {
         let unknown = Err(JournalError::Unavailable);
         let give_up = |group: Group| {
             for follower in group.followers {
-                follower.answer(unknown.clone());
+                follower.respond(unknown.clone());
             }
-            let Submission { row, waiter } = group.head;
-            // A waiter that went away needs no answer.
+            let PendingDecision { row, waiter } = group.head;
             let _ = waiter.send(unknown.clone());
             row
         };
         self.groups.into_iter().map(give_up).collect()
     }
 
-    pub fn answer_all(self, error: JournalError) {
+    pub fn respond_all(self, error: JournalError) {
         for group in self.groups {
-            group.answer_all(&Err(error));
+            group.respond_all(&Err(error));
         }
     }
 
-    /// A row of this batch is bad: halves to try, until it is alone and refused.
-    /// Those who waited for a refused head try for themselves, since only a
+    /// Isolates a row that the database rejects: returns the two halves of the batch to try, and
+    /// refuses a row that is alone. The followers of a refused head are tried next, since only a
     /// stored decision binds a key.
     pub fn isolate_bad_row(mut self) -> Vec<Self> {
         if self.groups.len() > 1 {
@@ -164,7 +162,7 @@ impl Batch {
         }
         let mut followers = Vec::new();
         for group in self.groups {
-            group.head.answer(Err(JournalError::Refused));
+            group.head.respond(Err(JournalError::Refused));
             followers.extend(group.followers);
         }
         if followers.is_empty() { Vec::new() } else { vec![Self::of(followers)] }

@@ -1,19 +1,17 @@
-//! The chain of a writer: each batch names the batch before it.
+//! The chain of a writer: each batch contains the hash of the previous one.
 //!
-//! Owns the hash of a batch and the writer's place. Must never move on before
-//! the batch is known to be committed.
+//! A chain must advance only after the batch is known to be committed.
 
 use uuid::Uuid;
 
 use crate::domain::plugin::Digest;
 use crate::storage::canonical::CanonicalHash;
 
-/// Stands before the first batch of every writer.
+/// The previous hash of every writer's first batch.
 pub const GENESIS: Digest = Digest([0; 32]);
 
-/// Over the writer, the sequence, the hash of the batch before, the number of
-/// decisions and their digests one after the other, as fields of the canonical
-/// hash; numbers are big-endian.
+/// The canonical hash of these fields: writer, sequence, previous hash, number of decisions, and
+/// their concatenated digests. Numbers are big-endian.
 pub fn batch_hash(writer: Uuid, sequence: i64, previous: &Digest, decision_digests: &[u8]) -> Digest {
     let count = (decision_digests.len() / 32) as u64;
     CanonicalHash::new("tollgate batch 1")
@@ -25,9 +23,9 @@ pub fn batch_hash(writer: Uuid, sequence: i64, previous: &Digest, decision_diges
         .finish()
 }
 
-/// A batch in its place, before it is known whether it was committed there.
+/// A batch's place in the chain, before it is known whether it was committed.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ChainLink {
     pub writer: Uuid,
     pub sequence: i64,
     pub previous: Digest,
@@ -37,7 +35,7 @@ pub(super) struct Link {
 
 /// The last batch of a writer that is known to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tip {
+pub struct ChainTip {
     pub writer: Uuid,
     pub sequence: i64,
     pub hash: Digest,
@@ -51,27 +49,27 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// A new writer's.
+    /// The empty chain of a new writer.
     pub fn new() -> Self {
         Self { writer: Uuid::now_v7(), sequence: 0, tip: GENESIS }
     }
 
-    pub fn next(&self, decision_digests: Vec<u8>) -> Link {
+    pub fn next(&self, decision_digests: Vec<u8>) -> ChainLink {
         let (writer, sequence, previous) = (self.writer, self.sequence + 1, self.tip);
         let hash = batch_hash(writer, sequence, &previous, &decision_digests);
-        Link { writer, sequence, previous, decision_digests, hash }
+        ChainLink { writer, sequence, previous, decision_digests, hash }
     }
 
-    /// Goes on from there, whosever link it is: a batch that was taken for lost may
-    /// be found after a new chain has begun.
-    pub fn advance(&mut self, committed: &Link) {
+    /// Continues from `committed`, even if it belongs to another writer: a batch that was
+    /// presumed lost may be found after a new chain has begun.
+    pub fn advance(&mut self, committed: &ChainLink) {
         self.writer = committed.writer;
         self.sequence = committed.sequence;
         self.tip = committed.hash;
     }
 
-    pub fn tip(&self) -> Tip {
-        Tip { writer: self.writer, sequence: self.sequence, hash: self.tip }
+    pub fn tip(&self) -> ChainTip {
+        ChainTip { writer: self.writer, sequence: self.sequence, hash: self.tip }
     }
 }
 
@@ -80,12 +78,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_goes_on_from_the_link_that_was_found_committed_even_of_the_writer_before() {
+    fn a_chain_continues_from_a_committed_link_even_of_the_previous_writer() {
         let before = Chain::new();
         let found = before.next(vec![1; 32]);
         let mut chain = Chain::new();
         chain.advance(&found);
-        assert_eq!(chain.tip(), Tip { writer: before.writer, sequence: 1, hash: found.hash });
+        assert_eq!(chain.tip(), ChainTip { writer: before.writer, sequence: 1, hash: found.hash });
         let next = chain.next(vec![2; 32]);
         assert_eq!((next.writer, next.sequence, next.previous), (before.writer, 2, found.hash));
     }

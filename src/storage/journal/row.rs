@@ -1,7 +1,6 @@
-//! One decision made ready for its rows.
+//! A decision prepared for its rows: encoding, salt, digests and value keys.
 //!
-//! Owns the work that needs no database: encoding, salt, digests, value keys.
-//! It is done by whoever submits, so that a writer only has to write.
+//! The caller of `store` does this work, so that a writer only has to write.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use crate::storage::evidence::{self, PAYLOAD_VERSION, SALT_LENGTH_BYTES};
 use crate::storage::values::value_keys;
 
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct PreparedDecision {
     pub decision: Arc<Decision>,
     pub payload: Vec<u8>,
     pub salt: [u8; SALT_LENGTH_BYTES],
@@ -27,10 +26,10 @@ pub(super) struct Row {
     pub value_keys: Vec<Uuid>,
 }
 
-/// What a key is unique in, and the order in which all writers claim.
-pub(super) type Claim<'a> = (TenantId, ClientId, &'a str);
+/// An idempotency key with its scope. All writers claim keys in this order.
+pub(super) type ScopedKey<'a> = (TenantId, ClientId, &'a str);
 
-impl Row {
+impl PreparedDecision {
     pub fn of(decision: Arc<Decision>) -> Result<Self, JournalError> {
         let payload = evidence::encode(&decision.evidence).map_err(|_| JournalError::Refused)?;
         let mut salt = [0; SALT_LENGTH_BYTES];
@@ -54,7 +53,7 @@ impl Row {
         self.currency.code()
     }
 
-    pub fn claim(&self) -> Claim<'_> {
+    pub fn scoped_key(&self) -> ScopedKey<'_> {
         (self.decision.tenant, self.decision.client, self.decision.key.as_str())
     }
 }

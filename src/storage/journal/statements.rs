@@ -1,16 +1,16 @@
 //! The SQL of the journal.
 //!
-//! Owns every statement that writes a decision. Each takes rows as arrays, one
-//! per column, so that its text is the same for every batch and is prepared once.
+//! Rows are passed as arrays, one per column, so that a statement has the same text for every
+//! batch and is prepared once.
 
 use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::batch::Bound;
-use super::chain::Link;
-use super::row::Row;
+use super::batch::StoredByPlace;
+use super::chain::ChainLink;
+use super::row::PreparedDecision;
 use super::writer::ATTEMPT_MAX;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
@@ -21,9 +21,9 @@ use crate::storage::evidence::PAYLOAD_VERSION;
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
 
-/// A node that went silent inside a transaction must not keep its keys locked, a
-/// statement that commits by itself must not do so after it was given up, and
-/// whatever the cluster is set to, a commit here means that it is on disk.
+/// Settings of a writer's sessions. A node that hangs inside a transaction must not keep keys
+/// locked. A statement must not commit after the writer has given it up. A commit must be on
+/// disk, whatever the server's setting is.
 pub(super) fn for_writing(sessions: Sessions) -> Sessions {
     sessions
         .with("idle_in_transaction_session_timeout", "10s")
@@ -34,7 +34,7 @@ pub(super) fn for_writing(sessions: Sessions) -> Sessions {
         )
 }
 
-/// The same writer may come again, on another connection.
+/// A writer registers again on each new connection.
 pub(super) async fn register_writer(
     connection: &mut PgConnection,
     writer: Uuid,
@@ -54,29 +54,29 @@ pub(super) async fn register_writer(
     Ok(())
 }
 
-/// A connection, and whose rows it may write.
+/// A connection, and the tenants whose rows it may write.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct JournalSession {
     pub connection: PgConnection,
     tenants: Vec<TenantId>,
 }
 
-impl Session {
+impl JournalSession {
     pub fn new(connection: PgConnection) -> Self {
         Self { connection, tenants: Vec::new() }
     }
 
-    /// Opens row security for the tenants of the batch, and for no other. Costs a
-    /// round trip only where those of the last batch were others.
-    pub async fn open_for(&mut self, rows: &[&Row]) -> sqlx::Result<()> {
-        // Sorted by tenant, so equal ones are neighbours.
+    /// Allows access to the rows of the batch's tenants, and no others. Takes a round trip only
+    /// if the last batch had other tenants.
+    pub async fn open_for(&mut self, rows: &[&PreparedDecision]) -> sqlx::Result<()> {
+        // The rows are sorted by tenant.
         let mut tenants: Vec<_> = rows.iter().map(|row| row.decision.tenant).collect();
         tenants.dedup();
         if self.tenants == tenants {
             return Ok(());
         }
         self.tenants.clear();
-        // Only typed UUIDs are formatted in, so the text is safe.
+        // The text is safe: it contains only UUIDs.
         let names: Vec<String> = tenants.iter().map(ToString::to_string).collect();
         let opening = format!("set app.tenants = '{}'", names.join(","));
         sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut self.connection).await?;
@@ -90,17 +90,17 @@ pub(super) async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Begins a transaction that will be rolled back. It hardly waits for locks.
+/// Begins a transaction that will be rolled back, with a short limit for waiting on locks.
 pub(super) async fn begin_trial(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("begin; set local lock_timeout = 200").execute(connection).await?;
     Ok(())
 }
 
-/// Binds the keys that are free and gives the decisions that won theirs. Waits
-/// for a transaction that holds one of the keys.
+/// Binds the free keys, and returns the decisions whose keys were bound. Waits for other
+/// transactions that hold one of the keys.
 pub(super) async fn claim(
     connection: &mut PgConnection,
-    rows: &[&Row],
+    rows: &[&PreparedDecision],
     now_ms: u64,
 ) -> sqlx::Result<HashSet<PaymentId>> {
     let won: Vec<Uuid> = sqlx::query_scalar(
@@ -121,14 +121,14 @@ pub(super) async fn claim(
     Ok(won.into_iter().map(PaymentId).collect())
 }
 
-/// What the keys of the losers are bound to. A statement of its own: the claim's
-/// snapshot is older than the commit that it lost to.
+/// The decisions to which the other keys are bound. Must be a separate statement: the snapshot
+/// of `claim` is older than the commit that bound them.
 pub(super) async fn bound(
     connection: &mut PgConnection,
-    rows: &[&Row],
+    rows: &[&PreparedDecision],
     winners: &HashSet<PaymentId>,
-) -> sqlx::Result<Bound> {
-    let losers: Vec<(i32, &Row)> =
+) -> sqlx::Result<StoredByPlace> {
+    let losers: Vec<(i32, &PreparedDecision)> =
         (0..).zip(rows.iter().copied()).filter(|(_, row)| !winners.contains(&row.decision.id())).collect();
     let found = sqlx::query(
         "select lost.place, d.tenant_id, d.client_id, d.idempotency_key, d.request_hash, d.origin, d.outcome,
@@ -152,8 +152,8 @@ pub(super) async fn bound(
         .collect()
 }
 
-/// The same with and without binding the keys on the way.
-macro_rules! inserting {
+/// The insert statement, with or without binding the keys.
+macro_rules! insert_statement {
     ($claimed:literal) => {
         concat!("with ", $claimed, " decided as (
         insert into decisions (
@@ -175,7 +175,7 @@ macro_rules! inserting {
     ), valued as (
         insert into payment_values (
             tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
-        -- Many rows that repeat what their decision says: found there by its place.
+        -- Values repeat columns of their decision, which are looked up by its place.
         select ($1)[v.place], v.value_key, ($8)[v.place], ($2)[v.place], ($11)[v.place],
                ($24::text[])[($23::int[])[v.place]], ($25::boolean[])[v.place]
         from unnest($21::uuid[], $22::int[]) as v (value_key, place)
@@ -186,12 +186,11 @@ macro_rules! inserting {
 }
 
 /// For keys that were claimed before.
-const INSERT: &str = inserting!("");
+const INSERT: &str = insert_statement!("");
 
-/// For keys of which none seems to be bound: if one is, nothing is stored. All of
-/// a batch in one statement is a transaction by itself, so it goes to the database
-/// and comes back durable in one round trip.
-const CLAIM_AND_INSERT: &str = inserting!(
+/// Also binds the keys. If one is already bound, nothing is stored. A single statement is its
+/// own transaction, so the batch is durable after one round trip.
+const CLAIM_AND_INSERT: &str = insert_statement!(
     "claimed as (
         insert into idempotency_keys (tenant_id, client_id, key, request_hash, decision_id, created_at_ms)
         select c.*, $29
@@ -199,33 +198,33 @@ const CLAIM_AND_INSERT: &str = inserting!(
     ),"
 );
 
-/// Whether the keys of a batch are bound already.
+/// Whether an insert also has to claim the keys of its batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Keys {
-    Claimed,
-    /// As far as anybody knows. Stored and committed at once.
-    Free,
+pub(super) enum InsertMode {
+    KeysClaimed,
+    /// Claims the keys and commits by itself.
+    ClaimKeys,
 }
 
-/// The decisions, the values they are found and counted by, and the batch.
+/// Inserts the decisions, the values by which they are found and counted, and the batch.
 pub(super) async fn insert(
     connection: &mut PgConnection,
-    rows: &[&Row],
-    link: &Link,
+    rows: &[&PreparedDecision],
+    link: &ChainLink,
     now_ms: u64,
-    keys: Keys,
+    keys: InsertMode,
 ) -> sqlx::Result<()> {
     let valued = (1..).zip(rows).flat_map(|(place, row)| {
         let day = day_of(bigint(row.received_at_ms()));
         row.value_keys.iter().map(move |key| (day, *key, place))
     });
     let mut valued: Vec<(i32, Uuid, i32)> = valued.collect();
-    // Neighbours in the index, which is most of what a decision costs: a third less of it.
+    // Sorted as in the index, which is most of the cost of a decision: this saves a third of it.
     valued.sort_unstable_by_key(|(day, key, _)| (*day, *key));
     let (currencies, currency_numbers) = currencies(rows);
     let statement = match keys {
-        Keys::Claimed => INSERT,
-        Keys::Free => CLAIM_AND_INSERT,
+        InsertMode::KeysClaimed => INSERT,
+        InsertMode::ClaimKeys => CLAIM_AND_INSERT,
     };
     sqlx::query(statement)
         .bind(each(rows, |row| row.decision.tenant.0))
@@ -272,14 +271,13 @@ pub(super) async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Whether a batch whose commit was never answered is stored. Inserting its
-/// position again waits for a transaction that still holds it, which a look
-/// would not, and then conflicts if that one committed; the hash tells whether it
-/// is this batch that did.
+/// Whether a batch whose commit got no response is stored. Inserting its position again waits
+/// for a transaction that still holds the position, which a `select` would not do. The insert
+/// conflicts if that transaction committed, and the hash shows whether it was this batch.
 ///
-/// A statement that has not come to its position yet is not waited for. Nothing of
-/// it can be stored beside what is tried again: keys and position are unique.
-pub(super) async fn is_committed(connection: &mut PgConnection, link: &Link) -> sqlx::Result<bool> {
+/// An earlier statement that has not reached its position yet may still run later. It cannot
+/// duplicate anything, since keys and positions are unique.
+pub(super) async fn is_committed(connection: &mut PgConnection, link: &ChainLink) -> sqlx::Result<bool> {
     begin(connection).await?;
     let inserted = sqlx::query(
         "insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
@@ -301,7 +299,7 @@ pub(super) async fn is_committed(connection: &mut PgConnection, link: &Link) -> 
     Ok(committed)
 }
 
-async fn is_stored(connection: &mut PgConnection, link: &Link) -> sqlx::Result<bool> {
+async fn is_stored(connection: &mut PgConnection, link: &ChainLink) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "select exists (select from journal_batches where writer_id = $1 and sequence = $2 and hash = $3)",
     )
@@ -312,9 +310,9 @@ async fn is_stored(connection: &mut PgConnection, link: &Link) -> sqlx::Result<b
     .await
 }
 
-/// Each currency once, and for each row the number of its own, from 1: a text is
-/// found from the beginning of its array on.
-fn currencies<'r>(rows: &[&'r Row]) -> (Vec<&'r str>, Vec<i32>) {
+/// Each currency once, and for each row the number of its currency, from 1. Repeating the texts
+/// would be slow: Postgres finds an element of a text array by scanning from its beginning.
+fn currencies<'r>(rows: &[&'r PreparedDecision]) -> (Vec<&'r str>, Vec<i32>) {
     let mut known: Vec<&str> = Vec::new();
     let numbers = rows.iter().map(|row| {
         let place = known.iter().position(|code| *code == row.currency()).unwrap_or_else(|| {

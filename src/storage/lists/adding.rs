@@ -11,9 +11,9 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::super::columns::bigint;
-use super::super::diagnosis::OfStatement;
-use super::super::line::Patience;
 use super::super::pool::AppPool;
+use super::super::query_error::OfStatement;
+use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
 use super::entries::{comparison_version, told};
 use crate::domain::audit::{Act, Action};
@@ -43,7 +43,7 @@ impl From<NewEntry> for ListEntry {
 }
 
 #[derive(Debug, Error)]
-pub enum AddError {
+pub enum AddEntryError {
     #[error("there is no such list")]
     UnknownList,
     #[error("the list is closed")]
@@ -67,7 +67,7 @@ pub async fn add_entry(
     entry: NewEntry,
     entries_max: u32,
     now_ms: u64,
-) -> Result<(), AddError> {
+) -> Result<(), AddEntryError> {
     let list = list.to_owned();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
@@ -75,7 +75,7 @@ pub async fn add_entry(
             let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
             let [entry] = entries;
             if added.is_empty() {
-                return Err(AddError::AlreadyOpen);
+                return Err(AddEntryError::AlreadyOpen);
             }
             let act = Act {
                 at_ms: now_ms,
@@ -102,9 +102,9 @@ pub async fn add_entries(
     entries_max: u32,
     actor: &str,
     now_ms: u64,
-) -> Result<BTreeSet<Uuid>, AddError> {
+) -> Result<BTreeSet<Uuid>, AddEntryError> {
     let (list, actor) = (list.to_owned(), actor.to_owned());
-    app.transaction_within(tenant, Patience::PAGE, move |connection| {
+    app.transaction_within(tenant, TimeLimit::PAGE, move |connection| {
         Box::pin(async move {
             let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
             if !added.is_empty() {
@@ -133,7 +133,7 @@ async fn insert(
     entries: &[NewEntry],
     entries_max: u32,
     now_ms: u64,
-) -> Result<BTreeSet<Uuid>, AddError> {
+) -> Result<BTreeSet<Uuid>, AddEntryError> {
     let kept_before = lock_list(connection, tenant, list).await?;
     let added = insert_rows(connection, tenant, list, entries).await?;
     if added.is_empty() {
@@ -141,12 +141,12 @@ async fn insert(
     }
     let kept = kept_before.saturating_add(i64::try_from(added.len()).unwrap_or(i64::MAX));
     if kept > kept_max(entries_max) {
-        return Err(AddError::TooManyKept(kept_max(entries_max)));
+        return Err(AddEntryError::TooManyKept(kept_max(entries_max)));
     }
     // All of them are no more than the quota on most lists, and then none has to be counted.
     let open_max = i64::from(entries_max);
     if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
-        return Err(AddError::TooMany(entries_max));
+        return Err(AddEntryError::TooMany(entries_max));
     }
     sqlx::query("update lists set entries_kept = $3 where tenant_id = $1 and name = $2")
         .bind(tenant.0)
@@ -159,7 +159,11 @@ async fn insert(
 }
 
 /// Until the transaction ends nobody else fills the list. Answers how many entries it keeps.
-async fn lock_list(connection: &mut PgConnection, tenant: TenantId, list: &str) -> Result<i64, AddError> {
+async fn lock_list(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    list: &str,
+) -> Result<i64, AddEntryError> {
     let found: Option<(bool, Option<i64>)> = sqlx::query_as(
         "select closed_at_ms is not null, entries_kept from lists where tenant_id = $1 and name = $2 for update",
     )
@@ -169,8 +173,8 @@ async fn lock_list(connection: &mut PgConnection, tenant: TenantId, list: &str) 
     .await
     .of_statement()?;
     match found {
-        None => Err(AddError::UnknownList),
-        Some((true, _)) => Err(AddError::Closed),
+        None => Err(AddEntryError::UnknownList),
+        Some((true, _)) => Err(AddEntryError::Closed),
         Some((false, Some(kept))) => Ok(kept),
         Some((false, None)) => Ok(count_kept(connection, tenant, list).await?),
     }

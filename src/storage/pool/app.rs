@@ -8,7 +8,7 @@ use super::ConnectionCounts;
 use super::tenant_turns::TenantTurns;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::line::{Line, Patience};
+use crate::storage::time_limit::{LimitedConnection, TimeLimit};
 use crate::storage::transaction::{Work, in_transaction, on_connection};
 use crate::storage::waiting::WaitingCaller;
 
@@ -32,14 +32,14 @@ impl AppPool {
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
     {
-        self.transaction_within(tenant, Patience::USUAL, work).await
+        self.transaction_within(tenant, TimeLimit::USUAL, work).await
     }
 
     /// The same for statements that may take longer.
     pub async fn transaction_within<T, E>(
         &self,
         tenant: TenantId,
-        patience: Patience,
+        patience: TimeLimit,
         work: impl Work<T, E>,
     ) -> Result<T, E>
     where
@@ -63,7 +63,7 @@ impl AppPool {
         &self,
         work: impl Work<T, StorageError>,
     ) -> Result<T, StorageError> {
-        on_connection(&self.pool, None, Patience::USUAL, work).await
+        on_connection(&self.pool, None, TimeLimit::USUAL, work).await
     }
 
     /// Checks that a connection responds. Returns `Ok` while all connections are in use: each of
@@ -74,7 +74,7 @@ impl AppPool {
             return Ok(());
         }
         // The pool checks the connection, and makes another if it does not respond.
-        Line::acquire(&self.pool).await.map(Line::give_back)
+        LimitedConnection::acquire(&self.pool).await.map(LimitedConnection::give_back)
     }
 
     pub fn counts(&self) -> ConnectionCounts {

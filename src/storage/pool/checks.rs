@@ -5,8 +5,8 @@ use std::time::Duration;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use crate::storage::line;
 use crate::storage::session::{Role, STILL_PROVEN};
+use crate::storage::time_limit;
 
 /// A connection that was returned within this time is assumed to work.
 const TRUSTED_IDLE_MAX: Duration = Duration::from_millis(250);
@@ -23,7 +23,7 @@ pub(super) async fn responds_after_idling(
 }
 
 pub(super) async fn responds(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    line::within(PING_MAX, connection.ping()).await.map(|()| true)
+    time_limit::within(PING_MAX, connection.ping()).await.map(|()| true)
 }
 
 /// As one simple query its time is the time of its transaction, unless one was

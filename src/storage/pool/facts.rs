@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use super::ConnectionCounts;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::line::{Line, Patience};
+use crate::storage::time_limit::{LimitedConnection, TimeLimit};
 
 /// Sessions of the journal's role: a statement sees the rows of the tenants that its reader
 /// names. Cheap to clone; the clones share the connections.
@@ -43,7 +43,7 @@ impl FactsPool {
 #[derive(Debug)]
 pub struct TenantsReader {
     pool: PgPool,
-    held: Option<Line>,
+    held: Option<LimitedConnection>,
     /// The settings of the connection that is held.
     settings: String,
 }
@@ -61,7 +61,7 @@ impl TenantsReader {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send + 'static,
     {
-        let patience = Patience::of(statement_max);
+        let patience = TimeLimit::of(statement_max);
         let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
         let most_ms = patience.statement_max_ms();
         // Only typed UUIDs and a number are formatted in, so the text is safe.
@@ -70,11 +70,11 @@ impl TenantsReader {
         // Out of its place while it is used: whatever goes wrong, nobody takes it for one that is set.
         let (mut line, is_set) = match self.held.take() {
             Some(line) => (line, self.settings == settings),
-            None => (Line::acquire(&self.pool).await?, false),
+            None => (LimitedConnection::acquire(&self.pool).await?, false),
         };
         let setting = (!is_set).then(|| settings.clone());
         let answer = line
-            .ask(patience, |connection| {
+            .run(patience, |connection| {
                 Box::pin(async move {
                     if let Some(setting) = setting {
                         sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *connection).await?;

@@ -11,7 +11,7 @@ use super::checks;
 use super::{AppPool, FactsPool, SystemPool};
 use crate::storage::database_url::{self, DatabaseUrlError};
 use crate::storage::facts;
-use crate::storage::session::{Refused, Role, Sessions};
+use crate::storage::session::{RefusedRoles, Role, Sessions};
 
 /// `databases.main` of the configuration. The names of the limits are those of rocket_db_pools.
 #[derive(Clone, Deserialize)]
@@ -112,7 +112,7 @@ impl DatabaseSettings {
     pub(super) fn sessions_among(
         &self,
         role: Role,
-        refused: &Arc<Refused>,
+        refused: &Arc<RefusedRoles>,
     ) -> Result<Sessions, DatabaseUrlError> {
         let (key, own_url) = match role {
             Role::Owner => ("url", None),
@@ -126,16 +126,21 @@ impl DatabaseSettings {
         Ok(Sessions::new(role, options, key, own_url.is_some(), refused))
     }
 
-    pub(super) fn app_pool(&self, refused: &Arc<Refused>) -> Result<AppPool, DatabaseUrlError> {
+    pub(super) fn app_pool(&self, refused: &Arc<RefusedRoles>) -> Result<AppPool, DatabaseUrlError> {
         self.checked_pool(Role::App, self.max_connections, refused).map(AppPool::new)
     }
 
-    pub(super) fn system_pool(&self, refused: &Arc<Refused>) -> Result<SystemPool, DatabaseUrlError> {
+    pub(super) fn system_pool(&self, refused: &Arc<RefusedRoles>) -> Result<SystemPool, DatabaseUrlError> {
         self.checked_pool(Role::System, self.system_max_connections, refused).map(SystemPool::new)
     }
 
     /// Checks each connection before it is used and after it was returned.
-    fn checked_pool(&self, role: Role, max: u32, refused: &Arc<Refused>) -> Result<PgPool, DatabaseUrlError> {
+    fn checked_pool(
+        &self,
+        role: Role,
+        max: u32,
+        refused: &Arc<RefusedRoles>,
+    ) -> Result<PgPool, DatabaseUrlError> {
         let sessions = self.sessions_among(role, refused)?;
         let (is_clean, among) = (checks::is_clean_statement(role), sessions.clone());
         let options = self
@@ -153,7 +158,7 @@ impl DatabaseSettings {
     /// tables are empty, since it outlives that. Connections are not checked when
     /// they are returned: only a `TenantsReader` uses them, and it begins no
     /// transaction.
-    pub(super) fn facts_pool(&self, refused: &Arc<Refused>) -> Result<FactsPool, DatabaseUrlError> {
+    pub(super) fn facts_pool(&self, refused: &Arc<RefusedRoles>) -> Result<FactsPool, DatabaseUrlError> {
         let sessions = self
             .sessions_among(Role::Journal, refused)?
             .with("plan_cache_mode", "force_generic_plan")

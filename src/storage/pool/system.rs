@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::ConnectionCounts;
 use crate::storage::StorageError;
-use crate::storage::line::Patience;
+use crate::storage::time_limit::TimeLimit;
 use crate::storage::transaction::{Work, in_transaction, on_connection};
 
 /// Sessions of the background role, which reads and writes across tenants. Must not serve a
@@ -24,11 +24,11 @@ impl SystemPool {
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
     {
-        self.transaction_within(Patience::USUAL, work).await
+        self.transaction_within(TimeLimit::USUAL, work).await
     }
 
     /// The same for statements that may take longer, or must not take as long.
-    pub async fn transaction_within<T, E>(&self, patience: Patience, work: impl Work<T, E>) -> Result<T, E>
+    pub async fn transaction_within<T, E>(&self, patience: TimeLimit, work: impl Work<T, E>) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
@@ -42,7 +42,7 @@ impl SystemPool {
         &self,
         work: impl Work<T, StorageError>,
     ) -> Result<T, StorageError> {
-        on_connection(&self.0, None, Patience::USUAL, work).await
+        on_connection(&self.0, None, TimeLimit::USUAL, work).await
     }
 
     /// A connection that leaves the pool for good. The caller limits each wait for it.

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::super::advisory_locks::DatabaseLock;
 use super::super::columns::{bigint, ms, named};
-use super::super::diagnosis::OfStatement;
-use super::super::line::Patience;
 use super::super::pool::{AppPool, SystemPool};
+use super::super::query_error::OfStatement;
+use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
 use super::asked::closed_list_among;
 use super::plan::{Planned, plan};
@@ -265,7 +265,7 @@ pub async fn activations_since(
     sequence: i64,
 ) -> Result<Vec<(TenantId, Activation)>, StorageError> {
     system
-        .transaction_within(Patience::SHORT, move |connection| {
+        .transaction_within(TimeLimit::SHORT, move |connection| {
             Box::pin(async move {
                 let rows = sqlx::query(
                     "select tenant_id, sequence, point, kind, revision, canary_revision, canary_share,

@@ -4,7 +4,8 @@ use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::list::{ListEntry, ListKinds};
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::lists::{
-    AddError, CreateListError, EntryFilter, NewEntry, NewList, add_entry, close_entry, create, entries, list,
+    AddEntryError, CreateListError, EntryFilter, NewEntry, NewList, add_entry, close_entry, create, entries,
+    list,
 };
 use tollgate::storage::pool::AppPool;
 use uuid::Uuid;
@@ -58,9 +59,9 @@ async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed()
     let first = entry("c-1", 100);
     add_entry(app, tenant, "watched", first.clone(), 10, 5).await.unwrap();
     let again = add_entry(app, tenant, "watched", entry(" c-1 ", 110), 10, 5).await;
-    assert!(matches!(again, Err(AddError::AlreadyOpen)), "{again:?}");
+    assert!(matches!(again, Err(AddEntryError::AlreadyOpen)), "{again:?}");
     let nowhere = add_entry(app, tenant, "no-such-list", entry("c-1", 110), 10, 5).await;
-    assert!(matches!(nowhere, Err(AddError::UnknownList)), "{nowhere:?}");
+    assert!(matches!(nowhere, Err(AddEntryError::UnknownList)), "{nowhere:?}");
     assert_eq!(list(app, tenant, None, 10).await.unwrap()[0].open_entries, 1);
 
     assert!(close_entry(app, tenant, "watched", first.id, 200, "bob").await.unwrap());
@@ -113,7 +114,7 @@ async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {
     add_entry(app, tenant, "l", first.clone(), 10, 5).await.unwrap();
     add_entry(app, tenant, "l", second.clone(), 10, 5).await.unwrap();
     let again = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, 5).await;
-    assert!(matches!(again, Err(AddError::AlreadyOpen)), "{again:?}");
+    assert!(matches!(again, Err(AddEntryError::AlreadyOpen)), "{again:?}");
     assert!(close_entry(app, tenant, "l", first.id, 200, "bob").await.unwrap());
     for form in ["AB12", "Ab 12"] {
         let seen: Vec<Uuid> =

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::future::join_all;
 use tollgate::domain::plugin::Digest;
 use tollgate::storage::decisions;
-use tollgate::storage::journal::Stored;
+use tollgate::storage::journal::StoreOutcome;
 
 use super::chain::verify;
 use super::{Answer, count, store_all, tenant};
@@ -13,7 +13,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 
 fn count_first(responses: &[Answer]) -> usize {
-    responses.iter().filter(|response| matches!(response, Ok(Stored::First(_)))).count()
+    responses.iter().filter(|response| matches!(response, Ok(StoreOutcome::First(_)))).count()
 }
 
 #[tokio::test]
@@ -26,9 +26,9 @@ async fn the_same_key_in_one_batch_is_stored_once_and_all_callers_get_it() {
     let submitted: Vec<_> = (0..10).map(|_| decision(tenant, "once")).collect();
     let first = submitted[0].clone();
     let responses = store_all(&journal, submitted).await;
-    assert!(matches!(responses[0], Ok(Stored::First(_))), "the first to come wins");
+    assert!(matches!(responses[0], Ok(StoreOutcome::First(_))), "the first to come wins");
     for response in &responses[1..] {
-        let Ok(Stored::Duplicate(stored)) = response else { panic!("{response:?}") };
+        let Ok(StoreOutcome::Duplicate(stored)) = response else { panic!("{response:?}") };
         assert_eq!(*stored.decision, first);
     }
     assert_eq!(verify(&database).await, 1);
@@ -41,10 +41,10 @@ async fn a_later_submission_gets_the_stored_decision_and_its_hash() {
     let journal = journal(databases.journal.clone()).await;
     let tenant = tenant();
     let first = decision(tenant, "key");
-    let Ok(Stored::First(position)) = journal.store(first.clone()).await else { panic!("not first") };
+    let Ok(StoreOutcome::First(position)) = journal.store(first.clone()).await else { panic!("not first") };
     let mut other = decision(tenant, "key");
     other.request_hash = Digest([2; 32]);
-    let Ok(Stored::Duplicate(stored)) = journal.store(other).await else { panic!("not a duplicate") };
+    let Ok(StoreOutcome::Duplicate(stored)) = journal.store(other).await else { panic!("not a duplicate") };
     assert_eq!((stored.decision.request_hash, stored.position), (Digest([1; 32]), position));
     let by_key = decisions::by_key(&databases.app, tenant, first.client, &first.key).await.unwrap().unwrap();
     assert_eq!(by_key, stored);
@@ -59,7 +59,7 @@ async fn storing_the_same_decision_again_returns_its_first_position() {
     let journal = journal(database.databases().journal).await;
     let only = decision(tenant(), "key");
     let first = journal.store(only.clone()).await;
-    assert!(matches!(first, Ok(Stored::First(_))), "{first:?}");
+    assert!(matches!(first, Ok(StoreOutcome::First(_))), "{first:?}");
     assert_eq!(journal.store(only).await, first);
     assert_eq!(verify(&database).await, 1);
 }
@@ -101,7 +101,7 @@ async fn nodes_that_submit_the_same_keys_agree_and_never_deadlock() {
         let reported: HashSet<_> = responses
             .iter()
             .filter_map(|response| match response {
-                Ok(Stored::Duplicate(stored)) => Some(stored.decision.id()),
+                Ok(StoreOutcome::Duplicate(stored)) => Some(stored.decision.id()),
                 _ => None,
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate::storage::journal::{Journal, JournalError, Stored};
+use tollgate::storage::journal::{Journal, JournalError, StoreOutcome};
 
 use super::chain::verify;
 use super::{store_all, tenant};
@@ -31,10 +31,10 @@ async fn a_commit_whose_response_is_lost_is_settled_without_duplicates() {
         keys.extend((round >= ROUNDS / 2).then(|| "0-a".to_owned()));
         let responses = store_all(&journal, keys.iter().map(|key| decision(tenant, key)).collect()).await;
         assert!(proxy.fault_happened());
-        assert!(matches!(responses[0], Ok(Stored::First(_))), "round {round}: {:?}", responses[0]);
-        assert!(matches!(responses[1], Ok(Stored::First(_))), "round {round}: {:?}", responses[1]);
+        assert!(matches!(responses[0], Ok(StoreOutcome::First(_))), "round {round}: {:?}", responses[0]);
+        assert!(matches!(responses[1], Ok(StoreOutcome::First(_))), "round {round}: {:?}", responses[1]);
         for duplicate in &responses[2..] {
-            assert!(matches!(duplicate, Ok(Stored::Duplicate(_))), "round {round}: {duplicate:?}");
+            assert!(matches!(duplicate, Ok(StoreOutcome::Duplicate(_))), "round {round}: {duplicate:?}");
         }
     }
     assert_eq!(verify(&database).await, 2 * ROUNDS);
@@ -59,11 +59,14 @@ async fn an_abandoned_commit_is_settled_before_the_chain_continues() {
             proxy.inject(Fault::Everything);
         });
         // The journal may have settled the batch before the outage.
-        assert!(matches!(response, Err(JournalError::Unavailable) | Ok(Stored::First(_))), "{response:?}");
+        assert!(
+            matches!(response, Err(JournalError::Unavailable) | Ok(StoreOutcome::First(_))),
+            "{response:?}"
+        );
         proxy.inject(Fault::Nothing);
         let retried = wait_until_stored(&journal, || decision(tenant, &format!("unknown-{round}"))).await;
         if cut == Fault::AfterCommit {
-            let Stored::Duplicate(stored) = retried else { panic!("the key was bound twice") };
+            let StoreOutcome::Duplicate(stored) = retried else { panic!("the key was bound twice") };
             assert_eq!(*stored.decision, submitted);
         }
         wait_until_stored(&journal, || decision(tenant, &format!("after-{round}"))).await;
@@ -83,7 +86,7 @@ async fn a_late_batch_is_not_mistaken_for_another() {
     // Retried meanwhile: the later attempt finds the key bound.
     proxy.inject(Fault::Late);
     let first = journal.store(decision(tenant, "tried-again")).await;
-    assert!(matches!(first, Ok(Stored::First(_))), "{first:?}");
+    assert!(matches!(first, Ok(StoreOutcome::First(_))), "{first:?}");
     proxy.deliver_late_commit();
 
     // Abandoned meanwhile: the late batch takes its position in the chain.
@@ -110,9 +113,9 @@ async fn a_late_batch_is_not_mistaken_for_another() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let next = journal.store(decision(tenant, "next")).await;
-    assert!(matches!(next, Ok(Stored::First(_))), "{next:?}");
+    assert!(matches!(next, Ok(StoreOutcome::First(_))), "{next:?}");
     let retried = journal.store(decision(tenant, "given-up")).await;
-    let Ok(Stored::Duplicate(first)) = retried else { panic!("{retried:?}") };
+    let Ok(StoreOutcome::Duplicate(first)) = retried else { panic!("{retried:?}") };
     assert_eq!(*first.decision, late);
     assert_eq!(verify(&database).await, 3);
 }
@@ -131,7 +134,7 @@ async fn a_submission_that_timed_out_on_locked_tables_is_not_stored_later() {
     assert_eq!(response, Err(JournalError::Unavailable));
     sqlx::raw_sql("commit").execute(&mut owner).await.unwrap();
     let stored = wait_until_stored(&journal, || decision(tenant, "locked-out")).await;
-    assert!(matches!(stored, Stored::First(_)), "{stored:?}");
+    assert!(matches!(stored, StoreOutcome::First(_)), "{stored:?}");
     assert_eq!(verify(&database).await, 2);
 }
 
@@ -150,7 +153,7 @@ async fn a_connection_that_goes_silent_in_a_transaction_blocks_its_key_only_for_
     proxy.inject(Fault::Silence);
     let submitted = decision(tenant, "silent");
     let first = journal.store(submitted).await;
-    assert!(matches!(first, Ok(Stored::First(_)) | Err(JournalError::Unavailable)), "{first:?}");
+    assert!(matches!(first, Ok(StoreOutcome::First(_)) | Err(JournalError::Unavailable)), "{first:?}");
     assert!(proxy.fault_happened());
     wait_until_stored(&journal, || decision(tenant, "silent")).await;
     assert_eq!(verify(&database).await, 2);
@@ -174,7 +177,7 @@ async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_w
 
     proxy.inject(Fault::Nothing);
     let stored = wait_until_stored(&journal, || decision(tenant, "down-0")).await;
-    assert!(matches!(stored, Stored::First(_)), "what was unavailable was not stored");
+    assert!(matches!(stored, StoreOutcome::First(_)), "what was unavailable was not stored");
     assert_eq!(verify(&database).await, 1);
 }
 
@@ -215,7 +218,7 @@ async fn a_lost_idle_connection_is_replaced_before_a_payment_needs_it() {
     line.silence_next(DatabaseRequest::Probe);
     line.wait_until_silenced().await;
     let response = journal.store(decision(tenant, "after")).await;
-    assert!(matches!(response, Ok(Stored::First(_))), "{response:?}");
+    assert!(matches!(response, Ok(StoreOutcome::First(_))), "{response:?}");
     assert_eq!(verify(&database).await, 2);
 }
 
@@ -234,7 +237,7 @@ async fn wait_for_journal(journal: &Journal, up: bool) {
 async fn wait_until_stored(
     journal: &Journal,
     submit: impl Fn() -> tollgate::domain::decision::Decision,
-) -> Stored {
+) -> StoreOutcome {
     let begun = Instant::now();
     loop {
         match journal.store(submit()).await {

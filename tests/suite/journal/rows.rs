@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use sqlx::{Connection, Executor};
-use tollgate::storage::journal::{Journal, JournalError, Stored};
+use tollgate::storage::journal::{Journal, JournalError, StoreOutcome};
 
 use super::chain::verify;
 use super::{store_all, tenant};
@@ -29,7 +29,7 @@ async fn only_the_row_that_the_database_refuses_fails() {
             3 => assert_eq!(*response, Err(JournalError::Refused)),
             // The order of the keys decides which of the two is first.
             17 | 29 => {}
-            _ => assert!(matches!(response, Ok(Stored::First(_))), "{n}: {response:?}"),
+            _ => assert!(matches!(response, Ok(StoreOutcome::First(_))), "{n}: {response:?}"),
         }
     }
     assert!(responses[17].is_ok() != responses[29].is_ok());
@@ -45,8 +45,8 @@ async fn a_refused_decision_binds_no_key() {
     Arc::make_mut(&mut bad.evidence.payment).order.reference = "\0".to_owned();
     let responses = store_all(&journal, vec![bad, decision(tenant, "key"), decision(tenant, "key")]).await;
     assert_eq!(responses[0], Err(JournalError::Refused));
-    assert!(matches!(responses[1], Ok(Stored::First(_))));
-    assert!(matches!(responses[2], Ok(Stored::Duplicate(_))));
+    assert!(matches!(responses[1], Ok(StoreOutcome::First(_))));
+    assert!(matches!(responses[2], Ok(StoreOutcome::Duplicate(_))));
     assert_eq!(verify(&database).await, 1);
 }
 
@@ -71,7 +71,7 @@ async fn a_full_queue_refuses_at_once_and_its_accepted_decisions_are_stored() {
     assert_eq!(journal.store(decision(tenant, "too-many")).await, Err(JournalError::Full));
     locked.rollback().await.unwrap();
     for response in join_all(waiting).await {
-        assert!(matches!(response.unwrap(), Ok(Stored::First(_))));
+        assert!(matches!(response.unwrap(), Ok(StoreOutcome::First(_))));
     }
     assert_eq!(verify(&database).await, 3);
 }
@@ -90,7 +90,7 @@ async fn a_stop_stores_accepted_decisions_and_refuses_new_ones() {
         journal.flush_and_stop().await;
     };
     let (responses, ()) = tokio::join!(stored, stop);
-    assert!(responses.iter().all(|response| matches!(response, Ok(Stored::First(_)))));
+    assert!(responses.iter().all(|response| matches!(response, Ok(StoreOutcome::First(_)))));
     task.finished().await;
     assert_eq!(journal.store(decision(tenant, "late")).await, Err(JournalError::Unavailable));
     assert_eq!(verify(&database).await, 300);

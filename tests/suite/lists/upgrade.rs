@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tollgate::storage::lists::{BroughtOver, bring_over};
+use tollgate::storage::lists::{ListConversion, convert_lists};
 
 use super::{add, list, outcome, values};
 use crate::support::database::TestDatabase;
@@ -84,9 +84,9 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
         make_old(&mut superuser, name).await;
     }
 
-    let done = bring_over(&node.databases.system).await.unwrap();
-    assert_eq!(done, BroughtOver { lists: 5, entries: 9, closed: 1, never_match: 1 });
-    assert_eq!(bring_over(&node.databases.system).await.unwrap(), BroughtOver::default(), "once");
+    let done = convert_lists(&node.databases.system).await.unwrap();
+    assert_eq!(done, ListConversion { lists: 5, entries: 9, closed: 1, never_match: 1 });
+    assert_eq!(convert_lists(&node.databases.system).await.unwrap(), ListConversion::default(), "once");
 
     let (_, page) = caller.get("/lists").await;
     let kinds: Vec<_> = page["items"]

@@ -7,7 +7,7 @@ use tollgate::decisions::verify::verify;
 use tollgate::domain::decision::{Decision, Origin};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
-use tollgate::storage::journal::{Journal, Stored};
+use tollgate::storage::journal::{Journal, StoreOutcome};
 use uuid::Uuid;
 
 use super::run_verify;
@@ -37,7 +37,7 @@ impl StoredChains {
                     journal.store(decision(tenants[n % 3], &key))
                 });
                 for stored in join_all(decisions).await {
-                    assert!(matches!(stored, Ok(Stored::First(_))), "{stored:?}");
+                    assert!(matches!(stored, Ok(StoreOutcome::First(_))), "{stored:?}");
                 }
             }
         }
@@ -324,7 +324,7 @@ async fn an_imported_decision_verifies_with_its_original_outcome() {
     let mut imported = decision(TenantId(Uuid::now_v7()), "imported");
     (imported.origin, imported.outcome) = (Origin::Import, Outcome::Approve);
     imported.evidence.reasons = vec![];
-    assert!(matches!(history.journals[0].store(imported).await, Ok(Stored::First(_))));
+    assert!(matches!(history.journals[0].store(imported).await, Ok(StoreOutcome::First(_))));
     history.assert_findings(&[]);
 }
 

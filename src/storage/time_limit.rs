@@ -1,9 +1,7 @@
-//! Connections on which every wait for an answer ends.
+//! Time limits for waiting on the database. A connection that does not respond is closed.
 //!
-//! Owns how long anybody waits for the database, and what becomes of a
-//! connection that does not answer: it is closed, never given back and never
-//! used again. Must stay the only way to a pool's connections: when a host
-//! vanishes, a wait that does not go through here lasts for ever.
+//! Connections of a pool must only be used through here: if the database's host vanishes, any
+//! other wait lasts forever.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,19 +19,19 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::StorageError;
 
-/// How long a statement may take. After this time the server cancels it. If not even that
-/// answer arrives, the connection counts as dead.
+/// How long a statement may take. After this time the server cancels it. If the error does not
+/// arrive either, the connection counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience(Duration);
+pub struct TimeLimit(Duration);
 
-/// How long the server's answer about a cancelled statement may take to arrive.
-const LATE_BY_MAX: Duration = Duration::from_secs(1);
+/// How long the error of a cancelled statement may take to arrive.
+const CANCEL_DELAY_MAX: Duration = Duration::from_secs(1);
 
-/// The limit for checking a connection that is given back.
-const GIVING_BACK_MAX: Duration = Duration::from_secs(5);
+/// The limit for checking a connection that is returned to the pool.
+const RETURN_CHECK_MAX: Duration = Duration::from_secs(5);
 
-impl Patience {
-    /// For what other nodes or `/ready` wait for, and what is soon asked again.
+impl TimeLimit {
+    /// For work that other nodes or `/ready` wait for, or that is repeated soon.
     pub const SHORT: Self = Self(Duration::from_secs(2));
     /// For requests, and for background work on a few rows.
     pub const USUAL: Self = Self(Duration::from_secs(10));
@@ -51,29 +49,29 @@ impl Patience {
     }
 
     fn silence_max(self) -> Duration {
-        self.0 + LATE_BY_MAX
+        self.0 + CANCEL_DELAY_MAX
     }
 }
 
 /// A connection of a pool. Dropping it closes it; only `give_back` returns it to the pool.
 #[derive(Debug)]
-pub struct Line(Option<PoolConnection<Postgres>>);
+pub struct LimitedConnection(Option<PoolConnection<Postgres>>);
 
-impl Line {
-    /// The pool bounds how long this takes: waiting for a turn, connecting, and checking a
-    /// connection that was idle.
+impl LimitedConnection {
+    /// The pool limits how long this takes, including connecting and checking an idle
+    /// connection.
     pub async fn acquire(pool: &PgPool) -> Result<Self, StorageError> {
         Ok(Self(Some(pool.acquire().await?)))
     }
 
-    /// Works with the connection. Where the database says nothing for too long,
-    /// the connection is closed, and what became of the work is not known.
-    pub async fn ask<T, E, F>(&mut self, patience: Patience, work: F) -> Result<T, E>
+    /// Runs work on the connection. If the database is silent for too long, the connection is
+    /// closed, and it is unknown whether the work was done.
+    pub async fn run<T, E, F>(&mut self, patience: TimeLimit, work: F) -> Result<T, E>
     where
         E: From<StorageError>,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
     {
-        // Taken out while it is used, so that a call that is dropped half-way closes it.
+        // Taken out while it is used, so that dropping this future closes it.
         let mut own = Self(self.0.take());
         let Some(connection) = &mut own.0 else { return Err(no_answer().into()) };
         match unless_silent(patience.silence_max(), work(connection)).await {
@@ -94,14 +92,14 @@ impl Line {
     pub fn give_back(mut self) {
         let Some(mut connection) = self.0.take() else { return };
         tokio::spawn(async move {
-            if timeout(GIVING_BACK_MAX, connection.return_to_pool()).await.is_err() {
+            if timeout(RETURN_CHECK_MAX, connection.return_to_pool()).await.is_err() {
                 tracing::warn!("the database does not respond; a connection returned to the pool is closed");
             }
         });
     }
 }
 
-impl Drop for Line {
+impl Drop for LimitedConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             drop(connection.detach());
@@ -109,7 +107,7 @@ impl Drop for Line {
     }
 }
 
-/// Bounds a wait without a line: connecting, and what a pool does by itself.
+/// Limits a wait on a connection that is not from a pool, such as connecting.
 pub(super) async fn within<T>(
     most: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -125,39 +123,39 @@ fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not respond"))
 }
 
-/// Wakes the task and notes that the work woke it, not the timer.
-struct Moved {
-    yes: AtomicBool,
+/// Wakes the task and records that the work woke it, not the timer.
+struct ProgressWaker {
+    progressed: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Wake for Moved {
+impl Wake for ProgressWaker {
     fn wake(self: Arc<Self>) {
-        self.yes.store(true, Ordering::Release);
+        self.progressed.store(true, Ordering::Release);
         self.task.wake();
     }
 }
 
-/// `None` once the work has made no progress for `most`. Each answer, and each part of a long
-/// one, starts the wait again: silence is bounded, not the work.
+/// `None` once the work has made no progress for `most`. Each response, and each part of a long
+/// one, restarts the wait: only silence is limited, not the duration of the work.
 async fn unless_silent<F: Future>(most: Duration, work: F) -> Option<F::Output> {
-    let moved = Arc::new(Moved { yes: AtomicBool::new(true), task: AtomicWaker::new() });
-    let waker = Waker::from(moved.clone());
+    let progress = Arc::new(ProgressWaker { progressed: AtomicBool::new(true), task: AtomicWaker::new() });
+    let waker = Waker::from(progress.clone());
     let (mut work, mut end) = (pin!(work), pin!(sleep(most)));
-    let mut moved_at = Instant::now();
+    let mut progressed_at = Instant::now();
     poll_fn(|context| {
-        moved.task.register(context.waker());
-        if moved.yes.swap(false, Ordering::AcqRel) {
+        progress.task.register(context.waker());
+        if progress.progressed.swap(false, Ordering::AcqRel) {
             if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return Poll::Ready(Some(output));
             }
-            moved_at = Instant::now();
+            progressed_at = Instant::now();
         }
         while end.as_mut().poll(context).is_ready() {
-            if moved_at + most <= Instant::now() {
+            if progressed_at + most <= Instant::now() {
                 return Poll::Ready(None);
             }
-            end.as_mut().reset(moved_at + most);
+            end.as_mut().reset(progressed_at + most);
         }
         Poll::Pending
     })
@@ -171,7 +169,7 @@ mod tests {
     const MOST: Duration = Duration::from_secs(2);
 
     #[tokio::test]
-    async fn work_that_moves_may_last_longer_than_silence_may() {
+    async fn work_that_makes_progress_may_last_longer_than_the_limit() {
         let work = async {
             for _ in 0..25 {
                 sleep(MOST / 20).await;
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_is_given_up_and_counted_from_the_last_move() {
+    async fn silence_is_measured_from_the_last_progress() {
         let begun = Instant::now();
         let work = async {
             sleep(MOST / 2).await;

@@ -9,32 +9,32 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::sleep;
 
-use super::line;
+use super::time_limit;
 
 /// How often a separate connection checks whether the session is active.
-const LOOKS_EVERY: Duration = Duration::from_secs(5);
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Consecutive checks that find the session idle. Between two statements it is idle for a moment.
-const IDLE_LOOKS_MAX: u32 = 3;
+const IDLE_CHECKS_MAX: u32 = 3;
 /// Consecutive checks that fail: ten minutes of them. While a migration blocks other sessions,
 /// Postgres may have no connection left for a check, and the migration still makes progress.
-const FAILED_LOOKS_MAX: u32 = 120;
-const LOOK_MAX: Duration = Duration::from_secs(5);
+const FAILED_CHECKS_MAX: u32 = 120;
+const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// Waits for `work`, which runs in the session with the server process `process`. Returns `None`
 /// once the session is no longer active: the response was lost. `login` must be the session's.
-pub(super) async fn while_at_work<T>(
+pub(super) async fn while_active<T>(
     login: &PgConnectOptions,
     process: i32,
     work: impl Future<Output = T>,
 ) -> Option<T> {
     let lost = async {
-        let (mut idle_looks, mut failed_looks) = (0, 0);
-        while idle_looks < IDLE_LOOKS_MAX && failed_looks < FAILED_LOOKS_MAX {
-            sleep(LOOKS_EVERY).await;
-            match line::within(LOOK_MAX, is_active(login, process)).await {
-                Ok(true) => (idle_looks, failed_looks) = (0, 0),
-                Ok(false) => (idle_looks, failed_looks) = (idle_looks + 1, 0),
-                Err(_) => failed_looks += 1,
+        let (mut idle_checks, mut failed_checks) = (0, 0);
+        while idle_checks < IDLE_CHECKS_MAX && failed_checks < FAILED_CHECKS_MAX {
+            sleep(CHECK_EVERY).await;
+            match time_limit::within(CHECK_MAX, is_active(login, process)).await {
+                Ok(true) => (idle_checks, failed_checks) = (0, 0),
+                Ok(false) => (idle_checks, failed_checks) = (idle_checks + 1, 0),
+                Err(_) => failed_checks += 1,
             }
         }
     };

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::super::advisory_locks::DatabaseLock;
 use super::super::columns::bigint;
-use super::super::line::{self, Patience};
 use super::super::pool::SystemPool;
 use super::super::rulesets::selectors_by_list;
+use super::super::time_limit::{self, TimeLimit};
 use super::super::{StorageError, audit};
 use super::entries::{closed, closing, comparison_version, read};
 use super::{WHAT, read_kinds};
@@ -40,7 +40,7 @@ const LOCK_ANSWER_MAX: Duration = Duration::from_secs(10);
 const ACTOR: &str = "upgrade";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BroughtOver {
+pub struct ListConversion {
     pub lists: u64,
     pub entries: u64,
     /// Entries that were closed, since they compare equal to an earlier one.
@@ -51,39 +51,39 @@ pub struct BroughtOver {
 
 /// Brings over everything that is left. Of nodes that start together one does the work, and the
 /// others wait.
-pub async fn bring_over(system: &SystemPool) -> Result<BroughtOver, StorageError> {
-    let mut done = BroughtOver::default();
+pub async fn convert_lists(system: &SystemPool) -> Result<ListConversion, StorageError> {
+    let mut done = ListConversion::default();
     if remaining(system).await?.is_empty() {
         return Ok(done);
     }
     // A connection of its own: whatever becomes of this process, the lock ends with it.
     let mut holder = system.detached().await?;
     // Polled: a blocking wait for the lock looks the same as a lost response.
-    while !line::within(LOCK_ANSWER_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
+    while !time_limit::within(LOCK_ANSWER_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
         tokio::time::sleep(LOCK_TRIED_EVERY).await;
         // The holder may have finished and lost its connection before it released the lock.
         if remaining(system).await?.is_empty() {
             break;
         }
     }
-    let worked = bring_over_all(system, &mut done).await;
+    let worked = convert_all(system, &mut done).await;
     // A failure to close does not undo the work.
-    let _ = line::within(LOCK_ANSWER_MAX, holder.close()).await;
+    let _ = time_limit::within(LOCK_ANSWER_MAX, holder.close()).await;
     worked?;
-    if done != BroughtOver::default() {
-        let BroughtOver { lists, entries, closed, never_match } = done;
+    if done != ListConversion::default() {
+        let ListConversion { lists, entries, closed, never_match } = done;
         tracing::info!(lists, entries, closed, never_match, "converted the lists of an earlier version");
     }
     Ok(done)
 }
 
-async fn bring_over_all(system: &SystemPool, done: &mut BroughtOver) -> Result<(), StorageError> {
+async fn convert_all(system: &SystemPool, done: &mut ListConversion) -> Result<(), StorageError> {
     let mut asked = Asked::default();
     for Remaining { tenant, list, has_kinds } in remaining(system).await? {
         let name = list.clone();
         let selectors = if has_kinds { BTreeSet::new() } else { asked.of(system, tenant, &list).await? };
         let kinds = system
-            .transaction_within(Patience::LONG, move |connection| {
+            .transaction_within(TimeLimit::LONG, move |connection| {
                 Box::pin(give_kinds(connection, tenant, name, selectors))
             })
             .await?;
@@ -91,7 +91,7 @@ async fn bring_over_all(system: &SystemPool, done: &mut BroughtOver) -> Result<(
         loop {
             let (name, kinds) = (list.clone(), kinds.clone());
             let batch = system
-                .transaction_within(Patience::LONG, move |connection| {
+                .transaction_within(TimeLimit::LONG, move |connection| {
                     Box::pin(next_batch(connection, tenant, name, kinds))
                 })
                 .await?;
@@ -123,7 +123,7 @@ impl Asked {
     ) -> Result<BTreeSet<Selector>, StorageError> {
         if self.tenant != Some(tenant) {
             self.by_list = system
-                .transaction_within(Patience::LONG, move |connection| {
+                .transaction_within(TimeLimit::LONG, move |connection| {
                     Box::pin(selectors_by_list(connection, tenant))
                 })
                 .await?;
@@ -141,7 +141,7 @@ struct Remaining {
 
 async fn remaining(system: &SystemPool) -> Result<Vec<Remaining>, StorageError> {
     system
-        .transaction_within(Patience::LONG, |connection| {
+        .transaction_within(TimeLimit::LONG, |connection| {
             Box::pin(async move {
                 let rows = sqlx::query(
                     "select tenant_id, name, kinds is not null as has_kinds from lists
@@ -233,9 +233,9 @@ async fn next_batch(
     tenant: TenantId,
     list: String,
     kinds: ListKinds,
-) -> Result<BroughtOver, StorageError> {
+) -> Result<ListConversion, StorageError> {
     let batch = old_entries(connection, tenant, &list).await?;
-    let mut done = BroughtOver { entries: batch.len() as u64, ..BroughtOver::default() };
+    let mut done = ListConversion { entries: batch.len() as u64, ..ListConversion::default() };
     let mut fresh = Vec::with_capacity(batch.len());
     for entry in batch {
         let forms = kinds.forms(&entry.value).unwrap_or_else(|_| {

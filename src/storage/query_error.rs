@@ -1,44 +1,52 @@
-//! What may be logged of a database error, and which statement met it.
+//! A database error with the place of its statement, and the text that may be logged of it.
 //!
-//! Owns that choice for the whole program. Must never let a detail of Postgres
-//! through, nor a message that may quote a value: a row may be a payment.
+//! Must never log Postgres' details, or a message that may quote a value: a row may be a payment.
 
 use std::panic::Location;
 
-use super::StorageError;
-use super::session::Unproven;
+use thiserror::Error;
 
-/// Classes of SQLSTATE whose messages name tables, columns, roles, limits and
-/// files, never values. Not among them: 22, which quotes what it could not
-/// read, P0 and what extensions raise.
+use super::StorageError;
+
+/// Classes of SQLSTATE whose messages name tables, columns, roles, limits and files, but never
+/// values. Class 22 is left out, since it quotes malformed values, and so are P0 and the classes
+/// of extensions.
 const CLASSES_WITHOUT_VALUES: [&str; 18] = [
     "08", "0A", "23", "25", "26", "28", "2B", "34", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
     "XX",
 ];
 
-/// A failure of the database or of the way to it, with the place of its
-/// statement in the sources. The errors of the storage room are made here, so
-/// each is told in the same way.
-pub struct Failed {
+/// A session that row security may not apply to. It is closed without being used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("a connection of `databases.main.{key}` was refused: {found}; expected {expected}")]
+pub struct RefusedSession {
+    pub key: &'static str,
+    pub(super) found: String,
+    pub(super) expected: String,
+}
+
+/// An error of the database or of the connection to it, with the place of the statement in the
+/// source code.
+pub struct QueryError {
     error: sqlx::Error,
     statement: &'static Location<'static>,
 }
 
-impl Failed {
+impl QueryError {
     #[track_caller]
     pub(super) fn new(error: sqlx::Error) -> Self {
         Self { error, statement: Location::caller() }
     }
 }
 
-impl From<sqlx::Error> for Failed {
+impl From<sqlx::Error> for QueryError {
     #[track_caller]
     fn from(error: sqlx::Error) -> Self {
         Self::new(error)
     }
 }
 
-impl std::ops::Deref for Failed {
+impl std::ops::Deref for QueryError {
     type Target = sqlx::Error;
 
     fn deref(&self) -> &sqlx::Error {
@@ -46,10 +54,10 @@ impl std::ops::Deref for Failed {
     }
 }
 
-impl std::fmt::Display for Failed {
+impl std::fmt::Display for QueryError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&diagnosis(&self.error))?;
-        // A call from inside the standard library has no place in our sources.
+        f.write_str(&describe(&self.error))?;
+        // A call from inside the standard library has no place in this source code.
         match self.statement.file().strip_prefix("src/") {
             Some(file) => write!(f, " (statement {file}:{})", self.statement.line()),
             None => Ok(()),
@@ -57,16 +65,16 @@ impl std::fmt::Display for Failed {
     }
 }
 
-impl std::fmt::Debug for Failed {
+impl std::fmt::Debug for QueryError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
     }
 }
 
-/// Without a source: sqlx's own text quotes Postgres.
-impl std::error::Error for Failed {}
+/// `source` is left out: sqlx's own text quotes Postgres.
+impl std::error::Error for QueryError {}
 
-/// Makes a storage error where `?` would make another one.
+/// Converts to a storage error where `?` would convert to another type.
 pub(super) trait OfStatement<T> {
     fn of_statement(self) -> Result<T, StorageError>;
 }
@@ -81,8 +89,8 @@ impl<T> OfStatement<T> for Result<T, sqlx::Error> {
     }
 }
 
-/// The SQLSTATE, the constraint and the message, or what kind of failure it was.
-pub(super) fn diagnosis(error: &sqlx::Error) -> String {
+/// The SQLSTATE, constraint and message of a database error, or the kind of another error.
+pub(super) fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
@@ -99,8 +107,8 @@ pub(super) fn diagnosis(error: &sqlx::Error) -> String {
         sqlx::Error::Protocol(_) => "protocol".to_owned(),
         sqlx::Error::Encode(_) => "a value that cannot be encoded".to_owned(),
         sqlx::Error::ColumnDecode { index, .. } => format!("column {index} cannot be decoded"),
-        // Names of roles and tables, no values.
-        sqlx::Error::Configuration(error) if error.is::<Unproven>() => error.to_string(),
+        // Contains names of roles and tables, but no values.
+        sqlx::Error::Configuration(error) if error.is::<RefusedSession>() => error.to_string(),
         sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => "the pool is closed".to_owned(),
         _ => "the driver refused".to_owned(),
