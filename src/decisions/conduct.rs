@@ -6,7 +6,7 @@
 
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
-use crate::domain::quarantine::{Conduct, conduct_of};
+use crate::domain::quarantine::Conduct;
 use crate::domain::verdict::{FailureClass, RuleResult};
 use crate::rules::{Missed, burns, computes_long, has_all_its_fuel};
 
@@ -41,7 +41,7 @@ pub fn of_missed(missed: &Missed, profiles: &[Profile]) -> Vec<Option<Conduct>> 
 fn own_conduct(profile: Profile, result: &RuleResult, fuel_used: u64, spent: &mut u64) -> Option<Conduct> {
     let had_all = has_all_its_fuel(profile, *spent);
     *spent = spent.saturating_add(fuel_used);
-    let conduct = conduct_of(result)?;
+    let conduct = Conduct::of(result)?;
     let is_slowed = conduct == Conduct::Failed(FailureClass::Deadline) && !burns(profile, fuel_used);
     let is_starved = result.is_out_of_fuel() && !had_all;
     (!is_slowed && !is_starved).then_some(conduct)

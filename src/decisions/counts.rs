@@ -6,7 +6,7 @@
 use metrics::Counter;
 
 use crate::domain::decision::Decision;
-use crate::domain::verdict::{FailureClass, Outcome, RuleResult};
+use crate::domain::verdict::{FailureClass, Outcome};
 
 const RESULTS: [&str; 7] = ["pass", "allow", "review", "reject", "failed", "quarantined", "unavailable"];
 
@@ -36,14 +36,12 @@ impl DecisionCounts {
         self.outcomes[decision.outcome as usize].increment(1);
         // A rule in shadow mode has no result.
         for result in decision.evidence.rules.iter().filter_map(|rule| rule.result.as_ref()) {
-            let name = match result {
-                RuleResult::Ran(evaluation) => evaluation.verdict.name(),
-                RuleResult::Failed { class, .. } => {
-                    self.failures[*class as usize].increment(1);
+            let name = match result.failure_class() {
+                Some(class) => {
+                    self.failures[class as usize].increment(1);
                     "failed"
                 }
-                RuleResult::Quarantined => "quarantined",
-                RuleResult::Unavailable => "unavailable",
+                None => result.name(),
             };
             if let Some(place) = RESULTS.iter().position(|result| *result == name) {
                 self.results[place].increment(1);

@@ -22,7 +22,7 @@ use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::{Clock, Randomness};
-use crate::domain::verdict::{Outcome, RuleResult};
+use crate::domain::verdict::{Outcome, RuleResult, Verdict};
 use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
 use crate::storage::pool::AppPool;
@@ -163,7 +163,7 @@ impl DryRuns {
         let mut request = RequestDiagnoses::new(&self.rulesets.diagnoses, tenant);
         let mut diagnoses = Vec::with_capacity(evidence.rules.len());
         for (place, (rule, tried)) in evidence.rules.iter().zip(&ruleset.rules).enumerate() {
-            if !matches!(rule.result, Some(RuleResult::Failed { .. })) {
+            if rule.result.as_ref().and_then(RuleResult::failure_class).is_none() {
                 diagnoses.push(None);
                 continue;
             }
@@ -302,7 +302,7 @@ impl DryRuns {
 fn steps_of(evidence: &Evidence, outcome: Outcome) -> Vec<FoldStep> {
     let live = || evidence.rules.iter().filter(|rule| rule.mode == Mode::Live);
     let allows: Vec<&str> = live()
-        .filter(|rule| matches!(&rule.result, Some(RuleResult::Ran(ran)) if ran.verdict.name() == "allow"))
+        .filter(|rule| rule.result.as_ref().and_then(RuleResult::verdict).is_some_and(Verdict::is_allow))
         .map(|rule| rule.name.as_str())
         .collect();
     live()

@@ -164,7 +164,7 @@ impl Replays {
         let runs = evaluate::run(self.engine.as_ref(), call).await?;
         for (place, RuleRun { result, fuel_used, elapsed_us }) in places.into_iter().zip(runs) {
             let rule = &mut computed.rules[place];
-            if is_host_made(&result) {
+            if !result.is_reproducible() {
                 // This says nothing about the rule; another try may.
                 let why = format!("the rule {} could not be run again", rule.name);
                 return Err(EngineError::Unavailable(why).into());
@@ -181,22 +181,9 @@ impl Replays {
     }
 }
 
+/// Where a rule ran out of fuel on one engine says nothing about another.
 fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
-    match result {
-        RuleResult::Ran(_) => true,
-        // Another engine counts fuel otherwise: where this one stopped says nothing there.
-        result if result.is_out_of_fuel() => same_engine,
-        RuleResult::Failed { class, .. } => class.is_deterministic(),
-        RuleResult::Quarantined | RuleResult::Unavailable => false,
-    }
-}
-
-fn is_host_made(result: &RuleResult) -> bool {
-    match result {
-        RuleResult::Ran(_) => false,
-        RuleResult::Failed { class, .. } => !class.is_deterministic(),
-        RuleResult::Quarantined | RuleResult::Unavailable => true,
-    }
+    if same_engine { result.is_reproducible() } else { result.is_reproducible_elsewhere() }
 }
 
 fn compare(recorded: &Evidence, computed: &Evidence, same_engine: bool, differences: &mut Vec<Difference>) {
@@ -220,10 +207,7 @@ fn compare_rule(
     differences: &mut Vec<Difference>,
 ) {
     let same_result = match (&recorded.result, &computed.result) {
-        // The wording of a trap belongs to the engine; its class is what counts.
-        (Some(RuleResult::Failed { class: before, .. }), Some(RuleResult::Failed { class: after, .. })) => {
-            before == after
-        }
+        (Some(before), Some(after)) => before.is_same_as(after),
         (before, after) => before == after,
     };
     if !same_result {
@@ -234,7 +218,7 @@ fn compare_rule(
         });
     }
     // At a trap the fuel is only close to exact.
-    let exact = matches!(recorded.result, Some(RuleResult::Ran(_)));
+    let exact = recorded.result.as_ref().is_some_and(|result| result.verdict().is_some());
     if same_engine && exact && recorded.fuel_used != computed.fuel_used {
         differences.push(Difference {
             path: format!("/rules/{place}/fuel_used"),

@@ -19,7 +19,7 @@ use crate::domain::plugin::Profile;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{Outcome, RuleResult};
+use crate::domain::verdict::Outcome;
 use crate::rules::{RuleCall, RuleRun, RulesetCall, was_starved};
 
 /// A candidate beside a revision that decided: worked out once, used for every
@@ -91,7 +91,7 @@ impl Likeness {
         let recorded = evidence.rules.get(same)?;
         let result = recorded.result.clone()?;
         let holds = match &result {
-            result if !is_the_rules_own(result) => {
+            result if !result.is_reproducible() => {
                 self.as_decided && recorded.name == rule.prepared.entry.name
             }
             _ => self.candidate_is_small && evidence.engine == *engine && !was_starved(&evidence.rules, same),
@@ -163,20 +163,11 @@ impl Trial {
         for known in self.known {
             let run = match known {
                 Some(run) => run,
-                None => runs.next().filter(|run| is_the_rules_own(&run.result))?,
+                None => runs.next().filter(|run| run.result.is_reproducible())?,
             };
             all.push(run);
         }
         Some(evidence_of(engine, self.payment, Some(candidate), &self.facts, all))
-    }
-}
-
-/// Whether a result depends on nothing but the rule and what it was given.
-pub(super) fn is_the_rules_own(result: &RuleResult) -> bool {
-    match result {
-        RuleResult::Ran(_) => true,
-        RuleResult::Failed { class, .. } => class.is_deterministic(),
-        RuleResult::Quarantined | RuleResult::Unavailable => false,
     }
 }
 

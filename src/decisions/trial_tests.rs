@@ -9,8 +9,7 @@ use crate::domain::payment::PaymentId;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision, RuleEntry};
 use crate::domain::selector::{Counting, FactQuery, Selector};
-use crate::domain::verdict::FailureClass;
-use crate::domain::verdict::{Evaluation, FailureOutcome, Reason, Verdict};
+use crate::domain::verdict::{Evaluation, FailureClass, FailureOutcome, Reason, RuleResult, Verdict};
 
 const LISTED: Fact = Fact::Listed(true);
 const ABSENT: Fact = Fact::Absent;

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::ruleset::DecisionPoint;
-
 /// SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -156,19 +154,6 @@ pub struct TenantPlugin {
     pub retired_at_ms: Option<u64>,
     /// What was found in it, once it is ready.
     pub plugin: Option<Plugin>,
-}
-
-/// A rule of a revision that names a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginUse {
-    pub plugin: Digest,
-    pub point: DecisionPoint,
-    pub revision: i32,
-    pub rule: String,
-    /// Whether the revision decides at the moment, decides for a share, or runs beside.
-    pub active: bool,
-    pub canary: bool,
-    pub shadow: bool,
 }
 
 #[cfg(test)]

@@ -46,12 +46,15 @@ pub enum Conduct {
     Failed(FailureClass),
 }
 
-pub fn conduct_of(result: &RuleResult) -> Option<Conduct> {
-    match result {
-        RuleResult::Ran(_) => Some(Conduct::Worked),
-        RuleResult::Failed { class: FailureClass::Host, .. } => None,
-        RuleResult::Failed { class, .. } => Some(Conduct::Failed(*class)),
-        RuleResult::Quarantined | RuleResult::Unavailable => None,
+impl Conduct {
+    /// `None` if the host could not run the rule, or if it was not run at all.
+    pub fn of(result: &RuleResult) -> Option<Self> {
+        match result {
+            RuleResult::Ran(_) => Some(Self::Worked),
+            RuleResult::Failed { class: FailureClass::Host, .. } => None,
+            RuleResult::Failed { class, .. } => Some(Self::Failed(*class)),
+            RuleResult::Quarantined | RuleResult::Unavailable => None,
+        }
     }
 }
 

@@ -87,7 +87,20 @@ pub struct Revision {
     pub created_at_ms: u64,
 }
 
-/// Of all payments, in ten-thousandths: 1 to 10 000.
+/// A rule of a revision, as an entry of the report on where its plugin is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginUse {
+    pub plugin: Digest,
+    pub point: DecisionPoint,
+    pub revision: i32,
+    pub rule: String,
+    /// Whether the revision is the active one of the deployment, its canary or its shadow.
+    pub active: bool,
+    pub canary: bool,
+    pub shadow: bool,
+}
+
+/// A share of all payments in ten-thousandths: 1 to 10 000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u16);
 

@@ -6,7 +6,7 @@ use super::decision::{EngineId, RuleEvidence};
 use super::money::Money;
 use super::payment::PaymentId;
 use super::tenant::TenantId;
-use super::verdict::{Outcome, OutcomeReason, RuleResult};
+use super::verdict::{Outcome, OutcomeReason};
 
 /// What ran beside a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,14 +55,4 @@ pub struct ShadowRun {
     pub would_be: Outcome,
     pub amount: Money,
     pub evidence: ShadowEvidence,
-}
-
-/// The verdict in a word, or how the rule failed.
-pub fn said(result: &RuleResult) -> &'static str {
-    match result {
-        RuleResult::Ran(evaluation) => evaluation.verdict.name(),
-        RuleResult::Failed { class, .. } => class.name(),
-        RuleResult::Quarantined => "quarantined",
-        RuleResult::Unavailable => "unavailable",
-    }
 }

@@ -34,6 +34,10 @@ impl Verdict {
         }
     }
 
+    pub fn is_allow(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+
     pub fn reasons(&self) -> &[Reason] {
         match self {
             Self::Pass => &[],
@@ -146,8 +150,56 @@ pub enum RuleResult {
 }
 
 impl RuleResult {
+    /// The verdict, the class of the failure, or why the rule was not run.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ran(evaluation) => evaluation.verdict.name(),
+            Self::Failed { class, .. } => class.name(),
+            Self::Quarantined => "quarantined",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Ran(evaluation) => Some(&evaluation.verdict),
+            _ => None,
+        }
+    }
+
+    pub fn failure_class(&self) -> Option<FailureClass> {
+        match self {
+            Self::Failed { class, .. } => Some(*class),
+            _ => None,
+        }
+    }
+
     pub fn is_out_of_fuel(&self) -> bool {
-        matches!(self, Self::Failed { class: FailureClass::OutOfFuel, .. })
+        self.failure_class() == Some(FailureClass::OutOfFuel)
+    }
+
+    /// Whether the result depends on nothing but the rule and its input, so that another run on
+    /// the same engine gives the same result. Any other result says nothing about the rule.
+    pub fn is_reproducible(&self) -> bool {
+        match self {
+            Self::Ran(_) => true,
+            Self::Failed { class, .. } => class.is_deterministic(),
+            Self::Quarantined | Self::Unavailable => false,
+        }
+    }
+
+    /// The same for a run on another engine. Engines count fuel differently.
+    pub fn is_reproducible_elsewhere(&self) -> bool {
+        self.is_reproducible() && !self.is_out_of_fuel()
+    }
+
+    /// Whether two runs count as the same. The detail of a failure does not: its wording belongs
+    /// to the engine.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Failed { class: one, .. }, Self::Failed { class: other, .. }) => one == other,
+            (one, other) => one == other,
+        }
     }
 }
 
@@ -231,9 +283,7 @@ pub fn fold_of(version: u16) -> Option<fn(&[Vote<'_>]) -> Folded> {
 /// stand; an `allow` cancels those of overridable rules only; then the
 /// strictest wins. All reasons are kept, in the order of the rules.
 pub fn fold_v1(votes: &[Vote<'_>]) -> Folded {
-    let allowed = votes
-        .iter()
-        .any(|vote| matches!(vote.result, RuleResult::Ran(Evaluation { verdict: Verdict::Allow(_), .. })));
+    let allowed = votes.iter().any(|vote| vote.result.verdict().is_some_and(Verdict::is_allow));
     let mut folded = Folded { outcome: Outcome::Approve, reasons: Vec::new() };
     for vote in votes {
         let (pull, reasons) = pull_of(vote);

@@ -16,9 +16,9 @@ use super::columns::{bigint, ms, named};
 use super::pool::{AppPool, SystemPool};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::PaymentId;
-use crate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun, said};
+use crate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun};
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::Outcome;
+use crate::domain::verdict::{Outcome, RuleResult};
 
 pub const PAYLOAD_VERSION: i16 = 1;
 
@@ -105,7 +105,7 @@ fn rule_names(run: &ShadowRun) -> String {
 }
 
 fn verdicts(run: &ShadowRun) -> String {
-    let word = |result: &Option<_>| result.as_ref().map_or("", said);
+    let word = |result: &Option<RuleResult>| result.as_ref().map_or("", RuleResult::name);
     run.evidence.rules.iter().map(|rule| word(&rule.result)).collect::<Vec<_>>().join(",")
 }
 

@@ -14,7 +14,7 @@ use super::Trouble;
 use super::connections::Connections;
 use crate::decisions::active_ruleset::ActiveRuleset;
 use crate::decisions::plugins::Plugins;
-use crate::decisions::trial::{Likeness, Trial, is_the_rules_own};
+use crate::decisions::trial::{Likeness, Trial};
 use crate::domain::backtest::report::{Case, NotReplayable, Report, Said, Side};
 use crate::domain::decision::{Evidence, RevisionReference};
 use crate::domain::plugin::Digest;
@@ -253,7 +253,7 @@ impl Comparison {
                     runs[*place] = answer;
                 }
             }
-            due.retain(|place| !runs[*place].iter().all(|run| is_the_rules_own(&run.result)));
+            due.retain(|place| !runs[*place].iter().all(|run| run.result.is_reproducible()));
             if due.is_empty() {
                 break;
             }

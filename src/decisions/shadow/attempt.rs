@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::super::evaluate::call_of;
-use super::super::trial::{Trial, is_the_rules_own};
+use super::super::trial::Trial;
 use super::due::Due;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::ruleset::Mode;
@@ -95,7 +95,7 @@ fn with_shadow_rules(due: &Due, engine: &EngineId, ran: Vec<RuleRun>) -> Option<
     let mut evidence: Evidence = due.decision.decision.evidence.clone();
     let mut ran = ran.into_iter();
     for rule in evidence.rules.iter_mut().filter(|rule| rule.mode == Mode::Shadow) {
-        let run = ran.next().filter(|run| is_the_rules_own(&run.result))?;
+        let run = ran.next().filter(|run| run.result.is_reproducible())?;
         rule.result = Some(run.result);
         rule.fuel_used = run.fuel_used;
         rule.elapsed_us = run.elapsed_us;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::label::Label;
-use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult};
+use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult, Verdict};
 
 /// Examples kept of each change. The newest are counted first, so they are the ones kept.
 const EXAMPLES_MAX: usize = 100;
@@ -82,15 +82,12 @@ pub enum Said {
 
 impl From<&RuleResult> for Said {
     fn from(result: &RuleResult) -> Self {
-        use crate::domain::verdict::Verdict;
-        match result {
-            RuleResult::Ran(evaluation) => match evaluation.verdict {
-                Verdict::Pass => Self::Pass,
-                Verdict::Allow(_) => Self::Allow,
-                Verdict::Review(_) => Self::Review,
-                Verdict::Reject(_) => Self::Reject,
-            },
-            _ => Self::Failed,
+        match result.verdict() {
+            Some(Verdict::Pass) => Self::Pass,
+            Some(Verdict::Allow(_)) => Self::Allow,
+            Some(Verdict::Review(_)) => Self::Review,
+            Some(Verdict::Reject(_)) => Self::Reject,
+            None => Self::Failed,
         }
     }
 }

@@ -14,8 +14,8 @@ use super::super::pool::AppPool;
 use super::activations::{ActivateError, Change, Deploying, log};
 use super::plan::plan;
 use super::{find, read};
-use crate::domain::plugin::{Digest, PluginUse};
-use crate::domain::ruleset::{DecisionPoint, Revision};
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{DecisionPoint, PluginUse, Revision};
 use crate::domain::tenant::TenantId;
 
 /// As far back as uses are looked for.

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::domain::plugin::{Digest, Plugin, PluginUse, TenantPlugin};
+use crate::domain::plugin::{Digest, Plugin, TenantPlugin};
+use crate::domain::ruleset::PluginUse;
 use crate::storage::nodes::Readiness;
 
 /// A plugin, from the moment it was uploaded.
