@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::checkpoints::Checkpoints;
 use crate::domain::audit::{Act, Action};
@@ -37,7 +38,10 @@ const ACTOR: &str = "import";
 const NO_ENGINE: &str = "none";
 /// How long the journal is waited for when the database comes and goes.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(50))
+    .with_max_delay(Duration::from_secs(1))
+    .without_max_times();
 /// Making a partition waits behind long readers for a second at most.
 const PARTITION_ATTEMPTS: u32 = 5;
 
@@ -212,20 +216,17 @@ impl Imports {
 
     /// A fate that nobody knows is settled by storing the same decision again.
     async fn store_patiently(&self, decision: &Decision) -> Result<StoreOutcome, ImportError> {
-        let (mut give_up_at, mut pause) = (None, Duration::from_millis(50));
-        loop {
-            match self.journal.store(decision.clone()).await {
-                Ok(stored) => return Ok(stored),
-                Err(JournalError::Refused) => return Err(ImportError::Refused),
-                Err(JournalError::Full | JournalError::Unavailable) => {}
-            }
+        let mut give_up_at = None;
+        let may_retry = |error: &JournalError| {
             let now = Instant::now();
-            if now > *give_up_at.get_or_insert(now + PATIENCE) {
-                return Err(ImportError::Unavailable);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
+            let in_time = now <= *give_up_at.get_or_insert(now + PATIENCE);
+            in_time && matches!(error, JournalError::Full | JournalError::Unavailable)
+        };
+        let attempt = || self.journal.store(decision.clone());
+        attempt.retry(BACKOFF).when(may_retry).await.map_err(|error| match error {
+            JournalError::Refused => ImportError::Refused,
+            JournalError::Full | JournalError::Unavailable => ImportError::Unavailable,
+        })
     }
 
     /// Without a partition of its own a month's decisions lie in the default

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use thiserror::Error;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -32,9 +33,12 @@ const RENEWED_EVERY: Duration = Duration::from_secs(2);
 /// As often may a node end in the middle of an upload before that is held against it.
 const ATTEMPTS_MAX: i32 = 3;
 
-/// Before an upload is tried again that failed for want of the machine; doubled each time.
-const FAILURE_PAUSE_MS: u32 = 5_000;
-const FAILURE_PAUSE_MAX_MS: u32 = 300_000;
+/// Between attempts at an upload that failed through no fault of its bytes.
+const FAILURE_BACKOFF_MAX: Duration = Duration::from_secs(300);
+const FAILURE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_secs(5))
+    .with_max_delay(FAILURE_BACKOFF_MAX)
+    .without_max_times();
 /// Half an hour of that, then whoever handed it in is told.
 const FAILURES_MAX: i32 = 10;
 
@@ -183,7 +187,7 @@ impl Uploads {
     ) -> Result<(), StorageError> {
         let (tenant, digest, begun) = (claim.tenant, claim.digest, Instant::now());
         let failures = claim.failures;
-        let failure_pause_ms = match self.work(claim, profile, turn, stop).await {
+        let failure_backoff = match self.work(claim, profile, turn, stop).await {
             Worked::Ended(ending) => {
                 let refused = if let Ending::Refused(why) = &ending { Some(why.clone()) } else { None };
                 let now_ms = self.clock.now_ms();
@@ -205,10 +209,10 @@ impl Uploads {
                     %tenant, %digest, %error, failures,
                     "processing an upload failed and will be retried"
                 );
-                Some(pause_after_ms(failures))
+                Some(backoff_after(failures))
             }
         };
-        uploads::release(&self.system, self.node, tenant, digest, failure_pause_ms).await
+        uploads::release(&self.system, self.node, tenant, digest, failure_backoff).await
     }
 
     async fn work(
@@ -270,9 +274,9 @@ impl Uploads {
     }
 }
 
-fn pause_after_ms(failures: i32) -> u32 {
-    let doubled = FAILURE_PAUSE_MS.saturating_mul(2_u32.saturating_pow(failures.max(0).cast_unsigned()));
-    doubled.min(FAILURE_PAUSE_MAX_MS)
+fn backoff_after(failures: i32) -> Duration {
+    let earlier = usize::try_from(failures).unwrap_or(0);
+    FAILURE_BACKOFF.build().nth(earlier).unwrap_or(FAILURE_BACKOFF_MAX)
 }
 
 /// Rounded up, so that many small ones count as well. A plugin has at most 128 MiB.

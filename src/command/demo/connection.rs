@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -15,7 +16,12 @@ use crate::command::Failure;
 
 /// For one answer. Longer than any deadline of the server should be.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
-const ATTEMPTS_MAX: u32 = 8;
+const RETRIES_MAX: usize = 7;
+const EVENT_RETRIES_MAX: usize = 8;
+/// Used if the response does not say how long to wait.
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(Duration::from_millis(6_400));
 const RETRY_AFTER_MAX_S: u64 = 30;
 /// A token is renewed when less than this is left of it, or a fifth of its life.
 const TOKEN_MARGIN: Duration = Duration::from_secs(30);
@@ -101,10 +107,11 @@ impl Connection {
 
     /// Until the outcome is known, or nobody can tell after many attempts.
     pub async fn submit(&self, key: &str, body: &Value) -> Result<Decided, Failure> {
+        let mut backoff = BACKOFF.with_max_times(RETRIES_MAX).build();
         let mut retries = 0;
         loop {
             let begun = Instant::now();
-            let pause = match self.attempt(key, body).await {
+            let retry_after = match self.attempt(key, body).await {
                 Ok(response) if response.status().is_success() => {
                     let answer: Result<Value, reqwest::Error> = response.json().await;
                     // Cut off in the middle of the answer: the key will tell.
@@ -112,25 +119,23 @@ impl Connection {
                         Some((id, outcome)) => {
                             return Ok(Decided { id, outcome, took: begun.elapsed(), retries });
                         }
-                        None => backoff(retries),
+                        None => None,
                     }
                 }
                 Ok(response) => match response.status() {
                     StatusCode::UNAUTHORIZED => {
                         *self.token.lock().await = None;
-                        backoff(retries)
+                        None
                     }
-                    StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => retry_after(&response, retries),
-                    status if status.is_server_error() => retry_after(&response, retries),
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => retry_after(&response),
+                    status if status.is_server_error() => retry_after(&response),
                     status => return Err(format!("status {}", status.as_u16()).into()),
                 },
-                Err(_) => backoff(retries),
+                Err(_) => None,
             };
+            let Some(delay) = backoff.next() else { return Err("no response".into()) };
+            sleep(retry_after.unwrap_or(delay)).await;
             retries += 1;
-            if retries >= ATTEMPTS_MAX {
-                return Err("no response".into());
-            }
-            sleep(pause).await;
         }
     }
 
@@ -144,14 +149,14 @@ impl Connection {
         if !note.is_empty() {
             body["note"] = json!(note);
         }
-        let mut retries = 0;
+        let mut backoff = BACKOFF.with_max_times(EVENT_RETRIES_MAX).build();
         loop {
             let request = self.http.post(format!("{}/api/v1/payments/{payment}/events", self.url));
             let response = request.bearer_auth(self.token().await?).json(&body).send().await?;
-            let is_busy = response.status() == StatusCode::SERVICE_UNAVAILABLE;
-            if is_busy && retries < ATTEMPTS_MAX {
-                sleep(retry_after(&response, retries)).await;
-                retries += 1;
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE
+                && let Some(delay) = backoff.next()
+            {
+                sleep(retry_after(&response).unwrap_or(delay)).await;
                 continue;
             }
             return Ok(match response.status() {
@@ -198,16 +203,10 @@ fn decided(answer: &Value) -> Option<(String, String)> {
     Some((answer["id"].as_str()?.to_owned(), answer["outcome"].as_str()?.to_owned()))
 }
 
-fn retry_after(response: &Response, retries: u32) -> Duration {
-    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    match header.and_then(|text| text.parse::<u64>().ok()) {
-        Some(seconds) => Duration::from_secs(seconds.min(RETRY_AFTER_MAX_S)),
-        None => backoff(retries),
-    }
-}
-
-fn backoff(retries: u32) -> Duration {
-    Duration::from_millis(100 << retries.min(6))
+fn retry_after(response: &Response) -> Option<Duration> {
+    let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    let seconds: u64 = header.parse().ok()?;
+    Some(Duration::from_secs(seconds.min(RETRY_AFTER_MAX_S)))
 }
 
 #[cfg(test)]

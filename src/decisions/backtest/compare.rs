@@ -7,8 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Trouble;
 use super::connections::Connections;
@@ -37,8 +38,8 @@ const DEADLINE: Duration = Duration::from_secs(3_600);
 const HOST_ATTEMPTS: usize = 3;
 
 /// How often the engine is asked that cannot serve, each time after twice as long.
-const ENGINE_ATTEMPTS: u32 = 8;
-const ENGINE_PAUSE: Duration = Duration::from_millis(50);
+const ENGINE_BACKOFF: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(50)).without_max_delay().with_max_times(7);
 
 /// Recorded revisions whose likeness is kept.
 const LIKENESSES_MAX: usize = 100;
@@ -263,19 +264,15 @@ impl Comparison {
 
     async fn evaluate(&self, calls: Vec<RulesetCall>) -> Result<Vec<Vec<RuleRun>>, EngineError> {
         let expected = calls.len();
-        let mut last = EngineError::Busy;
-        for attempt in 0..ENGINE_ATTEMPTS {
-            match self.engine.evaluate_in_background(calls.clone()).await {
-                Ok(answers) if answers.len() == expected => return Ok(answers),
-                Ok(answers) => {
-                    let why = format!("{} of {expected} payments were answered", answers.len());
-                    last = EngineError::Unavailable(why);
-                }
-                Err(error) => last = error,
+        let attempt = || async {
+            let answers = self.engine.evaluate_in_background(calls.clone()).await?;
+            if answers.len() == expected {
+                return Ok(answers);
             }
-            sleep(ENGINE_PAUSE * 2_u32.pow(attempt)).await;
-        }
-        Err(last)
+            let why = format!("{} of {expected} payments were answered", answers.len());
+            Err(EngineError::Unavailable(why))
+        };
+        attempt.retry(ENGINE_BACKOFF).await
     }
 
     fn count(&self, report: &mut Report, decision: Tried, runs: &mut [Vec<RuleRun>]) {

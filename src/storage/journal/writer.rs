@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
@@ -35,8 +36,11 @@ pub const SETTLE_MAX: Duration =
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How many batches claim their keys first, after a key was already bound.
 const BATCHES_TO_CLAIM: u32 = 64;
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(10))
+    .with_max_delay(BACKOFF_MAX)
+    .without_max_times();
 /// How often an idle connection is checked. Routers may drop it without closing it.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// The time limit of such a check.
@@ -152,7 +156,7 @@ impl JournalWriter {
     }
 
     async fn try_until_settled(&mut self, mut batch: Batch) -> BatchOutcome {
-        let (mut give_up_at, mut backoff) = (None, BACKOFF_MIN);
+        let (mut give_up_at, mut backoff) = (None, BACKOFF.build());
         self.state.start_storing();
         loop {
             match timeout(ATTEMPT_MAX, self.attempt(&mut batch)).await {
@@ -168,13 +172,13 @@ impl JournalWriter {
                 Err(_) => tracing::warn!(writer = %self.chain.writer, "a journal batch took too long"),
             }
             let now = Instant::now();
-            if now + backoff > *give_up_at.get_or_insert(now + RETRY_MAX) {
+            let give_up_at = *give_up_at.get_or_insert(now + RETRY_MAX);
+            let Some(delay) = backoff.next().filter(|delay| now + *delay <= give_up_at) else {
                 self.unsettled = batch.link.take();
                 self.given_up = batch.give_up();
                 return BatchOutcome::GivenUp;
-            }
-            sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            };
+            sleep(delay).await;
         }
     }
 
@@ -306,7 +310,7 @@ impl JournalWriter {
     async fn recover(&mut self) -> bool {
         let state = Arc::clone(&self.state);
         let outage = OutageGuard::new(&state.working);
-        let mut backoff = BACKOFF_MIN;
+        let mut backoff = BACKOFF.build();
         loop {
             self.state.refuse_waiting();
             match timeout(ATTEMPT_MAX, self.reconnect()).await {
@@ -319,7 +323,7 @@ impl JournalWriter {
                 Err(_) => tracing::warn!(writer = %self.chain.writer, "the journal cannot connect in time"),
             }
             tokio::select! {
-                () = sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+                () = sleep(backoff.next().unwrap_or(BACKOFF_MAX)) => {}
                 () = self.state.stop.cancelled() => {
                     self.state.refuse_waiting();
                     // This writer ends without a connection, so it must not be counted again.

@@ -11,6 +11,7 @@ use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use backon::{BlockingRetryable, ExponentialBuilder};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::sync::oneshot;
 
@@ -21,7 +22,10 @@ use super::{PrivateServerError, PrivateServerSettings, files_error, orphans, soc
 /// Recovery after a crash can take minutes; longer than this nobody waits.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const RESTART_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(200))
+    .with_max_delay(Duration::from_secs(10))
+    .without_max_times();
 
 /// Where the server was put.
 #[derive(Debug)]
@@ -198,18 +202,13 @@ fn wait_for_end(child: &mut Child, watch: &Watch) {
     let _ = child.wait();
 }
 
-/// Tries until it works or the server is no longer wanted.
+/// Tries until it works. Returns `None` once the server is to stop.
 fn start_again(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Option<Child> {
-    let mut pause = Duration::from_millis(200);
-    loop {
-        if watch.is_stopping() {
-            return None;
-        }
-        match start(cluster, socket_dir, watch) {
-            Ok(child) => return Some(child),
-            Err(error) => tracing::error!(%error, "the private Postgres cannot be restarted yet"),
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+    let attempt = || if watch.is_stopping() { Ok(None) } else { start(cluster, socket_dir, watch).map(Some) };
+    let started = attempt
+        .retry(RESTART_BACKOFF)
+        .sleep(std::thread::sleep)
+        .notify(|error, _| tracing::error!(%error, "the private Postgres cannot be restarted yet"))
+        .call();
+    started.ok().flatten()
 }

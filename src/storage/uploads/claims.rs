@@ -4,6 +4,7 @@
 //! the plugin they became is stored, in the same transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -161,7 +162,7 @@ pub async fn release(
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
-    failure_pause_ms: Option<u32>,
+    failure_backoff: Option<Duration>,
 ) -> Result<(), StorageError> {
     system
         .transaction(move |connection| {
@@ -175,8 +176,8 @@ pub async fn release(
                 .bind(node)
                 .bind(tenant.0)
                 .bind(digest.0)
-                .bind(i32::from(failure_pause_ms.is_some()))
-                .bind(f64::from(failure_pause_ms.unwrap_or_default()))
+                .bind(i32::from(failure_backoff.is_some()))
+                .bind(failure_backoff.unwrap_or_default().as_millis() as f64)
                 .execute(connection)
                 .await?;
                 Ok(())
