@@ -14,6 +14,7 @@ use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::config::Config;
 use crate::decisions::imports::{EarlierRuns, Imports};
 use crate::decisions::journal_clock::JournalClock;
+use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Clock;
 use crate::storage::pool::Databases;
@@ -89,12 +90,9 @@ async fn client(
 }
 
 fn client_id(tenant: TenantId) -> ClientId {
-    let hash = aws_lc_rs::digest::digest(
-        &aws_lc_rs::digest::SHA256,
-        format!("client of imports {tenant}").as_bytes(),
-    );
+    let digest = Digest::of(format!("client of imports {tenant}").as_bytes());
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash.as_ref()[..16]);
+    bytes.copy_from_slice(&digest.0[..16]);
     ClientId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 

@@ -5,11 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::root_secret::{Purpose, RootSecret};
 use super::sealed::Sealer;
 use super::signing_key::StoredSigningKey;
+use crate::domain::plugin::Digest;
 use crate::domain::time::Randomness;
 
 pub const NOW_MS: u64 = 1_800_000_000_000;
@@ -22,7 +21,7 @@ impl Randomness for CountingRandomness {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(32) {
             let count = self.0.fetch_add(1, Ordering::SeqCst);
-            chunk.copy_from_slice(&digest(&SHA256, &count.to_le_bytes()).as_ref()[..chunk.len()]);
+            chunk.copy_from_slice(&Digest::of(&count.to_le_bytes()).0[..chunk.len()]);
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::AuthError;
 use super::sealed::Sealer;
+use crate::domain::plugin::Digest;
 use crate::domain::time::Randomness;
 
 const SEED_BYTES: usize = 32;
@@ -171,7 +171,7 @@ impl Jwk {
 pub(super) fn thumbprint(public_key: &[u8]) -> String {
     let x = URL_SAFE_NO_PAD.encode(public_key);
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()))
+    URL_SAFE_NO_PAD.encode(Digest::of(members.as_bytes()).0)
 }
 
 #[cfg(test)]

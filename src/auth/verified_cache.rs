@@ -8,17 +8,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::token::VerifiedToken;
+use crate::domain::plugin::Digest;
 
 /// The digest and not the token: memory holds nothing that could be replayed.
 pub(super) type Fingerprint = [u8; 32];
 
 pub(super) fn fingerprint(token: &str) -> Fingerprint {
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    fingerprint
+    Digest::of(token.as_bytes()).0
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
-
 use crate::domain::decision::RevisionReference;
-use crate::domain::plugin::Digest;
+use crate::domain::plugin::DigestBuilder;
 use crate::domain::quarantine::RuleIdentity;
 use crate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, Revision};
 use crate::domain::selector::FactQuery;
@@ -40,12 +38,8 @@ impl ActiveRule {
 
 /// The binding is the plugin's digest, of a fixed length, and what it made of its settings.
 pub fn identity_of(point: DecisionPoint, rule: &PreparedRule) -> RuleIdentity {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&rule.entry.plugin.0);
-    hash.update(&rule.state);
-    let mut binding = [0; 32];
-    binding.copy_from_slice(hash.finish().as_ref());
-    RuleIdentity { point, rule: rule.entry.name.clone(), binding: Digest(binding) }
+    let binding = DigestBuilder::default().add(&rule.entry.plugin.0).add(&rule.state).finish();
+    RuleIdentity { point, rule: rule.entry.name.clone(), binding }
 }
 
 impl ActiveRuleset {

@@ -67,7 +67,7 @@ impl Plugins {
 
     pub(super) async fn stored_bytes(&self, digest: Digest) -> Result<Arc<[u8]>, StorageError> {
         let bytes = plugins::bytes_any(&self.system, digest).await?;
-        let bytes = bytes.filter(|bytes| digest_of(bytes) == digest);
+        let bytes = bytes.filter(|bytes| Digest::of(bytes) == digest);
         bytes.ok_or(StorageError::Unreadable { what: "plugin" })
     }
 
@@ -152,11 +152,4 @@ fn wasm_files(folder: &Path) -> Vec<(PathBuf, Stamp)> {
             Some((path, (metadata.len(), metadata.modified().ok())))
         })
         .collect()
-}
-
-/// SHA-256 of a plugin's bytes.
-pub fn digest_of(bytes: &[u8]) -> Digest {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    Digest(digest)
 }

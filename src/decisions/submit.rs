@@ -9,7 +9,7 @@ mod judging;
 
 use std::sync::Arc;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,7 +23,7 @@ use super::single_flight::SingleFlight;
 use super::stages::{Stage, StageMeters};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
 use crate::domain::payment::{PaymentId, PaymentOrder};
-use crate::domain::plugin::Digest;
+use crate::domain::plugin::{Digest, DigestBuilder};
 use crate::domain::selector::Fact;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Clock, Randomness};
@@ -256,11 +256,9 @@ impl Submissions {
 
 /// A number drawn evenly from a payment's key: on every node and at every retry the same.
 fn drawn(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(tenant.0.as_bytes());
-    hash.update(client.0.as_bytes());
-    hash.update(key.as_str().as_bytes());
+    let of_client = DigestBuilder::default().add(tenant.0.as_bytes()).add(client.0.as_bytes());
+    let digest = of_client.add(key.as_str().as_bytes()).finish();
     let mut first = [0; 8];
-    first.copy_from_slice(&hash.finish().as_ref()[..8]);
+    first.copy_from_slice(&digest.0[..8]);
     u64::from_be_bytes(first)
 }

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::compile_turns::CompileTurns;
-use super::plugins::digest_of;
 use super::spool::{Spool, SpoolError};
 use crate::domain::plugin::{ByProfile, Digest, Profile, TenantPlugin};
 use crate::domain::tenant::TenantId;
@@ -294,7 +293,7 @@ struct LookedAt {
 /// Everything that can be said without compiling.
 fn look_at(spool: Spool, announced: Option<Digest>) -> Result<LookedAt, UploadError> {
     let bytes = spool.read().map_err(SpoolError::Keep)?;
-    let actual = digest_of(&bytes);
+    let actual = Digest::of(&bytes);
     if announced.is_some_and(|announced| announced != actual) {
         return Err(UploadError::DigestMismatch { actual });
     }

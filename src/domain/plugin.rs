@@ -1,5 +1,6 @@
 //! A plugin: a WebAssembly component known by the digest of its bytes.
 
+use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -13,6 +14,10 @@ pub struct Digest(pub [u8; 32]);
 pub struct DigestError;
 
 impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        DigestBuilder::default().add(bytes).finish()
+    }
+
     pub fn parse(hex: &str) -> Result<Self, DigestError> {
         let mut bytes = [0; 32];
         if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
@@ -23,6 +28,33 @@ impl Digest {
             *byte = u8::from_str_radix(text, 16).map_err(|_| DigestError)?;
         }
         Ok(Self(bytes))
+    }
+
+    /// The first bytes in hexadecimal, where a short name is enough.
+    pub fn short(&self, bytes: usize) -> String {
+        self.0.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Computes the digest of bytes that come in parts.
+pub struct DigestBuilder(Context);
+
+impl Default for DigestBuilder {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl DigestBuilder {
+    pub fn add(mut self, bytes: &[u8]) -> Self {
+        self.0.update(bytes);
+        self
+    }
+
+    pub fn finish(self) -> Digest {
+        let mut digest = Digest([0; 32]);
+        digest.0.copy_from_slice(self.0.finish().as_ref());
+        digest
     }
 }
 

@@ -12,7 +12,7 @@ use rocket::response::{self, Responder, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::request::body::sha256;
+use crate::domain::plugin::Digest;
 use crate::http::response::entity_tags::EntityTags;
 use crate::http::response::problem::{Problem, ProblemKind};
 
@@ -55,7 +55,7 @@ impl ApiResponse {
     /// Adds an `ETag` over every byte of the body, and responds 304 if the client has that tag.
     /// An `ETag` that covers less must be set with `with`: it must never lead to a 304.
     pub fn with_tag_of_body(mut self) -> Self {
-        let tag = format!("\"{}\"", sha256(&self.body));
+        let tag = format!("\"{}\"", Digest::of(&self.body));
         self.body_tag = Some(tag.clone());
         self.with("ETag", tag)
     }

@@ -11,7 +11,6 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
@@ -24,7 +23,7 @@ use super::call_state::CallState;
 use super::contract::BOUNDS_VERSION;
 use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits, RULESET_FUEL, TICK_MS, WASM_STACK_BYTES};
 use crate::domain::decision::EngineId;
-use crate::domain::plugin::Profile;
+use crate::domain::plugin::{Digest, Profile};
 
 /// As locked; a test compares.
 const WASMTIME_VERSION: &str = "48.0.8";
@@ -274,8 +273,7 @@ fn engine_id() -> EngineId {
         MEMORY_RESERVATION_BYTES,
         MEMORY_GUARD_BYTES,
     );
-    let hash = digest(&SHA256, settings.as_bytes());
-    let short: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let short = Digest::of(settings.as_bytes()).short(8);
     EngineId(format!("wasmtime-{WASMTIME_VERSION}-{short}"))
 }
 

@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use aws_lc_rs::digest::{SHA256, digest as hash};
 use wasmtime::component::Component;
 
 use self::not_added::NotAdded;
@@ -316,8 +315,7 @@ impl Library {
 
 fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
     let inspection = inspect(&bytes).map_err(|error| AddPluginError::Refused(error.to_string()))?;
-    let mut digest = Digest([0; 32]);
-    digest.0.copy_from_slice(hash(&SHA256, &bytes).as_ref());
+    let digest = Digest::of(&bytes);
     Ok(Candidate { digest, bytes, inspection })
 }
 

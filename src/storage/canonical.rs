@@ -4,22 +4,18 @@
 //! SHA-256 over a domain name and then each field, all preceded by their length
 //! as 8 bytes, big-endian. Must never change: stored rows depend on it.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use crate::domain::plugin::{Digest, DigestBuilder};
 
-use crate::domain::plugin::Digest;
-
-pub(super) struct CanonicalHash(Context);
+pub(super) struct CanonicalHash(DigestBuilder);
 
 impl CanonicalHash {
     /// The domain keeps hashes of one purpose from being taken for another's.
     pub(super) fn new(domain: &str) -> Self {
-        Self(Context::new(&SHA256)).field(domain.as_bytes())
+        Self(DigestBuilder::default()).field(domain.as_bytes())
     }
 
-    pub(super) fn field(mut self, bytes: &[u8]) -> Self {
-        self.0.update(&(bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-        self
+    pub(super) fn field(self, bytes: &[u8]) -> Self {
+        Self(self.0.add(&(bytes.len() as u64).to_be_bytes()).add(bytes))
     }
 
     /// None and a present field differ, whatever the field holds.
@@ -31,17 +27,8 @@ impl CanonicalHash {
     }
 
     pub(super) fn finish(self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.finish().as_ref());
-        Digest(bytes)
+        self.0.finish()
     }
-}
-
-/// Plain SHA-256 of one run of bytes.
-pub(super) fn sha256(bytes: &[u8]) -> Digest {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, bytes).as_ref());
-    Digest(digest)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use thiserror::Error;
 
 use super::query_error::QueryError;
+use crate::domain::plugin::DigestBuilder;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -56,12 +57,10 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
 
 /// Tells one set of migrations from another: a template database carries it in its name.
 pub fn fingerprint() -> String {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for migration in MIGRATIONS.iter() {
-        context.update(&migration.version.to_be_bytes());
-        context.update(&migration.checksum);
-    }
-    context.finish().as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let all = MIGRATIONS.iter().fold(DigestBuilder::default(), |digest, migration| {
+        digest.add(&migration.version.to_be_bytes()).add(&migration.checksum)
+    });
+    all.finish().short(6)
 }
 
 async fn applied(owner: &mut PgConnection) -> Result<usize, MigrationError> {

@@ -21,12 +21,12 @@ pub(super) use asked::{deployed_revision_that_asks, selectors_by_list};
 pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
 
 use super::advisory_locks::TenantLock;
-use super::canonical::sha256;
 use super::columns::{bigint, digest, ms, named};
 use super::pool::{AppPool, SystemPool};
 use super::query_error::OfStatement;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
+use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PreparedRule, Revision};
 use crate::domain::tenant::TenantId;
 
@@ -65,7 +65,7 @@ pub async fn create(
         Box::pin(async move {
             let lock = TenantLock::Revisions(tenant, new.point);
             lock.take_in_transaction(connection).await.of_statement()?;
-            let digest = sha256(&stored);
+            let digest = Digest::of(&stored);
             let number: i32 = sqlx::query_scalar(
                 "insert into revisions (tenant_id, point, number, rules_version, rules, digest, note,
                                         created_by, created_at_ms)
@@ -189,7 +189,7 @@ fn read(row: &PgRow) -> Result<Revision, StorageError> {
     }
     let (stored, digest): (&[u8], _) = (row.try_get("rules")?, digest(row.try_get("digest")?, WHAT)?);
     // Decisions refer to the digest; other rules under it are not what decided.
-    if sha256(stored) != digest {
+    if Digest::of(stored) != digest {
         return Err(StorageError::Unreadable { what: WHAT });
     }
     Ok(Revision {
@@ -220,7 +220,7 @@ fn decode(stored: &[u8]) -> Result<Vec<PreparedRule>, StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::plugin::{Digest, Profile};
+    use crate::domain::plugin::Profile;
     use crate::domain::ruleset::{Mode, RuleEntry};
     use crate::domain::selector::{Counting, FactQuery, Matching, Selector};
     use crate::domain::verdict::FailureOutcome;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tollgate::decisions::plugins::digest_of;
 use tollgate::domain::plugin::Digest;
 use tollgate::storage::nodes;
 use uuid::Uuid;
@@ -107,7 +106,7 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
     // The second node is ready and then loses its compiled plugins. The stored bytes are damaged as
     // well.
     let bytes = unique_rule("Of a test 2");
-    let digest = digest_of(&bytes).0.to_vec();
+    let digest = Digest::of(&bytes).0.to_vec();
     let mut superuser = database.superuser().await;
     sqlx::query("insert into node_plugins select id, $1, 0 from nodes")
         .bind(&digest)
@@ -217,7 +216,7 @@ async fn a_node_loads_a_few_plugins_of_each_tenant_in_turn() {
     .unwrap();
     let new = nodes::unreported(&databases.system, Uuid::now_v7(), 0, 3).await.unwrap();
     let new: Vec<Digest> = new.into_iter().map(|(digest, _)| digest).collect();
-    let digest = |place: u8| digest_of(place.to_string().as_bytes());
+    let digest = |place: u8| Digest::of(place.to_string().as_bytes());
     let mut places: Vec<u8> = (0..12).filter(|place| new.contains(&digest(*place))).collect();
     places.sort_unstable();
     assert_eq!(places, [0, 1, 2, 9, 10, 11]);

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tollgate::decisions::plugins::digest_of;
+use tollgate::domain::plugin::Digest;
 
 use crate::support::components::{component, component_of};
 use crate::support::database::TestDatabase;
@@ -15,7 +15,7 @@ use crate::support::service::{Caller, FullResponse, Node};
 
 /// A `Content-Digest` (RFC 9530).
 fn digest_header(bytes: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(digest_of(bytes).0))
+    format!("sha-256=:{}:", STANDARD.encode(Digest::of(bytes).0))
 }
 
 async fn post(caller: &Caller, content_type: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> FullResponse {
@@ -43,7 +43,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_can_be_downloaded_unchange
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let stranger = Caller::of_new_tenant(&node, "other").await;
     let bytes = component("good");
-    let digest = digest_of(&bytes).to_string();
+    let digest = Digest::of(&bytes).to_string();
     let path = format!("/plugins/{digest}");
 
     let made =

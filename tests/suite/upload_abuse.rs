@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tollgate::app::tenants::create_tenant;
-use tollgate::decisions::plugins::digest_of;
+use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::Scope;
 
 use crate::support::components::{component, component_of, good_rule};
@@ -149,7 +149,7 @@ async fn an_upload_that_fails_for_the_machine_is_retried_with_backoff_and_then_r
     let node = Node::start_with_compiler(&database, folder.path(), "/bin/false").await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let bytes = component_of(&good_rule("No machine."));
-    let digest = digest_of(&bytes).to_string();
+    let digest = Digest::of(&bytes).to_string();
     assert_eq!(caller.submit_plugin(bytes).await.0, StatusCode::ACCEPTED);
     let mut superuser = database.superuser().await;
     let mut after_failures = async |wanted: i32| {

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tollgate::decisions::plugins::digest_of;
+use tollgate::domain::plugin::Digest;
 use uuid::Uuid;
 
 use crate::support::components::{
@@ -425,7 +425,7 @@ async fn an_upload_survives_the_kill_of_its_node() {
     let mut program = Program::serve(&database).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     let bytes = unique_component(200, 4);
-    let digest = digest_of(&bytes).to_string();
+    let digest = Digest::of(&bytes).to_string();
     assert_eq!(caller.submit_plugin(bytes).await.0, StatusCode::ACCEPTED);
     wait_until_compiling(&database, &digest).await;
     let compiler = compiler_of(&program).await;
@@ -471,7 +471,7 @@ async fn an_upload_is_refused_after_three_nodes_died_with_it() {
     .execute(&mut superuser)
     .await
     .unwrap();
-    let settled = caller.wait_for_plugin(&digest_of(b"x").to_string()).await;
+    let settled = caller.wait_for_plugin(&Digest::of(b"x").to_string()).await;
     assert_eq!(settled["state"], "refused", "{settled}");
     assert!(settled["why"].as_str().unwrap().contains("started 3 times"), "{settled}");
     node.stop().await;

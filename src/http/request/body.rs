@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rocket::Request;
 use rocket::data::{ByteUnit, Data, FromData, Outcome};
 use rocket::http::ContentType;
@@ -68,14 +67,8 @@ impl JsonBody {
 
     /// Of the canonical form. Keys of earlier releases are stored with it.
     pub fn hash(&self) -> Digest {
-        sha256(self.value.canonical().as_bytes())
+        Digest::of(self.value.canonical().as_bytes())
     }
-}
-
-pub fn sha256(bytes: &[u8]) -> Digest {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    Digest(hash)
 }
 
 /// Entries of a list: one as JSON, or many as lines. Lines hold a turn among large bodies.

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use super::shim::SHIM_COMMAND;
 use super::{PrivateServerError, files_error};
+use crate::domain::plugin::Digest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Account {
@@ -176,6 +177,5 @@ fn id(arguments: &[&str]) -> Option<u32> {
 
 /// Twelve hexadecimal digits that tell paths apart, the same in every version.
 pub(super) fn short_digest(path: &OsStr) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, path.as_encoded_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(path.as_encoded_bytes()).short(6)
 }

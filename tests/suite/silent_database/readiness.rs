@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tollgate::decisions::plugins::digest_of;
+use tollgate::domain::plugin::Digest;
 
 use super::{NodeBehindProxy, TEST_TIMEOUT};
 use crate::support::components::{component_of, good_rule};
@@ -113,7 +113,7 @@ async fn a_node_is_not_ready_until_it_has_the_rules_of_active_rulesets() {
     let setup = NodeBehindProxy::start().await;
     let [one, two] = &setup.tenants;
     let bytes = component_of(&good_rule("Waits for 2"));
-    let digest = digest_of(&bytes).0.to_vec();
+    let digest = Digest::of(&bytes).0.to_vec();
     for caller in [one, two] {
         let plugin = caller.upload(bytes.clone()).await;
         let rules = json!([{"name": "own", "plugin": plugin["digest"], "settings": {}}]);

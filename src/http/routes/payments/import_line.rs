@@ -8,8 +8,8 @@ use crate::decisions::imports::{Happening, PastPayment};
 use crate::domain::card_check::{CheckedField, Unchecked};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment_event::EventKind;
+use crate::domain::plugin::Digest;
 use crate::domain::verdict::Outcome;
-use crate::http::request::body::sha256;
 use crate::http::request::fields::{self, Fields, Screened};
 use crate::http::request::json::{self, Value};
 use crate::http::request::line_error::LineError;
@@ -36,7 +36,7 @@ pub fn read(line: &[u8], now_ms: u64, unchecked: Unchecked) -> Result<PastLine, 
     let Screened { value, refused_now } =
         fields::screen(&parsed, unchecked, |fields| past_payment(fields, now_ms))
             .map_err(|problem| line_errors(problem.errors))?;
-    let earlier_hash = sha256(identity(&parsed).as_bytes());
+    let earlier_hash = Digest::of(identity(&parsed).as_bytes());
     Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, refused_now: line_errors(refused_now) })
 }
 
@@ -75,7 +75,7 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
         key: key?,
         request_hash: request_digest::of_import(&order, received_at_ms, outcome),
         // The caller computes it from the whole line.
-        earlier_hash: sha256(&[]),
+        earlier_hash: Digest::of(&[]),
         order,
         received_at_ms,
         outcome,
