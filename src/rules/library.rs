@@ -6,14 +6,15 @@
 //! size or its number of instances and memories says that it brings an
 //! interpreter, or the small limits turn out not to hold it.
 
+mod memory;
 mod not_added;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use wasmtime::component::Component;
 
+use self::memory::PluginMemory;
 use self::not_added::NotAdded;
 use super::AddPluginError;
 use super::EngineError;
@@ -35,11 +36,8 @@ pub(super) struct Library {
     sandboxes: Sandboxes,
     artifacts: Arc<ArtifactCache>,
     compiler: Compiler,
-    loaded_max: usize,
     known: RwLock<HashMap<Digest, Known>>,
-    loaded: RwLock<HashMap<(Digest, Profile), Loaded>>,
-    /// Counts uses; a plugin's last one tells how recent it was.
-    uses: AtomicU64,
+    loaded: Mutex<PluginMemory<Arc<Ready>>>,
     in_work: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -57,9 +55,8 @@ pub(super) struct Ready {
 
 struct Loaded {
     ready: Arc<Ready>,
-    /// Whether the cache on disk has it. A plugin that the cache does not have leaves memory last.
+    /// Whether the cache on disk has it.
     on_disk: bool,
-    last_use: AtomicU64,
 }
 
 /// Bytes that were looked at.
@@ -76,10 +73,8 @@ impl Library {
             sandboxes,
             artifacts: Arc::new(ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, id)),
             compiler: Compiler::new(settings),
-            loaded_max: settings.loaded_max.max(1),
             known: RwLock::default(),
-            loaded: RwLock::default(),
-            uses: AtomicU64::new(0),
+            loaded: Mutex::new(PluginMemory::new(settings.loaded_max.max(1))),
             in_work: Mutex::default(),
         }
     }
@@ -253,7 +248,7 @@ impl Library {
         let component = load(self.sandboxes.of(profile))?;
         let sandbox = self.sandboxes.best_for(profile, &component);
         let ready = bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)?;
-        Ok(self.loaded(ready, matches!(kept, Kept::InCache)))
+        Ok(Loaded { ready: Arc::new(ready), on_disk: matches!(kept, Kept::InCache) })
     }
 
     async fn on_disk(
@@ -268,34 +263,21 @@ impl Library {
             let component = load(library.sandboxes.of(profile))?;
             let sandbox = library.sandboxes.best_for(profile, &component);
             let ready = bind(sandbox, contract, &load(sandbox)?).ok()?;
-            Some(library.loaded(ready, true))
+            Some(Loaded { ready: Arc::new(ready), on_disk: true })
         })
         .await;
         found.ok().flatten()
     }
 
-    fn loaded(&self, ready: Ready, on_disk: bool) -> Loaded {
-        let last_use = AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed));
-        Loaded { ready: Arc::new(ready), on_disk, last_use }
-    }
-
     fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Ready>> {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        let entry = loaded.get(&(digest, profile))?;
-        entry.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        Some(entry.ready.clone())
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.get(digest, profile).cloned()
     }
 
     fn keep(&self, digest: Digest, profile: Profile, entry: Loaded) -> Arc<Ready> {
-        let ready = entry.ready.clone();
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        loaded.insert((digest, profile), entry);
-        while loaded.len() > self.loaded_max {
-            let leaves_first = |entry: &Loaded| (!entry.on_disk, entry.last_use.load(Ordering::Relaxed));
-            let oldest = loaded.iter().min_by_key(|(_, entry)| leaves_first(entry));
-            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
-            loaded.remove(&oldest);
-        }
+        let Loaded { ready, on_disk } = entry;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.insert(digest, profile, ready.clone(), on_disk);
         ready
     }
 
