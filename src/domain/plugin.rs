@@ -39,6 +39,12 @@ impl Digest {
 /// Computes the digest of bytes that come in parts.
 pub struct DigestBuilder(Context);
 
+impl std::fmt::Debug for DigestBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DigestBuilder")
+    }
+}
+
 impl Default for DigestBuilder {
     fn default() -> Self {
         Self(Context::new(&SHA256))
