@@ -53,8 +53,8 @@ fn demonstration(database: &TestDatabase) -> Command {
 async fn assert_serves(mut program: Program, database: &TestDatabase, tenant: &str) {
     let caller = program.caller_of_new_tenant(database, tenant).await;
     for place in 0..20 {
-        let (status, answer) = caller.pay(&format!("order-{place}"), &payment()).await;
-        assert_eq!(status, 201, "{answer}");
+        let (status, decision) = caller.pay(&format!("order-{place}"), &payment()).await;
+        assert_eq!(status, 201, "{decision}");
     }
     assert_eq!(reqwest::get(format!("{}/health", program.url)).await.unwrap().status(), 200);
     program.signal(Signal::TERM);
@@ -237,12 +237,12 @@ async fn server_that_never_decides() -> String {
             tokio::spawn(async move {
                 let mut request = vec![0; 65_536];
                 let length = stream.read(&mut request).await.unwrap_or_default();
-                let answer = if request[..length].starts_with(b"POST /api/") {
+                let response = if request[..length].starts_with(b"POST /api/") {
                     "503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
                 } else {
                     "200 OK\r\nContent-Length: 22\r\n\r\n{\"access_token\": \"t\"}\n"
                 };
-                let _ = stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await;
+                let _ = stream.write_all(format!("HTTP/1.1 {response}").as_bytes()).await;
             });
         }
     });

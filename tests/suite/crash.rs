@@ -35,9 +35,9 @@ async fn pay_until_it_breaks(caller: Caller, name: String, acknowledged: Arc<Ato
             caller.request(Method::POST, "/payments").header("Idempotency-Key", &key).json(&body(&key));
         let Ok(response) = request.send().await else { return known };
         let status = response.status();
-        let Ok(answer) = response.json::<Value>().await else { return known };
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        known.insert(key, Some(answer));
+        let Ok(decision) = response.json::<Value>().await else { return known };
+        assert_eq!(status, StatusCode::CREATED, "{decision}");
+        known.insert(key, Some(decision));
         acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -82,14 +82,15 @@ async fn a_killed_process_loses_no_acknowledged_decision() {
         caller = caller.at(&program.url);
     }
 
-    let unanswered = known.values().filter(|answer| answer.is_none()).count();
+    let unanswered = known.values().filter(|decision| decision.is_none()).count();
     assert!((1..=ROUNDS * CLIENTS).contains(&unanswered), "{unanswered}");
-    for (key, answer) in &known {
+    for (key, decision) in &known {
         let (status, again) = caller.pay(key, &body(key)).await;
-        if let Some(answer) = answer {
-            assert_eq!((status, &again), (StatusCode::OK, answer), "{key}");
-            let (status, found) = caller.get(&format!("/payments/{}", answer["id"].as_str().unwrap())).await;
-            assert_eq!((status, &found), (StatusCode::OK, answer), "{key}");
+        if let Some(decision) = decision {
+            assert_eq!((status, &again), (StatusCode::OK, decision), "{key}");
+            let (status, found) =
+                caller.get(&format!("/payments/{}", decision["id"].as_str().unwrap())).await;
+            assert_eq!((status, &found), (StatusCode::OK, decision), "{key}");
         } else {
             assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{key}: {again}");
             assert_eq!(caller.pay(key, &body(key)).await, (StatusCode::OK, again), "{key}");
@@ -116,8 +117,8 @@ async fn clients_that_hang_up_and_retry_get_one_decision_per_key() {
             caller.pay(&key, &body(&key)).await
         }
     });
-    for (status, answer) in join_all(hasty).await {
-        assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{answer}");
+    for (status, decision) in join_all(hasty).await {
+        assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{decision}");
     }
     assert_eq!(rows(&database).await, 40);
     assert_eq!(crate::journal::chain::verify(&database).await, 40);

@@ -102,8 +102,8 @@ fn is_about_a_bound(detail: &str) -> bool {
         .any(|begin| detail.starts_with(begin))
 }
 
-fn errors<'a>(answer: &'a Value, member: &str, place: &str) -> Vec<&'a str> {
-    let all = answer["errors"].as_array().map_or(&[][..], Vec::as_slice);
+fn errors<'a>(body: &'a Value, member: &str, place: &str) -> Vec<&'a str> {
+    let all = body["errors"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().filter(|error| error[member] == place).filter_map(|error| error["detail"].as_str()).collect()
 }
 
@@ -154,8 +154,8 @@ async fn every_documented_bound_of_a_body_is_enforced() {
             for (value, fits) in member.test_values() {
                 let request = caller.request(method.clone(), &path).header("Idempotency-Key", "k");
                 let response = request.json(&member.body(value.clone())).send().await.unwrap();
-                let answer: Value = response.json().await.unwrap();
-                let reported = errors(&answer, "pointer", &pointer);
+                let body: Value = response.json().await.unwrap();
+                let reported = errors(&body, "pointer", &pointer);
                 let refused =
                     if fits { reported.iter().any(|it| is_about_a_bound(it)) } else { !reported.is_empty() };
                 tried += 1;
@@ -185,11 +185,11 @@ async fn every_documented_bound_of_a_query_is_enforced() {
                 let path = format!("{}?{name}={value}", path_of(path).unwrap());
                 let response = caller.request(method.clone(), &path).send().await.unwrap();
                 let status = response.status();
-                let answer: Value = response.json().await.unwrap();
-                let refused = !errors(&answer, "parameter", name).is_empty();
+                let body: Value = response.json().await.unwrap();
+                let refused = !errors(&body, "parameter", name).is_empty();
                 tried += 1;
                 if refused == fits || (refused && status != StatusCode::BAD_REQUEST) {
-                    wrong.push(format!("{path}: documented {fits}, answered {answer}"));
+                    wrong.push(format!("{path}: documented {fits}, answered {body}"));
                 }
             }
         }

@@ -30,43 +30,43 @@ impl DocumentedCaller {
 
     /// Sends a request and checks its response against the document.
     async fn send(&mut self, method: Method, path: &str, request: RequestBuilder) -> (u16, Value) {
-        let answer = FullResponse::of(request).await;
-        let asked = format!("{method} {path}: {} {}", answer.status, answer.text);
+        let response = FullResponse::of(request).await;
+        let exchange = format!("{method} {path}: {} {}", response.status, response.text);
         let template = template_of(&self.document, path);
-        let response = &self.document["paths"][&template][method.as_str().to_lowercase()]["responses"]
-            [answer.status.to_string()];
-        assert!(response.is_object(), "a status that is not documented: {asked}");
-        if answer.text.is_empty() {
-            assert_eq!(response.get("content"), None, "{asked}");
-            return (answer.status, Value::Null);
+        let documented = &self.document["paths"][&template][method.as_str().to_lowercase()]["responses"]
+            [response.status.to_string()];
+        assert!(documented.is_object(), "a status that is not documented: {exchange}");
+        if response.text.is_empty() {
+            assert_eq!(documented.get("content"), None, "{exchange}");
+            return (response.status, Value::Null);
         }
-        let media_type = answer.header("Content-Type").split(';').next().unwrap_or_default().to_owned();
-        let schema = &response["content"][&media_type]["schema"];
-        assert!(schema.is_object(), "{media_type} is not documented: {asked}");
-        if let Err(why) = schema::fits(&self.document, schema, &answer.json()) {
-            panic!("{asked}\n{why}");
+        let media_type = response.header("Content-Type").split(';').next().unwrap_or_default().to_owned();
+        let schema = &documented["content"][&media_type]["schema"];
+        assert!(schema.is_object(), "{media_type} is not documented: {exchange}");
+        if let Err(why) = schema::fits(&self.document, schema, &response.json()) {
+            panic!("{exchange}\n{why}");
         }
-        if answer.status < 300 {
+        if response.status < 300 {
             self.answered_operations.insert(format!("{method} {template}"));
         }
-        (answer.status, answer.json())
+        (response.status, response.json())
     }
 
     /// Calls a path below `/api/v1`.
-    async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>, status: u16) -> Value {
+    async fn call(&mut self, method: Method, path: &str, body: Option<&Value>, status: u16) -> Value {
         let request = self.caller.request(method.clone(), path).header("Idempotency-Key", "asked");
         let request = body.into_iter().fold(request, RequestBuilder::json);
-        let (found, answer) = self.send(method, &format!("/api/v1{path}"), request).await;
-        assert_eq!(found, status, "{path}: {answer}");
-        answer
+        let (found, response) = self.send(method, &format!("/api/v1{path}"), request).await;
+        assert_eq!(found, status, "{path}: {response}");
+        response
     }
 
     async fn get(&mut self, path: &str) -> Value {
-        self.ask(Method::GET, path, None, 200).await
+        self.call(Method::GET, path, None, 200).await
     }
 
     async fn post(&mut self, path: &str, body: &Value, status: u16) -> Value {
-        self.ask(Method::POST, path, Some(body), status).await
+        self.call(Method::POST, path, Some(body), status).await
     }
 
     /// Repeats a request until its response fulfils the condition. Every response must match the
@@ -75,11 +75,11 @@ impl DocumentedCaller {
         let begun = Instant::now();
         loop {
             let request = self.caller.request(Method::GET, path);
-            let (status, answer) = self.send(Method::GET, &format!("/api/v1{path}"), request).await;
-            if is_it(status, &answer) {
-                return answer;
+            let (status, response) = self.send(Method::GET, &format!("/api/v1{path}"), request).await;
+            if is_it(status, &response) {
+                return response;
             }
-            assert!(begun.elapsed() < TEST_TIMEOUT, "{path}: {answer}");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "{path}: {response}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -125,132 +125,132 @@ fn operations(document: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-async fn public_routes(asked: &mut DocumentedCaller, node: &Node) {
+async fn public_routes(client: &mut DocumentedCaller, node: &Node) {
     let http = reqwest::Client::new();
     for path in ["/health", "/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"] {
         let request = http.get(format!("{}{path}", node.url));
-        assert_eq!(asked.send(Method::GET, path, request).await.0, 200, "{path}");
+        assert_eq!(client.send(Method::GET, path, request).await.0, 200, "{path}");
     }
-    let (id, secret) = (asked.caller.client_id.clone(), asked.caller.client_secret.clone());
+    let (id, secret) = (client.caller.client_id.clone(), client.caller.client_secret.clone());
     let request = http.post(format!("{}/oauth/token", node.url)).basic_auth(id, Some(secret));
     let request = request.form(&[("grant_type", "client_credentials")]);
-    assert_eq!(asked.send(Method::POST, "/oauth/token", request).await.0, 200);
-    asked.get("/openapi.json").await;
+    assert_eq!(client.send(Method::POST, "/oauth/token", request).await.0, 200);
+    client.get("/openapi.json").await;
 }
 
-async fn lists(asked: &mut DocumentedCaller) {
-    asked.post("/lists", &json!({"name": "friends", "kind": "merchant"}), 201).await;
+async fn lists(client: &mut DocumentedCaller) {
+    client.post("/lists", &json!({"name": "friends", "kind": "merchant"}), 201).await;
     let entry = json!({"value": "merchant-1", "reason": "r"});
-    let entry = asked.post("/lists/friends/entries", &entry, 201).await;
+    let entry = client.post("/lists/friends/entries", &entry, 201).await;
     let path = "/lists/friends/entries";
-    let lines = asked.caller.request(Method::POST, path).header("Content-Type", "text/csv");
+    let lines = client.caller.request(Method::POST, path).header("Content-Type", "text/csv");
     let lines = lines.body("value,reason\nmerchant-1,r\nmerchant-2,r\n");
-    assert_eq!(asked.send(Method::POST, &format!("/api/v1{path}"), lines).await.0, 201);
+    assert_eq!(client.send(Method::POST, &format!("/api/v1{path}"), lines).await.0, 201);
     let entry = format!("{path}/{}", entry["id"].as_str().unwrap());
-    asked.ask(Method::DELETE, &entry, None, 204).await;
-    asked.get(path).await;
-    asked.post("/lists", &json!({"name": "closed", "kind": "text"}), 201).await;
-    asked.ask(Method::DELETE, "/lists/closed", None, 204).await;
-    asked.get("/lists").await;
+    client.call(Method::DELETE, &entry, None, 204).await;
+    client.get(path).await;
+    client.post("/lists", &json!({"name": "closed", "kind": "text"}), 201).await;
+    client.call(Method::DELETE, "/lists/closed", None, 204).await;
+    client.get("/lists").await;
 }
 
 /// Uploads plugins in all states. Returns the digests of a valid one and of one that fails.
-async fn plugins(asked: &mut DocumentedCaller) -> [Value; 2] {
-    let [good, broken] = [asked.submit_plugin("good").await, asked.submit_plugin("panic_message").await];
+async fn plugins(client: &mut DocumentedCaller) -> [Value; 2] {
+    let [good, broken] = [client.submit_plugin("good").await, client.submit_plugin("panic_message").await];
     assert_eq!((&good["state"], &broken["state"]), (&json!("ready"), &json!("ready")));
-    assert_eq!(asked.submit_plugin("bad_description").await["state"], "refused");
-    let unused = asked.submit_plugin("unreachable").await;
+    assert_eq!(client.submit_plugin("bad_description").await["state"], "refused");
+    let unused = client.submit_plugin("unreachable").await;
     let retire = format!("/plugins/{}/retire", unused["digest"].as_str().unwrap());
-    asked.ask(Method::POST, &retire, None, 200).await;
-    asked.get("/plugins").await;
+    client.call(Method::POST, &retire, None, 200).await;
+    client.get("/plugins").await;
     [good["digest"].clone(), broken["digest"].clone()]
 }
 
 /// Activates rules that ask for facts, that fail, and that run in shadow. Returns them.
-async fn rulesets(asked: &mut DocumentedCaller, [good, broken]: &[Value; 2]) -> Value {
-    asked.get("/rulesets/payment").await;
+async fn rulesets(client: &mut DocumentedCaller, [good, broken]: &[Value; 2]) -> Value {
+    client.get("/rulesets/payment").await;
     let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 100, "verdict": "review"});
     let friends = json!({"lists": [{"list": "friends", "selector": "merchant", "verdict": "allow"}]});
     let rules = json!([
-        {"name": "velocity", "plugin": asked.caller.plugin("velocity").await, "settings": {"limits": [limit]}},
-        {"name": "friends", "plugin": asked.caller.plugin("party-lists").await, "settings": friends},
+        {"name": "velocity", "plugin": client.caller.plugin("velocity").await, "settings": {"limits": [limit]}},
+        {"name": "friends", "plugin": client.caller.plugin("party-lists").await, "settings": friends},
         {"name": "broken", "plugin": broken, "settings": {}},
         {"name": "tried", "plugin": good, "settings": {}, "mode": "shadow"},
     ]);
-    let revision = asked.revision(&rules).await;
-    asked.get("/rulesets/payment/revisions").await;
-    asked.get("/rulesets/payment/revisions/1").await;
-    asked.post("/rulesets/payment/activations", &revision, 201).await;
+    let revision = client.revision(&rules).await;
+    client.get("/rulesets/payment/revisions").await;
+    client.get("/rulesets/payment/revisions/1").await;
+    client.post("/rulesets/payment/activations", &revision, 201).await;
     rules
 }
 
-async fn payments(asked: &mut DocumentedCaller) -> Value {
-    let paid = asked.post("/payments", &payment(), 201).await;
-    asked.post("/payments", &payment(), 200).await;
+async fn payments(client: &mut DocumentedCaller) -> Value {
+    let paid = client.post("/payments", &payment(), 201).await;
+    client.post("/payments", &payment(), 200).await;
     let id = paid["id"].as_str().unwrap();
     let events = format!("/payments/{id}/events");
     let event = json!({"kind": "settled", "at_ms": paid["received_at_ms"], "note": "batch 7"});
     for status in [201, 200] {
-        asked.post(&events, &event, status).await;
+        client.post(&events, &event, status).await;
     }
-    asked.get(&events).await;
-    asked.get(&format!("/payments/{id}")).await;
-    asked.get("/payments").await;
-    asked.get(&format!("/decisions/{id}")).await;
-    asked.get(&format!("/decisions/{id}/replay")).await;
-    asked.wait_until(&format!("/decisions/{id}/rules/broken/diagnosis"), |status, _| status == 200).await;
+    client.get(&events).await;
+    client.get(&format!("/payments/{id}")).await;
+    client.get("/payments").await;
+    client.get(&format!("/decisions/{id}")).await;
+    client.get(&format!("/decisions/{id}/replay")).await;
+    client.wait_until(&format!("/decisions/{id}/rules/broken/diagnosis"), |status, _| status == 200).await;
     paid["id"].clone()
 }
 
-async fn deployments(asked: &mut DocumentedCaller, rules: &Value) {
-    let candidate = asked.revision(&json!([rules[0], rules[1]])).await;
+async fn deployments(client: &mut DocumentedCaller, rules: &Value) {
+    let candidate = client.revision(&json!([rules[0], rules[1]])).await;
     let mut canary = candidate.clone();
     canary["share_percent"] = json!(50);
-    asked.ask(Method::PUT, "/rulesets/payment/canary", Some(&canary), 200).await;
-    asked.get("/rulesets/payment/canary").await;
-    asked.ask(Method::DELETE, "/rulesets/payment/canary", None, 200).await;
-    asked.ask(Method::PUT, "/rulesets/payment/shadow", Some(&candidate), 200).await;
+    client.call(Method::PUT, "/rulesets/payment/canary", Some(&canary), 200).await;
+    client.get("/rulesets/payment/canary").await;
+    client.call(Method::DELETE, "/rulesets/payment/canary", None, 200).await;
+    client.call(Method::PUT, "/rulesets/payment/shadow", Some(&candidate), 200).await;
     // Five failures of the broken rule.
     for place in 0..5 {
-        asked.caller.pay(&format!("beside-{place}"), &payment()).await;
+        client.caller.pay(&format!("beside-{place}"), &payment()).await;
     }
-    asked
+    client
         .wait_until("/rulesets/payment/shadow", |_, shadow| shadow["report"]["coverage"]["compared"] != 0)
         .await;
-    asked.get("/rulesets/payment/shadow/examples").await;
-    asked.ask(Method::DELETE, "/rulesets/payment/shadow", None, 200).await;
+    client.get("/rulesets/payment/shadow/examples").await;
+    client.call(Method::DELETE, "/rulesets/payment/shadow", None, 200).await;
     let is_open = |_: u16, page: &Value| page["items"].as_array().is_some_and(|items| !items.is_empty());
-    let open = asked.wait_until("/rulesets/payment/quarantines", is_open).await;
-    asked.get("/rulesets/payment").await;
+    let open = client.wait_until("/rulesets/payment/quarantines", is_open).await;
+    client.get("/rulesets/payment").await;
     let open = format!("/rulesets/payment/quarantines/{}", open["items"][0]["id"].as_str().unwrap());
-    asked.ask(Method::DELETE, &open, None, 204).await;
-    asked.post("/rulesets/payment/activations", &candidate, 201).await;
-    asked.ask(Method::POST, "/rulesets/payment/rollback", None, 201).await;
-    asked.get("/rulesets/payment/activations").await;
+    client.call(Method::DELETE, &open, None, 204).await;
+    client.post("/rulesets/payment/activations", &candidate, 201).await;
+    client.call(Method::POST, "/rulesets/payment/rollback", None, 201).await;
+    client.get("/rulesets/payment/activations").await;
 }
 
-async fn run_trials(asked: &mut DocumentedCaller, rules: &Value, payment_id: &Value) {
+async fn run_trials(client: &mut DocumentedCaller, rules: &Value, payment_id: &Value) {
     let path = "/rulesets/payment/dry-runs";
-    asked.post(path, &json!({"rules": rules, "payment": payment()}), 200).await;
-    asked.post(path, &json!({"revision": 2, "payment_id": payment_id}), 200).await;
+    client.post(path, &json!({"rules": rules, "payment": payment()}), 200).await;
+    client.post(path, &json!({"revision": 2, "payment_id": payment_id}), 200).await;
     let path = "/rulesets/payment/backtests";
-    let made = asked.post(path, &json!({"revision": 2}), 202).await;
+    let made = client.post(path, &json!({"revision": 2}), 202).await;
     let one = format!("{path}/{}", made["id"].as_str().unwrap());
-    asked.wait_until(&one, |_, backtest| backtest["finished_at_ms"].is_u64()).await;
-    asked.get(&format!("{one}/examples")).await;
-    asked.get(path).await;
+    client.wait_until(&one, |_, backtest| backtest["finished_at_ms"].is_u64()).await;
+    client.get(&format!("{one}/examples")).await;
+    client.get(path).await;
     // A backtest may end before it is cancelled. The conflict is also documented.
     for _ in 0..50 {
-        let made = asked.post(path, &json!({"revision": 2}), 202).await;
+        let made = client.post(path, &json!({"revision": 2}), 202).await;
         let cancel = format!("{path}/{}/cancel", made["id"].as_str().unwrap());
-        let request = asked.caller.request(Method::POST, &cancel);
-        if asked.send(Method::POST, &format!("/api/v1{cancel}"), request).await.0 == 200 {
+        let request = client.caller.request(Method::POST, &cancel);
+        if client.send(Method::POST, &format!("/api/v1{cancel}"), request).await.0 == 200 {
             break;
         }
     }
 }
 
-async fn problems(asked: &mut DocumentedCaller) {
+async fn problems(client: &mut DocumentedCaller) {
     for (method, path, body, status) in [
         (Method::GET, "/payments/nothing", None, 404),
         (Method::GET, "/payments?limit=0", None, 400),
@@ -260,32 +260,32 @@ async fn problems(asked: &mut DocumentedCaller) {
         (Method::POST, "/rulesets/payment/revisions", Some(json!({"rules": [{}]})), 422),
         (Method::DELETE, "/rulesets/payment/quarantines/nothing", None, 404),
     ] {
-        asked.ask(method, path, body.as_ref(), status).await;
+        client.call(method, path, body.as_ref(), status).await;
     }
-    let pay = asked.caller.request(Method::POST, "/payments").header("Content-Type", "text/plain");
+    let pay = client.caller.request(Method::POST, "/payments").header("Content-Type", "text/plain");
     let pay = pay.header("Idempotency-Key", "problem").body("none");
-    assert_eq!(asked.send(Method::POST, "/api/v1/payments", pay).await.0, 415);
-    let stranger = asked.caller.with_token("none").request(Method::GET, "/payments");
-    assert_eq!(asked.send(Method::GET, "/api/v1/payments", stranger).await.0, 401);
+    assert_eq!(client.send(Method::POST, "/api/v1/payments", pay).await.0, 415);
+    let stranger = client.caller.with_token("none").request(Method::GET, "/payments");
+    assert_eq!(client.send(Method::GET, "/api/v1/payments", stranger).await.0, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_responds_as_documented() {
     let database = TestDatabase::create().await;
     let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
-    let mut asked = DocumentedCaller::new(&node).await;
-    public_routes(&mut asked, &node).await;
-    lists(&mut asked).await;
-    let plugins = plugins(&mut asked).await;
-    let rules = rulesets(&mut asked, &plugins).await;
-    let payment_id = payments(&mut asked).await;
-    deployments(&mut asked, &rules).await;
-    run_trials(&mut asked, &rules, &payment_id).await;
-    asked.get("/audit").await;
-    asked.get("/audit/checkpoints").await;
-    problems(&mut asked).await;
+    let mut client = DocumentedCaller::new(&node).await;
+    public_routes(&mut client, &node).await;
+    lists(&mut client).await;
+    let plugins = plugins(&mut client).await;
+    let rules = rulesets(&mut client, &plugins).await;
+    let payment_id = payments(&mut client).await;
+    deployments(&mut client, &rules).await;
+    run_trials(&mut client, &rules, &payment_id).await;
+    client.get("/audit").await;
+    client.get("/audit/checkpoints").await;
+    problems(&mut client).await;
     let missing: Vec<_> =
-        operations(&asked.document).difference(&asked.answered_operations).cloned().collect();
+        operations(&client.document).difference(&client.answered_operations).cloned().collect();
     assert_eq!(missing, Vec::<String>::new(), "operations without a request");
     node.stop().await;
 }

@@ -12,13 +12,13 @@ use tollgate::domain::tenant::TenantId;
 use tollgate::storage::journal::{Journal, JournalError, StoreOutcome};
 use uuid::Uuid;
 
-type Answer = Result<StoreOutcome, JournalError>;
+type StoreResult = Result<StoreOutcome, JournalError>;
 
 fn tenant() -> TenantId {
     TenantId(Uuid::now_v7())
 }
 
-async fn store_all(journal: &Journal, decisions: Vec<Decision>) -> Vec<Answer> {
+async fn store_all(journal: &Journal, decisions: Vec<Decision>) -> Vec<StoreResult> {
     join_all(decisions.into_iter().map(|decision| journal.store(decision))).await
 }
 

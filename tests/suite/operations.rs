@@ -25,8 +25,8 @@ async fn health_readiness_and_metrics_are_public_and_have_no_payment_data() {
     assert_eq!(get(&node, "/ready").await.json(), json!({"status": "ready"}));
 
     let body = payment_with(&json!({"reference": "SECRET-REFERENCE", "customer": "SECRET-CUSTOMER"}));
-    let (_, answer) = caller.pay("SECRET-KEY", &body).await;
-    let id = answer["id"].as_str().unwrap();
+    let (_, response) = caller.pay("SECRET-KEY", &body).await;
+    let id = response["id"].as_str().unwrap();
     caller.get(&format!("/payments/{id}")).await;
     caller.get("/payments?reference=SECRET-REFERENCE").await;
     caller.get("/SECRET-PATH").await;
@@ -225,8 +225,8 @@ async fn a_node_without_a_database_is_healthy_but_not_ready() {
         ready.text
     );
     assert_eq!(FullResponse::of(Client::new().get(format!("{url}/health"))).await.status, 200);
-    let answer = FullResponse::of(caller.request(Method::GET, "/lists")).await;
-    assert_eq!(answer.status, 503, "{}", answer.text);
-    assert!(!answer.header("Retry-After").is_empty());
-    let _: Value = answer.json();
+    let response = FullResponse::of(caller.request(Method::GET, "/lists")).await;
+    assert_eq!(response.status, 503, "{}", response.text);
+    assert!(!response.header("Retry-After").is_empty());
+    let _: Value = response.json();
 }

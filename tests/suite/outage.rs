@@ -21,7 +21,7 @@ async fn role(mut database: Connection<Db>) -> Option<String> {
     sqlx::query_scalar("select current_user::text").fetch_one(&mut **database).await.ok()
 }
 
-async fn answer(client: &Client) -> (Status, Option<String>) {
+async fn get_role(client: &Client) -> (Status, Option<String>) {
     let response = client.get("/role").dispatch().await;
     (response.status(), response.into_string().await)
 }
@@ -42,12 +42,12 @@ async fn requests_get_503_while_the_database_is_down_and_work_again_without_a_re
     let rocket = rocket::custom(figment).attach(Db::init()).mount("/", rocket::routes![role]);
     let client = Client::tracked(rocket).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(answer(&client).await.0, Status::ServiceUnavailable);
+        assert_eq!(get_role(&client).await.0, Status::ServiceUnavailable);
         let server = PrivateServer::start(settings.clone()).await.unwrap();
-        assert_eq!(answer(&client).await, (Status::Ok, Some("tollgate_app".to_owned())));
+        assert_eq!(get_role(&client).await, (Status::Ok, Some("tollgate_app".to_owned())));
         server.stop().await.unwrap();
     }
-    assert_eq!(answer(&client).await.0, Status::ServiceUnavailable);
+    assert_eq!(get_role(&client).await.0, Status::ServiceUnavailable);
 }
 
 /// The status of a path outside the API.
@@ -72,11 +72,11 @@ async fn wait_for_ready_status(node: &Node, expected: StatusCode) {
 async fn pay_until_answered(caller: &Caller, key: &str) -> (StatusCode, Value) {
     let begun = Instant::now();
     loop {
-        let (status, answer) = caller.pay(key, &payment()).await;
+        let (status, decision) = caller.pay(key, &payment()).await;
         if !status.is_server_error() && status != StatusCode::CONFLICT {
-            return (status, answer);
+            return (status, decision);
         }
-        assert!(begun.elapsed() < TEST_TIMEOUT, "{status} {answer}");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{status} {decision}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -123,10 +123,10 @@ async fn a_payment_during_an_outage_gets_503_and_is_decided_once_after_it() {
 
         proxy.inject(Fault::Nothing);
         wait_until_ready(&node).await;
-        let (status, answer) = pay_until_answered(&caller, &key).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        assert_eq!(answer["outcome"], if with_facts { "approve" } else { "review" });
-        assert_eq!(caller.pay(&key, &payment()).await, (StatusCode::OK, answer));
+        let (status, decision) = pay_until_answered(&caller, &key).await;
+        assert_eq!(status, StatusCode::CREATED, "{decision}");
+        assert_eq!(decision["outcome"], if with_facts { "approve" } else { "review" });
+        assert_eq!(caller.pay(&key, &payment()).await, (StatusCode::OK, decision));
         let after = before.0 + 1;
         assert_eq!(rows(&database).await, (after, after, after));
     }
@@ -146,8 +146,8 @@ async fn payments_interrupted_by_an_outage_are_decided_once() {
             tokio::spawn(async move {
                 let mut ids = Vec::new();
                 for place in 0..40 {
-                    let (_, answer) = pay_until_answered(&caller, &format!("{client}-{place}")).await;
-                    ids.push(answer["id"].as_str().unwrap().to_owned());
+                    let (_, decision) = pay_until_answered(&caller, &format!("{client}-{place}")).await;
+                    ids.push(decision["id"].as_str().unwrap().to_owned());
                 }
                 ids
             })

@@ -22,7 +22,7 @@ struct NodeBehindProxy {
     proxy: SilentProxy,
     node: Node,
     tenants: [Caller; 2],
-    asked: u32,
+    payments: u32,
 }
 
 /// A rule that asks for facts, and one that decides.
@@ -44,14 +44,14 @@ impl NodeBehindProxy {
             caller.activate(&rules(1_000_000)).await;
             caller.pay("before", &payment()).await;
         }
-        Self { database, proxy, node, tenants: [one, two], asked: 0 }
+        Self { database, proxy, node, tenants: [one, two], payments: 0 }
     }
 
     /// Retries with one key while the outcome is unknown, as clients should.
     async fn assert_decides(&mut self) {
-        self.asked += 1;
+        self.payments += 1;
         for caller in &self.tenants {
-            let (key, begun) = (format!("asked-{}", self.asked), Instant::now());
+            let (key, begun) = (format!("decides-{}", self.payments), Instant::now());
             loop {
                 let (status, response) = caller.pay(&key, &payment()).await;
                 if status.is_success() {
@@ -76,8 +76,8 @@ impl NodeBehindProxy {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             loop {
-                self.asked += 1;
-                let (_, response) = caller.pay(&format!("follows-{}", self.asked), &payment()).await;
+                self.payments += 1;
+                let (_, response) = caller.pay(&format!("follows-{}", self.payments), &payment()).await;
                 if response["outcome"] == expected {
                     break;
                 }
@@ -137,8 +137,8 @@ async fn activate(caller: &Caller, rules: [(&str, Value); 2]) -> Result<(), Valu
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_the_decision_path_all_tenants_are_decided_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for asked in ["from payment_values v", "with claimed as", "set app.tenants"] {
-        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+    for statement in ["from payment_values v", "with claimed as", "set app.tenants"] {
+        setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         setup.assert_decides().await;
         setup.proxy.wait_until_silenced().await;
         setup.assert_everything_works().await;
@@ -149,10 +149,10 @@ async fn after_a_missing_response_to_the_decision_path_all_tenants_are_decided_a
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for asked in
+    for statement in
         ["where sequence > $1", "insert into nodes", "from quarantines where lifted", "from plugins p"]
     {
-        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+        setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         setup.proxy.wait_until_silenced().await;
         setup.assert_everything_works().await;
     }
@@ -162,8 +162,8 @@ async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_a_request_requests_work_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for asked in ["begin; set local app.tenant_id", "from payment_values", "commit", "find_client"] {
-        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+    for statement in ["begin; set local app.tenant_id", "from payment_values", "commit", "find_client"] {
+        setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         let [caller, _] = setup.tenants.clone();
         let begun = Instant::now();
         let requests = async {
@@ -175,7 +175,7 @@ async fn after_a_missing_response_to_a_request_requests_work_again() {
                     .form(&[("grant_type", "client_credentials")])
                     .send()
                     .await;
-                assert!(begun.elapsed() < TEST_TIMEOUT, "{asked}");
+                assert!(begun.elapsed() < TEST_TIMEOUT, "{statement}");
             }
         };
         tokio::select! {
@@ -220,8 +220,8 @@ async fn background_work_is_done_even_if_its_claim_gets_no_response() {
     assert_eq!(plugin["state"], "ready");
     setup.proxy.wait_until_silenced().await;
 
-    for asked in ["update backtests", "pg_try_advisory_xact_lock"] {
-        setup.proxy.silence_next(DatabaseRequest::Statement(asked));
+    for statement in ["update backtests", "pg_try_advisory_xact_lock"] {
+        setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         let order = json!({"revision": 1, "newest": 100});
         let (status, created) = caller.post("/rulesets/payment/backtests", &order).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{created}");

@@ -76,9 +76,9 @@ async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
     transaction.rollback().await.unwrap();
     let mut ids = Vec::new();
     for request in under_way {
-        let (status, answer) = request.await.unwrap();
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        ids.push(answer["id"].as_str().unwrap().to_owned());
+        let (status, decision) = request.await.unwrap();
+        assert_eq!(status, StatusCode::CREATED, "{decision}");
+        ids.push(decision["id"].as_str().unwrap().to_owned());
     }
     let status = program.wait().await;
     assert_eq!(status.code(), Some(0), "{}", program.log());
@@ -116,8 +116,8 @@ async fn a_stop_under_load_keeps_all_acknowledged_decisions() {
                         .json(&payment());
                     let Ok(response) = request.send().await else { break };
                     assert!(response.status() == StatusCode::CREATED, "{}", response.status());
-                    let Ok(answer) = response.json::<serde_json::Value>().await else { break };
-                    acknowledged.push(answer["id"].as_str().unwrap().to_owned());
+                    let Ok(decision) = response.json::<serde_json::Value>().await else { break };
+                    acknowledged.push(decision["id"].as_str().unwrap().to_owned());
                 }
                 acknowledged
             })
@@ -180,16 +180,16 @@ async fn a_private_postgres_serves_commands_and_stops_with_its_program() {
             client(folder.path(), &program.url, "acme").await
         };
         assert_eq!(postgres(folder.path()), server, "a command has left the server alone");
-        for (key, answer) in &keys {
+        for (key, decision) in &keys {
             assert_eq!(
                 caller.pay(key, &payment_with(&json!({"reference": key}))).await,
-                (StatusCode::OK, answer.clone())
+                (StatusCode::OK, decision.clone())
             );
         }
         let key = format!("key-{signal:?}").replace(['(', ')', ' '], "-");
-        let (status, answer) = caller.pay(&key, &payment_with(&json!({"reference": key}))).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        keys.push((key, answer));
+        let (status, decision) = caller.pay(&key, &payment_with(&json!({"reference": key}))).await;
+        assert_eq!(status, StatusCode::CREATED, "{decision}");
+        keys.push((key, decision));
         known = Some(caller);
 
         program.signal(signal);
@@ -216,11 +216,11 @@ async fn a_private_postgres_of_a_killed_program_is_reused_with_its_data() {
     let (status, _, log) = tokio::task::spawn_blocking(|| run_command(command)).await.unwrap();
     assert!(status.success(), "{log}");
     let caller = client(folder.path(), &program.url, "acme").await;
-    let (_, answer) = caller.pay("kept", &payment()).await;
+    let (_, decision) = caller.pay("kept", &payment()).await;
     program.signal(Signal::KILL);
     program.wait().await;
 
     let again = Program::start(tollgate_in(folder.path(), &["serve"])).await;
-    assert_eq!(caller.at(&again.url).pay("kept", &payment()).await, (StatusCode::OK, answer));
+    assert_eq!(caller.at(&again.url).pay("kept", &payment()).await, (StatusCode::OK, decision));
     again.stop().await;
 }

@@ -41,7 +41,7 @@ pub fn form(given: InputFields) -> Box<dyn Form> {
         // "reject" also comes before "review" in alphabetical order.
         reasons
             .map(|id| &decisions[id])
-            .min_by_key(|decisions| decisions.verdict.as_str())
+            .min_by_key(|decision| decision.verdict.as_str())
             .expect("one decided")
             .clone()
     })

@@ -9,14 +9,14 @@ use tollgate::domain::payment::Payment;
 /// How much of the payment an engine gets. Tollgate always gets all of it.
 #[derive(Debug, Clone, Copy)]
 pub enum InputFields {
-    WhatIsRead,
+    UsedFields,
     Everything,
 }
 
 impl InputFields {
     pub fn name(self) -> &'static str {
         match self {
-            Self::WhatIsRead => "three fields",
+            Self::UsedFields => "three fields",
             Self::Everything => "all fields",
         }
     }

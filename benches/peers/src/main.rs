@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
     let exe = std::env::current_exe().expect("this program has a path");
     one_rule::print(exe, |forms| {
-        for given in [InputFields::WhatIsRead, InputFields::Everything] {
+        for given in [InputFields::UsedFields, InputFields::Everything] {
             forms.push(cedar::form(given));
             forms.push(zen::form(given));
             forms.push(rego::interpreted(given));

@@ -8,11 +8,11 @@ use tollgate::storage::decisions;
 use tollgate::storage::journal::StoreOutcome;
 
 use super::chain::verify;
-use super::{Answer, count, store_all, tenant};
+use super::{StoreResult, count, store_all, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision, journal, journal_settings};
 
-fn count_first(responses: &[Answer]) -> usize {
+fn count_first(responses: &[StoreResult]) -> usize {
     responses.iter().filter(|response| matches!(response, Ok(StoreOutcome::First(_)))).count()
 }
 

@@ -9,7 +9,7 @@ use crate::support::service::{Caller, Node, payment_with, send};
 
 const REVISIONS: &str = "/rulesets/payment/revisions";
 
-async fn asking(caller: &Caller, checks: &[(&str, Value)]) -> Value {
+async fn entries_with_lists(caller: &Caller, checks: &[(&str, Value)]) -> Value {
     let plugin = caller.plugin("party-lists").await;
     let lists: Vec<Value> = checks
         .iter()
@@ -43,7 +43,8 @@ async fn a_query_for_a_missing_list_is_refused_at_its_setting() {
         ("missing", json!("customer"), "list", &["there is no list missing"]),
         ("old", json!("customer"), "list", &["the list old is closed"]),
     ] {
-        let rules = asking(&caller, &[("texts", json!("customer")), (list, selector.clone())]).await;
+        let rules =
+            entries_with_lists(&caller, &[("texts", json!("customer")), (list, selector.clone())]).await;
         for (path, body) in [
             (REVISIONS, json!({"rules": rules})),
             ("/rulesets/payment/dry-runs", json!({"rules": rules, "payment": payment_with(&json!({}))})),
@@ -62,7 +63,7 @@ async fn a_query_for_a_missing_list_is_refused_at_its_setting() {
         .into_iter()
         .chain([json!({"metadata": "shop"})])
     {
-        let rules = asking(&caller, &[("texts", selector.clone())]).await;
+        let rules = entries_with_lists(&caller, &[("texts", selector.clone())]).await;
         let (status, revision) = caller.post(REVISIONS, &json!({"rules": rules})).await;
         assert_eq!(status, StatusCode::CREATED, "a list of text serves {selector}: {revision}");
     }
@@ -148,7 +149,8 @@ async fn a_dry_run_shows_the_queries_and_their_canonical_values() {
     list(&caller, "banks", "bank").await;
     list(&caller, "devices", "device").await;
     add(&caller, "banks", "deutdeff").await;
-    let rules = asking(&caller, &[("banks", json!("creditor_bank")), ("devices", json!("device"))]).await;
+    let rules =
+        entries_with_lists(&caller, &[("banks", json!("creditor_bank")), ("devices", json!("device"))]).await;
     let payment = payment_with(&json!({"creditor": {"name": "a", "bank": "DEUT DE FF"}}));
     let (status, run) =
         caller.post("/rulesets/payment/dry-runs", &json!({"rules": rules, "payment": payment})).await;
@@ -173,7 +175,7 @@ async fn a_list_can_be_closed_when_no_deployed_rule_uses_it() {
     add(&caller, "blocked", "customer-1").await;
     let limits = json!({"limits": [{"currency": "EUR", "maximum_minor": 9_000}]});
     let without = caller.activate(&[("amount-limits", limits)]).await;
-    let rules = asking(&caller, &[("blocked", json!("customer"))]).await;
+    let rules = entries_with_lists(&caller, &[("blocked", json!("customer"))]).await;
     let (_, revision) = caller.post(REVISIONS, &json!({"rules": rules})).await;
     let with = revision["number"].as_i64().unwrap();
 

@@ -54,12 +54,12 @@ async fn wait_until_not_ready_for(node: &Node, part: &str) {
 async fn missing_responses_are_reported_until_there_are_responses_again() {
     let mut setup = NodeBehindProxy::start().await;
     wait_until_ready(&setup.node).await;
-    for (asked, reported) in [
+    for (statement, reported) in [
         ("where sequence > $1", "cannot read new activations"),
         ("set app.tenants", "Facts cannot be read"),
         ("from payment_values where false", "Facts cannot be read"),
     ] {
-        setup.proxy.silence_all(DatabaseRequest::Statement(asked));
+        setup.proxy.silence_all(DatabaseRequest::Statement(statement));
         wait_until_not_ready_for(&setup.node, reported).await;
         setup.proxy.resume();
         wait_until_ready(&setup.node).await;
@@ -88,21 +88,21 @@ async fn a_journal_that_cannot_write_is_reported_even_without_payments() {
     .await
     .unwrap();
     let [caller, _] = setup.tenants.clone();
-    let (status, answer) = caller.pay("no-room", &payment()).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    let (status, response) = caller.pay("no-room", &payment()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{response}");
     wait_until_not_ready_for(&setup.node, "journal cannot store").await;
     for sample in 0..100 {
         assert!(!reasons(&setup.node).await.is_empty(), "sample {sample}");
         if sample % 20 == 19 {
-            let (status, answer) = caller.pay("no-room", &payment()).await;
-            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+            let (status, response) = caller.pay("no-room", &payment()).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{response}");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     sqlx::raw_sql("drop trigger no_room on tollgate.decisions").execute(&mut superuser).await.unwrap();
     wait_until_ready(&setup.node).await;
-    let (status, answer) = caller.pay("no-room", &payment()).await;
-    assert_eq!(status, StatusCode::CREATED, "tried, and taken back: {answer}");
+    let (status, response) = caller.pay("no-room", &payment()).await;
+    assert_eq!(status, StatusCode::CREATED, "tried, and taken back: {response}");
     setup.assert_everything_works().await;
     crate::journal::chain::verify(&setup.database).await;
     setup.node.stop().await;
@@ -139,12 +139,12 @@ async fn a_node_is_not_ready_until_it_has_the_rules_of_active_rulesets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reasons_are_reported_with_any_request_deadline() {
     let database = TestDatabase::create().await;
-    let line = SilentProxy::start(database.databases().journal.options());
-    let node = Node::start_at(&database, &line.url(&database.url), &[("deadline_ms", json!(100))]).await;
+    let proxy = SilentProxy::start(database.databases().journal.options());
+    let node = Node::start_at(&database, &proxy.url(&database.url), &[("deadline_ms", json!(100))]).await;
     wait_until_ready(&node).await;
-    line.silence_everything();
+    proxy.silence_everything();
     wait_until_not_ready_for(&node, "database cannot be reached").await;
-    line.resume();
+    proxy.resume();
     wait_until_ready(&node).await;
     node.stop().await;
 }

@@ -10,15 +10,17 @@ use crate::support::silent_proxy::SilentProxy;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_hanging_database_stops_on_request_and_logs_what_it_abandoned() {
     let database = TestDatabase::create().await;
-    let line = SilentProxy::start(database.databases().journal.options());
+    let proxy = SilentProxy::start(database.databases().journal.options());
     let mut command = tollgate_on(&database, &["serve"]);
-    command
-        .env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", line.url(&database.url)));
+    command.env(
+        "ROCKET_DATABASES",
+        format!("{{main={{url={:?},max_connections=4}}}}", proxy.url(&database.url)),
+    );
     let mut program = Program::start(command).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
     assert!(caller.pay("before", &payment()).await.0.is_success());
 
-    line.silence_everything();
+    proxy.silence_everything();
     let under_way: Vec<_> = (0..10)
         .map(|place| {
             let caller = caller.clone();

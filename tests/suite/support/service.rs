@@ -159,15 +159,15 @@ impl Caller {
 
     pub async fn sign_in(url: &str, client_id: &str, client_secret: &str) -> Self {
         let http = reqwest::Client::new();
-        let answer = http
+        let response = http
             .post(format!("{url}/oauth/token"))
             .basic_auth(client_id, Some(client_secret))
             .form(&[("grant_type", "client_credentials")])
             .send()
             .await
             .expect("a response");
-        assert_eq!(answer.status(), StatusCode::OK);
-        let token: Value = answer.json().await.expect("JSON");
+        assert_eq!(response.status(), StatusCode::OK);
+        let token: Value = response.json().await.expect("JSON");
         Self {
             url: url.to_owned(),
             client_id: client_id.to_owned(),
