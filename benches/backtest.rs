@@ -20,10 +20,12 @@ use tollgate::domain::decision::{Decision, IdempotencyKey, Origin};
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
+use tollgate::domain::time::FixedClock;
 use tollgate::storage::decisions;
 use tollgate::storage::decisions::history::{self, PageSize};
 use tollgate::storage::journal::{Journal, JournalSettings};
 use tollgate::storage::pool::Databases;
+use tollgate::world::with_clock;
 use uuid::Uuid;
 
 #[path = "parts/allocator.rs"]
@@ -250,7 +252,7 @@ impl Bench {
             batch_max: 1_024,
             writers: 2,
             node: "bench".to_owned(),
-            clock: Arc::new(|| 0),
+            world: with_clock(Arc::new(FixedClock::at(0))),
         };
         let (journal, _task) = Journal::start(settings).await.unwrap();
         let numbers: Vec<usize> = (0..count - PATTERNS.min(count)).collect();

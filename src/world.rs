@@ -1,19 +1,29 @@
-//! The only place that reads the clock and the random source.
+//! The only module that reads the clock and the random source.
 //!
-//! Owns the real implementations of the traits in `domain::time`; `app` hands
-//! them to everything else. Must never hold any logic: what is here cannot be
-//! fixed by a test.
+//! Implements the traits of `domain::time`; `app` passes the implementations to the other
+//! rooms. A test cannot replace what is here, so it must never hold any logic. Monotonic
+//! readings for pauses and deadlines (`Instant`) are allowed everywhere.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::domain::time::{Clock, Machine, Monotonic, Randomness};
+use crate::domain::time::{Clock, Machine, Monotonic, Randomness, World};
 
-/// Of the machine that this process runs on.
+/// The clocks of the machine that this process runs on.
 pub fn machine() -> Machine {
     Machine { system: Arc::new(SystemClock), monotonic: Arc::new(MonotonicClock) }
+}
+
+/// The clock and the random source of the operating system.
+pub fn system() -> World {
+    with_clock(Arc::new(SystemClock))
+}
+
+/// The given clock with the random source of the operating system.
+pub fn with_clock(clock: Arc<dyn Clock>) -> World {
+    World::new(clock, Arc::new(OsRandomness))
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,7 +37,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Goes on while the machine sleeps, where the operating system has such a clock.
+/// On Linux it also counts the time that the machine sleeps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MonotonicClock;
 
@@ -37,18 +47,18 @@ impl Monotonic for MonotonicClock {
         let clock = ClockId::Boottime;
         #[cfg(not(target_os = "linux"))]
         let clock = ClockId::Monotonic;
-        // The clock counts from the start of the machine, so it is never negative.
+        // It counts from the start of the machine, so it is never negative.
         let since_start = Duration::try_from(clock_gettime(clock)).unwrap_or_default();
         u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
-/// The operating system's generator.
+/// The random source of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsRandomness;
 
 impl Randomness for OsRandomness {
-    /// Panics when there is no randomness: keys made without it are worse than none.
+    /// Panics if there is no randomness: a key that can be guessed must not be used.
     fn fill(&self, bytes: &mut [u8]) {
         aws_lc_rs::rand::fill(bytes).expect("the operating system cannot provide randomness");
     }

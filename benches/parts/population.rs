@@ -10,8 +10,9 @@ use tollgate::auth::root_secret::RootSecret;
 use tollgate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use tollgate::config::Settings;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
+use tollgate::domain::time::Clock;
 use tollgate::storage::pool::Databases;
-use tollgate::world::{OsRandomness, SystemClock};
+use tollgate::world::{OsRandomness, SystemClock, system};
 use uuid::Uuid;
 
 use super::server::ISSUER;
@@ -64,11 +65,10 @@ pub async fn clients(superuser: &mut PgConnection) -> Vec<(TenantId, ClientId)> 
 /// Signs tokens as the server does: signing in would take 13 ms of hashing each.
 pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, ClientId)]) -> Arc<[String]> {
     let root = RootSecret::open_or_create(&folder.join("data/root-secret"), &OsRandomness).unwrap();
-    let clock = Arc::new(SystemClock);
-    let ring = Keys::new(databases, &root, clock.clone()).unwrap().open().await.unwrap();
+    let ring = Keys::new(databases, &root).unwrap().open(SystemClock.now_ms()).await.unwrap();
     let Settings { audience, access_token_lifetime_s, .. } = Settings::default();
     let settings = TokenSettings::new(Issuer::configured(ISSUER), audience, access_token_lifetime_s).unwrap();
-    let tokens = AccessTokens::new(settings, ring, clock, Arc::new(OsRandomness));
+    let tokens = AccessTokens::new(settings, ring, system());
     let all = || Scope::ALL.into_iter().collect();
     clients.iter().map(|(tenant, client)| tokens.issue(*tenant, *client, all(), None).unwrap().text).collect()
 }

@@ -25,7 +25,7 @@ use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Profile;
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
 use crate::storage::{StorageError, shadow_runs};
@@ -77,6 +77,7 @@ pub struct Work {
     pub shadow_kept: Duration,
     pub metrics: PrometheusHandle,
     pub clock: Arc<JournalClock>,
+    pub world: World,
 }
 
 #[derive(Debug)]
@@ -131,15 +132,16 @@ impl Background {
             delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
         });
         background.repeat(FOLDER_EVERY, work.clone(), "looking for new plugins", |work| async move {
-            let taken_in = work.plugins.take_in_folder(&work.plugins_dir).await;
+            let taken_in = work.plugins.take_in_folder(&work.plugins_dir, &work.world).await;
             taken_in.map(drop).map_err(|error| error.to_string())
         });
         background.repeat(KEYS_EVERY, work.clone(), "reading the signing keys", |work| async move {
-            work.tokens.replace_keys(work.keys.open().await.map_err(|error| error.to_string())?);
+            work.tokens
+                .replace_keys(work.keys.open(work.world.now_ms()).await.map_err(|error| error.to_string())?);
             Ok(())
         });
         background.repeat(work.checkpoint_every, work.clone(), "writing checkpoints", |work| async move {
-            make_checkpoints(&work.checkpoints).await.map_err(|error| error.to_string())
+            make_checkpoints(&work.checkpoints, &work.world).await.map_err(|error| error.to_string())
         });
         background.repeat(PARTITIONS_EVERY, work, "creating partitions", |work| async move {
             ensure_decision_partitions(&work.databases.system)
@@ -229,14 +231,14 @@ impl Outcome {
 }
 
 /// Waits for the disk apart from the threads that serve.
-pub(super) async fn make_checkpoints(checkpoints: &Arc<Checkpoints>) -> io::Result<()> {
-    let checkpoints = checkpoints.clone();
-    tokio::task::spawn_blocking(move || checkpoints.make()).await?
+pub(super) async fn make_checkpoints(checkpoints: &Arc<Checkpoints>, world: &World) -> io::Result<()> {
+    let (checkpoints, now_ms) = (checkpoints.clone(), world.now_ms());
+    tokio::task::spawn_blocking(move || checkpoints.make(now_ms)).await?
 }
 
 async fn delete_old_shadow_runs(work: &Work) -> Result<(), StorageError> {
     let kept_ms = u64::try_from(work.shadow_kept.as_millis()).unwrap_or(u64::MAX);
-    let than_ms = work.clock.now_ms().saturating_sub(kept_ms);
+    let than_ms = work.world.now_ms().saturating_sub(kept_ms);
     for _ in 0..SHADOW_PORTIONS_MAX {
         let deleted = shadow_runs::delete_older(&work.databases.system, than_ms, SHADOW_PORTION).await?;
         if deleted < u64::from(SHADOW_PORTION) {

@@ -16,10 +16,9 @@ use crate::decisions::imports::{EarlierRuns, Imports};
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
-use crate::domain::time::Clock;
 use crate::storage::pool::Databases;
 use crate::storage::{StorageError, tenants};
-use crate::world::{OsRandomness, machine};
+use crate::world::{OsRandomness, machine, with_clock};
 
 const CLIENT_NAME: &str = "import";
 
@@ -38,19 +37,18 @@ pub enum OpenImportError {
 /// An import into the tenant of this name, with a journal of its own.
 pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
     let tenant = tenant_of(&databases.system, tenant).await?;
-    let clock = Arc::new(JournalClock::start(databases.system.clone(), machine()).await?);
+    let world = with_clock(Arc::new(JournalClock::start(databases.system.clone(), machine()).await?));
     let settings = &config.settings;
     let root = root_secret(settings)?;
-    let journal = journal::start(settings, databases, clock.clone()).await?;
-    let checkpoints = journal::checkpoints(settings, &root, Arc::new(journal.clone()), clock.clone())?;
-    let client = client(databases, tenant, clock.now_ms()).await?;
+    let journal = journal::start(settings, databases, world.clone()).await?;
+    let checkpoints = journal::checkpoints(settings, &root, Arc::new(journal.clone()))?;
+    let client = client(databases, tenant, world.now_ms()).await?;
     Ok(Imports {
         earlier: EarlierRuns { tenant, client, app: databases.app.clone() },
         system: databases.system.clone(),
         journal,
         checkpoints,
-        clock,
-        randomness: Arc::new(OsRandomness),
+        world,
         months: tokio::sync::Mutex::default(),
     })
 }
@@ -71,13 +69,13 @@ async fn client(
     if tenants::find_client(&databases.app, id).await?.is_some() {
         return Ok(id);
     }
-    let hasher = SecretHasher::new(HashingLimits::default(), Arc::new(OsRandomness))?;
+    let hasher = SecretHasher::new(HashingLimits::default(), &OsRandomness)?;
     let client = tenants::NewClient {
         tenant,
         id,
         name: CLIENT_NAME.to_owned(),
         // Of a secret that is forgotten here.
-        secret_hash: hasher.hash(SecretText::generate_for_client(&OsRandomness)).await?,
+        secret_hash: hasher.hash(SecretText::generate_for_client(&OsRandomness), &OsRandomness).await?,
         scopes: Vec::new(),
         requests_per_s: None,
         created_by: CLIENT_NAME.to_owned(),

@@ -8,7 +8,7 @@ use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::root_secret::RootSecret;
 use crate::config::Settings;
 use crate::decisions::checkpoints::Checkpoints;
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::storage::StorageError;
 use crate::storage::journal::{Journal, JournalSettings};
 use crate::storage::pool::Databases;
@@ -16,7 +16,7 @@ use crate::storage::pool::Databases;
 pub async fn start(
     settings: &Settings,
     databases: &Databases,
-    clock: Arc<dyn Clock>,
+    world: World,
 ) -> Result<Journal, StorageError> {
     let settings = JournalSettings {
         sessions: databases.journal.clone(),
@@ -24,7 +24,7 @@ pub async fn start(
         batch_max: settings.journal_batch_max,
         writers: settings.journal_writers,
         node: node_name(),
-        clock: Arc::new(move || clock.now_ms()),
+        world,
     };
     let (journal, _task) = Journal::start(settings).await?;
     Ok(journal)
@@ -35,11 +35,10 @@ pub fn checkpoints(
     settings: &Settings,
     root: &RootSecret,
     journal: Arc<Journal>,
-    clock: Arc<dyn Clock>,
 ) -> Result<Arc<Checkpoints>, StartError> {
     let (path, key) = (settings.data_dir.clone(), CheckpointKey::new(root)?);
     data_folder(&path)?;
-    let opened = Checkpoints::open(&path, journal, key, clock);
+    let opened = Checkpoints::open(&path, journal, key);
     Ok(Arc::new(opened.map_err(|source| StartError::DataFolder { path, source })?))
 }
 

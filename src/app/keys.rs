@@ -4,21 +4,17 @@
 //! Owns the first key's making and the reloading. Must never keep a private
 //! key outside of the ring.
 
-use std::sync::Arc;
-
 use super::StartError;
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sealed::Sealer;
 use crate::auth::signing_key::{KeyRing, StoredSigningKey};
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::storage::pool::{Databases, SystemPool};
 use crate::storage::signing_keys::{self, SigningKeyRow};
-use crate::world::OsRandomness;
 
 pub struct Keys {
     system: SystemPool,
     sealer: Sealer,
-    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -28,16 +24,16 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    pub fn new(databases: &Databases, root: &RootSecret, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub fn new(databases: &Databases, root: &RootSecret) -> Result<Self, StartError> {
         let sealer = Sealer::new(&root.derive(Purpose::SigningKeys)?)?;
-        Ok(Self { system: databases.system.clone(), sealer, clock })
+        Ok(Self { system: databases.system.clone(), sealer })
     }
 
     /// The stored keys; at the first start of all, the first key is made.
     /// Several nodes may try: one key is stored, and all read that one.
-    pub async fn open_or_create(&self) -> Result<KeyRing, StartError> {
-        let now_ms = self.clock.now_ms();
-        let first = StoredSigningKey::generate(&self.sealer, &OsRandomness, now_ms)?;
+    pub async fn open_or_create(&self, world: &World) -> Result<KeyRing, StartError> {
+        let now_ms = world.now_ms();
+        let first = StoredSigningKey::generate(&self.sealer, world.randomness(), now_ms)?;
         let row = SigningKeyRow {
             kid: first.kid,
             public_key: first.public_key,
@@ -48,10 +44,10 @@ impl Keys {
         if signing_keys::insert(&self.system, &row).await? {
             tracing::info!(kid = row.kid, "created the first signing key");
         }
-        self.open().await
+        self.open(world.now_ms()).await
     }
 
-    pub async fn open(&self) -> Result<KeyRing, StartError> {
+    pub async fn open(&self, now_ms: u64) -> Result<KeyRing, StartError> {
         let stored: Vec<StoredSigningKey> = signing_keys::list(&self.system)
             .await?
             .into_iter()
@@ -63,6 +59,6 @@ impl Keys {
                 retired_at_ms: row.retired_at_ms,
             })
             .collect();
-        Ok(KeyRing::open(&stored, &self.sealer, self.clock.now_ms())?)
+        Ok(KeyRing::open(&stored, &self.sealer, now_ms)?)
     }
 }

@@ -59,7 +59,7 @@ use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
-use crate::domain::time::{Clock, Machine, Randomness};
+use crate::domain::time::{Machine, World};
 use crate::http;
 use crate::http::edge::EdgeLimits;
 use crate::http::edge::client_rates::ClientRates;
@@ -74,7 +74,7 @@ use crate::storage::journal::Journal;
 use crate::storage::nodes::Node;
 use crate::storage::pool::{DatabaseSettings, Databases, Db};
 use crate::telemetry;
-use crate::world::{OsRandomness, SystemClock, machine};
+use crate::world::{machine, with_clock};
 
 /// A new version of the engine compiles every plugin anew at its first start.
 const PLUGINS_AT_START: Duration = Duration::from_secs(600);
@@ -117,6 +117,7 @@ pub struct App {
     checkpoints: Arc<Checkpoints>,
     shadow: Arc<ShadowRuns>,
     background: Background,
+    world: World,
 }
 
 /// A server that is ready to be launched.
@@ -200,50 +201,48 @@ async fn assemble(
     // First of all: meters that are looked up before this record nothing.
     let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
     let journal_clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
-    let clock: Arc<dyn Clock> = journal_clock.clone();
-    let randomness: Arc<dyn Randomness> = Arc::new(OsRandomness);
+    let world = with_clock(journal_clock.clone());
     let root = root_secret(settings)?;
 
-    let keys = keys::Keys::new(&databases, &root, clock.clone())?;
-    let ring = keys.open_or_create().await?;
+    let keys = keys::Keys::new(&databases, &root)?;
+    let ring = keys.open_or_create(&world).await?;
     let issuer = settings.issuer.clone().map_or_else(Issuer::default, Issuer::configured);
     let token_settings =
         TokenSettings::new(issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
-    let tokens = Arc::new(AccessTokens::new(token_settings, ring, clock.clone(), randomness.clone()));
+    let tokens = Arc::new(AccessTokens::new(token_settings, ring, world.clone()));
 
     let engine: Arc<dyn RuleEngine> =
         Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
     let turns = Arc::new(CompileTurns::default());
-    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), turns.clone(), clock.clone()));
-    let shared_plugins = plugins.take_in_folder(&settings.plugins_dir).await?;
+    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), turns.clone()));
+    let shared_plugins = plugins.take_in_folder(&settings.plugins_dir, &world).await?;
     let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
     active.catch_up_within(PLUGINS_AT_START).await?;
     let quarantines = Arc::new(Quarantines::new(
         app.clone(),
         system.clone(),
-        clock.clone(),
-        randomness.clone(),
+        world.clone(),
         quarantine_threshold(settings),
     ));
     quarantines.follow().await?;
     let card_checks = Arc::new(CardChecks::new(system.clone()));
     card_checks.follow().await?;
     let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
-    let journal = Arc::new(journal::start(settings, &databases, clock.clone()).await?);
+    let journal = Arc::new(journal::start(settings, &databases, world.clone()).await?);
     let facts = FactReader::start(databases.facts.clone());
 
-    let checkpoints = journal::checkpoints(settings, &root, journal.clone(), clock.clone())?;
+    let checkpoints = journal::checkpoints(settings, &root, journal.clone())?;
 
-    let started_at_ms = clock.now_ms();
-    let node = Node { id: randomness.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
-    let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), clock.clone(), node));
+    let started_at_ms = world.now_ms();
+    let node = Node { id: world.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
+    let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), world.clone(), node));
     let uploads = Uploads::new(
         app.clone(),
         system.clone(),
         engine.clone(),
         turns,
-        clock.clone(),
+        world.clone(),
         upload_settings(settings),
         nodes.own_id(),
     );
@@ -260,11 +259,10 @@ async fn assemble(
         // The rest of a request's time is for the change itself.
         patience: NODES_PATIENCE_MAX.min(deadline.mul_f64(0.6)),
         revisions_max: settings.ruleset_revisions_max,
-        clock: clock.clone(),
+        world: world.clone(),
     });
     let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
-    let backtests =
-        Backtests::new(system, engine.clone(), plugins.clone(), clock.clone(), randomness.clone());
+    let backtests = Backtests::new(system, engine.clone(), plugins.clone(), world.clone());
     let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
     let submissions = Arc::new(Submissions {
         app: app.clone(),
@@ -276,18 +274,12 @@ async fn assemble(
         journal: journal.clone(),
         flights: SingleFlight::default(),
         in_flight: Arc::new(PaymentsInFlight::default()),
-        clock: clock.clone(),
-        randomness: randomness.clone(),
+        world: world.clone(),
         request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
         stages: StageMeters::default(),
         counts: DecisionCounts::default(),
     });
-    let dry_runs = DryRuns {
-        app: app.clone(),
-        rulesets: rulesets.clone(),
-        clock: clock.clone(),
-        randomness: randomness.clone(),
-    };
+    let dry_runs = DryRuns { app: app.clone(), rulesets: rulesets.clone(), world: world.clone() };
     let services = Arc::new(Services {
         submissions,
         rulesets,
@@ -300,10 +292,9 @@ async fn assemble(
         quarantines: quarantines.clone(),
         card_checks,
         app,
-        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), randomness.clone())?),
-        sign_ins: SignInLimits::new(randomness.as_ref()),
-        clock,
-        randomness,
+        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), world.randomness())?),
+        sign_ins: SignInLimits::new(world.randomness()),
+        world: world.clone(),
         cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
         quotas: quotas(settings),
         issuer,
@@ -341,6 +332,7 @@ async fn assemble(
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         metrics: metrics.clone(),
         clock: journal_clock,
+        world: world.clone(),
     });
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {
@@ -375,6 +367,7 @@ async fn assemble(
         checkpoints,
         shadow,
         background,
+        world,
     };
     Ok((app, parts))
 }
@@ -390,7 +383,7 @@ pub async fn replays(
         Arc::new(LocalEngine::start(&sandbox_settings(&config.settings, &root, program)?)?);
     let (app, system) = (databases.app.clone(), databases.system.clone());
     let turns = Arc::new(CompileTurns::default());
-    let plugins = Arc::new(Plugins::new(system, engine.clone(), turns, Arc::new(SystemClock)));
+    let plugins = Arc::new(Plugins::new(system, engine.clone(), turns));
     Ok(Replays { app, engine, plugins })
 }
 
@@ -413,7 +406,7 @@ impl App {
         unless_it_hangs(LEAVING_MAX, "signing off from the other nodes", self.background.leave()).await;
         // With all that was stored in them, while the node still knows its tips.
         let checkpoints = async {
-            if let Err(error) = make_checkpoints(&self.checkpoints).await {
+            if let Err(error) = make_checkpoints(&self.checkpoints, &self.world).await {
                 tracing::warn!(%error, "the last checkpoints could not be written");
             }
         };

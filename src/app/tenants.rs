@@ -120,8 +120,8 @@ pub async fn create_client_with_rate(
     let tenant = tenant_of(system, &order.tenant).await?;
     let created_at_ms = SystemClock.now_ms();
     let secret = SecretText::generate_for_client(&OsRandomness);
-    let hasher = SecretHasher::new(HashingLimits::default(), std::sync::Arc::new(OsRandomness))?;
-    let secret_hash = hasher.hash(SecretText::new(secret.expose().to_owned())).await?;
+    let hasher = SecretHasher::new(HashingLimits::default(), &OsRandomness)?;
+    let secret_hash = hasher.hash(SecretText::new(secret.expose().to_owned()), &OsRandomness).await?;
     let id = ClientId(OsRandomness.uuid_v7(created_at_ms));
     let client = tenants::NewClient {
         tenant,

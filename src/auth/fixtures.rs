@@ -17,6 +17,12 @@ pub const NOW_MS: u64 = 1_800_000_000_000;
 #[derive(Debug, Default)]
 pub struct CountingRandomness(AtomicU64);
 
+impl CountingRandomness {
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+}
+
 impl Randomness for CountingRandomness {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(32) {

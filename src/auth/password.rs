@@ -84,17 +84,16 @@ pub struct SecretHasher {
     admitted: Arc<Semaphore>,
     wait: Duration,
     computations: Arc<AtomicU64>,
-    randomness: Arc<dyn Randomness>,
 }
 
 impl SecretHasher {
     /// Takes as long as one hash.
-    pub fn new(limits: HashingLimits, randomness: Arc<dyn Randomness>) -> Result<Self, AuthError> {
+    pub fn new(limits: HashingLimits, randomness: &dyn Randomness) -> Result<Self, AuthError> {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
             .map_err(|_| AuthError::Cryptography("set up password hashing"))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody = SecretText::generate_for_client(randomness.as_ref());
-        let decoy = compute_hash(&argon2, &nobody, salt(randomness.as_ref()))?.into();
+        let nobody = SecretText::generate_for_client(randomness);
+        let decoy = compute_hash(&argon2, &nobody, salt(randomness))?.into();
         let parallel = limits.parallel.max(1);
         Ok(Self {
             argon2,
@@ -103,14 +102,13 @@ impl SecretHasher {
             admitted: Arc::new(Semaphore::new(parallel.saturating_add(limits.waiting))),
             wait: Duration::from_millis(limits.wait_ms),
             computations: Arc::new(AtomicU64::new(0)),
-            randomness,
         })
     }
 
     /// The PHC string to store.
-    pub async fn hash(&self, secret: SecretText) -> Result<String, AuthError> {
+    pub async fn hash(&self, secret: SecretText, randomness: &dyn Randomness) -> Result<String, AuthError> {
         let argon2 = self.argon2.clone();
-        let salt = salt(self.randomness.as_ref());
+        let salt = salt(randomness);
         self.compute(move || compute_hash(&argon2, &secret, salt)).await
     }
 
@@ -191,8 +189,10 @@ mod tests {
     use super::*;
     use crate::auth::fixtures::CountingRandomness;
 
+    static RANDOMNESS: CountingRandomness = CountingRandomness::new();
+
     fn hasher(limits: HashingLimits) -> SecretHasher {
-        SecretHasher::new(limits, Arc::new(CountingRandomness::default())).expect("a hasher")
+        SecretHasher::new(limits, &CountingRandomness::default()).expect("a hasher")
     }
 
     fn secret(text: &str) -> SecretText {
@@ -202,18 +202,18 @@ mod tests {
     #[tokio::test]
     async fn only_the_hashed_secret_verifies() {
         let hasher = hasher(HashingLimits::default());
-        let stored = hasher.hash(secret("tr0ub4dor&3")).await.expect("hashed");
+        let stored = hasher.hash(secret("tr0ub4dor&3"), &RANDOMNESS).await.expect("hashed");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert!(hasher.verify(secret("tr0ub4dor&3"), Some(&stored)).await.expect("checked"));
         assert!(!hasher.verify(secret("tr0ub4dor&4"), Some(&stored)).await.expect("checked"));
         assert!(!hasher.verify(secret(""), Some(&stored)).await.expect("checked"));
-        assert_ne!(hasher.hash(secret("tr0ub4dor&3")).await.expect("hashed"), stored, "salted");
+        assert_ne!(hasher.hash(secret("tr0ub4dor&3"), &RANDOMNESS).await.expect("hashed"), stored, "salted");
     }
 
     #[tokio::test]
     async fn an_unknown_name_costs_the_same_work_as_a_wrong_secret() {
         let hasher = hasher(HashingLimits::default());
-        let stored = hasher.hash(secret("right")).await.expect("hashed");
+        let stored = hasher.hash(secret("right"), &RANDOMNESS).await.expect("hashed");
         for known in [Some(stored.as_str()), None] {
             let before = hasher.computations();
             assert!(!hasher.verify(secret("wrong"), known).await.expect("checked"));
@@ -260,9 +260,12 @@ mod tests {
         let waited = hasher.verify(secret("any"), None).await;
         assert!(matches!(waited, Err(AuthError::Busy)), "waited in vain");
         let _waiting = hasher.admitted.clone().try_acquire_owned().expect("one may wait");
-        assert!(matches!(hasher.hash(secret("any")).await, Err(AuthError::Busy)), "no room to wait");
+        assert!(
+            matches!(hasher.hash(secret("any"), &RANDOMNESS).await, Err(AuthError::Busy)),
+            "no room to wait"
+        );
         drop(working);
-        hasher.hash(secret("any")).await.expect("room again");
+        hasher.hash(secret("any"), &RANDOMNESS).await.expect("room again");
     }
 
     #[tokio::test]

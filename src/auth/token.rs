@@ -19,7 +19,7 @@ use super::scope::ScopeSet;
 use super::signing_key::{JwkSet, KeyRing, SigningKey};
 use super::verified_cache::{Verified, VerifiedCache, fingerprint};
 use crate::domain::tenant::{ClientId, TenantId};
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::World;
 
 /// The clocks of two nodes may differ this much. All tokens are our own, so
 /// little is needed; a token lives this much longer than it says.
@@ -171,19 +171,13 @@ pub struct AccessTokens {
     settings: TokenSettings,
     validation: Validation,
     epoch: RwLock<Arc<Epoch>>,
-    clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
+    world: World,
 }
 
 impl AccessTokens {
-    pub fn new(
-        settings: TokenSettings,
-        keys: KeyRing,
-        clock: Arc<dyn Clock>,
-        randomness: Arc<dyn Randomness>,
-    ) -> Self {
+    pub fn new(settings: TokenSettings, keys: KeyRing, world: World) -> Self {
         let validation = validation(&settings);
-        Self { settings, validation, epoch: RwLock::new(Epoch::of(keys)), clock, randomness }
+        Self { settings, validation, epoch: RwLock::new(Epoch::of(keys)), world }
     }
 
     /// Rotates. Tokens of keys that are not in the new ring end at once.
@@ -192,7 +186,7 @@ impl AccessTokens {
     }
 
     pub fn jwks(&self) -> JwkSet {
-        self.epoch().keys.jwks(self.clock.now_ms())
+        self.epoch().keys.jwks(self.world.now_ms())
     }
 
     pub fn issue(
@@ -202,11 +196,11 @@ impl AccessTokens {
         scopes: ScopeSet,
         requests_per_s: Option<u32>,
     ) -> Result<IssuedToken, AuthError> {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.world.now_ms();
         let epoch = self.epoch();
         let key = epoch.keys.signing(now_ms).ok_or(AuthError::NoSigningKey)?;
         let lifetime_s = self.settings.lifetime_s;
-        let id = self.randomness.uuid_v7(now_ms);
+        let id = self.world.uuid_v7(now_ms);
         let issued_at_s = now_ms / 1000;
         let claims = Claims {
             iss: self.settings.issuer.as_str().to_owned(),
@@ -233,7 +227,7 @@ impl AccessTokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.world.now_ms();
         let epoch = self.epoch();
         let fingerprint = fingerprint(token);
         if let Some(verified) = epoch.verified.get(&fingerprint, now_ms) {

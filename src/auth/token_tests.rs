@@ -30,7 +30,8 @@ fn fixture() -> Fixture {
     let settings =
         TokenSettings::new(Issuer::configured(ISSUER), AUDIENCE.to_owned(), 300).expect("settings");
     let keys = ring(std::slice::from_ref(&key));
-    let tokens = AccessTokens::new(settings, keys, clock.clone(), Arc::new(CountingRandomness::default()));
+    let world = World::new(clock.clone(), Arc::new(CountingRandomness::default()));
+    let tokens = AccessTokens::new(settings, keys, world);
     Fixture { tokens, clock, key }
 }
 

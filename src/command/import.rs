@@ -215,7 +215,7 @@ fn lines_of(source: Source) -> impl Stream<Item = Result<Line, Failure>> {
 }
 
 async fn store_line(imports: &Imports, unchecked: Unchecked, line: Line) -> Result<Fate, Failure> {
-    let (number, parsed) = (line.number, parse(&line, imports.clock.now_ms(), unchecked));
+    let (number, parsed) = (line.number, parse(&line, imports.world.now_ms(), unchecked));
     // Its bytes must not wait with the payment for the journal.
     drop(line);
     let bad = |errors| Ok(Fate::Bad { line: number, errors });

@@ -13,8 +13,10 @@ use super::Failure;
 use super::output::say;
 use crate::config::Settings;
 use crate::domain::plugin::{Plugin, Profile};
+use crate::domain::time::Randomness;
 use crate::rules::cases::{CaseReport, Difference, Tried};
 use crate::rules::{AddPluginError, Diagnosis, LimitsInForce, LocalEngine, RuleEngine, cases, component};
+use crate::world::OsRandomness;
 
 pub fn build(core: &Path, output: Option<PathBuf>, keep_names: bool) -> Result<ExitCode, Failure> {
     let make = if keep_names { component::from_core_module_with_names } else { component::from_core_module };
@@ -166,7 +168,7 @@ fn in_a_sandbox(
     let bytes: Arc<[u8]> = read(path)?.into();
     let cache_dir = std::env::temp_dir().join(format!("tollgate-plugin-{}", std::process::id()));
     let mut key = [0; 32];
-    aws_lc_rs::rand::fill(&mut key)?;
+    OsRandomness.fill(&mut key);
     let mut sandbox = settings.sandbox(std::env::current_exe()?, cache_dir.clone(), key);
     // No payments wait here, only the author of the plugin.
     sandbox.stands_back = false;

@@ -73,7 +73,7 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
 async fn seed(app: &App) -> Option<CreatedClient> {
     let services = &app.services;
     let (plugins, rulesets) = (&services.rulesets.plugins, &services.rulesets);
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     let seeded = demo::seed(&app.databases, plugins, rulesets, &app.shared_plugins, now_ms);
     seeded.await.unwrap_or_else(|error| {
         tracing::warn!(%error, "the demonstration tenant could not be set up");

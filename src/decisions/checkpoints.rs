@@ -16,7 +16,6 @@ use uuid::Uuid;
 use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::signing_key::Jwk;
 use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::domain::time::Clock;
 use crate::storage::journal::Journal;
 use file::CheckpointFile;
 
@@ -24,7 +23,6 @@ use file::CheckpointFile;
 pub struct Checkpoints {
     journal: Arc<Journal>,
     key: CheckpointKey,
-    clock: Arc<dyn Clock>,
     file: CheckpointFile,
     /// Of each writer.
     latest: Mutex<BTreeMap<Uuid, SignedCheckpoint>>,
@@ -32,24 +30,18 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// Goes on with what the file in this folder holds.
-    pub fn open(
-        data_dir: &Path,
-        journal: Arc<Journal>,
-        key: CheckpointKey,
-        clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
+    pub fn open(data_dir: &Path, journal: Arc<Journal>, key: CheckpointKey) -> io::Result<Self> {
         let file = CheckpointFile::in_folder(data_dir);
         let kept = file.compact()?;
         let own = kept.into_iter().filter(|signed| key.has_signed(signed));
         let latest = own.map(|signed| (signed.checkpoint.writer, signed)).collect();
-        Ok(Self { journal, key, clock, file, latest: Mutex::new(latest) })
+        Ok(Self { journal, key, file, latest: Mutex::new(latest) })
     }
 
     /// Signs the tips that have moved, tells them to the log and adds them to
     /// the file. Waits for the disk. What could not be written is signed again
     /// at the next turn.
-    pub fn make(&self) -> io::Result<()> {
-        let at_ms = self.clock.now_ms();
+    pub fn make(&self, at_ms: u64) -> io::Result<()> {
         let mut moved = self.journal.tips();
         {
             let latest = self.latest();

@@ -21,7 +21,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::TenantId;
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::World;
 use crate::domain::verdict::{Outcome, RuleResult, Verdict};
 use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
@@ -117,8 +117,7 @@ pub enum DryRunError {
 pub struct DryRuns {
     pub app: AppPool,
     pub rulesets: Arc<Rulesets>,
-    pub clock: Arc<dyn Clock>,
-    pub randomness: Arc<dyn Randomness>,
+    pub world: World,
 }
 
 impl DryRuns {
@@ -222,8 +221,8 @@ impl DryRuns {
     }
 
     fn as_if_now(&self, order: PaymentOrder) -> Payment {
-        let received_at_ms = self.clock.now_ms();
-        Payment { id: PaymentId(self.randomness.uuid_v7(received_at_ms)), received_at_ms, order }
+        let received_at_ms = self.world.now_ms();
+        Payment { id: PaymentId(self.world.uuid_v7(received_at_ms)), received_at_ms, order }
     }
 
     /// Looks up what is not known yet, as of the moment the payment came in.

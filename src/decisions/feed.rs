@@ -6,7 +6,6 @@
 //! stored later than one with a later id.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -14,7 +13,6 @@ use uuid::Uuid;
 use crate::domain::audit::AuditEvent;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
-use crate::domain::time::Clock;
 use crate::storage::audit::{self, AuditFilter};
 use crate::storage::decisions::{self, NewDecision};
 use crate::storage::pool::AppPool;
@@ -51,7 +49,6 @@ pub struct Told {
 #[derive(Debug, Clone)]
 pub struct Follower {
     pub app: AppPool,
-    pub clock: Arc<dyn Clock>,
     pub tenant: TenantId,
     pub sees_acts: bool,
     /// How long a submission may wait until the journal takes it.
@@ -73,10 +70,9 @@ pub struct Feed {
 
 impl Feed {
     /// Goes on from a position, or begins now.
-    pub async fn open(follower: Follower, from: Option<Position>) -> Result<Self, StorageError> {
+    pub async fn open(follower: Follower, from: Option<Position>, now_ms: u64) -> Result<Self, StorageError> {
         let window = follower.submission_deadline + journal::SETTLE_MAX + CLOCKS_DIFFER_MAX;
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        let now_ms = follower.clock.now_ms();
         let since_ms = from.map_or(now_ms, |from| ms_of(from.decision).min(now_ms));
         let settled = first_id(since_ms.saturating_sub(window_ms));
         let known = match from {
@@ -105,9 +101,8 @@ impl Feed {
 
     /// What is stored since, as far as one reading goes. After a failure the
     /// next call goes on where the last success ended.
-    pub async fn next(&mut self) -> Result<Vec<Told>, StorageError> {
+    pub async fn next(&mut self, now_ms: u64) -> Result<Vec<Told>, StorageError> {
         let (app, tenant) = (self.follower.app.clone(), self.follower.tenant);
-        let now_ms = self.follower.clock.now_ms();
         let known = self.known.iter().copied().collect();
         let decided = decisions::since(&app, tenant, PaymentId(self.settled), known, READ_MAX).await?;
         let acts = match self.position.sequence {

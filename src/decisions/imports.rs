@@ -21,7 +21,7 @@ use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
-use crate::domain::time::{Clock, Month, Randomness};
+use crate::domain::time::{Month, World};
 use crate::domain::verdict::{FOLD_VERSION, Outcome};
 use crate::storage::imports::{self, ImportedEvent};
 use crate::storage::journal::{Journal, JournalError, StoreOutcome};
@@ -124,8 +124,7 @@ pub struct Imports {
     pub journal: Journal,
     /// Of this journal: without them the end of what was imported could be cut off unnoticed.
     pub checkpoints: Arc<Checkpoints>,
-    pub clock: Arc<dyn Clock>,
-    pub randomness: Arc<dyn Randomness>,
+    pub world: World,
     /// Whose partitions were seen to.
     pub months: Mutex<HashSet<Month>>,
 }
@@ -159,7 +158,7 @@ impl Imports {
         if events.is_empty() {
             return Ok(0);
         }
-        imports::insert_events(&self.earlier.app, self.earlier.tenant, events, ACTOR, self.clock.now_ms())
+        imports::insert_events(&self.earlier.app, self.earlier.tenant, events, ACTOR, self.world.now_ms())
             .await
     }
 
@@ -167,7 +166,8 @@ impl Imports {
     pub async fn finish(&self, subject: &str, counts: ImportCounts) -> Result<(), StorageError> {
         self.journal.flush_and_stop().await;
         let checkpoints = self.checkpoints.clone();
-        let made = tokio::task::spawn_blocking(move || checkpoints.make()).await;
+        let now_ms = self.world.now_ms();
+        let made = tokio::task::spawn_blocking(move || checkpoints.make(now_ms)).await;
         if let Err(error) = made.map_err(std::io::Error::from).flatten() {
             tracing::warn!(%error, "the checkpoints of the import could not be written");
         }
@@ -178,7 +178,7 @@ impl Imports {
             "events": counts.events,
         });
         let act = Act {
-            at_ms: self.clock.now_ms(),
+            at_ms: self.world.now_ms(),
             actor: ACTOR.to_owned(),
             action: Action::HistoryImported,
             subject: subject.to_owned(),
@@ -189,7 +189,7 @@ impl Imports {
     }
 
     fn decision(&self, past: PastPayment) -> Decision {
-        let id = PaymentId(self.randomness.uuid_v7(past.received_at_ms));
+        let id = PaymentId(self.world.uuid_v7(past.received_at_ms));
         Decision {
             tenant: self.earlier.tenant,
             client: self.earlier.client,
@@ -211,7 +211,7 @@ impl Imports {
 
     fn event(&self, payment: PaymentId, event: Happening) -> ImportedEvent {
         let Happening { kind, at_ms, note } = event;
-        ImportedEvent { id: self.randomness.uuid_v7(at_ms), payment, kind, at_ms, note }
+        ImportedEvent { id: self.world.uuid_v7(at_ms), payment, kind, at_ms, note }
     }
 
     /// A fate that nobody knows is settled by storing the same decision again.

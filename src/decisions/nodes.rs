@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::plugins::Plugins;
 use crate::domain::plugin::{Digest, Profile};
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::storage::StorageError;
 use crate::storage::nodes::{self, Node, Readiness};
 use crate::storage::pool::SystemPool;
@@ -38,15 +38,15 @@ const CANNOT_LOAD: &str = "The plugin cannot be loaded there; see that node's lo
 pub struct Nodes {
     system: SystemPool,
     plugins: Arc<Plugins>,
-    clock: Arc<dyn Clock>,
+    world: World,
     own: Node,
     /// What `load_new` has begun and not ended.
     loading: Mutex<HashMap<Digest, Profile>>,
 }
 
 impl Nodes {
-    pub fn new(system: SystemPool, plugins: Arc<Plugins>, clock: Arc<dyn Clock>, own: Node) -> Self {
-        Self { system, plugins, clock, own, loading: Mutex::default() }
+    pub fn new(system: SystemPool, plugins: Arc<Plugins>, world: World, own: Node) -> Self {
+        Self { system, plugins, world, own, loading: Mutex::default() }
     }
 
     pub fn own_id(&self) -> Uuid {
@@ -64,7 +64,7 @@ impl Nodes {
     /// Loads what was taken in anywhere, and reports what this node can run now.
     pub async fn load_new(self: &Arc<Self>) -> Result<(), StorageError> {
         loop {
-            let retry_before_ms = self.clock.now_ms().saturating_sub(RETRIED_AFTER_MS);
+            let retry_before_ms = self.world.now_ms().saturating_sub(RETRIED_AFTER_MS);
             let new =
                 nodes::unreported(&self.system, self.own.id, retry_before_ms, LOADED_OF_TENANT_MAX).await?;
             let begun: Vec<JoinHandle<_>> =
@@ -101,7 +101,7 @@ impl Nodes {
         Some(tokio::spawn(async move {
             let Loading { nodes, digest } = &entry;
             let why = if nodes.plugins.load(*digest).await { None } else { Some(CANNOT_LOAD) };
-            nodes::report(&nodes.system, nodes.own.id, *digest, why, nodes.clock.now_ms()).await
+            nodes::report(&nodes.system, nodes.own.id, *digest, why, nodes.world.now_ms()).await
         }))
     }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use super::compile_turns::CompileTurns;
 use super::single_flight::SingleFlight;
 use crate::domain::plugin::{Digest, Plugin, Profile};
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::rules::{AddPluginError, RuleEngine, profile_by_size};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, plugins};
@@ -22,21 +22,15 @@ pub struct Plugins {
     system: SystemPool,
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
-    clock: Arc<dyn Clock>,
     /// Size and time of each file of the folder when it was taken in or refused.
     seen_files: Mutex<HashMap<PathBuf, Stamp>>,
     loads: SingleFlight<Digest, bool>,
 }
 
 impl Plugins {
-    pub fn new(
-        system: SystemPool,
-        engine: Arc<dyn RuleEngine>,
-        turns: Arc<CompileTurns>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(system: SystemPool, engine: Arc<dyn RuleEngine>, turns: Arc<CompileTurns>) -> Self {
         let (seen_files, loads) = (Mutex::default(), SingleFlight::default());
-        Self { system, engine, turns, clock, seen_files, loads }
+        Self { system, engine, turns, seen_files, loads }
     }
 
     /// Sees to it that the engine can run a stored plugin, from its stored
@@ -74,13 +68,13 @@ impl Plugins {
     /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.
     /// Files that have not changed since the last look are skipped; a file
     /// that cannot be loaded is told once and stops nothing.
-    pub async fn take_in_folder(&self, folder: &Path) -> Result<Vec<Plugin>, StorageError> {
+    pub async fn take_in_folder(&self, folder: &Path, world: &World) -> Result<Vec<Plugin>, StorageError> {
         let (mut loaded, mut failed) = (Vec::new(), Ok(()));
         for (path, stamp) in self.new_files(folder) {
             let Some((added, bytes)) = self.add_file(&path, stamp).await? else { continue };
             match added {
                 Ok(plugin) => {
-                    let stored = plugins::add(&self.system, &plugin, &bytes, true, self.clock.now_ms()).await;
+                    let stored = plugins::add(&self.system, &plugin, &bytes, true, world.now_ms()).await;
                     if let Err(error) = stored {
                         // Taken in at the next look; those behind it do not wait for that.
                         failed = failed.and(Err(error));

@@ -17,7 +17,7 @@ use crate::domain::plugin::Profile;
 use crate::domain::quarantine::{Conduct, Lifted, Quarantine, QuarantineThreshold, Record, RuleIdentity};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::World;
 use crate::domain::verdict::FailureClass;
 use crate::rules::Missed;
 use crate::storage::pool::{AppPool, SystemPool};
@@ -47,8 +47,7 @@ impl InQuarantine {
 pub struct Quarantines {
     app: AppPool,
     system: SystemPool,
-    clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
+    world: World,
     threshold: QuarantineThreshold,
     open: RwLock<HashMap<TenantId, Arc<HashSet<RuleIdentity>>>>,
     /// Held while following, so that an older look cannot replace a newer one.
@@ -64,16 +63,10 @@ struct Broken {
 }
 
 impl Quarantines {
-    pub fn new(
-        app: AppPool,
-        system: SystemPool,
-        clock: Arc<dyn Clock>,
-        randomness: Arc<dyn Randomness>,
-        threshold: QuarantineThreshold,
-    ) -> Self {
+    pub fn new(app: AppPool, system: SystemPool, world: World, threshold: QuarantineThreshold) -> Self {
         let (open, following) = (RwLock::default(), tokio::sync::Mutex::default());
         let windows = std::array::from_fn(|_| Mutex::default());
-        Self { app, system, clock, randomness, threshold, open, following, windows }
+        Self { app, system, world, threshold, open, following, windows }
     }
 
     pub fn of(&self, tenant: TenantId) -> InQuarantine {
@@ -112,9 +105,9 @@ impl Quarantines {
         conducts: impl Iterator<Item = (&'r ActiveRule, Option<Conduct>)>,
     ) {
         for Broken { identity, record, last_failure } in self.note(tenant, at_ms, conducts) {
-            let now_ms = self.clock.now_ms();
+            let now_ms = self.world.now_ms();
             let quarantine = Quarantine {
-                id: self.randomness.uuid_v7(now_ms),
+                id: self.world.uuid_v7(now_ms),
                 identity: Arc::unwrap_or_clone(identity),
                 revision: ruleset.revision.number,
                 failures: record.failures.into(),
@@ -189,7 +182,7 @@ impl Quarantines {
         id: Uuid,
         actor: String,
     ) -> Result<bool, StorageError> {
-        let lifted = Lifted { at_ms: self.clock.now_ms(), by: actor };
+        let lifted = Lifted { at_ms: self.world.now_ms(), by: actor };
         let found = quarantines::lift(&self.app, tenant, point, id, lifted).await?;
         // It is lifted; should this node not follow at once, its poll will.
         if let Err(error) = self.follow().await {
@@ -235,7 +228,7 @@ impl Quarantines {
 
     /// Drops the windows of rules that have not run for so long that nothing is in them.
     pub fn forget_idle(&self) {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.world.now_ms();
         for shard in &self.windows {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.retain(|_, windows| {

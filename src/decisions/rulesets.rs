@@ -22,7 +22,7 @@ use crate::domain::ruleset::{
 };
 use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
 use crate::storage::nodes::Readiness;
 use crate::storage::pool::AppPool;
@@ -71,7 +71,7 @@ pub struct Rulesets {
     pub patience: Duration,
     /// How many revisions one ruleset may have.
     pub revisions_max: u32,
-    pub clock: Arc<dyn Clock>,
+    pub world: World,
 }
 
 impl Rulesets {
@@ -90,7 +90,7 @@ impl Rulesets {
             rules,
             note,
             created_by: actor.to_owned(),
-            created_at_ms: self.clock.now_ms(),
+            created_at_ms: self.world.now_ms(),
         };
         rulesets::create(&self.app, tenant, revision, self.revisions_max).await.map_err(|error| match error {
             CreateRevisionError::TooMany(most) => RevisionError::TooMany(most),
@@ -186,7 +186,7 @@ impl Rulesets {
         actor: &str,
         expected: Expected,
     ) -> Result<Activation, ActivateError> {
-        let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
+        let (actor, now_ms) = (actor.to_owned(), self.world.now_ms());
         let mut deploying = Deploying { tenant, point, actor, now_ms, expected };
         // Who goes back has no time: a node that lacks a plugin follows as soon as it has it.
         if !matches!(change, Change::RollBack { .. }) {
@@ -196,7 +196,7 @@ impl Rulesets {
                 return Err(ActivateError::PluginNotReady { plugin, node, why });
             }
             // Not that of a request which waited while others changed something.
-            deploying.now_ms = self.clock.now_ms();
+            deploying.now_ms = self.world.now_ms();
         }
         let activation = rulesets::deploy(&self.app, deploying, change).await?;
         // The activation stands; should this node not follow at once, its poll will.

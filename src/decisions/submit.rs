@@ -26,7 +26,7 @@ use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::plugin::{Digest, DigestBuilder};
 use crate::domain::selector::Fact;
 use crate::domain::tenant::{ClientId, TenantId};
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::World;
 use crate::rules::{EngineError, RuleEngine};
 use crate::storage::decisions::StoredDecision;
 use crate::storage::facts::FactReader;
@@ -125,8 +125,7 @@ pub struct Submissions {
     /// decision goes on.
     pub flights: SingleFlight<KeyOwner, Result<Submitted, SubmitError>>,
     pub in_flight: Arc<PaymentsInFlight>,
-    pub clock: Arc<dyn Clock>,
-    pub randomness: Arc<dyn Randomness>,
+    pub world: World,
     /// HMAC-SHA256. The same on every node: retries are known by it.
     pub request_key: hmac::Key,
     pub stages: StageMeters,
@@ -226,8 +225,8 @@ impl Submissions {
     }
 
     fn moment(&self) -> (u64, PaymentId) {
-        let now_ms = self.clock.now_ms();
-        (now_ms, PaymentId(self.randomness.uuid_v7(now_ms)))
+        let now_ms = self.world.now_ms();
+        (now_ms, PaymentId(self.world.uuid_v7(now_ms)))
     }
 
     /// What a first decision leads to. Nothing of it is waited for.

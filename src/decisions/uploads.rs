@@ -18,7 +18,7 @@ use super::compile_turns::CompileTurns;
 use super::spool::{Spool, SpoolError};
 use crate::domain::plugin::{ByProfile, Digest, Profile, TenantPlugin};
 use crate::domain::tenant::TenantId;
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::rules::component::inspect;
 use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads, expected_profile};
 use crate::storage::StorageError;
@@ -76,7 +76,7 @@ pub struct Uploads {
     system: SystemPool,
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
-    clock: Arc<dyn Clock>,
+    world: World,
     settings: UploadSettings,
     node: Uuid,
     handed_in: ByProfile<Notify>,
@@ -113,14 +113,14 @@ impl Uploads {
         system: SystemPool,
         engine: Arc<dyn RuleEngine>,
         turns: Arc<CompileTurns>,
-        clock: Arc<dyn Clock>,
+        world: World,
         settings: UploadSettings,
         node: Uuid,
     ) -> std::io::Result<Self> {
         let looking = Threads::start("uploads", 1, BACKGROUND_NICENESS)?;
         let memory = Semaphore::new(kib(settings.size_max_bytes) as usize);
         let handed_in = ByProfile::default();
-        Ok(Self { app, system, engine, turns, clock, settings, node, handed_in, memory, looking })
+        Ok(Self { app, system, engine, turns, world, settings, node, handed_in, memory, looking })
     }
 
     /// Where bytes wait until they have all come.
@@ -142,7 +142,7 @@ impl Uploads {
         let _memory = self.memory.acquire_many(share).await.map_err(|_| StorageError::Abandoned)?;
         let looked_at = self.looking.run(async move { look_at(spool, announced) });
         let LookedAt { digest, profile, bytes } = looked_at.await.map_err(|_| StorageError::Abandoned)??;
-        let (actor, now_ms) = (actor.to_owned(), self.clock.now_ms());
+        let (actor, now_ms) = (actor.to_owned(), self.world.now_ms());
         let new = NewUpload { tenant, digest, bytes, profile, actor, now_ms };
         let seen = uploads::hand_in(&self.app, new, self.settings.quotas).await?;
         self.handed_in.of(profile).notify_one();
@@ -168,7 +168,7 @@ impl Uploads {
             let all = self.memory.acquire_many(kib(self.settings.size_max_bytes));
             let Some(memory) = stop.run_until_cancelled(all).await else { break };
             let (turn, memory) = (turn?, memory.map_err(|_| StorageError::Abandoned)?);
-            let now_ms = self.clock.now_ms();
+            let now_ms = self.world.now_ms();
             let claimed = uploads::claim(&self.system, self.node, LEASE_MS, profile, now_ms).await?;
             drop(memory);
             let Some(claim) = claimed else { break };
@@ -189,7 +189,7 @@ impl Uploads {
         let failure_backoff = match self.work(claim, profile, turn, stop).await {
             Worked::Ended(ending) => {
                 let refused = if let Ending::Refused(why) = &ending { Some(why.clone()) } else { None };
-                let now_ms = self.clock.now_ms();
+                let now_ms = self.world.now_ms();
                 if uploads::finish(&self.system, self.node, tenant, digest, ending, now_ms).await? {
                     let took_ms = begun.elapsed().as_millis();
                     tracing::info!(%tenant, %digest, took_ms, refused, "finished processing an upload");

@@ -1,8 +1,7 @@
-//! What time and chance look like to the rest of the program.
+//! The traits of clocks and of the random source, a clock for tests, and the calendar.
 //!
-//! Owns the traits through which clocks and a random source come in, a clock
-//! that stands still for tests, and the months of the calendar. Must never read
-//! either itself: the implementations that do live in `world`.
+//! Must never read a clock or draw random bytes itself. The implementations that do are in
+//! the module `world`.
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -10,34 +9,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-/// UTC in milliseconds since 1970.
+/// A clock that knows the date.
 pub trait Clock: Send + Sync + Debug {
+    /// UTC in milliseconds since 1970.
     fn now_ms(&self) -> u64;
 }
 
-/// Microseconds since some moment in the past. Nobody can set it.
+/// A clock that nobody can set.
 pub trait Monotonic: Send + Sync + Debug {
+    /// Microseconds since some moment in the past.
     fn now_us(&self) -> u64;
 }
 
 /// The clocks of the machine that a node runs on.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// The system's clock. It may be wrong, and anybody may set it; it only serves to measure how
-    /// wrong it is.
+    /// The operating system's clock, which may be wrong and may be set at any time. Only used
+    /// to measure how wrong it is.
     pub system: Arc<dyn Clock>,
     pub monotonic: Arc<dyn Monotonic>,
 }
 
-/// A source of bytes nobody can guess. Keys and secrets are made of it.
+/// A source of bytes that nobody can guess. Keys, secrets and ids are made of it.
 pub trait Randomness: Send + Sync + Debug {
     fn fill(&self, bytes: &mut [u8]);
 
-    /// An id that sorts by its time, to the millisecond.
+    /// A new id. Ids sort by their time, to the millisecond.
     fn uuid_v7(&self, now_ms: u64) -> Uuid {
         let mut tail = [0; 10];
         self.fill(&mut tail);
         uuid::Builder::from_unix_timestamp_millis(now_ms, &tail).into_uuid()
+    }
+}
+
+/// The clock and the random source of a process. Clones share both.
+#[derive(Debug, Clone)]
+pub struct World {
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl World {
+    pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { clock, randomness }
+    }
+
+    /// UTC in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    pub fn uuid_v7(&self, now_ms: u64) -> Uuid {
+        self.randomness.uuid_v7(now_ms)
+    }
+
+    pub fn randomness(&self) -> &dyn Randomness {
+        self.randomness.as_ref()
     }
 }
 
@@ -53,7 +80,7 @@ pub struct Month {
 }
 
 impl Month {
-    /// Counts days in years that begin in March, so that the day of a leap year is their last.
+    /// Counts in years that begin in March, so that a leap day is the last day of its year.
     pub fn of(at_ms: u64) -> Self {
         const DAYS_OF_400_YEARS: u64 = 146_097;
         let days = at_ms / 86_400_000 + DAYS_TO_1970;
@@ -70,7 +97,7 @@ impl Month {
     }
 }
 
-/// Midnight UTC at which a day of the calendar begins; from 1970 on.
+/// Midnight UTC at the beginning of a day, from 1970 on.
 pub const fn day_start_ms(year: u64, month: u64, day: u64) -> u64 {
     // Years that begin in March, as in `Month::of`.
     let (year, from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
@@ -84,7 +111,7 @@ impl Display for Month {
     }
 }
 
-/// A clock that moves only when told to.
+/// A clock for tests. It moves only when it is set.
 #[derive(Debug)]
 pub struct FixedClock(AtomicU64);
 

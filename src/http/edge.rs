@@ -273,7 +273,8 @@ mod tests {
                 .mount("/stream", edge.wrap(RouteClass::Stream, rocket::routes![quick, slow]))
                 .mount("/operation", edge.wrap(RouteClass::Operation, rocket::routes![quick]))
                 .register("/", rocket::catchers![default_catcher])
-                .attach(RequestTelemetry::default());
+                .attach(RequestTelemetry::default())
+                .manage(crate::world::system());
         Client::untracked(rocket).await.expect("a rocket")
     }
 

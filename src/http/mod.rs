@@ -42,6 +42,7 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         .into_iter()
         .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.wrap(mount.class, mount.routes)));
     mounted
+        .manage(parts.services.world.clone())
         .manage(parts.services)
         .manage(parts.tokens)
         .manage(parts.rates)

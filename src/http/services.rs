@@ -17,7 +17,7 @@ use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
 use crate::domain::quotas::Quotas;
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::World;
 use crate::http::request::cursor::CursorKey;
 use crate::storage::pool::AppPool;
 
@@ -37,8 +37,7 @@ pub struct Services {
     pub app: AppPool,
     pub hasher: Arc<SecretHasher>,
     pub sign_ins: SignInLimits,
-    pub clock: Arc<dyn Clock>,
-    pub randomness: Arc<dyn Randomness>,
+    pub world: World,
     pub cursors: CursorKey,
     pub quotas: Quotas,
     /// `iss` of the access tokens: the address by which clients know this server.

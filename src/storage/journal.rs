@@ -36,8 +36,9 @@ use super::StorageError;
 use super::decisions::{Position, StoredDecision};
 use super::session::Sessions;
 use crate::domain::decision::Decision;
+use crate::domain::time::World;
 use batch::PendingDecision;
-use chain::ChainTip;
+use chain::{Chain, ChainTip};
 use row::PreparedDecision;
 use writer::JournalWriter;
 pub use writer::SETTLE_MAX;
@@ -45,9 +46,6 @@ pub use writer::SETTLE_MAX;
 /// The journal counts as not writing if it has had decisions to store for longer than this and
 /// has stored none.
 const STALL_MAX: Duration = Duration::from_secs(2);
-
-/// Returns the current time in UTC milliseconds.
-pub type NowMs = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 #[derive(Clone)]
 pub struct JournalSettings {
@@ -60,7 +58,7 @@ pub struct JournalSettings {
     /// The number of connections that write.
     pub writers: usize,
     pub node: String,
-    pub clock: NowMs,
+    pub world: World,
 }
 
 impl std::fmt::Debug for JournalSettings {
@@ -178,7 +176,8 @@ impl Journal {
             return Err(JournalError::Unavailable);
         }
         let (waiter, result) = oneshot::channel();
-        let pending = PendingDecision { row: PreparedDecision::of(decision.into())?, waiter };
+        let row = PreparedDecision::of(decision.into(), self.state.settings.world.randomness())?;
+        let pending = PendingDecision { row, waiter };
         self.queue.try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,
             mpsc::error::TrySendError::Closed(_) => JournalError::Unavailable,
@@ -201,6 +200,11 @@ impl JournalState {
 
     fn record_progress(&self) {
         *self.stalled_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn new_chain(&self) -> Chain {
+        let world = &self.settings.world;
+        Chain::of(world.uuid_v7(world.now_ms()))
     }
 
     fn record_tip(&self, tip: ChainTip) {

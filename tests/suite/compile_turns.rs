@@ -13,10 +13,10 @@ use tollgate::decisions::spool::Spool;
 use tollgate::decisions::uploads::{UploadSettings, Uploads};
 use tollgate::domain::plugin::Profile;
 use tollgate::domain::tenant::TenantId;
-use tollgate::domain::time::FixedClock;
 use tollgate::rules::{LocalEngine, RuleEngine, Settings};
 use tollgate::storage::tenants::create_tenant;
 use tollgate::storage::uploads::UploadQuotas;
+use tollgate::world;
 use uuid::Uuid;
 
 use crate::support::components::component;
@@ -33,9 +33,8 @@ fn engine(folder: &Path) -> Arc<dyn RuleEngine> {
 fn plugins_and_folder(database: &TestDatabase, turns: &Arc<CompileTurns>) -> (Plugins, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("good.wasm"), component("good")).unwrap();
-    let clock = Arc::new(FixedClock::at(now_ms()));
     let system = database.databases().system;
-    (Plugins::new(system, engine(folder.path()), turns.clone(), clock), folder)
+    (Plugins::new(system, engine(folder.path()), turns.clone()), folder)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +46,8 @@ async fn a_plugin_of_the_folder_waits_for_its_turn_to_be_compiled() {
     while let Ok(turn) = tokio::time::timeout(Duration::from_millis(50), turns.take(Profile::Small)).await {
         others.push(turn.unwrap());
     }
-    let taking_in = plugins.take_in_folder(folder.path());
+    let world = world::system();
+    let taking_in = plugins.take_in_folder(folder.path(), &world);
     tokio::pin!(taking_in);
     let early = tokio::time::timeout(Duration::from_secs(5), &mut taking_in).await;
     assert!(early.is_err(), "it did not wait: {early:?}");
@@ -61,11 +61,11 @@ async fn a_plugin_of_the_folder_that_could_not_be_stored_is_stored_later() {
     let (plugins, folder) = plugins_and_folder(&database, &Arc::default());
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("alter table plugins rename to gone").execute(&mut superuser).await.unwrap();
-    plugins.take_in_folder(folder.path()).await.expect_err("there is no table");
+    plugins.take_in_folder(folder.path(), &world::system()).await.expect_err("there is no table");
     sqlx::raw_sql("alter table gone rename to plugins").execute(&mut superuser).await.unwrap();
-    let taken_in = plugins.take_in_folder(folder.path()).await.unwrap();
+    let taken_in = plugins.take_in_folder(folder.path(), &world::system()).await.unwrap();
     assert_eq!(taken_in.len(), 1);
-    assert_eq!(plugins.take_in_folder(folder.path()).await.unwrap(), [], "once");
+    assert_eq!(plugins.take_in_folder(folder.path(), &world::system()).await.unwrap(), [], "once");
 }
 
 async fn wait_for_lock_waiter(superuser: &mut PgConnection) {
@@ -92,11 +92,17 @@ async fn large_worker_ends_first(large_waits: bool) {
         spool_folder: folder.path().to_owned(),
         size_max_bytes: 24 << 20,
     };
-    let clock = Arc::new(FixedClock::at(now_ms()));
     let (app, system) = (databases.app.clone(), databases.system.clone());
-    let uploads =
-        Uploads::new(app, system, engine(folder.path()), turns.clone(), clock, settings, Uuid::now_v7())
-            .unwrap();
+    let uploads = Uploads::new(
+        app,
+        system,
+        engine(folder.path()),
+        turns.clone(),
+        world::system(),
+        settings,
+        Uuid::now_v7(),
+    )
+    .unwrap();
     let mut superuser = database.superuser().await;
     if large_waits {
         sqlx::query(

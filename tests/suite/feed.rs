@@ -12,7 +12,6 @@ use tollgate::decisions::feed::{Feed, Follower, News, Position};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
-use tollgate::domain::time::FixedClock;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::tenants;
 use uuid::Uuid;
@@ -135,8 +134,8 @@ fn decision_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
     decision
 }
 
-async fn read_decisions(feed: &mut Feed) -> Vec<(Uuid, Position)> {
-    let news = feed.next().await.unwrap().into_iter();
+async fn read_decisions(feed: &mut Feed, now_ms: u64) -> Vec<(Uuid, Position)> {
+    let news = feed.next(now_ms).await.unwrap().into_iter();
     let decisions = news.filter_map(|reported| match reported.news {
         News::Decision(decision) => Some((decision.summary.id.0, reported.position)),
         News::Act(_) => None,
@@ -157,10 +156,8 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
         journal.store(decision).await.unwrap();
         id
     };
-    let clock = Arc::new(FixedClock::at(start_ms));
     let follower = Follower {
         app: databases.app.clone(),
-        clock: clock.clone(),
         tenant,
         sees_acts: false,
         submission_deadline: Duration::from_millis(2_700),
@@ -168,26 +165,26 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     let ids = |reported: Vec<(Uuid, Position)>| reported.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
 
     store("before", start_ms - 1_000).await;
-    let mut feed = Feed::open(follower.clone(), None).await.unwrap();
+    let mut feed = Feed::open(follower.clone(), None, start_ms).await.unwrap();
     let later = store("later", start_ms + 900).await;
-    assert_eq!(ids(read_decisions(&mut feed).await), [later]);
+    assert_eq!(ids(read_decisions(&mut feed, start_ms).await), [later]);
     // Their ids are older than the start of the feed and the events sent so far.
     let earlier = [store("earlier", start_ms - 2_500).await, store("early", start_ms + 10).await];
-    clock.set(start_ms + 3_000);
-    assert_eq!(ids(read_decisions(&mut feed).await), earlier);
-    assert_eq!(ids(read_decisions(&mut feed).await), Vec::<Uuid>::new());
+    let now_ms = start_ms + 3_000;
+    assert_eq!(ids(read_decisions(&mut feed, now_ms).await), earlier);
+    assert_eq!(ids(read_decisions(&mut feed, now_ms).await), Vec::<Uuid>::new());
 
     // More than one read has, after a pause longer than any decision takes.
     let many = futures::future::join_all(
         (0..1_203_u64).map(|place| store_many(&journal, tenant, place, start_ms + 4_000)),
     )
     .await;
-    clock.set(start_ms + 60_000);
+    let now_ms = start_ms + 60_000;
     let mut expected: BTreeSet<Uuid> = many.into_iter().collect();
     let mut readings = Vec::new();
     let mut half_way = None;
     loop {
-        let reading = read_decisions(&mut feed).await;
+        let reading = read_decisions(&mut feed, now_ms).await;
         half_way = half_way.or(reading.last().map(|(_, position)| *position));
         readings.push(reading.len());
         for id in ids(reading) {
@@ -200,10 +197,10 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     assert_eq!((readings, expected), (vec![500, 500, 203], BTreeSet::new()));
 
     // A client resumes after the first of these reads.
-    let mut again = Feed::open(follower, half_way).await.unwrap();
+    let mut again = Feed::open(follower, half_way, now_ms).await.unwrap();
     let mut since = BTreeSet::new();
     while again.is_behind() {
-        since.extend(ids(read_decisions(&mut again).await));
+        since.extend(ids(read_decisions(&mut again, now_ms).await));
     }
     assert!(since.len() >= 703, "{}", since.len());
     journal.flush_and_stop().await;

@@ -10,9 +10,9 @@ use tollgate::auth::root_secret::RootSecret;
 use tollgate::auth::scope::ScopeSet;
 use tollgate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
-use tollgate::domain::time::Clock;
+use tollgate::domain::time::FixedClock;
 use tollgate::storage::tenants;
-use tollgate::world::OsRandomness;
+use tollgate::world::with_clock;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
@@ -139,23 +139,13 @@ async fn refusals_follow_oauth_and_do_not_reveal_which_clients_exist() {
     node.stop().await;
 }
 
-#[derive(Debug)]
-struct FixedClock(u64);
-
-impl Clock for FixedClock {
-    fn now_ms(&self) -> u64 {
-        self.0
-    }
-}
-
 /// The issuer with the keys of a database, at a given time.
 pub async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms: u64) -> AccessTokens {
-    let clock = Arc::new(FixedClock(at_ms));
+    let world = with_clock(Arc::new(FixedClock::at(at_ms)));
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
-    let keys =
-        Keys::new(&database.databases(), &root, clock.clone()).unwrap().open_or_create().await.unwrap();
+    let keys = Keys::new(&database.databases(), &root).unwrap().open_or_create(&world).await.unwrap();
     let settings = TokenSettings::new(Issuer::configured(issuer), audience.to_owned(), 600).unwrap();
-    AccessTokens::new(settings, keys, clock, Arc::new(OsRandomness))
+    AccessTokens::new(settings, keys, world)
 }
 
 #[tokio::test(flavor = "multi_thread")]

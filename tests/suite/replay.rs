@@ -10,7 +10,6 @@ use tollgate::domain::decision::{Decision, EngineId, Origin, RevisionReference, 
 use tollgate::domain::plugin::{Description, Digest, Plugin, Profile};
 use tollgate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, RuleEntry};
 use tollgate::domain::tenant::TenantId;
-use tollgate::domain::time::FixedClock;
 use tollgate::domain::verdict::{
     Evaluation, FOLD_VERSION, FailureClass, FailureOutcome, Outcome, RuleResult, Verdict,
 };
@@ -138,7 +137,7 @@ async fn replay_with_engine(
     });
     let databases = database.databases();
     let (app, system) = (databases.app, databases.system);
-    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::default(), Arc::new(FixedClock::at(1))));
+    let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::default()));
     let replays = Replays { app, engine: engine.clone(), plugins };
     let replay = replays.replay_decision(decision).await;
     let calls = std::mem::take(&mut *engine.calls.lock().unwrap());

@@ -1,24 +1,112 @@
-//! Checks the imports between rooms by reading the sources.
+//! Reads the sources and checks what each room imports, and
+//! what only one place may do.
+
+mod paths;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, the other rooms that it may import, and the crates that it must not name.
-const ROOMS: [(&str, &[&str], &[&str]); 6] = [
-    ("domain", &[], &["rocket", "sqlx", "wasmtime", "tokio", "rocket_db_pools"]),
-    ("rules", &["domain"], &["rocket", "sqlx", "rocket_db_pools"]),
-    ("storage", &["domain"], &["rocket", "wasmtime"]),
-    ("auth", &["domain"], &["rocket", "sqlx", "wasmtime", "rocket_db_pools"]),
-    (
-        "decisions",
-        &["domain", "rules", "storage", "auth"],
-        &["rocket", "sqlx", "wasmtime", "rocket_db_pools"],
-    ),
-    ("http", &["domain", "rules", "storage", "auth", "decisions"], &["sqlx", "wasmtime"]),
+use paths::{paths, paths_outside_tests};
+
+struct Room {
+    name: &'static str,
+    /// The other rooms of the crate that it may import.
+    rooms: &'static [&'static str],
+    /// The crates that it must not use.
+    barred_crates: &'static [&'static str],
+}
+
+const ROOMS: [Room; 6] = [
+    Room {
+        name: "domain",
+        rooms: &[],
+        barred_crates: &["rocket", "sqlx", "wasmtime", "tokio", "rocket_db_pools"],
+    },
+    Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx", "rocket_db_pools"] },
+    Room { name: "storage", rooms: &["domain"], barred_crates: &["rocket", "wasmtime"] },
+    Room {
+        name: "auth",
+        rooms: &["domain"],
+        barred_crates: &["rocket", "sqlx", "wasmtime", "rocket_db_pools"],
+    },
+    Room {
+        name: "decisions",
+        rooms: &["domain", "rules", "storage", "auth"],
+        barred_crates: &["rocket", "sqlx", "wasmtime", "rocket_db_pools"],
+    },
+    Room {
+        name: "http",
+        rooms: &["domain", "rules", "storage", "auth", "decisions"],
+        barred_crates: &["sqlx", "wasmtime"],
+    },
 ];
 
-/// Unit tests may set the clock and the randomness.
-const FOR_TESTS: &str = "world";
+/// The module that reads the clock and the random source. Unit tests of every room may use it.
+const WORLD: &str = "world";
+
+/// How the standard library and the crates in use read the date or draw random bytes.
+const CLOCK_AND_RANDOMNESS: [&[&str]; 12] = [
+    &["SystemTime", "now"],
+    &["UNIX_EPOCH"],
+    &["ClockId", "Realtime"],
+    &["ClockId", "Monotonic"],
+    &["ClockId", "Boottime"],
+    &["Uuid", "now_v7"],
+    &["Uuid", "now_v1"],
+    &["Uuid", "new_v4"],
+    &["Timestamp", "now"],
+    &["rand"],
+    &["fastrand"],
+    &["getrandom"],
+];
+
+impl Room {
+    /// What one source file of the room names and must not.
+    fn violations(&self, file: &Path, source: &str) -> Vec<String> {
+        let (all, own) = if is_for_tests(file) {
+            (paths(source), Vec::new())
+        } else {
+            (paths(source), paths_outside_tests(source))
+        };
+        let may_import = |room: &str| room == self.name || self.rooms.contains(&room);
+        let rooms =
+            all.iter().filter(|path| room_of(path).is_some_and(|room| room != WORLD && !may_import(room)));
+        let world = own.iter().filter(|path| room_of(path) == Some(WORLD));
+        let crates = all.iter().filter(|path| self.barred_crates.contains(&first(path)));
+        rooms.chain(world).chain(crates).map(|path| format!("{} names {path}", file.display())).collect()
+    }
+}
+
+/// The room that a path leads to, if it begins at the root of the crate.
+fn room_of(path: &str) -> Option<&str> {
+    path.strip_prefix("crate::").map(first)
+}
+
+fn first(path: &str) -> &str {
+    path.split("::").next().unwrap_or_default()
+}
+
+/// Whether a whole file is compiled for tests only, by its name.
+fn is_for_tests(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    stem == "tests" || stem == "fixtures" || stem.ends_with("_tests")
+}
+
+/// The paths with which a file outside of `world` reads the clock or the random source.
+fn clock_and_randomness(source: &str) -> Vec<String> {
+    let mut found = paths_outside_tests(source);
+    found.retain(|path| {
+        let segments: Vec<&str> = path.split("::").collect();
+        CLOCK_AND_RANDOMNESS
+            .iter()
+            .any(|reading| segments.windows(reading.len()).any(|part| part == *reading))
+    });
+    found
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -32,60 +120,63 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The first path segment after each occurrence of `before`, without comments.
-fn named_after<'a>(source: &'a str, before: &str) -> Vec<&'a str> {
-    source
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .flat_map(|line| line.match_indices(before).map(move |(place, _)| &line[place + before.len()..]))
-        .map(|rest| {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            &rest[..end]
-        })
-        .filter(|name| !name.is_empty())
-        .collect()
-}
-
 #[test]
-fn each_room_imports_only_the_rooms_it_may() {
+fn each_room_names_only_the_rooms_and_crates_it_may() {
     let mut wrong = Vec::new();
-    for (room, may_import, _) in ROOMS {
-        for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
-            let source = fs::read_to_string(&path).expect("source");
-            for imported in named_after(&source, "crate::") {
-                if imported != room && imported != FOR_TESTS && !may_import.contains(&imported) {
-                    wrong.push(format!("{} imports crate::{imported}", path.display()));
-                }
-            }
+    for room in ROOMS {
+        for file in sources(&src().join(room.name)) {
+            wrong.extend(room.violations(&file, &fs::read_to_string(&file).expect("source")));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
-fn no_room_names_a_crate_that_is_forbidden_to_it() {
-    let mut wrong = Vec::new();
-    for (room, _, must_not_know) in ROOMS {
-        for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
-            let source = fs::read_to_string(&path).expect("source");
-            for name in must_not_know {
-                let named = source.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
-                    line.contains(&format!("{name}::")) || line.contains(&format!("use {name};"))
-                });
-                if named {
-                    wrong.push(format!("{} names {name}", path.display()));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+fn a_wrong_import_in_a_group_is_found() {
+    let violations = |source: &str| ROOMS[2].violations(Path::new("x.rs"), source);
+    assert_eq!(violations("use crate::{domain::time::Clock, storage::{pool, session}};"), [""; 0]);
+    assert_eq!(violations("use crate::{domain, http::{edge, request}};").len(), 2);
+    assert_eq!(violations("use crate::domain;\nuse {sqlx::PgPool, rocket::{State, get}};").len(), 2);
+    assert_eq!(violations("fn f() -> rocket::http::Status { crate::decisions::f() }").len(), 2);
+    assert_eq!(violations("use rocket;"), ["x.rs names rocket"]);
+    assert_eq!(violations("use crate::{domain, world::OsRandomness};").len(), 1);
+    assert_eq!(violations("#[cfg(test)] mod tests { use crate::{domain, world::OsRandomness}; }"), [""; 0]);
 }
 
 #[test]
-fn outside_storage_the_type_of_a_pool_is_its_role() {
-    let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in sources(&source_folder).iter().filter(|path| !path.starts_with(source_folder.join("storage")))
-    {
+fn only_world_reads_the_clock_and_the_random_source() {
+    let world = src().join("world.rs");
+    let mut wrong = Vec::new();
+    for file in sources(&src()).into_iter().filter(|file| *file != world && !is_for_tests(file)) {
+        for path in clock_and_randomness(&fs::read_to_string(&file).expect("source")) {
+            wrong.push(format!("{} names {path}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(!clock_and_randomness(&fs::read_to_string(&world).expect("source")).is_empty());
+}
+
+#[test]
+fn a_reading_of_the_clock_or_the_random_source_is_found() {
+    for source in [
+        "fn f() { std::time::SystemTime::now(); }",
+        "fn f() { Uuid::now_v7() }",
+        "use aws_lc_rs::{digest, rand};",
+        "use std::time::{Duration, UNIX_EPOCH};",
+    ] {
+        assert_eq!(clock_and_randomness(source).len(), 1, "{source}");
+    }
+    for source in [
+        "use std::time::{Instant, SystemTime}; fn f() { Instant::now() }",
+        "#[cfg(test)] mod tests { fn f() { Uuid::now_v7() } }",
+    ] {
+        assert_eq!(clock_and_randomness(source), [""; 0], "{source}");
+    }
+}
+
+#[test]
+fn outside_of_storage_the_role_of_a_pool_is_its_type() {
+    for path in sources(&src()).iter().filter(|path| !path.starts_with(src().join("storage"))) {
         let source = fs::read_to_string(path).expect("source");
         for name in ["PgPool", "sqlx_pool("] {
             assert!(!source.contains(name), "{} names {name}", path.display());
@@ -95,9 +186,9 @@ fn outside_storage_the_type_of_a_pool_is_its_role() {
 
 #[test]
 fn only_the_tenant_transaction_begins_transactions_for_requests() {
-    // The journal and provisioning have their own connections.
+    // The journal and provisioning have connections of their own.
     let may_begin = ["transaction.rs", "journal", "provision.rs", "migrate.rs", "pool.rs"];
-    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+    for path in sources(&src()) {
         let source = fs::read_to_string(&path).expect("source");
         let shown = path.display().to_string();
         if may_begin.iter().any(|part| shown.contains(part)) {
@@ -111,8 +202,8 @@ fn only_the_tenant_transaction_begins_transactions_for_requests() {
 }
 
 #[test]
-fn every_module_starts_with_a_doc_comment() {
-    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+fn every_module_says_first_what_it_owns() {
+    for path in sources(&src()) {
         let source = fs::read_to_string(&path).expect("source");
         assert!(source.starts_with("//!"), "{} does not open with //!", path.display());
     }

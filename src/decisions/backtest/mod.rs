@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::decisions::plugins::Plugins;
-use crate::domain::time::{Clock, Randomness};
+use crate::domain::time::World;
 use crate::rules::{BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
 use crate::storage::StorageError;
 use crate::storage::backtests::{self, Claimed};
@@ -70,8 +70,7 @@ pub struct Backtests {
     connections: Connections,
     engine: Arc<dyn RuleEngine>,
     plugins: Arc<Plugins>,
-    clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
+    world: World,
     threads: Threads,
     /// Parts of a history that are compared at once: while one waits for the
     /// database or the engine, another computes.
@@ -84,13 +83,12 @@ impl Backtests {
         system: SystemPool,
         engine: Arc<dyn RuleEngine>,
         plugins: Arc<Plugins>,
-        clock: Arc<dyn Clock>,
-        randomness: Arc<dyn Randomness>,
+        world: World,
     ) -> std::io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = Threads::start("backtests", count, BACKGROUND_NICENESS)?;
         let connections = Connections::new(system);
-        Ok(Self { connections, engine, plugins, clock, randomness, threads, at_once: count * 2 })
+        Ok(Self { connections, engine, plugins, world, threads, at_once: count * 2 })
     }
 
     /// Works on whatever waits, turn after turn, until it is told to end.
@@ -115,7 +113,7 @@ impl Backtests {
 
     /// One turn on one backtest; false when there is nothing to do.
     async fn turn(&self, end: &CancellationToken) -> Result<bool, Trouble> {
-        let (by, now_ms) = (self.randomness.uuid_v7(self.clock.now_ms()), self.clock.now_ms());
+        let (by, now_ms) = (self.world.uuid_v7(self.world.now_ms()), self.world.now_ms());
         let claimed =
             self.connections.run(move |system| async move { backtests::claim(&system, by, now_ms).await });
         let Some(Claimed { claim, backtest, reached }) = claimed.await? else { return Ok(false) };
@@ -123,7 +121,7 @@ impl Backtests {
             Ok(()) | Err(Trouble::Gone) => return Ok(true),
             Err(trouble) => trouble,
         };
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.world.now_ms();
         match trouble {
             Trouble::Lasting(why) => {
                 tracing::warn!(tenant = %claim.tenant, backtest = %claim.backtest, why, "a backtest failed");

@@ -76,7 +76,7 @@ impl Backtests {
         let report = backtest.report.unwrap_or_default();
         let mut progress = Progress { done: backtest.done, reached, report };
         if self.compare_all(claim, reading, &comparison, &mut progress, end).await? {
-            let now_ms = self.clock.now_ms();
+            let now_ms = self.world.now_ms();
             let finishing = |system| async move { backtests::finish(&system, claim, progress, now_ms).await };
             return held(self.connections.run(finishing).await?);
         }

@@ -9,10 +9,10 @@ use rocket::Request;
 use rocket::request::{FromRequest, Outcome};
 use tokio::time::Instant;
 use tracing::Span;
-use uuid::Uuid;
 
 use crate::domain::card_number::holds_card_number;
 use crate::domain::tenant::TenantId;
+use crate::domain::time::World;
 use crate::http::edge::client_rates::RateLimit;
 
 #[derive(Debug)]
@@ -33,18 +33,20 @@ impl RequestContext {
     pub fn of<'r>(request: &'r Request<'_>) -> &'r Self {
         request.local_cache(|| {
             let headers = request.headers();
-            Self::new(headers.get_one("X-Request-Id"), headers.get_one("traceparent"))
+            let world = request.rocket().state().expect("a `World` is managed");
+            Self::new(headers.get_one("X-Request-Id"), headers.get_one("traceparent"), world)
         })
     }
 
-    fn new(request_id: Option<&str>, traceparent: Option<&str>) -> Self {
+    fn new(request_id: Option<&str>, traceparent: Option<&str>, world: &World) -> Self {
+        let new_id = || world.uuid_v7(world.now_ms());
         let request_id = match request_id.filter(|id| is_sane_id(id)) {
             Some(id) => id.to_owned(),
-            None => Uuid::now_v7().to_string(),
+            None => new_id().to_string(),
         };
         let trace_id = match traceparent.and_then(trace_id_of) {
             Some(id) => id.to_owned(),
-            None => Uuid::now_v7().simple().to_string(),
+            None => new_id().simple().to_string(),
         };
         let span = tracing::info_span!("request", %request_id, %trace_id, tenant = tracing::field::Empty);
         Self {
@@ -98,10 +100,11 @@ fn trace_id_of(traceparent: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::system;
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {
-        assert_eq!(RequestContext::new(Some("order-12345"), None).request_id, "order-12345");
+        assert_eq!(RequestContext::new(Some("order-12345"), None, &system()).request_id, "order-12345");
         for id in [
             "short",
             "with space",
@@ -111,7 +114,7 @@ mod tests {
             "ümlaut-id",
             "order-4111111111111111",
         ] {
-            assert_ne!(RequestContext::new(Some(id), None).request_id, id);
+            assert_ne!(RequestContext::new(Some(id), None, &system()).request_id, id);
         }
     }
 
@@ -128,9 +131,13 @@ mod tests {
             (format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()), false),
             ("nonsense".to_owned(), false),
         ] {
-            assert_eq!(RequestContext::new(None, Some(&header)).trace_id == trace, honoured, "{header}");
+            assert_eq!(
+                RequestContext::new(None, Some(&header), &system()).trace_id == trace,
+                honoured,
+                "{header}"
+            );
         }
-        let fresh = RequestContext::new(None, None).trace_id;
+        let fresh = RequestContext::new(None, None, &system()).trace_id;
         assert_eq!(fresh.len(), 32);
     }
 }

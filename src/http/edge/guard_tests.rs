@@ -12,7 +12,7 @@ use crate::auth::signing_key::{KeyRing, StoredSigningKey};
 use crate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use crate::domain::time::FixedClock;
 use crate::http::response::problem::default_catcher;
-use crate::world::OsRandomness;
+use crate::world::{OsRandomness, system, with_clock};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -38,13 +38,14 @@ fn tokens(clock: &Arc<FixedClock>) -> Arc<AccessTokens> {
     let ring = KeyRing::open(&[key], &sealer, NOW_MS).expect("a ring");
     let settings =
         TokenSettings::new(Issuer::configured("issuer"), "audience".into(), 600).expect("settings");
-    Arc::new(AccessTokens::new(settings, ring, clock.clone(), Arc::new(OsRandomness)))
+    Arc::new(AccessTokens::new(settings, ring, with_clock(clock.clone())))
 }
 
 fn caller(tokens: Arc<AccessTokens>) -> Caller {
     let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
     let rocket = rocket::custom(config)
         .manage(Tokens(tokens))
+        .manage(system())
         .mount("/", routes![read, key, matching])
         .register("/", rocket::catchers![default_catcher]);
     Caller::untracked(rocket).expect("a rocket")

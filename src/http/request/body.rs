@@ -319,6 +319,7 @@ mod tests {
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
         let rocket = rocket::custom(config)
             .manage(limits)
+            .manage(crate::world::system())
             .mount("/", rocket::routes![json_route])
             .register("/", rocket::catchers![default_catcher]);
         Client::untracked(rocket).expect("a rocket")

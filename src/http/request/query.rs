@@ -231,6 +231,7 @@ mod tests {
     fn ask(query: &str) -> (Status, String) {
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
         let rocket = rocket::custom(config)
+            .manage(crate::world::system())
             .mount("/", routes![numbers])
             .register("/", rocket::catchers![default_catcher]);
         let client = Client::untracked(rocket).expect("a rocket");

@@ -59,8 +59,10 @@ mod tests {
     #[test]
     fn the_page_is_served_under_a_policy_that_its_files_keep() {
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
-        let rocket =
-            rocket::custom(config).mount("/", routes()).register("/", rocket::catchers![default_catcher]);
+        let rocket = rocket::custom(config)
+            .manage(crate::world::system())
+            .mount("/", routes())
+            .register("/", rocket::catchers![default_catcher]);
         let client = Client::untracked(rocket).expect("a rocket");
         for (name, _) in FILES {
             let response = client.get(format!("/admin/{name}")).dispatch();

@@ -51,7 +51,7 @@ pub async fn create(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     let (revision, baseline, selection) = body.read(|fields| {
         let revision = fields.integer("revision", 1..=i64::from(i32::MAX));
         let baseline = baseline(fields);
@@ -59,7 +59,7 @@ pub async fn create(
         let revision = i32::try_from(revision?).ok()?;
         Some((revision, baseline, selection))
     })?;
-    let (id, actor) = (services.randomness.uuid_v7(now_ms), client.actor());
+    let (id, actor) = (services.world.uuid_v7(now_ms), client.actor());
     let new = NewBacktest { id, point, revision, baseline, selection, actor, now_ms };
     let backtest = backtests::create(&services.app, client.tenant, new).await?;
     let location = format!("/api/v1/rulesets/{}/backtests/{id}", point.name());
@@ -230,7 +230,7 @@ pub async fn cancel(
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let (point, id, now_ms) = (point_of(point)?, backtest_id(id)?, services.clock.now_ms());
+    let (point, id, now_ms) = (point_of(point)?, backtest_id(id)?, services.world.now_ms());
     let cancelled = backtests::cancel(&services.app, client.tenant, point, id, client.actor(), now_ms);
     ApiResponse::json(Status::Ok, &BacktestShape::from(cancelled.await?))
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::decisions::feed::{Feed, Follower, News, Position, Told};
 use crate::domain::tenant::Scope;
-use crate::domain::time::Clock;
+use crate::domain::time::World;
 use crate::domain::verdict::OutcomeReason;
 use crate::http::edge::guard::{Client, DecisionsRead};
 use crate::http::edge::streams::{StreamSlot, Streams};
@@ -135,7 +135,7 @@ impl<'r> FromRequest<'r> for LastEventId {
 /// The source of one stream's events.
 struct FeedStream {
     feed: Feed,
-    clock: Arc<dyn Clock>,
+    world: World,
     valid_until_ms: u64,
     /// Whether the last read failed. Only the first failure in a row is logged.
     failed: bool,
@@ -149,7 +149,7 @@ impl FeedStream {
             if self.failed || !self.feed.is_behind() {
                 sleep(READ_EVERY).await;
             }
-            if self.clock.now_ms() >= self.valid_until_ms {
+            if self.world.now_ms() >= self.valid_until_ms {
                 return None;
             }
             match self.read().await {
@@ -170,7 +170,7 @@ impl FeedStream {
     }
 
     async fn read(&mut self) -> Result<Vec<Event>, StorageError> {
-        let told = self.feed.next().await?;
+        let told = self.feed.next(self.world.now_ms()).await?;
         self.failed = false;
         told.into_iter().map(event).collect()
     }
@@ -230,20 +230,19 @@ pub async fn follow(
     streams: &State<Arc<Streams>>,
     shutdown: Shutdown,
 ) -> Result<Events, Problem> {
-    let (clock, valid_until_ms) = (services.clock.clone(), client.valid_until_ms);
-    let slot = streams.enter(client.tenant, clock.now_ms(), valid_until_ms)?;
+    let (world, valid_until_ms) = (services.world.clone(), client.valid_until_ms);
+    let slot = streams.enter(client.tenant, world.now_ms(), valid_until_ms)?;
     let follower = Follower {
         app: services.app.clone(),
-        clock: clock.clone(),
         tenant: client.tenant,
         sees_acts: client.has(Scope::AuditRead),
         submission_deadline: services.submission_deadline,
     };
-    let feed = Feed::open(follower, from.0).await?;
+    let feed = Feed::open(follower, from.0, world.now_ms()).await?;
     // Browsers do not dispatch an event without data, but keep its id. A client that loses the
     // connection before the first event resumes from here.
     let begin = Event::retry(RETRY_AFTER).id(text_of(feed.position()));
-    let source = FeedStream { feed, clock, valid_until_ms, failed: false, _slot: slot };
+    let source = FeedStream { feed, world, valid_until_ms, failed: false, _slot: slot };
     let events = stream::unfold(source, FeedStream::next).flat_map(stream::iter);
     let stopped = select(Box::pin(streams.stopping()), shutdown);
     let events = stream::iter([begin]).chain(events).take_until(stopped).boxed();

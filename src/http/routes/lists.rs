@@ -139,7 +139,7 @@ pub async fn create(
         let expected = "expected lower-case words joined by hyphens, at most 64 characters";
         if is_slug(text) { Ok(text.to_owned()) } else { Err(expected) }
     };
-    let (created_by, created_at_ms) = (client.actor(), services.clock.now_ms());
+    let (created_by, created_at_ms) = (client.actor(), services.world.now_ms());
     let new = body.read(|fields| {
         let name = fields.parsed("name", slug);
         let kind = fields.parsed("kind", |name| {
@@ -195,6 +195,6 @@ pub async fn close(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let name = list_name(name)?;
-    lists::close(&services.app, client.tenant, name, services.clock.now_ms(), &client.actor()).await?;
+    lists::close(&services.app, client.tenant, name, services.world.now_ms(), &client.actor()).await?;
     Ok(ApiResponse::empty(Status::NoContent))
 }

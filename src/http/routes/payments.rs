@@ -223,7 +223,7 @@ pub async fn submit(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let Screened { value: order, mut refused_now } = payment_order(&body, services.clock.now_ms())?;
+    let Screened { value: order, mut refused_now } = payment_order(&body, services.world.now_ms())?;
     refused_now.extend(key_error(&key.0, body.unchecked()));
     let submission = Submission {
         tenant: client.tenant,

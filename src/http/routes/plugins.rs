@@ -102,7 +102,7 @@ pub async fn upload(
 ) -> Result<ApiResponse, Problem> {
     let seen = services.uploads.hand_in(client.tenant, &client.actor(), body.0, promised.0).await?;
     let location = format!("/api/v1/plugins/{}", seen.digest);
-    Ok(ApiResponse::json(Status::Accepted, &PluginShape::at(seen, services.clock.now_ms()))?
+    Ok(ApiResponse::json(Status::Accepted, &PluginShape::at(seen, services.world.now_ms()))?
         .with("Location", location))
 }
 
@@ -123,7 +123,7 @@ pub async fn list(
     query.finish()?;
     let found = plugins::list(&services.app, client.tenant).await?;
     let uses = rulesets::plugin_uses(&services.app, client.tenant, DecisionPoint::Payment, None).await?;
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     let shape = |seen: TenantPlugin| PluginShape::at(seen, now_ms).with_uses(&uses);
     let items: Vec<PluginShape> = found.into_iter().map(shape).collect();
     ApiResponse::json(Status::Ok, &Items { items })
@@ -153,7 +153,7 @@ async fn whole(
     tenant: TenantId,
     seen: TenantPlugin,
 ) -> Result<PluginShape, Problem> {
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     if seen.plugin.is_none() {
         return Ok(PluginShape::at(seen, now_ms));
     }
@@ -178,7 +178,7 @@ pub async fn retire(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     let retired = plugins::retire(&services.app, client.tenant, digest, &client.actor(), now_ms).await?;
     ApiResponse::json(Status::Ok, &whole(services, client.tenant, retired).await?)
 }

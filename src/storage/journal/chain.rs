@@ -50,8 +50,8 @@ pub(super) struct Chain {
 
 impl Chain {
     /// The empty chain of a new writer.
-    pub fn new() -> Self {
-        Self { writer: Uuid::now_v7(), sequence: 0, tip: GENESIS }
+    pub fn of(writer: Uuid) -> Self {
+        Self { writer, sequence: 0, tip: GENESIS }
     }
 
     pub fn next(&self, decision_digests: Vec<u8>) -> ChainLink {
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn a_chain_continues_from_a_committed_link_even_of_the_previous_writer() {
-        let before = Chain::new();
+        let before = Chain::of(Uuid::from_u128(1));
         let found = before.next(vec![1; 32]);
-        let mut chain = Chain::new();
+        let mut chain = Chain::of(Uuid::from_u128(2));
         chain.advance(&found);
         assert_eq!(chain.tip(), ChainTip { writer: before.writer, sequence: 1, hash: found.hash });
         let next = chain.next(vec![2; 32]);

@@ -12,6 +12,7 @@ use crate::domain::money::Currency;
 use crate::domain::payment::PaymentOrder;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
+use crate::domain::time::Randomness;
 use crate::storage::evidence::{self, PAYLOAD_VERSION, SALT_LENGTH_BYTES};
 use crate::storage::values::value_keys;
 
@@ -30,10 +31,10 @@ pub(super) struct PreparedDecision {
 pub(super) type ScopedKey<'a> = (TenantId, ClientId, &'a str);
 
 impl PreparedDecision {
-    pub fn of(decision: Arc<Decision>) -> Result<Self, JournalError> {
+    pub fn of(decision: Arc<Decision>, randomness: &dyn Randomness) -> Result<Self, JournalError> {
         let payload = evidence::encode(&decision.evidence).map_err(|_| JournalError::Refused)?;
         let mut salt = [0; SALT_LENGTH_BYTES];
-        aws_lc_rs::rand::fill(&mut salt).map_err(|_| JournalError::Unavailable)?;
+        randomness.fill(&mut salt);
         let payload_digest = evidence::payload_digest(&salt, PAYLOAD_VERSION, &payload);
         let digest = evidence::decision_digest(&decision, PAYLOAD_VERSION, &payload_digest);
         let value_keys = value_keys(decision.tenant, &decision.evidence.payment.order);

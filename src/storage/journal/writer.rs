@@ -94,14 +94,8 @@ pub async fn run_supervised(first: JournalWriter, state: Arc<JournalState>) {
 
 impl JournalWriter {
     fn new(state: Arc<JournalState>) -> Self {
-        Self {
-            state,
-            chain: Chain::new(),
-            session: None,
-            unsettled: None,
-            given_up: Vec::new(),
-            batches_to_claim: 0,
-        }
+        let chain = state.new_chain();
+        Self { state, chain, session: None, unsettled: None, given_up: Vec::new(), batches_to_claim: 0 }
     }
 
     pub async fn connected(state: Arc<JournalState>) -> Result<Self, StorageError> {
@@ -216,7 +210,7 @@ impl JournalWriter {
     }
 
     async fn store_in(&mut self, session: &mut JournalSession, batch: &mut Batch) -> sqlx::Result<()> {
-        let now_ms = (self.state.settings.clock)();
+        let now_ms = self.state.settings.world.now_ms();
         session.open_for(&batch.rows()).await?;
         let connection = &mut session.connection;
         if self.batches_to_claim == 0 {
@@ -271,7 +265,7 @@ impl JournalWriter {
     async fn connect(&self) -> sqlx::Result<JournalSession> {
         let settings = &self.state.settings;
         let mut connection = settings.sessions.connect().await?;
-        let now_ms = (settings.clock)();
+        let now_ms = settings.world.now_ms();
         statements::register_writer(&mut connection, self.chain.writer, &settings.node, now_ms).await?;
         Ok(JournalSession::new(connection))
     }
@@ -302,7 +296,7 @@ impl JournalWriter {
         // A batch that was presumed lost was committed after all and took the position in the
         // chain. A new chain is needed.
         if constraint_of(error) == Some("journal_batches_pkey") {
-            self.chain = Chain::new();
+            self.chain = self.state.new_chain();
         }
     }
 
@@ -379,7 +373,7 @@ impl JournalWriter {
         connection: &mut PgConnection,
         row: &PreparedDecision,
     ) -> sqlx::Result<()> {
-        let now_ms = (self.state.settings.clock)();
+        let now_ms = self.state.settings.world.now_ms();
         if statements::claim(connection, &[row], now_ms).await?.is_empty() {
             return Ok(());
         }

@@ -81,7 +81,7 @@ pub fn journal_settings(sessions: Sessions) -> JournalSettings {
         batch_max: 512,
         writers: 2,
         node: "test".to_owned(),
-        clock: Arc::new(now_ms),
+        world: tollgate::world::system(),
     }
 }
 

@@ -14,7 +14,6 @@ use tollgate::auth::checkpoint::CheckpointKey;
 use tollgate::auth::root_secret::RootSecret;
 use tollgate::auth::scope::ScopeSet;
 use tollgate::decisions::checkpoints::Checkpoints;
-use tollgate::domain::time::FixedClock;
 
 use super::tampering::StoredChains;
 use super::{copy_data_dir, pay, run_verify};
@@ -26,8 +25,7 @@ use crate::support::service::{Caller, Node, ROOT_SECRET};
 fn checkpoints_in(folder: &Path, history: &StoredChains, root: &str) {
     for journal in &history.journals {
         let key = CheckpointKey::new(&RootSecret::from_text(root).unwrap()).unwrap();
-        let clock = Arc::new(FixedClock::at(1_700_000_000_000));
-        Checkpoints::open(folder, Arc::new(journal.clone()), key, clock).unwrap().make().unwrap();
+        Checkpoints::open(folder, Arc::new(journal.clone()), key).unwrap().make(1_700_000_000_000).unwrap();
     }
 }
 

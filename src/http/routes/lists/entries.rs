@@ -169,8 +169,8 @@ async fn add_one(
     services: &Services,
     body: &JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let now_ms = services.clock.now_ms();
-    let (kinds, randomness) = (&head.kinds, services.randomness.as_ref());
+    let now_ms = services.world.now_ms();
+    let (kinds, randomness) = (&head.kinds, services.world.randomness());
     let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
     let entry = body.read(|fields| reader.entry(fields))?;
     let most = services.quotas.list_entries_max;
@@ -187,12 +187,12 @@ async fn add_many(
     format: LineFormat,
     bytes: Vec<u8>,
 ) -> Result<ApiResponse, Problem> {
-    let (now_ms, actor) = (services.clock.now_ms(), client.actor());
-    let (kinds, added_by, randomness) = (head.kinds, actor.clone(), services.randomness.clone());
+    let (now_ms, actor) = (services.world.now_ms(), client.actor());
+    let (kinds, added_by, world) = (head.kinds, actor.clone(), services.world.clone());
     let unchecked = services.card_checks.unchecked(client.tenant);
     // Thousands of lines would hold up the other requests of this thread.
     let lines = tokio::task::spawn_blocking(move || {
-        let randomness = randomness.as_ref();
+        let randomness = world.randomness();
         let reader = EntryReader { kinds: &kinds, added_by, now_ms, randomness };
         reader.lines(format, &bytes, unchecked, LINES_MAX)
     });
@@ -277,7 +277,7 @@ pub async fn close_entry(
     let name = list_name(name)?;
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     let closed = lists::close_entry(&services.app, client.tenant, name, id, now_ms, &client.actor()).await?;
     if closed { Ok(ApiResponse::empty(Status::NoContent)) } else { Err(not_found()) }
 }

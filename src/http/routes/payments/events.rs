@@ -120,7 +120,7 @@ pub async fn tell_event(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let payment = payment_id(id).ok_or(Problem::not_found("payment"))?;
-    let now_ms = services.clock.now_ms();
+    let now_ms = services.world.now_ms();
     let event = body.read(|fields| {
         let kind = fields.parsed("kind", |name| {
             let all = EventKind::ALL.map(EventKind::name).join(", ");
@@ -132,7 +132,7 @@ pub async fn tell_event(
         }
         let note = fields.optional_text("note", 500);
         Some(NewPaymentEvent {
-            id: services.randomness.uuid_v7(now_ms),
+            id: services.world.uuid_v7(now_ms),
             payment,
             kind: kind?,
             at_ms,

@@ -192,7 +192,7 @@ pub async fn dry_run(
     let point = point_of(point)?;
     let (tried, subject) = body.read(|fields| {
         let tried = tried(fields);
-        let subject = subject(fields, services.clock.now_ms());
+        let subject = subject(fields, services.world.now_ms());
         Some((tried?, subject?))
     })?;
     if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
