@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use tollgate::app::tenants::{ClientOrder, create_client, create_tenant};
 use tollgate::app::{self, Ignited};
 use tollgate::config::Config;
-use tollgate::domain::backtest::Selection;
+use tollgate::domain::backtest::BacktestSelection;
 use tollgate::domain::decision::{Decision, IdempotencyKey, Origin};
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::plugin::Digest;
@@ -307,7 +307,7 @@ async fn read_plainly(connection: &mut PgConnection, tenant: TenantId) {
 }
 
 async fn read_pages(databases: &Databases, tenant: TenantId, count: usize) {
-    let selection = Selection { to_ms: u64::MAX >> 17, ..Selection::default() };
+    let selection = BacktestSelection { to_ms: u64::MAX >> 17, ..BacktestSelection::default() };
     let size = PageSize { decisions: 2_048, bytes: u64::MAX >> 1 };
     let (mut before, mut read) = (None, 0);
     while read < count {

@@ -248,8 +248,13 @@ impl Settings {
     }
 
     /// The sandbox's part of it, for a server and for an author's own runs alike.
-    pub fn sandbox(&self, program: PathBuf, cache_dir: PathBuf, cache_key: [u8; 32]) -> rules::Settings {
-        let mut sandbox = rules::Settings::new(program, cache_dir, cache_key);
+    pub fn sandbox(
+        &self,
+        program: PathBuf,
+        cache_dir: PathBuf,
+        cache_key: [u8; 32],
+    ) -> rules::EngineSettings {
+        let mut sandbox = rules::EngineSettings::new(program, cache_dir, cache_key);
         sandbox.loaded_max = self.compiled_plugins_max;
         sandbox.compile_cpu_s = self.compile_cpu_s;
         if self.rule_threads > 0 {

@@ -10,7 +10,7 @@ use tollgate::domain::payment::{Method, Payment};
 use tollgate::domain::plugin::Profile;
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::RuleResult;
-use tollgate::rules::{LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings};
+use tollgate::rules::{EngineSettings, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use uuid::Uuid;
 
 use crate::forms::{Form, TURN};
@@ -30,7 +30,7 @@ impl TollgateRule {
     /// `exe` is a program that compiles plugins with the hidden command.
     pub async fn start(exe: PathBuf) -> Self {
         let cache = tempfile::tempdir().expect("a temporary folder");
-        let engine = LocalEngine::start(&Settings::new(exe, cache.path().to_owned(), [7; 32]));
+        let engine = LocalEngine::start(&EngineSettings::new(exe, cache.path().to_owned(), [7; 32]));
         let engine = engine.expect("the engine starts");
         let plugin =
             engine.add_plugin(COMPONENT.into(), Profile::Large).await.expect("the plugin is accepted");

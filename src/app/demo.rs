@@ -12,7 +12,7 @@ use super::tenants::{ClientOrder, CreatedClient, TenantError, create_client, cre
 use crate::decisions::plugins::Plugins;
 use crate::decisions::rulesets::{RevisionError, Rulesets};
 use crate::domain::comparison::ValueKind;
-use crate::domain::list::{ListKinds, NeverMatches};
+use crate::domain::list::{EntryValueError, ListKinds};
 use crate::domain::plugin::Plugin;
 use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
 use crate::domain::tenant::{Scope, TenantId};
@@ -39,7 +39,7 @@ pub enum DemoError {
     #[error("the demonstration lists could not be created")]
     List(#[from] CreateListError),
     #[error("an entry of the demonstration does not fit its list")]
-    Value(#[from] NeverMatches),
+    Value(#[from] EntryValueError),
     #[error("the demonstration lists could not be filled")]
     Entry(#[from] AddEntryError),
     #[error(transparent)]

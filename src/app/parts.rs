@@ -60,7 +60,7 @@ pub(super) fn sandbox_settings(
     settings: &Settings,
     root: &RootSecret,
     program: PathBuf,
-) -> Result<rules::Settings, StartError> {
+) -> Result<rules::EngineSettings, StartError> {
     data_folder(&settings.data_dir)?;
     let key = *root.derive(Purpose::CompiledPlugins)?.expose();
     Ok(settings.sandbox(program, settings.data_dir.join("compiled-plugins"), key))

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::auth::scope::ScopeSet;
-use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::card_number::holds_card_number;
 use crate::domain::ruleset::is_slug;
 use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, TenantId};
@@ -72,7 +72,7 @@ pub async fn set_card_check(
 }
 
 /// The fields of a tenant that are not looked through for card numbers.
-pub async fn unchecked(system: &SystemPool, tenant: &str) -> Result<Unchecked, TenantError> {
+pub async fn unchecked(system: &SystemPool, tenant: &str) -> Result<UncheckedFields, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
     Ok(card_checks::unchecked(system, tenant).await?)
 }

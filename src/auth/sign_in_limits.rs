@@ -34,7 +34,7 @@ use aws_lc_rs::hmac;
 use super::password::SecretText;
 use crate::domain::tenant::ClientId;
 use crate::domain::time::Randomness;
-use crate::domain::token_buckets::{Bucket, Rate, Taken, TokenBuckets};
+use crate::domain::token_buckets::{Bucket, BucketAnswer, Rate, TokenBuckets};
 
 /// A new deployment with an old secret shall not stand still before somebody has read its log.
 const OF_A_CLIENT_BURST: u32 = 20;
@@ -108,14 +108,16 @@ impl SignInLimits {
         let recognised =
             known.is_some_and(|known| verify_slices_are_equal(known.as_ref(), mac.as_ref()).is_ok());
         if recognised {
-            if let Taken::Nothing { next_in } = self.signing_in.take(client, self.of_the_recognised, now) {
+            if let BucketAnswer::Nothing { next_in } =
+                self.signing_in.take(client, self.of_the_recognised, now)
+            {
                 return Err(next_in);
             }
         } else {
-            if let Taken::Nothing { next_in } = self.failing.take(client, self.of_a_client, now) {
+            if let BucketAnswer::Nothing { next_in } = self.failing.take(client, self.of_a_client, now) {
                 return Err(next_in);
             }
-            if let Taken::Nothing { next_in } = self.all_failing().take(self.of_all, now) {
+            if let BucketAnswer::Nothing { next_in } = self.all_failing().take(self.of_all, now) {
                 self.failing.give_back(&client, self.of_a_client, now);
                 return Err(next_in);
             }

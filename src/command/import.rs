@@ -19,7 +19,7 @@ use super::output::{say, tell};
 use crate::app;
 use crate::config::Config;
 use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, Imported, Imports};
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::domain::card_number::holds_card_number;
 use crate::domain::time::Clock;
 use crate::http::request::line_error::LineError;
@@ -153,7 +153,7 @@ async fn can_be_read_twice(file: &Path) -> bool {
 }
 
 /// The first of two passes: reads everything and stores nothing.
-async fn check(file: &Path, unchecked: Unchecked, earlier: &EarlierRuns) -> Result<Report, Failure> {
+async fn check(file: &Path, unchecked: UncheckedFields, earlier: &EarlierRuns) -> Result<Report, Failure> {
     let (mut lines, mut report) = (Lines::of(open(file).await?), Report::default());
     while let Some(line) = lines.next().await? {
         // This machine's clock will do: nothing is stored here.
@@ -170,7 +170,7 @@ async fn check(file: &Path, unchecked: Unchecked, earlier: &EarlierRuns) -> Resu
     Ok(report)
 }
 
-fn parse(line: &Line, now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
+fn parse(line: &Line, now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
     match &line.bytes {
         Some(bytes) => import_line::read(bytes, now_ms, unchecked),
         None => Err(vec![LineError::whole(format!("expected at most {LINE_BYTES_MAX} bytes"))]),
@@ -189,7 +189,7 @@ fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
 async fn store_all(
     source: Source,
     imports: &Imports,
-    unchecked: Unchecked,
+    unchecked: UncheckedFields,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let fates = lines_of(source).map(|line| async move { store_line(imports, unchecked, line?).await });
@@ -214,7 +214,7 @@ fn lines_of(source: Source) -> impl Stream<Item = Result<Line, Failure>> {
     })
 }
 
-async fn store_line(imports: &Imports, unchecked: Unchecked, line: Line) -> Result<Fate, Failure> {
+async fn store_line(imports: &Imports, unchecked: UncheckedFields, line: Line) -> Result<Fate, Failure> {
     let (number, parsed) = (line.number, parse(&line, imports.world.now_ms(), unchecked));
     // Its bytes must not wait with the payment for the journal.
     drop(line);

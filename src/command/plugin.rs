@@ -14,7 +14,7 @@ use super::output::say;
 use crate::config::Settings;
 use crate::domain::plugin::{Plugin, Profile};
 use crate::domain::time::Randomness;
-use crate::rules::cases::{CaseReport, Difference, Tried};
+use crate::rules::cases::{CaseDifference, CaseReport, PluginUnderTest};
 use crate::rules::{AddPluginError, Diagnosis, LimitsInForce, LocalEngine, RuleEngine, cases, component};
 use crate::world::OsRandomness;
 
@@ -101,7 +101,7 @@ pub fn run(path: &Path, case_files: &[PathBuf], as_json: bool) -> Result<ExitCod
     let settings = Settings::load()?;
     in_a_sandbox(path, &settings, async |engine, taken| {
         let (plugin, bytes) = taken.map_err(|why| of_file(path, why))?;
-        let tried = Tried { plugin: plugin.digest, bytes };
+        let tried = PluginUnderTest { plugin: plugin.digest, bytes };
         let mut told = Vec::new();
         let (mut passed, mut failed) = (0, 0);
         for file in case_files {
@@ -140,7 +140,7 @@ fn case_in_json(file: &Path, report: &CaseReport) -> Value {
     })
 }
 
-fn say_failed(file: &Path, report: &CaseReport, difference: &Difference) {
+fn say_failed(file: &Path, report: &CaseReport, difference: &CaseDifference) {
     say!("{}: {}", file.display(), report.name);
     say!("  expected {}", difference.expected);
     say!("  got      {}", difference.got);

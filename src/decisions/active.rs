@@ -22,7 +22,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{Activation, DecisionPoint};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::RuleResult;
-use crate::rules::{EngineError, Missed};
+use crate::rules::{EngineError, MissedDeadline};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, rulesets};
 
@@ -135,7 +135,9 @@ impl ActiveRulesets {
         let lacking = rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable));
         let loading = join_all(lacking.map(|rule| self.plugins.load(rule.plugin)));
         let loaded = timeout_at(deadline, loading).await;
-        loaded.map(|loaded| loaded.contains(&true)).map_err(|_| EngineError::Deadline(Missed::default()))
+        loaded
+            .map(|loaded| loaded.contains(&true))
+            .map_err(|_| EngineError::Deadline(MissedDeadline::default()))
     }
 
     /// Takes over what the activation log has gained. A tenant whose newest

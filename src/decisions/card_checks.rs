@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::Mutex;
 
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::domain::tenant::TenantId;
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, card_checks};
@@ -16,7 +16,7 @@ use crate::storage::{StorageError, card_checks};
 #[derive(Debug)]
 pub struct CardChecks {
     system: SystemPool,
-    by_tenant: RwLock<HashMap<TenantId, Unchecked>>,
+    by_tenant: RwLock<HashMap<TenantId, UncheckedFields>>,
     /// Held while following, so that an older look cannot replace a newer one.
     following: Mutex<()>,
 }
@@ -26,7 +26,7 @@ impl CardChecks {
         Self { system, by_tenant: RwLock::default(), following: Mutex::default() }
     }
 
-    pub fn unchecked(&self, tenant: TenantId) -> Unchecked {
+    pub fn unchecked(&self, tenant: TenantId) -> UncheckedFields {
         let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
         by_tenant.get(&tenant).copied().unwrap_or_default()
     }

@@ -8,7 +8,7 @@ use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
 use crate::domain::quarantine::Conduct;
 use crate::domain::verdict::{FailureClass, RuleResult};
-use crate::rules::{Missed, burns, computes_long, has_all_its_fuel};
+use crate::rules::{MissedDeadline, burns, computes_long, has_all_its_fuel};
 
 /// How each rule of a decision behaved; `None` where its run says nothing about the rule.
 pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
@@ -22,9 +22,9 @@ pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
 
 /// For the first of the rules that were called, which have these profiles. Where
 /// the tenant's own rules kept the engine busy, whatever burned much is to blame.
-pub fn of_missed(missed: &Missed, profiles: &[Profile]) -> Vec<Option<Conduct>> {
+pub fn of_missed(missed: &MissedDeadline, profiles: &[Profile]) -> Vec<Option<Conduct>> {
     let mut spent = 0;
-    let to_blame = missed.by_its_own.then_some(Conduct::Failed(FailureClass::Deadline));
+    let to_blame = missed.caused_by_tenant.then_some(Conduct::Failed(FailureClass::Deadline));
     let ended = missed.runs.iter().zip(profiles).map(|(run, profile)| {
         match own_conduct(*profile, &run.result, run.fuel_used, &mut spent) {
             Some(Conduct::Worked) if burns(*profile, run.fuel_used) => to_blame,
@@ -115,8 +115,8 @@ mod tests {
                 vec![None, TOO_LONG],
             ),
         ];
-        for (what, by_its_own, runs, running_ms, profiles, expected) in cases {
-            let missed = Missed { runs, running_ms, by_its_own };
+        for (what, caused_by_tenant, runs, running_ms, profiles, expected) in cases {
+            let missed = MissedDeadline { runs, running_ms, caused_by_tenant };
             assert_eq!(of_missed(&missed, &profiles), expected, "{what}");
         }
     }

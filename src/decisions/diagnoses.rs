@@ -12,7 +12,7 @@ pub use self::flights::DiagnosisError;
 use self::flights::DiagnosisFlights;
 use super::plugins::Plugins;
 use crate::domain::tenant::TenantId;
-use crate::rules::{Diagnosis, EngineError, FailedCall, Missed, RuleEngine};
+use crate::rules::{Diagnosis, EngineError, FailedCall, MissedDeadline, RuleEngine};
 
 /// How many diagnoses one request may have, and how long they may take together: a person waits.
 const OF_REQUEST_MAX: usize = 3;
@@ -47,7 +47,7 @@ impl Diagnoses {
         };
         let flight = self.flights.join_or_start(tenant, call, repeat)?;
         let Ok(result) = timeout(patience, flight.result()).await else {
-            return Err(EngineError::Deadline(Missed::default()).into());
+            return Err(EngineError::Deadline(MissedDeadline::default()).into());
         };
         result.unwrap_or_else(|| Err(EngineError::Unavailable("the diagnosis was aborted".to_owned()).into()))
     }

@@ -16,7 +16,7 @@ use crate::domain::payment::Payment;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
-use crate::domain::verdict::{FOLD_VERSION, Folded, Outcome, RuleResult};
+use crate::domain::verdict::{FOLD_VERSION, FoldResult, Outcome, RuleResult};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 
 /// Runs the live rules that are not in quarantine and folds their verdicts.
@@ -85,7 +85,7 @@ pub fn evidence_of(
         reasons: Vec::new(),
         comparison_version: COMPARISON_VERSION,
     };
-    let Folded { outcome, reasons } = evidence.fold();
+    let FoldResult { outcome, reasons } = evidence.fold();
     evidence.reasons = reasons;
     (outcome, evidence)
 }

@@ -3,7 +3,7 @@
 //! Owns a ring of counts of a fixed size, whatever the window's length. Must
 //! never read a clock: times come in.
 
-use crate::domain::quarantine::Record;
+use crate::domain::quarantine::RunCounts;
 
 /// For a window of a minute, one for each second.
 const SLOTS: usize = 60;
@@ -11,20 +11,20 @@ const SLOTS: usize = 60;
 #[derive(Debug, Clone)]
 pub struct FailureWindow {
     slot_ms: u64,
-    slots: [Record; SLOTS],
+    slots: [RunCounts; SLOTS],
     /// The newest slot that was written, counted from 1970.
     newest: u64,
-    sum: Record,
+    sum: RunCounts,
 }
 
 impl FailureWindow {
     pub fn new(window_ms: u64) -> Self {
         let slot_ms = window_ms.div_ceil(SLOTS as u64).max(1);
-        Self { slot_ms, slots: [Record::default(); SLOTS], newest: 0, sum: Record::default() }
+        Self { slot_ms, slots: [RunCounts::default(); SLOTS], newest: 0, sum: RunCounts::default() }
     }
 
     /// Notes a run and answers what the window holds with it.
-    pub fn note(&mut self, at_ms: u64, failed: bool) -> Record {
+    pub fn note(&mut self, at_ms: u64, failed: bool) -> RunCounts {
         self.move_on(at_ms);
         let slot = at_ms / self.slot_ms;
         // Another payment's time may have moved the window past this one's.
@@ -46,8 +46,8 @@ impl FailureWindow {
     fn move_on(&mut self, at_ms: u64) {
         let slot = at_ms / self.slot_ms;
         if self.is_over(at_ms) {
-            self.slots = [Record::default(); SLOTS];
-            self.sum = Record::default();
+            self.slots = [RunCounts::default(); SLOTS];
+            self.sum = RunCounts::default();
             self.newest = slot;
         }
         while self.newest < slot {
@@ -76,20 +76,20 @@ mod tests {
             window.note(START_MS + second * 1_000, second < 10);
         }
         let record = window.note(START_MS + 59_999, false);
-        assert_eq!(record, Record { runs: 61, failures: 10 });
+        assert_eq!(record, RunCounts { runs: 61, failures: 10 });
         let record = window.note(START_MS + 64_000, false);
-        assert_eq!(record, Record { runs: 57, failures: 5 });
+        assert_eq!(record, RunCounts { runs: 57, failures: 5 });
         assert!(!window.is_over(START_MS + 123_999));
         assert!(window.is_over(START_MS + 124_000));
-        assert_eq!(window.note(START_MS + 200_000, true), Record { runs: 1, failures: 1 });
+        assert_eq!(window.note(START_MS + 200_000, true), RunCounts { runs: 1, failures: 1 });
     }
 
     #[test]
     fn a_time_that_is_a_little_behind_counts_where_it_belongs() {
         let mut window = FailureWindow::new(60_000);
         window.note(START_MS + 30_000, false);
-        assert_eq!(window.note(START_MS + 10_000, true), Record { runs: 2, failures: 1 });
-        assert_eq!(window.note(START_MS + 70_000, false), Record { runs: 2, failures: 0 });
-        assert_eq!(window.note(START_MS, true), Record { runs: 2, failures: 0 }, "too old to count");
+        assert_eq!(window.note(START_MS + 10_000, true), RunCounts { runs: 2, failures: 1 });
+        assert_eq!(window.note(START_MS + 70_000, false), RunCounts { runs: 2, failures: 0 });
+        assert_eq!(window.note(START_MS, true), RunCounts { runs: 2, failures: 0 }, "too old to count");
     }
 }

@@ -14,12 +14,14 @@ use super::conduct;
 use super::failure_window::FailureWindow;
 use crate::domain::decision::Evidence;
 use crate::domain::plugin::Profile;
-use crate::domain::quarantine::{Conduct, Lifted, Quarantine, QuarantineThreshold, Record, RuleIdentity};
+use crate::domain::quarantine::{
+    Conduct, Quarantine, QuarantineLift, QuarantineThreshold, RuleIdentity, RunCounts,
+};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::verdict::FailureClass;
-use crate::rules::Missed;
+use crate::rules::MissedDeadline;
 use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
@@ -58,7 +60,7 @@ pub struct Quarantines {
 /// A rule that has reached the threshold.
 struct Broken {
     identity: Arc<RuleIdentity>,
-    record: Record,
+    record: RunCounts,
     last_failure: FailureClass,
 }
 
@@ -88,7 +90,7 @@ impl Quarantines {
         tenant: TenantId,
         ruleset: &ActiveRuleset,
         quarantined: &InQuarantine,
-        missed: &Missed,
+        missed: &MissedDeadline,
         at_ms: u64,
     ) {
         let called: Vec<&ActiveRule> = ruleset.live_rules().filter(|rule| !quarantined.holds(rule)).collect();
@@ -182,7 +184,7 @@ impl Quarantines {
         id: Uuid,
         actor: String,
     ) -> Result<bool, StorageError> {
-        let lifted = Lifted { at_ms: self.world.now_ms(), by: actor };
+        let lifted = QuarantineLift { at_ms: self.world.now_ms(), by: actor };
         let found = quarantines::lift(&self.app, tenant, point, id, lifted).await?;
         // It is lifted; should this node not follow at once, its poll will.
         if let Err(error) = self.follow().await {

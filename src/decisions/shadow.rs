@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::fair_queue::{FairQueue, Load};
 use crate::domain::shadow::ShadowRun;
-use crate::rules::{EngineError, Missed, RuleEngine, RuleRun, RulesetCall};
+use crate::rules::{EngineError, MissedDeadline, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::pool::SystemPool;
 use crate::storage::shadow_runs;
 
@@ -176,7 +176,7 @@ impl ShadowRuns {
             return Ok(Vec::new());
         }
         let evaluated = timeout_at(deadline, self.engine.evaluate_in_background(calls)).await;
-        evaluated.unwrap_or(Err(EngineError::Deadline(Missed::default())))
+        evaluated.unwrap_or(Err(EngineError::Deadline(MissedDeadline::default())))
     }
 
     /// Says how many bytes the new runs are.

@@ -14,13 +14,13 @@ use super::money::Currency;
 use super::payment::Method;
 use super::ruleset::DecisionPoint;
 use super::verdict::Outcome;
-use report::Report;
+use report::BacktestReport;
 
 /// Waiting and running ones of a tenant together.
 pub const PENDING_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum BacktestState {
     Waiting,
     Running,
     Finished,
@@ -28,7 +28,7 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl BacktestState {
     pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::Finished, Self::Cancelled, Self::Failed];
 
     pub fn name(self) -> &'static str {
@@ -49,18 +49,18 @@ impl State {
 /// Which decisions. All conditions must hold; of those that are left the newest count.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Selection {
+pub struct BacktestSelection {
     pub from_ms: Option<u64>,
     /// Exclusive. Set at the creation at the latest, so that a run can be repeated.
     pub to_ms: u64,
     pub newest: Option<u64>,
-    pub filter: Filter,
+    pub filter: BacktestFilter,
 }
 
 /// As recorded. Names are kept, since the stored form outlives them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Filter {
+pub struct BacktestFilter {
     pub outcome: Option<Outcome>,
     pub method: Option<Method>,
     pub currency: Option<Currency>,
@@ -87,14 +87,14 @@ pub struct Backtest {
     pub revision: i32,
     /// Run again; nothing where the candidate is compared with what was decided.
     pub baseline_revision: Option<i32>,
-    pub selection: Selection,
-    pub state: State,
+    pub selection: BacktestSelection,
+    pub state: BacktestState,
     /// Why it failed.
     pub why: Option<String>,
     /// Decisions that are selected, once they are counted.
     pub total: Option<u64>,
     pub done: u64,
-    pub report: Option<Report>,
+    pub report: Option<BacktestReport>,
     pub created_by: String,
     pub created_at_ms: u64,
     pub started_at_ms: Option<u64>,
@@ -127,7 +127,7 @@ impl Backtest {
             return Err(GuardRefusal::ComparedWithItself);
         }
         let report = match (&self.report, self.state) {
-            (Some(report), State::Finished) => report,
+            (Some(report), BacktestState::Finished) => report,
             _ => return Err(GuardRefusal::NotFinished),
         };
         let (changed, compared) = (report.changed(), report.compared());
@@ -148,17 +148,17 @@ mod tests {
 
     #[test]
     fn every_state_is_read_back_from_its_name() {
-        for state in State::ALL {
-            assert_eq!(State::parse(state.name()), Some(state));
+        for state in BacktestState::ALL {
+            assert_eq!(BacktestState::parse(state.name()), Some(state));
         }
     }
 
     #[test]
     fn a_selection_reads_what_an_earlier_version_stored() {
         let stored = r#"{"to_ms":7,"filter":{"outcome":"Review","currency":"EUR"}}"#;
-        let selection: Selection = serde_json::from_str(stored).expect("a selection");
+        let selection: BacktestSelection = serde_json::from_str(stored).expect("a selection");
         let (outcome, currency) = (Some(Outcome::Review), Currency::parse("EUR").ok());
-        let filter = Filter { outcome, currency, ..Filter::default() };
-        assert_eq!(selection, Selection { to_ms: 7, filter, ..Selection::default() });
+        let filter = BacktestFilter { outcome, currency, ..BacktestFilter::default() };
+        assert_eq!(selection, BacktestSelection { to_ms: 7, filter, ..BacktestSelection::default() });
     }
 }

@@ -55,9 +55,9 @@ impl CheckedField {
 
 /// The fields of one tenant that are not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unchecked(u16);
+pub struct UncheckedFields(u16);
 
-impl Unchecked {
+impl UncheckedFields {
     pub const NONE: Self = Self(0);
 
     pub fn contains(self, field: CheckedField) -> bool {
@@ -70,7 +70,7 @@ impl Unchecked {
     }
 }
 
-impl FromIterator<CheckedField> for Unchecked {
+impl FromIterator<CheckedField> for UncheckedFields {
     fn from_iter<I: IntoIterator<Item = CheckedField>>(fields: I) -> Self {
         fields.into_iter().fold(Self::NONE, Self::with)
     }
@@ -84,7 +84,7 @@ mod tests {
     fn every_field_is_read_back_from_its_name_and_stands_for_itself_alone() {
         for field in CheckedField::ALL {
             assert_eq!(CheckedField::parse(field.name()), Some(field));
-            let unchecked = Unchecked::NONE.with(field);
+            let unchecked = UncheckedFields::NONE.with(field);
             let contained = CheckedField::ALL.into_iter().filter(|other| unchecked.contains(*other));
             assert_eq!(contained.collect::<Vec<_>>(), [field]);
         }

@@ -73,12 +73,12 @@ fn ascii_digit(c: char) -> char {
 /// Digits that nothing but separators stands between, with the places where
 /// a group of them begins.
 #[derive(Default)]
-struct Run {
+struct DigitRun {
     digits: Vec<u8>,
     groups: Vec<usize>,
 }
 
-impl Run {
+impl DigitRun {
     fn begin_group(&mut self) {
         self.groups.push(self.digits.len());
     }
@@ -103,7 +103,7 @@ impl Run {
 }
 
 fn has_candidate(text: &str) -> bool {
-    let mut run = Run::default();
+    let mut run = DigitRun::default();
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         if is_part_of_a_digest(word) {
             if run.end() {

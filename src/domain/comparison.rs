@@ -39,7 +39,7 @@ pub enum ValueKind {
 
 /// Why a text can never be equal to a value of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NotComparable {
+pub enum FormError {
     #[error("expected a value that can be seen: this has only spaces or invisible characters")]
     NothingToSee,
     #[error("expected an account: this has only spaces, dashes or invisible characters")]
@@ -88,23 +88,23 @@ impl ValueKind {
     }
 
     /// The form in which this text is compared with other values of its kind.
-    pub fn form(self, text: &str) -> Result<String, NotComparable> {
+    pub fn form(self, text: &str) -> Result<String, FormError> {
         match self {
-            Self::Account => some(electronic(text), NotComparable::NoAccount),
+            Self::Account => some(electronic(text), FormError::NoAccount),
             Self::Bank => match Bic::parse(text) {
                 Ok(bic) => Ok(bic.as_str().to_owned()),
-                Err(_) => some(electronic(text), NotComparable::NoBank),
+                Err(_) => some(electronic(text), FormError::NoBank),
             },
             Self::Country => {
-                let country = Country::parse(&electronic(text)).map_err(|_| NotComparable::NoCountry)?;
+                let country = Country::parse(&electronic(text)).map_err(|_| FormError::NoCountry)?;
                 Ok(country.as_str().to_owned())
             }
             Self::Ip => match Network::parse(text) {
                 Some(network) => Ok(network.to_string()),
-                None => Err(NotComparable::NoAddress),
+                None => Err(FormError::NoAddress),
             },
             Self::Name | Self::Customer | Self::Merchant | Self::Device | Self::Card | Self::Text => {
-                some(tidy(text), NotComparable::NothingToSee)
+                some(tidy(text), FormError::NothingToSee)
             }
         }
     }
@@ -131,7 +131,7 @@ impl ValueKind {
     }
 }
 
-fn some(form: String, otherwise: NotComparable) -> Result<String, NotComparable> {
+fn some(form: String, otherwise: FormError) -> Result<String, FormError> {
     if form.is_empty() { Err(otherwise) } else { Ok(form) }
 }
 

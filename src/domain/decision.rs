@@ -10,7 +10,7 @@ use super::ruleset::Mode;
 use super::selector::Fact;
 use super::tenant::{ClientId, TenantId};
 use super::verdict::{
-    FailureOutcome, Folded, OutcomeReason, RuleResult, Vote, fold_of, fold_v2, no_active_ruleset,
+    FailureOutcome, FoldResult, OutcomeReason, RuleResult, Vote, fold_of, fold_v2, no_active_ruleset,
 };
 
 /// Which machine computed the verdicts: the Wasmtime version and every setting
@@ -101,7 +101,7 @@ pub struct Evidence {
 impl Evidence {
     /// The outcome that the recorded results fold to, by the recorded fold. One of
     /// a version to come must have been refused before.
-    pub fn fold(&self) -> Folded {
+    pub fn fold(&self) -> FoldResult {
         if self.revision.is_none() {
             return no_active_ruleset();
         }

@@ -36,14 +36,14 @@ pub struct FairQueue<T> {
     room: Load,
     of_one_tenant_max: Load,
     waiting: Load,
-    by_tenant: HashMap<TenantId, Own<T>>,
+    by_tenant: HashMap<TenantId, TenantItems<T>>,
     /// Each tenant with something that waits, once.
     turns: VecDeque<TenantId>,
 }
 
 /// What waits of one tenant, each with its bytes.
 #[derive(Debug)]
-struct Own<T> {
+struct TenantItems<T> {
     items: VecDeque<(T, usize)>,
     load: Load,
 }
@@ -63,7 +63,7 @@ impl<T> FairQueue<T> {
         if load.items == 0 {
             self.turns.push_back(tenant);
         }
-        let new = || Own { items: VecDeque::new(), load: Load::default() };
+        let new = || TenantItems { items: VecDeque::new(), load: Load::default() };
         let own = self.by_tenant.entry(tenant).or_insert_with(new);
         own.items.push_back((item, bytes));
         own.load.add(bytes);

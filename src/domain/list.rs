@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::comparison::{NotComparable, ValueKind};
+use super::comparison::{FormError, ValueKind};
 use super::party::{Bic, Iban};
 use super::selector::Selector;
 
@@ -34,9 +34,9 @@ pub struct ListKinds(BTreeSet<ValueKind>);
 
 /// Why a value can never match as an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NeverMatches {
+pub enum EntryValueError {
     #[error(transparent)]
-    Form(#[from] NotComparable),
+    Form(#[from] FormError),
     #[error("expected a card's fingerprint in ASCII characters")]
     Card,
     #[error("expected at most {0} characters; no payment has a longer value of this kind")]
@@ -95,7 +95,7 @@ impl ListKinds {
 
     /// The forms in which a value is compared as an entry. If no kind has a form for it, the
     /// error says why the first kind has none.
-    pub fn forms(&self, value: &str) -> Result<Vec<String>, NeverMatches> {
+    pub fn forms(&self, value: &str) -> Result<Vec<String>, EntryValueError> {
         let mut forms = BTreeSet::new();
         let mut refusal = None;
         for kind in self.iter() {
@@ -128,13 +128,13 @@ fn is_plain_text(kind: ValueKind) -> bool {
 
 /// Refuses what no payment can carry: such an entry would wait for ever. What a payment
 /// can carry is taken, however odd: there are banks under identifiers of many schemes.
-fn entry_form(kind: ValueKind, value: &str) -> Result<String, NeverMatches> {
+fn entry_form(kind: ValueKind, value: &str) -> Result<String, EntryValueError> {
     let iban = if kind == ValueKind::Account { Iban::behind_label(value) } else { None };
     let form = iban.map_or_else(|| kind.form(value), |iban| Ok(iban.as_str().to_owned()))?;
     match kind {
-        ValueKind::Card if !form.is_ascii() => Err(NeverMatches::Card),
+        ValueKind::Card if !form.is_ascii() => Err(EntryValueError::Card),
         _ => match length_max(kind) {
-            Some(most) if form.chars().count() > most => Err(NeverMatches::TooLong(most)),
+            Some(most) if form.chars().count() > most => Err(EntryValueError::TooLong(most)),
             _ => Ok(form),
         },
     }

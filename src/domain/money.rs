@@ -5,7 +5,7 @@ mod withdrawn;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use withdrawn::{WITHDRAWN, Withdrawn};
+use withdrawn::{WITHDRAWN, WithdrawnCode};
 
 /// The largest amount: 2^53-1 minor units, which every language holds exactly.
 pub const AMOUNT_MINOR_MAX: i64 = (1 << 53) - 1;
@@ -48,7 +48,7 @@ impl Currency {
             return Ok(Self { code, exponent });
         }
         let withdrawn = WITHDRAWN.iter().find(|withdrawn| withdrawn.code.as_bytes() == code);
-        let Withdrawn { exponent, end_ms, .. } = withdrawn.ok_or(MoneyError::UnknownCurrency)?;
+        let WithdrawnCode { exponent, end_ms, .. } = withdrawn.ok_or(MoneyError::UnknownCurrency)?;
         if at_ms < *end_ms {
             Ok(Self { code, exponent: *exponent })
         } else {
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_withdrawn_code_is_a_currency_until_its_day_and_is_read_back_for_ever() {
         assert!(WITHDRAWN.is_sorted_by_key(|withdrawn| withdrawn.code));
-        for Withdrawn { code, exponent, end_ms } in WITHDRAWN {
+        for WithdrawnCode { code, exponent, end_ms } in WITHDRAWN {
             let currency = Currency::parse_at(code, end_ms - 1).expect(code);
             assert_eq!((currency.code(), currency.exponent()), (code, exponent));
             assert_eq!(Currency::parse_at(code, end_ms), Err(MoneyError::WithdrawnCurrency), "{code}");

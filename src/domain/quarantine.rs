@@ -26,13 +26,13 @@ pub struct QuarantineThreshold {
 
 /// What a rule did within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Record {
+pub struct RunCounts {
     pub runs: u32,
     pub failures: u32,
 }
 
 impl QuarantineThreshold {
-    pub fn is_reached(&self, record: Record) -> bool {
+    pub fn is_reached(&self, record: RunCounts) -> bool {
         let (failures, runs) = (u64::from(record.failures), u64::from(record.runs));
         record.failures >= self.failures_min && failures * 100 >= runs * u64::from(self.share_percent)
     }
@@ -70,11 +70,11 @@ pub struct Quarantine {
     /// Its class by name.
     pub last_failure: String,
     pub opened_at_ms: u64,
-    pub lifted: Option<Lifted>,
+    pub lifted: Option<QuarantineLift>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lifted {
+pub struct QuarantineLift {
     pub at_ms: u64,
     pub by: String,
 }
@@ -94,7 +94,7 @@ mod tests {
             (20, 41, false),
             (500, 1_000, true),
         ] {
-            assert_eq!(threshold.is_reached(Record { runs, failures }), reached, "{failures} of {runs}");
+            assert_eq!(threshold.is_reached(RunCounts { runs, failures }), reached, "{failures} of {runs}");
         }
     }
 }

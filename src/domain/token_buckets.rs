@@ -46,7 +46,7 @@ impl Rate {
 
 /// What came of asking for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum BucketAnswer {
     Token { left: u32 },
     Nothing { next_in: Duration },
 }
@@ -58,7 +58,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    pub fn take(&mut self, rate: Rate, now: Instant) -> Taken {
+    pub fn take(&mut self, rate: Rate, now: Instant) -> BucketAnswer {
         // The rate may have changed since: nobody waits longer than for the present one.
         let missing = self.missing(now).min(rate.window());
         let with_one_less = missing + rate.interval;
@@ -66,9 +66,9 @@ impl Bucket {
             Some(rest) => {
                 self.full_at = Some(now + with_one_less);
                 let left = rest.as_nanos() / rate.interval.as_nanos().max(1);
-                Taken::Token { left: u32::try_from(left).unwrap_or(u32::MAX) }
+                BucketAnswer::Token { left: u32::try_from(left).unwrap_or(u32::MAX) }
             }
-            None => Taken::Nothing { next_in: with_one_less - rate.window() },
+            None => BucketAnswer::Nothing { next_in: with_one_less - rate.window() },
         }
     }
 
@@ -111,7 +111,7 @@ impl<K: Hash + Eq> TokenBuckets<K> {
 
     /// Where there is no memory for one more key, it is let through and not
     /// remembered: being too many shall shut nobody out.
-    pub fn take(&self, key: K, rate: Rate, now: Instant) -> Taken {
+    pub fn take(&self, key: K, rate: Rate, now: Instant) -> BucketAnswer {
         let mut shard = self.shard(&key);
         if let Some(bucket) = shard.buckets.get_mut(&key) {
             return bucket.take(rate, now);
@@ -166,18 +166,18 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    const fn left(left: u32) -> Taken {
-        Taken::Token { left }
+    const fn left(left: u32) -> BucketAnswer {
+        BucketAnswer::Token { left }
     }
 
-    const fn in_ms(count: u64) -> Taken {
-        Taken::Nothing { next_in: Duration::from_millis(count) }
+    const fn in_ms(count: u64) -> BucketAnswer {
+        BucketAnswer::Nothing { next_in: Duration::from_millis(count) }
     }
 
     #[test]
     fn a_bucket_gives_its_burst_then_its_rate_and_says_how_long_to_wait() {
         /// What comes of asking at these milliseconds.
-        type Steps<'a> = &'a [(u64, Taken)];
+        type Steps<'a> = &'a [(u64, BucketAnswer)];
         let cases: [(&str, Rate, Steps<'_>); 6] = [
             (
                 "while the clock stands still only the burst is given",

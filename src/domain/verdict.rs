@@ -247,19 +247,19 @@ pub struct OutcomeReason {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Folded {
+pub struct FoldResult {
     pub outcome: Outcome,
     pub reasons: Vec<OutcomeReason>,
 }
 
 /// No active ruleset: a person must look.
-pub fn no_active_ruleset() -> Folded {
+pub fn no_active_ruleset() -> FoldResult {
     let reason = Reason {
         code: "no-active-ruleset".to_owned(),
         message: "No ruleset is active for payments, so this one waits for review.".to_owned(),
         field: None,
     };
-    Folded {
+    FoldResult {
         outcome: Outcome::Review,
         reasons: vec![OutcomeReason {
             rule: String::new(),
@@ -271,7 +271,7 @@ pub fn no_active_ruleset() -> Folded {
 }
 
 /// The fold of a recorded version; nothing for one that this program does not know.
-pub fn fold_of(version: u16) -> Option<fn(&[Vote<'_>]) -> Folded> {
+pub fn fold_of(version: u16) -> Option<fn(&[Vote<'_>]) -> FoldResult> {
     match version {
         1 => Some(fold_v1),
         2 => Some(fold_v2),
@@ -282,9 +282,9 @@ pub fn fold_of(version: u16) -> Option<fn(&[Vote<'_>]) -> Folded> {
 /// Fold version 1. Reviews and rejects of rules that are not overridable
 /// stand; an `allow` cancels those of overridable rules only; then the
 /// strictest wins. All reasons are kept, in the order of the rules.
-pub fn fold_v1(votes: &[Vote<'_>]) -> Folded {
+pub fn fold_v1(votes: &[Vote<'_>]) -> FoldResult {
     let allowed = votes.iter().any(|vote| vote.result.verdict().is_some_and(Verdict::is_allow));
-    let mut folded = Folded { outcome: Outcome::Approve, reasons: Vec::new() };
+    let mut folded = FoldResult { outcome: Outcome::Approve, reasons: Vec::new() };
     for vote in votes {
         let (pull, reasons) = pull_of(vote);
         let overridden = allowed && vote.overridable && pull > Outcome::Approve;
@@ -309,7 +309,7 @@ pub fn fold_v1(votes: &[Vote<'_>]) -> Folded {
 /// Fold version 2: as the first, but a rule in quarantine pulls at least to
 /// review, and no `allow` cancels that. Whoever could provoke its failures with
 /// crafted payments must gain nothing by it.
-pub fn fold_v2(votes: &[Vote<'_>]) -> Folded {
+pub fn fold_v2(votes: &[Vote<'_>]) -> FoldResult {
     fold_v1(&votes.iter().map(strict_in_quarantine).collect::<Vec<_>>())
 }
 

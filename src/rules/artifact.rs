@@ -1,10 +1,10 @@
-//! Compiled plugins on disk. Must never load a file that this installation
-//! did not write for exactly this plugin, engine and profile: what is loaded
-//! runs as native code of the server.
+//! The cache of compiled plugins on disk.
 //!
-//! A file is the code followed by an HMAC-SHA256 over (digest, engine id,
-//! profile, code). Whatever does not hold is a miss, and the plugin is
-//! compiled again.
+//! A loaded file runs as native code of the server. It must never be a file that this installation
+//! did not write for exactly this plugin, engine and profile.
+//!
+//! A file is the code followed by an HMAC-SHA256 over digest, engine id, profile and code. A file
+//! that fails the check is treated as missing, and the plugin is compiled again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -25,9 +25,9 @@ use crate::domain::plugin::{Digest, Profile};
 const TAG_BYTES: usize = 32;
 const DOMAIN: &[u8] = b"tollgate compiled plugin 1";
 
-/// It is there for as long as a plugin is compiled, which may take two hours on a busy machine.
+/// A temporary file exists while a plugin is compiled, up to two hours on a busy machine.
 const TEMPORARY_KEPT: Duration = Duration::from_secs(4 * 3_600);
-/// Longer than two versions run beside each other, or one is gone back to.
+/// Longer than two versions run side by side during an update or after a rollback.
 const OTHER_ENGINE_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 pub(super) struct ArtifactCache {
@@ -36,10 +36,10 @@ pub(super) struct ArtifactCache {
     engine_id: EngineId,
 }
 
-/// Several caches of one process may write into the same folder.
+/// Shared, since several caches of a process may write into the same folder.
 static TEMPORARY_FILES: AtomicU64 = AtomicU64::new(0);
 
-/// A compiled plugin on its way into the cache. Dropping it removes what was written.
+/// A compiled plugin while it is written to the cache. Dropping it removes the temporary file.
 #[derive(Debug)]
 pub(super) struct Draft {
     file: File,
@@ -57,14 +57,14 @@ impl Draft {
         Ok(())
     }
 
-    /// From here on the cache has it.
+    /// Moves the file to its place in the cache.
     pub(super) fn keep(&mut self) -> io::Result<()> {
         self.file.write_all(self.tag.clone().sign().as_ref())?;
         self.file.sync_all()?;
         std::fs::rename(&self.temporary, &self.path)
     }
 
-    /// What was written whole, where the rest finds no room.
+    /// The code written so far, to continue in memory if the disk is full.
     pub(super) fn read_back(&mut self) -> io::Result<Vec<u8>> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut code = Vec::new();
@@ -80,8 +80,8 @@ impl Drop for Draft {
 }
 
 impl ArtifactCache {
-    /// A folder that cannot be used costs time and memory, never an answer: then
-    /// nothing is found in it, and what cannot be stored stays in memory.
+    /// Never fails. Without a usable folder no plugin is found in the cache, and compiled plugins
+    /// stay in memory.
     pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> Self {
         if let Err(error) = create(&folder) {
             tracing::warn!(
@@ -95,9 +95,8 @@ impl ArtifactCache {
         cache
     }
 
-    /// Removes what an earlier version compiled and what a crash left half
-    /// written. Young files stay: they may be those of a process that still
-    /// runs. A file that is missed is compiled again.
+    /// Removes old files of other engines and old temporary files. Younger ones may belong to a
+    /// running process. A plugin whose file is removed by mistake is compiled again.
     fn prune(&self) {
         let own = format!("-{}.code", self.engine_id.0);
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -116,7 +115,7 @@ impl ArtifactCache {
         }
     }
 
-    /// The compiled plugin, or nothing where the cache has none to be trusted.
+    /// `None` if the cache has no file that passes the check.
     pub(super) fn load(&self, engine: &Engine, digest: Digest, profile: Profile) -> Option<Component> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}"));
         let loaded = self.load_trusted(engine, digest, profile);
@@ -130,16 +129,16 @@ impl ArtifactCache {
         }
     }
 
-    /// A file that a compiled plugin can be written into while it is made.
     pub(super) fn draft(&self, digest: Digest, profile: Profile) -> io::Result<Draft> {
-        // Somebody may have deleted it.
+        // The folder may have been deleted since the start.
         let _ = create(&self.folder);
         let (temporary, file) = loop {
             let number = TEMPORARY_FILES.fetch_add(1, Ordering::Relaxed);
             let temporary = self.folder.join(format!(".{}-{number}", std::process::id()));
             match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary) {
                 Ok(file) => break (temporary, file),
-                // Of an earlier process of the same number, or of one in another container.
+                // The file of an earlier process with the same id, or of a process in another
+                // container.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -148,7 +147,7 @@ impl ArtifactCache {
         Ok(Draft { file, temporary, path: self.path(digest, profile), tag, code_bytes: 0 })
     }
 
-    /// One that cannot be removed is missed by nobody either.
+    /// An error is ignored: the file only takes space until `prune` removes it.
     pub(super) fn remove(&self, digest: Digest, profile: Profile) {
         let _ = std::fs::remove_file(self.path(digest, profile));
     }
@@ -157,7 +156,8 @@ impl ArtifactCache {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }
 
-    /// As `load`, with the reason: what is not to be trusted, or what the engine does not load.
+    /// Like `load`, with the reason. The outer error is from the disk or the check, the inner one
+    /// from Wasmtime.
     pub(super) fn load_trusted(
         &self,
         engine: &Engine,
@@ -214,14 +214,14 @@ fn create(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// `.<process>-<number>`, as drafts are named.
+/// Whether the name is `.<process>-<number>`, as for drafts.
 fn is_temporary(name: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts = name.strip_prefix('.').and_then(|name| name.split_once('-'));
     parts.is_some_and(|(process, count)| number(process) && number(count))
 }
 
-/// `<digest>-<profile>-<engine>.code`, whatever the engine.
+/// Whether the name is `<digest>-<profile>-<engine>.code`, for any engine.
 fn is_compiled(name: &str) -> bool {
     let mut parts = name.strip_suffix(".code").unwrap_or_default().splitn(3, '-');
     let digest = parts.next().is_some_and(|digest| Digest::parse(digest).is_ok());
@@ -229,10 +229,9 @@ fn is_compiled(name: &str) -> bool {
     digest && profile && parts.next().is_some()
 }
 
-/// On Linux through the descriptor that was verified, so that another file
-/// under the same name changes nothing; the pages stay backed by the file. The
-/// tag behind the code is outside of all its sections. Elsewhere, and without
-/// a /proc, by reading that descriptor again.
+/// Maps the file through the descriptor that was verified, so it does not matter if the name now
+/// refers to another file. The tag after the code is outside all sections of the code. On other
+/// systems than Linux, and without `/proc`, the file is read through the same descriptor instead.
 #[allow(unsafe_code)]
 fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component> {
     // SAFETY (of both): the code under this descriptor carries this
@@ -252,8 +251,8 @@ fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// Loads code that the cache could not keep. It takes a [`CodeInMemory`], which only the
-/// compiler's child process can have made.
+/// Loads code that the cache could not store. Only the compiler's module can make a
+/// [`CodeInMemory`].
 #[allow(unsafe_code)]
 pub(super) fn load_compiled(engine: &Engine, code: &CodeInMemory) -> wasmtime::Result<Component> {
     // SAFETY: the code was made by `Engine::precompile_component` of this same
@@ -270,14 +269,14 @@ mod tests {
     const PLUGIN: Digest = Digest([1; 32]);
     const OTHER: Digest = Digest([2; 32]);
 
-    struct Fixture {
+    struct CacheFixture {
         folder: tempfile::TempDir,
         sandboxes: Sandboxes,
         cache: ArtifactCache,
     }
 
-    impl Fixture {
-        /// A cache that holds one compiled plugin.
+    impl CacheFixture {
+        /// A cache with one compiled plugin.
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let sandboxes = Sandboxes::new().expect("sandboxes");
@@ -310,7 +309,7 @@ mod tests {
             std::fs::read(self.path()).expect("the stored file")
         }
 
-        /// Puts other bytes in the file's place and says whether they are trusted.
+        /// Overwrites the file and returns whether it can still be loaded.
         fn loads_as(&self, bytes: &[u8]) -> bool {
             std::fs::write(self.path(), bytes).expect("the file can be written");
             self.loads(&self.cache, PLUGIN, Profile::Small)
@@ -320,7 +319,7 @@ mod tests {
     #[test]
     fn a_stored_plugin_is_loaded_again_and_its_file_is_private() {
         use std::os::unix::fs::PermissionsExt;
-        let fixture = Fixture::new();
+        let fixture = CacheFixture::new();
         assert!(fixture.loads(&fixture.cache, PLUGIN, Profile::Small));
         let mode = |path: &Path| std::fs::metadata(path).map(|m| m.permissions().mode() & 0o777).ok();
         assert_eq!(mode(&fixture.path()), Some(0o600));
@@ -329,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_damaged_byte_anywhere_is_not_trusted() {
-        let fixture = Fixture::new();
+        let fixture = CacheFixture::new();
         let whole = fixture.bytes();
         for place in (0..whole.len()).step_by(997).chain([whole.len() - 1]) {
             let mut damaged = whole.clone();
@@ -341,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_truncated_or_extended_file_is_not_trusted() {
-        let fixture = Fixture::new();
+        let fixture = CacheFixture::new();
         let whole = fixture.bytes();
         for length in [0, 31, 32, 33, whole.len() - 1] {
             assert!(!fixture.loads_as(&whole[..length]), "{length} bytes");
@@ -351,9 +350,9 @@ mod tests {
 
     #[test]
     fn a_file_of_another_installation_plugin_profile_or_engine_is_not_trusted() {
-        let fixture = Fixture::new();
+        let fixture = CacheFixture::new();
         let id = fixture.sandboxes.id().clone();
-        let foreign = Fixture::cache(&fixture.folder, &[8; 32], id);
+        let foreign = CacheFixture::cache(&fixture.folder, &[8; 32], id);
         assert!(!fixture.loads(&foreign, PLUGIN, Profile::Small));
 
         let copy_to = |path: PathBuf| std::fs::copy(fixture.path(), path).map(|_| ()).expect("a copy");
@@ -362,7 +361,7 @@ mod tests {
         copy_to(fixture.cache.path(PLUGIN, Profile::Large));
         assert!(!fixture.loads(&fixture.cache, PLUGIN, Profile::Large));
 
-        let stale = Fixture::cache(&fixture.folder, &KEY, EngineId("another-engine".to_owned()));
+        let stale = CacheFixture::cache(&fixture.folder, &KEY, EngineId("another-engine".to_owned()));
         copy_to(stale.path(PLUGIN, Profile::Small));
         assert!(!fixture.loads(&stale, PLUGIN, Profile::Small));
         assert!(fixture.loads(&fixture.cache, PLUGIN, Profile::Small));
@@ -370,7 +369,7 @@ mod tests {
 
     #[test]
     fn opening_removes_old_files_of_other_engines_and_old_temporaries_only() {
-        let fixture = Fixture::new();
+        let fixture = CacheFixture::new();
         let folder = fixture.folder.path().join("cache");
         let other = format!("{PLUGIN}-small-another-engine.code");
         let hours = |hours: u64| Duration::from_secs(hours * 3_600);
@@ -387,7 +386,7 @@ mod tests {
         let own = File::options().write(true).open(fixture.path()).expect("the stored file");
         own.set_modified(std::time::SystemTime::now() - hours(24 * 99)).expect("its time is set");
 
-        let again = Fixture::cache(&fixture.folder, &KEY, fixture.sandboxes.id().clone());
+        let again = CacheFixture::cache(&fixture.folder, &KEY, fixture.sandboxes.id().clone());
         assert!(fixture.loads(&again, PLUGIN, Profile::Small));
         let left = |name: &str| folder.join(name).exists();
         assert_eq!((left(&other), left(".77-0")), (false, false));
@@ -398,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_link_in_the_place_of_a_file_is_not_followed() {
-        let fixture = Fixture::new();
+        let fixture = CacheFixture::new();
         let elsewhere = fixture.folder.path().join("elsewhere");
         std::fs::rename(fixture.path(), &elsewhere).expect("it can be moved");
         std::os::unix::fs::symlink(&elsewhere, fixture.path()).expect("a link");

@@ -1,9 +1,8 @@
-//! The runner of `cases/*.json` against a compiled plugin. Must read the
-//! files exactly as `plugins/README.md` describes them, which the SDK's own
-//! runner does too, and must never accept an expectation it does not know.
+//! Runs the cases of `cases/*.json` against a compiled plugin.
 //!
-//! A case gives the payment in the contract's own shape, since it may hold
-//! what no domain payment can: a wrong exponent, a malformed IBAN.
+//! `plugins/README.md` describes the files, and the SDK's own runner must read them in the same
+//! way. A case gives the payment in the types of the contract, since a case may need a payment that
+//! the domain does not allow, with a malformed IBAN for example.
 
 mod format;
 mod shown;
@@ -16,11 +15,11 @@ use thiserror::Error;
 
 use super::contract::{PaymentInput, v1};
 use super::local::LocalEngine;
-use super::{Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleCall, RuleEngine};
+use super::{Diagnosis, EngineError, FailedCall, PrepareError, PreparedSettings, RuleCall, RuleEngine};
 use crate::domain::plugin::Digest;
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::verdict::{Evaluation, Reason, RuleResult};
-use format::{Case, CaseFile, Expected, ExpectedReason};
+use format::{CaseFile, Expectation, ExpectedReason, RuleCase};
 use shown::{evaluation_shown, queries_shown, reasons_shown, result_shown};
 
 #[derive(Debug, Error)]
@@ -35,29 +34,33 @@ pub enum CasesError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseReport {
     pub name: String,
-    pub result: Result<(), Difference>,
-    /// Fuel of the evaluation; zero where there was none.
+    pub result: Result<(), CaseDifference>,
+    /// The fuel of the evaluation, or 0 if there was none.
     pub fuel_used: u64,
-    /// Why the rule failed, where it did and nobody expected it.
+    /// Set if the rule failed unexpectedly.
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// In the form of a case file, as far as that can say it.
+/// Both in the form of a case file where it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct CaseDifference {
     pub expected: Value,
     pub got: Value,
 }
 
-/// A loaded plugin with its bytes, which a look into a failure needs.
+/// A loaded plugin, with its bytes for diagnoses.
 #[derive(Debug, Clone)]
-pub struct Tried {
+pub struct PluginUnderTest {
     pub plugin: Digest,
     pub bytes: Arc<[u8]>,
 }
 
-/// Runs every case of a file against a plugin that the engine has.
-pub async fn run(engine: &LocalEngine, tried: &Tried, text: &str) -> Result<Vec<CaseReport>, CasesError> {
+/// Runs all cases of a file. The plugin must be loaded.
+pub async fn run(
+    engine: &LocalEngine,
+    tried: &PluginUnderTest,
+    text: &str,
+) -> Result<Vec<CaseReport>, CasesError> {
     let cases = CaseFile::parse(text).and_then(CaseFile::into_cases).map_err(CasesError::Malformed)?;
     let mut reports = Vec::with_capacity(cases.len());
     for case in cases {
@@ -67,17 +70,21 @@ pub async fn run(engine: &LocalEngine, tried: &Tried, text: &str) -> Result<Vec<
 }
 
 impl CaseReport {
-    fn new(name: String, result: Result<(), Difference>) -> Self {
+    fn new(name: String, result: Result<(), CaseDifference>) -> Self {
         Self { name, result, fuel_used: 0, diagnosis: None }
     }
 }
 
-async fn check(engine: &LocalEngine, tried: &Tried, case: Case) -> Result<CaseReport, EngineError> {
+async fn check(
+    engine: &LocalEngine,
+    tried: &PluginUnderTest,
+    case: RuleCase,
+) -> Result<CaseReport, EngineError> {
     let report = |result| Ok(CaseReport::new(case.name.clone(), result));
     let settings = case.settings.to_string();
     let prepared = match (engine.prepare(tried.plugin, settings.clone()).await, &case.expected) {
         (Err(PrepareError::Engine(error)), _) => return Err(error),
-        (Err(PrepareError::Refused(reasons)), Expected::RefusedSettings(expected)) => {
+        (Err(PrepareError::Refused(reasons)), Expectation::RefusedSettings(expected)) => {
             return report(compare_reasons("refused_settings", expected, &reasons));
         }
         (Err(PrepareError::Refused(reasons)), expected) => {
@@ -89,7 +96,7 @@ async fn check(engine: &LocalEngine, tried: &Tried, case: Case) -> Result<CaseRe
             let diagnosis = engine.diagnose(call, tried.bytes.clone()).await?;
             return Ok(CaseReport { diagnosis, ..CaseReport::new(case.name.clone(), differs) });
         }
-        (Ok(_), expected @ Expected::RefusedSettings(_)) => {
+        (Ok(_), expected @ Expectation::RefusedSettings(_)) => {
             return report(differs(expected.shown(), json!("the settings were accepted")));
         }
         (Ok(prepared), _) => prepared,
@@ -105,14 +112,14 @@ async fn check(engine: &LocalEngine, tried: &Tried, case: Case) -> Result<CaseRe
 
 async fn evaluate(
     engine: &LocalEngine,
-    tried: &Tried,
-    prepared: Prepared,
+    tried: &PluginUnderTest,
+    prepared: PreparedSettings,
     payment: v1::Payment,
     facts: Vec<Fact>,
-    expected: Expected,
+    expected: Expectation,
     name: String,
 ) -> Result<CaseReport, EngineError> {
-    let Prepared { profile, state, .. } = prepared;
+    let PreparedSettings { profile, state, .. } = prepared;
     let plugin = tried.plugin;
     let rule = RuleCall { plugin, profile, state: state.into(), facts, fuel_spent_before: None };
     let run = engine.evaluate_one(PaymentInput::V1(payment.clone()), rule.clone()).await?;
@@ -126,11 +133,11 @@ async fn evaluate(
     Ok(CaseReport { name, result, fuel_used: run.fuel_used, diagnosis })
 }
 
-fn differs(expected: Value, got: Value) -> Result<(), Difference> {
-    Err(Difference { expected, got })
+fn differs(expected: Value, got: Value) -> Result<(), CaseDifference> {
+    Err(CaseDifference { expected, got })
 }
 
-fn compare_queries(expected: Option<&[FactQuery]>, asked: &[FactQuery]) -> Result<(), Difference> {
+fn compare_queries(expected: Option<&[FactQuery]>, asked: &[FactQuery]) -> Result<(), CaseDifference> {
     match expected {
         Some(expected) if expected != asked => {
             differs(json!({"queries": queries_shown(expected)}), json!({"queries": queries_shown(asked)}))
@@ -139,10 +146,10 @@ fn compare_queries(expected: Option<&[FactQuery]>, asked: &[FactQuery]) -> Resul
     }
 }
 
-fn compare(expected: &Expected, result: &RuleResult) -> Result<(), Difference> {
+fn compare(expected: &Expectation, result: &RuleResult) -> Result<(), CaseDifference> {
     match (expected, result) {
-        (Expected::Failure(text), RuleResult::Failed { detail, .. }) if detail.contains(text) => Ok(()),
-        (Expected::Evaluation { verdict, reasons, notes }, RuleResult::Ran(evaluation)) => {
+        (Expectation::Failure(text), RuleResult::Failed { detail, .. }) if detail.contains(text) => Ok(()),
+        (Expectation::Evaluation { verdict, reasons, notes }, RuleResult::Ran(evaluation)) => {
             compare_evaluation(verdict, reasons, notes.as_deref(), evaluation)
         }
         (expected, result) => differs(expected.shown(), result_shown(result)),
@@ -154,7 +161,7 @@ fn compare_evaluation(
     reasons: &[ExpectedReason],
     notes: Option<&[String]>,
     got: &Evaluation,
-) -> Result<(), Difference> {
+) -> Result<(), CaseDifference> {
     if verdict != got.verdict.name() {
         return differs(json!({"verdict": verdict, "reasons": reasons}), evaluation_shown(got));
     }
@@ -165,7 +172,7 @@ fn compare_evaluation(
     }
 }
 
-fn compare_reasons(key: &str, expected: &[ExpectedReason], got: &[Reason]) -> Result<(), Difference> {
+fn compare_reasons(key: &str, expected: &[ExpectedReason], got: &[Reason]) -> Result<(), CaseDifference> {
     let fit = expected.len() == got.len() && expected.iter().zip(got).all(|(one, other)| one.fits(other));
     if fit { Ok(()) } else { differs(json!({key: expected}), json!({key: reasons_shown(got)})) }
 }

@@ -1,14 +1,14 @@
-//! Compilation, in a child process only: 33 KB of nested loops take a
-//! compiler 40 s and 2 GB. Must never compile in the server, and never hand
-//! the child anything but the plugin's bytes.
+//! Compiles plugins in a child process.
 //!
-//! The child is this same binary started anew: it limits itself before it
-//! reads its first byte, so nothing unsafe runs between fork and exec. It has
-//! no environment, no files but its pipes, and dies with its parent. That
-//! protects from what compiling costs, and from a compiler that crashes; what
-//! it answers runs as native code, so it has to be this binary's own compiler.
+//! The server must never compile a plugin itself: 33 KB of nested loops can take a compiler 40 s
+//! and 2 GB. The child is the same binary, started with a hidden command. It limits itself before
+//! it reads its first byte, so no unsafe code runs between fork and exec. It has no environment and
+//! no files other than its pipes, and it dies with its parent.
+//!
+//! This protects the server from the cost of compiling and from a crash of the compiler. Its output
+//! runs as native code and is trusted, so it must come from the compiler in this binary.
 
-mod answer;
+mod output;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -22,27 +22,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::Engine;
 
-use self::answer::Answer;
-pub(super) use self::answer::{CodeInMemory, Kept};
+use self::output::CompilerOutput;
+pub(super) use self::output::{CodeInMemory, CompiledCode};
 use super::artifact::ArtifactCache;
-use super::engine::Code;
-use super::limits::Allowance;
-use super::settings::Settings;
+use super::engine::CompileMode;
+use super::limits::CompileLimits;
+use super::settings::EngineSettings;
 use crate::domain::plugin::{Digest, Profile};
 
-/// The hidden command that [`child_main`] serves.
+/// The hidden command that runs [`child_main`].
 pub const COMMAND: &str = "compile-plugin";
 
-/// What the child has to say in words goes to its standard error, up to here.
+/// The most that is read from the child's standard error.
 const MESSAGE_BYTES_MAX: u64 = 2000;
-/// The child's answer to bytes that do not compile.
+/// The child's exit code for bytes that do not compile.
 const EXIT_REFUSED: u8 = 3;
 /// The niceness of the child: payments come first.
 const NICENESS: i32 = 19;
-/// How Rust ends after a panic.
+/// The exit code of a Rust program after a panic.
 const EXIT_PANICKED: i32 = 101;
 const MIB: u64 = 1 << 20;
-/// How much of its answer is in memory at a time.
+/// The child's output is read in parts of this size.
 const PART_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -61,7 +61,7 @@ pub enum CompileError {
     Memory(u64),
     #[error("the compiled plugin is larger than {0} MiB")]
     TooLarge(u64),
-    /// The child ran on its own and came to grief, as it would again.
+    /// The child crashed, and would crash on the same bytes again.
     #[error("the compiler failed on the plugin ({0}): make the plugin smaller or its functions simpler")]
     Crashed(String),
     /// The machine's fault, not the plugin's.
@@ -70,30 +70,30 @@ pub enum CompileError {
 }
 
 #[derive(Debug)]
-pub(super) struct Compiled {
-    pub(super) kept: Kept,
+pub(super) struct Compilation {
+    pub(super) kept: CompiledCode,
     pub(super) elapsed: Duration,
 }
 
 #[derive(Debug)]
 pub(super) struct Compiler {
-    child: Child,
+    child: ChildCommand,
     cpu_s: u64,
-    turns: Turns,
+    turns: ChildSlots,
 }
 
-/// How many children there may be at once: what they take of the machine has no other bound.
+/// How many children may run at once. Nothing else bounds what they take together.
 #[derive(Debug, Clone)]
-struct Turns {
-    /// One for all compilers of an engine: the child of a large plugin takes gigabytes, and minutes.
+struct ChildSlots {
+    /// One for all compilers of an engine. The child of a large plugin takes gigabytes and minutes.
     large: Arc<Semaphore>,
-    /// Whatever is taken in, and all that is large.
+    /// Compilations of uploads, and of all large plugins.
     all: Arc<Semaphore>,
-    /// What small plugins of this compiler wait for.
+    /// Compilations of small plugins by this compiler.
     small: Arc<Semaphore>,
 }
 
-impl Turns {
+impl ChildSlots {
     fn new(most: usize) -> Self {
         let all = Arc::new(Semaphore::new(most));
         Self { large: Arc::new(Semaphore::new(1)), all: all.clone(), small: all }
@@ -102,7 +102,7 @@ impl Turns {
     async fn take(&self, profile: Profile) -> Result<Vec<OwnedSemaphorePermit>, AcquireError> {
         let in_order = match profile {
             Profile::Small => vec![&self.small],
-            // The rare one first: whoever waits for it leaves the others to small plugins.
+            // In this order, a large plugin that waits keeps no slot from small ones.
             Profile::Large => vec![&self.large, &self.all],
         };
         let mut turn = Vec::with_capacity(in_order.len());
@@ -115,46 +115,47 @@ impl Turns {
 
 /// How the child is started.
 #[derive(Debug, Clone)]
-struct Child {
+struct ChildCommand {
     exe: PathBuf,
-    code: Code,
+    code: CompileMode,
     niceness: i32,
 }
 
 impl Compiler {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &EngineSettings) -> Self {
         let niceness = if settings.stands_back { NICENESS } else { 0 };
-        let child = Child { exe: settings.compiler_exe.clone(), code: Code::Live, niceness };
-        Self { child, cpu_s: settings.compile_cpu_s, turns: Turns::new(settings.compilations_max) }
+        let child = ChildCommand { exe: settings.compiler_exe.clone(), code: CompileMode::Live, niceness };
+        Self { child, cpu_s: settings.compile_cpu_s, turns: ChildSlots::new(settings.compilations_max) }
     }
 
-    /// A compiler for diagnoses. Small plugins are one more at a time, which hold up no upload;
-    /// large ones wait with the uploads.
-    pub(super) fn for_diagnosis(&self, code: Code) -> Self {
-        let turns = Turns { small: Arc::new(Semaphore::new(1)), ..self.turns.clone() };
-        Self { child: Child { code, ..self.child.clone() }, cpu_s: self.cpu_s, turns }
+    /// A compiler for diagnoses. It compiles one small plugin at a time, in a slot of its own;
+    /// large plugins share the slot of large uploads.
+    pub(super) fn for_diagnosis(&self, code: CompileMode) -> Self {
+        let turns = ChildSlots { small: Arc::new(Semaphore::new(1)), ..self.turns.clone() };
+        Self { child: ChildCommand { code, ..self.child.clone() }, cpu_s: self.cpu_s, turns }
     }
 
-    /// Leaves the code in `cache`, as far as that can be used.
+    /// Stores the code in `cache`, or returns it in memory if that fails.
     pub(super) async fn compile(
         &self,
         plugin: Digest,
         bytes: Arc<[u8]>,
         profile: Profile,
         cache: Arc<ArtifactCache>,
-    ) -> Result<Compiled, CompileError> {
+    ) -> Result<Compilation, CompileError> {
         let host = |error: String| CompileError::Host(error);
         let turn = self.turns.take(profile).await.map_err(|error| host(error.to_string()))?;
         let (tell, told) = oneshot::channel();
-        let (child, allowance) = (self.child.clone(), Allowance::of(profile, self.cpu_s));
-        // A thread of its own, since the death signal of the child follows the thread that started it.
+        let (child, allowance) = (self.child.clone(), CompileLimits::of(profile, self.cpu_s));
+        // A separate thread, since the child gets its death signal when the thread that started it
+        // ends.
         std::thread::Builder::new()
             .name("plugin-compiler".to_owned())
             .spawn(move || {
-                let answer = Answer::begin(&cache, plugin, profile);
+                let answer = CompilerOutput::begin(&cache, plugin, profile);
                 let compiled = on_this_thread(&child, &bytes, allowance, answer);
                 drop(turn);
-                // Nobody waits any more when the caller has gone; that is its right.
+                // An error means that the caller no longer waits.
                 let _ = tell.send(compiled);
             })
             .map_err(|error| host(error.to_string()))?;
@@ -163,11 +164,11 @@ impl Compiler {
 }
 
 fn on_this_thread(
-    child: &Child,
+    child: &ChildCommand,
     bytes: &[u8],
-    allowance: Allowance,
-    mut answer: Answer,
-) -> Result<Compiled, CompileError> {
+    allowance: CompileLimits,
+    mut answer: CompilerOutput,
+) -> Result<Compilation, CompileError> {
     let host = |error: std::io::Error| CompileError::Host(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(host)?;
     let started = Instant::now();
@@ -183,20 +184,20 @@ fn on_this_thread(
     };
     end.judge(answer.size_bytes(), allowance)?;
     let elapsed = started.elapsed();
-    Ok(Compiled { kept: answer.keep().map_err(host)?, elapsed })
+    Ok(Compilation { kept: answer.keep().map_err(host)?, elapsed })
 }
 
-struct ChildEnd {
+struct ChildExit {
     status: ExitStatus,
     message: String,
 }
 
 async fn talk_to_child(
-    child: &Child,
+    child: &ChildCommand,
     bytes: &[u8],
-    allowance: Allowance,
-    answer: &mut Answer,
-) -> std::io::Result<ChildEnd> {
+    allowance: CompileLimits,
+    answer: &mut CompilerOutput,
+) -> std::io::Result<ChildExit> {
     let mut child = tokio::process::Command::new(&child.exe)
         .arg(COMMAND)
         .args([allowance.cpu_s.to_string(), allowance.memory_mib.to_string()])
@@ -214,7 +215,7 @@ async fn talk_to_child(
         return Err(std::io::Error::other("the compiler's input and output are not connected"));
     };
     let give = async move {
-        // A child that ends early closes the pipe; its status says why.
+        // A child that ends early closes the pipe. Its exit status says why.
         let _ = stdin.write_all(bytes).await;
         drop(stdin);
     };
@@ -238,11 +239,11 @@ async fn talk_to_child(
     if answer.size_bytes() > allowance.artifact_mib * MIB {
         child.start_kill()?;
     }
-    Ok(ChildEnd { status: child.wait().await?, message: message? })
+    Ok(ChildExit { status: child.wait().await?, message: message? })
 }
 
-impl ChildEnd {
-    fn judge(self, answer_bytes: u64, allowance: Allowance) -> Result<(), CompileError> {
+impl ChildExit {
+    fn judge(self, answer_bytes: u64, allowance: CompileLimits) -> Result<(), CompileError> {
         use std::os::unix::process::ExitStatusExt;
         let signal = self.status.signal();
         let killed_by = |wanted: Signal| signal == Some(wanted.as_raw());
@@ -262,7 +263,7 @@ impl ChildEnd {
         if self.status.code() == Some(EXIT_REFUSED.into()) {
             return Err(CompileError::Invalid(self.message));
         }
-        // Killed it is where the machine runs out of memory before the limits are reached.
+        // `KILL` if the machine runs out of memory before the child reaches its limit.
         let crashes = [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::ABORT, Signal::TRAP, Signal::KILL];
         if self.status.code() == Some(EXIT_PANICKED) || crashes.into_iter().any(killed_by) {
             tracing::error!(status = %self.status, message = self.message, "the compiler crashed");
@@ -272,7 +273,8 @@ impl ChildEnd {
     }
 }
 
-/// The child's whole life: limit itself, read a component, write its code.
+/// The main function of the child: it limits itself, reads a component and writes the compiled
+/// code.
 pub fn child_main() -> ExitCode {
     match child() {
         Ok(()) => ExitCode::SUCCESS,
@@ -287,7 +289,8 @@ fn child() -> Result<(), (u8, String)> {
     let failed = |error: String| (1, error);
     let arguments: Vec<String> = std::env::args().skip(2).collect();
     let number = |place: usize| arguments.get(place).and_then(|argument| argument.parse::<u64>().ok());
-    let code = Code::ALL.into_iter().find(|code| arguments.get(2).is_some_and(|name| name == code.name()));
+    let code =
+        CompileMode::ALL.into_iter().find(|code| arguments.get(2).is_some_and(|name| name == code.name()));
     let (Some(cpu_s), Some(memory_mib), Some(code), Some(niceness)) = (number(0), number(1), code, number(3))
     else {
         return Err(failed("this command is only for internal use by the server".to_owned()));
@@ -310,10 +313,10 @@ fn confine(cpu_s: u64, memory_bytes: u64, niceness: u64) -> rustix::io::Result<(
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Cpu, cpu_s, cpu_s + 1)?;
     limit(Resource::As, memory_bytes, memory_bytes)?;
-    // Its pipes are no files; it has none to write.
+    // The child writes no files. Pipes do not count.
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Nofile, 16, 16)?;
-    // Payments come first. A refusal changes nothing but the order.
+    // Payments come first. If this is refused, only the priority is different.
     let _ = rustix::process::nice(i32::try_from(niceness).unwrap_or(NICENESS));
     Ok(())
 }

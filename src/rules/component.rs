@@ -1,9 +1,9 @@
-//! Owns what can be known of a plugin's bytes without compiling them: whether
-//! they are a component, what it imports, which version of the rule contract
-//! it exports, how large it is. Also makes a component of a core module.
+//! Inspects a plugin's bytes without compiling them: whether they are a component, what it imports,
+//! which version of the rule contract it exports, and how large it is. It also turns a core module
+//! into a component.
 //!
-//! Must never compile or run anything, nor trust the bytes: the work is
-//! bounded by their length, and hostile ones end in an error.
+//! The bytes may be hostile: the work must be bounded by their length, and malformed bytes must
+//! give an error.
 
 mod functions;
 mod survey;
@@ -17,9 +17,9 @@ use survey::Survey;
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
-/// Real components nest a handful of levels; each one costs the parser memory.
+/// Real components nest only a few levels. Each level takes memory in the parser.
 const DEEPEST_NESTING: usize = 32;
-/// As many names as a person reads; the rest is counted.
+/// Further names are only counted.
 const MOST_NAMES_LISTED: usize = 32;
 const LONGEST_NAME_SHOWN_CHARS: usize = 160;
 
@@ -42,27 +42,27 @@ impl ContractVersion {
     }
 }
 
-/// What the bytes of a plugin say about it.
+/// What was found in a plugin's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     pub contract: ContractVersion,
     pub size_bytes: usize,
-    pub counts: Counts,
-    /// What it imports that brings nothing to call: the types of the contract.
+    pub counts: ModuleCounts,
+    /// Its imports of types only. All other imports are refused.
     pub type_imports: NameList,
 }
 
-/// What the component and everything nested in it define. A nested part can
-/// be instantiated more than once, so a running plugin may hold more.
+/// How many of each the component and all nested parts define. A nested part can be instantiated
+/// more than once, so an instance of the plugin may have more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ModuleCounts {
     pub functions: u64,
     pub memories: u64,
     pub tables: u64,
     pub core_instances: u64,
 }
 
-/// Names from a file: the first of them, cut where too long, and how many there are.
+/// Names from a plugin: the first ones, shortened if too long, and their total number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameList {
     listed: Vec<String>,
@@ -105,7 +105,6 @@ pub enum ComponentError {
     Encoding(String),
 }
 
-/// Looks at a plugin's bytes without compiling them.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
     if Parser::is_core_wasm(bytes) {
         return Err(ComponentError::CoreModule);
@@ -133,13 +132,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ComponentError> {
     }
 }
 
-/// Makes a component of a core module that was built against the contract.
-/// For an author's own module: its bytes are not expected to be hostile.
+/// Turns a core module that was built against the contract into a component. Only for an author's
+/// own module: the encoder is not protected against hostile bytes.
 pub fn from_core_module(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
     encoded(core, without_build_notes)
 }
 
-/// The same, keeping the module's names and debug information, which explain failures.
+/// The same, but keeps the module's names and debug information, which diagnoses use.
 pub fn from_core_module_with_names(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
     encoded(core, |core| Ok(core.to_vec()))
 }
@@ -172,7 +171,7 @@ impl NameList {
         self.total += 1;
         if self.listed.len() < MOST_NAMES_LISTED {
             let characters = parts.iter().flat_map(|part| part.chars());
-            // A name from a hostile file must not steer a terminal or a log.
+            // Control characters in a hostile name could affect a terminal or a log.
             let visible = characters.map(|c| if c.is_control() { '\u{fffd}' } else { c });
             self.listed.push(visible.take(LONGEST_NAME_SHOWN_CHARS).collect());
         }
@@ -183,7 +182,6 @@ impl NameList {
         &self.listed
     }
 
-    /// How many there are, listed or not.
     pub fn total(&self) -> usize {
         self.total
     }
@@ -228,8 +226,8 @@ fn how_to_build_without_imports(imports: &NameList) -> String {
     advice.join(" ")
 }
 
-/// The module without names, producers and debug information: they make a
-/// plugin larger, and a build on another machine different.
+/// The module without names, producers and debug information. They make a plugin larger, and
+/// different on each machine that builds it.
 fn without_build_notes(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
     let mut lean = core.get(..8).unwrap_or_default().to_vec();
     for payload in Parser::new(0).parse_all(core) {

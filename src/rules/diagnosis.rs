@@ -1,8 +1,8 @@
-//! Why a call failed: the same call again, on code that remembers more, and
-//! what was in the rule's memory at its end.
+//! Finds out why a call failed: it repeats the call on code with more information, and reads the
+//! rule's memory afterwards.
 //!
-//! Owns what an author is told of a failure. Must never decide anything by it,
-//! nor show a rule's text unbounded: it is hostile until proven otherwise.
+//! The result is for the rule's author and must decide nothing. Texts from the rule may be hostile,
+//! so they are always bounded and cleaned.
 
 mod last_words;
 
@@ -19,40 +19,40 @@ use super::EngineError;
 use super::artifact::{ArtifactCache, load_compiled};
 use super::call::{Call, CallInstance};
 use super::call_state::CallState;
-use super::compile::{Compiler, Kept};
+use super::compile::{CompiledCode, Compiler};
 use super::component::{ContractVersion, inspect};
 use super::contract::{LinkedPlugin, PaymentInput, failure_detail};
-use super::engine::{Code, DiagnosticSandbox, Sandbox};
+use super::engine::{CompileMode, DiagnosticSandbox, Sandbox};
 use super::library::on_blocking_thread;
 use super::limits::{HOSTCALL_FUEL, Limits, WASM_STACK_BYTES};
-use super::settings::Settings;
+use super::settings::EngineSettings;
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{ByProfile, Digest, Profile};
 use crate::domain::selector::Fact;
 use crate::domain::verdict::FailureClass;
 
 const NAME_CHARS_MAX: usize = 160;
-/// How many compiled plugins are kept for the next diagnosis.
+/// How many plugins compiled for diagnoses stay on disk.
 const KEPT_MAX: usize = 16;
-/// A module that traps as it starts. Instantiated in the store of a call that ended without
-/// a trap, it makes Wasmtime dump the memories of that call.
+/// A module whose start function traps. If it is instantiated in the store of a call that ended
+/// without a trap, Wasmtime dumps the memories of that call.
 const STOPS_AT_START: [u8; 28] =
     [0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 8, 1, 0, 10, 5, 1, 3, 0, 0, 11];
 
-/// What another run of a failed call tells its author. All text of the rule's
-/// is cut and without control characters.
+/// What repeating a failed call showed. Texts of the rule are shortened and without control
+/// characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// How it failed in this run; a failure of the host's making may not come again.
+    /// How it failed this time. A failure that the host caused may be different.
     #[serde(serialize_with = "class_name")]
     pub class: FailureClass,
-    /// The limit that struck, with its value, or what such a failure comes of.
+    /// The limit that was exceeded, with its value, or the usual cause of such a failure.
     pub cause: String,
-    /// The rule's last words: the message of its panic with file and line, or
-    /// what looks like an error's text in its memory.
+    /// The message of the rule's panic with file and line, or a text in its memory that looks like
+    /// an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
-    /// Where it was, from the innermost function out; names are the plugin's own.
+    /// The call stack, the innermost function first. The names are the plugin's own.
     pub frames: Vec<Frame>,
     pub fuel_used: u64,
     pub fuel_max: u64,
@@ -62,7 +62,7 @@ pub struct Diagnosis {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Frame {
-    /// Its number in the module where it has no name.
+    /// The function's number in its module if it has no name.
     pub function: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -90,21 +90,21 @@ pub(super) enum CallInput<'a> {
 }
 
 pub(super) struct Diagnostics {
-    code: Code,
+    code: CompileMode,
     compiler: Compiler,
     folder: PathBuf,
     cache_key: [u8; 32],
     engine_id: EngineId,
-    /// Opened by the first look: most programs never have one.
+    /// Opened by the first diagnosis. Most processes never make one.
     cache: OnceLock<Arc<ArtifactCache>>,
-    /// Diagnoses run one at a time, of small plugins and of large ones: none is urgent, and
-    /// each needs an engine.
+    /// One diagnosis at a time for small plugins and one for large ones. None is urgent, and each
+    /// needs an engine of its own.
     turns: ByProfile<Mutex<()>>,
 }
 
 impl Diagnostics {
-    pub(super) fn new(settings: &Settings, live: &EngineId, compiler: &Compiler) -> Self {
-        let code = if settings.diagnosis_with_lines { Code::Lines } else { Code::Names };
+    pub(super) fn new(settings: &EngineSettings, live: &EngineId, compiler: &Compiler) -> Self {
+        let code = if settings.diagnosis_with_lines { CompileMode::Lines } else { CompileMode::Names };
         let folder = settings.cache_dir.join("diagnosis");
         let engine_id = EngineId(format!("{}-{}", live.0, code.name()));
         Self {
@@ -193,10 +193,10 @@ impl Diagnostics {
         let loaded = on_blocking_thread(move || {
             keep_newest(&folder, KEPT_MAX);
             match kept {
-                Kept::InCache => cache
+                CompiledCode::InCache => cache
                     .load_trusted(&engine, plugin, profile)
                     .unwrap_or_else(|error| Err(wasmtime::Error::new(error))),
-                Kept::InMemory(code) => load_compiled(&engine, &code),
+                CompiledCode::InMemory(code) => load_compiled(&engine, &code),
             }
         });
         let component = loaded.await?.map_err(|error| unavailable(format!("{error:#}")))?;
@@ -204,7 +204,7 @@ impl Diagnostics {
     }
 }
 
-/// Removes the oldest files, whoever wrote them; one that is missed is compiled again.
+/// Removes the oldest files. A plugin whose file was removed is compiled again.
 fn keep_newest(folder: &Path, kept: usize) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<(SystemTime, PathBuf)> =
@@ -228,12 +228,12 @@ async fn look_into(
     if let Some(dump) = trapped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>()) {
         diagnosis.frames = frames_of(dump);
     }
-    // A call that answered has no dump of its own.
+    // A call that ended without a trap has no dump.
     let dumped = match trapped {
         Some(error) => Some(error),
         None => stop(sandbox, &mut store).await,
     };
-    // Megabytes that a hostile rule wrote take a while to read.
+    // Searching megabytes of memory takes a while.
     let said = on_blocking_thread(move || {
         let dump = dumped.as_ref().and_then(|error| error.downcast_ref::<WasmCoreDump>())?;
         let memories = dump.memories().iter().map(|memory| memory.data(&store));
@@ -244,7 +244,7 @@ async fn look_into(
 }
 
 async fn stop(sandbox: &Sandbox, store: &mut Store<CallState>) -> Option<wasmtime::Error> {
-    // The one thing that the server compiles itself: these bytes are its own.
+    // The server compiles nothing else itself. These bytes are its own.
     let module = Module::new(&sandbox.engine, STOPS_AT_START).ok()?;
     store.set_fuel(u64::from(u32::MAX)).ok()?;
     store.set_hostcall_fuel(HOSTCALL_FUEL);

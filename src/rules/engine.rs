@@ -1,9 +1,8 @@
-//! The Wasmtime engines, one per profile and two for small rules, and every setting of them. Must
-//! never run or compile anything itself.
+//! The Wasmtime engines and their settings: one engine for each profile, and a second one for small
+//! rules.
 //!
-//! What a setting is for stands beside it; what it measured stands in the
-//! benchmark. Settings that decide results, fuel or compiled code are shared
-//! with the compiling child by [`compiled_config`] and named in the engine's id.
+//! Settings that decide results, fuel or compiled code are in [`compiled_config`], which the
+//! compiling child uses as well, and are part of the engine's id.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,21 +24,21 @@ use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, Limits, RULESET_FUEL, TICK_M
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Profile};
 
-/// As locked; a test compares.
+/// A test compares this with Cargo.lock.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// The whole 32-bit address space, so that no access needs a bounds check.
+/// The whole 32-bit address space, so that memory accesses need no bounds check.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 const MEMORY_GUARD_BYTES: u64 = 32 << 20;
-/// Must exceed the stack that WebAssembly may use: the host's frames come on top.
+/// Larger than the stack that WebAssembly may use, since frames of the host are on it as well.
 const FIBER_STACK_BYTES: usize = 1 << 20;
 
-/// Memories kept ready for the plugin that used them last, each with its 64 kB
-/// resident: for so many rules, over all threads, a fresh instance needs no other
-/// pages than the last one had. Another plugin costs system calls.
+/// How many unused memories are kept for the plugin that used them last, each with 64 kB resident.
+/// For as many rules, over all threads, a fresh instance reuses the pages of the last one. Giving a
+/// memory to another plugin costs system calls.
 const WARM_MEMORIES: u32 = 32;
 
-/// How many functions a diagnosis names, from the innermost out.
+/// The most frames in a diagnosis.
 const FRAMES_MAX: usize = 20;
 
 #[derive(Debug, Error)]
@@ -50,19 +49,19 @@ pub enum EngineSetupError {
     Ticker(std::io::Error),
 }
 
-/// An engine with the limits of one profile.
+/// A Wasmtime engine with the limits of one profile.
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
     pub(super) limits: &'static Limits,
-    /// Empty for good: a rule that imports anything does not bind.
+    /// It stays empty: a plugin that imports anything cannot be linked.
     pub(super) linker: Linker<CallState>,
-    /// One permit per instance alive, so that the pool never runs dry. One
-    /// number for all of a profile: it bounds their memory.
+    /// One permit for each live instance, so that the pool always has a free place. All engines of
+    /// a profile share the permits, which bounds the memory of the profile.
     pub(super) slots: Arc<Semaphore>,
 }
 
 pub(super) struct Sandboxes {
-    /// For small rules whose memories begin with one page, as the SDK makes them.
+    /// For small rules whose memory starts with one page, which is so with the SDK.
     one_page: Arc<Sandbox>,
     small: Arc<Sandbox>,
     large: Arc<Sandbox>,
@@ -74,9 +73,9 @@ impl Sandboxes {
     pub(super) fn new() -> Result<Self, EngineSetupError> {
         let slots = |profile| Arc::new(Semaphore::new(Limits::of(profile).slots as usize));
         let small_slots = slots(Profile::Small);
-        let one_page = Arc::new(Sandbox::new(Profile::Small, small_slots.clone(), Clearing::Whole)?);
-        let small = Arc::new(Sandbox::new(Profile::Small, small_slots, Clearing::Written)?);
-        let large = Arc::new(Sandbox::new(Profile::Large, slots(Profile::Large), Clearing::Written)?);
+        let one_page = Arc::new(Sandbox::new(Profile::Small, small_slots.clone(), MemoryReset::Whole)?);
+        let small = Arc::new(Sandbox::new(Profile::Small, small_slots, MemoryReset::Written)?);
+        let large = Arc::new(Sandbox::new(Profile::Large, slots(Profile::Large), MemoryReset::Written)?);
         let engines = [&one_page, &small, &large].map(|sandbox| sandbox.engine.clone());
         let ticker = Ticker::start(engines.into()).map_err(EngineSetupError::Ticker)?;
         Ok(Self { one_page, small, large, id: engine_id(), _ticker: ticker })
@@ -89,7 +88,7 @@ impl Sandboxes {
         }
     }
 
-    /// Where a compiled plugin runs fastest; its code is the same for all sandboxes.
+    /// The sandbox in which the plugin runs fastest. The compiled code is the same for all.
     pub(super) fn best_for(&self, profile: Profile, component: &Component) -> &Arc<Sandbox> {
         let pages = component.resources_required().and_then(|required| required.max_initial_memory_size);
         match profile {
@@ -104,10 +103,11 @@ impl Sandboxes {
 }
 
 impl Sandbox {
-    fn new(profile: Profile, slots: Arc<Semaphore>, clearing: Clearing) -> Result<Self, EngineSetupError> {
+    fn new(profile: Profile, slots: Arc<Semaphore>, clearing: MemoryReset) -> Result<Self, EngineSetupError> {
         let limits = Limits::of(profile);
         let engine = pooled_engine(limits, clearing).or_else(|pool_error| {
-            // RLIMIT_AS or a small address space: the pool reserves hundreds of gigabytes of it.
+            // The pool reserves hundreds of gigabytes of address space. RLIMIT_AS or a small
+            // address space can prevent that.
             tracing::warn!(
                 profile = profile.name(),
                 reason = %pool_error,
@@ -121,15 +121,15 @@ impl Sandbox {
     }
 }
 
-/// The engine on which a failed call is made again. It is separate, so that what it
-/// records costs payments nothing.
+/// The engine on which a failed call is repeated. It is separate, since the information it records
+/// would slow payments.
 pub(super) struct DiagnosticSandbox {
     pub(super) sandbox: Sandbox,
     _ticker: Ticker,
 }
 
 impl DiagnosticSandbox {
-    pub(super) fn new(profile: Profile, code: Code) -> Result<Self, EngineSetupError> {
+    pub(super) fn new(profile: Profile, code: CompileMode) -> Result<Self, EngineSetupError> {
         let engine = Engine::new(&code.config())
             .map_err(|error| EngineSetupError::Setup { profile, reason: format!("{error:#}") })?;
         let ticker = Ticker::start(vec![engine.clone()]).map_err(EngineSetupError::Ticker)?;
@@ -139,18 +139,18 @@ impl DiagnosticSandbox {
     }
 }
 
-/// What a plugin is compiled for. Results and fuel are the same for all.
+/// What a plugin is compiled for. Results and fuel are the same in all modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
+pub(super) enum CompileMode {
     Live,
-    /// Tells the functions by the names that the plugin has for them.
+    /// For a diagnosis with the names of functions.
     Names,
-    /// Their lines too, from debug information: for an author's own plugin, since
-    /// hostile debug information is long to read.
+    /// For a diagnosis with names and lines. Only for an author's own plugin, since hostile debug
+    /// information takes long to read.
     Lines,
 }
 
-impl Code {
+impl CompileMode {
     pub(super) const ALL: [Self; 3] = [Self::Live, Self::Names, Self::Lines];
 
     pub(super) fn name(self) -> &'static str {
@@ -177,24 +177,24 @@ impl Code {
     }
 }
 
-/// How a memory is made as new for the next instance.
+/// How a memory is reset for the next instance.
 #[derive(Clone, Copy)]
-enum Clearing {
-    /// All of it up to what stays resident. A page takes 0.7 us; seventeen of
-    /// them take twice as long as all else of an evaluation.
+enum MemoryReset {
+    /// Clears all resident pages. One page takes 0.7 us; seventeen pages take twice as long as the
+    /// rest of an evaluation.
     Whole,
-    /// What was written, which takes a system call of 2 to 3 us to know.
+    /// Clears the pages that were written. Finding them takes a system call of 2 to 3 us.
     Written,
 }
 
-fn pooled_engine(limits: &Limits, clearing: Clearing) -> wasmtime::Result<Engine> {
+fn pooled_engine(limits: &Limits, clearing: MemoryReset) -> wasmtime::Result<Engine> {
     let mut config = compiled_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, clearing)));
     Engine::new(&config)
 }
 
-/// Everything that decides the compiled code, its results or its fuel: the
-/// same in the server and in the compiling child, for every profile.
+/// All settings that decide the compiled code, its results or its fuel. They must be the same in
+/// the server and in the compiling child, and for all profiles.
 pub(super) fn compiled_config() -> Config {
     let mut config = Config::new();
     config
@@ -212,18 +212,20 @@ pub(super) fn compiled_config() -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_guard_size(MEMORY_GUARD_BYTES)
-        // Backtraces tell callers nothing; without their tables artifacts are a quarter smaller.
+        // Callers do not get backtraces. Without the tables for them, compiled plugins are a
+        // quarter smaller.
         .wasm_backtrace_max_frames(None)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false)
         .native_unwind_info(false)
-        // The child is limited by processor time and memory, which threads make hard to foresee.
+        // The child is limited in processor time and memory. With threads, what it uses would be
+        // hard to predict.
         .parallel_compilation(false);
     config
 }
 
-/// Pinned, because Wasmtime's own costs change between releases. Growing a
-/// memory is free there, though each page has to be cleared.
+/// Pinned, since Wasmtime's own costs change between releases. It also charges nothing for growing
+/// a memory, although each page has to be cleared.
 fn operator_cost() -> OperatorCost {
     let mut cost = OperatorCost::new();
     cost.variable.memory_copy_per_byte = 1;
@@ -237,7 +239,7 @@ fn operator_cost() -> OperatorCost {
     cost
 }
 
-fn pool(limits: &Limits, clearing: Clearing) -> PoolingAllocationConfig {
+fn pool(limits: &Limits, clearing: MemoryReset) -> PoolingAllocationConfig {
     let slots = limits.slots;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
@@ -251,17 +253,17 @@ fn pool(limits: &Limits, clearing: Clearing) -> PoolingAllocationConfig {
         .max_tables_per_component(limits.tables_per_instance)
         .max_core_instances_per_component(limits.core_instances_per_instance)
         .max_unused_warm_slots(WARM_MEMORIES)
-        // Clearing what was used is cheaper than giving pages back.
+        // Clearing used pages is cheaper than returning them to the system.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10)
         .pagemap_scan(match clearing {
-            Clearing::Whole => Enabled::No,
-            Clearing::Written => Enabled::Auto,
+            MemoryReset::Whole => Enabled::No,
+            MemoryReset::Written => Enabled::Auto,
         });
     pool
 }
 
-/// Wasmtime's version and a digest of every setting that can change a result or its fuel.
+/// Wasmtime's version and a digest of all settings that can change a result or its fuel.
 fn engine_id() -> EngineId {
     let settings = format!(
         "{:?} {:?} {WASM_STACK_BYTES} {HOSTCALL_FUEL} {INPUT_BYTES_MAX} {RULESET_FUEL} {BOUNDS_VERSION} \
@@ -277,7 +279,7 @@ fn engine_id() -> EngineId {
     EngineId(format!("wasmtime-{WASMTIME_VERSION}-{short}"))
 }
 
-/// Moves the epoch of all engines on; ends when it is dropped.
+/// The thread that increments the epoch of all engines. It ends when this is dropped.
 struct Ticker {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -300,7 +302,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // It holds nothing that could be lost, so how it ended does not matter.
+            // How it ended does not matter: the thread has no data.
             let _ = thread.join();
         }
     }

@@ -1,73 +1,73 @@
-//! Compiled plugins by digest. Must never compile the same bytes twice at
-//! once, and never offer a plugin that could not describe itself.
+//! Compiled plugins by digest.
 //!
-//! Memory holds the plugins that were used last; the others come back from
-//! the disk cache (0.1 ms for a small one). A plugin is *small* unless its
-//! size or its number of instances and memories says that it brings an
-//! interpreter, or the small limits turn out not to hold it.
+//! A plugin is added in these steps: [`InspectedPlugin`], compiled code, [`ReadyPlugin`], and
+//! [`AddedPlugin`] once it has described itself. The same bytes are never compiled twice at once.
+//!
+//! The plugins used last are in memory. The others are loaded from the cache on disk again, in 0.1
+//! ms for a small one. A plugin is *small* unless its size or its number of instances and memories
+//! suggests an interpreter, or the small limits turn out to be too low for it.
 
+mod attempt_error;
 mod memory;
-mod not_added;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use wasmtime::component::Component;
 
+use self::attempt_error::AddAttemptError;
 use self::memory::PluginMemory;
-use self::not_added::NotAdded;
 use super::AddPluginError;
 use super::EngineError;
 use super::artifact::{ArtifactCache, load_compiled};
 use super::call::{Call, CallFailure};
-use super::compile::{Compiled, Compiler, Kept};
+use super::compile::{Compilation, CompiledCode, Compiler};
 use super::component::{ContractVersion, Inspection, inspect};
 use super::contract::LinkedPlugin;
 use super::engine::{Sandbox, Sandboxes};
 use super::limits::Limits;
-use super::settings::Settings;
+use super::settings::EngineSettings;
 use crate::domain::plugin::{Description, Digest, Plugin, Profile};
 use crate::domain::verdict::FailureClass;
 
-/// Larger ones bring an interpreter: compiled rules have 30 to 200 KB.
+/// A larger plugin contains an interpreter. Compiled rules have 30 to 200 KB.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) struct Library {
     sandboxes: Sandboxes,
     artifacts: Arc<ArtifactCache>,
     compiler: Compiler,
-    known: RwLock<HashMap<Digest, Known>>,
-    loaded: Mutex<PluginMemory<Arc<Ready>>>,
+    known: RwLock<HashMap<Digest, AddedPlugin>>,
+    loaded: Mutex<PluginMemory<Arc<ReadyPlugin>>>,
     in_work: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Clone)]
-struct Known {
+struct AddedPlugin {
     plugin: Plugin,
     contract: ContractVersion,
 }
 
-/// A plugin that can run at once, and where.
-pub(super) struct Ready {
+/// A plugin that can run at once, and the sandbox for it.
+pub(super) struct ReadyPlugin {
     pub(super) sandbox: Arc<Sandbox>,
     pub(super) plugin: LinkedPlugin,
 }
 
-struct Loaded {
-    ready: Arc<Ready>,
+struct LoadedPlugin {
+    ready: Arc<ReadyPlugin>,
     /// Whether the cache on disk has it.
     on_disk: bool,
 }
 
-/// Bytes that were looked at.
-struct Candidate {
+struct InspectedPlugin {
     digest: Digest,
     bytes: Arc<[u8]>,
     inspection: Inspection,
 }
 
 impl Library {
-    pub(super) fn new(settings: &Settings, sandboxes: Sandboxes) -> Self {
+    pub(super) fn new(settings: &EngineSettings, sandboxes: Sandboxes) -> Self {
         let id = sandboxes.id().clone();
         Self {
             sandboxes,
@@ -91,21 +91,25 @@ impl Library {
         self.known(digest).map(|known| known.plugin)
     }
 
-    fn known(&self, digest: Digest) -> Option<Known> {
+    fn known(&self, digest: Digest) -> Option<AddedPlugin> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(&digest).cloned()
     }
 
-    /// As [`Self::plugin`], but only one that can run at once.
+    /// Like [`Self::plugin`], but only if it can run at once.
     pub(super) async fn ready(self: &Arc<Self>, digest: Digest) -> Option<Plugin> {
         let plugin = self.plugin(digest)?;
         self.bound(digest, plugin.profile).await?;
         Some(plugin)
     }
 
-    /// A plugin ready to run, from memory or from the disk cache. Nothing for
-    /// one that was never added, or is asked for under another profile.
-    pub(super) async fn bound(self: &Arc<Self>, digest: Digest, profile: Profile) -> Option<Arc<Ready>> {
+    /// A plugin from memory or from the cache on disk. `None` if it was never added, or was added
+    /// under another profile.
+    pub(super) async fn bound(
+        self: &Arc<Self>,
+        digest: Digest,
+        profile: Profile,
+    ) -> Option<Arc<ReadyPlugin>> {
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
@@ -120,9 +124,9 @@ impl Library {
         bound
     }
 
-    async fn bound_alone(self: &Arc<Self>, known: &Known) -> Option<Arc<Ready>> {
+    async fn bound_alone(self: &Arc<Self>, known: &AddedPlugin) -> Option<Arc<ReadyPlugin>> {
         let Plugin { digest, profile, .. } = known.plugin;
-        // Another call may have brought it while this one waited.
+        // Another call may have loaded it while this one waited.
         if let Some(bound) = self.in_memory(digest, profile) {
             return Some(bound);
         }
@@ -130,7 +134,7 @@ impl Library {
         Some(self.keep(digest, profile, loaded))
     }
 
-    /// Compiles under the limits of `most` at most.
+    /// `most` is the largest profile that may be used.
     pub(super) async fn add(
         self: &Arc<Self>,
         bytes: Arc<[u8]>,
@@ -142,7 +146,7 @@ impl Library {
             let _alone = alone.lock().await;
             match self.known(candidate.digest) {
                 Some(known) if self.bound_alone(&known).await.is_some() => Ok(known.plugin),
-                // New, or its compiled code was lost.
+                // It is new, or its compiled code was lost.
                 _ => self.add_alone(&candidate, most).await,
             }
         };
@@ -153,7 +157,7 @@ impl Library {
 
     async fn add_alone(
         self: &Arc<Self>,
-        candidate: &Candidate,
+        candidate: &InspectedPlugin,
         most: Profile,
     ) -> Result<Plugin, AddPluginError> {
         let first = expected_profile(&candidate.inspection);
@@ -161,24 +165,26 @@ impl Library {
             return Err(AddPluginError::NeedsLarge);
         }
         let added = match self.try_profile(candidate, first).await {
-            Err(NotAdded::TooLarge(_)) if most < Profile::Large => return Err(AddPluginError::NeedsLarge),
-            Err(NotAdded::TooLarge(_)) if first < Profile::Large => {
+            Err(AddAttemptError::TooLarge(_)) if most < Profile::Large => {
+                return Err(AddPluginError::NeedsLarge);
+            }
+            Err(AddAttemptError::TooLarge(_)) if first < Profile::Large => {
                 self.try_profile(candidate, Profile::Large).await
             }
             other => other,
         };
-        added.map_err(|not_added| match not_added {
-            NotAdded::TooLarge(why) => AddPluginError::Refused(why),
-            NotAdded::Other(error) => error,
+        added.map_err(|error| match error {
+            AddAttemptError::TooLarge(why) => AddPluginError::Refused(why),
+            AddAttemptError::Other(error) => error,
         })
     }
 
     async fn try_profile(
         self: &Arc<Self>,
-        candidate: &Candidate,
+        candidate: &InspectedPlugin,
         profile: Profile,
-    ) -> Result<Plugin, NotAdded> {
-        let Candidate { digest, inspection, .. } = candidate;
+    ) -> Result<Plugin, AddAttemptError> {
+        let InspectedPlugin { digest, inspection, .. } = candidate;
         let (loaded, compile_ms) = match self.on_disk(*digest, profile, inspection.contract).await {
             Some(loaded) => (loaded, 0),
             None => self.compile(candidate, profile).await?,
@@ -186,7 +192,7 @@ impl Library {
         let description = match describe(&loaded.ready).await {
             Ok(description) => description,
             Err(refused) => {
-                // Nobody asks for it again, and whoever hands in enough of that kind fills the disk.
+                // It will not be used, and many such plugins would fill the disk.
                 self.artifacts.remove(*digest, profile);
                 return Err(refused);
             }
@@ -201,19 +207,19 @@ impl Library {
             compile_ms,
         };
         self.keep(*digest, profile, loaded);
-        let known = Known { plugin: plugin.clone(), contract: inspection.contract };
+        let known = AddedPlugin { plugin: plugin.clone(), contract: inspection.contract };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(*digest, known);
         Ok(plugin)
     }
 
     async fn compile(
         self: &Arc<Self>,
-        candidate: &Candidate,
+        candidate: &InspectedPlugin,
         profile: Profile,
-    ) -> Result<(Loaded, u64), NotAdded> {
+    ) -> Result<(LoadedPlugin, u64), AddAttemptError> {
         let (digest, contract) = (candidate.digest, candidate.inspection.contract);
         let (bytes, artifacts) = (candidate.bytes.clone(), self.artifacts.clone());
-        let Compiled { kept, elapsed } = self.compiler.compile(digest, bytes, profile, artifacts).await?;
+        let Compilation { kept, elapsed } = self.compiler.compile(digest, bytes, profile, artifacts).await?;
         let compile_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let library = self.clone();
         let loaded = on_blocking_thread(move || {
@@ -232,23 +238,24 @@ impl Library {
         digest: Digest,
         profile: Profile,
         contract: ContractVersion,
-        kept: &Kept,
-    ) -> Result<Loaded, NotAdded> {
+        kept: &CompiledCode,
+    ) -> Result<LoadedPlugin, AddAttemptError> {
         let load = |sandbox: &Sandbox| {
             let loaded = match kept {
-                Kept::InCache => self
+                CompiledCode::InCache => self
                     .artifacts
                     .load_trusted(&sandbox.engine, digest, profile)
-                    .map_err(|error| NotAdded::unavailable(error.to_string()))?,
-                Kept::InMemory(code) => load_compiled(&sandbox.engine, code),
+                    .map_err(|error| AddAttemptError::unavailable(error.to_string()))?,
+                CompiledCode::InMemory(code) => load_compiled(&sandbox.engine, code),
             };
-            // What was just compiled and does not load is beyond the pool's limits.
-            loaded.map_err(|error| NotAdded::too_large(profile, &error))
+            // The code was compiled just now, so if it does not load, it exceeds the limits of the
+            // pool.
+            loaded.map_err(|error| AddAttemptError::too_large(profile, &error))
         };
         let component = load(self.sandboxes.of(profile))?;
         let sandbox = self.sandboxes.best_for(profile, &component);
-        let ready = bind(sandbox, contract, &load(sandbox)?).map_err(NotAdded::Other)?;
-        Ok(Loaded { ready: Arc::new(ready), on_disk: matches!(kept, Kept::InCache) })
+        let ready = bind(sandbox, contract, &load(sandbox)?).map_err(AddAttemptError::Other)?;
+        Ok(LoadedPlugin { ready: Arc::new(ready), on_disk: matches!(kept, CompiledCode::InCache) })
     }
 
     async fn on_disk(
@@ -256,32 +263,32 @@ impl Library {
         digest: Digest,
         profile: Profile,
         contract: ContractVersion,
-    ) -> Option<Loaded> {
+    ) -> Option<LoadedPlugin> {
         let library = self.clone();
         let found = on_blocking_thread(move || {
             let load = |sandbox: &Sandbox| library.artifacts.load(&sandbox.engine, digest, profile);
             let component = load(library.sandboxes.of(profile))?;
             let sandbox = library.sandboxes.best_for(profile, &component);
             let ready = bind(sandbox, contract, &load(sandbox)?).ok()?;
-            Some(Loaded { ready: Arc::new(ready), on_disk: true })
+            Some(LoadedPlugin { ready: Arc::new(ready), on_disk: true })
         })
         .await;
         found.ok().flatten()
     }
 
-    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<Ready>> {
+    fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<ReadyPlugin>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.get(digest, profile).cloned()
     }
 
-    fn keep(&self, digest: Digest, profile: Profile, entry: Loaded) -> Arc<Ready> {
-        let Loaded { ready, on_disk } = entry;
+    fn keep(&self, digest: Digest, profile: Profile, entry: LoadedPlugin) -> Arc<ReadyPlugin> {
+        let LoadedPlugin { ready, on_disk } = entry;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(digest, profile, ready.clone(), on_disk);
         ready
     }
 
-    /// The lock under which one digest is compiled or loaded.
+    /// The lock for compiling or loading one digest.
     fn alone_with(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut in_work = self.in_work.lock().unwrap_or_else(PoisonError::into_inner);
         in_work.entry(digest).or_default().clone()
@@ -295,18 +302,18 @@ impl Library {
     }
 }
 
-fn look_at(bytes: Arc<[u8]>) -> Result<Candidate, AddPluginError> {
+fn look_at(bytes: Arc<[u8]>) -> Result<InspectedPlugin, AddPluginError> {
     let inspection = inspect(&bytes).map_err(|error| AddPluginError::Refused(error.to_string()))?;
     let digest = Digest::of(&bytes);
-    Ok(Candidate { digest, bytes, inspection })
+    Ok(InspectedPlugin { digest, bytes, inspection })
 }
 
-/// As far as it can be told without the bytes.
+/// The profile that the size alone suggests.
 pub fn profile_by_size(size_bytes: u64) -> Profile {
     if size_bytes <= SMALL_BYTES_MAX { Profile::Small } else { Profile::Large }
 }
 
-/// The profile that a plugin is tried under first.
+/// The profile that is tried first.
 pub fn expected_profile(inspection: &Inspection) -> Profile {
     let small = Limits::of(Profile::Small);
     let fits = profile_by_size(inspection.size_bytes as u64) == Profile::Small
@@ -324,27 +331,28 @@ fn bind(
     sandbox: &Arc<Sandbox>,
     contract: ContractVersion,
     component: &Component,
-) -> Result<Ready, AddPluginError> {
+) -> Result<ReadyPlugin, AddPluginError> {
     let plugin = LinkedPlugin::new(contract, &sandbox.linker, component).map_err(|error| {
         AddPluginError::Refused(format!("the plugin does not implement the rule contract: {error:#}"))
     })?;
-    Ok(Ready { sandbox: sandbox.clone(), plugin })
+    Ok(ReadyPlugin { sandbox: sandbox.clone(), plugin })
 }
 
-async fn describe(ready: &Ready) -> Result<Description, NotAdded> {
-    let Ready { sandbox, plugin } = ready;
+async fn describe(ready: &ReadyPlugin) -> Result<Description, AddAttemptError> {
+    let ReadyPlugin { sandbox, plugin } = ready;
     let call = Call { sandbox, plugin, fuel: sandbox.limits.fuel_prepare, computed_ms: Arc::default() };
     call.describe().await.result.map_err(|CallFailure { class, detail }| {
         let why = format!("the plugin's describe function failed ({}): {detail}", class.name());
         match class {
-            FailureClass::MemoryLimit => NotAdded::TooLarge(why),
-            FailureClass::Host => NotAdded::unavailable(why),
-            _ => NotAdded::Other(AddPluginError::Refused(why)),
+            FailureClass::MemoryLimit => AddAttemptError::TooLarge(why),
+            FailureClass::Host => AddAttemptError::unavailable(why),
+            _ => AddAttemptError::Other(AddPluginError::Refused(why)),
         }
     })
 }
 
-/// Hashing, inspecting and reading files hold a thread for longer than a payment may wait.
+/// For hashing, inspecting and reading files, which would block a thread for longer than a payment
+/// may wait.
 pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {

@@ -1,12 +1,11 @@
-//! How much a rule may use, per profile. Must stay constants: a limit decides
-//! results, so all of them are part of the engine's id.
+//! How much a rule may use, for each profile. The limits must stay constants: they decide results
+//! and are part of the engine's id.
 //!
-//! The sums: a ruleset has at most 50 rules, so a ruleset of small rules can
-//! never burn more than 50 x `fuel_evaluate` = [`RULESET_FUEL`]. Measured, a
-//! unit of fuel buys 0.5 to 0.8 ns, in an empty loop as in one of dependent
-//! loads all over the memory: 2.6 to 4.2 ms for one rule that burns its
-//! budget, 0.2 s for fifty (0.4 s on a busy machine). The shipped rules use 4
-//! to 12 thousand units of their five million.
+//! A ruleset has at most 50 rules, so a ruleset of small rules uses at most 50 x `fuel_evaluate` =
+//! [`RULESET_FUEL`]. As measured, a unit of fuel takes 0.5 to 0.8 ns, both in an empty loop and in
+//! a loop of dependent loads from the whole memory. A rule that uses its whole budget takes 2.6 to
+//! 4.2 ms, and fifty of them 0.2 s (0.4 s on a busy machine). The shipped rules use 4,000 to 12,000
+//! units of their five million.
 
 use std::time::Duration;
 
@@ -19,18 +18,19 @@ use crate::domain::verdict::RuleResult;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// All rules of one call together. Rules that come after it is used up end as
-/// out of fuel; large rules can get there, small ones cannot.
+/// The fuel of all rules of one call together. Rules after it is used up end as out of fuel. Only
+/// large rules can use it up.
 pub const RULESET_FUEL: u64 = 250_000_000;
 
-/// Call stack of WebAssembly code; how deep a recursion that is depends on the compiled frames.
+/// The call stack of WebAssembly code. The depth of recursion that it allows depends on the
+/// compiled frames.
 pub const WASM_STACK_BYTES: usize = 512 * KIB;
 
-/// Bytes that one call may move from the guest to the host. Overlapping
-/// strings multiply otherwise: the default let 130 MB through.
+/// The bytes that one call may move from the guest to the host. A list of overlapping strings can
+/// be far larger than the guest's memory: Wasmtime's default allowed 130 MB.
 pub const HOSTCALL_FUEL: usize = MIB;
 
-/// Payment text, facts and state that one call is given.
+/// The size of the payment's texts, the facts and the state of one call.
 pub const INPUT_BYTES_MAX: usize = MIB;
 
 /// The period of the epoch clock. A rule that runs longer yields its processor this often.
@@ -38,9 +38,9 @@ pub(super) const TICK_MS: u32 = 1;
 
 #[derive(Debug)]
 pub struct Limits {
-    /// One evaluation. Compiled rules use 10 to 50 thousand.
+    /// For one evaluation. Compiled rules use 10,000 to 50,000.
     pub fuel_evaluate: u64,
-    /// `prepare` and `describe` run when a person waits, not a payment.
+    /// For `prepare` and `describe`, which run while a person waits and not a payment.
     pub fuel_prepare: u64,
     /// All linear memories of one instance together.
     pub memory_bytes: usize,
@@ -49,10 +49,10 @@ pub struct Limits {
     pub table_elements: usize,
     pub tables_per_instance: u32,
     pub core_instances_per_instance: u32,
-    /// Computing time by the epoch clock: the net below the fuel. Time spent
-    /// waiting for a processor does not count.
+    /// Computing time by the epoch clock, a safety net if fuel runs too slowly. Waiting for a
+    /// processor does not count.
     pub computing_ms: u32,
-    /// Instances alive at once. Bounds the memory: slots x `memory_bytes`.
+    /// Live instances at once. This bounds the memory to `slots` x `memory_bytes`.
     pub slots: u32,
 }
 
@@ -80,7 +80,7 @@ const LARGE: Limits = Limits {
     slots: 16,
 };
 
-/// The limits that apply to a plugin, as its author sees them.
+/// The limits of a plugin, as shown to its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LimitsInForce {
     pub profile: &'static str,
@@ -89,9 +89,9 @@ pub struct LimitsInForce {
     pub memory_bytes: usize,
     pub computing_ms: u32,
     pub stack_bytes: usize,
-    /// Set by the configuration, the same for both profiles.
+    /// From the configuration. The same for both profiles.
     pub compile_cpu_s: u64,
-    /// Processor time that compiling this plugin may take.
+    /// The processor time for compiling this plugin.
     pub plugin_compile_cpu_s: u64,
     pub compile_memory_mib: u64,
     pub compiled_mib: u64,
@@ -99,7 +99,7 @@ pub struct LimitsInForce {
 
 impl LimitsInForce {
     pub fn of(profile: Profile, compile_cpu_s: u64) -> Self {
-        let (limits, compiling) = (Limits::of(profile), Allowance::of(profile, compile_cpu_s));
+        let (limits, compiling) = (Limits::of(profile), CompileLimits::of(profile, compile_cpu_s));
         Self {
             profile: profile.name(),
             fuel_evaluate: limits.fuel_evaluate,
@@ -115,16 +115,16 @@ impl LimitsInForce {
     }
 }
 
-/// What compiling one plugin may take.
+/// The limits for compiling one plugin.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
+pub(super) struct CompileLimits {
     pub(super) cpu_s: u64,
     pub(super) memory_mib: u64,
     pub(super) artifact_mib: u64,
 }
 
-impl Allowance {
-    /// Interpreters that were compiled along take 8 to 15 s and fill 45 MB.
+impl CompileLimits {
+    /// Compiling a plugin with an interpreter takes 8 to 15 s and gives 45 MB of code.
     pub(super) fn of(profile: Profile, cpu_s: u64) -> Self {
         match profile {
             Profile::Small => Self { cpu_s, memory_mib: 1024, artifact_mib: 64 },
@@ -132,8 +132,8 @@ impl Allowance {
         }
     }
 
-    /// The net below the limit of processor time: payments may leave the child
-    /// little of it, so a slow child is not yet one that hangs.
+    /// A safety net for a child that hangs. It is generous, since payments may leave the child
+    /// little processor time.
     pub(super) fn wall_time(self) -> Duration {
         Duration::from_secs(self.cpu_s * 20 + 60)
     }
@@ -148,24 +148,24 @@ impl Limits {
     }
 }
 
-/// Whether a run burned so much that it may be why others ran out of time: a fifth
-/// of its budget, a hundred times what ordinary rules take. Fuel does not depend on
-/// how fast or busy the machine is.
+/// Whether a run used so much fuel that it may have made others miss their deadline: a fifth of its
+/// budget, which is a hundred times what ordinary rules use. Fuel does not depend on how fast or
+/// busy the machine is.
 pub fn burns(profile: Profile, fuel_used: u64) -> bool {
     fuel_used >= Limits::of(profile).fuel_evaluate / 5
 }
 
-/// The same of a rule whose run has not ended, so that its fuel is not known.
+/// The same for a run that has not ended, whose fuel is not known.
 pub fn computes_long(profile: Profile, computed_ms: u32) -> bool {
     computed_ms >= Limits::of(profile).computing_ms / 5
 }
 
-/// Whether a rule could burn all the fuel of its profile, after those before it spent so much.
+/// Whether a rule can still use all fuel of its profile after earlier rules used `spent_before`.
 pub fn has_all_its_fuel(profile: Profile, spent_before: u64) -> bool {
     RULESET_FUEL.saturating_sub(spent_before) >= Limits::of(profile).fuel_evaluate
 }
 
-/// Whether a rule ran out of fuel that others had used up: the budget of a ruleset is shared.
+/// Whether a rule ran out of fuel because earlier rules had used up the budget of the ruleset.
 pub fn was_starved(rules: &[RuleEvidence], place: usize) -> bool {
     let (before, at) = rules.split_at(place);
     at.first().is_some_and(|rule| {

@@ -1,15 +1,17 @@
-//! The engine in this process. Must never hold a thread of the server's for
-//! longer than a few ticks, and never let one tenant's rules take the threads from another's.
+//! The engine in this process.
 //!
-//! A ruleset begins on the thread that its payment is on, which costs nothing.
-//! What has taken more of a processor than a quick one does moves to a runtime of
-//! its own, whose threads stand back behind the server's, in one task that does
-//! not hop between threads for each rule; and the rulesets of a tenant that take
-//! long begin there, until enough of them were quick again. Whatever was merely
-//! interrupted stays: behind the long ones it would wait for them. A running rule
-//! lets go of its thread with every tick of the epoch clock, new payments go
-//! before those that were interrupted, and a semaphore per tenant bounds what one
-//! can hold at once. What that bought stands in docs/PERFORMANCE.md.
+//! Rules must not block the server's threads for more than a few ticks, and one tenant's rules must
+//! not take the threads from another's. For that reason:
+//!
+//! - A ruleset starts on the thread of its payment, which costs nothing. Once it has taken more
+//!   processor time than a quick one, it moves to separate threads of lower priority, as one task.
+//! - After that, rulesets of the same tenant start on those threads until enough of them were quick.
+//! - A ruleset that was only interrupted stays where it is. On the separate threads it would wait
+//!   for the long ones.
+//! - A running rule yields its thread at every tick of the epoch clock. New payments go first.
+//! - A semaphore for each tenant bounds how many of its rulesets run at once.
+//!
+//! docs/PERFORMANCE.md has the measurements.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,22 +26,22 @@ use super::call::{Call, CallFailure, CallOutcome};
 use super::contract::{PaymentInput, SettingsAnswer};
 use super::diagnosis::{CallInput, DiagnosisRequest, Diagnostics};
 use super::engine::{EngineSetupError, Sandboxes};
-use super::library::{Library, Ready};
+use super::library::{Library, ReadyPlugin};
 use super::limits::{Limits, RULESET_FUEL, TICK_MS};
-use super::progress::{ComputedMs, Progress};
-use super::settings::Settings;
-use super::spent::Metered;
-use super::tenants::{QUICK, Tenants};
+use super::processor_time::MeteredFuture;
+use super::progress::{ComputedMs, RulesetProgress};
+use super::settings::EngineSettings;
+use super::tenant_limits::{QUICK, TenantLimits};
 use super::threads::{BACKGROUND_NICENESS, LIVE_NICENESS, Threads};
 use super::{
-    AddPluginError, Diagnosis, EngineError, FailedCall, Missed, PrepareError, Prepared, RuleCall, RuleEngine,
-    RuleRun, RulesetCall,
+    AddPluginError, Diagnosis, EngineError, FailedCall, MissedDeadline, PrepareError, PreparedSettings,
+    RuleCall, RuleEngine, RuleRun, RulesetCall,
 };
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::verdict::RuleResult;
 
-/// Settings are read while a person waits; payments keep the rest of the slots.
+/// How many calls of `prepare` run at once. Payments keep the other slots.
 const PREPARATIONS_MAX: usize = 2;
 
 #[derive(Debug, Error)]
@@ -53,10 +55,11 @@ pub enum LocalEngineError {
 pub struct LocalEngine {
     live: Threads,
     background: Threads,
-    /// One per thread: what is tried holds few of the slots that payments need.
+    /// One permit for each background thread, so that background work takes few of the slots that
+    /// payments need.
     background_turns: Arc<Semaphore>,
     library: Arc<Library>,
-    tenants: Tenants,
+    tenants: TenantLimits,
     preparations: Arc<Semaphore>,
     diagnostics: Arc<Diagnostics>,
     /// How many threads run live rules.
@@ -64,7 +67,7 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
-    pub fn start(settings: &Settings) -> Result<Self, LocalEngineError> {
+    pub fn start(settings: &EngineSettings) -> Result<Self, LocalEngineError> {
         let threads = settings.threads.max(1);
         let library = Library::new(settings, Sandboxes::new()?);
         let start = |name, niceness| {
@@ -77,19 +80,20 @@ impl LocalEngine {
             background: start("rules-later", BACKGROUND_NICENESS)?,
             background_turns: Arc::new(Semaphore::new(threads)),
             library: Arc::new(library),
-            tenants: Tenants::new(settings.tenant_concurrency.max(1), settings.tenant_waiting_max),
+            tenants: TenantLimits::new(settings.tenant_concurrency.max(1), settings.tenant_waiting_max),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
             diagnostics: Arc::new(diagnostics),
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
         })
     }
 
-    /// Whether a tenant's rules took a quarter of the engine while one of its rulesets waited.
+    /// Whether a tenant's rules used at least a quarter of the engine while one of its rulesets
+    /// waited.
     fn is_much(&self, spent: Duration, waited: Duration) -> bool {
         spent * 4 >= waited.saturating_mul(self.threads)
     }
 
-    /// One rule on an input that need not be a domain payment: for cases.
+    /// Evaluates one rule of a case file.
     pub(super) async fn evaluate_one(
         &self,
         input: PaymentInput,
@@ -103,8 +107,7 @@ impl LocalEngine {
 }
 
 impl LocalEngine {
-    /// Looks into the failure of one rule on an input that need not be a domain payment, for case
-    /// files.
+    /// Diagnoses the failure of one rule. The input may come from a case file.
     pub(super) async fn diagnose_one(
         &self,
         input: PaymentInput,
@@ -131,14 +134,14 @@ impl RuleEngine for LocalEngine {
 
     async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
         let deadline = call.deadline;
-        let (progress, begun) = (Arc::new(Progress::default()), Instant::now());
+        let (progress, begun) = (Arc::new(RulesetProgress::default()), Instant::now());
         let account_us = self.tenants.account_us(call.tenant);
         let spent_before_us = account_us.load(Ordering::Relaxed);
         let decided = async {
             let turn = self.tenants.admit(call.tenant).await?;
             let library = self.library.clone();
             let (begins_here, progress) = (turn.is_quick(), progress.clone());
-            let mut work = Metered::new(account_us.clone(), async move {
+            let mut work = MeteredFuture::new(account_us.clone(), async move {
                 let input = PaymentInput::of(call.payment);
                 evaluate_all(&library, &input, &call.rules, &progress).await
             });
@@ -147,7 +150,7 @@ impl RuleEngine for LocalEngine {
                     turn.took(spent);
                     return Ok(runs);
                 }
-                // Now, since it may never come to its end.
+                // Noted now, since the ruleset may never end.
                 turn.took(work.spent());
             }
             let rest = async move {
@@ -160,8 +163,8 @@ impl RuleEngine for LocalEngine {
         timeout_at(deadline, decided).await.unwrap_or_else(|_| {
             let (runs, running_ms) = progress.take();
             let spent_us = account_us.load(Ordering::Relaxed).saturating_sub(spent_before_us);
-            let by_its_own = self.is_much(Duration::from_micros(spent_us), begun.elapsed());
-            Err(EngineError::Deadline(Missed { runs, running_ms, by_its_own }))
+            let caused_by_tenant = self.is_much(Duration::from_micros(spent_us), begun.elapsed());
+            Err(EngineError::Deadline(MissedDeadline { runs, running_ms, caused_by_tenant }))
         })
     }
 
@@ -177,10 +180,10 @@ impl RuleEngine for LocalEngine {
             let mut answers = Vec::with_capacity(calls.len());
             for call in calls {
                 if Instant::now() >= call.deadline {
-                    return Err(EngineError::Deadline(Missed::default()));
+                    return Err(EngineError::Deadline(MissedDeadline::default()));
                 }
                 let input = PaymentInput::of(call.payment);
-                answers.push(evaluate_all(&library, &input, &call.rules, &Progress::default()).await);
+                answers.push(evaluate_all(&library, &input, &call.rules, &RulesetProgress::default()).await);
                 tokio::task::yield_now().await;
             }
             Ok(answers)
@@ -188,7 +191,7 @@ impl RuleEngine for LocalEngine {
         evaluated.await?
     }
 
-    async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError> {
+    async fn prepare(&self, plugin: Digest, settings: String) -> Result<PreparedSettings, PrepareError> {
         let turn = self.preparations.clone().acquire_owned().await;
         let turn = turn.map_err(|error| EngineError::Unavailable(error.to_string()))?;
         let library = self.library.clone();
@@ -226,12 +229,12 @@ impl RuleEngine for LocalEngine {
     }
 }
 
-/// One run per rule, in their order.
+/// Returns one run for each rule, in their order.
 async fn evaluate_all(
     library: &Arc<Library>,
     input: &PaymentInput,
     rules: &[RuleCall],
-    progress: &Progress,
+    progress: &RulesetProgress,
 ) -> Vec<RuleRun> {
     let mut fuel_spent: u64 = 0;
     let mut let_go = Instant::now();
@@ -259,7 +262,7 @@ async fn evaluate(
     let Some(ready) = library.bound(rule.plugin, rule.profile).await else {
         return RuleRun { result: RuleResult::Unavailable, fuel_used: 0, elapsed_us: 0 };
     };
-    let Ready { sandbox, plugin } = &*ready;
+    let ReadyPlugin { sandbox, plugin } = &*ready;
     let started = Instant::now();
     let fuel = sandbox.limits.fuel_evaluate.min(fuel_left);
     let call = Call { sandbox, plugin, fuel, computed_ms: computed_ms.clone() };
@@ -272,14 +275,18 @@ async fn evaluate(
     RuleRun { result, fuel_used, elapsed_us }
 }
 
-async fn prepare(library: &Arc<Library>, digest: Digest, settings: &str) -> Result<Prepared, PrepareError> {
+async fn prepare(
+    library: &Arc<Library>,
+    digest: Digest,
+    settings: &str,
+) -> Result<PreparedSettings, PrepareError> {
     let unknown = PrepareError::UnknownPlugin(digest);
     let Some(Plugin { profile, .. }) = library.plugin(digest) else { return Err(unknown) };
     let Some(ready) = library.bound(digest, profile).await else { return Err(unknown) };
-    let Ready { sandbox, plugin } = &*ready;
+    let ReadyPlugin { sandbox, plugin } = &*ready;
     let call = Call { sandbox, plugin, fuel: sandbox.limits.fuel_prepare, computed_ms: Arc::default() };
     match call.prepare(settings).await.result {
-        Ok(SettingsAnswer::Accepted { queries, state }) => Ok(Prepared { profile, queries, state }),
+        Ok(SettingsAnswer::Accepted { queries, state }) => Ok(PreparedSettings { profile, queries, state }),
         Ok(SettingsAnswer::Refused(reasons)) => Err(PrepareError::Refused(reasons)),
         Err(CallFailure { class, detail }) => Err(PrepareError::Failed { class, detail }),
     }

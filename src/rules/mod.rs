@@ -1,8 +1,8 @@
-//! The sandbox: where plugins are inspected, compiled and run.
+//! The sandbox: it inspects, compiles and runs plugins.
 //!
-//! Owns everything that touches Wasmtime, and the port behind which rules may
-//! one day run in a process of their own. Must never know the database or
-//! HTTP, and never lets a plugin's output through unchecked.
+//! All use of Wasmtime is in this module. Others call it through [`RuleEngine`], so that rules can
+//! move to another process. It must not know the database or HTTP, and it must check all output of
+//! a plugin before returning it.
 
 mod artifact;
 mod call;
@@ -16,10 +16,10 @@ mod engine;
 mod library;
 mod limits;
 mod local;
+mod processor_time;
 mod progress;
 mod settings;
-mod spent;
-mod tenants;
+mod tenant_limits;
 mod threads;
 
 use std::sync::Arc;
@@ -40,22 +40,21 @@ pub use engine::EngineSetupError;
 pub use library::{expected_profile, profile_by_size};
 pub use limits::{LimitsInForce, burns, computes_long, has_all_its_fuel, was_starved};
 pub use local::{LocalEngine, LocalEngineError};
-pub use settings::Settings;
+pub use settings::EngineSettings;
 pub use threads::{BACKGROUND_NICENESS, Threads};
 
-/// One rule of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCall {
     pub plugin: Digest,
     pub profile: Profile,
     pub state: Arc<[u8]>,
     pub facts: Vec<Fact>,
-    /// Fuel that the rules before this one used, where it is on record: the
-    /// budget of a ruleset is shared. Otherwise the call counts for itself.
+    /// The fuel that earlier rules of the ruleset used, if it is recorded. The budget of a ruleset
+    /// is shared. If `None`, the engine adds up the fuel of the rules before this one in the call.
     pub fuel_spent_before: Option<u64>,
 }
 
-/// A whole ruleset on one payment: one call of the engine.
+/// The rules of a ruleset to evaluate on one payment, in one call of the engine.
 #[derive(Debug, Clone)]
 pub struct RulesetCall {
     pub tenant: TenantId,
@@ -71,22 +70,22 @@ pub struct RuleRun {
     pub elapsed_us: u32,
 }
 
-/// What a rule's `prepare` made of its settings.
+/// The result of a rule's `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
+pub struct PreparedSettings {
     pub profile: Profile,
     pub queries: Vec<FactQuery>,
     pub state: Vec<u8>,
 }
 
-/// A call that failed, to be made once more.
+/// A call that failed, to be repeated for a diagnosis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailedCall {
     Prepare {
         plugin: Digest,
         settings: String,
     },
-    /// The rule names the fuel that earlier rules used.
+    /// `rule.fuel_spent_before` must be set.
     Evaluate {
         payment: Arc<Payment>,
         rule: RuleCall,
@@ -102,25 +101,25 @@ impl FailedCall {
     }
 }
 
-/// How far a ruleset had come when its deadline struck.
+/// How far a ruleset had come at its deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Missed {
-    /// The runs of the rules that had ended, in their order.
+pub struct MissedDeadline {
+    /// The runs of the rules that ended in time, in the order of the rules.
     pub runs: Vec<RuleRun>,
-    /// Milliseconds that the next rule had computed.
+    /// For how many milliseconds the next rule had computed.
     pub running_ms: u32,
-    /// Whether the tenant's own rules kept the engine busy meanwhile, and not
-    /// somebody else or a slow machine.
-    pub by_its_own: bool,
+    /// Whether the tenant's own rules kept the engine busy. If not, other tenants did, or the
+    /// machine was slow.
+    pub caused_by_tenant: bool,
 }
 
-/// The engine as a whole could not evaluate the ruleset.
+/// Why the engine could not evaluate a ruleset at all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     #[error("too many payments of this tenant are waiting for their rules")]
     Busy,
     #[error("the rules did not finish before the deadline")]
-    Deadline(Missed),
+    Deadline(MissedDeadline),
     #[error("the rule engine is unavailable: {0}")]
     Unavailable(String),
 }
@@ -129,7 +128,7 @@ pub enum EngineError {
 pub enum PrepareError {
     #[error("the plugin {0} is not loaded")]
     UnknownPlugin(Digest),
-    /// The rule's own words on wrong settings; `field` points into them.
+    /// The rule's reasons. `field` points into the settings.
     #[error("the rule does not accept its settings")]
     Refused(Vec<Reason>),
     #[error("the rule failed while reading its settings ({class}): {detail}", class = class.name())]
@@ -140,41 +139,42 @@ pub enum PrepareError {
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddPluginError {
-    /// The bytes are at fault; the text says why and what to do about it.
+    /// The bytes are at fault. The text says why, and what the author can do.
     #[error("{0}")]
     Refused(String),
-    /// Only the large limits hold it, and it was to be compiled under the small ones.
+    /// The plugin fits only the large limits, and the caller allowed the small ones.
     #[error("the plugin needs the limits of large plugins")]
     NeedsLarge,
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-/// "Evaluate this ruleset on this input": the port to wherever rules run.
+/// Runs rules, in this process or elsewhere.
 #[async_trait]
 pub trait RuleEngine: Send + Sync + std::fmt::Debug {
     fn id(&self) -> &EngineId;
 
-    /// Answers one run per rule, in their order. A rule that fails is a run
-    /// that says so; an error means the whole call gave nothing.
+    /// Returns one run for each rule, in their order. A rule that fails has a run with the failure.
+    /// An error means that the call as a whole has no result.
     async fn evaluate(&self, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError>;
 
-    /// Many payments on spare capacity, for what tries rules: live payments go
-    /// first, whatever the number. Answers one list of runs per call, in their order.
+    /// Evaluates many payments in the background. Live payments have priority. Returns one list of
+    /// runs for each call, in their order.
     async fn evaluate_in_background(&self, calls: Vec<RulesetCall>)
     -> Result<Vec<Vec<RuleRun>>, EngineError>;
 
-    async fn prepare(&self, plugin: Digest, settings: String) -> Result<Prepared, PrepareError>;
+    async fn prepare(&self, plugin: Digest, settings: String) -> Result<PreparedSettings, PrepareError>;
 
-    /// Inspects, compiles (in a child process) and keeps a plugin. The same bytes twice are one plugin.
-    /// Under the limits of `most` at most, which whoever calls has taken a turn for.
+    /// Inspects, compiles (in a child process) and keeps a plugin. The same bytes twice are one
+    /// plugin. `most` is the largest profile that may be used; the caller must have taken a turn
+    /// for it.
     async fn add_plugin(&self, bytes: Arc<[u8]>, most: Profile) -> Result<Plugin, AddPluginError>;
 
-    /// A plugin that was added and can run at once. Nothing also for one whose
-    /// compiled code was lost: adding its bytes again brings it back.
+    /// A plugin that was added and can run at once. Also `None` if its compiled code was lost;
+    /// adding its bytes again restores it.
     async fn plugin(&self, digest: Digest) -> Option<Plugin>;
 
-    /// Looks into a failed call of a loaded plugin, with its `bytes`: makes it
-    /// again, apart from the live ones. Nothing where it does not fail again.
+    /// Repeats a failed call of a loaded plugin, apart from live calls, to find the cause. `bytes`
+    /// are the plugin's. `None` if the call does not fail again.
     async fn diagnose(&self, call: FailedCall, bytes: Arc<[u8]>) -> Result<Option<Diagnosis>, EngineError>;
 }

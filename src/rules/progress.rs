@@ -1,24 +1,21 @@
-//! How far a ruleset has come, for whoever stops waiting for it.
-//!
-//! Owns the runs that have ended and how long the one under way has computed.
-//! Must never hold up a rule.
+//! How far a ruleset has come, for a caller that stops waiting at the deadline.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::RuleRun;
 
-/// Milliseconds that the running rule had computed at its last tick. Not its fuel:
-/// compiled code keeps that in a register until it calls something.
+/// For how many milliseconds the running rule had computed at its last tick. Its fuel is not known:
+/// compiled code keeps it in a register until it makes a call.
 pub(super) type ComputedMs = Arc<AtomicU32>;
 
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct RulesetProgress {
     runs: Mutex<Vec<RuleRun>>,
     running_ms: ComputedMs,
 }
 
-impl Progress {
+impl RulesetProgress {
     pub(super) fn running_ms(&self) -> &ComputedMs {
         &self.running_ms
     }
@@ -29,7 +26,7 @@ impl Progress {
         self.running_ms.store(0, Ordering::Relaxed);
     }
 
-    /// The runs that have ended, and how long the next rule has computed.
+    /// The runs that have ended, and for how many milliseconds the next rule has computed.
     pub(super) fn take(&self) -> (Vec<RuleRun>, u32) {
         let mut runs = self.runs();
         (std::mem::take(&mut *runs), self.running_ms.load(Ordering::Relaxed))

@@ -1,27 +1,28 @@
-//! What an operator may set of the sandbox. Limits that decide results are
-//! not here: they are constants of the engine.
+//! The operator's settings of the engine. Limits that decide results are not settings but
+//! constants.
 
 use std::path::PathBuf;
 
 #[derive(Clone)]
-pub struct Settings {
-    /// The binary that has the `compile-plugin` command: this one, except in tests.
+pub struct EngineSettings {
+    /// The binary with the `compile-plugin` command: this one, except in tests.
     pub compiler_exe: PathBuf,
-    /// Where compiled plugins are kept. A cache: may be deleted at any time.
+    /// The cache of compiled plugins. It may be deleted at any time.
     pub cache_dir: PathBuf,
-    /// Authenticates compiled plugins: code from the cache runs as native code.
+    /// Authenticates compiled plugins, since they run as native code.
     pub cache_key: [u8; 32],
-    /// Compiled plugins in memory; the least recently used leave. A small one takes about 0.3 MB.
+    /// How many compiled plugins stay in memory. A small one takes about 0.3 MB.
     pub loaded_max: usize,
-    /// Rulesets of one tenant that run at once.
+    /// How many rulesets of one tenant run at once.
     pub tenant_concurrency: usize,
-    /// Payments of one tenant that wait for their turn; the next is told that the engine is busy.
+    /// How many payments of one tenant may wait. For more, the engine returns that it is busy.
     pub tenant_waiting_max: usize,
-    /// Threads that run the rules which take long; as many again for what is tried.
+    /// Threads for rulesets that take long, and as many again for background work.
     pub threads: usize,
-    /// Plugins that are compiled at once, one of them large at most; for diagnoses one small one more.
+    /// How many plugins are compiled at once, at most one of them large. One more small plugin may
+    /// be compiled for a diagnosis.
     pub compilations_max: usize,
-    /// Processor time of one compilation of a small plugin; a large one gets six times as much.
+    /// The processor time for compiling a small plugin. A large one gets six times as much.
     pub compile_cpu_s: u64,
     /// Whether long rules and compiling leave the processor to payments; without payments there is no need.
     pub stands_back: bool,
@@ -29,7 +30,7 @@ pub struct Settings {
     pub diagnosis_with_lines: bool,
 }
 
-impl Settings {
+impl EngineSettings {
     pub fn new(compiler_exe: PathBuf, cache_dir: PathBuf, cache_key: [u8; 32]) -> Self {
         Self {
             compiler_exe,
@@ -38,9 +39,9 @@ impl Settings {
             loaded_max: 256,
             tenant_concurrency: 8,
             tenant_waiting_max: 1024,
-            // The other half is for everything else, whatever the rules of one tenant do.
+            // The other half of the processors stays free for everything else.
             threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2),
-            // Besides what a tenant handed in, what another node took in already.
+            // One for uploads to this node and one for plugins that other nodes accepted.
             compilations_max: 2,
             compile_cpu_s: 10,
             stands_back: true,
@@ -49,8 +50,8 @@ impl Settings {
     }
 }
 
-/// The key stays out of logs.
-impl std::fmt::Debug for Settings {
+/// Written by hand, since the key must not appear in logs.
+impl std::fmt::Debug for EngineSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
             .field("compiler_exe", &self.compiler_exe)

@@ -1,24 +1,23 @@
-//! Threads apart from the server's own, with a priority of their own.
-//!
-//! Owns how they are started and given up. Must never wait for what runs on them.
+//! Threads that are separate from the server's and have a lower priority.
 
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::EngineError;
 
-/// How much the threads of long rules stand back behind those that answer, store
-/// and run the quick ones: a tenth of a processor that both want.
+/// The niceness of the threads for long rulesets. If they compete with the server's threads for a
+/// processor, they get a tenth of it.
 pub const LIVE_NICENESS: i32 = 10;
-/// The niceness of threads for background work. Where live payments want a whole processor,
-/// such a thread gets a fifteenth of it. It must not get much less: it shares locks of the
-/// allocator and the runtime with the threads that serve, and a thread that is interrupted
-/// while it holds a lock returns later the nicer it is. With 15, every request waited for
-/// more than a second on a busy machine.
+/// The niceness of threads for background work. If they compete with live payments for a processor,
+/// they get a fifteenth of it.
+///
+/// It must not be much higher. These threads share locks of the allocator and the runtime with the
+/// server's, and the nicer a thread is, the later it continues if it is interrupted while it holds
+/// a lock. With 15, every request waited for more than a second on a busy machine.
 pub const BACKGROUND_NICENESS: i32 = 12;
 
 pub struct Threads {
-    /// Nothing only while it is dropped.
+    /// `None` only while this is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
 }
@@ -31,12 +30,12 @@ impl Threads {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(count)
             .thread_name(name)
-            // New payments before interrupted rules.
+            // New payments go before interrupted rules.
             .global_queue_interval(1)
             .on_thread_start(move || {
-                // Linux counts it for each thread, others for the whole process. Set and
-                // not added to: a thread begins with what the one has that started it.
-                // A refusal changes nothing but the order.
+                // Only Linux has a niceness for each thread; elsewhere this would change the whole
+                // process. It is set and not added, since a thread inherits the niceness of the
+                // thread that started it. If this is refused, only the priority is different.
                 #[cfg(target_os = "linux")]
                 let _ = rustix::process::setpriority_process(None, niceness);
                 #[cfg(not(target_os = "linux"))]
@@ -47,7 +46,7 @@ impl Threads {
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    /// Ends with the caller.
+    /// The work is aborted if the caller is dropped.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -60,7 +59,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waiting is not allowed inside of async code; what runs is given up at its next tick.
+            // Async code must not block until the work has ended. It is aborted at its next tick.
             runtime.shutdown_background();
         }
     }

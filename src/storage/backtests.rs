@@ -20,8 +20,8 @@ use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
-use crate::domain::backtest::report::Report;
-use crate::domain::backtest::{Backtest, Baseline, PENDING_MAX, Selection, State};
+use crate::domain::backtest::report::BacktestReport;
+use crate::domain::backtest::{Backtest, BacktestSelection, BacktestState, Baseline, PENDING_MAX};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 
@@ -33,7 +33,7 @@ pub struct NewBacktest {
     pub point: DecisionPoint,
     pub revision: i32,
     pub baseline: Baseline,
-    pub selection: Selection,
+    pub selection: BacktestSelection,
     pub actor: String,
     pub now_ms: u64,
 }
@@ -84,7 +84,7 @@ pub async fn create(app: &AppPool, tenant: TenantId, new: NewBacktest) -> Result
                 revision,
                 baseline_revision,
                 selection,
-                state: State::Waiting,
+                state: BacktestState::Waiting,
                 why: None,
                 total: None,
                 done: 0,
@@ -171,7 +171,7 @@ async fn insert(
     .bind(new.revision)
     .bind(baseline_revision)
     .bind(Json(&new.selection))
-    .bind(State::Waiting.name())
+    .bind(BacktestState::Waiting.name())
     .bind(&new.actor)
     .bind(bigint(new.now_ms))
     .execute(connection)
@@ -270,7 +270,7 @@ pub async fn cancel(
             if cancelled.rows_affected() == 1 {
                 let cancelled = act(Action::BacktestCancelled, id, &actor, now_ms, None);
                 audit::record(connection, tenant, &cancelled).await?;
-            } else if backtest.state != State::Cancelled {
+            } else if backtest.state != BacktestState::Cancelled {
                 return Err(CancelError::Ended);
             }
             Ok(backtest)
@@ -281,8 +281,8 @@ pub async fn cancel(
 
 fn read(row: &PgRow) -> Result<Backtest, StorageError> {
     let unreadable = |_| StorageError::Unreadable { what: WHAT };
-    let Json(selection) = row.try_get::<Json<Selection>, _>("selection").map_err(unreadable)?;
-    let report = row.try_get::<Option<Json<Report>>, _>("report").map_err(unreadable)?;
+    let Json(selection) = row.try_get::<Json<BacktestSelection>, _>("selection").map_err(unreadable)?;
+    let report = row.try_get::<Option<Json<BacktestReport>>, _>("report").map_err(unreadable)?;
     let time = |column| -> Result<Option<u64>, StorageError> {
         let at: Option<i64> = row.try_get(column)?;
         at.map(|at| ms(at, WHAT)).transpose()
@@ -293,7 +293,7 @@ fn read(row: &PgRow) -> Result<Backtest, StorageError> {
         revision: row.try_get("revision")?,
         baseline_revision: row.try_get("baseline_revision")?,
         selection,
-        state: named(State::parse(row.try_get("state")?), WHAT)?,
+        state: named(BacktestState::parse(row.try_get("state")?), WHAT)?,
         why: row.try_get("why")?,
         total: time("total")?,
         done: ms(row.try_get("done")?, WHAT)?,

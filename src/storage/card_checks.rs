@@ -12,18 +12,20 @@ use super::columns::bigint;
 use super::pool::SystemPool;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
-use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::tenant::TenantId;
 
 /// The unchecked fields of all tenants that have any. Nodes poll this.
-pub async fn unchecked_of_all(system: &SystemPool) -> Result<HashMap<TenantId, Unchecked>, StorageError> {
+pub async fn unchecked_of_all(
+    system: &SystemPool,
+) -> Result<HashMap<TenantId, UncheckedFields>, StorageError> {
     system
         .transaction(|connection| {
             Box::pin(async move {
                 let rows = sqlx::query("select tenant_id, field from unchecked_fields")
                     .fetch_all(connection)
                     .await?;
-                let mut all: HashMap<TenantId, Unchecked> = HashMap::new();
+                let mut all: HashMap<TenantId, UncheckedFields> = HashMap::new();
                 for row in rows {
                     let Some(field) = CheckedField::parse(row.try_get("field")?) else { continue };
                     let unchecked = all.entry(TenantId(row.try_get("tenant_id")?)).or_default();
@@ -36,7 +38,7 @@ pub async fn unchecked_of_all(system: &SystemPool) -> Result<HashMap<TenantId, U
 }
 
 /// The unchecked fields of one tenant.
-pub async fn unchecked(system: &SystemPool, tenant: TenantId) -> Result<Unchecked, StorageError> {
+pub async fn unchecked(system: &SystemPool, tenant: TenantId) -> Result<UncheckedFields, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {

@@ -12,7 +12,7 @@ use super::pool::{AppPool, SystemPool};
 use super::time_limit::TimeLimit;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
-use crate::domain::quarantine::{Lifted, Quarantine, RuleIdentity};
+use crate::domain::quarantine::{Quarantine, QuarantineLift, RuleIdentity};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 
@@ -90,7 +90,7 @@ pub async fn lift(
     tenant: TenantId,
     point: DecisionPoint,
     id: Uuid,
-    lifted: Lifted,
+    lifted: QuarantineLift,
 ) -> Result<bool, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
@@ -229,7 +229,7 @@ fn read(row: &PgRow) -> Result<Quarantine, StorageError> {
     let lifted_at_ms: Option<i64> = row.try_get("lifted_at_ms")?;
     let lifted_by: Option<String> = row.try_get("lifted_by")?;
     let lifted = match lifted_at_ms.zip(lifted_by) {
-        Some((at_ms, by)) => Some(Lifted { at_ms: ms(at_ms, WHAT)?, by }),
+        Some((at_ms, by)) => Some(QuarantineLift { at_ms: ms(at_ms, WHAT)?, by }),
         None => None,
     };
     Ok(Quarantine {

@@ -14,12 +14,12 @@ use tollgate::domain::party::Party;
 use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::tenant::TenantId;
-use tollgate::rules::{EngineError, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall, Settings};
+use tollgate::rules::{EngineError, EngineSettings, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use uuid::Uuid;
 
 pub struct Harness {
     pub engine: LocalEngine,
-    settings: Settings,
+    settings: EngineSettings,
     folder: tempfile::TempDir,
 }
 
@@ -28,10 +28,10 @@ impl Harness {
         Self::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn with(change: impl FnOnce(&mut EngineSettings)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let exe = PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
-        let mut settings = Settings::new(exe, folder.path().join("cache"), [7; 32]);
+        let mut settings = EngineSettings::new(exe, folder.path().join("cache"), [7; 32]);
         settings.threads = 2;
         change(&mut settings);
         let engine = LocalEngine::start(&settings).expect("the engine starts");

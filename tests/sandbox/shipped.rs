@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tollgate::domain::plugin::Profile;
 use tollgate::rules::RuleEngine;
-use tollgate::rules::cases::{self, Tried};
+use tollgate::rules::cases::{self, PluginUnderTest};
 
 use crate::harness::{Harness, component};
 
@@ -38,7 +38,7 @@ async fn every_case_of_every_shipped_plugin_succeeds() {
         let bytes: Arc<[u8]> = std::fs::read(&wasm).expect("it can be read").into();
         let plugin =
             harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("the plugin is accepted");
-        let tried = Tried { plugin: plugin.digest, bytes };
+        let tried = PluginUnderTest { plugin: plugin.digest, bytes };
         assert_eq!(plugin.profile, Profile::Small, "{}", wasm.display());
         let files = sorted(&cases_folder);
         assert!(!files.is_empty(), "{} has no cases", wasm.display());
@@ -57,7 +57,7 @@ async fn every_case_of_every_shipped_plugin_succeeds() {
 async fn a_failed_case_reports_the_expected_and_the_actual_result() {
     let harness = Harness::start();
     let plugin = harness.add("good").await;
-    let tried = Tried { plugin, bytes: component("good").into() };
+    let tried = PluginUnderTest { plugin, bytes: component("good").into() };
     let file = |expect: &str| {
         format!(
             r#"{{"payment": {{"id": "p", "reference": "r", "method": "card", "received_at_ms": 1,

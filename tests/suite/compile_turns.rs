@@ -13,7 +13,7 @@ use tollgate::decisions::spool::Spool;
 use tollgate::decisions::uploads::{UploadSettings, Uploads};
 use tollgate::domain::plugin::Profile;
 use tollgate::domain::tenant::TenantId;
-use tollgate::rules::{LocalEngine, RuleEngine, Settings};
+use tollgate::rules::{EngineSettings, LocalEngine, RuleEngine};
 use tollgate::storage::tenants::create_tenant;
 use tollgate::storage::uploads::UploadQuotas;
 use tollgate::world;
@@ -25,7 +25,7 @@ use crate::support::decisions::now_ms;
 use crate::support::program::TEST_TIMEOUT;
 
 fn engine(folder: &Path) -> Arc<dyn RuleEngine> {
-    let settings = Settings::new(env!("CARGO_BIN_EXE_tollgate").into(), folder.join("cache"), [7; 32]);
+    let settings = EngineSettings::new(env!("CARGO_BIN_EXE_tollgate").into(), folder.join("cache"), [7; 32]);
     Arc::new(LocalEngine::start(&settings).unwrap())
 }
 

@@ -14,7 +14,7 @@ use tollgate::domain::verdict::{
     Evaluation, FOLD_VERSION, FailureClass, FailureOutcome, Outcome, RuleResult, Verdict,
 };
 use tollgate::rules::{
-    AddPluginError, Diagnosis, EngineError, FailedCall, PrepareError, Prepared, RuleEngine, RuleRun,
+    AddPluginError, Diagnosis, EngineError, FailedCall, PrepareError, PreparedSettings, RuleEngine, RuleRun,
     RulesetCall,
 };
 use tollgate::storage::rulesets::{NewRevision, create};
@@ -48,7 +48,7 @@ impl RuleEngine for FakeEngine {
         unreachable!("a person waits for a replay")
     }
 
-    async fn prepare(&self, _: Digest, _: String) -> Result<Prepared, PrepareError> {
+    async fn prepare(&self, _: Digest, _: String) -> Result<PreparedSettings, PrepareError> {
         unreachable!("replay prepares nothing")
     }
 

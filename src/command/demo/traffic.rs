@@ -175,7 +175,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::domain::card_check::Unchecked;
+    use crate::domain::card_check::UncheckedFields;
     use crate::http::routes::payments::import_line;
 
     const NOW_MS: u64 = 1_790_000_000_000;
@@ -192,7 +192,7 @@ mod tests {
         for order in &orders {
             *counts.entry(order.payer).or_default() += 1;
             let line = json!({"payment": order.body(NOW_MS), "received_at_ms": NOW_MS, "outcome": "approve"});
-            let read = import_line::read(line.to_string().as_bytes(), NOW_MS, Unchecked::NONE);
+            let read = import_line::read(line.to_string().as_bytes(), NOW_MS, UncheckedFields::NONE);
             assert!(read.as_ref().is_ok_and(|read| read.refused_now.is_empty()), "{line}: {read:?}");
         }
         for payer in Payer::ALL {

@@ -16,7 +16,9 @@ use super::connections::Connections;
 use crate::decisions::active_ruleset::ActiveRuleset;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::trial::{Likeness, Trial};
-use crate::domain::backtest::report::{Case, NotReplayable, Report, Said, Side};
+use crate::domain::backtest::report::{
+    BacktestReport, ComparisonSide, DecisionComparison, ReplayObstacle, VerdictKind,
+};
 use crate::domain::decision::{Evidence, RevisionReference};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision};
@@ -105,8 +107,8 @@ impl Comparison {
     }
 
     /// Counts the rows in their order.
-    pub async fn compare(&self, rows: Vec<HistoryRow>) -> Result<Report, Trouble> {
-        let mut report = Report::default();
+    pub async fn compare(&self, rows: Vec<HistoryRow>) -> Result<BacktestReport, Trouble> {
+        let mut report = BacktestReport::default();
         let mut recorded = Vec::with_capacity(rows.len());
         for row in rows {
             match self.read(row).await? {
@@ -123,15 +125,15 @@ impl Comparison {
         Ok(report)
     }
 
-    async fn read(&self, mut row: HistoryRow) -> Result<Result<Recorded, NotReplayable>, StorageError> {
-        let Some(payload) = row.payload.take() else { return Ok(Err(NotReplayable::Erased)) };
+    async fn read(&self, mut row: HistoryRow) -> Result<Result<Recorded, ReplayObstacle>, StorageError> {
+        let Some(payload) = row.payload.take() else { return Ok(Err(ReplayObstacle::Erased)) };
         let Ok(evidence) = evidence::decode(row.payload_version, &payload) else {
-            return Ok(Err(NotReplayable::Unreadable));
+            return Ok(Err(ReplayObstacle::Unreadable));
         };
         let likenesses = self.likenesses_of(evidence.revision).await?;
         Ok(match likenesses {
             Some(likenesses) => Ok(Recorded { row, evidence, likenesses }),
-            None => Err(NotReplayable::Unreadable),
+            None => Err(ReplayObstacle::Unreadable),
         })
     }
 
@@ -275,14 +277,14 @@ impl Comparison {
         attempt.retry(ENGINE_BACKOFF).await
     }
 
-    fn count(&self, report: &mut Report, decision: Tried, runs: &mut [Vec<RuleRun>]) {
+    fn count(&self, report: &mut BacktestReport, decision: Tried, runs: &mut [Vec<RuleRun>]) {
         let Tried { recorded: Recorded { row, evidence, .. }, partly_computed, trials } = decision;
         let mut concluded = Vec::with_capacity(trials.len());
         for (ruleset, (trial, place)) in self.tried.iter().zip(trials) {
             let runs = place.and_then(|place| runs.get_mut(place)).map(std::mem::take).unwrap_or_default();
             match trial.conclude(self.engine.id(), ruleset, runs) {
                 Some(tried) => concluded.push(tried),
-                None => return report.count_not_replayable(NotReplayable::HostFailure),
+                None => return report.count_not_replayable(ReplayObstacle::HostFailure),
             }
         }
         let mut concluded = concluded.into_iter();
@@ -290,7 +292,7 @@ impl Comparison {
         let run_again = concluded.next();
         let was_recorded = run_again.is_none();
         let was = run_again.unwrap_or((row.outcome, evidence));
-        report.count(Case {
+        report.count(DecisionComparison {
             payment: row.id.0,
             amount_minor: row.amount_minor,
             currency: &row.currency,
@@ -320,10 +322,10 @@ fn without_shadow_rules(mut revision: Revision) -> Revision {
     revision
 }
 
-fn side((outcome, evidence): &(Outcome, Evidence)) -> Side<'_> {
+fn side((outcome, evidence): &(Outcome, Evidence)) -> ComparisonSide<'_> {
     let ran = evidence.rules.iter().filter_map(|rule| {
         let result = rule.result.as_ref()?;
-        Some((rule.name.as_str(), Said::from(result)))
+        Some((rule.name.as_str(), VerdictKind::from(result)))
     });
-    Side { outcome: *outcome, reasons: &evidence.reasons, rules: ran.collect() }
+    ComparisonSide { outcome: *outcome, reasons: &evidence.reasons, rules: ran.collect() }
 }

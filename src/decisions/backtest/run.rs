@@ -16,8 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::compare::Comparison;
 use super::connections::Connections;
 use super::{Backtests, Trouble};
-use crate::domain::backtest::report::Report;
-use crate::domain::backtest::{Backtest, Selection};
+use crate::domain::backtest::report::BacktestReport;
+use crate::domain::backtest::{Backtest, BacktestSelection};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
@@ -42,7 +42,7 @@ const PARTS_WAITING: usize = 4;
 struct Compared {
     count: u64,
     last: Option<PaymentId>,
-    report: Report,
+    report: BacktestReport,
 }
 
 impl Backtests {
@@ -85,7 +85,7 @@ impl Backtests {
         held(self.connections.run_at_once(letting_go).await?)
     }
 
-    async fn count(&self, claim: Claim, selection: &Selection) -> Result<(), Trouble> {
+    async fn count(&self, claim: Claim, selection: &BacktestSelection) -> Result<(), Trouble> {
         let selection = selection.clone();
         let counting = |system| async move {
             let total = history::count(&system, claim.tenant, &selection).await?;
@@ -176,7 +176,7 @@ fn held(held: bool) -> Result<(), Trouble> {
 struct Reading {
     connections: Connections,
     tenant: TenantId,
-    selection: Selection,
+    selection: BacktestSelection,
     /// What was told later is left out: however often it is cut, a report is of one moment.
     told_before_ms: u64,
     before: Option<PaymentId>,

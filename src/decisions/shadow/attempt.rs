@@ -11,7 +11,7 @@ use super::due::Due;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::ruleset::Mode;
 use crate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun};
-use crate::domain::verdict::{Folded, Outcome, OutcomeReason};
+use crate::domain::verdict::{FoldResult, Outcome, OutcomeReason};
 use crate::rules::{RuleCall, RuleRun, RulesetCall};
 
 #[derive(Debug)]
@@ -100,7 +100,7 @@ fn with_shadow_rules(due: &Due, engine: &EngineId, ran: Vec<RuleRun>) -> Option<
         rule.fuel_used = run.fuel_used;
         rule.elapsed_us = run.elapsed_us;
     }
-    let Folded { outcome, reasons } = evidence.fold();
+    let FoldResult { outcome, reasons } = evidence.fold();
     let shadow = evidence.rules.into_iter().filter(|rule| rule.mode == Mode::Shadow).collect();
     Some((outcome, evidence_of(engine, evidence.fold_version, shadow, reasons)))
 }

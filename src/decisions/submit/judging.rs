@@ -135,7 +135,7 @@ impl Submissions {
             evaluated = run().await;
         }
         if let (Err(EngineError::Deadline(missed)), Some(ruleset)) = (&mut evaluated, ruleset) {
-            missed.by_its_own &= had_their_time(case.begun, rules_begun, case.deadline);
+            missed.caused_by_tenant &= had_their_time(case.begun, rules_begun, case.deadline);
             self.quarantines.watch_missed(case.tenant, ruleset, quarantined, missed, at_ms);
         }
         Ok(evaluated?)

@@ -21,7 +21,7 @@ const CODES_MAX: usize = 10;
 /// Why a decision could not be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NotReplayable {
+pub enum ReplayObstacle {
     Erased,
     /// Damaged, or written by a newer version.
     Unreadable,
@@ -29,7 +29,7 @@ pub enum NotReplayable {
     HostFailure,
 }
 
-impl NotReplayable {
+impl ReplayObstacle {
     pub fn name(self) -> &'static str {
         match self {
             Self::Erased => "erased",
@@ -41,13 +41,13 @@ impl NotReplayable {
 
 /// Payments and their money, in one currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Sum {
+pub struct PaymentSum {
     pub count: u64,
     /// Saturates.
     pub amount_minor: i64,
 }
 
-impl Sum {
+impl PaymentSum {
     fn add(&mut self, other: Self) {
         self.count += other.count;
         self.amount_minor = self.amount_minor.saturating_add(other.amount_minor);
@@ -55,14 +55,14 @@ impl Sum {
 }
 
 /// By currency.
-pub type Cell = BTreeMap<String, Sum>;
+pub type CurrencySums = BTreeMap<String, PaymentSum>;
 
 /// `[was][would be]`, each from the mildest to the strictest outcome.
-pub type Matrix = [[Cell; 3]; 3];
+pub type OutcomeMatrix = [[CurrencySums; 3]; 3];
 
 /// How often a rule said what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Says {
+pub struct VerdictCounts {
     pub pass: u64,
     pub allow: u64,
     pub review: u64,
@@ -72,7 +72,7 @@ pub struct Says {
 
 /// What one rule says of one payment, without its reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum VerdictKind {
     Pass,
     Allow,
     Review,
@@ -80,7 +80,7 @@ pub enum Said {
     Failed,
 }
 
-impl From<&RuleResult> for Said {
+impl From<&RuleResult> for VerdictKind {
     fn from(result: &RuleResult) -> Self {
         match result.verdict() {
             Some(Verdict::Pass) => Self::Pass,
@@ -92,14 +92,14 @@ impl From<&RuleResult> for Said {
     }
 }
 
-impl Says {
-    fn count(&mut self, said: Said) {
+impl VerdictCounts {
+    fn count(&mut self, said: VerdictKind) {
         match said {
-            Said::Pass => self.pass += 1,
-            Said::Allow => self.allow += 1,
-            Said::Review => self.review += 1,
-            Said::Reject => self.reject += 1,
-            Said::Failed => self.failed += 1,
+            VerdictKind::Pass => self.pass += 1,
+            VerdictKind::Allow => self.allow += 1,
+            VerdictKind::Review => self.review += 1,
+            VerdictKind::Reject => self.reject += 1,
+            VerdictKind::Failed => self.failed += 1,
         }
     }
 
@@ -114,8 +114,8 @@ impl Says {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RuleTally {
-    pub baseline: Says,
-    pub candidate: Says,
+    pub baseline: VerdictCounts,
+    pub candidate: VerdictCounts,
     /// Payments of which both said something, and not the same.
     pub changed: u64,
 }
@@ -133,22 +133,22 @@ pub struct Example {
 
 /// One side of a comparison.
 #[derive(Debug)]
-pub struct Side<'a> {
+pub struct ComparisonSide<'a> {
     pub outcome: Outcome,
     pub reasons: &'a [OutcomeReason],
     /// Of the rules that ran.
-    pub rules: Vec<(&'a str, Said)>,
+    pub rules: Vec<(&'a str, VerdictKind)>,
 }
 
 /// One decision, compared.
 #[derive(Debug)]
-pub struct Case<'a> {
+pub struct DecisionComparison<'a> {
     pub payment: Uuid,
     pub amount_minor: i64,
     pub currency: &'a str,
     pub label: Label,
-    pub was: Side<'a>,
-    pub would_be: Side<'a>,
+    pub was: ComparisonSide<'a>,
+    pub would_be: ComparisonSide<'a>,
     /// What was decided then may be by rules of any revision; those that the
     /// candidate does not have are not told apart.
     pub was_recorded: bool,
@@ -158,25 +158,25 @@ pub struct Case<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Report {
+pub struct BacktestReport {
     pub partly_computed: u64,
-    pub not_replayable: BTreeMap<NotReplayable, u64>,
-    pub by_label: BTreeMap<Label, Matrix>,
+    pub not_replayable: BTreeMap<ReplayObstacle, u64>,
+    pub by_label: BTreeMap<Label, OutcomeMatrix>,
     pub rules: BTreeMap<String, RuleTally>,
     /// What recorded rules said that the candidate does not have.
-    pub other_rules: Says,
+    pub other_rules: VerdictCounts,
     /// As a matrix; nothing where nothing changes.
     pub examples: [[Vec<Example>; 3]; 3],
 }
 
-impl Report {
+impl BacktestReport {
     pub fn compared(&self) -> u64 {
         self.by_label.values().flatten().flatten().flat_map(BTreeMap::values).map(|sum| sum.count).sum()
     }
 
     /// Compared decisions whose outcome would be another.
     pub fn changed(&self) -> u64 {
-        let count = |cell: &Cell| cell.values().map(|sum| sum.count).sum::<u64>();
+        let count = |cell: &CurrencySums| cell.values().map(|sum| sum.count).sum::<u64>();
         let matrices = self.by_label.values();
         let cells = matrices.flat_map(|matrix| {
             (0..3).flat_map(move |was| (0..3).map(move |would_be| (was, would_be, &matrix[was][would_be])))
@@ -191,21 +191,21 @@ impl Report {
     }
 
     /// All labels together.
-    pub fn overall(&self) -> Matrix {
-        let mut overall = Matrix::default();
+    pub fn overall(&self) -> OutcomeMatrix {
+        let mut overall = OutcomeMatrix::default();
         self.by_label.values().for_each(|matrix| add_matrix(&mut overall, matrix));
         overall
     }
 
-    pub fn count_not_replayable(&mut self, why: NotReplayable) {
+    pub fn count_not_replayable(&mut self, why: ReplayObstacle) {
         *self.not_replayable.entry(why).or_default() += 1;
     }
 
-    pub fn count(&mut self, case: Case<'_>) {
+    pub fn count(&mut self, case: DecisionComparison<'_>) {
         self.partly_computed += u64::from(case.partly_computed);
         let (was, would_be) = (case.was.outcome as usize, case.would_be.outcome as usize);
         let cell = &mut self.by_label.entry(case.label).or_default()[was][would_be];
-        let sum = Sum { count: 1, amount_minor: case.amount_minor };
+        let sum = PaymentSum { count: 1, amount_minor: case.amount_minor };
         match cell.get_mut(case.currency) {
             Some(known) => known.add(sum),
             None => drop(cell.insert(case.currency.to_owned(), sum)),
@@ -223,8 +223,8 @@ impl Report {
         }
     }
 
-    fn count_rules(&mut self, case: &Case<'_>) {
-        let said_by = |side: &Side<'_>, name: &str| {
+    fn count_rules(&mut self, case: &DecisionComparison<'_>) {
+        let said_by = |side: &ComparisonSide<'_>, name: &str| {
             side.rules.iter().find(|(known, _)| *known == name).map(|(_, said)| *said)
         };
         for (name, said) in &case.would_be.rules {
@@ -278,7 +278,7 @@ fn has_room(kept: &[Example], label: Label) -> bool {
     kept.len() < EXAMPLES_MAX || of_label() < EXAMPLES_OF_LABEL_MIN
 }
 
-fn add_matrix(matrix: &mut Matrix, more: &Matrix) {
+fn add_matrix(matrix: &mut OutcomeMatrix, more: &OutcomeMatrix) {
     for (cell, more) in matrix.iter_mut().flatten().zip(more.iter().flatten()) {
         for (currency, sum) in more {
             cell.entry(currency.clone()).or_default().add(*sum);
@@ -301,19 +301,22 @@ fn codes(reasons: &[OutcomeReason]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn count(report: &mut Report, number: u64) {
+    fn count(report: &mut BacktestReport, number: u64) {
         let label = if number % 25 == 3 { Label::Fraud } else { Label::None };
         let was = if number.is_multiple_of(3) { Outcome::Approve } else { Outcome::Review };
         let gone = format!("rule-{number}");
-        let side =
-            |outcome, name, said| Side { outcome, reasons: &[], rules: vec![("same", said), (name, said)] };
-        report.count(Case {
+        let side = |outcome, name, said| ComparisonSide {
+            outcome,
+            reasons: &[],
+            rules: vec![("same", said), (name, said)],
+        };
+        report.count(DecisionComparison {
             payment: Uuid::from_u128(number.into()),
             amount_minor: i64::MAX / 100,
             currency: if number.is_multiple_of(2) { "EUR" } else { "USD" },
             label,
-            was: side(was, &gone, Said::Pass),
-            would_be: side(Outcome::Review, "new", Said::Review),
+            was: side(was, &gone, VerdictKind::Pass),
+            would_be: side(Outcome::Review, "new", VerdictKind::Review),
             was_recorded: true,
             partly_computed: number.is_multiple_of(7),
         });
@@ -321,12 +324,12 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_report_merge_into_the_whole_wherever_it_was_cut() {
-        let mut whole = Report::default();
+        let mut whole = BacktestReport::default();
         (0..1_000).for_each(|number| count(&mut whole, number));
         for part in [1, 7, 128, 999] {
-            let mut merged = Report::default();
+            let mut merged = BacktestReport::default();
             for first in (0..1_000).step_by(part) {
-                let mut next = Report::default();
+                let mut next = BacktestReport::default();
                 (first..(first + part as u64).min(1_000)).for_each(|number| count(&mut next, number));
                 merged.merge(next);
             }
@@ -343,10 +346,10 @@ mod tests {
 
     #[test]
     fn a_stored_report_is_read_back() {
-        let mut report = Report::default();
+        let mut report = BacktestReport::default();
         (0..20).for_each(|number| count(&mut report, number));
-        report.count_not_replayable(NotReplayable::HostFailure);
+        report.count_not_replayable(ReplayObstacle::HostFailure);
         let stored = serde_json::to_string(&report).expect("JSON");
-        assert_eq!(serde_json::from_str::<Report>(&stored).expect("a report"), report);
+        assert_eq!(serde_json::from_str::<BacktestReport>(&stored).expect("a report"), report);
     }
 }

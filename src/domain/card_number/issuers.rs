@@ -15,14 +15,14 @@
 
 use std::ops::RangeInclusive;
 
-struct Issuer {
+struct CardIssuer {
     /// The first four digits.
     first: RangeInclusive<u16>,
     lengths: &'static [usize],
 }
 
-const fn issuer(first: u16, last: u16, lengths: &'static [usize]) -> Issuer {
-    Issuer { first: first..=last, lengths }
+const fn issuer(first: u16, last: u16, lengths: &'static [usize]) -> CardIssuer {
+    CardIssuer { first: first..=last, lengths }
 }
 
 const FOURTEEN_TO_NINETEEN: &[usize] = &[14, 15, 16, 17, 18, 19];
@@ -32,7 +32,7 @@ const TWELVE_TO_NINETEEN: &[usize] = &[12, 13, 14, 15, 16, 17, 18, 19];
 /// Maestro may have 12 to 19 digits and reserves 50, 56 to 58 and all of 6. The
 /// shorter numbers are looked for only in the ranges known to be issued: of all
 /// account numbers of 12 to 15 digits, one in seven begins like that.
-const ISSUERS: [Issuer; 41] = [
+const ISSUERS: [CardIssuer; 41] = [
     // Visa.
     issuer(4000, 4999, &[13, 16, 19]),
     // Mastercard.

@@ -75,16 +75,16 @@ fn values_that_differ_have_different_forms() {
 #[test]
 fn what_can_never_match_is_refused_and_told_what_was_expected() {
     for (kind, text, expected) in [
-        (ValueKind::Account, " - ", NotComparable::NoAccount),
-        (ValueKind::Bank, "\u{200b}", NotComparable::NoBank),
-        (ValueKind::Country, "Iran", NotComparable::NoCountry),
-        (ValueKind::Country, "I1", NotComparable::NoCountry),
-        (ValueKind::Country, "", NotComparable::NoCountry),
-        (ValueKind::Ip, "203.0.113.", NotComparable::NoAddress),
-        (ValueKind::Ip, "203.0.113.0/33", NotComparable::NoAddress),
-        (ValueKind::Name, "\u{ad}\u{a0}", NotComparable::NothingToSee),
-        (ValueKind::Customer, " ", NotComparable::NothingToSee),
-        (ValueKind::Text, "\u{202e}", NotComparable::NothingToSee),
+        (ValueKind::Account, " - ", FormError::NoAccount),
+        (ValueKind::Bank, "\u{200b}", FormError::NoBank),
+        (ValueKind::Country, "Iran", FormError::NoCountry),
+        (ValueKind::Country, "I1", FormError::NoCountry),
+        (ValueKind::Country, "", FormError::NoCountry),
+        (ValueKind::Ip, "203.0.113.", FormError::NoAddress),
+        (ValueKind::Ip, "203.0.113.0/33", FormError::NoAddress),
+        (ValueKind::Name, "\u{ad}\u{a0}", FormError::NothingToSee),
+        (ValueKind::Customer, " ", FormError::NothingToSee),
+        (ValueKind::Text, "\u{202e}", FormError::NothingToSee),
     ] {
         assert_eq!(kind.form(text), Err(expected), "{} {text:?}", kind.name());
         assert!(expected.to_string().starts_with("expected "));

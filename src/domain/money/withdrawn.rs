@@ -5,22 +5,22 @@
 
 use crate::domain::time::day_start_ms;
 
-pub(super) struct Withdrawn {
+pub(super) struct WithdrawnCode {
     pub code: &'static str,
     pub exponent: u8,
     /// The first moment at which no payment was made in it any more.
     pub end_ms: u64,
 }
 
-const fn until(code: &'static str, exponent: u8, year: u64, month: u64, day: u64) -> Withdrawn {
-    Withdrawn { code, exponent, end_ms: day_start_ms(year, month, day) }
+const fn until(code: &'static str, exponent: u8, year: u64, month: u64, day: u64) -> WithdrawnCode {
+    WithdrawnCode { code, exponent, end_ms: day_start_ms(year, month, day) }
 }
 
 /// Those withdrawn since 2000, funds codes left out: list three of ISO 4217 has the
 /// month, its amendments the day. Where a country took the euro, accounts were kept
 /// in it from that day; the first twelve kept their notes for two months more. West
 /// of Greenwich the last day ends a day later in UTC.
-pub(super) const WITHDRAWN: [Withdrawn; 57] = [
+pub(super) const WITHDRAWN: [WithdrawnCode; 57] = [
     until("ADP", 0, 2002, 3, 1),
     until("AFA", 2, 2003, 1, 8),
     until("ANG", 2, 2025, 4, 1),

@@ -10,7 +10,7 @@ use rocket::Response;
 use rocket::http::Header;
 
 use crate::domain::tenant::ClientId;
-use crate::domain::token_buckets::{Rate, Taken, TokenBuckets};
+use crate::domain::token_buckets::{BucketAnswer, Rate, TokenBuckets};
 
 /// About 50 bytes each, and only for clients that sent something within their window.
 const CLIENTS_MAX: usize = 100_000;
@@ -42,15 +42,15 @@ impl ClientRates {
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
     rate: Rate,
-    taken: Taken,
+    taken: BucketAnswer,
 }
 
 impl RateLimit {
     /// In how many seconds the client may send its next request, if this one exceeds the limit.
     pub fn retry_after_s(&self) -> Option<u32> {
         match self.taken {
-            Taken::Token { .. } => None,
-            Taken::Nothing { next_in } => Some(whole_seconds(next_in)),
+            BucketAnswer::Token { .. } => None,
+            BucketAnswer::Nothing { next_in } => Some(whole_seconds(next_in)),
         }
     }
 
@@ -59,8 +59,8 @@ impl RateLimit {
     /// rate. If none remain, `t` equals `Retry-After`.
     pub fn set_headers(&self, response: &mut Response<'_>) {
         let (left, time) = match self.taken {
-            Taken::Token { left } => (left, self.rate.time_of(left)),
-            Taken::Nothing { next_in } => (0, next_in),
+            BucketAnswer::Token { left } => (left, self.rate.time_of(left)),
+            BucketAnswer::Nothing { next_in } => (0, next_in),
         };
         let (quota, window) = (self.rate.burst(), whole_seconds(self.rate.window()));
         let policy = format!("\"client\";q={quota};w={window}");

@@ -13,7 +13,7 @@ use rocket::request::{self, FromRequest};
 use tokio::time::timeout_at;
 
 use crate::decisions::spool::Spool;
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::domain::plugin::Digest;
 use crate::http::edge::context::RequestContext;
 use crate::http::edge::upload_slots::UploadSlot;
@@ -31,7 +31,7 @@ pub const CUT_OFF: &str = "The connection closed before the body was complete.";
 pub struct JsonBody {
     value: Value,
     /// The fields that the tenant has unchecked for card numbers.
-    unchecked: Unchecked,
+    unchecked: UncheckedFields,
 }
 
 /// Bodies hold payment data: nothing of them is printed.
@@ -44,7 +44,7 @@ impl std::fmt::Debug for JsonBody {
 impl JsonBody {
     #[cfg(test)]
     pub fn of(value: Value) -> Self {
-        Self { value, unchecked: Unchecked::NONE }
+        Self { value, unchecked: UncheckedFields::NONE }
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
@@ -56,7 +56,7 @@ impl JsonBody {
         fields::screen(&self.value, self.unchecked, read)
     }
 
-    pub fn unchecked(&self) -> Unchecked {
+    pub fn unchecked(&self) -> UncheckedFields {
         self.unchecked
     }
 

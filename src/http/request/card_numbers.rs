@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rocket::Request;
 
-use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, holds_card_number};
 use crate::domain::decision::IdempotencyKey;
 use crate::http::edge::context::RequestContext;
@@ -15,10 +15,12 @@ use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::services::Services;
 
 /// The fields that the tenant has exempted from the check. None for an unknown tenant.
-pub fn unchecked_of(request: &Request<'_>) -> Unchecked {
+pub fn unchecked_of(request: &Request<'_>) -> UncheckedFields {
     let tenant = RequestContext::of(request).tenant.get();
     let services = request.rocket().state::<Arc<Services>>();
-    tenant.zip(services).map_or(Unchecked::NONE, |(tenant, services)| services.card_checks.unchecked(*tenant))
+    tenant
+        .zip(services)
+        .map_or(UncheckedFields::NONE, |(tenant, services)| services.card_checks.unchecked(*tenant))
 }
 
 /// The field that a query parameter searches.
@@ -35,7 +37,7 @@ fn searched_field(parameter: &str) -> Option<CheckedField> {
 }
 
 /// Cursors are not checked: the server itself made their text.
-pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unchecked) -> bool {
+pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: UncheckedFields) -> bool {
     let checked = searched_field(parameter).is_none_or(|field| !unchecked.contains(field));
     let holds = match parameter {
         "cursor" => return false,
@@ -46,7 +48,7 @@ pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unch
     checked && holds(value)
 }
 
-pub fn key_error(key: &IdempotencyKey, unchecked: Unchecked) -> Option<PartError> {
+pub fn key_error(key: &IdempotencyKey, unchecked: UncheckedFields) -> Option<PartError> {
     let found = !unchecked.contains(CheckedField::IdempotencyKey) && holds_card_number(key.as_str());
     found.then(|| outside_of_bodies("Idempotency-Key"))
 }
@@ -83,7 +85,7 @@ mod tests {
             ("value", "4111 1111 1111 1111", true),
             ("customer", "CH3600762944632591062", true),
         ] {
-            let holds = parameter_holds_card_number(parameter, value, Unchecked::NONE);
+            let holds = parameter_holds_card_number(parameter, value, UncheckedFields::NONE);
             assert_eq!(holds, found, "{parameter}={value}");
         }
     }

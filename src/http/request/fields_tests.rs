@@ -1,7 +1,7 @@
 //! Bodies read member by member, good and bad.
 
 use super::*;
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::http::request::json;
 use crate::http::response::problem::{ERRORS_MAX, ProblemKind};
 
@@ -10,7 +10,7 @@ fn errors_of<T: std::fmt::Debug>(
     fields: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Vec<(String, String)> {
     let root = json::parse(body.as_bytes()).expect("JSON");
-    let problem = read(&root, Unchecked::NONE, fields).expect_err(body);
+    let problem = read(&root, UncheckedFields::NONE, fields).expect_err(body);
     assert_eq!(problem.kind, ProblemKind::InvalidBody);
     problem.errors.into_iter().map(|error| (error.pointer.expect("a pointer"), error.detail)).collect()
 }
@@ -64,14 +64,14 @@ fn text_is_bounded_in_characters_and_free_of_control_characters() {
         ("[\"a\"]", false),
     ] {
         let root = json::parse(format!("{{\"t\":{text}}}").as_bytes()).expect("JSON");
-        assert_eq!(read(&root, Unchecked::NONE, |fields| fields.text("t", 3)).is_ok(), good, "{text}");
+        assert_eq!(read(&root, UncheckedFields::NONE, |fields| fields.text("t", 3)).is_ok(), good, "{text}");
     }
 }
 
 #[test]
 fn null_counts_as_absent_where_absence_is_allowed() {
     let root = json::parse(br#"{"a":null,"b":null,"c":null,"d":null}"#).expect("JSON");
-    let read = read(&root, Unchecked::NONE, |fields| {
+    let read = read(&root, UncheckedFields::NONE, |fields| {
         Some((
             fields.optional_text("a", 3),
             fields.optional_integer("b", 1..=2),
@@ -88,7 +88,7 @@ fn any_object_refuses_repeated_keys_at_every_depth() {
     assert_eq!(told(&errors), [("/s/a/0/b", "appears more than once in its object")]);
     let root = json::parse(br#"{"s":{"b":1.50,"a":{}}}"#).expect("JSON");
     assert_eq!(
-        read(&root, Unchecked::NONE, |fields| fields.any_object("s")),
+        read(&root, UncheckedFields::NONE, |fields| fields.any_object("s")),
         Ok(r#"{"a":{},"b":1.5}"#.to_owned())
     );
 }
@@ -137,7 +137,7 @@ fn what_settings_count_and_measure_in_numbers_is_no_card_number() {
         "6000000000000000",
     ] {
         let root = json::parse(format!(r#"{{"s":{{"a":{number}}}}}"#).as_bytes()).expect("JSON");
-        assert!(read(&root, Unchecked::NONE, |fields| fields.any_object("s")).is_ok(), "{number}");
+        assert!(read(&root, UncheckedFields::NONE, |fields| fields.any_object("s")).is_ok(), "{number}");
     }
 }
 
@@ -162,5 +162,5 @@ fn a_key_that_is_too_long_is_refused_by_its_object_and_never_looked_through() {
     }
     let settings = format!(r#"{{"s":{{"{}":1}}}}"#, "k".repeat(KEY_LENGTH_MAX));
     let root = json::parse(settings.as_bytes()).expect("JSON");
-    assert!(read(&root, Unchecked::NONE, |fields| fields.any_object("s")).is_ok());
+    assert!(read(&root, UncheckedFields::NONE, |fields| fields.any_object("s")).is_ok());
 }

@@ -10,7 +10,7 @@ use rocket::{Route, get, post, routes};
 use uuid::Uuid;
 
 use crate::domain::backtest::label::Label;
-use crate::domain::backtest::{Backtest, Baseline, Filter, Selection};
+use crate::domain::backtest::{Backtest, BacktestFilter, BacktestSelection, Baseline};
 use crate::domain::decision::Origin;
 use crate::domain::money::{AMOUNT_MINOR_MAX, Currency};
 use crate::domain::payment::Method;
@@ -80,7 +80,7 @@ fn baseline(fields: &mut Fields<'_>) -> Baseline {
     named.or(number).unwrap_or(Baseline::Recorded)
 }
 
-fn selection(fields: &mut Fields<'_>, now_ms: u64) -> Selection {
+fn selection(fields: &mut Fields<'_>, now_ms: u64) -> BacktestSelection {
     let times = 0..=TIME_MS_MAX.cast_signed();
     let from_ms = fields.optional_integer("from_ms", times.clone()).map(i64::cast_unsigned);
     let to_ms = fields.optional_integer("to_ms", times).map(i64::cast_unsigned);
@@ -89,13 +89,13 @@ fn selection(fields: &mut Fields<'_>, now_ms: u64) -> Selection {
     }
     let newest = fields.optional_integer("newest", 1..=i64::MAX).map(i64::cast_unsigned);
     let filter = fields.optional_nested("filter", |fields| Some(filter(fields))).unwrap_or_default();
-    Selection { from_ms, to_ms: to_ms.map_or(now_ms, |to_ms| to_ms.min(now_ms)), newest, filter }
+    BacktestSelection { from_ms, to_ms: to_ms.map_or(now_ms, |to_ms| to_ms.min(now_ms)), newest, filter }
 }
 
-fn filter(fields: &mut Fields<'_>) -> Filter {
+fn filter(fields: &mut Fields<'_>) -> BacktestFilter {
     let amounts = 1..=AMOUNT_MINOR_MAX;
     let expected_method = "expected card, credit_transfer, instant, direct_debit, wallet or other";
-    let filter = Filter {
+    let filter = BacktestFilter {
         outcome: fields.optional_parsed("outcome", |name| Outcome::parse(name).ok_or(EXPECTED_OUTCOME)),
         method: fields.optional_parsed("method", |name| Method::parse(name).ok_or(expected_method)),
         currency: fields.optional_parsed("currency", Currency::parse),

@@ -1,5 +1,4 @@
-//! The form of a case file. Must never accept a key that it does not know: a
-//! misspelt expectation expects nothing.
+//! The format of case files. Unknown keys are refused: a misspelt expectation would check nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,41 +9,41 @@ use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use crate::domain::verdict::Reason;
 use crate::rules::contract::v1;
 
-/// What its cases have in common, and the cases.
+/// A case file: the values that all cases share, and the cases.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseFile {
     payment: Value,
     settings: Value,
-    cases: Vec<WrittenCase>,
+    cases: Vec<CaseForm>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenCase {
+struct CaseForm {
     name: String,
-    /// A merge patch over the file's payment.
+    /// A merge patch (RFC 7396) on the file's payment.
     payment: Option<Value>,
-    /// Instead of the file's settings.
+    /// Replaces the file's settings.
     settings: Option<Value>,
     #[serde(default)]
-    facts: Vec<WrittenFact>,
-    expect: WrittenExpectation,
+    facts: Vec<FactForm>,
+    expect: ExpectationForm,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenExpectation {
+struct ExpectationForm {
     verdict: Option<String>,
     #[serde(default)]
     reasons: Vec<ExpectedReason>,
     notes: Option<Vec<String>>,
     failure: Option<String>,
     refused_settings: Option<Vec<ExpectedReason>>,
-    queries: Option<Vec<WrittenQuery>>,
+    queries: Option<Vec<QueryForm>>,
 }
 
-/// A reason of which only the given parts are compared.
+/// A reason in an expectation. Only the members that are given are compared.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedReason {
@@ -55,19 +54,19 @@ pub(super) struct ExpectedReason {
     field: Option<String>,
 }
 
-/// One case with the file's defaults filled in.
-pub(super) struct Case {
+/// A case, with the values that it takes from its file.
+pub(super) struct RuleCase {
     pub(super) name: String,
-    /// An error only matters to a case that gets as far as its payment.
+    /// An error is reported only if the case gets as far as its evaluation.
     pub(super) payment: Result<v1::Payment, String>,
     pub(super) settings: Value,
     pub(super) facts: Vec<Fact>,
     pub(super) queries: Option<Vec<FactQuery>>,
-    pub(super) expected: Expected,
+    pub(super) expected: Expectation,
 }
 
 #[derive(Debug)]
-pub(super) enum Expected {
+pub(super) enum Expectation {
     Evaluation { verdict: String, reasons: Vec<ExpectedReason>, notes: Option<Vec<String>> },
     Failure(String),
     RefusedSettings(Vec<ExpectedReason>),
@@ -78,39 +77,39 @@ impl CaseFile {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    pub(super) fn into_cases(self) -> Result<Vec<Case>, String> {
+    pub(super) fn into_cases(self) -> Result<Vec<RuleCase>, String> {
         let Self { payment, settings, cases } = self;
         cases.into_iter().map(|case| case.fill_in(&payment, &settings)).collect()
     }
 }
 
-impl WrittenCase {
-    fn fill_in(self, payment: &Value, settings: &Value) -> Result<Case, String> {
+impl CaseForm {
+    fn fill_in(self, payment: &Value, settings: &Value) -> Result<RuleCase, String> {
         let mut payment = payment.clone();
         if let Some(changes) = &self.payment {
             merge(&mut payment, changes);
         }
         let payment = serde_json::from_value(payment).map_err(|error| error.to_string());
         let queries = self.expect.queries.as_ref();
-        Ok(Case {
-            payment: payment.map(WrittenPayment::into_contract),
+        Ok(RuleCase {
+            payment: payment.map(PaymentForm::into_contract),
             settings: self.settings.unwrap_or_else(|| settings.clone()),
             facts: self.facts.into_iter().map(Fact::from).collect(),
-            queries: queries.map(|queries| queries.iter().map(WrittenQuery::query).collect()),
+            queries: queries.map(|queries| queries.iter().map(QueryForm::query).collect()),
             expected: self.expect.read().map_err(|error| format!("{}: {error}", self.name))?,
             name: self.name,
         })
     }
 }
 
-impl WrittenExpectation {
-    fn read(self) -> Result<Expected, String> {
+impl ExpectationForm {
+    fn read(self) -> Result<Expectation, String> {
         match (self.verdict, self.failure, self.refused_settings) {
             (Some(verdict), None, None) => {
-                Ok(Expected::Evaluation { verdict, reasons: self.reasons, notes: self.notes })
+                Ok(Expectation::Evaluation { verdict, reasons: self.reasons, notes: self.notes })
             }
-            (None, Some(text), None) => Ok(Expected::Failure(text)),
-            (None, None, Some(reasons)) => Ok(Expected::RefusedSettings(reasons)),
+            (None, Some(text), None) => Ok(Expectation::Failure(text)),
+            (None, None, Some(reasons)) => Ok(Expectation::RefusedSettings(reasons)),
             _ => Err("expected exactly one of verdict, failure and refused_settings".to_owned()),
         }
     }
@@ -145,16 +144,16 @@ fn merge(target: &mut Value, patch: &Value) {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenPayment {
+struct PaymentForm {
     id: String,
     reference: String,
-    amount: WrittenMoney,
-    debtor: WrittenParty,
-    creditor: WrittenParty,
-    method: WrittenMethod,
+    amount: MoneyForm,
+    debtor: PartyForm,
+    creditor: PartyForm,
+    method: MethodForm,
     customer: Option<String>,
     merchant: Option<String>,
-    card: Option<WrittenCard>,
+    card: Option<CardForm>,
     device: Option<String>,
     ip: Option<String>,
     received_at_ms: u64,
@@ -167,7 +166,7 @@ struct WrittenPayment {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenMoney {
+struct MoneyForm {
     minor: i64,
     currency: String,
     exponent: u8,
@@ -175,23 +174,23 @@ struct WrittenMoney {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenParty {
+struct PartyForm {
     name: String,
-    account: Option<WrittenAccount>,
+    account: Option<AccountForm>,
     bank: Option<String>,
     country: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenAccount {
+enum AccountForm {
     Iban(String),
     Other(String),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenCard {
+struct CardForm {
     fingerprint: String,
     bin: Option<String>,
     country: Option<String>,
@@ -199,7 +198,7 @@ struct WrittenCard {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenMethod {
+enum MethodForm {
     Card,
     CreditTransfer,
     Instant,
@@ -208,9 +207,9 @@ enum WrittenMethod {
     Other,
 }
 
-impl WrittenPayment {
+impl PaymentForm {
     fn into_contract(self) -> v1::Payment {
-        let WrittenMoney { minor, currency, exponent } = self.amount;
+        let MoneyForm { minor, currency, exponent } = self.amount;
         v1::Payment {
             id: self.id,
             reference: self.reference,
@@ -220,7 +219,7 @@ impl WrittenPayment {
             method: self.method.into_contract(),
             customer: self.customer,
             merchant: self.merchant,
-            card: self.card.map(|WrittenCard { fingerprint, bin, country }| v1::Card {
+            card: self.card.map(|CardForm { fingerprint, bin, country }| v1::Card {
                 fingerprint,
                 bin,
                 country,
@@ -236,17 +235,17 @@ impl WrittenPayment {
     }
 }
 
-impl WrittenParty {
+impl PartyForm {
     fn into_contract(self) -> v1::Party {
         let account = self.account.map(|account| match account {
-            WrittenAccount::Iban(number) => v1::Account::Iban(number),
-            WrittenAccount::Other(number) => v1::Account::Other(number),
+            AccountForm::Iban(number) => v1::Account::Iban(number),
+            AccountForm::Other(number) => v1::Account::Other(number),
         });
         v1::Party { name: self.name, account, bank: self.bank, country: self.country }
     }
 }
 
-impl WrittenMethod {
+impl MethodForm {
     fn into_contract(self) -> v1::Method {
         match self {
             Self::Card => v1::Method::Card,
@@ -261,32 +260,32 @@ impl WrittenMethod {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum WrittenFact {
+enum FactForm {
     Absent,
     Listed(bool),
     Velocity { count: u64, total_minor: i64 },
 }
 
-impl From<WrittenFact> for Fact {
-    fn from(fact: WrittenFact) -> Self {
+impl From<FactForm> for Fact {
+    fn from(fact: FactForm) -> Self {
         match fact {
-            WrittenFact::Absent => Self::Absent,
-            WrittenFact::Listed(listed) => Self::Listed(listed),
-            WrittenFact::Velocity { count, total_minor } => Self::Velocity { count, total_minor },
+            FactForm::Absent => Self::Absent,
+            FactForm::Listed(listed) => Self::Listed(listed),
+            FactForm::Velocity { count, total_minor } => Self::Velocity { count, total_minor },
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum WrittenQuery {
-    Listed { list: String, selector: WrittenSelector, matching: WrittenMatching },
-    Velocity { selector: WrittenSelector, window_ms: u64, counting: WrittenCounting },
+enum QueryForm {
+    Listed { list: String, selector: SelectorForm, matching: MatchingForm },
+    Velocity { selector: SelectorForm, window_ms: u64, counting: CountingForm },
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenMatching {
+enum MatchingForm {
     Exact,
     Prefix,
     NormalizedName,
@@ -294,14 +293,14 @@ enum WrittenMatching {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenCounting {
+enum CountingForm {
     Submitted,
     Approved,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenSelector {
+enum SelectorForm {
     DebtorAccount,
     CreditorAccount,
     DebtorName,
@@ -318,31 +317,31 @@ enum WrittenSelector {
     Metadata(String),
 }
 
-impl WrittenQuery {
+impl QueryForm {
     fn query(&self) -> FactQuery {
         match self {
             Self::Listed { list, selector, matching } => FactQuery::Listed {
                 list: list.clone(),
                 selector: selector.selector(),
                 matching: match matching {
-                    WrittenMatching::Exact => Matching::Exact,
-                    WrittenMatching::Prefix => Matching::Prefix,
-                    WrittenMatching::NormalizedName => Matching::NormalizedName,
+                    MatchingForm::Exact => Matching::Exact,
+                    MatchingForm::Prefix => Matching::Prefix,
+                    MatchingForm::NormalizedName => Matching::NormalizedName,
                 },
             },
             Self::Velocity { selector, window_ms, counting } => FactQuery::Velocity {
                 selector: selector.selector(),
                 window_ms: *window_ms,
                 counting: match counting {
-                    WrittenCounting::Submitted => Counting::Submitted,
-                    WrittenCounting::Approved => Counting::Approved,
+                    CountingForm::Submitted => Counting::Submitted,
+                    CountingForm::Approved => Counting::Approved,
                 },
             },
         }
     }
 }
 
-impl WrittenSelector {
+impl SelectorForm {
     fn selector(&self) -> Selector {
         match self {
             Self::DebtorAccount => Selector::DebtorAccount,

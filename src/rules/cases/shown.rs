@@ -1,13 +1,12 @@
-//! What a rule answered, in the form of a case file: what is shown can be
-//! copied into one. Must never show a form that case files do not have.
+//! A rule's result in the format of case files, so that an author can copy it into one.
 
 use serde_json::{Map, Value, json};
 
-use super::format::Expected;
+use super::format::Expectation;
 use crate::domain::selector::{Counting, FactQuery, Selector};
 use crate::domain::verdict::{Evaluation, Reason, RuleResult};
 
-impl Expected {
+impl Expectation {
     pub(super) fn shown(&self) -> Value {
         match self {
             Self::Evaluation { verdict, reasons, .. } => json!({"verdict": verdict, "reasons": reasons}),

@@ -1,6 +1,6 @@
-//! Owns the search for the contract's functions among what a component's
-//! instances export. Must never refuse what it cannot follow: types and
-//! whatever else is wrong are the compiler's business.
+//! Looks for the contract's functions among the exports of a component's instances.
+//!
+//! What cannot be followed here must not be refused: the compiler checks it later.
 
 use wasmparser::{
     ComponentAlias, ComponentExport, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
@@ -9,26 +9,26 @@ use wasmparser::{
 
 use super::ComponentError;
 
-/// The functions of every version of the contract so far.
+/// The functions of the contract, the same in all versions so far.
 pub(super) const FUNCTIONS: [&str; 3] = ["describe", "prepare", "evaluate"];
 
-/// Which of them are there. Nothing where that cannot be followed.
-pub(super) type Found = Option<[bool; FUNCTIONS.len()]>;
+/// Which of the functions exist. `None` if that cannot be determined.
+pub(super) type FunctionsFound = Option<[bool; FUNCTIONS.len()]>;
 
-/// By index: nested components and instances of the outermost component.
+/// The nested components and the instances of the outermost component, by their indices.
 #[derive(Default)]
-pub(super) struct Functions {
-    components: Vec<Found>,
-    instances: Vec<Found>,
+pub(super) struct FunctionSearch {
+    components: Vec<FunctionsFound>,
+    instances: Vec<FunctionsFound>,
 }
 
-impl Functions {
-    /// A component begins inside of the outermost one.
+impl FunctionSearch {
+    /// A component that is nested directly in the outermost one begins.
     pub(super) fn begin_component(&mut self) {
         self.components.push(Some([false; FUNCTIONS.len()]));
     }
 
-    /// What stands directly inside of the component that began last.
+    /// Notes the exports of the nested component that began last.
     pub(super) fn note_nested(&mut self, payload: &Payload<'_>) -> Result<(), ComponentError> {
         if let (Payload::ComponentExportSection(section), Some(Some(found))) =
             (payload, self.components.last_mut())
@@ -41,7 +41,7 @@ impl Functions {
         Ok(())
     }
 
-    /// What stands in the outermost component itself, but for its exports.
+    /// Notes a section of the outermost component other than its exports.
     pub(super) fn note_outermost(&mut self, payload: &Payload<'_>) -> Result<(), ComponentError> {
         match payload {
             Payload::ComponentImportSection(section) => {
@@ -69,8 +69,8 @@ impl Functions {
         Ok(())
     }
 
-    /// What an export holds. It gets an index of its own, too.
-    pub(super) fn note_export(&mut self, export: &ComponentExport<'_>) -> Found {
+    /// Returns the functions of an export. An export also adds an index.
+    pub(super) fn note_export(&mut self, export: &ComponentExport<'_>) -> FunctionsFound {
         let space = match export.kind {
             ComponentExternalKind::Instance => &mut self.instances,
             ComponentExternalKind::Component => &mut self.components,
@@ -94,7 +94,7 @@ impl Functions {
         }
     }
 
-    fn of_instance(&self, instance: &ComponentInstance<'_>) -> Found {
+    fn of_instance(&self, instance: &ComponentInstance<'_>) -> FunctionsFound {
         match instance {
             ComponentInstance::Instantiate { component_index, .. } => at(&self.components, *component_index),
             ComponentInstance::FromExports(exports) => {
@@ -114,6 +114,6 @@ fn note(found: &mut [bool; FUNCTIONS.len()], name: &str, kind: ComponentExternal
     }
 }
 
-fn at(space: &[Found], index: u32) -> Found {
+fn at(space: &[FunctionsFound], index: u32) -> FunctionsFound {
     usize::try_from(index).ok().and_then(|index| space.get(index).copied()).flatten()
 }

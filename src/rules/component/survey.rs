@@ -1,32 +1,32 @@
-//! Owns the one walk over the sections of a module or component. Must never
-//! follow what is nested as if it were the plugin's own interface.
+//! The single pass over the sections of a module or component. Imports and exports of nested parts
+//! are not the plugin's own and must not be taken for them.
 
 use wasmparser::{
     ComponentAlias, ComponentExport, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,
     ComponentTypeRef, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
 };
 
-use super::functions::{Found, Functions};
-use super::{ComponentError, ContractVersion, Counts, DEEPEST_NESTING, NameList};
+use super::functions::{FunctionSearch, FunctionsFound};
+use super::{ComponentError, ContractVersion, DEEPEST_NESTING, ModuleCounts, NameList};
 
 #[derive(Default)]
 pub(super) struct Survey {
-    /// What could be called.
+    /// Imports other than types.
     pub(super) imports: NameList,
     pub(super) type_imports: NameList,
     pub(super) exports: NameList,
     pub(super) contract: Option<ContractVersion>,
-    /// Of the contract's functions, those that the contract's export has.
-    pub(super) found: Found,
-    pub(super) counts: Counts,
+    /// The contract's functions that its export has.
+    pub(super) found: FunctionsFound,
+    pub(super) counts: ModuleCounts,
     /// The component's own types, in the order of their indices.
     types: Vec<TypeKind>,
-    functions: Functions,
+    functions: FunctionSearch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TypeKind {
-    /// An instance that holds types and nothing to call.
+    /// An instance with types only.
     InstanceOfTypes,
     Other,
 }
@@ -48,7 +48,7 @@ impl Survey {
                     }
                 }
                 Payload::End(_) => nesting = nesting.saturating_sub(1),
-                // What is nested imports from the component around it.
+                // Only the outermost level: a nested part imports from the component around it.
                 payload if nesting == 0 => {
                     survey.functions.note_outermost(payload)?;
                     survey.note_types(payload)?;
@@ -107,8 +107,8 @@ impl Survey {
 
     fn note_import(&mut self, name: &str, imported: ComponentTypeRef) {
         match imported {
-            // Every plugin names the contract's types in this way. They bring
-            // nothing that could be called: an empty linker satisfies them.
+            // Every plugin imports the contract's types in this way. There is nothing to call in
+            // them, so an empty linker satisfies them.
             ComponentTypeRef::Instance(index) if self.is_instance_of_types(index) => {
                 self.type_imports.add(&[name]);
             }
@@ -167,7 +167,7 @@ fn names_a_type(alias: &ComponentAlias<'_>) -> bool {
     )
 }
 
-impl Counts {
+impl ModuleCounts {
     fn add(&mut self, payload: &Payload<'_>) {
         let (count, found) = match payload {
             Payload::FunctionSection(section) => (&mut self.functions, section.count()),

@@ -1,5 +1,4 @@
-//! Owns the tests of `component`, on small texts and on hostile bytes. Must
-//! never need a built plugin.
+//! Tests with small components as text and with hostile bytes. They need no built plugin.
 
 use super::*;
 
@@ -9,7 +8,7 @@ fn inspect_text(text: &str) -> Result<Inspection, ComponentError> {
     inspect(&wat::parse_str(text).expect("the text of the test is valid"))
 }
 
-/// A function of the component around it.
+/// Defines the function `$f` in a component.
 const FUNCTION: &str = r#"
     (core module $own (func (export "f")))
     (core instance $own (instantiate $own))
@@ -120,7 +119,7 @@ fn what_is_nested_is_counted_and_its_imports_are_not_the_plugins() {
         (core instance $i (instantiate $n))
         (core instance (instantiate $m (with "a" (instance $i))))"#;
     let counts = inspect_text(&rule_with(inner)).expect("a rule").counts;
-    let expected = Counts { functions: 4, memories: 1, tables: 1, core_instances: 3 };
+    let expected = ModuleCounts { functions: 4, memories: 1, tables: 1, core_instances: 3 };
     assert_eq!(counts, expected);
 }
 

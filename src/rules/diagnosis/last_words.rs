@@ -1,31 +1,31 @@
-//! What a rule left in its memory when it failed. Must never trust it: the
-//! memory holds whatever the rule wants it to.
+//! Finds an error message in the memory of a rule that failed. The rule controls the memory, so all
+//! lengths are checked and all searches are bounded.
 
-/// The marks around the text that a rule leaves on purpose. plugins/README.md promises them.
+/// The marks around a message that a rule left on purpose. plugins/README.md documents them.
 const BEGIN: &[u8] = b"tollgate-message";
 const END: &[u8] = b"tollgate-the-end";
 const LEFT_BYTES_MAX: usize = 1000;
 
-/// How errors look in the memory of languages that leave no text on purpose.
+/// How the text of an error begins in languages that leave no message on purpose.
 const ERROR: &[u8] = b"Error: ";
 const ERROR_BYTES_MAX: usize = 300;
-/// The longest name such as `TypeError` before the sign that is looked for.
+/// The longest name before [`ERROR`], for example `Type`.
 const ERROR_NAME_BYTES_MAX: usize = 32;
-/// How many texts are searched for in the plugin's own bytes.
+/// How many texts are compared with the plugin's own bytes.
 const CANDIDATES_MAX: usize = 64;
-/// How many places of the plugin are compared with them. A program has a few hundred such texts;
-/// beyond that nothing is said rather than something that may stand there.
+/// How many places in the plugin are compared with them. A program has a few hundred such texts.
+/// Beyond this bound the result is `None`, since the text might be one of the plugin's constants.
 const PLACES_MAX: usize = 20_000;
 
-/// The text that was left on purpose; else the first that looks like an error's
-/// and does not stand in the plugin itself.
+/// A message that was left on purpose, or the first text that looks like an error and is not a
+/// constant of the plugin.
 pub(super) fn find<'a>(memories: impl Iterator<Item = &'a [u8]> + Clone, plugin: &[u8]) -> Option<String> {
     let left = memories.clone().find_map(left_on_purpose);
     left.or_else(|| first_not_in(plugin, memories.flat_map(errors).take(CANDIDATES_MAX).collect()))
 }
 
-/// The plugin is read once for all of the texts, wherever it has what they all have: a memory
-/// full of different ones would have it read as often.
+/// Reads the plugin once for all texts. With one search per text, a memory full of different texts
+/// would cost one pass over the plugin each.
 fn first_not_in(plugin: &[u8], texts: Vec<String>) -> Option<String> {
     let mark_of = |text: &str| places(text.as_bytes(), ERROR).next().unwrap_or_default();
     let mut texts: Vec<(usize, String)> = texts.into_iter().map(|text| (mark_of(&text), text)).collect();
@@ -104,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(found(&memory, b""), None);
         }
-        // A beginning without an end stands among a program's constants; a whole text may follow.
+        // The begin mark alone is one of the program's constants. A complete record may follow it.
         assert_eq!(found(&[BEGIN, &record(text, 4)].concat(), b""), Some("text".to_owned()));
         assert_eq!(found(&record(&[0xff, b'a'], 2), b""), Some("\u{fffd}a".to_owned()));
     }
@@ -136,7 +136,7 @@ mod tests {
             (CANDIDATES_MAX - 1, Some(CANDIDATES_MAX - 1)),
             (CANDIDATES_MAX, None),
         ] {
-            // Side by side, as in a program's constants.
+            // Without anything between them, as constants are stored in a program.
             let plugin = texts[..held].concat();
             assert_eq!(found(all.as_bytes(), plugin.as_bytes()), said.map(|place| texts[place].clone()));
         }

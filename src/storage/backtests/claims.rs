@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::read;
 use crate::domain::backtest::Backtest;
-use crate::domain::backtest::report::Report;
+use crate::domain::backtest::report::BacktestReport;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
@@ -40,7 +40,7 @@ pub struct Claimed {
 pub struct Progress {
     pub done: u64,
     pub reached: Option<PaymentId>,
-    pub report: Report,
+    pub report: BacktestReport,
 }
 
 /// The next one to work on: of the tenant whose last turn is the longest ago,

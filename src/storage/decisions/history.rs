@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
 
 use super::WHAT;
-use crate::domain::backtest::Selection;
+use crate::domain::backtest::BacktestSelection;
 use crate::domain::backtest::label::Label;
 use crate::domain::decision::Origin;
 use crate::domain::payment::{Method, PaymentId};
@@ -91,7 +91,7 @@ static COUNT: LazyLock<String> =
 /// The bindings of what is selected.
 macro_rules! bound {
     ($query:expr, $tenant:expr, $selection:expr, $ids:expr) => {{
-        let Selection { from_ms, to_ms, newest: _, filter } = $selection;
+        let BacktestSelection { from_ms, to_ms, newest: _, filter } = $selection;
         $query
             .bind($tenant.0)
             .bind($ids.start)
@@ -108,7 +108,7 @@ macro_rules! bound {
 }
 
 /// The ids that a decision of the selection can have.
-fn ids_of(selection: &Selection) -> Range<Uuid> {
+fn ids_of(selection: &BacktestSelection) -> Range<Uuid> {
     let first = first_id(selection.from_ms.unwrap_or(0).saturating_sub(SKEW_MAX_MS));
     first..first_id(selection.to_ms.saturating_add(SKEW_MAX_MS))
 }
@@ -117,7 +117,7 @@ fn ids_of(selection: &Selection) -> Range<Uuid> {
 pub async fn count(
     system: &SystemPool,
     tenant: TenantId,
-    selection: &Selection,
+    selection: &BacktestSelection,
 ) -> Result<u64, StorageError> {
     let selection = selection.clone();
     system
@@ -149,7 +149,7 @@ pub struct PageSize {
 pub async fn page(
     system: &SystemPool,
     tenant: TenantId,
-    selection: &Selection,
+    selection: &BacktestSelection,
     told_before_ms: u64,
     before: Option<PaymentId>,
     size: PageSize,

@@ -1,7 +1,7 @@
 //! The pages of a history: gaps of years, limited sizes, and each row read once.
 
 use sqlx::{AssertSqlSafe, PgConnection};
-use tollgate::domain::backtest::{Filter, Selection};
+use tollgate::domain::backtest::{BacktestFilter, BacktestSelection};
 use tollgate::domain::payment::Method;
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::decisions::history::{HistoryRow, PageSize, page};
@@ -40,7 +40,7 @@ async fn store_decisions(
 async fn pages(
     databases: &Databases,
     tenant: TenantId,
-    selection: &Selection,
+    selection: &BacktestSelection,
     size: PageSize,
 ) -> Vec<Vec<HistoryRow>> {
     let (mut pages, mut before) = (Vec::new(), None);
@@ -62,14 +62,14 @@ async fn a_history_with_gaps_of_years_is_read_to_its_beginning() {
             .await;
     }
     store_decisions(&mut superuser, TenantId(Uuid::now_v7()), now_ms() - 800 * DAY_MS, 5, "card", 10).await;
-    let all = Selection { to_ms: now_ms(), ..Selection::default() };
+    let all = BacktestSelection { to_ms: now_ms(), ..BacktestSelection::default() };
     for decisions in [1, 4, 100] {
         let found = pages(&databases, tenant, &all, PageSize { decisions, bytes: 1 << 30 }).await;
         let ids: Vec<Uuid> = found.iter().flatten().map(|row| row.id.0).collect();
         assert_eq!(ids.len(), 15, "{decisions}");
         assert!(ids.is_sorted_by(|one, next| one > next), "the newest first: {decisions}");
     }
-    let since = Selection { from_ms: Some(now_ms() - 500 * DAY_MS), ..all.clone() };
+    let since = BacktestSelection { from_ms: Some(now_ms() - 500 * DAY_MS), ..all.clone() };
     let found = pages(&databases, tenant, &since, PageSize { decisions: 100, bytes: 1 << 30 }).await;
     assert_eq!(found.iter().flatten().count(), 11);
 }
@@ -81,7 +81,7 @@ async fn the_size_of_a_page_in_bytes_is_limited_independently_of_the_previous_pa
     let mut superuser = database.superuser().await;
     store_decisions(&mut superuser, tenant, now_ms() - DAY_MS, 100, "card", 100).await;
     store_decisions(&mut superuser, tenant, now_ms() - 2 * DAY_MS, 100, "card", 32 << 10).await;
-    let all = Selection { to_ms: now_ms(), ..Selection::default() };
+    let all = BacktestSelection { to_ms: now_ms(), ..BacktestSelection::default() };
     let found = pages(&databases, tenant, &all, PageSize { decisions: 64, bytes: 1 << 20 }).await;
     assert_eq!(found.iter().flatten().count(), 200);
     for rows in &found {
@@ -98,8 +98,8 @@ async fn rows_that_a_filter_excludes_are_read_only_once() {
     let mut superuser = database.superuser().await;
     store_decisions(&mut superuser, tenant, 1_000_000_000_000, OLD, "card", 10).await;
     store_decisions(&mut superuser, tenant, now_ms() - DAY_MS, 1_000, "wallet", 10).await;
-    let filter = Filter { method: Some(Method::Wallet), ..Filter::default() };
-    let wallets = Selection { to_ms: now_ms(), filter, ..Selection::default() };
+    let filter = BacktestFilter { method: Some(Method::Wallet), ..BacktestFilter::default() };
+    let wallets = BacktestSelection { to_ms: now_ms(), filter, ..BacktestSelection::default() };
     let found = pages(&databases, tenant, &wallets, PageSize { decisions: 50, bytes: 1 << 20 }).await;
     assert_eq!((found.len(), found.iter().flatten().count()), (20, 1_000));
     // Postgres updates its statistics when a session ends.

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use super::{Fields, expected};
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::http::request::json::Value;
 use crate::http::response::problem::{ERRORS_MAX, PartError, Problem, ProblemKind};
 
@@ -23,7 +23,7 @@ pub struct Screened<T> {
 /// Reads the whole body. All errors are found before the answer.
 pub fn read<T>(
     root: &Value,
-    unchecked: Unchecked,
+    unchecked: UncheckedFields,
     read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Result<T, Problem> {
     let Screened { value, refused_now } = screen(root, unchecked, read)?;
@@ -33,7 +33,7 @@ pub fn read<T>(
 /// The same, for a caller that knows whether the content is stored already.
 pub fn screen<T>(
     root: &Value,
-    unchecked: Unchecked,
+    unchecked: UncheckedFields,
     read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Result<Screened<T>, Problem> {
     let errors = Errors { unchecked, ..Errors::default() };
@@ -54,7 +54,7 @@ pub(super) struct Errors {
     told: RefCell<Vec<PartError>>,
     /// Whether anything is wrong that was so for every release.
     is_wrong: Cell<bool>,
-    pub(super) unchecked: Unchecked,
+    pub(super) unchecked: UncheckedFields,
 }
 
 impl Errors {

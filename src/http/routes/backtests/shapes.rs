@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::backtest::label::Label;
-use crate::domain::backtest::report::{Example, Matrix, Report, RuleTally, Says, Sum};
-use crate::domain::backtest::{Backtest, Filter, Selection};
+use crate::domain::backtest::report::{
+    BacktestReport, Example, OutcomeMatrix, PaymentSum, RuleTally, VerdictCounts,
+};
+use crate::domain::backtest::{Backtest, BacktestFilter, BacktestSelection};
 use crate::domain::decision::Origin;
 use crate::domain::payment::Method;
 use crate::domain::verdict::Outcome;
@@ -195,7 +197,7 @@ pub struct Placed<'a> {
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Approve, Outcome::Review, Outcome::Reject];
 
 /// All examples, the mildest outcome first and the newest payment of a cell first.
-pub fn placed(report: &Report) -> impl Iterator<Item = Placed<'_>> {
+pub fn placed(report: &BacktestReport) -> impl Iterator<Item = Placed<'_>> {
     let rows = OUTCOMES.into_iter().zip(&report.examples);
     rows.flat_map(|(was, row)| {
         let cells = OUTCOMES.into_iter().zip(row);
@@ -243,15 +245,15 @@ impl From<Backtest> for BacktestShape {
     }
 }
 
-impl From<Selection> for SelectionShape {
-    fn from(selection: Selection) -> Self {
-        let Selection { from_ms, to_ms, newest, filter } = selection;
+impl From<BacktestSelection> for SelectionShape {
+    fn from(selection: BacktestSelection) -> Self {
+        let BacktestSelection { from_ms, to_ms, newest, filter } = selection;
         Self { from_ms, to_ms, newest, filter: filter.into() }
     }
 }
 
-impl From<Filter> for FilterShape {
-    fn from(filter: Filter) -> Self {
+impl From<BacktestFilter> for FilterShape {
+    fn from(filter: BacktestFilter) -> Self {
         Self {
             outcome: filter.outcome.map(OutcomeShape::from),
             method: filter.method.map(Method::name),
@@ -263,8 +265,8 @@ impl From<Filter> for FilterShape {
     }
 }
 
-impl From<&Report> for ReportShape {
-    fn from(report: &Report) -> Self {
+impl From<&BacktestReport> for ReportShape {
+    fn from(report: &BacktestReport) -> Self {
         let not_replayable = report.not_replayable.iter().map(|(why, count)| (why.name(), *count));
         let by_label = report.by_label.iter().map(|(label, matrix)| (Label::name(*label), cells(matrix)));
         let rules = report.rules.iter().map(|(name, tally)| (name.clone(), tally.into()));
@@ -282,7 +284,7 @@ impl From<&Report> for ReportShape {
     }
 }
 
-fn cells(matrix: &Matrix) -> Vec<CellShape> {
+fn cells(matrix: &OutcomeMatrix) -> Vec<CellShape> {
     let rows = OUTCOMES.into_iter().zip(matrix);
     let cells = rows.flat_map(|(was, row)| {
         OUTCOMES.into_iter().zip(row).map(move |(would_be, cell)| (was, would_be, cell))
@@ -298,8 +300,8 @@ fn cells(matrix: &Matrix) -> Vec<CellShape> {
         .collect()
 }
 
-impl From<Sum> for SumShape {
-    fn from(sum: Sum) -> Self {
+impl From<PaymentSum> for SumShape {
+    fn from(sum: PaymentSum) -> Self {
         Self { count: sum.count, amount_minor: sum.amount_minor }
     }
 }
@@ -311,9 +313,9 @@ impl From<&RuleTally> for RuleTallyShape {
     }
 }
 
-impl From<&Says> for SaysShape {
-    fn from(says: &Says) -> Self {
-        let Says { pass, allow, review, reject, failed } = *says;
+impl From<&VerdictCounts> for SaysShape {
+    fn from(says: &VerdictCounts) -> Self {
+        let VerdictCounts { pass, allow, review, reject, failed } = *says;
         Self { pass, allow, review, reject, failed }
     }
 }

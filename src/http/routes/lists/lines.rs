@@ -8,7 +8,7 @@ use std::io;
 
 use serde_json::json;
 
-use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::comparison::ValueKind;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::time::Randomness;
@@ -115,7 +115,7 @@ impl EntryReader<'_> {
         &self,
         format: LineFormat,
         bytes: &[u8],
-        unchecked: Unchecked,
+        unchecked: UncheckedFields,
         lines_max: usize,
     ) -> Result<Vec<Line>, BadLines> {
         // As programs of Windows write it at the beginning of a file.
@@ -147,7 +147,7 @@ impl EntryReader<'_> {
 
 struct Reading<'r, 'a> {
     reader: &'r EntryReader<'a>,
-    unchecked: Unchecked,
+    unchecked: UncheckedFields,
     /// How many may come still, good or bad.
     lines_left: usize,
     lines: Vec<Line>,

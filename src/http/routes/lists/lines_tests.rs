@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::domain::comparison::ValueKind;
 use crate::world::OsRandomness;
 
@@ -33,7 +33,7 @@ fn lines_with(
 ) -> Result<Vec<Line>, BadLines> {
     let kinds = ListKinds::one(kind);
     let reader = EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness };
-    reader.lines(format, text.as_bytes(), Unchecked::NONE, lines_max)
+    reader.lines(format, text.as_bytes(), UncheckedFields::NONE, lines_max)
 }
 
 fn told(format: LineFormat, text: &str) -> Vec<(u64, String)> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::card_check::Unchecked;
+use crate::domain::card_check::UncheckedFields;
 use crate::http::request::card_numbers::refused;
 use crate::http::request::fields::screen;
 use crate::http::request::json;
@@ -254,12 +254,12 @@ fn a_field_that_the_tenant_has_unchecked_takes_what_looks_like_a_card_number() {
     full["metadata"] = json!({"order": number, number: "v"});
     full["creditor"] = json!({"name": "Bob", "account": {"other": number}, "bank": number});
     let root = json::parse(full.to_string().as_bytes()).expect("JSON");
-    let pointers = |unchecked: Unchecked| -> Vec<String> {
+    let pointers = |unchecked: UncheckedFields| -> Vec<String> {
         let read =
             screen(&root, unchecked, |fields| order(fields, NOW_MS)).expect("right but for the numbers");
         read.refused_now.into_iter().filter_map(|error| error.pointer).collect()
     };
-    let all = pointers(Unchecked::NONE);
+    let all = pointers(UncheckedFields::NONE);
     for (field, own) in [
         (CheckedField::Reference, &["/reference"][..]),
         (CheckedField::AccountOther, &["/creditor/account/other"]),
@@ -270,7 +270,7 @@ fn a_field_that_the_tenant_has_unchecked_takes_what_looks_like_a_card_number() {
         (CheckedField::Remittance, &["/remittance"]),
         (CheckedField::Metadata, &["/metadata", "/metadata/order"]),
     ] {
-        let left = pointers(Unchecked::NONE.with(field));
+        let left = pointers(UncheckedFields::NONE.with(field));
         assert_eq!(left.len() + own.len(), all.len(), "{field:?}: {left:?}");
         assert!(own.iter().all(|pointer| !left.iter().any(|left| left == pointer)), "{field:?}: {left:?}");
     }

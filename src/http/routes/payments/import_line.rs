@@ -5,7 +5,7 @@
 //! submission and read by the same code. Must never let a value into an error.
 
 use crate::decisions::imports::{Happening, PastPayment};
-use crate::domain::card_check::{CheckedField, Unchecked};
+use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
@@ -31,7 +31,7 @@ pub struct PastLine {
 }
 
 /// Reads a line; all its errors come at once. Nothing may have happened after `now_ms`.
-pub fn read(line: &[u8], now_ms: u64, unchecked: Unchecked) -> Result<PastLine, Vec<LineError>> {
+pub fn read(line: &[u8], now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
     let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
     let Screened { value, refused_now } =
         fields::screen(&parsed, unchecked, |fields| past_payment(fields, now_ms))
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn read(line: &Value) -> Result<PastPayment, Vec<LineError>> {
-        let read = super::read(line.to_string().as_bytes(), NOW_MS, Unchecked::NONE)?;
+        let read = super::read(line.to_string().as_bytes(), NOW_MS, UncheckedFields::NONE)?;
         if read.refused_now.is_empty() { Ok(read.payment) } else { Err(read.refused_now) }
     }
 
@@ -174,10 +174,11 @@ mod tests {
             assert_eq!(errors[0].pointer, at);
             assert!(errors[0].detail.contains(detail), "{errors:?}");
         }
-        let errors = super::read(b"{\"payment\": secret}", NOW_MS, Unchecked::NONE).expect_err("no JSON");
+        let errors =
+            super::read(b"{\"payment\": secret}", NOW_MS, UncheckedFields::NONE).expect_err("no JSON");
         let told = &errors[0].detail;
         assert!(told.contains("column 13") && !told.contains("secret"), "{errors:?}");
-        assert_eq!(super::read(b"[]", NOW_MS, Unchecked::NONE).expect_err("no object").len(), 1);
+        assert_eq!(super::read(b"[]", NOW_MS, UncheckedFields::NONE).expect_err("no object").len(), 1);
     }
 
     #[test]

@@ -1,21 +1,22 @@
-//! What the compiling child answers, on its way into the cache on disk.
+//! The output of the compiling child while it is stored.
 //!
-//! Owns where it is meanwhile: in memory only where the cache cannot be used, since it may
-//! be ten times as large as the plugin. Must never make code of anything but such an answer.
+//! The code may be ten times as large as the plugin, so it is written to the cache as it arrives.
+//! It is collected in memory only if the cache cannot be used. Nothing but a child's output may
+//! become a [`CodeInMemory`], which is loaded without a check.
 
 use std::io;
 
 use crate::domain::plugin::{Digest, Profile};
 use crate::rules::artifact::{ArtifactCache, Draft};
 
-/// What the child made, which is to be loaded from there.
+/// Where the code of a compiled plugin is.
 #[derive(Debug)]
-pub(in crate::rules) enum Kept {
+pub(in crate::rules) enum CompiledCode {
     InCache,
     InMemory(CodeInMemory),
 }
 
-/// Only this module can make one, since the code is trusted for where it comes from.
+/// Compiled code that is trusted because only this module can make the value.
 #[derive(Debug)]
 pub(in crate::rules) struct CodeInMemory(Vec<u8>);
 
@@ -25,24 +26,24 @@ impl CodeInMemory {
     }
 }
 
-pub(super) struct Answer {
+pub(super) struct CompilerOutput {
     plugin: Digest,
-    place: Place,
+    place: OutputPlace,
     size_bytes: u64,
 }
 
-enum Place {
+enum OutputPlace {
     Cache(Box<Draft>),
     Memory(Vec<u8>),
 }
 
-impl Answer {
+impl CompilerOutput {
     pub(super) fn begin(cache: &ArtifactCache, plugin: Digest, profile: Profile) -> Self {
         let place = match cache.draft(plugin, profile) {
-            Ok(draft) => Place::Cache(Box::new(draft)),
+            Ok(draft) => OutputPlace::Cache(Box::new(draft)),
             Err(error) => {
                 stays_in_memory(plugin, &error);
-                Place::Memory(Vec::new())
+                OutputPlace::Memory(Vec::new())
             }
         };
         Self { plugin, place, size_bytes: 0 }
@@ -52,36 +53,36 @@ impl Answer {
         self.size_bytes
     }
 
-    /// Fails only where what a full disk took before cannot be read from it again.
+    /// Fails only if the disk is full and the part that it took cannot be read back.
     pub(super) fn take(&mut self, part: &[u8]) -> io::Result<()> {
         self.size_bytes += part.len() as u64;
-        if let Place::Cache(draft) = &mut self.place {
+        if let OutputPlace::Cache(draft) = &mut self.place {
             let Err(error) = draft.write(part) else { return Ok(()) };
             stays_in_memory(self.plugin, &error);
-            self.place = Place::Memory(draft.read_back()?);
+            self.place = OutputPlace::Memory(draft.read_back()?);
         }
-        if let Place::Memory(code) = &mut self.place {
+        if let OutputPlace::Memory(code) = &mut self.place {
             code.extend_from_slice(part);
         }
         Ok(())
     }
 
-    /// It is whole, and the child has ended well.
-    pub(super) fn keep(self) -> io::Result<Kept> {
+    /// Call this only after the child has ended successfully, so that the code is complete.
+    pub(super) fn keep(self) -> io::Result<CompiledCode> {
         match self.place {
-            Place::Memory(code) => Ok(Kept::InMemory(CodeInMemory(code))),
-            Place::Cache(mut draft) => match draft.keep() {
-                Ok(()) => Ok(Kept::InCache),
+            OutputPlace::Memory(code) => Ok(CompiledCode::InMemory(CodeInMemory(code))),
+            OutputPlace::Cache(mut draft) => match draft.keep() {
+                Ok(()) => Ok(CompiledCode::InCache),
                 Err(error) => {
                     stays_in_memory(self.plugin, &error);
-                    Ok(Kept::InMemory(CodeInMemory(draft.read_back()?)))
+                    Ok(CompiledCode::InMemory(CodeInMemory(draft.read_back()?)))
                 }
             },
         }
     }
 }
 
-/// A full disk must not cost a decision.
+/// A full disk must not prevent decisions.
 fn stays_in_memory(plugin: Digest, error: &io::Error) {
     tracing::warn!(%plugin, %error, "a compiled plugin cannot be stored and is kept in memory only");
 }

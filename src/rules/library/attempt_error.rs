@@ -1,19 +1,19 @@
-//! Why bytes did not become a plugin, as the library tells it apart.
+//! Why a plugin could not be added under one profile.
 //!
-//! Owns what is the bytes' fault and what the machine's. Must never blame a plugin for the
-//! latter: its author can do nothing about it.
+//! Failures of the machine must not be reported as faults of the plugin: its author could do
+//! nothing about them.
 
 use crate::domain::plugin::Profile;
 use crate::rules::compile::CompileError;
 use crate::rules::{AddPluginError, EngineError};
 
-pub(super) enum NotAdded {
-    /// The profile's limits do not hold it; a larger profile's may.
+pub(super) enum AddAttemptError {
+    /// The plugin exceeds the limits of the profile. A larger profile may be enough.
     TooLarge(String),
     Other(AddPluginError),
 }
 
-impl NotAdded {
+impl AddAttemptError {
     pub(super) fn too_large(profile: Profile, why: &wasmtime::Error) -> Self {
         Self::TooLarge(format!("the plugin does not fit the limits of {} plugins: {why:#}", profile.name()))
     }
@@ -23,23 +23,23 @@ impl NotAdded {
     }
 }
 
-impl From<AddPluginError> for NotAdded {
+impl From<AddPluginError> for AddAttemptError {
     fn from(error: AddPluginError) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<EngineError> for NotAdded {
+impl From<EngineError> for AddAttemptError {
     fn from(error: EngineError) -> Self {
         Self::Other(error.into())
     }
 }
 
-impl From<CompileError> for NotAdded {
+impl From<CompileError> for AddAttemptError {
     fn from(error: CompileError) -> Self {
         match error {
-            // A larger profile compiles longer, but what needs that is no small plugin that grew:
-            // refuse.
+            // The large profile has higher limits for compiling, but a small plugin that needs them
+            // is not an interpreter. It is refused.
             CompileError::Invalid(_)
             | CompileError::CpuTime(_)
             | CompileError::Memory(_)

@@ -1,8 +1,6 @@
-//! How much of a processor a piece of work takes.
+//! Measures the processor time of a future.
 //!
-//! Owns the measure by which tenants are told apart. Must never count the time
-//! in which somebody else had the processor: on a busy machine that would make
-//! the quick look long.
+//! Elapsed time would be wrong here: on a busy machine even quick work takes long.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,18 +12,19 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Of one piece of work in a row. What waits for something else is asked so often in vain.
+/// How often work that was interrupted is polled again at once. Work that waits for something is
+/// polled as often for nothing.
 const INTERRUPTIONS: usize = 2;
 
-/// Work, and how much of a processor it has taken so far, on whichever threads.
-pub(super) struct Metered<T> {
+/// A future with the processor time that it has taken so far, on any thread.
+pub(super) struct MeteredFuture<T> {
     work: BoxFuture<'static, T>,
     spent: Duration,
-    /// Processor time of all the work of a tenant, in microseconds.
+    /// The processor time of all work of the tenant.
     account_us: Arc<AtomicU64>,
 }
 
-impl<T> Metered<T> {
+impl<T> MeteredFuture<T> {
     pub(super) fn new(account_us: Arc<AtomicU64>, work: impl Future<Output = T> + Send + 'static) -> Self {
         Self { work: Box::pin(work), spent: Duration::ZERO, account_us }
     }
@@ -34,12 +33,12 @@ impl<T> Metered<T> {
         self.spent
     }
 
-    /// Works here until it is done or has taken more than `most`. What waits, or
-    /// was interrupted while somebody else had the processor, goes on here.
+    /// Polls the work on this task until it ends or has taken more than `most`, and then returns
+    /// `None`. Work that waits or was interrupted continues on this task.
     pub(super) async fn within(&mut self, most: Duration) -> Option<(T, Duration)> {
         poll_fn(|context| {
-            // What was interrupted goes on at once: in its turn it would come after
-            // everything that became ready meanwhile.
+            // Interrupted work continues at once. Otherwise it would run after all tasks that have
+            // become ready.
             for _ in 0..=INTERRUPTIONS {
                 match Pin::new(&mut *self).poll(context) {
                     Poll::Ready(answer) => return Poll::Ready(Some(answer)),
@@ -53,8 +52,8 @@ impl<T> Metered<T> {
     }
 }
 
-impl<T> Future for Metered<T> {
-    /// The work's answer and its processor time.
+impl<T> Future for MeteredFuture<T> {
+    /// The result of the work and its processor time.
     type Output = (T, Duration);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -70,7 +69,6 @@ impl<T> Future for Metered<T> {
 
 fn of_this_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // The clock counts from the start of the thread, so it is never negative.
     Duration::try_from(time).unwrap_or_default()
 }
 
@@ -85,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_counts_and_waiting_does_not() {
-        let (answer, waited) = Metered::new(Arc::default(), async {
+        let (answer, waited) = MeteredFuture::new(Arc::default(), async {
             std::thread::sleep(Duration::from_millis(30));
             tokio::time::sleep(Duration::from_millis(30)).await;
             7
@@ -93,20 +91,21 @@ mod tests {
         .await;
         assert_eq!(answer, 7);
         assert!(waited < Duration::from_millis(15), "{waited:?}");
-        let ((), worked) = Metered::new(Arc::default(), async { burn(Duration::from_millis(20)) }).await;
+        let ((), worked) =
+            MeteredFuture::new(Arc::default(), async { burn(Duration::from_millis(20)) }).await;
         assert!(worked >= Duration::from_millis(20), "{worked:?}");
     }
 
     #[tokio::test]
     async fn what_is_interrupted_without_having_taken_much_goes_on_where_it_began() {
         let most = Duration::from_millis(10);
-        let mut interrupted = Metered::new(Arc::default(), async {
+        let mut interrupted = MeteredFuture::new(Arc::default(), async {
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
         });
         assert!(interrupted.within(most).await.is_some());
-        let mut long = Metered::new(Arc::default(), async {
+        let mut long = MeteredFuture::new(Arc::default(), async {
             burn(Duration::from_millis(20));
             tokio::task::yield_now().await;
             7

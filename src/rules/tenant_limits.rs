@@ -1,7 +1,8 @@
-//! How much of the engine one tenant may hold: so many rulesets at once, so
-//! many waiting, and whose rules may begin where the payment came in. Without
-//! it, a tenant whose rules burn their budget slows everyone; measured, this
-//! matters more than any scheduling.
+//! How much of the engine one tenant may use: how many of its rulesets run and wait at once, and
+//! whether they may start on the server's threads.
+//!
+//! Without these limits, a tenant whose rules use their whole budget slows all others. In
+//! measurements this mattered more than any scheduling.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -13,47 +14,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::EngineError;
 use crate::domain::tenant::TenantId;
 
-/// Idle tenants are forgotten when there are more than this many.
+/// With more tenants than this, idle ones are forgotten.
 const REMEMBERED_MAX: usize = 1024;
 
-/// A ruleset that takes more of a processor does not stay on the server's threads,
-/// and the tenant's next does not begin there. Fifty of the shipped rules take 0.4 ms.
+/// A ruleset that takes more processor time leaves the server's threads, and the tenant's next ones
+/// do not start there. Fifty of the shipped rules take 0.4 ms.
 pub(super) const QUICK: Duration = Duration::from_micros(500);
 
-/// So many quick rulesets in a row, and a tenant is taken for a quick one again.
+/// After this many quick rulesets in a row, the tenant's rulesets start on the server's threads
+/// again.
 const QUICK_AGAIN: u32 = 16;
 
 #[derive(Debug)]
-pub(super) struct Tenants {
+pub(super) struct TenantLimits {
     concurrency: usize,
     waiting_max: usize,
-    queues: Mutex<HashMap<TenantId, Arc<Queue>>>,
+    queues: Mutex<HashMap<TenantId, Arc<TenantQueue>>>,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct TenantQueue {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Quick rulesets that are missing until the tenant is taken for a quick one.
+    /// How many quick rulesets are missing until they start on the server's threads again.
     missing: AtomicU32,
-    /// Processor time that its rulesets have taken so far.
+    /// The processor time of all its rulesets so far.
     spent_us: Arc<AtomicU64>,
 }
 
-/// A place in the engine, until it is dropped.
+/// Permission for one ruleset to run, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Admission {
     _permit: OwnedSemaphorePermit,
-    queue: Arc<Queue>,
+    queue: Arc<TenantQueue>,
 }
 
-impl Turn {
-    /// Whether the tenant's rulesets took little lately.
+impl Admission {
+    /// Whether the tenant's rulesets may start on the server's threads.
     pub(super) fn is_quick(&self) -> bool {
         self.queue.missing.load(Ordering::Relaxed) == 0
     }
 
-    /// The processor time of a ruleset, done or not.
+    /// Notes the processor time of a ruleset, whether it has ended or not.
     pub(super) fn took(&self, spent: Duration) {
         if spent > QUICK {
             self.queue.missing.store(QUICK_AGAIN, Ordering::Relaxed);
@@ -64,27 +66,27 @@ impl Turn {
     }
 }
 
-/// Counts a caller as waiting, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts a caller as waiting until it is dropped.
+struct WaiterCount<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Tenants {
+impl TenantLimits {
     pub(super) fn new(concurrency: usize, waiting_max: usize) -> Self {
         Self { concurrency, waiting_max, queues: Mutex::default() }
     }
 
-    /// Microseconds of a processor that the tenant's rulesets have taken.
+    /// The counter of the processor time of the tenant's rulesets.
     pub(super) fn account_us(&self, tenant: TenantId) -> Arc<AtomicU64> {
         self.queue_of(tenant).spent_us.clone()
     }
 
-    /// Waits for the tenant's turn.
-    pub(super) async fn admit(&self, tenant: TenantId) -> Result<Turn, EngineError> {
+    /// Waits until the tenant may run another ruleset.
+    pub(super) async fn admit(&self, tenant: TenantId) -> Result<Admission, EngineError> {
         let queue = self.queue_of(tenant);
         let _permit = match queue.turns.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -94,27 +96,27 @@ impl Tenants {
                 permit.map_err(|error| EngineError::Unavailable(error.to_string()))?
             }
         };
-        Ok(Turn { _permit, queue })
+        Ok(Admission { _permit, queue })
     }
 
-    fn queue_of(&self, tenant: TenantId) -> Arc<Queue> {
+    fn queue_of(&self, tenant: TenantId) -> Arc<TenantQueue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if queues.len() > REMEMBERED_MAX && !queues.contains_key(&tenant) {
             queues.retain(|_, queue| !queue.is_idle(self.concurrency));
         }
-        queues.entry(tenant).or_insert_with(|| Arc::new(Queue::new(self.concurrency))).clone()
+        queues.entry(tenant).or_insert_with(|| Arc::new(TenantQueue::new(self.concurrency))).clone()
     }
 }
 
-impl Queue {
+impl TenantQueue {
     fn new(concurrency: usize) -> Self {
         let turns = Arc::new(Semaphore::new(concurrency));
         Self { turns, waiting: AtomicUsize::new(0), missing: AtomicU32::new(0), spent_us: Arc::default() }
     }
 
-    fn wait(&self, waiting_max: usize) -> Result<Waiting<'_>, EngineError> {
+    fn wait(&self, waiting_max: usize) -> Result<WaiterCount<'_>, EngineError> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(&self.waiting);
+        let waiting = WaiterCount(&self.waiting);
         if before < waiting_max { Ok(waiting) } else { Err(EngineError::Busy) }
     }
 
@@ -135,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_above_its_share_waits_and_then_is_told_that_it_is_busy() {
-        let tenants = Arc::new(Tenants::new(1, 1));
+        let tenants = Arc::new(TenantLimits::new(1, 1));
         let first = tenants.admit(tenant(1)).await.expect("the first runs");
         let waiter = tokio::spawn({
             let tenants = tenants.clone();
@@ -150,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_gives_up_waiting_makes_room() {
-        let tenants = Tenants::new(1, 1);
+        let tenants = TenantLimits::new(1, 1);
         let _first = tenants.admit(tenant(1)).await.expect("the first runs");
         for _ in 0..3 {
             let mut waiting = Box::pin(tenants.admit(tenant(1)));
@@ -160,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn idle_tenants_are_forgotten_and_busy_ones_are_not() {
-        let tenants = Tenants::new(1, 1);
+        let tenants = TenantLimits::new(1, 1);
         let _busy = tenants.admit(tenant(0)).await.expect("it runs");
         for number in 1..=3000 {
             drop(tenants.admit(tenant(number)).await.expect("it runs"));
