@@ -1,3 +1,5 @@
+//! Tests of the guards.
+
 use std::sync::Arc;
 
 use rocket::http::Header;
