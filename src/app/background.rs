@@ -15,10 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::keys::Keys;
 use crate::auth::token::AccessTokens;
-use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
+use crate::decisions::deployments::Deployments;
 use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
@@ -63,7 +63,7 @@ pub struct Work {
     pub databases: Databases,
     pub plugins_dir: PathBuf,
     pub plugins: Arc<Plugins>,
-    pub active: Arc<ActiveRulesets>,
+    pub active: Arc<Deployments>,
     pub nodes: Arc<Nodes>,
     pub uploads: Arc<Uploads>,
     pub backtests: Arc<Backtests>,
@@ -132,7 +132,7 @@ impl Background {
             delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
         });
         background.repeat(FOLDER_EVERY, work.clone(), "looking for new plugins", |work| async move {
-            let taken_in = work.plugins.take_in_folder(&work.plugins_dir, &work.world).await;
+            let taken_in = work.plugins.load_folder(&work.plugins_dir, &work.world).await;
             taken_in.map(drop).map_err(|error| error.to_string())
         });
         background.repeat(KEYS_EVERY, work.clone(), "reading the signing keys", |work| async move {
@@ -173,7 +173,7 @@ impl Background {
         self.tasks.spawn(async move {
             let mut outcome = Outcome::of("processing uploads");
             while !end.is_cancelled() {
-                let taken_in = uploads.take_in_waiting(profile, &end).await;
+                let taken_in = uploads.process_waiting(profile, &end).await;
                 outcome.note(taken_in.map_err(|error| error.to_string()));
                 let waiting = tokio::time::timeout(UPLOADS_EVERY, uploads.wait_for_upload(profile));
                 end.run_until_cancelled(waiting).await;

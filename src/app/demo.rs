@@ -19,7 +19,7 @@ use crate::domain::tenant::{Scope, TenantId};
 use crate::domain::time::Randomness;
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::lists::{self, AddEntryError, CreateListError, NewEntry, NewList};
-use crate::storage::rulesets::{ActivateError, Change, Expected};
+use crate::storage::rulesets::{ActivateError, ActivationRequest, ExpectedActivation};
 use crate::storage::{StorageError, pool::Databases, tenants};
 use crate::world::OsRandomness;
 
@@ -65,8 +65,8 @@ pub async fn seed(
     fill_lists(databases, tenant, now_ms).await?;
     let note = "Demonstration rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
-    let change = Change::Activate { revision: revision.number, guard_backtest: None };
-    rulesets.deploy(tenant, DecisionPoint::Payment, change, ACTOR, Expected::default()).await?;
+    let request = ActivationRequest::Activate { revision: revision.number, guard_backtest: None };
+    rulesets.activate(tenant, DecisionPoint::Payment, request, ACTOR, ExpectedActivation::default()).await?;
     // Last: with a client in hand everything else is there.
     let order = ClientOrder {
         tenant: TENANT.to_owned(),

@@ -38,12 +38,12 @@ use crate::auth::root_secret::Purpose;
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, Issuer, TokenSettings};
 use crate::config::Config;
-use crate::decisions::active::ActiveRulesets;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
+use crate::decisions::deployments::Deployments;
 use crate::decisions::diagnoses::Diagnoses;
 use crate::decisions::dry_run::DryRuns;
 use crate::decisions::in_flight::PaymentsInFlight;
@@ -109,7 +109,7 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     pub streams: Arc<Streams>,
     pub databases: Databases,
-    pub active: Arc<ActiveRulesets>,
+    pub active: Arc<Deployments>,
     /// The plugins of the folder, as loaded at start.
     pub shared_plugins: Vec<Plugin>,
     journal: Arc<Journal>,
@@ -216,8 +216,8 @@ async fn assemble(
     let (app, system) = (databases.app.clone(), databases.system.clone());
     let turns = Arc::new(CompileTurns::default());
     let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), turns.clone()));
-    let shared_plugins = plugins.take_in_folder(&settings.plugins_dir, &world).await?;
-    let active = Arc::new(ActiveRulesets::new(system.clone(), plugins.clone()));
+    let shared_plugins = plugins.load_folder(&settings.plugins_dir, &world).await?;
+    let active = Arc::new(Deployments::new(system.clone(), plugins.clone()));
     active.catch_up_within(PLUGINS_AT_START).await?;
     let quarantines = Arc::new(Quarantines::new(
         app.clone(),

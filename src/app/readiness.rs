@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decisions::active::ActiveRulesets;
+use crate::decisions::deployments::Deployments;
 use crate::decisions::journal_clock::JournalClock;
 use crate::http::readiness::{DatabaseCheck, LocalCheck, Readiness};
 use crate::storage::facts::FactReader;
@@ -22,7 +22,7 @@ pub fn readiness(
     facts: FactReader,
     journal: Arc<Journal>,
     clock: Arc<JournalClock>,
-    active: Arc<ActiveRulesets>,
+    active: Arc<Deployments>,
 ) -> Readiness {
     let followed = active.clone();
     let local: Vec<LocalCheck> = vec![

@@ -18,7 +18,7 @@ use super::administration::on_database;
 use super::output::{say, tell};
 use crate::app;
 use crate::config::Config;
-use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, Imported, Imports};
+use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, ImportedPayment, Imports};
 use crate::domain::card_check::UncheckedFields;
 use crate::domain::card_number::holds_card_number;
 use crate::domain::time::Clock;
@@ -51,7 +51,7 @@ pub struct ImportOrder {
 
 /// What became of one line.
 enum Fate {
-    Stored(Imported),
+    Stored(ImportedPayment),
     Bad { line: u64, errors: Vec<LineError> },
 }
 

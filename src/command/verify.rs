@@ -13,8 +13,8 @@ use super::output::say;
 use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
-use crate::decisions::checkpoints::file::{self, CheckpointFile, Line};
-use crate::decisions::verify::{self, Compared, Counts, Told};
+use crate::decisions::checkpoints::file::{self, CheckpointFile, CheckpointLine};
+use crate::decisions::verify::{self, CheckpointComparison, VerificationCounts, VerificationEvent};
 use crate::storage::decisions;
 use crate::storage::pool::Databases;
 
@@ -25,8 +25,8 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
     let mut findings = 0;
     on_database(config, async |pools| {
         let (counts, rate) = chains(pools).await?;
-        let mut tell = |told: Told| {
-            if let Told::Finding(finding) = told {
+        let mut tell = |told: VerificationEvent| {
+            if let VerificationEvent::Finding(finding) = told {
                 say!("{finding}");
             }
         };
@@ -49,7 +49,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
 }
 
 /// Those of the data folder, where no file is named.
-fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<Line>, Failure> {
+fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<CheckpointLine>, Failure> {
     let own = CheckpointFile::in_folder(&config.settings.data_dir);
     let files = match files.is_empty() {
         true if !own.path().exists() => Vec::new(),
@@ -63,19 +63,19 @@ fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<Line>, Failure> 
     Ok(lines)
 }
 
-async fn chains(pools: &Databases) -> Result<(Counts, f64), Failure> {
+async fn chains(pools: &Databases) -> Result<(VerificationCounts, f64), Failure> {
     let total = decisions::count(&pools.system, None, 0).await?;
     let mut progress = Progress::new(total, "verified");
     let counts = verify::verify(&pools.system, &mut |told| match told {
-        Told::Finding(finding) => progress.tell(&finding.to_string()),
-        Told::Decisions(more) => progress.add(more),
+        VerificationEvent::Finding(finding) => progress.tell(&finding.to_string()),
+        VerificationEvent::Decisions(more) => progress.add(more),
     })
     .await?;
     progress.end();
     Ok((counts, progress.rate()))
 }
 
-fn told_of_checkpoints(counts: &Counts, compared: &Compared) -> String {
+fn told_of_checkpoints(counts: &VerificationCounts, compared: &CheckpointComparison) -> String {
     let Some(newest_ms) = compared.newest_ms else {
         let why =
             if compared.findings == 0 { "No checkpoint to compare with" } else { "No checkpoint is valid" };

@@ -1,7 +1,6 @@
-//! Which fields of which tenants are not checked for card numbers.
+//! Which fields of which tenants are not checked for card numbers: a copy of the database's.
 //!
-//! Owns this node's copy of what the database says. Must never switch a check off by
-//! itself: a field that nothing is known about is checked.
+//! A tenant that the copy lacks has all its fields checked.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -17,7 +16,7 @@ use crate::storage::{StorageError, card_checks};
 pub struct CardChecks {
     system: SystemPool,
     by_tenant: RwLock<HashMap<TenantId, UncheckedFields>>,
-    /// Held while following, so that an older look cannot replace a newer one.
+    /// Held while following, so that no older copy replaces a newer one.
     following: Mutex<()>,
 }
 
@@ -31,7 +30,7 @@ impl CardChecks {
         by_tenant.get(&tenant).copied().unwrap_or_default()
     }
 
-    /// Takes over what an operator changed.
+    /// Reads what operators have changed.
     pub async fn follow(&self) -> Result<(), StorageError> {
         let _following = self.following.lock().await;
         let found = card_checks::unchecked_of_all(&self.system).await?;

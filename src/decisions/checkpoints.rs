@@ -1,8 +1,7 @@
-//! Checkpoints: the tips of this process's chains, signed and put outside of
-//! the database.
+//! Checkpoints: the tips of this process's chains, signed and kept outside of the database.
 //!
-//! Owns when one is made and which are the latest. Signs only what the journal
-//! knows to be committed; must never sign what it reads from the database.
+//! Only tips that the journal itself committed are signed. Must never sign what is read from the
+//! database: an attacker could have written it.
 
 pub mod file;
 
@@ -24,12 +23,12 @@ pub struct Checkpoints {
     journal: Arc<Journal>,
     key: CheckpointKey,
     file: CheckpointFile,
-    /// Of each writer.
+    /// By writer.
     latest: Mutex<BTreeMap<Uuid, SignedCheckpoint>>,
 }
 
 impl Checkpoints {
-    /// Goes on with what the file in this folder holds.
+    /// Continues with the checkpoints in this folder's file.
     pub fn open(data_dir: &Path, journal: Arc<Journal>, key: CheckpointKey) -> io::Result<Self> {
         let file = CheckpointFile::in_folder(data_dir);
         let kept = file.compact()?;
@@ -38,9 +37,8 @@ impl Checkpoints {
         Ok(Self { journal, key, file, latest: Mutex::new(latest) })
     }
 
-    /// Signs the tips that have moved, tells them to the log and adds them to
-    /// the file. Waits for the disk. What could not be written is signed again
-    /// at the next turn.
+    /// Signs the tips that have moved, logs them and adds them to the file. Blocks until they are
+    /// on the disk. Tips that could not be written are signed again next time.
     pub fn make(&self, at_ms: u64) -> io::Result<()> {
         let mut moved = self.journal.tips();
         {
@@ -66,7 +64,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The latest of each writer that this node knows.
+    /// The latest checkpoint of each writer that this node knows.
     pub fn all(&self) -> Vec<SignedCheckpoint> {
         self.latest().values().cloned().collect()
     }

@@ -1,8 +1,7 @@
-//! Turns to compile a plugin, which come before its bytes are read from the database.
+//! Turns for compiling plugins. They bound how many plugins a node holds in memory to compile them.
 //!
-//! Owns how many plugins a node holds in memory for its compiler, whoever wants them
-//! compiled. A turn must never be waited for with the bytes in hand: then their number
-//! would bound nothing. How many are compiled at once is the engine's to say.
+//! A turn must be taken before the plugin's bytes are read, else it bounds nothing. How many plugins
+//! are compiled at once is bounded by the engine.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -11,7 +10,7 @@ use crate::storage::StorageError;
 
 /// A large plugin has tens of megabytes, and its compiler takes gigabytes.
 const LARGE_AT_ONCE: usize = 1;
-/// One for an upload, one for what another node took in, and one more.
+/// One for an upload, one for a plugin from another node, and one to spare.
 const SMALL_AT_ONCE: usize = 3;
 
 #[derive(Debug)]

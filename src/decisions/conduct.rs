@@ -1,8 +1,7 @@
-//! What the runs of rules say about the rules themselves.
+//! Which rules are to blame for a failure, or for a ruleset that missed its deadline.
 //!
-//! Owns who is to blame, for a failure and for a ruleset that could not be decided
-//! in time. Must never blame a rule for what others burned, nor for a slow
-//! machine: what counts is fuel, and processor time.
+//! Only fuel and processor time count: a rule is never blamed for the fuel of other rules, nor for a
+//! slow machine.
 
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
@@ -20,8 +19,9 @@ pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
     rules.iter().map(conduct).collect()
 }
 
-/// For the first of the rules that were called, which have these profiles. Where
-/// the tenant's own rules kept the engine busy, whatever burned much is to blame.
+/// How each rule that was called behaved, up to the one that was running at the deadline. `profiles`
+/// are those of all rules that were called. If the tenant's own rules kept the engine busy, every
+/// rule that used much fuel is to blame.
 pub fn of_missed(missed: &MissedDeadline, profiles: &[Profile]) -> Vec<Option<Conduct>> {
     let mut spent = 0;
     let to_blame = missed.caused_by_tenant.then_some(Conduct::Failed(FailureClass::Deadline));
@@ -37,7 +37,7 @@ pub fn of_missed(missed: &MissedDeadline, profiles: &[Profile]) -> Vec<Option<Co
     conducts
 }
 
-/// `spent` holds the fuel that earlier rules burned; this rule's is added to it.
+/// `spent` is the fuel that earlier rules used; this rule's is added to it.
 fn own_conduct(profile: Profile, result: &RuleResult, fuel_used: u64, spent: &mut u64) -> Option<Conduct> {
     let had_all = has_all_its_fuel(profile, *spent);
     *spent = spent.saturating_add(fuel_used);

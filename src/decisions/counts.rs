@@ -1,7 +1,6 @@
-//! What was decided, counted for the metrics.
+//! Counters of decisions, for the metrics.
 //!
-//! Owns the labels. Must never name a tenant, a rule or a plugin: each would be
-//! a series for ever.
+//! No label may name a tenant, a rule or a plugin: each value would be a time series that never ends.
 
 use metrics::Counter;
 
@@ -10,7 +9,7 @@ use crate::domain::verdict::{FailureClass, Outcome};
 
 const RESULTS: [&str; 7] = ["pass", "allow", "review", "reject", "failed", "quarantined", "unavailable"];
 
-/// Looked up at the start, so that every series exists before the first decision.
+/// Registered at the start, so that every series exists before the first decision.
 #[derive(Debug)]
 pub struct DecisionCounts {
     outcomes: [Counter; Outcome::ALL.len()],

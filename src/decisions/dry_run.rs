@@ -1,7 +1,6 @@
-//! A dry run: a ruleset on one payment, shown from the inside and stored nowhere.
+//! A dry run: a ruleset on one payment, with all details, stored nowhere.
 //!
-//! Owns where each fact comes from and the account of how the fold came to its
-//! outcome. Must never leave a trace: no decision, no count, no revision.
+//! Must never leave a trace: no decision, no count, no revision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::active_ruleset::ActiveRuleset;
 use super::diagnoses::RequestDiagnoses;
 use super::evaluate::{call_of, evidence_of, fuel_of, run};
 use super::rulesets::{RevisionError, Rulesets, lists_asked};
-use super::trial::Likeness;
+use super::runnable_ruleset::RunnableRuleset;
+use super::trial::RulesetOverlap;
 use crate::domain::decision::{Decision, Evidence};
 use crate::domain::list::ListKinds;
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
@@ -34,17 +33,17 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// The number of a ruleset that is no revision.
 const UNSAVED: i32 = 0;
 
-/// What is tried.
+/// The ruleset that is run.
 #[derive(Debug)]
-pub enum Tried {
+pub enum DryRunRuleset {
     Revision(i32),
     Unsaved(Vec<RuleEntry>),
 }
 
-/// On what it is tried.
+/// The payment it is run on.
 #[derive(Debug)]
-pub enum Subject {
-    /// As if it came in now.
+pub enum DryRunPayment {
+    /// As if it were submitted now.
     Order(Box<PaymentOrder>),
     Stored(PaymentId),
 }
@@ -52,9 +51,9 @@ pub enum Subject {
 /// Where a fact comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactSource {
-    /// It stands in the payment's decision.
+    /// Recorded in the payment's decision.
     Recorded,
-    /// Of history, as it was when the payment came in.
+    /// Computed as of the time of a stored payment.
     Computed,
     /// As it is now.
     Current,
@@ -69,16 +68,16 @@ pub struct FoldStep {
     pub overridable: bool,
     /// The rules whose `allow` cancels it.
     pub cancelled_by: Vec<String>,
-    /// It is among the strictest that are left.
+    /// It is among the strictest that are not cancelled.
     pub decides: bool,
 }
 
-/// What a list was asked about, and in which form.
+/// What was matched against a list, and in which form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListComparison {
     pub list: String,
     pub kinds: Option<ListKinds>,
-    /// The payment's value and its form, where it has one.
+    /// The payment's value and its canonical form. `None` if the payment has no such value.
     pub value: Option<(String, String)>,
 }
 
@@ -87,15 +86,15 @@ pub struct DryRun {
     pub outcome: Outcome,
     /// With the results of rules in shadow mode, which do not count.
     pub evidence: Evidence,
-    pub ruleset: ActiveRuleset,
+    pub ruleset: RunnableRuleset,
     /// For each query of the ruleset.
     pub sources: Vec<FactSource>,
-    /// For each query of the ruleset, where it asks a list.
+    /// For each query of the ruleset. `None` if it does not ask a list.
     pub comparisons: Vec<Option<ListComparison>>,
     pub steps: Vec<FoldStep>,
-    /// For each rule why it failed, where that could be told in time.
+    /// For each rule, why it failed. `None` if it did not, or the diagnosis took too long.
     pub diagnoses: Vec<Option<Diagnosis>>,
-    /// What was decided, for a payment of history.
+    /// The recorded outcome of a stored payment.
     pub decided: Option<Outcome>,
 }
 
@@ -125,22 +124,22 @@ impl DryRuns {
         &self,
         tenant: TenantId,
         point: DecisionPoint,
-        tried: Tried,
-        subject: Subject,
+        tried: DryRunRuleset,
+        subject: DryRunPayment,
     ) -> Result<DryRun, DryRunError> {
         let ruleset = self.ruleset(tenant, point, tried).await?;
         let recorded = match &subject {
-            Subject::Order(_) => None,
-            Subject::Stored(id) => {
+            DryRunPayment::Order(_) => None,
+            DryRunPayment::Stored(id) => {
                 let stored = decisions::get(&self.app, tenant, *id).await?;
                 Some(stored.ok_or(DryRunError::UnknownPayment)?.decision)
             }
         };
         let known = self.recorded_facts(&ruleset, recorded.as_deref()).await?;
         let payment = match (subject, &recorded) {
-            (Subject::Order(order), _) => Arc::new(self.as_if_now(*order)),
-            (Subject::Stored(_), Some(recorded)) => recorded.evidence.payment.clone(),
-            (Subject::Stored(_), None) => return Err(DryRunError::UnknownPayment),
+            (DryRunPayment::Order(order), _) => Arc::new(self.as_if_now(*order)),
+            (DryRunPayment::Stored(_), Some(recorded)) => recorded.evidence.payment.clone(),
+            (DryRunPayment::Stored(_), None) => return Err(DryRunError::UnknownPayment),
         };
         let otherwise = if recorded.is_some() { FactSource::Computed } else { FactSource::Current };
         let (facts, sources) = self.complete(tenant, &payment, &ruleset.queries, known, otherwise).await?;
@@ -156,7 +155,7 @@ impl DryRuns {
         &self,
         tenant: TenantId,
         evidence: &Evidence,
-        ruleset: &ActiveRuleset,
+        ruleset: &RunnableRuleset,
         facts: &[Fact],
     ) -> Vec<Option<Diagnosis>> {
         let mut request = RequestDiagnoses::new(&self.rulesets.diagnoses, tenant);
@@ -180,14 +179,14 @@ impl DryRuns {
         &self,
         tenant: TenantId,
         point: DecisionPoint,
-        tried: Tried,
-    ) -> Result<ActiveRuleset, DryRunError> {
+        tried: DryRunRuleset,
+    ) -> Result<RunnableRuleset, DryRunError> {
         let revision = match tried {
-            Tried::Revision(number) => {
+            DryRunRuleset::Revision(number) => {
                 let found = rulesets::get(&self.app, tenant, point, number).await?;
                 found.ok_or(DryRunError::UnknownRevision)?
             }
-            Tried::Unsaved(entries) => Revision {
+            DryRunRuleset::Unsaved(entries) => Revision {
                 point,
                 number: UNSAVED,
                 digest: Digest([0; 32]),
@@ -200,13 +199,13 @@ impl DryRuns {
         for rule in &revision.rules {
             self.rulesets.plugins.ensure_loaded(rule.entry.plugin).await?;
         }
-        Ok(ActiveRuleset::new(revision))
+        Ok(RunnableRuleset::new(revision))
     }
 
-    /// For each query of the ruleset the fact on record, where there is one.
+    /// For each query of the ruleset, the recorded fact if there is one.
     async fn recorded_facts(
         &self,
-        ruleset: &ActiveRuleset,
+        ruleset: &RunnableRuleset,
         recorded: Option<&Decision>,
     ) -> Result<Vec<Option<Fact>>, StorageError> {
         let reference = recorded.and_then(|recorded| recorded.evidence.revision.map(|at| (recorded, at)));
@@ -216,8 +215,8 @@ impl DryRuns {
             .await?
             .filter(|revision| revision.digest == reference.digest)
             .ok_or(StorageError::Unreadable { what: "revision of a decision" })?;
-        let likeness = Likeness::new(ruleset, Some(&ActiveRuleset::new(revision)));
-        Ok(likeness.recorded_facts(&recorded.evidence))
+        let overlap = RulesetOverlap::new(ruleset, Some(&RunnableRuleset::new(revision)));
+        Ok(overlap.recorded_facts(&recorded.evidence))
     }
 
     fn as_if_now(&self, order: PaymentOrder) -> Payment {
@@ -225,7 +224,7 @@ impl DryRuns {
         Payment { id: PaymentId(self.world.uuid_v7(received_at_ms)), received_at_ms, order }
     }
 
-    /// Looks up what is not known yet, as of the moment the payment came in.
+    /// Looks up the facts that are not known, as of the payment's time.
     async fn complete(
         &self,
         tenant: TenantId,
@@ -270,12 +269,12 @@ impl DryRuns {
         Ok(queries.iter().map(comparison).collect())
     }
 
-    /// Runs the rules in shadow mode as well: whoever tries a ruleset wants to see them.
+    /// Runs the rules in shadow mode as well, since an author wants to see their results.
     async fn evaluate(
         &self,
         tenant: TenantId,
         payment: Arc<Payment>,
-        ruleset: &ActiveRuleset,
+        ruleset: &RunnableRuleset,
         facts: &[Fact],
     ) -> Result<(Outcome, Evidence), EngineError> {
         let engine = self.rulesets.engine.as_ref();
@@ -296,8 +295,8 @@ impl DryRuns {
     }
 }
 
-/// The part of each live rule, asked of the fold itself: it alone says what a
-/// rule counts as, and the folded reasons say what was cancelled.
+/// The part of each live rule in the outcome. It is computed with the fold itself, so that the two
+/// cannot differ.
 fn steps_of(evidence: &Evidence, outcome: Outcome) -> Vec<FoldStep> {
     let live = || evidence.rules.iter().filter(|rule| rule.mode == Mode::Live);
     let allows: Vec<&str> = live()

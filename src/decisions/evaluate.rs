@@ -1,15 +1,15 @@
-//! One ruleset on one payment with its facts: the computation that live
-//! decisions, and everything that tries rules, share.
+//! Runs a ruleset on a payment with its facts. Live decisions, dry runs, backtests, shadow runs and
+//! replays share this code.
 //!
-//! Owns the way from facts to evidence. Must never read the database, a clock
-//! or anything else that is not among its arguments.
+//! Must never read the database, a clock or anything else that is not an argument: a decision could
+//! not be replayed then.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::active_ruleset::{ActiveRule, ActiveRuleset};
-use super::quarantine::InQuarantine;
+use super::quarantine::QuarantinedRules;
+use super::runnable_ruleset::{RunnableRule, RunnableRuleset};
 use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::payment::Payment;
@@ -19,14 +19,14 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FOLD_VERSION, FoldResult, Outcome, RuleResult};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 
-/// Runs the live rules that are not in quarantine and folds their verdicts.
-/// `facts` answer `ruleset.queries`, one for one; without a ruleset there are none.
+/// Runs the live rules that are not in quarantine and folds their verdicts. `facts` has one fact for
+/// each of `ruleset.queries`, in their order.
 pub async fn evaluate(
     engine: &dyn RuleEngine,
     tenant: TenantId,
     payment: Arc<Payment>,
-    ruleset: Option<&ActiveRuleset>,
-    quarantined: &InQuarantine,
+    ruleset: Option<&RunnableRuleset>,
+    quarantined: &QuarantinedRules,
     facts: &[Fact],
     deadline: Instant,
 ) -> Result<(Outcome, Evidence), EngineError> {
@@ -48,8 +48,8 @@ pub async fn evaluate(
     Ok(evidence_of(engine.id(), payment, ruleset, facts, runs))
 }
 
-/// A rule with the facts it asked for. `facts` answer the queries of its ruleset.
-pub fn call_of(rule: &ActiveRule, facts: &[Fact]) -> RuleCall {
+/// A call of a rule with its facts. `facts` are those of the ruleset's queries.
+pub fn call_of(rule: &RunnableRule, facts: &[Fact]) -> RuleCall {
     RuleCall {
         plugin: rule.prepared.entry.plugin,
         profile: rule.prepared.profile,
@@ -59,11 +59,11 @@ pub fn call_of(rule: &ActiveRule, facts: &[Fact]) -> RuleCall {
     }
 }
 
-/// What the runs of the live rules, in their order, make of a payment.
+/// Folds the runs of the live rules, which are in the order of the rules.
 pub fn evidence_of(
     engine: &EngineId,
     payment: Arc<Payment>,
-    ruleset: Option<&ActiveRuleset>,
+    ruleset: Option<&RunnableRuleset>,
     facts: &[Fact],
     runs: Vec<RuleRun>,
 ) -> (Outcome, Evidence) {
@@ -90,8 +90,8 @@ pub fn evidence_of(
     (outcome, evidence)
 }
 
-/// What is kept of one rule; without a run, of one in shadow mode.
-pub fn rule_evidence(rule: &ActiveRule, facts: &[Fact], run: Option<RuleRun>) -> RuleEvidence {
+/// The evidence of one rule. A rule in shadow mode has no run.
+pub fn rule_evidence(rule: &RunnableRule, facts: &[Fact], run: Option<RuleRun>) -> RuleEvidence {
     let entry = &rule.prepared.entry;
     let (fuel_used, elapsed_us) = run.as_ref().map_or((0, 0), |run| (run.fuel_used, run.elapsed_us));
     RuleEvidence {
@@ -108,12 +108,12 @@ pub fn rule_evidence(rule: &ActiveRule, facts: &[Fact], run: Option<RuleRun>) ->
     }
 }
 
-/// The fuel that earlier rules used of the budget that all rules share.
+/// The fuel that these rules used of the budget that all rules share.
 pub(super) fn fuel_of(before: &[RuleEvidence]) -> u64 {
     before.iter().fold(0, |spent: u64, rule| spent.saturating_add(rule.fuel_used))
 }
 
-/// A rule without an answer would count as one that has nothing to say.
+/// Fails if the engine returns fewer runs than rules: a missing run would count as no result.
 pub(super) async fn run(engine: &dyn RuleEngine, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
     let expected = call.rules.len();
     let runs = engine.evaluate(call).await?;

@@ -1,11 +1,8 @@
-//! A sliding window over the runs of one rule.
-//!
-//! Owns a ring of counts of a fixed size, whatever the window's length. Must
-//! never read a clock: times come in.
+//! A sliding window over the runs of one rule: a ring of counts.
 
 use crate::domain::quarantine::RunCounts;
 
-/// For a window of a minute, one for each second.
+/// In a window of a minute, one slot is a second.
 const SLOTS: usize = 60;
 
 #[derive(Debug, Clone)]
@@ -23,11 +20,11 @@ impl FailureWindow {
         Self { slot_ms, slots: [RunCounts::default(); SLOTS], newest: 0, sum: RunCounts::default() }
     }
 
-    /// Notes a run and answers what the window holds with it.
+    /// Counts a run. Returns the sums of the window, this run included.
     pub fn note(&mut self, at_ms: u64, failed: bool) -> RunCounts {
         self.move_on(at_ms);
         let slot = at_ms / self.slot_ms;
-        // Another payment's time may have moved the window past this one's.
+        // A payment with a later time may have moved the window past this one.
         if slot + SLOTS as u64 > self.newest {
             let failures = u32::from(failed);
             for record in [&mut self.slots[place_of(slot)], &mut self.sum] {
@@ -38,7 +35,7 @@ impl FailureWindow {
         self.sum
     }
 
-    /// Whether nothing of the window is within its length any more.
+    /// Whether all runs have left the window.
     pub fn is_over(&self, at_ms: u64) -> bool {
         at_ms / self.slot_ms >= self.newest + SLOTS as u64
     }

@@ -1,9 +1,7 @@
-//! Following a tenant: every decision and every administrative act, told once
-//! they are stored.
+//! The feed of a tenant: its decisions and acts, once they are stored.
 //!
-//! Owns what was told and what may still come. The database is read, so it
-//! does not matter which node decided. Must never pass over a decision that is
-//! stored later than one with a later id.
+//! The database is read, so it does not matter which node decided. A decision may be stored after one
+//! with a later id; each read therefore begins a window back.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,29 +19,29 @@ use crate::storage::{StorageError, journal};
 /// The most that is read at a time, of decisions and of acts.
 const READ_MAX: u32 = 500;
 
-/// For clocks that differ, beside what storing a decision may take.
+/// How far the clocks of two nodes may differ.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_millis(500);
 
-/// Where to go on. It may be old: everything that was stored since is told then.
+/// Where a feed resumes. If it is old, everything that was stored since is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// A decision that was told, or the moment it all began.
+pub struct FeedPosition {
+    /// A decision that was sent, or the first id of the moment when the feed was opened.
     pub decision: Uuid,
-    /// Of the last act; nothing for those who may not see acts.
+    /// Of the last act. `None` if the client may not see acts.
     pub sequence: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum FeedItem {
     Decision(NewDecision),
     Act(AuditEvent),
 }
 
-/// What happened, and where to go on once it was taken.
+/// A decision or an act, and where to resume after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    pub position: Position,
-    pub news: News,
+pub struct FeedEvent {
+    pub position: FeedPosition,
+    pub news: FeedItem,
 }
 
 #[derive(Debug, Clone)]
@@ -58,25 +56,29 @@ pub struct Follower {
 #[derive(Debug)]
 pub struct Feed {
     follower: Follower,
-    /// A decision gets its id first and is stored up to so much later.
+    /// How long after getting its id a decision may be stored.
     window_ms: u64,
-    /// Up to here everything was told, or is not to be told at all.
+    /// Everything below was sent, or is not to be sent.
     settled: Uuid,
-    /// What is known above that.
+    /// The decisions above that were sent, or are not to be sent.
     known: BTreeSet<Uuid>,
-    position: Position,
+    position: FeedPosition,
     behind: bool,
 }
 
 impl Feed {
-    /// Goes on from a position, or begins now.
-    pub async fn open(follower: Follower, from: Option<Position>, now_ms: u64) -> Result<Self, StorageError> {
+    /// Resumes at a position, or begins now.
+    pub async fn open(
+        follower: Follower,
+        from: Option<FeedPosition>,
+        now_ms: u64,
+    ) -> Result<Self, StorageError> {
         let window = follower.submission_deadline + journal::SETTLE_MAX + CLOCKS_DIFFER_MAX;
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let since_ms = from.map_or(now_ms, |from| ms_of(from.decision).min(now_ms));
         let settled = first_id(since_ms.saturating_sub(window_ms));
         let known = match from {
-            // What is stored already is not new; what is on its way is.
+            // What is stored now is not new. What is stored later is, even with an earlier id.
             None => decisions::ids_since(&follower.app, follower.tenant, PaymentId(settled)).await?,
             Some(_) => Vec::new(),
         };
@@ -85,23 +87,24 @@ impl Feed {
             Some(sequence) => Some(sequence),
             None => Some(last_act(&follower).await?),
         };
-        let position = Position { decision: from.map_or(first_id(now_ms), |from| from.decision), sequence };
+        let position =
+            FeedPosition { decision: from.map_or(first_id(now_ms), |from| from.decision), sequence };
         let known = known.into_iter().collect();
         Ok(Self { follower, window_ms, settled, known, position, behind: from.is_some() })
     }
 
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> FeedPosition {
         self.position
     }
 
-    /// Whether more is stored already than was told: there is nothing to wait for.
+    /// Whether more is stored than was sent, so that the next read need not wait.
     pub fn is_behind(&self) -> bool {
         self.behind
     }
 
-    /// What is stored since, as far as one reading goes. After a failure the
-    /// next call goes on where the last success ended.
-    pub async fn next(&mut self, now_ms: u64) -> Result<Vec<Told>, StorageError> {
+    /// Reads what is new, up to a bound. After an error the next call continues where the last
+    /// successful one ended.
+    pub async fn next(&mut self, now_ms: u64) -> Result<Vec<FeedEvent>, StorageError> {
         let (app, tenant) = (self.follower.app.clone(), self.follower.tenant);
         let known = self.known.iter().copied().collect();
         let decided = decisions::since(&app, tenant, PaymentId(self.settled), known, READ_MAX).await?;
@@ -112,19 +115,19 @@ impl Feed {
         let more = |count: usize| count >= READ_MAX as usize;
         self.behind = more(decided.len()) || more(acts.len());
         self.settle(now_ms, &decided);
-        let mut told = Vec::with_capacity(decided.len() + acts.len());
+        let mut events = Vec::with_capacity(decided.len() + acts.len());
         for decision in decided {
             self.position.decision = decision.summary.id.0;
-            told.push(Told { position: self.position, news: News::Decision(decision) });
+            events.push(FeedEvent { position: self.position, news: FeedItem::Decision(decision) });
         }
         for act in acts {
             self.position.sequence = Some(act.sequence);
-            told.push(Told { position: self.position, news: News::Act(act) });
+            events.push(FeedEvent { position: self.position, news: FeedItem::Act(act) });
         }
-        Ok(told)
+        Ok(events)
     }
 
-    /// Remembers what was read, and forgets what can no longer be asked about.
+    /// Remembers what was read, and forgets what no later read can return.
     fn settle(&mut self, now_ms: u64, decided: &[NewDecision]) {
         let ids = decided.iter().map(|decision| decision.summary.id.0);
         self.known.extend(ids.clone());

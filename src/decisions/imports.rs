@@ -1,8 +1,7 @@
-//! History of another system becomes stored decisions.
+//! Imports the history of another system as stored decisions.
 //!
-//! Owns what such a decision looks like: the outcome of then, no revision, no
-//! rules. It goes through the journal, so that the chain covers it and velocity
-//! counts it. Must never decide anything itself.
+//! Such a decision has the outcome of that system, no revision and no rules. It goes through the
+//! journal, so the chain covers it and velocity counts it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,9 +31,9 @@ use crate::storage::{
     decisions::{self, StoredDecision},
 };
 
-/// Who is recorded for the events and the act.
+/// The actor of the events and the act.
 const ACTOR: &str = "import";
-/// What is recorded as the engine: nothing computed this outcome here.
+/// The engine of an imported decision, since no engine of ours computed its outcome.
 const NO_ENGINE: &str = "none";
 /// How long the journal is waited for when the database comes and goes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,35 +41,35 @@ const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(50))
     .with_max_delay(Duration::from_secs(1))
     .without_max_times();
-/// Making a partition waits behind long readers for a second at most.
+/// Each attempt waits for long readers for a second at most.
 const PARTITION_ATTEMPTS: u32 = 5;
 
-/// A payment that another system decided on.
+/// A payment that another system decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastPayment {
     pub key: IdempotencyKey,
-    /// Tells the same payment from another one under the same key.
+    /// Distinguishes the same payment from another one under the same key.
     pub request_hash: Digest,
     /// The digest by which earlier releases recognised the line.
     pub earlier_hash: Digest,
     pub order: PaymentOrder,
     pub received_at_ms: u64,
     pub outcome: Outcome,
-    pub events: Vec<Happening>,
+    pub events: Vec<PastEvent>,
 }
 
-/// What became of it.
+/// A payment event of the other system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub struct PastEvent {
     pub kind: EventKind,
     pub at_ms: u64,
     pub note: String,
 }
 
-/// What became of one payment's import. Its events wait to be stored.
+/// A payment that is stored. Its events are not yet.
 #[derive(Debug)]
-pub struct Imported {
-    /// False where an earlier run stored it.
+pub struct ImportedPayment {
+    /// False if an earlier run stored it.
     pub first: bool,
     pub events: Vec<ImportedEvent>,
 }
@@ -85,13 +84,13 @@ pub enum ImportError {
     Unavailable,
 }
 
-/// What a run did, for its record.
+/// The counts of a run, for the audit log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ImportCounts {
     pub stored: u64,
     pub already_there: u64,
     pub refused: u64,
-    /// Those that were new.
+    /// Only new ones.
     pub events: u64,
 }
 
@@ -105,7 +104,7 @@ pub struct EarlierRuns {
 }
 
 impl EarlierRuns {
-    /// The id of a payment that is refused now, where one of them stored it.
+    /// The id of a payment that is refused now, if an earlier run stored it.
     pub async fn stored(&self, past: &PastPayment) -> Result<Option<PaymentId>, ImportError> {
         let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
         let found = found.map_err(|error| match error {
@@ -122,16 +121,16 @@ pub struct Imports {
     pub earlier: EarlierRuns,
     pub system: SystemPool,
     pub journal: Journal,
-    /// Of this journal: without them the end of what was imported could be cut off unnoticed.
+    /// Of this journal. Without them the end of an import could be cut off undetected.
     pub checkpoints: Arc<Checkpoints>,
     pub world: World,
-    /// Whose partitions were seen to.
+    /// The months whose partition exists, or was attempted.
     pub months: Mutex<HashSet<Month>>,
 }
 
 impl Imports {
-    /// Returns when the decision is committed, by this run or an earlier one.
-    pub async fn store(&self, past: PastPayment) -> Result<Imported, ImportError> {
+    /// Returns once the decision is committed, by this run or an earlier one.
+    pub async fn store(&self, past: PastPayment) -> Result<ImportedPayment, ImportError> {
         self.ensure_partition(Month::of(past.received_at_ms)).await;
         let (events, hashes) = (past.events.clone(), [past.request_hash, past.earlier_hash]);
         let decision = self.decision(past);
@@ -144,16 +143,16 @@ impl Imports {
     }
 
     /// A payment that is refused now, but may have been stored by an earlier run.
-    pub async fn stored(&self, past: PastPayment) -> Result<Option<Imported>, ImportError> {
+    pub async fn stored(&self, past: PastPayment) -> Result<Option<ImportedPayment>, ImportError> {
         let stored = self.earlier.stored(&past).await?;
         Ok(stored.map(|id| self.imported(id, false, past.events)))
     }
 
-    fn imported(&self, id: PaymentId, first: bool, events: Vec<Happening>) -> Imported {
-        Imported { first, events: events.into_iter().map(|event| self.event(id, event)).collect() }
+    fn imported(&self, id: PaymentId, first: bool, events: Vec<PastEvent>) -> ImportedPayment {
+        ImportedPayment { first, events: events.into_iter().map(|event| self.event(id, event)).collect() }
     }
 
-    /// Answers how many were new.
+    /// Returns how many were new.
     pub async fn store_events(&self, events: Vec<ImportedEvent>) -> Result<u64, StorageError> {
         if events.is_empty() {
             return Ok(0);
@@ -162,7 +161,7 @@ impl Imports {
             .await
     }
 
-    /// Puts the run on record and ends its journal.
+    /// Ends the journal and records the run in the audit log.
     pub async fn finish(&self, subject: &str, counts: ImportCounts) -> Result<(), StorageError> {
         self.journal.flush_and_stop().await;
         let checkpoints = self.checkpoints.clone();
@@ -209,8 +208,8 @@ impl Imports {
         }
     }
 
-    fn event(&self, payment: PaymentId, event: Happening) -> ImportedEvent {
-        let Happening { kind, at_ms, note } = event;
+    fn event(&self, payment: PaymentId, event: PastEvent) -> ImportedEvent {
+        let PastEvent { kind, at_ms, note } = event;
         ImportedEvent { id: self.world.uuid_v7(at_ms), payment, kind, at_ms, note }
     }
 
@@ -229,11 +228,11 @@ impl Imports {
         })
     }
 
-    /// Without a partition of its own a month's decisions lie in the default
-    /// one, where they are found just as well: no reason to stop.
+    /// If a month has no partition, its decisions are stored in the default one. That is no reason to
+    /// stop.
     async fn ensure_partition(&self, month: Month) {
-        // Held meanwhile: the others of the month wait, or their decisions would
-        // stand in the default partition and keep this one from being made.
+        // Held until the end: decisions in the default partition would prevent the month's own from
+        // being created.
         let mut months = self.months.lock().await;
         if !months.insert(month) {
             return;

@@ -1,8 +1,4 @@
-//! Payments that this node is deciding at the moment.
-//!
-//! Owns two promises: a concurrent duplicate joins the first submission of its
-//! key, and velocity facts count the payments that are not stored yet. Must
-//! never decide anything, and never hold its lock across an await.
+//! The payments that this node is deciding. Velocity facts count them, since they are not stored yet.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +20,7 @@ pub struct PaymentsInFlight {
 
 #[derive(Debug)]
 struct Registry {
-    /// By the keys under which the values are stored, which differ between tenants.
+    /// By the keys of their values in the database, which differ between tenants.
     values: HashMap<Uuid, Vec<PendingPayment>>,
     last_id: PaymentId,
 }
@@ -45,25 +41,25 @@ struct PendingPayment {
     status: Arc<PendingStatus>,
 }
 
-/// What became of a payment, shared with the payments that counted it.
+/// The status of a payment, shared with the payments that counted it.
 #[derive(Debug, Default)]
 struct PendingStatus {
     /// Its outcome is review or reject.
-    turned_away: AtomicBool,
-    /// It left without being stored, since it failed or was a retry.
+    not_approved: AtomicBool,
+    /// It left without being stored: it failed, or was a retry.
     left: AtomicBool,
 }
 
-/// The payments in flight that a velocity query counts, and that the stored
-/// count must leave out: they may be committed between the two looks.
+/// The payments in flight that a velocity query counts. The stored count must leave them out, since
+/// they may be committed before it is read.
 #[derive(Debug, Default)]
 pub struct PaymentsAhead {
-    /// Of the value that is counted; nothing where there is nothing to count.
+    /// The key of the counted value. `None` if the payment has no such value.
     pub value_key: Option<Uuid>,
     pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
-    /// What became of each payment that was counted.
+    /// Of each payment that was counted.
     statuses: Vec<Arc<PendingStatus>>,
     approved_only: bool,
 }
@@ -76,18 +72,18 @@ impl PaymentsAhead {
 }
 
 impl PendingStatus {
-    /// Undecided counts as approved: a limit may turn one too many away, never let one through.
+    /// An undecided payment counts as approved: a limit may refuse one too many, but never pass one.
     fn counts(&self, approved_only: bool) -> bool {
         let left = self.left.load(Ordering::Acquire);
-        let turned_away = self.turned_away.load(Ordering::Acquire);
-        !left && (!approved_only || !turned_away)
+        let not_approved = self.not_approved.load(Ordering::Acquire);
+        !left && (!approved_only || !not_approved)
     }
 }
 
 impl PaymentsInFlight {
-    /// Gives the payment its time and counts who is ahead of it, in one step:
-    /// of two payments one is always ahead of the other. `now` draws time and id,
-    /// by a clock that never goes back.
+    /// Gives the payment its time and counts the payments ahead of it, in one step, so that of two
+    /// payments one is always ahead of the other. `now` returns the time and an id; its clock must
+    /// never go back.
     pub fn enter(
         self: &Arc<Self>,
         tenant: TenantId,
@@ -97,10 +93,10 @@ impl PaymentsInFlight {
     ) -> (InFlightPayment, Arc<Payment>, Vec<PaymentsAhead>) {
         let keys = selector_keys(tenant, &order);
         let mut registry = self.lock();
-        // Drawn under the lock, so that places and times are in the same order.
+        // Under the lock, so that payments enter in the order of their times.
         let (received_at_ms, id) = now();
-        // Ids order the payments of one millisecond: without that, one behind
-        // that is stored first would be counted by the one ahead as well.
+        // Ids order the payments of one millisecond. Otherwise a payment that entered later and is
+        // stored first would be counted by the one ahead of it.
         let id = id.max(PaymentId(Uuid::from_u128(registry.last_id.0.as_u128().saturating_add(1))));
         registry.last_id = id;
         let pending = PendingPayment {
@@ -120,7 +116,7 @@ impl PaymentsInFlight {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        // Every change under the lock is complete in itself, so a panic elsewhere spoils nothing.
+        // A panic leaves no change half made, so a poisoned lock can be used.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,8 +147,8 @@ impl Registry {
     }
 }
 
-/// A payment's place in the registry; dropping it gives the place up. Unless it
-/// was stored, those behind it see that it counts no more.
+/// A payment in the registry, until this is dropped. Unless it was stored, the payments behind it
+/// then see that it no longer counts.
 #[derive(Debug)]
 pub struct InFlightPayment {
     registry: Arc<PaymentsInFlight>,
@@ -161,14 +157,14 @@ pub struct InFlightPayment {
 }
 
 impl InFlightPayment {
-    /// Counts again those that were ahead when this payment entered.
+    /// Counts the payments ahead again, of those that were ahead when this payment entered.
     pub fn ahead(&self, queries: &[FactQuery]) -> Vec<PaymentsAhead> {
         let registry = self.registry.lock();
         queries.iter().map(|query| registry.ahead(&self.own, query, &self.keys)).collect()
     }
 
-    pub fn decided(&self, outcome: Outcome) {
-        self.own.status.turned_away.store(outcome != Outcome::Approve, Ordering::Release);
+    pub fn set_outcome(&self, outcome: Outcome) {
+        self.own.status.not_approved.store(outcome != Outcome::Approve, Ordering::Release);
     }
 
     /// The payment is stored: from now on the stored count includes it.
@@ -186,7 +182,7 @@ impl InFlightPayment {
                 }
             }
         }
-        // Marked under the lock, so that whoever sees the mark counts again without this payment.
+        // Set under the lock, so that a payment that sees it counts again without this one.
         self.own.status.left.fetch_or(unstored, Ordering::Release);
     }
 }
@@ -237,7 +233,7 @@ mod tests {
         assert_eq!(enter(&registry, 50, order("c1", "USD"), Counting::Submitted).1.ids, []);
         assert_eq!(enter(&registry, 51, order("c2", "EUR"), Counting::Submitted).1.ids, []);
         drop(places);
-        assert!(registry.lock().values.is_empty(), "places that are given up leave nothing behind");
+        assert!(registry.lock().values.is_empty(), "payments that leave are removed");
     }
 
     #[test]
@@ -264,19 +260,19 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_that_was_turned_away_no_longer_counts_as_approved() {
+    fn a_payment_that_was_not_approved_no_longer_counts_as_approved() {
         let registry = Arc::new(PaymentsInFlight::default());
         let (undecided, _) = enter(&registry, 1, order("c", "EUR"), Counting::Approved);
         let (rejected, _) = enter(&registry, 2, order("c", "EUR"), Counting::Approved);
-        rejected.decided(Outcome::Reject);
+        rejected.set_outcome(Outcome::Reject);
         let (_, ahead) = enter(&registry, 3, order("c", "EUR"), Counting::Approved);
         assert_eq!(ahead.count, 1);
-        assert_eq!(ahead.ids.len(), 2, "the stored count leaves both out, whatever they count for");
+        assert_eq!(ahead.ids.len(), 2, "the stored count leaves both out, whether they count or not");
         drop(undecided);
     }
 
     #[test]
-    fn whoever_counted_a_payment_that_failed_counts_again_without_it() {
+    fn a_payment_that_counted_one_that_failed_counts_again_without_it() {
         for counting in [Counting::Submitted, Counting::Approved] {
             let registry = Arc::new(PaymentsInFlight::default());
             let mut places: Vec<InFlightPayment> =
@@ -285,14 +281,14 @@ mod tests {
             let (behind, _) = enter(&registry, 6, order("c", "EUR"), counting);
             assert!(!ahead.has_shrunk());
             places.remove(0).stored();
-            assert!(!ahead.has_shrunk(), "what is stored counts on");
+            assert!(!ahead.has_shrunk(), "a stored payment still counts");
             drop(behind);
-            assert!(!ahead.has_shrunk(), "nor does it matter what comes after");
+            assert!(!ahead.has_shrunk(), "payments behind it do not matter");
             drop(places.remove(0));
             assert!(ahead.has_shrunk());
             let again = own.ahead(&velocity(counting)).remove(0);
             assert_eq!((again.count, again.ids.len(), again.has_shrunk()), (2, 2, false));
-            places[0].decided(Outcome::Reject);
+            places[0].set_outcome(Outcome::Reject);
             assert_eq!(again.has_shrunk(), counting == Counting::Approved);
         }
     }

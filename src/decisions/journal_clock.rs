@@ -1,8 +1,7 @@
-//! The clock that all nodes on one database share: the time of payments, their
-//! ids, and everything that is compared with them.
+//! The clock that all nodes on one database share. Payments, their ids and everything that is
+//! compared with them use it.
 //!
-//! Owns the samples of the database's clock and what is told of them. Must never
-//! give out the machine's own time: it may be wrong, and differently on each node.
+//! Must never return the machine's own time: it may be wrong, and differently on each node.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,9 +11,9 @@ use crate::domain::time::{Clock, Machine};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, clock};
 
-/// Samples at the start of a node. The quickest answer says most about the database's time.
+/// Samples at the start of a node. The quicker the response, the more exact the sample.
 const FIRST_SAMPLES: u32 = 8;
-/// How many more are taken at most until one was quick enough.
+/// At most so many are taken until one was quick enough.
 const FIRST_SAMPLES_MAX: u32 = 30;
 
 #[derive(Debug)]
@@ -22,12 +21,12 @@ pub struct JournalClock {
     system: SystemPool,
     machine: Machine,
     time: Mutex<CorrectedTime>,
-    /// Told once for each time that the database's clock went back.
+    /// Whether the time stands still. It is logged once for each time the database's clock goes back.
     waits: AtomicBool,
 }
 
 impl JournalClock {
-    /// Fails when the database cannot be asked: before that there is no time to give out.
+    /// Fails if the database cannot be reached: without a sample there is no time.
     pub async fn start(system: SystemPool, machine: Machine) -> Result<Self, StorageError> {
         let first = clock::read(&system, machine.monotonic.clone()).await?;
         let this = Self {
@@ -45,7 +44,7 @@ impl JournalClock {
         Ok(this)
     }
 
-    /// Asks the database for its time and corrects the one given out.
+    /// Asks the database for its time and corrects this clock.
     pub async fn follow(&self) -> Result<(), StorageError> {
         let read = clock::read(&self.system, self.machine.monotonic.clone()).await;
         if let Ok(sample) = &read {
@@ -70,17 +69,17 @@ impl JournalClock {
                 ),
             }
         }
-        // Reported without an answer as well, since the possible error grows.
-        self.tell();
+        // Also without a response, since the possible error grows.
+        self.report();
         read.map(drop)
     }
 
-    /// Whether the time given out is known to be close to the database's, by a reading of late.
+    /// Whether this clock is known to be close to the database's, by a recent sample.
     pub fn is_trusted(&self) -> bool {
         self.time().is_trusted(self.machine.monotonic.now_us())
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let error_us = self.time().error_us(self.machine.monotonic.now_us());
         metrics::gauge!("tollgate_clock_error_seconds").set(error_us as f64 / 1e6);
         let ahead_ms = self.now_ms().cast_signed() - self.machine.system.now_ms().cast_signed();
@@ -95,7 +94,7 @@ impl JournalClock {
 impl Clock for JournalClock {
     fn now_ms(&self) -> u64 {
         let time = self.time();
-        // Read under the lock, so that a later reading never uses an earlier correction.
+        // Under the lock, so that a later reading never uses an earlier correction.
         time.at_us(self.machine.monotonic.now_us()) / 1_000
     }
 }

@@ -1,18 +1,15 @@
 //! The use cases: what Tollgate does with payments, rules and rulesets.
 //!
-//! Owns the order of things: facts before rules, rules before the fold, the
-//! journal before the answer. Must never know HTTP; SQL and Wasmtime stay
-//! behind `storage` and the `RuleEngine` port.
+//! Nothing here knows HTTP. SQL stays in `storage`, and Wasmtime behind the `RuleEngine` port.
 
-pub mod active;
-pub mod active_ruleset;
 pub mod backtest;
 pub mod card_checks;
 pub mod checkpoints;
 pub mod compile_turns;
 mod conduct;
 pub mod counts;
-pub mod deployed;
+pub mod deployment;
+pub mod deployments;
 pub mod diagnoses;
 pub mod dry_run;
 pub mod evaluate;
@@ -27,6 +24,7 @@ pub mod quarantine;
 pub mod query_checks;
 pub mod replay;
 pub mod rulesets;
+pub mod runnable_ruleset;
 pub mod shadow;
 pub mod single_flight;
 pub mod spool;

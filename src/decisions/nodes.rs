@@ -1,7 +1,6 @@
-//! This process among the nodes: that it lives, and which plugins it can run.
+//! This process as one of the nodes: its heartbeat, and the plugins it can run.
 //!
-//! Owns the wait of a change for the nodes that have to carry it out. Must
-//! never load a plugin in the way of a payment.
+//! Plugins are loaded ahead here, so that no payment waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,15 +22,15 @@ use crate::storage::pool::SystemPool;
 const LOADED_AT_ONCE_MAX: usize = 12;
 const LOADED_OF_TENANT_MAX: u32 = 3;
 
-/// A plugin that takes longer goes on loading and holds up no other.
+/// A plugin that takes longer goes on loading, and the others do not wait for it.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What could not be loaded is tried again after so long.
-const RETRIED_AFTER_MS: u64 = 10_000;
+/// The pause before a plugin that could not be loaded is tried again.
+const RETRY_AFTER_MS: u64 = 10_000;
 
-const ASKED_EVERY: Duration = Duration::from_millis(50);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// What a node says of a plugin that it cannot load; its log says more.
+/// What a node reports of a plugin that it cannot load.
 const CANNOT_LOAD: &str = "The plugin cannot be loaded there; see that node's log.";
 
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub struct Nodes {
     plugins: Arc<Plugins>,
     world: World,
     own: Node,
-    /// What `load_new` has begun and not ended.
+    /// The plugins that `load_new` is loading.
     loading: Mutex<HashMap<Digest, Profile>>,
 }
 
@@ -61,10 +60,10 @@ impl Nodes {
         nodes::leave(&self.system, self.own.id).await
     }
 
-    /// Loads what was taken in anywhere, and reports what this node can run now.
+    /// Loads the plugins that were stored by any node, and reports which ones this node can run.
     pub async fn load_new(self: &Arc<Self>) -> Result<(), StorageError> {
         loop {
-            let retry_before_ms = self.world.now_ms().saturating_sub(RETRIED_AFTER_MS);
+            let retry_before_ms = self.world.now_ms().saturating_sub(RETRY_AFTER_MS);
             let new =
                 nodes::unreported(&self.system, self.own.id, retry_before_ms, LOADED_OF_TENANT_MAX).await?;
             let begun: Vec<JoinHandle<_>> =
@@ -77,15 +76,15 @@ impl Nodes {
                 let reported = reported.map_err(|_| StorageError::Abandoned)?;
                 let reported = reported.into_iter().collect::<Result<Vec<bool>, StorageError>>()?;
                 if !reported.contains(&true) {
-                    // Forgotten by the others until its next heartbeat.
+                    // Other nodes consider this one dead until its next heartbeat.
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Loads and reports a plugin, whether or not anybody waits for it. Nothing
-    /// where that is under way, or where too much is.
+    /// Loads and reports a plugin in a task of its own. `None` if that is under way, or if too many
+    /// others are.
     fn begin(
         self: &Arc<Self>,
         digest: Digest,
@@ -97,9 +96,11 @@ impl Nodes {
             return None;
         }
         loading.insert(digest, profile);
-        let entry = Loading { nodes: self.clone(), digest };
+        // A runtime that shuts down drops the task inside `spawn`, and that takes the lock again.
+        drop(loading);
+        let entry = LoadSlot { nodes: self.clone(), digest };
         Some(tokio::spawn(async move {
-            let Loading { nodes, digest } = &entry;
+            let LoadSlot { nodes, digest } = &entry;
             let why = if nodes.plugins.load(*digest).await { None } else { Some(CANNOT_LOAD) };
             nodes::report(&nodes.system, nodes.own.id, *digest, why, nodes.world.now_ms()).await
         }))
@@ -109,13 +110,13 @@ impl Nodes {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How every node that lives stands with a plugin.
+    /// Whether each live node can run a plugin.
     pub async fn readiness(&self, plugin: Digest) -> Result<Vec<Readiness>, StorageError> {
         nodes::readiness(&self.system, &[plugin]).await
     }
 
-    /// Waits until every node that lives can run the plugins. Answers the first
-    /// that still cannot when the patience ends.
+    /// Waits until every live node can run the plugins. Returns the first one that cannot when the
+    /// patience ends.
     pub async fn until_ready(
         &self,
         plugins: &[Digest],
@@ -128,18 +129,18 @@ impl Nodes {
             if lacking.is_none() || Instant::now() >= until {
                 return Ok(lacking);
             }
-            tokio::time::sleep(ASKED_EVERY).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 }
 
-/// A plugin's place among those that load, until its task ends in whatever way.
-struct Loading {
+/// A plugin that is loading, until this is dropped with its task.
+struct LoadSlot {
     nodes: Arc<Nodes>,
     digest: Digest,
 }
 
-impl Drop for Loading {
+impl Drop for LoadSlot {
     fn drop(&mut self) {
         self.nodes.loading().remove(&self.digest);
     }

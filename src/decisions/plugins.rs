@@ -1,8 +1,7 @@
-//! The plugins of this node: those of the shared folder, and what other nodes
-//! took in.
+//! Loads plugins into this node's engine, from the database or from the folder of shared plugins.
 //!
-//! Owns the rule that a plugin is stored only after this node inspected,
-//! compiled and described it. Must never delete the bytes of a plugin.
+//! A plugin is stored only after it was inspected, compiled and described. Must never delete the bytes
+//! of a plugin: old decisions are replayed with them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,8 +21,8 @@ pub struct Plugins {
     system: SystemPool,
     engine: Arc<dyn RuleEngine>,
     turns: Arc<CompileTurns>,
-    /// Size and time of each file of the folder when it was taken in or refused.
-    seen_files: Mutex<HashMap<PathBuf, Stamp>>,
+    /// Size and time of each file of the folder when it was last loaded or refused.
+    seen_files: Mutex<HashMap<PathBuf, FileStamp>>,
     loads: SingleFlight<Digest, bool>,
 }
 
@@ -33,8 +32,8 @@ impl Plugins {
         Self { system, engine, turns, seen_files, loads }
     }
 
-    /// Sees to it that the engine can run a stored plugin, from its stored
-    /// bytes where the compiled code was lost.
+    /// Makes sure that the engine can run a stored plugin. Compiles the stored bytes if the compiled
+    /// code is missing.
     pub async fn ensure_loaded(&self, digest: Digest) -> Result<Plugin, StorageError> {
         if let Some(plugin) = self.engine.plugin(digest).await {
             return Ok(plugin);
@@ -66,17 +65,20 @@ impl Plugins {
     }
 
     /// Loads the shared plugins of a folder: `*.wasm` in it and one level below.
-    /// Files that have not changed since the last look are skipped; a file
-    /// that cannot be loaded is told once and stops nothing.
-    pub async fn take_in_folder(&self, folder: &Path, world: &World) -> Result<Vec<Plugin>, StorageError> {
+    /// Files that have not changed since the last call are skipped. A file that cannot be loaded is
+    /// logged once and does not stop the others.
+    pub async fn load_folder(&self, folder: &Path, world: &World) -> Result<Vec<Plugin>, StorageError> {
         let (mut loaded, mut failed) = (Vec::new(), Ok(()));
         for (path, stamp) in self.new_files(folder) {
-            let Some((added, bytes)) = self.add_file(&path, stamp).await? else { continue };
-            match added {
-                Ok(plugin) => {
+            match self.add_file(&path, stamp).await? {
+                FolderFile::Unreadable => continue,
+                FolderFile::Refused(error) => {
+                    tracing::warn!(file = %path.display(), %error, "plugin refused");
+                }
+                FolderFile::Added { plugin, bytes } => {
                     let stored = plugins::add(&self.system, &plugin, &bytes, true, world.now_ms()).await;
                     if let Err(error) = stored {
-                        // Taken in at the next look; those behind it do not wait for that.
+                        // Tried again at the next call.
                         failed = failed.and(Err(error));
                         continue;
                     }
@@ -87,49 +89,53 @@ impl Plugins {
                         compile_ms = plugin.compile_ms,
                         "plugin loaded"
                     );
-                    loaded.push(plugin);
+                    loaded.push(*plugin);
                 }
-                Err(error) => tracing::warn!(file = %path.display(), %error, "plugin refused"),
             }
             self.seen_files().insert(path, stamp);
         }
         failed.map(|()| loaded)
     }
 
-    /// Nothing for a file that cannot be read. That a plugin needs the limits of large ones
-    /// shows at times only with its bytes in hand: then it is read again, under that turn.
-    async fn add_file(
-        &self,
-        path: &Path,
-        (size_bytes, _): Stamp,
-    ) -> Result<Option<(Result<Plugin, AddPluginError>, Arc<[u8]>)>, StorageError> {
+    /// A file of few bytes may turn out to need the limits of a large plugin. It is then read again,
+    /// under a turn for a large one.
+    async fn add_file(&self, path: &Path, (size_bytes, _): FileStamp) -> Result<FolderFile, StorageError> {
         let mut profile = profile_by_size(size_bytes);
         loop {
             let _turn = self.turns.take(profile).await?;
-            let Ok(bytes) = tokio::fs::read(path).await else { return Ok(None) };
+            let Ok(bytes) = tokio::fs::read(path).await else { return Ok(FolderFile::Unreadable) };
             let bytes: Arc<[u8]> = bytes.into();
             match self.engine.add_plugin(bytes.clone(), profile).await {
                 Err(AddPluginError::NeedsLarge) if profile == Profile::Small => profile = Profile::Large,
-                added => return Ok(Some((added, bytes))),
+                Ok(plugin) => return Ok(FolderFile::Added { plugin: Box::new(plugin), bytes }),
+                Err(error) => return Ok(FolderFile::Refused(error)),
             }
         }
     }
 
-    fn new_files(&self, folder: &Path) -> Vec<(PathBuf, Stamp)> {
+    fn new_files(&self, folder: &Path) -> Vec<(PathBuf, FileStamp)> {
         let mut files = wasm_files(folder);
         let seen = self.seen_files();
         files.retain(|(path, stamp)| seen.get(path) != Some(stamp));
         files
     }
 
-    fn seen_files(&self) -> MutexGuard<'_, HashMap<PathBuf, Stamp>> {
+    fn seen_files(&self) -> MutexGuard<'_, HashMap<PathBuf, FileStamp>> {
         self.seen_files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type Stamp = (u64, Option<SystemTime>);
+/// A file of the folder, after an attempt to add it to the engine.
+enum FolderFile {
+    Added { plugin: Box<Plugin>, bytes: Arc<[u8]> },
+    Refused(AddPluginError),
+    Unreadable,
+}
 
-fn wasm_files(folder: &Path) -> Vec<(PathBuf, Stamp)> {
+/// Size and time of a file.
+type FileStamp = (u64, Option<SystemTime>);
+
+fn wasm_files(folder: &Path) -> Vec<(PathBuf, FileStamp)> {
     let entries = |folder: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };

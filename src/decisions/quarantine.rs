@@ -1,17 +1,16 @@
-//! Live rules that fail too often are no longer run.
+//! Quarantine: live rules that fail too often are no longer run.
 //!
-//! Owns the windows over what rules do on this node, and the set of rules in
-//! quarantine on all nodes. Must never hold up a payment, and never set a rule
-//! free by itself: a person does.
+//! A payment never waits for this. A quarantine is lifted by a person, and must never be lifted
+//! automatically: its cause may still be there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use uuid::Uuid;
 
-use super::active_ruleset::{ActiveRule, ActiveRuleset};
 use super::conduct;
 use super::failure_window::FailureWindow;
+use super::runnable_ruleset::{RunnableRule, RunnableRuleset};
 use crate::domain::decision::Evidence;
 use crate::domain::plugin::Profile;
 use crate::domain::quarantine::{
@@ -26,21 +25,21 @@ use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::quarantines::Opened;
 use crate::storage::{StorageError, quarantines};
 
-/// Payments of different tenants seldom wait for one another.
+/// Shards of the windows, so that payments of different tenants seldom wait for one another.
 const SHARDS: usize = 16;
 
 type Windows = HashMap<Arc<RuleIdentity>, FailureWindow>;
 
-/// The rules of one tenant that are not run.
+/// The rules of one tenant that are in quarantine.
 #[derive(Debug, Clone, Default)]
-pub struct InQuarantine(Option<Arc<HashSet<RuleIdentity>>>);
+pub struct QuarantinedRules(Option<Arc<HashSet<RuleIdentity>>>);
 
-impl InQuarantine {
+impl QuarantinedRules {
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    pub fn holds(&self, rule: &ActiveRule) -> bool {
+    pub fn holds(&self, rule: &RunnableRule) -> bool {
         self.0.as_ref().is_some_and(|rules| rules.contains(rule.identity.as_ref()))
     }
 }
@@ -52,13 +51,13 @@ pub struct Quarantines {
     world: World,
     threshold: QuarantineThreshold,
     open: RwLock<HashMap<TenantId, Arc<HashSet<RuleIdentity>>>>,
-    /// Held while following, so that an older look cannot replace a newer one.
+    /// Held while following, so that no older state replaces a newer one.
     following: tokio::sync::Mutex<()>,
     windows: [Mutex<HashMap<TenantId, Windows>>; SHARDS],
 }
 
 /// A rule that has reached the threshold.
-struct Broken {
+struct FailingRule {
     identity: Arc<RuleIdentity>,
     record: RunCounts,
     last_failure: FailureClass,
@@ -71,14 +70,14 @@ impl Quarantines {
         Self { app, system, world, threshold, open, following, windows }
     }
 
-    pub fn of(&self, tenant: TenantId) -> InQuarantine {
+    pub fn of(&self, tenant: TenantId) -> QuarantinedRules {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        InQuarantine(open.get(&tenant).cloned())
+        QuarantinedRules(open.get(&tenant).cloned())
     }
 
-    /// Notes what the rules of a decision did. What is broken goes into
-    /// quarantine in a task of its own.
-    pub fn watch(self: &Arc<Self>, tenant: TenantId, ruleset: &ActiveRuleset, evidence: &Evidence) {
+    /// Counts how the rules of a decision behaved. A rule that reaches the threshold is put into
+    /// quarantine by a task of its own.
+    pub fn watch(self: &Arc<Self>, tenant: TenantId, ruleset: &RunnableRuleset, evidence: &Evidence) {
         let conducts = ruleset.rules.iter().zip(conduct::of_decided(&evidence.rules));
         self.note_all(tenant, ruleset, evidence.payment.received_at_ms, conducts);
     }
@@ -88,12 +87,13 @@ impl Quarantines {
     pub fn watch_missed(
         self: &Arc<Self>,
         tenant: TenantId,
-        ruleset: &ActiveRuleset,
-        quarantined: &InQuarantine,
+        ruleset: &RunnableRuleset,
+        quarantined: &QuarantinedRules,
         missed: &MissedDeadline,
         at_ms: u64,
     ) {
-        let called: Vec<&ActiveRule> = ruleset.live_rules().filter(|rule| !quarantined.holds(rule)).collect();
+        let called: Vec<&RunnableRule> =
+            ruleset.live_rules().filter(|rule| !quarantined.holds(rule)).collect();
         let profiles: Vec<Profile> = called.iter().map(|rule| rule.prepared.profile).collect();
         let conducts = called.into_iter().zip(conduct::of_missed(missed, &profiles));
         self.note_all(tenant, ruleset, at_ms, conducts);
@@ -102,11 +102,11 @@ impl Quarantines {
     fn note_all<'r>(
         self: &Arc<Self>,
         tenant: TenantId,
-        ruleset: &ActiveRuleset,
+        ruleset: &RunnableRuleset,
         at_ms: u64,
-        conducts: impl Iterator<Item = (&'r ActiveRule, Option<Conduct>)>,
+        conducts: impl Iterator<Item = (&'r RunnableRule, Option<Conduct>)>,
     ) {
-        for Broken { identity, record, last_failure } in self.note(tenant, at_ms, conducts) {
+        for FailingRule { identity, record, last_failure } in self.note(tenant, at_ms, conducts) {
             let now_ms = self.world.now_ms();
             let quarantine = Quarantine {
                 id: self.world.uuid_v7(now_ms),
@@ -127,8 +127,8 @@ impl Quarantines {
         &self,
         tenant: TenantId,
         at_ms: u64,
-        conducts: impl Iterator<Item = (&'r ActiveRule, Option<Conduct>)>,
-    ) -> Vec<Broken> {
+        conducts: impl Iterator<Item = (&'r RunnableRule, Option<Conduct>)>,
+    ) -> Vec<FailingRule> {
         let mut broken = Vec::new();
         let mut shard = self.shard(tenant);
         let windows = shard.entry(tenant).or_default();
@@ -144,9 +144,9 @@ impl Quarantines {
             if let Conduct::Failed(last_failure) = conduct
                 && self.threshold.is_reached(record)
             {
-                // Should opening fail, the rule comes here again after as many failures.
+                // If opening fails, the rule reaches the threshold again after as many failures.
                 *window = new();
-                broken.push(Broken { identity: rule.identity.clone(), record, last_failure });
+                broken.push(FailingRule { identity: rule.identity.clone(), record, last_failure });
             }
         }
         broken
@@ -176,7 +176,7 @@ impl Quarantines {
         }
     }
 
-    /// False when there is no such quarantine or it was lifted before.
+    /// False if there is no such quarantine, or it was lifted before.
     pub async fn lift(
         &self,
         tenant: TenantId,
@@ -186,14 +186,14 @@ impl Quarantines {
     ) -> Result<bool, StorageError> {
         let lifted = QuarantineLift { at_ms: self.world.now_ms(), by: actor };
         let found = quarantines::lift(&self.app, tenant, point, id, lifted).await?;
-        // It is lifted; should this node not follow at once, its poll will.
+        // The lift is committed. If this fails, the node follows at its next poll.
         if let Err(error) = self.follow().await {
             tracing::warn!(%error, "a lifted quarantine will take effect on this node later");
         }
         Ok(found)
     }
 
-    /// Takes over what is in quarantine, here or by another node's doing.
+    /// Reads which rules are in quarantine, whichever node put them there.
     pub async fn follow(&self) -> Result<(), StorageError> {
         let _alone = self.following.lock().await;
         let mut found: HashMap<TenantId, HashSet<RuleIdentity>> = HashMap::new();
@@ -207,12 +207,12 @@ impl Quarantines {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *open, found)
         };
-        self.start_anew(&before);
+        self.restart_windows(&before);
         Ok(())
     }
 
-    /// A rule that went into quarantine or came out of it has no past.
-    fn start_anew(&self, before: &HashMap<TenantId, Arc<HashSet<RuleIdentity>>>) {
+    /// Clears the windows of rules that went into quarantine or came out of it.
+    fn restart_windows(&self, before: &HashMap<TenantId, Arc<HashSet<RuleIdentity>>>) {
         let none = Arc::default();
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         for tenant in before.keys().chain(open.keys()) {
@@ -228,7 +228,7 @@ impl Quarantines {
         }
     }
 
-    /// Drops the windows of rules that have not run for so long that nothing is in them.
+    /// Drops windows that are empty, since their rules have not run for long.
     pub fn forget_idle(&self) {
         let now_ms = self.world.now_ms();
         for shard in &self.windows {

@@ -1,8 +1,6 @@
-//! Whether the questions of rules can be answered at all.
+//! Checks the queries of rules against the tenant's lists and against what payments can contain.
 //!
-//! Owns the check of each question against the tenant's lists and against what
-//! payments can carry. A rule cannot see lists, so what is wrong is blamed on the
-//! setting that asks, never on the rule. Must never touch a revision that exists.
+//! A rule cannot see lists, so a flaw points to the setting that causes the query.
 
 use serde_json::Value;
 
@@ -18,7 +16,7 @@ pub struct RulesetFlaw {
     pub detail: String,
 }
 
-/// What is wrong with the questions of one rule, which stands at this place of the request.
+/// The flaws of the queries of one rule. `place` is its position in the request.
 pub(super) fn query_flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Vec<RulesetFlaw> {
     let settings = serde_json::from_str(&rule.entry.settings).unwrap_or(Value::Null);
     let mut flaws: Vec<RulesetFlaw> = Vec::new();
@@ -55,7 +53,7 @@ enum FlawCause {
 }
 
 impl FlawCause {
-    /// The text that settings hold for what is to blame.
+    /// The text in the settings that causes the flaw.
     fn text<'a>(self, list: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
         match (self, selector) {
             (Self::List, _) => list.unwrap_or_default().into(),
@@ -94,7 +92,7 @@ fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<Quer
     Some(QueryFlaw { detail, cause: FlawCause::Selector })
 }
 
-/// Takes a selector that the list serves.
+/// `selector` must be one that the list serves.
 fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<QueryFlaw> {
     let kind = selector.kind();
     if matching.suits(kind) {
@@ -114,8 +112,8 @@ fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<
     Some(QueryFlaw { detail, cause: FlawCause::Matching(matching) })
 }
 
-/// Where the blamed text stands in the settings, beside the list's name where there
-/// is one: a JSON pointer, empty where a rule makes its questions of something else.
+/// A JSON pointer to the text in the settings, near the list's name if there is a list. Empty if the
+/// settings do not contain it.
 fn setting(settings: &Value, list: Option<&str>, blamed: std::borrow::Cow<'_, str>) -> String {
     let both = list.and_then(|list| narrowest(settings, &[list, &blamed]));
     let (above, within) = both.unwrap_or_else(|| (String::new(), settings));
@@ -125,7 +123,7 @@ fn setting(settings: &Value, list: Option<&str>, blamed: std::borrow::Cow<'_, st
     }
 }
 
-/// The first of the narrowest parts that hold all texts, with its pointer.
+/// The first of the smallest parts that contain all texts, with its pointer.
 fn narrowest<'v>(value: &'v Value, texts: &[&str]) -> Option<(String, &'v Value)> {
     if !texts.iter().all(|text| holds(value, text)) {
         return None;

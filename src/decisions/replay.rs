@@ -1,8 +1,8 @@
-//! Replay: a stored decision computed again and compared with what was recorded.
+//! Replay: a stored decision is computed again and compared with the record.
 //!
-//! Owns the meaning of "identical": evaluations, failure classes, reasons and
-//! outcome, and fuel where the engine is the same. Must never read facts or
-//! settings from anywhere but the record and its revision.
+//! "Identical" means the same evaluations, failure classes, reasons and outcome, and the same fuel if
+//! the engine is the same. Must never read facts or settings from anywhere but the record and its
+//! revision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +24,18 @@ use crate::storage::{StorageError, decisions, rulesets};
 /// A replay is background work: it may wait longer for its turn than a payment.
 const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// One place where the second computation came out otherwise.
+/// A value that differs between the record and the replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct ReplayDifference {
     /// JSON pointer into the evidence.
     pub path: String,
-    pub recorded: Part,
-    pub computed: Part,
+    pub recorded: EvidenceValue,
+    pub computed: EvidenceValue,
 }
 
-/// What stands at such a place.
+/// A value of the evidence that is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum EvidenceValue {
     Outcome(Outcome),
     Reasons(Vec<OutcomeReason>),
     Result(Option<RuleResult>),
@@ -44,9 +44,9 @@ pub enum Part {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
-    pub differences: Vec<Difference>,
-    /// Rules that cannot be compared, since their end was the host's doing or
-    /// one of two engines ran out of its own fuel: taken as recorded.
+    pub differences: Vec<ReplayDifference>,
+    /// Rules that cannot be compared and are taken as recorded: the host stopped them, or they ran out
+    /// of fuel under only one of two engines.
     pub not_rerun: Vec<String>,
     pub same_engine: bool,
 }
@@ -87,7 +87,7 @@ impl Replays {
             return Err(ReplayError::Imported);
         }
         let evidence = &recorded.evidence;
-        // A newer node's fold: this one's would be compared with what it never computed.
+        // The fold of a newer release, which this one does not have.
         if fold_of(evidence.fold_version).is_none() {
             return Err(StorageError::Unreadable { what: "fold version" }.into());
         }
@@ -109,10 +109,10 @@ impl Replays {
         computed.reasons = folded.reasons;
         compare(evidence, &computed, replay.same_engine, &mut replay.differences);
         if recorded.outcome != folded.outcome {
-            replay.differences.push(Difference {
+            replay.differences.push(ReplayDifference {
                 path: "/outcome".to_owned(),
-                recorded: Part::Outcome(recorded.outcome),
-                computed: Part::Outcome(folded.outcome),
+                recorded: EvidenceValue::Outcome(recorded.outcome),
+                computed: EvidenceValue::Outcome(folded.outcome),
             });
         }
         Ok(replay)
@@ -129,7 +129,7 @@ impl Replays {
         let mut calls = Vec::new();
         let mut fuel_spent: u64 = 0;
         for (place, rule) in computed.rules.iter().enumerate() {
-            // As recorded: a rule that is not run again had its share of the budget too.
+            // As recorded, since rules that are not run again used fuel as well.
             let fuel_spent_before = Some(fuel_spent);
             fuel_spent = fuel_spent.saturating_add(rule.fuel_used);
             let Some(result) = &rule.result else { continue };
@@ -165,7 +165,7 @@ impl Replays {
         for (place, RuleRun { result, fuel_used, elapsed_us }) in places.into_iter().zip(runs) {
             let rule = &mut computed.rules[place];
             if !result.is_reproducible() {
-                // This says nothing about the rule; another try may.
+                // This says nothing about the rule. Another replay may succeed.
                 let why = format!("the rule {} could not be run again", rule.name);
                 return Err(EngineError::Unavailable(why).into());
             }
@@ -186,15 +186,20 @@ fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
     if same_engine { result.is_reproducible() } else { result.is_reproducible_elsewhere() }
 }
 
-fn compare(recorded: &Evidence, computed: &Evidence, same_engine: bool, differences: &mut Vec<Difference>) {
+fn compare(
+    recorded: &Evidence,
+    computed: &Evidence,
+    same_engine: bool,
+    differences: &mut Vec<ReplayDifference>,
+) {
     for (place, (before, after)) in recorded.rules.iter().zip(&computed.rules).enumerate() {
         compare_rule(place, before, after, same_engine, differences);
     }
     if recorded.reasons != computed.reasons {
-        differences.push(Difference {
+        differences.push(ReplayDifference {
             path: "/reasons".to_owned(),
-            recorded: Part::Reasons(recorded.reasons.clone()),
-            computed: Part::Reasons(computed.reasons.clone()),
+            recorded: EvidenceValue::Reasons(recorded.reasons.clone()),
+            computed: EvidenceValue::Reasons(computed.reasons.clone()),
         });
     }
 }
@@ -204,26 +209,26 @@ fn compare_rule(
     recorded: &RuleEvidence,
     computed: &RuleEvidence,
     same_engine: bool,
-    differences: &mut Vec<Difference>,
+    differences: &mut Vec<ReplayDifference>,
 ) {
     let same_result = match (&recorded.result, &computed.result) {
         (Some(before), Some(after)) => before.is_same_as(after),
         (before, after) => before == after,
     };
     if !same_result {
-        differences.push(Difference {
+        differences.push(ReplayDifference {
             path: format!("/rules/{place}/result"),
-            recorded: Part::Result(recorded.result.clone()),
-            computed: Part::Result(computed.result.clone()),
+            recorded: EvidenceValue::Result(recorded.result.clone()),
+            computed: EvidenceValue::Result(computed.result.clone()),
         });
     }
-    // At a trap the fuel is only close to exact.
+    // After a trap the fuel is not exact.
     let exact = recorded.result.as_ref().is_some_and(|result| result.verdict().is_some());
     if same_engine && exact && recorded.fuel_used != computed.fuel_used {
-        differences.push(Difference {
+        differences.push(ReplayDifference {
             path: format!("/rules/{place}/fuel_used"),
-            recorded: Part::Fuel(recorded.fuel_used),
-            computed: Part::Fuel(computed.fuel_used),
+            recorded: EvidenceValue::Fuel(recorded.fuel_used),
+            computed: EvidenceValue::Fuel(computed.fuel_used),
         });
     }
 }

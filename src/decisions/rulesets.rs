@@ -1,7 +1,6 @@
-//! Composing rulesets: revisions are made, activated and rolled back.
+//! Rulesets: revisions are created, activated and rolled back.
 //!
-//! Owns the checks that keep wrong settings from ever meeting a payment. Must
-//! never change a revision that exists.
+//! Each rule checks its settings before a revision is stored, so wrong settings never reach a payment.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::active::ActiveRulesets;
+use super::deployments::Deployments;
 use super::diagnoses::{Diagnoses, RequestDiagnoses};
 use super::nodes::Nodes;
 use super::plugins::Plugins;
@@ -27,7 +26,8 @@ use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine}
 use crate::storage::nodes::Readiness;
 use crate::storage::pool::AppPool;
 use crate::storage::rulesets::{
-    self, ActivateError, Change, CreateRevisionError, Deploying, Expected, NewRevision,
+    self, ActivateError, ActivationRequest, CreateRevisionError, ExpectedActivation, NewActivation,
+    NewRevision,
 };
 use crate::storage::{StorageError, backtests, lists, plugins};
 
@@ -43,16 +43,16 @@ pub enum RevisionError {
     Storage(#[from] StorageError),
 }
 
-/// A backtest of the revision that must have changed little enough.
+/// A backtest of the revision, and the share of outcomes that it may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guard {
+pub struct ActivationGuard {
     pub backtest: Uuid,
-    /// Of the outcomes it compared.
+    /// Of the compared outcomes.
     pub changed_max_ten_thousandths: u16,
 }
 
 #[derive(Debug, Error)]
-pub enum GuardedError {
+pub enum GuardedActivationError {
     #[error("the guard does not allow the activation")]
     Refused(GuardRefusal),
     #[error(transparent)]
@@ -65,9 +65,9 @@ pub struct Rulesets {
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
     pub diagnoses: Arc<Diagnoses>,
-    pub active: Arc<ActiveRulesets>,
+    pub active: Arc<Deployments>,
     pub nodes: Arc<Nodes>,
-    /// How long a change waits for the nodes.
+    /// How long an activation waits for the nodes.
     pub patience: Duration,
     /// How many revisions one ruleset may have.
     pub revisions_max: u32,
@@ -75,8 +75,8 @@ pub struct Rulesets {
 }
 
 impl Rulesets {
-    /// Checks every entry with its own rule and stores a new revision; all
-    /// flaws of all entries are told at once.
+    /// Checks every entry with its own rule and stores a new revision. Returns the flaws of all
+    /// entries together.
     pub async fn create_revision(
         &self,
         tenant: TenantId,
@@ -98,7 +98,7 @@ impl Rulesets {
         })
     }
 
-    /// What the rules themselves make of their settings, or all flaws at once.
+    /// Prepares all rules from their settings. Returns the flaws of all entries together.
     pub async fn prepare_all(
         &self,
         tenant: TenantId,
@@ -109,12 +109,13 @@ impl Rulesets {
         let mut rules = Vec::with_capacity(entries.len());
         let mut places = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
-            match self.prepare(tenant, place, entry, &mut diagnoses).await? {
+            match self.prepare(tenant, place, entry, &mut diagnoses).await {
                 Ok(rule) => {
                     rules.push(rule);
                     places.push(place);
                 }
-                Err(found) => flaws.extend(found),
+                Err(RevisionError::Invalid(found)) => flaws.extend(found),
+                Err(error) => return Err(error),
             }
         }
         let lists =
@@ -130,76 +131,78 @@ impl Rulesets {
         place: usize,
         entry: RuleEntry,
         diagnoses: &mut RequestDiagnoses<'_>,
-    ) -> Result<Result<PreparedRule, Vec<RulesetFlaw>>, RevisionError> {
+    ) -> Result<PreparedRule, RevisionError> {
         let flaw =
             |below: &str, detail: String| RulesetFlaw { pointer: format!("/rules/{place}{below}"), detail };
         if let Some(detail) = unusable(entry.plugin, plugins::get(&self.app, tenant, entry.plugin).await?) {
-            return Ok(Err(vec![flaw("/plugin", detail)]));
+            return Err(RevisionError::Invalid(vec![flaw("/plugin", detail)]));
         }
         self.plugins.ensure_loaded(entry.plugin).await?;
         let prepared = match self.engine.prepare(entry.plugin, entry.settings.clone()).await {
             Ok(prepared) => prepared,
             Err(PrepareError::Refused(reasons)) => {
-                let told = reasons.into_iter().map(|reason| {
+                let flaws = reasons.into_iter().map(|reason| {
                     let below = format!("/settings{}", reason.field.unwrap_or_default());
                     flaw(&below, reason.message)
                 });
-                return Ok(Err(told.collect()));
+                return Err(RevisionError::Invalid(flaws.collect()));
             }
             Err(PrepareError::Engine(error)) => return Err(error.into()),
             Err(failed) => {
                 let detail = explained(failed.to_string(), entry, diagnoses).await;
-                return Ok(Err(vec![flaw("/settings", detail)]));
+                return Err(RevisionError::Invalid(vec![flaw("/settings", detail)]));
             }
         };
         let (profile, queries, state) = (prepared.profile, prepared.queries, prepared.state);
-        Ok(Ok(PreparedRule { entry, profile, queries, state }))
+        Ok(PreparedRule { entry, profile, queries, state })
     }
 
-    /// Makes a revision the deciding one, if its guard lets it.
-    pub async fn activate(
+    /// Activates a revision, if its guard allows it.
+    pub async fn activate_revision(
         &self,
         tenant: TenantId,
         point: DecisionPoint,
         revision: i32,
-        guard: Option<Guard>,
+        guard: Option<ActivationGuard>,
         actor: &str,
-        expected: Expected,
-    ) -> Result<Activation, GuardedError> {
-        if let Some(Guard { backtest, changed_max_ten_thousandths }) = guard {
-            // What has ended never changes, so the answer holds for as long as it takes to activate.
+        expected: ExpectedActivation,
+    ) -> Result<Activation, GuardedActivationError> {
+        if let Some(ActivationGuard { backtest, changed_max_ten_thousandths }) = guard {
+            // A finished backtest never changes, so this still holds when the activation is written.
             let found =
                 backtests::get(&self.app, tenant, point, backtest).await.map_err(ActivateError::from)?;
-            let found = found.ok_or(GuardedError::Refused(GuardRefusal::Unknown))?;
-            found.permits(revision, changed_max_ten_thousandths).map_err(GuardedError::Refused)?;
+            let found = found.ok_or(GuardedActivationError::Refused(GuardRefusal::Unknown))?;
+            found.permits(revision, changed_max_ten_thousandths).map_err(GuardedActivationError::Refused)?;
         }
-        let change = Change::Activate { revision, guard_backtest: guard.map(|guard| guard.backtest) };
-        Ok(self.deploy(tenant, point, change, actor, expected).await?)
+        let request =
+            ActivationRequest::Activate { revision, guard_backtest: guard.map(|guard| guard.backtest) };
+        Ok(self.activate(tenant, point, request, actor, expected).await?)
     }
 
-    /// Changes what decides or runs beside it, once every node can run it; goes back at once.
-    pub async fn deploy(
+    /// Writes a new activation once every node can run the plugins that it adds. A rollback does not
+    /// wait.
+    pub async fn activate(
         &self,
         tenant: TenantId,
         point: DecisionPoint,
-        change: Change,
+        request: ActivationRequest,
         actor: &str,
-        expected: Expected,
+        expected: ExpectedActivation,
     ) -> Result<Activation, ActivateError> {
         let (actor, now_ms) = (actor.to_owned(), self.world.now_ms());
-        let mut deploying = Deploying { tenant, point, actor, now_ms, expected };
-        // Who goes back has no time: a node that lacks a plugin follows as soon as it has it.
-        if !matches!(change, Change::RollBack { .. }) {
-            let plugins = rulesets::plugins_brought_in(&self.app, &deploying, change).await?;
+        let mut new = NewActivation { tenant, point, actor, now_ms, expected };
+        // A rollback is urgent. A node that lacks a plugin follows once it has it.
+        if !matches!(request, ActivationRequest::RollBack { .. }) {
+            let plugins = rulesets::plugins_brought_in(&self.app, &new, request).await?;
             if let Some(lacking) = self.nodes.until_ready(&plugins, self.patience).await? {
                 let Readiness { node, digest: plugin, why, .. } = lacking;
                 return Err(ActivateError::PluginNotReady { plugin, node, why });
             }
-            // Not that of a request which waited while others changed something.
-            deploying.now_ms = self.world.now_ms();
+            // The time of the activation, not that of a request that has waited for nodes.
+            new.now_ms = self.world.now_ms();
         }
-        let activation = rulesets::deploy(&self.app, deploying, change).await?;
-        // The activation stands; should this node not follow at once, its poll will.
+        let activation = rulesets::activate(&self.app, new, request).await?;
+        // The activation is committed. If this fails, the node follows at its next poll.
         if let Err(error) = self.active.catch_up().await {
             tracing::warn!(%error, "the activation will take effect on this node later");
         }
@@ -207,7 +210,7 @@ impl Rulesets {
     }
 }
 
-/// Why a rule could not read its settings, with its own last words where they can be had.
+/// Adds the rule's own message to a failure, if a diagnosis finds one in time.
 async fn explained(failure: String, entry: RuleEntry, diagnoses: &mut RequestDiagnoses<'_>) -> String {
     let RuleEntry { plugin, settings, .. } = entry;
     match diagnoses.diagnose(|| FailedCall::Prepare { plugin, settings }).await {
@@ -217,7 +220,7 @@ async fn explained(failure: String, entry: RuleEntry, diagnoses: &mut RequestDia
     }
 }
 
-/// Why a new revision cannot name a plugin.
+/// Why a new revision cannot use a plugin. `None` if it can.
 fn unusable(digest: Digest, seen: Option<TenantPlugin>) -> Option<String> {
     let Some(seen) = seen else { return Some(format!("there is no plugin {digest}")) };
     match seen.state {
@@ -230,7 +233,7 @@ fn unusable(digest: Digest, seen: Option<TenantPlugin>) -> Option<String> {
     }
 }
 
-/// Each once.
+/// The names of the lists that the queries ask, each once.
 pub(super) fn lists_asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<String> {
     let lists: BTreeSet<&String> = queries
         .into_iter()

@@ -1,11 +1,9 @@
-//! Shadow runs: rules and whole revisions on live payments, after their answers.
+//! Shadow runs: rules in shadow mode and shadow revisions on live payments, after their response.
 //!
-//! Owns what is tried beside the decisions and how much of that one tenant may
-//! ask for. Must never make a payment wait or fail: what does not fit is
-//! skipped and counted.
+//! A payment never waits for this. A decision that finds no room in the queue is skipped and counted.
 
-mod attempt;
-mod due;
+mod task;
+mod trial;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,40 +19,40 @@ use crate::rules::{EngineError, MissedDeadline, RuleEngine, RuleRun, RulesetCall
 use crate::storage::pool::SystemPool;
 use crate::storage::shadow_runs;
 
-use attempt::Attempt;
-pub use due::Due;
-use due::bytes_of;
+pub use task::ShadowTask;
+use task::bytes_of;
+use trial::ShadowTrial;
 
-/// One batch is of one tenant; the next is another tenant's.
+/// Decisions of one batch. A batch is of one tenant; tenants take turns.
 const BATCH_MAX: usize = 256;
 
-/// What waits holds no more, a quarter of it of one tenant: rules may have said much.
+/// The memory of the queue. A quarter of it is for one tenant.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// So much of what the rules of a batch said is stored before it goes on.
+/// A batch stores its runs whenever they take this much memory.
 const STORED_BYTES: usize = 4 << 20;
 
 /// Batches under way at once.
 const WORKERS: usize = 2;
 
-/// Nothing of a batch begins later.
+/// No run of a batch starts later.
 const BATCH_DEADLINE: Duration = Duration::from_millis(500);
 
-/// What has begun may take that much longer: live payments go first.
+/// Runs that have started may take this much longer, since live payments come first.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Rules of one call of the engine. A call of as many that burn all their fuel
-/// takes a quarter of a second; one of ordinary rules is worth its overhead.
+/// Rules in one call of the engine. If all use up their fuel, the call takes a quarter of a second.
+/// With fewer, the overhead of a call would be too much for ordinary rules.
 const CALL_RULES_MAX: usize = 64;
 
-/// How long what waits at the end has got.
+/// How long the queue may take to empty at shutdown.
 const FLUSH: Duration = Duration::from_millis(800);
 
 #[derive(Debug)]
 pub struct ShadowRuns {
     engine: Arc<dyn RuleEngine>,
     system: SystemPool,
-    queue: Mutex<FairQueue<Due>>,
+    queue: Mutex<FairQueue<ShadowTask>>,
     woken: Notify,
     end: CancellationToken,
     abandoned: CancellationToken,
@@ -77,17 +75,17 @@ impl ShadowRuns {
         runs
     }
 
-    /// Takes a stored decision in, if there is room.
-    pub fn offer(&self, due: Due) {
-        let bytes = due.bytes();
-        if self.queue().put(due.tenant(), due, bytes) {
+    /// Queues a stored decision, if there is room.
+    pub fn offer(&self, task: ShadowTask) {
+        let bytes = task.bytes();
+        if self.queue().put(task.tenant(), task, bytes) {
             self.woken.notify_one();
         } else {
             skipped(1);
         }
     }
 
-    /// Finishes what waits, or drops it within a second.
+    /// Works off the queue, or drops the rest within a second.
     pub async fn stop(&self) {
         self.end.cancel();
         if timeout(FLUSH, self.workers.wait()).await.is_err() {
@@ -113,8 +111,8 @@ impl ShadowRuns {
         }
     }
 
-    /// Nothing once this has ended and nothing waits.
-    async fn next_batch(&self) -> Option<Vec<Due>> {
+    /// `None` after shutdown, once the queue is empty.
+    async fn next_batch(&self) -> Option<Vec<ShadowTask>> {
         loop {
             let batch = self.queue().take(BATCH_MAX);
             if !batch.is_empty() {
@@ -130,7 +128,7 @@ impl ShadowRuns {
         }
     }
 
-    async fn run(&self, batch: Vec<Due>) {
+    async fn run(&self, batch: Vec<ShadowTask>) {
         let ends = Instant::now() + BATCH_DEADLINE;
         let (mut runs, mut bytes) = (Vec::with_capacity(batch.len()), 0);
         let mut waiting = batch.into_iter();
@@ -139,23 +137,23 @@ impl ShadowRuns {
                 skipped(waiting.len());
                 break;
             }
-            let (mut attempts, mut calls, mut rules) = (Vec::new(), Vec::new(), 0);
+            let (mut trials, mut calls, mut rules) = (Vec::new(), Vec::new(), 0);
             while rules < CALL_RULES_MAX
-                && let Some(due) = waiting.next()
+                && let Some(task) = waiting.next()
             {
-                let mut attempt = Attempt::new(due, self.engine.id());
-                for call in attempt.calls(ends + GRACE) {
+                let mut trial = ShadowTrial::new(task, self.engine.id());
+                for call in trial.calls(ends + GRACE) {
                     rules += call.rules.len();
                     calls.push(call);
                 }
-                // Also an attempt without a call has its work: the fold.
+                // A trial without a call still costs a fold.
                 rules += 1;
-                attempts.push(attempt);
+                trials.push(trial);
             }
             match self.evaluate(calls, ends + GRACE).await {
-                Ok(answers) => bytes += self.conclude(attempts, answers, &mut runs),
+                Ok(answers) => bytes += self.conclude(trials, answers, &mut runs),
                 Err(error) => {
-                    skipped(attempts.len());
+                    skipped(trials.len());
                     tracing::debug!(%error, "shadow runs were abandoned");
                 }
             }
@@ -179,23 +177,23 @@ impl ShadowRuns {
         evaluated.unwrap_or(Err(EngineError::Deadline(MissedDeadline::default())))
     }
 
-    /// Says how many bytes the new runs are.
+    /// Returns how many bytes the new runs take.
     fn conclude(
         &self,
-        attempts: Vec<Attempt>,
+        trials: Vec<ShadowTrial>,
         answers: Vec<Vec<RuleRun>>,
         runs: &mut Vec<ShadowRun>,
     ) -> usize {
         let (mut answers, known) = (answers.into_iter(), runs.len());
-        for attempt in attempts {
+        for trial in trials {
             let before = runs.len();
-            let tried = attempt.conclude(self.engine.id(), &mut answers, runs);
-            skipped(tried - (runs.len() - before));
+            let expected = trial.conclude(self.engine.id(), &mut answers, runs);
+            skipped(expected - (runs.len() - before));
         }
         runs[known..].iter().map(|run| bytes_of(&run.evidence.rules, &run.evidence.reasons)).sum()
     }
 
-    fn queue(&self) -> MutexGuard<'_, FairQueue<Due>> {
+    fn queue(&self) -> MutexGuard<'_, FairQueue<ShadowTask>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! A plugin's bytes while they are received.
+//! A plugin's bytes while they are received: few in memory, more in an unnamed file.
 //!
-//! Owns where they are: in memory while they are few, else in a file without a name.
-//! They must never be held in memory for as long as a client takes to send them.
+//! Many bytes must not stay in memory while they are received, since a client decides how long that
+//! takes.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -10,9 +10,9 @@ use tempfile::SpooledTempFile;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Most plugins are smaller, and are received even while the disk is full.
+/// Most plugins are smaller. They can be received even if the disk is full.
 const IN_MEMORY_MAX_BYTES: usize = 256 << 10;
-/// How much is received before it is written.
+/// How much is received before it is written to the spool.
 const PART_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Error)]
@@ -30,7 +30,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Receives everything that `from` gives. The caller bounds how much that is.
+    /// Reads `from` to its end. The caller bounds how much that is.
     pub async fn receive(folder: &Path, mut from: impl AsyncRead + Unpin) -> Result<Self, SpoolError> {
         let mut spool = Self { file: SpooledTempFile::new_in(IN_MEMORY_MAX_BYTES, folder), size_bytes: 0 };
         let mut part = Vec::with_capacity(PART_BYTES);
@@ -46,7 +46,7 @@ impl Spool {
         }
     }
 
-    /// Writes on a thread that may block, since a disk may take its time.
+    /// Writes on a blocking thread.
     async fn keep(mut self, mut part: Vec<u8>) -> io::Result<(Self, Vec<u8>)> {
         let keeping = tokio::task::spawn_blocking(move || {
             self.file.write_all(&part)?;
@@ -61,7 +61,7 @@ impl Spool {
         self.size_bytes
     }
 
-    /// All of it, in memory. Blocks.
+    /// Reads everything into memory. Blocks.
     pub fn read(mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
         self.file.seek(SeekFrom::Start(0))?;

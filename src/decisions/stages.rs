@@ -1,29 +1,27 @@
-//! Where the time of a decision goes, for the metrics.
-//!
-//! Owns the names of the stages. Must never be what anything waits for.
+//! The time that each stage of a decision takes, for the metrics.
 
 use metrics::Histogram;
 use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Stage {
-    /// From the first byte to a payment that was understood.
+    /// From the first byte to the parsed payment.
     Request,
-    /// Waiting for the facts included.
+    /// Looking up facts, including the wait in the queue.
     Facts,
     Rules,
     /// From the queue to the commit.
     Journal,
-    /// From the commit to an answer that is ready to be sent.
+    /// From the commit to a response that is ready to be sent.
     Answer,
 }
 
 impl Stage {
-    /// As they are declared.
+    /// In the order of the variants.
     const NAMES: [&str; 5] = ["request", "facts", "rules", "journal", "answer"];
 }
 
-/// Looked up once: by name it takes longer than some of the stages do.
+/// Registered once, since finding a histogram by name takes longer than some stages.
 #[derive(Debug)]
 pub struct StageMeters([Histogram; Stage::NAMES.len()]);
 
@@ -38,7 +36,7 @@ impl StageMeters {
         self.0[stage as usize].record(begun.elapsed().as_secs_f64());
     }
 
-    /// For stages that follow one another.
+    /// Measures stages that follow one another.
     pub fn follow(&self) -> Stages<'_> {
         Stages { meters: self, begun: Instant::now() }
     }

@@ -1,9 +1,8 @@
-//! Submitting a payment: the one way to a decision.
+//! Submitting a payment: the only way to a decision.
 //!
-//! Owns the failure contract: a decision is answered only after its commit, a
-//! concurrent duplicate joins the first, and whatever ends early is unknown to
-//! the client and settled by a retry with the same key. Must never cancel work
-//! that a deadline has given up on.
+//! A decision is returned only after its commit. A concurrent duplicate joins the first submission of
+//! its key. After a deadline the result is unknown to the client, who retries with the same key; the
+//! work itself goes on, and must never be cancelled.
 
 mod judging;
 
@@ -13,12 +12,12 @@ use aws_lc_rs::hmac;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use super::active::{ActiveRulesets, NotLoaded};
 use super::counts::DecisionCounts;
-use super::deployed::Deployed;
+use super::deployment::LoadedDeployment;
+use super::deployments::{Deployments, RulesetNotLoaded};
 use super::in_flight::PaymentsInFlight;
 use super::quarantine::Quarantines;
-use super::shadow::{Due, ShadowRuns};
+use super::shadow::{ShadowRuns, ShadowTask};
 use super::single_flight::SingleFlight;
 use super::stages::{Stage, StageMeters};
 use crate::domain::decision::{Decision, IdempotencyKey, Origin};
@@ -33,10 +32,10 @@ use crate::storage::facts::FactReader;
 use crate::storage::journal::{Journal, JournalError, StoreOutcome};
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, request_digest};
-use judging::{Case, Judged};
+use judging::{PaymentContext, PaymentJudgement};
 
 #[derive(Debug, Clone)]
-pub struct Submission {
+pub struct PaymentSubmission {
     pub tenant: TenantId,
     pub client: ClientId,
     pub key: IdempotencyKey,
@@ -45,9 +44,9 @@ pub struct Submission {
 }
 
 #[derive(Debug, Clone)]
-pub struct Submitted {
+pub struct SubmittedPayment {
     pub decision: StoredDecision,
-    /// False for a retry that was answered with the decision of the first.
+    /// False for a retry, which gets the decision of the first submission.
     pub first: bool,
 }
 
@@ -92,9 +91,9 @@ impl From<EngineError> for SubmitError {
     }
 }
 
-/// Without its rules a payment would be decided, and its key bound, as if there were none.
-impl From<NotLoaded> for SubmitError {
-    fn from(_: NotLoaded) -> Self {
+/// Not decided without rules, since that would bind the key.
+impl From<RulesetNotLoaded> for SubmitError {
+    fn from(_: RulesetNotLoaded) -> Self {
         Self::Unavailable
     }
 }
@@ -117,28 +116,26 @@ pub struct Submissions {
     pub app: AppPool,
     pub facts: FactReader,
     pub engine: Arc<dyn RuleEngine>,
-    pub active: Arc<ActiveRulesets>,
+    pub active: Arc<Deployments>,
     pub quarantines: Arc<Quarantines>,
     pub shadow: Arc<ShadowRuns>,
     pub journal: Arc<Journal>,
-    /// A concurrent duplicate joins the first submission of its key. The client may go away; the
-    /// decision goes on.
-    pub flights: SingleFlight<KeyOwner, Result<Submitted, SubmitError>>,
+    pub flights: SingleFlight<KeyOwner, Result<SubmittedPayment, SubmitError>>,
     pub in_flight: Arc<PaymentsInFlight>,
     pub world: World,
-    /// HMAC-SHA256. The same on every node: retries are known by it.
+    /// HMAC-SHA256. It must be the same on every node, since retries are recognised by it.
     pub request_key: hmac::Key,
     pub stages: StageMeters,
     pub counts: DecisionCounts,
 }
 
 impl Submissions {
-    /// Earlier releases recognised a retry by `earlier_digest`, of the body as written.
+    /// `earlier_digest` is that of the body as written, by which earlier releases recognised a retry.
     pub async fn submit(
         self: &Arc<Self>,
-        submission: Submission,
+        submission: PaymentSubmission,
         earlier_digest: impl FnOnce() -> Digest,
-    ) -> Result<Submitted, SubmitError> {
+    ) -> Result<SubmittedPayment, SubmitError> {
         let owner = (submission.tenant, submission.client, submission.key.clone());
         let deadline = submission.deadline;
         let request_hash = self.request_hash(&request_digest::of_order(&submission.order));
@@ -152,22 +149,22 @@ impl Submissions {
             Err(_) => return Err(SubmitError::Deadline),
         };
         self.check_same(&submitted.decision, request_hash, earlier_digest)?;
-        Ok(Submitted { first: submitted.first && !joined, ..submitted })
+        Ok(SubmittedPayment { first: submitted.first && !joined, ..submitted })
     }
 
     /// The decision that a key is bound to, for a payment that is refused now.
     pub async fn repeated(
         &self,
-        submission: &Submission,
+        submission: &PaymentSubmission,
         earlier_digest: impl FnOnce() -> Digest,
-    ) -> Result<Option<Submitted>, SubmitError> {
-        let Submission { tenant, client, key, order, .. } = submission;
+    ) -> Result<Option<SubmittedPayment>, SubmitError> {
+        let PaymentSubmission { tenant, client, key, order, .. } = submission;
         let Some(decision) = decisions::by_key(&self.app, *tenant, *client, key).await? else {
             return Ok(None);
         };
         let request_hash = self.request_hash(&request_digest::of_order(order));
         self.check_same(&decision, request_hash, earlier_digest)?;
-        Ok(Some(Submitted { decision, first: false }))
+        Ok(Some(SubmittedPayment { decision, first: false }))
     }
 
     fn check_same(
@@ -181,30 +178,35 @@ impl Submissions {
         if same { Ok(()) } else { Err(SubmitError::KeyReused) }
     }
 
-    async fn decide(&self, submission: Submission, request_hash: Digest) -> Result<Submitted, SubmitError> {
-        let Submission { tenant, client, key, order, deadline, .. } = submission;
+    async fn decide(
+        &self,
+        submission: PaymentSubmission,
+        request_hash: Digest,
+    ) -> Result<SubmittedPayment, SubmitError> {
+        let PaymentSubmission { tenant, client, key, order, deadline, .. } = submission;
         let begun = Instant::now();
-        let deployed = self.active.of(tenant)?;
-        let drawn = drawn(tenant, client, &key);
-        let course = deployed.as_ref().map(|deployed| deployed.course(drawn));
-        let queries = course.map_or_else(|| Arc::from([]), |course| course.queries.clone());
+        let deployment = self.active.of(tenant)?;
+        let draw = draw(tenant, client, &key);
+        let path = deployment.as_ref().map(|deployment| deployment.path(draw));
+        let queries = path.map_or_else(|| Arc::from([]), |path| path.queries.clone());
         let (entered, payment, ahead) = self.in_flight.enter(tenant, order, &queries, || self.moment());
 
         let mut stages = self.stages.follow();
-        let case = Case { tenant, client, key: &key, course, queries, entered: &entered, begun, deadline };
+        let case =
+            PaymentContext { tenant, client, key: &key, path, queries, entered: &entered, begun, deadline };
         let (outcome, evidence, facts) = match self.judge(case, payment, ahead, &mut stages).await? {
-            Judged::Bound(decision) => {
-                // Leaves the count at once: it is stored under another id and would be counted twice.
+            PaymentJudgement::AlreadyDecided(decision) => {
+                // Before the read: the payment is stored under another id and would be counted twice.
                 drop(entered);
                 return self.first_decision(tenant, decision).await;
             }
-            Judged::Anew { outcome, evidence, facts } => (outcome, *evidence, facts),
+            PaymentJudgement::New { outcome, evidence, facts } => (outcome, *evidence, facts),
         };
-        // The client is gone, and whoever follows the tenant does not expect a decision so late.
+        // The client has gone, and the feed does not expect a decision this late.
         if Instant::now() >= deadline {
             return Err(SubmitError::Deadline);
         }
-        entered.decided(outcome);
+        entered.set_outcome(outcome);
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
         let decision = Arc::new(decision);
@@ -215,12 +217,12 @@ impl Submissions {
                 entered.stored();
                 self.counts.count(&decision);
                 let decision = StoredDecision { decision, position };
-                if let Some(deployed) = deployed {
-                    self.follow_up(&decision, deployed, drawn, facts);
+                if let Some(deployment) = deployment {
+                    self.follow_up(&decision, deployment, draw, facts);
                 }
-                Ok(Submitted { decision, first: true })
+                Ok(SubmittedPayment { decision, first: true })
             }
-            StoreOutcome::Duplicate(decision) => Ok(Submitted { decision, first: false }),
+            StoreOutcome::Duplicate(decision) => Ok(SubmittedPayment { decision, first: false }),
         }
     }
 
@@ -229,32 +231,39 @@ impl Submissions {
         (now_ms, PaymentId(self.world.uuid_v7(now_ms)))
     }
 
-    /// What a first decision leads to. Nothing of it is waited for.
-    fn follow_up(&self, decision: &StoredDecision, deployed: Arc<Deployed>, drawn: u64, facts: Vec<Fact>) {
-        let course = deployed.course(drawn);
+    /// Counts for quarantine and queues shadow runs. Waits for neither.
+    fn follow_up(
+        &self,
+        decision: &StoredDecision,
+        deployment: Arc<LoadedDeployment>,
+        draw: u64,
+        facts: Vec<Fact>,
+    ) {
+        let path = deployment.path(draw);
         let (tenant, evidence) = (decision.decision.tenant, &decision.decision.evidence);
-        self.quarantines.watch(tenant, &course.ruleset, evidence);
-        if course.has_shadow() {
-            self.shadow.offer(Due { decision: decision.clone(), deployed, drawn, facts });
+        self.quarantines.watch(tenant, &path.ruleset, evidence);
+        if path.has_shadow() {
+            self.shadow.offer(ShadowTask { decision: decision.clone(), deployment, draw, facts });
         }
     }
 
-    /// What is stored of the request outlives its erasure, so it is keyed: a
-    /// plain hash would let a guess at the payment be confirmed.
+    /// The hash stays when the payment is erased. It is keyed, since a plain hash would confirm a
+    /// guess at the payment.
     fn request_hash(&self, digest: &Digest) -> Digest {
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.request_key, &digest.0).as_ref());
         Digest(hash)
     }
 
-    async fn first_decision(&self, tenant: TenantId, id: PaymentId) -> Result<Submitted, SubmitError> {
+    async fn first_decision(&self, tenant: TenantId, id: PaymentId) -> Result<SubmittedPayment, SubmitError> {
         let stored = decisions::get(&self.app, tenant, id).await?;
-        Ok(Submitted { decision: stored.ok_or(SubmitError::Failed)?, first: false })
+        Ok(SubmittedPayment { decision: stored.ok_or(SubmitError::Failed)?, first: false })
     }
 }
 
-/// A number drawn evenly from a payment's key: on every node and at every retry the same.
-fn drawn(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
+/// A number computed from a payment's key, evenly distributed, and the same on every node and at every
+/// retry.
+fn draw(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
     let of_client = DigestBuilder::default().add(tenant.0.as_bytes()).add(client.0.as_bytes());
     let digest = of_client.add(key.as_str().as_bytes()).finish();
     let mut first = [0; 8];

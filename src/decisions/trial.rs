@@ -1,17 +1,15 @@
-//! A candidate ruleset on a payment whose decision is on record.
+//! A candidate ruleset on a payment whose decision is recorded.
 //!
-//! Owns what may be taken from the record: facts that were asked for then, and
-//! the results of rules that are the same. Rules are pure, so the same rule on
-//! the same facts says the same. Must never guess: what is not on record is
-//! told as missing, and a result that the host had a part in is computed anew,
-//! except where the question is what would have become of it then.
+//! Recorded facts are reused, and so are results of rules that are the same: rules are pure, so the
+//! same rule on the same facts has the same result. A result that the host influenced is computed
+//! again, unless the candidate is compared with what was decided (see [`RulesetOverlap::as_decided`]).
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::active_ruleset::{ActiveRule, ActiveRuleset};
 use super::evaluate::{call_of, evidence_of};
+use super::runnable_ruleset::{RunnableRule, RunnableRuleset};
 use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::decision::{EngineId, Evidence};
 use crate::domain::payment::Payment;
@@ -22,25 +20,24 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::rules::{RuleCall, RuleRun, RulesetCall, was_starved};
 
-/// A candidate beside a revision that decided: worked out once, used for every
-/// decision of that revision.
+/// What a candidate has in common with a recorded revision. Computed once for all decisions of that
+/// revision.
 #[derive(Debug)]
-pub struct Likeness {
-    /// For each query of the candidate, the recorded rule that asked the same,
-    /// and where in its facts the answer stands.
+pub struct RulesetOverlap {
+    /// For each query of the candidate, a recorded rule with the same query, and the position of the
+    /// fact among that rule's.
     facts: Vec<Option<(usize, usize)>>,
     /// For each live rule of the candidate, the recorded rule that is the same.
     same_rules: Vec<Option<usize>>,
-    /// The budget of a ruleset is shared. Small rules can never use it up, so
-    /// that only among them the fuel of one says nothing about another.
+    /// All rules of a ruleset share a budget of fuel. Small rules can never use it up, so only among
+    /// them does the fuel of one not affect another.
     candidate_is_small: bool,
     as_decided: bool,
 }
 
-impl Likeness {
-    /// `recorded` must be the revision of the decisions it is used for; nothing
-    /// for those that were made without a ruleset.
-    pub fn new(candidate: &ActiveRuleset, recorded: Option<&ActiveRuleset>) -> Self {
+impl RulesetOverlap {
+    /// `recorded` is the revision of the decisions; `None` if they were made without a ruleset.
+    pub fn new(candidate: &RunnableRuleset, recorded: Option<&RunnableRuleset>) -> Self {
         let recorded = recorded.map_or(&[][..], |recorded| &recorded.rules);
         let facts = candidate.queries.iter().map(|query| {
             (0..).zip(recorded).find_map(|(rule, asked)| {
@@ -49,8 +46,8 @@ impl Likeness {
             })
         });
         let same_rules = candidate.live_rules().map(|rule| {
-            let same = |known: &ActiveRule| are_the_same(rule, known);
-            let namesake = |known: &ActiveRule| known.prepared.entry.name == rule.prepared.entry.name;
+            let same = |known: &RunnableRule| are_the_same(rule, known);
+            let namesake = |known: &RunnableRule| known.prepared.entry.name == rule.prepared.entry.name;
             let named = recorded.iter().position(|known| namesake(known) && same(known));
             named.or_else(|| recorded.iter().position(same))
         });
@@ -62,15 +59,15 @@ impl Likeness {
         }
     }
 
-    /// For the comparison with what was decided: what the host did to a rule then,
-    /// it would have done to the same rule of the candidate. Run now instead, the
-    /// host's doing would pass for a change that the candidate makes.
+    /// For a comparison with what was decided. If the host stopped or skipped a rule, it would have done
+    /// so to the same rule of the candidate. To run it now would show a change that the candidate does
+    /// not make.
     pub fn as_decided(self) -> Self {
         Self { as_decided: true, ..self }
     }
 
-    /// The recorded answers to the candidate's queries. Where values were compared by
-    /// another version then, only `Absent` is taken over: other answers could differ now.
+    /// The recorded facts of the candidate's queries. If values were compared by another version of the
+    /// canonical forms, only `Absent` is reused: other facts could differ now.
     pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
         let holds = |fact: &Fact| evidence.comparison_version == COMPARISON_VERSION || *fact == Fact::Absent;
         let fact =
@@ -78,11 +75,11 @@ impl Likeness {
         self.facts.iter().map(|found| found.and_then(fact)).collect()
     }
 
-    /// The run of a live rule of the candidate, as it is on record.
+    /// The recorded run of a live rule of the candidate, if it can be reused.
     fn known_run(
         &self,
         place: usize,
-        rule: &ActiveRule,
+        rule: &RunnableRule,
         call: &RuleCall,
         evidence: &Evidence,
         engine: &EngineId,
@@ -101,7 +98,7 @@ impl Likeness {
     }
 }
 
-fn are_the_same(rule: &ActiveRule, recorded: &ActiveRule) -> bool {
+fn are_the_same(rule: &RunnableRule, recorded: &RunnableRule) -> bool {
     rule.prepared.entry.plugin == recorded.prepared.entry.plugin
         && rule.prepared.profile == recorded.prepared.profile
         && rule.state == recorded.state
@@ -109,32 +106,31 @@ fn are_the_same(rule: &ActiveRule, recorded: &ActiveRule) -> bool {
         && recorded.prepared.entry.mode == Mode::Live
 }
 
-/// A candidate on one payment: what has to run, and what is known already.
+/// A candidate on one payment: the runs that are known, and those that are needed.
 #[derive(Debug)]
 pub struct Trial {
     payment: Arc<Payment>,
     facts: Vec<Fact>,
-    /// For each live rule, its run where it is known.
+    /// For each live rule, its run if it is known.
     known: Vec<Option<RuleRun>>,
     calls: Vec<RuleCall>,
 }
 
 impl Trial {
-    /// Takes over what the record holds of rules that are the same and were given
-    /// the same, if this engine is the one that ran them. `facts` answer the
-    /// candidate's queries.
+    /// Reuses the recorded runs of rules that are the same and had the same facts, if the engine is the
+    /// same. `facts` are those of the candidate's queries.
     pub fn on_record(
-        candidate: &ActiveRuleset,
+        candidate: &RunnableRuleset,
         evidence: &Evidence,
         facts: Vec<Fact>,
-        likeness: &Likeness,
+        overlap: &RulesetOverlap,
         engine: &EngineId,
     ) -> Self {
         let payment = evidence.payment.clone();
         let mut trial = Self { payment, facts, known: Vec::new(), calls: Vec::new() };
         for (place, rule) in candidate.live_rules().enumerate() {
             let call = call_of(rule, &trial.facts);
-            let run = likeness.known_run(place, rule, &call, evidence, engine);
+            let run = overlap.known_run(place, rule, &call, evidence, engine);
             if run.is_none() {
                 trial.calls.push(call);
             }
@@ -143,19 +139,18 @@ impl Trial {
         trial
     }
 
-    /// What the engine has to do; nothing when all is known.
+    /// The call that the engine must make. `None` if all runs are known.
     pub fn call(&mut self, tenant: TenantId, deadline: Instant) -> Option<RulesetCall> {
         let rules = std::mem::take(&mut self.calls);
         let payment = self.payment.clone();
         (!rules.is_empty()).then_some(RulesetCall { tenant, payment, rules, deadline })
     }
 
-    /// The outcome, from the runs of what [`Self::call`] asked for, in its order.
-    /// Nothing when the host stopped a rule: that says nothing about the rule.
+    /// The outcome, from the runs of the call in their order. `None` if the host stopped a rule.
     pub fn conclude(
         self,
         engine: &EngineId,
-        candidate: &ActiveRuleset,
+        candidate: &RunnableRuleset,
         runs: Vec<RuleRun>,
     ) -> Option<(Outcome, Evidence)> {
         let mut runs = runs.into_iter();

@@ -1,4 +1,4 @@
-//! What a candidate takes from the record, and what it computes anew.
+//! What a candidate reuses of the record, and what it computes again.
 
 use uuid::Uuid;
 
@@ -34,8 +34,8 @@ fn rule(name: &str, plugin: u8, state: u8, queries: &[FactQuery]) -> PreparedRul
     PreparedRule { entry, profile: Profile::Small, queries: queries.to_vec(), state: vec![state] }
 }
 
-fn ruleset(number: i32, rules: Vec<PreparedRule>) -> ActiveRuleset {
-    ActiveRuleset::new(Revision {
+fn ruleset(number: i32, rules: Vec<PreparedRule>) -> RunnableRuleset {
+    RunnableRuleset::new(Revision {
         point: DecisionPoint::Payment,
         number,
         digest: Digest([number as u8; 32]),
@@ -59,22 +59,27 @@ fn payment() -> Payment {
     Payment { id: PaymentId(Uuid::from_u128(1)), received_at_ms: 9, order: fixtures::order() }
 }
 
-fn recorded(ruleset: &ActiveRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evidence {
+fn recorded(ruleset: &RunnableRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Evidence {
     evidence_of(&engine(), Arc::new(payment()), Some(ruleset), facts, runs).1
 }
 
 /// How many rules have to run.
-fn to_run(candidate: &ActiveRuleset, active: &ActiveRuleset, evidence: &Evidence, facts: &[Fact]) -> usize {
-    to_run_beside(&Likeness::new(candidate, Some(active)), candidate, evidence, facts)
-}
-
-fn to_run_beside(
-    likeness: &Likeness,
-    candidate: &ActiveRuleset,
+fn to_run(
+    candidate: &RunnableRuleset,
+    active: &RunnableRuleset,
     evidence: &Evidence,
     facts: &[Fact],
 ) -> usize {
-    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), likeness, &engine());
+    to_run_beside(&RulesetOverlap::new(candidate, Some(active)), candidate, evidence, facts)
+}
+
+fn to_run_beside(
+    overlap: &RulesetOverlap,
+    candidate: &RunnableRuleset,
+    evidence: &Evidence,
+    facts: &[Fact],
+) -> usize {
+    let mut trial = Trial::on_record(candidate, evidence, facts.to_vec(), overlap, &engine());
     let call = trial.call(TenantId(Uuid::nil()), Instant::now());
     call.map_or(0, |call| call.rules.len())
 }
@@ -87,14 +92,14 @@ fn facts_that_were_asked_for_then_are_found_wherever_they_stand_now() {
     let counted = |count| Fact::Velocity { count, total_minor: 0 };
     let evidence =
         recorded(&active, &[counted(1), counted(2), counted(3)], vec![ran(Verdict::Pass), rejects()]);
-    let likeness = Likeness::new(&candidate, Some(&active));
-    assert_eq!(likeness.recorded_facts(&evidence), [Some(counted(3)), None, Some(counted(1))]);
+    let overlap = RulesetOverlap::new(&candidate, Some(&active));
+    assert_eq!(overlap.recorded_facts(&evidence), [Some(counted(3)), None, Some(counted(1))]);
     let compared_otherwise = Evidence { comparison_version: 1, ..evidence.clone() };
-    assert_eq!(likeness.recorded_facts(&compared_otherwise), [None, None, None]);
+    assert_eq!(overlap.recorded_facts(&compared_otherwise), [None, None, None]);
     let without_a_value = recorded(&active, &[ABSENT; 3], vec![ran(Verdict::Pass), rejects()]);
     let without_a_value = Evidence { comparison_version: 1, ..without_a_value };
-    assert_eq!(likeness.recorded_facts(&without_a_value), [Some(ABSENT), None, Some(ABSENT)]);
-    let of_nothing = Likeness::new(&candidate, None);
+    assert_eq!(overlap.recorded_facts(&without_a_value), [Some(ABSENT), None, Some(ABSENT)]);
+    let of_nothing = RulesetOverlap::new(&candidate, None);
     assert_eq!(of_nothing.recorded_facts(&evidence), [None, None, None]);
 }
 
@@ -128,8 +133,8 @@ fn what_the_host_did_to_a_rule_is_never_taken_over() {
         let run = RuleRun { result, fuel_used: 0, elapsed_us: 0 };
         let evidence = recorded(&active, &[], vec![run.clone()]);
         assert_eq!(to_run(&active, &active, &evidence, &[]), runs_again, "{run:?}");
-        let likeness = Likeness::new(&active, None);
-        let mut trial = Trial::on_record(&active, &evidence, vec![], &likeness, &engine());
+        let overlap = RulesetOverlap::new(&active, None);
+        let mut trial = Trial::on_record(&active, &evidence, vec![], &overlap, &engine());
         assert!(trial.call(TenantId(Uuid::nil()), Instant::now()).is_some());
         let concluded = trial.conclude(&engine(), &active, vec![run.clone()]);
         assert_eq!(concluded.is_none(), runs_again == 1, "{run:?}");
@@ -160,9 +165,9 @@ fn what_the_host_did_stands_for_the_same_rule_where_it_is_compared_with_what_was
     for result in [RuleResult::Quarantined, RuleResult::Unavailable, stopped] {
         let run = RuleRun { result, fuel_used: 3, elapsed_us: 0 };
         let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), run.clone()]);
-        let to_run = |candidate: &ActiveRuleset| {
-            let likeness = Likeness::new(candidate, Some(&active)).as_decided();
-            to_run_beside(&likeness, candidate, &evidence, &[])
+        let to_run = |candidate: &RunnableRuleset| {
+            let overlap = RulesetOverlap::new(candidate, Some(&active)).as_decided();
+            to_run_beside(&overlap, candidate, &evidence, &[])
         };
         assert_eq!(to_run(&active), 0, "{run:?}");
         assert_eq!(to_run(&ruleset(2, vec![rule("twin", 1, 0, &[])])), 0, "{run:?} was that of its name");
@@ -179,8 +184,8 @@ fn known_and_new_runs_are_folded_in_the_order_of_the_rules() {
     let active = ruleset(1, vec![rule("a", 1, 0, &[]), rule("b", 2, 0, &[])]);
     let evidence = recorded(&active, &[], vec![ran(Verdict::Pass), ran(Verdict::Pass)]);
     let candidate = ruleset(2, vec![rule("new", 3, 0, &[]), rule("b", 2, 0, &[])]);
-    let likeness = Likeness::new(&candidate, Some(&active));
-    let trial = Trial::on_record(&candidate, &evidence, vec![], &likeness, &engine());
+    let overlap = RulesetOverlap::new(&candidate, Some(&active));
+    let trial = Trial::on_record(&candidate, &evidence, vec![], &overlap, &engine());
     let (outcome, tried) = trial.conclude(&engine(), &candidate, vec![rejects()]).expect("concluded");
     assert_eq!(outcome, Outcome::Reject);
     let results: Vec<_> = tried.rules.iter().map(|rule| rule.result.clone()).collect();

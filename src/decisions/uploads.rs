@@ -23,7 +23,9 @@ use crate::rules::component::inspect;
 use crate::rules::{AddPluginError, BACKGROUND_NICENESS, EngineError, RuleEngine, Threads, expected_profile};
 use crate::storage::StorageError;
 use crate::storage::pool::{AppPool, SystemPool};
-use crate::storage::uploads::{self, Claim, Ending, HandInError, Matter, NewUpload, UploadQuotas};
+use crate::storage::uploads::{
+    self, NewUpload, NewUploadError, UploadClaim, UploadQuotas, UploadResult, UploadWork,
+};
 
 /// A claim that is not renewed ends, and any node takes the upload up again.
 const LEASE_MS: u32 = 10_000;
@@ -57,7 +59,7 @@ pub enum UploadError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
-    HandIn(#[from] HandInError),
+    NewUpload(#[from] NewUploadError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -87,8 +89,8 @@ pub struct Uploads {
 }
 
 /// What became of a claim.
-enum Worked {
-    Ended(Ending),
+enum AttemptEnd {
+    Ended(UploadResult),
     /// The machine failed, not the bytes.
     Failed(EngineError),
     /// It is no small plugin, and its turn is that of one.
@@ -99,11 +101,11 @@ enum Worked {
     Lost,
 }
 
-impl Worked {
+impl AttemptEnd {
     /// As text that can be stored and shown: hostile names hold any character.
     fn refused(why: &str) -> Self {
         let shown = why.chars().map(|c| if c.is_control() { ' ' } else { c });
-        Self::Ended(Ending::Refused(shown.take(REFUSAL_CHARS_MAX).collect()))
+        Self::Ended(UploadResult::Refused(shown.take(REFUSAL_CHARS_MAX).collect()))
     }
 }
 
@@ -130,7 +132,7 @@ impl Uploads {
 
     /// Looks at a tenant's bytes and stores them for a worker. `announced` is
     /// the digest the client expects.
-    pub async fn hand_in(
+    pub async fn upload(
         &self,
         tenant: TenantId,
         actor: &str,
@@ -141,10 +143,11 @@ impl Uploads {
         let share = kib(spool.size_bytes().min(self.settings.size_max_bytes));
         let _memory = self.memory.acquire_many(share).await.map_err(|_| StorageError::Abandoned)?;
         let looked_at = self.looking.run(async move { look_at(spool, announced) });
-        let LookedAt { digest, profile, bytes } = looked_at.await.map_err(|_| StorageError::Abandoned)??;
+        let InspectedUpload { digest, profile, bytes } =
+            looked_at.await.map_err(|_| StorageError::Abandoned)??;
         let (actor, now_ms) = (actor.to_owned(), self.world.now_ms());
         let new = NewUpload { tenant, digest, bytes, profile, actor, now_ms };
-        let seen = uploads::hand_in(&self.app, new, self.settings.quotas).await?;
+        let seen = uploads::add(&self.app, new, self.settings.quotas).await?;
         self.handed_in.of(profile).notify_one();
         Ok(seen)
     }
@@ -155,7 +158,7 @@ impl Uploads {
     }
 
     /// Works through the uploads that wait in a queue, until none is left.
-    pub async fn take_in_waiting(
+    pub async fn process_waiting(
         &self,
         profile: Profile,
         stop: &CancellationToken,
@@ -179,7 +182,7 @@ impl Uploads {
 
     async fn take_in(
         &self,
-        claim: Claim,
+        claim: UploadClaim,
         profile: Profile,
         turn: SemaphorePermit<'_>,
         stop: &CancellationToken,
@@ -187,8 +190,8 @@ impl Uploads {
         let (tenant, digest, begun) = (claim.tenant, claim.digest, Instant::now());
         let failures = claim.failures;
         let failure_backoff = match self.work(claim, profile, turn, stop).await {
-            Worked::Ended(ending) => {
-                let refused = if let Ending::Refused(why) = &ending { Some(why.clone()) } else { None };
+            AttemptEnd::Ended(ending) => {
+                let refused = if let UploadResult::Refused(why) = &ending { Some(why.clone()) } else { None };
                 let now_ms = self.world.now_ms();
                 if uploads::finish(&self.system, self.node, tenant, digest, ending, now_ms).await? {
                     let took_ms = begun.elapsed().as_millis();
@@ -196,14 +199,14 @@ impl Uploads {
                 }
                 return Ok(());
             }
-            Worked::NeedsLarge => {
+            AttemptEnd::NeedsLarge => {
                 uploads::move_to_large(&self.system, self.node, tenant, digest).await?;
                 self.handed_in.of(Profile::Large).notify_one();
                 return Ok(());
             }
-            Worked::Lost => return Ok(()),
-            Worked::Stopped => None,
-            Worked::Failed(error) => {
+            AttemptEnd::Lost => return Ok(()),
+            AttemptEnd::Stopped => None,
+            AttemptEnd::Failed(error) => {
                 tracing::warn!(
                     %tenant, %digest, %error, failures,
                     "processing an upload failed and will be retried"
@@ -216,46 +219,48 @@ impl Uploads {
 
     async fn work(
         &self,
-        claim: Claim,
+        claim: UploadClaim,
         profile: Profile,
         turn: SemaphorePermit<'_>,
         stop: &CancellationToken,
-    ) -> Worked {
-        let Claim { tenant, digest, matter, attempts, failures } = claim;
+    ) -> AttemptEnd {
+        let UploadClaim { tenant, digest, matter, attempts, failures } = claim;
         if attempts > ATTEMPTS_MAX {
-            return Worked::refused(&format!(
+            return AttemptEnd::refused(&format!(
                 "compiling the plugin was started {ATTEMPTS_MAX} times, and each time the node stopped \
                  before it finished: make the plugin smaller or its functions simpler"
             ));
         }
         let take_in = async {
             let bytes = match matter {
-                Matter::Compile(bytes) => bytes,
-                Matter::Stored { compile_ms } => {
+                UploadWork::Compile(bytes) => bytes,
+                UploadWork::Stored { compile_ms } => {
                     drop(turn);
                     tokio::time::sleep(Duration::from_millis(compile_ms.min(STORED_WAITS_MAX_MS))).await;
-                    return Worked::Ended(Ending::Stored);
+                    return AttemptEnd::Ended(UploadResult::Stored);
                 }
             };
             match self.engine.add_plugin(bytes, profile).await {
-                Ok(plugin) if plugin.digest == digest => Worked::Ended(Ending::Ready(Box::new(plugin))),
-                Ok(_) => Worked::refused("the stored plugin is damaged; upload it again"),
-                Err(AddPluginError::Refused(why)) => Worked::refused(&why),
-                Err(AddPluginError::NeedsLarge) => Worked::NeedsLarge,
+                Ok(plugin) if plugin.digest == digest => {
+                    AttemptEnd::Ended(UploadResult::Ready(Box::new(plugin)))
+                }
+                Ok(_) => AttemptEnd::refused("the stored plugin is damaged; upload it again"),
+                Err(AddPluginError::Refused(why)) => AttemptEnd::refused(&why),
+                Err(AddPluginError::NeedsLarge) => AttemptEnd::NeedsLarge,
                 Err(AddPluginError::Engine(error)) if failures >= FAILURES_MAX => {
                     tracing::error!(%tenant, %digest, %error, "gave up processing an upload");
-                    Worked::refused(
+                    AttemptEnd::refused(
                         "the plugin could not be compiled because of an internal error; upload it again \
                          later",
                     )
                 }
-                Err(AddPluginError::Engine(error)) => Worked::Failed(error),
+                Err(AddPluginError::Engine(error)) => AttemptEnd::Failed(error),
             }
         };
         tokio::select! {
             worked = take_in => worked,
-            () = self.keep(tenant, digest) => Worked::Lost,
-            () = stop.cancelled() => Worked::Stopped,
+            () = self.keep(tenant, digest) => AttemptEnd::Lost,
+            () = stop.cancelled() => AttemptEnd::Stopped,
         }
     }
 
@@ -284,19 +289,19 @@ fn kib(size_bytes: u64) -> u32 {
 }
 
 /// Bytes that may be a plugin.
-struct LookedAt {
+struct InspectedUpload {
     digest: Digest,
     profile: Profile,
     bytes: Vec<u8>,
 }
 
 /// Everything that can be said without compiling.
-fn look_at(spool: Spool, announced: Option<Digest>) -> Result<LookedAt, UploadError> {
+fn look_at(spool: Spool, announced: Option<Digest>) -> Result<InspectedUpload, UploadError> {
     let bytes = spool.read().map_err(SpoolError::Keep)?;
     let actual = Digest::of(&bytes);
     if announced.is_some_and(|announced| announced != actual) {
         return Err(UploadError::DigestMismatch { actual });
     }
     let inspection = inspect(&bytes).map_err(|error| UploadError::Refused(error.to_string()))?;
-    Ok(LookedAt { digest: actual, profile: expected_profile(&inspection), bytes })
+    Ok(InspectedUpload { digest: actual, profile: expected_profile(&inspection), bytes })
 }

@@ -10,8 +10,8 @@ mod signed;
 
 use uuid::Uuid;
 
-pub use finding::{Finding, Flaw};
-pub use signed::{Compared, compare};
+pub use finding::{Finding, IntegrityFlaw};
+pub use signed::{CheckpointComparison, compare};
 
 use crate::storage::StorageError;
 use crate::storage::journal::chain::{GENESIS, batch_hash};
@@ -22,16 +22,16 @@ const DIGEST_BYTES: usize = 32;
 
 /// What a verification tells on its way.
 #[derive(Debug)]
-pub enum Told {
+pub enum VerificationEvent {
     Finding(Finding),
     /// So many decisions more were looked at.
     Decisions(u64),
 }
 
-pub type Tell<'a> = &'a mut (dyn FnMut(Told) + Send);
+pub type OnEvent<'a> = &'a mut (dyn FnMut(VerificationEvent) + Send);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct VerificationCounts {
     pub writers: Vec<Uuid>,
     pub batches: u64,
     pub decisions: u64,
@@ -42,12 +42,12 @@ pub struct Counts {
 }
 
 /// Reads everything once, writer by writer, then the keys.
-pub async fn verify(system: &SystemPool, tell: Tell<'_>) -> Result<Counts, StorageError> {
-    let mut pass = Pass { system, tell, counts: Counts::default() };
+pub async fn verify(system: &SystemPool, tell: OnEvent<'_>) -> Result<VerificationCounts, StorageError> {
+    let mut pass = Verifier { system, tell, counts: VerificationCounts::default() };
     for writer in verification::writers(system).await? {
         pass.counts.writers.push(writer.id);
         if !writer.registered {
-            pass.found(Finding::of_writer(writer.id, Flaw::UnknownWriter));
+            pass.found(Finding::of_writer(writer.id, IntegrityFlaw::UnknownWriter));
         }
         pass.writer(writer.id).await?;
     }
@@ -55,26 +55,26 @@ pub async fn verify(system: &SystemPool, tell: Tell<'_>) -> Result<Counts, Stora
     Ok(pass.counts)
 }
 
-struct Pass<'a> {
+struct Verifier<'a> {
     system: &'a SystemPool,
-    tell: Tell<'a>,
-    counts: Counts,
+    tell: OnEvent<'a>,
+    counts: VerificationCounts,
 }
 
 /// The batch that the next one must follow.
-struct Before {
+struct PreviousBatch {
     sequence: i64,
     hash: Vec<u8>,
 }
 
-impl Pass<'_> {
+impl Verifier<'_> {
     fn found(&mut self, finding: Finding) {
         self.counts.findings += 1;
-        (self.tell)(Told::Finding(finding));
+        (self.tell)(VerificationEvent::Finding(finding));
     }
 
     async fn writer(&mut self, writer: Uuid) -> Result<(), StorageError> {
-        let mut before = Before { sequence: 0, hash: GENESIS.0.to_vec() };
+        let mut before = PreviousBatch { sequence: 0, hash: GENESIS.0.to_vec() };
         let (mut last_sequence, mut place) = (None, Place::FIRST);
         loop {
             let batches = verification::batches(self.system, writer, last_sequence).await?;
@@ -91,30 +91,30 @@ impl Pass<'_> {
             let Some(last) = uncovered.last() else { return Ok(()) };
             place = *last;
             for place in &uncovered {
-                self.found(Finding::of_decision(writer, place, Flaw::NoSuchBatch));
+                self.found(Finding::of_decision(writer, place, IntegrityFlaw::NoSuchBatch));
             }
         }
     }
 
-    fn batch(&mut self, writer: Uuid, batch: &BatchRow, before: &mut Before) {
+    fn batch(&mut self, writer: Uuid, batch: &BatchRow, before: &mut PreviousBatch) {
         self.counts.batches += 1;
         let sequence = batch.sequence;
         if sequence < 1 {
-            self.found(Finding::of_batch(writer, sequence, Flaw::BeforeTheFirst));
+            self.found(Finding::of_batch(writer, sequence, IntegrityFlaw::BeforeTheFirst));
             return;
         }
         let first = before.sequence + 1;
         if sequence > first {
-            let flaw = Flaw::BatchesMissing { first, last: sequence - 1 };
+            let flaw = IntegrityFlaw::BatchesMissing { first, last: sequence - 1 };
             self.found(Finding::of_batch(writer, first, flaw));
         } else if batch.previous_hash != before.hash {
-            let flaw = Flaw::NotChained { before: before.sequence };
+            let flaw = IntegrityFlaw::NotChained { before: before.sequence };
             self.found(Finding::of_batch(writer, sequence, flaw));
         }
         if !has_its_hash(writer, batch) {
-            self.found(Finding::of_batch(writer, sequence, Flaw::BatchChanged));
+            self.found(Finding::of_batch(writer, sequence, IntegrityFlaw::BatchChanged));
         }
-        *before = Before { sequence, hash: batch.hash.clone() };
+        *before = PreviousBatch { sequence, hash: batch.hash.clone() };
     }
 
     /// The decisions of a page of batches, and of the gaps between them. Gives
@@ -126,7 +126,7 @@ impl Pass<'_> {
         mut place: Place,
         last_sequence: i64,
     ) -> Result<Place, StorageError> {
-        let mut merge = Merge { writer, batches, position: 0 };
+        let mut merge = BatchCursor { writer, batches, position: 0 };
         loop {
             let rows = verification::decisions(self.system, writer, place, last_sequence).await?;
             let Some(last) = rows.last() else { break };
@@ -137,7 +137,7 @@ impl Pass<'_> {
                 self.decision(writer, row, stored_digest);
             }
             self.counts.decisions += rows.len() as u64;
-            (self.tell)(Told::Decisions(rows.len() as u64));
+            (self.tell)(VerificationEvent::Decisions(rows.len() as u64));
         }
         merge.up_to(i64::MAX, self);
         Ok(Place::after_batch(last_sequence))
@@ -164,9 +164,9 @@ impl Pass<'_> {
             for row in page.iter().filter(|row| !row.fits) {
                 let key = row.key.clone();
                 let flaw = if row.exists {
-                    Flaw::KeyDoesNotFit { client: row.client, key }
+                    IntegrityFlaw::KeyDoesNotFit { client: row.client, key }
                 } else {
-                    Flaw::KeyWithoutDecision { client: row.client, key }
+                    IntegrityFlaw::KeyWithoutDecision { client: row.client, key }
                 };
                 self.found(Finding::of_key(row.decision, flaw));
             }
@@ -186,7 +186,7 @@ fn has_its_hash(writer: Uuid, batch: &BatchRow) -> bool {
 }
 
 /// Batches and decisions side by side, both in order.
-struct Merge<'b> {
+struct BatchCursor<'b> {
     writer: Uuid,
     /// From the one that is under way.
     batches: &'b [BatchRow],
@@ -194,9 +194,9 @@ struct Merge<'b> {
     position: usize,
 }
 
-impl<'b> Merge<'b> {
+impl<'b> BatchCursor<'b> {
     /// Ends the batches before this one: what did not come is missing.
-    fn up_to(&mut self, sequence: i64, pass: &mut Pass<'_>) {
+    fn up_to(&mut self, sequence: i64, pass: &mut Verifier<'_>) {
         while let Some((batch, rest)) = self.batches.split_first()
             && batch.sequence < sequence
         {
@@ -205,23 +205,25 @@ impl<'b> Merge<'b> {
         }
     }
 
-    fn missing(&mut self, batch: &BatchRow, before: usize, pass: &mut Pass<'_>) {
+    fn missing(&mut self, batch: &BatchRow, before: usize, pass: &mut Verifier<'_>) {
         for position in self.position..before {
-            let flaw = Flaw::DecisionMissing { position };
+            let flaw = IntegrityFlaw::DecisionMissing { position };
             pass.found(Finding::of_batch(self.writer, batch.sequence, flaw));
         }
     }
 
     /// The batch of a decision and its position there, where it has one of its own.
-    fn expect(&mut self, row: &DecisionRow, pass: &mut Pass<'_>) -> Option<(&'b BatchRow, usize)> {
+    fn expect(&mut self, row: &DecisionRow, pass: &mut Verifier<'_>) -> Option<(&'b BatchRow, usize)> {
         let batches = self.batches;
         let batch = batches.first().filter(|batch| batch.sequence == row.place.sequence);
         let count = batch.map_or(0, |batch| batch.decision_digests.len() / DIGEST_BYTES);
         let position = usize::try_from(row.place.position).ok().filter(|position| *position < count);
         let flaw = match (batch, position) {
-            (None, _) => Flaw::NoSuchBatch,
-            (Some(_), None) => Flaw::NoSuchPosition { position: row.place.position },
-            (Some(_), Some(position)) if position < self.position => Flaw::PositionTaken { position },
+            (None, _) => IntegrityFlaw::NoSuchBatch,
+            (Some(_), None) => IntegrityFlaw::NoSuchPosition { position: row.place.position },
+            (Some(_), Some(position)) if position < self.position => {
+                IntegrityFlaw::PositionTaken { position }
+            }
             (Some(batch), Some(position)) => {
                 self.missing(batch, position, pass);
                 self.position = position + 1;

@@ -12,7 +12,9 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use claims::{Claim, Claimed, Progress, checkpoint, claim, fail, finish, let_go, set_total};
+pub use claims::{
+    BacktestClaim, BacktestProgress, ClaimedBacktest, checkpoint, claim, fail, finish, let_go, set_total,
+};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};

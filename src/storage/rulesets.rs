@@ -14,8 +14,8 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 pub use activations::{
-    ActivateError, Change, Deploying, DeploymentVersion, Expected, activations, activations_since, active,
-    deploy, latest_activations,
+    ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation, activate,
+    activations, activations_since, active, latest_activations,
 };
 pub(super) use asked::{deployed_revision_that_asks, selectors_by_list};
 pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};

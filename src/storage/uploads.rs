@@ -8,7 +8,9 @@ mod claims;
 use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
-pub use claims::{Claim, Ending, Matter, claim, finish, is_any_waiting, move_to_large, release, renew};
+pub use claims::{
+    UploadClaim, UploadResult, UploadWork, claim, finish, is_any_waiting, move_to_large, release, renew,
+};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, named};
@@ -34,7 +36,7 @@ pub struct UploadQuotas {
 }
 
 #[derive(Debug, Error)]
-pub enum HandInError {
+pub enum NewUploadError {
     #[error("{0} plugins of the tenant are already waiting")]
     TooManyWaiting(u32),
     #[error("the tenant already has {0} plugins")]
@@ -66,11 +68,11 @@ struct Standing {
 
 /// Hands bytes in. What waits, is compiled or is ready stays as it is; what was
 /// refused waits anew, what was retired is taken up again.
-pub async fn hand_in(
+pub async fn add(
     app: &AppPool,
     new: NewUpload,
     quotas: UploadQuotas,
-) -> Result<TenantPlugin, HandInError> {
+) -> Result<TenantPlugin, NewUploadError> {
     app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
             let digest = new.digest;
@@ -118,7 +120,7 @@ async fn keep_quotas(
     tenant: TenantId,
     quotas: UploadQuotas,
     waits: bool,
-) -> Result<(), HandInError> {
+) -> Result<(), NewUploadError> {
     let (waiting, kept, stored): (i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from plugin_uploads where tenant_id = $1 and state in ('waiting', 'compiling')),
                 (select count(*) from tenant_plugins where tenant_id = $1 and retired_at_ms is null),
@@ -129,13 +131,13 @@ async fn keep_quotas(
     .await
     .of_statement()?;
     if waits && waiting >= i64::from(quotas.waiting_max) {
-        return Err(HandInError::TooManyWaiting(quotas.waiting_max));
+        return Err(NewUploadError::TooManyWaiting(quotas.waiting_max));
     }
     if waiting + kept >= i64::from(quotas.plugins_max) {
-        return Err(HandInError::TooManyPlugins(quotas.plugins_max));
+        return Err(NewUploadError::TooManyPlugins(quotas.plugins_max));
     }
     if waits && waiting + stored >= i64::from(quotas.stored_max) {
-        return Err(HandInError::TooManyStored(quotas.stored_max));
+        return Err(NewUploadError::TooManyStored(quotas.stored_max));
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ async fn a_plugin_of_the_folder_waits_for_its_turn_to_be_compiled() {
         others.push(turn.unwrap());
     }
     let world = world::system();
-    let taking_in = plugins.take_in_folder(folder.path(), &world);
+    let taking_in = plugins.load_folder(folder.path(), &world);
     tokio::pin!(taking_in);
     let early = tokio::time::timeout(Duration::from_secs(5), &mut taking_in).await;
     assert!(early.is_err(), "it did not wait: {early:?}");
@@ -61,11 +61,11 @@ async fn a_plugin_of_the_folder_that_could_not_be_stored_is_stored_later() {
     let (plugins, folder) = plugins_and_folder(&database, &Arc::default());
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("alter table plugins rename to gone").execute(&mut superuser).await.unwrap();
-    plugins.take_in_folder(folder.path(), &world::system()).await.expect_err("there is no table");
+    plugins.load_folder(folder.path(), &world::system()).await.expect_err("there is no table");
     sqlx::raw_sql("alter table gone rename to plugins").execute(&mut superuser).await.unwrap();
-    let taken_in = plugins.take_in_folder(folder.path(), &world::system()).await.unwrap();
+    let taken_in = plugins.load_folder(folder.path(), &world::system()).await.unwrap();
     assert_eq!(taken_in.len(), 1);
-    assert_eq!(plugins.take_in_folder(folder.path(), &world::system()).await.unwrap(), [], "once");
+    assert_eq!(plugins.load_folder(folder.path(), &world::system()).await.unwrap(), [], "once");
 }
 
 async fn wait_for_lock_waiter(superuser: &mut PgConnection) {
@@ -120,7 +120,7 @@ async fn large_worker_ends_first(large_waits: bool) {
         .await
         .unwrap();
     let spool = Spool::receive(folder.path(), component("good").as_slice()).await.unwrap();
-    let handing_in = uploads.hand_in(tenant, "client:x", spool, None);
+    let handing_in = uploads.upload(tenant, "client:x", spool, None);
     tokio::pin!(handing_in);
     let mut observer = database.superuser().await;
     tokio::select! {
@@ -129,7 +129,7 @@ async fn large_worker_ends_first(large_waits: bool) {
     }
     let stop = CancellationToken::new();
     let working = async {
-        let (ended, ()) = tokio::join!(uploads.take_in_waiting(Profile::Large, &stop), async {
+        let (ended, ()) = tokio::join!(uploads.process_waiting(Profile::Large, &stop), async {
             if large_waits {
                 // The worker is waiting for memory or has not started. It must end in both cases.
                 tokio::time::sleep(Duration::from_millis(500)).await;

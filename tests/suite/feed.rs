@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::auth::scope::ScopeSet;
-use tollgate::decisions::feed::{Feed, Follower, News, Position};
+use tollgate::decisions::feed::{Feed, FeedItem, FeedPosition, Follower};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
@@ -134,11 +134,11 @@ fn decision_at(tenant: TenantId, key: &str, at_ms: u64) -> Decision {
     decision
 }
 
-async fn read_decisions(feed: &mut Feed, now_ms: u64) -> Vec<(Uuid, Position)> {
+async fn read_decisions(feed: &mut Feed, now_ms: u64) -> Vec<(Uuid, FeedPosition)> {
     let news = feed.next(now_ms).await.unwrap().into_iter();
     let decisions = news.filter_map(|reported| match reported.news {
-        News::Decision(decision) => Some((decision.summary.id.0, reported.position)),
-        News::Act(_) => None,
+        FeedItem::Decision(decision) => Some((decision.summary.id.0, reported.position)),
+        FeedItem::Act(_) => None,
     });
     decisions.collect()
 }
@@ -162,7 +162,8 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
         sees_acts: false,
         submission_deadline: Duration::from_millis(2_700),
     };
-    let ids = |reported: Vec<(Uuid, Position)>| reported.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let ids =
+        |reported: Vec<(Uuid, FeedPosition)>| reported.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
 
     store("before", start_ms - 1_000).await;
     let mut feed = Feed::open(follower.clone(), None, start_ms).await.unwrap();

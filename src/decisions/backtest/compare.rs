@@ -1,7 +1,6 @@
-//! A part of a history compared: what was, and what would be.
+//! Compares a part of a history with what a candidate would have decided.
 //!
-//! Owns the way from stored rows to a report. Must never guess: a decision
-//! that cannot be computed is counted as such, with the reason.
+//! A decision that cannot be computed is counted with its reason, and never guessed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,11 +10,11 @@ use backon::{ExponentialBuilder, Retryable};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Trouble;
+use super::BacktestError;
 use super::connections::Connections;
-use crate::decisions::active_ruleset::ActiveRuleset;
 use crate::decisions::plugins::Plugins;
-use crate::decisions::trial::{Likeness, Trial};
+use crate::decisions::runnable_ruleset::RunnableRuleset;
+use crate::decisions::trial::{RulesetOverlap, Trial};
 use crate::domain::backtest::report::{
     BacktestReport, ComparisonSide, DecisionComparison, ReplayObstacle, VerdictKind,
 };
@@ -30,74 +29,80 @@ use crate::storage::decisions::history::HistoryRow;
 use crate::storage::facts::{self, FactRequest};
 use crate::storage::{StorageError, evidence, rulesets};
 
-/// Payments of one call of the engine, which holds one of its threads.
+/// Payments in one call of the engine. A call occupies one of its threads.
 const CALLS_AT_ONCE: usize = 32;
 
-/// Whoever waits longer has lost its lease: no call is waited for that long.
+/// Longer than any call takes: the lease is lost long before.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
-/// How often a payment is tried on which the host stopped a rule.
+/// Attempts for a payment if the host stops a rule.
 const HOST_ATTEMPTS: usize = 3;
 
 /// How often the engine is asked that cannot serve, each time after twice as long.
 const ENGINE_BACKOFF: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(Duration::from_millis(50)).without_max_delay().with_max_times(7);
 
-/// Recorded revisions whose likeness is kept.
-const LIKENESSES_MAX: usize = 100;
+/// RecordedDecision revisions whose overlap is kept.
+const OVERLAPS_MAX: usize = 100;
 
-/// The rulesets that are tried beside one recorded revision, in their order.
-type Likenesses = Vec<Likeness>;
+/// The overlap of each candidate with one recorded revision, in the order of the candidates.
+type RulesetOverlaps = Vec<RulesetOverlap>;
 
 #[derive(Debug)]
-pub(super) struct Comparison {
+pub(super) struct HistoryComparison {
     pub tenant: TenantId,
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
     pub connections: Connections,
-    /// The candidate, then the baseline where it is run again.
-    tried: Vec<ActiveRuleset>,
-    /// By the revision that decided. Nothing for one that cannot be read.
-    likenesses: Mutex<HashMap<Option<RevisionReference>, Option<Arc<Likenesses>>>>,
+    /// The candidate, then the baseline if that is run again.
+    candidates: Vec<RunnableRuleset>,
+    /// By the revision that decided. `None` for one that cannot be read.
+    overlaps: Mutex<HashMap<Option<RevisionReference>, Option<Arc<RulesetOverlaps>>>>,
+}
+
+/// A row of the history.
+enum HistoryDecision {
+    Recorded(Box<RecordedDecision>),
+    NotReplayable(ReplayObstacle),
 }
 
 /// A decision whose record can be read.
-struct Recorded {
+struct RecordedDecision {
     row: HistoryRow,
     evidence: Evidence,
-    likenesses: Arc<Likenesses>,
+    overlaps: Arc<RulesetOverlaps>,
 }
 
-/// A decision with everything that is tried on it.
-struct Tried {
-    recorded: Recorded,
+/// A decision with the trials of all candidates.
+struct DecisionTrials {
+    recorded: RecordedDecision,
     partly_computed: bool,
-    /// For each ruleset, with the place of its call among all calls.
+    /// For each candidate, with the position of its call among all calls.
     trials: Vec<(Trial, Option<usize>)>,
 }
 
-impl Comparison {
+impl HistoryComparison {
     pub async fn prepare(
         tenant: TenantId,
         engine: Arc<dyn RuleEngine>,
         plugins: Arc<Plugins>,
         connections: Connections,
         revisions: impl IntoIterator<Item = i32>,
-    ) -> Result<Self, Trouble> {
-        let mut tried = Vec::new();
+    ) -> Result<Self, BacktestError> {
+        let mut candidates = Vec::new();
         for number in revisions {
             let found = revision(&connections, tenant, number).await?;
-            let missing = || Trouble::Lasting(format!("revision {number} cannot be read"));
-            tried.push(ActiveRuleset::new(without_shadow_rules(found.ok_or_else(missing)?)));
+            let missing = || BacktestError::Permanent(format!("revision {number} cannot be read"));
+            candidates.push(RunnableRuleset::new(without_shadow_rules(found.ok_or_else(missing)?)));
         }
-        let likenesses = Mutex::default();
-        let comparison = Self { tenant, engine, plugins, connections, tried, likenesses };
+        let overlaps = Mutex::default();
+        let comparison = Self { tenant, engine, plugins, connections, candidates, overlaps };
         comparison.load_plugins().await?;
         Ok(comparison)
     }
 
     async fn load_plugins(&self) -> Result<(), StorageError> {
-        let rules = self.tried.iter().flat_map(ActiveRuleset::live_rules);
+        let rules = self.candidates.iter().flat_map(RunnableRuleset::live_rules);
         let digests: BTreeSet<Digest> = rules.map(|rule| rule.prepared.entry.plugin).collect();
         for digest in digests {
             let plugins = self.plugins.clone();
@@ -107,13 +112,13 @@ impl Comparison {
     }
 
     /// Counts the rows in their order.
-    pub async fn compare(&self, rows: Vec<HistoryRow>) -> Result<BacktestReport, Trouble> {
+    pub async fn compare(&self, rows: Vec<HistoryRow>) -> Result<BacktestReport, BacktestError> {
         let mut report = BacktestReport::default();
         let mut recorded = Vec::with_capacity(rows.len());
         for row in rows {
             match self.read(row).await? {
-                Ok(decision) => recorded.push(decision),
-                Err(why) => report.count_not_replayable(why),
+                HistoryDecision::Recorded(decision) => recorded.push(*decision),
+                HistoryDecision::NotReplayable(why) => report.count_not_replayable(why),
             }
         }
         let mut calls = Vec::new();
@@ -125,64 +130,68 @@ impl Comparison {
         Ok(report)
     }
 
-    async fn read(&self, mut row: HistoryRow) -> Result<Result<Recorded, ReplayObstacle>, StorageError> {
-        let Some(payload) = row.payload.take() else { return Ok(Err(ReplayObstacle::Erased)) };
-        let Ok(evidence) = evidence::decode(row.payload_version, &payload) else {
-            return Ok(Err(ReplayObstacle::Unreadable));
+    async fn read(&self, mut row: HistoryRow) -> Result<HistoryDecision, StorageError> {
+        let Some(payload) = row.payload.take() else {
+            return Ok(HistoryDecision::NotReplayable(ReplayObstacle::Erased));
         };
-        let likenesses = self.likenesses_of(evidence.revision).await?;
-        Ok(match likenesses {
-            Some(likenesses) => Ok(Recorded { row, evidence, likenesses }),
-            None => Err(ReplayObstacle::Unreadable),
+        let Ok(evidence) = evidence::decode(row.payload_version, &payload) else {
+            return Ok(HistoryDecision::NotReplayable(ReplayObstacle::Unreadable));
+        };
+        let overlaps = self.overlaps_of(evidence.revision).await?;
+        Ok(match overlaps {
+            Some(overlaps) => {
+                HistoryDecision::Recorded(Box::new(RecordedDecision { row, evidence, overlaps }))
+            }
+            None => HistoryDecision::NotReplayable(ReplayObstacle::Unreadable),
         })
     }
 
-    async fn likenesses_of(
+    async fn overlaps_of(
         &self,
         reference: Option<RevisionReference>,
-    ) -> Result<Option<Arc<Likenesses>>, StorageError> {
-        let mut known = self.likenesses.lock().await;
-        if let Some(likenesses) = known.get(&reference) {
-            return Ok(likenesses.clone());
+    ) -> Result<Option<Arc<RulesetOverlaps>>, StorageError> {
+        let mut known = self.overlaps.lock().await;
+        if let Some(overlaps) = known.get(&reference) {
+            return Ok(overlaps.clone());
         }
-        let likenesses = match reference {
-            None => Some(self.likenesses_beside(None)),
+        let overlaps = match reference {
+            None => Some(self.overlaps_with(None)),
             Some(reference) => {
                 let found = match revision(&self.connections, self.tenant, reference.number).await {
                     Err(StorageError::Unreadable { .. }) => None,
                     found => found?.filter(|found| found.digest == reference.digest),
                 };
-                found.map(|found| self.likenesses_beside(Some(&ActiveRuleset::new(found))))
+                found.map(|found| self.overlaps_with(Some(&RunnableRuleset::new(found))))
             }
         };
-        if known.len() >= LIKENESSES_MAX {
+        if known.len() >= OVERLAPS_MAX {
             known.clear();
         }
-        known.insert(reference, likenesses.clone());
-        Ok(likenesses)
+        known.insert(reference, overlaps.clone());
+        Ok(overlaps)
     }
 
-    fn likenesses_beside(&self, recorded: Option<&ActiveRuleset>) -> Arc<Likenesses> {
-        let run_again = self.tried.len() > 1;
-        let likeness = |tried| {
-            let likeness = Likeness::new(tried, recorded);
-            if run_again { likeness } else { likeness.as_decided() }
+    fn overlaps_with(&self, recorded: Option<&RunnableRuleset>) -> Arc<RulesetOverlaps> {
+        let run_again = self.candidates.len() > 1;
+        let overlap = |tried| {
+            let overlap = RulesetOverlap::new(tried, recorded);
+            if run_again { overlap } else { overlap.as_decided() }
         };
-        Arc::new(self.tried.iter().map(likeness).collect())
+        Arc::new(self.candidates.iter().map(overlap).collect())
     }
 
-    /// Finds the facts of all, those that are not on record in one statement,
-    /// and what has to run.
+    /// Finds the facts of all decisions, those that are not recorded in one statement, and adds the
+    /// calls that are needed to `calls`.
     async fn try_all(
         &self,
-        recorded: Vec<Recorded>,
+        recorded: Vec<RecordedDecision>,
         calls: &mut Vec<RulesetCall>,
-    ) -> Result<Vec<Tried>, Trouble> {
+    ) -> Result<Vec<DecisionTrials>, BacktestError> {
         let known: Vec<Vec<Vec<Option<Fact>>>> = recorded
             .iter()
             .map(|decision| {
-                let likenesses = decision.likenesses.iter();
-                likenesses.map(|likeness| likeness.recorded_facts(&decision.evidence)).collect()
+                let overlaps = decision.overlaps.iter();
+                overlaps.map(|overlap| overlap.recorded_facts(&decision.evidence)).collect()
             })
             .collect();
         let mut asking = Vec::new();
@@ -198,27 +207,28 @@ impl Comparison {
         for ((recorded, known), partly_computed) in recorded.into_iter().zip(known).zip(asking) {
             let answered = if partly_computed { answers.next().unwrap_or_default() } else { Vec::new() };
             let mut computed = answered.into_iter();
-            let mut trials = Vec::with_capacity(self.tried.len());
-            for ((ruleset, likeness), known) in self.tried.iter().zip(recorded.likenesses.iter()).zip(known) {
+            let mut trials = Vec::with_capacity(self.candidates.len());
+            for ((ruleset, overlap), known) in self.candidates.iter().zip(recorded.overlaps.iter()).zip(known)
+            {
                 let facts: Option<Vec<Fact>> =
                     known.into_iter().map(|fact| fact.or_else(|| computed.next())).collect();
                 let facts = facts.ok_or(StorageError::Unreadable { what: "fact" })?;
                 let mut trial =
-                    Trial::on_record(ruleset, &recorded.evidence, facts, likeness, self.engine.id());
+                    Trial::on_record(ruleset, &recorded.evidence, facts, overlap, self.engine.id());
                 let place = trial.call(self.tenant, deadline).map(|call| {
                     calls.push(call);
                     calls.len() - 1
                 });
                 trials.push((trial, place));
             }
-            all.push(Tried { recorded, partly_computed, trials });
+            all.push(DecisionTrials { recorded, partly_computed, trials });
         }
         Ok(all)
     }
 
-    /// What is not on record, for all rulesets; nothing when all is.
-    fn request_of(&self, decision: &Recorded, known: &[Vec<Option<Fact>>]) -> Option<FactRequest> {
-        let missing = self.tried.iter().zip(known).flat_map(|(ruleset, known)| {
+    /// The facts that are not recorded, for all candidates. `None` if all are.
+    fn request_of(&self, decision: &RecordedDecision, known: &[Vec<Option<Fact>>]) -> Option<FactRequest> {
+        let missing = self.candidates.iter().zip(known).flat_map(|(ruleset, known)| {
             let queries = ruleset.queries.iter().zip(known);
             queries.filter(|(_, fact)| fact.is_none()).map(|(query, _)| query.clone())
         });
@@ -241,13 +251,13 @@ impl Comparison {
         Ok(answers.await?.into_iter().map(|answer| answer.facts).collect())
     }
 
-    /// One answer for each call; what the host stopped is tried again, and left as it is in the end.
-    async fn evaluate_all(&self, calls: Vec<RulesetCall>) -> Result<Vec<Vec<RuleRun>>, Trouble> {
+    /// The runs of each call. If the host stopped a rule, the call is repeated a few times.
+    async fn evaluate_all(&self, calls: Vec<RulesetCall>) -> Result<Vec<Vec<RuleRun>>, BacktestError> {
         let mut runs: Vec<Vec<RuleRun>> = vec![Vec::new(); calls.len()];
         let mut due: Vec<usize> = (0..calls.len()).collect();
         for attempt in 0..HOST_ATTEMPTS {
             if attempt > 0 {
-                // The compiled code may have made room for another's.
+                // The compiled code may have been evicted.
                 self.load_plugins().await?;
             }
             for part in due.chunks(CALLS_AT_ONCE) {
@@ -277,10 +287,11 @@ impl Comparison {
         attempt.retry(ENGINE_BACKOFF).await
     }
 
-    fn count(&self, report: &mut BacktestReport, decision: Tried, runs: &mut [Vec<RuleRun>]) {
-        let Tried { recorded: Recorded { row, evidence, .. }, partly_computed, trials } = decision;
+    fn count(&self, report: &mut BacktestReport, decision: DecisionTrials, runs: &mut [Vec<RuleRun>]) {
+        let DecisionTrials { recorded: RecordedDecision { row, evidence, .. }, partly_computed, trials } =
+            decision;
         let mut concluded = Vec::with_capacity(trials.len());
-        for (ruleset, (trial, place)) in self.tried.iter().zip(trials) {
+        for (ruleset, (trial, place)) in self.candidates.iter().zip(trials) {
             let runs = place.and_then(|place| runs.get_mut(place)).map(std::mem::take).unwrap_or_default();
             match trial.conclude(self.engine.id(), ruleset, runs) {
                 Some(tried) => concluded.push(tried),
@@ -316,7 +327,7 @@ async fn revision(
         .await
 }
 
-/// What runs without effect has no part in a comparison, and its facts are not asked for.
+/// Rules in shadow mode are not compared, and their facts are not looked up.
 fn without_shadow_rules(mut revision: Revision) -> Revision {
     revision.rules.retain(|rule| rule.entry.mode == Mode::Live);
     revision

@@ -1,8 +1,7 @@
-//! The database, from threads that stand back.
+//! Database access from the low-priority threads of backtests.
 //!
-//! Owns how many connections backtests hold at once. Statements run where the
-//! server runs: a connection belongs to the runtime that opened it, and live
-//! work of the same pool must not wait for a thread that stands back.
+//! Statements run on the server's threads: live work on the same pool must not wait for a thread of
+//! low priority. Few connections are held at once.
 
 use std::sync::Arc;
 
@@ -40,8 +39,8 @@ impl Connections {
         .await
     }
 
-    /// For what a claim depends on: behind long statements a lease would end,
-    /// and the next node's as well, so that nobody ever came further.
+    /// As [`Self::run`], without waiting for other statements. Used to renew a lease, which would expire
+    /// behind long statements.
     pub async fn run_at_once<T, F>(&self, work: impl FnOnce(SystemPool) -> F) -> Result<T, StorageError>
     where
         T: Send + 'static,

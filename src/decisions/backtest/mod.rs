@@ -1,9 +1,8 @@
-//! Backtests: a candidate revision over a tenant's stored decisions.
+//! Backtests: a candidate revision on a tenant's stored decisions.
 //!
-//! Owns the turns of a node: one backtest at a time, for as long as its lease
-//! holds. Must never slow a live payment: it computes on threads that stand
-//! back, holds at most two connections, a third for a moment to keep its lease,
-//! and never one between two statements.
+//! A node works on one backtest at a time, under a lease. Live payments come first: backtests compute
+//! on threads of low priority, use at most two connections at a time, a third one briefly to renew the
+//! lease, and hold none between two statements.
 
 mod compare;
 mod connections;
@@ -19,49 +18,49 @@ use crate::decisions::plugins::Plugins;
 use crate::domain::time::World;
 use crate::rules::{BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
 use crate::storage::StorageError;
-use crate::storage::backtests::{self, Claimed};
+use crate::storage::backtests::{self, ClaimedBacktest};
 use crate::storage::pool::SystemPool;
 use connections::Connections;
 
-/// How often a node without work looks for some.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a node without work polls for some.
+const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// After trouble that may pass.
+/// After an error that may pass.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Why a turn ended before its time.
+/// Why a turn ended early.
 #[derive(Debug, Error)]
-enum Trouble {
-    /// Cancelled, or another node goes on.
+enum BacktestError {
+    /// The backtest was cancelled, or another node has claimed it.
     #[error("the claim on the backtest was lost")]
-    Gone,
-    /// It would come again on every node: the backtest fails, and this says why to the tenant.
+    ClaimLost,
+    /// It would happen again on every node. The backtest fails, and the tenant sees this text.
     #[error("{0}")]
-    Lasting(String),
+    Permanent(String),
     #[error("{0}")]
-    Passing(String),
+    Transient(String),
 }
 
-impl From<StorageError> for Trouble {
+impl From<StorageError> for BacktestError {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Unavailable(_) | StorageError::Abandoned => Self::Passing(error.to_string()),
-            StorageError::Unreadable { .. } | StorageError::Erased => Self::Lasting(error.to_string()),
+            StorageError::Unavailable(_) | StorageError::Abandoned => Self::Transient(error.to_string()),
+            StorageError::Unreadable { .. } | StorageError::Erased => Self::Permanent(error.to_string()),
             StorageError::Database(_) if error.is_passing() => {
-                Self::Passing("the database took too long".to_owned())
+                Self::Transient("the database took too long".to_owned())
             }
             StorageError::Database(_) => {
-                // What the database said is for the operator alone.
+                // The database's text is only for the operator.
                 tracing::error!(?error, "the database rejected a statement of a backtest");
-                Self::Lasting("the database rejected a statement".to_owned())
+                Self::Permanent("the database rejected a statement".to_owned())
             }
         }
     }
 }
 
-impl From<EngineError> for Trouble {
+impl From<EngineError> for BacktestError {
     fn from(error: EngineError) -> Self {
-        Self::Passing(error.to_string())
+        Self::Transient(error.to_string())
     }
 }
 
@@ -72,13 +71,13 @@ pub struct Backtests {
     plugins: Arc<Plugins>,
     world: World,
     threads: Threads,
-    /// Parts of a history that are compared at once: while one waits for the
-    /// database or the engine, another computes.
+    /// Parts of a history that are compared at once. While one waits for the database or the engine,
+    /// another computes.
     at_once: usize,
 }
 
 impl Backtests {
-    /// Must be called where the server runs: the database is reached from there.
+    /// Must be called on the server's runtime, which the statements will use.
     pub fn new(
         system: SystemPool,
         engine: Arc<dyn RuleEngine>,
@@ -91,39 +90,39 @@ impl Backtests {
         Ok(Self { connections, engine, plugins, world, threads, at_once: count * 2 })
     }
 
-    /// Works on whatever waits, turn after turn, until it is told to end.
+    /// Works on the backtests that wait, turn after turn, until `end`.
     pub async fn work(self: Arc<Self>, end: CancellationToken) {
-        let mut told = false;
-        let mut pause = LOOK_EVERY;
+        let mut logged = false;
+        let mut pause = POLL_EVERY;
         while end.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             pause = match self.turn(&end).await {
                 Ok(true) => Duration::ZERO,
-                Ok(false) => LOOK_EVERY,
+                Ok(false) => POLL_EVERY,
                 Err(error) => {
-                    if !told {
+                    if !logged {
                         tracing::warn!(%error, "backtests are on hold");
                     }
-                    told = true;
+                    logged = true;
                     PAUSE
                 }
             };
-            told &= pause == PAUSE;
+            logged &= pause == PAUSE;
         }
     }
 
-    /// One turn on one backtest; false when there is nothing to do.
-    async fn turn(&self, end: &CancellationToken) -> Result<bool, Trouble> {
+    /// One turn on one backtest. False if there was nothing to do.
+    async fn turn(&self, end: &CancellationToken) -> Result<bool, BacktestError> {
         let (by, now_ms) = (self.world.uuid_v7(self.world.now_ms()), self.world.now_ms());
         let claimed =
             self.connections.run(move |system| async move { backtests::claim(&system, by, now_ms).await });
-        let Some(Claimed { claim, backtest, reached }) = claimed.await? else { return Ok(false) };
+        let Some(ClaimedBacktest { claim, backtest, reached }) = claimed.await? else { return Ok(false) };
         let trouble = match self.run(claim, backtest, reached, end).await {
-            Ok(()) | Err(Trouble::Gone) => return Ok(true),
+            Ok(()) | Err(BacktestError::ClaimLost) => return Ok(true),
             Err(trouble) => trouble,
         };
         let now_ms = self.world.now_ms();
         match trouble {
-            Trouble::Lasting(why) => {
+            BacktestError::Permanent(why) => {
                 tracing::warn!(tenant = %claim.tenant, backtest = %claim.backtest, why, "a backtest failed");
                 let failing = move |system: SystemPool| async move {
                     backtests::fail(&system, claim, why, now_ms).await
@@ -132,7 +131,7 @@ impl Backtests {
                 Ok(true)
             }
             trouble => {
-                // The lease would end by itself; the trouble may be this node's alone.
+                // Another node may go on at once instead of after the lease.
                 let letting_go =
                     move |system: SystemPool| async move { backtests::let_go(&system, claim).await };
                 let _ = self.connections.run_at_once(letting_go).await;

@@ -1,8 +1,6 @@
-//! One turn on one backtest: from where it is, through its history, to its end
-//! or the end of the turn.
+//! One turn on one backtest: reads pages of the history, compares them and stores checkpoints.
 //!
-//! Owns the order of pages, comparing and checkpoints. Must never count a
-//! decision whose place is not stored with the count.
+//! A count and the position it goes up to must always be stored together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +11,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::compare::Comparison;
+use super::compare::HistoryComparison;
 use super::connections::Connections;
-use super::{Backtests, Trouble};
+use super::{BacktestError, Backtests};
 use crate::domain::backtest::report::BacktestReport;
 use crate::domain::backtest::{Backtest, BacktestSelection};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::backtests::{self, Claim, Progress};
+use crate::storage::backtests::{self, BacktestClaim, BacktestProgress};
 use crate::storage::decisions::history::{self, HistoryRow, PageSize};
 
-/// The lease is renewed, what was counted is stored, and a cancellation noticed this often.
+/// How often the lease is renewed, the progress stored and a cancellation noticed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Then somebody else's may be next. Going on costs a node some milliseconds.
+/// Then another tenant may be next. Continuing costs a node some milliseconds.
 const TURN_MAX: Duration = Duration::from_secs(30);
 
 /// Decisions that are compared together.
@@ -35,11 +33,11 @@ const PART: usize = 128;
 
 const PAGE: PageSize = PageSize { decisions: 2_048, bytes: 8 << 20 };
 
-/// Parts that are read and wait. With those in work they are a page.
+/// Parts that are read and wait to be compared.
 const PARTS_WAITING: usize = 4;
 
-/// A part of the history, compared.
-struct Compared {
+/// The report of a part of the history.
+struct PartReport {
     count: u64,
     last: Option<PaymentId>,
     report: BacktestReport,
@@ -48,13 +46,13 @@ struct Compared {
 impl Backtests {
     pub(super) async fn run(
         &self,
-        claim: Claim,
+        claim: BacktestClaim,
         backtest: Backtest,
         reached: Option<PaymentId>,
         end: &CancellationToken,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BacktestError> {
         let revisions = [backtest.revision].into_iter().chain(backtest.baseline_revision);
-        let preparing = Comparison::prepare(
+        let preparing = HistoryComparison::prepare(
             claim.tenant,
             self.engine.clone(),
             self.plugins.clone(),
@@ -65,16 +63,16 @@ impl Backtests {
         if backtest.total.is_none() {
             self.holding(claim, self.count(claim, &backtest.selection)).await?;
         }
-        let reading = Reading {
+        let reading = HistoryReader {
             connections: self.connections.clone(),
             tenant: claim.tenant,
             left: backtest.selection.newest.unwrap_or(u64::MAX).saturating_sub(backtest.done),
             selection: backtest.selection,
-            told_before_ms: backtest.created_at_ms,
+            reported_before_ms: backtest.created_at_ms,
             before: reached,
         };
         let report = backtest.report.unwrap_or_default();
-        let mut progress = Progress { done: backtest.done, reached, report };
+        let mut progress = BacktestProgress { done: backtest.done, reached, report };
         if self.compare_all(claim, reading, &comparison, &mut progress, end).await? {
             let now_ms = self.world.now_ms();
             let finishing = |system| async move { backtests::finish(&system, claim, progress, now_ms).await };
@@ -85,7 +83,7 @@ impl Backtests {
         held(self.connections.run_at_once(letting_go).await?)
     }
 
-    async fn count(&self, claim: Claim, selection: &BacktestSelection) -> Result<(), Trouble> {
+    async fn count(&self, claim: BacktestClaim, selection: &BacktestSelection) -> Result<(), BacktestError> {
         let selection = selection.clone();
         let counting = |system| async move {
             let total = history::count(&system, claim.tenant, &selection).await?;
@@ -94,12 +92,12 @@ impl Backtests {
         held(self.connections.run(counting).await?)
     }
 
-    /// Renews the lease while something else is under way.
+    /// Renews the lease while `work` runs.
     async fn holding<T>(
         &self,
-        claim: Claim,
-        work: impl Future<Output = Result<T, Trouble>>,
-    ) -> Result<T, Trouble> {
+        claim: BacktestClaim,
+        work: impl Future<Output = Result<T, BacktestError>>,
+    ) -> Result<T, BacktestError> {
         let mut work = std::pin::pin!(work);
         loop {
             match tokio::time::timeout(CHECKPOINT_EVERY, &mut work).await {
@@ -109,20 +107,24 @@ impl Backtests {
         }
     }
 
-    async fn checkpoint(&self, claim: Claim, progress: Option<Progress>) -> Result<(), Trouble> {
+    async fn checkpoint(
+        &self,
+        claim: BacktestClaim,
+        progress: Option<BacktestProgress>,
+    ) -> Result<(), BacktestError> {
         let writing = |system| async move { backtests::checkpoint(&system, claim, progress).await };
         held(self.connections.run_at_once(writing).await?)
     }
 
-    /// Whether it came to the end of the history, rather than of the turn.
+    /// Returns whether it reached the end of the history, rather than the end of the turn.
     async fn compare_all(
         &self,
-        claim: Claim,
-        reading: Reading,
-        comparison: &Arc<Comparison>,
-        progress: &mut Progress,
+        claim: BacktestClaim,
+        reading: HistoryReader,
+        comparison: &Arc<HistoryComparison>,
+        progress: &mut BacktestProgress,
         end: &CancellationToken,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, BacktestError> {
         let (sender, parts) = mpsc::channel(PARTS_WAITING);
         let _reading = AbortOnDropHandle::new(tokio::spawn(reading.read_on(sender)));
         let parts = stream::unfold(parts, async |mut parts| Some((parts.recv().await?, parts)));
@@ -147,7 +149,7 @@ impl Backtests {
                 }
                 next = compared.next() => {
                     let Some(next) = next else { return Ok(true) };
-                    let Compared { count, last, report } = next?;
+                    let PartReport { count, last, report } = next?;
                     progress.report.merge(report);
                     progress.done += count;
                     progress.reached = last.or(progress.reached);
@@ -158,33 +160,33 @@ impl Backtests {
 
     async fn compare(
         &self,
-        comparison: Arc<Comparison>,
+        comparison: Arc<HistoryComparison>,
         rows: Result<Vec<HistoryRow>, StorageError>,
-    ) -> Result<Compared, Trouble> {
+    ) -> Result<PartReport, BacktestError> {
         let rows = rows?;
         let (count, last) = (rows.len() as u64, rows.last().map(|row| row.id));
         let report = self.threads.run(async move { comparison.compare(rows).await }).await??;
-        Ok(Compared { count, last, report })
+        Ok(PartReport { count, last, report })
     }
 }
 
-fn held(held: bool) -> Result<(), Trouble> {
-    if held { Ok(()) } else { Err(Trouble::Gone) }
+fn held(held: bool) -> Result<(), BacktestError> {
+    if held { Ok(()) } else { Err(BacktestError::ClaimLost) }
 }
 
-/// Reads page after page, as fast as they are taken.
-struct Reading {
+/// Reads page after page, as fast as they are compared.
+struct HistoryReader {
     connections: Connections,
     tenant: TenantId,
     selection: BacktestSelection,
-    /// What was told later is left out: however often it is cut, a report is of one moment.
-    told_before_ms: u64,
+    /// Later payment events are left out, so the report does not depend on interruptions.
+    reported_before_ms: u64,
     before: Option<PaymentId>,
     /// Decisions that are still wanted.
     left: u64,
 }
 
-impl Reading {
+impl HistoryReader {
     async fn read_on(mut self, parts: mpsc::Sender<Result<Vec<HistoryRow>, StorageError>>) {
         while self.left > 0 {
             let mut page = match self.page().await {
@@ -205,11 +207,11 @@ impl Reading {
 
     async fn page(&self) -> Result<Vec<HistoryRow>, StorageError> {
         let (tenant, selection, before) = (self.tenant, self.selection.clone(), self.before);
-        let told_before_ms = self.told_before_ms;
+        let reported_before_ms = self.reported_before_ms;
         let decisions = u32::try_from(self.left).map_or(PAGE.decisions, |left| left.min(PAGE.decisions));
         let size = PageSize { decisions, ..PAGE };
         let reading = |system| async move {
-            history::page(&system, tenant, &selection, told_before_ms, before, size).await
+            history::page(&system, tenant, &selection, reported_before_ms, before, size).await
         };
         self.connections.run(reading).await
     }

@@ -1,8 +1,7 @@
 //! The file of checkpoints: JSON lines in the data folder.
 //!
-//! Owns its lines and its compaction. Several processes may write to one
-//! folder, so whoever does holds the folder's lock. Must never be readable by
-//! others, nor lose the last line of a writer.
+//! Several processes may write to one folder, so each write and each compaction holds the folder's
+//! lock. Only the owner may read the file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -25,16 +24,16 @@ pub struct CheckpointFile {
     path: PathBuf,
 }
 
-/// A line of a file, and where it stands.
+/// A line of a file, and where it is.
 #[derive(Debug)]
-pub struct Line {
+pub struct CheckpointLine {
     pub origin: String,
-    /// Nothing when it is no checkpoint.
+    /// `None` if the line is not a checkpoint.
     pub signed: Option<SignedCheckpoint>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct CheckpointRecord {
     writer: Uuid,
     sequence: i64,
     hash: String,
@@ -52,10 +51,10 @@ impl CheckpointFile {
         &self.path
     }
 
-    /// Adds lines and returns when they are on the disk.
+    /// Adds lines and returns once they are on the disk.
     pub fn append(&self, made: &[SignedCheckpoint]) -> io::Result<()> {
         let _lock = self.lock()?;
-        // Opened anew each time: another process may have compacted it.
+        // Opened each time, since another process may have compacted the file.
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
         let mut text = text_of(made);
@@ -66,7 +65,7 @@ impl CheckpointFile {
         file.sync_data()
     }
 
-    /// Leaves the last line of each writer and gives those.
+    /// Keeps only the last line of each writer, and returns those.
     pub fn compact(&self) -> io::Result<Vec<SignedCheckpoint>> {
         let _lock = self.lock()?;
         let text = match fs::read_to_string(&self.path) {
@@ -76,7 +75,7 @@ impl CheckpointFile {
         };
         let mut last: BTreeMap<(Uuid, String), SignedCheckpoint> = BTreeMap::new();
         let lines = lines_of(&self.path.display().to_string(), &text);
-        for Line { origin, signed } in lines {
+        for CheckpointLine { origin, signed } in lines {
             let Some(signed) = signed else {
                 tracing::warn!(origin, "skipped a line that is not a checkpoint");
                 continue;
@@ -107,7 +106,7 @@ impl CheckpointFile {
     }
 }
 
-/// A full disk or a crash may have cut off the last one.
+/// A full disk or a crash may have cut off the last line.
 fn ends_a_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
@@ -118,28 +117,29 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Every checkpoint of a file, of this format or a log's of JSON lines, whose
-/// other lines are passed over.
-pub fn read(path: &Path) -> io::Result<Vec<Line>> {
+/// Reads every checkpoint of a file of this format, or of a log of JSON lines. Other lines of a log
+/// are skipped.
+pub fn read(path: &Path) -> io::Result<Vec<CheckpointLine>> {
     Ok(lines_of(&path.display().to_string(), &fs::read_to_string(path)?))
 }
 
-fn lines_of(origin: &str, text: &str) -> Vec<Line> {
+fn lines_of(origin: &str, text: &str) -> Vec<CheckpointLine> {
     (1..)
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty() && !is_of_a_log(line))
-        .map(|(number, line)| Line { origin: format!("{origin}:{number}"), signed: parse(line) })
+        .map(|(number, line)| CheckpointLine { origin: format!("{origin}:{number}"), signed: parse(line) })
         .collect()
 }
 
-/// A line of a log that tells something else.
+/// A line of a log that is not a checkpoint.
 fn is_of_a_log(line: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(line)
         .is_ok_and(|value| value["level"].is_string() && value["message"] != "checkpoint")
 }
 
 fn parse(line: &str) -> Option<SignedCheckpoint> {
-    let Written { writer, sequence, hash, at_ms, kid, signature } = serde_json::from_str(line).ok()?;
+    let CheckpointRecord { writer, sequence, hash, at_ms, kid, signature } =
+        serde_json::from_str(line).ok()?;
     let hash = Digest::parse(&hash).ok()?;
     Some(SignedCheckpoint { checkpoint: Checkpoint { writer, sequence, hash, at_ms }, kid, signature })
 }
@@ -149,7 +149,7 @@ fn text_of(made: &[SignedCheckpoint]) -> String {
         .map(|signed| {
             let Checkpoint { writer, sequence, hash, at_ms } = signed.checkpoint;
             let (kid, signature) = (signed.kid.clone(), signed.signature.clone());
-            let line = Written { writer, sequence, hash: hash.to_string(), at_ms, kid, signature };
+            let line = CheckpointRecord { writer, sequence, hash: hash.to_string(), at_ms, kid, signature };
             serde_json::json!(line).to_string() + "\n"
         })
         .collect()
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn the_other_lines_of_a_log_are_passed_over() {
-        let told = r#"{"timestamp":"2026","level":"INFO","message":"stopping","target":"tollgate"}"#;
+        let other = r#"{"timestamp":"2026","level":"INFO","message":"stopping","target":"tollgate"}"#;
         let own = text_of(&[signed(1, 1)]).replace('{', r#"{"level":"INFO","message":"checkpoint","#);
-        let lines = lines_of("log", &format!("{told}\n{own}\nnot JSON\n"));
+        let lines = lines_of("log", &format!("{other}\n{own}\nnot JSON\n"));
         let found: Vec<_> = lines.into_iter().map(|line| (line.origin, line.signed)).collect();
         assert_eq!(found, [("log:2".to_owned(), Some(signed(1, 1))), ("log:4".to_owned(), None)]);
     }

@@ -1,19 +1,18 @@
-//! From a payment in flight to its outcome: facts, rules, and both again where
-//! what was counted turned out to have failed.
+//! From a payment in flight to its outcome: facts, then rules.
 //!
-//! Owns the facts and evidence of the last look, which are those that are kept.
-//! Must never take over anything of a look before.
+//! Both are repeated if a payment that was counted has failed since. Only the facts and results of the
+//! last round are kept; nothing is taken from an earlier one.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::{Submissions, SubmitError};
-use crate::decisions::active_ruleset::ActiveRuleset;
-use crate::decisions::deployed::Course;
+use crate::decisions::deployment::DecisionPath;
 use crate::decisions::evaluate::evaluate;
 use crate::decisions::in_flight::{InFlightPayment, PaymentsAhead};
-use crate::decisions::quarantine::InQuarantine;
+use crate::decisions::quarantine::QuarantinedRules;
+use crate::decisions::runnable_ruleset::RunnableRuleset;
 use crate::decisions::stages::{Stage, Stages};
 use crate::domain::decision::{Evidence, IdempotencyKey};
 use crate::domain::payment::{Payment, PaymentId};
@@ -23,69 +22,69 @@ use crate::domain::verdict::Outcome;
 use crate::rules::EngineError;
 use crate::storage::facts::{FactAnswer, FactRequest, InFlightValue};
 
-/// While payments keep failing the last look counts, though it may count one too many.
-const LOOKS_MAX: u32 = 4;
+/// The last round counts, though it may count a payment that has failed since.
+const ROUNDS_MAX: u32 = 4;
 
-/// What every look at one payment shares.
-pub(super) struct Case<'a> {
+/// The same for all rounds of a payment.
+pub(super) struct PaymentContext<'a> {
     pub(super) tenant: TenantId,
     pub(super) client: ClientId,
     pub(super) key: &'a IdempotencyKey,
     /// `None` without an active ruleset.
-    pub(super) course: Option<&'a Course>,
+    pub(super) path: Option<&'a DecisionPath>,
     pub(super) queries: Arc<[FactQuery]>,
     pub(super) entered: &'a InFlightPayment,
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
 }
 
-pub(super) enum Judged {
-    /// The key is bound to this decision already.
-    Bound(PaymentId),
-    Anew {
+pub(super) enum PaymentJudgement {
+    /// The key is bound to this decision.
+    AlreadyDecided(PaymentId),
+    New {
         outcome: Outcome,
         evidence: Box<Evidence>,
-        /// The answers to all queries of the course, in their order.
+        /// Of all queries of the path, in their order.
         facts: Vec<Fact>,
     },
 }
 
 impl Submissions {
-    /// A payment that is not approved looks again where payments ahead of it that
-    /// it counted have failed since: no rule may refuse it for those.
+    /// A payment that is not approved has another round if a payment that it counted has failed since:
+    /// no rule may refuse it because of that one.
     pub(super) async fn judge(
         &self,
-        case: Case<'_>,
+        case: PaymentContext<'_>,
         payment: Arc<Payment>,
         mut ahead: Vec<PaymentsAhead>,
         stages: &mut Stages<'_>,
-    ) -> Result<Judged, SubmitError> {
+    ) -> Result<PaymentJudgement, SubmitError> {
         let quarantined = self.quarantines.of(case.tenant);
-        let mut looks = 1;
+        let mut round = 1;
         loop {
             let FactAnswer { facts, bound } = self.look_up(&case, payment.clone(), &ahead).await?;
             stages.ended(Stage::Facts);
             if let Some(bound) = bound {
-                return Ok(Judged::Bound(bound.decision));
+                return Ok(PaymentJudgement::AlreadyDecided(bound.decision));
             }
             let (outcome, evidence) = self.run_rules(&case, &payment, &quarantined, &facts).await?;
             stages.ended(Stage::Rules);
             if outcome == Outcome::Approve
-                || looks == LOOKS_MAX
+                || round == ROUNDS_MAX
                 || !ahead.iter().any(PaymentsAhead::has_shrunk)
             {
-                return Ok(Judged::Anew { outcome, evidence: Box::new(evidence), facts });
+                return Ok(PaymentJudgement::New { outcome, evidence: Box::new(evidence), facts });
             }
-            looks += 1;
+            round += 1;
             ahead = case.entered.ahead(&case.queries);
         }
     }
 
-    /// What is stored and what is in flight, together. Without queries nothing is
-    /// asked; whether the key is bound then shows in the journal.
+    /// The facts, from stored payments and those in flight. Without queries nothing is looked up; the
+    /// journal then finds out whether the key is bound.
     async fn look_up(
         &self,
-        case: &Case<'_>,
+        case: &PaymentContext<'_>,
         payment: Arc<Payment>,
         ahead: &[PaymentsAhead],
     ) -> Result<FactAnswer, SubmitError> {
@@ -109,16 +108,16 @@ impl Submissions {
         Ok(answer)
     }
 
-    /// What cannot be decided in time counts against the rules that are to blame.
+    /// If the deadline is missed, that counts against the rules that are to blame.
     async fn run_rules(
         &self,
-        case: &Case<'_>,
+        case: &PaymentContext<'_>,
         payment: &Arc<Payment>,
-        quarantined: &InQuarantine,
+        quarantined: &QuarantinedRules,
         facts: &[Fact],
     ) -> Result<(Outcome, Evidence), SubmitError> {
-        let ruleset: Option<&ActiveRuleset> = case.course.map(|course| course.ruleset.as_ref());
-        let own_facts = case.course.map_or(&[][..], |course| course.own_facts(facts));
+        let ruleset: Option<&RunnableRuleset> = case.path.map(|path| path.ruleset.as_ref());
+        let own_facts = case.path.map_or(&[][..], |path| path.own_facts(facts));
         let (engine, at_ms) = (self.engine.as_ref(), payment.received_at_ms);
         let run = || {
             let payment = payment.clone();
@@ -126,8 +125,8 @@ impl Submissions {
         };
         let mut rules_begun = Instant::now();
         let mut evaluated = run().await;
-        // A compiled plugin is a cache: where it was lost, the payment waits until it is there
-        // again. Only a rule that cannot be loaded at all counts as its entry says.
+        // Compiled plugins are a cache. If one is missing, the payment waits until it is loaded. Only
+        // if it cannot be loaded does the rule count as its entry says.
         if let Ok((_, evidence)) = &evaluated
             && self.active.recover(&evidence.rules, case.deadline).await?
         {
@@ -142,12 +141,12 @@ impl Submissions {
     }
 }
 
-/// Rules that were left with less than half of the time are not why it ran out.
+/// Rules that had less than half of the time are not to blame for a missed deadline.
 fn had_their_time(begun: Instant, rules_begun: Instant, deadline: Instant) -> bool {
     deadline.saturating_duration_since(rules_begun) >= rules_begun.saturating_duration_since(begun)
 }
 
-/// One entry for each value: which payments are ahead does not depend on the window.
+/// One for each value, since the payments ahead do not depend on the window.
 fn in_flight_values(ahead: &[PaymentsAhead]) -> Vec<InFlightValue> {
     let mut values: Vec<InFlightValue> = Vec::new();
     for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {

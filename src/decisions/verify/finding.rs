@@ -14,11 +14,11 @@ pub struct Finding {
     pub writer: Option<Uuid>,
     pub sequence: Option<i64>,
     pub decision: Option<Uuid>,
-    pub flaw: Flaw,
+    pub flaw: IntegrityFlaw,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Flaw {
+pub enum IntegrityFlaw {
     #[error("unregistered writer: it has batches but was never registered")]
     UnknownWriter,
     #[error("unexpected batch: its number is below that of the first batch")]
@@ -83,23 +83,23 @@ fn last_stored(last: &Option<i64>) -> String {
 }
 
 impl Finding {
-    pub(super) fn of_writer(writer: Uuid, flaw: Flaw) -> Self {
+    pub(super) fn of_writer(writer: Uuid, flaw: IntegrityFlaw) -> Self {
         Self { writer: Some(writer), sequence: None, decision: None, flaw }
     }
 
-    pub(super) fn of_batch(writer: Uuid, sequence: i64, flaw: Flaw) -> Self {
+    pub(super) fn of_batch(writer: Uuid, sequence: i64, flaw: IntegrityFlaw) -> Self {
         Self { sequence: Some(sequence), ..Self::of_writer(writer, flaw) }
     }
 
-    pub(super) fn of_decision(writer: Uuid, place: &Place, flaw: Flaw) -> Self {
+    pub(super) fn of_decision(writer: Uuid, place: &Place, flaw: IntegrityFlaw) -> Self {
         Self { decision: Some(place.id), ..Self::of_batch(writer, place.sequence, flaw) }
     }
 
-    pub(super) fn of_key(decision: Uuid, flaw: Flaw) -> Self {
+    pub(super) fn of_key(decision: Uuid, flaw: IntegrityFlaw) -> Self {
         Self { writer: None, sequence: None, decision: Some(decision), flaw }
     }
 
-    pub(super) fn of_origin(flaw: Flaw) -> Self {
+    pub(super) fn of_origin(flaw: IntegrityFlaw) -> Self {
         Self { writer: None, sequence: None, decision: None, flaw }
     }
 }

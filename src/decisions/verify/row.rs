@@ -6,25 +6,25 @@
 use uuid::Uuid;
 
 use super::DIGEST_BYTES;
-use super::finding::Flaw;
+use super::finding::IntegrityFlaw;
 use crate::domain::decision::{Evidence, Origin};
 use crate::domain::verdict::FOLD_VERSION;
 use crate::storage::evidence::{self, DigestedColumns};
 use crate::storage::verification::DecisionRow;
 
 /// What is wrong with its digest, as computed from its columns, at its position.
-pub fn digest_flaw(row: &DecisionRow, of_batch: &[u8], position: usize) -> Option<Flaw> {
+pub fn digest_flaw(row: &DecisionRow, of_batch: &[u8], position: usize) -> Option<IntegrityFlaw> {
     let computed = columns(row).digest().0;
     let mut digests = of_batch.chunks_exact(DIGEST_BYTES);
     let expected = digests.clone().nth(position);
     if expected == Some(computed.as_slice()) {
-        return (row.digest != computed).then_some(Flaw::DigestChanged);
+        return (row.digest != computed).then_some(IntegrityFlaw::DigestChanged);
     }
     if let Some(belongs) = digests.position(|digest| digest == computed) {
-        return Some(Flaw::Swapped { position, belongs });
+        return Some(IntegrityFlaw::Swapped { position, belongs });
     }
     let own = expected == Some(row.digest.as_slice());
-    Some(if own { Flaw::Changed } else { Flaw::AnotherDecision { position } })
+    Some(if own { IntegrityFlaw::Changed } else { IntegrityFlaw::AnotherDecision { position } })
 }
 
 fn columns(row: &DecisionRow) -> DigestedColumns<'_> {
@@ -47,21 +47,21 @@ fn columns(row: &DecisionRow) -> DigestedColumns<'_> {
 }
 
 /// The payload has its digest and says what the columns say.
-pub fn payload_flaws(row: &DecisionRow, flaws: &mut Vec<Flaw>) {
+pub fn payload_flaws(row: &DecisionRow, flaws: &mut Vec<IntegrityFlaw>) {
     let (payload, salt) = match (&row.payload, &row.payload_salt, &row.reference) {
         (Some(payload), Some(salt), _) => (payload, salt),
         (None, None, None) => return,
-        _ => return flaws.push(Flaw::PartlyErased),
+        _ => return flaws.push(IntegrityFlaw::PartlyErased),
     };
     if evidence::payload_digest(salt, row.payload_version, payload).0 != row.payload_digest.as_slice() {
-        return flaws.push(Flaw::PayloadChanged);
+        return flaws.push(IntegrityFlaw::PayloadChanged);
     }
     match evidence::decode(row.payload_version, payload) {
         Ok(evidence) => {
             let disagreeing = disagreeing_columns(row, &evidence);
-            flaws.extend(disagreeing.map(|column| Flaw::Disagrees { column }));
+            flaws.extend(disagreeing.map(|column| IntegrityFlaw::Disagrees { column }));
         }
-        Err(_) => flaws.push(Flaw::PayloadUnreadable),
+        Err(_) => flaws.push(IntegrityFlaw::PayloadUnreadable),
     }
 }
 
@@ -89,13 +89,13 @@ fn outcome_agrees(row: &DecisionRow, evidence: &Evidence) -> bool {
 }
 
 /// Every decision has its key, which names it with the same request.
-pub fn key_flaws(row: &DecisionRow, flaws: &mut Vec<Flaw>) {
+pub fn key_flaws(row: &DecisionRow, flaws: &mut Vec<IntegrityFlaw>) {
     let bound_to: Option<Uuid> = row.bound_to;
     match bound_to {
-        None => flaws.push(Flaw::Keyless),
-        Some(bound_to) if bound_to != row.place.id => flaws.push(Flaw::KeyOfAnother { bound_to }),
+        None => flaws.push(IntegrityFlaw::Keyless),
+        Some(bound_to) if bound_to != row.place.id => flaws.push(IntegrityFlaw::KeyOfAnother { bound_to }),
         Some(_) if row.bound_request_hash.as_ref() != Some(&row.request_hash) => {
-            flaws.push(Flaw::KeyRequestHash);
+            flaws.push(IntegrityFlaw::KeyRequestHash);
         }
         Some(_) => {}
     }

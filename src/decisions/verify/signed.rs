@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::finding::{Finding, Flaw};
-use super::{Tell, Told};
+use super::finding::{Finding, IntegrityFlaw};
+use super::{OnEvent, VerificationEvent};
 use crate::auth::checkpoint::CheckpointKey;
-use crate::decisions::checkpoints::file::Line;
+use crate::decisions::checkpoints::file::CheckpointLine;
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, verification};
 
 #[derive(Debug, Default)]
-pub struct Compared {
+pub struct CheckpointComparison {
     /// Checkpoints that hold.
     pub held: u64,
     /// Those for whom a checkpoint was believed.
@@ -29,16 +29,16 @@ pub struct Compared {
 pub async fn compare(
     system: &SystemPool,
     key: &CheckpointKey,
-    lines: Vec<Line>,
-    tell: Tell<'_>,
-) -> Result<Compared, StorageError> {
-    let mut compared = Compared::default();
-    for Line { origin, signed } in lines {
+    lines: Vec<CheckpointLine>,
+    tell: OnEvent<'_>,
+) -> Result<CheckpointComparison, StorageError> {
+    let mut compared = CheckpointComparison::default();
+    for CheckpointLine { origin, signed } in lines {
         let finding = match signed {
-            None => Finding::of_origin(Flaw::NoCheckpoint { origin }),
+            None => Finding::of_origin(IntegrityFlaw::NoCheckpoint { origin }),
             Some(signed) if !key.has_signed(&signed) => {
                 let checkpoint = &signed.checkpoint;
-                Finding::of_batch(checkpoint.writer, checkpoint.sequence, Flaw::Forged { origin })
+                Finding::of_batch(checkpoint.writer, checkpoint.sequence, IntegrityFlaw::Forged { origin })
             }
             Some(signed) => {
                 let checkpoint = signed.checkpoint;
@@ -51,15 +51,15 @@ pub async fn compare(
                         compared.newest_ms = compared.newest_ms.max(Some(at_ms));
                         continue;
                     }
-                    Some(_) => Flaw::NotAsSigned { at_ms },
-                    None if last > Some(sequence) => Flaw::SignedBatchMissing { at_ms },
-                    None => Flaw::CutOff { at_ms, last },
+                    Some(_) => IntegrityFlaw::NotAsSigned { at_ms },
+                    None if last > Some(sequence) => IntegrityFlaw::SignedBatchMissing { at_ms },
+                    None => IntegrityFlaw::CutOff { at_ms, last },
                 };
                 Finding::of_batch(writer, sequence, flaw)
             }
         };
         compared.findings += 1;
-        tell(Told::Finding(finding));
+        tell(VerificationEvent::Finding(finding));
     }
     Ok(compared)
 }

@@ -18,7 +18,7 @@ use crate::http::edge::context::RequestContext;
 use crate::http::response::entity_tags::{EntityTags, MalformedEntityTags};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::services::Tokens;
-use crate::storage::rulesets::{DeploymentVersion, Expected};
+use crate::storage::rulesets::{DeploymentVersion, ExpectedActivation};
 
 /// A scope as a type, so that a route cannot forget to check it.
 pub trait ScopeMarker: Send + Sync + 'static {
@@ -167,7 +167,7 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
 /// If-Match and If-None-Match with ETags of the active deployment: what the latest activation
 /// must be and must not be.
 #[derive(Debug)]
-pub struct Conditions(pub Expected);
+pub struct Conditions(pub ExpectedActivation);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for Conditions {
@@ -192,14 +192,15 @@ impl<'r> FromRequest<'r> for Conditions {
 
 /// If-Match compares strongly, If-None-Match weakly (RFC 9110, section 13.1). There always is a
 /// tag (`none` before the first activation), so `*` always matches.
-fn expected(these: Option<&EntityTags>, none_of: Option<&EntityTags>) -> Expected {
+fn expected(these: Option<&EntityTags>, none_of: Option<&EntityTags>) -> ExpectedActivation {
     let one_of = these.and_then(EntityTags::strong).map(|tags| tags.filter_map(version_of).collect());
     match none_of {
-        Some(EntityTags::Any) => Expected { one_of: Some(Vec::new()), none_of: Vec::new() },
-        Some(EntityTags::These(tags)) => {
-            Expected { one_of, none_of: tags.iter().filter_map(|tag| version_of(tag.opaque())).collect() }
-        }
-        None => Expected { one_of, none_of: Vec::new() },
+        Some(EntityTags::Any) => ExpectedActivation { one_of: Some(Vec::new()), none_of: Vec::new() },
+        Some(EntityTags::These(tags)) => ExpectedActivation {
+            one_of,
+            none_of: tags.iter().filter_map(|tag| version_of(tag.opaque())).collect(),
+        },
+        None => ExpectedActivation { one_of, none_of: Vec::new() },
     }
 }
 

@@ -6,7 +6,7 @@ use crate::decisions::diagnoses::DiagnosisError;
 use crate::decisions::diagnoses::recorded_failure::RecordedFailureError;
 use crate::decisions::dry_run::DryRunError;
 use crate::decisions::replay::ReplayError;
-use crate::decisions::rulesets::{GuardedError, RevisionError};
+use crate::decisions::rulesets::{GuardedActivationError, RevisionError};
 use crate::decisions::spool::SpoolError;
 use crate::decisions::submit::SubmitError;
 use crate::decisions::uploads::UploadError;
@@ -20,7 +20,7 @@ use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::TellError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
-use crate::storage::uploads::HandInError;
+use crate::storage::uploads::NewUploadError;
 
 fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
@@ -221,12 +221,12 @@ impl From<ActivateError> for Problem {
     }
 }
 
-impl From<GuardedError> for Problem {
-    fn from(error: GuardedError) -> Self {
+impl From<GuardedActivationError> for Problem {
+    fn from(error: GuardedActivationError) -> Self {
         let refused = |detail: &'static str| Self::new(ProblemKind::GuardRefused, detail);
         match error {
-            GuardedError::Activate(error) => error.into(),
-            GuardedError::Refused(refusal) => match refusal {
+            GuardedActivationError::Activate(error) => error.into(),
+            GuardedActivationError::Refused(refusal) => match refusal {
                 GuardRefusal::Unknown => no_such("/guard/backtest", "there is no such backtest"),
                 GuardRefusal::OfAnotherRevision => refused("The backtest tested a different revision."),
                 GuardRefusal::ComparedWithItself => {
@@ -391,26 +391,28 @@ impl From<UploadError> for Problem {
                 Self::new(ProblemKind::DigestMismatch, detail)
             }
             UploadError::Spool(error) => error.into(),
-            UploadError::HandIn(HandInError::TooManyWaiting(most)) => {
+            UploadError::NewUpload(NewUploadError::TooManyWaiting(most)) => {
                 let detail = format!(
                     "{most} plugins of this tenant are already waiting. Wait until they are processed."
                 );
                 Self { retry_after_seconds: Some(2), ..Self::new(ProblemKind::QuotaExceeded, detail) }
             }
-            UploadError::HandIn(HandInError::TooManyPlugins(most)) => {
+            UploadError::NewUpload(NewUploadError::TooManyPlugins(most)) => {
                 let detail = format!(
                     "This tenant already has {most} plugins, the maximum. Retire plugins that are no longer \
                      used."
                 );
                 Self::new(ProblemKind::QuotaExceeded, detail)
             }
-            UploadError::HandIn(HandInError::TooManyStored(most)) => {
+            UploadError::NewUpload(NewUploadError::TooManyStored(most)) => {
                 let detail = format!(
                     "This tenant already has {most} plugins, counting retired ones. That is the maximum."
                 );
                 Self::new(ProblemKind::QuotaExceeded, detail)
             }
-            UploadError::HandIn(HandInError::Storage(error)) | UploadError::Storage(error) => error.into(),
+            UploadError::NewUpload(NewUploadError::Storage(error)) | UploadError::Storage(error) => {
+                error.into()
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::decisions::replay::{Part, Replay};
+use crate::decisions::replay::{EvidenceValue, Replay};
 use crate::domain::ruleset::DecisionPoint;
 use crate::http::edge::guard::{Client, DecisionsRead};
 use crate::http::openapi::problems::{ReadDecisionProblems, ReplayProblems};
@@ -49,14 +49,14 @@ pub struct DifferenceShape {
     pub computed: Value,
 }
 
-fn shape_of(part: &Part) -> Value {
+fn shape_of(part: &EvidenceValue) -> Value {
     match part {
-        Part::Outcome(outcome) => json!(outcome.name()),
-        Part::Reasons(reasons) => {
+        EvidenceValue::Outcome(outcome) => json!(outcome.name()),
+        EvidenceValue::Reasons(reasons) => {
             json!(reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect::<Vec<_>>())
         }
-        Part::Result(result) => json!(result.as_ref().map(ResultShape::from)),
-        Part::Fuel(fuel) => json!(fuel),
+        EvidenceValue::Result(result) => json!(result.as_ref().map(ResultShape::from)),
+        EvidenceValue::Fuel(fuel) => json!(fuel),
     }
 }
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::decisions::feed::{Feed, Follower, News, Position, Told};
+use crate::decisions::feed::{Feed, FeedEvent, FeedItem, FeedPosition, Follower};
 use crate::domain::tenant::Scope;
 use crate::domain::time::World;
 use crate::domain::verdict::OutcomeReason;
@@ -93,24 +93,24 @@ fn code_of(reason: OutcomeReason) -> String {
 }
 
 /// The `id` of an event: the decision's id, and after a dot the sequence of the last act.
-fn text_of(position: Position) -> String {
+fn text_of(position: FeedPosition) -> String {
     match position.sequence {
         Some(sequence) => format!("{}.{sequence}", position.decision),
         None => position.decision.to_string(),
     }
 }
 
-fn parse_position(text: &str) -> Option<Position> {
+fn parse_position(text: &str) -> Option<FeedPosition> {
     let (decision, sequence) = match text.split_once('.') {
         Some((decision, sequence)) => (decision, Some(sequence.parse().ok().filter(|at: &i64| *at >= 0)?)),
         None => (text, None),
     };
-    Some(Position { decision: Uuid::from_str(decision).ok()?, sequence })
+    Some(FeedPosition { decision: Uuid::from_str(decision).ok()?, sequence })
 }
 
 /// The header Last-Event-ID: the position after which the client resumes.
 #[derive(Debug)]
-pub struct LastEventId(Option<Position>);
+pub struct LastEventId(Option<FeedPosition>);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for LastEventId {
@@ -176,10 +176,10 @@ impl FeedStream {
     }
 }
 
-fn event(told: Told) -> Result<Event, StorageError> {
+fn event(told: FeedEvent) -> Result<Event, StorageError> {
     let event = match told.news {
-        News::Decision(decision) => Event::json(&DecisionEventShape::from(decision)).event("decision"),
-        News::Act(act) => Event::json(&AuditEventShape::try_from(act)?).event("audit"),
+        FeedItem::Decision(decision) => Event::json(&DecisionEventShape::from(decision)).event("decision"),
+        FeedItem::Act(act) => Event::json(&AuditEventShape::try_from(act)?).event("audit"),
     };
     Ok(event.id(text_of(told.position)))
 }
@@ -257,7 +257,7 @@ mod tests {
     fn a_position_is_read_back_from_the_id_of_an_event_and_nothing_else_is() {
         let decision = Uuid::from_u128(7);
         for sequence in [None, Some(0), Some(41)] {
-            let position = Position { decision, sequence };
+            let position = FeedPosition { decision, sequence };
             assert_eq!(parse_position(&text_of(position)), Some(position));
         }
         for text in

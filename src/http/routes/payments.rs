@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::decisions::stages::Stage;
-use crate::decisions::submit::Submission;
+use crate::decisions::submit::PaymentSubmission;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::PaymentId;
 use crate::domain::selector::Selector;
@@ -225,7 +225,7 @@ pub async fn submit(
 ) -> Result<ApiResponse, Problem> {
     let Screened { value: order, mut refused_now } = payment_order(&body, services.world.now_ms())?;
     refused_now.extend(key_error(&key.0, body.unchecked()));
-    let submission = Submission {
+    let submission = PaymentSubmission {
         tenant: client.tenant,
         client: client.id,
         key: key.0,

@@ -100,7 +100,7 @@ pub async fn upload(
     services: &ServiceState,
     body: WasmBody,
 ) -> Result<ApiResponse, Problem> {
-    let seen = services.uploads.hand_in(client.tenant, &client.actor(), body.0, promised.0).await?;
+    let seen = services.uploads.upload(client.tenant, &client.actor(), body.0, promised.0).await?;
     let location = format!("/api/v1/plugins/{}", seen.digest);
     Ok(ApiResponse::json(Status::Accepted, &PluginShape::at(seen, services.world.now_ms()))?
         .with("Location", location))

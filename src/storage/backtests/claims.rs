@@ -21,15 +21,15 @@ use crate::storage::pool::SystemPool;
 
 /// A turn of work on one backtest. A node's next turn is another claim.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim {
+pub struct BacktestClaim {
     pub tenant: TenantId,
     pub backtest: Uuid,
     pub by: Uuid,
 }
 
 #[derive(Debug)]
-pub struct Claimed {
-    pub claim: Claim,
+pub struct ClaimedBacktest {
+    pub claim: BacktestClaim,
     pub backtest: Backtest,
     /// The oldest decision that was counted, from where it goes on.
     pub reached: Option<PaymentId>,
@@ -37,7 +37,7 @@ pub struct Claimed {
 
 /// Where a run is, all of it in one statement.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct BacktestProgress {
     pub done: u64,
     pub reached: Option<PaymentId>,
     pub report: BacktestReport,
@@ -45,7 +45,11 @@ pub struct Progress {
 
 /// The next one to work on: of the tenant whose last turn is the longest ago,
 /// the oldest; at most one of each tenant at a time. A lease that ended is taken over.
-pub async fn claim(system: &SystemPool, by: Uuid, now_ms: u64) -> Result<Option<Claimed>, StorageError> {
+pub async fn claim(
+    system: &SystemPool,
+    by: Uuid,
+    now_ms: u64,
+) -> Result<Option<ClaimedBacktest>, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
@@ -77,11 +81,16 @@ pub async fn claim(system: &SystemPool, by: Uuid, now_ms: u64) -> Result<Option<
                 .fetch_optional(&mut *connection)
                 .await?;
                 let Some(row) = row else { return Ok(None) };
-                let claim =
-                    Claim { tenant: TenantId(row.try_get("tenant_id")?), backtest: row.try_get("id")?, by };
+                let claim = BacktestClaim {
+                    tenant: TenantId(row.try_get("tenant_id")?),
+                    backtest: row.try_get("id")?,
+                    by,
+                };
                 let reached: Option<Uuid> = row.try_get("reached")?;
                 match read(&row) {
-                    Ok(backtest) => Ok(Some(Claimed { claim, backtest, reached: reached.map(PaymentId) })),
+                    Ok(backtest) => {
+                        Ok(Some(ClaimedBacktest { claim, backtest, reached: reached.map(PaymentId) }))
+                    }
                     // Left as it is, it would come before those of all others for ever.
                     Err(error) => {
                         failed(connection, claim, error.to_string(), now_ms).await?;
@@ -97,13 +106,13 @@ pub async fn claim(system: &SystemPool, by: Uuid, now_ms: u64) -> Result<Option<
 /// the claim is lost or the backtest cancelled.
 pub async fn checkpoint(
     system: &SystemPool,
-    claim: Claim,
-    progress: Option<Progress>,
+    claim: BacktestClaim,
+    progress: Option<BacktestProgress>,
 ) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
-                let Some(Progress { done, reached, report }) = progress else {
+                let Some(BacktestProgress { done, reached, report }) = progress else {
                     let renewing = sqlx::query(
                         "update backtests
                      set claimed_until = now() + interval '10 seconds'
@@ -126,7 +135,7 @@ pub async fn checkpoint(
         .await
 }
 
-pub async fn set_total(system: &SystemPool, claim: Claim, total: u64) -> Result<bool, StorageError> {
+pub async fn set_total(system: &SystemPool, claim: BacktestClaim, total: u64) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
@@ -141,7 +150,7 @@ pub async fn set_total(system: &SystemPool, claim: Claim, total: u64) -> Result<
 }
 
 /// Ends the turn: any node may go on at once.
-pub async fn let_go(system: &SystemPool, claim: Claim) -> Result<bool, StorageError> {
+pub async fn let_go(system: &SystemPool, claim: BacktestClaim) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
@@ -157,13 +166,13 @@ pub async fn let_go(system: &SystemPool, claim: Claim) -> Result<bool, StorageEr
 
 pub async fn finish(
     system: &SystemPool,
-    claim: Claim,
-    progress: Progress,
+    claim: BacktestClaim,
+    progress: BacktestProgress,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     system.transaction(move |connection| {
         Box::pin(async move {
-            let Progress { done, reached, report } = progress;
+            let BacktestProgress { done, reached, report } = progress;
             let finishing = sqlx::query(
                 "update backtests
                  set done = $4, total = $4, reached = $5, report = $6, state = 'finished', finished_at_ms = $7,
@@ -181,13 +190,18 @@ pub async fn finish(
 }
 
 /// Ends it for good; `why` is for the tenant to read.
-pub async fn fail(system: &SystemPool, claim: Claim, why: String, now_ms: u64) -> Result<bool, StorageError> {
+pub async fn fail(
+    system: &SystemPool,
+    claim: BacktestClaim,
+    why: String,
+    now_ms: u64,
+) -> Result<bool, StorageError> {
     system.transaction(move |connection| Box::pin(failed(connection, claim, why, now_ms))).await
 }
 
 async fn failed(
     connection: &mut PgConnection,
-    claim: Claim,
+    claim: BacktestClaim,
     why: String,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
@@ -205,7 +219,7 @@ type Update<'q> = Query<'q, Postgres, PgArguments>;
 async fn guarded<'q>(
     connection: &mut PgConnection,
     update: Update<'q>,
-    claim: Claim,
+    claim: BacktestClaim,
     bind: impl FnOnce(Update<'q>) -> Update<'q>,
 ) -> Result<bool, StorageError> {
     let update = update.bind(claim.tenant.0).bind(claim.backtest).bind(claim.by);

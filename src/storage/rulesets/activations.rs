@@ -52,7 +52,7 @@ pub enum ActivateError {
 
 /// What shall change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum ActivationRequest {
     /// The revision decides from now on. A canary ends; so does a shadow of the same revision.
     Activate {
         revision: i32,
@@ -83,13 +83,13 @@ impl DeploymentVersion {
 
 /// The conditions of a change (`If-Match`, `If-None-Match`) on the deployment before it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Expected {
+pub struct ExpectedActivation {
     /// `None` accepts every version.
     pub one_of: Option<Vec<DeploymentVersion>>,
     pub none_of: Vec<DeploymentVersion>,
 }
 
-impl Expected {
+impl ExpectedActivation {
     pub(super) fn is(&self, current: DeploymentVersion) -> bool {
         self.one_of.as_ref().is_none_or(|these| these.contains(&current)) && !self.none_of.contains(&current)
     }
@@ -97,27 +97,27 @@ impl Expected {
 
 /// Whose activation log, and what its latest line must be.
 #[derive(Debug, Clone)]
-pub struct Deploying {
+pub struct NewActivation {
     pub tenant: TenantId,
     pub point: DecisionPoint,
     pub actor: String,
     pub now_ms: u64,
-    pub expected: Expected,
+    pub expected: ExpectedActivation,
 }
 
 /// Writes the next line of the log. Those who deploy at once wait for each
 /// other, so each sees what the last one left.
-pub async fn deploy(
+pub async fn activate(
     app: &AppPool,
-    deploying: Deploying,
-    change: Change,
+    new: NewActivation,
+    request: ActivationRequest,
 ) -> Result<Activation, ActivateError> {
-    app.transaction(deploying.tenant, move |connection| {
+    app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
             DatabaseLock::ActivationSequence.take_in_transaction(connection).await.of_statement()?;
-            let planned = plan(connection, &deploying, change).await?;
+            let planned = plan(connection, &new, request).await?;
             let Planned { kind, before, after, .. } = planned;
-            let Deploying { tenant, point, .. } = deploying;
+            let NewActivation { tenant, point, .. } = new;
             // Going back is never in the way of what was retired or closed since.
             if kind != ActivationKind::RollBack {
                 let brought_in = planned.brought_in();
@@ -129,11 +129,11 @@ pub async fn deploy(
                     return Err(ActivateError::ListClosed { list });
                 }
             }
-            let guard_backtest = match change {
-                Change::Activate { guard_backtest, .. } => guard_backtest,
+            let guard_backtest = match request {
+                ActivationRequest::Activate { guard_backtest, .. } => guard_backtest,
                 _ => None,
             };
-            let Deploying { actor, now_ms, .. } = deploying;
+            let NewActivation { actor, now_ms, .. } = new;
             let act = act_of(kind, before, after, guard_backtest, &actor, now_ms);
             let line = Activation {
                 sequence: 0,

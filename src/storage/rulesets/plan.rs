@@ -6,7 +6,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::activations::{ActivateError, Change, Deploying, DeploymentVersion, WHAT, log};
+use super::activations::{ActivateError, ActivationRequest, DeploymentVersion, NewActivation, WHAT, log};
 use crate::domain::ruleset::{ActivationKind, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
@@ -32,26 +32,28 @@ impl Planned {
 
 pub(super) async fn plan(
     connection: &mut PgConnection,
-    deploying: &Deploying,
-    change: Change,
+    new: &NewActivation,
+    request: ActivationRequest,
 ) -> Result<Planned, ActivateError> {
-    let Deploying { tenant, point, .. } = *deploying;
+    let NewActivation { tenant, point, .. } = *new;
     let current = log(connection, tenant, point, None, 1).await?.pop();
     let sequence = current.as_ref().map(|activation| activation.sequence);
-    if !deploying.expected.is(DeploymentVersion::of(sequence)) {
+    if !new.expected.is(DeploymentVersion::of(sequence)) {
         return Err(ActivateError::Conflict { current: sequence });
     }
     let before = current.map(|activation| activation.deployment);
-    let (kind, after) = match change {
-        Change::Activate { revision, .. } => (ActivationKind::Activate, alone(revision, before)),
-        Change::RollBack { to } => {
+    let (kind, after) = match request {
+        ActivationRequest::Activate { revision, .. } => (ActivationKind::Activate, alone(revision, before)),
+        ActivationRequest::RollBack { to } => {
             (ActivationKind::RollBack, alone(back_to(connection, tenant, point, to).await?, before))
         }
-        Change::Canary(canary) => {
+        ActivationRequest::Canary(canary) => {
             let beside = beside(canary.map(|canary| canary.revision), before)?;
             (ActivationKind::Canary, Deployment { canary, ..beside })
         }
-        Change::Shadow(shadow) => (ActivationKind::Shadow, Deployment { shadow, ..beside(shadow, before)? }),
+        ActivationRequest::Shadow(shadow) => {
+            (ActivationKind::Shadow, Deployment { shadow, ..beside(shadow, before)? })
+        }
     };
     for revision in after.revisions() {
         if !revision_exists(connection, tenant, point, revision).await? {

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::super::StorageError;
 use super::super::advisory_locks::DatabaseLock;
 use super::super::pool::AppPool;
-use super::activations::{ActivateError, Change, Deploying, log};
+use super::activations::{ActivateError, ActivationRequest, NewActivation, log};
 use super::plan::plan;
 use super::{find, read};
 use crate::domain::plugin::Digest;
@@ -89,14 +89,14 @@ pub async fn plugins_deployed(
 /// to it that they can run. Those that are deployed already hold up no change.
 pub async fn plugins_brought_in(
     app: &AppPool,
-    deploying: &Deploying,
-    change: Change,
+    new: &NewActivation,
+    request: ActivationRequest,
 ) -> Result<Vec<Digest>, ActivateError> {
-    let deploying = deploying.clone();
-    app.transaction(deploying.tenant, move |connection| {
+    let new = new.clone();
+    app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
-            let brought_in = plan(connection, &deploying, change).await?.brought_in();
-            let plugins = plugins_of(connection, deploying.tenant, deploying.point, &brought_in).await?;
+            let brought_in = plan(connection, &new, request).await?.brought_in();
+            let plugins = plugins_of(connection, new.tenant, new.point, &brought_in).await?;
             Ok(plugins.into_iter().collect())
         })
     })

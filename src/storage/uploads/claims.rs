@@ -26,10 +26,10 @@ const REFUSED_KEPT: i64 = 100;
 
 /// An upload that this node is at work on.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub struct UploadClaim {
     pub tenant: TenantId,
     pub digest: Digest,
-    pub matter: Matter,
+    pub matter: UploadWork,
     /// This one included. Those before it ended without a word.
     pub attempts: i32,
     /// How often the machine failed over it, and not the bytes.
@@ -38,7 +38,7 @@ pub struct Claim {
 
 /// What there is to do.
 #[derive(Debug, Clone)]
-pub enum Matter {
+pub enum UploadWork {
     Compile(Arc<[u8]>),
     /// The same bytes are stored already; compiling them took so long.
     Stored {
@@ -55,7 +55,7 @@ pub async fn claim(
     lease_ms: u32,
     profile: Profile,
     now_ms: u64,
-) -> Result<Option<Claim>, StorageError> {
+) -> Result<Option<UploadClaim>, StorageError> {
     system.transaction(move |connection| {
         Box::pin(async move {
             let row = sqlx::query(
@@ -94,10 +94,10 @@ pub async fn claim(
             let Some(row) = row else { return Ok(None) };
             let stored_compile_ms: Option<i64> = row.try_get("stored_compile_ms")?;
             let matter = match stored_compile_ms {
-                Some(stored) => Matter::Stored { compile_ms: ms(stored, WHAT)? },
-                None => Matter::Compile(shared_bytes(&row, "bytes")?),
+                Some(stored) => UploadWork::Stored { compile_ms: ms(stored, WHAT)? },
+                None => UploadWork::Compile(shared_bytes(&row, "bytes")?),
             };
-            Ok(Some(Claim {
+            Ok(Some(UploadClaim {
                 tenant: TenantId(row.try_get("tenant_id")?),
                 digest: read_digest(row.try_get("digest")?, WHAT)?,
                 matter,
@@ -216,7 +216,7 @@ pub async fn move_to_large(
 
 /// How an upload ends.
 #[derive(Debug, Clone)]
-pub enum Ending {
+pub enum UploadResult {
     /// What this node made of it.
     Ready(Box<Plugin>),
     /// Its bytes are stored already.
@@ -231,7 +231,7 @@ pub async fn finish(
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
-    ending: Ending,
+    ending: UploadResult,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     system
@@ -248,13 +248,13 @@ pub async fn finish(
                 .fetch_optional(&mut *connection)
                 .await?;
                 let Some(uploaded_by) = uploaded_by else { return Ok(false) };
-                if let Ending::Ready(plugin) = &ending {
+                if let UploadResult::Ready(plugin) = &ending {
                     insert(connection, plugin, Bytes::OfUpload(tenant), false, now_ms).await?;
                     nodes::report_on(connection, node, digest, None, now_ms).await?;
                 }
                 let why = match ending {
-                    Ending::Refused(why) => Some(why),
-                    Ending::Ready(_) | Ending::Stored => {
+                    UploadResult::Refused(why) => Some(why),
+                    UploadResult::Ready(_) | UploadResult::Stored => {
                         grant(connection, tenant, digest, &uploaded_by, now_ms).await?;
                         None
                     }

@@ -9,8 +9,8 @@ use tollgate::domain::verdict::FailureOutcome;
 use tollgate::storage::StorageError;
 use tollgate::storage::pool::{AppPool, Databases};
 use tollgate::storage::rulesets::{
-    ActivateError, Change, Deploying, DeploymentVersion, Expected, NewRevision, activations,
-    activations_since, active, create, deploy, get, latest_activations, list, revision_any,
+    ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation, NewRevision,
+    activate, activations, activations_since, active, create, get, latest_activations, list, revision_any,
 };
 
 use super::tenant;
@@ -53,15 +53,15 @@ async fn with_revisions(databases: &Databases, count: usize) -> TenantId {
 async fn change_deployment(
     app: &AppPool,
     tenant: TenantId,
-    change: Change,
-    expected: Expected,
+    change: ActivationRequest,
+    expected: ExpectedActivation,
 ) -> Result<Activation, ActivateError> {
-    let deploying = Deploying { tenant, point: POINT, actor: "alice".to_owned(), now_ms: 9, expected };
-    deploy(app, deploying, change).await
+    let deploying = NewActivation { tenant, point: POINT, actor: "alice".to_owned(), now_ms: 9, expected };
+    activate(app, deploying, change).await
 }
 
-fn activate(revision: i32) -> Change {
-    Change::Activate { revision, guard_backtest: None }
+fn to_revision(revision: i32) -> ActivationRequest {
+    ActivationRequest::Activate { revision, guard_backtest: None }
 }
 
 #[tokio::test]
@@ -101,17 +101,20 @@ async fn of_concurrent_activations_that_expect_the_same_current_one_only_one_suc
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
-    let first =
-        Expected { one_of: Some(vec![DeploymentVersion::BeforeFirstActivation]), ..Expected::default() };
+    let first = ExpectedActivation {
+        one_of: Some(vec![DeploymentVersion::BeforeFirstActivation]),
+        ..ExpectedActivation::default()
+    };
     let racing =
-        join_all((1..=4).map(|number| change_deployment(app, tenant, activate(number), first.clone()))).await;
+        join_all((1..=4).map(|number| change_deployment(app, tenant, to_revision(number), first.clone())))
+            .await;
     let won: Vec<_> = racing.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(won.len(), 1);
     for lost in racing.iter().filter_map(|result| result.as_ref().err()) {
         assert!(matches!(lost, ActivateError::Conflict { current: Some(n) } if *n == won[0].sequence));
     }
     assert_eq!(active(app, tenant, POINT).await.unwrap().as_ref(), Some(won[0]));
-    let unknown = change_deployment(app, tenant, activate(99), Expected::default()).await;
+    let unknown = change_deployment(app, tenant, to_revision(99), ExpectedActivation::default()).await;
     assert!(matches!(unknown, Err(ActivateError::UnknownRevision)));
 }
 
@@ -120,30 +123,44 @@ async fn each_rollback_goes_one_revision_further_back() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
-    let back = Change::RollBack { to: None };
+    let back = ActivationRequest::RollBack { to: None };
     assert!(matches!(
-        change_deployment(app, tenant, back, Expected::default()).await,
+        change_deployment(app, tenant, back, ExpectedActivation::default()).await,
         Err(ActivateError::NothingBefore)
     ));
     for number in [1, 3, 3, 2] {
-        change_deployment(app, tenant, activate(number), Expected::default()).await.unwrap();
+        change_deployment(app, tenant, to_revision(number), ExpectedActivation::default()).await.unwrap();
     }
     for expected in [3, 1] {
         assert_eq!(
-            change_deployment(app, tenant, back, Expected::default()).await.unwrap().deployment.revision,
+            change_deployment(app, tenant, back, ExpectedActivation::default())
+                .await
+                .unwrap()
+                .deployment
+                .revision,
             expected
         );
     }
     assert!(matches!(
-        change_deployment(app, tenant, back, Expected::default()).await,
+        change_deployment(app, tenant, back, ExpectedActivation::default()).await,
         Err(ActivateError::NothingBefore)
     ));
-    let to_two = Change::RollBack { to: Some(2) };
+    let to_two = ActivationRequest::RollBack { to: Some(2) };
     assert_eq!(
-        change_deployment(app, tenant, to_two, Expected::default()).await.unwrap().deployment.revision,
+        change_deployment(app, tenant, to_two, ExpectedActivation::default())
+            .await
+            .unwrap()
+            .deployment
+            .revision,
         2
     );
-    let to_four = change_deployment(app, tenant, Change::RollBack { to: Some(4) }, Expected::default()).await;
+    let to_four = change_deployment(
+        app,
+        tenant,
+        ActivationRequest::RollBack { to: Some(4) },
+        ExpectedActivation::default(),
+    )
+    .await;
     assert!(matches!(to_four, Err(ActivateError::NeverActive)));
     let log = activations(app, tenant, POINT, None, 3).await.unwrap();
     assert!(log.iter().map(|activation| activation.deployment.revision).eq([2, 1, 3]));
@@ -156,33 +173,42 @@ async fn a_canary_and_a_shadow_end_when_another_revision_is_activated() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 3).await);
-    let canary = |revision| Change::Canary(Some(Canary { revision, share: Share::new(500).expect("valid") }));
+    let canary = |revision| {
+        ActivationRequest::Canary(Some(Canary { revision, share: Share::new(500).expect("valid") }))
+    };
     assert!(matches!(
-        change_deployment(app, tenant, canary(2), Expected::default()).await,
+        change_deployment(app, tenant, canary(2), ExpectedActivation::default()).await,
         Err(ActivateError::NothingActive)
     ));
-    change_deployment(app, tenant, activate(1), Expected::default()).await.unwrap();
+    change_deployment(app, tenant, to_revision(1), ExpectedActivation::default()).await.unwrap();
     assert!(matches!(
-        change_deployment(app, tenant, canary(1), Expected::default()).await,
+        change_deployment(app, tenant, canary(1), ExpectedActivation::default()).await,
         Err(ActivateError::AlreadyActive)
     ));
     assert!(matches!(
-        change_deployment(app, tenant, canary(9), Expected::default()).await,
+        change_deployment(app, tenant, canary(9), ExpectedActivation::default()).await,
         Err(ActivateError::UnknownRevision)
     ));
-    change_deployment(app, tenant, canary(2), Expected::default()).await.unwrap();
-    let both = change_deployment(app, tenant, Change::Shadow(Some(3)), Expected::default())
-        .await
-        .unwrap()
-        .deployment;
+    change_deployment(app, tenant, canary(2), ExpectedActivation::default()).await.unwrap();
+    let both =
+        change_deployment(app, tenant, ActivationRequest::Shadow(Some(3)), ExpectedActivation::default())
+            .await
+            .unwrap()
+            .deployment;
     assert_eq!(
         (both.revision, both.canary.map(|canary| canary.revision), both.shadow),
         (1, Some(2), Some(3))
     );
     // The canary becomes active; the shadow continues.
-    let active = change_deployment(app, tenant, activate(2), Expected::default()).await.unwrap().deployment;
+    let active = change_deployment(app, tenant, to_revision(2), ExpectedActivation::default())
+        .await
+        .unwrap()
+        .deployment;
     assert_eq!((active.revision, active.canary, active.shadow), (2, None, Some(3)));
-    let active = change_deployment(app, tenant, activate(3), Expected::default()).await.unwrap().deployment;
+    let active = change_deployment(app, tenant, to_revision(3), ExpectedActivation::default())
+        .await
+        .unwrap()
+        .deployment;
     assert_eq!((active.revision, active.shadow), (3, None));
 }
 
@@ -192,7 +218,7 @@ async fn a_rollback_finds_the_earlier_active_revision_behind_many_changes() {
     let databases = database.databases();
     let (app, tenant) = (&databases.app, with_revisions(&databases, 4).await);
     for number in [4, 1, 2] {
-        change_deployment(app, tenant, activate(number), Expected::default()).await.unwrap();
+        change_deployment(app, tenant, to_revision(number), ExpectedActivation::default()).await.unwrap();
     }
     let many = |kind: &'static str, count: i32| {
         sqlx::query(
@@ -206,7 +232,9 @@ async fn a_rollback_finds_the_earlier_active_revision_behind_many_changes() {
     };
     let mut superuser = database.superuser().await;
     many("shadow", 1_100).execute(&mut superuser).await.unwrap();
-    let back = |to| change_deployment(app, tenant, Change::RollBack { to }, Expected::default());
+    let back = |to| {
+        change_deployment(app, tenant, ActivationRequest::RollBack { to }, ExpectedActivation::default())
+    };
     assert_eq!(back(None).await.unwrap().deployment.revision, 1);
     many("activate", 1_100).execute(&mut superuser).await.unwrap();
     assert_eq!(back(Some(4)).await.unwrap().deployment.revision, 4);
@@ -223,7 +251,7 @@ async fn polling_the_sequence_misses_no_activation() {
         let (app, tenant) = (databases.app.clone(), *tenant);
         tokio::spawn(async move {
             for _ in 0..15 {
-                change_deployment(&app, tenant, activate(1), Expected::default()).await.unwrap();
+                change_deployment(&app, tenant, to_revision(1), ExpectedActivation::default()).await.unwrap();
             }
         })
     });

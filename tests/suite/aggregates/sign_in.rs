@@ -5,7 +5,7 @@ use tollgate::domain::plugin::{Description, Digest, Plugin, Profile, UploadState
 use tollgate::domain::tenant::{ClientId, Scope};
 use tollgate::storage::signing_keys::{self, SigningKeyRow};
 use tollgate::storage::tenants::{NewClient, create_client, create_tenant, find_client, tenant_by_name};
-use tollgate::storage::uploads::{self, Ending, Matter, NewUpload, UploadQuotas};
+use tollgate::storage::uploads::{self, NewUpload, UploadQuotas, UploadResult, UploadWork};
 use tollgate::storage::{lists, plugins};
 use uuid::Uuid;
 
@@ -93,13 +93,13 @@ async fn a_tenant_sees_shared_plugins_and_its_own() {
         let (actor, bytes) = ("alice".to_owned(), b"one".to_vec());
         let profile = Profile::Small;
         let new = NewUpload { tenant: one, digest, bytes, profile, actor, now_ms };
-        let seen = uploads::hand_in(app, new, quotas).await.unwrap();
+        let seen = uploads::add(app, new, quotas).await.unwrap();
         assert_eq!((seen.state, seen.uploaded_at_ms), (state, Some(3)));
         assert!(uploads::claim(system, node, 10_000, Profile::Large, now_ms).await.unwrap().is_none());
         if let Some(claim) = uploads::claim(system, node, 10_000, profile, now_ms).await.unwrap() {
             assert_eq!((claim.tenant, claim.digest), (one, digest));
-            assert!(matches!(claim.matter, Matter::Stored { compile_ms: 80 }));
-            assert!(uploads::finish(system, node, one, digest, Ending::Stored, 4).await.unwrap());
+            assert!(matches!(claim.matter, UploadWork::Stored { compile_ms: 80 }));
+            assert!(uploads::finish(system, node, one, digest, UploadResult::Stored, 4).await.unwrap());
         }
     }
 

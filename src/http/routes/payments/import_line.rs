@@ -4,7 +4,7 @@
 //! Owns the JSON shape of such a line; the payment in it is the body of a
 //! submission and read by the same code. Must never let a value into an error.
 
-use crate::decisions::imports::{Happening, PastPayment};
+use crate::decisions::imports::{PastEvent, PastPayment};
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment_event::EventKind;
@@ -60,7 +60,7 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
         let at_ms = event.integer("at_ms", moments.clone());
         let note = event.optional_text("note", NOTE_LENGTH_MAX);
         let at_ms = at_ms?.cast_unsigned();
-        Some(Happening { kind: kind?, at_ms, note: note.unwrap_or_default() })
+        Some(PastEvent { kind: kind?, at_ms, note: note.unwrap_or_default() })
     });
     let order = order?;
     let key = if has_key { key } else { IdempotencyKey::parse(&order.reference) };

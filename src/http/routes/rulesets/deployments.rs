@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::decisions::rulesets::Guard;
+use crate::decisions::rulesets::ActivationGuard;
 use crate::domain::ruleset::{Activation, Canary, Share};
 use crate::http::edge::guard::{Client, Conditions, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{
@@ -24,7 +24,7 @@ use crate::http::routes::rulesets::point_of;
 use crate::http::routes::rulesets::quarantines::{QuarantineShape, of_revision};
 use crate::http::routes::rulesets::shapes::RevisionShape;
 use crate::http::services::ServiceState;
-use crate::storage::rulesets::{self, Change};
+use crate::storage::rulesets::{self, ActivationRequest};
 
 pub fn routes() -> Vec<Route> {
     routes![active, activate, roll_back, activations, start_canary, end_canary, start_shadow, end_shadow]
@@ -90,7 +90,7 @@ pub struct ShadowBody {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ActiveRuleset)]
+#[schema(as = RunnableRuleset)]
 pub struct ActiveShape {
     pub point: &'static str,
     /// Absent until a revision is first activated. Until then every payment goes to review.
@@ -132,7 +132,7 @@ fn active_tag(sequence: Option<i64>) -> String {
     sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
 }
 
-fn deployed(status: Status, activation: Activation) -> Result<ApiResponse, Problem> {
+fn activation_response(status: Status, activation: Activation) -> Result<ApiResponse, Problem> {
     let tag = active_tag(Some(activation.sequence));
     Ok(ApiResponse::json(status, &ActivationShape::from(activation))?.with("ETag", tag))
 }
@@ -142,10 +142,10 @@ fn revision(fields: &mut Fields<'_>) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
-fn guard(fields: &mut Fields<'_>) -> Option<Guard> {
+fn guard(fields: &mut Fields<'_>) -> Option<ActivationGuard> {
     let backtest = fields.parsed("backtest", |text| text.parse().map_err(|_| "expected a backtest id"));
     let changed_max = fields.percent("max_changed_percent", 0..=Share::WHOLE);
-    Some(Guard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
+    Some(ActivationGuard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
 }
 
 /// Returns the active revision and what runs beside it.
@@ -215,19 +215,20 @@ pub async fn activate(
         (guarded == guard.is_some()).then_some((number?, guard))
     })?;
     let (actor, expected) = (client.actor(), conditions.0);
-    let activated = services.rulesets.activate(client.tenant, point, revision, guard, &actor, expected);
-    deployed(Status::Created, activated.await?)
+    let activated =
+        services.rulesets.activate_revision(client.tenant, point, revision, guard, &actor, expected);
+    activation_response(Status::Created, activated.await?)
 }
 
-async fn deploy(
+async fn add_activation(
     services: &ServiceState,
     client: &Client<RulesetsWrite>,
     point: &str,
-    change: Change,
+    request: ActivationRequest,
     conditions: Conditions,
 ) -> Result<Activation, Problem> {
     let (point, actor) = (point_of(point)?, client.actor());
-    Ok(services.rulesets.deploy(client.tenant, point, change, &actor, conditions.0).await?)
+    Ok(services.rulesets.activate(client.tenant, point, request, &actor, conditions.0).await?)
 }
 
 /// Rolls back to the previously active revision, or to the one given.
@@ -258,8 +259,9 @@ pub async fn roll_back(
         text.parse().ok().filter(|number| *number > 0).ok_or("expected a revision number")
     });
     query.finish()?;
-    let activation = deploy(services, &client, point, Change::RollBack { to }, conditions).await?;
-    deployed(Status::Created, activation)
+    let activation =
+        add_activation(services, &client, point, ActivationRequest::RollBack { to }, conditions).await?;
+    activation_response(Status::Created, activation)
 }
 
 /// Lists the activations, newest first.
@@ -314,8 +316,9 @@ pub async fn start_canary(
         let share = fields.percent("share_percent", 1..=Share::WHOLE).and_then(Share::new);
         Some(Canary { revision: revision?, share: share? })
     })?;
-    let activation = deploy(services, &client, point, Change::Canary(Some(canary)), conditions).await?;
-    deployed(Status::Ok, activation)
+    let activation =
+        add_activation(services, &client, point, ActivationRequest::Canary(Some(canary)), conditions).await?;
+    activation_response(Status::Ok, activation)
 }
 
 /// Ends the canary. The active revision decides all payments again.
@@ -335,7 +338,10 @@ pub async fn end_canary(
     conditions: Conditions,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    deployed(Status::Ok, deploy(services, &client, point, Change::Canary(None), conditions).await?)
+    activation_response(
+        Status::Ok,
+        add_activation(services, &client, point, ActivationRequest::Canary(None), conditions).await?,
+    )
 }
 
 /// Runs a revision in shadow: on live payments, after the response, without affecting outcomes.
@@ -357,8 +363,8 @@ pub async fn start_shadow(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let change = Change::Shadow(Some(body.read(revision)?));
-    deployed(Status::Ok, deploy(services, &client, point, change, conditions).await?)
+    let request = ActivationRequest::Shadow(Some(body.read(revision)?));
+    activation_response(Status::Ok, add_activation(services, &client, point, request, conditions).await?)
 }
 
 /// Ends the shadow run of a revision.
@@ -378,5 +384,8 @@ pub async fn end_shadow(
     conditions: Conditions,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    deployed(Status::Ok, deploy(services, &client, point, Change::Shadow(None), conditions).await?)
+    activation_response(
+        Status::Ok,
+        add_activation(services, &client, point, ActivationRequest::Shadow(None), conditions).await?,
+    )
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::decisions::active_ruleset::ActiveRule;
-use crate::decisions::dry_run::{DryRun, FactSource, FoldStep, ListComparison, Subject, Tried};
+use crate::decisions::dry_run::{DryRun, DryRunPayment, DryRunRuleset, FactSource, FoldStep, ListComparison};
+use crate::decisions::runnable_ruleset::RunnableRule;
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::RULES_MAX;
 use crate::domain::tenant::Scope;
@@ -133,7 +133,7 @@ impl From<FoldStep> for FoldStepShape {
 impl TriedRuleShape {
     fn of(
         rule: &RuleEvidence,
-        tried: &ActiveRule,
+        tried: &RunnableRule,
         sources: &[FactSource],
         comparisons: &[Option<ListComparison>],
         diagnosis: Option<Diagnosis>,
@@ -195,7 +195,7 @@ pub async fn dry_run(
         let subject = subject(fields, services.world.now_ms());
         Some((tried?, subject?))
     })?;
-    if matches!(subject, Subject::Stored(_)) && !client.has(Scope::DecisionsRead) {
+    if matches!(subject, DryRunPayment::Stored(_)) && !client.has(Scope::DecisionsRead) {
         let detail = "Testing a stored payment requires the scope decisions:read.";
         return Err(Problem::new(ProblemKind::InsufficientScope, detail));
     }
@@ -203,26 +203,26 @@ pub async fn dry_run(
     ApiResponse::json(Status::Ok, &DryRunShape::from(run))
 }
 
-fn tried(fields: &mut Fields<'_>) -> Option<Tried> {
+fn tried(fields: &mut Fields<'_>) -> Option<DryRunRuleset> {
     if fields.has("rules") {
         if fields.optional_integer("revision", 1..=i64::from(i32::MAX)).is_some() {
             fields.error("revision", "expected either revision or rules");
         }
-        return fields.each("rules", RULES_MAX, entry).map(Tried::Unsaved);
+        return fields.each("rules", RULES_MAX, entry).map(DryRunRuleset::Unsaved);
     }
     let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
-    i32::try_from(number).ok().map(Tried::Revision)
+    i32::try_from(number).ok().map(DryRunRuleset::Revision)
 }
 
-fn subject(fields: &mut Fields<'_>, now_ms: u64) -> Option<Subject> {
+fn subject(fields: &mut Fields<'_>, now_ms: u64) -> Option<DryRunPayment> {
     let expected = "expected a payment id";
     if fields.has("payment_id") {
         if fields.optional_nested("payment", |fields| order(fields, now_ms)).is_some() {
             fields.error("payment", "expected either payment or payment_id");
         }
         let id = fields.parsed("payment_id", |text| payment_id(text).ok_or(expected));
-        return id.map(Subject::Stored);
+        return id.map(DryRunPayment::Stored);
     }
     let order = fields.nested("payment", |fields| order(fields, now_ms));
-    order.map(|order| Subject::Order(Box::new(order)))
+    order.map(|order| DryRunPayment::Order(Box::new(order)))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::decisions::active_ruleset::identity_of;
+use crate::decisions::runnable_ruleset::identity_of;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::ruleset::{Mode, Revision};
 use crate::domain::tenant::TenantId;

@@ -1,8 +1,7 @@
-//! The rulesets that decide at the moment, in memory.
+//! A snapshot of every tenant's deployment, kept up to date with the activation log.
 //!
-//! Owns the snapshot of every tenant's deployment and keeps it in step with the
-//! activation log. A payment takes one `Arc` and sees one deployment to its
-//! end. Must never hand out a revision whose plugins this node has not loaded.
+//! A payment takes one `Arc` of it and sees the same deployment to its end. A revision is only
+//! handed out once this node has loaded all its plugins.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock, RwLockWriteGuard};
@@ -14,9 +13,9 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::active_ruleset::ActiveRuleset;
-use super::deployed::Deployed;
+use super::deployment::LoadedDeployment;
 use super::plugins::Plugins;
+use super::runnable_ruleset::RunnableRuleset;
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{Activation, DecisionPoint};
@@ -26,11 +25,11 @@ use crate::rules::{EngineError, MissedDeadline};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, rulesets};
 
-/// For all activations of a turn together: what takes longer to load goes on
-/// loading and is taken over in a later turn, and meanwhile the log is read on.
+/// For all activations of one round together. Plugins that take longer go on loading and their
+/// activation is applied in a later round, so reading the log is never delayed for long.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Activations that are taken over side by side, each with a connection.
+/// Activations that are applied at the same time. Each takes a connection.
 const AT_ONCE_MAX: usize = 3;
 
 const MISSING: StorageError = StorageError::Unreadable { what: "revision" };
@@ -38,16 +37,15 @@ const MISSING: StorageError = StorageError::Unreadable { what: "revision" };
 /// A ruleset is active, and this node cannot run it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the active ruleset is not loaded on this node")]
-pub struct NotLoaded;
+pub struct RulesetNotLoaded;
 
 #[derive(Debug)]
-pub struct ActiveRulesets {
+pub struct Deployments {
     system: SystemPool,
     plugins: Arc<Plugins>,
-    /// Nothing for a tenant whose first activation is held back.
-    by_tenant: RwLock<HashMap<TenantId, Option<Arc<Deployed>>>>,
-    /// Held while catching up, so that two catch-ups cannot put an older
-    /// revision over a newer one.
+    /// `None` for a tenant whose first activation is delayed.
+    by_tenant: RwLock<HashMap<TenantId, Option<Arc<LoadedDeployment>>>>,
+    /// Held while catching up, so that no older deployment replaces a newer one.
     log: Mutex<Log>,
     /// Every activation made before this moment is known here.
     read_at: SyncMutex<Option<Instant>>,
@@ -58,19 +56,19 @@ pub struct ActiveRulesets {
 struct Log {
     /// The last activation read.
     read_to: i64,
-    /// The newest activation of each tenant that could not be taken over yet.
-    held_back: HashMap<TenantId, HeldBack>,
+    /// The newest activation of each tenant, if it could not be applied yet.
+    held_back: HashMap<TenantId, DelayedActivation>,
 }
 
 #[derive(Debug)]
-struct HeldBack {
+struct DelayedActivation {
     activation: Activation,
-    told: bool,
+    logged: bool,
 }
 
-/// Why an activation is held back.
+/// Why an activation is delayed.
 #[derive(Debug, Error)]
-enum NotYet {
+enum ActivationDelay {
     #[error("the plugin {0} is not loaded")]
     Plugin(Digest),
     #[error("its plugins are still loading")]
@@ -80,27 +78,27 @@ enum NotYet {
 }
 
 impl Log {
-    /// Notes what is new. Only a tenant's newest activation is of interest.
+    /// Keeps the newest activation of each tenant.
     fn note(&mut self, gained: Vec<(TenantId, Activation)>) {
         for (tenant, activation) in gained {
             self.read_to = self.read_to.max(activation.sequence);
-            let newer = |held: &HeldBack| held.activation.sequence > activation.sequence;
+            let newer = |held: &DelayedActivation| held.activation.sequence > activation.sequence;
             if !self.held_back.get(&tenant).is_some_and(newer) {
-                self.held_back.insert(tenant, HeldBack { activation, told: false });
+                self.held_back.insert(tenant, DelayedActivation { activation, logged: false });
             }
         }
     }
 
-    /// Once for each activation, not at every turn.
-    fn tell(&mut self, tenant: TenantId, error: &NotYet) {
-        let Some(held) = self.held_back.get_mut(&tenant).filter(|held| !held.told) else { return };
-        held.told = true;
+    /// Logs the delay, once for each activation.
+    fn log_delay(&mut self, tenant: TenantId, error: &ActivationDelay) {
+        let Some(held) = self.held_back.get_mut(&tenant).filter(|held| !held.logged) else { return };
+        held.logged = true;
         let revision = held.activation.deployment.revision;
         tracing::warn!(%tenant, revision, %error, "an activation is delayed on this node");
     }
 }
 
-impl ActiveRulesets {
+impl Deployments {
     pub fn new(system: SystemPool, plugins: Arc<Plugins>) -> Self {
         Self {
             system,
@@ -111,26 +109,26 @@ impl ActiveRulesets {
         }
     }
 
-    /// How long ago this node last read the log of activations.
+    /// How long ago this node last read the activation log.
     pub fn behind(&self) -> Duration {
         let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
         read_at.map_or(Duration::MAX, |read_at| read_at.elapsed())
     }
 
-    /// Tenants with an active ruleset, and how many of them have one that this node cannot run.
+    /// The number of tenants with a deployment, and of those whose deployment this node cannot run.
     pub fn not_loaded(&self) -> (usize, usize) {
         let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
-        (by_tenant.len(), by_tenant.values().filter(|deployed| deployed.is_none()).count())
+        (by_tenant.len(), by_tenant.values().filter(|deployment| deployment.is_none()).count())
     }
 
-    /// Nothing only where nothing was ever activated.
-    pub fn of(&self, tenant: TenantId) -> Result<Option<Arc<Deployed>>, NotLoaded> {
+    /// `None` if the tenant never activated a revision.
+    pub fn of(&self, tenant: TenantId) -> Result<Option<Arc<LoadedDeployment>>, RulesetNotLoaded> {
         let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
-        by_tenant.get(&tenant).map(|active| active.clone().ok_or(NotLoaded)).transpose()
+        by_tenant.get(&tenant).map(|active| active.clone().ok_or(RulesetNotLoaded)).transpose()
     }
 
-    /// Loads the rules that could not run for want of their compiled code. Says
-    /// whether any of them can run now; loading goes on beyond the deadline.
+    /// Loads the plugins of rules that could not run because their compiled code was missing.
+    /// Returns whether any of them can run now. Loading goes on after the deadline.
     pub async fn recover(&self, rules: &[RuleEvidence], deadline: Instant) -> Result<bool, EngineError> {
         let lacking = rules.iter().filter(|rule| rule.result == Some(RuleResult::Unavailable));
         let loading = join_all(lacking.map(|rule| self.plugins.load(rule.plugin)));
@@ -140,15 +138,14 @@ impl ActiveRulesets {
             .map_err(|_| EngineError::Deadline(MissedDeadline::default()))
     }
 
-    /// Takes over what the activation log has gained. A tenant whose newest
-    /// activation cannot be taken over, as a plugin cannot be loaded, keeps its
-    /// earlier revision, or has its payments refused where there is none. It
-    /// holds up nobody; the next call tries again.
+    /// Applies the new lines of the activation log. If a plugin of a tenant's newest activation
+    /// cannot be loaded, the tenant keeps its earlier deployment, and its payments are refused if
+    /// it has none. Other tenants are not delayed. The next call tries again.
     pub async fn catch_up(&self) -> Result<(), StorageError> {
         self.catch_up_within(LOADING_PATIENCE).await
     }
 
-    /// The same with another patience: a node that starts waits for everything.
+    /// As [`Self::catch_up`]. A node that starts has a longer patience.
     pub async fn catch_up_within(&self, patience: Duration) -> Result<(), StorageError> {
         let mut log = self.log.lock().await;
         let read_at = Instant::now();
@@ -159,24 +156,24 @@ impl ActiveRulesets {
         };
         log.note(gained);
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(read_at);
-        let due: Vec<(TenantId, Activation)> =
+        let delayed: Vec<(TenantId, Activation)> =
             log.held_back.iter().map(|(tenant, held)| (*tenant, held.activation.clone())).collect();
-        // Side by side: one that has to be compiled first shall not delay the others.
-        let attempts = due
+        // At the same time, since one plugin that must be compiled would delay the others.
+        let attempts = delayed
             .into_iter()
-            .map(|(tenant, activation)| async move { (tenant, self.take_over(tenant, &activation).await) });
+            .map(|(tenant, activation)| async move { (tenant, self.apply(tenant, &activation).await) });
         let mut attempts = futures::stream::iter(attempts).buffer_unordered(AT_ONCE_MAX);
-        let taking_over = async {
+        let applying = async {
             while let Some((tenant, result)) = attempts.next().await {
                 match result {
                     Ok(()) => drop(log.held_back.remove(&tenant)),
-                    Err(error) => log.tell(tenant, &error),
+                    Err(error) => log.log_delay(tenant, &error),
                 }
             }
         };
-        if timeout(patience, taking_over).await.is_err() {
+        if timeout(patience, applying).await.is_err() {
             let late: Vec<TenantId> = log.held_back.keys().copied().collect();
-            late.into_iter().for_each(|tenant| log.tell(tenant, &NotYet::Loading));
+            late.into_iter().for_each(|tenant| log.log_delay(tenant, &ActivationDelay::Loading));
         }
         for tenant in log.held_back.keys() {
             self.write_by_tenant().entry(*tenant).or_insert(None);
@@ -184,14 +181,14 @@ impl ActiveRulesets {
         Ok(())
     }
 
-    async fn take_over(&self, tenant: TenantId, activation: &Activation) -> Result<(), NotYet> {
-        let mut rulesets: HashMap<i32, Arc<ActiveRuleset>> = HashMap::new();
+    async fn apply(&self, tenant: TenantId, activation: &Activation) -> Result<(), ActivationDelay> {
+        let mut rulesets: HashMap<i32, Arc<RunnableRuleset>> = HashMap::new();
         for number in activation.deployment.revisions() {
             let ruleset = self.load_ruleset(tenant, activation.point, number).await?;
             rulesets.insert(number, Arc::new(ruleset));
         }
-        let deployed = Deployed::new(activation.deployment, &rulesets).ok_or(MISSING)?;
-        self.write_by_tenant().insert(tenant, Some(Arc::new(deployed)));
+        let deployment = LoadedDeployment::new(activation.deployment, &rulesets).ok_or(MISSING)?;
+        self.write_by_tenant().insert(tenant, Some(Arc::new(deployment)));
         Ok(())
     }
 
@@ -200,18 +197,18 @@ impl ActiveRulesets {
         tenant: TenantId,
         point: DecisionPoint,
         number: i32,
-    ) -> Result<ActiveRuleset, NotYet> {
+    ) -> Result<RunnableRuleset, ActivationDelay> {
         let revision = rulesets::revision_any(&self.system, tenant, point, number).await?.ok_or(MISSING)?;
         let digests: HashSet<Digest> = revision.rules.iter().map(|rule| rule.entry.plugin).collect();
         for digest in digests {
             if !self.plugins.load(digest).await {
-                return Err(NotYet::Plugin(digest));
+                return Err(ActivationDelay::Plugin(digest));
             }
         }
-        Ok(ActiveRuleset::new(revision))
+        Ok(RunnableRuleset::new(revision))
     }
 
-    fn write_by_tenant(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, Option<Arc<Deployed>>>> {
+    fn write_by_tenant(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, Option<Arc<LoadedDeployment>>>> {
         self.by_tenant.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

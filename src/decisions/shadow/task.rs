@@ -1,38 +1,35 @@
-//! A decision whose shadow runs are due.
-//!
-//! Owns what they need of the moment it was made, and how much that is. Must
-//! never look anything up again.
+//! A queued decision with everything its shadow runs need. Nothing is looked up again.
 
 use std::sync::Arc;
 
-use super::super::deployed::{Course, Deployed};
+use super::super::deployment::{DecisionPath, LoadedDeployment};
 use crate::domain::decision::{Decision, RuleEvidence};
 use crate::domain::selector::Fact;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{OutcomeReason, Reason, RuleResult};
 use crate::storage::decisions::StoredDecision;
 
-/// A decision that is stored, and what was deployed when it was made.
+/// A decision that is stored, and what was deployment when it was made.
 #[derive(Debug)]
-pub struct Due {
+pub struct ShadowTask {
     pub decision: StoredDecision,
-    pub deployed: Arc<Deployed>,
-    /// From the payment's key: chooses the course.
-    pub drawn: u64,
-    /// The answers to the queries of the course.
+    pub deployment: Arc<LoadedDeployment>,
+    /// Computed from the payment's key; it chooses the path.
+    pub draw: u64,
+    /// Of the queries of the path.
     pub facts: Vec<Fact>,
 }
 
-impl Due {
-    pub fn course(&self) -> &Course {
-        self.deployed.course(self.drawn)
+impl ShadowTask {
+    pub fn path(&self) -> &DecisionPath {
+        self.deployment.path(self.draw)
     }
 
     pub fn tenant(&self) -> TenantId {
         self.decision.decision.tenant
     }
 
-    /// What it holds in memory, by estimate: its texts count, most of which rules wrote.
+    /// Its size in memory, estimated from its texts.
     pub fn bytes(&self) -> usize {
         let evidence = &self.decision.decision.evidence;
         let metadata = evidence.payment.order.metadata.iter().map(|(key, value)| key.len() + value.len());

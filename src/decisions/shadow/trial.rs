@@ -1,13 +1,12 @@
-//! One stored decision and what is tried on it.
+//! The shadow runs of one stored decision.
 //!
-//! Owns what the outcome would have been. Must never judge by what the host did:
-//! such a run is not told at all.
+//! A run that the host stopped is left out, since it says nothing about the rule.
 
 use tokio::time::Instant;
 
 use super::super::evaluate::call_of;
 use super::super::trial::Trial;
-use super::due::Due;
+use super::task::ShadowTask;
 use crate::domain::decision::{EngineId, Evidence, RuleEvidence};
 use crate::domain::ruleset::Mode;
 use crate::domain::shadow::{ShadowEvidence, ShadowKind, ShadowRun};
@@ -15,32 +14,32 @@ use crate::domain::verdict::{FoldResult, Outcome, OutcomeReason};
 use crate::rules::{RuleCall, RuleRun, RulesetCall};
 
 #[derive(Debug)]
-pub struct Attempt {
-    due: Due,
+pub struct ShadowTrial {
+    task: ShadowTask,
     /// Whether the deciding revision has rules in shadow mode.
     rules: bool,
-    /// The shadow revision, and whether it has to be called at all.
+    /// Of the shadow revision, and whether it needs a call.
     trial: Option<(Trial, bool)>,
 }
 
-impl Attempt {
-    pub fn new(due: Due, engine: &EngineId) -> Self {
-        let course = due.course();
-        let evidence = &due.decision.decision.evidence;
-        let trial = course.shadow.as_ref().zip(course.likeness.as_ref()).map(|(shadow, likeness)| {
-            let facts = course.shadow_facts(&due.facts);
-            (Trial::on_record(shadow, evidence, facts, likeness, engine), false)
+impl ShadowTrial {
+    pub fn new(task: ShadowTask, engine: &EngineId) -> Self {
+        let path = task.path();
+        let evidence = &task.decision.decision.evidence;
+        let trial = path.shadow.as_ref().zip(path.overlap.as_ref()).map(|(shadow, overlap)| {
+            let facts = path.shadow_facts(&task.facts);
+            (Trial::on_record(shadow, evidence, facts, overlap, engine), false)
         });
-        let rules = course.ruleset.has_shadow_rules();
-        Self { due, rules, trial }
+        let rules = path.ruleset.has_shadow_rules();
+        Self { task, rules, trial }
     }
 
-    /// What the engine has to do.
+    /// The calls that the engine must make.
     pub fn calls(&mut self, deadline: Instant) -> Vec<RulesetCall> {
-        let tenant = self.due.tenant();
+        let tenant = self.task.tenant();
         let mut calls = Vec::new();
         if self.rules {
-            let payment = self.due.decision.decision.evidence.payment.clone();
+            let payment = self.task.decision.decision.evidence.payment.clone();
             calls.push(RulesetCall { tenant, payment, rules: self.shadow_rules(), deadline });
         }
         if let Some((trial, called)) = &mut self.trial {
@@ -52,47 +51,51 @@ impl Attempt {
     }
 
     fn shadow_rules(&self) -> Vec<RuleCall> {
-        let course = self.due.course();
-        let facts = course.own_facts(&self.due.facts);
-        let shadow = course.ruleset.rules.iter().filter(|rule| rule.prepared.entry.mode == Mode::Shadow);
+        let path = self.task.path();
+        let facts = path.own_facts(&self.task.facts);
+        let shadow = path.ruleset.rules.iter().filter(|rule| rule.prepared.entry.mode == Mode::Shadow);
         shadow.map(|rule| call_of(rule, facts)).collect()
     }
 
-    /// Takes its answers, in the order of its calls, and says how many runs it
-    /// had to give; those that came to nothing are missing.
+    /// Adds the runs to `runs`, from the results of the calls in their order. Returns how many runs
+    /// were expected; those that the host stopped are missing.
     pub fn conclude(
         self,
         engine: &EngineId,
         answers: &mut impl Iterator<Item = Vec<RuleRun>>,
         runs: &mut Vec<ShadowRun>,
     ) -> usize {
-        let Self { due, rules, trial } = self;
-        let course = due.course();
-        let tried = usize::from(rules) + usize::from(trial.is_some());
+        let Self { task, rules, trial } = self;
+        let path = task.path();
+        let expected = usize::from(rules) + usize::from(trial.is_some());
         if rules {
-            let told = answers.next().and_then(|ran| with_shadow_rules(&due, engine, ran));
-            let number = course.ruleset.revision.number;
-            runs.extend(told.map(|(would_be, told)| run_of(&due, ShadowKind::Rules, number, would_be, told)));
+            let run = answers.next().and_then(|ran| with_shadow_rules(&task, engine, ran));
+            let number = path.ruleset.revision.number;
+            runs.extend(run.map(|(would_be, run)| run_of(&task, ShadowKind::Rules, number, would_be, run)));
         }
-        if let (Some((trial, called)), Some(shadow)) = (trial, &course.shadow) {
+        if let (Some((trial, called)), Some(shadow)) = (trial, &path.shadow) {
             let ran = if called { answers.next().unwrap_or_default() } else { Vec::new() };
-            let told = trial.conclude(engine, shadow, ran).map(|(would_be, evidence)| {
+            let run = trial.conclude(engine, shadow, ran).map(|(would_be, evidence)| {
                 let live = evidence.rules.into_iter().filter(|rule| rule.result.is_some()).collect();
                 (would_be, evidence_of(engine, evidence.fold_version, live, evidence.reasons))
             });
             let number = shadow.revision.number;
             runs.extend(
-                told.map(|(would_be, told)| run_of(&due, ShadowKind::Revision, number, would_be, told)),
+                run.map(|(would_be, run)| run_of(&task, ShadowKind::Revision, number, would_be, run)),
             );
         }
-        tried
+        expected
     }
 }
 
-/// The outcome if the rules in shadow mode were live as well: what the others
-/// said stands as recorded.
-fn with_shadow_rules(due: &Due, engine: &EngineId, ran: Vec<RuleRun>) -> Option<(Outcome, ShadowEvidence)> {
-    let mut evidence: Evidence = due.decision.decision.evidence.clone();
+/// The outcome if the rules in shadow mode were live as well. The results of the other rules are those
+/// recorded.
+fn with_shadow_rules(
+    task: &ShadowTask,
+    engine: &EngineId,
+    ran: Vec<RuleRun>,
+) -> Option<(Outcome, ShadowEvidence)> {
+    let mut evidence: Evidence = task.decision.decision.evidence.clone();
     let mut ran = ran.into_iter();
     for rule in evidence.rules.iter_mut().filter(|rule| rule.mode == Mode::Shadow) {
         let run = ran.next().filter(|run| run.result.is_reproducible())?;
@@ -115,20 +118,20 @@ fn evidence_of(
 }
 
 fn run_of(
-    due: &Due,
+    task: &ShadowTask,
     kind: ShadowKind,
     revision: i32,
     would_be: Outcome,
     evidence: ShadowEvidence,
 ) -> ShadowRun {
-    let decision = &due.decision.decision;
+    let decision = &task.decision.decision;
     let payment = &decision.evidence.payment;
     ShadowRun {
-        tenant: due.tenant(),
+        tenant: task.tenant(),
         kind,
         revision,
         payment: payment.id,
-        decided_revision: due.course().ruleset.revision.number,
+        decided_revision: task.path().ruleset.revision.number,
         received_at_ms: payment.received_at_ms,
         decided: decision.outcome,
         would_be,

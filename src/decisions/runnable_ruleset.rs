@@ -1,7 +1,5 @@
-//! A revision in the form in which it is run.
-//!
-//! Owns which questions it asks and whose answers are whose. Must never know
-//! whether it decides, runs beside or is only tried.
+//! A revision in the form in which it is run: its queries merged, each once, and for each rule
+//! the position of its facts.
 
 use std::sync::Arc;
 
@@ -12,37 +10,37 @@ use crate::domain::ruleset::{DecisionPoint, Mode, PreparedRule, Revision};
 use crate::domain::selector::FactQuery;
 
 #[derive(Debug)]
-pub struct ActiveRuleset {
+pub struct RunnableRuleset {
     pub revision: RevisionReference,
-    pub rules: Vec<ActiveRule>,
-    /// What all rules ask for, live and shadow, each question once.
+    pub rules: Vec<RunnableRule>,
+    /// The queries of all rules, live and shadow, each once.
     pub queries: Vec<FactQuery>,
 }
 
 #[derive(Debug)]
-pub struct ActiveRule {
+pub struct RunnableRule {
     pub prepared: PreparedRule,
     pub state: Arc<[u8]>,
-    /// What it is known by in quarantine.
     pub identity: Arc<RuleIdentity>,
-    /// Where the answers to this rule's queries stand in the facts of the ruleset.
+    /// The position of each of this rule's facts in the facts of the ruleset.
     fact_places: Vec<usize>,
 }
 
-impl ActiveRule {
-    /// Of the answers to the ruleset's queries, those this rule asked for.
+impl RunnableRule {
+    /// The facts of this rule. `all` are those of the ruleset's queries.
     pub fn facts<T: Clone>(&self, all: &[T]) -> Vec<T> {
         self.fact_places.iter().map(|place| all[*place].clone()).collect()
     }
 }
 
-/// The binding is the plugin's digest, of a fixed length, and what it made of its settings.
+/// The binding is a hash of the plugin's digest and the rule's state. The digest has a fixed length,
+/// so the two cannot be confused.
 pub fn identity_of(point: DecisionPoint, rule: &PreparedRule) -> RuleIdentity {
     let binding = DigestBuilder::default().add(&rule.entry.plugin.0).add(&rule.state).finish();
     RuleIdentity { point, rule: rule.entry.name.clone(), binding }
 }
 
-impl ActiveRuleset {
+impl RunnableRuleset {
     pub fn new(revision: Revision) -> Self {
         let mut queries: Vec<FactQuery> = Vec::new();
         let rules = revision
@@ -53,24 +51,24 @@ impl ActiveRuleset {
                     prepared.queries.iter().map(|query| place_of(&mut queries, query)).collect();
                 let identity = Arc::new(identity_of(revision.point, &prepared));
                 let state = std::mem::take(&mut prepared.state).into();
-                ActiveRule { prepared, state, identity, fact_places }
+                RunnableRule { prepared, state, identity, fact_places }
             })
             .collect();
         let revision = RevisionReference { number: revision.number, digest: revision.digest };
         Self { revision, rules, queries }
     }
 
-    /// Whether a rule runs beside the others without effect.
+    /// Whether any rule is in shadow mode.
     pub fn has_shadow_rules(&self) -> bool {
         self.rules.iter().any(|rule| rule.prepared.entry.mode == Mode::Shadow)
     }
 
-    pub fn live_rules(&self) -> impl Iterator<Item = &ActiveRule> {
+    pub fn live_rules(&self) -> impl Iterator<Item = &RunnableRule> {
         self.rules.iter().filter(|rule| rule.prepared.entry.mode == Mode::Live)
     }
 }
 
-/// Where a question stands, put at the end when it is new.
+/// The position of a query. A new one is added at the end.
 pub(super) fn place_of(queries: &mut Vec<FactQuery>, query: &FactQuery) -> usize {
     queries.iter().position(|known| known == query).unwrap_or_else(|| {
         queries.push(query.clone());
