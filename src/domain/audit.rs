@@ -1,6 +1,6 @@
-//! Administrative acts: who changed what, when, from what to what.
+//! Acts of administrators: who changed what and when, with the state before and after.
 
-/// Every kind of act, by the word it is stored and shown under.
+/// The kinds of acts. The name of each is stored and shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     TenantCreated,
@@ -85,20 +85,20 @@ impl Action {
     }
 }
 
-/// An act as it is recorded, in the transaction that carries it out.
+/// An act. It is recorded in the transaction that carries it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
     pub at_ms: u64,
     pub actor: String,
     pub action: Action,
-    /// What was acted on: a revision's number, a plugin's digest, a list's name.
+    /// The number of a revision, the digest of a plugin or the name of a list, for example.
     pub subject: String,
-    /// JSON text. Never a secret, never what a payment holds.
+    /// JSON text. It must contain no secrets and no data of payments.
     pub before: Option<String>,
     pub after: Option<String>,
 }
 
-/// An act that was recorded.
+/// A recorded act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEvent {
     /// Rises in commit order within a tenant.

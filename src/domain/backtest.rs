@@ -1,7 +1,6 @@
-//! Backtests: a candidate revision run over stored decisions.
+//! Backtests: a candidate revision, run on stored decisions.
 //!
-//! Owns what is selected, what it is compared with and the states of a run.
-//! The stored form is JSON: members may be added, never renamed.
+//! The stored form is JSON. Members may be added but never renamed.
 
 pub mod label;
 pub mod report;
@@ -16,7 +15,7 @@ use super::ruleset::DecisionPoint;
 use super::verdict::Outcome;
 use report::BacktestReport;
 
-/// Waiting and running ones of a tenant together.
+/// The most backtests of a tenant that wait or run.
 pub const PENDING_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +45,18 @@ impl BacktestState {
     }
 }
 
-/// Which decisions. All conditions must hold; of those that are left the newest count.
+/// The decisions to run on: the newest ones for which all conditions hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BacktestSelection {
     pub from_ms: Option<u64>,
-    /// Exclusive. Set at the creation at the latest, so that a run can be repeated.
+    /// Exclusive. It is set when the backtest is created, so that a run can be repeated.
     pub to_ms: u64,
     pub newest: Option<u64>,
     pub filter: BacktestFilter,
 }
 
-/// As recorded. Names are kept, since the stored form outlives them.
+/// Conditions on the recorded decision.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BacktestFilter {
@@ -69,12 +68,12 @@ pub struct BacktestFilter {
     pub origin: Option<Origin>,
 }
 
-/// What the candidate is compared with, as it was asked for.
+/// What the candidate is compared with, as requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Baseline {
-    /// What was decided then.
+    /// The recorded outcomes.
     Recorded,
-    /// The revision that is active at the creation, run again.
+    /// The revision that is active when the backtest is created. It is run again.
     Active,
     Revision(i32),
 }
@@ -83,15 +82,16 @@ pub enum Baseline {
 pub struct Backtest {
     pub id: Uuid,
     pub point: DecisionPoint,
-    /// The candidate.
+    /// The candidate revision.
     pub revision: i32,
-    /// Run again; nothing where the candidate is compared with what was decided.
+    /// The revision that is run again for comparison. `None` if the candidate is compared with the
+    /// recorded outcomes.
     pub baseline_revision: Option<i32>,
     pub selection: BacktestSelection,
     pub state: BacktestState,
-    /// Why it failed.
+    /// Set if it failed.
     pub why: Option<String>,
-    /// Decisions that are selected, once they are counted.
+    /// How many decisions are selected. `None` until they are counted.
     pub total: Option<u64>,
     pub done: u64,
     pub report: Option<BacktestReport>,
@@ -101,12 +101,12 @@ pub struct Backtest {
     pub finished_at_ms: Option<u64>,
 }
 
-/// Why a backtest does not let a revision be activated.
+/// Why a backtest does not permit the activation of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuardRefusal {
     Unknown,
     OfAnotherRevision,
-    /// Which changes nothing whatever the revision does.
+    /// The comparison never shows a change.
     ComparedWithItself,
     NotFinished,
     ComparedNothing,
@@ -117,8 +117,8 @@ pub enum GuardRefusal {
 }
 
 impl Backtest {
-    /// Whether the backtest lets its revision be activated: it changed at most
-    /// so many ten-thousandths of the outcomes it compared.
+    /// Whether the backtest permits the activation of `revision`: it has finished, and at most this
+    /// share of the compared outcomes changed.
     pub fn permits(&self, revision: i32, changed_max_ten_thousandths: u16) -> Result<(), GuardRefusal> {
         if self.revision != revision {
             return Err(GuardRefusal::OfAnotherRevision);

@@ -1,7 +1,7 @@
-//! Fields that an operator may let hold what looks like a card number.
+//! The fields for which an operator may switch off the check for card numbers.
 //!
-//! Owns which these are: identifiers that other systems number, and texts that
-//! carry such a number. Must never name the fields of cards, of people or of notes.
+//! These are identifiers that other systems assign, and texts that contain them. Fields of cards
+//! and people, and notes, must never be added.
 
 /// A field whose check can be switched off for a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ impl CheckedField {
         Self::ListValue,
     ];
 
-    /// The name under which it is stored, and which operators type.
+    /// The name in the database and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",

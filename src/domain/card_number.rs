@@ -1,9 +1,8 @@
-//! Card numbers inside of texts: what must never be stored, shown or logged.
+//! Finds card numbers in texts, which must never be stored, shown or logged.
 //!
-//! Owns the decision whether a text holds one: length, issuer range and Luhn
-//! check together. Must never be called a secret's detector: what is no number of
-//! these issuers passes, and about one in a hundred of all numbers of sixteen
-//! digits looks like a card's though it is none.
+//! A number counts as a card number by its length, its issuer range and the Luhn check. This does
+//! not find other secrets. About one in a hundred of all numbers of sixteen digits looks like a
+//! card number.
 
 mod ibans;
 mod identifiers;
@@ -23,21 +22,20 @@ use super::text::digit_value;
 const DIGITS_MIN: usize = 12;
 const DIGITS_MAX: usize = 19;
 
-/// The error of a field that holds one.
+/// The error for a field that contains a card number.
 pub const CARD_NUMBER_FOUND: &str =
     "looks like a card number; card numbers must never be sent, so send a token of your own";
 
-/// True for a text with a card number in it, whatever stands around the number
-/// and between its digits, and in whatever script these are. Letters end a number,
-/// and so does the end of a longer run of digits.
+/// Whether a text contains a card number. Digits of all scripts count, and any characters other
+/// than letters may be between them. A card number is not looked for inside a longer run of digits.
 pub fn holds_card_number(text: &str) -> bool {
-    // Most texts end here: digits of other scripts have no ASCII bytes.
+    // A quick check that most texts fail. Digits of other scripts are not ASCII.
     let possible = text.bytes().filter(|byte| byte.is_ascii_digit() || !byte.is_ascii()).count();
     if possible < DIGITS_MIN {
         return false;
     }
     let text = with_ascii_digits(text);
-    // Other identifiers are looked for only where the digits could be those of a card.
+    // Other identifiers are removed only if the digits could be those of a card.
     has_candidate(&text) && has_candidate(&without_identifiers(&text))
 }
 
@@ -58,7 +56,7 @@ pub fn account_holds_card_number(text: &str) -> bool {
     holds_card_number(text) && !is_iban()
 }
 
-/// The text with every digit as its ASCII one, also full-width, raised and circled ones.
+/// The text with all digits as ASCII digits, including full-width, raised and circled ones.
 fn with_ascii_digits(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -70,8 +68,7 @@ fn ascii_digit(c: char) -> char {
     digit_value(c).and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
 }
 
-/// Digits that nothing but separators stands between, with the places where
-/// a group of them begins.
+/// Digits with only separators between them, and the places where groups of them begin.
 #[derive(Default)]
 struct DigitRun {
     digits: Vec<u8>,
@@ -83,7 +80,7 @@ impl DigitRun {
         self.groups.push(self.digits.len());
     }
 
-    /// A card number may be all groups, or some that are neighbours.
+    /// Whether all groups, or some neighbouring ones, are a card number.
     fn has_card_number(&self) -> bool {
         self.groups.iter().enumerate().any(|(group, from)| {
             let ends = self.groups[group + 1..].iter().copied().chain([self.digits.len()]);
@@ -93,7 +90,7 @@ impl DigitRun {
         })
     }
 
-    /// Ends the run. Answers whether it held a card number.
+    /// Ends the run. Returns whether it contained a card number.
     fn end(&mut self) -> bool {
         let found = self.has_card_number();
         self.digits.clear();
@@ -127,8 +124,8 @@ fn has_candidate(text: &str) -> bool {
     run.end()
 }
 
-/// Of hexadecimal digits alone, with letters in more than one place: those in front
-/// of a number may be a word, or the mark of a magnetic stripe's track.
+/// Whether a word is hexadecimal with letters in more than one place. Letters in one place may be a
+/// word before a card number, or mark the track of a magnetic stripe.
 fn is_part_of_a_digest(word: &str) -> bool {
     let runs_of_letters = word.split(|c: char| c.is_ascii_digit()).filter(|letters| !letters.is_empty());
     word.bytes().all(|byte| byte.is_ascii_hexdigit()) && runs_of_letters.count() > 1

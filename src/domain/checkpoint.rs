@@ -1,22 +1,23 @@
-//! A checkpoint: how far the chain of a writer has come.
+//! A checkpoint: the tip of a writer's chain.
 
 use uuid::Uuid;
 
 use super::plugin::Digest;
 
-/// Kept outside of the database, it proves that a batch was there: the end of
-/// a chain that was cut off leaves no other trace.
+/// If a checkpoint is kept outside the database, it proves that a batch existed. Without it,
+/// removing the end of a chain leaves no trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
     pub writer: Uuid,
-    /// Of its last batch.
+    /// The sequence of the last batch.
     pub sequence: i64,
     pub hash: Digest,
     pub at_ms: u64,
 }
 
 impl Checkpoint {
-    /// What is signed. Published, so that others can check: never changed.
+    /// The text that is signed. It is published so that others can verify it, and must never
+    /// change.
     pub fn text(&self) -> String {
         let Self { writer, sequence, hash, at_ms } = self;
         format!("tollgate checkpoint 1\n{writer}\n{sequence}\n{hash}\n{at_ms}\n")

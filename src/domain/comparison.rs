@@ -1,9 +1,8 @@
-//! How the values of payments are compared: one canonical form for each kind, for
-//! payments and for what is held against them.
+//! How values of payments are compared: each kind of value has one canonical form, for payments and
+//! for list entries.
 //!
-//! Owns the kinds and their forms. A form is a key and nothing else: what is stored,
-//! shown and given to rules is what the client wrote. A change of any form is a new
-//! `COMPARISON_VERSION`.
+//! A form is used only as a key. What is stored, shown and given to rules is what the client wrote.
+//! A change of any form needs a new [`COMPARISON_VERSION`].
 
 use std::net::IpAddr;
 
@@ -19,8 +18,8 @@ pub use network::Network;
 mod names;
 mod network;
 
-/// Recorded with each decision: facts that were looked up under another version are
-/// not what would be found now. Version 1 compared values as they were written.
+/// Recorded with each decision, since facts of another version may be different now. Version 1
+/// compared values as they were written.
 pub const COMPARISON_VERSION: u16 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,7 +36,7 @@ pub enum ValueKind {
     Text,
 }
 
-/// Why a text can never be equal to a value of its kind.
+/// Why a text has no form of its kind, so that it can never match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FormError {
     #[error("expected a value that can be seen: this has only spaces or invisible characters")]
@@ -87,7 +86,7 @@ impl ValueKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The form in which this text is compared with other values of its kind.
+    /// The form in which a text is compared with other values of this kind.
     pub fn form(self, text: &str) -> Result<String, FormError> {
         match self {
             Self::Account => some(electronic(text), FormError::NoAccount),
@@ -109,17 +108,17 @@ impl ValueKind {
         }
     }
 
-    /// The form of a value that a payment carries. One that has none is compared as
-    /// it was written, so that it is still counted.
+    /// The form of a payment's value. A value without a form is compared as it was written, so that
+    /// it is still counted.
     pub fn form_of_value(self, value: &str) -> String {
         self.form(value).unwrap_or_else(|_| value.to_owned())
     }
 
-    /// The forms of all entries that stand for a value of this form: itself, and
-    /// - for an address all its networks,
-    /// - for a head office its BIC of eight characters, which an entry of an earlier
-    ///   version may have as its only form,
-    /// - for an IBAN with its label in front the IBAN, since entries lose the label.
+    /// The forms of all list entries that cover a value with this form: the form itself, and
+    /// - for an address, all networks that contain it,
+    /// - for a head office, its BIC of eight characters, since entries of an earlier version may
+    ///   have only that form,
+    /// - for an IBAN with its label in front, the IBAN alone, since entries are stored without it.
     pub fn forms_that_cover(self, form: String) -> Vec<String> {
         let other = match self {
             Self::Ip => return form.parse::<IpAddr>().map_or_else(|_| vec![form], Network::all_of),

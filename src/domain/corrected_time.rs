@@ -1,23 +1,22 @@
-//! The time of the journal's database, as one node knows it.
+//! A node's estimate of the time of the journal's database, and the bound of its error.
 //!
-//! Owns the estimate, its bound, and how the time that is given out follows it.
-//! Must never read a clock: readings come in. Must never give out a time before
-//! one that it gave out already.
+//! The returned time never goes back. Callers pass the readings of clocks.
 
-/// Two nodes that are both within this of the database are within twice this of each other.
+/// The largest error of a trusted time. Two nodes then differ by at most twice as much.
 pub const ERROR_MAX_US: u64 = 100_000;
 
-/// How far the database's clock and a monotonic one may drift apart: a clock that
-/// is being corrected by NTP goes wrong by up to so much.
+/// How far the database's clock and a monotonic one may drift apart. NTP corrects a clock by up to
+/// this rate.
 const DRIFT_PER_MILLION: u64 = 500;
 
-/// After a failover an older reading may be from a different server's clock.
+/// The longest age of a trusted reading. After a failover, an older one may be from another
+/// server's clock.
 const KNOWN_AGE_MAX_US: u64 = 3_000_000;
 
-/// The time given out is at most a hundredth faster or slower than the clock under it.
+/// The returned time runs at most a hundredth faster or slower than the monotonic clock.
 const CORRECTED_PER: u64 = 100;
 
-/// One reading of the database's clock, between two of the monotonic one.
+/// A reading of the database's clock between two readings of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
     pub before_us: u64,
@@ -26,14 +25,15 @@ pub struct Sample {
     pub after_us: u64,
 }
 
-/// What a sample changed about the time that is given out.
+/// How a sample changed the returned time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Correction {
-    /// Nothing but its rate, by a hundredth at most.
+    /// Only its rate, by at most a hundredth.
     Slow,
     /// It jumped ahead.
     Stepped { by_us: u64 },
-    /// The database went back: time stands still until it has caught up.
+    /// The database's clock went back. The returned time stands still until the database has caught
+    /// up.
     Waits { for_us: u64 },
 }
 
@@ -42,12 +42,12 @@ pub struct CorrectedTime {
     /// The possible offsets from the monotonic clock to the database's.
     known: Range,
     known_at_us: u64,
-    /// The offset in use, and the monotonic reading at which it was set.
+    /// The offset in use, and when it was set by the monotonic clock.
     offset_us: i64,
     offset_at_us: u64,
 }
 
-/// A range that holds the true offset, both ends included.
+/// A range that contains the true offset, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     low_us: i64,
@@ -69,7 +69,7 @@ impl Range {
         Self { low_us: self.low_us - by_us, high_us: self.high_us + by_us }
     }
 
-    /// The range that both allow, or `None` where they contradict each other.
+    /// The intersection. `None` if it is empty.
     fn and(self, other: Self) -> Option<Self> {
         let (low_us, high_us) = (self.low_us.max(other.low_us), self.high_us.min(other.high_us));
         (low_us <= high_us).then_some(Self { low_us, high_us })
@@ -81,20 +81,19 @@ impl Range {
 }
 
 impl CorrectedTime {
-    /// Begins with the database's own time.
+    /// Starts with the database's time.
     pub fn new(first: &Sample) -> Self {
         let known = Range::of(first);
         let at_us = first.after_us;
         Self { known, known_at_us: at_us, offset_us: known.middle_us(), offset_at_us: at_us }
     }
 
-    /// Takes in a sample; `now_us` is the monotonic clock's, no earlier than any
-    /// that was asked about.
+    /// Adds a sample. `now_us` is of the monotonic clock, and not earlier than in any call before.
     pub fn note(&mut self, sample: &Sample, now_us: u64) -> Correction {
         self.offset_us = self.offset_us(now_us);
         self.offset_at_us = now_us;
         let (reading, before) = (Range::of(sample), self.known_after(sample.after_us));
-        // A contradiction means another clock: another server, or one that was set.
+        // If they contradict each other, the database's clock was set, or it is another server's.
         self.known = before.and(reading).unwrap_or(reading);
         self.known_at_us = sample.after_us;
         let missing_us = self.missing_us();
@@ -114,14 +113,14 @@ impl CorrectedTime {
         now_us.saturating_add_signed(self.offset_us(now_us))
     }
 
-    /// The most that the time given out can differ from the database's.
+    /// The largest possible difference between the returned time and the database's.
     pub fn error_us(&self, now_us: u64) -> u64 {
         let known = self.known_after(now_us);
         let offset_us = self.offset_us(now_us);
         (known.high_us - offset_us).unsigned_abs().max((offset_us - known.low_us).unsigned_abs())
     }
 
-    /// Whether the time given out is close to that of the database as it is now.
+    /// Whether the returned time is close enough to the database's.
     pub fn is_trusted(&self, now_us: u64) -> bool {
         now_us.saturating_sub(self.known_at_us) <= KNOWN_AGE_MAX_US && self.error_us(now_us) <= ERROR_MAX_US
     }
@@ -131,12 +130,13 @@ impl CorrectedTime {
         self.known.widened(since_us.saturating_mul(DRIFT_PER_MILLION) / 1_000_000)
     }
 
-    /// What the offset in use still lacks of the middle of what is possible.
+    /// The difference from the offset in use to the middle of the known range.
     fn missing_us(&self) -> i64 {
         self.known.middle_us() - self.offset_us
     }
 
-    /// Moves towards what is known, and never back by more than time has gone on.
+    /// The offset in use moves towards the known range, and back by no more than the time that has
+    /// passed.
     fn offset_us(&self, now_us: u64) -> i64 {
         let since_us = now_us.saturating_sub(self.offset_at_us);
         let missing_us = self.missing_us();

@@ -1,15 +1,15 @@
-//! What the time given out must hold to, with samples that are made up.
+//! Tests of the returned time with simulated clocks.
 
 use super::*;
 
 const SECOND_US: u64 = 1_000_000;
-/// What the database's clock shows when the monotonic one shows nothing.
+/// The database's clock when the monotonic one is at 0.
 const DATABASE_US: u64 = 1_790_000_000_000_000;
 
-/// A node, its database, and the way between them.
+/// A simulated node, its database, and the delays between them.
 struct Pair {
     now_us: u64,
-    /// How far the database's clock was set, beside the time that passes.
+    /// By how much the database's clock was set.
     set_by_us: i64,
     there_us: u64,
     back_us: u64,
@@ -47,7 +47,7 @@ impl Pair {
         correction
     }
 
-    /// A second passes, in which time is asked for all along, and never goes back.
+    /// Lets a second pass. The returned time must not go back in it.
     fn pass(&mut self, time: &CorrectedTime) {
         for _ in 0..1_000 {
             self.now_us += 1_000;
@@ -79,7 +79,7 @@ fn whatever_the_way_the_bound_holds_and_good_samples_make_it_narrow() {
         }
         let half_way_us = (there_us + back_us) / 2;
         assert!(time.error_us(pair.now_us) <= half_way_us + 1_000, "{there_us} {back_us}");
-        // One quick answer is worth more than many slow ones.
+        // One quick reading is better than many slow ones.
         (pair.there_us, pair.back_us) = (100, 100);
         pair.note(&mut time);
         (pair.there_us, pair.back_us) = (there_us, back_us);

@@ -1,13 +1,10 @@
-//! The codes of countries (ISO 3166-1 alpha-2).
-//!
-//! Owns which are assigned, and until when those of this century were that are
-//! not any more. Must never decide what a country means for a payment: rules do.
+//! Country codes (ISO 3166-1 alpha-2): those that are assigned, and those withdrawn in this century
+//! with the end of their validity.
 
 use super::time::day_start_ms;
 
-/// The 249 assigned codes, and XK for Kosovo: user-assigned in the standard, and
-/// what banks use, since IBANs and BICs carry it. `UK` and `EU` are reserved, and
-/// nobody's country.
+/// The 249 assigned codes and XK for Kosovo. XK is user-assigned in the standard, but used in IBANs
+/// and BICs. `UK` and `EU` are reserved and not countries.
 const ASSIGNED: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM \
     BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO \
     DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK \
@@ -17,7 +14,7 @@ const ASSIGNED: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD
     SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG \
     UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW";
 
-/// ISO 3166-3, with the first moment at which a code was not assigned any more.
+/// From ISO 3166-3, with the first moment at which the code was no longer assigned.
 const WITHDRAWN: [(&str, u64); 4] = [
     ("AN", day_start_ms(2010, 12, 15)),
     ("CS", day_start_ms(2006, 9, 26)),

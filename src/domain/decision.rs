@@ -1,4 +1,4 @@
-//! A decision: the payment, everything its outcome depended on, the outcome.
+//! A decision: the payment, everything its outcome depended on, and the outcome.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::verdict::{
     FailureOutcome, FoldResult, OutcomeReason, RuleResult, Vote, fold_of, fold_v2, no_active_ruleset,
 };
 
-/// Which machine computed the verdicts: the Wasmtime version and every setting
-/// that can change a result or its fuel.
+/// The engine that computed the verdicts: the Wasmtime version and all settings that can change a
+/// result or its fuel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EngineId(pub String);
@@ -23,8 +23,8 @@ pub struct EngineId(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     Api,
-    /// History of another system: its outcome was not decided here, so there
-    /// is nothing to compute again.
+    /// A past payment of another system. Its outcome was not decided here, so it cannot be
+    /// replayed.
     Import,
 }
 
@@ -41,7 +41,7 @@ impl Origin {
     }
 }
 
-/// The client's name for one submission: 1 to 255 visible ASCII characters.
+/// The client's key for one submission: 1 to 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IdempotencyKey(String);
@@ -66,7 +66,7 @@ pub struct RevisionReference {
     pub digest: Digest,
 }
 
-/// One rule as it was bound, what it was given and what became of it.
+/// One rule of a decision: its entry in the ruleset, its facts and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleEvidence {
     pub name: String,
@@ -76,19 +76,19 @@ pub struct RuleEvidence {
     pub overridable: bool,
     pub mode: Mode,
     pub facts: Vec<Fact>,
-    /// Nothing for a rule in shadow mode.
+    /// `None` for a rule in shadow mode.
     pub result: Option<RuleResult>,
     pub fuel_used: u64,
-    /// Told, never compared.
+    /// Shown, but never compared by a replay.
     pub elapsed_us: u32,
 }
 
-/// The recorded input and output of a decision, in the form that is stored.
-/// The bytes of each version are frozen: a change of any type in here is a new one.
+/// The recorded input and output of a decision, in the form that is stored. The bytes of each
+/// version are frozen: any change of a type in here needs a new version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub payment: Arc<Payment>,
-    /// Nothing when no ruleset was active.
+    /// `None` if no ruleset was active.
     pub revision: Option<RevisionReference>,
     pub rules: Vec<RuleEvidence>,
     pub engine: EngineId,
@@ -99,8 +99,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The outcome that the recorded results fold to, by the recorded fold. One of
-    /// a version to come must have been refused before.
+    /// The outcome of the recorded results by the recorded fold version. The caller must have
+    /// refused unknown versions.
     pub fn fold(&self) -> FoldResult {
         if self.revision.is_none() {
             return no_active_ruleset();
@@ -127,8 +127,8 @@ pub struct Decision {
     pub tenant: TenantId,
     pub client: ClientId,
     pub key: IdempotencyKey,
-    /// Of the payment as parsed, or of the request body in releases before: tells a
-    /// retry from another payment under the same key.
+    /// The hash of the payment as parsed, or of the request body in earlier releases. It
+    /// distinguishes a retry from another payment with the same key.
     pub request_hash: Digest,
     pub origin: Origin,
     pub outcome: super::verdict::Outcome,

@@ -1,12 +1,10 @@
-//! What waits, with tenants taking turns.
-//!
-//! Owns the order and the bounds. Must never wait itself.
+//! A bounded queue in which tenants take turns.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::tenant::TenantId;
 
-/// So many items of so many bytes together, by estimate.
+/// A number of items and their total size by estimate.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Load {
     pub items: usize,
@@ -20,7 +18,7 @@ impl Load {
         Self { items: (self.items / 4).max(1), bytes: self.bytes / 4 }
     }
 
-    /// Whether one more of these bytes stays within `most`.
+    /// Whether one more item of this size stays within `most`.
     fn has_room(self, bytes: usize, most: Self) -> bool {
         self.items < most.items && self.bytes.saturating_add(bytes) <= most.bytes
     }
@@ -37,11 +35,11 @@ pub struct FairQueue<T> {
     of_one_tenant_max: Load,
     waiting: Load,
     by_tenant: HashMap<TenantId, TenantItems<T>>,
-    /// Each tenant with something that waits, once.
+    /// Each tenant with waiting items, once.
     turns: VecDeque<TenantId>,
 }
 
-/// What waits of one tenant, each with its bytes.
+/// The waiting items of one tenant, with their sizes.
 #[derive(Debug)]
 struct TenantItems<T> {
     items: VecDeque<(T, usize)>,
@@ -54,7 +52,7 @@ impl<T> FairQueue<T> {
         Self { room, of_one_tenant_max, waiting: Load::default(), by_tenant, turns }
     }
 
-    /// False when there is no room, or none for this tenant.
+    /// Returns false if there is no room for the item, in all or for this tenant.
     pub fn put(&mut self, tenant: TenantId, item: T, bytes: usize) -> bool {
         let load = self.by_tenant.get(&tenant).map(|own| own.load).unwrap_or_default();
         if !self.waiting.has_room(bytes, self.room) || !load.has_room(bytes, self.of_one_tenant_max) {
@@ -71,7 +69,7 @@ impl<T> FairQueue<T> {
         true
     }
 
-    /// The oldest of the tenant whose turn it is.
+    /// The oldest items of the next tenant.
     pub fn take(&mut self, most: usize) -> Vec<T> {
         let Some(tenant) = self.turns.pop_front() else { return Vec::new() };
         let Some(own) = self.by_tenant.get_mut(&tenant) else { return Vec::new() };

@@ -1,12 +1,10 @@
-//! A payment that the tests of several rooms vary.
-//!
-//! Must never be built into the program, nor hold what only one test needs.
+//! A payment for the tests of several modules, which they modify.
 
 use super::money::{Currency, Money};
 use super::party::Party;
 use super::payment::{Method, PaymentOrder};
 
-/// 1.00 EUR by wallet from Ann to Ann for the customer `c`, with nothing that may be absent.
+/// 1.00 EUR by wallet from Ann to Ann for the customer `c`, without any other optional value.
 pub fn order() -> PaymentOrder {
     let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
     PaymentOrder {

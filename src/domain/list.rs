@@ -1,5 +1,5 @@
-//! Temporal lists: entries are opened and closed, never deleted, so that any
-//! earlier moment can be seen as it was.
+//! Lists. Entries are added and closed but never deleted, so that a list can be shown as it was at
+//! any time.
 
 use std::collections::BTreeSet;
 
@@ -10,29 +10,29 @@ use super::comparison::{FormError, ValueKind};
 use super::party::{Bic, Iban};
 use super::selector::Selector;
 
-/// One value on a list, valid in `[valid_from_ms, valid_to_ms)`.
+/// A value on a list, valid in `[valid_from_ms, valid_to_ms)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListEntry {
     pub id: Uuid,
-    /// As the administrator wrote it.
+    /// The value as the administrator wrote it.
     pub value: String,
-    /// The forms it is compared in: one for each kind of its list, as far as they differ.
+    /// The different forms in which it is compared, at most one for each kind of its list.
     pub forms: Vec<String>,
     pub reason: String,
     pub valid_from_ms: u64,
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
     pub closed_by: Option<String>,
-    /// Why the program closed it, where no person did.
+    /// Set if the program closed the entry: why it did.
     pub closed_because: Option<String>,
 }
 
-/// The kinds of values that a list serves, each once. A list that is made has
-/// one; only a list from before there were kinds may have several.
+/// The kinds of values on a list. A new list has one kind. Only lists from releases without kinds
+/// may have several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListKinds(BTreeSet<ValueKind>);
 
-/// Why a value can never match as an entry.
+/// Why a value cannot be an entry: no payment could match it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EntryValueError {
     #[error(transparent)]
@@ -48,7 +48,7 @@ impl ListKinds {
         Self(BTreeSet::from([kind]))
     }
 
-    /// `None` without a kind. Several kinds of plain text become the one kind `text`.
+    /// `None` if there is no kind. Several kinds of plain text become the kind `text`.
     pub fn of(kinds: impl IntoIterator<Item = ValueKind>) -> Option<Self> {
         let mut kinds: BTreeSet<ValueKind> = kinds.into_iter().collect();
         if kinds.iter().filter(|kind| is_plain_text(**kind)).count() > 1 {
@@ -58,7 +58,8 @@ impl ListKinds {
         (!kinds.is_empty()).then_some(Self(kinds))
     }
 
-    /// The kind of a list that no rule asks about: what all its values look like, else `text`.
+    /// The kind of a list that no rule uses: the kind that all its values have the form of, or
+    /// `text`.
     pub fn of_values(values: &[String]) -> Self {
         let looks_like = |kind: ValueKind, value: &String| match kind {
             ValueKind::Account => Iban::parse(value).is_ok(),
@@ -75,26 +76,26 @@ impl ListKinds {
         self.0.iter().copied()
     }
 
-    /// Whether rules may ask this list about values of the selector.
+    /// Whether rules may look up values of the selector on this list.
     pub fn serve(&self, selector: &Selector) -> bool {
         let asked = selector.kind();
         self.0.contains(&asked) || (is_plain_text(asked) && self.0.contains(&ValueKind::Text))
     }
 
-    /// The form that is shown first.
+    /// The form to show.
     pub fn main_form(&self, value: &str) -> Option<String> {
         self.iter().find_map(|kind| kind.form(value).ok())
     }
 
-    /// The forms that a payment's value would have. An entry from before there were kinds
-    /// gets them where it can never match as an entry, so that it matches what it matched.
+    /// The forms that the text would have as a payment's value. Old entries that are invalid as
+    /// entries of their kind get these forms, so that they match what they matched before.
     pub fn forms_of_value(&self, value: &str) -> Vec<String> {
         let forms: BTreeSet<String> = self.iter().map(|kind| kind.form_of_value(value)).collect();
         forms.into_iter().collect()
     }
 
-    /// The forms in which a value is compared as an entry. If no kind has a form for it, the
-    /// error says why the first kind has none.
+    /// The forms in which an entry with this value is compared. If no kind accepts the value, the
+    /// error is that of the first kind.
     pub fn forms(&self, value: &str) -> Result<Vec<String>, EntryValueError> {
         let mut forms = BTreeSet::new();
         let mut refusal = None;
@@ -126,8 +127,8 @@ fn is_plain_text(kind: ValueKind) -> bool {
     matches!(kind, Customer | Merchant | Device | Card | Text)
 }
 
-/// Refuses what no payment can carry: such an entry would wait for ever. What a payment
-/// can carry is taken, however odd: there are banks under identifiers of many schemes.
+/// Refuses values that no payment can have. All others are accepted, however unusual, since banks
+/// have identifiers of many schemes.
 fn entry_form(kind: ValueKind, value: &str) -> Result<String, EntryValueError> {
     let iban = if kind == ValueKind::Account { Iban::behind_label(value) } else { None };
     let form = iban.map_or_else(|| kind.form(value), |iban| Ok(iban.as_str().to_owned()))?;
@@ -140,7 +141,7 @@ fn entry_form(kind: ValueKind, value: &str) -> Result<String, EntryValueError> {
     }
 }
 
-/// The longest value of this kind that a payment can have; `None` where the form bounds it.
+/// The most characters of a payment's value of this kind. `None` if the form bounds the length.
 fn length_max(kind: ValueKind) -> Option<usize> {
     match kind {
         ValueKind::Account => Some(34),

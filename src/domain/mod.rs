@@ -1,9 +1,8 @@
-//! The trade, pure: what payments, rules, verdicts and decisions are.
+//! The types of payments, rules, verdicts and decisions, which all other modules use.
 //!
-//! Owns the words every other room speaks and the computations that must come
-//! out the same for ever (the fold, the selector values and the forms they are
-//! compared in). Must never know Rocket, sqlx or Wasmtime, and never read a clock, a
-//! file or a random number.
+//! Some computations here must give the same results for ever: the folds, the values of selectors,
+//! and the forms in which values are compared. The module must not know Rocket, sqlx or Wasmtime,
+//! and must not read a clock, a file or a random number.
 
 pub mod audit;
 pub mod backtest;

@@ -1,4 +1,4 @@
-//! Money as ISO 4217 has it: integer minor units of a known currency.
+//! Money: an integer number of minor units in a currency of ISO 4217.
 
 mod withdrawn;
 
@@ -7,10 +7,11 @@ use thiserror::Error;
 
 use withdrawn::{WITHDRAWN, WithdrawnCode};
 
-/// The largest amount: 2^53-1 minor units, which every language holds exactly.
+/// The largest amount, 2^53-1 minor units. JSON numbers are exact up to this value in all
+/// languages.
 pub const AMOUNT_MINOR_MAX: i64 = (1 << 53) - 1;
 
-/// A currency of ISO 4217 that payments are made in, or were.
+/// A currency of ISO 4217, present or withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency {
@@ -32,12 +33,12 @@ pub enum MoneyError {
 }
 
 impl Currency {
-    /// Accepts withdrawn currencies too, since stored payments are read by it.
+    /// Also accepts withdrawn currencies, since stored payments are read with it.
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         Self::parse_at(code, 0)
     }
 
-    /// Accepts a currency in which a payment can be made at this moment.
+    /// Accepts only currencies that were valid at this time.
     pub fn parse_at(code: &str, at_ms: u64) -> Result<Self, MoneyError> {
         let code: [u8; 3] = code.as_bytes().try_into().map_err(|_| MoneyError::UnknownCurrency)?;
         let listed = EXPONENTS
@@ -57,7 +58,7 @@ impl Currency {
     }
 
     pub fn code(&self) -> &str {
-        // Only codes of the tables are ever constructed, and those are ASCII.
+        // All codes come from the tables and are ASCII.
         std::str::from_utf8(&self.code).unwrap_or_default()
     }
 
@@ -105,10 +106,9 @@ impl Money {
     }
 }
 
-/// ISO 4217 list one by exponent, funds codes, metals and test codes left out:
-/// nobody is paid in them. Exponents never change, and a code that is withdrawn goes
-/// to the table of those: stored payments are read by both, and rules are given the
-/// exponents again.
+/// List one of ISO 4217 by exponent, without funds codes, metals and test codes. An exponent must
+/// never change, and a withdrawn code moves to the table of withdrawn codes: stored payments are
+/// read with both tables, and a replay gives rules the exponents again.
 const EXPONENTS: [(u8, &str); 4] = [
     (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"),
     (
@@ -141,8 +141,7 @@ mod tests {
         }
     }
 
-    /// A setting of a rule with a currency that no payment has would never apply, and one
-    /// that a rule does not know could not be set.
+    /// Rules check the currencies in their settings against a table of their own.
     #[test]
     fn rules_know_the_currencies_that_payments_are_made_in_and_no_others() {
         let source = include_str!("../../plugins/sdk/src/currency.rs");

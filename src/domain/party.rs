@@ -1,4 +1,4 @@
-//! Who pays and who is paid: parties, their accounts and banks.
+//! The parties of a payment, their accounts and banks.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -18,16 +18,16 @@ pub enum PartyError {
     UnknownCountry,
 }
 
-/// A well-formed IBAN (ISO 13616) in electronic format. Its country's length
-/// and check digits are the business of a rule, so that a mistyped IBAN is
-/// answered by a decision with a reason rather than by a refused request.
+/// A well-formed IBAN (ISO 13616) in electronic format. A rule checks the length for its country
+/// and the check digits, so a mistyped IBAN leads to a decision with a reason and not to a refused
+/// request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Iban(String);
 
 impl Iban {
-    /// Accepts what people print and copy too: spaces and dashes of every kind and
-    /// what is invisible are dropped, letters made upper case.
+    /// Also accepts printed and copied forms: it removes spaces, dashes and invisible characters,
+    /// and converts letters to upper case.
     pub fn parse(text: &str) -> Result<Self, PartyError> {
         let electronic = electronic(text);
         let bytes = electronic.as_bytes();
@@ -38,8 +38,8 @@ impl Iban {
         if well_formed { Ok(Self(electronic)) } else { Err(PartyError::MalformedIban) }
     }
 
-    /// The IBAN behind the label that people copy with it. Only one whose check digits are
-    /// right: other accounts may begin with these letters.
+    /// The IBAN after the label `IBAN`, which people copy with it. The check digits must be right,
+    /// since other account numbers may begin with these letters.
     pub fn behind_label(text: &str) -> Option<Self> {
         let electronic = electronic(text);
         let iban = Self::parse(electronic.strip_prefix("IBAN")?.trim_start_matches([':', '.'])).ok()?;
@@ -63,19 +63,19 @@ pub(super) fn is_checked_by_97(characters: &[char]) -> bool {
     remainder == 1
 }
 
-/// The characters of a BIC that name the bank.
+/// The characters of a BIC without the branch.
 const BANK_LENGTH: usize = 8;
 
 const HEAD_OFFICE: &str = "XXX";
 
-/// A well-formed BIC (ISO 9362) of eleven characters. Which banks and countries
-/// there are is the business of a rule.
+/// A well-formed BIC (ISO 9362) of eleven characters. Whether the bank and the country exist is not
+/// checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bic(String);
 
 impl Bic {
-    /// Accepts the same ways of writing as an IBAN. One of eight characters stands
-    /// for the head office, which is the office `XXX`.
+    /// Accepts the same forms of writing as for an IBAN. A BIC of eight characters is the head
+    /// office, branch `XXX`.
     pub fn parse(text: &str) -> Result<Self, PartyError> {
         let mut electronic = electronic(text);
         let bytes = electronic.as_bytes();
@@ -91,12 +91,12 @@ impl Bic {
         Ok(Self(electronic))
     }
 
-    /// The head office of the bank whose BIC this form begins with.
+    /// The head office of the bank if the form begins with a bank's BIC.
     pub fn head_office_of(form: &str) -> Option<Self> {
         Self::parse(form.get(..BANK_LENGTH)?).ok()
     }
 
-    /// Without the office, where it is the head office.
+    /// The BIC of eight characters if this is a head office.
     pub fn of_head_office(&self) -> Option<&str> {
         self.0.strip_suffix(HEAD_OFFICE)
     }
@@ -106,8 +106,8 @@ impl Bic {
     }
 }
 
-/// A country by its code of ISO 3166-1 alpha-2, or Kosovo by XK. What is stored may
-/// have another code: earlier releases took any two letters.
+/// A country code of ISO 3166-1 alpha-2, or XK for Kosovo. A stored payment may have another code,
+/// since earlier releases accepted any two letters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Country(String);
@@ -117,12 +117,12 @@ impl Country {
         if is_assigned(text) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }
 
-    /// Accepts a code that was assigned at this moment.
+    /// Also accepts codes that were assigned at this time.
     pub fn parse_at(text: &str, at_ms: u64) -> Result<Self, PartyError> {
         if was_assigned_at(text, at_ms) { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }
     }
 
-    /// Accepts what earlier releases did. Only to find what may be stored.
+    /// Accepts what earlier releases accepted. Only for finding stored payments.
     pub fn parse_as_ever(text: &str) -> Result<Self, PartyError> {
         let well_formed = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
         if well_formed { Ok(Self(text.to_owned())) } else { Err(PartyError::UnknownCountry) }

@@ -1,4 +1,4 @@
-//! A payment: parsed once at the edge, typed from then on.
+//! Payments. They are parsed once, when they come in.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::money::Money;
 use super::party::{Country, Party};
 
-/// UUIDv7. A payment and the decision on it share their id.
+/// A UUIDv7. A payment and its decision have the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PaymentId(pub Uuid);
@@ -51,7 +51,7 @@ impl Method {
 
 const METADATA_KEY_LENGTH_MAX: usize = 40;
 
-/// Whether a payment can carry metadata under this key; an error says what was expected.
+/// Checks a key of a payment's metadata. The error says what was expected.
 pub fn metadata_key(key: &str) -> Result<(), &'static str> {
     let well_formed = (1..=METADATA_KEY_LENGTH_MAX).contains(&key.len())
         && key
@@ -60,7 +60,7 @@ pub fn metadata_key(key: &str) -> Result<(), &'static str> {
     if well_formed { Ok(()) } else { Err("expected a key of 1 to 40 characters of a-z, 0-9, _, . and -") }
 }
 
-/// Never holds a card number: the edge refuses one in every text that comes in.
+/// A card without its number: card numbers are refused in all texts of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     pub fingerprint: String,
@@ -68,7 +68,7 @@ pub struct Card {
     pub country: Option<Country>,
 }
 
-/// What a client submits, before Tollgate has given it an id and a time.
+/// A payment as a client submits it, before it gets its id and time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentOrder {
     pub reference: String,

@@ -1,18 +1,17 @@
-//! What became of a payment after its decision.
+//! Events of a payment after its decision, as clients report them.
 
 use uuid::Uuid;
 
 use super::payment::PaymentId;
 
-/// By the word it is stored and told under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// Somebody took the review on.
+    /// A person started the review.
     Claimed,
-    /// A review ended so.
+    /// A person ended the review with approval.
     Approved,
     Rejected,
-    /// Nobody decided the review in time.
+    /// The review was not decided in time.
     Expired,
     Cancelled,
     Settled,
@@ -58,12 +57,12 @@ pub struct PaymentEvent {
     pub id: Uuid,
     pub payment: PaymentId,
     pub kind: EventKind,
-    /// When it happened, as told.
+    /// When it happened, according to the client.
     pub at_ms: u64,
-    /// When it was told.
+    /// When it was recorded.
     pub recorded_at_ms: u64,
     pub actor: String,
-    /// Empty when there is none.
+    /// Empty if there is none.
     pub note: String,
 }
 

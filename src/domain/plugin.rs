@@ -1,4 +1,4 @@
-//! A plugin: a WebAssembly component known by the digest of its bytes.
+//! A plugin: a WebAssembly component, identified by the digest of its bytes.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -76,12 +76,13 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// Which limits a plugin runs under; chosen when it is taken in, stored with it.
+/// The limits that a plugin runs under. The profile is chosen when the plugin is added, and stored
+/// with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Profile {
-    /// Compiled languages.
+    /// For compiled languages.
     Small,
-    /// Languages that bring an interpreter.
+    /// For languages with an interpreter.
     Large,
 }
 
@@ -98,7 +99,7 @@ impl Profile {
     }
 }
 
-/// What a plugin says of itself. Untrusted text, bounded when it is read.
+/// What a plugin returned from `describe`. The texts are untrusted, and their lengths were checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub name: String,
@@ -108,7 +109,7 @@ pub struct Description {
     pub settings_schema: String,
 }
 
-/// A plugin that was inspected, compiled and asked to describe itself.
+/// A plugin that was inspected and compiled, and has described itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
     pub digest: Digest,
@@ -117,13 +118,13 @@ pub struct Plugin {
     pub contract: String,
     pub profile: Profile,
     pub description: Description,
-    /// Names of what the component imports: types of the contract at most, nothing to call.
+    /// The names of its imports, which are types of the contract only.
     pub imports: Vec<String>,
-    /// How long the compiling child took; zero when the cache had it.
+    /// How long compiling took, or 0 if the compiled code was in the cache.
     pub compile_ms: u64,
 }
 
-/// How far a plugin that was handed in has come.
+/// The state of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UploadState {
     Waiting,
@@ -149,8 +150,7 @@ impl UploadState {
     }
 }
 
-/// Two of something, one for small plugins and one for large ones, so that neither kind
-/// waits for the other.
+/// One value for small plugins and one for large ones, so that neither kind waits for the other.
 #[derive(Debug, Default)]
 pub struct ByProfile<T> {
     pub small: T,
@@ -166,16 +166,16 @@ impl<T> ByProfile<T> {
     }
 }
 
-/// The place in the queue of an upload that is not finished.
+/// The place of an unfinished upload in its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueuePlace {
-    /// How many of the tenant's own uploads in the same queue come first.
+    /// How many uploads of the same tenant come first in this queue.
     pub ahead: u64,
-    /// When a node began to compile it.
+    /// When a node started to compile it.
     pub started_at_ms: Option<u64>,
 }
 
-/// A plugin as one tenant sees it, from the moment it was handed in.
+/// A plugin as one tenant sees it, from its upload on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantPlugin {
     pub digest: Digest,
@@ -183,14 +183,14 @@ pub struct TenantPlugin {
     pub state: UploadState,
     /// Why it was refused.
     pub why: Option<String>,
-    /// Who handed it in and when; nobody, where it comes from the shared folder only.
+    /// Who uploaded it. `None` if it comes only from the shared folder.
     pub uploaded_by: Option<String>,
     pub uploaded_at_ms: Option<u64>,
-    /// Given while it waits or is compiled.
+    /// Set while it waits or is compiled.
     pub queue_place: Option<QueuePlace>,
     pub shared: bool,
     pub retired_at_ms: Option<u64>,
-    /// What was found in it, once it is ready.
+    /// Set once it is ready.
     pub plugin: Option<Plugin>,
 }
 

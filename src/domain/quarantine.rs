@@ -1,4 +1,4 @@
-//! Quarantine: a live rule that fails too often is not run until a person lifts it.
+//! Quarantine: a live rule that fails too often is not run until a person lifts the quarantine.
 
 use uuid::Uuid;
 
@@ -6,7 +6,8 @@ use super::plugin::Digest;
 use super::ruleset::DecisionPoint;
 use super::verdict::{FailureClass, RuleResult};
 
-/// A rule as what it is: a new revision with the same one is not set free unseen.
+/// Identifies a rule by what it does, so that a new revision with the same rule does not end its
+/// quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RuleIdentity {
     pub point: DecisionPoint,
@@ -15,16 +16,16 @@ pub struct RuleIdentity {
     pub binding: Digest,
 }
 
-/// From when on a rule counts as broken.
+/// When a rule goes into quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuarantineThreshold {
     pub failures_min: u32,
-    /// Of the runs in the window.
+    /// The share of failures among the runs in the window.
     pub share_percent: u32,
     pub window_ms: u64,
 }
 
-/// What a rule did within the window.
+/// The runs of a rule in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunCounts {
     pub runs: u32,
@@ -38,8 +39,7 @@ impl QuarantineThreshold {
     }
 }
 
-/// What a result says about the rule itself. What the host did to it, or that it
-/// was not run at all, says nothing.
+/// What a result says about the rule itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
     Worked,
@@ -62,12 +62,12 @@ impl Conduct {
 pub struct Quarantine {
     pub id: Uuid,
     pub identity: RuleIdentity,
-    /// The revision that decided when it was opened.
+    /// The revision that decided when the quarantine was opened.
     pub revision: i32,
     pub failures: u64,
-    /// In the window, the failures among them.
+    /// The runs in the window, including the failures.
     pub runs: u64,
-    /// Its class by name.
+    /// The name of the failure class.
     pub last_failure: String,
     pub opened_at_ms: u64,
     pub lifted: Option<QuarantineLift>,

@@ -1,15 +1,15 @@
-//! How much a tenant may keep: what is never deleted must be bounded.
+//! How much a tenant may store. What is never deleted must be bounded.
 
-/// Lists and entries that are closed make room for others, but are kept for good: with
-/// them there may be so many times as many.
+/// Closed lists and entries are never deleted. Including them, there may be this many times as many
+/// as open ones.
 const KEPT_TO_OPEN: i64 = 10;
 
-/// How many may ever be made where so many may be open.
+/// How many may exist, open and closed, if `open_max` may be open.
 pub fn kept_max(open_max: u32) -> i64 {
     i64::from(open_max) * KEPT_TO_OPEN
 }
 
-/// The bounds for one tenant. `docs/CONFIGURATION.md` has each with its default.
+/// The bounds for one tenant. docs/CONFIGURATION.md has the defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
     /// Lists that are not closed.

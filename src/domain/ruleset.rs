@@ -7,14 +7,15 @@ use super::plugin::{Digest, Profile};
 use super::selector::FactQuery;
 use super::verdict::FailureOutcome;
 
-/// The most rules of one revision: with the fuel of a rule it bounds a decision.
+/// The most rules of one revision. Together with the fuel of a rule, this bounds the work of a
+/// decision.
 pub const RULES_MAX: usize = 50;
 
-/// The most different questions that the rules of one revision may ask. Each
-/// payment asks them all, and one by prefix compares with up to 140 texts.
+/// The most different queries of the rules of one revision. Each payment asks them all, and one by
+/// prefix compares up to 140 texts.
 pub const QUERIES_MAX: usize = 128;
 
-/// Where a ruleset decides.
+/// What a ruleset decides on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DecisionPoint {
     Payment,
@@ -35,7 +36,7 @@ impl DecisionPoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     Live,
-    /// Facts are fetched and kept, the outcome is not touched.
+    /// The rule runs after the response, without effect on the outcome.
     Shadow,
 }
 
@@ -65,7 +66,7 @@ pub struct RuleEntry {
     pub mode: Mode,
 }
 
-/// An entry with what the rule's own `prepare` made of its settings.
+/// An entry, with the result of the rule's `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedRule {
     pub entry: RuleEntry,
@@ -77,9 +78,9 @@ pub struct PreparedRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     pub point: DecisionPoint,
-    /// From 1, per tenant and decision point.
+    /// Counts from 1 for each tenant and decision point.
     pub number: i32,
-    /// Of the stored form of `rules`.
+    /// The SHA-256 of the stored form of `rules`.
     pub digest: Digest,
     pub rules: Vec<PreparedRule>,
     pub note: String,
@@ -119,7 +120,8 @@ impl Share {
         f64::from(self.0) / 100.0
     }
 
-    /// Whether a payment with this number, drawn evenly from its key, is among them.
+    /// Whether a payment belongs to the share. `drawn` is computed from its key and evenly
+    /// distributed.
     pub fn holds(self, drawn: u64) -> bool {
         drawn % u64::from(Self::WHOLE) < u64::from(self.0)
     }
@@ -132,19 +134,19 @@ pub struct Canary {
     pub share: Share,
 }
 
-/// Everything that decides or runs beside it, as one line of the log says.
+/// The revisions of a tenant that take part in decisions, as in one activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deployment {
-    /// Decides.
+    /// The active revision.
     pub revision: i32,
-    /// Decides in its place, for a share.
+    /// Decides for a share of the payments instead of the active revision.
     pub canary: Option<Canary>,
-    /// Runs after the answer, without effect.
+    /// Runs after the response, without effect.
     pub shadow: Option<i32>,
 }
 
 impl Deployment {
-    /// Each revision that takes part, once.
+    /// The revisions of the deployment, each once.
     pub fn revisions(&self) -> Vec<i32> {
         let mut all = vec![self.revision];
         all.extend(self.canary.map(|canary| canary.revision));
@@ -184,19 +186,19 @@ impl ActivationKind {
 /// One line of the append-only activation log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
-    /// Rises over all tenants; nodes poll it.
+    /// Rises over all tenants. Nodes poll it.
     pub sequence: i64,
     pub point: DecisionPoint,
     pub kind: ActivationKind,
     pub deployment: Deployment,
-    /// The backtest that had to change little enough.
+    /// The backtest whose result permitted the activation.
     pub guard_backtest: Option<Uuid>,
     pub activated_by: String,
     pub activated_at_ms: u64,
 }
 
-/// The revisions to go back to, the active one last: what was activated and
-/// not rolled back since. `log` is the oldest first.
+/// The revisions that were activated and not rolled back since, the active one last. `log` starts
+/// with the oldest activation.
 pub fn activated_and_not_undone(log: impl IntoIterator<Item = (ActivationKind, i32)>) -> Vec<i32> {
     let mut stack: Vec<i32> = Vec::new();
     for (kind, revision) in log {
@@ -212,7 +214,8 @@ pub fn activated_and_not_undone(log: impl IntoIterator<Item = (ActivationKind, i
     stack
 }
 
-/// Since when the latest deployment has been what `holds` says, without a break.
+/// Since when `holds` has been true for every deployment, up to the newest one. `None` if it is
+/// false for the newest.
 pub fn deployed_since_ms(newest_first: &[Activation], holds: impl Fn(&Deployment) -> bool) -> Option<u64> {
     let unbroken = newest_first.iter().take_while(|activation| holds(&activation.deployment));
     unbroken.last().map(|activation| activation.activated_at_ms)

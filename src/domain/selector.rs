@@ -1,5 +1,5 @@
-//! Selectors name the one value of a payment that lists and velocities are
-//! kept by; fact queries ask about such a value, facts are the answers.
+//! Selectors, which name a value of a payment; queries of rules about such a value; and facts,
+//! which are the answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub enum Selector {
 }
 
 impl Selector {
-    /// The selectors that are the same for every payment; metadata keys come on top.
+    /// All selectors except metadata keys.
     pub const FIXED: [Self; 13] = [
         Self::DebtorAccount,
         Self::CreditorAccount,
@@ -42,7 +42,7 @@ impl Selector {
         Self::Ip,
     ];
 
-    /// As stored and shown; metadata reads `metadata:<key>`.
+    /// The name as stored and shown. For metadata it is `metadata:<key>`.
     pub fn name(&self) -> String {
         let fixed = match self {
             Self::DebtorAccount => "debtor_account",
@@ -78,21 +78,21 @@ impl Selector {
         }
     }
 
-    /// The form under which payments with this value are counted and found: of names
-    /// the normalized one, unless nothing is left of it.
+    /// The form in which payments with this value are counted and found. For names it is the
+    /// normalized name, unless that is empty.
     pub fn counted_form(&self, value: &str) -> String {
         let name = if self.kind() == ValueKind::Name { name_left_of(value) } else { None };
         name.unwrap_or_else(|| self.kind().form_of_value(value))
     }
 
-    /// The normalized name by which a list is asked for this value. Without one it is asked
-    /// for the value's form: where the rule says so, and where nothing is left of the name.
+    /// The normalized name with which a list is searched. If `None`, the list is searched with the
+    /// value's form: the rule does not ask for names, or the normalized name is empty.
     pub fn asked_by_name(&self, matching: Matching, value: &str) -> Option<String> {
         let by_name = matching == Matching::NormalizedName && matching.suits(self.kind());
         if by_name { name_left_of(value) } else { None }
     }
 
-    /// The payment's value, as it was written, or nothing where it has none.
+    /// The payment's value as it was written. `None` if the payment has no such value.
     pub fn value_of(&self, order: &PaymentOrder) -> Option<String> {
         let (debtor, creditor) = (&order.debtor, &order.creditor);
         match self {
@@ -115,7 +115,7 @@ impl Selector {
         }
     }
 
-    /// Every selector this payment has a value for, with the value.
+    /// All selectors for which the payment has a value, with the values.
     pub fn values(order: &PaymentOrder) -> Vec<(Self, String)> {
         let metadata = order.metadata.iter().map(|(key, _)| Self::Metadata(key.clone()));
         Self::FIXED
@@ -126,7 +126,7 @@ impl Selector {
     }
 }
 
-/// The normalized name, unless nothing is left of it: names of punctuation alone are not one name.
+/// `None` if the normalized name is empty. Otherwise all names of punctuation only would be equal.
 fn name_left_of(value: &str) -> Option<String> {
     Some(normalized_name(value)).filter(|name| !name.is_empty())
 }
@@ -134,13 +134,13 @@ fn name_left_of(value: &str) -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Matching {
     Exact,
-    /// A list entry matches every value that begins with it.
+    /// A list entry matches all values that begin with it.
     Prefix,
     NormalizedName,
 }
 
 impl Matching {
-    /// As settings, answers and cases write it.
+    /// The name in settings, responses and case files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -149,9 +149,9 @@ impl Matching {
         }
     }
 
-    /// Whether it means anything for values of this kind. Accounts, banks, countries and
-    /// addresses are no names, and a country or an address is whole or it is another one.
-    /// Revisions from before this was checked ask all the same, and are answered exactly.
+    /// Whether this kind of matching is allowed for values of `kind`. Accounts, banks, countries
+    /// and addresses are not names, and a prefix of a country or an address means nothing. Old
+    /// revisions may contain such queries; they are matched exactly.
     pub fn suits(self, kind: ValueKind) -> bool {
         use ValueKind::{Account, Bank, Country, Ip};
         match self {
@@ -164,7 +164,7 @@ impl Matching {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Counting {
-    /// Every earlier payment, whatever became of it.
+    /// All earlier payments.
     Submitted,
     /// Earlier payments whose outcome was approve.
     Approved,
@@ -177,7 +177,7 @@ pub enum FactQuery {
         selector: Selector,
         matching: Matching,
     },
-    /// Per value of the selector and the payment's currency.
+    /// Count and sum of payments with the same value and currency in the window.
     Velocity {
         selector: Selector,
         window_ms: u64,

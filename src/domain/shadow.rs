@@ -1,4 +1,4 @@
-//! Shadow runs: what rules would have said to a live payment, without effect.
+//! Shadow runs: the results of rules on a live payment, without effect on its outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use super::payment::PaymentId;
 use super::tenant::TenantId;
 use super::verdict::{Outcome, OutcomeReason};
 
-/// What ran beside a decision.
+/// What ran in shadow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShadowKind {
     /// The rules in shadow mode of the revision that decided.
     Rules,
-    /// A revision as a whole.
+    /// A whole revision.
     Revision,
 }
 
@@ -32,8 +32,8 @@ impl ShadowKind {
     }
 }
 
-/// Facts and results of the rules that ran, and the reasons that would have
-/// been given, in the form that is stored. The bytes of version 1 are frozen.
+/// The facts and results of the rules that ran, and the reasons of the outcome, in the form that is
+/// stored. The bytes of version 1 are frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowEvidence {
     pub engine: EngineId,
@@ -46,7 +46,7 @@ pub struct ShadowEvidence {
 pub struct ShadowRun {
     pub tenant: TenantId,
     pub kind: ShadowKind,
-    /// Whose rules ran.
+    /// The revision of the rules that ran.
     pub revision: i32,
     pub payment: PaymentId,
     pub decided_revision: i32,

@@ -1,9 +1,9 @@
-//! Who owns data and who acts on it.
+//! Tenants, their clients, and scopes.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A customer of the platform. Everything it owns carries this id.
+/// The id of a tenant. All data of the tenant has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(pub Uuid);
@@ -25,10 +25,10 @@ impl std::fmt::Display for ClientId {
     }
 }
 
-/// The most that a client's own rate can be.
+/// The highest rate that can be set for a client.
 pub const REQUESTS_PER_S_MAX: u32 = 1_000_000;
 
-/// What a token allows (RFC 6749 section 3.3). Each is a word of the API.
+/// What a token allows (RFC 6749 section 3.3). The names are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     PaymentsWrite,

@@ -1,17 +1,14 @@
-//! What Unicode says about the text that people write and copy.
-//!
-//! Owns what cannot be seen, the digits of all scripts, what is left of a number once
-//! spaces and dashes are gone, and the tidy form of free text. Must never fold case, accents or scripts
-//! of names: that is `comparison::names`.
+//! Unicode: invisible characters, digits of all scripts, the electronic form of numbers, and the
+//! tidy form of free text. Names are normalized in `comparison::names`.
 
 use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
 use unicode_normalization::UnicodeNormalization;
 
-/// Characters that show nothing: zero-width ones, soft hyphens, marks of direction,
-/// variation selectors, fillers, tags and control characters that are no space.
+/// Characters that show nothing: zero-width characters, soft hyphens, direction marks, variation
+/// selectors, fillers, tags, and control characters other than white space.
 pub fn is_invisible(c: char) -> bool {
-    // Of ASCII only control characters are, and most text is ASCII.
+    // A short cut for ASCII, which most text is.
     if c.is_ascii() {
         return c.is_control() && !c.is_whitespace();
     }
@@ -20,15 +17,15 @@ pub fn is_invisible(c: char) -> bool {
     annotation || control || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
 
-/// The value of a decimal digit of any script, full-width, raised and circled ones left
-/// out: the compatibility form of those is an ASCII digit.
+/// The value of a decimal digit of any script. Full-width, raised and circled digits are not
+/// included: their compatibility form is an ASCII digit.
 pub fn digit_value(c: char) -> Option<u32> {
     let zero = ZEROS.iter().rev().find(|zero| **zero <= c)?;
     Some(u32::from(c) - u32::from(*zero)).filter(|value| *value < 10)
 }
 
-/// The zero of each script's decimal digits (Unicode 16, category Nd); those
-/// with a compatibility form are left out.
+/// The zeros of the decimal digits of all scripts (Unicode 16, category Nd), except those with a
+/// compatibility form.
 const ZEROS: [char; 69] = [
     '0',
     '\u{660}',
@@ -101,9 +98,8 @@ const ZEROS: [char; 69] = [
     '\u{1e950}',
 ];
 
-/// The electronic form of a number that is printed in groups, such as an IBAN or a
-/// BIC: in compatibility form, without what is invisible, without white space and
-/// dashes of every kind, in upper case.
+/// The electronic form of a number that is printed in groups, such as an IBAN or a BIC: in
+/// compatibility form and upper case, without invisible characters, white space and dashes.
 pub fn electronic(text: &str) -> String {
     if text.is_ascii() {
         let kept = text.chars().filter(|c| c.is_ascii_graphic() && *c != '-');
@@ -115,8 +111,8 @@ pub fn electronic(text: &str) -> String {
     kept.to_uppercase().nfkc().collect()
 }
 
-/// Free text as it looks: composed, without what is invisible, trimmed, each run of
-/// white space one space. Case stays.
+/// Free text as it looks: composed and trimmed, without invisible characters, and with single
+/// spaces. Case is kept.
 pub fn tidy(text: &str) -> String {
     let visible: String = text.chars().filter(|c| !is_invisible(*c)).nfc().collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -184,7 +180,7 @@ mod tests {
         assert_eq!(electronic("ｄｅ８９ ①"), "DE891");
     }
 
-    /// Otherwise a form that is compared again would no longer be equal to itself.
+    /// Otherwise a form that is normalized again would not be equal to itself.
     #[test]
     fn a_form_of_a_form_is_the_form_for_every_character() {
         for c in ('\0'..=char::MAX).map(|c| format!("a{c}\u{301}z")) {

@@ -1,7 +1,5 @@
-//! Token buckets: how often somebody may do something, and how often at once.
-//!
-//! Owns the arithmetic and the bound of memory. Must never read a clock: the
-//! moment is handed in, so a test can let time stand still.
+//! Token buckets, which limit the rate of requests and their bursts. Callers pass the time, so that
+//! tests control it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -10,13 +8,13 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Each under a lock of its own, so that forgetting in one holds up few.
+/// Each shard has its own lock, so that a sweep blocks only a few callers.
 const SHARDS: usize = 16;
 
-/// Below that, looking for what can be forgotten is not worth its time.
+/// With fewer buckets, a sweep is not worth its time.
 const SWEEP_FROM: usize = 64;
 
-/// One token per interval, up to a burst of them.
+/// One token for each interval, up to `burst` tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     interval: Duration,
@@ -24,7 +22,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A burst is at least what comes in a second.
+    /// The burst is at least the number of tokens in a second.
     pub fn per_second(tokens: NonZeroU32, burst: u32) -> Self {
         Self { interval: Duration::from_secs(1) / tokens.get(), burst: burst.max(tokens.get()) }
     }
@@ -33,25 +31,25 @@ impl Rate {
         self.burst
     }
 
-    /// From empty to full.
+    /// The time from empty to full.
     pub fn window(self) -> Duration {
         self.interval * self.burst
     }
 
-    /// How long this many tokens take to come.
+    /// The time in which this many tokens are added.
     pub fn time_of(self, tokens: u32) -> Duration {
         self.interval * tokens
     }
 }
 
-/// What came of asking for a token.
+/// The result of taking a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketAnswer {
     Token { left: u32 },
     Nothing { next_in: Duration },
 }
 
-/// Holds only the moment when it is full again: a full bucket and none are the same.
+/// Stores only when it is full again. A full bucket is the same as no bucket.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket {
     full_at: Option<Instant>,
@@ -59,7 +57,7 @@ pub struct Bucket {
 
 impl Bucket {
     pub fn take(&mut self, rate: Rate, now: Instant) -> BucketAnswer {
-        // The rate may have changed since: nobody waits longer than for the present one.
+        // The rate may have changed. Nobody waits longer than the present rate requires.
         let missing = self.missing(now).min(rate.window());
         let with_one_less = missing + rate.interval;
         match rate.window().checked_sub(with_one_less) {
@@ -91,7 +89,7 @@ struct Shard<K> {
     sweep_from: usize,
 }
 
-/// A bucket for each key that was seen of late.
+/// A bucket for each key that was used recently.
 #[derive(Debug)]
 pub struct TokenBuckets<K> {
     shards: [Mutex<Shard<K>>; SHARDS],
@@ -109,8 +107,8 @@ impl<K: Hash + Eq> TokenBuckets<K> {
         }
     }
 
-    /// Where there is no memory for one more key, it is let through and not
-    /// remembered: being too many shall shut nobody out.
+    /// If there is no room for another key, the request is allowed and the key is not remembered. A
+    /// large number of keys must not lock anybody out.
     pub fn take(&self, key: K, rate: Rate, now: Instant) -> BucketAnswer {
         let mut shard = self.shard(&key);
         if let Some(bucket) = shard.buckets.get_mut(&key) {
@@ -143,8 +141,8 @@ impl<K: Hash + Eq> TokenBuckets<K> {
 }
 
 impl<K: Hash + Eq> Shard<K> {
-    /// Forgets what is full again, but only when that many have come since the
-    /// last time that it costs each of them a constant.
+    /// Removes full buckets once their number has doubled since the last sweep, so that the cost
+    /// for each new key is constant.
     fn has_room(&mut self, now: Instant, most: usize) -> bool {
         if self.buckets.len() >= self.sweep_from.min(most) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
@@ -176,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_its_burst_then_its_rate_and_says_how_long_to_wait() {
-        /// What comes of asking at these milliseconds.
+        /// The results at these milliseconds.
         type Steps<'a> = &'a [(u64, BucketAnswer)];
         let cases: [(&str, Rate, Steps<'_>); 6] = [
             (

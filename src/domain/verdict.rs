@@ -1,16 +1,16 @@
-//! What rules say, and the fold that makes one outcome of it.
+//! Verdicts and results of rules, and the folds that combine them into one outcome.
 
 use serde::{Deserialize, Serialize};
 
-/// The fold's version, recorded with every decision. A released fold is never
-/// edited: a better one is a new function with the next number.
+/// The current fold version, recorded with every decision. A released fold is never edited: another
+/// one is a new function with the next number.
 pub const FOLD_VERSION: u16 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// Lower-case words joined by hyphens, at most 64 characters.
     pub code: String,
-    /// For people, at most 500 characters.
+    /// A text for people, at most 500 characters.
     pub message: String,
     /// JSON pointer (RFC 6901).
     pub field: Option<String>,
@@ -49,11 +49,11 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub verdict: Verdict,
-    /// For the evidence only.
+    /// They are stored with the evidence and decide nothing.
     pub notes: Vec<String>,
 }
 
-/// From the mildest to the strictest, so that the strictest is the maximum.
+/// In the order of strictness, so that the maximum is the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Outcome {
     Approve,
@@ -62,7 +62,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// As they are declared.
+    /// In the order of declaration.
     pub const ALL: [Self; 3] = [Self::Approve, Self::Review, Self::Reject];
 
     pub fn name(self) -> &'static str {
@@ -78,31 +78,31 @@ impl Outcome {
     }
 }
 
-/// Why a rule gave no verdict. The deterministic classes come out the same when
-/// they are computed again; the others are the host's doing and are recorded.
+/// Why a rule gave no verdict. A deterministic failure is the same in every run. The host causes
+/// the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureClass {
-    /// An `unreachable`: a panic of the rule's code.
+    /// An `unreachable` instruction: a panic of the rule.
     Unreachable,
-    /// Any other trap of WebAssembly: bounds, division by zero, a bad indirect call.
+    /// Any other trap: an access out of bounds, a division by zero, a bad indirect call.
     Trap,
     OutOfFuel,
-    /// It asked for more memory or table than its profile allows.
+    /// It asked for more memory or table entries than its profile allows.
     MemoryLimit,
-    /// It answered with an error text of its own.
+    /// It returned an error with a text.
     RuleError,
-    /// Its answer broke the contract: too large, malformed codes, not decodable.
+    /// Its answer violates the contract: it is too large or malformed, or cannot be decoded.
     InvalidAnswer,
-    /// Host: call stack exhausted; the depth depends on the compiled code.
+    /// Host: the call stack is exhausted. The depth depends on the compiled code.
     StackOverflow,
-    /// Host: the wall-clock safety net.
+    /// Host: it ran for too long.
     Deadline,
-    /// Host: anything else, an instance that could not be made for one.
+    /// Host: anything else, for example no instance could be made.
     Host,
 }
 
 impl FailureClass {
-    /// As they are declared.
+    /// In the order of declaration.
     pub const ALL: [Self; 9] = [
         Self::Unreachable,
         Self::Trap,
@@ -134,18 +134,18 @@ impl FailureClass {
     }
 }
 
-/// What became of one rule for one payment.
+/// The result of one rule on one payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleResult {
     Ran(Evaluation),
-    /// `detail` is for the rule's author and never decides anything.
+    /// `detail` is for the rule's author and decides nothing.
     Failed {
         class: FailureClass,
         detail: String,
     },
-    /// Not run: it failed too often before.
+    /// Not run, because it had failed too often.
     Quarantined,
-    /// Not run: its compiled code could not be had in time.
+    /// Not run, because its compiled code could not be loaded in time.
     Unavailable,
 }
 
@@ -203,7 +203,7 @@ impl RuleResult {
     }
 }
 
-/// What an entry of the ruleset says its failure counts as.
+/// What a failure of a rule counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureOutcome {
     Pass,
@@ -225,7 +225,7 @@ impl FailureOutcome {
     }
 }
 
-/// What the fold needs to know of one live rule.
+/// One live rule for the fold.
 #[derive(Debug, Clone, Copy)]
 pub struct Vote<'a> {
     pub rule: &'a str,
@@ -234,15 +234,15 @@ pub struct Vote<'a> {
     pub result: &'a RuleResult,
 }
 
-/// A reason together with the rule that gave it and what it pulled towards.
+/// A reason, with the rule that gave it and the rule's verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeReason {
-    /// Empty where the host itself is the author.
+    /// Empty if the host itself gave the reason.
     pub rule: String,
     /// `allow`, `review` or `reject`.
     pub verdict: String,
     pub reason: Reason,
-    /// An `allow` of another rule cancelled it.
+    /// Whether the `allow` of another rule cancelled it.
     pub overridden: bool,
 }
 
@@ -252,7 +252,7 @@ pub struct FoldResult {
     pub reasons: Vec<OutcomeReason>,
 }
 
-/// No active ruleset: a person must look.
+/// The outcome without an active ruleset.
 pub fn no_active_ruleset() -> FoldResult {
     let reason = Reason {
         code: "no-active-ruleset".to_owned(),
@@ -270,7 +270,7 @@ pub fn no_active_ruleset() -> FoldResult {
     }
 }
 
-/// The fold of a recorded version; nothing for one that this program does not know.
+/// The fold of a recorded version. `None` if this program does not know the version.
 pub fn fold_of(version: u16) -> Option<fn(&[Vote<'_>]) -> FoldResult> {
     match version {
         1 => Some(fold_v1),
@@ -279,9 +279,9 @@ pub fn fold_of(version: u16) -> Option<fn(&[Vote<'_>]) -> FoldResult> {
     }
 }
 
-/// Fold version 1. Reviews and rejects of rules that are not overridable
-/// stand; an `allow` cancels those of overridable rules only; then the
-/// strictest wins. All reasons are kept, in the order of the rules.
+/// Fold version 1. Reviews and rejects of rules that are not overridable stand. An `allow` cancels
+/// only those of overridable rules. Of what remains, the strictest wins. All reasons are kept, in
+/// the order of the rules.
 pub fn fold_v1(votes: &[Vote<'_>]) -> FoldResult {
     let allowed = votes.iter().any(|vote| vote.result.verdict().is_some_and(Verdict::is_allow));
     let mut folded = FoldResult { outcome: Outcome::Approve, reasons: Vec::new() };
@@ -306,9 +306,8 @@ pub fn fold_v1(votes: &[Vote<'_>]) -> FoldResult {
     folded
 }
 
-/// Fold version 2: as the first, but a rule in quarantine pulls at least to
-/// review, and no `allow` cancels that. Whoever could provoke its failures with
-/// crafted payments must gain nothing by it.
+/// Fold version 2: like version 1, but a rule in quarantine gives at least review, and no `allow`
+/// cancels that. Otherwise an attacker could gain from making a rule fail with crafted payments.
 pub fn fold_v2(votes: &[Vote<'_>]) -> FoldResult {
     fold_v1(&votes.iter().map(strict_in_quarantine).collect::<Vec<_>>())
 }
@@ -345,8 +344,8 @@ fn pull_of(vote: &Vote<'_>) -> (Outcome, Vec<Reason>) {
     }
 }
 
-/// The host's own reason for a rule that gave no verdict: says which rule and
-/// why in words a client's developer understands, and nothing of its insides.
+/// The host's reason for a rule that gave no verdict. Clients see it, so it contains nothing of the
+/// failure's detail.
 fn failure_reason(rule: &str, result: &RuleResult) -> Reason {
     let why = match result {
         RuleResult::Ran(_) => "gave a verdict",

@@ -1,4 +1,4 @@
-//! The folds held to their tables and their words.
+//! The folds, as tables, and the texts of their reasons.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn ran(verdict: &str) -> RuleResult {
     RuleResult::Ran(Evaluation { verdict, notes: vec![] })
 }
 
-/// Each rule is `verdict` or `fails:<failure outcome>`, with `?` behind it when overridable.
+/// Each rule is `<verdict>` or `fails:<failure outcome>`, followed by `?` if it is overridable.
 fn outcome_of(rules: &[&str]) -> Outcome {
     let parsed: Vec<_> = rules
         .iter()
@@ -89,7 +89,7 @@ fn all_reasons_are_kept_and_say_whether_they_were_overridden() {
     assert_eq!(folded.outcome, Outcome::Reject);
 }
 
-/// Reasons are compared on replay, so their words belong to the released fold.
+/// A replay compares reasons, so their texts are part of the released fold.
 #[test]
 fn the_reasons_of_fold_version_1_never_change() {
     use FailureClass::{Deadline, Host, InvalidAnswer, MemoryLimit, OutOfFuel, RuleError};

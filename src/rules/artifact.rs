@@ -18,7 +18,6 @@ use aws_lc_rs::hmac;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::compile::CodeInMemory;
 use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Profile};
 
@@ -249,15 +248,6 @@ fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component
     file.read_to_end(&mut code)?;
     code.truncate(code.len().saturating_sub(TAG_BYTES));
     unsafe { Component::deserialize(engine, code) }
-}
-
-/// Loads code that the cache could not store. Only the compiler's module can make a
-/// [`CodeInMemory`].
-#[allow(unsafe_code)]
-pub(super) fn load_compiled(engine: &Engine, code: &CodeInMemory) -> wasmtime::Result<Component> {
-    // SAFETY: the code was made by `Engine::precompile_component` of this same
-    // program, in a child process that this process started and read through a pipe.
-    unsafe { Component::deserialize(engine, code.bytes()) }
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::Engine;
 
+pub(super) use self::output::CompiledCode;
 use self::output::CompilerOutput;
-pub(super) use self::output::{CodeInMemory, CompiledCode};
 use super::artifact::ArtifactCache;
 use super::engine::CompileMode;
 use super::limits::CompileLimits;

@@ -16,7 +16,7 @@ use wasmtime::component::Component;
 use wasmtime::{Instance, Module, Store, WasmCoreDump};
 
 use super::EngineError;
-use super::artifact::{ArtifactCache, load_compiled};
+use super::artifact::ArtifactCache;
 use super::call::{Call, CallInstance};
 use super::call_state::CallState;
 use super::compile::{CompiledCode, Compiler};
@@ -196,7 +196,7 @@ impl Diagnostics {
                 CompiledCode::InCache => cache
                     .load_trusted(&engine, plugin, profile)
                     .unwrap_or_else(|error| Err(wasmtime::Error::new(error))),
-                CompiledCode::InMemory(code) => load_compiled(&engine, &code),
+                CompiledCode::InMemory(code) => code.load(&engine),
             }
         });
         let component = loaded.await?.map_err(|error| unavailable(format!("{error:#}")))?;

@@ -19,7 +19,7 @@ use self::attempt_error::AddAttemptError;
 use self::memory::PluginMemory;
 use super::AddPluginError;
 use super::EngineError;
-use super::artifact::{ArtifactCache, load_compiled};
+use super::artifact::ArtifactCache;
 use super::call::{Call, CallFailure};
 use super::compile::{Compilation, CompiledCode, Compiler};
 use super::component::{ContractVersion, Inspection, inspect};
@@ -246,7 +246,7 @@ impl Library {
                     .artifacts
                     .load_trusted(&sandbox.engine, digest, profile)
                     .map_err(|error| AddAttemptError::unavailable(error.to_string()))?,
-                CompiledCode::InMemory(code) => load_compiled(&sandbox.engine, code),
+                CompiledCode::InMemory(code) => code.load(&sandbox.engine),
             };
             // The code was compiled just now, so if it does not load, it exceeds the limits of the
             // pool.

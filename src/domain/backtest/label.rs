@@ -1,10 +1,8 @@
-//! What a payment is counted under in a report: what became of it.
-//!
-//! Owns which of several things that were told says most.
+//! The label under which a report counts a payment, from the payment's events.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of a payment: of all that was told, what says most.
+/// Of all reported events of a payment, the one that comes first in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Label {
@@ -16,12 +14,12 @@ pub enum Label {
     Expired,
     Settled,
     Approved,
-    /// Nothing was told.
+    /// No event was reported.
     None,
 }
 
 impl Label {
-    /// What says more stands first.
+    /// In the order of precedence.
     pub const ALL: [Self; 9] = [
         Self::Fraud,
         Self::Refunded,
@@ -34,7 +32,7 @@ impl Label {
         Self::None,
     ];
 
-    /// The kind of event that gives it, and `none`.
+    /// The name of the event kind, or `none`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fraud => "fraud",

@@ -1,7 +1,7 @@
-//! What a backtest found: counted in order, of a bounded size.
+//! The report of a backtest. Its size is bounded.
 //!
-//! Owns the counting and the merging. Counting decisions one by one and
-//! merging the reports of their parts in the same order must come out the same.
+//! Counting decisions one by one must give the same report as merging the reports of their parts in
+//! the same order.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,13 @@ use uuid::Uuid;
 use super::label::Label;
 use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult, Verdict};
 
-/// Examples kept of each change. The newest are counted first, so they are the ones kept.
+/// How many examples of each change are kept. Decisions are counted from the newest on, so these
+/// are the newest.
 const EXAMPLES_MAX: usize = 100;
-/// So many of each label are kept even beyond that: what is rare is what is looked for.
+/// This many examples of each label are kept in any case, since rare labels such as fraud matter
+/// most.
 const EXAMPLES_OF_LABEL_MIN: usize = 10;
-/// Reason codes kept of an example.
+/// The most reason codes of an example.
 const CODES_MAX: usize = 10;
 
 /// Why a decision could not be compared.
@@ -23,9 +25,9 @@ const CODES_MAX: usize = 10;
 #[serde(rename_all = "snake_case")]
 pub enum ReplayObstacle {
     Erased,
-    /// Damaged, or written by a newer version.
+    /// It is damaged, or was written by a newer version.
     Unreadable,
-    /// The host stopped a rule again and again: that says nothing about the rule.
+    /// The host stopped a rule at each attempt. Such a result says nothing about the rule.
     HostFailure,
 }
 
@@ -39,7 +41,7 @@ impl ReplayObstacle {
     }
 }
 
-/// Payments and their money, in one currency.
+/// Payments in one currency and their total amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PaymentSum {
     pub count: u64,
@@ -54,13 +56,13 @@ impl PaymentSum {
     }
 }
 
-/// By currency.
+/// Sums by currency.
 pub type CurrencySums = BTreeMap<String, PaymentSum>;
 
-/// `[was][would be]`, each from the mildest to the strictest outcome.
+/// `[was][would be]`, both in the order of [`Outcome`].
 pub type OutcomeMatrix = [[CurrencySums; 3]; 3];
 
-/// How often a rule said what.
+/// How often a rule returned each verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VerdictCounts {
     pub pass: u64,
@@ -70,7 +72,7 @@ pub struct VerdictCounts {
     pub failed: u64,
 }
 
-/// What one rule says of one payment, without its reasons.
+/// The verdict of one rule without its reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerdictKind {
     Pass,
@@ -116,7 +118,7 @@ impl VerdictCounts {
 pub struct RuleTally {
     pub baseline: VerdictCounts,
     pub candidate: VerdictCounts,
-    /// Payments of which both said something, and not the same.
+    /// Payments on which both ran and gave different verdicts.
     pub changed: u64,
 }
 
@@ -136,11 +138,11 @@ pub struct Example {
 pub struct ComparisonSide<'a> {
     pub outcome: Outcome,
     pub reasons: &'a [OutcomeReason],
-    /// Of the rules that ran.
+    /// The verdicts of the rules that ran.
     pub rules: Vec<(&'a str, VerdictKind)>,
 }
 
-/// One decision, compared.
+/// The comparison of one decision.
 #[derive(Debug)]
 pub struct DecisionComparison<'a> {
     pub payment: Uuid,
@@ -149,8 +151,8 @@ pub struct DecisionComparison<'a> {
     pub label: Label,
     pub was: ComparisonSide<'a>,
     pub would_be: ComparisonSide<'a>,
-    /// What was decided then may be by rules of any revision; those that the
-    /// candidate does not have are not told apart.
+    /// Whether `was` is the recorded outcome. Its rules may then be of any revision, and those that
+    /// the candidate does not have are counted together.
     pub was_recorded: bool,
     /// Whether facts had to be computed that were not recorded.
     pub partly_computed: bool,
@@ -163,9 +165,9 @@ pub struct BacktestReport {
     pub not_replayable: BTreeMap<ReplayObstacle, u64>,
     pub by_label: BTreeMap<Label, OutcomeMatrix>,
     pub rules: BTreeMap<String, RuleTally>,
-    /// What recorded rules said that the candidate does not have.
+    /// The verdicts of recorded rules that the candidate does not have.
     pub other_rules: VerdictCounts,
-    /// As a matrix; nothing where nothing changes.
+    /// `[was][would be]`. Empty where both are equal.
     pub examples: [[Vec<Example>; 3]; 3],
 }
 
@@ -174,7 +176,7 @@ impl BacktestReport {
         self.by_label.values().flatten().flatten().flat_map(BTreeMap::values).map(|sum| sum.count).sum()
     }
 
-    /// Compared decisions whose outcome would be another.
+    /// How many compared decisions would have another outcome.
     pub fn changed(&self) -> u64 {
         let count = |cell: &CurrencySums| cell.values().map(|sum| sum.count).sum::<u64>();
         let matrices = self.by_label.values();
@@ -184,7 +186,7 @@ impl BacktestReport {
         cells.filter(|(was, would_be, _)| was != would_be).map(|(_, _, cell)| count(cell)).sum()
     }
 
-    /// Of what was compared; rounded up, so that nothing is only where nothing changed.
+    /// The changed share of what was compared. It is rounded up, so that 0 means no change at all.
     pub fn changed_ten_thousandths(&self) -> Option<u64> {
         let compared = self.compared();
         (compared > 0).then(|| self.changed().saturating_mul(10_000).div_ceil(compared))
@@ -246,7 +248,7 @@ impl BacktestReport {
         self.rules.entry(name.to_owned()).or_default()
     }
 
-    /// Takes in the report of what comes next.
+    /// Adds the report of the decisions that follow.
     pub fn merge(&mut self, next: Self) {
         self.partly_computed += next.partly_computed;
         self.other_rules.add(next.other_rules);
@@ -286,7 +288,7 @@ fn add_matrix(matrix: &mut OutcomeMatrix, more: &OutcomeMatrix) {
     }
 }
 
-/// In the order of the reasons, each once.
+/// The codes in the order of the reasons, each once.
 fn codes(reasons: &[OutcomeReason]) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();
     for reason in reasons.iter().filter(|reason| !reason.overridden) {

@@ -1,30 +1,28 @@
-//! Identifiers of other kinds that have a form of their own.
-//!
-//! Owns how they are told from card numbers by that form: check digits, signs and
-//! groups, never by a guess at what a field is for.
+//! Identifiers that are not card numbers, recognised by their form: check digits, signs and groups.
+//! The meaning of a field must not be guessed.
 
 use std::net::IpAddr;
 
 use crate::domain::party::is_checked_by_97;
 
-/// With the code of the country. E.164 allows fifteen digits, and cards have fourteen and
-/// more: a longer telephone number is looked at like any other.
+/// Including the country code. E.164 allows fifteen digits, but cards have fourteen and more, so a
+/// longer telephone number may be taken for a card number.
 const PHONE_DIGITS_MAX: usize = 13;
-/// No country's numbers are shorter.
+/// No country has shorter numbers.
 const PHONE_DIGITS_MIN: usize = 7;
-/// IPv6 with all its digits, the last of them as IPv4.
+/// IPv6 with all digits, the last 32 bits as IPv4.
 const ADDRESS_LENGTH_MAX: usize = 45;
 /// Nanoseconds.
 const FRACTION_DIGITS_MAX: usize = 9;
-/// No IBAN is shorter, and no shorter reference could hold a card number.
+/// No IBAN is shorter, and no shorter reference could contain a card number.
 const CHECKED_LENGTH_MIN: usize = 14;
 /// ISO 13616; a creditor reference (ISO 11649) has 25 at most.
 const CHECKED_LENGTH_MAX: usize = 34;
-/// Stands in the place of an identifier. Like any letter, it ends a run of digits.
+/// Replaces an identifier. Like any letter, it ends a run of digits.
 const STAND_IN: char = 'x';
 
-/// The text with a letter in the place of each identifier that cannot be a card number.
-/// Its digits must be ASCII.
+/// The text with a letter in place of each identifier that cannot be a card number. Its digits must
+/// be ASCII.
 pub(super) fn without_identifiers(text: &str) -> String {
     let mut left = String::with_capacity(text.len());
     let (mut rest, mut before) = (text, None);
@@ -39,28 +37,28 @@ pub(super) fn without_identifiers(text: &str) -> String {
     left
 }
 
-/// The length in bytes of the identifier that the text begins with.
+/// The length in bytes of the identifier at the start of the text.
 fn identifier_length(text: &str) -> Option<usize> {
     const FORMS: [fn(&str) -> Option<usize>; 6] =
         [uuid, moment, address, checked_by_97, phone_number, article_number];
     FORMS.iter().find_map(|form| form(text))
 }
 
-/// The end of what was read, where no letter or digit follows.
+/// `end`, if no letter or digit follows.
 fn whole(text: &str, end: usize) -> Option<usize> {
     let next = text.get(end..)?.chars().next();
     next.is_none_or(|c| !c.is_alphanumeric()).then_some(end)
 }
 
-/// The same, where no digit follows behind other signs either: it could be of the same
-/// number. What has no check digit must stand alone.
+/// `end`, if no digit follows after other characters either: it could belong to the same number.
+/// Identifiers without a check digit must stand alone.
 fn alone(text: &str, end: usize) -> Option<usize> {
     let next = text.get(end..)?.chars().find(|c| c.is_alphanumeric() || *c == '+');
     if next.is_some_and(|c| c.is_ascii_digit()) { None } else { whole(text, end) }
 }
 
-/// Whether the text begins with the pattern: `9` is a digit, `f` a hexadecimal
-/// digit, anything else itself.
+/// Whether the text begins with the pattern. `9` is a digit, `f` a hexadecimal digit, and all else
+/// is literal.
 fn begins_like(text: &str, pattern: &str) -> bool {
     text.len() >= pattern.len()
         && pattern.bytes().zip(text.bytes()).all(|(wanted, found)| match wanted {
@@ -75,7 +73,7 @@ fn uuid(text: &str) -> Option<usize> {
     if begins_like(text, pattern) { whole(text, pattern.len()) } else { None }
 }
 
-/// A date and time (ISO 8601), to the minute or to a fraction of a second.
+/// A date and time (ISO 8601), with minutes or with fractions of a second.
 fn moment(text: &str) -> Option<usize> {
     let dates = ["9999-99-99T99:99", "9999-99-99 99:99"];
     let minutes = dates.into_iter().find(|pattern| begins_like(text, pattern))?.len();
@@ -96,7 +94,7 @@ fn moment(text: &str) -> Option<usize> {
     }
 }
 
-/// How far a time zone is from UTC, where that is written.
+/// The length of the offset from UTC, or 0 if there is none.
 fn offset_length(text: &str) -> usize {
     const OFFSETS: [&str; 6] = ["+99:99", "-99:99", "+9999", "-9999", "+99", "-99"];
     OFFSETS.into_iter().find(|pattern| begins_like(text, pattern)).map_or(0, str::len)
@@ -105,7 +103,8 @@ fn offset_length(text: &str) -> usize {
 /// IPv4 or IPv6.
 fn address(text: &str) -> Option<usize> {
     let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
-    // One more tells that a run is too long. Runs are read from each of their places.
+    // One byte more shows that a run is too long. The bound matters, since a run is read from each
+    // of its positions.
     let length = text.bytes().take(ADDRESS_LENGTH_MAX + 1).take_while(is_part).count();
     let address = text[..length].trim_end_matches('.');
     address.parse::<IpAddr>().ok().and_then(|_| whole(text, address.len()))
@@ -138,7 +137,7 @@ fn checked_by_97(text: &str) -> Option<usize> {
     found
 }
 
-/// A telephone number with its plus sign.
+/// A telephone number with a plus sign.
 fn phone_number(text: &str) -> Option<usize> {
     let (mut digits, mut end) = (0, 0);
     for (place, c) in text.strip_prefix('+')?.char_indices() {
@@ -151,7 +150,7 @@ fn phone_number(text: &str) -> Option<usize> {
     if (PHONE_DIGITS_MIN..=PHONE_DIGITS_MAX).contains(&digits) { alone(text, end) } else { None }
 }
 
-/// A GTIN-13 (EAN), by its check digit. Cards of thirteen digits are not issued any more.
+/// A GTIN-13 (EAN), by its check digit. Cards of thirteen digits are no longer issued.
 fn article_number(text: &str) -> Option<usize> {
     if !begins_like(text, "9999999999999") {
         return None;

@@ -1,17 +1,13 @@
-//! The ranges that issuers of payment cards number their cards in.
+//! The number ranges and lengths of payment cards. A range is added only if a network publishes it.
 //!
-//! Owns the table of first digits and lengths. A range is added when a network
-//! publishes one; it must never become a guess at what else could be a card.
+//! Sources: ISO/IEC 7812-1 for the form. For the ranges, publications of the networks for merchants
+//! and processors: Visa (core rules), Mastercard (rules, and the announcement of the 2-series),
+//! American Express, Discover Global Network (IIN ranges, with Diners Club and UnionPay), JCB,
+//! UnionPay, NSPK (Mir), NPCI (RuPay), BKM (Troy), NAPAS, BORICA, Humo, Uzcard and Belkart.
 //!
-//! Sources: ISO/IEC 7812-1 for the form; for the ranges what the networks publish
-//! to merchants and processors: Visa (core rules), Mastercard (rules, and the
-//! announcement of the 2-series), American Express, Discover Global Network (IIN
-//! ranges, which list Diners Club and UnionPay as well), JCB, UnionPay, NSPK (Mir),
-//! NPCI (RuPay), BKM (Troy), NAPAS, BORICA, Humo, Uzcard and Belkart.
-//!
-//! Left out: UATP (1, fifteen digits) and the old JCB numbers 1800 and 2131, which
-//! stand among timestamps and years; Mastercard's reserved 61, 66, 68 and 69, which
-//! nobody is known to issue; and numbers of networks that no merchant abroad sees.
+//! Not included: UATP (1, fifteen digits) and the old JCB numbers 1800 and 2131, which look like
+//! timestamps and years; Mastercard's reserved 61, 66, 68 and 69, which are not known to be issued;
+//! and networks that are used in one country only.
 
 use std::ops::RangeInclusive;
 
@@ -29,9 +25,9 @@ const FOURTEEN_TO_NINETEEN: &[usize] = &[14, 15, 16, 17, 18, 19];
 const SIXTEEN_TO_NINETEEN: &[usize] = &[16, 17, 18, 19];
 const TWELVE_TO_NINETEEN: &[usize] = &[12, 13, 14, 15, 16, 17, 18, 19];
 
-/// Maestro may have 12 to 19 digits and reserves 50, 56 to 58 and all of 6. The
-/// shorter numbers are looked for only in the ranges known to be issued: of all
-/// account numbers of 12 to 15 digits, one in seven begins like that.
+/// Maestro numbers have 12 to 19 digits and may begin with 50, 56 to 58 or 6. Fewer than 16 digits
+/// count only in ranges that are known to be issued, since one in seven account numbers of 12 to 15
+/// digits begins like that.
 const ISSUERS: [CardIssuer; 41] = [
     // Visa.
     issuer(4000, 4999, &[13, 16, 19]),
@@ -71,14 +67,14 @@ const ISSUERS: [CardIssuer; 41] = [
     issuer(6767, 6767, TWELVE_TO_NINETEEN),
     issuer(6771, 6771, TWELVE_TO_NINETEEN),
     issuer(6799, 6799, TWELVE_TO_NINETEEN),
-    // RuPay; 508, 6521 and 6522 stand above.
+    // RuPay; 508, 6521 and 6522 are above.
     issuer(6000, 6099, SIXTEEN_TO_NINETEEN),
     issuer(8172, 8299, &[16]),
     // Mir.
     issuer(2200, 2204, SIXTEEN_TO_NINETEEN),
     // BORICA.
     issuer(2205, 2205, &[16]),
-    // Troy; 65 stands above.
+    // Troy; 65 is above.
     issuer(9792, 9792, &[16]),
     // NAPAS.
     issuer(9704, 9704, &[16, 19]),
@@ -93,7 +89,7 @@ const ISSUERS: [CardIssuer; 41] = [
     issuer(1946, 1946, SIXTEEN_TO_NINETEEN),
 ];
 
-/// Of at least four ASCII digits.
+/// Whether ASCII digits have the range and length of an issuer.
 pub(super) fn is_of_an_issuer(digits: &[u8]) -> bool {
     let Some(first) = digits.get(..4) else { return false };
     let first = first.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));

@@ -1,8 +1,8 @@
-//! Tables of numbers that must be found, and of identifiers that must not.
+//! Tables of card numbers that must be found and of identifiers that must not.
 
 use super::*;
 
-/// What networks and processors publish for tests.
+/// Numbers that networks and processors publish for tests.
 const NUMBERS: [&str; 40] = [
     "4111111111111111",
     "4012888888881881",
@@ -46,7 +46,7 @@ const NUMBERS: [&str; 40] = [
     "5019717010103742",
 ];
 
-/// The number with a Luhn digit in its last place.
+/// The number with the right Luhn digit.
 fn with_check_digit(number: &str) -> String {
     let (body, _) = number.split_at(number.len() - 1);
     let numbers = (0..10).map(|digit| format!("{body}{digit}"));
@@ -241,7 +241,7 @@ fn in_the_place_of_an_iban_a_mistyped_one_passes_and_a_card_number_does_not() {
     }
 }
 
-/// Each of these could be told from a card number only by knowing what it is.
+/// These could only be distinguished by knowing what they are.
 #[test]
 fn what_cannot_be_told_apart_is_taken_for_a_card_number() {
     for (what, text) in [
@@ -255,13 +255,13 @@ fn what_cannot_be_told_apart_is_taken_for_a_card_number() {
     }
 }
 
-/// Long hostile texts cost time in their length, not in its square.
+/// The time for long hostile texts must be linear in their length.
 #[test]
 fn a_long_text_is_looked_through() {
     assert!(!holds_card_number(&"1 ".repeat(100_000)));
     assert!(!holds_card_number(&"1".repeat(200_000)));
     assert!(!holds_card_number(&"+4915112345678 ".repeat(10_000)));
-    // In its square, the first would take half an hour.
+    // With quadratic time, the first would take half an hour.
     for hostile in ["a:", "::", "+(", "DE89 "] {
         let text = format!("{}-4111111111111111", hostile.repeat(100_000));
         assert!(holds_card_number(&text), "{hostile}");

@@ -1,9 +1,8 @@
-//! Names of people and firms, so that neither spelling hides one nor two are taken
-//! for one.
+//! The normal form of names of people and companies, version 2.
 //!
-//! Owns the normal form, version 2. It makes spellings of one name equal and nothing
-//! else: must never guess that two names are similar. Marks are part of the letter in
-//! most scripts, and go only where people leave them out.
+//! It makes different spellings of one name equal. It must not make similar names equal. Marks are
+//! part of the letter in most scripts; they are removed only in scripts whose users often leave
+//! them out.
 
 use icu_casemap::CaseMapper;
 use icu_properties::CodePointMapData;
@@ -13,8 +12,8 @@ use unicode_normalization::char::is_combining_mark;
 
 use crate::domain::text::{digit_value, is_invisible};
 
-/// A name without case, punctuation, repeated spaces and what is invisible, in
-/// compatibility form, without the marks that its script can do without.
+/// A name in compatibility form and lower case, without punctuation, repeated spaces, invisible
+/// characters and optional marks.
 pub fn normalized_name(name: &str) -> String {
     let decomposed = name.chars().filter(|c| !vanishes(*c)).map(without_sign).nfkd();
     let letters = without_points(decomposed.filter(|c| !vanishes(*c)));
@@ -30,14 +29,16 @@ pub fn normalized_name(name: &str) -> String {
     composed.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Inside words these join what they stand between, and elsewhere a space or
-/// another punctuation mark stands beside them.
+/// Characters that are removed without a space in their place. Inside a word, the letters on both
+/// sides belong together. Elsewhere there is a space or another punctuation mark beside them
+/// anyway.
 fn vanishes(c: char) -> bool {
     let stretches = c == '\u{640}';
     stretches || is_apostrophe(c) || is_full_stop(c) || is_invisible(c)
 }
 
-/// Whatever is typed for an apostrophe: accents without a letter, primes, half rings.
+/// Characters that people type as an apostrophe: also accents without a letter, primes and half
+/// rings.
 fn is_apostrophe(c: char) -> bool {
     matches!(
         c,
@@ -68,12 +69,12 @@ fn is_full_stop(c: char) -> bool {
     matches!(c, '.' | '\u{6d4}' | '\u{3002}')
 }
 
-/// The signs beside a name would become letters of it in compatibility form.
+/// Trade mark signs. Their compatibility forms are letters, which would become part of the name.
 fn without_sign(c: char) -> char {
     if matches!(c, '\u{2122}' | '\u{2120}') { ' ' } else { c }
 }
 
-/// Drops the marks of letters whose script can do without. Takes decomposed text.
+/// Removes the marks of letters in scripts where marks are optional. Takes decomposed text.
 fn without_points(decomposed: impl Iterator<Item = char>) -> String {
     let mut base_keeps_marks = false;
     decomposed
@@ -87,7 +88,7 @@ fn without_points(decomposed: impl Iterator<Item = char>) -> String {
         .collect()
 }
 
-/// In Devanagari, Thai, kana and others a mark is a vowel or makes another consonant.
+/// In Devanagari, Thai, kana and other scripts, a mark is a vowel or changes the consonant.
 fn keeps_marks(base: char) -> bool {
     let script = CodePointMapData::<Script>::new().get(base);
     let can_do_without =
@@ -104,14 +105,14 @@ fn plain_character(c: char) -> char {
                 ' '
             }
         }
-        // Only marks of letters that need them are left here.
+        // Only marks that are not optional are left here.
         _ if is_combining_mark(c) => c,
         _ if c.is_alphanumeric() => plain_digit(c).or_else(|| emblem(c)).unwrap_or(c),
         _ => emblem(c).unwrap_or(' '),
     }
 }
 
-/// Letters in circles and squares that have no compatibility form, and those of flags.
+/// Letters in circles and squares without a compatibility form, and regional indicators (flags).
 fn emblem(c: char) -> Option<char> {
     let first = match c {
         '\u{1f150}'..='\u{1f169}' => 0x1f150,
@@ -122,16 +123,16 @@ fn emblem(c: char) -> Option<char> {
     char::from_u32(u32::from('a') + u32::from(c) - first)
 }
 
-/// Digits of the scripts in which names are written. Those of others stay as they are:
-/// names are stored in this version of the form.
+/// Digits of the scripts that this version of the form includes. Other digits stay as they are,
+/// since names are stored in this form.
 fn plain_digit(c: char) -> Option<char> {
     let is_of_this_version = c < '\u{1950}' && !('\u{1090}'..='\u{1099}').contains(&c);
     let value = digit_value(c).filter(|_| is_of_this_version)?;
     char::from_digit(value, 10)
 }
 
-/// Latin letters that do not decompose, as they are written where they are missing.
-/// Takes folded case.
+/// Latin letters without a decomposition, as people write them on keyboards that lack them. Takes
+/// folded case.
 fn plain_letters(c: char) -> Option<&'static str> {
     Some(match c {
         'ⱥ' | 'ɑ' | 'ᴀ' => "a",

@@ -1,24 +1,23 @@
-//! An IP address or a network of them, in one canonical text.
-//!
-//! Owns that an IPv4 address inside IPv6 is the IPv4 address. Must never resolve a name.
+//! IP addresses and networks in one canonical text. An IPv4 address that is mapped into IPv6 counts
+//! as the IPv4 address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::domain::text::tidy;
 
-/// A network whose prefix is as long as the address is that address alone.
+/// A network. With the longest prefix it is a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     first: IpAddr,
     length_bits: u32,
 }
 
-/// Where an IPv4 address begins in an IPv6 address that stands for it.
+/// The length of the prefix of IPv6 addresses that are mapped IPv4 addresses.
 const MAPPED_BITS: u32 = 96;
 
 impl Network {
-    /// An address, or an address and the bits that all addresses of the network share.
+    /// Accepts an address, alone or with the length of the prefix.
     pub fn parse(text: &str) -> Option<Self> {
         let text = tidy(text);
         let Some((address, length)) = text.split_once('/') else {
@@ -55,7 +54,7 @@ impl Network {
         Self { first, length_bits }
     }
 
-    /// The address and every network that it is in, the smallest first.
+    /// The address and all networks that contain it, the smallest first.
     pub fn all_of(address: IpAddr) -> Vec<String> {
         let address = address.to_canonical();
         let lengths = (0..=bits(address)).rev();

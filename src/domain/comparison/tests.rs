@@ -1,8 +1,8 @@
-//! The canonical forms as tables: what is compared as what.
+//! Tables of values and their canonical forms.
 
 use super::*;
 
-/// A kind, spellings of one value, and the form they are compared in.
+/// A kind, spellings of one value, and their form.
 const FORMS: &[(ValueKind, &[&str], &str)] = &[
     (
         ValueKind::Account,

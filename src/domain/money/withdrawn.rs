@@ -1,14 +1,12 @@
-//! Currencies that ISO 4217 does not list any more.
-//!
-//! Owns until when payments were made in them. Codes are added and never taken
-//! out: stored payments are read by this table.
+//! Currencies that were withdrawn from ISO 4217, with the end of their validity. Codes must never
+//! be removed: stored payments are read with this table.
 
 use crate::domain::time::day_start_ms;
 
 pub(super) struct WithdrawnCode {
     pub code: &'static str,
     pub exponent: u8,
-    /// The first moment at which no payment was made in it any more.
+    /// The first moment at which the currency was no longer valid.
     pub end_ms: u64,
 }
 
@@ -16,10 +14,10 @@ const fn until(code: &'static str, exponent: u8, year: u64, month: u64, day: u64
     WithdrawnCode { code, exponent, end_ms: day_start_ms(year, month, day) }
 }
 
-/// Those withdrawn since 2000, funds codes left out: list three of ISO 4217 has the
-/// month, its amendments the day. Where a country took the euro, accounts were kept
-/// in it from that day; the first twelve kept their notes for two months more. West
-/// of Greenwich the last day ends a day later in UTC.
+/// Codes withdrawn since 2000, without funds codes. List three of ISO 4217 has the months, its
+/// amendments have the days. For the euro it is the day of the changeover; the first twelve
+/// countries used their notes for two more months. West of Greenwich, the last day ends a day later
+/// in UTC.
 pub(super) const WITHDRAWN: [WithdrawnCode; 57] = [
     until("ADP", 0, 2002, 3, 1),
     until("AFA", 2, 2003, 1, 8),

@@ -6,6 +6,9 @@
 
 use std::io;
 
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
 use crate::domain::plugin::{Digest, Profile};
 use crate::rules::artifact::{ArtifactCache, Draft};
 
@@ -21,8 +24,11 @@ pub(in crate::rules) enum CompiledCode {
 pub(in crate::rules) struct CodeInMemory(Vec<u8>);
 
 impl CodeInMemory {
-    pub(in crate::rules) fn bytes(&self) -> &[u8] {
-        &self.0
+    #[allow(unsafe_code)]
+    pub(in crate::rules) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY: the code was made by `Engine::precompile_component` of this same program, in a
+        // child process that this process started and read through a pipe.
+        unsafe { Component::deserialize(engine, &self.0) }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Which names are equal and which are not, as tables.
+//! Tables of names that are equal and of names that are not.
 
 use super::*;
 
-/// In each row all spellings are one name.
+/// All spellings in a row are one name.
 const EQUAL: &[&[&str]] = &[
     // Case, in every alphabet that has it.
     &["acme", "ACME", "Acme", "aCmE"],
@@ -13,7 +13,7 @@ const EQUAL: &[&[&str]] = &[
     &["ᲗᲑᲘᲚᲘᲡᲘ", "თბილისი"],
     &["Kırmızı", "KIRMIZI", "kirmizi", "KİRMİZİ", "Kirmizi"],
     &["İstanbul", "Istanbul", "ISTANBUL", "ıstanbul", "i\u{307}stanbul"],
-    // Accents and points, where the script can do without.
+    // Accents and points in scripts where they are optional.
     &["José García", "JOSE GARCIA", "Jose\u{301} Garci\u{301}a"],
     &["Nguyễn Văn Đức", "Nguyen Van Duc", "NGUYỄN VĂN ĐỨC"],
     &["Özgür Şahin", "OZGUR SAHIN", "O\u{308}zgür S\u{327}ahin"],
@@ -49,7 +49,7 @@ const EQUAL: &[&[&str]] = &[
     &["ガンダム", "ｶﾞﾝﾀﾞﾑ", "カ\u{3099}ンタ\u{3099}ム"],
     &["한국", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}"],
     &["محل", "ﻣﺤﻞ"],
-    // What is invisible is nothing, and no space.
+    // Invisible characters are removed and are not spaces.
     &["Acme", "Ac\u{200b}me", "A\u{ad}cme", "Ac\u{2060}me", "\u{feff}Acme", "Ac\u{200d}me", "Ac\u{200c}me"],
     &["Acme", "Ac\u{200e}me", "\u{202e}Acme\u{202c}", "\u{2066}Acme\u{2069}", "Ac\u{61c}me", "Ac\u{34f}me"],
     &[
@@ -64,7 +64,7 @@ const EQUAL: &[&[&str]] = &[
     &["Acme", "Ac\u{0}me", "Ac\u{7f}me", "Ac\u{fff9}me", "Ac\u{115f}me", "Ac\u{ffa0}me"],
     &["Acme", "A\u{307}cme", "A\u{338}cm\u{20dd}e", "A\u{1ab0}c\u{1dc4}me", "Ac\u{fe20}m\u{fe21}e"],
     &["राम", "रा\u{200d}म", "रा\u{ad}म"],
-    // Apostrophes and full stops vanish; hyphens and the rest are spaces.
+    // Apostrophes and full stops are removed; hyphens and other punctuation are spaces.
     &[
         "O'Brien",
         "OBrien",
@@ -88,9 +88,9 @@ const EQUAL: &[&[&str]] = &[
     &["Quo Vadis", "¿Quo Vadis?", "¡Quo Vadis!"],
 ];
 
-/// In each row no spelling is another's name.
+/// All names in a row are different.
 const DIFFERENT: &[&[&str]] = &[
-    // A mark that is a vowel or another consonant.
+    // Marks that are vowels or change the consonant.
     &["राम", "रमा", "रम", "रामा", "रमी"],
     &["कमल", "कमला", "किमल", "क्मल"],
     &["পাল", "পল", "পালি"],
@@ -112,7 +112,7 @@ const DIFFERENT: &[&[&str]] = &[
     &["محمد", "محمود", "احمد"],
     &["Иванов", "Иванова", "Ivanov"],
     &["Acme 1", "Acme 2", "Acme 12", "Acme"],
-    // A space is a difference.
+    // A space makes a difference.
     &["Jean Luc", "JeanLuc"],
     &["The Rapist", "Therapist"],
     &["O'Brien", "O Brien", "O-Brien Ltd"],
@@ -158,7 +158,7 @@ fn a_name_has_a_form_that_can_be_read() {
     }
 }
 
-/// Otherwise an entry made of a form that was shown would not match.
+/// Otherwise a list entry that was copied from a displayed form would not match.
 #[test]
 fn the_form_of_a_form_is_the_form_for_every_character() {
     for c in '\0'..=char::MAX {
