@@ -87,6 +87,6 @@ fn told_of_checkpoints(counts: &VerificationCounts, compared: &CheckpointCompari
         "{} checkpoints are valid, the newest from {newest_ms} ms. Removal of a writer's newest entries \
          cannot be detected after its last checkpoint, or at all for the {without} writers without a \
          checkpoint.",
-        compared.held
+        compared.matching
     )
 }

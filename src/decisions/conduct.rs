@@ -9,7 +9,7 @@ use crate::domain::quarantine::Conduct;
 use crate::domain::verdict::{FailureClass, RuleResult};
 use crate::rules::{MissedDeadline, burns, computes_long, has_all_its_fuel};
 
-/// How each rule of a decision behaved; `None` where its run says nothing about the rule.
+/// How each rule of a decision behaved; `None` if its run says nothing about the rule.
 pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
     let mut spent = 0;
     let conduct = |rule: &RuleEvidence| {

@@ -46,14 +46,14 @@ pub struct Deployments {
     /// `None` for a tenant whose first activation is delayed.
     by_tenant: RwLock<HashMap<TenantId, Option<Arc<LoadedDeployment>>>>,
     /// Held while catching up, so that no older deployment replaces a newer one.
-    log: Mutex<Log>,
+    log: Mutex<ActivationLog>,
     /// Every activation made before this moment is known here.
     read_at: SyncMutex<Option<Instant>>,
 }
 
 /// How far this node has followed the activation log.
 #[derive(Debug, Default)]
-struct Log {
+struct ActivationLog {
     /// The last activation read.
     read_to: i64,
     /// The newest activation of each tenant, if it could not be applied yet.
@@ -77,7 +77,7 @@ enum ActivationDelay {
     Storage(#[from] StorageError),
 }
 
-impl Log {
+impl ActivationLog {
     /// Keeps the newest activation of each tenant.
     fn note(&mut self, gained: Vec<(TenantId, Activation)>) {
         for (tenant, activation) in gained {

@@ -213,7 +213,7 @@ impl Imports {
         ImportedEvent { id: self.world.uuid_v7(at_ms), payment, kind, at_ms, note }
     }
 
-    /// A fate that nobody knows is settled by storing the same decision again.
+    /// If it is unknown whether a decision was stored, storing it again settles that.
     async fn store_patiently(&self, decision: &Decision) -> Result<StoreOutcome, ImportError> {
         let mut give_up_at = None;
         let may_retry = |error: &JournalError| {

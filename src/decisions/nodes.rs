@@ -15,7 +15,7 @@ use super::plugins::Plugins;
 use crate::domain::plugin::{Digest, Profile};
 use crate::domain::time::World;
 use crate::storage::StorageError;
-use crate::storage::nodes::{self, Node, Readiness};
+use crate::storage::nodes::{self, Node, PluginReadiness};
 use crate::storage::pool::SystemPool;
 
 /// How many small plugins are loaded at once, and how many large ones.
@@ -111,7 +111,7 @@ impl Nodes {
     }
 
     /// Whether each live node can run a plugin.
-    pub async fn readiness(&self, plugin: Digest) -> Result<Vec<Readiness>, StorageError> {
+    pub async fn readiness(&self, plugin: Digest) -> Result<Vec<PluginReadiness>, StorageError> {
         nodes::readiness(&self.system, &[plugin]).await
     }
 
@@ -121,7 +121,7 @@ impl Nodes {
         &self,
         plugins: &[Digest],
         patience: Duration,
-    ) -> Result<Option<Readiness>, StorageError> {
+    ) -> Result<Option<PluginReadiness>, StorageError> {
         let until = Instant::now() + patience;
         loop {
             let lacking = nodes::readiness(&self.system, plugins).await?;

@@ -23,7 +23,7 @@ use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
-use crate::storage::nodes::Readiness;
+use crate::storage::nodes::PluginReadiness;
 use crate::storage::pool::AppPool;
 use crate::storage::rulesets::{
     self, ActivateError, ActivationRequest, CreateRevisionError, ExpectedActivation, NewActivation,
@@ -195,7 +195,7 @@ impl Rulesets {
         if !matches!(request, ActivationRequest::RollBack { .. }) {
             let plugins = rulesets::plugins_brought_in(&self.app, &new, request).await?;
             if let Some(lacking) = self.nodes.until_ready(&plugins, self.patience).await? {
-                let Readiness { node, digest: plugin, why, .. } = lacking;
+                let PluginReadiness { node, digest: plugin, why, .. } = lacking;
                 return Err(ActivateError::PluginNotReady { plugin, node, why });
             }
             // The time of the activation, not that of a request that has waited for nodes.

@@ -20,7 +20,7 @@ pub struct SingleFlight<K, V> {
 type Flights<K, V> = HashMap<K, watch::Receiver<Option<V>>>;
 
 /// The keys of the computations under way.
-pub type Running<'a, K, V> = Keys<'a, K, watch::Receiver<Option<V>>>;
+pub type RunningKeys<'a, K, V> = Keys<'a, K, watch::Receiver<Option<V>>>;
 
 /// One caller's share in a computation.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ where
     pub fn join_or_try_start<F, E>(
         &self,
         key: K,
-        admit: impl FnOnce(Running<'_, K, V>) -> Result<(), E>,
+        admit: impl FnOnce(RunningKeys<'_, K, V>) -> Result<(), E>,
         compute: impl FnOnce() -> F,
     ) -> Result<Flight<V>, E>
     where
@@ -155,7 +155,7 @@ mod tests {
     async fn a_computation_that_is_refused_is_not_started_and_one_under_way_is_joined() {
         let flights = SingleFlight::default();
         let first = flights.join_or_start("key", || pending::<u8>());
-        let none_beside = |running: Running<'_, &str, u8>| {
+        let none_beside = |running: RunningKeys<'_, &str, u8>| {
             if running.len() == 0 { Ok(()) } else { Err("full") }
         };
         let never = || async { panic!("it was refused") };

@@ -1,8 +1,6 @@
-//! Plugins that tenants hand in: looked at at once, taken in later by whichever
-//! node comes first.
+//! Uploads of plugins: inspected in the request, compiled later by any node.
 //!
-//! Owns the way from bytes to a plugin or a refusal. Must never compile inside
-//! of a request, and never lose what was handed in.
+//! Must never compile inside of a request: that can take minutes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,11 +25,11 @@ use crate::storage::uploads::{
     self, NewUpload, NewUploadError, UploadClaim, UploadQuotas, UploadResult, UploadWork,
 };
 
-/// A claim that is not renewed ends, and any node takes the upload up again.
+/// A claim that is not renewed expires, and any node may claim the upload again.
 const LEASE_MS: u32 = 10_000;
-const RENEWED_EVERY: Duration = Duration::from_secs(2);
+const RENEW_EVERY: Duration = Duration::from_secs(2);
 
-/// As often may a node end in the middle of an upload before that is held against it.
+/// After so many attempts during which the node died, the upload is refused.
 const ATTEMPTS_MAX: i32 = 3;
 
 /// Between attempts at an upload that failed through no fault of its bytes.
@@ -40,13 +38,13 @@ const FAILURE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_secs(5))
     .with_max_delay(FAILURE_BACKOFF_MAX)
     .without_max_times();
-/// Half an hour of that, then whoever handed it in is told.
+/// After half an hour of that the upload is refused.
 const FAILURES_MAX: i32 = 10;
 
-/// Bytes that are stored take as long as if they were compiled, up to here.
+/// The longest wait of bytes that another tenant has. They wait as long as their compilation took.
 const STORED_WAITS_MAX_MS: u64 = 30_000;
 
-/// The compiler quotes names out of the bytes, and they may be as long as these.
+/// Messages of the compiler quote names from the plugin, which may be very long.
 const REFUSAL_CHARS_MAX: usize = 2_000;
 
 #[derive(Debug, Error)]
@@ -67,7 +65,7 @@ pub enum UploadError {
 #[derive(Debug, Clone)]
 pub struct UploadSettings {
     pub quotas: UploadQuotas,
-    /// Where bytes wait until they have all come.
+    /// The folder for bodies that are being received.
     pub spool_folder: PathBuf,
     pub size_max_bytes: u64,
 }
@@ -81,28 +79,28 @@ pub struct Uploads {
     world: World,
     settings: UploadSettings,
     node: Uuid,
-    handed_in: ByProfile<Notify>,
-    /// Kilobytes that may be in memory at once to be looked at and stored.
+    arrivals: ByProfile<Notify>,
+    /// The kibibytes of uploads that may be in memory at once.
     memory: Semaphore,
-    /// One for all tenants, behind payments: megabytes can be made to take a second to read.
-    looking: Threads,
+    /// One thread of low priority: megabytes can be made to take a second to inspect.
+    inspecting: Threads,
 }
 
-/// What became of a claim.
+/// How an attempt on an upload ended.
 enum AttemptEnd {
     Ended(UploadResult),
     /// The machine failed, not the bytes.
     Failed(EngineError),
-    /// It is no small plugin, and its turn is that of one.
+    /// The plugin needs the large limits, and this is a turn for small ones.
     NeedsLarge,
-    /// The node is to stop.
+    /// The node is stopping.
     Stopped,
-    /// Another node has taken it over.
-    Lost,
+    /// The lease was lost.
+    ClaimLost,
 }
 
 impl AttemptEnd {
-    /// As text that can be stored and shown: hostile names hold any character.
+    /// Removes control characters, which hostile names may contain, and cuts the text.
     fn refused(why: &str) -> Self {
         let shown = why.chars().map(|c| if c.is_control() { ' ' } else { c });
         Self::Ended(UploadResult::Refused(shown.take(REFUSAL_CHARS_MAX).collect()))
@@ -119,19 +117,19 @@ impl Uploads {
         settings: UploadSettings,
         node: Uuid,
     ) -> std::io::Result<Self> {
-        let looking = Threads::start("uploads", 1, BACKGROUND_NICENESS)?;
+        let inspecting = Threads::start("uploads", 1, BACKGROUND_NICENESS)?;
         let memory = Semaphore::new(kib(settings.size_max_bytes) as usize);
-        let handed_in = ByProfile::default();
-        Ok(Self { app, system, engine, turns, world, settings, node, handed_in, memory, looking })
+        let arrivals = ByProfile::default();
+        Ok(Self { app, system, engine, turns, world, settings, node, arrivals, memory, inspecting })
     }
 
-    /// Where bytes wait until they have all come.
+    /// The folder for bodies that are being received.
     pub fn spool_folder(&self) -> &Path {
         &self.settings.spool_folder
     }
 
-    /// Looks at a tenant's bytes and stores them for a worker. `announced` is
-    /// the digest the client expects.
+    /// Inspects a tenant's bytes and stores them for a worker. `announced` is the digest that the
+    /// client expects.
     pub async fn upload(
         &self,
         tenant: TenantId,
@@ -139,35 +137,34 @@ impl Uploads {
         spool: Spool,
         announced: Option<Digest>,
     ) -> Result<TenantPlugin, UploadError> {
-        // A small one waits behind a large one for as long as that takes to be stored.
+        // A small upload may wait until a large one is stored.
         let share = kib(spool.size_bytes().min(self.settings.size_max_bytes));
         let _memory = self.memory.acquire_many(share).await.map_err(|_| StorageError::Abandoned)?;
-        let looked_at = self.looking.run(async move { look_at(spool, announced) });
+        let inspected = self.inspecting.run(async move { inspect_spool(spool, announced) });
         let InspectedUpload { digest, profile, bytes } =
-            looked_at.await.map_err(|_| StorageError::Abandoned)??;
+            inspected.await.map_err(|_| StorageError::Abandoned)??;
         let (actor, now_ms) = (actor.to_owned(), self.world.now_ms());
         let new = NewUpload { tenant, digest, bytes, profile, actor, now_ms };
         let seen = uploads::add(&self.app, new, self.settings.quotas).await?;
-        self.handed_in.of(profile).notify_one();
+        self.arrivals.of(profile).notify_one();
         Ok(seen)
     }
 
-    /// Returns when somebody has handed something in at this node.
+    /// Returns once this node has received an upload.
     pub async fn wait_for_upload(&self, profile: Profile) {
-        self.handed_in.of(profile).notified().await;
+        self.arrivals.of(profile).notified().await;
     }
 
-    /// Works through the uploads that wait in a queue, until none is left.
+    /// Processes the uploads that wait in a queue, until none is left.
     pub async fn process_waiting(
         &self,
         profile: Profile,
         stop: &CancellationToken,
     ) -> Result<(), StorageError> {
-        // Asked before anything is taken that others wait for: most of the time nothing waits.
+        // Checked before a turn is taken that others may wait for. The queue is usually empty.
         while !stop.is_cancelled() && uploads::is_any_waiting(&self.system, profile).await? {
             let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await else { break };
-            // The database sends the bytes in one piece, and they are copied once: so no other
-            // upload may be in memory meanwhile.
+            // The bytes are in memory twice while they are read, so no other upload may be.
             let all = self.memory.acquire_many(kib(self.settings.size_max_bytes));
             let Some(memory) = stop.run_until_cancelled(all).await else { break };
             let (turn, memory) = (turn?, memory.map_err(|_| StorageError::Abandoned)?);
@@ -175,12 +172,12 @@ impl Uploads {
             let claimed = uploads::claim(&self.system, self.node, LEASE_MS, profile, now_ms).await?;
             drop(memory);
             let Some(claim) = claimed else { break };
-            self.take_in(claim, profile, turn, stop).await?;
+            self.process(claim, profile, turn, stop).await?;
         }
         Ok(())
     }
 
-    async fn take_in(
+    async fn process(
         &self,
         claim: UploadClaim,
         profile: Profile,
@@ -189,7 +186,7 @@ impl Uploads {
     ) -> Result<(), StorageError> {
         let (tenant, digest, begun) = (claim.tenant, claim.digest, Instant::now());
         let failures = claim.failures;
-        let failure_backoff = match self.work(claim, profile, turn, stop).await {
+        let failure_backoff = match self.attempt(claim, profile, turn, stop).await {
             AttemptEnd::Ended(ending) => {
                 let refused = if let UploadResult::Refused(why) = &ending { Some(why.clone()) } else { None };
                 let now_ms = self.world.now_ms();
@@ -201,10 +198,10 @@ impl Uploads {
             }
             AttemptEnd::NeedsLarge => {
                 uploads::move_to_large(&self.system, self.node, tenant, digest).await?;
-                self.handed_in.of(Profile::Large).notify_one();
+                self.arrivals.of(Profile::Large).notify_one();
                 return Ok(());
             }
-            AttemptEnd::Lost => return Ok(()),
+            AttemptEnd::ClaimLost => return Ok(()),
             AttemptEnd::Stopped => None,
             AttemptEnd::Failed(error) => {
                 tracing::warn!(
@@ -217,7 +214,7 @@ impl Uploads {
         uploads::release(&self.system, self.node, tenant, digest, failure_backoff).await
     }
 
-    async fn work(
+    async fn attempt(
         &self,
         claim: UploadClaim,
         profile: Profile,
@@ -231,7 +228,7 @@ impl Uploads {
                  before it finished: make the plugin smaller or its functions simpler"
             ));
         }
-        let take_in = async {
+        let process = async {
             let bytes = match matter {
                 UploadWork::Compile(bytes) => bytes,
                 UploadWork::Stored { compile_ms } => {
@@ -258,20 +255,20 @@ impl Uploads {
             }
         };
         tokio::select! {
-            worked = take_in => worked,
-            () = self.keep(tenant, digest) => AttemptEnd::Lost,
+            end = process => end,
+            () = self.keep(tenant, digest) => AttemptEnd::ClaimLost,
             () = stop.cancelled() => AttemptEnd::Stopped,
         }
     }
 
-    /// Renews a claim for as long as it can be; returns when it is lost.
+    /// Renews a claim. Returns once it is lost.
     async fn keep(&self, tenant: TenantId, digest: Digest) {
         loop {
-            tokio::time::sleep(RENEWED_EVERY).await;
+            tokio::time::sleep(RENEW_EVERY).await;
             match uploads::renew(&self.system, self.node, tenant, digest, LEASE_MS).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                // Whoever takes it over meanwhile is told by the next renewal.
+                // If the lease expires meanwhile, the next renewal finds out.
                 Err(error) => tracing::warn!(%digest, ?error, "the claim on an upload could not be renewed"),
             }
         }
@@ -283,20 +280,19 @@ fn backoff_after(failures: i32) -> Duration {
     FAILURE_BACKOFF.build().nth(earlier).unwrap_or(FAILURE_BACKOFF_MAX)
 }
 
-/// Rounded up, so that many small ones count as well. A plugin has at most 128 MiB.
+/// Rounded up, so that many small uploads count as well. A plugin has at most 128 MiB.
 fn kib(size_bytes: u64) -> u32 {
     u32::try_from(size_bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
 }
 
-/// Bytes that may be a plugin.
 struct InspectedUpload {
     digest: Digest,
     profile: Profile,
     bytes: Vec<u8>,
 }
 
-/// Everything that can be said without compiling.
-fn look_at(spool: Spool, announced: Option<Digest>) -> Result<InspectedUpload, UploadError> {
+/// Checks everything that needs no compilation.
+fn inspect_spool(spool: Spool, announced: Option<Digest>) -> Result<InspectedUpload, UploadError> {
     let bytes = spool.read().map_err(SpoolError::Keep)?;
     let actual = Digest::of(&bytes);
     if announced.is_some_and(|announced| announced != actual) {

@@ -1,8 +1,7 @@
-//! Verification: everything that is stored, held to its chain.
+//! Verification: compares everything that is stored with its chain.
 //!
-//! Owns what must agree with what: batches with each other, decisions with
-//! their batch, payloads and keys with their decision. Must never hold more
-//! than a page, and never take what arrives meanwhile for a flaw.
+//! Batches must match each other, decisions their batch, payloads and keys their decision. What is
+//! stored during a verification must not be reported as a flaw.
 
 mod finding;
 mod row;
@@ -20,11 +19,11 @@ use crate::storage::verification::{self, BatchRow, DecisionRow, Place};
 
 const DIGEST_BYTES: usize = 32;
 
-/// What a verification tells on its way.
+/// What a verification reports while it runs.
 #[derive(Debug)]
 pub enum VerificationEvent {
     Finding(Finding),
-    /// So many decisions more were looked at.
+    /// So many more decisions were verified.
     Decisions(u64),
 }
 
@@ -35,15 +34,15 @@ pub struct VerificationCounts {
     pub writers: Vec<Uuid>,
     pub batches: u64,
     pub decisions: u64,
-    /// Of those, how many are erased: their payload is gone, the rest verifies.
+    /// The erased ones among them: their payload is gone, the rest is verified.
     pub erased: u64,
     pub keys: u64,
     pub findings: u64,
 }
 
 /// Reads everything once, writer by writer, then the keys.
-pub async fn verify(system: &SystemPool, tell: OnEvent<'_>) -> Result<VerificationCounts, StorageError> {
-    let mut pass = Verifier { system, tell, counts: VerificationCounts::default() };
+pub async fn verify(system: &SystemPool, on_event: OnEvent<'_>) -> Result<VerificationCounts, StorageError> {
+    let mut pass = Verifier { system, on_event, counts: VerificationCounts::default() };
     for writer in verification::writers(system).await? {
         pass.counts.writers.push(writer.id);
         if !writer.registered {
@@ -57,7 +56,7 @@ pub async fn verify(system: &SystemPool, tell: OnEvent<'_>) -> Result<Verificati
 
 struct Verifier<'a> {
     system: &'a SystemPool,
-    tell: OnEvent<'a>,
+    on_event: OnEvent<'a>,
     counts: VerificationCounts,
 }
 
@@ -70,7 +69,7 @@ struct PreviousBatch {
 impl Verifier<'_> {
     fn found(&mut self, finding: Finding) {
         self.counts.findings += 1;
-        (self.tell)(VerificationEvent::Finding(finding));
+        (self.on_event)(VerificationEvent::Finding(finding));
     }
 
     async fn writer(&mut self, writer: Uuid) -> Result<(), StorageError> {
@@ -85,7 +84,7 @@ impl Verifier<'_> {
             }
             place = self.decisions(writer, &batches, place, last.sequence).await?;
         }
-        // What came in since stands in batches of its own by now.
+        // Decisions that were stored since have batches by now.
         loop {
             let uncovered = verification::uncovered(self.system, writer, place).await?;
             let Some(last) = uncovered.last() else { return Ok(()) };
@@ -117,8 +116,8 @@ impl Verifier<'_> {
         *before = PreviousBatch { sequence, hash: batch.hash.clone() };
     }
 
-    /// The decisions of a page of batches, and of the gaps between them. Gives
-    /// the place after the last batch.
+    /// Verifies the decisions of a page of batches, and of the gaps between them. Returns the place
+    /// after the last batch.
     async fn decisions(
         &mut self,
         writer: Uuid,
@@ -137,7 +136,7 @@ impl Verifier<'_> {
                 self.decision(writer, row, stored_digest);
             }
             self.counts.decisions += rows.len() as u64;
-            (self.tell)(VerificationEvent::Decisions(rows.len() as u64));
+            (self.on_event)(VerificationEvent::Decisions(rows.len() as u64));
         }
         merge.up_to(i64::MAX, self);
         Ok(Place::after_batch(last_sequence))
@@ -185,17 +184,17 @@ fn has_its_hash(writer: Uuid, batch: &BatchRow) -> bool {
     batch.decision_digests.len().is_multiple_of(DIGEST_BYTES) && batch.hash == hash.0
 }
 
-/// Batches and decisions side by side, both in order.
+/// Steps through batches and decisions together, both in order.
 struct BatchCursor<'b> {
     writer: Uuid,
-    /// From the one that is under way.
+    /// The current batch and those after it.
     batches: &'b [BatchRow],
-    /// The next one expected in it.
+    /// The next position expected in the current batch.
     position: usize,
 }
 
 impl<'b> BatchCursor<'b> {
-    /// Ends the batches before this one: what did not come is missing.
+    /// Ends the batches before this one. Positions that were not seen are missing.
     fn up_to(&mut self, sequence: i64, pass: &mut Verifier<'_>) {
         while let Some((batch, rest)) = self.batches.split_first()
             && batch.sequence < sequence
@@ -212,7 +211,7 @@ impl<'b> BatchCursor<'b> {
         }
     }
 
-    /// The batch of a decision and its position there, where it has one of its own.
+    /// The batch of a decision and its position there, if it has one of its own.
     fn expect(&mut self, row: &DecisionRow, pass: &mut Verifier<'_>) -> Option<(&'b BatchRow, usize)> {
         let batches = self.batches;
         let batch = batches.first().filter(|batch| batch.sequence == row.place.sequence);

@@ -23,7 +23,7 @@ pub struct Node {
 
 /// Whether a node that lives can run a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readiness {
+pub struct PluginReadiness {
     pub node: String,
     pub digest: Digest,
     pub ready: bool,
@@ -144,7 +144,10 @@ pub(super) async fn report_on(
 }
 
 /// How the nodes that live stand with each of the plugins.
-pub async fn readiness(system: &SystemPool, digests: &[Digest]) -> Result<Vec<Readiness>, StorageError> {
+pub async fn readiness(
+    system: &SystemPool,
+    digests: &[Digest],
+) -> Result<Vec<PluginReadiness>, StorageError> {
     let digests: Vec<[u8; 32]> = digests.iter().map(|digest| digest.0).collect();
     system
         .transaction(move |connection| {
@@ -161,7 +164,7 @@ pub async fn readiness(system: &SystemPool, digests: &[Digest]) -> Result<Vec<Re
                 .fetch_all(connection)
                 .await?;
                 let readiness = |row: &sqlx::postgres::PgRow| {
-                    Ok(Readiness {
+                    Ok(PluginReadiness {
                         node: row.try_get("name")?,
                         digest: read_digest(row.try_get("digest")?, WHAT)?,
                         ready: row.try_get("ready")?,

@@ -38,11 +38,11 @@ const DEADLINE: Duration = Duration::from_secs(3_600);
 /// Attempts for a payment if the host stops a rule.
 const HOST_ATTEMPTS: usize = 3;
 
-/// How often the engine is asked that cannot serve, each time after twice as long.
+/// Attempts if the engine cannot serve. The pause doubles each time.
 const ENGINE_BACKOFF: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(Duration::from_millis(50)).without_max_delay().with_max_times(7);
 
-/// RecordedDecision revisions whose overlap is kept.
+/// Recorded revisions whose overlaps are kept.
 const OVERLAPS_MAX: usize = 100;
 
 /// The overlap of each candidate with one recorded revision, in the order of the candidates.

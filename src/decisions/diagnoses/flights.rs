@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::decisions::single_flight::{Flight, Running, SingleFlight};
+use crate::decisions::single_flight::{Flight, RunningKeys, SingleFlight};
 use crate::domain::plugin::{ByProfile, Profile};
 use crate::domain::tenant::TenantId;
 use crate::rules::{Diagnosis, EngineError, FailedCall};
@@ -77,7 +77,7 @@ impl DiagnosisFlights {
         F: Future<Output = DiagnosisResult> + Send + 'static,
     {
         let key = DiagnosisKey { tenant, call: call.clone() };
-        let admit = |mut running: Running<'_, DiagnosisKey, DiagnosisResult>| {
+        let admit = |mut running: RunningKeys<'_, DiagnosisKey, DiagnosisResult>| {
             let is_full = running.len() >= DIAGNOSES_MAX || running.any(|other| other.tenant == tenant);
             if is_full { Err(DiagnosisError::Busy) } else { Ok(()) }
         };

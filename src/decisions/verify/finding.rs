@@ -1,7 +1,6 @@
-//! What a verification can find.
+//! The flaws that a verification can find.
 //!
-//! Owns the words for it. Must never show what a payment holds: a finding
-//! names places and ids.
+//! A finding names places and ids. Must never show values of a payment.
 
 use thiserror::Error;
 use uuid::Uuid;

@@ -1,7 +1,6 @@
-//! One decision held to its batch, its payload and its key.
+//! Compares a decision with its batch, its payload and its key.
 //!
-//! Owns what each of them must agree in. Must never need the payload for the
-//! digest: it may be erased.
+//! The digest must be computed without the payload, which may be erased.
 
 use uuid::Uuid;
 
@@ -12,7 +11,7 @@ use crate::domain::verdict::FOLD_VERSION;
 use crate::storage::evidence::{self, DigestedColumns};
 use crate::storage::verification::DecisionRow;
 
-/// What is wrong with its digest, as computed from its columns, at its position.
+/// The flaw of its digest, if it has one. The digest is computed from its columns.
 pub fn digest_flaw(row: &DecisionRow, of_batch: &[u8], position: usize) -> Option<IntegrityFlaw> {
     let computed = columns(row).digest().0;
     let mut digests = of_batch.chunks_exact(DIGEST_BYTES);
@@ -46,7 +45,7 @@ fn columns(row: &DecisionRow) -> DigestedColumns<'_> {
     }
 }
 
-/// The payload has its digest and says what the columns say.
+/// The payload must have its digest and match the columns.
 pub fn payload_flaws(row: &DecisionRow, flaws: &mut Vec<IntegrityFlaw>) {
     let (payload, salt) = match (&row.payload, &row.payload_salt, &row.reference) {
         (Some(payload), Some(salt), _) => (payload, salt),
@@ -80,15 +79,14 @@ fn disagreeing_columns(row: &DecisionRow, evidence: &Evidence) -> impl Iterator<
     agreeing.into_iter().filter(|(_, agrees)| !agrees).map(|(column, _)| column)
 }
 
-/// Nothing was folded for what another system decided; and what a newer fold
-/// makes of the results is not known here.
+/// An imported decision was not folded, and this release does not have the fold of a newer one.
 fn outcome_agrees(row: &DecisionRow, evidence: &Evidence) -> bool {
     row.origin == Origin::Import.name()
         || evidence.fold_version > FOLD_VERSION
         || evidence.fold().outcome.name() == row.outcome
 }
 
-/// Every decision has its key, which names it with the same request.
+/// Every decision must have its key, with the same request hash.
 pub fn key_flaws(row: &DecisionRow, flaws: &mut Vec<IntegrityFlaw>) {
     let bound_to: Option<Uuid> = row.bound_to;
     match bound_to {

@@ -1,7 +1,7 @@
-//! Checkpoints held to what is stored.
+//! Compares checkpoints with what is stored.
 //!
-//! Owns what they prove: that a batch was there with this hash, so the end of
-//! a chain cannot go unnoticed. Must never believe one whose signature is wrong.
+//! A checkpoint proves that a batch with this hash was stored, so the end of a chain cannot be cut off
+//! undetected.
 
 use std::collections::BTreeSet;
 
@@ -16,21 +16,21 @@ use crate::storage::{StorageError, verification};
 
 #[derive(Debug, Default)]
 pub struct CheckpointComparison {
-    /// Checkpoints that hold.
-    pub held: u64,
-    /// Those for whom a checkpoint was believed.
+    /// Checkpoints whose batch is stored as signed.
+    pub matching: u64,
+    /// The writers with a correctly signed checkpoint.
     pub writers: BTreeSet<Uuid>,
     pub findings: u64,
-    /// The newest time of one that holds.
+    /// The newest time of a matching checkpoint.
     pub newest_ms: Option<u64>,
 }
 
-/// Every checkpoint of these lines against the batch that it names.
+/// Compares every checkpoint of these lines with the batch that it names.
 pub async fn compare(
     system: &SystemPool,
     key: &CheckpointKey,
     lines: Vec<CheckpointLine>,
-    tell: OnEvent<'_>,
+    on_event: OnEvent<'_>,
 ) -> Result<CheckpointComparison, StorageError> {
     let mut compared = CheckpointComparison::default();
     for CheckpointLine { origin, signed } in lines {
@@ -47,7 +47,7 @@ pub async fn compare(
                 let (stored, last) = verification::batch_hash(system, writer, sequence).await?;
                 let flaw = match stored {
                     Some(hash) if hash == checkpoint.hash.0 => {
-                        compared.held += 1;
+                        compared.matching += 1;
                         compared.newest_ms = compared.newest_ms.max(Some(at_ms));
                         continue;
                     }
@@ -59,7 +59,7 @@ pub async fn compare(
             }
         };
         compared.findings += 1;
-        tell(VerificationEvent::Finding(finding));
+        on_event(VerificationEvent::Finding(finding));
     }
     Ok(compared)
 }

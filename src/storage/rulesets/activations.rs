@@ -50,7 +50,7 @@ pub enum ActivateError {
     Storage(#[from] StorageError),
 }
 
-/// What shall change.
+/// What an activation is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActivationRequest {
     /// The revision decides from now on. A canary ends; so does a shadow of the same revision.
@@ -81,7 +81,7 @@ impl DeploymentVersion {
     }
 }
 
-/// The conditions of a change (`If-Match`, `If-None-Match`) on the deployment before it.
+/// The conditions of an activation (`If-Match`, `If-None-Match`) on the deployment before it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExpectedActivation {
     /// `None` accepts every version.
@@ -105,7 +105,7 @@ pub struct NewActivation {
     pub expected: ExpectedActivation,
 }
 
-/// Writes the next line of the log. Those who deploy at once wait for each
+/// Writes the next line of the log. Concurrent activations wait for each
 /// other, so each sees what the last one left.
 pub async fn activate(
     app: &AppPool,

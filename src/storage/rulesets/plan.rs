@@ -1,4 +1,4 @@
-//! What a change makes of the latest deployment.
+//! What an activation makes of the latest deployment.
 //!
 //! Owns what may stand beside what, and which revision a roll back goes to.
 //! Must never write: two looks at one log come to the same.
@@ -15,7 +15,7 @@ use crate::storage::columns::named;
 /// Activations and roll backs that the revision before the present one is looked for in.
 const STEPS_READ_MAX: i64 = 1_000;
 
-/// What a change comes to.
+/// The result of an activation.
 pub(super) struct Planned {
     pub(super) kind: ActivationKind,
     pub(super) before: Option<Deployment>,

@@ -85,8 +85,8 @@ pub async fn plugins_deployed(
     Ok(deployed)
 }
 
-/// The plugins of the revisions that a change would bring in, for whoever sees
-/// to it that they can run. Those that are deployed already hold up no change.
+/// The plugins of the revisions that an activation would add to the deployment, so that the caller can
+/// wait until every node can run them.
 pub async fn plugins_brought_in(
     app: &AppPool,
     new: &NewActivation,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::domain::plugin::{Digest, Plugin, TenantPlugin};
 use crate::domain::ruleset::PluginUse;
-use crate::storage::nodes::Readiness;
+use crate::storage::nodes::PluginReadiness;
 
 /// A plugin, from the moment it was uploaded.
 #[derive(Debug, Serialize, ToSchema)]
@@ -140,8 +140,8 @@ impl PluginShape {
         Self { used_in: self.found.is_some().then(|| own.collect()), ..self }
     }
 
-    pub fn with_nodes(self, nodes: Vec<Readiness>) -> Self {
-        let shape = |node: Readiness| NodeShape { name: node.node, ready: node.ready, why: node.why };
+    pub fn with_nodes(self, nodes: Vec<PluginReadiness>) -> Self {
+        let shape = |node: PluginReadiness| NodeShape { name: node.node, ready: node.ready, why: node.why };
         Self { nodes: Some(nodes.into_iter().map(shape).collect()), ..self }
     }
 }
