@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
 use tollgate::app::tenants::{ClientOrder, create_client, create_tenant};
-use tollgate::app::{self, Ignited};
+use tollgate::app::{self, IgnitedServer};
 use tollgate::config::Config;
 use tollgate::domain::backtest::BacktestSelection;
 use tollgate::domain::decision::{Decision, IdempotencyKey, Origin};
@@ -135,7 +135,7 @@ impl Bench {
         let settings = tollgate::storage::pool::DatabaseSettings::for_url(database_url);
         let databases = Databases::open(&settings).await.unwrap();
         let program = env!("CARGO_BIN_EXE_tollgate").into();
-        let Ignited { rocket, app, address } = app::ignite(&config, &settings, program).await.unwrap();
+        let IgnitedServer { rocket, app, address } = app::ignite(&config, &settings, program).await.unwrap();
         tokio::spawn(rocket.launch());
         let url = format!("http://{}", address.await.unwrap());
         create_tenant(&databases.system, "bench", "bench").await.unwrap();

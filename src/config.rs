@@ -1,10 +1,9 @@
-//! One configuration, from Rocket.toml, its profiles and the environment.
+//! Reads the configuration from Rocket.toml, its profiles and the environment, and checks it.
 //!
-//! Owns every key's name, default and range; checked once, at start, with
-//! errors that name the key and what is allowed. Must never be read piecemeal
-//! elsewhere: rooms get plain settings.
+//! It is checked once, at start. Each error names the key and the allowed values. No other module
+//! may read the file or the environment.
 
-use std::path::PathBuf;
+mod settings;
 
 use figment::providers::{Env, Format, Toml};
 use figment::{Figment, Profile};
@@ -12,11 +11,11 @@ use rocket::data::ToByteUnit;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::domain::tenant::REQUESTS_PER_S_MAX;
-use crate::rules;
+pub use settings::{LogFormat, NodeSettings};
+
 use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
 
-/// What may stand at the top level: Rocket's own keys, the databases, ours.
+/// The allowed keys of the top level: Rocket's, `databases` and `tollgate`.
 const TOP_LEVEL_KEYS: [&str; 19] = [
     "address",
     "port",
@@ -61,7 +60,7 @@ pub enum ConfigError {
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {
         use figment::error::Kind;
-        // figment quotes what it found, and here that is a password or a key.
+        // figment quotes the value that it found, which may be a password or a key.
         let secret = error.path.iter().any(|part| part == "databases" || part == "root_secret");
         if secret && let Kind::InvalidType(..) | Kind::InvalidValue(..) = error.kind {
             return Self::Kind { key: error.path.join("."), expected: expected_of(&error.path) };
@@ -79,155 +78,28 @@ fn expected_of(path: &[String]) -> &'static str {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-/// The keys of `[*.tollgate]`.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Where the private Postgres, the compiled plugins and the root secret live.
-    pub data_dir: PathBuf,
-    /// Plugins in here are shared by all tenants.
-    pub plugins_dir: PathBuf,
-    /// 32 bytes in base64 or hexadecimal. Made and kept in `data_dir` when not given.
-    pub root_secret: Option<String>,
-    /// Seed a demonstration tenant.
-    pub demo: bool,
-    pub log_format: LogFormat,
-    /// As of tracing's `EnvFilter`.
-    pub log_filter: String,
-    /// `iss` of access tokens and of the authorization server's metadata; by the
-    /// address and port where it is left out.
-    pub issuer: Option<String>,
-    /// `aud` of access tokens.
-    pub audience: String,
-    pub access_token_lifetime_s: u64,
-    /// Bounds one request, waiting included.
-    pub deadline_ms: u64,
-    /// Requests served at once; more are turned away with 503.
-    pub requests_max: usize,
-    /// Of one client, on this node; zero for no limit. More are turned away with 429.
-    pub client_requests_per_s: u32,
-    /// At once, by a client that was idle; a second's worth at least.
-    pub client_requests_burst: u32,
-    pub plugin_size_max_bytes: u64,
-    /// Uploads of one tenant that wait to be taken in; more are turned away with 429.
-    pub tenant_uploads_waiting_max: u32,
-    /// Plugins of one tenant that are not retired.
-    pub tenant_plugins_max: u32,
-    /// The same with the retired ones, whose bytes are kept.
-    pub tenant_plugins_stored_max: u32,
-    /// Lists of one tenant that are not closed; more are turned away with 429, as are those below.
-    pub tenant_lists_max: u32,
-    /// Entries of one list that have not ended.
-    pub list_entries_max: u32,
-    /// Revisions of one ruleset; none is ever deleted.
-    pub ruleset_revisions_max: u32,
-    /// Events told of one payment; none is ever deleted.
-    pub payment_events_max: u32,
-    /// Processor time of one compilation of a small plugin; a large one gets six times as much.
-    pub compile_cpu_s: u64,
-    pub journal_queue_max: usize,
-    pub journal_batch_max: usize,
-    pub journal_writers: usize,
-    /// Threads for rules that take long; zero for one for two cores.
-    pub rule_threads: usize,
-    /// Payments of one tenant whose rules run at once; zero for the sandbox's own default, 8.
-    pub tenant_concurrency: usize,
-    /// Payments of one tenant that may wait for that.
-    pub tenant_waiting_max: usize,
-    pub compiled_plugins_max: usize,
-    /// How often the tips of this node's chains are signed and written down.
-    pub checkpoint_every_s: u64,
-    /// So many failures of a live rule within the window put it into quarantine,
-    pub quarantine_failures_min: u32,
-    /// if they are so much of its runs.
-    pub quarantine_share_percent: u32,
-    pub quarantine_window_s: u64,
-    /// Payments that wait for their shadow runs, a quarter of it of one tenant; more are skipped.
-    pub shadow_queue_max: usize,
-    /// Shadow runs are deleted when they are older.
-    pub shadow_keep_days: u64,
-    /// Between "not ready" and refusing connections, for load balancers to notice.
-    pub shutdown_notice_ms: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            data_dir: ".tollgate".into(),
-            plugins_dir: "plugins".into(),
-            root_secret: None,
-            demo: false,
-            log_format: LogFormat::Text,
-            log_filter: "info".into(),
-            issuer: None,
-            audience: "tollgate".into(),
-            access_token_lifetime_s: 600,
-            deadline_ms: 3_000,
-            requests_max: 2_048,
-            client_requests_per_s: 0,
-            client_requests_burst: 0,
-            plugin_size_max_bytes: 24 << 20,
-            tenant_uploads_waiting_max: 8,
-            tenant_plugins_max: 200,
-            tenant_plugins_stored_max: 1_000,
-            tenant_lists_max: 200,
-            list_entries_max: 100_000,
-            ruleset_revisions_max: 10_000,
-            payment_events_max: 200,
-            compile_cpu_s: 10,
-            journal_queue_max: 8_192,
-            journal_batch_max: 512,
-            journal_writers: 1,
-            rule_threads: 0,
-            tenant_concurrency: 0,
-            tenant_waiting_max: 1_024,
-            compiled_plugins_max: 1_000,
-            checkpoint_every_s: 60,
-            quarantine_failures_min: 20,
-            quarantine_share_percent: 50,
-            quarantine_window_s: 60,
-            shadow_queue_max: 4_096,
-            shadow_keep_days: 30,
-            shutdown_notice_ms: 0,
-        }
-    }
-}
-
-impl std::fmt::Debug for Settings {
-    /// By hand, so that the root secret cannot reach a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("data_dir", &self.data_dir).finish_non_exhaustive()
-    }
-}
-
-/// The part of the tree that is ours; read from its root, so that errors tell the whole path of a key.
+/// The sections that belong to Tollgate. They are read from the root, so that errors name the whole
+/// path of a key.
 #[derive(Deserialize)]
-struct Tree {
+struct Sections {
     #[serde(default)]
-    tollgate: Settings,
+    tollgate: NodeSettings,
     #[serde(default)]
-    databases: Databases,
+    databases: DatabasesSection,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Databases {
+struct DatabasesSection {
     main: Option<DatabaseSettings>,
 }
 
 #[derive(Clone)]
 pub struct Config {
-    /// For Rocket and the database pool.
+    /// For Rocket.
     pub figment: Figment,
-    pub settings: Settings,
-    /// Nothing: start the private Postgres.
+    pub settings: NodeSettings,
+    /// `None` if the private Postgres is to be used.
     pub database: Option<DatabaseSettings>,
 }
 
@@ -237,38 +109,16 @@ impl std::fmt::Debug for Config {
     }
 }
 
-impl Settings {
-    /// As [`Config::load`], for what needs no database.
-    pub fn load() -> Result<Self, ConfigError> {
-        let figment = Config::figment();
+impl Config {
+    /// As [`Config::load`], for commands that use neither a server nor a database.
+    pub fn load_settings() -> Result<NodeSettings, ConfigError> {
+        let figment = Self::figment();
         check_top_level(&figment)?;
-        let Tree { tollgate: settings, .. } = figment.extract()?;
-        check_ranges(&settings)?;
+        let Sections { tollgate: settings, .. } = figment.extract()?;
+        check_within("tollgate", &settings.ranges())?;
         Ok(settings)
     }
 
-    /// The sandbox's part of it, for a server and for an author's own runs alike.
-    pub fn sandbox(
-        &self,
-        program: PathBuf,
-        cache_dir: PathBuf,
-        cache_key: [u8; 32],
-    ) -> rules::EngineSettings {
-        let mut sandbox = rules::EngineSettings::new(program, cache_dir, cache_key);
-        sandbox.loaded_max = self.compiled_plugins_max;
-        sandbox.compile_cpu_s = self.compile_cpu_s;
-        if self.rule_threads > 0 {
-            sandbox.threads = self.rule_threads;
-        }
-        if self.tenant_concurrency > 0 {
-            sandbox.tenant_concurrency = self.tenant_concurrency;
-        }
-        sandbox.tenant_waiting_max = self.tenant_waiting_max;
-        sandbox
-    }
-}
-
-impl Config {
     /// Reads Rocket.toml (or the file `ROCKET_CONFIG` names) and the environment.
     pub fn load() -> Result<Self, ConfigError> {
         Self::from_figment(Self::figment())
@@ -291,10 +141,10 @@ impl Config {
 
     pub fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
         check_top_level(&figment)?;
-        // Rocket's own values are checked here too, where the error can still name the key.
+        // Also checks Rocket's own values, because here the error can name the key.
         let rocket = figment.extract::<rocket::Config>()?;
-        let Tree { tollgate: settings, databases } = figment.extract()?;
-        check_ranges(&settings)?;
+        let Sections { tollgate: settings, databases } = figment.extract()?;
+        check_within("tollgate", &settings.ranges())?;
         if databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
             return Err(ConfigError::NoDatabase);
         }
@@ -303,11 +153,11 @@ impl Config {
             check_within("databases.main", &database.ranges())?;
         }
         let limit = settings.plugin_size_max_bytes.bytes();
-        // A request under way gets its whole deadline, and a moment to be answered.
+        // A request in progress gets its whole deadline, and a second for its response.
         let grace = u64::from(rocket.shutdown.grace).max(settings.deadline_ms / 1_000 + 1);
         let figment = figment
             .merge(("limits.bytes", limit))
-            // Signals are ours: readiness fails before connections are refused.
+            // `command::serve` handles signals: readiness must fail before connections are refused.
             .merge(("shutdown.grace", grace))
             .merge(("shutdown.ctrlc", false))
             .merge(("shutdown.signals", Vec::<String>::new()));
@@ -323,41 +173,10 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
     }
 }
 
-fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
-    let ranges: [(&'static str, u64, u64, u64); 28] = [
-        ("access_token_lifetime_s", settings.access_token_lifetime_s, 300, 600),
-        ("deadline_ms", settings.deadline_ms, 100, 60_000),
-        ("requests_max", settings.requests_max as u64, 1, 1_000_000),
-        ("client_requests_per_s", settings.client_requests_per_s.into(), 0, REQUESTS_PER_S_MAX.into()),
-        ("client_requests_burst", settings.client_requests_burst.into(), 0, REQUESTS_PER_S_MAX.into()),
-        ("plugin_size_max_bytes", settings.plugin_size_max_bytes, 1_024, 128 << 20),
-        ("tenant_uploads_waiting_max", settings.tenant_uploads_waiting_max.into(), 1, 1_000),
-        ("tenant_plugins_max", settings.tenant_plugins_max.into(), 1, 100_000),
-        ("tenant_plugins_stored_max", settings.tenant_plugins_stored_max.into(), 1, 1_000_000),
-        ("tenant_lists_max", settings.tenant_lists_max.into(), 1, 100_000),
-        ("list_entries_max", settings.list_entries_max.into(), 1, 10_000_000),
-        ("ruleset_revisions_max", settings.ruleset_revisions_max.into(), 1, 1_000_000),
-        ("payment_events_max", settings.payment_events_max.into(), 1, 100_000),
-        ("compile_cpu_s", settings.compile_cpu_s, 1, 600),
-        ("journal_queue_max", settings.journal_queue_max as u64, 1, 1_000_000),
-        ("journal_batch_max", settings.journal_batch_max as u64, 1, 4_096),
-        ("journal_writers", settings.journal_writers as u64, 1, 16),
-        ("rule_threads", settings.rule_threads as u64, 0, 1_024),
-        ("tenant_concurrency", settings.tenant_concurrency as u64, 0, 100_000),
-        ("tenant_waiting_max", settings.tenant_waiting_max as u64, 1, 1_000_000),
-        ("checkpoint_every_s", settings.checkpoint_every_s, 1, 3_600),
-        ("compiled_plugins_max", settings.compiled_plugins_max as u64, 1, 100_000),
-        ("quarantine_failures_min", settings.quarantine_failures_min.into(), 1, 1_000_000),
-        ("quarantine_share_percent", settings.quarantine_share_percent.into(), 1, 100),
-        ("quarantine_window_s", settings.quarantine_window_s, 1, 3_600),
-        ("shadow_queue_max", settings.shadow_queue_max as u64, 1, 100_000),
-        ("shadow_keep_days", settings.shadow_keep_days, 1, 3_650),
-        ("shutdown_notice_ms", settings.shutdown_notice_ms, 0, 600_000),
-    ];
-    check_within("tollgate", &ranges)
-}
+/// A key, its value, and the least and the greatest allowed value.
+type Range = (&'static str, u64, u64, u64);
 
-fn check_within(section: &str, ranges: &[(&str, u64, u64, u64)]) -> Result<(), ConfigError> {
+fn check_within(section: &str, ranges: &[Range]) -> Result<(), ConfigError> {
     match ranges.iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
         Some((key, found, least, most)) => {
             let expected = format!("a number from {least} to {most}");

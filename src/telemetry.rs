@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
-pub use log::Log;
+pub use log::LogWriter;
 use log::lines_lost;
 
 /// Seconds; from a bare answer to the longest deadline.
@@ -23,13 +23,13 @@ const LATENCY_BUCKETS_S: [f64; 12] =
 
 /// Takes the log before Rocket can: its printer then stays silent. What waits when
 /// the log is dropped is written first.
-pub fn start_log(format: LogFormat, filter: &str) -> Result<Log, String> {
+pub fn start_log(format: LogFormat, filter: &str) -> Result<LogWriter, String> {
     // What Rocket says quotes paths and request data; its targets are the crate
     // and "_". Why it does not start is told by whoever started it. What sqlx's
     // pool says quotes Postgres, and comes again with every connection.
     let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error,sqlx_core::pool=off"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
-    let (queue, log) = Log::start();
+    let (queue, log) = LogWriter::start();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
     // It would tell of a line that failed on standard error, and panic if that failed, too.
     let builder = builder.log_internal_errors(false);

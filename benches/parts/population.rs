@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
-use tollgate::app::keys::Keys;
+use tollgate::app::keys::SigningKeys;
 use tollgate::auth::root_secret::RootSecret;
-use tollgate::auth::token::{AccessTokens, Issuer, TokenSettings};
-use tollgate::config::Settings;
+use tollgate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
+use tollgate::config::NodeSettings;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::Clock;
 use tollgate::storage::pool::Databases;
@@ -65,9 +65,10 @@ pub async fn clients(superuser: &mut PgConnection) -> Vec<(TenantId, ClientId)> 
 /// Signs tokens as the server does: signing in would take 13 ms of hashing each.
 pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, ClientId)]) -> Arc<[String]> {
     let root = RootSecret::open_or_create(&folder.join("data/root-secret"), &OsRandomness).unwrap();
-    let ring = Keys::new(databases, &root).unwrap().open(SystemClock.now_ms()).await.unwrap();
-    let Settings { audience, access_token_lifetime_s, .. } = Settings::default();
-    let settings = TokenSettings::new(Issuer::configured(ISSUER), audience, access_token_lifetime_s).unwrap();
+    let ring = SigningKeys::new(databases, &root).unwrap().open(SystemClock.now_ms()).await.unwrap();
+    let NodeSettings { audience, access_token_lifetime_s, .. } = NodeSettings::default();
+    let settings =
+        TokenSettings::new(TokenIssuer::configured(ISSUER), audience, access_token_lifetime_s).unwrap();
     let tokens = AccessTokens::new(settings, ring, system());
     let all = || Scope::ALL.into_iter().collect();
     clients.iter().map(|(tenant, client)| tokens.issue(*tenant, *client, all(), None).unwrap().text).collect()

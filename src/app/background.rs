@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::keys::Keys;
+use super::keys::SigningKeys;
 use crate::auth::token::AccessTokens;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
@@ -59,7 +59,7 @@ const SHADOW_PORTION: u32 = 1_000;
 const SHADOW_PORTIONS_MAX: u32 = 20;
 
 #[derive(Debug)]
-pub struct Work {
+pub struct BackgroundParts {
     pub databases: Databases,
     pub plugins_dir: PathBuf,
     pub plugins: Arc<Plugins>,
@@ -67,7 +67,7 @@ pub struct Work {
     pub nodes: Arc<Nodes>,
     pub uploads: Arc<Uploads>,
     pub backtests: Arc<Backtests>,
-    pub keys: Keys,
+    pub keys: SigningKeys,
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
     pub checkpoint_every: Duration,
@@ -88,7 +88,7 @@ pub struct Background {
 }
 
 impl Background {
-    pub fn start(work: Work) -> Self {
+    pub fn start(work: BackgroundParts) -> Self {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let background = Self { tasks, end, nodes: work.nodes.clone() };
         for profile in [Profile::Small, Profile::Large] {
@@ -153,14 +153,14 @@ impl Background {
         background
     }
 
-    fn repeat<T, F>(&self, every: Duration, work: Arc<Work>, what: &'static str, turn: T)
+    fn repeat<T, F>(&self, every: Duration, work: Arc<BackgroundParts>, what: &'static str, turn: T)
     where
-        T: Fn(Arc<Work>) -> F + Send + 'static,
+        T: Fn(Arc<BackgroundParts>) -> F + Send + 'static,
         F: Future<Output = Result<(), String>> + Send,
     {
         let end = self.end.clone();
         self.tasks.spawn(async move {
-            let mut outcome = Outcome::of(what);
+            let mut outcome = FailureLog::of(what);
             while end.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
                 outcome.note(turn(work.clone()).await);
             }
@@ -171,7 +171,7 @@ impl Background {
     fn take_in_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
-            let mut outcome = Outcome::of("processing uploads");
+            let mut outcome = FailureLog::of("processing uploads");
             while !end.is_cancelled() {
                 let taken_in = uploads.process_waiting(profile, &end).await;
                 outcome.note(taken_in.map_err(|error| error.to_string()));
@@ -185,7 +185,7 @@ impl Background {
     fn load_new_plugins(&self, nodes: Arc<Nodes>) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
-            let mut outcome = Outcome::of("loading new plugins");
+            let mut outcome = FailureLog::of("loading new plugins");
             while let Some(loaded) = end.run_until_cancelled(nodes.load_new()).await {
                 outcome.note(loaded.map_err(|error| error.to_string()));
                 end.run_until_cancelled(tokio::time::sleep(NEW_PLUGINS_EVERY)).await;
@@ -208,12 +208,12 @@ impl Background {
 }
 
 /// Tells of failures: an outage once, not at every turn.
-struct Outcome {
+struct FailureLog {
     what: &'static str,
     told: bool,
 }
 
-impl Outcome {
+impl FailureLog {
     fn of(what: &'static str) -> Self {
         Self { what, told: false }
     }
@@ -236,7 +236,7 @@ pub(super) async fn make_checkpoints(checkpoints: &Arc<Checkpoints>, world: &Wor
     tokio::task::spawn_blocking(move || checkpoints.make(now_ms)).await?
 }
 
-async fn delete_old_shadow_runs(work: &Work) -> Result<(), StorageError> {
+async fn delete_old_shadow_runs(work: &BackgroundParts) -> Result<(), StorageError> {
     let kept_ms = u64::try_from(work.shadow_kept.as_millis()).unwrap_or(u64::MAX);
     let than_ms = work.world.now_ms().saturating_sub(kept_ms);
     for _ in 0..SHADOW_PORTIONS_MAX {

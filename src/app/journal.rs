@@ -6,7 +6,7 @@ use super::StartError;
 use super::parts::data_folder;
 use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::root_secret::RootSecret;
-use crate::config::Settings;
+use crate::config::NodeSettings;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::domain::time::World;
 use crate::storage::StorageError;
@@ -14,7 +14,7 @@ use crate::storage::journal::{Journal, JournalSettings};
 use crate::storage::pool::Databases;
 
 pub async fn start(
-    settings: &Settings,
+    settings: &NodeSettings,
     databases: &Databases,
     world: World,
 ) -> Result<Journal, StorageError> {
@@ -32,7 +32,7 @@ pub async fn start(
 
 /// Of what this journal commits, in the data folder.
 pub fn checkpoints(
-    settings: &Settings,
+    settings: &NodeSettings,
     root: &RootSecret,
     journal: Arc<Journal>,
 ) -> Result<Arc<Checkpoints>, StartError> {

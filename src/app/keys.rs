@@ -12,18 +12,18 @@ use crate::domain::time::World;
 use crate::storage::pool::{Databases, SystemPool};
 use crate::storage::signing_keys::{self, SigningKeyRow};
 
-pub struct Keys {
+pub struct SigningKeys {
     system: SystemPool,
     sealer: Sealer,
 }
 
-impl std::fmt::Debug for Keys {
+impl std::fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
+        f.write_str("SigningKeys")
     }
 }
 
-impl Keys {
+impl SigningKeys {
     pub fn new(databases: &Databases, root: &RootSecret) -> Result<Self, StartError> {
         let sealer = Sealer::new(&root.derive(Purpose::SigningKeys)?)?;
         Ok(Self { system: databases.system.clone(), sealer })

@@ -1,21 +1,26 @@
-//! What each part gets of the configuration.
+//! The settings of each part, made from the configuration, and the root secret.
 //!
-//! Owns the shapes that rooms ask for, and the root secret. A part must never get
-//! the whole configuration: rooms know plain settings only.
+//! A part must never get the whole configuration: the rooms do not know it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::StartError;
 use crate::auth::root_secret::{Purpose, RootSecret};
-use crate::config::Settings;
+use crate::config::NodeSettings;
 use crate::decisions::uploads::UploadSettings;
 use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::quotas::Quotas;
+use crate::http::edge::EdgeLimits;
+use crate::http::services::BodyLimits;
 use crate::rules;
 use crate::storage::uploads::UploadQuotas;
 use crate::world::OsRandomness;
 
-pub(super) fn upload_settings(settings: &Settings) -> UploadSettings {
+const NODES_PATIENCE_MAX: Duration = Duration::from_secs(2);
+const UPLOAD_DEADLINE_MIN: Duration = Duration::from_secs(120);
+
+pub(super) fn upload_settings(settings: &NodeSettings) -> UploadSettings {
     UploadSettings {
         quotas: UploadQuotas {
             waiting_max: settings.tenant_uploads_waiting_max,
@@ -27,7 +32,7 @@ pub(super) fn upload_settings(settings: &Settings) -> UploadSettings {
     }
 }
 
-pub(super) fn quarantine_threshold(settings: &Settings) -> QuarantineThreshold {
+pub(super) fn quarantine_threshold(settings: &NodeSettings) -> QuarantineThreshold {
     QuarantineThreshold {
         failures_min: settings.quarantine_failures_min,
         share_percent: settings.quarantine_share_percent,
@@ -35,7 +40,7 @@ pub(super) fn quarantine_threshold(settings: &Settings) -> QuarantineThreshold {
     }
 }
 
-pub(super) fn quotas(settings: &Settings) -> Quotas {
+pub(super) fn quotas(settings: &NodeSettings) -> Quotas {
     Quotas {
         lists_max: settings.tenant_lists_max,
         list_entries_max: settings.list_entries_max,
@@ -44,7 +49,40 @@ pub(super) fn quotas(settings: &Settings) -> Quotas {
     }
 }
 
-pub(super) fn root_secret(settings: &Settings) -> Result<RootSecret, StartError> {
+pub(super) fn body_limits(settings: &NodeSettings) -> BodyLimits {
+    BodyLimits {
+        body_bytes: 64 << 10,
+        body_deadline: deadline(settings),
+        lines_bytes: 4 << 20,
+        upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
+        form_bytes: 8 << 10,
+    }
+}
+
+pub(super) fn edge_limits(settings: &NodeSettings) -> EdgeLimits {
+    EdgeLimits {
+        deadline: deadline(settings),
+        upload_deadline: deadline(settings).max(UPLOAD_DEADLINE_MIN),
+        slots: settings.requests_max,
+    }
+}
+
+/// How long an activation waits for nodes that lack a plugin. The rest of the request's time is for
+/// the activation itself.
+pub(super) fn nodes_patience(settings: &NodeSettings) -> Duration {
+    NODES_PATIENCE_MAX.min(deadline(settings).mul_f64(0.6))
+}
+
+/// The rest of the request's time is for sending the response.
+pub(super) fn submission_deadline(settings: &NodeSettings) -> Duration {
+    deadline(settings).mul_f64(0.9)
+}
+
+fn deadline(settings: &NodeSettings) -> Duration {
+    Duration::from_millis(settings.deadline_ms)
+}
+
+pub(super) fn root_secret(settings: &NodeSettings) -> Result<RootSecret, StartError> {
     if let Some(text) = &settings.root_secret {
         return Ok(RootSecret::from_text(text)?);
     }
@@ -57,7 +95,7 @@ pub(super) fn data_folder(path: &Path) -> Result<(), StartError> {
 }
 
 pub(super) fn sandbox_settings(
-    settings: &Settings,
+    settings: &NodeSettings,
     root: &RootSecret,
     program: PathBuf,
 ) -> Result<rules::EngineSettings, StartError> {

@@ -23,6 +23,7 @@ pub mod sign_in_limits;
 pub mod signing_key;
 pub mod token;
 mod verified_cache;
+mod verified_token;
 
 /// What can go wrong on our side. Why a caller was refused is said by
 /// [`token::TokenError`] and [`oauth::OAuthError`].

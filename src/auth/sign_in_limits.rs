@@ -71,7 +71,7 @@ pub struct SignInLimits {
 /// whoever hangs up before does not get around the count.
 #[derive(Debug)]
 #[must_use = "the result of a sign-in must be recorded"]
-pub struct Attempt {
+pub struct SignInAttempt {
     client: ClientId,
     mac: hmac::Tag,
     recognised: bool,
@@ -102,7 +102,12 @@ impl SignInLimits {
     }
 
     /// Refused, it says when to come again.
-    pub fn admit(&self, client: ClientId, secret: &SecretText, now: Instant) -> Result<Attempt, Duration> {
+    pub fn admit(
+        &self,
+        client: ClientId,
+        secret: &SecretText,
+        now: Instant,
+    ) -> Result<SignInAttempt, Duration> {
         let mac = self.mac(client, secret);
         let known = self.recognised().get(&client).copied();
         let recognised =
@@ -122,11 +127,11 @@ impl SignInLimits {
                 return Err(next_in);
             }
         }
-        Ok(Attempt { client, mac, recognised })
+        Ok(SignInAttempt { client, mac, recognised })
     }
 
-    pub fn settle(&self, attempt: Attempt, judgement: Judgement, now: Instant) {
-        let Attempt { client, mac, recognised } = attempt;
+    pub fn settle(&self, attempt: SignInAttempt, judgement: Judgement, now: Instant) {
+        let SignInAttempt { client, mac, recognised } = attempt;
         if judgement != Judgement::Wrong && !recognised {
             self.failing.give_back(&client, self.of_a_client, now);
             self.all_failing().give_back(self.of_all, now);

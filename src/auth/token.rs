@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::AuthError;
 use super::scope::ScopeSet;
 use super::signing_key::{JwkSet, KeyRing, SigningKey};
-use super::verified_cache::{Verified, VerifiedCache, fingerprint};
+use super::verified_cache::{CachedToken, VerifiedCache, fingerprint};
+pub use super::verified_token::VerifiedToken;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
 
@@ -51,28 +52,16 @@ pub enum TokenError {
     Algorithm,
     #[error("the signature of the token is wrong")]
     Signature,
-    #[error("the token's signature is invalid")]
-    Claims,
     #[error("a claim of the token is missing or has the wrong type")]
-    Issuer,
+    Claims,
     #[error("the token was issued by another issuer")]
+    Issuer,
+    #[error("the token is meant for another audience")]
     Audience,
     #[error("the token has expired")]
     Expired,
     #[error("the token is not valid yet")]
     NotYetValid,
-}
-
-/// Who a believed token stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VerifiedToken {
-    pub tenant: TenantId,
-    pub client: ClientId,
-    pub scopes: ScopeSet,
-    pub expires_at_ms: u64,
-    /// The client's own rate; `None` follows the node's setting, zero is no limit.
-    pub requests_per_s: Option<u32>,
-    pub id: Uuid,
 }
 
 /// A new token, for its client only.
@@ -111,9 +100,9 @@ struct Claims {
 /// `iss` of our tokens: as configured, or else the address at which this node
 /// listens, which is known before the first request and not much earlier.
 #[derive(Debug, Clone, Default)]
-pub struct Issuer(Arc<OnceLock<String>>);
+pub struct TokenIssuer(Arc<OnceLock<String>>);
 
-impl Issuer {
+impl TokenIssuer {
     pub fn configured(text: impl Into<String>) -> Self {
         Self(Arc::new(OnceLock::from(text.into())))
     }
@@ -137,13 +126,13 @@ impl Issuer {
 /// What all tokens of this service have in common.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
-    issuer: Issuer,
+    issuer: TokenIssuer,
     audience: String,
     lifetime_s: u64,
 }
 
 impl TokenSettings {
-    pub fn new(issuer: Issuer, audience: String, lifetime_s: u64) -> Result<Self, AuthError> {
+    pub fn new(issuer: TokenIssuer, audience: String, lifetime_s: u64) -> Result<Self, AuthError> {
         if !LIFETIMES_S.contains(&lifetime_s) {
             return Err(AuthError::TokenLifetime(lifetime_s));
         }
@@ -238,7 +227,7 @@ impl AccessTokens {
         Ok(verified.token)
     }
 
-    fn verify_anew(&self, token: &str, keys: &KeyRing, now_ms: u64) -> Result<Verified, TokenError> {
+    fn verify_anew(&self, token: &str, keys: &KeyRing, now_ms: u64) -> Result<CachedToken, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(refusal)?;
         if header.typ.as_deref() != Some(TOKEN_TYPE) || header.crit.is_some() {
             return Err(TokenError::Type);
@@ -271,7 +260,7 @@ fn validation(settings: &TokenSettings) -> Validation {
     validation
 }
 
-fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<Verified, TokenError> {
+fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<CachedToken, TokenError> {
     // A token of ours acts for its client and never lives longer than we allow.
     let lifetime_s = claims.exp.checked_sub(claims.iat).ok_or(TokenError::Claims)?;
     if claims.sub != claims.client_id || lifetime_s > *LIFETIMES_S.end() {
@@ -296,7 +285,7 @@ fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<Verified, T
         id: claims.jti,
     };
     let valid_until_ms = key.retired_at_ms.map_or(expired_from_ms, |at_ms| at_ms.min(expired_from_ms));
-    Ok(Verified { token, valid_from_ms, valid_until_ms })
+    Ok(CachedToken { token, valid_from_ms, valid_until_ms })
 }
 
 fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {

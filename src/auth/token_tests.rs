@@ -14,7 +14,7 @@ const ISSUER: &str = "https://tollgate.example";
 const AUDIENCE: &str = "tollgate";
 const NOW_S: u64 = NOW_MS / 1000;
 
-struct Fixture {
+struct TokenFixture {
     tokens: AccessTokens,
     clock: Arc<FixedClock>,
     key: StoredSigningKey,
@@ -24,18 +24,18 @@ fn ring(stored: &[StoredSigningKey]) -> KeyRing {
     KeyRing::open(stored, &sealer(1), NOW_MS).expect("opens")
 }
 
-fn fixture() -> Fixture {
+fn fixture() -> TokenFixture {
     let clock = Arc::new(FixedClock::at(NOW_MS));
     let key = stored_key(1);
     let settings =
-        TokenSettings::new(Issuer::configured(ISSUER), AUDIENCE.to_owned(), 300).expect("settings");
+        TokenSettings::new(TokenIssuer::configured(ISSUER), AUDIENCE.to_owned(), 300).expect("settings");
     let keys = ring(std::slice::from_ref(&key));
     let world = World::new(clock.clone(), Arc::new(CountingRandomness::default()));
     let tokens = AccessTokens::new(settings, keys, world);
-    Fixture { tokens, clock, key }
+    TokenFixture { tokens, clock, key }
 }
 
-impl Fixture {
+impl TokenFixture {
     fn issue(&self) -> IssuedToken {
         let scopes = ScopeSet::parse("payments:write payments:read").expect("scopes");
         self.tokens.issue(tenant(), client(), scopes, None).expect("issued")
@@ -144,7 +144,7 @@ fn a_token_has_the_header_and_claims_of_rfc_9068() {
 #[test]
 fn a_lifetime_outside_of_five_to_ten_minutes_is_refused() {
     for (lifetime_s, accepted) in [(0, false), (299, false), (300, true), (600, true), (601, false)] {
-        let settings = TokenSettings::new(Issuer::default(), String::new(), lifetime_s);
+        let settings = TokenSettings::new(TokenIssuer::default(), String::new(), lifetime_s);
         assert_eq!(settings.is_ok(), accepted, "{lifetime_s}");
     }
 }
@@ -252,7 +252,7 @@ fn an_issuer_that_is_not_configured_is_where_the_node_listens() {
         ("[::]:8000", "http://[::1]:8000"),
         ("[2001:db8::1]:80", "http://[2001:db8::1]:80"),
     ] {
-        let (derived, configured) = (Issuer::default(), Issuer::configured(ISSUER));
+        let (derived, configured) = (TokenIssuer::default(), TokenIssuer::configured(ISSUER));
         for issuer in [&derived, &configured] {
             issuer.listens_at(address.parse().expect("an address"));
         }

@@ -1,17 +1,16 @@
-//! Tokens that were verified before.
+//! A cache of verified tokens. It saves a signature check (31 to 51 µs) on most requests.
 //!
-//! Owns the memory that spares a signature check (31 to 51 µs) on most
-//! requests. Must never answer outside the time a token is valid, and never
-//! hold more than its bound.
+//! Must never return a token outside of the time in which it is valid, and never grow beyond its
+//! bound.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::token::VerifiedToken;
+use super::verified_token::VerifiedToken;
 use crate::domain::plugin::Digest;
 
-/// The digest and not the token: memory holds nothing that could be replayed.
+/// The digest of a token. The tokens themselves are not kept, so they cannot leak from memory.
 pub(super) type Fingerprint = [u8; 32];
 
 pub(super) fn fingerprint(token: &str) -> Fingerprint {
@@ -19,21 +18,21 @@ pub(super) fn fingerprint(token: &str) -> Fingerprint {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Verified {
+pub(super) struct CachedToken {
     pub(super) token: VerifiedToken,
     pub(super) valid_from_ms: u64,
-    /// The first moment it is refused: expiry and leeway, or its key retiring.
+    /// The first moment at which it is refused: its expiry plus the leeway, or the retirement of its key.
     pub(super) valid_until_ms: u64,
 }
 
 #[derive(Default)]
 struct Generations {
-    young: HashMap<Fingerprint, Verified>,
-    old: HashMap<Fingerprint, Verified>,
+    young: HashMap<Fingerprint, CachedToken>,
+    old: HashMap<Fingerprint, CachedToken>,
 }
 
-/// Two generations: when the young is full it becomes the old, and what was
-/// old is forgotten. What is used moves to the young. Each step is constant.
+/// Has two generations. A full young generation becomes the old one, and the previous old one is
+/// dropped. A token that is used moves to the young generation. Every step takes constant time.
 pub(super) struct VerifiedCache {
     generations: Mutex<Generations>,
     generation_size: usize,
@@ -59,12 +58,12 @@ impl VerifiedCache {
         (found.valid_from_ms <= now_ms).then_some(found.token)
     }
 
-    pub(super) fn insert(&self, fingerprint: Fingerprint, verified: Verified) {
+    pub(super) fn insert(&self, fingerprint: Fingerprint, verified: CachedToken) {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         self.put(&mut generations, fingerprint, verified);
     }
 
-    fn put(&self, generations: &mut Generations, fingerprint: Fingerprint, verified: Verified) {
+    fn put(&self, generations: &mut Generations, fingerprint: Fingerprint, verified: CachedToken) {
         if generations.young.len() >= self.generation_size {
             generations.old = std::mem::take(&mut generations.young);
         }
@@ -94,7 +93,7 @@ mod tests {
     use crate::auth::scope::ScopeSet;
     use crate::domain::tenant::{ClientId, TenantId};
 
-    fn verified(id: u128) -> Verified {
+    fn verified(id: u128) -> CachedToken {
         let token = VerifiedToken {
             tenant: TenantId(Uuid::nil()),
             client: ClientId(Uuid::nil()),
@@ -103,7 +102,7 @@ mod tests {
             requests_per_s: None,
             id: Uuid::from_u128(id),
         };
-        Verified { token, valid_from_ms: 100, valid_until_ms: 200 }
+        CachedToken { token, valid_from_ms: 100, valid_until_ms: 200 }
     }
 
     #[test]

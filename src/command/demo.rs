@@ -24,12 +24,12 @@ use super::administration::{ACTOR, on_database};
 use super::output::say;
 use crate::app::demo::TENANT;
 use crate::app::tenants::{self, ClientOrder};
-use crate::auth::token::Issuer;
+use crate::auth::token::TokenIssuer;
 use crate::config::{Config, ConfigError};
 use crate::domain::tenant::Scope;
 use crate::domain::time::Clock;
 use crate::world::SystemClock;
-use connection::{Connection, knock};
+use connection::{ApiClient, knock};
 use drive::{Pace, drive};
 use history::History;
 
@@ -89,7 +89,7 @@ fn url_of(options: &DemoOptions) -> Result<String, Failure> {
         return Ok(url);
     }
     let rocket: rocket::Config = Config::load()?.figment.extract().map_err(ConfigError::from)?;
-    let issuer = Issuer::default();
+    let issuer = TokenIssuer::default();
     issuer.listens_at(SocketAddr::new(rocket.address, rocket.port));
     Ok(issuer.as_str().to_owned())
 }
@@ -136,7 +136,7 @@ async fn send(
 ) -> Result<ExitCode, Failure> {
     say!("{} payments per second to {url} (seed {seed}); press Ctrl-C to stop", options.rate);
     let pace = Pace { per_second: options.rate, count: options.count, seconds: options.seconds };
-    match drive(Connection::new(url, id, secret)?, seed, pace).await? {
+    match drive(ApiClient::new(url, id, secret)?, seed, pace).await? {
         0 => Ok(ExitCode::SUCCESS),
         undecided => Err(format!("{undecided} payments did not get a decision").into()),
     }

@@ -25,7 +25,7 @@ use crate::domain::time::Clock;
 use crate::http::request::line_error::LineError;
 use crate::http::routes::payments::import_line::{self, PastLine};
 use crate::world::SystemClock;
-use lines::{LINE_BYTES_MAX, Line, Lines};
+use lines::{InputLine, InputLines, LINE_BYTES_MAX};
 
 /// Payments on their way into the journal, which stores many in one transaction.
 const AT_ONCE: usize = 2_048;
@@ -50,17 +50,17 @@ pub struct ImportOrder {
 }
 
 /// What became of one line.
-enum Fate {
+enum LineOutcome {
     Stored(ImportedPayment),
     Bad { line: u64, errors: Vec<LineError> },
 }
 
 #[derive(Debug, Default)]
-struct Report {
+struct ImportReport {
     counts: ImportCounts,
 }
 
-impl Report {
+impl ImportReport {
     fn bad(&mut self, line: u64, errors: &[LineError]) {
         self.counts.refused += 1;
         if self.counts.refused > TOLD_MAX {
@@ -94,7 +94,7 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
         return Err("--strict reads the input twice, so it needs a regular file".into());
     }
     let own = config.clone();
-    let (mut report, mut is_bad, begun) = (Report::default(), false, Instant::now());
+    let (mut report, mut is_bad, begun) = (ImportReport::default(), false, Instant::now());
     on_database(config, async |pools| {
         let unchecked = app::tenants::unchecked(&pools.system, &order.tenant).await?;
         if order.strict {
@@ -153,8 +153,12 @@ async fn can_be_read_twice(file: &Path) -> bool {
 }
 
 /// The first of two passes: reads everything and stores nothing.
-async fn check(file: &Path, unchecked: UncheckedFields, earlier: &EarlierRuns) -> Result<Report, Failure> {
-    let (mut lines, mut report) = (Lines::of(open(file).await?), Report::default());
+async fn check(
+    file: &Path,
+    unchecked: UncheckedFields,
+    earlier: &EarlierRuns,
+) -> Result<ImportReport, Failure> {
+    let (mut lines, mut report) = (InputLines::of(open(file).await?), ImportReport::default());
     while let Some(line) = lines.next().await? {
         // This machine's clock will do: nothing is stored here.
         match parse(&line, SystemClock.now_ms(), unchecked) {
@@ -170,7 +174,7 @@ async fn check(file: &Path, unchecked: UncheckedFields, earlier: &EarlierRuns) -
     Ok(report)
 }
 
-fn parse(line: &Line, now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
+fn parse(line: &InputLine, now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
     match &line.bytes {
         Some(bytes) => import_line::read(bytes, now_ms, unchecked),
         None => Err(vec![LineError::whole(format!("expected at most {LINE_BYTES_MAX} bytes"))]),
@@ -190,7 +194,7 @@ async fn store_all(
     source: Source,
     imports: &Imports,
     unchecked: UncheckedFields,
-    report: &mut Report,
+    report: &mut ImportReport,
 ) -> Result<(), Failure> {
     let fates = lines_of(source).map(|line| async move { store_line(imports, unchecked, line?).await });
     let with_events = fates.buffered(AT_ONCE).chunks(EVENTS_OF).map(|fates| store_events(imports, fates));
@@ -208,17 +212,21 @@ async fn store_all(
 }
 
 /// Ends after the first error.
-fn lines_of(source: Source) -> impl Stream<Item = Result<Line, Failure>> {
-    stream::try_unfold(Lines::of(source), |mut lines| async move {
+fn lines_of(source: Source) -> impl Stream<Item = Result<InputLine, Failure>> {
+    stream::try_unfold(InputLines::of(source), |mut lines| async move {
         Ok(lines.next().await?.map(|line| (line, lines)))
     })
 }
 
-async fn store_line(imports: &Imports, unchecked: UncheckedFields, line: Line) -> Result<Fate, Failure> {
+async fn store_line(
+    imports: &Imports,
+    unchecked: UncheckedFields,
+    line: InputLine,
+) -> Result<LineOutcome, Failure> {
     let (number, parsed) = (line.number, parse(&line, imports.world.now_ms(), unchecked));
     // Its bytes must not wait with the payment for the journal.
     drop(line);
-    let bad = |errors| Ok(Fate::Bad { line: number, errors });
+    let bad = |errors| Ok(LineOutcome::Bad { line: number, errors });
     let (past, refused_now) = match parsed {
         Ok(PastLine { payment, refused_now }) => (payment, refused_now),
         Err(errors) => return bad(errors),
@@ -226,22 +234,22 @@ async fn store_line(imports: &Imports, unchecked: UncheckedFields, line: Line) -
     let stored =
         if refused_now.is_empty() { imports.store(past).await.map(Some) } else { imports.stored(past).await };
     match stored {
-        Ok(Some(imported)) => Ok(Fate::Stored(imported)),
+        Ok(Some(imported)) => Ok(LineOutcome::Stored(imported)),
         Ok(None) => bad(refused_now),
         Err(error) => bad(key_errors(error)?),
     }
 }
 
 #[derive(Default)]
-struct Part {
+struct ChunkReport {
     counts: ImportCounts,
     bad: Vec<(u64, Vec<LineError>)>,
     /// What ends the run.
     broken: Option<Failure>,
 }
 
-impl Part {
-    fn add_to(self, report: &mut Report) -> Result<(), Failure> {
+impl ChunkReport {
+    fn add_to(self, report: &mut ImportReport) -> Result<(), Failure> {
         report.counts.stored += self.counts.stored;
         report.counts.already_there += self.counts.already_there;
         report.counts.events += self.counts.events;
@@ -253,16 +261,16 @@ impl Part {
 }
 
 /// After their payments: a run that is cut off between the two is completed by the next.
-async fn store_events(imports: &Imports, fates: Vec<Result<Fate, Failure>>) -> Part {
-    let (mut part, mut events) = (Part::default(), Vec::new());
+async fn store_events(imports: &Imports, fates: Vec<Result<LineOutcome, Failure>>) -> ChunkReport {
+    let (mut part, mut events) = (ChunkReport::default(), Vec::new());
     for fate in fates {
         match fate {
-            Ok(Fate::Stored(imported)) => {
+            Ok(LineOutcome::Stored(imported)) => {
                 part.counts.stored += u64::from(imported.first);
                 part.counts.already_there += u64::from(!imported.first);
                 events.extend(imported.events);
             }
-            Ok(Fate::Bad { line, errors }) => part.bad.push((line, errors)),
+            Ok(LineOutcome::Bad { line, errors }) => part.bad.push((line, errors)),
             Err(error) => part.broken = part.broken.or(Some(error)),
         }
     }

@@ -30,7 +30,7 @@ use crate::telemetry;
 /// Payment decisions by rules that run as sandboxed plugins.
 #[derive(Debug, Parser)]
 #[command(version, about)]
-struct Line {
+struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -166,7 +166,7 @@ pub fn run() -> ExitCode {
     if let Some(code) = own_child() {
         return code;
     }
-    let line = Line::parse();
+    let line = Arguments::parse();
     let result = match line.command.unwrap_or(Command::Serve) {
         Command::Plugin(PluginCommand::Build { core, output, keep_names }) => {
             plugin::build(&core, output, keep_names)

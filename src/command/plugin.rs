@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::say;
-use crate::config::Settings;
+use crate::config::{Config, NodeSettings};
 use crate::domain::plugin::{Plugin, Profile};
 use crate::domain::time::Randomness;
 use crate::rules::cases::{CaseDifference, CaseReport, PluginUnderTest};
@@ -31,7 +31,7 @@ pub fn build(core: &Path, output: Option<PathBuf>, keep_names: bool) -> Result<E
 }
 
 pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
-    let settings = Settings::load()?;
+    let settings = Config::load_settings()?;
     in_a_sandbox(path, &settings, async |_, taken| {
         match taken {
             Ok((plugin, _)) if as_json => say!("{:#}", taken_in_json(&plugin, &settings)),
@@ -52,7 +52,7 @@ pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     })
 }
 
-fn say_taken(plugin: &Plugin, settings: &Settings) {
+fn say_taken(plugin: &Plugin, settings: &NodeSettings) {
     let description = &plugin.description;
     let limits = LimitsInForce::of(plugin.profile, settings.compile_cpu_s);
     say!("{} {}: {}", description.name, description.version, description.summary);
@@ -79,7 +79,7 @@ fn names_of_settings(schema: &str) -> String {
     names.map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn taken_in_json(plugin: &Plugin, settings: &Settings) -> Value {
+fn taken_in_json(plugin: &Plugin, settings: &NodeSettings) -> Value {
     let description = &plugin.description;
     let schema = serde_json::from_str::<Value>(&description.settings_schema);
     json!({
@@ -98,7 +98,7 @@ fn taken_in_json(plugin: &Plugin, settings: &Settings) -> Value {
 }
 
 pub fn run(path: &Path, case_files: &[PathBuf], as_json: bool) -> Result<ExitCode, Failure> {
-    let settings = Settings::load()?;
+    let settings = Config::load_settings()?;
     in_a_sandbox(path, &settings, async |engine, taken| {
         let (plugin, bytes) = taken.map_err(|why| of_file(path, why))?;
         let tried = PluginUnderTest { plugin: plugin.digest, bytes };
@@ -157,13 +157,13 @@ fn say_failed(file: &Path, report: &CaseReport, difference: &CaseDifference) {
 }
 
 /// The plugin as the engine took it, with its bytes, or why it did not.
-type Taken = Result<(Plugin, Arc<[u8]>), String>;
+type LoadedPlugin = Result<(Plugin, Arc<[u8]>), String>;
 
 /// Loads the plugin as the server would, with a cache that goes when this is done.
 fn in_a_sandbox(
     path: &Path,
-    settings: &Settings,
-    work: impl AsyncFnOnce(&LocalEngine, Taken) -> Result<ExitCode, Failure>,
+    settings: &NodeSettings,
+    work: impl AsyncFnOnce(&LocalEngine, LoadedPlugin) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
     let bytes: Arc<[u8]> = read(path)?.into();
     let cache_dir = std::env::temp_dir().join(format!("tollgate-plugin-{}", std::process::id()));
@@ -183,7 +183,11 @@ fn in_a_sandbox(
     result
 }
 
-async fn take(engine: &LocalEngine, settings: &Settings, bytes: Arc<[u8]>) -> Result<Taken, Failure> {
+async fn take(
+    engine: &LocalEngine,
+    settings: &NodeSettings,
+    bytes: Arc<[u8]>,
+) -> Result<LoadedPlugin, Failure> {
     let most = settings.plugin_size_max_bytes;
     if bytes.len() as u64 > most {
         let why = format!(

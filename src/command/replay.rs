@@ -44,12 +44,12 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
 
 /// What is replayed.
 #[derive(Debug, Clone, Copy)]
-struct Selection {
+struct ReplaySelection {
     tenant: Option<TenantId>,
     since_ms: u64,
 }
 
-impl Selection {
+impl ReplaySelection {
     async fn page(
         &self,
         pools: &Databases,
@@ -65,7 +65,7 @@ impl Selection {
 }
 
 #[derive(Debug, Default)]
-struct Summary {
+struct ReplaySummary {
     identical: u64,
     different: u64,
     /// Of those, how many have rules that were taken as recorded.
@@ -75,7 +75,7 @@ struct Summary {
     failed: u64,
 }
 
-impl Summary {
+impl ReplaySummary {
     fn total(&self) -> u64 {
         self.identical + self.different + self.imported + self.erased + self.failed
     }
@@ -110,7 +110,7 @@ impl Summary {
     }
 }
 
-impl std::fmt::Display for Summary {
+impl std::fmt::Display for ReplaySummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (total, identical, different) = (self.total(), self.identical, self.different);
         write!(f, "{total} decisions: {identical} identical, {different} different, ")?;
@@ -130,7 +130,7 @@ pub async fn replay(
     tenant: Option<String>,
 ) -> Result<ExitCode, Failure> {
     let own = config.clone();
-    let mut summary = Summary::default();
+    let mut summary = ReplaySummary::default();
     on_database(config, async |pools| {
         let tenant = match &tenant {
             Some(name) => Some(tenant_named(pools, name).await?),
@@ -140,7 +140,7 @@ pub async fn replay(
         let since_ms =
             since.map_or(0, |age| now_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
-        let (replayed, rate) = replay_all(&replays, pools, Selection { tenant, since_ms }).await?;
+        let (replayed, rate) = replay_all(&replays, pools, ReplaySelection { tenant, since_ms }).await?;
         say!("{replayed}; {rate:.0} per second");
         summary = replayed;
         Ok(())
@@ -157,9 +157,9 @@ async fn tenant_named(pools: &Databases, name: &str) -> Result<TenantId, Failure
 async fn replay_all(
     replays: &Replays,
     pools: &Databases,
-    selection: Selection,
-) -> Result<(Summary, f64), StorageError> {
-    let mut summary = Summary::default();
+    selection: ReplaySelection,
+) -> Result<(ReplaySummary, f64), StorageError> {
+    let mut summary = ReplaySummary::default();
     let mut after: Option<(TenantId, PaymentId)> = None;
     let total = decisions::count(&pools.system, selection.tenant, selection.since_ms).await?;
     let mut progress = Progress::new(total, "replayed");

@@ -14,7 +14,7 @@ use super::Failure;
 use super::output::say_aside;
 use crate::app::database::Database;
 use crate::app::tenants::CreatedClient;
-use crate::app::{self, App, Ignited, demo, stopping};
+use crate::app::{self, App, IgnitedServer, demo, stopping};
 use crate::config::Config;
 
 pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
@@ -27,7 +27,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn serve_on(config: &Config, database: &Database, started: Instant) -> Result<ExitCode, Failure> {
-    let Ignited { rocket, app, address } =
+    let IgnitedServer { rocket, app, address } =
         app::ignite(config, &database.settings, std::env::current_exe()?).await?;
     let welcome = if config.settings.demo { Some(seed(&app).await) } else { None };
     tokio::spawn(async move {

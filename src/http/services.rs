@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::auth::password::SecretHasher;
 use crate::auth::sign_in_limits::SignInLimits;
-use crate::auth::token::{AccessTokens, Issuer};
+use crate::auth::token::{AccessTokens, TokenIssuer};
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::diagnoses::Diagnoses;
@@ -41,7 +41,7 @@ pub struct Services {
     pub cursors: CursorKey,
     pub quotas: Quotas,
     /// `iss` of the access tokens: the address by which clients know this server.
-    pub issuer: Issuer,
+    pub issuer: TokenIssuer,
     /// How long a submission may take, counted from the request's first byte.
     /// Shorter than the edge's deadline, so that the handler can still respond.
     pub submission_deadline: Duration,

@@ -7,15 +7,15 @@
 use metrics::Unit;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
     Histogram,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Family {
-    kind: Kind,
+struct MetricFamily {
+    kind: MetricKind,
     name: &'static str,
     unit: Unit,
     help: &'static str,
@@ -23,7 +23,7 @@ struct Family {
     labelled: bool,
 }
 
-impl Family {
+impl MetricFamily {
     const fn labelled(self) -> Self {
         Self { labelled: true, ..self }
     }
@@ -33,20 +33,20 @@ impl Family {
     }
 }
 
-const fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { kind: Kind::Counter, name, unit: Unit::Count, help, labelled: false }
+const fn counter(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily { kind: MetricKind::Counter, name, unit: Unit::Count, help, labelled: false }
 }
 
-const fn gauge(name: &'static str, help: &'static str) -> Family {
-    Family { kind: Kind::Gauge, name, unit: Unit::Count, help, labelled: false }
+const fn gauge(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily { kind: MetricKind::Gauge, name, unit: Unit::Count, help, labelled: false }
 }
 
-const fn seconds(name: &'static str, help: &'static str) -> Family {
-    Family { kind: Kind::Histogram, name, unit: Unit::Seconds, help, labelled: false }
+const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily { kind: MetricKind::Histogram, name, unit: Unit::Seconds, help, labelled: false }
 }
 
 /// All but those of the process, which `metrics_process` describes.
-const FAMILIES: [Family; 22] = [
+const FAMILIES: [MetricFamily; 22] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
@@ -105,15 +105,15 @@ const FAMILIES: [Family; 22] = [
 
 /// Tells the recorder of all, and has those without labels be there from the beginning.
 pub(super) fn describe() {
-    for Family { kind, name, unit, help, labelled } in FAMILIES {
+    for MetricFamily { kind, name, unit, help, labelled } in FAMILIES {
         match kind {
-            Kind::Counter => metrics::describe_counter!(name, unit, help),
-            Kind::Gauge => metrics::describe_gauge!(name, unit, help),
-            Kind::Histogram => metrics::describe_histogram!(name, unit, help),
+            MetricKind::Counter => metrics::describe_counter!(name, unit, help),
+            MetricKind::Gauge => metrics::describe_gauge!(name, unit, help),
+            MetricKind::Histogram => metrics::describe_histogram!(name, unit, help),
         }
         match kind {
-            Kind::Counter if !labelled => metrics::counter!(name).increment(0),
-            Kind::Gauge if !labelled => metrics::gauge!(name).set(0.0),
+            MetricKind::Counter if !labelled => metrics::counter!(name).increment(0),
+            MetricKind::Gauge if !labelled => metrics::gauge!(name).set(0.0),
             _ => {}
         }
     }
@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn names_end_in_their_base_unit_and_those_of_counters_in_total() {
-        for Family { kind, name, unit, help, .. } in FAMILIES {
+        for MetricFamily { kind, name, unit, help, .. } in FAMILIES {
             let stem = name.strip_suffix("_total");
-            assert_eq!(stem.is_some(), kind == Kind::Counter, "{name}");
+            assert_eq!(stem.is_some(), kind == MetricKind::Counter, "{name}");
             assert_eq!(stem.unwrap_or(name).ends_with("_seconds"), unit == Unit::Seconds, "{name}");
             assert!(help.ends_with('.') && !help.contains('\n'), "{name}: {help}");
         }

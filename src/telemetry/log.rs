@@ -28,7 +28,7 @@ const FULL_PIPE_PAUSE: Duration = Duration::from_millis(10);
 /// Between two lines that tell of losses, while they go on.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-static LOST: Lost = Lost(AtomicU64::new(0));
+static LOST: LostLines = LostLines(AtomicU64::new(0));
 
 thread_local! {
     /// Whether this thread is the one that writes: what it says itself finds a place.
@@ -37,9 +37,9 @@ thread_local! {
 
 /// Lines that nobody will read: they found the queue full, or could not be written.
 #[derive(Debug)]
-struct Lost(AtomicU64);
+struct LostLines(AtomicU64);
 
-impl Lost {
+impl LostLines {
     fn add_line(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -56,12 +56,12 @@ pub fn lines_lost() -> u64 {
 
 /// What waits to be written, or is being written.
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedLines {
     lines: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Waiting {
+impl QueuedLines {
     fn enter(&self, bytes: usize) -> bool {
         let lines = self.lines.fetch_add(1, Ordering::AcqRel) + 1;
         let all_bytes = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
@@ -81,13 +81,13 @@ impl Waiting {
 
 /// Where lines enter.
 #[derive(Debug, Clone)]
-pub(super) struct Queue {
+pub(super) struct LogQueue {
     lines: NonBlocking,
-    waiting: Arc<Waiting>,
-    lost: &'static Lost,
+    waiting: Arc<QueuedLines>,
+    lost: &'static LostLines,
 }
 
-impl Write for Queue {
+impl Write for LogQueue {
     /// A line at a time, as the subscriber writes them.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.waiting.enter(line.len()) {
@@ -104,7 +104,7 @@ impl Write for Queue {
     }
 }
 
-impl<'a> MakeWriter<'a> for Queue {
+impl<'a> MakeWriter<'a> for LogQueue {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -115,23 +115,23 @@ impl<'a> MakeWriter<'a> for Queue {
 /// The log, as long as it is held. Its end is that of the process.
 #[derive(Debug)]
 #[must_use]
-pub struct Log(Option<WorkerGuard>);
+pub struct LogWriter(Option<WorkerGuard>);
 
-impl Log {
-    pub(super) fn start() -> (Queue, Self) {
+impl LogWriter {
+    pub(super) fn start() -> (LogQueue, Self) {
         Self::into(io::stderr(), &LOST)
     }
 
-    fn into(to: impl Write + Send + 'static, lost: &'static Lost) -> (Queue, Self) {
-        let waiting = Arc::new(Waiting::default());
+    fn into(to: impl Write + Send + 'static, lost: &'static LostLines) -> (LogQueue, Self) {
+        let waiting = Arc::new(QueuedLines::default());
         let most = LINES_WAITING_MAX + LINES_OF_ITS_OWN;
         let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(most).thread_name("log");
         let (lines, guard) = builder.finish(Outlet::new(to, waiting.clone(), lost));
-        (Queue { lines, waiting, lost }, Self(Some(guard)))
+        (LogQueue { lines, waiting, lost }, Self(Some(guard)))
     }
 }
 
-impl Drop for Log {
+impl Drop for LogWriter {
     /// The last lines are written, if anybody reads them. On another thread,
     /// since the guard prints what goes wrong, and that may block or panic.
     fn drop(&mut self) {
@@ -150,8 +150,8 @@ impl Drop for Log {
 /// Where lines leave the process.
 struct Outlet<W> {
     to: W,
-    waiting: Arc<Waiting>,
-    lost: &'static Lost,
+    waiting: Arc<QueuedLines>,
+    lost: &'static LostLines,
     /// How many lost lines a line of the log has told of, and when.
     told: u64,
     told_at: Option<Instant>,
@@ -162,7 +162,7 @@ struct Outlet<W> {
 }
 
 impl<W: Write> Outlet<W> {
-    fn new(to: W, waiting: Arc<Waiting>, lost: &'static Lost) -> Self {
+    fn new(to: W, waiting: Arc<QueuedLines>, lost: &'static LostLines) -> Self {
         Self { to, waiting, lost, told: 0, told_at: None, flows: true, torn: false }
     }
 
@@ -249,14 +249,14 @@ mod tests {
     }
 
     /// One to which any number of lines came.
-    fn outlet<W: Write>(to: W, lost: &'static Lost) -> Outlet<W> {
-        let waiting = Waiting { lines: AtomicUsize::new(1_000), bytes: AtomicUsize::new(1_000_000) };
+    fn outlet<W: Write>(to: W, lost: &'static LostLines) -> Outlet<W> {
+        let waiting = QueuedLines { lines: AtomicUsize::new(1_000), bytes: AtomicUsize::new(1_000_000) };
         Outlet::new(to, Arc::new(waiting), lost)
     }
 
     #[test]
     fn a_line_that_was_written_in_part_does_not_spoil_the_next_one() {
-        static LOST: Lost = Lost(AtomicU64::new(0));
+        static LOST: LostLines = LostLines(AtomicU64::new(0));
         let mut disk = Disk { free: 9, holds: Vec::new() };
         let mut outlet = outlet(&mut disk, &LOST);
         for line in ["first\n", "second\n", "third\n"] {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn losses_are_told_after_the_first_line_that_is_written_again() {
-        static LOST: Lost = Lost(AtomicU64::new(0));
+        static LOST: LostLines = LostLines(AtomicU64::new(0));
         let mut disk = Disk { free: 0, holds: Vec::new() };
         let mut outlet = outlet(&mut disk, &LOST);
         let write = |outlet: &mut Outlet<_>| outlet.write_all(b"line\n").expect("taken");
@@ -332,9 +332,9 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_in_lines_and_in_bytes() {
         for (line_bytes, most) in [(100, LINES_WAITING_MAX), (1 << 20, BYTES_WAITING_MAX >> 20)] {
-            let lost: &'static Lost = Box::leak(Box::new(Lost(AtomicU64::new(0))));
+            let lost: &'static LostLines = Box::leak(Box::new(LostLines(AtomicU64::new(0))));
             let (reader, stuck) = mpsc::channel();
-            let (mut queue, log) = Log::into(Stuck(stuck), lost);
+            let (mut queue, log) = LogWriter::into(Stuck(stuck), lost);
             for _ in 0..most + 3 {
                 queue.write_all(&vec![b' '; line_bytes]).expect("taken or lost");
             }

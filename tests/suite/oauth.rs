@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
-use tollgate::app::keys::Keys;
+use tollgate::app::keys::SigningKeys;
 use tollgate::auth::root_secret::RootSecret;
 use tollgate::auth::scope::ScopeSet;
-use tollgate::auth::token::{AccessTokens, Issuer, TokenSettings};
+use tollgate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::FixedClock;
 use tollgate::storage::tenants;
@@ -143,8 +143,8 @@ async fn refusals_follow_oauth_and_do_not_reveal_which_clients_exist() {
 pub async fn issuer(database: &TestDatabase, issuer: &str, audience: &str, at_ms: u64) -> AccessTokens {
     let world = with_clock(Arc::new(FixedClock::at(at_ms)));
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
-    let keys = Keys::new(&database.databases(), &root).unwrap().open_or_create(&world).await.unwrap();
-    let settings = TokenSettings::new(Issuer::configured(issuer), audience.to_owned(), 600).unwrap();
+    let keys = SigningKeys::new(&database.databases(), &root).unwrap().open_or_create(&world).await.unwrap();
+    let settings = TokenSettings::new(TokenIssuer::configured(issuer), audience.to_owned(), 600).unwrap();
     AccessTokens::new(settings, keys, world)
 }
 

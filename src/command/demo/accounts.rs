@@ -5,29 +5,29 @@
 
 use super::random::Random;
 
-/// Country, how its account numbers begin, the digits that follow, a bank's BIC.
+/// BankCountry, how its account numbers begin, the digits that follow, a bank's BIC.
 #[derive(Debug, Clone, Copy)]
-pub struct Country {
+pub struct BankCountry {
     pub code: &'static str,
     banks: &'static [&'static str],
     digits: usize,
     pub bic: &'static str,
 }
 
-pub const COUNTRIES: [Country; 10] = [
-    Country { code: "DE", banks: &["37040044", "50010517", "70051003"], digits: 10, bic: "COBADEFF" },
-    Country { code: "NL", banks: &["ABNA", "INGB", "RABO"], digits: 10, bic: "INGBNL2A" },
-    Country { code: "FR", banks: &["3000600001", "3000400003"], digits: 13, bic: "BNPAFRPP" },
-    Country { code: "ES", banks: &["21000418", "00491500"], digits: 12, bic: "CAIXESBB" },
-    Country { code: "IT", banks: &["X0542811101", "X0306909606"], digits: 12, bic: "BCITITMM" },
-    Country { code: "AT", banks: &["19043", "20111"], digits: 11, bic: "GIBAATWW" },
-    Country { code: "BE", banks: &["310", "539"], digits: 9, bic: "BBRUBEBB" },
-    Country { code: "PL", banks: &["10901014", "11402004"], digits: 16, bic: "BREXPLPW" },
-    Country { code: "GB", banks: &["NWBK601613", "LOYD309634"], digits: 8, bic: "NWBKGB2L" },
-    Country { code: "CH", banks: &["00762", "08390"], digits: 12, bic: "UBSWCHZH" },
+pub const COUNTRIES: [BankCountry; 10] = [
+    BankCountry { code: "DE", banks: &["37040044", "50010517", "70051003"], digits: 10, bic: "COBADEFF" },
+    BankCountry { code: "NL", banks: &["ABNA", "INGB", "RABO"], digits: 10, bic: "INGBNL2A" },
+    BankCountry { code: "FR", banks: &["3000600001", "3000400003"], digits: 13, bic: "BNPAFRPP" },
+    BankCountry { code: "ES", banks: &["21000418", "00491500"], digits: 12, bic: "CAIXESBB" },
+    BankCountry { code: "IT", banks: &["X0542811101", "X0306909606"], digits: 12, bic: "BCITITMM" },
+    BankCountry { code: "AT", banks: &["19043", "20111"], digits: 11, bic: "GIBAATWW" },
+    BankCountry { code: "BE", banks: &["310", "539"], digits: 9, bic: "BBRUBEBB" },
+    BankCountry { code: "PL", banks: &["10901014", "11402004"], digits: 16, bic: "BREXPLPW" },
+    BankCountry { code: "GB", banks: &["NWBK601613", "LOYD309634"], digits: 8, bic: "NWBKGB2L" },
+    BankCountry { code: "CH", banks: &["00762", "08390"], digits: 12, bic: "UBSWCHZH" },
 ];
 
-pub fn iban(country: Country, random: &mut Random) -> String {
+pub fn iban(country: BankCountry, random: &mut Random) -> String {
     let number = format!("{}{}", random.pick(country.banks), random.digits(country.digits));
     format!("{}{:02}{number}", country.code, check_digits(country.code, &number))
 }

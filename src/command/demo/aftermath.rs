@@ -14,7 +14,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const BLOCKED: &str = "GB33BUKB20201555555555";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Happening {
+pub struct DemoEvent {
     /// As the API names it.
     pub kind: &'static str,
     /// After the decision.
@@ -39,7 +39,7 @@ pub fn past_outcome(order: &Order, random: &mut Random) -> &'static str {
 }
 
 /// In the order of their time.
-pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<Happening> {
+pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<DemoEvent> {
     let mut happenings = Vec::new();
     let mut since_ms = 0;
     if outcome == "review" {
@@ -51,14 +51,14 @@ pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<Happen
             30..120 => ("rejected", "the payer did not confirm"),
             _ => ("approved", "the payer confirmed"),
         };
-        happenings.push(Happening { kind, after_ms: since_ms, note });
+        happenings.push(DemoEvent { kind, after_ms: since_ms, note });
         if kind != "approved" {
             return happenings;
         }
     } else if outcome != "approve" {
         return happenings;
     }
-    let mut add = |kind, after_ms, note| happenings.push(Happening { kind, after_ms, note });
+    let mut add = |kind, after_ms, note| happenings.push(DemoEvent { kind, after_ms, note });
     if random.chance(12) {
         add("failed", since_ms + random.between(1_000, HOUR_MS), "the bank returned it");
         return happenings;

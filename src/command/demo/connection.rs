@@ -26,7 +26,7 @@ const RETRY_AFTER_MAX_S: u64 = 30;
 /// A token is renewed when less than this is left of it, or a fifth of its life.
 const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 
-pub struct Connection {
+pub struct ApiClient {
     http: reqwest::Client,
     url: String,
     id: String,
@@ -35,9 +35,9 @@ pub struct Connection {
 }
 
 /// By hand, since it holds a secret.
-impl std::fmt::Debug for Connection {
+impl std::fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("ApiClient").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -49,7 +49,7 @@ struct Token {
 
 /// A payment that was decided.
 #[derive(Debug)]
-pub struct Decided {
+pub struct PaymentResponse {
     pub id: String,
     pub outcome: String,
     /// Of the last attempt, the one that was answered.
@@ -59,14 +59,14 @@ pub struct Decided {
 
 /// What became of telling an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum EventResponse {
     Taken,
     Refused,
     /// The server has no place for events.
     NoPlace,
 }
 
-impl Connection {
+impl ApiClient {
     pub fn new(url: &str, id: String, secret: String) -> Result<Self, Failure> {
         let http = http()?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), id, secret, token: Mutex::default() })
@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Until the outcome is known, or nobody can tell after many attempts.
-    pub async fn submit(&self, key: &str, body: &Value) -> Result<Decided, Failure> {
+    pub async fn submit(&self, key: &str, body: &Value) -> Result<PaymentResponse, Failure> {
         let mut backoff = BACKOFF.with_max_times(RETRIES_MAX).build();
         let mut retries = 0;
         loop {
@@ -117,7 +117,7 @@ impl Connection {
                     // Cut off in the middle of the answer: the key will tell.
                     match answer.ok().and_then(|answer| decided(&answer)) {
                         Some((id, outcome)) => {
-                            return Ok(Decided { id, outcome, took: begun.elapsed(), retries });
+                            return Ok(PaymentResponse { id, outcome, took: begun.elapsed(), retries });
                         }
                         None => None,
                     }
@@ -144,7 +144,13 @@ impl Connection {
         Ok(request.bearer_auth(self.token().await?).json(body).send().await?)
     }
 
-    pub async fn tell(&self, payment: &str, kind: &str, at_ms: u64, note: &str) -> Result<Told, Failure> {
+    pub async fn tell(
+        &self,
+        payment: &str,
+        kind: &str,
+        at_ms: u64,
+        note: &str,
+    ) -> Result<EventResponse, Failure> {
         let mut body = json!({"kind": kind, "at_ms": at_ms});
         if !note.is_empty() {
             body["note"] = json!(note);
@@ -160,9 +166,9 @@ impl Connection {
                 continue;
             }
             return Ok(match response.status() {
-                status if status.is_success() => Told::Taken,
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Told::NoPlace,
-                _ => Told::Refused,
+                status if status.is_success() => EventResponse::Taken,
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => EventResponse::NoPlace,
+                _ => EventResponse::Refused,
             });
         }
     }
@@ -271,7 +277,7 @@ mod tests {
             Some(r#"200 OK|{"id": "p-1", "outcome": "review"}"#),
         ])
         .await;
-        let connection = Connection::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
+        let connection = ApiClient::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
         let decided = connection.submit("key-7", &json!({"amount_minor": 1})).await.expect("decided");
         assert_eq!((decided.id.as_str(), decided.outcome.as_str(), decided.retries), ("p-1", "review", 3));
         let heads = heads.lock().await;
@@ -283,7 +289,7 @@ mod tests {
     async fn a_refused_payment_is_not_tried_again_and_a_refused_token_is_renewed() {
         let (url, heads) =
             server(vec![TOKEN, Some("401 Unauthorized"), TOKEN, Some("422 Unprocessable Content")]).await;
-        let connection = Connection::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
+        let connection = ApiClient::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
         let error = connection.submit("key-7", &json!({})).await.expect_err("refused");
         assert_eq!(error.to_string(), "status 422");
         assert_eq!(heads.lock().await.len(), 4);
@@ -301,8 +307,10 @@ mod tests {
             Some("201 Created|{}"),
         ])
         .await;
-        let connection = Connection::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
-        for expected in [Told::NoPlace, Told::NoPlace, Told::Refused, Told::Taken] {
+        let connection = ApiClient::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
+        for expected in
+            [EventResponse::NoPlace, EventResponse::NoPlace, EventResponse::Refused, EventResponse::Taken]
+        {
             assert_eq!(connection.tell("p-1", "settled", 7, "").await.expect("an answer"), expected);
         }
         assert!(heads.lock().await[1].starts_with("POST /api/v1/payments/p-1/events "));

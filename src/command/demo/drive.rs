@@ -12,8 +12,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::aftermath::{Happening, aftermath};
-use super::connection::{Connection, Told};
+use super::aftermath::{DemoEvent, aftermath};
+use super::connection::{ApiClient, EventResponse};
 use super::random::Random;
 use super::tally::Tally;
 use super::traffic::{Order, Traffic};
@@ -34,8 +34,8 @@ pub struct Pace {
 }
 
 #[derive(Debug)]
-struct Shared {
-    connection: Connection,
+struct DriveState {
+    connection: ApiClient,
     tally: Mutex<Tally>,
     /// Set at the end: what is still to be told is told at once.
     hurry: CancellationToken,
@@ -53,9 +53,9 @@ impl Pace {
 
 /// Until its end or Ctrl-C; then waits for what is under way. A second Ctrl-C does
 /// not wait. Answers how many payments are without a decision.
-pub async fn drive(connection: Connection, seed: u64, pace: Pace) -> Result<u64, Failure> {
+pub async fn drive(connection: ApiClient, seed: u64, pace: Pace) -> Result<u64, Failure> {
     connection.token().await?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(DriveState {
         connection,
         tally: Mutex::default(),
         hurry: CancellationToken::new(),
@@ -77,7 +77,7 @@ pub async fn drive(connection: Connection, seed: u64, pace: Pace) -> Result<u64,
     Ok(tally.undecided())
 }
 
-async fn send_all(shared: &Arc<Shared>, tasks: &TaskTracker, pace: Pace) {
+async fn send_all(shared: &Arc<DriveState>, tasks: &TaskTracker, pace: Pace) {
     let free = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut traffic = Traffic::new(shared.seed);
     let mut ticks = interval(Duration::from_secs_f64(1.0 / pace.per_second));
@@ -110,7 +110,7 @@ async fn send_all(shared: &Arc<Shared>, tasks: &TaskTracker, pace: Pace) {
     }
 }
 
-async fn pay(shared: Arc<Shared>, order: Order, number: u64, permit: OwnedSemaphorePermit) {
+async fn pay(shared: Arc<DriveState>, order: Order, number: u64, permit: OwnedSemaphorePermit) {
     let key = format!("demo-{:x}-{number}", shared.run);
     shared.tally().sent(order.payer);
     let submitted = shared.connection.submit(&key, &order.body(SystemClock.now_ms())).await;
@@ -126,8 +126,8 @@ async fn pay(shared: Arc<Shared>, order: Order, number: u64, permit: OwnedSemaph
     }
 }
 
-async fn tell_all(shared: &Shared, payment: &str, happenings: Vec<Happening>, random: &mut Random) {
-    for Happening { kind, note, .. } in happenings {
+async fn tell_all(shared: &DriveState, payment: &str, happenings: Vec<DemoEvent>, random: &mut Random) {
+    for DemoEvent { kind, note, .. } in happenings {
         if shared.no_place_for_events.load(Ordering::Relaxed) {
             return;
         }
@@ -136,7 +136,7 @@ async fn tell_all(shared: &Shared, payment: &str, happenings: Vec<Happening>, ra
             () = shared.hurry.cancelled() => {}
         }
         match shared.connection.tell(payment, kind, SystemClock.now_ms(), note).await {
-            Ok(Told::NoPlace) => {
+            Ok(EventResponse::NoPlace) => {
                 if !shared.no_place_for_events.swap(true, Ordering::Relaxed) {
                     say!("this server does not accept payment events; no more are sent");
                 }
@@ -146,7 +146,7 @@ async fn tell_all(shared: &Shared, payment: &str, happenings: Vec<Happening>, ra
     }
 }
 
-impl Shared {
+impl DriveState {
     fn tally(&self) -> MutexGuard<'_, Tally> {
         // Counts are complete after every step, so a panic elsewhere spoils nothing.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::accounts::{COUNTRIES, Country, iban};
+use super::accounts::{BankCountry, COUNTRIES, iban};
 use super::random::Random;
 
 const FIRST_NAMES: [&str; 40] = [
@@ -129,7 +129,7 @@ const BINS: [&str; 6] = ["411111", "450875", "516732", "528093", "370012", "6011
 #[derive(Debug, Clone)]
 pub struct Person {
     pub name: String,
-    pub country: Country,
+    pub country: BankCountry,
     pub iban: String,
     pub customer: String,
     pub fingerprint: String,
@@ -172,7 +172,7 @@ impl Person {
 #[derive(Debug, Clone)]
 pub struct Firm {
     pub name: String,
-    pub country: Country,
+    pub country: BankCountry,
     pub iban: String,
     pub customer: String,
 }

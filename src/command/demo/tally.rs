@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::connection::Told;
+use super::connection::EventResponse;
 use super::traffic::Payer;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,10 +74,10 @@ impl Tally {
         sent.saturating_sub(approve + review + reject)
     }
 
-    pub fn told(&mut self, kind: &'static str, told: Option<Told>) {
+    pub fn told(&mut self, kind: &'static str, told: Option<EventResponse>) {
         match told {
-            Some(Told::Taken) => *self.told.entry(kind).or_default() += 1,
-            Some(Told::Refused | Told::NoPlace) | None => self.not_told += 1,
+            Some(EventResponse::Taken) => *self.told.entry(kind).or_default() += 1,
+            Some(EventResponse::Refused | EventResponse::NoPlace) | None => self.not_told += 1,
         }
     }
 

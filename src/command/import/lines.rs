@@ -1,4 +1,4 @@
-//! Lines of a file or of the standard input, one at a time.
+//! InputLines of a file or of the standard input, one at a time.
 //!
 //! Owns the bound on a line's length: a longer one is passed over and told,
 //! never held. Must never hold more than one line.
@@ -14,7 +14,7 @@ pub const LINE_BYTES_MAX: usize = 128 << 10;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct InputLine {
     /// From 1; empty lines count.
     pub number: u64,
     /// Nothing where it is too long.
@@ -22,18 +22,18 @@ pub struct Line {
 }
 
 #[derive(Debug)]
-pub struct Lines<R> {
+pub struct InputLines<R> {
     source: R,
     number: u64,
 }
 
-impl<R: AsyncBufRead + Unpin> Lines<R> {
+impl<R: AsyncBufRead + Unpin> InputLines<R> {
     pub fn of(source: R) -> Self {
         Self { source, number: 0 }
     }
 
     /// The next line that is not empty; nothing at the end.
-    pub async fn next(&mut self) -> io::Result<Option<Line>> {
+    pub async fn next(&mut self) -> io::Result<Option<InputLine>> {
         loop {
             let Some(line) = self.any().await? else { return Ok(None) };
             if line.bytes.as_ref().is_none_or(|bytes| !bytes.trim_ascii().is_empty()) {
@@ -42,7 +42,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         }
     }
 
-    async fn any(&mut self) -> io::Result<Option<Line>> {
+    async fn any(&mut self) -> io::Result<Option<InputLine>> {
         let (mut bytes, mut too_long) = (Vec::new(), false);
         loop {
             let available = self.source.fill_buf().await?;
@@ -66,7 +66,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                 if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
                     bytes.drain(..BYTE_ORDER_MARK.len());
                 }
-                return Ok(Some(Line { number: self.number, bytes: (!too_long).then_some(bytes) }));
+                return Ok(Some(InputLine { number: self.number, bytes: (!too_long).then_some(bytes) }));
             }
         }
     }
@@ -84,7 +84,7 @@ mod tests {
         let longest = "y".repeat(LINE_BYTES_MAX);
         let text = format!("a\n\n  \r\nb\n{long}\nc\r\n{longest}\nd");
         // Small, so that a line comes in parts.
-        let mut lines = Lines::of(BufReader::with_capacity(7, text.as_bytes()));
+        let mut lines = InputLines::of(BufReader::with_capacity(7, text.as_bytes()));
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.expect("read") {
             found.push((line.number, line.bytes.map(|bytes| bytes.len())));
@@ -96,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn a_byte_order_mark_is_skipped_at_the_beginning_and_nowhere_else() {
         let text = "\u{feff}a\n\u{feff}b";
-        let mut lines = Lines::of(BufReader::with_capacity(2, text.as_bytes()));
+        let mut lines = InputLines::of(BufReader::with_capacity(2, text.as_bytes()));
         for expected in ["a", "\u{feff}b"] {
             let line = lines.next().await.expect("read").expect("a line");
             assert_eq!(line.bytes.as_deref(), Some(expected.as_bytes()));

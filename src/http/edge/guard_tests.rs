@@ -11,7 +11,7 @@ use super::*;
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sealed::Sealer;
 use crate::auth::signing_key::{KeyRing, StoredSigningKey};
-use crate::auth::token::{AccessTokens, Issuer, TokenSettings};
+use crate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
 use crate::domain::time::FixedClock;
 use crate::http::response::problem::default_catcher;
 use crate::world::{OsRandomness, system, with_clock};
@@ -39,7 +39,7 @@ fn tokens(clock: &Arc<FixedClock>) -> Arc<AccessTokens> {
     let key = StoredSigningKey::generate(&sealer, &OsRandomness, NOW_MS).expect("a key");
     let ring = KeyRing::open(&[key], &sealer, NOW_MS).expect("a ring");
     let settings =
-        TokenSettings::new(Issuer::configured("issuer"), "audience".into(), 600).expect("settings");
+        TokenSettings::new(TokenIssuer::configured("issuer"), "audience".into(), 600).expect("settings");
     Arc::new(AccessTokens::new(settings, ring, with_clock(clock.clone())))
 }
 

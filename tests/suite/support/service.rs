@@ -10,7 +10,7 @@ use rocket::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
-use tollgate::app::{self, App, Ignited};
+use tollgate::app::{self, App, IgnitedServer};
 use tollgate::auth::scope::ScopeSet;
 use tollgate::config::Config;
 use tollgate::decisions::replay::ReplayError;
@@ -99,7 +99,7 @@ impl Node {
         let config = Config::from_figment(figment).expect("configuration");
         let database = DatabaseSettings::for_url(url);
         let ignited = app::ignite_on(&config, &database, program.into(), machine).await;
-        let Ignited { rocket, app, address } = ignited.expect("a node");
+        let IgnitedServer { rocket, app, address } = ignited.expect("a node");
         let shutdown = rocket.shutdown();
         let server_task = tokio::spawn(async move {
             rocket.launch().await.expect("launch");

@@ -1,0 +1,223 @@
+//! Builds the parts of a node and connects them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+
+use super::background::{Background, BackgroundParts};
+use super::keys::SigningKeys;
+use super::parts::{
+    body_limits, edge_limits, nodes_patience, quarantine_threshold, quotas, root_secret, sandbox_settings,
+    submission_deadline, upload_settings,
+};
+use super::{App, StartError, journal, measures, readiness};
+use crate::auth::password::{HashingLimits, SecretHasher};
+use crate::auth::root_secret::Purpose;
+use crate::auth::sign_in_limits::SignInLimits;
+use crate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
+use crate::config::Config;
+use crate::decisions::backtest::Backtests;
+use crate::decisions::card_checks::CardChecks;
+use crate::decisions::compile_turns::CompileTurns;
+use crate::decisions::counts::DecisionCounts;
+use crate::decisions::deployments::Deployments;
+use crate::decisions::diagnoses::Diagnoses;
+use crate::decisions::dry_run::DryRuns;
+use crate::decisions::in_flight::PaymentsInFlight;
+use crate::decisions::journal_clock::JournalClock;
+use crate::decisions::nodes::Nodes;
+use crate::decisions::plugins::Plugins;
+use crate::decisions::quarantine::Quarantines;
+use crate::decisions::replay::Replays;
+use crate::decisions::rulesets::Rulesets;
+use crate::decisions::shadow::ShadowRuns;
+use crate::decisions::single_flight::SingleFlight;
+use crate::decisions::stages::StageMeters;
+use crate::decisions::submit::Submissions;
+use crate::decisions::uploads::Uploads;
+use crate::domain::time::Machine;
+use crate::http;
+use crate::http::edge::client_rates::ClientRates;
+use crate::http::edge::streams::Streams;
+use crate::http::request::cursor::CursorKey;
+use crate::http::services::{Metrics, Services, Tokens};
+use crate::rules::{LocalEngine, RuleEngine};
+use crate::storage::facts::FactReader;
+use crate::storage::nodes::Node;
+use crate::storage::pool::Databases;
+use crate::telemetry;
+use crate::world::with_clock;
+
+/// A new version of the engine compiles every plugin again at its first start.
+const PLUGINS_AT_START_MAX: Duration = Duration::from_secs(600);
+
+/// Builds the parts in the order in which they need each other.
+pub(super) async fn assemble(
+    config: &Config,
+    databases: Databases,
+    program: PathBuf,
+    machine: Machine,
+) -> Result<(App, http::Parts), StartError> {
+    let settings = &config.settings;
+    // Must come first: meters that are created before this record nothing.
+    let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
+    let journal_clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
+    let world = with_clock(journal_clock.clone());
+    let root = root_secret(settings)?;
+
+    let keys = SigningKeys::new(&databases, &root)?;
+    let ring = keys.open_or_create(&world).await?;
+    let issuer = settings.issuer.clone().map_or_else(TokenIssuer::default, TokenIssuer::configured);
+    let token_settings =
+        TokenSettings::new(issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
+    let tokens = Arc::new(AccessTokens::new(token_settings, ring, world.clone()));
+
+    let engine: Arc<dyn RuleEngine> =
+        Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
+    let (app, system) = (databases.app.clone(), databases.system.clone());
+    let turns = Arc::new(CompileTurns::default());
+    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), turns.clone()));
+    let shared_plugins = plugins.load_folder(&settings.plugins_dir, &world).await?;
+    let active = Arc::new(Deployments::new(system.clone(), plugins.clone()));
+    active.catch_up_within(PLUGINS_AT_START_MAX).await?;
+    let quarantines = Arc::new(Quarantines::new(
+        app.clone(),
+        system.clone(),
+        world.clone(),
+        quarantine_threshold(settings),
+    ));
+    quarantines.follow().await?;
+    let card_checks = Arc::new(CardChecks::new(system.clone()));
+    card_checks.follow().await?;
+    let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
+    let journal = Arc::new(journal::start(settings, &databases, world.clone()).await?);
+    let facts = FactReader::start(databases.facts.clone());
+
+    let checkpoints = journal::checkpoints(settings, &root, journal.clone())?;
+
+    let started_at_ms = world.now_ms();
+    let node = Node { id: world.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
+    let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), world.clone(), node));
+    let uploads = Uploads::new(
+        app.clone(),
+        system.clone(),
+        engine.clone(),
+        turns,
+        world.clone(),
+        upload_settings(settings),
+        nodes.own_id(),
+    );
+    let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
+    let diagnoses = Arc::new(Diagnoses::new(engine.clone(), plugins.clone()));
+    let rulesets = Arc::new(Rulesets {
+        app: app.clone(),
+        engine: engine.clone(),
+        plugins: plugins.clone(),
+        diagnoses: diagnoses.clone(),
+        active: active.clone(),
+        nodes: nodes.clone(),
+        patience: nodes_patience(settings),
+        revisions_max: settings.ruleset_revisions_max,
+        world: world.clone(),
+    });
+    let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
+    let backtests = Backtests::new(system, engine.clone(), plugins.clone(), world.clone());
+    let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
+    let submissions = Arc::new(Submissions {
+        app: app.clone(),
+        facts: facts.clone(),
+        engine,
+        active: active.clone(),
+        quarantines: quarantines.clone(),
+        shadow: shadow.clone(),
+        journal: journal.clone(),
+        flights: SingleFlight::default(),
+        in_flight: Arc::new(PaymentsInFlight::default()),
+        world: world.clone(),
+        request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
+        stages: StageMeters::default(),
+        counts: DecisionCounts::default(),
+    });
+    let dry_runs = DryRuns { app: app.clone(), rulesets: rulesets.clone(), world: world.clone() };
+    let services = Arc::new(Services {
+        submissions,
+        rulesets,
+        diagnoses,
+        uploads: uploads.clone(),
+        nodes: nodes.clone(),
+        replays,
+        dry_runs,
+        checkpoints: checkpoints.clone(),
+        quarantines: quarantines.clone(),
+        card_checks,
+        app,
+        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), world.randomness())?),
+        sign_ins: SignInLimits::new(world.randomness()),
+        world: world.clone(),
+        cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
+        quotas: quotas(settings),
+        issuer,
+        submission_deadline: submission_deadline(settings),
+    });
+    let readiness = readiness::readiness(
+        databases.app.clone(),
+        facts.clone(),
+        journal.clone(),
+        journal_clock.clone(),
+        active.clone(),
+    );
+    let readiness = Arc::new(readiness);
+    nodes.beat().await?;
+    // The start may have taken long, and a node that is behind is not ready. If this fails, the
+    // background tasks retry it.
+    if let Err(error) = tokio::try_join!(active.catch_up(), journal_clock.follow()) {
+        tracing::warn!(%error, "the database could not be read at start; this will be retried shortly");
+    }
+    let background = Background::start(BackgroundParts {
+        databases: databases.clone(),
+        plugins_dir: settings.plugins_dir.clone(),
+        plugins,
+        active: active.clone(),
+        nodes,
+        uploads,
+        backtests,
+        keys,
+        tokens: tokens.clone(),
+        checkpoints: checkpoints.clone(),
+        checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
+        quarantines,
+        card_checks: services.card_checks.clone(),
+        shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
+        metrics: metrics.clone(),
+        clock: journal_clock,
+        world: world.clone(),
+    });
+    let streams = Arc::new(Streams::default());
+    let parts = http::Parts {
+        services: services.clone(),
+        tokens: Tokens(tokens),
+        rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
+        readiness: readiness.clone(),
+        metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
+        limits: body_limits(settings),
+        edge: edge_limits(settings),
+        streams: streams.clone(),
+    };
+    let app = App {
+        services,
+        readiness,
+        streams,
+        databases,
+        active,
+        shared_plugins,
+        journal,
+        facts,
+        checkpoints,
+        shadow,
+        background,
+        world,
+    };
+    Ok((app, parts))
+}
