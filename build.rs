@@ -1,4 +1,4 @@
-//! Builds anew when a migration is added: they are embedded in the program.
+//! Rebuilds the program when a migration is added, because migrations are embedded in it.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

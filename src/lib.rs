@@ -1,32 +1,32 @@
-//! Tollgate decides payments by rules that are sandboxed plugins: the answer
-//! is durable before it is sent, and can be computed again for as long as it is kept.
+//! Tollgate decides payments by rules that are sandboxed plugins. A decision is durable before
+//! its response is sent, and can be replayed for as long as it is kept.
 //!
 //! # The way of a payment
 //!
 //! `http` (edge, guards, body) -> `decisions::submit` -> `storage::facts` ->
-//! `rules` -> `domain::verdict` (the fold) -> `storage::journal` -> the answer.
+//! `rules` -> `domain::verdict` (the fold) -> `storage::journal` -> the response.
 //!
 //! # The rooms
 //!
-//! | room | owns | may import |
+//! | room | contains | may import |
 //! | --- | --- | --- |
-//! | `domain` | the trade, pure | nothing of ours |
+//! | `domain` | the business rules, without input or output | no other room |
 //! | `rules` | the sandbox, and the port to it | `domain` |
 //! | `storage` | Postgres, all SQL, the journal | `domain` |
 //! | `auth` | secrets, signing keys, tokens | `domain` |
 //! | `decisions` | the use cases | the rooms above |
 //! | `http` | the API and the page | the rooms above |
-//! | `app` | the wiring, the one place that sees every room | all |
+//! | `app` | the wiring of all rooms | all |
 //! | `command` | the command line | all |
 //!
-//! `config`, `telemetry` and `world` (the clock and the random source) stand
-//! beside them and serve the wiring. A test reads the sources and holds these walls.
+//! `config`, `telemetry` and `world` (the clock and the random source) serve the wiring.
+//! `tests/suite/room_imports.rs` reads the sources and enforces this table.
 //!
-//! # What must never be given up
+//! # Guarantees
 //!
-//! - A decision depends on nothing but what is recorded with it.
-//! - Acknowledged means durable, once.
-//! - One tenant never harms another.
+//! - A decision depends only on what is recorded with it.
+//! - An acknowledged payment is durable, and is decided once.
+//! - No tenant can harm another.
 
 pub mod app;
 pub mod auth;

@@ -1,9 +1,9 @@
-//! The program: command line, then configuration, then run.
+//! The program. Everything is in the library.
 
 use std::process::ExitCode;
 
-/// What one thread allocates another frees, all the time: the C library's allocator
-/// takes a lock for that, and for whatever is larger than a kilobyte.
+/// Memory is often freed by another thread than the one that allocated it. The C library's
+/// allocator takes a lock for that, and for allocations larger than a kilobyte.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,8 +1,7 @@
-//! Logs and metrics: set up once, before anything else speaks.
+//! Sets up logs and metrics.
 //!
-//! Owns the log's form and the panic hook. Must never let payment data, a token
-//! or a secret through: a panic's text may quote what it choked on, so only its
-//! place is logged.
+//! Must never log payment data, a token or a secret. The message of a panic may quote them, so
+//! only its place is logged.
 
 mod families;
 mod log;
@@ -17,26 +16,26 @@ use crate::config::LogFormat;
 pub use log::LogWriter;
 use log::lines_lost;
 
-/// Seconds; from a bare answer to the longest deadline.
+/// In seconds, up to the longest deadline.
 const LATENCY_BUCKETS_S: [f64; 12] =
     [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// Takes the log before Rocket can: its printer then stays silent. What waits when
-/// the log is dropped is written first.
+/// Must run before Rocket starts, so that Rocket does not install its own logger. Lines that
+/// wait are written when the returned value is dropped.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<LogWriter, String> {
-    // What Rocket says quotes paths and request data; its targets are the crate
-    // and "_". Why it does not start is told by whoever started it. What sqlx's
-    // pool says quotes Postgres, and comes again with every connection.
+    // Rocket's own lines quote paths and request data. Its targets are the crate and "_".
+    // Failures to start are logged by the command. Lines of sqlx's pool quote Postgres and
+    // are repeated for every connection.
     let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error,sqlx_core::pool=off"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let (queue, log) = LogWriter::start();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
-    // It would tell of a line that failed on standard error, and panic if that failed, too.
+    // This would report a failed write to standard error, and panic if that failed too.
     let builder = builder.log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {
-            // What fails inside of a request is found by the request's id.
+            // The request's id leads to the other lines of the request.
             builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
         }
     };
@@ -48,12 +47,12 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<LogWriter, String> {
     Ok(log)
 }
 
-/// Escapes are for people's terminals; in a file or a pipe they hide what is searched for.
+/// Only a terminal shows colours. In a file or a pipe their escapes get in the way of a search.
 fn wants_colors() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The process-wide recorder, installed at the first call; the handle renders `/metrics`.
+/// The recorder of the process, installed by the first call. The handle renders `/metrics`.
 pub fn metrics() -> Result<PrometheusHandle, String> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     let install = || {
@@ -66,7 +65,7 @@ pub fn metrics() -> Result<PrometheusHandle, String> {
     HANDLE.get_or_init(install).clone()
 }
 
-/// What this room can measure by itself, when somebody looks.
+/// Takes the measurements of the process and of the log.
 pub fn measure() {
     metrics::counter!("tollgate_log_lines_lost_total").absolute(lines_lost());
     families::measure_process();

@@ -1,8 +1,8 @@
-//! What goes on beside the requests: following other nodes, taking in what
-//! tenants handed in, backtests, the plugins folder and the calendar.
+//! Background tasks: following other nodes, compiling uploads, backtests, the plugins folder,
+//! and maintenance of the database.
 //!
-//! Owns the rhythm of that work and its end. A failure is told and tried again
-//! at the next turn; it must never end the process or hold up a request.
+//! A failed task is logged and retried at its next interval. It must never end the process or
+//! delay a request.
 
 use std::io;
 use std::path::PathBuf;
@@ -30,30 +30,29 @@ use crate::storage::partitions::ensure_decision_partitions;
 use crate::storage::pool::Databases;
 use crate::storage::{StorageError, shadow_runs};
 
-/// An activation on another node takes effect here within this time and a little.
+/// An activation by another node takes effect on this node within about this time.
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
-/// Short beside the time after which a node that is not seen counts as gone.
+/// Short compared to the time after which a node without a heartbeat counts as gone.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-/// How long a node may go on using the time of a database that it cannot reach.
+/// How often the node's time is compared with the database's.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
-/// What was taken in anywhere can run here within this time and what loading takes.
+/// A plugin that another node accepted is available here within this time plus its loading.
 const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);
-/// For what other nodes were handed; an upload at this one is noticed at once.
+/// For uploads to other nodes. An upload to this node is processed at once.
 const UPLOADS_EVERY: Duration = Duration::from_millis(500);
-/// As activations do.
 const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
-/// A field that an operator switches holds on all nodes within this time and a little.
+/// A changed setting takes effect on all nodes within about this time.
 const CARD_CHECKS_EVERY: Duration = ACTIVATIONS_EVERY;
 const WINDOWS_EVERY: Duration = Duration::from_secs(10);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
-/// Until it is summed up each measured duration is kept by itself, whether or not
-/// anybody reads the metrics: at full load 300 kB in this time.
+/// Until the metrics are summarised, every measured duration is kept: at full load 300 kB in
+/// this time.
 const METRICS_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
-/// Partitions are made months ahead; this only has to come round in time.
+/// Partitions are created months ahead.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
-/// Old shadow runs leave in small portions, so that no transaction is long and
-/// no turn either: up to 4,000 in a second, more than come in.
+/// Old shadow runs are deleted in small portions, so that each transaction is short: up to
+/// 4,000 in a second, more than are added.
 const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(5);
 const SHADOW_PORTION: u32 = 1_000;
 const SHADOW_PORTIONS_MAX: u32 = 20;
@@ -167,7 +166,7 @@ impl Background {
         });
     }
 
-    /// Compiling takes long: at the end the upload is given back, not waited for.
+    /// Compiling takes long, so at shutdown an upload is released and not waited for.
     fn take_in_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
@@ -181,7 +180,8 @@ impl Background {
         });
     }
 
-    /// The first time at once: until then this node holds up activations.
+    /// Starts without a delay, because activations wait until this node has loaded the
+    /// plugins.
     fn load_new_plugins(&self, nodes: Arc<Nodes>) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
@@ -193,13 +193,13 @@ impl Background {
         });
     }
 
-    /// Waits for the turns under way.
+    /// Waits until the current runs of all tasks end.
     pub async fn stop(&self) {
         self.end.cancel();
         self.tasks.wait().await;
     }
 
-    /// From then on no other node waits for this one.
+    /// Signs off, so that other nodes no longer wait for this one.
     pub async fn leave(&self) {
         if let Err(error) = self.nodes.leave().await {
             tracing::warn!(%error, "this node could not sign off; other nodes will wait for it for a moment");
@@ -207,7 +207,7 @@ impl Background {
     }
 }
 
-/// Tells of failures: an outage once, not at every turn.
+/// Logs the first failure in a row only.
 struct FailureLog {
     what: &'static str,
     told: bool,
@@ -230,7 +230,7 @@ impl FailureLog {
     }
 }
 
-/// Waits for the disk apart from the threads that serve.
+/// Writing waits for the disk, so it runs on a blocking thread.
 pub(super) async fn make_checkpoints(checkpoints: &Arc<Checkpoints>, world: &World) -> io::Result<()> {
     let (checkpoints, now_ms) = (checkpoints.clone(), world.now_ms());
     tokio::task::spawn_blocking(move || checkpoints.make(now_ms)).await?

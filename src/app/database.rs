@@ -1,7 +1,4 @@
-//! The database of this process: the configured one, or a private server.
-//!
-//! Owns the choice between the two and their end. Must never start a private
-//! server where a database is configured.
+//! The database of this process: the configured one, or a private server if none is configured.
 
 use std::path::PathBuf;
 
@@ -23,14 +20,13 @@ pub enum DatabaseError {
 
 #[derive(Debug)]
 pub struct Database {
-    /// Where it is, and how to connect.
+    /// Its URLs and connection limits.
     pub settings: DatabaseSettings,
     private: Option<PrivateServer>,
 }
 
 impl Database {
-    /// Starts the private server where none is configured, and brings the
-    /// database up to date.
+    /// Starts the private server if no database is configured, and migrates the database.
     pub async fn open(config: &Config) -> Result<Self, DatabaseError> {
         let database = match &config.database {
             Some(settings) => Self { settings: settings.clone(), private: None },
@@ -39,8 +35,8 @@ impl Database {
         database.up_to_date().await
     }
 
-    /// The same beside a Tollgate that runs the private server already: uses
-    /// that one and leaves it running.
+    /// As [`Database::open`], but uses a private server that another process has started
+    /// and leaves it running.
     pub async fn open_or_join(config: &Config) -> Result<Self, DatabaseError> {
         if config.database.is_none()
             && let Some(url) = PrivateServer::running(&private_data_dir(config)).await?
@@ -72,7 +68,7 @@ impl Database {
         Ok(self)
     }
 
-    /// Returns once the private server, if there is one, has stopped.
+    /// Stops the private server, if there is one.
     pub async fn close(self) -> Result<(), DatabaseError> {
         if let Some(server) = self.private {
             server.stop().await?;

@@ -1,8 +1,8 @@
-//! The demonstration: a tenant with a client, lists and an active ruleset of
-//! the four shipped rules, so that the first payment can be sent at once.
+//! The demonstration: a tenant with a client, lists and an active ruleset of the four shipped
+//! rules.
 //!
-//! Owns its words and numbers. Made once; what somebody changed later stays.
-//! Must never run outside of where the configuration asks for it.
+//! It is created once, and later changes are kept. Must only be created if the configuration
+//! asks for it.
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -46,7 +46,7 @@ pub enum DemoError {
     Storage(#[from] StorageError),
 }
 
-/// Answers the client that was made, or nothing where the tenant existed already.
+/// Returns the new client, or `None` if the tenant exists already.
 pub async fn seed(
     databases: &Databases,
     plugins: &Plugins,
@@ -67,7 +67,7 @@ pub async fn seed(
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let request = ActivationRequest::Activate { revision: revision.number, guard_backtest: None };
     rulesets.activate(tenant, DecisionPoint::Payment, request, ACTOR, ExpectedActivation::default()).await?;
-    // Last: with a client in hand everything else is there.
+    // The client comes last: whoever has one can rely on the rest.
     let order = ClientOrder {
         tenant: TENANT.to_owned(),
         name: "demonstration".to_owned(),
@@ -130,7 +130,7 @@ fn ruleset(shared: &[Plugin]) -> Result<Vec<RuleEntry>, DemoError> {
     ])
 }
 
-/// What the demonstration's lists hold: list, its kind, what it is for, and one entry.
+/// Name, kind, description, and the value and reason of the only entry.
 const LISTS: [(&str, ValueKind, &str, &str, &str); 3] = [
     (
         "blocked-accounts",
@@ -180,7 +180,7 @@ async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Res
     Ok(())
 }
 
-/// What a newcomer reads once the server is ready.
+/// The text that is printed once the server is ready.
 pub fn welcome(address: &str, created: Option<&CreatedClient>) -> String {
     let credentials = match created {
         Some(client) => format!(

@@ -1,7 +1,7 @@
-//! What an import needs, from the configuration.
+//! Sets up an import from the configuration, with the client that all imports of a tenant
+//! share.
 //!
-//! Owns the client that all imports of a tenant share. Must never give it a
-//! secret that anybody knows.
+//! Nobody may know that client's secret.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub enum OpenImportError {
     Storage(#[from] StorageError),
 }
 
-/// An import into the tenant of this name, with a journal of its own.
+/// Opens an import into the tenant with this name. It has a journal of its own.
 pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
     let tenant = tenant_of(&databases.system, tenant).await?;
     let world = with_clock(Arc::new(JournalClock::start(databases.system.clone(), machine()).await?));
@@ -53,13 +53,13 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
     })
 }
 
-/// What earlier imports into the tenant of this name stored, if there were any.
+/// What earlier imports into the tenant with this name stored.
 pub async fn earlier_runs(databases: &Databases, tenant: &str) -> Result<EarlierRuns, TenantError> {
     let tenant = tenant_of(&databases.system, tenant).await?;
     Ok(EarlierRuns { tenant, client: client_id(tenant), app: databases.app.clone() })
 }
 
-/// Its id follows from the tenant's, so that two imports at once agree on it.
+/// The client's id is derived from the tenant's, so concurrent imports agree on it.
 async fn client(
     databases: &Databases,
     tenant: TenantId,
@@ -74,7 +74,7 @@ async fn client(
         tenant,
         id,
         name: CLIENT_NAME.to_owned(),
-        // Of a secret that is forgotten here.
+        // The hash of a random secret that is not kept.
         secret_hash: hasher.hash(SecretText::generate_for_client(&OsRandomness), &OsRandomness).await?,
         scopes: Vec::new(),
         requests_per_s: None,
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Another id would store the history of a tenant a second time.
+    /// With another id, a repeated import would store the tenant's history a second time.
     #[test]
     fn the_client_of_imports_is_the_same_for_ever() {
         let client = client_id(TenantId(Uuid::from_u128(7)));

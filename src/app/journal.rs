@@ -1,4 +1,4 @@
-//! The journal and its checkpoints, from the configuration.
+//! Starts the journal and its checkpoints from the configuration.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub async fn start(
     Ok(journal)
 }
 
-/// Of what this journal commits, in the data folder.
+/// The checkpoints of this journal, stored in the data folder.
 pub fn checkpoints(
     settings: &NodeSettings,
     root: &RootSecret,
@@ -42,7 +42,7 @@ pub fn checkpoints(
     Ok(Arc::new(opened.map_err(|source| StartError::DataFolder { path, source })?))
 }
 
-/// For people; nothing depends on it.
+/// Shown to people only.
 pub fn node_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}/{}", std::process::id())

@@ -1,8 +1,6 @@
-//! The signing keys between the database, where they lie encrypted, and the
-//! ring that signs and verifies.
+//! Loads the signing keys, which are encrypted in the database, into the key ring.
 //!
-//! Owns the first key's making and the reloading. Must never keep a private
-//! key outside of the ring.
+//! A private key must never be kept outside of the ring.
 
 use super::StartError;
 use crate::auth::root_secret::{Purpose, RootSecret};
@@ -29,8 +27,8 @@ impl SigningKeys {
         Ok(Self { system: databases.system.clone(), sealer })
     }
 
-    /// The stored keys; at the first start of all, the first key is made.
-    /// Several nodes may try: one key is stored, and all read that one.
+    /// Returns the stored keys. At the first start it creates the first key. If several
+    /// nodes do so at once, one key is stored and all nodes read it.
     pub async fn open_or_create(&self, world: &World) -> Result<KeyRing, StartError> {
         let now_ms = world.now_ms();
         let first = StoredSigningKey::generate(&self.sealer, world.randomness(), now_ms)?;

@@ -1,6 +1,6 @@
-//! What is measured when somebody looks at the metrics.
+//! The measurements that are taken when the metrics are read.
 //!
-//! Owns the list of it. Must never ask the database: metrics are for when it is away.
+//! Must never query the database: the metrics must work without it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use crate::storage::pool::{ConnectionCounts, Databases};
 use crate::storage::waiting;
 use crate::telemetry;
 
-/// Measures, then renders.
 pub fn page(
     handle: PrometheusHandle,
     databases: Databases,

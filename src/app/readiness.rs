@@ -1,7 +1,7 @@
-//! Why this node is not ready: what a decision needs and this node does not have.
+//! The conditions under which this node is not ready.
 //!
-//! Owns the list of reasons. A failure that concerns one tenant alone must never be
-//! one: every node would share it. That tenant gets 503, and the others are served.
+//! A failure that concerns a single tenant must never be one, since every node would share it.
+//! That tenant's requests get 503, and the others are served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::pool::AppPool;
 
-/// An activation is promised to take effect within a second. A node that has not read
-/// the log of activations for two seconds more may decide by an old revision.
+/// An activation takes effect within a second. A node that has not read the activation log for
+/// two more seconds may decide by an old revision.
 const BEHIND_MAX: Duration = Duration::from_secs(3);
 
 pub fn readiness(

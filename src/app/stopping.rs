@@ -1,8 +1,7 @@
-//! How long a stop may take, whatever hangs.
+//! The time limits of a shutdown.
 //!
-//! Owns the limits of its steps and what is said of a step that is given up.
-//! Nothing given up is lost that was acknowledged: leases run out, other nodes
-//! take over, a client repeats what it has no answer to.
+//! Abandoning a step loses nothing that was acknowledged: leases expire, other nodes take over,
+//! and clients retry requests without a response.
 
 use std::process::exit;
 use std::time::Duration;
@@ -11,10 +10,9 @@ use tokio::time::timeout;
 
 use crate::storage::pool::CLOSING_MAX;
 
-/// The journal answers or refuses what waits within its own limits, which are shorter
-/// unless its database hangs all the time.
+/// The journal's own limits are shorter, unless its database stays unreachable.
 pub const JOURNAL_MAX: Duration = Duration::from_secs(12);
-/// For background work, shadow runs and facts, which stop at the same time.
+/// For background work, shadow runs and facts, which stop concurrently.
 pub const WORK_MAX: Duration = Duration::from_secs(5);
 pub const LEAVING_MAX: Duration = Duration::from_secs(2);
 pub const CHECKPOINTS_MAX: Duration = Duration::from_secs(2);
@@ -29,7 +27,7 @@ pub const STOP_MAX: Duration = Duration::from_secs(
 /// Added to the sum, for threads that wait for a processor.
 const LATE_BY_MAX: Duration = Duration::from_secs(5);
 
-/// Runs one step of a stop. A step that hangs is logged and given up, and the next one follows.
+/// Runs one step of the shutdown. A step that takes too long is logged and abandoned.
 pub async fn unless_it_hangs(most: Duration, what: &'static str, step: impl Future<Output = ()>) {
     if timeout(most, step).await.is_err() {
         tracing::warn!(
@@ -40,15 +38,14 @@ pub async fn unless_it_hangs(most: Duration, what: &'static str, step: impl Futu
     }
 }
 
-/// Ends the process if the steps have not. Runs on a thread of its own, since the runtime may hang
-/// as well.
-/// `requests_max` is what the requests under way may take before the steps begin.
+/// Ends the process if the shutdown does not. Uses a thread of its own, because the runtime may
+/// hang as well. `requests_max` bounds the requests in progress before the first step.
 pub fn end_in_any_case(requests_max: Duration) {
     let most = requests_max + STOP_MAX + LATE_BY_MAX;
     let watch = move || {
         std::thread::sleep(most);
         tracing::error!(after_s = most.as_secs(), "the shutdown is stuck; the process exits now");
-        // Leaves the log time to write the line.
+        // Gives the log time to write the line.
         std::thread::sleep(Duration::from_millis(200));
         exit(1);
     };

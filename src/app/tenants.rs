@@ -1,7 +1,7 @@
-//! Making tenants and clients and changing what holds for them: what the operator's
-//! command line, imports and the demonstration share.
+//! Creates tenants and clients and changes their settings, for the command line, imports and
+//! the demonstration.
 //!
-//! Owns the moment when a client's secret exists in clear. Must never store or log it.
+//! A client's secret exists in plain text only here. It must never be stored or logged.
 
 use thiserror::Error;
 
@@ -39,7 +39,7 @@ pub enum TenantError {
 
 #[derive(Debug)]
 pub struct ClientOrder {
-    /// By name.
+    /// The tenant's name.
     pub tenant: String,
     pub name: String,
     pub scopes: ScopeSet,
@@ -59,7 +59,7 @@ pub async fn tenant_of(system: &SystemPool, name: &str) -> Result<TenantId, Tena
     found.ok_or_else(|| TenantError::Unknown(name.to_owned()))
 }
 
-/// Switches the check for card numbers of one field; answers whether that changed anything.
+/// Switches the card number check of one field. Returns whether that changed anything.
 pub async fn set_card_check(
     system: &SystemPool,
     tenant: &str,
@@ -71,7 +71,7 @@ pub async fn set_card_check(
     Ok(card_checks::set(system, tenant, field, checked, actor, SystemClock.now_ms()).await?)
 }
 
-/// The fields of a tenant that are not looked through for card numbers.
+/// The fields of a tenant without a card number check.
 pub async fn unchecked(system: &SystemPool, tenant: &str) -> Result<UncheckedFields, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
     Ok(card_checks::unchecked(system, tenant).await?)
@@ -97,12 +97,12 @@ pub async fn create_tenant(
     }
 }
 
-/// A client that follows each node's own setting of how many requests it may send.
+/// Creates a client whose rate is the node's setting.
 pub async fn create_client(system: &SystemPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
     create_client_with_rate(system, order, None).await
 }
 
-/// With a rate of its own, where there is one; zero is no limit.
+/// `None` is the node's setting, and 0 means no limit.
 pub async fn create_client_with_rate(
     system: &SystemPool,
     order: ClientOrder,

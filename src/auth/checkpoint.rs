@@ -1,8 +1,7 @@
 //! The Ed25519 key that signs checkpoints.
 //!
-//! Owns the signature over a checkpoint's text. The key is made of the root
-//! secret, so every node has the same one and the database has none. Must
-//! never sign anything else.
+//! It is derived from the root secret: every node has the same key, and the database has none.
+//! It must never sign anything else.
 
 use std::fmt;
 
@@ -44,7 +43,7 @@ impl CheckpointKey {
                 .is_ok_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
     }
 
-    /// What others need to check a signature.
+    /// The public key, which verifies signatures.
     pub fn public_key(&self) -> Jwk {
         Jwk::of_public_key(self.pair.public_key().as_ref(), self.kid.clone())
     }
@@ -77,7 +76,7 @@ mod tests {
         }
     }
 
-    /// When this fails, checkpoints that auditors keep cannot be checked any more.
+    /// If this fails, the checkpoints that auditors keep can no longer be verified.
     #[test]
     fn the_signed_text_and_its_signature_never_change() {
         let text = checkpoint().text();

@@ -1,7 +1,4 @@
-//! Keys and chance that tests can foresee.
-//!
-//! Owns what several test modules of this room need. Must never be built into
-//! the program: its randomness is a counter.
+//! Fixed keys and a predictable random source, for the unit tests of this room.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +10,7 @@ use crate::domain::time::Randomness;
 
 pub const NOW_MS: u64 = 1_800_000_000_000;
 
-/// Never the same bytes twice, always the same bytes per test.
+/// A counter: the bytes never repeat within a test, and are the same in every run.
 #[derive(Debug, Default)]
 pub struct CountingRandomness(AtomicU64);
 
@@ -38,7 +35,7 @@ pub fn sealer(root: u8) -> Sealer {
     Sealer::new(&secret.derive(Purpose::SigningKeys).expect("derives")).expect("a key")
 }
 
-/// The `number`th signing key of these tests, made that many milliseconds after `NOW_MS`.
+/// Signing key number `number`, created `number` milliseconds after `NOW_MS`.
 pub fn stored_key(number: u64) -> StoredSigningKey {
     let randomness = CountingRandomness(AtomicU64::new(number * 1000));
     StoredSigningKey::generate(&sealer(1), &randomness, NOW_MS + number).expect("generated")

@@ -1,18 +1,18 @@
-//! `application/x-www-form-urlencoded`, strictly.
+//! A strict reader of `application/x-www-form-urlencoded`, for the token endpoint.
 //!
-//! Owns decoding for the token endpoint. Must never guess: a broken escape or
-//! a repeated name is an error, since two readers could take it two ways.
+//! A broken escape or a repeated name is an error, because two readers could interpret it
+//! differently.
 
 use std::collections::HashMap;
 
 use zeroize::Zeroizing;
 
-/// Decoded names and values. Wiped when dropped, for they may hold secrets;
-/// that is also why it has no `Debug` of its content.
+/// Decoded names and values. They may hold secrets, so they are wiped when dropped and `Debug`
+/// does not show them.
 pub(super) struct Form(HashMap<String, Zeroizing<String>>);
 
 impl Form {
-    /// `None` if anything is not as it should be.
+    /// `None` if the form is malformed.
     pub(super) fn parse(body: &str) -> Option<Self> {
         let mut parameters = HashMap::new();
         for pair in body.split('&').filter(|pair| !pair.is_empty()) {
@@ -32,7 +32,7 @@ impl Form {
 }
 
 pub(super) fn decode(text: &str) -> Option<Zeroizing<String>> {
-    // Sized ahead: a buffer that grows leaves copies of a secret behind.
+    // Allocated at its final size: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -1,8 +1,7 @@
-//! The token request of OAuth 2.0, client credentials only (RFC 6749).
+//! Token requests of OAuth 2.0, for the grant `client_credentials` only (RFC 6749).
 //!
-//! Owns how a request is read, which scopes are granted and how a refusal is
-//! called. Must never look anything up: whether the secret is right is for
-//! [`super::password::SecretHasher`] to say.
+//! Reads a request, and decides the scopes and the error codes.
+//! [`super::password::SecretHasher`] verifies the secret.
 
 use std::fmt;
 
@@ -21,10 +20,10 @@ use super::scope::ScopeSet;
 use super::token::IssuedToken;
 use crate::domain::tenant::ClientId;
 
-/// Far more than any honest request.
+/// Far more than any valid request has.
 const MAX_BODY_BYTES: usize = 8 * 1024;
 
-/// For the `WWW-Authenticate` header of every `invalid_client`.
+/// The `WWW-Authenticate` header of every `invalid_client` error.
 pub const CHALLENGE: &str = r#"Basic realm="tollgate", charset="UTF-8""#;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -32,12 +31,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why no token is given (RFC 6749 section 5.2).
+/// Why a token request was refused (RFC 6749 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OAuthError {
     #[error("{0}")]
     InvalidRequest(&'static str),
-    /// One text for all cases: nobody learns whether the client exists.
+    /// The text is the same in all cases, so it does not show whether the client exists.
     #[error("client authentication failed")]
     InvalidClient,
     #[error("the client has no scope that can be granted")]
@@ -89,7 +88,7 @@ impl OAuthError {
         }
     }
 
-    /// What goes into `WWW-Authenticate`.
+    /// The value of the header `WWW-Authenticate`.
     pub fn challenge(self) -> Option<&'static str> {
         (self == Self::InvalidClient).then_some(CHALLENGE)
     }
@@ -104,12 +103,12 @@ impl From<AuthError> for OAuthError {
     }
 }
 
-/// A well-formed request; nothing in it is verified yet.
+/// A well-formed request. Its secret is not verified yet.
 #[derive(Debug)]
 pub struct TokenRequest {
     pub client: ClientId,
     pub secret: SecretText,
-    /// `None` asks for all the client may have.
+    /// `None` requests all scopes of the client.
     pub scopes: Option<ScopeSet>,
 }
 
@@ -130,7 +129,7 @@ pub fn parse_token_request(authorization: Option<&str>, body: &str) -> Result<To
     Ok(TokenRequest { client, secret, scopes: scopes.transpose()? })
 }
 
-/// The scopes of the token: what was asked for, if the client has all of it.
+/// The scopes of the token: those that were requested, if the client has all of them.
 pub fn granted_scopes(requested: Option<ScopeSet>, allowed: ScopeSet) -> Result<ScopeSet, OAuthError> {
     if allowed.is_empty() {
         return Err(OAuthError::UnauthorizedClient);
@@ -164,7 +163,7 @@ fn owned(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
 }
 
-/// RFC 6749 section 2.3.1: id and secret are form-encoded before they are joined.
+/// RFC 6749 section 2.3.1: the id and the secret are form-encoded before they are joined.
 fn basic(header: &str) -> Option<Credentials> {
     let (scheme, encoded) = header.trim_end().split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -176,13 +175,13 @@ fn basic(header: &str) -> Option<Credentials> {
     (!secret.is_empty()).then_some((id, secret))
 }
 
-/// One spelling only: hyphenated, as we print it.
+/// Only the hyphenated form, in which Tollgate prints ids.
 fn client_id(text: &str) -> Option<ClientId> {
     let id = Uuid::parse_str(text).ok()?;
     (id.to_string() == text).then_some(ClientId(id))
 }
 
-/// A token given (RFC 6749 section 5.1).
+/// The response to a successful request (RFC 6749 section 5.1).
 #[derive(Serialize)]
 pub struct TokenResponse {
     pub access_token: String,

@@ -1,4 +1,4 @@
-//! Tables of token requests, and what becomes of each.
+//! Tables of token requests and their results.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn basic_header(credentials: &str) -> String {
     format!("Basic {}", BASE64.encode(credentials))
 }
 
-/// The client and secret as read, or the error.
+/// The client and the secret that were read, or the error.
 fn read(authorization: Option<&str>, body: &str) -> Result<(String, String), OAuthError> {
     let request = parse_token_request(authorization, body)?;
     Ok((request.client.to_string(), request.secret.expose().to_owned()))

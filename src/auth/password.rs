@@ -1,8 +1,7 @@
-//! Passwords of people and secrets of clients.
+//! Creates, hashes (argon2id, as PHC strings) and verifies client secrets.
 //!
-//! Owns how they are made, hashed (argon2id, as PHC strings) and checked. Must
-//! never hash on an async thread, and never let a caller tell an unknown name
-//! from a wrong secret.
+//! Must never hash on an async thread. A caller must not be able to tell an unknown client from
+//! a wrong secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 
-/// A password or client secret in the clear: never printed, wiped when dropped.
+/// A secret in plain text. It is never printed, and is wiped when dropped.
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
@@ -37,11 +36,12 @@ impl SecretText {
         Self(Zeroizing::new(text))
     }
 
-    /// 256 random bits. Shown to its owner once and stored only as a hash.
+    /// 256 random bits. The secret is shown once, and only its hash is stored.
     pub fn generate_for_client(randomness: &dyn Randomness) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         randomness.fill(bytes.as_mut_slice());
-        // Sized ahead: a string that grows leaves copies of the secret behind.
+        // Allocated at its final size: a string that grows leaves copies of the secret
+        // behind.
         let mut text = Zeroizing::new(String::with_capacity(64));
         text.push_str(CLIENT_SECRET_PREFIX);
         URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
@@ -59,11 +59,11 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// How much hashing may go on at once. Each takes a core for 13 ms and 19 MiB.
+/// Limits of concurrent hashing. Each hash takes a core for 13 ms and 19 MiB.
 #[derive(Debug, Clone, Copy)]
 pub struct HashingLimits {
     pub parallel: usize,
-    /// How many may wait; the next is told [`AuthError::Busy`] at once.
+    /// How many may wait. The next one fails at once with [`AuthError::Busy`].
     pub waiting: usize,
     pub wait_ms: u64,
 }
@@ -74,11 +74,11 @@ impl Default for HashingLimits {
     }
 }
 
-/// Hashes and checks secrets on blocking threads, a bounded number at a time.
+/// Hashes and verifies secrets on blocking threads, a bounded number at a time.
 #[derive(Debug)]
 pub struct SecretHasher {
     argon2: Argon2<'static>,
-    /// The hash of a secret nobody knows, for names nobody has.
+    /// The hash of a random secret, verified in place of the hash of an unknown client.
     decoy: Arc<str>,
     working: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
@@ -87,7 +87,7 @@ pub struct SecretHasher {
 }
 
 impl SecretHasher {
-    /// Takes as long as one hash.
+    /// Computes one hash.
     pub fn new(limits: HashingLimits, randomness: &dyn Randomness) -> Result<Self, AuthError> {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
             .map_err(|_| AuthError::Cryptography("set up password hashing"))?;
@@ -105,15 +105,15 @@ impl SecretHasher {
         })
     }
 
-    /// The PHC string to store.
+    /// Returns the PHC string to store.
     pub async fn hash(&self, secret: SecretText, randomness: &dyn Randomness) -> Result<String, AuthError> {
         let argon2 = self.argon2.clone();
         let salt = salt(randomness);
         self.compute(move || compute_hash(&argon2, &secret, salt)).await
     }
 
-    /// Whether the secret is the one that was hashed. Pass `None` for an
-    /// unknown name: the answer is no, after the same work.
+    /// Whether the secret matches the stored hash. `None` stands for an unknown client: the
+    /// result is false, after the same work.
     pub async fn verify(&self, secret: SecretText, stored: Option<&str>) -> Result<bool, AuthError> {
         let argon2 = self.argon2.clone();
         let known = stored.is_some();
@@ -122,13 +122,13 @@ impl SecretHasher {
         Ok(matches && known)
     }
 
-    /// How many hashes were computed since the start: a measure of load.
+    /// The number of hashes since the start.
     pub fn computations(&self) -> u64 {
         self.computations.load(Ordering::Relaxed)
     }
 
-    /// The permits move into the closure: a caller that gives up does not make
-    /// room for another hash while its own still runs.
+    /// The permits move into the closure: if a caller gives up, its hash still counts until
+    /// it ends.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, AuthError> + Send + 'static,
@@ -169,11 +169,11 @@ fn compute_hash(
     Ok(hash.to_string())
 }
 
-/// With the parameters of the stored hash, so that older ones keep working.
+/// Uses the parameters of the stored hash, so that older hashes remain valid.
 fn compute_verify(argon2: &Argon2<'_>, secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
     use argon2::password_hash::Error;
     let parsed = PasswordHash::new(hash).map_err(|_| AuthError::StoredHash)?;
-    // Without these the library answers no without any work.
+    // Without these the library returns false without computing a hash.
     if parsed.salt.is_none() || parsed.hash.is_none() {
         return Err(AuthError::StoredHash);
     }

@@ -1,8 +1,7 @@
-//! The one secret outside the database, and the keys derived from it.
+//! The root secret, the only secret outside of the database, and the keys derived from it.
 //!
-//! Owns where the root secret comes from (environment text, or a file only its
-//! owner can read) and the derivation per purpose. Must never hand out the
-//! root secret itself: whoever needs a key asks for a purpose.
+//! It comes from the configuration or from a file that only its owner can read. Must never
+//! return the root secret itself, only keys for a purpose.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -21,10 +20,10 @@ use crate::domain::time::Randomness;
 
 pub const SECRET_BYTES: usize = 32;
 
-/// More than any accepted text; a wrong path must not be read whole.
+/// More than any accepted text. Bounds what is read if the path is wrong.
 const MAX_FILE_BYTES: u64 = 256;
 
-/// Frozen: another salt makes every derived key, and all it sealed, unreadable.
+/// Must never change: all derived keys, and all that they sealed, would become unreadable.
 const SALT: &[u8] = b"tollgate root secret 1";
 
 const ANY_PADDING: GeneralPurposeConfig =
@@ -32,7 +31,7 @@ const ANY_PADDING: GeneralPurposeConfig =
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
-/// What a derived key is for. Keys of two purposes have nothing in common.
+/// What a derived key is used for. Keys of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The MAC of compiled plugins on disk.
@@ -43,12 +42,12 @@ pub enum Purpose {
     Checkpoints,
     /// The MAC of list cursors.
     Cursors,
-    /// What is kept of a submission to know its retries by.
+    /// The keyed hash of a payment, by which a retry is recognised.
     RequestHashes,
 }
 
 impl Purpose {
-    /// Frozen, like the salt.
+    /// Must never change, like the salt.
     fn label(self) -> &'static [u8] {
         match self {
             Self::CompiledPlugins => b"compiled-plugins",
@@ -60,7 +59,7 @@ impl Purpose {
     }
 }
 
-/// A key for one purpose; wiped from memory when dropped.
+/// A key for one purpose. It is wiped when dropped.
 #[derive(Clone)]
 pub struct DerivedKey(Zeroizing<[u8; SECRET_BYTES]>);
 
@@ -77,7 +76,7 @@ impl fmt::Debug for DerivedKey {
     }
 }
 
-/// Wiped from memory when dropped.
+/// It is wiped when dropped.
 pub struct RootSecret(Zeroizing<[u8; SECRET_BYTES]>);
 
 impl fmt::Debug for RootSecret {
@@ -87,7 +86,7 @@ impl fmt::Debug for RootSecret {
 }
 
 impl RootSecret {
-    /// Reads hexadecimal or base64 text (either alphabet, padded or not).
+    /// Reads hexadecimal or base64 text (both alphabets, with or without padding).
     pub fn from_text(text: &str) -> Result<Self, AuthError> {
         let bytes = decode(text.trim()).ok_or(AuthError::RootSecretText)?;
         if bytes.iter().all(|byte| *byte == bytes[0]) {
@@ -96,8 +95,8 @@ impl RootSecret {
         Ok(Self(bytes))
     }
 
-    /// Reads the file, or makes it at the first start. Several processes may
-    /// start at once: they all end up with the same secret.
+    /// Reads the file, or creates it at the first start. Processes that start at the same
+    /// time end up with the same secret.
     pub fn open_or_create(path: &Path, randomness: &dyn Randomness) -> Result<Self, AuthError> {
         let failed = |source| AuthError::RootSecretFile { path: path.to_owned(), source };
         let file = match File::open(path) {
@@ -108,7 +107,8 @@ impl RootSecret {
             }
             Err(error) => return Err(failed(error)),
         };
-        // Of the open file, not of the path: nobody can swap it in between.
+        // The metadata of the open file and not of the path, so that it cannot be
+        // replaced in between.
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
             return Err(AuthError::RootSecretExposed(path.to_owned()));
@@ -133,8 +133,8 @@ impl RootSecret {
     }
 }
 
-/// Writes beside the path and links into place, so that the file is never seen
-/// half written: a crash in between would leave a secret nobody can read.
+/// Writes a temporary file and links it to the path, so that no process reads a partial secret
+/// and a crash leaves none behind.
 fn create(path: &Path, randomness: &dyn Randomness) -> io::Result<()> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     randomness.fill(secret.as_mut_slice());
@@ -145,7 +145,7 @@ fn create(path: &Path, randomness: &dyn Randomness) -> io::Result<()> {
     randomness.fill(&mut suffix);
     let beside = path.with_added_extension(hexadecimal(&suffix));
     let written = write_new(&beside, text.as_bytes()).and_then(|()| match fs::hard_link(&beside, path) {
-        // Another process was first; its secret is the one.
+        // Another process was faster. Its secret counts.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
@@ -165,7 +165,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    // Sized ahead: a string that grows leaves copies of the secret behind.
+    // Allocated at its final size: a string that grows leaves copies of the secret behind.
     let mut text = String::with_capacity(bytes.len() * 2 + 1);
     for byte in bytes {
         for digit in [byte >> 4, byte & 15] {
@@ -184,7 +184,7 @@ fn decode(text: &str) -> Option<Zeroizing<[u8; SECRET_BYTES]>> {
         }
         return Some(bytes);
     }
-    // 36 bytes is what the longest text below could decode to.
+    // The longest text below decodes to at most 36 bytes.
     if !(43..=44).contains(&text.len()) {
         return None;
     }

@@ -1,7 +1,4 @@
-//! Sets of scopes.
-//!
-//! Owns their text form (RFC 6749 section 3.3) and comparison. Must never
-//! grow a set: a token is granted a subset of what its client has.
+//! Sets of scopes and their text form (RFC 6749 section 3.3).
 
 use std::fmt;
 
@@ -16,13 +13,13 @@ const _: () = assert!(Scope::ALL.len() <= 32);
 impl ScopeSet {
     pub const EMPTY: Self = Self(0);
 
-    /// Space-separated scopes, each of which must be known.
+    /// Parses space-separated scopes. An unknown scope is an error.
     pub fn parse(text: &str) -> Option<Self> {
         text.split(' ').map(Scope::parse).collect()
     }
 
-    /// Leaves out what is not known: a newer node may have issued the token,
-    /// and a scope nobody here asks for allows nothing here.
+    /// As `parse`, but leaves out unknown scopes: a newer node may have issued the token,
+    /// and no route of this node requires them.
     pub fn parse_known(text: &str) -> Self {
         text.split(' ').filter_map(Scope::parse).collect()
     }

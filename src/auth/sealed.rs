@@ -1,8 +1,8 @@
-//! Small secrets encrypted for storage.
+//! Encrypts small secrets for storage: a version byte, a nonce, and the AES-256-GCM ciphertext
+//! with its tag.
 //!
-//! Owns the sealed format: a version byte, a nonce, then AES-256-GCM text with
-//! its tag. Must never seal without associated data, so that a sealed value
-//! cannot be moved to another row.
+//! A secret must never be sealed without associated data. With it, a sealed value cannot be
+//! moved to another row.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -13,8 +13,8 @@ use crate::domain::time::Randomness;
 
 const VERSION: u8 = 1;
 
-/// Seals and opens with one key. Nonces are random: safe for some billions of
-/// values per key, and we seal a handful.
+/// Seals and opens secrets with one key. Nonces are random, which is safe for billions of
+/// values; a node seals a handful.
 #[derive(Debug)]
 pub struct Sealer(LessSafeKey);
 
@@ -33,7 +33,8 @@ impl Sealer {
     ) -> Result<Vec<u8>, AuthError> {
         let mut nonce = [0; NONCE_LEN];
         randomness.fill(&mut nonce);
-        // Encrypted in place: with room for all of it, the plain text is never copied.
+        // Encrypted in place. The capacity is enough for the tag, so the plain text is
+        // never copied.
         let mut text = Vec::with_capacity(secret.len() + AES_256_GCM.tag_len());
         text.extend_from_slice(secret);
         self.0
@@ -63,7 +64,7 @@ impl Sealer {
     }
 }
 
-/// The version is bound too: a later format cannot be passed off as this one.
+/// Covers the version as well, so that a later format cannot be read as this one.
 fn bound_to(associated_data: &str) -> Aad<Vec<u8>> {
     Aad::from([&[VERSION], associated_data.as_bytes()].concat())
 }

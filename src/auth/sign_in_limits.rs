@@ -1,26 +1,24 @@
-//! How often somebody may fail to sign in.
+//! Limits failed sign-ins, because each attempt costs a password hash, the most expensive work
+//! that a stranger can cause.
 //!
-//! Owns who has to stand in line for a password hash, the dearest thing a
-//! stranger can ask for. Must never say that a secret is right: that is for
-//! [`super::password::SecretHasher`], after this.
+//! Failures count, not attempts. An attempt takes its tokens before the secret is verified,
+//! since otherwise many concurrent attempts would all be admitted. It gets them back unless it
+//! fails. A stranger needs a token from two buckets:
 //!
-//! What counts for strangers is failures, not attempts. An attempt takes its
-//! tokens before it is judged, since many at once would all be judged otherwise,
-//! and gets them back unless it fails. Two buckets must have one:
+//! - one for each client id, so that guesses at one client do not affect others;
+//! - one for all ids together, because ids can be invented, and each has a bucket of its own.
 //!
-//! - one for each client id, so that guessing at one client does not use up
-//!   what others need;
-//! - one for all ids together, since ids can be invented without end, and each
-//!   has a bucket of its own.
+//! Anybody who knows a client's id can empty its bucket. To keep this from locking out the
+//! client, a secret that was right before is recognised and needs no tokens of these buckets.
+//! Only a client that this node has not seen since its start competes with an attacker. It gets
+//! in within a second after the attack ends.
 //!
-//! Whoever knows a client's id can empty its bucket. So that this shuts out
-//! nobody, a secret that was right before is recognised and needs none of these
-//! tokens. Only a client that this node has not seen since its start competes with
-//! whoever attacks it, and a second after the attack it gets in.
+//! A recognised client has a third, wider bucket, which nobody without the secret can use. It
+//! keeps a client that signs in for every request from blocking password hashing for the
+//! others.
 //!
-//! Who is recognised has a third bucket, wide and its own, which nobody without
-//! the secret can reach: a client that signs in for every request shall not
-//! keep password hashing from the others.
+//! This module never decides that a secret is right: [`super::password::SecretHasher`] does,
+//! after it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,22 +34,22 @@ use crate::domain::tenant::ClientId;
 use crate::domain::time::Randomness;
 use crate::domain::token_buckets::{Bucket, BucketAnswer, Rate, TokenBuckets};
 
-/// A new deployment with an old secret shall not stand still before somebody has read its log.
+/// Enough for a new deployment with an old secret to keep trying until somebody reads its log.
 const OF_A_CLIENT_BURST: u32 = 20;
 const OF_A_CLIENT_PER_S: NonZeroU32 = NonZeroU32::MIN;
 
-/// Fewer than may wait for a hash, so that those who are recognised find room.
+/// Fewer than may wait for a hash, so that recognised clients find a place.
 const OF_ALL_BURST: u32 = 50;
 /// An eighth of a core.
 const OF_ALL_PER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 const OF_THE_RECOGNISED_BURST: u32 = 200;
-/// As much of a core.
+/// An eighth of a core.
 const OF_THE_RECOGNISED_PER_S: NonZeroU32 = OF_ALL_PER_S;
 
-/// Failures live for seconds, so the bucket of all keeps this from being reached.
+/// Entries live for seconds, and the bucket of all ids keeps their number below this.
 const FAILING_MAX: usize = 10_000;
-/// About 100 bytes each. Only clients that exist get in.
+/// About 100 bytes each. Only existing clients are stored.
 const RECOGNISED_MAX: usize = 20_000;
 
 pub struct SignInLimits {
@@ -61,14 +59,14 @@ pub struct SignInLimits {
     signing_in: TokenBuckets<ClientId>,
     failing: TokenBuckets<ClientId>,
     all_failing: Mutex<Bucket>,
-    /// The MAC of the secret that was right last. Not the secret: memory holds
-    /// nothing that could be replayed.
+    /// The MAC of the secret that was right last. The secret itself is not kept, so it
+    /// cannot leak from memory.
     recognised: Mutex<HashMap<ClientId, hmac::Tag>>,
     key: hmac::Key,
 }
 
-/// An attempt that may be judged. Counts as failed unless its outcome is told:
-/// whoever hangs up before does not get around the count.
+/// An admitted attempt. It counts as failed unless its result is recorded, so a client cannot
+/// avoid the count by disconnecting.
 #[derive(Debug)]
 #[must_use = "the result of a sign-in must be recorded"]
 pub struct SignInAttempt {
@@ -81,7 +79,7 @@ pub struct SignInAttempt {
 pub enum Judgement {
     Right,
     Wrong,
-    /// For reasons of ours.
+    /// There is no result, because of an internal error.
     None,
 }
 
@@ -101,7 +99,7 @@ impl SignInLimits {
         }
     }
 
-    /// Refused, it says when to come again.
+    /// If refused, says when to try again.
     pub fn admit(
         &self,
         client: ClientId,
@@ -139,13 +137,13 @@ impl SignInLimits {
         match judgement {
             Judgement::Right if !recognised => {
                 let mut known = self.recognised();
-                // Begun anew, since they only matter while somebody attacks.
+                // Cleared as a whole: the buckets only matter during an attack.
                 if known.len() >= RECOGNISED_MAX {
                     known.clear();
                 }
                 known.insert(client, mac);
             }
-            // Disabled, or with another secret by now.
+            // The client was disabled or its secret changed.
             Judgement::Wrong if recognised => {
                 self.recognised().remove(&client);
             }

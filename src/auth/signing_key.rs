@@ -1,7 +1,6 @@
 //! The Ed25519 keys that sign access tokens.
 //!
-//! Owns how a key is made, named, sealed for storage, opened and published.
-//! Must never let a private key out but sealed or inside the signing library.
+//! A private key must never leave this module, except sealed or inside of the signing library.
 
 use std::fmt;
 
@@ -19,17 +18,17 @@ use crate::domain::time::Randomness;
 
 const SEED_BYTES: usize = 32;
 
-/// A key as the database keeps it.
+/// A signing key as it is stored in the database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredSigningKey {
     /// The RFC 7638 thumbprint of the public key.
     pub kid: String,
     pub public_key: Vec<u8>,
-    /// The private seed, bound to the kid.
+    /// The private seed, sealed with the kid as associated data.
     pub sealed_private_key: Vec<u8>,
     pub created_at_ms: u64,
-    /// From here on it neither signs nor verifies. When rotating, leave the
-    /// tokens it signed time to expire; now, if it may have leaked.
+    /// From this time it neither signs nor verifies. A rotation retires a key after its
+    /// last token has expired; if the key leaked, at once.
     pub retired_at_ms: Option<u64>,
 }
 
@@ -50,7 +49,7 @@ impl StoredSigningKey {
     }
 }
 
-/// Sealed or not, the private key has no business in a log.
+/// Does not show the private key, not even sealed.
 impl fmt::Debug for StoredSigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredSigningKey")
@@ -61,7 +60,7 @@ impl fmt::Debug for StoredSigningKey {
     }
 }
 
-/// An opened key.
+/// A signing key in memory.
 pub(super) struct SigningKey {
     pub(super) kid: String,
     pub(super) encoding: EncodingKey,
@@ -75,7 +74,7 @@ impl SigningKey {
     fn open(stored: &StoredSigningKey, sealer: &Sealer) -> Result<Self, AuthError> {
         let mismatch = |_| AuthError::SigningKey(stored.kid.clone());
         let seed = sealer.open(&stored.sealed_private_key, &stored.kid)?;
-        // Refuses a public key that is not the seed's own.
+        // Fails if the public key does not belong to the seed.
         let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &stored.public_key).map_err(mismatch)?;
         if thumbprint(&stored.public_key) != stored.kid {
             return Err(AuthError::SigningKey(stored.kid.clone()));
@@ -100,33 +99,34 @@ fn is_in_use(retired_at_ms: Option<u64>, now_ms: u64) -> bool {
     retired_at_ms.is_none_or(|retired_at_ms| now_ms < retired_at_ms)
 }
 
-/// The keys of one moment. Never changed: a rotation makes a new ring.
+/// The keys at one time. A rotation creates a new ring.
 pub struct KeyRing(Vec<SigningKey>);
 
 impl KeyRing {
-    /// Retired keys are left out unopened, and one key at least must be left.
+    /// Does not open retired keys. At least one key must remain.
     pub fn open(stored: &[StoredSigningKey], sealer: &Sealer, now_ms: u64) -> Result<Self, AuthError> {
         let in_use = stored.iter().filter(|key| is_in_use(key.retired_at_ms, now_ms));
         let mut keys: Vec<_> = in_use.map(|key| SigningKey::open(key, sealer)).collect::<Result<_, _>>()?;
         if keys.is_empty() {
             return Err(AuthError::NoSigningKey);
         }
-        // The kid breaks ties, so that all nodes sign with the same key.
+        // The kid decides between keys of the same time, so that all nodes sign with the
+        // same key.
         keys.sort_by(|a, b| (b.created_at_ms, &b.kid).cmp(&(a.created_at_ms, &a.kid)));
         Ok(Self(keys))
     }
 
-    /// The newest key signs.
+    /// Returns the newest key.
     pub(super) fn signing(&self, now_ms: u64) -> Option<&SigningKey> {
         self.0.iter().find(|key| key.in_use(now_ms))
     }
 
-    /// Every key that is not retired verifies.
+    /// Any key that is not retired verifies.
     pub(super) fn verifying(&self, kid: &str, now_ms: u64) -> Option<&SigningKey> {
         self.0.iter().find(|key| key.kid == kid && key.in_use(now_ms))
     }
 
-    /// What others need to verify our tokens.
+    /// The public keys that verify tokens.
     pub fn jwks(&self, now_ms: u64) -> JwkSet {
         JwkSet { keys: self.0.iter().filter(|key| key.in_use(now_ms)).map(Jwk::of).collect() }
     }
@@ -138,7 +138,7 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// A JWK set (RFC 7517), public keys only.
+/// A JWK set (RFC 7517) of public keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JwkSet {
     pub keys: Vec<Jwk>,

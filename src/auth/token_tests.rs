@@ -1,4 +1,4 @@
-//! What access tokens must survive: forgery, confusion, time and rotation.
+//! Tests of access tokens: forgery, confusion of types and keys, time, and rotation.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,7 +41,7 @@ impl TokenFixture {
         self.tokens.issue(tenant(), client(), scopes, None).expect("issued")
     }
 
-    /// Anything at all, signed with a key of ours.
+    /// Signs any claims with a valid key.
     fn sign(&self, header: &Value, claims: &Value) -> String {
         sign_with(&self.key, header, claims)
     }
@@ -86,7 +86,7 @@ fn sign_with(stored: &StoredSigningKey, header: &Value, claims: &Value) -> Strin
     sign_text(stored, &header.to_string(), &claims.to_string())
 }
 
-/// For JSON that no `Value` can hold.
+/// For JSON that a `Value` cannot represent.
 fn sign_text(stored: &StoredSigningKey, header: &str, claims: &str) -> String {
     let ring = ring(std::slice::from_ref(stored));
     let key = &ring.signing(NOW_MS).expect("a key").encoding;

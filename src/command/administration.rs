@@ -1,7 +1,7 @@
-//! `tollgate migrate`, `tenant create`, `tenant card-check` and `client create`: for
-//! operators, on the database itself.
+//! The commands `migrate`, `tenant create`, `tenant card-check` and `client create`, which
+//! operators run on the database itself.
 //!
-//! Owns what is printed. A server that runs meanwhile goes on. Must never print a secret twice, or
+//! A server may run at the same time. A secret must never be printed twice or logged.
 //! log one.
 
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use crate::domain::card_check::CheckedField;
 use crate::domain::tenant::Scope;
 use crate::storage::pool::Databases;
 
-/// Who acts, in the record of administrative acts.
+/// The actor in the audit log.
 pub(super) const ACTOR: &str = "command line";
 
 pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
@@ -44,7 +44,7 @@ pub(super) fn checked_fields() -> impl TypedValueParser<Value = CheckedField> {
         .try_map(|name| CheckedField::parse(&name).ok_or("no such field"))
 }
 
-/// Without a change, prints how things are.
+/// Without a change, prints the current settings.
 pub async fn card_check(
     config: Config,
     tenant: String,
@@ -92,8 +92,8 @@ pub async fn create_client(
     .await
 }
 
-/// The database is closed in any case: a private server that this command
-/// started must not outlive it.
+/// Closes the database in any case: a private server that this command started must not outlive
+/// it.
 pub(super) async fn on_database(
     config: Config,
     work: impl AsyncFnOnce(&Databases) -> Result<(), Failure>,

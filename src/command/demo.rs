@@ -1,14 +1,14 @@
-//! `tollgate demo`: traffic that looks like life, sent to a running server or
-//! written as a history to import.
+//! `tollgate demo`: sends realistic traffic to a running server, or writes a history to import.
 //!
-//! Owns the choice between the two and where the client comes from. What is
-//! sent follows from a seed. Must never touch a tenant but the demonstration's.
+//! The same seed produces the same payments. Must never use a tenant other than the
+//! demonstration's.
 
 mod accounts;
 mod aftermath;
 mod connection;
 mod drive;
 mod history;
+mod payer_kind;
 mod payers;
 mod people;
 mod random;
@@ -71,7 +71,7 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode, Failure> {
         return write_history(History { seed, count, days: options.days, until_ms: SystemClock.now_ms() });
     }
     let url = url_of(&options)?;
-    // A client that is named by the environment needs no database.
+    // Credentials in the environment make the database unnecessary.
     match (std::env::var("CLIENT_ID"), std::env::var("CLIENT_SECRET")) {
         (Ok(id), Ok(secret)) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -97,7 +97,7 @@ fn url_of(options: &DemoOptions) -> Result<String, Failure> {
 fn write_history(history: History) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match history.write(&mut out).and_then(|()| out.flush()) {
-        // Whoever reads has enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => Ok(written.map(|()| ExitCode::SUCCESS)?),
     }
@@ -109,7 +109,7 @@ async fn with_own_client(
     url: String,
     seed: u64,
 ) -> Result<ExitCode, Failure> {
-    // First: without a server there is no use for a client.
+    // Checked first: without a server, no client is needed.
     knock(&url).await?;
     let order = ClientOrder {
         tenant: TENANT.to_owned(),

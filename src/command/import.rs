@@ -1,8 +1,7 @@
-//! `tollgate import`: the history of another system, a payment on each line.
+//! `tollgate import`: imports the history of another system, one payment per line.
 //!
-//! Owns the reading of the file, what is told of bad lines, and the summary.
-//! Works beside a running server. Must never hold a whole file, and never show
-//! what a line holds.
+//! A server may run at the same time. Must never hold a whole file in memory, and never print
+//! what a line contains.
 
 mod lines;
 
@@ -27,14 +26,14 @@ use crate::http::routes::payments::import_line::{self, PastLine};
 use crate::world::SystemClock;
 use lines::{InputLine, InputLines, LINE_BYTES_MAX};
 
-/// Payments on their way into the journal, which stores many in one transaction.
+/// Payments that are on their way into the journal, which stores many in one transaction.
 const AT_ONCE: usize = 2_048;
 /// Payments whose events are stored in one statement.
 const EVENTS_OF: usize = 1_024;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Bad lines told one by one; the summary counts all.
+/// Lines with errors that are printed. The summary counts all.
 const TOLD_MAX: u64 = 50;
-/// Errors told of one line.
+/// Errors that are printed for one line.
 const ERRORS_TOLD_MAX: usize = 5;
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +48,7 @@ pub struct ImportOrder {
     file: PathBuf,
 }
 
-/// What became of one line.
+/// The result of one line.
 enum LineOutcome {
     Stored(ImportedPayment),
     Bad { line: u64, errors: Vec<LineError> },
@@ -88,7 +87,7 @@ impl ImportReport {
 }
 
 pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Failure> {
-    // Before the database is started: a file that is not there needs none.
+    // Before the database is started, which a missing file does not need.
     let source = open(&order.file).await?;
     if order.strict && !can_be_read_twice(&order.file).await {
         return Err("--strict reads the input twice, so it needs a regular file".into());
@@ -126,7 +125,7 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     Ok(report.exit())
 }
 
-/// What the record names: the file without its folder.
+/// The subject in the audit log: the file name without its folder.
 fn subject(file: &Path) -> String {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
     match name.filter(|name| name != "-") {
@@ -152,7 +151,7 @@ async fn can_be_read_twice(file: &Path) -> bool {
     file != Path::new("-") && is_file
 }
 
-/// The first of two passes: reads everything and stores nothing.
+/// The first of two passes. It checks all lines and stores nothing.
 async fn check(
     file: &Path,
     unchecked: UncheckedFields,
@@ -160,7 +159,7 @@ async fn check(
 ) -> Result<ImportReport, Failure> {
     let (mut lines, mut report) = (InputLines::of(open(file).await?), ImportReport::default());
     while let Some(line) = lines.next().await? {
-        // This machine's clock will do: nothing is stored here.
+        // Nothing is stored in this pass, so the machine's clock is good enough.
         match parse(&line, SystemClock.now_ms(), unchecked) {
             Ok(PastLine { refused_now, .. }) if refused_now.is_empty() => {}
             Ok(PastLine { payment, refused_now }) => match earlier.stored(&payment).await {
@@ -181,7 +180,7 @@ fn parse(line: &InputLine, now_ms: u64, unchecked: UncheckedFields) -> Result<Pa
     }
 }
 
-/// What is wrong with the line; a database that cannot be reached ends the run.
+/// The errors of the line. An unreachable database ends the run.
 fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
     match error {
         ImportError::Unavailable => Err(error.into()),
@@ -189,7 +188,7 @@ fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
     }
 }
 
-/// Streams: what is read waits for what is stored.
+/// Reads no faster than the payments are stored.
 async fn store_all(
     source: Source,
     imports: &Imports,
@@ -224,7 +223,7 @@ async fn store_line(
     line: InputLine,
 ) -> Result<LineOutcome, Failure> {
     let (number, parsed) = (line.number, parse(&line, imports.world.now_ms(), unchecked));
-    // Its bytes must not wait with the payment for the journal.
+    // Frees the bytes of the line before the payment waits for the journal.
     drop(line);
     let bad = |errors| Ok(LineOutcome::Bad { line: number, errors });
     let (past, refused_now) = match parsed {
@@ -244,7 +243,7 @@ async fn store_line(
 struct ChunkReport {
     counts: ImportCounts,
     bad: Vec<(u64, Vec<LineError>)>,
-    /// What ends the run.
+    /// The error that ends the run.
     broken: Option<Failure>,
 }
 
@@ -260,7 +259,7 @@ impl ChunkReport {
     }
 }
 
-/// After their payments: a run that is cut off between the two is completed by the next.
+/// Stored after their payments. If a run ends in between, the next one adds them.
 async fn store_events(imports: &Imports, fates: Vec<Result<LineOutcome, Failure>>) -> ChunkReport {
     let (mut part, mut events) = (ChunkReport::default(), Vec::new());
     for fate in fates {

@@ -1,7 +1,6 @@
 //! `tollgate list import` and `tollgate list export`: the entries of a list as a file.
 //!
-//! Owns what is told of bad lines and the summary. Works beside a running server.
-//! Must never show what a line holds.
+//! A server may run at the same time. Must never print what a line contains.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +23,7 @@ use crate::storage::pool::Databases;
 use crate::storage::tenants;
 use crate::world::{OsRandomness, machine};
 
-/// Entries of one statement of an export.
+/// Entries that an export reads in one statement.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +58,7 @@ pub enum ListCommand {
     },
 }
 
-/// What was added before stays: each part is a transaction of its own.
+/// Each part is a transaction of its own, so earlier parts remain added.
 #[derive(Debug, Error)]
 #[error(
     "the import stopped after adding {added} of {read} entries ({already_there} were already on the list). \
@@ -89,7 +88,7 @@ pub async fn run(config: Config, command: ListCommand) -> Result<ExitCode, Failu
 }
 
 async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCode, Failure> {
-    // Before the database is started: a file that is not there needs none.
+    // Before the database is started, which a missing file does not need.
     let bytes = bytes_of(file).await?;
     let format = order.format.unwrap_or_else(|| format_of(file));
     let entries_max = config.settings.list_entries_max;

@@ -1,7 +1,6 @@
-//! The command line.
+//! The command line: arguments and output.
 //!
-//! Owns the words a person types and what is printed for them. Must never hold
-//! logic that the API would need too.
+//! Must never hold logic that the API needs as well.
 
 mod administration;
 mod demo;
@@ -159,7 +158,7 @@ enum PluginCommand {
     },
 }
 
-/// Why a command ended without doing what it was asked: a text for people.
+/// Why a command failed, as a text for people.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run() -> ExitCode {
@@ -206,7 +205,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Tells why, down to the first cause.
+/// Prints the error and all its causes.
 fn ended_by(error: &(dyn std::error::Error + Send + Sync)) -> ExitCode {
     let mut text = format!("tollgate: {error}");
     let mut source = error.source();
@@ -218,8 +217,8 @@ fn ended_by(error: &(dyn std::error::Error + Send + Sync)) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// This program is also its own children: the compiler of plugins under limits,
-/// and the last step before a private Postgres. Nobody types these.
+/// The program also runs itself with hidden commands: as the compiler of plugins under limits,
+/// and as the last step before a private Postgres.
 fn own_child() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?;
@@ -232,7 +231,7 @@ fn own_child() -> Option<ExitCode> {
     }
 }
 
-/// How long the end of a command waits for threads that it has no use for any more.
+/// How long the end of a command waits for remaining threads.
 const THREADS_MAX: Duration = Duration::from_secs(2);
 
 fn with_config<F, W>(work: W) -> Result<ExitCode, Failure>
@@ -249,7 +248,7 @@ where
         .enable_all()
         .build()?;
     let result = runtime.block_on(work(config));
-    // What hangs in a thread that cannot be cancelled, a look-up of a name or a disk, is not waited for.
+    // A thread may hang in a name look-up or on a disk, and cannot be cancelled.
     runtime.shutdown_timeout(THREADS_MAX);
     result
 }

@@ -1,8 +1,7 @@
-//! What a command says: its answer on the standard output, the rest on standard error.
+//! The output of a command: its result on standard output, everything else on standard error.
 //!
-//! Owns what it means that nobody reads any more: the command does its work to
-//! the end and says nothing. Must never panic where something cannot be written,
-//! as `println!` does, and never hold up the end of a server.
+//! If nobody reads the output any more, the command still finishes its work. Must never panic
+//! if writing fails, as `println!` does, and never delay the end of a server.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -11,18 +10,18 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long the end of the process waits for somebody to read the last lines.
+/// How long the end of the process waits until the last lines are read.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
-/// Why the standard output takes nothing any more.
+/// Why standard output can no longer be written.
 static REFUSED: OnceLock<io::Error> = OnceLock::new();
 
-/// As `println!`: a line of the answer.
+/// Like `println!`: a line of the result.
 macro_rules! say {
     ($($words:tt)*) => { $crate::command::output::say_line(format_args!($($words)*)) };
 }
 
-/// As `eprintln!`: a line beside the answer, on how far it is or what is wrong.
+/// Like `eprintln!`: a line about progress or an error.
 macro_rules! tell {
     ($($words:tt)*) => { $crate::command::output::tell_line(format_args!($($words)*)) };
 }
@@ -48,13 +47,13 @@ pub fn tell_line(line: Arguments<'_>) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Prints without waiting, for a server: it goes on whether or not anybody reads.
+/// Prints without waiting, for a server, which must not depend on a reader.
 pub fn say_aside(text: String) {
     // If no thread can be started, nothing is printed.
     let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(&format!("{text}\n")));
 }
 
-/// The last lines on standard error, if anybody reads them.
+/// Writes the last lines to standard error, if they are read.
 pub fn tell_at_the_end(text: String) {
     let (ended, wait) = mpsc::channel();
     let telling = move || {
@@ -66,12 +65,12 @@ pub fn tell_at_the_end(text: String) {
     }
 }
 
-/// Whoever read the answer has gone, as `head` does when it has enough.
+/// Whether the reader has closed the pipe, as `head` does when it has enough.
 pub fn reader_has_gone() -> bool {
     REFUSED.get().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// Why the answer could not be written, though somebody may have wanted it: a full disk, for one.
+/// Why the result could not be written, for example because the disk is full.
 pub fn answer_lost() -> Option<&'static io::Error> {
     REFUSED.get().filter(|_| !reader_has_gone())
 }

@@ -1,7 +1,6 @@
 //! `tollgate plugin`: for authors of rules, without a server or a database.
 //!
-//! Owns what is printed about a plugin. Must never keep what it compiled, nor
-//! be under other limits than a server with the same configuration.
+//! Must apply the limits of a server with the same configuration, and keep no compiled code.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -156,10 +155,10 @@ fn say_failed(file: &Path, report: &CaseReport, difference: &CaseDifference) {
     }
 }
 
-/// The plugin as the engine took it, with its bytes, or why it did not.
+/// The plugin as the engine loaded it, with its bytes, or why it was refused.
 type LoadedPlugin = Result<(Plugin, Arc<[u8]>), String>;
 
-/// Loads the plugin as the server would, with a cache that goes when this is done.
+/// Loads the plugin as the server would, with a cache that is deleted afterwards.
 fn in_a_sandbox(
     path: &Path,
     settings: &NodeSettings,
@@ -170,7 +169,7 @@ fn in_a_sandbox(
     let mut key = [0; 32];
     OsRandomness.fill(&mut key);
     let mut sandbox = settings.sandbox(std::env::current_exe()?, cache_dir.clone(), key);
-    // No payments wait here, only the author of the plugin.
+    // No payments compete for the processor here.
     sandbox.stands_back = false;
     sandbox.diagnosis_with_lines = true;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,7 +1,6 @@
-//! How far a long command is.
+//! The progress of a long command: a bar on a terminal, otherwise a line each second.
 //!
-//! Owns the bar on a terminal, and plain lines each second elsewhere. Must
-//! never write to the standard output, which belongs to what was asked for.
+//! Must never write to standard output, which belongs to the command's result.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ const BAR: &str = "{bar:40} {human_pos} of {human_len} {msg}, {per_sec}, {eta} t
 
 #[derive(Debug)]
 pub struct Progress {
-    /// Nothing where nobody looks at a terminal.
+    /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     what: &'static str,
     total: u64,
@@ -25,7 +24,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `what` happens to each: "replayed". The total may be outgrown meanwhile.
+    /// `what` is done with each item, for example "replayed". There may be more items than
+    /// the total.
     pub fn new(total: u64, what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -47,7 +47,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line without tearing the bar.
+    /// Prints a line above the bar.
     pub fn tell(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say!("{line}")),
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// A second, since the beginning.
+    /// Per second, since the start.
     pub fn rate(&self) -> f64 {
         self.done as f64 / self.begun.elapsed().as_secs_f64().max(f64::EPSILON)
     }

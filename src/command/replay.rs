@@ -1,7 +1,6 @@
-//! `tollgate replay`: everything that was decided since a time, computed again.
+//! `tollgate replay`: replays stored decisions and compares the results.
 //!
-//! Owns the progress and the summary. Works beside a running server and must
-//! never change anything.
+//! A server may run at the same time. Must never change anything.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use crate::world::machine;
 
 const PAGE: u32 = 1_000;
 const AT_ONCE: usize = 16;
-/// Differences told one by one; the summary counts all.
+/// Differences that are printed one by one. The summary counts all.
 const TOLD_MAX: u64 = 50;
 
 /// `90m`, `24h`, `7d`, `30s`.
@@ -42,7 +41,7 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit_s).map(Duration::from_secs).ok_or_else(expected)
 }
 
-/// What is replayed.
+/// Which decisions are replayed.
 #[derive(Debug, Clone, Copy)]
 struct ReplaySelection {
     tenant: Option<TenantId>,
@@ -68,7 +67,7 @@ impl ReplaySelection {
 struct ReplaySummary {
     identical: u64,
     different: u64,
-    /// Of those, how many have rules that were taken as recorded.
+    /// How many of them contain rules whose recorded results were used.
     partly_recorded: u64,
     imported: u64,
     erased: u64,
@@ -80,7 +79,7 @@ impl ReplaySummary {
         self.identical + self.different + self.imported + self.erased + self.failed
     }
 
-    /// Gives what is to be told of this one.
+    /// Returns what to print about this decision.
     fn count(&mut self, id: PaymentId, result: &Result<Replay, ReplayError>) -> Option<String> {
         match result {
             Ok(replay) => {

@@ -1,8 +1,8 @@
-//! `tollgate serve`: start everything, serve until told to stop, stop in order.
+//! `tollgate serve`: starts everything, serves until a signal comes, and stops in order.
 //!
-//! Owns the order of the end: readiness fails and streams end first, then no
-//! new connections, the requests under way are answered, the journal is flushed,
-//! the private Postgres stops. Must never leave by another way.
+//! The order of the stop: readiness fails and streams end, new connections are refused, the
+//! requests in progress get their responses, the journal is flushed, the private Postgres
+//! stops.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -47,11 +47,12 @@ async fn serve_on(config: &Config, database: &Database, started: Instant) -> Res
 async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<(), Failure> {
     let shutdown = rocket.shutdown();
     let of_rocket = &rocket.config().shutdown;
-    // One more is Rocket's own.
+    // Rocket adds one second.
     let requests_max = Duration::from_secs(u64::from(of_rocket.grace) + u64::from(of_rocket.mercy) + 1);
     let (readiness, streams) = (app.readiness.clone(), app.streams.clone());
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
-    // Before the first connection: whoever has seen this node serve may stop it in order.
+    // Installed before the first connection, so that a node that serves can always be
+    // stopped in order.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -69,7 +70,7 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
     Ok(())
 }
 
-/// The demonstration is a convenience: without it the server still serves.
+/// A node serves even if the demonstration cannot be created.
 async fn seed(app: &App) -> Option<CreatedClient> {
     let services = &app.services;
     let (plugins, rulesets) = (&services.rulesets.plugins, &services.rulesets);

@@ -1,7 +1,6 @@
-//! `tollgate verify`: everything that is stored, held to its chain.
+//! `tollgate verify`: checks all stored decisions against their chains.
 //!
-//! Owns what is printed of it. Works beside a running server and must never
-//! change anything.
+//! A server may run at the same time. Must never change anything.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +18,7 @@ use crate::storage::decisions;
 use crate::storage::pool::Databases;
 
 pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Failure> {
-    // Looked for ahead: a wrong path should not be told after hours.
+    // Read first, so that a wrong path is reported at once and not after hours.
     let lines = lines_of(&config, files)?;
     let key = app::checkpoint_key(&config)?;
     let mut findings = 0;
@@ -48,7 +47,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
     Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Those of the data folder, where no file is named.
+/// Without a file, the checkpoints of the data folder.
 fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<CheckpointLine>, Failure> {
     let own = CheckpointFile::in_folder(&config.settings.data_dir);
     let files = match files.is_empty() {

@@ -1,8 +1,7 @@
-//! The families of the metrics page.
+//! The metrics: their names, kinds and help texts.
 //!
-//! Owns their names, kinds and help. Names carry their base unit, and counters
-//! end in `_total`. Must never name a label that clients choose: each of its
-//! values would be a series for ever.
+//! Names carry their base unit, and counters end in `_total`. A label must never hold a value
+//! that clients choose, because each value would be a series for ever.
 
 use metrics::Unit;
 
@@ -19,7 +18,7 @@ struct MetricFamily {
     name: &'static str,
     unit: Unit,
     help: &'static str,
-    /// Whoever measures it registers its series.
+    /// Whether it has labels. Its series are then registered where they are measured.
     labelled: bool,
 }
 
@@ -45,7 +44,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
     MetricFamily { kind: MetricKind::Histogram, name, unit: Unit::Seconds, help, labelled: false }
 }
 
-/// All but those of the process, which `metrics_process` describes.
+/// All except those of the process, which `metrics_process` describes.
 const FAMILIES: [MetricFamily; 22] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
@@ -103,7 +102,8 @@ const FAMILIES: [MetricFamily; 22] = [
     gauge("tollgate_build_info", "Always 1. The label is the version.").labelled(),
 ];
 
-/// Tells the recorder of all, and has those without labels be there from the beginning.
+/// Describes all metrics, and registers those without labels so that they are shown from the
+/// start.
 pub(super) fn describe() {
     for MetricFamily { kind, name, unit, help, labelled } in FAMILIES {
         match kind {
@@ -121,7 +121,7 @@ pub(super) fn describe() {
     metrics_process::Collector::default().describe();
 }
 
-/// What is known of the process itself at this moment.
+/// Measures the process.
 pub(super) fn measure_process() {
     metrics_process::Collector::default().collect();
 }

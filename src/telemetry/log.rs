@@ -1,8 +1,7 @@
-//! The way of the log's lines to standard error: a bounded queue and a thread of its own.
+//! Writes the log to standard error through a bounded queue and a thread of its own.
 //!
-//! Owns what becomes of a line that cannot be written: it is lost, and counted.
-//! Must never make anybody wait for whoever reads the log, and never panic:
-//! a log that is full, closed or not read is no reason to end.
+//! A line that cannot be written is dropped and counted. Logging must never block, however
+//! slowly the log is read, and never panic.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
@@ -16,26 +15,27 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use tracing_subscriber::fmt::MakeWriter;
 
 const LINES_WAITING_MAX: usize = 8_192;
-/// A line is as long as what it quotes.
+/// Lines can be long, because they quote errors.
 const BYTES_WAITING_MAX: usize = 4 << 20;
-/// One line in which the log tells of its losses, and the word that it is to end. The guard
-/// says so on standard output if that finds no place, in the middle of what a command answers.
+/// Reserved for the log itself: the line that reports lost lines, and the message that ends the
+/// thread. If the latter found no room, the guard would print to standard output, in the middle
+/// of a command's output.
 const LINES_OF_ITS_OWN: usize = 2;
 /// How long the end of the process waits for the last lines to be read.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
-/// Between two tries where standard error was set not to block.
+/// The pause between attempts if standard error does not block.
 const FULL_PIPE_PAUSE: Duration = Duration::from_millis(10);
-/// Between two lines that tell of losses, while they go on.
+/// The interval of the lines that report lost lines.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 static LOST: LostLines = LostLines(AtomicU64::new(0));
 
 thread_local! {
-    /// Whether this thread is the one that writes: what it says itself finds a place.
+    /// Whether this thread is the writing thread. Its own lines always find room.
     static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Lines that nobody will read: they found the queue full, or could not be written.
+/// Counts the lines that found the queue full or could not be written.
 #[derive(Debug)]
 struct LostLines(AtomicU64);
 
@@ -49,12 +49,12 @@ impl LostLines {
     }
 }
 
-/// Since the process began.
+/// The number of lost lines since the process began.
 pub fn lines_lost() -> u64 {
     LOST.lines()
 }
 
-/// What waits to be written, or is being written.
+/// Counts what waits to be written or is being written.
 #[derive(Debug, Default)]
 struct QueuedLines {
     lines: AtomicUsize,
@@ -79,7 +79,7 @@ impl QueuedLines {
     }
 }
 
-/// Where lines enter.
+/// The entrance of the queue.
 #[derive(Debug, Clone)]
 pub(super) struct LogQueue {
     lines: NonBlocking,
@@ -88,10 +88,10 @@ pub(super) struct LogQueue {
 }
 
 impl Write for LogQueue {
-    /// A line at a time, as the subscriber writes them.
+    /// The subscriber writes one line at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.waiting.enter(line.len()) {
-            // There is a place for each that enters.
+            // The queue has room for every line that was admitted.
             self.lines.write_all(line)?;
         } else {
             self.lost.add_line();
@@ -112,7 +112,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 }
 
-/// The log, as long as it is held. Its end is that of the process.
+/// Writes the log until it is dropped, at the end of the process.
 #[derive(Debug)]
 #[must_use]
 pub struct LogWriter(Option<WorkerGuard>);
@@ -132,8 +132,8 @@ impl LogWriter {
 }
 
 impl Drop for LogWriter {
-    /// The last lines are written, if anybody reads them. On another thread,
-    /// since the guard prints what goes wrong, and that may block or panic.
+    /// Writes the last lines if they are read. Uses another thread, because the guard
+    /// prints errors, which may block or panic.
     fn drop(&mut self) {
         let Some(guard) = self.0.take() else { return };
         let (ended, wait) = mpsc::channel();
@@ -147,37 +147,37 @@ impl Drop for LogWriter {
     }
 }
 
-/// Where lines leave the process.
+/// Where lines are written.
 struct Outlet<W> {
     to: W,
     waiting: Arc<QueuedLines>,
     lost: &'static LostLines,
-    /// How many lost lines a line of the log has told of, and when.
-    told: u64,
-    told_at: Option<Instant>,
-    /// The last line was written.
+    /// How many lost lines were reported, and when.
+    reported: u64,
+    reported_at: Option<Instant>,
+    /// Whether the last line was written.
     flows: bool,
-    /// The last one was written in part.
+    /// Whether the last line was written in part.
     torn: bool,
 }
 
 impl<W: Write> Outlet<W> {
     fn new(to: W, waiting: Arc<QueuedLines>, lost: &'static LostLines) -> Self {
-        Self { to, waiting, lost, told: 0, told_at: None, flows: true, torn: false }
+        Self { to, waiting, lost, reported: 0, reported_at: None, flows: true, torn: false }
     }
 
     fn tell_of_losses(&mut self) {
         let lost = self.lost.lines();
-        if self.flows && lost > self.told {
-            let lines = lost - self.told;
-            (self.told, self.told_at) = (lost, Some(Instant::now()));
+        if self.flows && lost > self.reported {
+            let lines = lost - self.reported;
+            (self.reported, self.reported_at) = (lost, Some(Instant::now()));
             WRITES.set(true);
             tracing::warn!(lines, "log lines were lost because the log could not be written fast enough");
             WRITES.set(false);
         }
     }
 
-    /// Gives how much of it was written, and whether that was all.
+    /// Returns how many bytes were written, and whether that was all.
     fn put(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut written = 0;
         while written < bytes.len() {
@@ -194,7 +194,7 @@ impl<W: Write> Outlet<W> {
 }
 
 impl<W: Write> Write for Outlet<W> {
-    /// Takes every line, whole.
+    /// Accepts every line as a whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.torn {
             self.torn = !self.put(b"\n").1;
@@ -206,14 +206,15 @@ impl<W: Write> Write for Outlet<W> {
             self.lost.add_line();
         }
         self.waiting.leave(line.len());
-        // A log that is always busy has to tell of them, too, though not after every line.
-        if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TOLD_EVERY) {
+        // A log that is always busy must report lost lines too, but not after every
+        // line.
+        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= TOLD_EVERY) {
             self.tell_of_losses();
         }
         Ok(line.len())
     }
 
-    /// Called when nothing waits any more.
+    /// Called when the queue is empty.
     fn flush(&mut self) -> io::Result<()> {
         self.tell_of_losses();
         Ok(())
@@ -226,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes some bytes, then refuses, as a disk that fills up.
+    /// Accepts some bytes and then fails, like a disk that fills up.
     struct Disk {
         free: usize,
         holds: Vec<u8>,
@@ -248,7 +249,7 @@ mod tests {
         }
     }
 
-    /// One to which any number of lines came.
+    /// An output to which any number of lines was written.
     fn outlet<W: Write>(to: W, lost: &'static LostLines) -> Outlet<W> {
         let waiting = QueuedLines { lines: AtomicUsize::new(1_000), bytes: AtomicUsize::new(1_000_000) };
         Outlet::new(to, Arc::new(waiting), lost)
@@ -271,15 +272,15 @@ mod tests {
         assert_eq!(disk.holds, b"first\nsec\nfourth\nfifth\n");
     }
 
-    /// What the log says of itself, by its thread.
+    /// The lines of the log about itself, in its own thread.
     fn lines_told(work: impl FnOnce()) -> String {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let writer = told.clone();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let writer = reported.clone();
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || Copy(writer.clone())).finish();
         tracing::subscriber::with_default(subscriber, work);
-        let told = told.lock().expect("no panic").clone();
-        String::from_utf8(told).expect("text")
+        let reported = reported.lock().expect("no panic").clone();
+        String::from_utf8(reported).expect("text")
     }
 
     struct Copy(Arc<Mutex<Vec<u8>>>);
@@ -301,21 +302,21 @@ mod tests {
         let mut disk = Disk { free: 0, holds: Vec::new() };
         let mut outlet = outlet(&mut disk, &LOST);
         let write = |outlet: &mut Outlet<_>| outlet.write_all(b"line\n").expect("taken");
-        let told = lines_told(|| {
+        let reported = lines_told(|| {
             write(&mut outlet);
             write(&mut outlet);
         });
-        assert_eq!(told, "", "there is nowhere to tell it");
+        assert_eq!(reported, "", "there is nowhere to tell it");
         outlet.to.free = 100;
-        let told = lines_told(|| {
+        let reported = lines_told(|| {
             write(&mut outlet);
             write(&mut outlet);
         });
-        assert_eq!(told.matches("log lines were lost").count(), 1, "{told}");
-        assert!(told.contains("lines=2"), "{told}");
+        assert_eq!(reported.matches("log lines were lost").count(), 1, "{reported}");
+        assert!(reported.contains("lines=2"), "{reported}");
     }
 
-    /// Takes nothing until the other end is dropped.
+    /// Accepts nothing until the other end is dropped.
     struct Stuck(mpsc::Receiver<()>);
 
     impl Write for Stuck {

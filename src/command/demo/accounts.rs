@@ -1,11 +1,11 @@
-//! Bank accounts of several countries.
+//! Bank accounts of several countries: IBANs with the right length, structure and check digits.
 //!
-//! Owns IBANs whose length, structure and check digits are right. Must never
-//! give one that the demonstration's lists hold.
+//! Must never return one that is on the demonstration's lists.
 
 use super::random::Random;
 
-/// BankCountry, how its account numbers begin, the digits that follow, a bank's BIC.
+/// Country, the beginning of its account numbers, the number of digits that follow, and the BIC
+/// of a bank.
 #[derive(Debug, Clone, Copy)]
 pub struct BankCountry {
     pub code: &'static str,
@@ -32,7 +32,7 @@ pub fn iban(country: BankCountry, random: &mut Random) -> String {
     format!("{}{:02}{number}", country.code, check_digits(country.code, &number))
 }
 
-/// The same account with its check digits wrong, as a slip of the finger makes it.
+/// The same account with wrong check digits, as after a typing error.
 pub fn mistyped(iban: &str) -> String {
     let (before, last) = iban.split_at(iban.len() - 1);
     let digit = last.parse::<u8>().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! What became of payments: told to the API after a live one, and written into a history.
+//! The events that follow a payment, and what another system decided.
 //!
-//! Owns the odds. Must never look at anything but the payer, the outcome and
-//! the source of chance.
+//! The probabilities depend on the payer, the outcome and the random numbers only.
 
+use super::payer_kind::PayerKind;
 use super::random::Random;
-use super::traffic::{Order, Payer};
+use super::traffic::Order;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -15,22 +15,22 @@ const BLOCKED: &str = "GB33BUKB20201555555555";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DemoEvent {
-    /// As the API names it.
+    /// The API's name of the kind.
     pub kind: &'static str,
-    /// After the decision.
+    /// The time since the decision.
     pub after_ms: u64,
     pub note: &'static str,
 }
 
-/// What a system without Tollgate's rules might have decided: it knows amounts
-/// and blocked accounts, and lets much through that turns out to be fraud.
+/// What a system without Tollgate's rules might have decided. It checks amounts and blocked
+/// accounts, and approves many payments that turn out to be fraud.
 pub fn past_outcome(order: &Order, random: &mut Random) -> &'static str {
-    if order.payer == Payer::TypingError || order.creditor_account() == BLOCKED {
+    if order.payer == PayerKind::TypingError || order.creditor_account() == BLOCKED {
         return "reject";
     }
     match order.payer {
-        Payer::CardTester if random.chance(250) => "reject",
-        Payer::Mule if random.chance(200) => "review",
+        PayerKind::CardTester if random.chance(250) => "reject",
+        PayerKind::Mule if random.chance(200) => "review",
         _ if order.amount_minor() > 5_000_000 => "reject",
         _ if order.amount_minor() > 1_500_000 => "review",
         _ if random.chance(8) => "review",
@@ -38,12 +38,12 @@ pub fn past_outcome(order: &Order, random: &mut Random) -> &'static str {
     }
 }
 
-/// In the order of their time.
-pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<DemoEvent> {
+/// In the order of their times.
+pub fn aftermath(payer: PayerKind, outcome: &str, random: &mut Random) -> Vec<DemoEvent> {
     let mut happenings = Vec::new();
     let mut since_ms = 0;
     if outcome == "review" {
-        let suspect = matches!(payer, Payer::CardTester | Payer::Mule);
+        let suspect = matches!(payer, PayerKind::CardTester | PayerKind::Mule);
         since_ms = random.skewed(2 * MINUTE_MS, 20 * HOUR_MS);
         let (kind, note) = match random.below(1_000) {
             0..30 => ("expired", "not reviewed in time"),
@@ -70,14 +70,16 @@ pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<DemoEv
     let settled_ms = since_ms + random.skewed(2_000, 2 * DAY_MS);
     add("settled", settled_ms, "");
     let fraud_per_mille = match payer {
-        Payer::CardTester => 850,
-        Payer::Mule => 650,
-        Payer::Shopper | Payer::Traveller => 6,
+        PayerKind::CardTester => 850,
+        PayerKind::Mule => 650,
+        PayerKind::Shopper | PayerKind::Traveller => 6,
         _ => 1,
     };
     if random.chance(fraud_per_mille) {
         add("fraud", settled_ms + random.between(HOUR_MS, 20 * DAY_MS), "reported by the payer");
-    } else if matches!(payer, Payer::Shopper | Payer::Subscription | Payer::Traveller) && random.chance(35) {
+    } else if matches!(payer, PayerKind::Shopper | PayerKind::Subscription | PayerKind::Traveller)
+        && random.chance(35)
+    {
         add("refunded", settled_ms + random.between(HOUR_MS, 14 * DAY_MS), "goods sent back");
     }
     happenings
@@ -87,7 +89,7 @@ pub fn aftermath(payer: Payer, outcome: &str, random: &mut Random) -> Vec<DemoEv
 mod tests {
     use super::*;
 
-    fn share(payer: Payer, outcome: &str, kind: &str) -> usize {
+    fn share(payer: PayerKind, outcome: &str, kind: &str) -> usize {
         let mut random = Random::new(1);
         (0..1_000)
             .filter(|_| aftermath(payer, outcome, &mut random).iter().any(|happening| happening.kind == kind))
@@ -96,12 +98,12 @@ mod tests {
 
     #[test]
     fn most_is_settled_and_most_of_a_card_testers_is_fraud() {
-        assert!(share(Payer::Shopper, "approve", "settled") > 950);
-        assert!((1..100).contains(&share(Payer::Shopper, "approve", "refunded")));
-        assert!((1..30).contains(&share(Payer::Shopper, "approve", "fraud")));
-        assert!(share(Payer::CardTester, "approve", "fraud") > 700);
-        assert!(share(Payer::Invoice, "review", "approved") > 750);
-        assert!(share(Payer::Mule, "review", "rejected") > 600);
-        assert_eq!(aftermath(Payer::Listed, "reject", &mut Random::new(1)), []);
+        assert!(share(PayerKind::Shopper, "approve", "settled") > 950);
+        assert!((1..100).contains(&share(PayerKind::Shopper, "approve", "refunded")));
+        assert!((1..30).contains(&share(PayerKind::Shopper, "approve", "fraud")));
+        assert!(share(PayerKind::CardTester, "approve", "fraud") > 700);
+        assert!(share(PayerKind::Invoice, "review", "approved") > 750);
+        assert!(share(PayerKind::Mule, "review", "rejected") > 600);
+        assert_eq!(aftermath(PayerKind::Listed, "reject", &mut Random::new(1)), []);
     }
 }

@@ -1,7 +1,6 @@
-//! The demonstration as a client of the API.
+//! The demonstration's client of the API.
 //!
-//! Owns the token, the retries and what an answer means. Must never show the
-//! secret or a token, and never send a payment again under another key.
+//! Must never print the secret or a token, and never retry a payment under another key.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::command::Failure;
 
-/// For one answer. Longer than any deadline of the server should be.
+/// For one response. Longer than any deadline of the server should be.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 const RETRIES_MAX: usize = 7;
 const EVENT_RETRIES_MAX: usize = 8;
@@ -23,7 +22,7 @@ const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(100))
     .with_max_delay(Duration::from_millis(6_400));
 const RETRY_AFTER_MAX_S: u64 = 30;
-/// A token is renewed when less than this is left of it, or a fifth of its life.
+/// A token is renewed when it has less than this left, or a fifth of its lifetime.
 const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 
 pub struct ApiClient {
@@ -34,7 +33,7 @@ pub struct ApiClient {
     token: Mutex<Option<Token>>,
 }
 
-/// By hand, since it holds a secret.
+/// Does not show the secret.
 impl std::fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApiClient").field("url", &self.url).finish_non_exhaustive()
@@ -47,22 +46,22 @@ struct Token {
     renew_at: Instant,
 }
 
-/// A payment that was decided.
+/// A decided payment.
 #[derive(Debug)]
 pub struct PaymentResponse {
     pub id: String,
     pub outcome: String,
-    /// Of the last attempt, the one that was answered.
+    /// The duration of the last attempt.
     pub took: Duration,
     pub retries: u32,
 }
 
-/// What became of telling an event.
+/// The result of reporting an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventResponse {
     Taken,
     Refused,
-    /// The server has no place for events.
+    /// The server has no route for events.
     NoPlace,
 }
 
@@ -72,7 +71,7 @@ impl ApiClient {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), id, secret, token: Mutex::default() })
     }
 
-    /// A token that is good for the next request, and one for all who ask at once.
+    /// Returns a valid token. Concurrent callers share one request for it.
     pub async fn token(&self) -> Result<String, Failure> {
         let mut token = self.token.lock().await;
         if let Some(token) = token.as_ref().filter(|token| token.renew_at > Instant::now()) {
@@ -105,7 +104,7 @@ impl ApiClient {
         Ok(Token { text, renew_at })
     }
 
-    /// Until the outcome is known, or nobody can tell after many attempts.
+    /// Retries until the outcome is known, up to a number of attempts.
     pub async fn submit(&self, key: &str, body: &Value) -> Result<PaymentResponse, Failure> {
         let mut backoff = BACKOFF.with_max_times(RETRIES_MAX).build();
         let mut retries = 0;
@@ -114,7 +113,8 @@ impl ApiClient {
             let retry_after = match self.attempt(key, body).await {
                 Ok(response) if response.status().is_success() => {
                     let answer: Result<Value, reqwest::Error> = response.json().await;
-                    // Cut off in the middle of the answer: the key will tell.
+                    // The response was cut off. A retry with the same key
+                    // shows the outcome.
                     match answer.ok().and_then(|answer| decided(&answer)) {
                         Some((id, outcome)) => {
                             return Ok(PaymentResponse { id, outcome, took: begun.elapsed(), retries });
@@ -174,7 +174,7 @@ impl ApiClient {
     }
 }
 
-/// Whether a Tollgate answers there.
+/// Whether a Tollgate server responds.
 pub async fn knock(url: &str) -> Result<(), Failure> {
     if !url.starts_with("http://") {
         return Err("--url: expected an address that starts with http://".into());
@@ -224,7 +224,8 @@ mod tests {
 
     use super::*;
 
-    /// Head and body: what is left unread when a connection ends would cut the answer off.
+    /// Reads head and body: unread bytes at the end of a connection would cut off the
+    /// response.
     async fn request(stream: &mut TcpStream) -> String {
         let mut text = String::new();
         loop {
@@ -240,8 +241,8 @@ mod tests {
         }
     }
 
-    /// Answers each connection in turn with the next of these, or hangs up where
-    /// there is none, and remembers the head of each request.
+    /// Sends each connection the next of these responses, or closes it if none is left, and
+    /// records the head of each request.
     async fn server(answers: Vec<Option<&'static str>>) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -302,7 +303,7 @@ mod tests {
             Some("404 Not Found"),
             Some("405 Method Not Allowed"),
             Some("409 Conflict"),
-            // Too much at the moment is no answer to the event.
+            // 429 is not a result of the event, so it is retried.
             Some("503 Service Unavailable"),
             Some("201 Created|{}"),
         ])

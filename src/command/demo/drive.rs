@@ -1,7 +1,7 @@
-//! Sends the traffic at its rate, whatever the answers do.
+//! Sends the traffic at a fixed rate, with a bound on requests in flight, and reports events
+//! afterwards.
 //!
-//! Owns the pace, the bound on what is in flight, and what is told of payments
-//! afterwards. Must never wait for an answer before it sends the next payment.
+//! Must never wait for a response before it sends the next payment.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ use crate::domain::time::Clock;
 use crate::world::SystemClock;
 
 const IN_FLIGHT_MAX: usize = 256;
-/// What takes days in life follows within seconds here.
+/// Events that take days in reality follow within seconds.
 const TOLD_AFTER_MAX_MS: u64 = 4_000;
 
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +37,11 @@ pub struct Pace {
 struct DriveState {
     connection: ApiClient,
     tally: Mutex<Tally>,
-    /// Set at the end: what is still to be told is told at once.
+    /// Set at the end. Events that are still due are then reported at once.
     hurry: CancellationToken,
     no_place_for_events: AtomicBool,
     seed: u64,
-    /// Keys of this run differ from those of every other one.
+    /// Part of each key, so that the keys differ between runs.
     run: u64,
 }
 
@@ -51,8 +51,8 @@ impl Pace {
     }
 }
 
-/// Until its end or Ctrl-C; then waits for what is under way. A second Ctrl-C does
-/// not wait. Answers how many payments are without a decision.
+/// Sends until the end or Ctrl-C, and then waits for the requests in flight. A second Ctrl-C
+/// ends the wait. Returns the number of payments without a decision.
 pub async fn drive(connection: ApiClient, seed: u64, pace: Pace) -> Result<u64, Failure> {
     connection.token().await?;
     let shared = Arc::new(DriveState {
@@ -81,7 +81,7 @@ async fn send_all(shared: &Arc<DriveState>, tasks: &TaskTracker, pace: Pace) {
     let free = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut traffic = Traffic::new(shared.seed);
     let mut ticks = interval(Duration::from_secs_f64(1.0 / pace.per_second));
-    // Behind its time it catches up: the rate is kept on average.
+    // Catches up if it is late, so that the average rate is right.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut every_second = interval(Duration::from_secs(1));
     every_second.tick().await;
@@ -94,7 +94,8 @@ async fn send_all(shared: &Arc<DriveState>, tasks: &TaskTracker, pace: Pace) {
             _ = every_second.tick() => {
                 seconds += 1;
                 say!("{}", shared.tally().end_second(seconds));
-                // Nobody reads any more, and without a count or a time it would never end.
+                // The reader has closed the pipe. Without a count or a time, the
+                // command would never end.
                 if pace.is_endless() && output::reader_has_gone() {
                     return;
                 }
@@ -148,7 +149,7 @@ async fn tell_all(shared: &DriveState, payment: &str, happenings: Vec<DemoEvent>
 
 impl DriveState {
     fn tally(&self) -> MutexGuard<'_, Tally> {
-        // Counts are complete after every step, so a panic elsewhere spoils nothing.
+        // The counts are complete after each step, so a poisoned lock does no harm.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

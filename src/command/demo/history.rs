@@ -1,7 +1,7 @@
-//! A history of the demonstration's payers, in the lines that an import takes.
+//! A history of the demonstration's payers, as lines for `tollgate import`.
 //!
-//! Owns when they happened: by day more than by night, and a burst at once.
-//! Must never write a moment of the future.
+//! Most payments happen by day, and the payments of a burst close together. Must never write a
+//! time in the future.
 
 use std::io::{self, Write};
 
@@ -19,7 +19,7 @@ pub struct History {
     pub seed: u64,
     pub count: u64,
     pub days: u64,
-    /// The end of its last day.
+    /// The end of the last day.
     pub until_ms: u64,
 }
 
@@ -55,7 +55,7 @@ impl History {
         })
     }
 
-    /// Evenly over the days; within a day most stand around noon.
+    /// Spreads payments evenly over the days. Within a day most are around noon.
     fn moment(&self, place: u64, random: &mut Random) -> u64 {
         let span_ms = self.days * DAY_MS;
         let even = (place as f64 + random.below(1_000) as f64 / 1_000.0) / self.count.max(1) as f64;

@@ -1,16 +1,15 @@
-//! What each kind of payer pays.
+//! The payments of each kind of payer: amounts, methods and texts.
 //!
-//! Owns their amounts, methods and words. Must never add a reference or a
-//! time: those belong to the stream.
+//! The traffic adds the reference and the time.
 
 use serde_json::{Value, json};
 
 use super::accounts::mistyped;
+use super::payer_kind::PayerKind;
 use super::people::{Firm, Person, address, shop};
 use super::random::Random;
-use super::traffic::Payer;
 
-/// So many that nobody who pays now and then stands out.
+/// So many that ordinary payers do not trigger velocity limits.
 const PEOPLE: u64 = 8_000;
 const FIRMS: u64 = 1_500;
 const LANDLORDS: u64 = 120;
@@ -26,7 +25,7 @@ const SERVICES: [(&str, &str, u64); 8] = [
     ("Mobilo", "m-mobilo", 1_499),
     ("Hausrat Plus", "m-hausrat", 1_150),
 ];
-/// Currency, and a usual range in its minor units.
+/// Currency, and its usual range in minor units.
 const ABROAD: [(&str, u64, u64); 6] = [
     ("USD", 400, 90_000),
     ("USD", 400, 90_000),
@@ -54,19 +53,19 @@ impl Payers {
         Self { seed }
     }
 
-    /// One payment, or the payments of a burst.
-    pub fn payments(&self, payer: Payer, random: &mut Random) -> Vec<Value> {
+    /// Returns one payment, or the payments of a burst.
+    pub fn payments(&self, payer: PayerKind, random: &mut Random) -> Vec<Value> {
         match payer {
-            Payer::Shopper => vec![self.shopper(random)],
-            Payer::Subscription => vec![self.subscription(random)],
-            Payer::Salary => self.salaries(random),
-            Payer::Rent => vec![self.rent(random)],
-            Payer::Invoice => vec![self.invoice(random)],
-            Payer::Traveller => vec![self.traveller(random)],
-            Payer::CardTester => self.card_tester(random),
-            Payer::Mule => self.mule(random),
-            Payer::TypingError => vec![self.typing_error(random)],
-            Payer::Listed => vec![self.listed(random)],
+            PayerKind::Shopper => vec![self.shopper(random)],
+            PayerKind::Subscription => vec![self.subscription(random)],
+            PayerKind::Salary => self.salaries(random),
+            PayerKind::Rent => vec![self.rent(random)],
+            PayerKind::Invoice => vec![self.invoice(random)],
+            PayerKind::Traveller => vec![self.traveller(random)],
+            PayerKind::CardTester => self.card_tester(random),
+            PayerKind::Mule => self.mule(random),
+            PayerKind::TypingError => vec![self.typing_error(random)],
+            PayerKind::Listed => vec![self.listed(random)],
         }
     }
 
@@ -103,7 +102,7 @@ impl Payers {
         })
     }
 
-    /// A firm pays its people one after the other.
+    /// A company pays its employees one after the other.
     fn salaries(&self, random: &mut Random) -> Vec<Value> {
         let (firm, count) = (self.firm(random), random.between(6, 28));
         let run = random.letters(5);
@@ -157,7 +156,7 @@ impl Payers {
         })
     }
 
-    /// Small amounts find out which of many stolen cards still work.
+    /// Small amounts test which of many stolen cards still work.
     fn card_tester(&self, random: &mut Random) -> Vec<Value> {
         let (creditor, merchant) = shop(random);
         let (device, ip) = (format!("dev-{}", random.letters(12)), address(random));
@@ -175,7 +174,7 @@ impl Payers {
         (0..count).map(|_| attempt(random)).collect()
     }
 
-    /// Victims pay in, and it goes on to an account far away.
+    /// Victims pay into an account, and the money goes on to an account abroad.
     fn mule(&self, random: &mut Random) -> Vec<Value> {
         let mule = Person::number(self.seed, PEOPLE + LANDLORDS + random.below(MULES));
         let count = random.between(3, 7);
@@ -209,7 +208,7 @@ impl Payers {
         })
     }
 
-    /// Payees that the demonstration's lists hold.
+    /// Payees that are on the demonstration's lists.
     fn listed(&self, random: &mut Random) -> Value {
         let person = self.person(random);
         let tax_office = json!({"name": "Tax office", "account": {"iban": "FR1420041010050500013M02606"}});
@@ -222,7 +221,7 @@ impl Payers {
                 let name = random.pick(&["John Q. Sample", "JOHN Q SAMPLE", "John  Q. Sámple"]);
                 (json!({"name": name, "country": "US"}), random.skewed(2_000, 150_000))
             }
-            // More than what is reviewed, so that the trust shows.
+            // Above the review limit, so that the effect of a trusted account shows.
             _ => (tax_office, random.between(40_000, 2_400_000)),
         };
         json!({

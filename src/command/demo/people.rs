@@ -1,8 +1,8 @@
-//! Who pays and who is paid in the demonstration: people, firms, shops.
+//! The people, companies and shops of the demonstration, with their names, accounts, cards and
+//! devices. They follow from a seed and a number.
 //!
-//! Owns their names, accounts, cards and devices, which follow from a seed and
-//! a number. Must never name a person who exists, nor an address that
-//! somebody has: the networks are those kept for documents.
+//! Must never name an existing person or an assigned address: the networks are reserved for
+//! documentation.
 
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ impl Person {
         json!({"name": self.name, "account": {"iban": self.iban}, "country": self.country.code})
     }
 
-    /// As one who pays by card.
+    /// As a party that pays by card.
     pub fn holder(&self) -> Value {
         json!({"name": self.name, "country": self.country.code})
     }
@@ -197,13 +197,13 @@ impl Firm {
     }
 }
 
-/// A shop's party and its merchant id.
+/// A shop as a party, and its merchant id.
 pub fn shop(random: &mut Random) -> (Value, &'static str) {
     let (name, merchant) = random.pick(&SHOPS);
     (json!({"name": name}), merchant)
 }
 
-/// Of the networks of RFC 5737 and RFC 3849, which nobody has.
+/// From the networks of RFC 5737 and RFC 3849, which are reserved for documentation.
 pub fn address(random: &mut Random) -> String {
     if random.chance(300) {
         return format!(

@@ -1,7 +1,7 @@
-//! Numbers that look random and follow from a seed (splitmix64).
+//! Pseudo-random numbers from a seed (splitmix64), so that a seed produces the same traffic
+//! again.
 //!
-//! Owns the one source of chance of the demonstration, so that a seed gives the
-//! same traffic again. Must never make anything secret.
+//! Must never be used for anything secret.
 
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -11,7 +11,8 @@ impl Random {
         Self(seed)
     }
 
-    /// A source of its own for each number: the same thing looked at twice is the same.
+    /// A generator of its own for each number, so that the same number always gives the
+    /// same results.
     pub fn of(seed: u64, number: u64) -> Self {
         Self(Self(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93)).next())
     }
@@ -23,7 +24,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `bound` - 1; 0 where there is nothing to choose from.
+    /// From 0 to `bound` - 1, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -32,7 +33,7 @@ impl Random {
         least + self.below(most - least + 1)
     }
 
-    /// Small ones are frequent, as amounts are.
+    /// Small numbers are frequent, as amounts are.
     pub fn skewed(&mut self, least: u64, most: u64) -> u64 {
         let once = self.between(least, most);
         let twice = self.between(least, once);
@@ -47,7 +48,7 @@ impl Random {
         from[self.place(from.len())]
     }
 
-    /// Lower-case letters: never anything that could be taken for a card number.
+    /// Lower-case letters, so that the text cannot be taken for a card number.
     pub fn letters(&mut self, length: usize) -> String {
         (0..length).map(|_| char::from(b'a' + self.place(26) as u8)).collect()
     }

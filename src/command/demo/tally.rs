@@ -1,14 +1,12 @@
-//! What the demonstration has sent and what came back.
-//!
-//! Owns the counts, by second and by payer, and how they are printed. Must
-//! never know how anything is sent.
+//! Counts what the demonstration sent and received, by second and by payer, and prints the
+//! counts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use super::connection::EventResponse;
-use super::traffic::Payer;
+use super::payer_kind::PayerKind;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcomes {
@@ -32,13 +30,13 @@ impl Outcomes {
 
 #[derive(Debug, Default)]
 pub struct Tally {
-    pub by_payer: BTreeMap<Payer, Outcomes>,
+    pub by_payer: BTreeMap<PayerKind, Outcomes>,
     pub second: Outcomes,
     pub in_all: Outcomes,
     second_took: Vec<Duration>,
     took: Vec<Duration>,
     retries: u64,
-    /// Not sent in time, since too many were in flight.
+    /// Not sent in time, because too many were in flight.
     held_back: u64,
     second_held_back: u64,
     told: BTreeMap<&'static str, u64>,
@@ -47,7 +45,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn sent(&mut self, payer: Payer) {
+    pub fn sent(&mut self, payer: PayerKind) {
         self.each(payer, |outcomes| outcomes.sent += 1);
     }
 
@@ -56,19 +54,19 @@ impl Tally {
         self.second_held_back += 1;
     }
 
-    pub fn decided(&mut self, payer: Payer, outcome: &str, took: Duration, retries: u32) {
+    pub fn decided(&mut self, payer: PayerKind, outcome: &str, took: Duration, retries: u32) {
         self.each(payer, |outcomes| outcomes.count(outcome));
         self.second_took.push(took);
         self.took.push(took);
         self.retries += u64::from(retries);
     }
 
-    pub fn failed(&mut self, payer: Payer, why: &str) {
+    pub fn failed(&mut self, payer: PayerKind, why: &str) {
         self.each(payer, |outcomes| outcomes.errors += 1);
         *self.errors.entry(why.to_owned()).or_default() += 1;
     }
 
-    /// Refused, never answered, or given up before there was an answer.
+    /// Refused, without a response, or given up.
     pub fn undecided(&self) -> u64 {
         let Outcomes { sent, approve, review, reject, .. } = self.in_all;
         sent.saturating_sub(approve + review + reject)
@@ -81,13 +79,13 @@ impl Tally {
         }
     }
 
-    fn each(&mut self, payer: Payer, change: impl Fn(&mut Outcomes)) {
+    fn each(&mut self, payer: PayerKind, change: impl Fn(&mut Outcomes)) {
         change(self.by_payer.entry(payer).or_default());
         change(&mut self.second);
         change(&mut self.in_all);
     }
 
-    /// The line of the second that ends, and begins the next one.
+    /// Prints the line of the second that ends, and begins the next one.
     pub fn end_second(&mut self, seconds: u64) -> String {
         let Outcomes { sent, approve, review, reject, errors } = std::mem::take(&mut self.second);
         let mut line = format!(
@@ -162,13 +160,15 @@ mod tests {
     #[test]
     fn a_second_is_counted_for_itself_and_the_summary_by_payer() {
         let mut tally = Tally::default();
-        for (payer, outcome) in [(Payer::Rent, "approve"), (Payer::Mule, "review"), (Payer::Mule, "reject")] {
+        for (payer, outcome) in
+            [(PayerKind::Rent, "approve"), (PayerKind::Mule, "review"), (PayerKind::Mule, "reject")]
+        {
             tally.sent(payer);
             tally.decided(payer, outcome, Duration::from_millis(5), 0);
         }
         assert!(tally.end_second(1).contains("sent    3  approve    1  review    1  reject    1"));
         tally.held_back();
-        tally.failed(Payer::Rent, "status 422");
+        tally.failed(PayerKind::Rent, "status 422");
         let line = tally.end_second(2);
         assert!(line.contains("sent    0") && line.contains("errors 1  held back 1"), "{line}");
         let summary = tally.summary(Duration::from_secs(2));
@@ -176,7 +176,7 @@ mod tests {
         assert!(summary.contains("3 payments in 2.0 s, 1.5 per second"), "{summary}");
         assert!(summary.contains("error: status 422 (1)"), "{summary}");
         assert_eq!(tally.undecided(), 0, "one was refused that was not counted as sent");
-        tally.sent(Payer::Rent);
+        tally.sent(PayerKind::Rent);
         assert_eq!(tally.undecided(), 1, "neither answered nor failed yet");
     }
 }

@@ -1,93 +1,28 @@
-//! The stream of payments: who comes next, alone or in a burst.
+//! The stream of payments: a mixture of payers, alone or in bursts.
 //!
-//! Owns the mixture of payers. Follows from its seed alone. Must never read a
-//! clock: the time of a payment is added by whoever sends it.
+//! It follows from its seed alone. Must never read a clock: the sender adds the time.
 
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use super::payer_kind::PayerKind;
 use super::payers::Payers;
 use super::random::Random;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Payer {
-    Shopper,
-    Subscription,
-    Salary,
-    Rent,
-    Invoice,
-    Traveller,
-    CardTester,
-    Mule,
-    TypingError,
-    Listed,
-}
-
-impl Payer {
-    pub const ALL: [Self; 10] = [
-        Self::Shopper,
-        Self::Subscription,
-        Self::Salary,
-        Self::Rent,
-        Self::Invoice,
-        Self::Traveller,
-        Self::CardTester,
-        Self::Mule,
-        Self::TypingError,
-        Self::Listed,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Shopper => "shopper",
-            Self::Subscription => "subscription",
-            Self::Salary => "salary",
-            Self::Rent => "rent",
-            Self::Invoice => "invoice",
-            Self::Traveller => "traveller",
-            Self::CardTester => "card tester",
-            Self::Mule => "mule",
-            Self::TypingError => "typing error",
-            Self::Listed => "listed",
-        }
-    }
-
-    /// Comes in bursts.
-    pub fn bursts(self) -> bool {
-        matches!(self, Self::Salary | Self::CardTester | Self::Mule)
-    }
-
-    /// How often one of them begins; a burst counts once.
-    fn weight(self) -> u64 {
-        match self {
-            Self::Shopper => 470,
-            Self::Subscription => 130,
-            Self::Invoice => 90,
-            Self::Traveller => 80,
-            Self::Rent => 70,
-            Self::Listed => 40,
-            Self::TypingError => 30,
-            Self::Salary => 12,
-            Self::Mule => 8,
-            Self::CardTester => 6,
-        }
-    }
-}
 
 /// A payment to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    pub payer: Payer,
-    /// From 0; the place in a burst.
+    pub payer: PayerKind,
+    /// The position in a burst, from 0.
     pub burst_place: u64,
-    /// Between the payer's wish and the sending.
+    /// The time between the payer's request and the sending.
     delay_ms: u64,
     payment: Value,
 }
 
 impl Order {
-    /// The body, for a payment that is received at this moment.
+    /// The request body of a payment that is sent at this time.
     pub fn body(&self, received_at_ms: u64) -> Value {
         let mut body = self.payment.clone();
         body["requested_at_ms"] = json!(received_at_ms.saturating_sub(self.delay_ms));
@@ -108,12 +43,12 @@ impl Order {
     }
 }
 
-/// Endless.
+/// An endless stream of payments.
 #[derive(Debug)]
 pub struct Traffic {
     random: Random,
     payers: Payers,
-    /// In every reference, so that two runs differ in theirs.
+    /// Part of every reference, so that the references differ between runs.
     tag: String,
     number: u64,
     burst: VecDeque<Order>,
@@ -127,7 +62,7 @@ impl Traffic {
     }
 
     pub fn next(&mut self) -> Order {
-        // A burst goes on in the middle of the others.
+        // Other payments come between those of a burst.
         if self.random.chance(700)
             && let Some(order) = self.burst.pop_front()
         {
@@ -148,11 +83,11 @@ impl Traffic {
         }
     }
 
-    /// One burst at a time.
-    fn who(&mut self) -> Payer {
+    /// Chooses the next payer. Bursts do not overlap.
+    fn who(&mut self) -> PayerKind {
         let may_burst = self.burst.is_empty();
-        let candidates = Payer::ALL.into_iter().filter(|payer| may_burst || !payer.bursts());
-        let total: u64 = candidates.clone().map(Payer::weight).sum();
+        let candidates = PayerKind::ALL.into_iter().filter(|payer| may_burst || !payer.bursts());
+        let total: u64 = candidates.clone().map(PayerKind::weight).sum();
         let mut left = self.random.below(total);
         for payer in candidates {
             if left < payer.weight() {
@@ -160,10 +95,10 @@ impl Traffic {
             }
             left -= payer.weight();
         }
-        Payer::Shopper
+        PayerKind::Shopper
     }
 
-    fn order(&mut self, payer: Payer, burst_place: u64, mut payment: Value) -> Order {
+    fn order(&mut self, payer: PayerKind, burst_place: u64, mut payment: Value) -> Order {
         self.number += 1;
         payment["reference"] = json!(format!("{}-{:07}", self.tag, self.number));
         Order { payer, burst_place, delay_ms: self.random.skewed(20, 4_000), payment }
@@ -188,14 +123,14 @@ mod tests {
     #[test]
     fn every_payment_is_read_by_the_api_and_every_kind_of_payer_occurs() {
         let orders = traffic(1);
-        let mut counts: BTreeMap<Payer, u32> = BTreeMap::new();
+        let mut counts: BTreeMap<PayerKind, u32> = BTreeMap::new();
         for order in &orders {
             *counts.entry(order.payer).or_default() += 1;
             let line = json!({"payment": order.body(NOW_MS), "received_at_ms": NOW_MS, "outcome": "approve"});
             let read = import_line::read(line.to_string().as_bytes(), NOW_MS, UncheckedFields::NONE);
             assert!(read.as_ref().is_ok_and(|read| read.refused_now.is_empty()), "{line}: {read:?}");
         }
-        for payer in Payer::ALL {
+        for payer in PayerKind::ALL {
             assert!(counts.get(&payer).is_some_and(|count| *count > 100), "{}: {counts:?}", payer.name());
         }
         let references: BTreeSet<&str> = orders.iter().map(Order::reference).collect();
@@ -212,7 +147,7 @@ mod tests {
     #[test]
     fn a_card_tester_uses_many_cards_on_one_device() {
         let orders = traffic(5);
-        let first = orders.iter().position(|order| order.payer == Payer::CardTester).expect("one");
+        let first = orders.iter().position(|order| order.payer == PayerKind::CardTester).expect("one");
         let device = &orders[first].payment["device"];
         let burst: Vec<&Order> =
             orders[first..first + 100].iter().filter(|order| order.payment["device"] == *device).collect();

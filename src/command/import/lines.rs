@@ -1,23 +1,23 @@
-//! InputLines of a file or of the standard input, one at a time.
+//! Reads lines from a file or standard input, one at a time.
 //!
-//! Owns the bound on a line's length: a longer one is passed over and told,
-//! never held. Must never hold more than one line.
+//! A line that is too long is skipped and reported. Must never hold more than one line.
 
 use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// A submitted payment has 64 KiB at most; its events come on top.
+/// A submitted payment has at most 64 KiB, and an imported one has events as well.
 pub const LINE_BYTES_MAX: usize = 128 << 10;
 
-/// The byte-order mark, with which some programs begin a file. It is not part of the first line.
+/// The byte-order mark, with which some programs begin a file. It is not part of the first
+/// line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct InputLine {
-    /// From 1; empty lines count.
+    /// From 1. Empty lines count.
     pub number: u64,
-    /// Nothing where it is too long.
+    /// `None` if the line is too long.
     pub bytes: Option<Vec<u8>>,
 }
 
@@ -32,7 +32,7 @@ impl<R: AsyncBufRead + Unpin> InputLines<R> {
         Self { source, number: 0 }
     }
 
-    /// The next line that is not empty; nothing at the end.
+    /// The next line that is not empty, or `None` at the end.
     pub async fn next(&mut self) -> io::Result<Option<InputLine>> {
         loop {
             let Some(line) = self.any().await? else { return Ok(None) };
@@ -83,7 +83,7 @@ mod tests {
         let long = "x".repeat(LINE_BYTES_MAX + 1);
         let longest = "y".repeat(LINE_BYTES_MAX);
         let text = format!("a\n\n  \r\nb\n{long}\nc\r\n{longest}\nd");
-        // Small, so that a line comes in parts.
+        // A small buffer, so that a line comes in parts.
         let mut lines = InputLines::of(BufReader::with_capacity(7, text.as_bytes()));
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.expect("read") {
