@@ -29,6 +29,8 @@ pub enum Origin {
 }
 
 impl Origin {
+    pub const ALL: [Self; 2] = [Self::Api, Self::Import];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -37,7 +39,7 @@ impl Origin {
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Api, Self::Import].into_iter().find(|origin| origin.name() == name)
+        Self::ALL.into_iter().find(|origin| origin.name() == name)
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Mode {
 }
 
 impl Mode {
+    pub const ALL: [Self; 2] = [Self::Live, Self::Shadow];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -49,7 +51,7 @@ impl Mode {
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Live, Self::Shadow].into_iter().find(|mode| mode.name() == name)
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
 }
 

@@ -212,6 +212,8 @@ pub enum FailureOutcome {
 }
 
 impl FailureOutcome {
+    pub const ALL: [Self; 3] = [Self::Pass, Self::Review, Self::Reject];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -221,7 +223,7 @@ impl FailureOutcome {
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Pass, Self::Review, Self::Reject].into_iter().find(|outcome| outcome.name() == name)
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 }
 

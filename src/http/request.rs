@@ -2,7 +2,9 @@
 
 pub(super) mod body;
 pub(super) mod card_numbers;
+pub(super) mod codecs;
 pub mod cursor;
+pub(super) mod declaration;
 pub(super) mod fields;
 pub(super) mod json;
 pub mod line_error;

@@ -120,7 +120,8 @@ fn bound_properties(schema: &mut Value) {
     }
 }
 
-/// Adds the bounds that `Fields` and `Query` check to a member's schema.
+/// Adds the bounds of parameters, which `Query` checks, and of the members of responses.
+/// Request bodies bring their own.
 fn bound(name: &str, schema: &mut Value) {
     let is_integer = match &schema["type"] {
         Value::Array(types) => types.iter().any(|kind| kind == "integer"),
@@ -133,7 +134,7 @@ fn bound(name: &str, schema: &mut Value) {
         (schema["minimum"], schema["maximum"]) = (1.into(), LIMIT_MAX.into());
     }
     if is_integer && name == "revision" {
-        schema["minimum"] = 1.into();
+        (schema["minimum"], schema["maximum"]) = (1.into(), i32::MAX.into());
     }
     if schema["maxLength"].is_number() && schema["minLength"].is_null() {
         schema["minLength"] = 1.into();

@@ -18,7 +18,8 @@ use crate::domain::plugin::Digest;
 use crate::http::edge::context::RequestContext;
 use crate::http::edge::upload_slots::UploadSlot;
 use crate::http::request::card_numbers::unchecked_of;
-use crate::http::request::fields::{self, Fields, Screened};
+use crate::http::request::declaration::Body;
+use crate::http::request::fields::{self, Context, Screened};
 use crate::http::request::json::{self, Value};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::lists::lines::LineFormat;
@@ -47,13 +48,19 @@ impl JsonBody {
         Self { value, unchecked: UncheckedFields::NONE }
     }
 
-    pub fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
-        fields::read(&self.value, self.unchecked, read)
+    /// Reads a body at this time.
+    pub fn read<B: Body>(&self, now_ms: u64) -> Result<B, Problem> {
+        fields::read(&self.value, Context::of(self.unchecked, now_ms), B::read)
+    }
+
+    /// The same in a context of its own.
+    pub fn read_in<B: Body>(&self, context: Context<'_>) -> Result<B, Problem> {
+        fields::read(&self.value, context, B::read)
     }
 
     /// Reads a body even if it is refused now, since it may be stored already.
-    pub fn screen<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<Screened<T>, Problem> {
-        fields::screen(&self.value, self.unchecked, read)
+    pub fn screen<B: Body>(&self, now_ms: u64) -> Result<Screened<B>, Problem> {
+        fields::screen(&self.value, Context::of(self.unchecked, now_ms), B::read)
     }
 
     pub fn unchecked(&self) -> UncheckedFields {

@@ -1,16 +1,36 @@
 //! Bodies read member by member, good and bad.
 
 use super::*;
-use crate::domain::card_check::UncheckedFields;
+use crate::domain::card_check::CheckedField;
+use crate::http::request::codecs::{
+    KeyForm, any_object, dictionary, flag, integer, items, object, optional, or, text,
+};
+use crate::http::request::declaration::body;
 use crate::http::request::json;
 use crate::http::response::problem::{ERRORS_MAX, ProblemKind};
+
+body! {
+    pub struct Inner as "Inner" {
+        x: String = text(5),
+    }
+}
+
+body! {
+    pub struct Item as "Item" {
+        n: i64 = integer::<i64>(1..=9),
+    }
+}
+
+fn anytime() -> Context<'static> {
+    Context::of(UncheckedFields::NONE, 0)
+}
 
 fn errors_of<T: std::fmt::Debug>(
     body: &str,
     fields: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Vec<(String, String)> {
     let root = json::parse(body.as_bytes()).expect("JSON");
-    let problem = read(&root, UncheckedFields::NONE, fields).expect_err(body);
+    let problem = read(&root, anytime(), fields).expect_err(body);
     assert_eq!(problem.kind, ProblemKind::InvalidBody);
     problem.errors.into_iter().map(|error| (error.pointer.expect("a pointer"), error.detail)).collect()
 }
@@ -24,11 +44,11 @@ fn every_error_of_a_body_is_told_at_once_with_its_place() {
     let body =
         r#"{"name":7,"age":1.5,"inner":{"x":"ok","y/z":1,"x":2},"extra":true,"items":[{"n":1},{"n":0},3]}"#;
     let errors = errors_of(body, |fields| {
-        let name = fields.text("name", 10);
-        let age = fields.integer("age", 0..=150);
-        let missing = fields.text("missing", 10);
-        let inner = fields.nested("inner", |inner| inner.text("x", 5));
-        let items = fields.each("items", 5, |item| item.integer("n", 1..=9));
+        let name = fields.member("name", &text(10));
+        let age = fields.member("age", &integer::<i64>(0..=150));
+        let missing = fields.member("missing", &text(10));
+        let inner = fields.member("inner", &object::<Inner>());
+        let items = fields.member("items", &items(object::<Item>(), 5));
         Some((name?, age?, missing?, inner?, items?))
     });
     assert_eq!(
@@ -51,7 +71,7 @@ fn every_error_of_a_body_is_told_at_once_with_its_place() {
 
 #[test]
 fn text_is_bounded_in_characters_and_free_of_control_characters() {
-    for (text, good) in [
+    for (value, good) in [
         ("\"abc\"", true),
         ("\"äöü\"", true),
         ("\"\"", false),
@@ -63,32 +83,32 @@ fn text_is_bounded_in_characters_and_free_of_control_characters() {
         ("null", false),
         ("[\"a\"]", false),
     ] {
-        let root = json::parse(format!("{{\"t\":{text}}}").as_bytes()).expect("JSON");
-        assert_eq!(read(&root, UncheckedFields::NONE, |fields| fields.text("t", 3)).is_ok(), good, "{text}");
+        let root = json::parse(format!("{{\"t\":{value}}}").as_bytes()).expect("JSON");
+        assert_eq!(read(&root, anytime(), |fields| fields.member("t", &text(3))).is_ok(), good, "{value}");
     }
 }
 
 #[test]
 fn null_counts_as_absent_where_absence_is_allowed() {
     let root = json::parse(br#"{"a":null,"b":null,"c":null,"d":null}"#).expect("JSON");
-    let read = read(&root, UncheckedFields::NONE, |fields| {
+    let read = read(&root, anytime(), |fields| {
         Some((
-            fields.optional_text("a", 3),
-            fields.optional_integer("b", 1..=2),
-            fields.flag("c", true),
-            fields.optional_nested("d", |_| Some(())),
+            fields.member("a", &optional(text(3)))?,
+            fields.member("b", &optional(integer::<i64>(1..=2)))?,
+            fields.member("c", &or(flag(), true))?,
+            fields.member("d", &optional(object::<Inner>()))?.is_none(),
         ))
     });
-    assert_eq!(read, Ok((None, None, true, None)));
+    assert_eq!(read, Ok((None, None, true, true)));
 }
 
 #[test]
 fn any_object_refuses_repeated_keys_at_every_depth() {
-    let errors = errors_of(r#"{"s":{"a":[{"b":1,"b":2}]}}"#, |fields| fields.any_object("s"));
+    let errors = errors_of(r#"{"s":{"a":[{"b":1,"b":2}]}}"#, |fields| fields.member("s", &any_object()));
     assert_eq!(told(&errors), [("/s/a/0/b", "appears more than once in its object")]);
     let root = json::parse(br#"{"s":{"b":1.50,"a":{}}}"#).expect("JSON");
     assert_eq!(
-        read(&root, UncheckedFields::NONE, |fields| fields.any_object("s")),
+        read(&root, anytime(), |fields| fields.member("s", &any_object())),
         Ok(r#"{"a":{},"b":1.5}"#.to_owned())
     );
 }
@@ -114,7 +134,7 @@ fn settings_may_hold_no_card_number_at_any_depth_in_value_or_key() {
         (r#"{"a":4.111111111111111e15}"#.to_owned(), "/s/a"),
         (r#"{"a":0.4111111111111111}"#.to_owned(), "/s/a"),
     ] {
-        let errors = errors_of(&format!(r#"{{"s":{settings}}}"#), |fields| fields.any_object("s"));
+        let errors = errors_of(&format!(r#"{{"s":{settings}}}"#), |fields| fields.member("s", &any_object()));
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert_eq!(errors[0].0, at);
         assert!(!errors[0].1.contains("4111"));
@@ -137,7 +157,7 @@ fn what_settings_count_and_measure_in_numbers_is_no_card_number() {
         "6000000000000000",
     ] {
         let root = json::parse(format!(r#"{{"s":{{"a":{number}}}}}"#).as_bytes()).expect("JSON");
-        assert!(read(&root, UncheckedFields::NONE, |fields| fields.any_object("s")).is_ok(), "{number}");
+        assert!(read(&root, anytime(), |fields| fields.member("s", &any_object())).is_ok(), "{number}");
     }
 }
 
@@ -153,8 +173,9 @@ fn a_key_that_is_too_long_is_refused_by_its_object_and_never_looked_through() {
         (format!(r#"{{"s":{{"{0}":1,"{0}":1}}}}"#, key(KEY_LENGTH_MAX + 1)), "/s"),
     ] {
         let errors = errors_of(&body, |fields| {
-            let settings = fields.has("s").then(|| fields.any_object("s"));
-            let texts = fields.dictionary(CheckedField::Metadata, "d", 20, |_| Ok(()), 200);
+            let any_key = KeyForm { check: |_| Ok(()), pattern: "" };
+            let settings = fields.has("s").then(|| fields.member("s", &any_object()));
+            let texts = fields.member("d", &dictionary(CheckedField::Metadata, 20, any_key, 200));
             Some((settings, texts))
         });
         assert!(told(&errors).contains(&(at, too_long.as_str())), "{errors:?}");
@@ -162,5 +183,5 @@ fn a_key_that_is_too_long_is_refused_by_its_object_and_never_looked_through() {
     }
     let settings = format!(r#"{{"s":{{"{}":1}}}}"#, "k".repeat(KEY_LENGTH_MAX));
     let root = json::parse(settings.as_bytes()).expect("JSON");
-    assert!(read(&root, UncheckedFields::NONE, |fields| fields.any_object("s")).is_ok());
+    assert!(read(&root, anytime(), |fields| fields.member("s", &any_object())).is_ok());
 }

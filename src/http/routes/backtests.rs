@@ -9,18 +9,14 @@ use rocket::http::Status;
 use rocket::{Route, get, post, routes};
 use uuid::Uuid;
 
+use crate::domain::backtest::Backtest;
 use crate::domain::backtest::label::Label;
-use crate::domain::backtest::{Backtest, BacktestFilter, BacktestSelection, Baseline};
-use crate::domain::decision::Origin;
-use crate::domain::money::{AMOUNT_MINOR_MAX, Currency};
-use crate::domain::payment::Method;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::http::edge::guard::{Client, DecisionsRead, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateBacktestProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::fields::Fields;
-use crate::http::request::query::{Query, TIME_MS_MAX};
+use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::backtests::shapes::{BacktestBody, BacktestShape, ExampleShape, placed};
@@ -52,61 +48,14 @@ pub async fn create(
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let now_ms = services.world.now_ms();
-    let (revision, baseline, selection) = body.read(|fields| {
-        let revision = fields.integer("revision", 1..=i64::from(i32::MAX));
-        let baseline = baseline(fields);
-        let selection = selection(fields, now_ms);
-        let revision = i32::try_from(revision?).ok()?;
-        Some((revision, baseline, selection))
-    })?;
+    let body: BacktestBody = body.read(now_ms)?;
+    let revision = body.revision;
+    let (baseline, selection) = body.choices(now_ms);
     let (id, actor) = (services.world.uuid_v7(now_ms), client.actor());
     let new = NewBacktest { id, point, revision, baseline, selection, actor, now_ms };
     let backtest = backtests::create(&services.app, client.tenant, new).await?;
     let location = format!("/api/v1/rulesets/{}/backtests/{id}", point.name());
     Ok(ApiResponse::json(Status::Accepted, &BacktestShape::from(backtest))?.with("Location", location))
-}
-
-fn baseline(fields: &mut Fields<'_>) -> Baseline {
-    let named = fields.optional_parsed("baseline", |name| match name {
-        "recorded" => Ok(Baseline::Recorded),
-        "active" => Ok(Baseline::Active),
-        _ => Err("expected recorded or active"),
-    });
-    let number = fields.optional_integer("baseline_revision", 1..=i64::from(i32::MAX));
-    if fields.has("baseline") && fields.has("baseline_revision") {
-        fields.error("baseline_revision", "cannot be combined with baseline");
-    }
-    let number = number.and_then(|number| i32::try_from(number).ok()).map(Baseline::Revision);
-    named.or(number).unwrap_or(Baseline::Recorded)
-}
-
-fn selection(fields: &mut Fields<'_>, now_ms: u64) -> BacktestSelection {
-    let times = 0..=TIME_MS_MAX.cast_signed();
-    let from_ms = fields.optional_integer("from_ms", times.clone()).map(i64::cast_unsigned);
-    let to_ms = fields.optional_integer("to_ms", times).map(i64::cast_unsigned);
-    if from_ms.zip(to_ms).is_some_and(|(from_ms, to_ms)| to_ms <= from_ms) {
-        fields.error("to_ms", "must be later than from_ms");
-    }
-    let newest = fields.optional_integer("newest", 1..=i64::MAX).map(i64::cast_unsigned);
-    let filter = fields.optional_nested("filter", |fields| Some(filter(fields))).unwrap_or_default();
-    BacktestSelection { from_ms, to_ms: to_ms.map_or(now_ms, |to_ms| to_ms.min(now_ms)), newest, filter }
-}
-
-fn filter(fields: &mut Fields<'_>) -> BacktestFilter {
-    let amounts = 1..=AMOUNT_MINOR_MAX;
-    let expected_method = "expected card, credit_transfer, instant, direct_debit, wallet or other";
-    let filter = BacktestFilter {
-        outcome: fields.optional_parsed("outcome", |name| Outcome::parse(name).ok_or(EXPECTED_OUTCOME)),
-        method: fields.optional_parsed("method", |name| Method::parse(name).ok_or(expected_method)),
-        currency: fields.optional_parsed("currency", Currency::parse),
-        amount_minor_min: fields.optional_integer("amount_minor_min", amounts.clone()),
-        amount_minor_max: fields.optional_integer("amount_minor_max", amounts),
-        origin: fields.optional_parsed("origin", |name| Origin::parse(name).ok_or("expected api or import")),
-    };
-    if filter.amount_minor_min.zip(filter.amount_minor_max).is_some_and(|(least, most)| most < least) {
-        fields.error("amount_minor_max", "must not be less than amount_minor_min");
-    }
-    filter
 }
 
 /// Lists the backtests, newest first, without their reports.

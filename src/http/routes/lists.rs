@@ -16,6 +16,8 @@ use crate::domain::ruleset::is_slug;
 use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
+use crate::http::request::codecs::{Parsed, named, or, parsed, text};
+use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
@@ -26,54 +28,31 @@ pub fn routes() -> Vec<Route> {
     routes![create, all, close]
 }
 
-/// What the values on a list are. Decides how they are read and compared.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ListKind)]
-#[serde(rename_all = "lowercase")]
-pub enum KindShape {
-    /// IBANs and other account numbers, complete or only their beginnings.
-    Account,
-    Name,
-    /// BICs and other bank identifiers.
-    Bank,
-    /// ISO 3166-1 alpha-2 country codes.
-    Country,
-    /// IP addresses and CIDR ranges.
-    Ip,
-    Customer,
-    Merchant,
-    Device,
-    Card,
-    /// Can be used for customer, merchant, device, card and metadata.
-    Text,
+named! {
+    /// What the values on a list are. Decides how they are read and compared.
+    ///
+    /// `account`: IBANs and other account numbers, complete or only their beginnings. `bank`: BICs and
+    /// other bank identifiers. `country`: ISO 3166-1 alpha-2 codes. `ip`: addresses and CIDR ranges.
+    /// `text` can be used for customer, merchant, device, card and metadata.
+    pub struct KindShape(ValueKind) as "ListKind";
 }
 
-impl From<ValueKind> for KindShape {
-    fn from(kind: ValueKind) -> Self {
-        match kind {
-            ValueKind::Account => Self::Account,
-            ValueKind::Name => Self::Name,
-            ValueKind::Bank => Self::Bank,
-            ValueKind::Country => Self::Country,
-            ValueKind::Ip => Self::Ip,
-            ValueKind::Customer => Self::Customer,
-            ValueKind::Merchant => Self::Merchant,
-            ValueKind::Device => Self::Device,
-            ValueKind::Card => Self::Card,
-            ValueKind::Text => Self::Text,
-        }
+body! {
+    pub struct ListBody as "NewList" {
+        /// Lower-case words joined by hyphens.
+        #[example = "blocked-accounts"]
+        name: String = slug(),
+        kind: ValueKind = named::<KindShape>(),
+        description: String = or(text(500), String::new()),
     }
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewList)]
-pub struct ListBody {
-    /// Lower-case words joined by hyphens.
-    #[schema(max_length = 64, example = "blocked-accounts")]
-    pub name: String,
-    pub kind: KindShape,
-    #[schema(max_length = 500, required = false)]
-    pub description: String,
+fn slug() -> Parsed<String, &'static str> {
+    fn parse(text: &str) -> Result<String, &'static str> {
+        let expected = "expected lower-case words joined by hyphens, at most 64 characters";
+        if is_slug(text) { Ok(text.to_owned()) } else { Err(expected) }
+    }
+    parsed(parse, String::clone).length(1..=64).pattern("^[a-z0-9]+(-[a-z0-9]+)*$")
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,7 +82,7 @@ impl From<List> for ListShape {
         let (closed_by, closed_at_ms) = list.closed.unzip();
         Self {
             name: list.name,
-            kind: kinds.next().unwrap_or(KindShape::Text),
+            kind: kinds.next().unwrap_or(KindShape(ValueKind::Text)),
             further_kinds: kinds.collect(),
             description: list.description,
             open_entries: list.open_entries,
@@ -135,20 +114,9 @@ pub async fn create(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let slug = |text: &str| {
-        let expected = "expected lower-case words joined by hyphens, at most 64 characters";
-        if is_slug(text) { Ok(text.to_owned()) } else { Err(expected) }
-    };
-    let (created_by, created_at_ms) = (client.actor(), services.world.now_ms());
-    let new = body.read(|fields| {
-        let name = fields.parsed("name", slug);
-        let kind = fields.parsed("kind", |name| {
-            ValueKind::parse(name)
-                .ok_or_else(|| format!("expected one of {}", ValueKind::ALL.map(ValueKind::name).join(", ")))
-        });
-        let description = fields.optional_text("description", 500).unwrap_or_default();
-        Some(NewList { name: name?, kind: kind?, description, created_by, created_at_ms })
-    })?;
+    let now_ms = services.world.now_ms();
+    let ListBody { name, kind, description } = body.read(now_ms)?;
+    let new = NewList { name, kind, description, created_by: client.actor(), created_at_ms: now_ms };
     lists::create(&services.app, client.tenant, new.clone(), services.quotas.lists_max).await?;
     let location = format!("/api/v1/lists/{}/entries", new.name);
     let shape = ListShape::from(List::from(new));

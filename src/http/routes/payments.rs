@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::decisions::stages::Stage;
 use crate::decisions::submit::PaymentSubmission;
 use crate::domain::decision::IdempotencyKey;
-use crate::domain::payment::PaymentId;
+use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::selector::Selector;
 use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
@@ -28,11 +28,12 @@ use crate::http::edge::guard::{Client, IdempotencyKeyHeader, PaymentsRead, Payme
 use crate::http::openapi::problems::{ListProblems, ReadDecisionProblems, SubmitProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::card_numbers::{key_error, refused};
+use crate::http::request::declaration::named;
 use crate::http::request::fields::Screened;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
-use crate::http::routes::payments::body::{PaymentShape, payment_order};
+use crate::http::routes::payments::body::{IDENTIFIER_LENGTH_MAX, PaymentShape, REFERENCE_LENGTH_MAX};
 use crate::http::routes::payments::events::EventKindShape;
 use crate::http::services::ServiceState;
 use crate::storage::decisions::{self, DecisionFilter, DecisionSummary, StoredDecision};
@@ -42,23 +43,8 @@ pub fn routes() -> Vec<Route> {
     routes![submit, list, one]
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Outcome)]
-#[serde(rename_all = "lowercase")]
-pub enum OutcomeShape {
-    Approve,
-    Review,
-    Reject,
-}
-
-impl From<Outcome> for OutcomeShape {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Approve => Self::Approve,
-            Outcome::Review => Self::Review,
-            Outcome::Reject => Self::Reject,
-        }
-    }
+named! {
+    pub struct OutcomeShape(Outcome) as "Outcome";
 }
 
 /// Why an outcome was reached. Every client sees the code; the rest requires `decisions:read`.
@@ -223,7 +209,7 @@ pub async fn submit(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let Screened { value: order, mut refused_now } = payment_order(&body, services.world.now_ms())?;
+    let Screened { value: order, mut refused_now } = body.screen::<PaymentOrder>(services.world.now_ms())?;
     refused_now.extend(key_error(&key.0, body.unchecked()));
     let submission = PaymentSubmission {
         tenant: client.tenant,
@@ -305,12 +291,10 @@ pub async fn list(
 fn filter_of(query: &mut Query) -> DecisionFilter {
     let outcome = |name: &str| Outcome::parse(name).ok_or("expected approve, review or reject");
     let mut values = Vec::new();
-    for (name, selector, length_max) in [
-        ("customer", Selector::Customer, 64),
-        ("merchant", Selector::Merchant, 64),
-        ("card", Selector::Card, 64),
-    ] {
-        values.extend(query.text(name, length_max).map(|value| (selector, value)));
+    for (name, selector) in
+        [("customer", Selector::Customer), ("merchant", Selector::Merchant), ("card", Selector::Card)]
+    {
+        values.extend(query.text(name, IDENTIFIER_LENGTH_MAX).map(|value| (selector, value)));
     }
     DecisionFilter {
         outcome: query.parsed("outcome", outcome),
@@ -318,7 +302,7 @@ fn filter_of(query: &mut Query) -> DecisionFilter {
         to_ms: query.time_ms("to_ms"),
         values,
         account: query.text("account", 64),
-        reference: query.text("reference", 35),
+        reference: query.text("reference", REFERENCE_LENGTH_MAX),
         ..DecisionFilter::default()
     }
 }

@@ -14,13 +14,10 @@ pub mod shapes;
 use rocket::http::Status;
 use rocket::{Route, get, post, routes};
 
-use crate::domain::plugin::Digest;
-use crate::domain::ruleset::{DecisionPoint, Mode, RULES_MAX, RuleEntry};
-use crate::domain::verdict::FailureOutcome;
+use crate::domain::ruleset::DecisionPoint;
 use crate::http::edge::guard::{Client, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::fields::Fields;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
@@ -53,34 +50,11 @@ pub async fn create(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let (note, entries) = body.read(|fields| {
-        let note = fields.optional_text("note", 500);
-        let entries = fields.each("rules", RULES_MAX, entry);
-        Some((note.unwrap_or_default(), entries?))
-    })?;
-    let revision = services.rulesets.create_revision(client.tenant, &client.actor(), entries, note).await?;
+    let RevisionBody { note, rules } = body.read(services.world.now_ms())?;
+    let revision = services.rulesets.create_revision(client.tenant, &client.actor(), rules, note).await?;
     let location = format!("/api/v1/rulesets/{}/revisions/{}", point.name(), revision.number);
     let answer = ApiResponse::json(Status::Created, &RevisionShape::from(revision))?;
     Ok(answer.with("Location", location).with_tag_of_body())
-}
-
-pub fn entry(fields: &mut Fields<'_>) -> Option<RuleEntry> {
-    let name = fields.text("name", 64);
-    let plugin = fields.parsed("plugin", Digest::parse);
-    let settings = fields.any_object("settings");
-    let on_failure = fields.optional_parsed("on_failure", |name| {
-        FailureOutcome::parse(name).ok_or("expected pass, review or reject")
-    });
-    let overridable = fields.flag("overridable", false);
-    let mode = fields.optional_parsed("mode", |name| Mode::parse(name).ok_or("expected live or shadow"));
-    Some(RuleEntry {
-        name: name?,
-        plugin: plugin?,
-        settings: settings?,
-        on_failure: on_failure.unwrap_or(FailureOutcome::Review),
-        overridable,
-        mode: mode.unwrap_or(Mode::Live),
-    })
 }
 
 /// Lists the revisions of a decision point, newest first.

@@ -59,6 +59,8 @@ fn check(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers
                 })?;
                 true
             }
+            // Unknown members are an error below, with or without this keyword.
+            "additionalProperties" if *wanted == json!(false) => true,
             "additionalProperties" => {
                 known = None;
                 each_member(value, |_, member| fits(document, wanted, member))?;
@@ -83,6 +85,7 @@ fn check(document: &Value, schema: &Value, value: &Value) -> Result<KnownMembers
             "minLength" => length(value).is_none_or(|length| Some(length) >= wanted.as_u64()),
             "maxLength" => length(value).is_none_or(|length| Some(length) <= wanted.as_u64()),
             "maxItems" => value.as_array().is_none_or(|items| Some(items.len() as u64) <= wanted.as_u64()),
+            "maxProperties" => value.as_object().is_none_or(|it| Some(it.len() as u64) <= wanted.as_u64()),
             known if ANNOTATIONS.contains(&known) => true,
             unknown => panic!("a keyword that this does not know: {unknown}"),
         };

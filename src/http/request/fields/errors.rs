@@ -5,10 +5,8 @@
 //! operator had switched a check off. Must never hold a value.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 
-use super::{Fields, expected};
-use crate::domain::card_check::UncheckedFields;
+use super::{Context, Fields, Place};
 use crate::http::request::json::Value;
 use crate::http::response::problem::{ERRORS_MAX, PartError, Problem, ProblemKind};
 
@@ -23,21 +21,21 @@ pub struct Screened<T> {
 /// Reads the whole body. All errors are found before the answer.
 pub fn read<T>(
     root: &Value,
-    unchecked: UncheckedFields,
+    context: Context<'_>,
     read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Result<T, Problem> {
-    let Screened { value, refused_now } = screen(root, unchecked, read)?;
+    let Screened { value, refused_now } = screen(root, context, read)?;
     if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
 }
 
 /// The same, for a caller that knows whether the content is stored already.
 pub fn screen<T>(
     root: &Value,
-    unchecked: UncheckedFields,
+    context: Context<'_>,
     read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
 ) -> Result<Screened<T>, Problem> {
-    let errors = Errors { unchecked, ..Errors::default() };
-    let value = errors.object(root, String::new(), read);
+    let errors = Errors::default();
+    let value = Place::root(&errors, context).object(root, read);
     let (told, is_wrong) = (errors.told.into_inner(), errors.is_wrong.get());
     match value {
         Some(value) if !is_wrong => Ok(Screened { value, refused_now: told }),
@@ -54,7 +52,6 @@ pub(super) struct Errors {
     told: RefCell<Vec<PartError>>,
     /// Whether anything is wrong that was so for every release.
     is_wrong: Cell<bool>,
-    pub(super) unchecked: UncheckedFields,
 }
 
 impl Errors {
@@ -68,21 +65,5 @@ impl Errors {
         if told.len() < ERRORS_MAX {
             told.push(PartError { pointer: Some(pointer), parameter: None, detail });
         }
-    }
-
-    pub(super) fn object<T>(
-        &self,
-        value: &Value,
-        pointer: String,
-        read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
-    ) -> Option<T> {
-        let Value::Object(object) = value else {
-            self.add(pointer, expected("an object", value));
-            return None;
-        };
-        let mut fields = Fields { object, pointer, errors: self, known: BTreeSet::new() };
-        let value = read(&mut fields);
-        fields.refuse_the_rest();
-        value
     }
 }

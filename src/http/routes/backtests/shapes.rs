@@ -13,58 +13,80 @@ use crate::domain::backtest::label::Label;
 use crate::domain::backtest::report::{
     BacktestReport, Example, OutcomeMatrix, PaymentSum, RuleTally, VerdictCounts,
 };
-use crate::domain::backtest::{Backtest, BacktestFilter, BacktestSelection};
+use crate::domain::backtest::{Backtest, BacktestFilter, BacktestSelection, Baseline};
 use crate::domain::decision::Origin;
-use crate::domain::payment::Method;
+use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::verdict::Outcome;
+use crate::http::request::codecs::{currency, integer, named, object, one_of, optional, or, time_ms};
+use crate::http::request::declaration::{body, shape};
 use crate::http::routes::payments::OutcomeShape;
+use crate::http::routes::payments::body::MethodShape;
+use crate::http::routes::rulesets::shapes::revision_number;
 
-/// Which decisions to evaluate again, and what to compare the results with.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewBacktest)]
-pub struct BacktestBody {
-    /// The revision to test (the candidate).
-    #[schema(minimum = 1)]
-    pub revision: i32,
-    /// What to compare with: `recorded` (the default) for the original decisions, or `active` to run the
-    /// currently active revision again.
-    #[schema(required = false, example = "recorded")]
-    pub baseline: String,
-    /// Compare with this revision, run again. Replaces `baseline`.
-    #[schema(required = false, minimum = 1)]
-    pub baseline_revision: i32,
-    /// Only payments received at or after this time.
-    #[schema(required = false)]
-    pub from_ms: u64,
-    /// Only payments received before this time. Default and maximum: now.
-    #[schema(required = false)]
-    pub to_ms: u64,
-    /// Only this many payments, the newest ones.
-    #[schema(required = false, minimum = 1)]
-    pub newest: u64,
-    #[schema(required = false)]
-    pub filter: FilterShape,
+body! {
+    /// Which decisions to evaluate again, and what to compare the results with.
+    pub struct BacktestBody as "NewBacktest" {
+        /// The revision to test (the candidate).
+        revision: i32 = revision_number(),
+        /// What to compare with: `recorded` (the default) for the original decisions, or `active` to run the
+        /// currently active revision again.
+        #[example = "recorded"]
+        baseline: Option<Baseline> = optional(one_of(&[Baseline::Recorded, Baseline::Active], baseline_name)),
+        /// Compare with this revision, run again. Replaces `baseline`.
+        baseline_revision: Option<i32> = optional(revision_number()),
+        /// Only payments received at or after this time.
+        from_ms: Option<u64> = optional(time_ms()),
+        /// Only payments received before this time. Default and maximum: now.
+        to_ms: Option<u64> = optional(time_ms()),
+        /// Only this many payments, the newest ones.
+        newest: Option<u64> = optional(integer::<u64>(1..=i64::MAX)),
+        filter: BacktestFilter = or(object::<BacktestFilter>(), BacktestFilter::default()),
+    }
+    check |fields| {
+        if fields.has("baseline") && fields.has("baseline_revision") {
+            fields.error("baseline_revision", "cannot be combined with baseline");
+        }
+    }
+    check |fields, from_ms, to_ms| {
+        if from_ms.zip(*to_ms).is_some_and(|(from_ms, to_ms)| to_ms <= from_ms) {
+            fields.error("to_ms", "must be later than from_ms");
+        }
+    }
 }
 
-/// Conditions on the decision as recorded. All given conditions must hold.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = BacktestFilter)]
-pub struct FilterShape {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<OutcomeShape>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub currency: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
-    pub amount_minor_min: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
-    pub amount_minor_max: Option<i64>,
-    /// `api` or `import`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<&'static str>,
+fn baseline_name(baseline: Baseline) -> &'static str {
+    if baseline == Baseline::Active { "active" } else { "recorded" }
+}
+
+body! {
+    /// Conditions on the decision as recorded. All given conditions must hold.
+    for BacktestFilter as "BacktestFilter" {
+        outcome = optional(named::<OutcomeShape>()),
+        method = optional(named::<MethodShape>()),
+        currency = optional(currency()),
+        amount_minor_min = optional(integer::<i64>(1..=AMOUNT_MINOR_MAX)),
+        amount_minor_max = optional(integer::<i64>(1..=AMOUNT_MINOR_MAX)),
+        origin = optional(one_of(&Origin::ALL, Origin::name)),
+    }
+    check |fields, amount_minor_min, amount_minor_max| {
+        if amount_minor_min.zip(*amount_minor_max).is_some_and(|(least, most)| most < least) {
+            fields.error("amount_minor_max", "must not be less than amount_minor_min");
+        }
+    }
+}
+
+impl BacktestBody {
+    /// What to compare with, and which decisions, where `now_ms` is the latest end.
+    pub fn choices(self, now_ms: u64) -> (Baseline, BacktestSelection) {
+        let Self { baseline, baseline_revision, from_ms, to_ms, newest, filter, .. } = self;
+        let baseline = baseline.or(baseline_revision.map(Baseline::Revision));
+        let to_ms = to_ms.map_or(now_ms, |to_ms| to_ms.min(now_ms));
+        (baseline.unwrap_or(Baseline::Recorded), BacktestSelection { from_ms, to_ms, newest, filter })
+    }
+}
+
+shape! {
+    pub struct FilterShape(BacktestFilter);
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -248,20 +270,7 @@ impl From<Backtest> for BacktestShape {
 impl From<BacktestSelection> for SelectionShape {
     fn from(selection: BacktestSelection) -> Self {
         let BacktestSelection { from_ms, to_ms, newest, filter } = selection;
-        Self { from_ms, to_ms, newest, filter: filter.into() }
-    }
-}
-
-impl From<BacktestFilter> for FilterShape {
-    fn from(filter: BacktestFilter) -> Self {
-        Self {
-            outcome: filter.outcome.map(OutcomeShape::from),
-            method: filter.method.map(Method::name),
-            currency: filter.currency.map(|currency| currency.code().to_owned()),
-            amount_minor_min: filter.amount_minor_min,
-            amount_minor_max: filter.amount_minor_max,
-            origin: filter.origin.map(Origin::name),
-        }
+        Self { from_ms, to_ms, newest, filter: FilterShape(filter) }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::http::request::query::Query;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::lines::{
-    BadLines, EntryReader, LINES_MAX, Line, LineFormat, VALUE_LENGTH_MAX,
+    BadLines, EntryBody, EntryReader, LINES_MAX, Line, LineFormat, VALUE_LENGTH_MAX,
 };
 use crate::http::routes::lists::list_name;
 use crate::http::services::{ServiceState, Services};
@@ -38,22 +38,6 @@ pub fn routes() -> Vec<Route> {
 /// Apart from the other routes, since thousands of entries take longer than an ordinary request.
 pub fn filling_routes() -> Vec<Route> {
     routes![add_entries]
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewListEntry)]
-pub struct EntryBody {
-    /// The value, as payments carry it or as people write it.
-    #[schema(max_length = 200)]
-    pub value: String,
-    #[schema(max_length = 500)]
-    pub reason: String,
-    /// When the entry becomes valid. Must not be in the past. Default: now.
-    #[schema(required = false)]
-    pub valid_from_ms: u64,
-    /// When the entry stops being valid. Default: never.
-    #[schema(required = false)]
-    pub valid_to_ms: u64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -172,7 +156,7 @@ async fn add_one(
     let now_ms = services.world.now_ms();
     let (kinds, randomness) = (&head.kinds, services.world.randomness());
     let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
-    let entry = body.read(|fields| reader.entry(fields))?;
+    let entry = reader.entry(body.read_in(reader.context(body.unchecked()))?);
     let most = services.quotas.list_entries_max;
     lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
     let location = format!("/api/v1/lists/{}/entries/{}", head.name, entry.id);

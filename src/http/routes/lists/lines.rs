@@ -6,16 +6,19 @@
 use std::cell::Cell;
 use std::io;
 
+use serde::Serialize;
 use serde_json::json;
+use utoipa::openapi::{RefOr, Schema};
 
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::comparison::ValueKind;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::time::Randomness;
-use crate::http::request::fields::{self, Fields};
+use crate::http::request::codecs::{Codec, optional, text, time_ms};
+use crate::http::request::declaration::{Body, body};
+use crate::http::request::fields::{self, Context, Place, text_error};
 use crate::http::request::json::{self, Object, Value};
 use crate::http::request::line_error::LineError;
-use crate::http::request::query::TIME_MS_MAX;
 use crate::http::response::problem::ERRORS_MAX;
 use crate::storage::lists::NewEntry;
 
@@ -68,6 +71,68 @@ pub struct Line {
     pub entry: NewEntry,
 }
 
+body! {
+    pub struct EntryBody as "NewListEntry" {
+        /// The value, as payments carry it or as people write it.
+        value: ListValue = ListValueCodec,
+        reason: String = text(REASON_LENGTH_MAX),
+        /// When the entry becomes valid. Must not be in the past. Default: now.
+        valid_from_ms: Option<u64> = optional(time_ms()),
+        /// When the entry stops being valid. Default: never.
+        valid_to_ms: Option<u64> = optional(time_ms()),
+    }
+    check |fields, valid_from_ms, valid_to_ms| {
+        let from_ms = valid_from_ms.unwrap_or(fields.now_ms());
+        // An entry cannot begin in the past: what was decided then was decided without it.
+        if from_ms < fields.now_ms() {
+            fields.error("valid_from_ms", "is in the past");
+        }
+        if valid_to_ms.is_some_and(|to_ms| to_ms <= from_ms) {
+            fields.error("valid_to_ms", "must be later than valid_from_ms");
+        }
+    }
+}
+
+/// A value with the forms in which it is compared on its list.
+#[derive(Debug)]
+pub struct ListValue {
+    text: String,
+    forms: Vec<String>,
+}
+
+/// Reads a value by the kinds of the list that it is for.
+#[derive(Debug)]
+struct ListValueCodec;
+
+impl Codec for ListValueCodec {
+    type Value = ListValue;
+
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<ListValue> {
+        let text = place.text(value)?;
+        if let Some(detail) = text_error(text, VALUE_LENGTH_MAX) {
+            place.error(detail);
+            return None;
+        }
+        let kinds = place.list_kinds();
+        if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == ValueKind::Account)) {
+            place.screen_account(text, CheckedField::ListValue);
+        } else {
+            place.screen(text, Some(CheckedField::ListValue));
+        }
+        let forms = kinds.map_or(Ok(Vec::new()), |kinds| kinds.forms(text));
+        let forms = forms.map_err(|error| place.error(error.to_string())).ok()?;
+        Some(ListValue { text: text.to_owned(), forms })
+    }
+
+    fn write<'v>(&'v self, value: &'v ListValue) -> Option<impl Serialize> {
+        Some(&value.text)
+    }
+
+    fn schema(&self) -> RefOr<Schema> {
+        text(VALUE_LENGTH_MAX).schema()
+    }
+}
+
 /// Reads entries for one list.
 #[derive(Debug)]
 pub struct EntryReader<'a> {
@@ -78,35 +143,21 @@ pub struct EntryReader<'a> {
 }
 
 impl EntryReader<'_> {
-    pub fn entry(&self, fields: &mut Fields<'_>) -> Option<NewEntry> {
-        let value = if self.kinds.iter().any(|kind| kind == ValueKind::Account) {
-            fields.account_identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX)
-        } else {
-            fields.identifier(CheckedField::ListValue, "value", VALUE_LENGTH_MAX)
-        };
-        let reason = fields.text("reason", REASON_LENGTH_MAX);
-        let from_ms = fields.optional_integer("valid_from_ms", 0..=TIME_MS_MAX.cast_signed());
-        let to_ms = fields.optional_integer("valid_to_ms", 0..=TIME_MS_MAX.cast_signed());
-        let valid_from_ms = from_ms.map_or(self.now_ms, i64::cast_unsigned);
-        let valid_to_ms = to_ms.map(i64::cast_unsigned);
-        // An entry cannot begin in the past: what was decided then was decided without it.
-        if valid_from_ms < self.now_ms {
-            fields.error("valid_from_ms", "is in the past");
-        }
-        if valid_to_ms.is_some_and(|valid_to_ms| valid_to_ms <= valid_from_ms) {
-            fields.error("valid_to_ms", "must be later than valid_from_ms");
-        }
-        let value = value?;
-        let forms = self.kinds.forms(&value).map_err(|error| fields.error("value", error.to_string())).ok();
-        Some(NewEntry {
+    /// Of entries that are read for this list.
+    pub fn context(&self, unchecked: UncheckedFields) -> Context<'_> {
+        Context { list_kinds: Some(self.kinds), ..Context::of(unchecked, self.now_ms) }
+    }
+
+    pub fn entry(&self, body: EntryBody) -> NewEntry {
+        NewEntry {
             id: self.randomness.uuid_v7(self.now_ms),
-            value,
-            forms: forms?,
-            reason: reason?,
-            valid_from_ms,
-            valid_to_ms,
+            value: body.value.text,
+            forms: body.value.forms,
+            reason: body.reason,
+            valid_from_ms: body.valid_from_ms.unwrap_or(self.now_ms),
+            valid_to_ms: body.valid_to_ms,
             added_by: self.added_by.clone(),
-        })
+        }
     }
 
     /// All lines, or what is wrong with any of them. `unchecked` are the fields that the
@@ -233,8 +284,8 @@ impl Reading<'_, '_> {
     }
 
     fn take(&mut self, number: u64, value: &Value) {
-        match fields::read(value, self.unchecked, |fields| self.reader.entry(fields)) {
-            Ok(entry) => self.lines.push(Line { number, entry }),
+        match fields::read(value, self.reader.context(self.unchecked), EntryBody::read) {
+            Ok(entry) => self.lines.push(Line { number, entry: self.reader.entry(entry) }),
             Err(problem) => self.bad.add(number, problem.errors.into_iter().map(LineError::from)),
         }
     }

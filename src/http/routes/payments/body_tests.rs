@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::card_check::UncheckedFields;
+use crate::http::request::body::JsonBody;
 use crate::http::request::card_numbers::refused;
-use crate::http::request::fields::screen;
+use crate::http::request::declaration::Body;
+use crate::http::request::fields::{Context, Screened, screen};
 use crate::http::request::json;
+use crate::http::response::problem::Problem;
 
 fn body() -> Value {
     json!({
@@ -23,7 +26,7 @@ fn body() -> Value {
 const NOW_MS: u64 = 1_795_000_000_000;
 
 fn read(body: &JsonBody) -> Result<PaymentOrder, Problem> {
-    let Screened { value, refused_now } = payment_order(body, NOW_MS)?;
+    let Screened { value, refused_now } = body.screen(NOW_MS)?;
     if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
 }
 
@@ -65,7 +68,7 @@ fn a_good_body_becomes_an_order_and_is_shown_as_it_was_sent() {
         "purpose": "SALA", "remittance": "June", "metadata": { "a.b_c-9": "x", "b": "y" }
     });
     let order = order_of(&full.to_string()).expect("good");
-    assert_eq!(serde_json::to_value(PaymentShape::from(&order)).expect("JSON"), full);
+    assert_eq!(serde_json::to_value(PaymentShape(order)).expect("JSON"), full);
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn what_an_earlier_release_took_is_read_and_refused_now() {
         let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
         changed.pointer_mut(parent).expect(parent)[key] = value;
         let root = json::parse(changed.to_string().as_bytes()).expect("JSON");
-        let screened = payment_order(&JsonBody::of(root), NOW_MS).expect(pointer);
+        let screened = JsonBody::of(root).screen::<PaymentOrder>(NOW_MS).expect(pointer);
         let told: Vec<_> = screened.refused_now.iter().filter_map(|error| error.pointer.as_deref()).collect();
         assert_eq!(told, [pointer]);
     }
@@ -255,8 +258,8 @@ fn a_field_that_the_tenant_has_unchecked_takes_what_looks_like_a_card_number() {
     full["creditor"] = json!({"name": "Bob", "account": {"other": number}, "bank": number});
     let root = json::parse(full.to_string().as_bytes()).expect("JSON");
     let pointers = |unchecked: UncheckedFields| -> Vec<String> {
-        let read =
-            screen(&root, unchecked, |fields| order(fields, NOW_MS)).expect("right but for the numbers");
+        let read = screen(&root, Context::of(unchecked, NOW_MS), PaymentOrder::read)
+            .expect("right but for the numbers");
         read.refused_now.into_iter().filter_map(|error| error.pointer).collect()
     };
     let all = pointers(UncheckedFields::NONE);

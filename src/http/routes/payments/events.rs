@@ -12,7 +12,9 @@ use crate::domain::payment_event::{EventKind, PaymentEvent};
 use crate::http::edge::guard::{Client, PaymentsRead, PaymentsWrite};
 use crate::http::openapi::problems::{ReportEventProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::query::{Query, TIME_MS_MAX};
+use crate::http::request::codecs::{Or, Text, named, optional, or, text, time_ms};
+use crate::http::request::declaration::{body, named};
+use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::payment_id;
@@ -26,48 +28,29 @@ pub fn routes() -> Vec<Route> {
     routes![tell_event, events]
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PaymentEventKind)]
-#[serde(rename_all = "lowercase")]
-pub enum EventKindShape {
-    Claimed,
-    Approved,
-    Rejected,
-    Expired,
-    Cancelled,
-    Settled,
-    Failed,
-    Refunded,
-    Fraud,
+named! {
+    pub struct EventKindShape(EventKind) as "PaymentEventKind";
 }
 
-impl From<EventKind> for EventKindShape {
-    fn from(kind: EventKind) -> Self {
-        match kind {
-            EventKind::Claimed => Self::Claimed,
-            EventKind::Approved => Self::Approved,
-            EventKind::Rejected => Self::Rejected,
-            EventKind::Expired => Self::Expired,
-            EventKind::Cancelled => Self::Cancelled,
-            EventKind::Settled => Self::Settled,
-            EventKind::Failed => Self::Failed,
-            EventKind::Refunded => Self::Refunded,
-            EventKind::Fraud => Self::Fraud,
+body! {
+    pub struct EventBody as "NewPaymentEvent" {
+        /// What happened, or how a review in the client's own back office ended.
+        kind: EventKind = named::<EventKindShape>(),
+        /// When it happened: not before the payment was received and not in the future. Default: now. Set
+        /// this to make a repeated request recognisable as a repetition.
+        at_ms: Option<u64> = optional(time_ms()),
+        note: String = note(),
+    }
+    check |fields, at_ms| {
+        if at_ms.is_some_and(|at_ms| at_ms > fields.now_ms().saturating_add(AHEAD_MAX_MS)) {
+            fields.error("at_ms", "is in the future");
         }
     }
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewPaymentEvent)]
-pub struct EventBody {
-    /// What happened, or how a review in the client's own back office ended.
-    pub kind: EventKindShape,
-    /// When it happened: not before the payment was received and not in the future. Default: now. Set
-    /// this to make a repeated request recognisable as a repetition.
-    #[schema(required = false)]
-    pub at_ms: u64,
-    #[schema(max_length = 500, required = false)]
-    pub note: String,
+/// The note of an event, by whatever way it comes.
+pub fn note() -> Or<Text> {
+    or(text(500), String::new())
 }
 
 /// Something that happened to a payment after its decision.
@@ -121,26 +104,16 @@ pub async fn tell_event(
 ) -> Result<ApiResponse, Problem> {
     let payment = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let now_ms = services.world.now_ms();
-    let event = body.read(|fields| {
-        let kind = fields.parsed("kind", |name| {
-            let all = EventKind::ALL.map(EventKind::name).join(", ");
-            EventKind::parse(name).ok_or_else(|| format!("expected one of {all}"))
-        });
-        let at_ms = fields.optional_integer("at_ms", 0..=TIME_MS_MAX.cast_signed()).map(i64::cast_unsigned);
-        if at_ms.is_some_and(|at_ms| at_ms > now_ms.saturating_add(AHEAD_MAX_MS)) {
-            fields.error("at_ms", "is in the future");
-        }
-        let note = fields.optional_text("note", 500);
-        Some(NewPaymentEvent {
-            id: services.world.uuid_v7(now_ms),
-            payment,
-            kind: kind?,
-            at_ms,
-            recorded_at_ms: now_ms,
-            actor: client.actor(),
-            note: note.unwrap_or_default(),
-        })
-    })?;
+    let EventBody { kind, at_ms, note } = body.read(now_ms)?;
+    let event = NewPaymentEvent {
+        id: services.world.uuid_v7(now_ms),
+        payment,
+        kind,
+        at_ms,
+        recorded_at_ms: now_ms,
+        actor: client.actor(),
+        note,
+    };
     let told =
         payment_events::tell(&services.app, client.tenant, event, services.quotas.payment_events_max).await?;
     let status = if told.first { Status::Created } else { Status::Ok };

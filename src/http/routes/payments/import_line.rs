@@ -4,23 +4,44 @@
 //! Owns the JSON shape of such a line; the payment in it is the body of a
 //! submission and read by the same code. Must never let a value into an error.
 
+use serde::Serialize;
+use utoipa::openapi::{RefOr, Schema};
+
 use crate::decisions::imports::{PastEvent, PastPayment};
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::decision::IdempotencyKey;
+use crate::domain::payment::PaymentOrder;
 use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
-use crate::domain::verdict::Outcome;
-use crate::http::request::fields::{self, Fields, Screened};
+use crate::http::request::codecs::{
+    Codec, Integer, Parsed, integer, items, named, object, one_of, optional, or, parsed,
+};
+use crate::http::request::declaration::body;
+use crate::http::request::fields::{self, Context, Fields, Place, Screened};
 use crate::http::request::json::{self, Value};
 use crate::http::request::line_error::LineError;
+use crate::http::request::query::TIME_MS_MAX;
 use crate::http::response::problem::PartError;
-use crate::http::routes::payments::body;
+use crate::http::routes::payments::OutcomeShape;
+use crate::http::routes::payments::events::note;
 use crate::storage::request_digest;
 
 /// The first moment of 2000: what is said to be older is a unit mixed up.
 const AT_MS_MIN: i64 = 946_684_800_000;
 const EVENTS_MAX: usize = 100;
-const NOTE_LENGTH_MAX: usize = 200;
+
+/// What may have become of a payment of another system. Not a claim: it belongs to a
+/// person who reviews here.
+const KINDS: [EventKind; 8] = [
+    EventKind::Approved,
+    EventKind::Rejected,
+    EventKind::Expired,
+    EventKind::Cancelled,
+    EventKind::Settled,
+    EventKind::Failed,
+    EventKind::Refunded,
+    EventKind::Fraud,
+];
 
 /// A line that was read.
 #[derive(Debug)]
@@ -34,7 +55,7 @@ pub struct PastLine {
 pub fn read(line: &[u8], now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
     let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
     let Screened { value, refused_now } =
-        fields::screen(&parsed, unchecked, |fields| past_payment(fields, now_ms))
+        fields::screen(&parsed, Context::of(unchecked, now_ms), past_payment)
             .map_err(|problem| line_errors(problem.errors))?;
     let earlier_hash = Digest::of(identity(&parsed).as_bytes());
     Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, refused_now: line_errors(refused_now) })
@@ -44,27 +65,52 @@ fn line_errors(errors: Vec<PartError>) -> Vec<LineError> {
     errors.into_iter().map(LineError::from).collect()
 }
 
-fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
-    let moments = AT_MS_MIN..=now_ms.cast_signed();
-    let received_at_ms = fields.integer("received_at_ms", moments.clone()).map(i64::cast_unsigned);
-    let at_ms = received_at_ms.unwrap_or(now_ms);
-    let order = fields.nested("payment", |fields| body::order(fields, at_ms));
-    let outcome =
-        fields.parsed("outcome", |name| Outcome::parse(name).ok_or("expected approve, review or reject"));
-    let key = fields.optional_parsed_identifier(CheckedField::IdempotencyKey, "key", |text| {
-        IdempotencyKey::parse(text).ok_or("expected 1 to 255 visible ASCII characters")
-    });
-    let has_key = fields.has("key");
-    let events = fields.optional_each("events", EVENTS_MAX, |event| {
-        let kind = event.parsed("kind", |name| known_kind(name).ok_or(kind_names()));
-        let at_ms = event.integer("at_ms", moments.clone());
-        let note = event.optional_text("note", NOTE_LENGTH_MAX);
-        let at_ms = at_ms?.cast_unsigned();
-        Some(PastEvent { kind: kind?, at_ms, note: note.unwrap_or_default() })
-    });
+/// A time from 2000 until now.
+#[derive(Debug)]
+struct PastTime;
+
+impl PastTime {
+    fn until(now_ms: u64) -> Integer<u64> {
+        integer(AT_MS_MIN..=now_ms.cast_signed())
+    }
+}
+
+impl Codec for PastTime {
+    type Value = u64;
+
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<u64> {
+        Self::until(place.now_ms()).read(place, value)
+    }
+
+    fn write<'v>(&'v self, value: &'v u64) -> Option<impl Serialize> {
+        Some(value)
+    }
+
+    fn schema(&self) -> RefOr<Schema> {
+        Self::until(TIME_MS_MAX).schema()
+    }
+}
+
+body! {
+    for PastEvent as "ImportedPaymentEvent" {
+        kind = one_of(&KINDS, EventKind::name),
+        at_ms = PastTime,
+        note = note(),
+    }
+}
+
+fn past_payment(fields: &mut Fields<'_>) -> Option<PastPayment> {
+    let received_at_ms = fields.member("received_at_ms", &PastTime);
+    if let Some(received_at_ms) = received_at_ms {
+        fields.set_time(received_at_ms);
+    }
+    let order = fields.member("payment", &object::<PaymentOrder>());
+    let outcome = fields.member("outcome", &named::<OutcomeShape>());
+    let key = fields.member("key", &optional(idempotency_key()));
+    let events = fields.member("events", &or(items(object::<PastEvent>(), EVENTS_MAX), Vec::new()));
     let order = order?;
-    let key = if has_key { key } else { IdempotencyKey::parse(&order.reference) };
-    if key.is_none() && !has_key {
+    let key = key?.or_else(|| IdempotencyKey::parse(&order.reference));
+    if key.is_none() {
         fields.error(
             "key",
             "is required if the reference cannot be used as a key: 1 to 255 visible ASCII characters",
@@ -83,19 +129,9 @@ fn past_payment(fields: &mut Fields<'_>, now_ms: u64) -> Option<PastPayment> {
     })
 }
 
-/// What may have become of a payment of another system. A claim is none: it
-/// belongs to a person who reviews here.
-fn kinds() -> impl Iterator<Item = EventKind> {
-    EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Claimed)
-}
-
-fn known_kind(name: &str) -> Option<EventKind> {
-    kinds().find(|kind| kind.name() == name)
-}
-
-fn kind_names() -> String {
-    let names: Vec<&str> = kinds().map(EventKind::name).collect();
-    format!("expected one of {}", names.join(", "))
+fn idempotency_key() -> Parsed<IdempotencyKey, &'static str> {
+    let parse = |text: &str| IdempotencyKey::parse(text).ok_or("expected 1 to 255 visible ASCII characters");
+    parsed(parse, |key| key.as_str().to_owned()).checked(CheckedField::IdempotencyKey)
 }
 
 /// What made a line the same one in earlier releases: all of it as written, but for
@@ -111,6 +147,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::verdict::Outcome;
 
     const NOW_MS: u64 = 1_790_000_000_000;
 
@@ -147,6 +184,7 @@ mod tests {
             past.events.iter().map(|event| (event.kind.name(), event.note.as_str())).collect();
         assert_eq!(events, [("settled", ""), ("fraud", "said so")]);
         assert_eq!(read(&with("/key", json!("k-1"))).expect("good").key.as_str(), "k-1");
+        assert!(read(&with("/events/0/note", json!("n".repeat(500)))).is_ok());
         for without in [json!(null), json!([])] {
             assert_eq!(read(&with("/events", without)).expect("good").events, []);
         }
@@ -166,6 +204,7 @@ mod tests {
             ("/payment/reference", json!("two words"), "/key", "is required"),
             ("/events/1/kind", json!("claimed"), "/events/1/kind", "settled, failed"),
             ("/events/0/at_ms", json!(NOW_MS + 1), "/events/0/at_ms", "whole number"),
+            ("/events/0/note", json!("n".repeat(501)), "/events/0/note", "1 to 500"),
             ("/events", json!(7), "/events", "an array"),
             ("/extra", json!(1), "/extra", "not a known field"),
         ] {

@@ -16,13 +16,15 @@ use crate::http::openapi::problems::{
     ActivateProblems, ActivateWithoutBodyProblems, GuardedActivateProblems, ReadProblems, SublistProblems,
 };
 use crate::http::request::body::JsonBody;
-use crate::http::request::fields::Fields;
+use crate::http::request::codecs::{Percent, object, optional, percent, uuid};
+use crate::http::request::declaration::body;
+use crate::http::request::fields::refused;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::rulesets::point_of;
 use crate::http::routes::rulesets::quarantines::{QuarantineShape, of_revision};
-use crate::http::routes::rulesets::shapes::RevisionShape;
+use crate::http::routes::rulesets::shapes::{RevisionShape, revision_number};
 use crate::http::services::ServiceState;
 use crate::storage::rulesets::{self, ActivationRequest};
 
@@ -30,23 +32,21 @@ pub fn routes() -> Vec<Route> {
     routes![active, activate, roll_back, activations, start_canary, end_canary, start_shadow, end_shadow]
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewActivation)]
-pub struct ActivationBody {
-    #[schema(minimum = 1)]
-    pub revision: i32,
-    #[schema(required = false)]
-    pub guard: GuardBody,
+body! {
+    pub struct ActivationBody as "NewActivation" {
+        revision: i32 = revision_number(),
+        guard: Option<GuardBody> = optional(object::<GuardBody>()),
+    }
 }
 
-/// A finished backtest of the revision, and how many outcomes it may change.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Guard)]
-pub struct GuardBody {
-    pub backtest: Uuid,
-    /// Largest share of the compared outcomes that may change, in steps of a hundredth of a percent.
-    #[schema(minimum = 0, maximum = 100, example = 2.5)]
-    pub max_changed_percent: f64,
+body! {
+    /// A finished backtest of the revision, and how many outcomes it may change.
+    pub struct GuardBody as "Guard" {
+        backtest: Uuid = uuid(|text| text.parse().map_err(|_| "expected a backtest id")),
+        /// Largest share of the compared outcomes that may change, in steps of a hundredth of a percent.
+        #[example = 2.5]
+        max_changed_percent: Percent = percent(0..=Share::WHOLE),
+    }
 }
 
 /// An entry of the activation log: the revisions in use from then on.
@@ -71,22 +71,20 @@ pub struct ActivationShape {
     pub activated_at_ms: u64,
 }
 
-/// A revision that decides a share of the payments, selected by their keys.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Canary)]
-pub struct CanaryShape {
-    #[schema(minimum = 1)]
-    pub revision: i32,
-    /// In steps of a hundredth of a percent.
-    #[schema(minimum = 0.01, maximum = 100, example = 5.0)]
-    pub share_percent: f64,
+body! {
+    /// A revision that decides a share of the payments, selected by their keys.
+    pub struct CanaryShape as "Canary" {
+        revision: i32 = revision_number(),
+        /// In steps of a hundredth of a percent.
+        #[example = 5.0]
+        share_percent: Percent = percent(1..=Share::WHOLE),
+    }
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewShadow)]
-pub struct ShadowBody {
-    #[schema(minimum = 1)]
-    pub revision: i32,
+body! {
+    pub struct ShadowBody as "NewShadow" {
+        revision: i32 = revision_number(),
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,7 +103,7 @@ pub struct ActiveShape {
 
 impl From<Canary> for CanaryShape {
     fn from(canary: Canary) -> Self {
-        Self { revision: canary.revision, share_percent: canary.share.percent() }
+        Self { revision: canary.revision, share_percent: Percent(canary.share.ten_thousandths()) }
     }
 }
 
@@ -137,15 +135,11 @@ fn activation_response(status: Status, activation: Activation) -> Result<ApiResp
     Ok(ApiResponse::json(status, &ActivationShape::from(activation))?.with("ETag", tag))
 }
 
-fn revision(fields: &mut Fields<'_>) -> Option<i32> {
-    let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
-    i32::try_from(number).ok()
-}
-
-fn guard(fields: &mut Fields<'_>) -> Option<ActivationGuard> {
-    let backtest = fields.parsed("backtest", |text| text.parse().map_err(|_| "expected a backtest id"));
-    let changed_max = fields.percent("max_changed_percent", 0..=Share::WHOLE);
-    Some(ActivationGuard { backtest: backtest?, changed_max_ten_thousandths: changed_max? })
+impl From<GuardBody> for ActivationGuard {
+    fn from(guard: GuardBody) -> Self {
+        let GuardBody { backtest, max_changed_percent: Percent(changed_max_ten_thousandths) } = guard;
+        Self { backtest, changed_max_ten_thousandths }
+    }
 }
 
 /// Returns the active revision and what runs beside it.
@@ -207,13 +201,8 @@ pub async fn activate(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let (revision, guard) = body.read(|fields| {
-        let number = revision(fields);
-        let guarded = fields.has("guard");
-        let guard = fields.optional_nested("guard", guard);
-        // A guard that cannot be read must not be taken for none.
-        (guarded == guard.is_some()).then_some((number?, guard))
-    })?;
+    let ActivationBody { revision, guard } = body.read(services.world.now_ms())?;
+    let guard = guard.map(ActivationGuard::from);
     let (actor, expected) = (client.actor(), conditions.0);
     let activated =
         services.rulesets.activate_revision(client.tenant, point, revision, guard, &actor, expected);
@@ -311,14 +300,10 @@ pub async fn start_canary(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let canary = body.read(|fields| {
-        let revision = revision(fields);
-        let share = fields.percent("share_percent", 1..=Share::WHOLE).and_then(Share::new);
-        Some(Canary { revision: revision?, share: share? })
-    })?;
-    let activation =
-        add_activation(services, &client, point, ActivationRequest::Canary(Some(canary)), conditions).await?;
-    activation_response(Status::Ok, activation)
+    let CanaryShape { revision, share_percent } = body.read(services.world.now_ms())?;
+    let share = Share::new(share_percent.0).ok_or_else(|| refused(Vec::new()))?;
+    let request = ActivationRequest::Canary(Some(Canary { revision, share }));
+    activation_response(Status::Ok, add_activation(services, &client, point, request, conditions).await?)
 }
 
 /// Ends the canary. The active revision decides all payments again.
@@ -363,7 +348,8 @@ pub async fn start_shadow(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let request = ActivationRequest::Shadow(Some(body.read(revision)?));
+    let ShadowBody { revision } = body.read(services.world.now_ms())?;
+    let request = ActivationRequest::Shadow(Some(revision));
     activation_response(Status::Ok, add_activation(services, &client, point, request, conditions).await?)
 }
 

@@ -12,21 +12,23 @@ use uuid::Uuid;
 use crate::decisions::dry_run::{DryRun, DryRunPayment, DryRunRuleset, FactSource, FoldStep, ListComparison};
 use crate::decisions::runnable_ruleset::RunnableRule;
 use crate::domain::decision::RuleEvidence;
-use crate::domain::ruleset::RULES_MAX;
+use crate::domain::payment::{PaymentId, PaymentOrder};
+use crate::domain::ruleset::{RULES_MAX, RuleEntry};
 use crate::domain::tenant::Scope;
 use crate::http::edge::guard::{Client, RulesetsWrite};
 use crate::http::openapi::problems::DryRunProblems;
 use crate::http::request::body::JsonBody;
-use crate::http::request::fields::Fields;
+use crate::http::request::codecs::{items, object, optional, uuid};
+use crate::http::request::declaration::body;
+use crate::http::request::fields::refused;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::decisions::diagnoses::DiagnosisShape;
 use crate::http::routes::decisions::evidence::RuleEvidenceShape;
 use crate::http::routes::lists::KindShape;
-use crate::http::routes::payments::body::{PaymentShape, order};
-use crate::http::routes::payments::{OutcomeShape, ReasonShape, payment_id};
-use crate::http::routes::rulesets::shapes::EntryBody;
-use crate::http::routes::rulesets::{entry, point_of};
+use crate::http::routes::payments::{OutcomeShape, ReasonShape};
+use crate::http::routes::rulesets::point_of;
+use crate::http::routes::rulesets::shapes::revision_number;
 use crate::http::services::ServiceState;
 use crate::rules::Diagnosis;
 
@@ -34,22 +36,39 @@ pub fn routes() -> Vec<Route> {
     routes![dry_run]
 }
 
-/// Evaluates a saved revision or unsaved rules on a given payment or a stored one.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewDryRun)]
-pub struct DryRunBody {
-    /// Either this or `rules`.
-    #[schema(required = false, minimum = 1)]
-    pub revision: i32,
-    #[schema(required = false, max_items = 50)]
-    pub rules: Vec<EntryBody>,
-    /// Either this or `payment_id`. Facts are looked up as of now.
-    #[schema(required = false)]
-    pub payment: PaymentShape,
-    /// Uses the recorded facts. Facts that were not recorded are computed as of the time the payment was
-    /// received.
-    #[schema(required = false)]
-    pub payment_id: Uuid,
+body! {
+    /// Evaluates a saved revision or unsaved rules on a given payment or a stored one.
+    pub struct DryRunBody as "NewDryRun" {
+        /// Either this or `rules`.
+        revision: Option<i32> = optional(revision_number()),
+        rules: Option<Vec<RuleEntry>> = optional(items(object::<RuleEntry>(), RULES_MAX)),
+        /// Either this or `payment_id`. Facts are looked up as of now.
+        payment: Option<PaymentOrder> = optional(object::<PaymentOrder>()),
+        /// Uses the recorded facts. Facts that were not recorded are computed as of the time the payment was
+        /// received.
+        payment_id: Option<Uuid> = optional(uuid(|text| text.parse().map_err(|_| "expected a payment id"))),
+    }
+    check |fields| {
+        match (fields.has("revision"), fields.has("rules")) {
+            (true, true) => fields.error("revision", "expected either revision or rules"),
+            (false, false) => fields.error("revision", "is required"),
+            _ => {}
+        }
+        match (fields.has("payment"), fields.has("payment_id")) {
+            (true, true) => fields.error("payment", "expected either payment or payment_id"),
+            (false, false) => fields.error("payment", "is required"),
+            _ => {}
+        }
+    }
+}
+
+impl DryRunBody {
+    /// What is run and on what. `None` if one of them is missing, which is refused before.
+    fn parts(self) -> Option<(DryRunRuleset, DryRunPayment)> {
+        let tried = self.rules.map(DryRunRuleset::Unsaved).or(self.revision.map(DryRunRuleset::Revision));
+        let order = self.payment.map(|order| DryRunPayment::Order(Box::new(order)));
+        Some((tried?, order.or(self.payment_id.map(|id| DryRunPayment::Stored(PaymentId(id))))?))
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -190,39 +209,12 @@ pub async fn dry_run(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let (tried, subject) = body.read(|fields| {
-        let tried = tried(fields);
-        let subject = subject(fields, services.world.now_ms());
-        Some((tried?, subject?))
-    })?;
+    let body: DryRunBody = body.read(services.world.now_ms())?;
+    let (tried, subject) = body.parts().ok_or_else(|| refused(Vec::new()))?;
     if matches!(subject, DryRunPayment::Stored(_)) && !client.has(Scope::DecisionsRead) {
         let detail = "Testing a stored payment requires the scope decisions:read.";
         return Err(Problem::new(ProblemKind::InsufficientScope, detail));
     }
     let run = services.dry_runs.run(client.tenant, point, tried, subject).await?;
     ApiResponse::json(Status::Ok, &DryRunShape::from(run))
-}
-
-fn tried(fields: &mut Fields<'_>) -> Option<DryRunRuleset> {
-    if fields.has("rules") {
-        if fields.optional_integer("revision", 1..=i64::from(i32::MAX)).is_some() {
-            fields.error("revision", "expected either revision or rules");
-        }
-        return fields.each("rules", RULES_MAX, entry).map(DryRunRuleset::Unsaved);
-    }
-    let number = fields.integer("revision", 1..=i64::from(i32::MAX))?;
-    i32::try_from(number).ok().map(DryRunRuleset::Revision)
-}
-
-fn subject(fields: &mut Fields<'_>, now_ms: u64) -> Option<DryRunPayment> {
-    let expected = "expected a payment id";
-    if fields.has("payment_id") {
-        if fields.optional_nested("payment", |fields| order(fields, now_ms)).is_some() {
-            fields.error("payment", "expected either payment or payment_id");
-        }
-        let id = fields.parsed("payment_id", |text| payment_id(text).ok_or(expected));
-        return id.map(DryRunPayment::Stored);
-    }
-    let order = fields.nested("payment", |fields| order(fields, now_ms));
-    order.map(|order| DryRunPayment::Order(Box::new(order)))
 }

@@ -6,40 +6,45 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::domain::ruleset::{PreparedRule, Revision};
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{Mode, PreparedRule, RULES_MAX, Revision, RuleEntry};
+use crate::domain::verdict::FailureOutcome;
+use crate::http::request::codecs::{
+    Integer, any_object, flag, integer, items, object, one_of, or, parsed, text,
+};
+use crate::http::request::declaration::body;
 use crate::http::routes::decisions::evidence::QueryShape;
 
-/// The content of a new revision.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewRevision)]
-pub struct RevisionBody {
-    #[schema(max_length = 500, required = false)]
-    pub note: String,
-    #[schema(max_items = 50)]
-    pub rules: Vec<EntryBody>,
+body! {
+    /// The content of a new revision.
+    pub struct RevisionBody as "NewRevision" {
+        note: String = or(text(500), String::new()),
+        rules: Vec<RuleEntry> = items(object::<RuleEntry>(), RULES_MAX),
+    }
 }
 
-/// A rule of the ruleset: a plugin with its settings.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RuleEntry)]
-pub struct EntryBody {
-    /// Unique in the revision. Lower-case words joined by hyphens.
-    #[schema(max_length = 64, example = "amount-limits")]
-    pub name: String,
-    /// SHA-256 of the plugin, in hexadecimal.
-    pub plugin: String,
-    /// A JSON object that is valid under the plugin's `settings_schema`.
-    #[schema(value_type = Object)]
-    pub settings: Value,
-    /// What a failure of the rule counts as: `pass`, `review` (the default) or `reject`.
-    #[schema(required = false)]
-    pub on_failure: String,
-    /// Whether another rule's `allow` cancels this rule's review or reject. Default: false.
-    #[schema(required = false)]
-    pub overridable: bool,
-    /// `live` (the default) or `shadow`.
-    #[schema(required = false)]
-    pub mode: String,
+body! {
+    /// A rule of the ruleset: a plugin with its settings.
+    for RuleEntry as "RuleEntry" {
+        /// Unique in the revision. Lower-case words joined by hyphens.
+        #[example = "amount-limits"]
+        name = text(64),
+        /// SHA-256 of the plugin, in hexadecimal.
+        plugin = parsed(Digest::parse, Digest::to_string).length(64..=64).pattern("^[0-9a-f]{64}$"),
+        /// A JSON object that is valid under the plugin's `settings_schema`.
+        settings = any_object(),
+        /// What a failure of the rule counts as. Default: `review`.
+        on_failure = or(one_of(&FailureOutcome::ALL, FailureOutcome::name), FailureOutcome::Review),
+        /// Whether another rule's `allow` cancels this rule's review or reject. Default: false.
+        overridable = or(flag(), false),
+        /// A rule in shadow mode runs without affecting outcomes. Default: `live`.
+        mode = or(one_of(&Mode::ALL, Mode::name), Mode::Live),
+    }
+}
+
+/// The number of a revision.
+pub fn revision_number() -> Integer<i32> {
+    integer(1..=i64::from(i32::MAX))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,0 +1,110 @@
+//! How JSON values are read, written and described.
+//!
+//! A codec declares a kind of value once: the same bounds are checked when it is read
+//! and stand in the OpenAPI document.
+
+mod composite;
+mod scalar;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema};
+
+pub use composite::{KeyForm, Members, Or, any_object, dictionary, items, object, optional, or};
+pub use scalar::{
+    Integer, Named, OneOf, Parsed, Percent, Text, currency, flag, integer, named, one_of, parsed, percent,
+    text, time_ms, uuid,
+};
+
+use crate::http::request::declaration::{MemberSchemas, Words};
+use crate::http::request::fields::{Fields, Place};
+use crate::http::request::json::Value;
+
+/// The schemas that a body refers to, by name.
+pub type Components = Vec<(String, RefOr<Schema>)>;
+
+pub trait Codec {
+    type Value;
+
+    /// Reads a value that is not null. Errors are noted at its place.
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<Self::Value>;
+
+    /// The value of a member that is absent or null; `None` if it is required.
+    fn absent(&self) -> Option<Self::Value> {
+        None
+    }
+
+    /// The value as JSON; `None` if the member is left out.
+    fn write<'v>(&'v self, value: &'v Self::Value) -> Option<impl Serialize>;
+
+    fn schema(&self) -> RefOr<Schema>;
+
+    /// Adds what the schema refers to.
+    fn components(&self, _components: &mut Components) {}
+}
+
+/// What stands for one field of a body: a member with a codec, or several members that
+/// make one value.
+pub trait Member {
+    type Value;
+
+    fn read_from(&self, name: &'static str, fields: &mut Fields<'_>) -> Option<Self::Value>;
+
+    fn write_to<M: SerializeMap>(
+        &self,
+        name: &'static str,
+        value: &Self::Value,
+        map: &mut M,
+    ) -> Result<(), M::Error>;
+
+    fn describe_in(&self, name: &'static str, words: Words, members: &mut MemberSchemas);
+
+    fn components_of(&self, components: &mut Components);
+}
+
+impl<C: Codec> Member for C {
+    type Value = C::Value;
+
+    fn read_from(&self, name: &'static str, fields: &mut Fields<'_>) -> Option<C::Value> {
+        fields.member(name, self)
+    }
+
+    fn write_to<M: SerializeMap>(
+        &self,
+        name: &'static str,
+        value: &C::Value,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        self.write(value).map_or(Ok(()), |value| map.serialize_entry(name, &value))
+    }
+
+    fn describe_in(&self, name: &'static str, words: Words, members: &mut MemberSchemas) {
+        members.add(name, self, words);
+    }
+
+    fn components_of(&self, components: &mut Components) {
+        self.components(components);
+    }
+}
+
+/// The schema of the same values and null.
+fn nullable(schema: RefOr<Schema>) -> RefOr<Schema> {
+    let with_null = |schema_type: &mut SchemaType| {
+        if let SchemaType::Type(one) = schema_type {
+            *schema_type = SchemaType::Array(vec![one.clone(), Type::Null]);
+        }
+    };
+    let mut schema = schema;
+    match &mut schema {
+        RefOr::T(Schema::Object(object)) if object.enum_values.is_none() => {
+            with_null(&mut object.schema_type);
+        }
+        RefOr::T(Schema::Array(array)) => with_null(&mut array.schema_type),
+        _ => {
+            let null = ObjectBuilder::new().schema_type(Type::Null);
+            return OneOfBuilder::new().item(schema).item(null).into();
+        }
+    }
+    schema
+}
