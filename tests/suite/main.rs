@@ -37,6 +37,7 @@ mod oauth;
 mod operations;
 mod outage;
 mod payment_events;
+mod payment_fields;
 mod payments;
 mod plugins;
 mod private_server;

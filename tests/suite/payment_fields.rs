@@ -1,0 +1,234 @@
+//! The fields of a payment are the same wherever they are written down: the rule contract, the
+//! domain, the API, the case files of the host and the SDK.
+//!
+//! The host and the plugins are separate workspaces, and the contract is frozen, so that one
+//! declaration cannot serve them all. This test compares them: names, kinds, and which fields
+//! may be left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use wit_parser::{Resolve, Type, TypeDefKind};
+
+/// The kind of a field: `text`, `integer`, `texts by key`, or the record that it holds.
+type Kind = String;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    kind: Kind,
+    is_optional: bool,
+}
+
+/// The fields of each record, and the names of each choice, by lower-case name.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shapes {
+    records: BTreeMap<String, BTreeMap<String, Field>>,
+    choices: BTreeMap<String, BTreeSet<String>>,
+}
+
+const RECORDS: [&str; 4] = ["payment", "money", "party", "card"];
+const CHOICES: [&str; 2] = ["account", "method"];
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+/// `CreditTransfer` and `credit-transfer` are both `credit_transfer`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for character in name.replace('-', "_").chars() {
+        if character.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(character.to_lowercase());
+    }
+    snake
+}
+
+/// The rule contract, which the others have to equal.
+fn contract() -> Shapes {
+    let mut resolve = Resolve::default();
+    resolve.push_str("rules.wit", &read("plugins/wit/rules.wit")).expect("the contract");
+    let mut shapes = Shapes::default();
+    for (_, definition) in &resolve.types {
+        let Some(name) = &definition.name else { continue };
+        match &definition.kind {
+            TypeDefKind::Record(record) if RECORDS.contains(&name.as_str()) => {
+                let fields = record.fields.iter();
+                let fields = fields.map(|field| (snake_case(&field.name), field_of(&resolve, &field.ty)));
+                shapes.records.insert(name.clone(), fields.collect());
+            }
+            TypeDefKind::Variant(variant) if CHOICES.contains(&name.as_str()) => {
+                let names = variant.cases.iter().map(|case| snake_case(&case.name));
+                shapes.choices.insert(name.clone(), names.collect());
+            }
+            TypeDefKind::Enum(choice) if CHOICES.contains(&name.as_str()) => {
+                let names = choice.cases.iter().map(|case| snake_case(&case.name));
+                shapes.choices.insert(name.clone(), names.collect());
+            }
+            _ => {}
+        }
+    }
+    shapes
+}
+
+fn field_of(resolve: &Resolve, wit: &Type) -> Field {
+    let required = |kind: &str| Field { kind: kind.to_owned(), is_optional: false };
+    let id = match wit {
+        Type::String => return required("text"),
+        Type::S64 | Type::U64 | Type::U8 => return required("integer"),
+        Type::Id(id) => *id,
+        other => panic!("a type that this test does not know: {other:?}"),
+    };
+    let definition = &resolve.types[id];
+    match &definition.kind {
+        TypeDefKind::Option(inside) => Field { is_optional: true, ..field_of(resolve, inside) },
+        TypeDefKind::List(_) => required("texts by key"),
+        TypeDefKind::Type(Type::Id(id)) => field_of(resolve, &Type::Id(*id)),
+        _ => required(definition.name.as_deref().expect("a name")),
+    }
+}
+
+/// The structs and enums of a Rust source. `suffix` is what their names end with.
+fn rust(path: &str, suffix: &str) -> Shapes {
+    let source = read(path);
+    let mut shapes = Shapes::default();
+    for name in RECORDS {
+        if let Some(lines) = items(&source, "struct", suffix, name) {
+            let fields = lines.iter().filter_map(|line| line.split_once(": "));
+            let fields = fields.map(|(name, kind)| (name.to_owned(), rust_field(kind, suffix)));
+            shapes.records.insert(name.to_owned(), fields.collect());
+        }
+    }
+    for name in CHOICES {
+        if let Some(lines) = items(&source, "enum", suffix, name) {
+            let names = lines.iter().map(|line| snake_case(line.split('(').next().unwrap()));
+            shapes.choices.insert(name.to_owned(), names.collect());
+        }
+    }
+    shapes
+}
+
+/// The members of a struct or enum, without attributes, comments and visibility.
+fn items(source: &str, keyword: &str, suffix: &str, name: &str) -> Option<Vec<String>> {
+    let mut letters = name.chars();
+    let name: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let (_, after) = source.split_once(&format!("{keyword} {name}{suffix} {{\n"))?;
+    let lines = after.split("\n}").next()?.lines().map(str::trim);
+    let members = lines.filter(|line| !line.starts_with("//") && !line.starts_with('#') && !line.is_empty());
+    Some(members.map(|line| line.trim_start_matches("pub ").trim_end_matches(',').to_owned()).collect())
+}
+
+fn rust_field(kind: &str, suffix: &str) -> Field {
+    let inside = kind.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>'));
+    let kind = match inside.unwrap_or(kind) {
+        "String" | "IpAddr" | "Country" | "Currency" | "PaymentId" => "text".to_owned(),
+        "i64" | "u64" | "u8" => "integer".to_owned(),
+        "Vec<(String, String)>" | "BTreeMap<String, String>" => "texts by key".to_owned(),
+        other => snake_case(other.strip_suffix(suffix).unwrap_or(other)),
+    };
+    Field { kind, is_optional: inside.is_some() }
+}
+
+/// The schemas of the API.
+fn api() -> Shapes {
+    let document: Value = serde_json::from_str(tollgate::http::openapi::text()).expect("JSON");
+    let schemas = &document["components"]["schemas"];
+    let mut shapes = Shapes::default();
+    for (schema, name) in [("PaymentOrder", "payment"), ("Party", "party"), ("Card", "card")] {
+        let schema = &schemas[schema];
+        let required = schema["required"].as_array().expect("required members");
+        let fields = schema["properties"].as_object().expect("members").iter().map(|(name, property)| {
+            let is_required = required.iter().any(|required| required == name);
+            let kind = kind_of(property);
+            // Without keys there is nothing to write.
+            let is_optional = !is_required && kind != "texts by key";
+            (name.clone(), Field { kind, is_optional })
+        });
+        shapes.records.insert(name.to_owned(), fields.collect());
+    }
+    let names = |schema: &Value| schema.as_str().expect("a name").to_owned();
+    let methods = schemas["Method"]["enum"].as_array().expect("names").iter().map(names);
+    let accounts = schemas["Account"]["oneOf"].as_array().expect("alternatives").iter();
+    let accounts = accounts.map(|schema| names(&schema["required"][0]));
+    shapes.choices = BTreeMap::from([
+        ("account".to_owned(), accounts.collect()),
+        ("method".to_owned(), methods.collect()),
+    ]);
+    shapes
+}
+
+fn kind_of(schema: &Value) -> Kind {
+    if let Some(alternatives) = schema["oneOf"].as_array() {
+        return kind_of(alternatives.iter().find(|schema| schema["type"] != "null").expect("a schema"));
+    }
+    if let Some(reference) = schema["$ref"].as_str() {
+        return snake_case(reference.rsplit('/').next().expect("a name"));
+    }
+    let kinds = schema["type"].as_array().map_or(std::slice::from_ref(&schema["type"]), Vec::as_slice);
+    match kinds.iter().find(|kind| *kind != "null").and_then(Value::as_str) {
+        Some("string") => "text".to_owned(),
+        Some("integer") => "integer".to_owned(),
+        Some("object") => "texts by key".to_owned(),
+        other => panic!("a type that this test does not know: {other:?}"),
+    }
+}
+
+/// The contract's payment as a client submits it: without what Tollgate adds, and with the
+/// amount as two members.
+fn as_submitted(mut shapes: Shapes) -> Shapes {
+    let money = shapes.records.remove("money").expect("money");
+    let payment = shapes.records.get_mut("payment").expect("a payment");
+    for given_by_tollgate in ["id", "received_at_ms", "amount"] {
+        payment.remove(given_by_tollgate).expect(given_by_tollgate);
+    }
+    // The exponent follows from the currency.
+    payment.insert("amount_minor".to_owned(), money["minor"].clone());
+    payment.insert("currency".to_owned(), money["currency"].clone());
+    shapes
+}
+
+#[test]
+fn the_contract_has_every_record_and_choice_that_is_compared() {
+    let contract = contract();
+    assert!(contract.records.keys().map(String::as_str).eq(BTreeSet::from(RECORDS)));
+    assert!(contract.choices.keys().map(String::as_str).eq(BTreeSet::from(CHOICES)));
+    assert!(contract.records["payment"].len() > 10);
+}
+
+#[test]
+fn the_api_has_the_fields_of_the_contract() {
+    assert_eq!(api(), as_submitted(contract()));
+}
+
+#[test]
+fn the_case_files_of_the_host_have_the_fields_of_the_contract() {
+    assert_eq!(rust("src/rules/cases/format.rs", "Form"), contract());
+}
+
+#[test]
+fn the_sdk_has_the_fields_of_the_contract() {
+    assert_eq!(rust("plugins/sdk/src/payment.rs", ""), contract());
+}
+
+#[test]
+fn the_domain_has_the_fields_of_the_contract() {
+    let [payment, party] = ["payment", "party"].map(|file| rust(&format!("src/domain/{file}.rs"), ""));
+    let order = items(&read("src/domain/payment.rs"), "struct", "Order", "payment").expect("an order");
+    let contract = contract();
+    let fields = order.iter().filter_map(|line| line.split_once(": "));
+    let mut fields: BTreeMap<_, _> =
+        fields.map(|(name, kind)| (name.to_owned(), rust_field(kind, ""))).collect();
+    // The payment is the order with what Tollgate adds to it.
+    let added = &payment.records["payment"];
+    fields.extend(
+        added.iter().filter(|(name, _)| *name != "order").map(|(name, it)| (name.clone(), it.clone())),
+    );
+    assert_eq!(fields, contract.records["payment"]);
+    assert_eq!(payment.records["card"], contract.records["card"]);
+    assert_eq!(party.records["party"], contract.records["party"]);
+    assert_eq!(payment.choices["method"], contract.choices["method"]);
+    assert_eq!(party.choices["account"], contract.choices["account"]);
+}
