@@ -14,7 +14,7 @@ use crate::domain::time::Month;
 const MONTHS_AHEAD: i32 = 2;
 
 /// Makes the partitions of this month and the next two where they are missing,
-/// and returns how many were made. `system` is the pool of the background role.
+/// and returns how many were made.
 pub async fn ensure_decision_partitions(system: &SystemPool) -> Result<u32, StorageError> {
     let mut made = 0;
     let mut first_error = None;

@@ -66,7 +66,7 @@ impl LimitedConnection {
 
     /// Runs work on the connection. If the database is silent for too long, the connection is
     /// closed, and it is unknown whether the work was done.
-    pub async fn run<T, E, F>(&mut self, patience: TimeLimit, work: F) -> Result<T, E>
+    pub async fn run<T, E, F>(&mut self, limit: TimeLimit, work: F) -> Result<T, E>
     where
         E: From<StorageError>,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
@@ -74,13 +74,13 @@ impl LimitedConnection {
         // Taken out while it is used, so that dropping this future closes it.
         let mut own = Self(self.0.take());
         let Some(connection) = &mut own.0 else { return Err(no_answer().into()) };
-        match unless_silent(patience.silence_max(), work(connection)).await {
+        match unless_silent(limit.silence_max(), work(connection)).await {
             Some(answer) => {
                 self.0 = own.0.take();
                 answer
             }
             None => {
-                let waited_ms = patience.silence_max().as_millis();
+                let waited_ms = limit.silence_max().as_millis();
                 tracing::warn!(waited_ms, "the database does not respond; its connection is closed");
                 Err(no_answer().into())
             }

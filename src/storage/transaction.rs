@@ -1,8 +1,9 @@
-//! How transactions run: the pool types are the only way here, and with it to a tenant's rows.
+//! How transactions run. Only the pool types begin them, and a tenant's rows are reached in no
+//! other way.
 //!
 //! The work runs in a spawned task that a caller may abandon but never cancels: a dropped
 //! `begin` would return a connection to the pool inside an open transaction, and a later
-//! caller's write could be rolled back with it. `line.rs` limits the waits.
+//! caller's write could be rolled back with it. `time_limit.rs` limits the waits.
 
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -29,14 +30,14 @@ pub(super) async fn in_transaction<T, E>(
     pool: &PgPool,
     turn: Option<OwnedSemaphorePermit>,
     begin: String,
-    patience: TimeLimit,
+    limit: TimeLimit,
     work: impl Work<T, E>,
 ) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StorageError> + Send + 'static,
 {
-    on_connection(pool, turn, patience, |connection| {
+    on_connection(pool, turn, limit, |connection| {
         Box::pin(async move {
             let begun = connection.begin_with(AssertSqlSafe(begin)).await;
             let mut transaction = begun.of_statement()?;
@@ -61,7 +62,7 @@ where
 pub(super) async fn on_connection<T, E>(
     pool: &PgPool,
     turn: Option<OwnedSemaphorePermit>,
-    patience: TimeLimit,
+    limit: TimeLimit,
     work: impl Work<T, E>,
 ) -> Result<T, E>
 where
@@ -72,11 +73,11 @@ where
     let task = tokio::spawn(async move {
         let _turn = turn;
         let waiting = WaitingCaller::of(&pool);
-        let line = LimitedConnection::acquire(&pool).await;
+        let connection = LimitedConnection::acquire(&pool).await;
         drop(waiting);
-        let mut line = line?;
-        let result = line.run(patience, work).await;
-        line.give_back();
+        let mut connection = connection?;
+        let result = connection.run(limit, work).await;
+        connection.give_back();
         result
     });
     task.await.unwrap_or_else(|_| Err(StorageError::Abandoned.into()))

@@ -123,7 +123,7 @@ impl FactReader {
     pub async fn can_read(&self) -> Result<(), StorageError> {
         let mut reader = self.0.pool.reader();
         let answer = reader
-            .ask(&[], LOOK_MAX, |connection| {
+            .run(&[], LOOK_MAX, |connection| {
                 Box::pin(async move {
                     // The statement finds nothing; it shows whether facts can be read at all.
                     sqlx::query("select from payment_values where false").execute(connection).await?;
@@ -303,7 +303,7 @@ async fn ask(
         return Ok(answers);
     }
     let tenants = tenants_of(batch);
-    reader.ask(&tenants, most, |connection| Box::pin(ask_all(connection, statements, answers))).await
+    reader.run(&tenants, most, |connection| Box::pin(ask_all(connection, statements, answers))).await
 }
 
 /// What cannot be answered for one payment must not fail its neighbours.

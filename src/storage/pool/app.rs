@@ -39,7 +39,7 @@ impl AppPool {
     pub async fn transaction_within<T, E>(
         &self,
         tenant: TenantId,
-        patience: TimeLimit,
+        limit: TimeLimit,
         work: impl Work<T, E>,
     ) -> Result<T, E>
     where
@@ -50,12 +50,12 @@ impl AppPool {
             let _waiting = WaitingCaller::of(&self.pool);
             self.turns.take(tenant).await
         };
-        let max_ms = patience.statement_max_ms();
+        let max_ms = limit.statement_max_ms();
         // Only a typed UUID and a number are formatted in, so the statement is safe as text, and
         // BEGIN and the settings are one round trip.
         let begin =
             format!("begin; set local app.tenant_id = '{tenant}'; set local statement_timeout = {max_ms}");
-        in_transaction(&self.pool, turn, begin, patience, work).await
+        in_transaction(&self.pool, turn, begin, limit, work).await
     }
 
     /// Runs one statement that needs neither a transaction nor a tenant.

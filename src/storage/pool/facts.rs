@@ -49,9 +49,9 @@ pub struct TenantsReader {
 }
 
 impl TenantsReader {
-    /// Sees these tenants' rows; no statement takes longer than `statement_max`.
-    /// After an error the next question is asked on another connection.
-    pub async fn ask<T, F>(
+    /// Runs `work`, which sees the rows of these tenants. No statement takes longer than
+    /// `statement_max`. After an error the next call uses another connection.
+    pub async fn run<T, F>(
         &mut self,
         tenants: &[TenantId],
         statement_max: Duration,
@@ -61,20 +61,19 @@ impl TenantsReader {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StorageError>> + Send + 'static,
     {
-        let patience = TimeLimit::of(statement_max);
+        let limit = TimeLimit::of(statement_max);
         let tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
-        let most_ms = patience.statement_max_ms();
+        let max_ms = limit.statement_max_ms();
         // Only typed UUIDs and a number are formatted in, so the text is safe.
-        let settings =
-            format!("set app.tenants = '{}'; set statement_timeout = {most_ms}", tenants.join(","));
-        // Out of its place while it is used: whatever goes wrong, nobody takes it for one that is set.
-        let (mut line, is_set) = match self.held.take() {
-            Some(line) => (line, self.settings == settings),
+        let settings = format!("set app.tenants = '{}'; set statement_timeout = {max_ms}", tenants.join(","));
+        // Taken out while it is used: after a failure, its settings are unknown.
+        let (mut held, is_set) = match self.held.take() {
+            Some(held) => (held, self.settings == settings),
             None => (LimitedConnection::acquire(&self.pool).await?, false),
         };
         let setting = (!is_set).then(|| settings.clone());
-        let answer = line
-            .run(patience, |connection| {
+        let result = held
+            .run(limit, |connection| {
                 Box::pin(async move {
                     if let Some(setting) = setting {
                         sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *connection).await?;
@@ -83,22 +82,22 @@ impl TenantsReader {
                 })
             })
             .await;
-        if answer.is_ok() {
-            (self.settings, self.held) = (settings, Some(line));
+        if result.is_ok() {
+            (self.settings, self.held) = (settings, Some(held));
         } else {
-            line.give_back();
+            held.give_back();
         }
-        answer
+        result
     }
 
     pub fn holds(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Gives the connection back, for others.
+    /// Returns the connection to the pool.
     pub fn release(&mut self) {
-        if let Some(line) = self.held.take() {
-            line.give_back();
+        if let Some(held) = self.held.take() {
+            held.give_back();
         }
     }
 }

@@ -28,13 +28,13 @@ impl SystemPool {
     }
 
     /// The same for statements that may take longer, or must not take as long.
-    pub async fn transaction_within<T, E>(&self, patience: TimeLimit, work: impl Work<T, E>) -> Result<T, E>
+    pub async fn transaction_within<T, E>(&self, limit: TimeLimit, work: impl Work<T, E>) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
     {
-        let begin = format!("begin; set local statement_timeout = {}", patience.statement_max_ms());
-        in_transaction(&self.0, None, begin, patience, work).await
+        let begin = format!("begin; set local statement_timeout = {}", limit.statement_max_ms());
+        in_transaction(&self.0, None, begin, limit, work).await
     }
 
     /// Runs one statement that needs no transaction.
