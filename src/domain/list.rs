@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_nobody_asks_is_of_the_kind_that_all_its_values_look_like() {
+    fn an_unused_list_is_of_the_kind_whose_form_all_its_values_have() {
         for (values, expected) in [
             (&["203.0.113.7", "2001:db8::/32"][..], ValueKind::Ip),
             (&["IR", "kp"], ValueKind::Country),

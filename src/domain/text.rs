@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_invisible_is_told_from_what_is_a_space() {
+    fn invisible_characters_are_not_spaces() {
         for c in [
             '\0',
             '\u{7f}',

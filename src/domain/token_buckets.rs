@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gets_a_higher_rate_does_not_wait_for_the_lower_one() {
+    fn a_key_with_a_higher_rate_does_not_wait_for_the_lower_one() {
         let (slow, fast, start) = (per_second(1, 100), per_second(100, 100), Instant::now());
         let mut bucket = Bucket::default();
         while bucket.take(slow, start) != in_ms(1_000) {}
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_whoever_finds_no_place_is_let_through() {
+    fn memory_is_bounded_and_a_key_without_a_place_is_allowed() {
         let (rate, now) = (per_second(1, 1), Instant::now());
         let buckets = TokenBuckets::new(320);
         let taken = (0..10_000).map(|number| buckets.take(number, rate, now));

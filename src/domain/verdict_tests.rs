@@ -83,9 +83,9 @@ fn all_reasons_are_kept_and_say_whether_they_were_overridden() {
         |rule, overridable, result| Vote { rule, overridable, on_failure: FailureOutcome::Review, result };
     let folded =
         fold_v1(&[vote("friends", false, &allow), vote("size", true, &review), vote("law", false, &reject)]);
-    let told: Vec<_> =
+    let found: Vec<_> =
         folded.reasons.iter().map(|r| (r.rule.as_str(), r.verdict.as_str(), r.overridden)).collect();
-    assert_eq!(told, [("friends", "allow", false), ("size", "review", true), ("law", "reject", false)]);
+    assert_eq!(found, [("friends", "allow", false), ("size", "review", true), ("law", "reject", false)]);
     assert_eq!(folded.outcome, Outcome::Reject);
 }
 
@@ -148,8 +148,8 @@ fn a_rule_in_quarantine_waits_for_review_at_least_and_nobody_cancels_it() {
         assert_eq!(fold_v1(&votes).outcome, first, "the first fold stays as it was");
         let folded = fold_v2(&votes);
         assert_eq!(folded.outcome, second);
-        let told = folded.reasons.iter().find(|reason| reason.rule == "broken").expect("its reason");
-        assert_eq!((told.overridden, told.verdict.as_str()), (false, second.name()));
+        let found = folded.reasons.iter().find(|reason| reason.rule == "broken").expect("its reason");
+        assert_eq!((found.overridden, found.verdict.as_str()), (false, second.name()));
     }
 }
 

@@ -58,13 +58,13 @@ pub struct PluginUnderTest {
 /// Runs all cases of a file. The plugin must be loaded.
 pub async fn run(
     engine: &LocalEngine,
-    tried: &PluginUnderTest,
+    under_test: &PluginUnderTest,
     text: &str,
 ) -> Result<Vec<CaseReport>, CasesError> {
     let cases = CaseFile::parse(text).and_then(CaseFile::into_cases).map_err(CasesError::Malformed)?;
     let mut reports = Vec::with_capacity(cases.len());
     for case in cases {
-        reports.push(check(engine, tried, case).await?);
+        reports.push(check(engine, under_test, case).await?);
     }
     Ok(reports)
 }
@@ -77,12 +77,12 @@ impl CaseReport {
 
 async fn check(
     engine: &LocalEngine,
-    tried: &PluginUnderTest,
+    under_test: &PluginUnderTest,
     case: RuleCase,
 ) -> Result<CaseReport, EngineError> {
     let report = |result| Ok(CaseReport::new(case.name.clone(), result));
     let settings = case.settings.to_string();
-    let prepared = match (engine.prepare(tried.plugin, settings.clone()).await, &case.expected) {
+    let prepared = match (engine.prepare(under_test.plugin, settings.clone()).await, &case.expected) {
         (Err(PrepareError::Engine(error)), _) => return Err(error),
         (Err(PrepareError::Refused(reasons)), Expectation::RefusedSettings(expected)) => {
             return report(compare_reasons("refused_settings", expected, &reasons));
@@ -92,8 +92,8 @@ async fn check(
         }
         (Err(error), expected) => {
             let differs = differs(expected.shown(), json!({"failed_prepare": error.to_string()}));
-            let call = FailedCall::Prepare { plugin: tried.plugin, settings };
-            let diagnosis = engine.diagnose(call, tried.bytes.clone()).await?;
+            let call = FailedCall::Prepare { plugin: under_test.plugin, settings };
+            let diagnosis = engine.diagnose(call, under_test.bytes.clone()).await?;
             return Ok(CaseReport { diagnosis, ..CaseReport::new(case.name.clone(), differs) });
         }
         (Ok(_), expected @ Expectation::RefusedSettings(_)) => {
@@ -105,14 +105,16 @@ async fn check(
         return report(Err(difference));
     }
     match case.payment {
-        Ok(payment) => evaluate(engine, tried, prepared, payment, case.facts, case.expected, case.name).await,
+        Ok(payment) => {
+            evaluate(engine, under_test, prepared, payment, case.facts, case.expected, case.name).await
+        }
         Err(ref error) => report(differs(json!("a payment as described in plugins/README.md"), json!(error))),
     }
 }
 
 async fn evaluate(
     engine: &LocalEngine,
-    tried: &PluginUnderTest,
+    under_test: &PluginUnderTest,
     prepared: PreparedSettings,
     payment: v1::Payment,
     facts: Vec<Fact>,
@@ -120,13 +122,13 @@ async fn evaluate(
     name: String,
 ) -> Result<CaseReport, EngineError> {
     let PreparedSettings { profile, state, .. } = prepared;
-    let plugin = tried.plugin;
+    let plugin = under_test.plugin;
     let rule = RuleCall { plugin, profile, state: state.into(), facts, fuel_spent_before: None };
     let run = engine.evaluate_one(PaymentInput::V1(payment.clone()), rule.clone()).await?;
     let result = compare(&expected, &run.result);
     let failed = result.is_err() && matches!(run.result, RuleResult::Failed { .. });
     let diagnosis = if failed {
-        engine.diagnose_one(PaymentInput::V1(payment), rule, tried.bytes.clone()).await?
+        engine.diagnose_one(PaymentInput::V1(payment), rule, under_test.bytes.clone()).await?
     } else {
         None
     };

@@ -145,7 +145,7 @@ impl Compiler {
     ) -> Result<Compilation, CompileError> {
         let host = |error: String| CompileError::Host(error);
         let turn = self.turns.take(profile).await.map_err(|error| host(error.to_string()))?;
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (child, allowance) = (self.child.clone(), CompileLimits::of(profile, self.cpu_s));
         // A separate thread, since the child gets its death signal when the thread that started it
         // ends.
@@ -156,10 +156,10 @@ impl Compiler {
                 let compiled = on_this_thread(&child, &bytes, allowance, answer);
                 drop(turn);
                 // An error means that the caller no longer waits.
-                let _ = tell.send(compiled);
+                let _ = sender.send(compiled);
             })
             .map_err(|error| host(error.to_string()))?;
-        told.await.map_err(|error| host(error.to_string()))?
+        receiver.await.map_err(|error| host(error.to_string()))?
     }
 }
 
@@ -172,10 +172,10 @@ fn on_this_thread(
     let host = |error: std::io::Error| CompileError::Host(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(host)?;
     let started = Instant::now();
-    let talked = runtime.block_on(async {
-        tokio::time::timeout(allowance.wall_time(), talk_to_child(child, bytes, allowance, &mut answer)).await
+    let ended = runtime.block_on(async {
+        tokio::time::timeout(allowance.wall_time(), run_child(child, bytes, allowance, &mut answer)).await
     });
-    let end = match talked {
+    let end = match ended {
         Ok(end) => end.map_err(host)?,
         Err(_) => {
             let waited_s = allowance.wall_time().as_secs();
@@ -192,7 +192,7 @@ struct ChildExit {
     message: String,
 }
 
-async fn talk_to_child(
+async fn run_child(
     child: &ChildCommand,
     bytes: &[u8],
     allowance: CompileLimits,

@@ -159,7 +159,7 @@ impl Diagnostics {
             memory_max_bytes: limits.memory_bytes as u64,
         };
         if let Some(instance) = instance {
-            look_into(&within.sandbox, instance, request.bytes, &mut diagnosis).await?;
+            examine(&within.sandbox, instance, request.bytes, &mut diagnosis).await?;
         }
         diagnosis.cause = cause_of(&diagnosis, limits);
         Ok(Some(diagnosis))
@@ -216,7 +216,7 @@ fn keep_newest(folder: &Path, kept: usize) {
     }
 }
 
-async fn look_into(
+async fn examine(
     sandbox: &Sandbox,
     instance: CallInstance<'_>,
     plugin: Arc<[u8]>,

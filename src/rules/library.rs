@@ -140,7 +140,7 @@ impl Library {
         bytes: Arc<[u8]>,
         most: Profile,
     ) -> Result<Plugin, AddPluginError> {
-        let candidate = on_blocking_thread(move || look_at(bytes)).await??;
+        let candidate = on_blocking_thread(move || inspect_and_hash(bytes)).await??;
         let alone = self.alone_with(candidate.digest);
         let added = {
             let _alone = alone.lock().await;
@@ -302,7 +302,7 @@ impl Library {
     }
 }
 
-fn look_at(bytes: Arc<[u8]>) -> Result<InspectedPlugin, AddPluginError> {
+fn inspect_and_hash(bytes: Arc<[u8]>) -> Result<InspectedPlugin, AddPluginError> {
     let inspection = inspect(&bytes).map_err(|error| AddPluginError::Refused(error.to_string()))?;
     let digest = Digest::of(&bytes);
     Ok(InspectedPlugin { digest, bytes, inspection })

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_above_its_share_waits_and_then_is_told_that_it_is_busy() {
+    async fn a_tenant_above_its_share_waits_and_then_gets_busy() {
         let tenants = Arc::new(TenantLimits::new(1, 1));
         let first = tenants.admit(tenant(1)).await.expect("the first runs");
         let waiter = tokio::spawn({

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_can_be_told_has_a_label_but_a_claim() {
+    fn every_event_except_a_claim_has_a_label() {
         for kind in EventKind::ALL {
             assert_eq!(Label::parse(kind.name()).is_none(), kind == EventKind::Claimed, "{kind:?}");
         }

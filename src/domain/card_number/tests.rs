@@ -243,7 +243,7 @@ fn in_the_place_of_an_iban_a_mistyped_one_passes_and_a_card_number_does_not() {
 
 /// These could only be distinguished by knowing what they are.
 #[test]
-fn what_cannot_be_told_apart_is_taken_for_a_card_number() {
+fn what_cannot_be_distinguished_is_taken_for_a_card_number() {
     for (what, text) in [
         ("a Norwegian KID, whose last digit is a Luhn digit", "4000000000000002"),
         ("numbers of invoices in a row", "4711, 4712, 4713, 4716"),
@@ -257,7 +257,7 @@ fn what_cannot_be_told_apart_is_taken_for_a_card_number() {
 
 /// The time for long hostile texts must be linear in their length.
 #[test]
-fn a_long_text_is_looked_through() {
+fn long_hostile_texts_are_searched() {
     assert!(!holds_card_number(&"1 ".repeat(100_000)));
     assert!(!holds_card_number(&"1".repeat(200_000)));
     assert!(!holds_card_number(&"+4915112345678 ".repeat(10_000)));

@@ -73,7 +73,7 @@ fn values_that_differ_have_different_forms() {
 }
 
 #[test]
-fn what_can_never_match_is_refused_and_told_what_was_expected() {
+fn a_text_without_a_form_is_refused_with_what_was_expected() {
     for (kind, text, expected) in [
         (ValueKind::Account, " - ", FormError::NoAccount),
         (ValueKind::Bank, "\u{200b}", FormError::NoBank),

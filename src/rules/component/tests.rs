@@ -23,7 +23,7 @@ fn rule_with(inner: &str) -> String {
 }
 
 #[test]
-fn bytes_that_are_no_webassembly_are_called_so() {
+fn bytes_that_are_no_webassembly_are_refused() {
     for bytes in [&b""[..], b"\0as", b"\x7fELF", b"\0asm", b"\0asm\x01\0", b"(component)"] {
         assert!(matches!(inspect(bytes), Err(ComponentError::NotWebAssembly)), "{bytes:?}");
         let built = from_core_module(bytes);
@@ -32,7 +32,7 @@ fn bytes_that_are_no_webassembly_are_called_so() {
 }
 
 #[test]
-fn a_core_module_is_told_how_to_become_a_component() {
+fn a_core_module_is_refused_with_the_way_to_make_a_component() {
     let error = inspect_text("(module)").expect_err("a module is no component");
     assert!(matches!(error, ComponentError::CoreModule));
     assert!(error.to_string().contains("tollgate plugin build"), "{error}");

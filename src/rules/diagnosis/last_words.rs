@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_full_of_errors_is_looked_at_for_so_long_only() {
+    fn the_search_in_a_memory_full_of_errors_is_bounded() {
         let plugin = b"Error: known";
         let memory = b"Error: known\0".repeat(CANDIDATES_MAX);
         assert_eq!(found(&[memory.as_slice(), b"Error: new"].concat(), plugin), None);
