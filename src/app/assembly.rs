@@ -45,7 +45,7 @@ use crate::http::request::cursor::CursorKey;
 use crate::http::services::{Metrics, Services, Tokens};
 use crate::rules::{LocalEngine, RuleEngine};
 use crate::storage::facts::FactReader;
-use crate::storage::nodes::Node;
+use crate::storage::nodes::NodeRecord;
 use crate::storage::pool::Databases;
 use crate::telemetry;
 use crate::world::with_clock;
@@ -98,7 +98,7 @@ pub(super) async fn assemble(
     let checkpoints = journal::checkpoints(settings, &root, journal.clone())?;
 
     let started_at_ms = world.now_ms();
-    let node = Node { id: world.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
+    let node = NodeRecord { id: world.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
     let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), world.clone(), node));
     let uploads = Uploads::new(
         app.clone(),

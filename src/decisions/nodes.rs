@@ -15,7 +15,7 @@ use super::plugins::Plugins;
 use crate::domain::plugin::{Digest, Profile};
 use crate::domain::time::World;
 use crate::storage::StorageError;
-use crate::storage::nodes::{self, Node, PluginReadiness};
+use crate::storage::nodes::{self, NodeRecord, PluginReadiness};
 use crate::storage::pool::SystemPool;
 
 /// How many small plugins are loaded at once, and how many large ones.
@@ -38,13 +38,13 @@ pub struct Nodes {
     system: SystemPool,
     plugins: Arc<Plugins>,
     world: World,
-    own: Node,
+    own: NodeRecord,
     /// The plugins that `load_new` is loading.
     loading: Mutex<HashMap<Digest, Profile>>,
 }
 
 impl Nodes {
-    pub fn new(system: SystemPool, plugins: Arc<Plugins>, world: World, own: Node) -> Self {
+    pub fn new(system: SystemPool, plugins: Arc<Plugins>, world: World, own: NodeRecord) -> Self {
         Self { system, plugins, world, own, loading: Mutex::default() }
     }
 

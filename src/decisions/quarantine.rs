@@ -22,7 +22,7 @@ use crate::domain::time::World;
 use crate::domain::verdict::FailureClass;
 use crate::rules::MissedDeadline;
 use crate::storage::pool::{AppPool, SystemPool};
-use crate::storage::quarantines::Opened;
+use crate::storage::quarantines::OpenOutcome;
 use crate::storage::{StorageError, quarantines};
 
 /// Shards of the windows, so that payments of different tenants seldom wait for one another.
@@ -156,14 +156,14 @@ impl Quarantines {
         let rule = quarantine.identity.rule.clone();
         let (failures, runs, class) = (quarantine.failures, quarantine.runs, quarantine.last_failure.clone());
         match quarantines::open(&self.system, tenant, quarantine).await {
-            Ok(Opened::New) => {
+            Ok(OpenOutcome::Opened) => {
                 tracing::warn!(
                     %tenant, rule, failures, runs, class,
                     "a rule failed too often and was put into quarantine"
                 );
             }
-            Ok(Opened::Before) => {}
-            Ok(Opened::TooMany) => {
+            Ok(OpenOutcome::AlreadyOpen) => {}
+            Ok(OpenOutcome::TooMany) => {
                 tracing::error!(
                     %tenant, rule,
                     "a rule failed too often, but too many other rules are already in quarantine"

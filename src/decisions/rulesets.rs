@@ -193,7 +193,7 @@ impl Rulesets {
         let mut new = NewActivation { tenant, point, actor, now_ms, expected };
         // A rollback is urgent. A node that lacks a plugin follows once it has it.
         if !matches!(request, ActivationRequest::RollBack { .. }) {
-            let plugins = rulesets::plugins_brought_in(&self.app, &new, request).await?;
+            let plugins = rulesets::plugins_to_add(&self.app, &new, request).await?;
             if let Some(lacking) = self.nodes.until_ready(&plugins, self.patience).await? {
                 let PluginReadiness { node, digest: plugin, why, .. } = lacking;
                 return Err(ActivateError::PluginNotReady { plugin, node, why });

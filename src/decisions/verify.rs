@@ -15,7 +15,7 @@ pub use signed::{CheckpointComparison, compare};
 use crate::storage::StorageError;
 use crate::storage::journal::chain::{GENESIS, batch_hash};
 use crate::storage::pool::SystemPool;
-use crate::storage::verification::{self, BatchRow, DecisionRow, Place};
+use crate::storage::verification::{self, BatchRow, DecisionRow, JournalPosition};
 
 const DIGEST_BYTES: usize = 32;
 
@@ -74,7 +74,7 @@ impl Verifier<'_> {
 
     async fn writer(&mut self, writer: Uuid) -> Result<(), StorageError> {
         let mut before = PreviousBatch { sequence: 0, hash: GENESIS.0.to_vec() };
-        let (mut last_sequence, mut place) = (None, Place::FIRST);
+        let (mut last_sequence, mut place) = (None, JournalPosition::FIRST);
         loop {
             let batches = verification::batches(self.system, writer, last_sequence).await?;
             let Some(last) = batches.last() else { break };
@@ -122,9 +122,9 @@ impl Verifier<'_> {
         &mut self,
         writer: Uuid,
         batches: &[BatchRow],
-        mut place: Place,
+        mut place: JournalPosition,
         last_sequence: i64,
-    ) -> Result<Place, StorageError> {
+    ) -> Result<JournalPosition, StorageError> {
         let mut merge = BatchCursor { writer, batches, position: 0 };
         loop {
             let rows = verification::decisions(self.system, writer, place, last_sequence).await?;
@@ -139,7 +139,7 @@ impl Verifier<'_> {
             (self.on_event)(VerificationEvent::Decisions(rows.len() as u64));
         }
         merge.up_to(i64::MAX, self);
-        Ok(Place::after_batch(last_sequence))
+        Ok(JournalPosition::after_batch(last_sequence))
     }
 
     fn decision(&mut self, writer: Uuid, row: &DecisionRow, in_batch: Option<(&BatchRow, usize)>) {

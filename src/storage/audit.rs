@@ -1,7 +1,6 @@
-//! The record of administrative acts.
+//! The audit log. Its grants allow no changes to rows.
 //!
-//! Owns its rows, which the database lets nobody change. Must never be written
-//! apart from the act: both stand in one transaction.
+//! A row must be written in the same transaction as the act that it records.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -15,9 +14,8 @@ use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "audit event";
 
-/// Writes an act down in the transaction that carries it out, as the last of
-/// its locks: from here to the commit, other acts of the tenant wait, so that
-/// sequences rise in commit order.
+/// Records an act in the transaction that carries it out. Must be called last: it takes a lock on
+/// which the tenant's other acts wait until the commit, so that sequences rise in commit order.
 pub async fn record(connection: &mut PgConnection, tenant: TenantId, act: &Act) -> Result<i64, StorageError> {
     TenantLock::AuditLog(tenant).take_in_transaction(connection).await?;
     let sequence = sqlx::query_scalar(
@@ -48,7 +46,7 @@ pub struct AuditFilter {
     pub to_ms: Option<u64>,
 }
 
-/// The newest first, below `before_sequence` where it is given.
+/// Newest first. With `before_sequence`, only those below it.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -79,7 +77,7 @@ pub async fn list(
             .bind(filter.from_ms.map(bigint))
             .bind(filter.to_ms.map(bigint))
             .bind(i64::from(limit))
-            // Planned with the values at hand: most conditions are absent.
+            // Not prepared, so that the plan fits the conditions: most are absent.
             .persistent(false)
             .fetch_all(connection)
             .await?;
@@ -89,8 +87,8 @@ pub async fn list(
     .await
 }
 
-/// What was recorded after `sequence`, the oldest first. Whoever asks again
-/// from the last one it got misses nothing.
+/// The acts after `sequence`, oldest first. A caller that continues from the last one it got misses
+/// none.
 pub async fn since(
     app: &AppPool,
     tenant: TenantId,

@@ -1,8 +1,7 @@
-//! Backtests: asked for by tenants, claimed and carried on by nodes.
+//! Backtests: created by tenants, and run by nodes, which claim them.
 //!
-//! Owns their rows and the lease of the node at work, by the database's clock.
-//! Must never write a report without its place in the history: both are one
-//! statement, so that what goes on after a crash counts nothing twice.
+//! A report and its position in the history must be written in one statement, so that no decision
+//! is counted twice after a crash.
 
 mod claims;
 
@@ -41,7 +40,7 @@ pub struct NewBacktest {
 }
 
 #[derive(Debug, Error)]
-pub enum CreateError {
+pub enum CreateBacktestError {
     #[error("there is no such revision")]
     UnknownRevision,
     #[error("there is no such revision to compare with")]
@@ -55,7 +54,7 @@ pub enum CreateError {
 }
 
 #[derive(Debug, Error)]
-pub enum CancelError {
+pub enum CancelBacktestError {
     #[error("the backtest has already ended")]
     NotFound,
     #[error("the backtest has ended")]
@@ -64,15 +63,19 @@ pub enum CancelError {
     Storage(#[from] StorageError),
 }
 
-pub async fn create(app: &AppPool, tenant: TenantId, new: NewBacktest) -> Result<Backtest, CreateError> {
+pub async fn create(
+    app: &AppPool,
+    tenant: TenantId,
+    new: NewBacktest,
+) -> Result<Backtest, CreateBacktestError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             TenantLock::Backtests(tenant).take_in_transaction(connection).await.of_statement()?;
             if pending(connection, tenant).await? >= i64::from(PENDING_MAX) {
-                return Err(CreateError::TooMany);
+                return Err(CreateBacktestError::TooMany);
             }
             if !exists(connection, tenant, new.point, new.revision).await? {
-                return Err(CreateError::UnknownRevision);
+                return Err(CreateBacktestError::UnknownRevision);
             }
             let baseline_revision = baseline_revision(connection, tenant, &new).await?;
             insert(connection, tenant, &new, baseline_revision).await?;
@@ -132,13 +135,13 @@ async fn baseline_revision(
     connection: &mut PgConnection,
     tenant: TenantId,
     new: &NewBacktest,
-) -> Result<Option<i32>, CreateError> {
+) -> Result<Option<i32>, CreateBacktestError> {
     match new.baseline {
         Baseline::Recorded => Ok(None),
         Baseline::Revision(number) if exists(connection, tenant, new.point, number).await? => {
             Ok(Some(number))
         }
-        Baseline::Revision(_) => Err(CreateError::UnknownBaseline),
+        Baseline::Revision(_) => Err(CreateBacktestError::UnknownBaseline),
         Baseline::Active => {
             let active: Option<i32> = sqlx::query_scalar(
                 "select revision from activations
@@ -151,7 +154,7 @@ async fn baseline_revision(
             .fetch_optional(connection)
             .await
             .of_statement()?;
-            active.map(Some).ok_or(CreateError::NothingActive)
+            active.map(Some).ok_or(CreateBacktestError::NothingActive)
         }
     }
 }
@@ -245,7 +248,7 @@ pub async fn list(
     .await
 }
 
-/// Ends one that waits or runs. The node at work notices at its next checkpoint.
+/// Cancels a backtest that waits or runs. Its node notices at the next checkpoint.
 pub async fn cancel(
     app: &AppPool,
     tenant: TenantId,
@@ -253,7 +256,7 @@ pub async fn cancel(
     id: Uuid,
     actor: String,
     now_ms: u64,
-) -> Result<Backtest, CancelError> {
+) -> Result<Backtest, CancelBacktestError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let cancelled = sqlx::query(
@@ -268,12 +271,12 @@ pub async fn cancel(
             .execute(&mut *connection)
             .await
             .of_statement()?;
-            let backtest = find(connection, tenant, point, id).await?.ok_or(CancelError::NotFound)?;
+            let backtest = find(connection, tenant, point, id).await?.ok_or(CancelBacktestError::NotFound)?;
             if cancelled.rows_affected() == 1 {
                 let cancelled = act(Action::BacktestCancelled, id, &actor, now_ms, None);
                 audit::record(connection, tenant, &cancelled).await?;
             } else if backtest.state != BacktestState::Cancelled {
-                return Err(CancelError::Ended);
+                return Err(CancelBacktestError::Ended);
             }
             Ok(backtest)
         })

@@ -1,7 +1,4 @@
-//! Finds the PostgreSQL that is installed on this machine.
-//!
-//! Owns the places that are looked at and the advice when none is there. Never
-//! downloads, installs or starts anything.
+//! Finds the PostgreSQL installations on this machine. Never downloads or installs anything.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,8 +34,8 @@ pub enum BinariesError {
 }
 
 impl Binaries {
-    /// The preferred installation, or the one that can open an existing data
-    /// directory when `major` names what wrote it.
+    /// The preferred installation. With `major`, one of that version if there is one, since only it
+    /// can open an existing data directory.
     pub fn find(major: Option<u32>) -> Result<Self, BinariesError> {
         if let Some(folder) = std::env::var_os("PG_BIN").map(PathBuf::from) {
             return Self::in_folder(&folder).ok_or(BinariesError::WrongPgBin(folder));
@@ -55,7 +52,7 @@ impl Binaries {
         if major.is_none_or(|major| major == first.major) {
             return Ok(first);
         }
-        // None fits: the caller compares the versions and explains.
+        // If none has that version, the caller reports it.
         Ok(found.find(|one| Some(one.major) == major).unwrap_or(first))
     }
 

@@ -1,15 +1,14 @@
-//! Hashes over several fields, so that no two lists of fields hash alike.
+//! The canonical hash over several fields, behind value keys, decision digests and batch hashes.
 //!
-//! Owns the one encoding behind value keys, decision digests and batch hashes:
-//! SHA-256 over a domain name and then each field, all preceded by their length
-//! as 8 bytes, big-endian. Must never change: stored rows depend on it.
+//! SHA-256 over a domain name and each field, each preceded by its length in 8 big-endian bytes. So
+//! different lists of fields never give the same input. Must never change: stored rows depend on it.
 
 use crate::domain::plugin::{Digest, DigestBuilder};
 
 pub(super) struct CanonicalHash(DigestBuilder);
 
 impl CanonicalHash {
-    /// The domain keeps hashes of one purpose from being taken for another's.
+    /// The domain separates hashes of different purposes.
     pub(super) fn new(domain: &str) -> Self {
         Self(DigestBuilder::default()).field(domain.as_bytes())
     }
@@ -18,7 +17,7 @@ impl CanonicalHash {
         Self(self.0.add(&(bytes.len() as u64).to_be_bytes()).add(bytes))
     }
 
-    /// None and a present field differ, whatever the field holds.
+    /// An absent field differs from any present field.
     pub(super) fn optional_field(self, bytes: Option<&[u8]>) -> Self {
         match bytes {
             None => self.field(&[0]),

@@ -1,7 +1,6 @@
-//! The fields in which a tenant allows what looks like a card number.
+//! The fields in which a tenant allows values that look like card numbers.
 //!
-//! Owns their rows. A change and its line in the record of acts are one
-//! transaction. A request must never change them: only an operator does.
+//! Only an operator may change them, never a request.
 
 use std::collections::HashMap;
 
@@ -53,7 +52,7 @@ pub async fn unchecked(system: &SystemPool, tenant: TenantId) -> Result<Unchecke
         .await
 }
 
-/// Switches the check of a field. Answers whether that changed anything.
+/// Switches the check of a field on or off. Returns whether that changed anything.
 pub async fn set(
     system: &SystemPool,
     tenant: TenantId,

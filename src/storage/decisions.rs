@@ -1,7 +1,4 @@
-//! Decisions as they are read: one, many, by key, in the order of replay.
-//!
-//! Owns the reading of their rows and the search by a payment's values. Must
-//! never write one: only the journal does.
+//! Reads decisions: by id, by key, in pages, and by search. Only the journal writes them.
 
 mod comparison;
 mod feed;
@@ -14,7 +11,9 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-pub use comparison::{Became, COUNTED_MAX, Comparison, Decided, ReasonsOf, SAMPLED_MAX, comparison};
+pub use comparison::{
+    COUNTED_MAX, EventCount, OutcomeCount, ReasonCounts, RevisionComparison, SAMPLED_MAX, comparison,
+};
 pub use feed::{NewDecision, ids_since, since};
 pub use search::{DecisionFilter, DecisionSummary, list};
 
@@ -33,9 +32,9 @@ const WHAT: &str = "decision";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub writer: Uuid,
-    /// Of the batch in its writer's chain, from 1.
+    /// The batch's place in its writer's chain, from 1.
     pub sequence: i64,
-    /// In the batch, from 0.
+    /// The decision's place in the batch, from 0.
     pub position: i32,
 }
 
@@ -68,7 +67,7 @@ pub async fn get(
     .await
 }
 
-/// What a client's key is bound to.
+/// The decision to which a client's key is bound.
 pub async fn by_key(
     app: &AppPool,
     tenant: TenantId,
@@ -97,9 +96,8 @@ pub async fn by_key(
     .await
 }
 
-/// The ids of all tenants in pages, for a replay of everything that was made
-/// since a time. An id is not a commit order: what is stored while the pages
-/// are read may be passed over.
+/// The ids of all tenants' decisions since a time, in pages. Ids are not in commit order: decisions
+/// that are stored while the pages are read may be missing.
 pub async fn all_ids(
     system: &SystemPool,
     since_ms: u64,
@@ -130,7 +128,7 @@ pub async fn all_ids(
         .await
 }
 
-/// The same of one tenant.
+/// As `all_ids`, but of one tenant.
 pub async fn ids_of_tenant(
     system: &SystemPool,
     tenant: TenantId,
@@ -161,7 +159,7 @@ pub async fn ids_of_tenant(
         .await
 }
 
-/// How many there are since a time, of one tenant or of all.
+/// The number of decisions since a time, of one tenant or of all.
 pub async fn count(
     system: &SystemPool,
     tenant: Option<TenantId>,

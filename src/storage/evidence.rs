@@ -1,11 +1,10 @@
-//! The stored form of a decision, and the digests that protect it.
+//! The stored form of a decision's evidence, and the digests that protect it.
 //!
-//! Owns the encoding of the evidence and what each digest covers. Must never
-//! change the bytes of a released version: another shape is another version,
-//! and the old one stays readable for as long as its rows are kept.
+//! The bytes of a released version must never change. Another shape is another version, and old
+//! versions stay readable.
 //!
-//! The payload is personal and may be erased; the chain therefore covers a
-//! digest of it, salted so that nobody can find the payload by trying.
+//! The payload is personal data and may be erased. So the chain covers only a digest of it, which
+//! is salted, so that the payload cannot be guessed from the digest.
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ pub const SALT_LENGTH_BYTES: usize = 16;
 
 const UNREADABLE: StorageError = StorageError::Unreadable { what: "evidence" };
 
-/// Version 1 has no comparison version; its values were compared by version 1.
+/// Version 1 has no comparison version: its values were compared by version 1.
 #[derive(Deserialize)]
 struct EvidenceV1 {
     payment: Arc<Payment>,
@@ -50,7 +49,7 @@ pub fn encode(evidence: &Evidence) -> Result<Vec<u8>, StorageError> {
     postcard::to_stdvec(evidence).map_err(|_| UNREADABLE)
 }
 
-/// Whatever the bytes are, the answer is evidence or an error.
+/// Returns evidence or an error for any bytes.
 pub fn decode(version: i16, payload: &[u8]) -> Result<Evidence, StorageError> {
     match version {
         1 => whole::<EvidenceV1>(payload).map(Evidence::from),
@@ -59,7 +58,7 @@ pub fn decode(version: i16, payload: &[u8]) -> Result<Evidence, StorageError> {
     }
 }
 
-/// Decodes all of the bytes; leftover ones are an error.
+/// Decodes the bytes. Left-over bytes are an error.
 fn whole<T: DeserializeOwned>(payload: &[u8]) -> Result<T, StorageError> {
     match postcard::take_from_bytes(payload) {
         Ok((stored, [])) => Ok(stored),
@@ -71,7 +70,7 @@ pub fn payload_digest(salt: &[u8], version: i16, payload: &[u8]) -> Digest {
     CanonicalHash::new("tollgate payload 1").field(salt).field(&version.to_be_bytes()).field(payload).finish()
 }
 
-/// Everything of a decision that erasure leaves, as it stands in the columns.
+/// The columns of a decision that remain after erasure.
 #[derive(Debug, Clone, Copy)]
 pub struct DigestedColumns<'a> {
     pub tenant: Uuid,
@@ -91,7 +90,7 @@ pub struct DigestedColumns<'a> {
 }
 
 impl DigestedColumns<'_> {
-    /// As fields of the canonical hash in this order; numbers are big-endian.
+    /// The canonical hash of the fields in this order. Numbers are big-endian.
     pub fn digest(&self) -> Digest {
         let revision = self.revision.map(i32::to_be_bytes);
         CanonicalHash::new("tollgate decision 1")
@@ -113,7 +112,7 @@ impl DigestedColumns<'_> {
     }
 }
 
-/// Computed from the columns alone, so an erased decision still verifies.
+/// Computed from the columns only, so that an erased decision can still be verified.
 pub fn decision_digest(decision: &Decision, version: i16, payload_digest: &Digest) -> Digest {
     let payment = &decision.evidence.payment;
     let currency = payment.order.amount.currency();

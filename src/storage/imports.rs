@@ -1,7 +1,4 @@
-//! What an import writes beside the decisions, which are the journal's.
-//!
-//! Owns the inserting of events in bulk, each once however often it is told.
-//! Must never change an event that is there.
+//! Imported events, and the audit record of an import. The journal stores the decisions.
 
 use uuid::Uuid;
 
@@ -22,7 +19,7 @@ pub struct ImportedEvent {
     pub note: String,
 }
 
-/// Answers how many were new.
+/// Inserts events, and returns how many are new. Existing ones stay as they are.
 pub async fn insert_events(
     app: &AppPool,
     tenant: TenantId,
@@ -56,8 +53,7 @@ pub async fn insert_events(
     .await
 }
 
-/// Puts a run on record. Its decisions are in the journal by then, some of a
-/// run that was cut off included.
+/// Records an import in the audit log, after its decisions are stored.
 pub async fn record_run(app: &AppPool, tenant: TenantId, act: Act) -> Result<(), StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move { audit::record(connection, tenant, &act).await.map(drop) })

@@ -1,7 +1,6 @@
-//! Temporal lists: made, filled, and closed in the end.
+//! Lists, and in the modules below their entries.
 //!
-//! Owns the rows of lists; those of entries are below. Must never delete
-//! anything: a decision of the past is explained by the list as it was.
+//! Nothing is ever deleted: past decisions are explained by the lists as they were.
 
 mod adding;
 mod conversion;
@@ -20,7 +19,7 @@ use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
-use super::rulesets::deployed_revision_that_asks;
+use super::rulesets::deployed_revision_using_list;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::ValueKind;
@@ -36,7 +35,7 @@ pub struct List {
     pub name: String,
     pub description: String,
     pub kinds: ListKinds,
-    /// Those that nobody has closed and that have no end set.
+    /// Entries that are not closed and have no end.
     pub open_entries: u64,
     pub created_by: String,
     pub created_at_ms: u64,
@@ -89,8 +88,7 @@ pub enum CloseListError {
     Storage(#[from] StorageError),
 }
 
-/// Makes a list, at most `lists_max` that are not closed, and a bounded number in all. Those who make lists of
-/// one tenant wait for each other: the quota counts what is there.
+/// Creates a list. A tenant may have `lists_max` open lists, and a limited number in total.
 pub async fn create(
     app: &AppPool,
     tenant: TenantId,
@@ -101,7 +99,7 @@ pub async fn create(
         Box::pin(async move {
             TenantLock::Lists(tenant).take_in_transaction(connection).await.of_statement()?;
             insert(connection, tenant, &new).await?;
-            keep_quota(connection, tenant, lists_max).await?;
+            check_quota(connection, tenant, lists_max).await?;
             let act = Act {
                 at_ms: new.created_at_ms,
                 actor: new.created_by,
@@ -117,7 +115,7 @@ pub async fn create(
     .await
 }
 
-async fn keep_quota(
+async fn check_quota(
     connection: &mut PgConnection,
     tenant: TenantId,
     lists_max: u32,
@@ -181,7 +179,7 @@ pub async fn list(
     .await
 }
 
-/// What a caller needs to know of a list before reading or filling it.
+/// The properties of a list that are needed to read or fill it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListHead {
     pub name: String,
@@ -241,7 +239,7 @@ fn read_kinds(row: &PgRow) -> Result<ListKinds, StorageError> {
     let names: Option<Vec<String>> = row.try_get("kinds")?;
     let kinds: Result<Vec<ValueKind>, StorageError> =
         names.unwrap_or_default().iter().map(|name| named(ValueKind::parse(name), WHAT)).collect();
-    // A list without kinds cannot occur: every program of this version brings lists over first.
+    // Every list has kinds: the program converts the lists of earlier versions when it starts.
     named(ListKinds::of(kinds?), WHAT)
 }
 
@@ -258,7 +256,7 @@ pub async fn close(
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let point = DecisionPoint::Payment;
-            if let Some(revision) = deployed_revision_that_asks(connection, tenant, point, &name).await? {
+            if let Some(revision) = deployed_revision_using_list(connection, tenant, point, &name).await? {
                 return Err(CloseListError::InUse { revision });
             }
             let closed = sqlx::query(

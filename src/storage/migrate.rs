@@ -1,7 +1,4 @@
-//! The migrations, embedded in the program.
-//!
-//! Owns running them, once and in order, as the owner of the tables. Must
-//! never run against a database that a newer Tollgate has changed.
+//! Runs the migrations, which are embedded in the program.
 
 use sqlx::PgConnection;
 use sqlx::migrate::{MigrateError, Migrator};
@@ -19,7 +16,7 @@ pub enum MigrationError {
     #[error("migration {0} was changed after it was applied; never edit a migration, add a new one instead")]
     Edited(i64),
     #[error("a migration failed and was rolled back")]
-    QueryError(#[source] MigrateError),
+    Failed(#[source] MigrateError),
     #[error("a statement of the migration{} failed and was rolled back: {failed}", of(*version))]
     Statement { version: Option<i64>, failed: QueryError },
 }
@@ -35,8 +32,8 @@ fn of(version: Option<i64>) -> String {
     version.map_or_else(|| "s".to_owned(), |version| format!(" {version}"))
 }
 
-/// Applies what is missing and returns how many that were. The session must be
-/// the owner's; it must be closed afterwards, since an error leaves the lock held.
+/// Applies missing migrations, and returns their number. The session must be the owner's, and must
+/// be closed afterwards, since an error leaves the lock held.
 pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> {
     let before = applied(owner).await?;
     MIGRATIONS.run(&mut *owner).await.map_err(|error| match error {
@@ -46,7 +43,7 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
             MigrationError::Statement { version: Some(version), failed: error.into() }
         }
         MigrateError::Execute(error) => error.into(),
-        other => MigrationError::QueryError(other),
+        other => MigrationError::Failed(other),
     })?;
     let made = applied(owner).await?.saturating_sub(before);
     if made > 0 {
@@ -55,7 +52,7 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
     Ok(made)
 }
 
-/// Tells one set of migrations from another: a template database carries it in its name.
+/// Identifies this set of migrations. Tests use it in the name of a template database.
 pub fn fingerprint() -> String {
     let all = MIGRATIONS.iter().fold(DigestBuilder::default(), |digest, migration| {
         digest.add(&migration.version.to_be_bytes()).add(&migration.checksum)

@@ -1,7 +1,6 @@
-//! The processes that serve, and which plugins each can run.
+//! The nodes, their heartbeats, and which plugins each can run.
 //!
-//! Owns their heartbeat and their reports. Whether a node lives is told by the
-//! database's clock alone: never by that of a node.
+//! Only the database's clock decides whether a node is alive.
 
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -15,24 +14,24 @@ use crate::domain::plugin::{Digest, Profile};
 const WHAT: &str = "node";
 
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct NodeRecord {
     pub id: Uuid,
     pub name: String,
     pub started_at_ms: u64,
 }
 
-/// Whether a node that lives can run a plugin.
+/// Whether a live node can run a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginReadiness {
     pub node: String,
     pub digest: Digest,
     pub ready: bool,
-    /// Why it cannot; nothing while it has not tried.
+    /// Why it cannot. `None` if it has not tried yet.
     pub why: Option<String>,
 }
 
-/// Tells that a node lives, and forgets those that nobody has seen for an hour.
-pub async fn beat(system: &SystemPool, node: &Node) -> Result<(), StorageError> {
+/// Records a node's heartbeat, and deletes nodes without one for an hour.
+pub async fn beat(system: &SystemPool, node: &NodeRecord) -> Result<(), StorageError> {
     let node = node.clone();
     system
         .transaction_within(TimeLimit::SHORT, move |connection| {
@@ -53,7 +52,7 @@ pub async fn beat(system: &SystemPool, node: &Node) -> Result<(), StorageError> 
         .await
 }
 
-/// At the end of a node: nobody has to wait until it is missed.
+/// Deletes a node that ends, so that nobody waits for it.
 pub async fn leave(system: &SystemPool, node: Uuid) -> Result<(), StorageError> {
     system
         .transaction_within(TimeLimit::SHORT, move |connection| {
@@ -65,9 +64,9 @@ pub async fn leave(system: &SystemPool, node: Uuid) -> Result<(), StorageError> 
         .await
 }
 
-/// The stored plugins that a node has not reported, and those it could not load
-/// before `retry_before_ms`: of each tenant the newest few small and large ones,
-/// so that one with many that take long holds up no other.
+/// The stored plugins that a node has not reported, and those that it failed to load before
+/// `retry_before_ms`. Only the newest few small and large ones of each tenant, so that the slow
+/// plugins of one tenant do not delay others.
 pub async fn unreported(
     system: &SystemPool,
     node: Uuid,
@@ -106,7 +105,7 @@ pub async fn unreported(
         .await
 }
 
-/// Writes down that a node can run a plugin, or why not. False where the node is not known.
+/// Records that a node can run a plugin, or why not. `false` if the node is unknown.
 pub async fn report(
     system: &SystemPool,
     node: Uuid,
@@ -128,7 +127,7 @@ pub(super) async fn report_on(
     why: Option<&str>,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    // Of a node that was forgotten nothing is kept: it reports anew once it is back.
+    // A deleted node has no reports. It reports again once it is back.
     let reported = sqlx::query(
         "insert into node_plugins (node_id, digest, ready_at_ms, why)
          select id, $2, $3, $4 from nodes where id = $1
@@ -143,7 +142,7 @@ pub(super) async fn report_on(
     Ok(reported.rows_affected() > 0)
 }
 
-/// How the nodes that live stand with each of the plugins.
+/// Whether each live node can run each of the plugins.
 pub async fn readiness(
     system: &SystemPool,
     digests: &[Digest],

@@ -1,7 +1,4 @@
-//! The monthly partitions of the decisions.
-//!
-//! Owns making them ahead of time. Must never drop one: that is retention's,
-//! behind a signed checkpoint.
+//! Creates the monthly partitions of the decisions ahead of time.
 
 use super::StorageError;
 use super::pool::SystemPool;
@@ -9,8 +6,8 @@ use super::query_error::OfStatement;
 use super::time_limit::TimeLimit;
 use crate::domain::time::Month;
 
-/// How many months after the current one are made ahead, so that a background
-/// task may fail for weeks before a decision lands in the default partition.
+/// How many months ahead partitions are created, so that the background task may fail for weeks
+/// before a decision is stored in the default partition.
 const MONTHS_AHEAD: i32 = 2;
 
 /// Makes the partitions of this month and the next two where they are missing,
@@ -19,8 +16,8 @@ pub async fn ensure_decision_partitions(system: &SystemPool) -> Result<u32, Stor
     let mut made = 0;
     let mut first_error = None;
     for months_ahead in 0..=MONTHS_AHEAD {
-        // A transaction each: a month whose decisions already lie in the default
-        // partition is refused, and must not keep the next ones from being made.
+        // One transaction each: a month with decisions in the default partition is refused, and
+        // must not prevent the next ones.
         match ensure_month(system, months_ahead).await {
             Ok(true) => made += 1,
             Ok(false) => {}
@@ -48,8 +45,8 @@ async fn ensure_month(system: &SystemPool, months_ahead: i32) -> Result<bool, St
     .await
 }
 
-/// Makes the partition of any month where it is missing. Refused for a month
-/// that the default partition holds decisions of.
+/// Creates the partition of a month if it is missing. Fails if the default partition already has
+/// decisions of that month.
 pub async fn ensure_decision_partition(system: &SystemPool, month: Month) -> Result<bool, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, move |connection| {

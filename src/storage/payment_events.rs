@@ -1,7 +1,6 @@
-//! Later events of payments: what became of them.
+//! Payment events: what happened to payments after their decisions.
 //!
-//! Owns their rows. Must never change or remove one: what was told wrongly is
-//! outdone by what is told later.
+//! An event is never changed or removed. A wrong one is corrected by a later one.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -24,22 +23,22 @@ pub struct NewPaymentEvent {
     pub id: Uuid,
     pub payment: PaymentId,
     pub kind: EventKind,
-    /// Nothing for the moment it is told.
+    /// `None` for the time of the report.
     pub at_ms: Option<u64>,
     pub recorded_at_ms: u64,
     pub actor: String,
     pub note: String,
 }
 
-/// The event as it stands, and whether it was told for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct RecordedEvent {
     pub event: PaymentEvent,
+    /// Whether this report was the first one of the event.
     pub first: bool,
 }
 
 #[derive(Debug, Error)]
-pub enum TellError {
+pub enum RecordEventError {
     #[error("there is no such payment")]
     UnknownPayment,
     #[error("the payment was received after that time")]
@@ -50,54 +49,54 @@ pub enum TellError {
     Storage(#[from] StorageError),
 }
 
-/// Writes an event down, at most `events_max` of a payment. The same kind at the
-/// same moment is the same event.
-pub async fn tell(
+/// Records an event, at most `events_max` of a payment. Two reports of the same kind and time are
+/// the same event.
+pub async fn record(
     app: &AppPool,
     tenant: TenantId,
     new: NewPaymentEvent,
     events_max: u32,
-) -> Result<Told, TellError> {
+) -> Result<RecordedEvent, RecordEventError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let lock = TenantLock::PaymentEvents(tenant, new.payment);
             lock.take_in_transaction(connection).await.of_statement()?;
             let received_at_ms = received_at_ms(connection, tenant, new.payment).await?;
-            let received_at_ms = received_at_ms.ok_or(TellError::UnknownPayment)?;
-            // The clocks of two nodes may differ a little: now is never too early.
+            let received_at_ms = received_at_ms.ok_or(RecordEventError::UnknownPayment)?;
+            // The clocks of two nodes may differ, so the current time may be before the payment.
             let at_ms = new.at_ms.unwrap_or(new.recorded_at_ms.max(received_at_ms));
             if at_ms < received_at_ms {
-                return Err(TellError::BeforePayment { received_at_ms });
+                return Err(RecordEventError::BeforePayment { received_at_ms });
             }
             let inserted = insert(connection, tenant, &new, at_ms).await?;
             let event = match inserted {
                 None => same_as(connection, tenant, &new, at_ms).await?,
                 Some(event) => {
-                    keep_quota(connection, tenant, new.payment, events_max).await?;
-                    return Ok(Told { event, first: true });
+                    check_quota(connection, tenant, new.payment, events_max).await?;
+                    return Ok(RecordedEvent { event, first: true });
                 }
             };
-            Ok(Told { event, first: false })
+            Ok(RecordedEvent { event, first: false })
         })
     })
     .await
 }
 
-/// With the event that was just written: an error takes it back.
-async fn keep_quota(
+/// Counts the event that was just inserted, too. An error rolls it back.
+async fn check_quota(
     connection: &mut PgConnection,
     tenant: TenantId,
     payment: PaymentId,
     events_max: u32,
-) -> Result<(), TellError> {
-    let told: i64 =
+) -> Result<(), RecordEventError> {
+    let count: i64 =
         sqlx::query_scalar("select count(*) from payment_events where tenant_id = $1 and payment_id = $2")
             .bind(tenant.0)
             .bind(payment.0)
             .fetch_one(connection)
             .await
             .of_statement()?;
-    if told > i64::from(events_max) { Err(TellError::TooMany(events_max)) } else { Ok(()) }
+    if count > i64::from(events_max) { Err(RecordEventError::TooMany(events_max)) } else { Ok(()) }
 }
 
 async fn received_at_ms(
@@ -114,7 +113,7 @@ async fn received_at_ms(
     stored.map(|stored| ms(stored, WHAT)).transpose()
 }
 
-/// Nothing when the same is there already.
+/// `None` if the event exists already.
 async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -160,7 +159,7 @@ async fn same_as(
     read(&row)
 }
 
-/// In the order they were told, above `after`; nothing when there is no such payment.
+/// In the order of the reports, above `after`. `None` if there is no such payment.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -193,7 +192,7 @@ pub async fn list(
     .await
 }
 
-/// The one that happened last.
+/// The event with the latest time.
 pub async fn last(
     app: &AppPool,
     tenant: TenantId,

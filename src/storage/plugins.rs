@@ -1,6 +1,6 @@
-//! Plugins: their bytes once by digest, and which tenant may see which.
+//! Plugins: their bytes, stored once per digest, and which tenant may use which.
 //!
-//! Owns both tables. Must never change or delete bytes: a decision may name them.
+//! Bytes must never be changed or deleted: a decision may refer to them.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ const WHAT: &str = "plugin";
 /// Where a plugin's bytes come from.
 pub(super) enum Bytes<'b> {
     Given(&'b [u8]),
-    /// Those that the tenant handed in and that wait in its row.
+    /// The bytes of the tenant's upload.
     OfUpload(TenantId),
 }
 
-/// Takes a plugin in. The same digest twice is one plugin; once shared, it stays shared.
+/// Stores a plugin. A plugin that is already stored stays, and one that is shared stays shared.
 pub async fn add(
     system: &SystemPool,
     plugin: &Plugin,
@@ -80,7 +80,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Lets a tenant see and use a plugin that was added before.
+/// Lets a tenant see and use a stored plugin.
 pub(super) async fn grant(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -102,7 +102,7 @@ pub(super) async fn grant(
     Ok(())
 }
 
-/// What a tenant sees, by row security: the shared ones, its own, and what it handed in.
+/// The plugins that row security shows to a tenant: shared ones, its own, and its uploads.
 macro_rules! seen {
     ($then:literal) => {
         concat!(
@@ -130,7 +130,7 @@ macro_rules! seen {
     };
 }
 
-/// What the tenant may use and what it handed in, by name.
+/// The tenant's plugins and uploads, by name.
 pub async fn list(app: &AppPool, tenant: TenantId) -> Result<Vec<TenantPlugin>, StorageError> {
     app.transaction(tenant, |connection| {
         Box::pin(async move {
@@ -162,8 +162,8 @@ pub(super) async fn find(
     row.as_ref().map(read_seen).transpose()
 }
 
-/// The bytes from an offset on, as many as are asked for or are there; nothing
-/// where the tenant has no such plugin.
+/// At most `size_bytes` of the plugin's bytes from an offset on. `None` if the tenant has no such
+/// plugin.
 pub async fn part(
     app: &AppPool,
     tenant: TenantId,
@@ -200,7 +200,7 @@ pub enum RetireError {
     Storage(#[from] StorageError),
 }
 
-/// From now on the plugin enters no revision of the tenant. Twice is once.
+/// Retires a plugin: it cannot be used in new revisions of the tenant. Repeating it has no effect.
 pub async fn retire(
     app: &AppPool,
     tenant: TenantId,
@@ -211,9 +211,9 @@ pub async fn retire(
     let actor = actor.to_owned();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            // Before anything is looked at: an activation meanwhile would not be seen.
+            // First, since this locks the deployment: no activation can use the plugin meanwhile.
             for (revision, plugins) in
-                rulesets::plugins_deployed(connection, tenant, DecisionPoint::Payment).await?
+                rulesets::plugins_in_deployment(connection, tenant, DecisionPoint::Payment).await?
             {
                 if plugins.contains(&digest) {
                     return Err(RetireError::InUse { revision });
@@ -248,7 +248,7 @@ pub async fn retire(
     .await
 }
 
-/// For nodes, whoever owns the plugin.
+/// For nodes: the profile of any tenant's plugin.
 pub async fn profile_any(system: &SystemPool, digest: Digest) -> Result<Option<Profile>, StorageError> {
     system
         .transaction(move |connection| {
@@ -264,7 +264,8 @@ pub async fn profile_any(system: &SystemPool, digest: Digest) -> Result<Option<P
         .await
 }
 
-/// For nodes, whoever owns the plugin. Megabytes: ask with a turn to compile.
+/// For nodes: the bytes of any tenant's plugin. They may be megabytes, so the caller must have a
+/// turn to compile.
 pub async fn bytes_any(system: &SystemPool, digest: Digest) -> Result<Option<Arc<[u8]>>, StorageError> {
     system
         .transaction(move |connection| {
@@ -279,7 +280,7 @@ pub async fn bytes_any(system: &SystemPool, digest: Digest) -> Result<Option<Arc
         .await
 }
 
-/// Copied once, out of what was received.
+/// Copies the bytes once, out of the received row.
 pub(super) fn shared_bytes(row: &PgRow, column: &str) -> Result<Arc<[u8]>, StorageError> {
     let bytes: &[u8] = row.try_get(column)?;
     Ok(bytes.into())

@@ -1,9 +1,7 @@
-//! A Postgres of Tollgate's own, for a machine where none is configured.
+//! The private server: a Postgres that Tollgate starts itself if no database is configured.
 //!
-//! Owns one data directory: making the cluster, starting, watching and stopping
-//! its server. The server listens on a Unix socket that only its user can
-//! reach, on no port, and commits durably unless a test asks otherwise. Must
-//! never touch a database that somebody configured, and never two at once.
+//! Creates the cluster in a data directory, and starts, watches and stops its server. The server
+//! listens only on a Unix socket that only its user can reach.
 
 mod account;
 mod cluster;
@@ -34,12 +32,12 @@ const NAME: &str = "tollgate";
 
 #[derive(Debug, Clone)]
 pub struct PrivateServerSettings {
-    /// Made when missing. Root may get another one: see `PrivateServer::data_dir`.
+    /// Created if missing. Root may get another folder: see `PrivateServer::data_dir`.
     pub data_dir: PathBuf,
-    /// The program that answers to `SHIM_COMMAND`: Tollgate itself. In a test
-    /// the running program is the harness, so it has to be told.
+    /// The program that implements `SHIM_COMMAND`: Tollgate itself. Not always the current
+    /// executable, which is the test harness in tests.
     pub shim_exe: PathBuf,
-    /// False only where losing everything at a crash does not matter.
+    /// `false` only if losing all data in a crash does not matter.
     pub durable: bool,
 }
 
@@ -82,45 +80,46 @@ pub enum PrivateServerError {
     ThreadEnded,
 }
 
-/// A running server. Dropping it asks the server to stop without waiting; it
-/// also stops when the process dies, however that happens.
+/// A running server. Dropping it asks the server to stop, without waiting. The server also stops
+/// if this process dies.
 #[derive(Debug)]
 pub struct PrivateServer {
     data_dir: PathBuf,
     socket_dir: PathBuf,
     watch: Watch,
-    /// Closed when the thread that watches the server has ended.
+    /// Closed once the thread that watches the server has ended.
     ended: Mutex<Receiver<()>>,
 }
 
 impl PrivateServer {
-    /// Makes the cluster where it is missing, starts it and returns once it takes connections.
+    /// Creates the cluster if it is missing, starts its server, and returns once it accepts
+    /// connections.
     pub async fn start(settings: PrivateServerSettings) -> Result<Self, PrivateServerError> {
-        let (answer, started) = tokio::sync::oneshot::channel();
+        let (result, started) = tokio::sync::oneshot::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let watch = Watch::default();
         let thread_watch = watch.clone();
-        // The death signal of the server follows the thread that spawned it, so
-        // this thread stays until the server has ended.
+        // The server's death signal is sent when the thread that spawned it ends, so this thread
+        // must run until the server has ended.
         std::thread::Builder::new()
             .name("private-postgres".to_owned())
             .spawn(move || {
                 let _end = end;
-                watch::run(&settings, &thread_watch, answer);
+                watch::run(&settings, &thread_watch, result);
             })
             .map_err(|source| files_error("cannot start a thread for", Path::new("postgres"), source))?;
-        // From here on a dropped future drops the server, which stops it.
+        // From here on, dropping the future drops the server, which stops it.
         let mut server =
             Self { data_dir: PathBuf::new(), socket_dir: PathBuf::new(), watch, ended: Mutex::new(ended) };
-        let places = started.await.map_err(|_| PrivateServerError::ThreadEnded)??;
-        server.data_dir = places.data_dir;
-        server.socket_dir = places.socket_dir;
+        let folders = started.await.map_err(|_| PrivateServerError::ThreadEnded)??;
+        server.data_dir = folders.data_dir;
+        server.socket_dir = folders.socket_dir;
         server.create_database().await.map_err(|error| PrivateServerError::FirstConnection(error.into()))?;
         Ok(server)
     }
 
-    /// Where the data is; for root it can differ from the settings, since the
-    /// server runs as another user that has to reach it.
+    /// The folder of the data. For root it can differ from the settings: the server runs as
+    /// another user, which must be able to reach it.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
@@ -129,26 +128,25 @@ impl PrivateServer {
         PgConnectOptions::new_without_pgpass().socket(&self.socket_dir).username(NAME).database(NAME)
     }
 
-    /// For configuration and for psql. The socket's path needs no escapes.
+    /// The URL for configuration and for psql. The socket's path needs no escapes.
     pub fn url(&self) -> String {
         url(&self.socket_dir)
     }
 
-    /// For Tollgate itself: see `settings_at`.
+    /// The settings for Tollgate itself: see `settings_at`.
     pub async fn settings(&self) -> Result<DatabaseSettings, PrivateServerError> {
         Self::settings_at(&self.url()).await
     }
 
-    /// Each role's sessions log in as a user of their own, so that none of them
-    /// is one `SET ROLE NONE` away from the superuser. Makes what is missing: the
-    /// cluster may be older than the logins.
+    /// Each role has its own login, so that no session can become the superuser by `SET ROLE
+    /// NONE`. Creates missing logins: the cluster may be older than they are.
     pub async fn settings_at(url: &str) -> Result<DatabaseSettings, PrivateServerError> {
         logins::ensure(url).await.map_err(|error| PrivateServerError::FirstConnection(error.into()))?;
         Ok(logins::settings(url))
     }
 
-    /// The URL of the server that another Tollgate runs for this data directory,
-    /// once it takes connections; nothing where none runs.
+    /// The URL of the server that another Tollgate runs for this data directory, once it accepts
+    /// connections. `None` if none runs.
     pub async fn running(data_dir: &Path) -> Result<Option<String>, PrivateServerError> {
         Ok(running::socket_dir(data_dir).await?.map(|socket_dir| url(&socket_dir)))
     }

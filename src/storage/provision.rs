@@ -1,9 +1,7 @@
-//! The roles of the cluster and the schema of the database.
+//! Creates the roles and the schema, which must exist before the first migration.
 //!
-//! Owns what has to be there before the first migration. Roles belong to the
-//! whole cluster, so they are made here and not by migrations. Changes only
-//! what is missing, so that a login without rights works once a database
-//! administrator has run the statements; never changes a role that exists.
+//! Roles belong to the whole cluster, so migrations cannot create them. Only missing things are
+//! created, so that a login without rights works once an administrator has run the statements.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use thiserror::Error;
@@ -14,7 +12,7 @@ use super::query_error::QueryError;
 /// All of them, the owner of the tables first.
 pub const ROLES: [&str; 4] = ["tollgate_owner", "tollgate_app", "tollgate_journal", "tollgate_system"];
 
-/// The lock is one database's, and two databases of a cluster can still collide over a role.
+/// The lock is per database, so two databases of a cluster can still collide over a role.
 const ATTEMPTS: u32 = 20;
 
 #[derive(Debug, Error)]
@@ -40,7 +38,7 @@ impl From<sqlx::Error> for ProvisionError {
     }
 }
 
-/// Makes roles, memberships and schema where they are missing.
+/// Creates missing roles, memberships and schema.
 pub async fn provision(connection: &mut PgConnection) -> Result<(), ProvisionError> {
     DatabaseLock::Provisioning.take(connection).await?;
     let result = provision_locked(connection).await;
@@ -57,7 +55,7 @@ async fn provision_locked(connection: &mut PgConnection) -> Result<(), Provision
     ensure_schema(connection, &login).await
 }
 
-/// What a database administrator runs for a login that may not do it itself.
+/// The statements that a database administrator runs for a login that lacks the rights.
 pub fn administrator_statements(login: &str) -> String {
     let login = quoted(login);
     let roles = ROLES.map(|role| {
@@ -89,7 +87,7 @@ async fn ensure_role(connection: &mut PgConnection, login: &str, role: &str) -> 
     match powerful {
         Some(true) => Err(ProvisionError::RoleTooPowerful(role.to_owned())),
         Some(false) => Ok(()),
-        // The defaults of create role are all that is wanted: no login, no superuser, no bypassrls.
+        // The defaults of `create role` are right: no login, no superuser, no bypassrls.
         None => change(connection, login, &format!("create role {role} nologin")).await,
     }
 }
@@ -100,7 +98,7 @@ async fn ensure_membership(
     login: &str,
     role: &str,
 ) -> Result<(), ProvisionError> {
-    // Since 16 a membership may be without SET, and whoever makes a role gets just that.
+    // Since Postgres 16 a membership may lack SET, and the creator of a role gets such a one.
     let member: bool = sqlx::query_scalar(
         "select pg_has_role(session_user, $1, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)",
     )
@@ -130,7 +128,8 @@ async fn ensure_schema(connection: &mut PgConnection, login: &str) -> Result<(),
     Ok(())
 }
 
-/// Runs one statement; repeats it when another database of the cluster was provisioned at the same moment.
+/// Runs one statement, and repeats it if another database of the cluster was provisioned at the same
+/// moment.
 async fn change(connection: &mut PgConnection, login: &str, statement: &str) -> Result<(), ProvisionError> {
     let mut attempt = 1;
     loop {
@@ -141,7 +140,7 @@ async fn change(connection: &mut PgConnection, login: &str, statement: &str) -> 
         // A statement of several parts may have left its transaction open.
         let _ = sqlx::raw_sql("rollback").execute(&mut *connection).await;
         match code(&error).as_deref() {
-            // duplicate_object, and the same seen by the index: it is there, which is what was wanted.
+            // duplicate_object or unique_violation: it exists already.
             Some("42710" | "23505" | "42P06") => return Ok(()),
             Some("42501") => {
                 let statements = administrator_statements(login);

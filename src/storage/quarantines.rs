@@ -1,7 +1,4 @@
-//! Rules in quarantine, and those that were.
-//!
-//! Owns their rows and the acts that open and lift one. Must never open a
-//! second one for a rule that is in quarantine already.
+//! Quarantines, open and lifted. A rule has at most one open quarantine.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -18,19 +15,18 @@ use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "quarantine";
 
-/// The author of acts that no person did.
+/// The actor in the audit log if a quarantine opens.
 const TOLLGATE: &str = "tollgate";
 
-/// Open ones of one tenant. Every node holds all of all tenants.
+/// Open quarantines of one tenant. Every node holds those of all tenants.
 const OPEN_MAX: i64 = 1_000;
 
-/// What became of a rule that fails too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
-    New,
-    /// It is in quarantine already.
-    Before,
-    /// Too many rules of the tenant are.
+pub enum OpenOutcome {
+    Opened,
+    /// The rule already is in quarantine.
+    AlreadyOpen,
+    /// The tenant has too many open quarantines.
     TooMany,
 }
 
@@ -38,7 +34,7 @@ pub async fn open(
     system: &SystemPool,
     tenant: TenantId,
     quarantine: Quarantine,
-) -> Result<Opened, StorageError> {
+) -> Result<OpenOutcome, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
@@ -50,7 +46,7 @@ pub async fn open(
                 .fetch_one(&mut *connection)
                 .await?;
                 if open >= OPEN_MAX {
-                    return Ok(Opened::TooMany);
+                    return Ok(OpenOutcome::TooMany);
                 }
                 let inserted = sqlx::query(
                     "insert into quarantines (tenant_id, id, point, rule, binding, revision, failures, runs,
@@ -71,20 +67,20 @@ pub async fn open(
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
-                    return Ok(Opened::Before);
+                    return Ok(OpenOutcome::AlreadyOpen);
                 }
                 let (action, at_ms) = (Action::RuleQuarantined, quarantine.opened_at_ms);
-                let (before, after) = (None, Some(told(&quarantine)));
+                let (before, after) = (None, Some(act_json(&quarantine)));
                 let (actor, subject) = (TOLLGATE.to_owned(), identity.rule.clone());
                 audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after })
                     .await?;
-                Ok(Opened::New)
+                Ok(OpenOutcome::Opened)
             })
         })
         .await
 }
 
-/// False when there is no such quarantine or it was lifted before.
+/// `false` if there is no such quarantine or it was already lifted.
 pub async fn lift(
     app: &AppPool,
     tenant: TenantId,
@@ -110,7 +106,7 @@ pub async fn lift(
             let Some(row) = row else { return Ok(false) };
             let quarantine = read(&row)?;
             let (action, at_ms) = (Action::QuarantineLifted, lifted.at_ms);
-            let (before, after) = (Some(told(&quarantine)), None);
+            let (before, after) = (Some(act_json(&quarantine)), None);
             let (actor, subject) = (lifted.by, quarantine.identity.rule);
             audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after }).await?;
             Ok(true)
@@ -119,8 +115,8 @@ pub async fn lift(
     .await
 }
 
-/// For the record of acts.
-fn told(quarantine: &Quarantine) -> String {
+/// The quarantine as JSON for the audit log.
+fn act_json(quarantine: &Quarantine) -> String {
     serde_json::json!({
         "quarantine": quarantine.id,
         "point": quarantine.identity.point.name(),
@@ -133,7 +129,7 @@ fn told(quarantine: &Quarantine) -> String {
     .to_string()
 }
 
-/// What nodes poll: every rule of all tenants that is in quarantine.
+/// All rules of all tenants that are in quarantine. Nodes poll this.
 pub async fn open_of_all(system: &SystemPool) -> Result<Vec<(TenantId, RuleIdentity)>, StorageError> {
     system
         .transaction_within(TimeLimit::SHORT, |connection| {
@@ -151,7 +147,7 @@ pub async fn open_of_all(system: &SystemPool) -> Result<Vec<(TenantId, RuleIdent
         .await
 }
 
-/// The newest first, below `before` where it is given; open ones only, unless all are wanted.
+/// Newest first. With `before`, only those below it. Without `all`, only open ones.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -190,7 +186,7 @@ async fn find(
     rows.iter().map(read).collect()
 }
 
-/// The open ones of rules with these names, whatever their bindings.
+/// The open quarantines of rules with these names, with any binding.
 pub async fn open_of_rules(
     app: &AppPool,
     tenant: TenantId,

@@ -1,8 +1,7 @@
-//! Finds out, once at start, how the database can be reached: with or without TLS,
-//! and whether a pooler in front of it keeps sessions.
+//! Finds out at start how the database can be reached: with or without TLS, and whether a pooler in
+//! front of it keeps sessions.
 //!
-//! Runs before anything is written. Must never weaken what `sslmode` asks for: only
-//! `prefer` goes on without TLS, since that is what it means.
+//! Must never weaken `sslmode`: only `prefer` allows a connection without TLS.
 
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use super::pool::DatabaseSettings;
 use super::query_error::describe;
 use super::time_limit;
 
-/// A pooler that hands its servers out in turn needs more than one look.
-const LOOKS: u32 = 3;
+/// A pooler that assigns its servers in turn is detected only by repeated checks.
+const CHECKS: u32 = 3;
 
 #[derive(Debug, Error)]
 pub enum ReachError {
@@ -38,7 +37,7 @@ pub enum ReachError {
     Crowded { key: &'static str, within: Duration },
 }
 
-/// The settings with each URL as it can be used.
+/// The settings, with each URL changed as needed to connect.
 pub(super) async fn reached(settings: &DatabaseSettings) -> Result<DatabaseSettings, ReachError> {
     let within = Duration::from_secs(settings.connect_timeout.max(1));
     let mut settings = settings.clone();
@@ -74,7 +73,7 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
         Ok(connection) => (text.to_owned(), url.options, connection),
         Err(error) if may_go_without_tls(&url.options, &error) => {
             let options = url.options.ssl_mode(PgSslMode::Disable);
-            // Where that fails as well, why TLS did not work is worth more.
+            // If that fails as well, the error of TLS is more helpful.
             let Ok(connection) = time_limit::within(within, options.connect()).await else {
                 return Err(connect(error));
             };
@@ -94,7 +93,7 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
     match looked {
         Ok(Ok(true)) => Ok(usable),
         Ok(Ok(false)) => Err(ReachError::SessionsNotKept { key }),
-        // What PgBouncer says to a transaction in statement mode.
+        // The error of PgBouncer for a transaction in statement mode.
         Ok(Err(sqlx::Error::Database(error))) if error.code().as_deref() == Some("08P01") => {
             Err(ReachError::SessionsNotKept { key })
         }
@@ -103,8 +102,8 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
     }
 }
 
-/// What libpq does: a handshake that fails under `prefer` is repeated in the clear.
-/// rustls takes no certificate of X.509 version 1, whether or not it is verified.
+/// As in libpq, a handshake that fails under `prefer` is repeated without TLS. rustls accepts no
+/// X.509 version 1 certificates, even if it does not verify them.
 fn may_go_without_tls(options: &PgConnectOptions, error: &sqlx::Error) -> bool {
     let handshake = match error {
         sqlx::Error::Tls(_) => true,
@@ -121,8 +120,8 @@ async fn keeps_sessions(
 ) -> Result<bool, sqlx::Error> {
     let own = server_process(connection, "select pg_backend_pid()").await?;
     let mut other = options.connect().await?;
-    for _ in 0..LOOKS {
-        // Held meanwhile, so that it is not the one this session gets.
+    for _ in 0..CHECKS {
+        // Kept in a transaction, so that this session cannot get the same server connection.
         let others = server_process(&mut other, "begin; select pg_backend_pid()").await?;
         let now = server_process(connection, "select pg_backend_pid()").await?;
         sqlx::raw_sql("commit").execute(&mut other).await?;

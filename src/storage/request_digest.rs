@@ -1,9 +1,7 @@
-//! What makes a payment the same one as before: a digest of it as parsed.
+//! The digest of a parsed payment, by which a retry is recognised.
 //!
-//! Owns the encoding behind the request hashes that keys are stored with: account,
-//! country and address in canonical form, names and free text as written. Must
-//! never change: a retry is known by it long after. Another encoding would be a
-//! further digest beside this one.
+//! Account, country and address are in canonical form, names and free text as written. It must
+//! never change, since stored keys depend on it. Another encoding would be an additional digest.
 
 use std::net::IpAddr;
 
@@ -13,7 +11,7 @@ use crate::domain::payment::{Card, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::verdict::Outcome;
 
-/// Of a submitted payment. An absent member is not an empty one.
+/// The digest of a submitted payment. Absent and empty members differ.
 pub fn of_order(order: &PaymentOrder) -> Digest {
     let hash = CanonicalHash::new("tollgate payment order 1")
         .field(order.reference.as_bytes())
@@ -33,7 +31,7 @@ pub fn of_order(order: &PaymentOrder) -> Digest {
     metadata.fold(hash, |hash, (key, value)| hash.field(key.as_bytes()).field(value.as_bytes())).finish()
 }
 
-/// Of a payment of another system: its events become more with time and do not count.
+/// The digest of an imported payment. Its events are left out: later imports may add some.
 pub fn of_import(order: &PaymentOrder, received_at_ms: u64, outcome: Outcome) -> Digest {
     CanonicalHash::new("tollgate imported payment 1")
         .field(&of_order(order).0)
@@ -61,7 +59,7 @@ fn card(hash: CanonicalHash, card: Option<&Card>) -> CanonicalHash {
         .optional_field(card.country.as_ref().map(|country| country.as_str().as_bytes()))
 }
 
-/// An IPv4 address is the same in IPv6's clothes.
+/// An IPv4-mapped IPv6 address equals the IPv4 address.
 fn address(hash: CanonicalHash, ip: Option<IpAddr>) -> CanonicalHash {
     match ip.map(|ip| ip.to_canonical()) {
         None => hash.field(&[0]),

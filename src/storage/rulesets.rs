@@ -1,10 +1,8 @@
-//! Rulesets: immutable revisions and the append-only log of activations.
-//!
-//! Owns their rows and the stored form of prepared rules. Must never change a
-//! revision once it is made.
+//! Rulesets: immutable revisions, the stored form of their rules, and the log of activations.
 
+mod activate;
 mod activations;
-mod asked;
+mod list_uses;
 mod plan;
 mod uses;
 
@@ -13,12 +11,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
-pub use activations::{
-    ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation, activate,
-    activations, activations_since, active, latest_activations,
-};
-pub(super) use asked::{deployed_revision_that_asks, selectors_by_list};
-pub use uses::{plugin_uses, plugins_brought_in, plugins_deployed};
+pub use activate::activate;
+pub use activations::{activations, activations_since, active, latest_activations};
+pub(super) use list_uses::{deployed_revision_using_list, selectors_by_list};
+pub use plan::{ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation};
+pub use uses::{plugin_uses, plugins_in_deployment, plugins_to_add};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, digest, ms, named};
@@ -32,7 +29,7 @@ use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "revision";
 
-/// The form of the rules: this byte, then postcard of the prepared rules.
+/// The stored form of the rules: this byte, then the prepared rules in postcard.
 const RULES_VERSION: u8 = 1;
 
 #[derive(Debug, Clone)]
@@ -124,7 +121,7 @@ pub async fn get(
     app.transaction(tenant, move |connection| Box::pin(find(connection, tenant, point, number))).await
 }
 
-/// For background work, which is of no tenant.
+/// For background work.
 pub async fn revision_any(
     system: &SystemPool,
     tenant: TenantId,
@@ -188,7 +185,7 @@ fn read(row: &PgRow) -> Result<Revision, StorageError> {
         return Err(StorageError::Unreadable { what: WHAT });
     }
     let (stored, digest): (&[u8], _) = (row.try_get("rules")?, digest(row.try_get("digest")?, WHAT)?);
-    // Decisions refer to the digest; other rules under it are not what decided.
+    // Decisions refer to the digest, so these must be the rules that decided.
     if Digest::of(stored) != digest {
         return Err(StorageError::Unreadable { what: WHAT });
     }
@@ -225,8 +222,8 @@ mod tests {
     use crate::domain::selector::{Counting, FactQuery, Matching, Selector};
     use crate::domain::verdict::FailureOutcome;
 
-    /// When this fails, the change breaks the reading of stored revisions: make
-    /// it a new version instead of new expectations.
+    /// If this fails, stored revisions can no longer be read. Add a new version instead of changing
+    /// the expected bytes.
     #[test]
     fn the_stored_form_of_version_1_never_changes() {
         let entry = RuleEntry {

@@ -1,7 +1,5 @@
-//! What ran beside live payments.
-//!
-//! Owns the rows of shadow runs and the stored form of their evidence. Must
-//! never change the bytes of a released version, and never take part in a decision.
+//! Shadow runs, and the stored form of their evidence. The bytes of a released version must not
+//! change.
 
 mod agreement;
 
@@ -9,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-pub use agreement::{Agreement, Cell, DECISIONS_MAX, RUNS_MAX, RuleSaid, agreement};
+pub use agreement::{Agreement, DECISIONS_MAX, OutcomePairCount, RUNS_MAX, RuleVerdictCount, agreement};
 
 use super::StorageError;
 use super::columns::{bigint, ms, named};
@@ -25,16 +23,16 @@ pub const PAYLOAD_VERSION: i16 = 1;
 const WHAT: &str = "shadow run";
 const UNREADABLE: StorageError = StorageError::Unreadable { what: WHAT };
 
-/// Which runs are meant.
+/// A selection of runs.
 #[derive(Debug, Clone, Copy)]
-pub struct RunsOf {
+pub struct ShadowRunSelection {
     pub tenant: TenantId,
     pub kind: ShadowKind,
     pub revision: i32,
     pub from_ms: Option<u64>,
     /// Exclusive.
     pub to_ms: Option<u64>,
-    /// Whether it runs at present: what is decided now is to be compared as well.
+    /// Whether the shadow runs at present, so that current decisions count towards its coverage.
     pub is_running: bool,
 }
 
@@ -43,7 +41,7 @@ fn encode(evidence: &ShadowEvidence) -> Result<Vec<u8>, StorageError> {
     postcard::to_stdvec(evidence).map_err(|_| UNREADABLE)
 }
 
-/// Whatever the bytes are, the answer is evidence or an error.
+/// Returns evidence or an error for any bytes.
 fn decode(version: i16, payload: &[u8]) -> Result<ShadowEvidence, StorageError> {
     if version != PAYLOAD_VERSION {
         return Err(UNREADABLE);
@@ -54,13 +52,13 @@ fn decode(version: i16, payload: &[u8]) -> Result<ShadowEvidence, StorageError> 
     }
 }
 
-/// All in one statement; what is there already stays as it is.
+/// Inserts all runs in one statement. Runs that already exist stay as they are.
 pub async fn insert(system: &SystemPool, runs: Vec<ShadowRun>) -> Result<(), StorageError> {
     let payloads = runs.iter().map(|run| encode(&run.evidence)).collect::<Result<Vec<_>, _>>()?;
     system.transaction(move |connection| {
         Box::pin(async move {
-            // An array of arrays must be a rectangle in Postgres. Names and verdicts
-            // hold no comma, so each list goes as a text.
+            // Arrays of arrays must be rectangular in Postgres. Names and verdicts contain no
+            // comma, so each list is passed as a text.
             sqlx::query(
                 "insert into shadow_runs (
                      tenant_id, kind, revision, payment_id, decided_revision, received_at_ms, decided, would_be,
@@ -109,18 +107,18 @@ fn verdicts(run: &ShadowRun) -> String {
     run.evidence.rules.iter().map(|rule| word(&rule.result)).collect::<Vec<_>>().join(",")
 }
 
-/// Deletes so many of those that are older at most, and says how many it were.
-pub async fn delete_older(system: &SystemPool, than_ms: u64, portion: u32) -> Result<u64, StorageError> {
+/// Deletes at most `limit` runs that are older than `than_ms`, and returns their number.
+pub async fn delete_older(system: &SystemPool, than_ms: u64, limit: u32) -> Result<u64, StorageError> {
     system.transaction(move |connection| {
         Box::pin(async move {
-            // Rows are never updated, so what another node deletes meanwhile is only gone.
+            // Another node may delete the same rows meanwhile, which does no harm.
             let deleted = sqlx::query(
                 "delete from shadow_runs
                  where ctid = any (array(
                      select ctid from shadow_runs where received_at_ms < $1 order by received_at_ms limit $2))",
             )
             .bind(bigint(than_ms))
-            .bind(i64::from(portion))
+            .bind(i64::from(limit))
             .execute(connection)
             .await?;
             Ok(deleted.rows_affected())
@@ -129,7 +127,7 @@ pub async fn delete_older(system: &SystemPool, than_ms: u64, portion: u32) -> Re
     .await
 }
 
-/// Which runs are shown. Without outcomes, all in which the shadow changed something.
+/// A filter of examples. Without outcomes, all runs with a different outcome or verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct ExampleFilter {
     pub decided: Option<Outcome>,
@@ -141,7 +139,7 @@ pub struct ExampleFilter {
 /// The newest first.
 pub async fn examples(
     app: &AppPool,
-    of: RunsOf,
+    of: ShadowRunSelection,
     filter: ExampleFilter,
 ) -> Result<Vec<ShadowRun>, StorageError> {
     let mut query = examples_statement(of, filter);
@@ -154,8 +152,8 @@ pub async fn examples(
     .await
 }
 
-fn examples_statement(of: RunsOf, filter: ExampleFilter) -> QueryBuilder<Postgres> {
-    // What nearly no run has is not looked for through all there are.
+fn examples_statement(of: ShadowRunSelection, filter: ExampleFilter) -> QueryBuilder<Postgres> {
+    // Limits the rows that are read when hardly any run matches.
     let mut query = QueryBuilder::new(
         "select payment_id, decided_revision, received_at_ms, decided, would_be, amount_minor, currency,
                 payload_version, payload
@@ -168,7 +166,7 @@ fn examples_statement(of: RunsOf, filter: ExampleFilter) -> QueryBuilder<Postgre
     query.push(" and payment_id >= ").push_bind(first_id(of.from_ms));
     query.push(" and payment_id < ").push_bind(filter.before.map_or(end_id(of.to_ms), |before| before.0));
     if filter.decided != filter.would_be || filter.decided.is_none() {
-        // In these words it is the condition of an index.
+        // Must be worded exactly as the condition of the index.
         query.push(" and decided <> would_be");
     }
     query.push(" order by payment_id desc limit ").push_bind(i64::from(RUNS_MAX));
@@ -192,7 +190,7 @@ fn end_id(to_ms: Option<u64>) -> Uuid {
     to_ms.map_or(Uuid::max(), |to_ms| first_id(Some(to_ms)))
 }
 
-fn read(row: &PgRow, of: RunsOf) -> Result<ShadowRun, StorageError> {
+fn read(row: &PgRow, of: ShadowRunSelection) -> Result<ShadowRun, StorageError> {
     let currency = Currency::parse(row.try_get("currency")?).ok();
     let amount = Money::new(row.try_get("amount_minor")?, named(currency, WHAT)?);
     Ok(ShadowRun {

@@ -1,7 +1,4 @@
-//! The keys that sign tokens, as stored: public in clear, private sealed.
-//!
-//! Owns their rows and the race of several nodes that start for the first
-//! time. Must never hold a private key that is not sealed.
+//! The stored keys that sign tokens. Private keys must always be sealed.
 
 use sqlx::Row;
 
@@ -25,7 +22,7 @@ impl std::fmt::Debug for SigningKeyRow {
     }
 }
 
-/// All of them, the newest first.
+/// All keys, newest first.
 pub async fn list(pool: &SystemPool) -> Result<Vec<SigningKeyRow>, StorageError> {
     let rows = pool
         .statement(|connection| {
@@ -51,8 +48,8 @@ pub async fn list(pool: &SystemPool) -> Result<Vec<SigningKeyRow>, StorageError>
         .collect()
 }
 
-/// Inserts the key unless an active one is there, and says whether it did. Of
-/// several nodes that start at once, one wins; the others read its key.
+/// Inserts the key if there is no active one, and returns whether it did. Of several nodes that
+/// start at once, one stores its key, and the others read it.
 pub async fn insert(system: &SystemPool, key: &SigningKeyRow) -> Result<bool, StorageError> {
     let key = key.clone();
     system

@@ -1,7 +1,6 @@
-//! Tenants and their machine clients.
+//! Tenants and their clients, of whose secrets only hashes are stored.
 //!
-//! Owns their rows and the one look-up that does not know its tenant yet:
-//! sign-in. Must never see a secret, only its hash.
+//! Sign-in is the only lookup without a tenant.
 
 use serde_json::json;
 use sqlx::Row;
@@ -18,16 +17,16 @@ pub struct NewClient {
     pub tenant: TenantId,
     pub id: ClientId,
     pub name: String,
-    /// In PHC form.
+    /// In the PHC string format.
     pub secret_hash: String,
     pub scopes: Vec<Scope>,
-    /// `None` follows the node's setting, zero is no limit.
+    /// `None` uses the node's setting. Zero means no limit.
     pub requests_per_s: Option<u32>,
     pub created_by: String,
     pub created_at_ms: u64,
 }
 
-/// What sign-in needs. Never shown.
+/// The data for sign-in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCredentials {
     pub tenant: TenantId,
@@ -42,7 +41,7 @@ impl std::fmt::Debug for ClientCredentials {
     }
 }
 
-/// A name that is taken is a unique violation.
+/// A name that is already taken leads to a unique violation.
 pub async fn create_tenant(
     system: &SystemPool,
     id: TenantId,
@@ -128,8 +127,8 @@ pub async fn create_client(system: &SystemPool, client: &NewClient) -> Result<()
         .await
 }
 
-/// Goes through the SECURITY DEFINER function: the tenant is part of the answer.
-/// A scope that this version does not know allows nothing.
+/// Uses the SECURITY DEFINER function, since the tenant is not known yet. Scopes that this version
+/// does not know are ignored.
 pub async fn find_client(app: &AppPool, id: ClientId) -> Result<Option<ClientCredentials>, StorageError> {
     let row = app
         .statement(move |connection| {

@@ -1,7 +1,7 @@
-//! What tenants handed in and what becomes of it: waiting, compiling, ready or refused.
+//! Uploads: plugins that are waiting, being compiled, ready or refused. `claims` has the workers'
+//! part.
 //!
-//! Owns the handing in and its quotas; the claims are below. Must never tell a
-//! tenant by anything that another one has the same bytes.
+//! A tenant must not be able to find out whether another tenant has the same plugin.
 
 mod claims;
 
@@ -24,14 +24,14 @@ use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "upload";
 
-/// Of one tenant.
+/// The limits of one tenant.
 #[derive(Debug, Clone, Copy)]
 pub struct UploadQuotas {
-    /// Uploads that wait or are compiled.
+    /// Uploads that wait or are being compiled.
     pub waiting_max: u32,
-    /// Plugins that are not retired, those included.
+    /// Those uploads, and plugins that are not retired.
     pub plugins_max: u32,
-    /// The same with the retired ones, whose bytes are kept.
+    /// Those, and retired plugins, whose bytes are kept.
     pub stored_max: u32,
 }
 
@@ -52,22 +52,22 @@ pub struct NewUpload {
     pub tenant: TenantId,
     pub digest: Digest,
     pub bytes: Vec<u8>,
-    /// What it is expected to need, by which it waits in one queue or the other.
+    /// The profile that the plugin is expected to need. It decides in which queue it waits.
     pub profile: Profile,
     pub actor: String,
     pub now_ms: u64,
 }
 
-/// What a tenant has of a plugin already.
-struct Standing {
+/// What a tenant already has of a plugin.
+struct ExistingPlugin {
     upload: Option<UploadState>,
-    /// Taken in for this tenant, or shared.
+    /// Whether the plugin is stored for this tenant or shared.
     usable: bool,
     retired: bool,
 }
 
-/// Hands bytes in. What waits, is compiled or is ready stays as it is; what was
-/// refused waits anew, what was retired is taken up again.
+/// Creates an upload. One that waits, is being compiled or is ready stays as it is. A refused one
+/// waits again, and a retired plugin is restored.
 pub async fn add(
     app: &AppPool,
     new: NewUpload,
@@ -77,28 +77,28 @@ pub async fn add(
         Box::pin(async move {
             let digest = new.digest;
             TenantLock::Uploads(new.tenant).take_in_transaction(connection).await.of_statement()?;
-            let standing = standing(connection, new.tenant, digest).await?;
-            let under_way = matches!(standing.upload, Some(UploadState::Waiting | UploadState::Compiling));
-            if !under_way && (!standing.usable || standing.retired) {
-                let waits = !standing.usable;
-                keep_quotas(connection, new.tenant, quotas, waits).await?;
-                enter(connection, new, waits, standing.retired).await?;
+            let existing = existing(connection, new.tenant, digest).await?;
+            let pending = matches!(existing.upload, Some(UploadState::Waiting | UploadState::Compiling));
+            if !pending && (!existing.usable || existing.retired) {
+                let waits = !existing.usable;
+                check_quotas(connection, new.tenant, quotas, waits).await?;
+                insert(connection, new, waits, existing.retired).await?;
             }
-            let seen = find(connection, digest).await?;
-            Ok(seen.ok_or(StorageError::Unreadable { what: WHAT })?)
+            let plugin = find(connection, digest).await?;
+            Ok(plugin.ok_or(StorageError::Unreadable { what: WHAT })?)
         })
     })
     .await
 }
 
-async fn standing(
+async fn existing(
     connection: &mut PgConnection,
     tenant: TenantId,
     digest: Digest,
-) -> Result<Standing, StorageError> {
+) -> Result<ExistingPlugin, StorageError> {
     let row = sqlx::query(
         "select (select state from plugin_uploads where tenant_id = $1 and digest = $2) as upload,
-                -- By row security.
+                -- Row security hides the plugins of other tenants.
                 exists (select from plugins where digest = $2) as usable,
                 exists (select from tenant_plugins
                         where tenant_id = $1 and digest = $2 and retired_at_ms is not null) as retired",
@@ -108,14 +108,14 @@ async fn standing(
     .fetch_one(connection)
     .await?;
     let upload: Option<&str> = row.try_get("upload")?;
-    Ok(Standing {
+    Ok(ExistingPlugin {
         upload: upload.map(|name| named(UploadState::parse(name), WHAT)).transpose()?,
         usable: row.try_get("usable")?,
         retired: row.try_get("retired")?,
     })
 }
 
-async fn keep_quotas(
+async fn check_quotas(
     connection: &mut PgConnection,
     tenant: TenantId,
     quotas: UploadQuotas,
@@ -142,7 +142,7 @@ async fn keep_quotas(
     Ok(())
 }
 
-async fn enter(
+async fn insert(
     connection: &mut PgConnection,
     new: NewUpload,
     waits: bool,

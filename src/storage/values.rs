@@ -1,8 +1,7 @@
-//! The keys under which the values of a payment are counted and found.
+//! The keys by which the values of a payment are counted and found.
 //!
-//! Owns which values those are and how a key is made. A key is a hash, so that
-//! the index holds no account and no name; it must never change for a released
-//! version, or earlier payments drop out of every window.
+//! A key is a hash, so that the index contains no accounts and names. How it is computed must
+//! never change, or earlier payments would no longer be counted.
 
 use uuid::Uuid;
 
@@ -12,19 +11,18 @@ use crate::domain::payment::PaymentOrder;
 use crate::domain::selector::Selector;
 use crate::domain::tenant::TenantId;
 
-/// The client's reference is no selector of the rule contract, but searched for like one.
+/// The client's reference is not a selector of the rule contract, but can be searched like one.
 const REFERENCE: &str = "reference";
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The column `received_day`, by which the values of one day stay together: days
-/// since 1970 by UTC.
+/// The column `received_day`, which keeps the values of a day together: days since 1970 in UTC.
 pub fn day_of(at_ms: i64) -> i32 {
     i32::try_from(at_ms / DAY_MS).unwrap_or(i32::MAX)
 }
 
-/// Of a value in the form in which it is counted: the first 16 bytes of the hash. Its
-/// version bits mean nothing.
+/// The first 16 bytes of the hash of a value in canonical form. Not a valid UUID: its version
+/// bits have no meaning.
 pub fn value_key(tenant: TenantId, selector: &str, value: &str) -> Uuid {
     let hash = CanonicalHash::new("tollgate payment value 1")
         .field(tenant.0.as_bytes())
@@ -36,13 +34,13 @@ pub fn value_key(tenant: TenantId, selector: &str, value: &str) -> Uuid {
     Uuid::from_bytes(key)
 }
 
-/// The keys of one value of a payment. A payment is stored under one of them.
+/// The keys of one value. A payment is stored under one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValueKeys {
-    /// Of the canonical form.
+    /// The key of the canonical form.
     pub own: Uuid,
-    /// Of the value as it was written, under which earlier versions stored it; the
-    /// same one where both are written alike.
+    /// The key of the value as written, under which earlier versions stored it. Equal to `own` if
+    /// the forms are equal.
     pub earlier: Uuid,
 }
 
@@ -61,13 +59,13 @@ impl ValueKeys {
         Self { own, earlier }
     }
 
-    /// Each once.
+    /// The distinct keys.
     pub fn all(self) -> Vec<Uuid> {
         if self.own == self.earlier { vec![self.own] } else { vec![self.own, self.earlier] }
     }
 }
 
-/// What a payment can be counted by, each selector with its key.
+/// The selectors by which a payment can be counted, each with its key.
 pub fn selector_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<(Selector, Uuid)> {
     let values = Selector::values(order).into_iter();
     values
@@ -78,7 +76,7 @@ pub fn selector_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<(Selector, U
         .collect()
 }
 
-/// Every key a payment is stored under.
+/// All keys under which a payment is stored.
 pub fn value_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<Uuid> {
     let selectors = selector_keys(tenant, order).into_iter().map(|(_, key)| key);
     selectors.chain([ValueKeys::of_reference(tenant, &order.reference).own]).collect()
@@ -99,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_a_second_key_only_where_it_was_stored_under_another_one() {
+    fn a_value_has_a_second_key_only_if_it_was_stored_under_another_one() {
         let tenant = TenantId(Uuid::from_u128(1));
         for (selector, value, form) in [
             (Selector::Customer, "c-1", "c-1"),
@@ -107,7 +105,7 @@ mod tests {
             (Selector::Ip, "::ffff:203.0.113.7", "203.0.113.7"),
             (Selector::DebtorBank, "deutdeff", "DEUTDEFFXXX"),
             (Selector::CreditorName, "Jos\u{e9} Garc\u{ed}a", "jose garcia"),
-            // Nothing is left of its normal form.
+            // The normal form would be empty.
             (Selector::CreditorName, "... !", "... !"),
             (Selector::Merchant, "\u{200b}", "\u{200b}"),
         ] {

@@ -1,10 +1,8 @@
-//! What was stored, read again in the order of the journal, for verification.
+//! Reads batches, decisions and keys of all tenants in pages, in the order of the journal, for
+//! verification.
 //!
-//! Owns the pages in which batches, decisions and keys are read over all
-//! tenants. Must never judge what it reads, and never write.
-//!
-//! Rows may arrive while pages are read. Whatever belongs together is committed
-//! together, so it is asked for in one statement, or the batch before its rows.
+//! Rows may be added while pages are read. A batch and its rows are committed together, so they must
+//! be read in one statement, or the batch before its rows.
 
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
@@ -29,16 +27,16 @@ pub struct BatchRow {
     pub hash: Vec<u8>,
 }
 
-/// In the order of the journal. A page goes on after the last one's.
+/// A position in the order of the journal. The next page begins after the last one's position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct JournalPosition {
     pub sequence: i64,
     pub position: i32,
     pub tenant: Uuid,
     pub id: Uuid,
 }
 
-impl Place {
+impl JournalPosition {
     pub const FIRST: Self =
         Self { sequence: i64::MIN, position: i32::MIN, tenant: Uuid::nil(), id: Uuid::nil() };
 
@@ -47,10 +45,10 @@ impl Place {
     }
 }
 
-/// Every column of a decision, and what its key is bound to.
+/// Every column of a decision, and the decision to which its key is bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionRow {
-    pub place: Place,
+    pub place: JournalPosition,
     pub client: Uuid,
     pub key: String,
     pub request_hash: Vec<u8>,
@@ -71,7 +69,7 @@ pub struct DecisionRow {
     pub bound_request_hash: Option<Vec<u8>>,
 }
 
-/// A key, and the decision that it names, where that is there.
+/// A key, and whether its decision exists.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct KeyRow {
     pub tenant: Uuid,
@@ -79,12 +77,12 @@ pub struct KeyRow {
     pub key: String,
     pub decision: Uuid,
     pub exists: bool,
-    /// The decision is of this client and key and has this request hash.
+    /// Whether the decision has this client, key and request hash.
     pub fits: bool,
 }
 
-/// Everybody who wrote, registered or not: each is found by a jump to the next
-/// one in the index.
+/// All writers that appear in batches or decisions, registered or not. Each is found by a jump to
+/// the next one in the index.
 pub async fn writers(system: &SystemPool) -> Result<Vec<WriterRow>, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, |connection| {
@@ -144,8 +142,7 @@ pub async fn batches(
         .await
 }
 
-/// The limits are constants, so that the plan goes by the index and never
-/// hashes all keys for a page.
+/// The limits are constants, so that the plan uses the index and does not hash all keys for a page.
 const DECISIONS: &str = "
     with page as materialized (
         select tenant_id, id, client_id, idempotency_key, request_hash, origin, outcome, received_at_ms,
@@ -164,11 +161,11 @@ const DECISIONS: &str = "
        and bound.key = page.idempotency_key
     order by batch_sequence, batch_position, page.tenant_id, id";
 
-/// The next decisions of a writer up to and with one batch.
+/// The next decisions of a writer, up to and including one batch.
 pub async fn decisions(
     system: &SystemPool,
     writer: Uuid,
-    after: Place,
+    after: JournalPosition,
     last_sequence: i64,
 ) -> Result<Vec<DecisionRow>, StorageError> {
     system
@@ -190,9 +187,13 @@ pub async fn decisions(
         .await
 }
 
-/// The next decisions of a writer that no batch covers. One statement sees the
-/// decisions and their batches at one moment.
-pub async fn uncovered(system: &SystemPool, writer: Uuid, after: Place) -> Result<Vec<Place>, StorageError> {
+/// The next decisions of a writer that no batch covers. In one statement, so that decisions and
+/// batches are read in the same snapshot.
+pub async fn uncovered(
+    system: &SystemPool,
+    writer: Uuid,
+    after: JournalPosition,
+) -> Result<Vec<JournalPosition>, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
@@ -285,8 +286,8 @@ async fn only_reading(connection: &mut PgConnection) -> Result<(), StorageError>
     Ok(())
 }
 
-fn read_place(row: &PgRow) -> sqlx::Result<Place> {
-    Ok(Place {
+fn read_place(row: &PgRow) -> sqlx::Result<JournalPosition> {
+    Ok(JournalPosition {
         sequence: row.try_get("batch_sequence")?,
         position: row.try_get("batch_position")?,
         tenant: row.try_get("tenant_id")?,

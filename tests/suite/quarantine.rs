@@ -8,7 +8,7 @@ use tollgate::app::tenants::create_tenant;
 use tollgate::domain::plugin::Digest;
 use tollgate::domain::quarantine::{Quarantine, RuleIdentity};
 use tollgate::domain::ruleset::DecisionPoint;
-use tollgate::storage::quarantines::{Opened, open as open_stored};
+use tollgate::storage::quarantines::{OpenOutcome, open as open_stored};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
@@ -267,8 +267,8 @@ async fn the_number_of_quarantined_rules_of_a_tenant_is_bounded() {
         opened_at_ms: 1,
         lifted: None,
     };
-    assert_eq!(open_stored(&system, crowded, new("first")).await.unwrap(), Opened::New);
-    assert_eq!(open_stored(&system, crowded, new("first")).await.unwrap(), Opened::Before);
+    assert_eq!(open_stored(&system, crowded, new("first")).await.unwrap(), OpenOutcome::Opened);
+    assert_eq!(open_stored(&system, crowded, new("first")).await.unwrap(), OpenOutcome::AlreadyOpen);
     sqlx::query(
         "insert into quarantines (tenant_id, id, point, rule, binding, revision, failures, runs, last_failure,
                                   opened_at_ms)
@@ -278,6 +278,6 @@ async fn the_number_of_quarantined_rules_of_a_tenant_is_bounded() {
     .execute(&mut database.superuser().await)
     .await
     .unwrap();
-    assert_eq!(open_stored(&system, crowded, new("last")).await.unwrap(), Opened::TooMany);
-    assert_eq!(open_stored(&system, other, new("first")).await.unwrap(), Opened::New);
+    assert_eq!(open_stored(&system, crowded, new("last")).await.unwrap(), OpenOutcome::TooMany);
+    assert_eq!(open_stored(&system, other, new("first")).await.unwrap(), OpenOutcome::Opened);
 }

@@ -5,7 +5,7 @@
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::storage::verification::Place;
+use crate::storage::verification::JournalPosition;
 
 /// One flaw and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Finding {
         Self { sequence: Some(sequence), ..Self::of_writer(writer, flaw) }
     }
 
-    pub(super) fn of_decision(writer: Uuid, place: &Place, flaw: IntegrityFlaw) -> Self {
+    pub(super) fn of_decision(writer: Uuid, place: &JournalPosition, flaw: IntegrityFlaw) -> Self {
         Self { decision: Some(place.id), ..Self::of_batch(writer, place.sequence, flaw) }
     }
 

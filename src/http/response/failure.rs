@@ -15,9 +15,9 @@ use crate::http::request::body::CUT_OFF;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
-use crate::storage::backtests::{CancelError, CreateError};
+use crate::storage::backtests::{CancelBacktestError, CreateBacktestError};
 use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
-use crate::storage::payment_events::TellError;
+use crate::storage::payment_events::RecordEventError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
 use crate::storage::uploads::NewUploadError;
@@ -247,31 +247,33 @@ impl From<GuardedActivationError> for Problem {
     }
 }
 
-impl From<CreateError> for Problem {
-    fn from(error: CreateError) -> Self {
+impl From<CreateBacktestError> for Problem {
+    fn from(error: CreateBacktestError) -> Self {
         match error {
-            CreateError::UnknownRevision => {
+            CreateBacktestError::UnknownRevision => {
                 no_such("/revision", "there is no such revision of this decision point")
             }
-            CreateError::UnknownBaseline => {
+            CreateBacktestError::UnknownBaseline => {
                 no_such("/baseline_revision", "there is no such revision of this decision point")
             }
-            CreateError::NothingActive => no_such("/baseline", "there is no active revision to compare with"),
-            CreateError::TooMany => {
+            CreateBacktestError::NothingActive => {
+                no_such("/baseline", "there is no active revision to compare with")
+            }
+            CreateBacktestError::TooMany => {
                 let detail = format!("At most {PENDING_MAX} backtests can be waiting or running at a time.");
                 Self { retry_after_seconds: Some(10), ..Self::new(ProblemKind::QuotaExceeded, detail) }
             }
-            CreateError::Storage(error) => error.into(),
+            CreateBacktestError::Storage(error) => error.into(),
         }
     }
 }
 
-impl From<CancelError> for Problem {
-    fn from(error: CancelError) -> Self {
+impl From<CancelBacktestError> for Problem {
+    fn from(error: CancelBacktestError) -> Self {
         match error {
-            CancelError::NotFound => Self::not_found("backtest"),
-            CancelError::Ended => Self::new(ProblemKind::Conflict, "The backtest has already ended."),
-            CancelError::Storage(error) => error.into(),
+            CancelBacktestError::NotFound => Self::not_found("backtest"),
+            CancelBacktestError::Ended => Self::new(ProblemKind::Conflict, "The backtest has already ended."),
+            CancelBacktestError::Storage(error) => error.into(),
         }
     }
 }
@@ -348,16 +350,16 @@ impl From<AddEntryError> for Problem {
     }
 }
 
-impl From<TellError> for Problem {
-    fn from(error: TellError) -> Self {
+impl From<RecordEventError> for Problem {
+    fn from(error: RecordEventError) -> Self {
         match error {
-            TellError::UnknownPayment => Self::not_found("payment"),
-            TellError::BeforePayment { received_at_ms } => {
+            RecordEventError::UnknownPayment => Self::not_found("payment"),
+            RecordEventError::BeforePayment { received_at_ms } => {
                 let detail = format!("is earlier than the payment was received, at {received_at_ms}");
                 let error = PartError { pointer: Some("/at_ms".to_owned()), parameter: None, detail };
                 Self::with_errors(ProblemKind::InvalidBody, "The body has errors.", vec![error])
             }
-            TellError::TooMany(most) => {
+            RecordEventError::TooMany(most) => {
                 let detail = format!(
                     "This payment already has {most} events, the maximum, and events are never deleted. \
                      Report only the final event instead of every step, or ask the operator to raise \
@@ -365,7 +367,7 @@ impl From<TellError> for Problem {
                 );
                 Self::new(ProblemKind::QuotaExceeded, detail)
             }
-            TellError::Storage(error) => error.into(),
+            RecordEventError::Storage(error) => error.into(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The node at work: its claim, its checkpoints, its end.
+//! Claims: a node runs a backtest under a lease, and writes checkpoints and the result.
 //!
-//! Owns the lease. Every write is guarded by the claim and the state, so a node
-//! that lost its lease, or whose backtest was cancelled, changes nothing.
+//! Every write checks the claim and the state. So a node that has lost its lease, or whose backtest
+//! was cancelled, changes nothing.
 
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -19,7 +19,7 @@ use crate::storage::advisory_locks::DatabaseLock;
 use crate::storage::columns::bigint;
 use crate::storage::pool::SystemPool;
 
-/// A turn of work on one backtest. A node's next turn is another claim.
+/// The right to work on a backtest for one turn. A node's next turn is another claim.
 #[derive(Debug, Clone, Copy)]
 pub struct BacktestClaim {
     pub tenant: TenantId,
@@ -31,11 +31,11 @@ pub struct BacktestClaim {
 pub struct ClaimedBacktest {
     pub claim: BacktestClaim,
     pub backtest: Backtest,
-    /// The oldest decision that was counted, from where it goes on.
+    /// The oldest decision that was counted. The run continues below it.
     pub reached: Option<PaymentId>,
 }
 
-/// Where a run is, all of it in one statement.
+/// The progress of a run, written in one statement.
 #[derive(Debug, Clone)]
 pub struct BacktestProgress {
     pub done: u64,
@@ -43,8 +43,8 @@ pub struct BacktestProgress {
     pub report: BacktestReport,
 }
 
-/// The next one to work on: of the tenant whose last turn is the longest ago,
-/// the oldest; at most one of each tenant at a time. A lease that ended is taken over.
+/// Claims the oldest backtest of the tenant whose last turn was longest ago. A tenant has at most
+/// one running backtest. One with an expired lease can be claimed, too.
 pub async fn claim(
     system: &SystemPool,
     by: Uuid,
@@ -91,7 +91,7 @@ pub async fn claim(
                     Ok(backtest) => {
                         Ok(Some(ClaimedBacktest { claim, backtest, reached: reached.map(PaymentId) }))
                     }
-                    // Left as it is, it would come before those of all others for ever.
+                    // Otherwise it would be claimed first again and again.
                     Err(error) => {
                         failed(connection, claim, error.to_string(), now_ms).await?;
                         Ok(None)
@@ -102,8 +102,8 @@ pub async fn claim(
         .await
 }
 
-/// Renews the lease, with where the run is when that has changed. False when
-/// the claim is lost or the backtest cancelled.
+/// Renews the lease, and writes the progress if it has changed. `false` if the claim is lost or the
+/// backtest cancelled.
 pub async fn checkpoint(
     system: &SystemPool,
     claim: BacktestClaim,
@@ -149,7 +149,7 @@ pub async fn set_total(system: &SystemPool, claim: BacktestClaim, total: u64) ->
         .await
 }
 
-/// Ends the turn: any node may go on at once.
+/// Releases the claim, so that any node may continue at once.
 pub async fn let_go(system: &SystemPool, claim: BacktestClaim) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
@@ -189,7 +189,7 @@ pub async fn finish(
     .await
 }
 
-/// Ends it for good; `why` is for the tenant to read.
+/// Ends the backtest as failed. The tenant can read `why`.
 pub async fn fail(
     system: &SystemPool,
     claim: BacktestClaim,
@@ -215,7 +215,7 @@ async fn failed(
 
 type Update<'q> = Query<'q, Postgres, PgArguments>;
 
-/// Whether the claim still holds; then, and only then, the row was changed.
+/// Returns whether the claim still holds, and so whether the row was changed.
 async fn guarded<'q>(
     connection: &mut PgConnection,
     update: Update<'q>,

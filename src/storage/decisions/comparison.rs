@@ -1,7 +1,7 @@
-//! What revisions decided, side by side.
+//! Compares the decisions of several revisions, for the report on a canary.
 //!
-//! Owns the bounds of this look at many rows: the newest decisions only, and
-//! for reasons, which stand in the payload, fewer still.
+//! Only the newest decisions are counted. Reasons are counted for fewer of them, since they must be
+//! read from the payload.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,25 +16,25 @@ use crate::storage::columns::{ms, named};
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, evidence};
 
-/// Payments that are counted.
+/// The most payments that are counted.
 pub const COUNTED_MAX: u32 = 200_000;
 
-/// Payments of a revision whose reasons are counted.
+/// The most payments of a revision whose reasons are counted.
 pub const SAMPLED_MAX: u32 = 1_000;
 
-/// Codes that are told of a revision.
+/// The most codes that are returned for a revision.
 const CODES_MAX: usize = 20;
 
 #[derive(Debug, Clone, Default)]
-pub struct Comparison {
-    pub decided: Vec<Decided>,
-    pub became: Vec<Became>,
-    pub reasons: Vec<ReasonsOf>,
+pub struct RevisionComparison {
+    pub decided: Vec<OutcomeCount>,
+    pub events: Vec<EventCount>,
+    pub reasons: Vec<ReasonCounts>,
 }
 
 /// Payments of a revision with one outcome in one currency.
 #[derive(Debug, Clone)]
-pub struct Decided {
+pub struct OutcomeCount {
     pub revision: i32,
     pub outcome: Outcome,
     pub currency: String,
@@ -42,41 +42,41 @@ pub struct Decided {
     pub total_minor: i64,
 }
 
-/// The same of those of which one thing was reported later.
+/// As `OutcomeCount`, but only payments for which an event of this kind was reported.
 #[derive(Debug, Clone)]
-pub struct Became {
+pub struct EventCount {
     pub kind: String,
-    pub decided: Decided,
+    pub decided: OutcomeCount,
 }
 
 #[derive(Debug, Clone)]
-pub struct ReasonsOf {
+pub struct ReasonCounts {
     pub revision: i32,
-    /// Payments that were looked at.
+    /// The number of payments whose reasons were read.
     pub sampled: u64,
-    /// In how many of them a code was given; the most frequent first.
+    /// Each code, with the number of payments that have it, the most frequent first.
     pub codes: Vec<(String, u64)>,
 }
 
-/// Of what came in since then, the newest first.
+/// Compares the newest payments received since `since_ms`.
 pub async fn comparison(
     app: &AppPool,
     tenant: TenantId,
     since_ms: u64,
     revisions: Vec<i32>,
-) -> Result<Comparison, StorageError> {
+) -> Result<RevisionComparison, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            // All parts of the report are of the same payments.
+            // All parts of the report must be about the same payments.
             sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;
             let first = first_id(since_ms);
             let decided = decided(connection, tenant, first, &revisions).await?;
-            let became = became(connection, tenant, first, &revisions).await?;
+            let events = events(connection, tenant, first, &revisions).await?;
             let mut reasons = Vec::with_capacity(revisions.len());
             for revision in revisions {
                 reasons.push(reasons_of(connection, tenant, first, revision).await?);
             }
-            Ok(Comparison { decided, became, reasons })
+            Ok(RevisionComparison { decided, events, reasons })
         })
     })
     .await
@@ -87,7 +87,7 @@ async fn decided(
     tenant: TenantId,
     first: Uuid,
     revisions: &[i32],
-) -> Result<Vec<Decided>, StorageError> {
+) -> Result<Vec<OutcomeCount>, StorageError> {
     let rows = sqlx::query(
         "with counted as (
              select revision, outcome, currency, amount_minor
@@ -110,12 +110,12 @@ async fn decided(
     rows.iter().map(read).collect()
 }
 
-async fn became(
+async fn events(
     connection: &mut PgConnection,
     tenant: TenantId,
     first: Uuid,
     revisions: &[i32],
-) -> Result<Vec<Became>, StorageError> {
+) -> Result<Vec<EventCount>, StorageError> {
     let rows = sqlx::query(
         "with counted as (
              select tenant_id, id, revision, outcome, currency, amount_minor
@@ -139,11 +139,11 @@ async fn became(
     .bind(i64::from(COUNTED_MAX))
     .fetch_all(connection)
     .await?;
-    rows.iter().map(|row| Ok(Became { kind: row.try_get("kind")?, decided: read(row)? })).collect()
+    rows.iter().map(|row| Ok(EventCount { kind: row.try_get("kind")?, decided: read(row)? })).collect()
 }
 
-fn read(row: &PgRow) -> Result<Decided, StorageError> {
-    Ok(Decided {
+fn read(row: &PgRow) -> Result<OutcomeCount, StorageError> {
+    Ok(OutcomeCount {
         revision: row.try_get("revision")?,
         outcome: named(Outcome::parse(row.try_get("outcome")?), WHAT)?,
         currency: row.try_get("currency")?,
@@ -157,8 +157,8 @@ async fn reasons_of(
     tenant: TenantId,
     first: Uuid,
     revision: i32,
-) -> Result<ReasonsOf, StorageError> {
-    // A revision with a small share must not be looked for through all there is.
+) -> Result<ReasonCounts, StorageError> {
+    // For a revision with a small share, the search must not go through all decisions.
     let rows: Vec<(i16, Vec<u8>)> = sqlx::query_as(
         "select payload_version, payload
          from (select id, revision, payload_version, payload
@@ -188,5 +188,5 @@ async fn reasons_of(
     let mut codes: Vec<(String, u64)> = counts.into_iter().collect();
     codes.sort_by(|(code, count), (other_code, other)| other.cmp(count).then_with(|| code.cmp(other_code)));
     codes.truncate(CODES_MAX);
-    Ok(ReasonsOf { revision, sampled: rows.len() as u64, codes })
+    Ok(ReasonCounts { revision, sampled: rows.len() as u64, codes })
 }

@@ -1,7 +1,6 @@
-//! Decisions as they come in.
+//! New decisions, for the feed.
 //!
-//! Owns the reading of what is new above a place. Must never rely on ids being
-//! a commit order: whoever asks says what it has seen above that place.
+//! Ids are not in commit order, so the caller passes the ids that it already has.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -14,16 +13,15 @@ use crate::domain::verdict::OutcomeReason;
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, evidence};
 
-/// A decision as the feed tells it.
+/// A decision for the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDecision {
     pub summary: DecisionSummary,
-    /// Nothing where they were erased, or written by a later version than this.
+    /// `None` if they were erased, or written by a later version of the program.
     pub reasons: Option<Vec<OutcomeReason>>,
 }
 
-/// What was decided here and is stored above `after`, in the order of ids,
-/// without those that are `known`.
+/// Decisions above `after` in the order of their ids, without imported ones and without `known`.
 pub async fn since(
     app: &AppPool,
     tenant: TenantId,
@@ -46,7 +44,7 @@ pub async fn since(
             .bind(after.0)
             .bind(known)
             .bind(i64::from(limit))
-            // Planned with the values at hand: how many are known makes the plan.
+            // Not prepared, so that the plan fits the number of known ids.
             .persistent(false)
             .fetch_all(connection)
             .await?;
@@ -56,7 +54,7 @@ pub async fn since(
     .await
 }
 
-/// The ids of everything that `since` would answer without a limit.
+/// The ids of all decisions that `since` would return without a limit.
 pub async fn ids_since(app: &AppPool, tenant: TenantId, after: PaymentId) -> Result<Vec<Uuid>, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {

@@ -1,7 +1,6 @@
-//! A tenant's decisions in pages, the newest first, with what became of them.
+//! A tenant's decisions with their labels, in pages, newest first, for backtests.
 //!
-//! Owns the reading for what tries rules on history. Must never hold a
-//! connection between two pages.
+//! No connection is held between two pages.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -22,18 +21,18 @@ use crate::storage::columns::{bigint, ms, named};
 use crate::storage::pool::SystemPool;
 use crate::storage::time_limit::TimeLimit;
 
-/// A clock that steps back makes an id and the time beside it differ; a day is
-/// more than it may. The id's range only says which partitions to look into.
+/// The most by which the times in an id and in its row may differ, since a clock may step back. The
+/// range of ids only selects partitions.
 const SKEW_MAX_MS: u64 = 86_400_000;
 
-/// So much of the history one statement looks into: about a partition.
+/// How much of the history one statement reads: about a partition.
 const WINDOW_MS: u64 = 31 * 86_400_000;
 
-/// Without figures of a table Postgres would read all of it and sort, for each page.
+/// Without statistics of a table, Postgres would read and sort all of it for each page.
 const SETTINGS: &str =
     "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off";
 
-/// A decision as it stands in its row; the payload is not looked into.
+/// The row of a decision, with its payload still encoded.
 #[derive(Debug, Clone)]
 pub struct HistoryRow {
     pub id: PaymentId,
@@ -41,7 +40,7 @@ pub struct HistoryRow {
     pub amount_minor: i64,
     pub currency: String,
     pub payload_version: i16,
-    /// Nothing when it was erased.
+    /// `None` if it was erased.
     pub payload: Option<Vec<u8>>,
     pub label: Label,
 }
@@ -57,8 +56,8 @@ const SELECTED: &str = "
       and ($10::bigint is null or d.amount_minor <= $10)
       and ($11::text is null or d.origin = $11)";
 
-/// The label is what says most of what was told by then. Sizes are known without
-/// reading a payload, so that none beyond the page's bytes is read.
+/// The label comes from the most telling event. Sizes are known without reading payloads, so no
+/// payload beyond the page's bytes is read.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "select d.id, d.outcome, d.amount_minor, d.currency, d.payload_version, d.payload,
@@ -88,7 +87,7 @@ const NEWEST: &str = "
 static COUNT: LazyLock<String> =
     LazyLock::new(|| format!("select count(*) from (select {SELECTED} limit $12) selected"));
 
-/// The bindings of what is selected.
+/// Binds the values of a selection.
 macro_rules! bound {
     ($query:expr, $tenant:expr, $selection:expr, $ids:expr) => {{
         let BacktestSelection { from_ms, to_ms, newest: _, filter } = $selection;
@@ -107,13 +106,13 @@ macro_rules! bound {
     }};
 }
 
-/// The ids that a decision of the selection can have.
+/// The range of ids that decisions of the selection can have.
 fn ids_of(selection: &BacktestSelection) -> Range<Uuid> {
     let first = first_id(selection.from_ms.unwrap_or(0).saturating_sub(SKEW_MAX_MS));
     first..first_id(selection.to_ms.saturating_add(SKEW_MAX_MS))
 }
 
-/// How many decisions are selected.
+/// The number of selected decisions.
 pub async fn count(
     system: &SystemPool,
     tenant: TenantId,
@@ -136,21 +135,21 @@ pub async fn count(
         .await
 }
 
-/// How much a page may hold. It ends with the first payload beyond its bytes.
+/// The limits of a page. It ends with the payload that exceeds its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct PageSize {
     pub decisions: u32,
     pub bytes: u64,
 }
 
-/// The newest of those older than `before`, with what became of them as told
-/// before `told_before_ms`. Empty only at the end. How many of `newest` are left
-/// is the caller's to know.
+/// The newest decisions older than `before`, with labels from events that were recorded before
+/// `recorded_before_ms`. Empty only at the end. The caller limits how many decisions it reads in
+/// total.
 pub async fn page(
     system: &SystemPool,
     tenant: TenantId,
     selection: &BacktestSelection,
-    told_before_ms: u64,
+    recorded_before_ms: u64,
     before: Option<PaymentId>,
     size: PageSize,
 ) -> Result<Vec<HistoryRow>, StorageError> {
@@ -162,12 +161,12 @@ pub async fn page(
                 let kinds: Vec<&str> = Label::ALL.iter().map(|label| label.name()).collect();
                 let all = ids_of(&selection);
                 let mut end = before.map_or(all.end, |before| before.0);
-                // All at once, Postgres would look for a first match in each partition,
-                // for each page: a filter that matches nothing there reads all of it.
+                // One window at a time. Otherwise Postgres would search every partition for a
+                // first match, for each page, and read those without a match completely.
                 loop {
                     let ids = all.start.max(first_id(at_ms(end).saturating_sub(WINDOW_MS)))..end;
                     let rows = bound!(sqlx::query(AssertSqlSafe(PAGE.as_str())), tenant, &selection, ids)
-                        .bind(bigint(told_before_ms))
+                        .bind(bigint(recorded_before_ms))
                         .bind(&kinds)
                         .bind(i64::from(size.decisions))
                         .bind(bigint(size.bytes))
@@ -188,7 +187,7 @@ pub async fn page(
         .await
 }
 
-/// Over what lies between two windows without a decision.
+/// The newest id in the range, to skip windows without decisions.
 async fn newest(
     connection: &mut PgConnection,
     tenant: TenantId,

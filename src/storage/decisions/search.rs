@@ -1,7 +1,6 @@
-//! The list of decisions: newest first, narrowed by what a payment carries.
+//! The search for decisions, newest first.
 //!
-//! Owns the one statement that is put together at run time. Must never put a
-//! value into its text: values are bound.
+//! The statement's text depends on the filter. Values must be bound, and never be part of the text.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
@@ -24,7 +23,7 @@ pub struct DecisionSummary {
     pub key: String,
     pub outcome: Outcome,
     pub received_at_ms: u64,
-    /// Nothing when it was erased.
+    /// `None` if it was erased.
     pub reference: Option<String>,
     pub amount_minor: i64,
     pub currency: String,
@@ -32,7 +31,7 @@ pub struct DecisionSummary {
     pub revision: Option<i32>,
 }
 
-/// All conditions must hold. Values are found however they are written.
+/// All conditions must hold. Values match in any spelling.
 #[derive(Debug, Clone, Default)]
 pub struct DecisionFilter {
     pub outcome: Option<Outcome>,
@@ -40,10 +39,10 @@ pub struct DecisionFilter {
     /// Exclusive.
     pub to_ms: Option<u64>,
     pub values: Vec<(Selector, String)>,
-    /// The debtor's or the creditor's.
+    /// The account of the debtor or the creditor.
     pub account: Option<String>,
     pub reference: Option<String>,
-    /// The last id of the page before.
+    /// The last id of the previous page.
     pub before: Option<PaymentId>,
     pub limit: u32,
 }
@@ -60,8 +59,8 @@ pub async fn list(
             let days =
                 if keys.is_empty() { vec![] } else { searched_days(connection, tenant, &filter).await? };
             let mut query = statement(tenant, &filter, keys, &days);
-            // Planned with the values at hand: a rare value is best looked up
-            // first, a common one best checked on the way.
+            // Not prepared, so that the plan fits the values: a rare value is best looked up
+            // first, and a common one best checked for each row.
             let rows = query.build().persistent(false).fetch_all(connection).await?;
             rows.iter().map(read_summary).collect()
         })
@@ -69,9 +68,8 @@ pub async fn list(
     .await
 }
 
-/// All days on which there can be a match: the index of values begins with the day.
-/// A day more at both ends, since a clock that steps back makes an id and the time
-/// beside it differ.
+/// The days on which there can be a match, since the index of values begins with the day. One more
+/// at both ends: the times in an id and in its row may differ if a clock steps back.
 async fn searched_days(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -116,7 +114,7 @@ fn statement(
         query.push(" and id < ").push_bind(before.0);
     }
     for keys in keys {
-        // By the day twice: beginning with the values of all days, or with a decision.
+        // Both conditions on the day are needed: the plan may begin with the values or the decisions.
         query.push(
             " and exists (select from payment_values v
                           where v.tenant_id = decisions.tenant_id
@@ -131,7 +129,7 @@ fn statement(
     query
 }
 
-/// One list for each condition; a payment must carry one key of each.
+/// One list for each condition. A payment must have one key of each.
 fn searched_keys(tenant: TenantId, filter: &DecisionFilter) -> Vec<Vec<Uuid>> {
     let keys = |selector: &Selector, value: &str| ValueKeys::of(tenant, selector, value).all();
     let values = filter.values.iter().map(|(selector, value)| keys(selector, value));

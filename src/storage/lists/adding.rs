@@ -1,7 +1,4 @@
-//! Entries come onto lists: one, or thousands in one transaction.
-//!
-//! Owns the quota and what is on a list already. Must never compare values
-//! itself: the forms come from the domain.
+//! Adds entries to lists: a single one, or thousands in one transaction.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +12,7 @@ use super::super::pool::AppPool;
 use super::super::query_error::OfStatement;
 use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
-use super::entries::{comparison_version, told};
+use super::entries::{comparison_version, entry_json};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::normalized_name;
 use crate::domain::list::ListEntry;
@@ -26,7 +23,7 @@ use crate::domain::tenant::TenantId;
 pub struct NewEntry {
     pub id: Uuid,
     pub value: String,
-    /// The forms by the kinds of its list, at least one.
+    /// Its forms by the kinds of its list. At least one.
     pub forms: Vec<String>,
     pub reason: String,
     pub valid_from_ms: u64,
@@ -48,7 +45,7 @@ pub enum AddEntryError {
     UnknownList,
     #[error("the list is closed")]
     Closed,
-    /// Entries of the same value stand on the list already, from no later and for as long.
+    /// The list already has entries of the same value that cover the same time.
     #[error("the value is already on the list")]
     AlreadyOpen,
     #[error("a list can have at most {0} entries that have not ended")]
@@ -59,7 +56,7 @@ pub enum AddEntryError {
     Storage(#[from] StorageError),
 }
 
-/// Puts one value on a list.
+/// Adds one entry to a list.
 pub async fn add_entry(
     app: &AppPool,
     tenant: TenantId,
@@ -83,7 +80,7 @@ pub async fn add_entry(
                 action: Action::ListEntryAdded,
                 subject: list,
                 before: None,
-                after: Some(told(&entry.into()).to_string()),
+                after: Some(entry_json(&entry.into()).to_string()),
             };
             audit::record(connection, tenant, &act).await?;
             Ok(())
@@ -92,8 +89,8 @@ pub async fn add_entry(
     .await
 }
 
-/// Puts many values on a list, all or none. Values that are on it already, or stand twice among
-/// these, are skipped. Answers the ids of the others. The record of acts gets one line.
+/// Adds many entries to a list, all or none. Values that are already on the list or appear twice
+/// are skipped. Returns the ids of the added entries. The audit log gets one line.
 pub async fn add_entries(
     app: &AppPool,
     tenant: TenantId,
@@ -108,14 +105,14 @@ pub async fn add_entries(
         Box::pin(async move {
             let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
             if !added.is_empty() {
-                let passed_over = entries.len() - added.len();
+                let skipped = entries.len() - added.len();
                 let act = Act {
                     at_ms: now_ms,
                     actor,
                     action: Action::ListEntriesImported,
                     subject: list,
                     before: None,
-                    after: Some(json!({"added": added.len(), "already_there": passed_over}).to_string()),
+                    after: Some(json!({"added": added.len(), "already_there": skipped}).to_string()),
                 };
                 audit::record(connection, tenant, &act).await?;
             }
@@ -125,7 +122,7 @@ pub async fn add_entries(
     .await
 }
 
-/// Inserts entries and answers those that are new.
+/// Inserts entries and returns the ids of those that are new.
 async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -143,7 +140,7 @@ async fn insert(
     if kept > kept_max(entries_max) {
         return Err(AddEntryError::TooManyKept(kept_max(entries_max)));
     }
-    // All of them are no more than the quota on most lists, and then none has to be counted.
+    // Most lists hold fewer entries in total than the quota, and then counting is not needed.
     let open_max = i64::from(entries_max);
     if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
         return Err(AddEntryError::TooMany(entries_max));
@@ -158,7 +155,7 @@ async fn insert(
     Ok(added)
 }
 
-/// Until the transaction ends nobody else fills the list. Answers how many entries it keeps.
+/// Locks the list until the transaction ends. Returns how many entries it has in total.
 async fn lock_list(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -189,32 +186,32 @@ async fn count_kept(
     Ok(sqlx::query_scalar(statement).bind(tenant.0).bind(list).fetch_one(connection).await?)
 }
 
-/// From when and until when an entry is valid; without an end where there is none.
-type Span = (u64, Option<u64>);
+/// When an entry's validity begins and ends. `None` if it has no end.
+type Validity = (u64, Option<u64>);
 
-fn covers((from_ms, to_ms): Span, (other_from_ms, other_to_ms): Span) -> bool {
+fn covers((from_ms, to_ms): Validity, (other_from_ms, other_to_ms): Validity) -> bool {
     from_ms <= other_from_ms
         && to_ms.is_none_or(|to_ms| other_to_ms.is_some_and(|other_to_ms| other_to_ms <= to_ms))
 }
 
-/// Those that none of the entries before them makes needless.
+/// The entries that are not covered by an earlier one among them.
 fn without_repeated(entries: &[NewEntry]) -> impl Iterator<Item = &NewEntry> {
-    let mut spans: HashMap<&str, Vec<Span>> = HashMap::new();
+    let mut known: HashMap<&str, Vec<Validity>> = HashMap::new();
     entries.iter().filter(move |entry| {
-        let span = (entry.valid_from_ms, entry.valid_to_ms);
-        let is_there = |form: &String| {
-            spans.get(form.as_str()).is_some_and(|known| known.iter().any(|known| covers(*known, span)))
+        let validity = (entry.valid_from_ms, entry.valid_to_ms);
+        let is_covered = |form: &String| {
+            known.get(form.as_str()).is_some_and(|own| own.iter().any(|own| covers(*own, validity)))
         };
-        let is_repeated = entry.forms.iter().all(is_there);
+        let is_repeated = entry.forms.iter().all(is_covered);
         if !is_repeated {
-            entry.forms.iter().for_each(|form| spans.entry(form).or_default().push(span));
+            entry.forms.iter().for_each(|form| known.entry(form).or_default().push(validity));
         }
         !is_repeated
     })
 }
 
-/// An entry comes with all of its forms or not at all: another one that has some of them
-/// may be closed one day.
+/// An entry is added with all of its forms or not at all: another entry that has some of them
+/// may be closed later.
 async fn insert_rows(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -234,7 +231,7 @@ async fn insert_rows(
                   with ordinality as e (id, value, comparable, normalized_name, reason, valid_from_ms,
                                         valid_to_ms, added_by, place)
          ),
-         -- What is valid from no later and for as long; `covers` is the same.
+         -- Entries that no existing one covers, as in `covers`.
          fresh as (
              select distinct e.id from offered e
              where not exists (select from list_entries o

@@ -1,9 +1,8 @@
-//! Lists and entries of earlier versions are brought over: kinds for the lists,
-//! the present forms for the entries.
+//! Converts the lists of earlier versions: lists get kinds, and entries get the current forms.
 //!
-//! Owns this step. A process may stop in the middle, and the next one goes on from there. No
-//! entry may stop matching: one that cannot be read by its list's kind stays as it was, and of
-//! entries that become equal the one that began first stays open.
+//! A process may stop in the middle, and the next one continues. No entry may stop matching: a
+//! value that is invalid for its list's kind stays as it was. Of entries that become equal, the
+//! one that began first stays open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use super::super::pool::SystemPool;
 use super::super::rulesets::selectors_by_list;
 use super::super::time_limit::{self, TimeLimit};
 use super::super::{StorageError, audit};
-use super::entries::{closed, closing, comparison_version, read};
+use super::entries::{closed, closing_act, comparison_version, read};
 use super::{WHAT, read_kinds};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::{ValueKind, normalized_name};
@@ -27,49 +26,49 @@ use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::selector::Selector;
 use crate::domain::tenant::TenantId;
 
-/// How many entries one transaction brings over.
-const BATCH: i64 = 500;
+/// How many entries one transaction converts.
+const BATCH_MAX: i64 = 500;
 
-/// How many values decide the kind of a list that no rule asks about.
-const VALUES_LOOKED_AT: i64 = 1_000;
+/// How many values decide the kind of a list that no rule queries.
+const SAMPLE_MAX: i64 = 1_000;
 
-const LOCK_TRIED_EVERY: Duration = Duration::from_millis(500);
-const LOCK_ANSWER_MAX: Duration = Duration::from_secs(10);
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(500);
+const LOCK_RESPONSE_MAX: Duration = Duration::from_secs(10);
 
-/// The actor in the record of acts.
+/// The actor in the audit log.
 const ACTOR: &str = "upgrade";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ListConversion {
     pub lists: u64,
     pub entries: u64,
-    /// Entries that were closed, since they compare equal to an earlier one.
+    /// Entries that were closed because they are equal to an earlier one.
     pub closed: u64,
-    /// Entries left as they were written, since no payment can have such a value.
+    /// Entries that were left as written, since no payment can have such a value.
     pub never_match: u64,
 }
 
-/// Brings over everything that is left. Of nodes that start together one does the work, and the
+/// Converts all remaining lists. Of several nodes that start at once, one does the work and the
 /// others wait.
 pub async fn convert_lists(system: &SystemPool) -> Result<ListConversion, StorageError> {
     let mut done = ListConversion::default();
     if remaining(system).await?.is_empty() {
         return Ok(done);
     }
-    // A connection of its own: whatever becomes of this process, the lock ends with it.
+    // A separate connection: if this process dies, the lock is released.
     let mut holder = system.detached().await?;
     // Polled: a blocking wait for the lock looks the same as a lost response.
-    while !time_limit::within(LOCK_ANSWER_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
-        tokio::time::sleep(LOCK_TRIED_EVERY).await;
+    while !time_limit::within(LOCK_RESPONSE_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
+        tokio::time::sleep(LOCK_RETRY_EVERY).await;
         // The holder may have finished and lost its connection before it released the lock.
         if remaining(system).await?.is_empty() {
             break;
         }
     }
-    let worked = convert_all(system, &mut done).await;
+    let converted = convert_all(system, &mut done).await;
     // A failure to close does not undo the work.
-    let _ = time_limit::within(LOCK_ANSWER_MAX, holder.close()).await;
-    worked?;
+    let _ = time_limit::within(LOCK_RESPONSE_MAX, holder.close()).await;
+    converted?;
     if done != ListConversion::default() {
         let ListConversion { lists, entries, closed, never_match } = done;
         tracing::info!(lists, entries, closed, never_match, "converted the lists of an earlier version");
@@ -78,13 +77,14 @@ pub async fn convert_lists(system: &SystemPool) -> Result<ListConversion, Storag
 }
 
 async fn convert_all(system: &SystemPool, done: &mut ListConversion) -> Result<(), StorageError> {
-    let mut asked = Asked::default();
-    for Remaining { tenant, list, has_kinds } in remaining(system).await? {
+    let mut selectors_of = TenantSelectors::default();
+    for UnconvertedList { tenant, list, has_kinds } in remaining(system).await? {
         let name = list.clone();
-        let selectors = if has_kinds { BTreeSet::new() } else { asked.of(system, tenant, &list).await? };
+        let selectors =
+            if has_kinds { BTreeSet::new() } else { selectors_of.list(system, tenant, &list).await? };
         let kinds = system
             .transaction_within(TimeLimit::LONG, move |connection| {
-                Box::pin(give_kinds(connection, tenant, name, selectors))
+                Box::pin(set_kinds(connection, tenant, name, selectors))
             })
             .await?;
         done.lists += 1;
@@ -106,16 +106,16 @@ async fn convert_all(system: &SystemPool, done: &mut ListConversion) -> Result<(
     Ok(())
 }
 
-/// What the revisions of one tenant ask its lists about. They may be many and large, and the
-/// tenant's lists come one after the other.
+/// The selectors by which one tenant's revisions query its lists. Kept while the tenant's lists
+/// are converted, since the revisions may be many and large.
 #[derive(Default)]
-struct Asked {
+struct TenantSelectors {
     tenant: Option<TenantId>,
     by_list: BTreeMap<String, BTreeSet<Selector>>,
 }
 
-impl Asked {
-    async fn of(
+impl TenantSelectors {
+    async fn list(
         &mut self,
         system: &SystemPool,
         tenant: TenantId,
@@ -133,13 +133,13 @@ impl Asked {
     }
 }
 
-struct Remaining {
+struct UnconvertedList {
     tenant: TenantId,
     list: String,
     has_kinds: bool,
 }
 
-async fn remaining(system: &SystemPool) -> Result<Vec<Remaining>, StorageError> {
+async fn remaining(system: &SystemPool) -> Result<Vec<UnconvertedList>, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, |connection| {
             Box::pin(async move {
@@ -157,7 +157,7 @@ async fn remaining(system: &SystemPool) -> Result<Vec<Remaining>, StorageError> 
                 .await?;
                 let read = |row: &PgRow| {
                     let (tenant, list) = (TenantId(row.try_get("tenant_id")?), row.try_get("name")?);
-                    Ok(Remaining { tenant, list, has_kinds: row.try_get("has_kinds")? })
+                    Ok(UnconvertedList { tenant, list, has_kinds: row.try_get("has_kinds")? })
                 };
                 rows.iter().map(read).collect()
             })
@@ -165,13 +165,13 @@ async fn remaining(system: &SystemPool) -> Result<Vec<Remaining>, StorageError> 
         .await
 }
 
-/// The kinds that the list has, or gets now: what any revision asks it about, else
-/// what its entries look like.
-async fn give_kinds(
+/// The kinds of the list. If it has none yet, they are set by the selectors of the revisions that
+/// query it, or else by its values.
+async fn set_kinds(
     connection: &mut PgConnection,
     tenant: TenantId,
     list: String,
-    asked: BTreeSet<Selector>,
+    selectors: BTreeSet<Selector>,
 ) -> Result<ListKinds, StorageError> {
     let row = sqlx::query("select kinds from lists where tenant_id = $1 and name = $2 for update")
         .bind(tenant.0)
@@ -181,7 +181,7 @@ async fn give_kinds(
     if row.try_get::<Option<Vec<String>>, _>("kinds")?.is_some() {
         return read_kinds(&row);
     }
-    let kinds = match ListKinds::of(asked.iter().map(|selector| selector.kind())) {
+    let kinds = match ListKinds::of(selectors.iter().map(|selector| selector.kind())) {
         Some(kinds) => kinds,
         None => ListKinds::of_values(&values(connection, tenant, &list).await?),
     };
@@ -213,13 +213,13 @@ async fn values(
         sqlx::query_scalar("select value from list_entries where tenant_id = $1 and list = $2 limit $3")
             .bind(tenant.0)
             .bind(list)
-            .bind(VALUES_LOOKED_AT)
+            .bind(SAMPLE_MAX)
             .fetch_all(connection)
             .await?;
     Ok(values)
 }
 
-/// By the database's clock: this step runs before the program has one of its own.
+/// The time of the database: this runs before the program's own clock is set.
 async fn now_ms(connection: &mut PgConnection) -> Result<u64, StorageError> {
     let now_ms: i64 = sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
         .fetch_one(connection)
@@ -227,7 +227,7 @@ async fn now_ms(connection: &mut PgConnection) -> Result<u64, StorageError> {
     super::ms(now_ms, WHAT)
 }
 
-/// The next entries, those that began first before the others.
+/// Converts the next entries, in the order of their beginning.
 async fn next_batch(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -254,7 +254,7 @@ async fn next_batch(
         if entry.forms.iter().all(|form| holders.contains_key(form)) {
             let because = equal_to(entry.forms.first().and_then(|form| holders.get(form)));
             let ended = closed(entry, now_ms, ACTOR.to_owned(), Some(because));
-            acts.push(closing(list.clone(), entry, &ended, now_ms));
+            acts.push(closing_act(list.clone(), entry, &ended, now_ms));
             *entry = ended;
         } else {
             for form in &entry.forms {
@@ -292,14 +292,14 @@ async fn old_entries(
     .bind(tenant.0)
     .bind(list)
     .bind(comparison_version())
-    .bind(BATCH)
+    .bind(BATCH_MAX)
     .persistent(false)
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
 }
 
-/// Which entries hold one of the forms already.
+/// The entries that already have one of the forms.
 async fn holders(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -321,7 +321,7 @@ async fn holders(
     Ok(held.into_iter().collect())
 }
 
-/// An old entry has one row, which gets its first form; the others come beside it.
+/// An old entry has one row, which gets the first form. The other forms get new rows.
 async fn write(
     connection: &mut PgConnection,
     tenant: TenantId,

@@ -1,7 +1,4 @@
-//! The entries of lists: found, shown to the record of acts, closed.
-//!
-//! Owns their rows: one for each form in which an entry is compared. Must never
-//! delete one.
+//! The entries of lists. An entry has one row for each form in which it is compared.
 
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
@@ -17,13 +14,13 @@ use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
 use crate::domain::tenant::TenantId;
 
-/// The version of comparison, as the column of rows holds it.
+/// The version of comparison, as a column value.
 pub(super) fn comparison_version() -> i16 {
     COMPARISON_VERSION.cast_signed()
 }
 
-/// Ends an entry now, and says whether there was one to end. An entry that was
-/// to begin later never begins.
+/// Closes an entry now. `false` if there is no such open entry. An entry whose validity begins
+/// later never becomes valid.
 pub async fn close_entry(
     app: &AppPool,
     tenant: TenantId,
@@ -40,14 +37,14 @@ pub async fn close_entry(
             };
             let after = closed(&before, now_ms, closed_by, None);
             write_end(connection, tenant, &after).await?;
-            audit::record(connection, tenant, &closing(list, &before, &after, now_ms)).await?;
+            audit::record(connection, tenant, &closing_act(list, &before, &after, now_ms)).await?;
             Ok(true)
         })
     })
     .await
 }
 
-/// The entry as it is from now on.
+/// The entry after it is closed.
 pub(super) fn closed(
     before: &ListEntry,
     now_ms: u64,
@@ -73,19 +70,19 @@ async fn write_end(
     Ok(())
 }
 
-pub(super) fn closing(list: String, before: &ListEntry, after: &ListEntry, now_ms: u64) -> Act {
+pub(super) fn closing_act(list: String, before: &ListEntry, after: &ListEntry, now_ms: u64) -> Act {
     Act {
         at_ms: now_ms,
         actor: after.closed_by.clone().unwrap_or_default(),
         action: Action::ListEntryClosed,
         subject: list,
-        before: Some(told(before).to_string()),
-        after: Some(told(after).to_string()),
+        before: Some(entry_json(before).to_string()),
+        after: Some(entry_json(after).to_string()),
     }
 }
 
-/// The entry while it can still be closed. Of those who close it at once the
-/// second sees what the first left, also when its clock is behind.
+/// Locks the entry if it is open. `closed_by` is checked as well: of two nodes that close an entry
+/// at once, the second may have a clock that is behind.
 async fn lock_open_entry(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -113,23 +110,23 @@ async fn lock_open_entry(
     Ok(rows.into_iter().next().map(|entry| ListEntry { forms, ..entry }))
 }
 
-/// An entry as the record of acts shows it.
-pub(super) fn told(entry: &ListEntry) -> Value {
-    let mut told = json!({
+/// An entry as JSON for the audit log.
+pub(super) fn entry_json(entry: &ListEntry) -> Value {
+    let mut json = json!({
         "id": entry.id, "value": entry.value, "reason": entry.reason,
         "valid_from_ms": entry.valid_from_ms, "valid_to_ms": entry.valid_to_ms, "added_by": entry.added_by,
     });
     match &entry.forms[..] {
-        [form] => told["compared_as"] = form.as_str().into(),
-        forms => told["compared_as"] = forms.into(),
+        [form] => json["compared_as"] = form.as_str().into(),
+        forms => json["compared_as"] = forms.into(),
     }
     if let Some(closed_by) = &entry.closed_by {
-        told["closed_by"] = closed_by.as_str().into();
+        json["closed_by"] = closed_by.as_str().into();
     }
     if let Some(closed_because) = &entry.closed_because {
-        told["closed_because"] = closed_because.as_str().into();
+        json["closed_because"] = closed_because.as_str().into();
     }
-    told
+    json
 }
 
 /// All conditions must hold.
@@ -178,7 +175,7 @@ pub async fn entries(
             .bind(filter.not_ended_at_ms.map(bigint))
             .bind(after)
             .bind(i64::from(limit))
-            // Planned with the values at hand: which index serves depends on them.
+            // Not prepared, so that the plan fits these values: the best index depends on them.
             .persistent(false)
             .fetch_all(connection)
             .await?;

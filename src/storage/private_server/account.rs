@@ -1,8 +1,7 @@
-//! The user that Postgres runs as, and a data directory it can reach.
+//! The user that Postgres runs as, and a data directory that it can reach.
 //!
-//! Postgres refuses to run as root, which is what containers start with. Owns
-//! the choice of another user and everything that follows from it: a folder
-//! below the home of root would be unreachable for that user.
+//! Postgres refuses to run as root, the usual user in containers. So another user is chosen, and
+//! a folder that this user can reach: it has no access to root's home.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, Permissions};
@@ -20,7 +19,7 @@ use crate::domain::plugin::Digest;
 pub(super) struct Account {
     pub uid: u32,
     gid: u32,
-    /// Whether this process is root and has to become the account.
+    /// Whether this process is root and has to switch to the account.
     switch: bool,
 }
 
@@ -36,32 +35,32 @@ impl Account {
             .ok_or(PrivateServerError::NoAccount)
     }
 
-    /// Where the data directory may be, the wanted folder first.
-    fn places(self, wanted: &Path) -> Result<Vec<PathBuf>, PrivateServerError> {
+    /// The folders that the data directory may be in, the wanted folder first.
+    fn candidates(self, wanted: &Path) -> Result<Vec<PathBuf>, PrivateServerError> {
         let wanted =
             std::path::absolute(wanted).map_err(|source| files_error("cannot find", wanted, source))?;
-        let mut places = Vec::new();
+        let mut candidates = Vec::new();
         if self.switch {
             let name = short_digest(wanted.as_os_str());
-            places.push(PathBuf::from("/var/lib/tollgate").join(&name));
-            places.push(PathBuf::from(format!("/var/tmp/tollgate-{name}")));
+            candidates.push(PathBuf::from("/var/lib/tollgate").join(&name));
+            candidates.push(PathBuf::from(format!("/var/tmp/tollgate-{name}")));
         }
-        places.insert(0, wanted);
-        Ok(places)
+        candidates.insert(0, wanted);
+        Ok(candidates)
     }
 
-    /// The places that exist and belong to the account or to this process. Makes and changes nothing.
+    /// The candidates that exist and belong to the account or to this process. Changes nothing.
     pub fn existing_data_dirs(self, wanted: &Path) -> Result<Vec<PathBuf>, PrivateServerError> {
-        let places = self.places(wanted)?;
-        Ok(places.into_iter().filter(|place| self.owns(place)).collect())
+        let candidates = self.candidates(wanted)?;
+        Ok(candidates.into_iter().filter(|folder| self.owns(folder)).collect())
     }
 
-    /// The wanted folder, or another one when root configured a folder that the
-    /// account cannot reach. Made, owned by the account and closed to others.
+    /// Creates the wanted folder, or another one if the account cannot reach it. The folder belongs
+    /// to the account and is closed to others.
     pub fn prepare_data_dir(self, wanted: &Path) -> Result<PathBuf, PrivateServerError> {
-        let places = self.places(wanted)?;
+        let candidates = self.candidates(wanted)?;
         let mut first_error = None;
-        for (rank, place) in places.iter().enumerate() {
+        for (rank, place) in candidates.iter().enumerate() {
             match self.private_folder(place) {
                 Ok(folder) => {
                     if rank > 0 {
@@ -79,7 +78,7 @@ impl Account {
         Err(first_error.unwrap_or(PrivateServerError::NoAccount))
     }
 
-    /// Makes a folder that only the account (and root) can enter.
+    /// Creates a folder that only the account (and root) can enter.
     pub fn private_folder(self, path: &Path) -> Result<PathBuf, PrivateServerError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|source| files_error("cannot create", parent, source))?;
@@ -95,8 +94,8 @@ impl Account {
         path.canonicalize().map_err(|source| files_error("cannot find", path, source))
     }
 
-    /// In a folder that everybody can write to, somebody else may have put a
-    /// folder or a link here first, to be given what is ours.
+    /// In a folder that everybody can write to, another user may have created this folder or a
+    /// link in its place, to get at our data.
     fn owns(self, path: &Path) -> bool {
         let ours =
             |found: Metadata| found.uid() == self.uid || found.uid() == rustix::process::geteuid().as_raw();
@@ -133,7 +132,7 @@ impl Account {
     }
 
     fn may_enter(self, folder: &Metadata) -> bool {
-        // The most specific class alone decides, as in the kernel.
+        // As in the kernel, only the most specific class counts.
         let bit = match (folder.uid() == self.uid, folder.gid() == self.gid) {
             (true, _) => 0o100,
             (false, true) => 0o010,
@@ -142,12 +141,12 @@ impl Account {
         folder.mode() & bit != 0
     }
 
-    /// A program of Postgres that runs as the account and ends with this thread.
-    /// The file that is returned must stay open until it is spawned.
+    /// A command for a program of Postgres that runs as the account and ends with this thread. The
+    /// returned file must stay open until the command is spawned.
     pub fn command(self, shim_exe: &Path, program: &Path) -> Result<(Command, File), PrivateServerError> {
         let shim = File::open(shim_exe).map_err(|source| files_error("cannot open", shim_exe, source))?;
-        // The account may be unable to walk to our binary (below the home of
-        // root, say), but may run what is already open.
+        // The account may have no access to our binary's folder (such as root's home), but it can
+        // run a file that is already open.
         let mut command = if self.switch && cfg!(target_os = "linux") {
             Command::new(format!("/proc/self/fd/{}", shim.as_raw_fd()))
         } else {
@@ -157,14 +156,15 @@ impl Account {
         if self.switch {
             command.uid(self.uid).gid(self.gid);
         }
-        // Nothing of ours belongs in there: neither secrets nor PG* settings.
+        // The child must not get our environment: it may hold secrets and PG* settings.
         command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
         for name in ["PATH", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        // Ctrl-C goes to the terminal's process group: Tollgate gets it first and stops Postgres itself.
+        // Ctrl-C goes to the terminal's process group. Only Tollgate shall get it, and then stop
+        // Postgres.
         command.process_group(0);
         Ok((command, shim))
     }
@@ -175,7 +175,7 @@ fn id(arguments: &[&str]) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// Twelve hexadecimal digits that tell paths apart, the same in every version.
+/// Twelve hexadecimal digits that identify a path. Must stay the same in every version.
 pub(super) fn short_digest(path: &OsStr) -> String {
     Digest::of(path.as_encoded_bytes()).short(6)
 }

@@ -1,7 +1,4 @@
-//! The files of the cluster: made by initdb, checked, and the server's settings.
-//!
-//! Owns what happens before a server process exists. A cluster appears under
-//! its name only when it is whole.
+//! The files of the cluster: created by initdb and checked. Also the server's settings.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -12,10 +9,10 @@ use super::account::Account;
 use super::{NAME, PrivateServerError, PrivateServerSettings, files_error};
 use crate::storage::binaries::Binaries;
 
-/// Whoever reaches the socket is trusted; there is no other way in.
+/// Access to the socket is the only authentication.
 const HOST_BASED_AUTHENTICATION: &str = "local all all trust\n";
 
-/// Everything that is settled before the server is spawned.
+/// Everything that is needed to start the server.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub account: Account,
@@ -23,13 +20,13 @@ pub(super) struct Cluster {
     pub shim_exe: PathBuf,
     pub durable: bool,
     pub data_dir: PathBuf,
-    /// What Postgres calls its data directory.
+    /// The data directory in the sense of Postgres.
     pub folder: PathBuf,
     pub log: PathBuf,
 }
 
 impl Cluster {
-    /// The cluster of a locked data directory, made when missing.
+    /// The cluster of a locked data directory, created if missing.
     pub fn open(
         settings: &PrivateServerSettings,
         account: Account,
@@ -57,7 +54,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// initdb works under another name, so a half-done cluster is known by it and thrown away.
+    /// initdb creates the cluster under a temporary name, so that an incomplete one is recognised
+    /// and removed.
     fn create(&self) -> Result<(), PrivateServerError> {
         let unfinished = self.data_dir.join("cluster.unfinished");
         if unfinished.exists() {
@@ -105,16 +103,16 @@ impl Cluster {
         set("timezone=UTC");
         set("log_timezone=UTC");
         set("log_checkpoints=off");
-        // The log must not quote what was in a statement or a row.
+        // The log must not quote statements or rows.
         set("log_min_error_statement=panic");
         set("log_error_verbosity=terse");
         if self.durable {
             set("max_connections=100");
-            // The indexes of a few million payments; a page that is pushed out is
-            // read again at the next payment.
+            // Enough for the indexes of a few million payments. An evicted page would be read
+            // again at the next payment.
             set("shared_buffers=512MB");
-            // After a checkpoint every page that changes is written out whole at
-            // first; the default has one each minute under load.
+            // After a checkpoint the first change of each page writes the whole page. With the
+            // default there is a checkpoint each minute under load.
             set("max_wal_size=4GB");
         } else {
             for setting in [
@@ -134,8 +132,8 @@ impl Cluster {
         Ok((command, shim))
     }
 
-    /// The end of the server's log, for an error.
-    pub fn last_words(&self) -> String {
+    /// The end of the server's log, for an error message.
+    pub fn log_tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
@@ -156,7 +154,7 @@ fn stored_major(folder: &Path) -> Result<Option<u32>, PrivateServerError> {
     }
 }
 
-/// The initdb of a Tollgate that was killed just now may still be cleaning up in there.
+/// Retries: the initdb of a Tollgate that was just killed may still be removing files.
 fn remove_folder(folder: &Path) -> Result<(), PrivateServerError> {
     let mut attempts_left = 50;
     loop {

@@ -1,7 +1,6 @@
-//! The logins of the private server: one for each role, and none of them for two.
+//! The logins of the private server, one for each role.
 //!
-//! Owns their names. There is no password: whoever reaches the socket is
-//! trusted, and only Tollgate's own user does.
+//! They have no password: only Tollgate's own user can reach the socket.
 
 use std::str::FromStr;
 
@@ -27,7 +26,7 @@ pub(super) fn settings(url: &str) -> DatabaseSettings {
     }
 }
 
-/// Roles and logins where they are missing; the rest of a role is the provisioning's.
+/// Creates missing roles and logins. Provisioning does the rest.
 pub(super) async fn ensure(url: &str) -> Result<(), sqlx::Error> {
     let mut superuser = PgConnectOptions::from_str(url)?.connect().await?;
     for role in ROLES {
@@ -48,7 +47,7 @@ async fn create(superuser: &mut PgConnection, name: &str, attributes: &str) -> R
     }
     let statement = AssertSqlSafe(format!("create role {name} {attributes}"));
     match sqlx::raw_sql(statement).execute(superuser).await {
-        // Another command made it at the same moment: duplicate_object, and the same seen by the index.
+        // Another process created it at the same moment: duplicate_object or unique_violation.
         Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42710" | "23505")) => {
             Ok(())
         }

@@ -1,7 +1,7 @@
-//! What an earlier run left behind in a cluster: processes and a pid file.
+//! Removes the processes and the pid file that an earlier run left in a cluster.
 //!
-//! Called only under the data directory's lock, so nothing that runs there is
-//! in use. Must never end a process that does not work in this very cluster.
+//! Must be called only under the data directory's lock, and must never end a process that does
+//! not belong to this cluster.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,15 +10,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PrivateServerError, files_error};
 
-/// A fast shutdown writes a checkpoint first; after this it is ended at once.
+/// A fast shutdown writes a checkpoint. After this time the server is ended immediately.
 const FAST_SHUTDOWN: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Ends every process of the cluster and removes a pid file that would keep a new server from starting.
+/// Ends every process of the cluster, and removes a pid file, which would keep a new server from
+/// starting.
 pub(super) fn clear(cluster: &Path) -> Result<(), PrivateServerError> {
     end_processes(cluster)?;
-    // Nothing works in the cluster any more, so whatever process the file names
-    // (a zombie, or one that got the number since) has nothing to do with it.
+    // No process belongs to the cluster any more. The process that the file names is a zombie or
+    // got the number later.
     let pid_file = cluster.join("postmaster.pid");
     match std::fs::remove_file(&pid_file) {
         Ok(()) => tracing::info!("removed the pid file of a Postgres that is no longer running"),
@@ -36,16 +37,16 @@ fn end_processes(cluster: &Path) -> Result<(), PrivateServerError> {
         let Some(&first) = processes.first() else { return Ok(()) };
         let leader = leader(cluster).filter(|leader| processes.contains(leader));
         let signal = match (leader, begun.elapsed() < FAST_SHUTDOWN) {
-            // It may be stopping already, since its parent died: a second fast shutdown does no harm.
+            // It may already be stopping, since its parent died. A second fast shutdown is harmless.
             (Some(_), true) => Signal::INT,
-            // Children whose server was killed end by themselves once they notice.
+            // Children end by themselves once they notice that their server was killed.
             (None, true) => Signal::TERM,
             (_, false) => Signal::QUIT,
         };
         if sent != Some(signal) {
             tracing::info!(?processes, ?signal, "stopping a Postgres left behind by an earlier run");
             sent = Some(signal);
-            // The server ends its children itself, in order.
+            // The server ends its own children.
             for process in leader.as_ref().map_or(processes.as_slice(), std::slice::from_ref) {
                 let _ = kill_process(*process, signal);
             }
@@ -57,14 +58,13 @@ fn end_processes(cluster: &Path) -> Result<(), PrivateServerError> {
     }
 }
 
-/// The server process that the pid file names, which may be long gone.
+/// The server process that the pid file names. It may no longer exist.
 fn leader(cluster: &Path) -> Option<Pid> {
     let file = std::fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
     Pid::from_raw(file.lines().next()?.trim().parse().ok()?)
 }
 
-/// Postgres and all its children work in the cluster's folder. A zombie has no
-/// folder any more and is rightly not found.
+/// The processes whose working directory is the cluster: Postgres and its children, but no zombies.
 #[cfg(target_os = "linux")]
 fn processes_in(cluster: &Path) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -75,14 +75,14 @@ fn processes_in(cluster: &Path) -> Vec<Pid> {
         .collect()
 }
 
-/// A shell whose user looks around in the folder is not ours to end.
+/// Other programs, such as a shell in that folder, must not be ended.
 #[cfg(target_os = "linux")]
 fn runs_postgres(process: &Path) -> bool {
     std::fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == "postgres")
 }
 
-/// Without /proc only the process that the pid file names can be judged: it is
-/// ours when it is a living `postgres` that was started with this folder.
+/// Without /proc only the process that the pid file names can be checked: it belongs to the cluster
+/// if it is a live `postgres` that was started with this folder.
 #[cfg(not(target_os = "linux"))]
 fn processes_in(cluster: &Path) -> Vec<Pid> {
     let Some(leader) = leader(cluster) else { return Vec::new() };

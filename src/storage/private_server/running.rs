@@ -1,7 +1,7 @@
-//! The private server of another Tollgate: whether there is one, and its door.
+//! Finds the private server that another Tollgate runs, and its socket. Changes nothing.
 //!
-//! Owns looking without touching. Whose server it is shows in the lock, which
-//! the kernel gives up with its holder; a pid file alone may be a leftover.
+//! The lock shows whether it runs: the kernel releases it when its holder ends. A pid file may be
+//! left over.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::net::UnixStream;
@@ -12,16 +12,16 @@ use super::account::Account;
 use super::socket::SOCKET_NAME;
 use super::{PrivateServerError, files_error};
 
-/// One that is just being made or recovers is waited for; then it is somebody else's trouble.
+/// How long to wait for a server that is being created or is recovering.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where the server that somebody runs for this data directory listens.
+/// The folder of the socket of the server for this data directory.
 pub(super) async fn socket_dir(wanted: &Path) -> Result<Option<PathBuf>, PrivateServerError> {
     let account = Account::choose()?;
     let begun = Instant::now();
     loop {
         let Some(data_dir) = held(account.existing_data_dirs(wanted)?)? else { return Ok(None) };
-        if let Some(socket_dir) = open_door(&data_dir) {
+        if let Some(socket_dir) = working_socket(&data_dir) {
             return Ok(Some(socket_dir));
         }
         if begun.elapsed() > READY_WITHIN {
@@ -32,7 +32,7 @@ pub(super) async fn socket_dir(wanted: &Path) -> Result<Option<PathBuf>, Private
     }
 }
 
-/// The first of the folders that a living Tollgate has locked.
+/// The first of the folders that a running Tollgate has locked.
 fn held(folders: Vec<PathBuf>) -> Result<Option<PathBuf>, PrivateServerError> {
     for folder in folders {
         let path = folder.join("lock");
@@ -41,7 +41,7 @@ fn held(folders: Vec<PathBuf>) -> Result<Option<PathBuf>, PrivateServerError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(source) => return Err(files_error("cannot open", &path, source)),
         };
-        // Shared and for a moment: a Tollgate that starts right now waits that long.
+        // A shared lock, for a moment. A Tollgate that starts at this moment waits for it.
         match lock.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Some(folder)),
@@ -51,9 +51,9 @@ fn held(folders: Vec<PathBuf>) -> Result<Option<PathBuf>, PrivateServerError> {
     Ok(None)
 }
 
-/// The folder of the socket stands in line 5 of the server's pid file, its
-/// state in line 8. The file may be an earlier server's, so the door is tried.
-fn open_door(data_dir: &Path) -> Option<PathBuf> {
+/// The server's pid file contains the socket's folder in line 5 and the server's state in line 8.
+/// The file may be left over, so the socket is tried.
+fn working_socket(data_dir: &Path) -> Option<PathBuf> {
     let file = std::fs::read_to_string(data_dir.join("cluster/postmaster.pid")).ok()?;
     let lines: Vec<&str> = file.lines().collect();
     let (folder, state) = (lines.get(4)?.trim(), lines.get(7)?.trim());

@@ -1,18 +1,17 @@
-//! The last step before a program of Postgres runs: this same binary, started
-//! again, which binds its life to its parent's and then becomes that program.
+//! The shim starts a program of Postgres: it is this binary, which sets a death signal, so that it
+//! ends with its parent, and then executes that program.
 //!
-//! It exists because the death signal must be set between fork and exec, and
-//! code there would have to be unsafe. Must do nothing else: it may run as
-//! another user than Tollgate.
+//! The signal must be set between fork and exec, where our own code would be unsafe. The shim must
+//! do nothing else: it may run as another user.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The hidden subcommand. Its arguments are the parent's process id, the program and its arguments.
+/// The hidden subcommand. Its arguments: the parent's process id, the program, and its arguments.
 pub const SHIM_COMMAND: &str = "postgres-shim";
 
-/// Becomes the program. Returns only when that failed.
+/// Executes the program. Returns only on failure.
 pub fn become_program(arguments: impl IntoIterator<Item = OsString>) -> std::io::Error {
     let mut arguments = arguments.into_iter();
     let (Some(parent), Some(program)) = (arguments.next(), arguments.next()) else {
@@ -24,7 +23,7 @@ pub fn become_program(arguments: impl IntoIterator<Item = OsString>) -> std::io:
     Command::new(program).args(arguments).exec()
 }
 
-/// SIGINT is Postgres's fast shutdown, and makes initdb remove what it began.
+/// SIGINT is Postgres' fast shutdown, and makes initdb remove its incomplete cluster.
 #[cfg(target_os = "linux")]
 fn die_with_parent(parent: &OsString) -> std::io::Result<()> {
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -34,7 +33,7 @@ fn die_with_parent(parent: &OsString) -> std::io::Result<()> {
     if alive { Ok(()) } else { Err(std::io::Error::other("the parent process has ended")) }
 }
 
-/// Elsewhere the next start ends what a killed Tollgate left behind.
+/// On other systems the next start ends the processes of a killed Tollgate.
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent(_parent: &OsString) -> std::io::Result<()> {
     Ok(())

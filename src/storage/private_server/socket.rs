@@ -1,7 +1,7 @@
-//! The folder of the Unix socket: the only door to the private server.
+//! The folder of the private server's Unix socket.
 //!
-//! Whoever reaches the socket is trusted, so the folder must belong to the
-//! server's user and be closed to everybody else.
+//! Access to the socket is the only authentication, so the folder must belong to the server's user
+//! and be closed to all others.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::account::{Account, short_digest};
 const LONGEST_SOCKET_BYTES: usize = 99;
 pub(super) const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 
-/// Below the data directory; in /tmp when that path is too long for a socket.
+/// In the data directory, or in /tmp if that path is too long for a socket.
 pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, PrivateServerError> {
     let usual = data_dir.join("socket");
     if fits(&usual) {
@@ -28,8 +28,8 @@ pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, Priv
     Ok(folder)
 }
 
-/// Postgres reads the setting as a list with commas and quotes, and the URL
-/// must need no escapes, so only plain paths count.
+/// Only plain paths fit: Postgres reads the setting as a list with commas and quotes, and the URL
+/// must need no escapes.
 fn fits(folder: &Path) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     let bytes = folder.as_os_str().as_encoded_bytes();

@@ -1,8 +1,7 @@
-//! The thread that starts the server and stays with it until it has ended.
+//! The thread that starts the server, restarts it if it dies, and runs until it has ended.
 //!
-//! Owns the server process: spawning, noticing that it is ready, starting it
-//! again when it dies by itself, and reaping it. Must be the only place that
-//! waits for that process, so that its number is never signalled after reuse.
+//! Only this thread may wait for the server process, so that its process id is never signalled
+//! after it has been reused.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -19,7 +18,7 @@ use super::account::Account;
 use super::cluster::Cluster;
 use super::{PrivateServerError, PrivateServerSettings, files_error, orphans, socket};
 
-/// Recovery after a crash can take minutes; longer than this nobody waits.
+/// Recovery after a crash can take minutes.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 const RESTART_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
@@ -27,20 +26,20 @@ const RESTART_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_secs(10))
     .without_max_times();
 
-/// Where the server was put.
+/// The folders of a running server.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ServerFolders {
     pub data_dir: PathBuf,
     pub socket_dir: PathBuf,
 }
 
-/// What the thread and the handle share.
+/// Shared by the thread and the handle.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<State>>);
+pub(super) struct Watch(Arc<Mutex<ProcessState>>);
 
 #[derive(Debug, Default)]
-struct State {
-    /// Set while the process is ours to signal: from its spawn until it is reaped.
+struct ProcessState {
+    /// Set while the process may be signalled: from its spawn until it is reaped.
     running: Option<Pid>,
     stopping: bool,
 }
@@ -58,25 +57,25 @@ impl Watch {
         self.lock().stopping
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProcessState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type Answer = oneshot::Sender<Result<Places, PrivateServerError>>;
+type StartResult = oneshot::Sender<Result<ServerFolders, PrivateServerError>>;
 
-/// Runs the server until it is told to stop. The answer is given once it is ready, or cannot be.
-pub(super) fn run(settings: &PrivateServerSettings, watch: &Watch, answer: Answer) {
+/// Runs the server until it is stopped. Sends the result once it is ready or has failed to start.
+pub(super) fn run(settings: &PrivateServerSettings, watch: &Watch, started: StartResult) {
     let (cluster, socket_dir, _lock) = match prepare(settings) {
         Ok(prepared) => prepared,
-        Err(error) => return drop(answer.send(Err(error))),
+        Err(error) => return drop(started.send(Err(error))),
     };
     let mut child = match start(&cluster, &socket_dir, watch) {
         Ok(child) => child,
-        Err(error) => return drop(answer.send(Err(error))),
+        Err(error) => return drop(started.send(Err(error))),
     };
-    let places = Places { data_dir: cluster.data_dir.clone(), socket_dir: socket_dir.clone() };
-    if answer.send(Ok(places)).is_err() {
+    let folders = ServerFolders { data_dir: cluster.data_dir.clone(), socket_dir: socket_dir.clone() };
+    if started.send(Ok(folders)).is_err() {
         watch.stop(Signal::INT);
     }
     loop {
@@ -104,7 +103,7 @@ fn prepare(settings: &PrivateServerSettings) -> Result<(Cluster, PathBuf, File),
     Ok((cluster, socket_dir, lock))
 }
 
-/// One Tollgate per data directory. The kernel gives the lock up with the process.
+/// Allows one Tollgate per data directory. The kernel releases the lock when the process ends.
 fn lock(data_dir: &Path) -> Result<File, PrivateServerError> {
     let path = data_dir.join("lock");
     let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -112,7 +111,7 @@ fn lock(data_dir: &Path) -> Result<File, PrivateServerError> {
     let begun = Instant::now();
     while let Err(error) = file.try_lock() {
         match error {
-            // A process that was killed a moment ago still holds it.
+            // A process that was just killed may still hold it.
             TryLockError::WouldBlock if begun.elapsed() < LOCK_WITHIN => {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -123,7 +122,7 @@ fn lock(data_dir: &Path) -> Result<File, PrivateServerError> {
             TryLockError::Error(source) => return Err(files_error("cannot lock", &path, source)),
         }
     }
-    // Only for the error message of the next one.
+    // For the error message of another process.
     file.set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()))
         .map_err(|source| files_error("cannot write", &path, source))?;
@@ -146,7 +145,7 @@ fn start(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Result<Child, P
 
 fn spawn(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Result<Child, PrivateServerError> {
     let (mut command, _shim) = cluster.server_command(socket_dir)?;
-    // Under the lock, so that a stop cannot fall between the spawn and the number.
+    // Under the lock, so that no stop comes between the spawn and setting the process id.
     let mut state = watch.lock();
     if state.stopping {
         return Err(PrivateServerError::DidNotStart("it was stopped".to_owned()));
@@ -160,7 +159,7 @@ fn wait_until_ready(cluster: &Cluster, child: &mut Child, begun: Instant) -> Res
     let mut next_message = Duration::from_secs(5);
     while !is_ready(&cluster.folder, child.id()) {
         if has_ended(Pid::from_child(child)) {
-            return Err(PrivateServerError::DidNotStart(cluster.last_words()));
+            return Err(PrivateServerError::DidNotStart(cluster.log_tail()));
         }
         if begun.elapsed() > READY_WITHIN {
             return Err(PrivateServerError::DidNotStart(format!("not ready after {READY_WITHIN:?}")));
@@ -177,7 +176,7 @@ fn wait_until_ready(cluster: &Cluster, child: &mut Child, begun: Instant) -> Res
     Ok(())
 }
 
-/// The server writes its state into line 8 of its pid file.
+/// Line 8 of the server's pid file is its state.
 fn is_ready(folder: &Path, pid: u32) -> bool {
     let file = std::fs::read_to_string(folder.join("postmaster.pid")).unwrap_or_default();
     let mut lines = file.lines();
@@ -185,7 +184,7 @@ fn is_ready(folder: &Path, pid: u32) -> bool {
         && lines.nth(6).is_some_and(|state| state.trim() == "ready")
 }
 
-/// Looks without reaping, so that the number stays ours.
+/// Does not reap the process, so that its id is not reused.
 fn has_ended(pid: Pid) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
@@ -196,7 +195,7 @@ fn wait_for_end(child: &mut Child, watch: &Watch) {
     while let Err(rustix::io::Errno::INTR) =
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
     {}
-    // Nobody may signal the number once it is reaped.
+    // After it is reaped, the process id must not be signalled.
     let mut state = watch.lock();
     state.running = None;
     let _ = child.wait();

@@ -1,30 +1,110 @@
-//! What an activation makes of the latest deployment.
+//! Plans an activation: the deployment that it leads to, or why it is not possible.
 //!
-//! Owns what may stand beside what, and which revision a roll back goes to.
-//! Must never write: two looks at one log come to the same.
+//! Only reads, so that the same plan can be made before the activation to find its plugins.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
+use thiserror::Error;
+use uuid::Uuid;
 
-use super::activations::{ActivateError, ActivationRequest, DeploymentVersion, NewActivation, WHAT, log};
-use crate::domain::ruleset::{ActivationKind, DecisionPoint, Deployment, activated_and_not_undone};
+use super::activations::{WHAT, log};
+use crate::domain::plugin::Digest;
+use crate::domain::ruleset::{ActivationKind, Canary, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::columns::named;
 
-/// Activations and roll backs that the revision before the present one is looked for in.
+/// The most activations and rollbacks that are read to find the previous revision.
 const STEPS_READ_MAX: i64 = 1_000;
 
-/// The result of an activation.
-pub(super) struct Planned {
+#[derive(Debug, Error)]
+pub enum ActivateError {
+    #[error("there is no such revision")]
+    UnknownRevision,
+    /// Another activation came first.
+    #[error("the active state has changed in the meantime")]
+    Conflict { current: Option<i64> },
+    #[error("no revision was active before the current one")]
+    NothingBefore,
+    #[error("the revision was never active")]
+    NeverActive,
+    #[error("no revision is active yet")]
+    NothingActive,
+    #[error("the revision is already the active one")]
+    AlreadyActive,
+    #[error("the revision uses the plugin {plugin}, which is retired")]
+    PluginRetired { plugin: Digest },
+    #[error("the revision uses the list {list}, which is closed")]
+    ListClosed { list: String },
+    /// A live node cannot run the revision yet.
+    #[error("the node {node} is not ready to run the plugin {plugin}")]
+    PluginNotReady { plugin: Digest, node: String, why: Option<String> },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivationRequest {
+    /// The revision decides from now on. Ends a canary, and a shadow of the same revision.
+    Activate {
+        revision: i32,
+        guard_backtest: Option<Uuid>,
+    },
+    /// Activates the previous revision, or `to`, if it was ever active.
+    RollBack {
+        to: Option<i32>,
+    },
+    Canary(Option<Canary>),
+    Shadow(Option<i32>),
+}
+
+/// The version of a deployment, which its ETag contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentVersion {
+    BeforeFirstActivation,
+    /// The sequence of the latest activation.
+    Activation(i64),
+}
+
+impl DeploymentVersion {
+    /// `latest` is the sequence of the latest activation.
+    pub fn of(latest: Option<i64>) -> Self {
+        latest.map_or(Self::BeforeFirstActivation, Self::Activation)
+    }
+}
+
+/// The conditions (`If-Match`, `If-None-Match`) on the deployment before an activation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExpectedActivation {
+    /// `None` accepts every version.
+    pub one_of: Option<Vec<DeploymentVersion>>,
+    pub none_of: Vec<DeploymentVersion>,
+}
+
+impl ExpectedActivation {
+    pub(super) fn is(&self, current: DeploymentVersion) -> bool {
+        self.one_of.as_ref().is_none_or(|these| these.contains(&current)) && !self.none_of.contains(&current)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct NewActivation {
+    pub tenant: TenantId,
+    pub point: DecisionPoint,
+    pub actor: String,
+    pub now_ms: u64,
+    pub expected: ExpectedActivation,
+}
+
+pub(super) struct ActivationPlan {
     pub(super) kind: ActivationKind,
     pub(super) before: Option<Deployment>,
     pub(super) after: Deployment,
 }
 
-impl Planned {
-    /// The revisions that take part from now on and did not before.
-    pub(super) fn brought_in(&self) -> Vec<i32> {
+impl ActivationPlan {
+    /// The revisions that the deployment did not contain before.
+    pub(super) fn added_revisions(&self) -> Vec<i32> {
         let before = self.before.map(|before| before.revisions()).unwrap_or_default();
         self.after.revisions().into_iter().filter(|revision| !before.contains(revision)).collect()
     }
@@ -34,7 +114,7 @@ pub(super) async fn plan(
     connection: &mut PgConnection,
     new: &NewActivation,
     request: ActivationRequest,
-) -> Result<Planned, ActivateError> {
+) -> Result<ActivationPlan, ActivateError> {
     let NewActivation { tenant, point, .. } = *new;
     let current = log(connection, tenant, point, None, 1).await?.pop();
     let sequence = current.as_ref().map(|activation| activation.sequence);
@@ -60,22 +140,22 @@ pub(super) async fn plan(
             return Err(ActivateError::UnknownRevision);
         }
     }
-    Ok(Planned { kind, before, after })
+    Ok(ActivationPlan { kind, before, after })
 }
 
-/// A revision that decides for all; what runs in shadow goes on, unless it is the same.
+/// The revision decides for all payments. The shadow stays, unless it is the same revision.
 fn alone(revision: i32, before: Option<Deployment>) -> Deployment {
     let shadow = before.and_then(|before| before.shadow).filter(|shadow| *shadow != revision);
     Deployment { revision, canary: None, shadow }
 }
 
-/// What a revision is put beside; it cannot stand beside itself.
+/// The deployment to which a canary or shadow is added. It must be another revision.
 fn beside(revision: Option<i32>, before: Option<Deployment>) -> Result<Deployment, ActivateError> {
     let before = before.ok_or(ActivateError::NothingActive)?;
     if revision == Some(before.revision) { Err(ActivateError::AlreadyActive) } else { Ok(before) }
 }
 
-/// `to`, if it ever was active, or the revision that was active before.
+/// The target of a rollback: `to`, if it was ever active, or else the previous revision.
 async fn back_to(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -91,8 +171,7 @@ async fn back_to(
     stack.into_iter().rev().nth(1).ok_or(ActivateError::NothingBefore)
 }
 
-/// What changed which revision is active, the oldest first. Canaries and
-/// shadows, of which there may be any number between, are passed over.
+/// The activations and rollbacks, oldest first, without canaries and shadows.
 async fn steps(
     connection: &mut PgConnection,
     tenant: TenantId,

@@ -1,7 +1,6 @@
-//! Which revisions name which plugins.
+//! Which plugins the revisions of a tenant use.
 //!
-//! Owns the reading of a tenant's revisions for that, one at a time: together
-//! they may be large. Must never answer for another tenant.
+//! Revisions are read one at a time, since together they may be large.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +10,17 @@ use sqlx::PgConnection;
 use super::super::StorageError;
 use super::super::advisory_locks::DatabaseLock;
 use super::super::pool::AppPool;
-use super::activations::{ActivateError, ActivationRequest, NewActivation, log};
-use super::plan::plan;
+use super::activations::log;
+use super::plan::{ActivateError, ActivationRequest, NewActivation, plan};
 use super::{find, read};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PluginUse, Revision};
 use crate::domain::tenant::TenantId;
 
-/// As far back as uses are looked for.
+/// The most revisions that are read to find uses.
 const REVISIONS_READ_MAX: i64 = 200;
 
-/// The uses of `plugin`, or of every plugin, in the newest revisions; the newest first.
+/// The uses of `plugin`, or of every plugin, in the newest revisions, newest first.
 pub async fn plugin_uses(
     app: &AppPool,
     tenant: TenantId,
@@ -69,25 +68,25 @@ pub async fn plugin_uses(
     .await
 }
 
-/// The revisions that decide or run beside, with their plugins. Until the
-/// transaction ends nobody deploys anything else.
-pub async fn plugins_deployed(
+/// The revisions of the deployment, with their plugins. The deployment cannot change until the
+/// transaction ends.
+pub async fn plugins_in_deployment(
     connection: &mut PgConnection,
     tenant: TenantId,
     point: DecisionPoint,
 ) -> Result<Vec<(i32, BTreeSet<Digest>)>, StorageError> {
     DatabaseLock::ActivationSequence.take_in_transaction(connection).await?;
     let latest = log(connection, tenant, point, None, 1).await?.pop();
-    let mut deployed = Vec::new();
+    let mut revisions = Vec::new();
     for number in latest.iter().flat_map(|activation| activation.deployment.revisions()) {
-        deployed.push((number, plugins_of(connection, tenant, point, &[number]).await?));
+        revisions.push((number, plugins_of(connection, tenant, point, &[number]).await?));
     }
-    Ok(deployed)
+    Ok(revisions)
 }
 
-/// The plugins of the revisions that an activation would add to the deployment, so that the caller can
-/// wait until every node can run them.
-pub async fn plugins_brought_in(
+/// The plugins of the revisions that an activation would add. The caller checks whether the nodes
+/// can run them.
+pub async fn plugins_to_add(
     app: &AppPool,
     new: &NewActivation,
     request: ActivationRequest,
@@ -95,15 +94,15 @@ pub async fn plugins_brought_in(
     let new = new.clone();
     app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
-            let brought_in = plan(connection, &new, request).await?.brought_in();
-            let plugins = plugins_of(connection, new.tenant, new.point, &brought_in).await?;
+            let added = plan(connection, &new, request).await?.added_revisions();
+            let plugins = plugins_of(connection, new.tenant, new.point, &added).await?;
             Ok(plugins.into_iter().collect())
         })
     })
     .await
 }
 
-/// What the revisions need; a number that is none needs nothing.
+/// The plugins of the revisions. Numbers without a revision are ignored.
 pub(super) async fn plugins_of(
     connection: &mut PgConnection,
     tenant: TenantId,

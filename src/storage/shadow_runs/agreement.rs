@@ -1,39 +1,36 @@
-//! How far a shadow agrees with what was decided.
-//!
-//! Owns the bounds of this look at many rows: the newest runs and decisions
-//! only. Must never read a payload.
+//! How often a shadow agrees with the decisions. Only the newest runs and decisions are counted.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::{RunsOf, WHAT, end_id, first_id};
+use super::{ShadowRunSelection, WHAT, end_id, first_id};
 use crate::domain::shadow::ShadowKind;
 use crate::domain::verdict::Outcome;
 use crate::storage::StorageError;
 use crate::storage::columns::{ms, named};
 use crate::storage::pool::AppPool;
 
-/// Runs that are looked at.
+/// The most runs that are counted.
 pub const RUNS_MAX: u32 = 100_000;
 
-/// Decisions that are looked at for the coverage.
+/// The most decisions that are counted for the coverage.
 pub const DECISIONS_MAX: u32 = 200_000;
 
 #[derive(Debug, Clone, Default)]
 pub struct Agreement {
-    /// Runs that were looked at.
+    /// The number of runs that were counted.
     pub runs: u64,
-    /// Decisions of the time that the runs span, and how many of them were compared.
+    /// The decisions in the time of the runs, and how many of them have a run.
     pub decided: u64,
     pub compared: u64,
-    pub cells: Vec<Cell>,
-    pub rules: Vec<RuleSaid>,
+    pub cells: Vec<OutcomePairCount>,
+    pub rules: Vec<RuleVerdictCount>,
 }
 
-/// Payments that were decided one way and would have been another, in one currency.
+/// Payments in one currency with this outcome and this shadow outcome.
 #[derive(Debug, Clone)]
-pub struct Cell {
+pub struct OutcomePairCount {
     pub decided: Outcome,
     pub would_be: Outcome,
     pub currency: String,
@@ -41,18 +38,18 @@ pub struct Cell {
     pub total_minor: i64,
 }
 
-/// How often a rule said something.
+/// How often a rule had this verdict or failed.
 #[derive(Debug, Clone)]
-pub struct RuleSaid {
+pub struct RuleVerdictCount {
     pub rule: String,
     pub said: String,
     pub count: u64,
 }
 
-pub async fn agreement(app: &AppPool, of: RunsOf) -> Result<Agreement, StorageError> {
+pub async fn agreement(app: &AppPool, of: ShadowRunSelection) -> Result<Agreement, StorageError> {
     app.transaction(of.tenant, move |connection| {
         Box::pin(async move {
-            // All parts of the report are of the same runs.
+            // All parts of the report must be about the same runs.
             sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;
             let cells = cells(connection, of).await?;
             let rules = rules(connection, of).await?;
@@ -64,7 +61,10 @@ pub async fn agreement(app: &AppPool, of: RunsOf) -> Result<Agreement, StorageEr
     .await
 }
 
-async fn cells(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<Cell>, StorageError> {
+async fn cells(
+    connection: &mut PgConnection,
+    of: ShadowRunSelection,
+) -> Result<Vec<OutcomePairCount>, StorageError> {
     let rows = sqlx::query(
         "with looked_at as (
              select decided, would_be, amount_minor, currency
@@ -89,8 +89,8 @@ async fn cells(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<Cell>, S
     rows.iter().map(read_cell).collect()
 }
 
-fn read_cell(row: &PgRow) -> Result<Cell, StorageError> {
-    Ok(Cell {
+fn read_cell(row: &PgRow) -> Result<OutcomePairCount, StorageError> {
+    Ok(OutcomePairCount {
         decided: named(Outcome::parse(row.try_get("decided")?), WHAT)?,
         would_be: named(Outcome::parse(row.try_get("would_be")?), WHAT)?,
         currency: row.try_get("currency")?,
@@ -99,8 +99,11 @@ fn read_cell(row: &PgRow) -> Result<Cell, StorageError> {
     })
 }
 
-async fn rules(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<RuleSaid>, StorageError> {
-    // Equal lists are counted before they are taken apart: there are few different ones.
+async fn rules(
+    connection: &mut PgConnection,
+    of: ShadowRunSelection,
+) -> Result<Vec<RuleVerdictCount>, StorageError> {
+    // Equal lists are counted before they are split: there are few different ones.
     let rows = sqlx::query(
         "with looked_at as (
              select rules, verdicts
@@ -123,7 +126,7 @@ async fn rules(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<RuleSaid
     .fetch_all(connection)
     .await?;
     let read = |row: &PgRow| {
-        Ok(RuleSaid {
+        Ok(RuleVerdictCount {
             rule: row.try_get("rule")?,
             said: row.try_get("said")?,
             count: ms(row.try_get("count")?, WHAT)?,
@@ -132,16 +135,20 @@ async fn rules(connection: &mut PgConnection, of: RunsOf) -> Result<Vec<RuleSaid
     rows.iter().map(read).collect()
 }
 
-/// Decisions of the time that the runs span, and how many of them were compared.
-async fn coverage(connection: &mut PgConnection, of: RunsOf, runs: u64) -> Result<(u64, u64), StorageError> {
+/// Counts the decisions in the time of the runs, and how many of them have a run.
+async fn coverage(
+    connection: &mut PgConnection,
+    of: ShadowRunSelection,
+    runs: u64,
+) -> Result<(u64, u64), StorageError> {
     let (first, end) = if of.is_running && of.from_ms.is_some() && runs < u64::from(RUNS_MAX) {
         (first_id(of.from_ms), end_id(of.to_ms))
     } else {
-        // Nothing says when one ran that is not deployed: its oldest run and its newest do.
+        // If the shadow no longer runs, its oldest and newest run show when it ran.
         let span = span(connection, of, Uuid::nil()).await?;
         (span.oldest, if of.is_running { end_id(of.to_ms) } else { span.end })
     };
-    // So many rows are read and no more, whatever is counted of them.
+    // The limit applies to the rows that are read.
     let row = sqlx::query(
         "with looked_at as (
              select id, revision, origin from decisions
@@ -166,15 +173,19 @@ async fn coverage(connection: &mut PgConnection, of: RunsOf, runs: u64) -> Resul
     Ok((decided, span(connection, of, oldest.unwrap_or(first)).await?.runs))
 }
 
-/// The runs that are looked at, from some id on.
-struct Span {
+/// The runs that are counted, from some id on.
+struct RunRange {
     runs: u64,
     oldest: Uuid,
-    /// Behind the newest.
+    /// Exclusive: above the newest.
     end: Uuid,
 }
 
-async fn span(connection: &mut PgConnection, of: RunsOf, first: Uuid) -> Result<Span, StorageError> {
+async fn span(
+    connection: &mut PgConnection,
+    of: ShadowRunSelection,
+    first: Uuid,
+) -> Result<RunRange, StorageError> {
     let row = sqlx::query(
         "with looked_at as (
              select payment_id
@@ -197,5 +208,5 @@ async fn span(connection: &mut PgConnection, of: RunsOf, first: Uuid) -> Result<
     let (oldest, newest): (Option<Uuid>, Option<Uuid>) = (row.try_get("oldest")?, row.try_get("newest")?);
     let end = newest.map(|newest| Uuid::from_u128(newest.as_u128().saturating_add(1)));
     let (oldest, end) = (oldest.unwrap_or(Uuid::max()), end.unwrap_or(Uuid::max()));
-    Ok(Span { runs: ms(row.try_get("count")?, WHAT)?, oldest, end })
+    Ok(RunRange { runs: ms(row.try_get("count")?, WHAT)?, oldest, end })
 }

@@ -1,7 +1,7 @@
-//! Uploads while a node is at work on them: claims, and how they end.
+//! Claims: a node takes an upload under a lease, and stores its result.
 //!
-//! Owns the leases, by the database's clock. Must never let go of bytes before
-//! the plugin they became is stored, in the same transaction.
+//! Leases are measured by the database's clock. An upload's bytes may only be removed in the
+//! transaction that stores the plugin or the refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,37 +18,36 @@ use crate::domain::audit::{Act, Action};
 use crate::domain::plugin::{Digest, Plugin, Profile, UploadState};
 use crate::domain::tenant::TenantId;
 
-/// What the refusal of a plugin is recorded under: nobody asked for it.
+/// The actor of a refusal in the audit log.
 const WORKER: &str = "tollgate";
 
-/// Of a tenant, the newest. Nothing else bounds how many there may be.
-const REFUSED_KEPT: i64 = 100;
+/// How many refused uploads of a tenant are kept. Nothing else limits them.
+const REFUSED_KEPT_MAX: i64 = 100;
 
-/// An upload that this node is at work on.
+/// An upload that this node processes.
 #[derive(Debug, Clone)]
 pub struct UploadClaim {
     pub tenant: TenantId,
     pub digest: Digest,
     pub matter: UploadWork,
-    /// This one included. Those before it ended without a word.
+    /// Including this one. The earlier attempts ended without a result, because their node died.
     pub attempts: i32,
-    /// How often the machine failed over it, and not the bytes.
+    /// How many attempts failed because of the machine, not because of the plugin.
     pub failures: i32,
 }
 
-/// What there is to do.
 #[derive(Debug, Clone)]
 pub enum UploadWork {
     Compile(Arc<[u8]>),
-    /// The same bytes are stored already; compiling them took so long.
+    /// The same bytes are already stored. Compiling them took this long.
     Stored {
         compile_ms: u64,
     },
 }
 
-/// Takes the next upload of a queue. A tenant with nothing being compiled comes first;
-/// among equals, the one whose last upload ended longest ago. So one tenant's many
-/// uploads hold up no other tenant.
+/// Claims the next upload of a queue. Tenants without a running compilation come first, then the
+/// tenant whose last upload ended longest ago. So the many uploads of one tenant do not delay
+/// other tenants.
 pub async fn claim(
     system: &SystemPool,
     node: Uuid,
@@ -109,7 +108,7 @@ pub async fn claim(
     .await
 }
 
-/// Whether a queue has an upload that nobody is at work on, without a look at its bytes.
+/// Whether a queue has an unclaimed upload. Does not read its bytes.
 pub async fn is_any_waiting(system: &SystemPool, profile: Profile) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
@@ -128,7 +127,7 @@ pub async fn is_any_waiting(system: &SystemPool, profile: Profile) -> Result<boo
         .await
 }
 
-/// Keeps a claim. False when it is not this node's any more.
+/// Renews the lease of a claim. `false` if this node has lost it.
 pub async fn renew(
     system: &SystemPool,
     node: Uuid,
@@ -155,8 +154,8 @@ pub async fn renew(
         .await
 }
 
-/// Gives an upload back that this node could not finish through no fault of
-/// the bytes. After a failure nobody takes it up before the pause is over.
+/// Releases an upload that this node could not finish, though not because of the plugin. After a
+/// failure it cannot be claimed before the backoff has passed.
 pub async fn release(
     system: &SystemPool,
     node: Uuid,
@@ -186,7 +185,7 @@ pub async fn release(
         .await
 }
 
-/// Gives an upload back for the queue of large plugins, since the small limits do not hold it.
+/// Releases an upload and moves it to the queue of large plugins.
 pub async fn move_to_large(
     system: &SystemPool,
     node: Uuid,
@@ -214,24 +213,23 @@ pub async fn move_to_large(
         .await
 }
 
-/// How an upload ends.
 #[derive(Debug, Clone)]
 pub enum UploadResult {
-    /// What this node made of it.
+    /// This node compiled the plugin.
     Ready(Box<Plugin>),
-    /// Its bytes are stored already.
+    /// The plugin was already stored.
     Stored,
     Refused(String),
 }
 
-/// Writes the end of an upload, unless another node has taken it over. All in
-/// one: the plugin, the tenant's right to it, and that this node can run it.
+/// Stores the result of an upload, unless another node has claimed it since. One transaction
+/// stores the plugin, the tenant's right to it, and that this node can run it.
 pub async fn finish(
     system: &SystemPool,
     node: Uuid,
     tenant: TenantId,
     digest: Digest,
-    ending: UploadResult,
+    result: UploadResult,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     system
@@ -248,20 +246,20 @@ pub async fn finish(
                 .fetch_optional(&mut *connection)
                 .await?;
                 let Some(uploaded_by) = uploaded_by else { return Ok(false) };
-                if let UploadResult::Ready(plugin) = &ending {
+                if let UploadResult::Ready(plugin) = &result {
                     insert(connection, plugin, Bytes::OfUpload(tenant), false, now_ms).await?;
                     nodes::report_on(connection, node, digest, None, now_ms).await?;
                 }
-                let why = match ending {
+                let why = match result {
                     UploadResult::Refused(why) => Some(why),
                     UploadResult::Ready(_) | UploadResult::Stored => {
                         grant(connection, tenant, digest, &uploaded_by, now_ms).await?;
                         None
                     }
                 };
-                end(connection, tenant, digest, why.as_deref(), now_ms).await?;
+                write_result(connection, tenant, digest, why.as_deref(), now_ms).await?;
                 if let Some(why) = why {
-                    forget_old_refusals(connection, tenant).await?;
+                    delete_old_refusals(connection, tenant).await?;
                     let after = Some(serde_json::json!({"why": why}).to_string());
                     let (actor, action, subject) =
                         (WORKER.to_owned(), Action::PluginRefused, digest.to_string());
@@ -274,7 +272,7 @@ pub async fn finish(
         .await
 }
 
-async fn end(
+async fn write_result(
     connection: &mut PgConnection,
     tenant: TenantId,
     digest: Digest,
@@ -297,8 +295,8 @@ async fn end(
     Ok(())
 }
 
-/// What was refused long ago is told by the record of administrative acts.
-async fn forget_old_refusals(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
+/// The audit log still has them.
+async fn delete_old_refusals(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
     sqlx::query(
         "delete from plugin_uploads
          where tenant_id = $1 and state = 'refused' and digest in (
@@ -309,7 +307,7 @@ async fn forget_old_refusals(connection: &mut PgConnection, tenant: TenantId) ->
              for update skip locked)",
     )
     .bind(tenant.0)
-    .bind(REFUSED_KEPT)
+    .bind(REFUSED_KEPT_MAX)
     .execute(connection)
     .await?;
     Ok(())

@@ -115,7 +115,8 @@ pub async fn tell_event(
         note,
     };
     let told =
-        payment_events::tell(&services.app, client.tenant, event, services.quotas.payment_events_max).await?;
+        payment_events::record(&services.app, client.tenant, event, services.quotas.payment_events_max)
+            .await?;
     let status = if told.first { Status::Created } else { Status::Ok };
     ApiResponse::json(status, &EventShape::from(told.event))
 }

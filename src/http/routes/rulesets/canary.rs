@@ -17,7 +17,7 @@ use crate::http::routes::rulesets::deployments::CanaryShape;
 use crate::http::routes::rulesets::point_of;
 use crate::http::routes::rulesets::report_counts::{OutcomeCountShape, OutcomeTotal, by_outcome};
 use crate::http::services::ServiceState;
-use crate::storage::decisions::{Comparison, Decided, comparison};
+use crate::storage::decisions::{OutcomeCount, RevisionComparison, comparison};
 use crate::storage::rulesets;
 
 /// Lines of the log in which the beginning of the canary is looked for.
@@ -74,15 +74,15 @@ pub struct BecameShape {
 }
 
 impl RevisionReportShape {
-    fn of(revision: i32, comparison: &Comparison) -> Self {
+    fn of(revision: i32, comparison: &RevisionComparison) -> Self {
         let outcomes: Vec<OutcomeTotal> =
             comparison.decided.iter().filter(|decided| decided.revision == revision).map(counted).collect();
         let reasons = comparison.reasons.iter().find(|reasons| reasons.revision == revision);
         let mut became: Vec<(String, Vec<OutcomeTotal>)> = Vec::new();
-        for told in comparison.became.iter().filter(|told| told.decided.revision == revision) {
+        for event in comparison.events.iter().filter(|event| event.decided.revision == revision) {
             match became.last_mut() {
-                Some((kind, counts)) if *kind == told.kind => counts.push(counted(&told.decided)),
-                _ => became.push((told.kind.clone(), vec![counted(&told.decided)])),
+                Some((kind, counts)) if *kind == event.kind => counts.push(counted(&event.decided)),
+                _ => became.push((event.kind.clone(), vec![counted(&event.decided)])),
             }
         }
         let codes = reasons.iter().flat_map(|reasons| &reasons.codes);
@@ -105,7 +105,7 @@ impl From<(String, Vec<OutcomeTotal>)> for BecameShape {
     }
 }
 
-fn counted(decided: &Decided) -> OutcomeTotal {
+fn counted(decided: &OutcomeCount) -> OutcomeTotal {
     OutcomeTotal {
         outcome: decided.outcome,
         currency: decided.currency.clone(),

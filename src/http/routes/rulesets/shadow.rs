@@ -27,7 +27,7 @@ use crate::http::routes::rulesets::point_of;
 use crate::http::routes::rulesets::report_counts::{AmountShape, percent};
 use crate::http::services::ServiceState;
 use crate::storage::rulesets;
-use crate::storage::shadow_runs::{self, Agreement, ExampleFilter, RunsOf};
+use crate::storage::shadow_runs::{self, Agreement, ExampleFilter, ShadowRunSelection};
 
 /// Lines of the log in which the beginning of a shadow run is looked for.
 const LOG_READ_MAX: u32 = 1_000;
@@ -109,7 +109,7 @@ pub struct ChangeShape {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RuleSaid)]
+#[schema(as = RuleVerdictCount)]
 pub struct RuleSaidShape {
     pub rule: String,
     /// How often the rule gave each verdict or failed in each way.
@@ -136,7 +136,7 @@ pub struct ExampleShape {
 }
 
 impl AgreementShape {
-    fn of(of: RunsOf, agreement: Agreement) -> Self {
+    fn of(of: ShadowRunSelection, agreement: Agreement) -> Self {
         let mut outcomes: Vec<((Outcome, Outcome), ChangeShape)> = Vec::new();
         let mut changed = 0;
         for cell in agreement.cells {
@@ -219,7 +219,7 @@ impl Asked {
 
     /// Those asked for, or what runs now: the shadow revision before the active
     /// one's rules, since it began to.
-    fn runs(self, tenant: TenantId, running: &Running) -> Option<RunsOf> {
+    fn runs(self, tenant: TenantId, running: &Running) -> Option<ShadowRunSelection> {
         let shadow = running.revision.as_ref();
         let by_default = if shadow.is_some() || self.revision.is_some() {
             ShadowKind::Revision
@@ -235,7 +235,7 @@ impl Asked {
         let since_ms = now.filter(|(running, _)| *running == revision).map(|(_, since_ms)| since_ms);
         let from_ms = self.from_ms.or(since_ms);
         let is_running = since_ms.is_some();
-        Some(RunsOf { tenant, kind, revision, from_ms, to_ms: self.to_ms, is_running })
+        Some(ShadowRunSelection { tenant, kind, revision, from_ms, to_ms: self.to_ms, is_running })
     }
 }
 

@@ -1,7 +1,6 @@
-//! What the rules of revisions ask lists about.
+//! Which lists the rules of revisions query, and by which selectors.
 //!
-//! Owns the reading of revisions for that, one at a time: together they may be
-//! large. Must never change what a revision asks, whatever became of its lists.
+//! Revisions are read one at a time, since together they may be large.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +15,7 @@ use crate::domain::selector::{FactQuery, Selector};
 use crate::domain::tenant::TenantId;
 use crate::storage::advisory_locks::DatabaseLock;
 
-fn asked(rules: &[PreparedRule]) -> impl Iterator<Item = (&String, &Selector)> {
+fn list_queries(rules: &[PreparedRule]) -> impl Iterator<Item = (&String, &Selector)> {
     let queries = rules.iter().flat_map(|rule| &rule.queries);
     queries.filter_map(|query| match query {
         FactQuery::Listed { list, selector, .. } => Some((list, selector)),
@@ -24,7 +23,7 @@ fn asked(rules: &[PreparedRule]) -> impl Iterator<Item = (&String, &Selector)> {
     })
 }
 
-/// For each list what any revision of the tenant asks it about.
+/// For each list, the selectors by which any revision of the tenant queries it.
 pub(in crate::storage) async fn selectors_by_list(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -38,16 +37,16 @@ pub(in crate::storage) async fn selectors_by_list(
     .fetch(connection);
     let mut selectors: BTreeMap<String, BTreeSet<Selector>> = BTreeMap::new();
     while let Some(row) = revisions.try_next().await? {
-        for (list, selector) in asked(&read(&row)?.rules) {
+        for (list, selector) in list_queries(&read(&row)?.rules) {
             selectors.entry(list.clone()).or_default().insert(selector.clone());
         }
     }
     Ok(selectors)
 }
 
-/// A revision that decides or runs beside and asks about the list, if any. Until
-/// the transaction ends nobody deploys anything else.
-pub(in crate::storage) async fn deployed_revision_that_asks(
+/// A revision of the deployment that queries the list, if any. The deployment cannot change until
+/// the transaction ends.
+pub(in crate::storage) async fn deployed_revision_using_list(
     connection: &mut PgConnection,
     tenant: TenantId,
     point: DecisionPoint,
@@ -57,14 +56,14 @@ pub(in crate::storage) async fn deployed_revision_that_asks(
     let latest = log(connection, tenant, point, None, 1).await?.pop();
     for number in latest.iter().flat_map(|activation| activation.deployment.revisions()) {
         let revision = find(connection, tenant, point, number).await?;
-        if revision.is_some_and(|revision| asked(&revision.rules).any(|(asked, _)| asked == list)) {
+        if revision.is_some_and(|revision| list_queries(&revision.rules).any(|(name, _)| name == list)) {
             return Ok(Some(number));
         }
     }
     Ok(None)
 }
 
-/// A closed list that one of the revisions asks about, if any.
+/// A closed list that one of the revisions queries, if any.
 pub(super) async fn closed_list_among(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -74,7 +73,7 @@ pub(super) async fn closed_list_among(
     let mut lists = BTreeSet::new();
     for number in numbers {
         let rules = find(connection, tenant, point, *number).await?.map(|revision| revision.rules);
-        lists.extend(asked(&rules.unwrap_or_default()).map(|(list, _)| list.clone()));
+        lists.extend(list_queries(&rules.unwrap_or_default()).map(|(list, _)| list.clone()));
     }
     let closed = sqlx::query_scalar(
         "select name from lists
