@@ -1,4 +1,4 @@
-//! Reading a request: its body and query, with every error named by its field.
+//! Reads bodies and query parameters, and reports every error with its field.
 
 pub(super) mod body;
 pub(super) mod card_numbers;

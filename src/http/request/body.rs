@@ -1,8 +1,7 @@
-//! Taking in request bodies.
+//! Receives request bodies: checks media type, limit, completeness and syntax.
 //!
-//! Owns the checks that come before a body means anything: media type, limit,
-//! completeness, syntax. Must never log or repeat a byte of a body, which is
-//! why Rocket's own JSON guard is not used: it logs what it cannot read.
+//! No part of a body may be logged or repeated. So Rocket's JSON guard must not be used: it logs
+//! bodies that it cannot read.
 
 use std::sync::Arc;
 
@@ -28,14 +27,14 @@ use crate::http::services::{BodyLimits, Services};
 /// The detail of the problem for a body that was cut off.
 pub const CUT_OFF: &str = "The connection closed before the body was complete.";
 
-/// A JSON body, parsed and not yet understood.
+/// A parsed JSON body.
 pub struct JsonBody {
     value: Value,
-    /// The fields that the tenant has unchecked for card numbers.
+    /// The fields in which the tenant allows card numbers.
     unchecked: UncheckedFields,
 }
 
-/// Bodies hold payment data: nothing of them is printed.
+/// Prints nothing of the body, which holds payment data.
 impl std::fmt::Debug for JsonBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("JsonBody")
@@ -58,7 +57,7 @@ impl JsonBody {
         fields::read(&self.value, context, B::read)
     }
 
-    /// Reads a body even if it is refused now, since it may be stored already.
+    /// Reads a body even if new ones of its kind are refused, since it may already be stored.
     pub fn screen<B: Body>(&self, now_ms: u64) -> Result<Screened<B>, Problem> {
         fields::screen(&self.value, Context::of(self.unchecked, now_ms), B::read)
     }
@@ -67,18 +66,18 @@ impl JsonBody {
         self.unchecked
     }
 
-    /// The guards have run before, so the tenant is known.
+    /// The guards must have run before: they set the tenant.
     fn of_request(request: &Request<'_>, bytes: &[u8]) -> Result<Self, Problem> {
         Ok(Self { value: parse(bytes)?, unchecked: unchecked_of(request) })
     }
 
-    /// Of the canonical form. Keys of earlier releases are stored with it.
+    /// The hash of the canonical form. Earlier releases stored it with keys.
     pub fn hash(&self) -> Digest {
         Digest::of(self.value.canonical().as_bytes())
     }
 }
 
-/// Entries of a list: one as JSON, or many as lines. Lines hold a turn among large bodies.
+/// Entries of a list: one as JSON, or many as lines. Lines hold a slot for large bodies.
 pub enum EntriesBody {
     One(JsonBody),
     Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadSlot },
@@ -90,11 +89,11 @@ impl std::fmt::Debug for EntriesBody {
     }
 }
 
-/// A WebAssembly component, or what claims to be one: megabytes, and so on disk.
+/// A WebAssembly component, not checked yet. It may be megabytes, so it is on disk.
 #[derive(Debug)]
 pub struct WasmBody(pub Spool);
 
-/// A form (RFC 6749 demands one); it holds a secret and says nothing of it.
+/// A form (RFC 6749 requires one). It contains a secret, so it has no Debug output.
 pub struct FormBody(pub Vec<u8>);
 
 impl std::fmt::Debug for FormBody {
@@ -126,7 +125,7 @@ impl<'r> FromData<'r> for EntriesBody {
         let Some(format) = request.content_type().and_then(line_format) else {
             let limit = limits(request).map(|limits| limits.body_bytes);
             let expected = "application/json, application/x-ndjson or text/csv";
-            // The route has minutes for lines, which take turns; this one takes none.
+            // The long deadline of this route is only for lines, which need a slot.
             let read = in_time(request, read(request, data, limit, expected, is_json)).await;
             return outcome(
                 request,
@@ -144,7 +143,7 @@ impl<'r> FromData<'r> for EntriesBody {
     }
 }
 
-/// Ends with the deadline of an ordinary body.
+/// Applies the deadline of an ordinary body.
 async fn in_time(
     request: &Request<'_>,
     read: impl Future<Output = Result<Vec<u8>, Problem>>,
@@ -180,7 +179,7 @@ impl<'r> FromData<'r> for WasmBody {
 
 async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Result<Spool, Problem> {
     let services = request.rocket().state::<Arc<Services>>().ok_or_else(|| unmanaged("the services"))?;
-    // One byte beyond the limit is read, to notice a body that is too large.
+    // Reads one byte more than the limit, to notice a body that is too large.
     let received = data.open(ByteUnit::from(limit_bytes as u64 + 1));
     let spool = Spool::receive(services.uploads.spool_folder(), received).await?;
     if spool.size_bytes() > limit_bytes as u64 { Err(too_large(limit_bytes)) } else { Ok(spool) }
@@ -234,7 +233,7 @@ fn too_large(limit_bytes: usize) -> Problem {
     )
 }
 
-/// Checks the headers before any of the body is read. Answers the limit in bytes.
+/// Checks the headers before the body is read. Returns the limit in bytes.
 fn check(
     request: &Request<'_>,
     limit_bytes: Option<usize>,
@@ -267,8 +266,7 @@ fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
     Err(Problem { takes_no_coding: true, ..Problem::new(ProblemKind::UnsupportedMediaType, detail) })
 }
 
-/// The body of this request is not compressed. For routes that answer in another
-/// way than by a problem where the body is wrong.
+/// A guard that refuses compressed bodies, for routes that do not report body errors as problems.
 #[derive(Debug)]
 pub struct Uncoded;
 

@@ -1,7 +1,5 @@
-//! Cursors: where the next page of a list begins.
-//!
-//! Owns their form: opaque to clients, authenticated, and good only for the
-//! tenant and the query they were given for. Must never be decoded anywhere else.
+//! Cursors, which say where the next page of a list begins. They are opaque to clients,
+//! authenticated, and valid only for their tenant and query.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use base64::Engine;
@@ -26,7 +24,7 @@ impl CursorKey {
         Self(Key::new(HMAC_SHA256, &key))
     }
 
-    /// `query` is the list and its filters, in one fixed order.
+    /// `query` is the list and its filters, in a fixed order.
     pub fn seal(&self, tenant: TenantId, query: &str, position: &str) -> String {
         let mut bytes = self.tag(tenant, query, position).to_vec();
         bytes.extend_from_slice(position.as_bytes());
@@ -43,7 +41,7 @@ impl CursorKey {
     }
 
     fn tag(&self, tenant: TenantId, query: &str, position: &str) -> [u8; TAG_BYTES] {
-        // The length keeps query and position apart.
+        // The length separates query and position unambiguously.
         let message = format!("{tenant} {} {query}{position}", query.len());
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&sign(&self.0, message.as_bytes()).as_ref()[..TAG_BYTES]);

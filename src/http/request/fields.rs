@@ -20,7 +20,7 @@ use errors::Errors;
 pub use errors::{Screened, read, refused, screen};
 pub use place::Place;
 
-/// Keys come from outside: longer ones are cut in pointers.
+/// Longer keys are cut in pointers, since clients choose them.
 const KEY_SHOWN_MAX: usize = 64;
 /// In characters; longer ones are refused before they are searched for card numbers.
 const KEY_LENGTH_MAX: usize = 200;
@@ -43,7 +43,7 @@ impl Context<'_> {
     }
 }
 
-/// One object while it is read.
+/// The members of one object.
 #[derive(Debug)]
 pub struct Fields<'a> {
     object: &'a Object,
@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether the member is there, right or wrong.
+    /// Whether the member is present, valid or not.
     pub fn has(&self, name: &str) -> bool {
         self.object.members.get(name).is_some_and(|value| *value != Value::Null)
     }
@@ -126,7 +126,7 @@ pub fn expected(what: &str, found: &Value) -> String {
     format!("expected {what}, found {}", found.kind())
 }
 
-/// What is wrong with a text, if anything is.
+/// The error of a text, if any.
 pub fn text_error(text: &str, length_max: usize) -> Option<String> {
     let length = text.chars().count();
     if !(1..=length_max).contains(&length) || text.trim().is_empty() {

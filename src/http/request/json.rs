@@ -1,7 +1,6 @@
-//! JSON as it came: a tree that remembers repeated keys.
+//! Parses JSON into a tree that records repeated keys, and writes its canonical form.
 //!
-//! Owns the parsing of request bodies and their canonical form. Must never
-//! repeat a value in an error: bodies hold payment data.
+//! Errors must never repeat a value: bodies hold payment data.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,10 +11,10 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
-/// Deeper bodies are refused; no body of ours needs more than a few levels.
+/// Deeper bodies are refused. Valid ones have only a few levels.
 pub const DEPTH_MAX: usize = 32;
 
-/// An ordinary payment fits.
+/// Enough for an ordinary payment.
 const CANONICAL_BYTES_USUAL: usize = 1 << 10;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,12 +32,12 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Object {
     pub members: BTreeMap<String, Value>,
-    /// Keys that came more than once: which value counts would be a guess.
+    /// Keys that appear more than once. Such a body is refused: it is unclear which value counts.
     pub repeated: Vec<String>,
 }
 
 impl Value {
-    /// For messages: what was found, never the value.
+    /// The kind of the value, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -51,11 +50,11 @@ impl Value {
         }
     }
 
-    /// Sorted keys, no spaces: the same for every way to write the same body.
+    /// Sorted keys and no spaces: equal for all spellings of the same body.
     pub fn canonical(&self) -> String {
         let mut text = Vec::with_capacity(CANONICAL_BYTES_USUAL);
         self.write_canonical(&mut text);
-        // Made of texts alone, so there is no other way.
+        // It consists of valid UTF-8 texts, so this cannot fail.
         String::from_utf8(text).unwrap_or_default()
     }
 
@@ -64,7 +63,7 @@ impl Value {
             Self::Null => out.extend(b"null"),
             Self::Bool(value) => write_scalar(value, out),
             Self::Integer(value) => write_scalar(value, out),
-            // Shortest text that reads back as the same number.
+            // The shortest text that parses to the same number.
             Self::Float(value) => write_scalar(value, out),
             Self::Text(text) => write_scalar(text, out),
             Self::Array(items) => {
@@ -94,11 +93,11 @@ impl Value {
 }
 
 fn write_scalar<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    // Neither writing to memory nor a scalar can fail.
+    // Writing a scalar to memory cannot fail.
     let _ = serde_json::to_writer(out, value);
 }
 
-/// Where and how the text stops being JSON. Holds no part of the text.
+/// The place and kind of a syntax error. Contains no part of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at line {line}, column {column}")]
 pub struct SyntaxError {
@@ -124,7 +123,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, SyntaxError> {
     })
 }
 
-/// The parser's own words for broken syntax, which never quote the text.
+/// The parser's message for a syntax error, which never quotes the text.
 fn syntax_words(error: &serde_json::Error) -> String {
     let words = error.to_string();
     words.split(" at line ").next().unwrap_or("the text is not valid JSON").to_owned()
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_text_is_told_by_line_and_column_and_never_quoted() {
+    fn a_syntax_error_has_line_and_column_and_never_quotes_the_text() {
         for (text, line, column) in [
             (&b""[..], 1, 0),
             (b"{\n  \"secret-4711\": }", 2, 18),

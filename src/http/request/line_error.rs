@@ -1,13 +1,11 @@
-//! What is wrong with one line of a file of lines.
-//!
-//! Owns its shape, which is the same whatever the lines are. Must never hold a value.
+//! The error of one line in a file of lines. Must never contain a value.
 
 use crate::http::request::json::SyntaxError;
 use crate::http::response::problem::PartError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
-    /// JSON pointer; empty for the line as a whole.
+    /// JSON pointer. Empty for the whole line.
     pub pointer: String,
     pub detail: String,
 }

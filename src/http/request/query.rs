@@ -1,8 +1,6 @@
-//! Reading query strings.
+//! Reads query strings, and collects all their errors.
 //!
-//! Owns the collecting of every error of a query at once, paging included.
-//! Must never ignore a parameter it does not know: a misspelt filter would
-//! answer with more than was asked for.
+//! Unknown parameters must be refused: with a misspelt filter, the response would contain too much.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,7 +20,7 @@ use crate::http::response::problem::{PartError, Problem, ProblemKind};
 pub const LIMIT_DEFAULT: u32 = 50;
 pub const LIMIT_MAX: u32 = 200;
 
-/// In characters; longer names and values are refused before anything looks through them.
+/// In characters. Longer names and values are refused before they are searched.
 const PARAMETER_LENGTH_MAX: usize = 1_000;
 
 /// Milliseconds up to the year 9999.
@@ -32,9 +30,9 @@ pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 pub struct Query {
     parameters: BTreeMap<String, String>,
     errors: Vec<PartError>,
-    /// Parameters with card numbers, which are refused even if nothing else is wrong.
+    /// Parameters that contain card numbers.
     card_numbers: Vec<PartError>,
-    /// The filters as read: what a cursor is bound to.
+    /// The filters that were read. A cursor is bound to them.
     filters: String,
 }
 
@@ -112,7 +110,7 @@ impl Query {
         self.refuse()
     }
 
-    /// Ends the reading: every filter must have been read before.
+    /// Ends the reading. Every filter must have been read before.
     pub fn page(mut self, keys: &CursorKey, tenant: TenantId, list: &str) -> Result<PageRequest, Problem> {
         let query = format!("{list} {}", self.filters);
         let limit = self.limit();
@@ -152,7 +150,7 @@ fn too_long() -> String {
     format!("expected at most {PARAMETER_LENGTH_MAX} characters")
 }
 
-/// A name comes from outside, too.
+/// The name of a parameter, without a card number.
 fn shown(parameter: &str) -> String {
     if holds_card_number(parameter) {
         return "a name that looks like a card number".to_owned();
@@ -160,23 +158,23 @@ fn shown(parameter: &str) -> String {
     parameter.chars().take(64).collect()
 }
 
-/// Which part of a list is asked for.
+/// The requested page of a list.
 #[derive(Debug)]
 pub struct PageRequest {
     pub limit: u32,
-    /// The position of the last item of the page before.
+    /// The position of the last item on the previous page.
     pub after: Option<String>,
     query: String,
     tenant: TenantId,
 }
 
 impl PageRequest {
-    /// One more than is shown tells whether there is a next page.
+    /// One more than the page has, to find out whether there is a next page.
     pub fn fetch_limit(&self) -> u32 {
         self.limit + 1
     }
 
-    /// Our own cursor's position; one that does not parse was made by another version.
+    /// The cursor's position. If it does not parse, another version made it.
     pub fn position<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
         let parse = |text: &String| text.parse::<T>();
         self.after.as_ref().map(parse).transpose().map_err(|_| {
@@ -186,7 +184,7 @@ impl PageRequest {
         })
     }
 
-    /// Cuts what was fetched to the page and names where the next one begins.
+    /// Cuts the fetched items to the page, and returns the cursor of the next page.
     pub fn cut<T>(
         &self,
         keys: &CursorKey,
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_a_query_is_told_at_once() {
+    fn every_error_of_a_query_is_reported_at_once() {
         let query = "limit=0&colour=much-too-long&since_ms=yesterday&color=red&since_ms=1&cursor=AAAA";
         let (status, body) = ask(query);
         assert_eq!(status, Status::BadRequest);

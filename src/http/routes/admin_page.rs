@@ -1,7 +1,4 @@
-//! The page for administrators: a few static files, built into the program.
-//!
-//! Owns how they are served. Must never serve anything that is not listed
-//! here, nor let the page load or run what is not its own.
+//! The page for administrators: static files that are built into the program.
 
 use rocket::http::ContentType;
 use rocket::response::Redirect;
@@ -10,7 +7,7 @@ use rocket::{Route, get, routes};
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
 
-/// Scripts, styles and requests of its own origin only; no frames, no forms.
+/// Allows scripts, styles and requests of its own origin only, and no frames and forms.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -29,7 +26,7 @@ pub fn routes() -> Vec<Route> {
     routes![index, file]
 }
 
-/// Relative addresses in the page need the slash, which Rocket's router does not tell apart.
+/// Relative addresses in the page need the slash, but Rocket's router ignores it.
 #[get("/admin")]
 pub fn index() -> Redirect {
     Redirect::to("/admin/index.html")

@@ -1,7 +1,4 @@
-//! The record of administrative acts, as its readers see it.
-//!
-//! Owns the JSON shape of an act. Must never change anything: the record is
-//! written by the acts themselves.
+//! The audit log. Its lines are written by the acts that they record.
 
 use rocket::http::Status;
 use rocket::{Route, get, routes};
@@ -19,7 +16,7 @@ use crate::http::services::ServiceState;
 use crate::storage::StorageError;
 use crate::storage::audit::{self, AuditFilter};
 
-/// Longer than any actor and any subject there is.
+/// Longer than any actor and any subject.
 const FILTER_LENGTH_MAX: usize = 200;
 
 pub fn routes() -> Vec<Route> {

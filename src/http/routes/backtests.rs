@@ -1,7 +1,6 @@
-//! Backtests: a candidate revision over stored decisions.
+//! Backtests of a candidate revision on stored decisions.
 //!
-//! Owns the reading of what is asked for. Must never name a payment to a token
-//! without `decisions:read`.
+//! Payments must only be shown to tokens with the scope `decisions:read`.
 
 mod shapes;
 

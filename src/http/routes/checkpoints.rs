@@ -1,7 +1,4 @@
-//! Checkpoints of the journal, for auditors to keep.
-//!
-//! Owns their shape. Must never make one: that is the node's rhythm, not a
-//! caller's.
+//! The latest checkpoints of the journal, for auditors.
 
 use rocket::http::Status;
 use rocket::{Route, get, routes};

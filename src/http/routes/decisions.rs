@@ -1,6 +1,4 @@
-//! Decisions: the stored evidence, and its replay.
-//!
-//! Owns two ways of looking at what was decided. Must never change anything.
+//! Decisions: their evidence and their replay.
 
 pub mod diagnoses;
 pub mod evidence;

@@ -1,7 +1,5 @@
-//! Lists: values that rules ask about.
-//!
-//! Owns their JSON shapes. Must never delete a list: DELETE closes it, and what
-//! was decided stays explained.
+//! Lists of values that rules query. DELETE closes a list; its entries stay, to explain past
+//! decisions.
 
 pub mod entries;
 pub mod lines;
@@ -94,7 +92,7 @@ impl From<List> for ListShape {
     }
 }
 
-/// A path may hold anything, and Postgres refuses some of it as text.
+/// Checks a name from a path: Postgres refuses some characters.
 pub(super) fn list_name(text: &str) -> Result<&str, Problem> {
     if is_slug(text) { Ok(text) } else { Err(Problem::not_found("list")) }
 }

@@ -1,7 +1,7 @@
-//! The token endpoint and what others need to verify our tokens.
+//! The token endpoint, and the keys and metadata to verify tokens (RFC 6749, RFC 8414).
 //!
-//! Owns the wire form of OAuth 2.0 (RFC 6749, RFC 8414): its errors are not
-//! problems, since standard clients expect theirs. Must never log what came in.
+//! Its errors are not problems, since OAuth clients expect the errors of OAuth. Requests contain
+//! secrets and must not be logged.
 
 use rocket::http::Status;
 use rocket::request::{FromRequest, Outcome};
@@ -25,7 +25,7 @@ pub fn routes() -> Vec<Route> {
     routes![token, jwks, metadata]
 }
 
-/// The header as it is: RFC 6749 has its own words for what is wrong with it.
+/// The header as sent. RFC 6749 defines the errors for it.
 #[derive(Debug)]
 pub enum Authorization<'r> {
     Absent,
@@ -63,7 +63,8 @@ pub struct TokenRequestForm {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TokenAnswer {
+#[schema(as = TokenResponseShape)]
+pub struct TokenResponseShape {
     pub access_token: String,
     #[schema(example = "Bearer")]
     pub token_type: String,
@@ -85,7 +86,7 @@ pub struct OAuthErrorShape {
     tag = "oauth",
     request_body(content = TokenRequestForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, body = TokenAnswer),
+        (status = 200, body = TokenResponseShape),
         (status = 400, body = OAuthErrorShape),
         (status = 401, body = OAuthErrorShape),
         (
@@ -166,7 +167,7 @@ async fn authenticate(services: &Services, request: TokenRequest) -> Result<Clie
 async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
     let found = tenants::find_client(&services.app, request.client).await.map_err(failed)?;
     let stored = found.as_ref().map(|client| client.secret_hash.as_str());
-    // An unknown client costs a hash too: time tells nobody which clients exist.
+    // The time must not reveal which clients exist, so a hash is computed for unknown ones, too.
     if !services.hasher.verify(request.secret, stored).await? {
         return Err(OAuthError::InvalidClient);
     }
@@ -174,7 +175,7 @@ async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCrede
 }
 
 fn failed(error: StorageError) -> OAuthError {
-    // Logged by the mapping; what it would tell a client of the API is not for here.
+    // The conversion logs the error. Its detail is not sent: OAuth has its own errors.
     match Problem::from(error).kind {
         ProblemKind::Unavailable => OAuthError::TemporarilyUnavailable,
         _ => OAuthError::ServerError,

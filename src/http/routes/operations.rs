@@ -1,7 +1,6 @@
-//! For operators: liveness, readiness, metrics.
+//! Liveness, readiness and metrics, for load balancers and monitoring.
 //!
-//! Owns what load balancers and monitoring see. Must never need a token, a
-//! slot of the edge or, for liveness, the database.
+//! They must work without a token and without a slot, and liveness without the database.
 
 use std::sync::Arc;
 

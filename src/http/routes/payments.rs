@@ -1,7 +1,6 @@
-//! Payments: submitting one, finding them again.
+//! Payments: submitting, reading and searching them.
 //!
-//! Owns what a client sees of a payment and its outcome. Must never show the
-//! words of rules or the evidence to a token without `decisions:read`.
+//! Messages of rules and evidence must only be shown to tokens with the scope `decisions:read`.
 
 pub mod body;
 pub mod events;
@@ -223,7 +222,7 @@ pub async fn submit(
     let submitted = if refused_now.is_empty() {
         services.submissions.submit(submission, || body.hash()).await?
     } else {
-        // What was stored before it was refused stays decided.
+        // A payment that was stored before such values were refused still gets its decision.
         let repeated = services.submissions.repeated(&submission, || body.hash()).await?;
         repeated.ok_or_else(|| refused(refused_now))?
     };
@@ -327,7 +326,7 @@ pub async fn one(
     ApiResponse::json(Status::Ok, &shape)
 }
 
-/// An id that is not one names nothing.
+/// `None` for a malformed id, which no payment can have.
 pub fn payment_id(text: &str) -> Option<PaymentId> {
     Uuid::from_str(text).ok().map(PaymentId)
 }

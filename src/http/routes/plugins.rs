@@ -1,6 +1,4 @@
-//! Plugins: handing one in, describing, retiring and handing out.
-//!
-//! Owns the digest headers of RFC 9530. Must never compile anything.
+//! Plugins: uploading, reading, retiring and downloading them. Compilation happens later.
 
 mod shapes;
 mod wasm;
@@ -30,13 +28,13 @@ pub fn routes() -> Vec<Route> {
     routes![list, one, download, retire]
 }
 
-/// Apart from the rest: a body of megabytes needs longer.
+/// Separate, since a body of megabytes needs a longer deadline.
 pub fn upload_routes() -> Vec<Route> {
     routes![upload]
 }
 
-/// The SHA-256 that Content-Digest or Repr-Digest promises. The body has no
-/// content coding here, so that both mean the same.
+/// The SHA-256 in Content-Digest or Repr-Digest (RFC 9530). Both mean the same here, since the body
+/// has no content coding.
 #[derive(Debug)]
 pub struct PromisedDigest(Option<Digest>);
 
@@ -64,7 +62,7 @@ impl<'r> FromRequest<'r> for PromisedDigest {
     }
 }
 
-/// A dictionary of algorithms (RFC 9530); those that are not ours say nothing to us.
+/// Reads a dictionary of algorithms (RFC 9530). Other algorithms are ignored.
 fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
     for member in header.split(',') {
         let (algorithm, value) = member.trim().split_once('=').ok_or(())?;

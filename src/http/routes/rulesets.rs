@@ -1,7 +1,4 @@
-//! Rulesets: composing revisions and looking at them.
-//!
-//! Owns the reading of rule entries. Must never check a rule's settings
-//! itself: the rule does.
+//! Revisions of rulesets: creating and reading them. Each rule checks its own settings.
 
 pub mod canary;
 pub mod deployments;

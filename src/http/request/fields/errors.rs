@@ -1,8 +1,7 @@
-//! What is wrong with a body, collected while it is read.
+//! The errors of a body, collected while it is read.
 //!
-//! Owns the difference between a body that is wrong and one that is refused now, but
-//! may be stored already: it was right before a check or a code changed, or while an
-//! operator had switched a check off. Must never hold a value.
+//! A body may be invalid, or refused now although it may already be stored: it was valid before a
+//! check or a code changed, or while an operator had switched a check off.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,15 +9,15 @@ use super::{Context, Fields, Place};
 use crate::http::request::json::Value;
 use crate::http::response::problem::{ERRORS_MAX, PartError, Problem, ProblemKind};
 
-/// What was read, and what of it is refused unless it is stored already: card numbers
-/// and codes that are not assigned any more.
+/// The content of a body, and the reasons to refuse it unless it is already stored: card numbers,
+/// and codes that are no longer assigned.
 #[derive(Debug, PartialEq)]
 pub struct Screened<T> {
     pub value: T,
     pub refused_now: Vec<PartError>,
 }
 
-/// Reads the whole body. All errors are found before the answer.
+/// Reads the whole body. All errors are collected.
 pub fn read<T>(
     root: &Value,
     context: Context<'_>,
@@ -28,7 +27,7 @@ pub fn read<T>(
     if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
 }
 
-/// The same, for a caller that knows whether the content is stored already.
+/// As `read`, for a caller that checks whether the content is already stored.
 pub fn screen<T>(
     root: &Value,
     context: Context<'_>,
@@ -50,7 +49,7 @@ pub fn refused(errors: Vec<PartError>) -> Problem {
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     told: RefCell<Vec<PartError>>,
-    /// Whether anything is wrong that was so for every release.
+    /// Whether there is an error that every release would have reported.
     is_wrong: Cell<bool>,
 }
 

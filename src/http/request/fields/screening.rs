@@ -8,7 +8,7 @@ use crate::domain::card_check::CheckedField;
 use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, holds_card_number};
 use crate::http::request::json::Value;
 
-/// A key is the client's own text as well.
+/// Keys are checked as well: clients choose them.
 const CARD_NUMBER_IN_A_KEY: &str = "has a key that looks like a card number; card numbers must never be sent";
 
 impl Place<'_> {
@@ -48,7 +48,7 @@ impl Place<'_> {
                 self.screen(text, None);
                 true
             }
-            // As it would be stored.
+            // In the form in which it would be stored.
             Value::Integer(_) | Value::Float(_) => {
                 self.screen(&value.canonical(), None);
                 true

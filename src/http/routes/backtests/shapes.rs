@@ -1,7 +1,6 @@
-//! Backtests as JSON.
+//! Backtests, their reports and examples as JSON.
 //!
-//! Owns the shapes of a backtest, its report and its examples. Must never show
-//! an example where a report is meant: they name payments.
+//! A report must not contain examples: they show payments, for which a token needs another scope.
 
 use std::collections::BTreeMap;
 
@@ -209,8 +208,8 @@ pub struct ExampleShape {
     pub would_be_codes: Vec<String>,
 }
 
-/// An example with its place in the matrix.
-pub struct Placed<'a> {
+/// An example with its cell of the matrix.
+pub struct ExampleInCell<'a> {
     pub was: Outcome,
     pub would_be: Outcome,
     pub example: &'a Example,
@@ -218,20 +217,20 @@ pub struct Placed<'a> {
 
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Approve, Outcome::Review, Outcome::Reject];
 
-/// All examples, the mildest outcome first and the newest payment of a cell first.
-pub fn placed(report: &BacktestReport) -> impl Iterator<Item = Placed<'_>> {
+/// All examples, ordered by outcome from the mildest on, and newest first within a cell.
+pub fn placed(report: &BacktestReport) -> impl Iterator<Item = ExampleInCell<'_>> {
     let rows = OUTCOMES.into_iter().zip(&report.examples);
     rows.flat_map(|(was, row)| {
         let cells = OUTCOMES.into_iter().zip(row);
         cells.flat_map(move |(would_be, cell)| {
-            cell.iter().map(move |example| Placed { was, would_be, example })
+            cell.iter().map(move |example| ExampleInCell { was, would_be, example })
         })
     })
 }
 
-impl From<Placed<'_>> for ExampleShape {
-    fn from(placed: Placed<'_>) -> Self {
-        let Placed { was, would_be, example } = placed;
+impl From<ExampleInCell<'_>> for ExampleShape {
+    fn from(placed: ExampleInCell<'_>) -> Self {
+        let ExampleInCell { was, would_be, example } = placed;
         let example = example.clone();
         Self {
             payment: example.payment,

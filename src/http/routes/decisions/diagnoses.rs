@@ -1,6 +1,4 @@
-//! Why a rule failed: what another run of its recorded call tells its author.
-//!
-//! Owns the JSON shapes. Must never be part of an answer to a client that submits payments.
+//! Diagnoses: why a rule failed, found by repeating its recorded call.
 
 use rocket::http::Status;
 use rocket::{Route, get, routes};

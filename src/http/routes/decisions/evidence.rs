@@ -1,7 +1,6 @@
 //! The evidence of a decision as JSON.
 //!
-//! Owns the shapes of facts, rule results and what is around them. Must never
-//! be the stored form: that one is frozen, this one may gain members.
+//! Not the stored form: that one must never change, but this one may get more members.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -137,7 +136,7 @@ pub struct RuleReasonShape {
 }
 
 impl DecisionShape {
-    /// `revision` is the one that decided, for the questions behind the facts.
+    /// `revision` is the one that decided. It has the queries to which the facts belong.
     pub fn of(stored: StoredDecision, revision: Option<&Revision>) -> Self {
         let StoredDecision { decision, position } = stored;
         let id = decision.id().0;

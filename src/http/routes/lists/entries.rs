@@ -1,7 +1,4 @@
-//! The entries of lists.
-//!
-//! Owns their JSON shapes and the taking in of many at once. Must never delete an
-//! entry: DELETE closes it, and the moment before stays as it was.
+//! The entries of lists. DELETE closes an entry; it stays, to explain past decisions.
 
 use std::sync::Arc;
 
@@ -22,20 +19,20 @@ use crate::http::request::query::Query;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::lines::{
-    BadLines, EntryBody, EntryReader, LINES_MAX, Line, LineFormat, VALUE_LENGTH_MAX,
+    BadLines, EntryBody, EntryLine, EntryReader, LINES_MAX, LineFormat, VALUE_LENGTH_MAX,
 };
 use crate::http::routes::lists::list_name;
 use crate::http::services::{ServiceState, Services};
 use crate::storage::lists::{self, EntryFilter, ListHead};
 
 /// How many lines are named of those whose values are on the list already.
-const LINES_TOLD_MAX: usize = 100;
+const SKIPPED_LINES_MAX: usize = 100;
 
 pub fn routes() -> Vec<Route> {
     routes![entries, close_entry]
 }
 
-/// Apart from the other routes, since thousands of entries take longer than an ordinary request.
+/// Separate, since thousands of entries need a longer deadline.
 pub fn filling_routes() -> Vec<Route> {
     routes![add_entries]
 }
@@ -174,7 +171,7 @@ async fn add_many(
     let (now_ms, actor) = (services.world.now_ms(), client.actor());
     let (kinds, added_by, world) = (head.kinds, actor.clone(), services.world.clone());
     let unchecked = services.card_checks.unchecked(client.tenant);
-    // Thousands of lines would hold up the other requests of this thread.
+    // Reading thousands of lines would block other requests on this thread.
     let lines = tokio::task::spawn_blocking(move || {
         let randomness = world.randomness();
         let reader = EntryReader { kinds: &kinds, added_by, now_ms, randomness };
@@ -186,7 +183,7 @@ async fn add_many(
     })?;
     let lines = lines.map_err(bad_lines)?;
     let numbers: Vec<(u64, Uuid)> = lines.iter().map(|line| (line.number, line.entry.id)).collect();
-    let entries = lines.into_iter().map(|Line { entry, .. }| entry).collect();
+    let entries = lines.into_iter().map(|EntryLine { entry, .. }| entry).collect();
     let most = services.quotas.list_entries_max;
     let (app, tenant) = (&services.app, client.tenant);
     let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?;
@@ -194,7 +191,7 @@ async fn add_many(
     let shape = AddedShape {
         added: added.len(),
         already_there: numbers.len() - added.len(),
-        already_there_lines: passed_over.take(LINES_TOLD_MAX).collect(),
+        already_there_lines: passed_over.take(SKIPPED_LINES_MAX).collect(),
     };
     let location = format!("/api/v1/lists/{}/entries", head.name);
     Ok(ApiResponse::json(Status::Created, &AddedOrEntryShape::Many(shape))?.with("Location", location))

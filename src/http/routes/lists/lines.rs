@@ -1,7 +1,6 @@
-//! Entries of a list as lines: JSON lines, and CSV under a header line.
+//! Entries of a list as lines: JSON lines, or CSV with a header line. Reads and writes both.
 //!
-//! Owns both formats, in both directions, and the reading of one entry, which is
-//! the same wherever it stands. Must never let a value into an error.
+//! Errors must never contain a value.
 
 use std::cell::Cell;
 use std::io;
@@ -25,10 +24,10 @@ use crate::storage::lists::NewEntry;
 pub const VALUE_LENGTH_MAX: usize = 200;
 const REASON_LENGTH_MAX: usize = 500;
 
-/// The most entries of one call.
+/// The most entries of one request.
 pub const LINES_MAX: usize = 10_000;
 
-/// The most bytes of one entry among lines: as many as it may have by itself.
+/// The most bytes of one line: as many as a body with a single entry may have.
 const ENTRY_BYTES_MAX: usize = 64 << 10;
 
 /// The members of an entry, which are the columns of CSV.
@@ -66,7 +65,7 @@ impl BadLines {
 
 /// An entry with the line it stands on.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct EntryLine {
     pub number: u64,
     pub entry: NewEntry,
 }
@@ -83,7 +82,7 @@ body! {
     }
     check |fields, valid_from_ms, valid_to_ms| {
         let from_ms = valid_from_ms.unwrap_or(fields.now_ms());
-        // An entry cannot begin in the past: what was decided then was decided without it.
+        // An entry cannot begin in the past: past decisions were made without it.
         if from_ms < fields.now_ms() {
             fields.error("valid_from_ms", "is in the past");
         }
@@ -160,19 +159,19 @@ impl EntryReader<'_> {
         }
     }
 
-    /// All lines, or what is wrong with any of them. `unchecked` are the fields that the
-    /// tenant has unchecked for card numbers.
+    /// All lines, or the errors of the bad ones. `unchecked` are the fields in which the tenant
+    /// allows card numbers.
     pub fn lines(
         &self,
         format: LineFormat,
         bytes: &[u8],
         unchecked: UncheckedFields,
         lines_max: usize,
-    ) -> Result<Vec<Line>, BadLines> {
-        // As programs of Windows write it at the beginning of a file.
+    ) -> Result<Vec<EntryLine>, BadLines> {
+        // Programs on Windows write it at the beginning of a file.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let (lines, bad) = (Vec::new(), BadLines::default());
-        let mut reading = Reading { reader: self, unchecked, lines_left: lines_max, lines, bad };
+        let mut reading = LineReader { reader: self, unchecked, lines_left: lines_max, lines, bad };
         let read = match format {
             LineFormat::Jsonl => reading.json_lines(bytes),
             LineFormat::Csv => reading.csv(bytes),
@@ -182,11 +181,11 @@ impl EntryReader<'_> {
                 format!("expected at most {lines_max} entries; send the remaining ones in another request");
             return Err(BadLines::whole(line, detail));
         }
-        let Reading { mut lines, bad, .. } = reading;
+        let LineReader { mut lines, bad, .. } = reading;
         if bad.lines > 0 {
             return Err(bad);
         }
-        // Pages of a list are in the order of ids: let it be that of the lines.
+        // Pages of a list are in the order of ids, which shall be the order of the lines.
         let mut ids: Vec<_> = lines.iter().map(|line| line.entry.id).collect();
         ids.sort_unstable();
         for (line, id) in lines.iter_mut().zip(ids) {
@@ -196,22 +195,22 @@ impl EntryReader<'_> {
     }
 }
 
-struct Reading<'r, 'a> {
+struct LineReader<'r, 'a> {
     reader: &'r EntryReader<'a>,
     unchecked: UncheckedFields,
-    /// How many may come still, good or bad.
+    /// How many more lines are accepted, valid or not.
     lines_left: usize,
-    lines: Vec<Line>,
+    lines: Vec<EntryLine>,
     bad: BadLines,
 }
 
-/// The first line beyond those that may be. Nothing is read from there on: a body holds a
-/// hundred times more lines than are taken.
+/// There are more lines than allowed. Reading stops there, since a body can contain a hundred times
+/// as many.
 struct TooMany {
     line: u64,
 }
 
-impl Reading<'_, '_> {
+impl LineReader<'_, '_> {
     fn count(&mut self, line: u64) -> Result<(), TooMany> {
         self.lines_left = self.lines_left.checked_sub(1).ok_or(TooMany { line })?;
         Ok(())
@@ -237,7 +236,8 @@ impl Reading<'_, '_> {
 
     fn csv(&mut self, bytes: &[u8]) -> Result<(), TooMany> {
         let bytes_left = Cell::new(ENTRY_BYTES_MAX);
-        let mut reader = csv::ReaderBuilder::new().from_reader(Metered { bytes, bytes_left: &bytes_left });
+        let mut reader =
+            csv::ReaderBuilder::new().from_reader(LimitedRecords { bytes, bytes_left: &bytes_left });
         let columns: Vec<String> = match reader.headers() {
             Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
             Err(error) => {
@@ -270,7 +270,7 @@ impl Reading<'_, '_> {
         }
     }
 
-    /// A text of our own, since those of the crate may quote the line.
+    /// Uses its own message, since the crate's messages may quote the line.
     fn broken(&mut self, line: u64, error: &csv::Error) {
         let detail = match error.kind() {
             csv::ErrorKind::Utf8 { .. } => "expected UTF-8".to_owned(),
@@ -285,7 +285,7 @@ impl Reading<'_, '_> {
 
     fn take(&mut self, number: u64, value: &Value) {
         match fields::read(value, self.reader.context(self.unchecked), EntryBody::read) {
-            Ok(entry) => self.lines.push(Line { number, entry: self.reader.entry(entry) }),
+            Ok(entry) => self.lines.push(EntryLine { number, entry: self.reader.entry(entry) }),
             Err(problem) => self.bad.add(number, problem.errors.into_iter().map(LineError::from)),
         }
     }
@@ -297,12 +297,12 @@ fn too_long() -> String {
 
 /// Ends where a record takes more bytes than an entry can have: the crate would hold a
 /// record of any number of cells, each of which takes more memory than its bytes.
-struct Metered<'b> {
+struct LimitedRecords<'b> {
     bytes: &'b [u8],
     bytes_left: &'b Cell<usize>,
 }
 
-impl io::Read for Metered<'_> {
+impl io::Read for LimitedRecords<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.bytes_left.get();
         if left == 0 && !self.bytes.is_empty() {
@@ -315,8 +315,8 @@ impl io::Read for Metered<'_> {
     }
 }
 
-/// Finds the lines of records, which come in order. The crate's own count takes
-/// the empty lines before a record for a part of it.
+/// Finds the line numbers of records, in order. The crate counts empty lines before a record as
+/// part of it.
 struct LineCount<'b> {
     bytes: &'b [u8],
     counted: usize,
@@ -351,7 +351,7 @@ fn columns_error(columns: &[String]) -> Option<String> {
     })
 }
 
-/// The JSON object with the same members; an empty cell is an absent member.
+/// The record as a JSON object. An empty cell is an absent member.
 fn object(columns: &[String], record: &csv::StringRecord) -> Value {
     let cells = columns.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
     let members = cells.map(|(column, cell)| {
@@ -363,7 +363,7 @@ fn object(columns: &[String], record: &csv::StringRecord) -> Value {
     Value::Object(Object { members: members.collect(), repeated: Vec::new() })
 }
 
-/// The header line, where the format has one.
+/// The header line. Empty for JSON lines.
 pub fn header(format: LineFormat) -> String {
     match format {
         LineFormat::Csv => csv_line(&COLUMNS.map(str::to_owned)),
@@ -371,8 +371,8 @@ pub fn header(format: LineFormat) -> String {
     }
 }
 
-/// An entry as a line that can be read again. When it began is left out once it
-/// has begun: no entry can be made for the past.
+/// An entry as a line that can be imported again. A past beginning is left out, since no entry can
+/// begin in the past.
 pub fn line_of(entry: &ListEntry, format: LineFormat, now_ms: u64) -> String {
     let from_ms = Some(entry.valid_from_ms).filter(|from_ms| *from_ms > now_ms);
     match format {
@@ -394,7 +394,7 @@ pub fn line_of(entry: &ListEntry, format: LineFormat, now_ms: u64) -> String {
 
 fn csv_line(cells: &[String; 4]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Neither writing to memory nor text can fail.
+    // Writing text to memory cannot fail.
     let _ = writer.write_record(cells);
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use crate::world::OsRandomness;
 
 const NOW_MS: u64 = 1_000;
 
-fn read(format: LineFormat, text: &str, lines_max: usize) -> Result<Vec<Line>, BadLines> {
+fn read(format: LineFormat, text: &str, lines_max: usize) -> Result<Vec<EntryLine>, BadLines> {
     lines_of_kind(ValueKind::Ip, format, text, lines_max)
 }
 
@@ -20,7 +20,7 @@ fn lines_of_kind(
     format: LineFormat,
     text: &str,
     lines_max: usize,
-) -> Result<Vec<Line>, BadLines> {
+) -> Result<Vec<EntryLine>, BadLines> {
     lines_with(&OsRandomness, kind, format, text, lines_max)
 }
 
@@ -30,7 +30,7 @@ fn lines_with(
     format: LineFormat,
     text: &str,
     lines_max: usize,
-) -> Result<Vec<Line>, BadLines> {
+) -> Result<Vec<EntryLine>, BadLines> {
     let kinds = ListKinds::one(kind);
     let reader = EntryReader { kinds: &kinds, added_by: "a".to_owned(), now_ms: NOW_MS, randomness };
     reader.lines(format, text.as_bytes(), UncheckedFields::NONE, lines_max)
@@ -96,9 +96,9 @@ fn more_lines_than_may_be_are_refused_at_the_first_that_is_too_many() {
 
 /// Each entry that is read takes an id, so this tells how many there were.
 #[derive(Debug, Default)]
-struct Counted(AtomicUsize);
+struct CountingRandom(AtomicUsize);
 
-impl Randomness for Counted {
+impl Randomness for CountingRandom {
     fn fill(&self, bytes: &mut [u8]) {
         self.0.fetch_add(1, Ordering::Relaxed);
         OsRandomness.fill(bytes);
@@ -115,7 +115,7 @@ fn reading_stops_at_the_first_line_that_is_too_many() {
         (LineFormat::Jsonl, "{]\n", json, 4),
         (LineFormat::Csv, "value,reason\n203.0.113.7\n", "203.0.113.7,r\n", 5),
     ] {
-        let randomness = Counted::default();
+        let randomness = CountingRandom::default();
         let text = format!("{head}{}{{]\n", line.repeat(1_000));
         let bad = lines_with(&randomness, ValueKind::Ip, format, &text, 3).expect_err("too many");
         let told: Vec<_> = bad.errors.iter().map(|(line, _)| *line).collect();

@@ -1,6 +1,4 @@
-//! Later events of payments: clients tell what became of them.
-//!
-//! Owns their JSON shapes. Must never touch a decision: an event stands beside it.
+//! Payment events: clients report what happened to payments after their decisions.
 
 use rocket::http::Status;
 use rocket::{Route, get, post, routes};
@@ -21,7 +19,7 @@ use crate::http::routes::payments::payment_id;
 use crate::http::services::ServiceState;
 use crate::storage::payment_events::{self, NewPaymentEvent};
 
-/// The clock of whoever tells may run a little ahead of ours.
+/// A client's clock may be ahead by this much.
 const AHEAD_MAX_MS: u64 = 60_000;
 
 pub fn routes() -> Vec<Route> {

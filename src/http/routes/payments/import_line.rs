@@ -1,8 +1,6 @@
-//! A line of another system's history: a payment, what was decided on it and
-//! what became of it.
+//! A line of an import: a payment of another system, with its outcome and events.
 //!
-//! Owns the JSON shape of such a line; the payment in it is the body of a
-//! submission and read by the same code. Must never let a value into an error.
+//! The payment has the same form as a submission. Errors must never contain a value.
 
 use serde::Serialize;
 use utoipa::openapi::{RefOr, Schema};
@@ -26,7 +24,7 @@ use crate::http::routes::payments::OutcomeShape;
 use crate::http::routes::payments::events::note;
 use crate::storage::request_digest;
 
-/// The first moment of 2000: what is said to be older is a unit mixed up.
+/// The beginning of the year 2000. Earlier times are probably in another unit.
 const AT_MS_MIN: i64 = 946_684_800_000;
 const EVENTS_MAX: usize = 100;
 
@@ -43,15 +41,14 @@ const KINDS: [EventKind; 8] = [
     EventKind::Fraud,
 ];
 
-/// A line that was read.
 #[derive(Debug)]
 pub struct PastLine {
     pub payment: PastPayment,
-    /// Such a line is accepted only if its payment is stored already.
+    /// Reasons to refuse the line unless its payment is already stored.
     pub refused_now: Vec<LineError>,
 }
 
-/// Reads a line; all its errors come at once. Nothing may have happened after `now_ms`.
+/// Reads a line. All errors are collected. Times must not be after `now_ms`.
 pub fn read(line: &[u8], now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
     let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
     let Screened { value, refused_now } =
@@ -120,7 +117,7 @@ fn past_payment(fields: &mut Fields<'_>) -> Option<PastPayment> {
     Some(PastPayment {
         key: key?,
         request_hash: request_digest::of_import(&order, received_at_ms, outcome),
-        // The caller computes it from the whole line.
+        // The caller computes the hash from the whole line.
         earlier_hash: Digest::of(&[]),
         order,
         received_at_ms,
@@ -134,8 +131,8 @@ fn idempotency_key() -> Parsed<IdempotencyKey, &'static str> {
     parsed(parse, |key| key.as_str().to_owned()).checked(CheckedField::IdempotencyKey)
 }
 
-/// What made a line the same one in earlier releases: all of it as written, but for
-/// its events, which become more with time.
+/// The identity of a line in earlier releases: everything as written except its events, since later
+/// imports may add some.
 fn identity(line: &Value) -> String {
     let Value::Object(object) = line else { return String::new() };
     let member = |name: &str| object.members.get(name).map(Value::canonical).unwrap_or_default();

@@ -1,7 +1,4 @@
-//! Plugins as JSON.
-//!
-//! Owns their shapes. Must never trust what a plugin says of itself further
-//! than to show it as text.
+//! Plugins as JSON. A plugin's description of itself is only shown as text.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -127,7 +124,7 @@ impl PluginShape {
         }
     }
 
-    /// Those of `uses` that are its own.
+    /// Adds those of `uses` that belong to this plugin.
     pub fn with_uses(self, uses: &[PluginUse]) -> Self {
         let own = uses.iter().filter(|found| found.plugin == self.of).map(|found| UseShape {
             point: found.point.name(),

@@ -1,7 +1,5 @@
-//! The bytes of a plugin on their way out.
-//!
-//! Owns the form of that answer. Must never hold more than a part of the bytes:
-//! whoever asks may read slowly, or not at all.
+//! Downloads of plugins. Only a part of the bytes is kept in memory at a time, since clients may
+//! read slowly.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,8 +30,8 @@ impl PluginDownload {
         Self { app, tenant, digest: plugin.digest, size_bytes: plugin.size_bytes, sent_bytes: 0 }
     }
 
-    /// Nothing at the end. After a failure too: the length was announced, so
-    /// that whoever reads is told by the connection.
+    /// `None` at the end, and after a failure: the length was announced, so the client notices a
+    /// failure by the short body.
     async fn next_part(mut self) -> Option<(Vec<u8>, Self)> {
         if u64::from(self.sent_bytes) >= self.size_bytes {
             return None;

@@ -1,7 +1,4 @@
-//! The canary beside the active revision: what each decided, and what became of it.
-//!
-//! Owns the JSON shapes of the report. Must never start or end a canary: that
-//! is a deployment.
+//! The report on a canary: its decisions compared with those of the active revision.
 
 use rocket::http::Status;
 use rocket::{Route, get, routes};
@@ -20,7 +17,7 @@ use crate::http::services::ServiceState;
 use crate::storage::decisions::{OutcomeCount, RevisionComparison, comparison};
 use crate::storage::rulesets;
 
-/// Lines of the log in which the beginning of the canary is looked for.
+/// The most activations that are read to find the beginning of the canary.
 const LOG_READ_MAX: u32 = 1_000;
 
 pub fn routes() -> Vec<Route> {

@@ -1,7 +1,5 @@
-//! Deployments: what decides, what decides for a share, what runs beside it.
-//!
-//! Owns their JSON shapes and the ETags by which two administrators notice
-//! each other. Must never change one part of a deployment and forget another.
+//! Deployments: the active revision, the canary and the shadow, and the activations that change
+//! them.
 
 use rocket::http::Status;
 use rocket::{Route, delete, get, post, put, routes};
@@ -123,9 +121,8 @@ impl From<Activation> for ActivationShape {
     }
 }
 
-/// Of what is active: the sequence of its activation, or `none`. It stands for what
-/// administrators change. A rule goes into quarantine without a new one, which must not
-/// be in the way of going back.
+/// The ETag of the deployment: the sequence of its activation, or `none`. It does not change if a
+/// rule goes into quarantine, so that this cannot cause a rollback to be refused.
 fn active_tag(sequence: Option<i64>) -> String {
     sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
 }

@@ -1,7 +1,6 @@
-//! Dry runs: a ruleset on one payment, from the inside.
+//! Dry runs of a ruleset on one payment, with the details of each rule.
 //!
-//! Owns their JSON shapes. Must never store anything, and never show a payment
-//! of history to who may not read decisions.
+//! Stored payments must only be shown to tokens with the scope `decisions:read`.
 
 use rocket::http::Status;
 use rocket::{Route, post, routes};

@@ -1,6 +1,4 @@
-//! Rules in quarantine: shown, and lifted by a person.
-//!
-//! Owns their JSON shapes. Must never open one: only what a rule does opens it.
+//! Quarantines: listing and lifting them.
 
 use rocket::http::Status;
 use rocket::{Route, delete, get, routes};

@@ -1,7 +1,4 @@
-//! What runs in shadow, how far it agrees with what is decided, and examples.
-//!
-//! Owns the JSON shapes of the report. Must never start or end a shadow run:
-//! that is a deployment.
+//! The report on shadow runs: how often they agree with the decisions, with examples.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +26,7 @@ use crate::http::services::ServiceState;
 use crate::storage::rulesets;
 use crate::storage::shadow_runs::{self, Agreement, ExampleFilter, ShadowRunSelection};
 
-/// Lines of the log in which the beginning of a shadow run is looked for.
+/// The most activations that are read to find the beginning of a shadow run.
 const LOG_READ_MAX: u32 = 1_000;
 
 pub fn routes() -> Vec<Route> {
@@ -196,16 +193,16 @@ impl From<ShadowRun> for ExampleShape {
     }
 }
 
-/// What a query asks for.
+/// The parameters of a query.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct ShadowQuery {
     kind: Option<ShadowKind>,
     revision: Option<i32>,
     from_ms: Option<u64>,
     to_ms: Option<u64>,
 }
 
-impl Asked {
+impl ShadowQuery {
     fn read(query: &mut Query) -> Self {
         Self {
             kind: query.parsed("kind", |text| ShadowKind::parse(text).ok_or("expected rules or revision")),
@@ -217,9 +214,9 @@ impl Asked {
         }
     }
 
-    /// Those asked for, or what runs now: the shadow revision before the active
-    /// one's rules, since it began to.
-    fn runs(self, tenant: TenantId, running: &Running) -> Option<ShadowRunSelection> {
+    /// The requested runs, or else the current ones: those of the shadow revision, or of the active
+    /// revision's shadow rules, since they began.
+    fn runs(self, tenant: TenantId, running: &CurrentShadow) -> Option<ShadowRunSelection> {
         let shadow = running.revision.as_ref();
         let by_default = if shadow.is_some() || self.revision.is_some() {
             ShadowKind::Revision
@@ -239,7 +236,7 @@ impl Asked {
     }
 }
 
-struct Running {
+struct CurrentShadow {
     revision: Option<ShadowRevisionShape>,
     rules: Option<ShadowRulesShape>,
 }
@@ -248,14 +245,14 @@ async fn running(
     services: &ServiceState,
     tenant: TenantId,
     point: DecisionPoint,
-) -> Result<Running, Problem> {
+) -> Result<CurrentShadow, Problem> {
     let log = rulesets::activations(&services.app, tenant, point, None, LOG_READ_MAX).await?;
-    let Some(latest) = log.first() else { return Ok(Running { revision: None, rules: None }) };
+    let Some(latest) = log.first() else { return Ok(CurrentShadow { revision: None, rules: None }) };
     let revision = latest.deployment.shadow.and_then(|revision| {
         let since_ms = deployed_since_ms(&log, |deployment| deployment.shadow == Some(revision))?;
         Some(ShadowRevisionShape { revision, since_ms })
     });
-    Ok(Running { revision, rules: shadow_rules(services, tenant, latest, &log).await? })
+    Ok(CurrentShadow { revision, rules: shadow_rules(services, tenant, latest, &log).await? })
 }
 
 async fn shadow_rules(
@@ -295,14 +292,14 @@ pub async fn report(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let asked = Asked::read(&mut query);
+    let asked = ShadowQuery::read(&mut query);
     query.finish()?;
     let running = running(services, client.tenant, point).await?;
     let report = match asked.runs(client.tenant, &running) {
         Some(of) => Some(AgreementShape::of(of, shadow_runs::agreement(&services.app, of).await?)),
         None => None,
     };
-    let Running { revision, rules } = running;
+    let CurrentShadow { revision, rules } = running;
     ApiResponse::json(Status::Ok, &ShadowShape { point: point.name(), revision, rules, report })
 }
 
@@ -333,7 +330,7 @@ pub async fn examples(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let asked = Asked::read(&mut query);
+    let asked = ShadowQuery::read(&mut query);
     let outcome = |text: &str| Outcome::parse(text).ok_or("expected approve, review or reject");
     let (decided, would_be) = (query.parsed("decided", outcome), query.parsed("would_be", outcome));
     let page = query.page(&services.cursors, client.tenant, &format!("shadow {}", point.name()))?;
