@@ -1,9 +1,8 @@
-//! Facts: the answers to what the rules of a ruleset asked about a payment.
+//! Looks up facts: the answers to the queries of a ruleset about a payment.
 //!
-//! Owns the one statement that answers them all in a single round trip, together
-//! with the idempotency key, for any number of payments, each as of its own
-//! time. Must never count a payment that the caller counts itself: those in
-//! flight on this node are passed in.
+//! One statement answers all queries and finds the idempotency key, for any number of payments, each
+//! as of its own time. The caller counts the payments in flight on this node, so they are left out
+//! here.
 
 use std::sync::Arc;
 
@@ -21,26 +20,25 @@ use crate::domain::plugin::Digest;
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::{ClientId, TenantId};
 
-pub use reader::{APART, FactReader, TOGETHER};
+pub use reader::{FactReader, SEPARATE_CONNECTIONS, SHARED_CONNECTIONS};
 
-use questions::Questions;
+use columns::FactColumns;
 
-mod questions;
+mod columns;
 mod reader;
 
 const WHAT: &str = "fact";
 
-/// Left to itself, Postgres reads whole tables where it has no figures of them
-/// yet, and compiles a statement that looks large because it asks much.
+/// Otherwise Postgres would read whole tables if it has no statistics yet, and compile a statement
+/// that looks expensive.
 const SETTINGS: &str = "set local enable_seqscan = off; set local jit = off";
 
-/// Texts of one statement. A slice of an array is found from its beginning on,
-/// so that twice as many take four times as long.
+/// The most texts of one statement. Postgres finds a slice by scanning its array, so twice as many
+/// texts take four times as long.
 const TEXTS_MAX: usize = 2_048;
 
-/// The payments in flight on this node that carry one value. The caller adds
-/// those to the stored count itself, so they are left out of it: whether one
-/// of them commits meanwhile then makes no difference.
+/// The payments in flight on this node that have one value. The caller adds them to the stored count,
+/// so they are excluded from it. Then it does not matter whether one of them commits meanwhile.
 #[derive(Debug, Clone)]
 pub struct InFlightValue {
     /// The key of the canonical form (`values::ValueKeys::own`).
@@ -51,19 +49,19 @@ pub struct InFlightValue {
 #[derive(Debug, Clone)]
 pub struct FactRequest {
     pub tenant: TenantId,
-    /// Facts are as of when it was received.
+    /// Facts are looked up as of the time it was received.
     pub payment: Arc<Payment>,
     pub queries: Arc<[FactQuery]>,
     pub in_flight: Vec<InFlightValue>,
-    /// Asked in the same round trip.
+    /// Looked up in the same round trip.
     pub key: Option<(ClientId, IdempotencyKey)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FactAnswer {
-    /// One for each query, in order. Velocities are what is stored, without those in flight.
+    /// One for each query, in order. Velocities do not include payments in flight.
     pub facts: Vec<Fact>,
-    /// What the key is bound to already.
+    /// The decision to which the key is already bound.
     pub bound: Option<BoundKey>,
 }
 
@@ -90,7 +88,8 @@ pub async fn look_up(app: &AppPool, request: FactRequest) -> Result<FactAnswer, 
     Ok(answers.pop().unwrap_or_default())
 }
 
-/// The facts of many payments, for the background: an answer for each request, in order.
+/// Looks up the facts of many payments, for background work. Returns an answer for each request, in
+/// order.
 pub async fn look_up_many(
     system: &SystemPool,
     requests: Vec<FactRequest>,
@@ -109,46 +108,43 @@ pub async fn look_up_many(
         .await
 }
 
-/// What to ask, in statements, and the answers as far as they are known without.
-fn prepare<'r>(requests: impl Iterator<Item = &'r FactRequest>) -> (Vec<Questions>, Vec<FactAnswer>) {
-    let (mut statements, mut answers) = (vec![Questions::default()], Vec::new());
+/// The statements for the requests, and the answers as far as they are known without a lookup.
+fn prepare<'r>(requests: impl Iterator<Item = &'r FactRequest>) -> (Vec<FactColumns>, Vec<FactAnswer>) {
+    let (mut statements, mut answers) = (vec![FactColumns::default()], Vec::new());
     for (place, request) in requests.enumerate() {
-        if statements.last().is_some_and(|questions| questions.texts.len() >= TEXTS_MAX) {
-            statements.push(Questions::default());
+        if statements.last().is_some_and(|columns| columns.texts.len() >= TEXTS_MAX) {
+            statements.push(FactColumns::default());
         }
-        let facts = statements.last_mut().map(|questions| questions.add(place, request));
+        let facts = statements.last_mut().map(|columns| columns.add(place, request));
         answers.push(FactAnswer { facts: facts.unwrap_or_default(), bound: None });
     }
-    statements.retain(|questions| !questions.is_empty());
+    statements.retain(|columns| !columns.is_empty());
     (statements, answers)
 }
 
 async fn ask_all(
     connection: &mut PgConnection,
-    statements: Vec<Questions>,
+    statements: Vec<FactColumns>,
     mut answers: Vec<FactAnswer>,
 ) -> Result<Vec<FactAnswer>, StorageError> {
-    for questions in statements {
-        for row in ask(connection, questions).await? {
-            take_in(&mut answers, &row)?;
+    for columns in statements {
+        for row in ask(connection, columns).await? {
+            add_row(&mut answers, &row)?;
         }
     }
     Ok(answers)
 }
 
-/// Three kinds of rows in one shape: `place` says which payment, `ordinal` which
-/// of its queries a row answers, and is null for the key. Where a query compares
-/// several texts, they are a slice of one array, since arrays of arrays must be
-/// rectangular.
+/// Three kinds of rows with the same columns. `place` is the index of the payment, and `ordinal` the
+/// index of the query that the row answers; it is null for the key. The texts of a query are a slice
+/// of one array, since arrays of arrays must be rectangular.
 ///
-/// The columns are read by subscript: where a column is a function of its own,
-/// as with unnest, Postgres stores each away and reads it again, which took as
-/// long as the look-ups. A text is found from the beginning of its array on, so
-/// those that repeat stand in `$5` once and are named by their number.
+/// The columns are read by subscript: with unnest, Postgres would materialise each column, which took
+/// as long as the lookups. Postgres finds a text by scanning its array, so repeated texts are in `$5`
+/// once, and are referred to by number.
 ///
-/// The index of values begins with the day, so each window names its days. A value
-/// with two keys has two rows here: with both in one condition Postgres would go
-/// through all values of the day.
+/// The index of values begins with the day, so each window has its days. A value with two keys has
+/// two rows: with both keys in one condition, Postgres would scan all values of the day.
 const STATEMENT: &str = "
     select q.place, q.ordinal,
            exists (select from list_entries e
@@ -167,9 +163,9 @@ const STATEMENT: &str = "
                  ($6::boolean[])[i] as by_name, ($7::int[])[i] as first, ($8::int[])[i] as last
           from generate_series(1, cardinality($1)) as i) q
     union all
-    -- Of two payments of one millisecond the one with the lower id is ahead.
+    -- Of two payments in one millisecond, the one with the lower id is first.
     select q.place, q.ordinal, null, counted.count,
-           -- A sum of bigints is numeric: it saturates instead of failing.
+           -- A sum of bigints is numeric. It is capped instead of failing.
            least(counted.total, 9223372036854775807)::bigint,
            null, null
     from (select ($10::int[])[i] as place, ($11::int[])[i] as ordinal, ($12::uuid[])[i] as tenant_id,
@@ -195,16 +191,16 @@ const STATEMENT: &str = "
     from (select ($23::int[])[i] as place, ($24::uuid[])[i] as tenant_id, ($25::uuid[])[i] as client_id,
                  ($26::text[])[i] as key
           from generate_series(1, cardinality($23)) as i) q
-    -- The limit keeps it a look-up for each key: a join planned while the table
-    -- was empty would go through all of it later.
+    -- The limit forces a lookup for each key: a join that was planned while the table was empty
+    -- would later scan all of it.
     cross join lateral (
         select k.decision_id, k.request_hash from idempotency_keys k
         where k.tenant_id = q.tenant_id and k.client_id = q.client_id and k.key = q.key
         limit 1
     ) bound";
 
-async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<PgRow>, StorageError> {
-    let Questions { listed, names, texts, velocity, excluded, keys } = questions;
+async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<PgRow>, StorageError> {
+    let FactColumns { listed, names, texts, velocity, excluded, keys } = columns;
     let days = velocity.days();
     let rows = sqlx::query(STATEMENT)
         .bind(listed.place)
@@ -241,7 +237,7 @@ async fn ask(connection: &mut PgConnection, questions: Questions) -> Result<Vec<
     Ok(rows)
 }
 
-fn take_in(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> {
+fn add_row(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> {
     let unreadable = || StorageError::Unreadable { what: WHAT };
     let place: i32 = row.try_get("place")?;
     let answer = usize::try_from(place).ok().and_then(|place| answers.get_mut(place));
@@ -260,7 +256,7 @@ fn take_in(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> 
     Ok(())
 }
 
-/// A payment is stored under one of a value's two keys, so none is counted twice.
+/// Adds the counts of a value's two keys. A payment is stored under one of them.
 fn both(known: Fact, found: Fact) -> Fact {
     match (known, found) {
         (Fact::Velocity { count, total_minor }, Fact::Velocity { count: more, total_minor: more_minor }) => {

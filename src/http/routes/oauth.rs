@@ -63,7 +63,7 @@ pub struct TokenRequestForm {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = TokenResponseShape)]
+#[schema(as = TokenAnswer)]
 pub struct TokenResponseShape {
     pub access_token: String,
     #[schema(example = "Bearer")]

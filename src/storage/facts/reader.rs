@@ -1,9 +1,8 @@
-//! Facts for live payments: what waits is asked together, as it is stored together.
+//! Looks up facts for live payments in batches.
 //!
-//! Owns who is asked for with whom. While one statement is under way the next
-//! batch fills, so batches grow with the load and a lone payment waits for
-//! nobody. Must never let one tenant's long windows hold up the others: what
-//! takes too long together is asked apart, by tenant, for a while.
+//! During one statement the next batch fills. So batches grow with the load, and a single payment
+//! does not wait for others. If a batch is slow, its tenants are looked up separately for a while, so
+//! that the long windows of one tenant do not delay the others.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -22,108 +21,106 @@ use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::pool::{FactsPool, TenantsReader};
 
-/// Connections that ask for all tenants together.
-/// One: a second took half of each batch, and a batch costs more than its share.
-pub const TOGETHER: usize = 1;
-/// Connections for tenants apart. Each tenant has one of them at a time.
-pub const APART: usize = 6;
-/// Payments of one statement, and how many of a tenant at its turn.
+/// Connections for batches of all tenants. With two, each would get half of a batch, and two half
+/// batches cost more than a whole one.
+pub const SHARED_CONNECTIONS: usize = 1;
+/// Connections for separate tenants. Each tenant uses one of them at a time.
+pub const SEPARATE_CONNECTIONS: usize = 6;
+/// The most payments of one statement, and of one tenant at its turn.
 const BATCH_MAX: usize = 64;
 const TURN_MAX: usize = 16;
-/// A statement for several tenants is given up after that, and then asked for
-/// each of them apart.
-const TOGETHER_MAX: Duration = Duration::from_millis(250);
+/// The limit of a statement for several tenants. After it they are looked up separately.
+const SHARED_MAX: Duration = Duration::from_millis(250);
 /// The time limit for checking whether facts can be read.
-const LOOK_MAX: Duration = Duration::from_secs(2);
-const APART_MAX: Duration = Duration::from_secs(10);
-/// Slow enough to keep a tenant apart.
+const CHECK_MAX: Duration = Duration::from_secs(2);
+/// The limit of a statement for a separate tenant.
+const SEPARATE_MAX: Duration = Duration::from_secs(10);
+/// A slower statement makes its tenants separate.
 const SLOW: Duration = Duration::from_millis(100);
-/// For how long, where the tenant was slow by itself.
-const KEPT_APART: Duration = Duration::from_secs(60);
-/// For how long, where a batch was slow that the tenant was part of, and how
-/// many quick answers by itself end that sooner.
-const SUSPECTED: Duration = Duration::from_secs(5);
-const ACQUITTED_BY: u32 = 4;
+/// How long a tenant stays separate if it was slow by itself.
+const SLOW_TENANT_FOR: Duration = Duration::from_secs(60);
+/// How long a tenant stays separate if it was part of a slow batch. This many quick statements of
+/// its own end that earlier.
+const SLOW_BATCH_FOR: Duration = Duration::from_secs(5);
+const QUICK_STATEMENTS: u32 = 4;
 
-/// For how long a connection is held that nothing asks. What lies idle for longer
-/// may be gone when it is needed: the pool sees to that.
-const HELD_IDLE_MAX: Duration = Duration::from_millis(250);
+/// How long an idle connection is kept. The pool checks connections that were idle for longer.
+const IDLE_MAX: Duration = Duration::from_millis(250);
 
-type Answer = Result<FactAnswer, StorageError>;
+type LookupResult = Result<FactAnswer, StorageError>;
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingLookup {
     request: FactRequest,
-    waiter: oneshot::Sender<Answer>,
+    waiter: oneshot::Sender<LookupResult>,
 }
 
-impl Waiting {
-    /// A waiter that went away needs no answer.
-    fn answer(self, answer: Answer) {
-        let _ = self.waiter.send(answer);
+impl PendingLookup {
+    fn respond(self, result: LookupResult) {
+        // The waiter may be gone.
+        let _ = self.waiter.send(result);
     }
 }
 
-/// Cheap to clone; the clones share the connections.
+/// Cheap to clone. The clones share the connections.
 #[derive(Debug, Clone)]
-pub struct FactReader(Arc<Shared>);
+pub struct FactReader(Arc<ReaderState>);
 
 #[derive(Debug)]
-struct Shared {
+struct ReaderState {
     pool: FactsPool,
-    together: Mutex<FairQueue<Waiting>>,
+    shared: Mutex<FairQueue<PendingLookup>>,
     woken: Notify,
-    apart: Mutex<HashMap<TenantId, Apart>>,
-    apart_turns: Semaphore,
+    separate: Mutex<HashMap<TenantId, SeparateTenant>>,
+    separate_turns: Semaphore,
     end: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// A tenant whose questions took too long for the others.
+/// A tenant that is looked up separately.
 #[derive(Debug)]
-struct Apart {
+struct SeparateTenant {
     until: Instant,
-    /// Quick answers that are missing until it is acquitted; nothing where it was
-    /// slow by itself.
-    missing: Option<u32>,
-    waiting: Vec<Waiting>,
-    /// A task sees to what waits.
-    under_way: bool,
+    /// How many more quick statements end the separation. `None` if the tenant was slow by itself.
+    quick_left: Option<u32>,
+    pending: Vec<PendingLookup>,
+    /// Whether a task processes `pending`.
+    is_running: bool,
 }
 
 impl FactReader {
     /// The callers limit how many requests wait.
     pub fn start(pool: FactsPool) -> Self {
-        let shared = Arc::new(Shared {
+        let state = Arc::new(ReaderState {
             pool,
-            together: Mutex::new(FairQueue::new(Load::UNBOUNDED, Load::UNBOUNDED)),
+            shared: Mutex::new(FairQueue::new(Load::UNBOUNDED, Load::UNBOUNDED)),
             woken: Notify::new(),
-            apart: Mutex::default(),
-            apart_turns: Semaphore::new(APART),
+            separate: Mutex::default(),
+            separate_turns: Semaphore::new(SEPARATE_CONNECTIONS),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        for _ in 0..TOGETHER {
-            shared.tasks.spawn(whatever_happens(shared.clone(), |shared| shared.ask_together()));
+        for _ in 0..SHARED_CONNECTIONS {
+            state.tasks.spawn(run_supervised(state.clone(), |state| state.run_shared()));
         }
-        Self(shared)
+        Self(state)
     }
 
     /// Answers all queries at one moment.
-    pub async fn look_up(&self, request: FactRequest) -> Answer {
+    pub async fn look_up(&self, request: FactRequest) -> LookupResult {
         if self.0.end.is_cancelled() {
             return Err(StorageError::Abandoned);
         }
         let (waiter, answer) = oneshot::channel();
-        self.0.put(Waiting { request, waiter });
+        self.0.put(PendingLookup { request, waiter });
         answer.await.unwrap_or(Err(StorageError::Abandoned))
     }
 
-    /// Whether facts can be read now: asked beside what waits.
+    /// Checks whether facts can be read now, on a separate connection.
     pub async fn can_read(&self) -> Result<(), StorageError> {
         let mut reader = self.0.pool.reader();
         let answer = reader
-            .run(&[], LOOK_MAX, |connection| {
+            .run(&[], CHECK_MAX, |connection| {
                 Box::pin(async move {
                     // The statement finds nothing; it shows whether facts can be read at all.
                     sqlx::query("select from payment_values where false").execute(connection).await?;
@@ -135,7 +132,7 @@ impl FactReader {
         answer
     }
 
-    /// Answers what waits and ends.
+    /// Finishes the pending lookups and ends.
     pub async fn stop(&self) {
         self.0.end.cancel();
         self.0.tasks.close();
@@ -143,85 +140,86 @@ impl FactReader {
     }
 }
 
-impl Shared {
-    fn put(self: &Arc<Self>, waiting: Waiting) {
-        let tenant = waiting.request.tenant;
-        let mut apart = self.apart();
-        if let Some(own) = apart.get_mut(&tenant) {
-            if own.under_way || Instant::now() < own.until {
-                own.waiting.push(waiting);
-                if !std::mem::replace(&mut own.under_way, true) {
-                    let work = move |shared: Arc<Self>| shared.ask_apart(tenant);
-                    self.tasks.spawn(whatever_happens(self.clone(), work));
+impl ReaderState {
+    fn put(self: &Arc<Self>, pending: PendingLookup) {
+        let tenant = pending.request.tenant;
+        let mut separate = self.separate();
+        if let Some(own) = separate.get_mut(&tenant) {
+            if own.is_running || Instant::now() < own.until {
+                own.pending.push(pending);
+                if !std::mem::replace(&mut own.is_running, true) {
+                    let work = move |state: Arc<Self>| state.run_separate(tenant);
+                    self.tasks.spawn(run_supervised(self.clone(), work));
                 }
                 return;
             }
-            apart.remove(&tenant);
+            separate.remove(&tenant);
         }
-        drop(apart);
-        self.together().put(tenant, waiting, 0);
+        drop(separate);
+        self.shared().put(tenant, pending, 0);
         self.woken.notify_one();
     }
 
-    /// Of these tenants one may be slow: each is asked for by itself.
-    fn suspect(&self, tenants: &[TenantId]) {
+    /// Makes these tenants separate: their batch was slow, and one of them may be the cause.
+    fn separate_all(&self, tenants: &[TenantId]) {
         let now = Instant::now();
-        let mut apart = self.apart();
-        apart.retain(|_, own| own.under_way || now < own.until);
+        let mut separate = self.separate();
+        separate.retain(|_, own| own.is_running || now < own.until);
         for tenant in tenants {
-            let new = Apart { until: now, missing: None, waiting: Vec::new(), under_way: false };
-            let own = apart.entry(*tenant).or_insert(new);
+            let new = SeparateTenant { until: now, quick_left: None, pending: Vec::new(), is_running: false };
+            let own = separate.entry(*tenant).or_insert(new);
             if own.until <= now {
-                (own.until, own.missing) = (now + SUSPECTED, Some(ACQUITTED_BY));
+                (own.until, own.quick_left) = (now + SLOW_BATCH_FOR, Some(QUICK_STATEMENTS));
             }
         }
     }
 
-    /// What a tenant's questions took by themselves. Without an acquittal a slow
-    /// moment of the machine would part all tenants for long, and apart they cost more.
-    fn judge(&self, tenant: TenantId, took: Duration) {
+    /// Decides by the time of a separate statement how long the tenant stays separate. Quick ones end
+    /// it, since separate tenants cost more, and all may be separate after a slow moment of the
+    /// machine.
+    fn record_time(&self, tenant: TenantId, took: Duration) {
         let now = Instant::now();
-        let mut apart = self.apart();
-        let Some(own) = apart.get_mut(&tenant) else { return };
+        let mut separate = self.separate();
+        let Some(own) = separate.get_mut(&tenant) else { return };
         if took > SLOW {
-            (own.until, own.missing) = (now + KEPT_APART, None);
-        } else if let Some(missing) = &mut own.missing {
-            *missing = missing.saturating_sub(1);
-            if *missing == 0 {
+            (own.until, own.quick_left) = (now + SLOW_TENANT_FOR, None);
+        } else if let Some(quick_left) = &mut own.quick_left {
+            *quick_left = quick_left.saturating_sub(1);
+            if *quick_left == 0 {
                 own.until = now;
             }
         }
     }
 
-    async fn ask_together(self: Arc<Self>) {
+    async fn run_shared(self: Arc<Self>) {
         let mut reader = self.pool.reader();
-        while let Some(batch) = self.next_together(&mut reader).await {
+        while let Some(batch) = self.next_shared(&mut reader).await {
             let (tenants, begun) = (tenants_of(&batch), Instant::now());
-            let answered = ask(&mut reader, &batch, TOGETHER_MAX).await;
-            let asked_too_much = answered.as_ref().is_err_and(is_of_the_questions);
-            if asked_too_much || (answered.is_ok() && begun.elapsed() > SLOW) {
-                self.suspect(&tenants);
+            let result = ask(&mut reader, &batch, SHARED_MAX).await;
+            let queries_failed = result.as_ref().is_err_and(is_caused_by_queries);
+            if queries_failed || (result.is_ok() && begun.elapsed() > SLOW) {
+                self.separate_all(&tenants);
             }
-            match answered {
-                Ok(answers) => answer_all(batch, answers),
-                Err(_) if asked_too_much => batch.into_iter().for_each(|waiting| self.put(waiting)),
+            match result {
+                Ok(answers) => respond_all(batch, answers),
+                Err(_) if queries_failed => batch.into_iter().for_each(|pending| self.put(pending)),
                 Err(error) => abandon(batch, &error),
             }
         }
     }
 
-    /// Nothing once this has ended and nothing waits.
-    async fn next_together(&self, reader: &mut TenantsReader) -> Option<Vec<Waiting>> {
+    /// `None` once the reader has been stopped and no lookup is pending.
+    async fn next_shared(&self, reader: &mut TenantsReader) -> Option<Vec<PendingLookup>> {
         loop {
             let mut batch = Vec::new();
             {
-                let mut together = self.together();
+                let mut shared = self.shared();
                 while batch.len() < BATCH_MAX {
-                    let taken = together.take(TURN_MAX.min(BATCH_MAX - batch.len()));
+                    let taken = shared.take(TURN_MAX.min(BATCH_MAX - batch.len()));
                     if taken.is_empty() {
                         break;
                     }
-                    batch.extend(taken.into_iter().filter(|waiting| !waiting.waiter.is_closed()));
+                    batch.extend(taken.into_iter().filter(|pending| !pending.waiter.is_closed()));
                 }
             }
             if !batch.is_empty() {
@@ -233,72 +231,72 @@ impl Shared {
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = self.end.cancelled() => {}
-                // Not at once: it comes back soon where there is any traffic, and giving
-                // back and asking for a connection takes two round trips.
-                () = sleep(HELD_IDLE_MAX), if reader.holds() => reader.release(),
+                // Not at once: under traffic it is soon needed again, and returning and acquiring
+                // a connection takes two round trips.
+                () = sleep(IDLE_MAX), if reader.holds() => reader.release(),
             }
         }
     }
 
-    /// Until nothing of the tenant waits. Tenants take turns: the semaphore is fair.
-    async fn ask_apart(self: Arc<Self>, tenant: TenantId) {
+    /// Runs until the tenant has no pending lookups. Tenants take turns, since the semaphore is fair.
+    async fn run_separate(self: Arc<Self>, tenant: TenantId) {
         let mut reader = self.pool.reader();
         loop {
-            let turn = match self.apart_turns.try_acquire() {
+            let turn = match self.separate_turns.try_acquire() {
                 Ok(turn) => Some(turn),
                 Err(_) => {
-                    // Whoever has a turn must find a connection.
+                    // The tenant that has the turn needs the connection.
                     reader.release();
-                    self.apart_turns.acquire().await.ok()
+                    self.separate_turns.acquire().await.ok()
                 }
             };
             let Some(_turn) = turn else { return };
-            let Some(batch) = self.next_apart(tenant) else { return };
+            let Some(batch) = self.next_separate(tenant) else { return };
             if batch.is_empty() {
                 continue;
             }
             let begun = Instant::now();
-            match ask(&mut reader, &batch, APART_MAX).await {
-                Ok(answers) => answer_all(batch, answers),
-                Err(error) if is_of_the_questions(&error) => ask_one_by_one(&mut reader, batch).await,
+            match ask(&mut reader, &batch, SEPARATE_MAX).await {
+                Ok(answers) => respond_all(batch, answers),
+                Err(error) if is_caused_by_queries(&error) => ask_one_by_one(&mut reader, batch).await,
                 // The database did not respond, so the tenant's queries are not to blame.
                 Err(error) => {
                     abandon(batch, &error);
                     continue;
                 }
             }
-            self.judge(tenant, begun.elapsed());
+            self.record_time(tenant, begun.elapsed());
         }
     }
 
-    fn next_apart(&self, tenant: TenantId) -> Option<Vec<Waiting>> {
-        let mut apart = self.apart();
-        let own = apart.get_mut(&tenant)?;
-        if own.waiting.is_empty() {
-            own.under_way = false;
+    fn next_separate(&self, tenant: TenantId) -> Option<Vec<PendingLookup>> {
+        let mut separate = self.separate();
+        let own = separate.get_mut(&tenant)?;
+        if own.pending.is_empty() {
+            own.is_running = false;
             return None;
         }
-        // Whoever has given up needs no statement.
-        own.waiting.retain(|waiting| !waiting.waiter.is_closed());
-        let most = own.waiting.len().min(BATCH_MAX);
-        Some(own.waiting.drain(..most).collect())
+        // Skips callers that have given up.
+        own.pending.retain(|pending| !pending.waiter.is_closed());
+        let most = own.pending.len().min(BATCH_MAX);
+        Some(own.pending.drain(..most).collect())
     }
 
-    fn together(&self) -> MutexGuard<'_, FairQueue<Waiting>> {
-        self.together.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shared(&self) -> MutexGuard<'_, FairQueue<PendingLookup>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apart(&self) -> MutexGuard<'_, HashMap<TenantId, Apart>> {
-        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    fn separate(&self) -> MutexGuard<'_, HashMap<TenantId, SeparateTenant>> {
+        self.separate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn ask(
     reader: &mut TenantsReader,
-    batch: &[Waiting],
+    batch: &[PendingLookup],
     most: Duration,
 ) -> Result<Vec<FactAnswer>, StorageError> {
-    let (statements, answers) = prepare(batch.iter().map(|waiting| &waiting.request));
+    let (statements, answers) = prepare(batch.iter().map(|pending| &pending.request));
     if statements.is_empty() {
         return Ok(answers);
     }
@@ -306,43 +304,48 @@ async fn ask(
     reader.run(&tenants, most, |connection| Box::pin(ask_all(connection, statements, answers))).await
 }
 
-/// What cannot be answered for one payment must not fail its neighbours.
-async fn ask_one_by_one(reader: &mut TenantsReader, batch: Vec<Waiting>) {
-    for waiting in batch {
-        let alone = std::slice::from_ref(&waiting);
-        let answer = ask(reader, alone, APART_MAX).await.map(|mut answers| answers.pop().unwrap_or_default());
-        waiting.answer(answer);
+/// Looks up one payment at a time, so that a failure does not affect the others.
+async fn ask_one_by_one(reader: &mut TenantsReader, batch: Vec<PendingLookup>) {
+    for pending in batch {
+        let alone = std::slice::from_ref(&pending);
+        let answer =
+            ask(reader, alone, SEPARATE_MAX).await.map(|mut answers| answers.pop().unwrap_or_default());
+        pending.respond(answer);
     }
 }
 
-/// A panic loses its batch, whose waiters see theirs gone, and not those that come after.
-async fn whatever_happens<F: Future<Output = ()>>(shared: Arc<Shared>, work: impl Fn(Arc<Shared>) -> F) {
-    while AssertUnwindSafe(work(shared.clone())).catch_unwind().await.is_err() {
+/// Runs `work` again after a panic. The waiters of the lost batch get an error.
+async fn run_supervised<F: Future<Output = ()>>(
+    state: Arc<ReaderState>,
+    work: impl Fn(Arc<ReaderState>) -> F,
+) {
+    while AssertUnwindSafe(work(state.clone())).catch_unwind().await.is_err() {
         tracing::error!("looking up facts panicked and will continue");
     }
 }
 
-/// The database could be reached: it is what was asked that took too long or was refused.
-fn is_of_the_questions(error: &StorageError) -> bool {
+/// Whether the queries caused the error: the database responded, but they took too long or were
+/// rejected.
+fn is_caused_by_queries(error: &StorageError) -> bool {
     matches!(error, StorageError::Database(_) | StorageError::Unreadable { .. })
 }
 
-fn tenants_of(batch: &[Waiting]) -> Vec<TenantId> {
-    let mut tenants: Vec<TenantId> = batch.iter().map(|waiting| waiting.request.tenant).collect();
+fn tenants_of(batch: &[PendingLookup]) -> Vec<TenantId> {
+    let mut tenants: Vec<TenantId> = batch.iter().map(|pending| pending.request.tenant).collect();
     tenants.sort_unstable();
     tenants.dedup();
     tenants
 }
 
-fn answer_all(batch: Vec<Waiting>, answers: Vec<FactAnswer>) {
-    for (waiting, answer) in batch.into_iter().zip(answers) {
-        waiting.answer(Ok(answer));
+fn respond_all(batch: Vec<PendingLookup>, answers: Vec<FactAnswer>) {
+    for (pending, answer) in batch.into_iter().zip(answers) {
+        pending.respond(Ok(answer));
     }
 }
 
-fn abandon(batch: Vec<Waiting>, error: &StorageError) {
+fn abandon(batch: Vec<PendingLookup>, error: &StorageError) {
     tracing::warn!(%error, payments = batch.len(), "facts cannot be looked up");
-    for waiting in batch {
-        waiting.answer(Err(StorageError::Abandoned));
+    for pending in batch {
+        pending.respond(Err(StorageError::Abandoned));
     }
 }

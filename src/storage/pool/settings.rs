@@ -44,7 +44,7 @@ pub struct DatabaseSettings {
 const IDLE_TIMEOUT_S: u64 = 180;
 
 /// One for each statement under way, and one to check whether facts can be read.
-const FACT_CONNECTIONS: u32 = (facts::TOGETHER + facts::APART + 1) as u32;
+const FACT_CONNECTIONS: u32 = (facts::SHARED_CONNECTIONS + facts::SEPARATE_CONNECTIONS + 1) as u32;
 
 fn default_max_connections() -> u32 {
     16

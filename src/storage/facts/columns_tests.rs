@@ -51,7 +51,7 @@ fn a_head_office_meets_entries_of_both_its_forms_and_a_branch_those_of_its_head_
 #[test]
 fn a_matching_that_means_nothing_for_the_kind_is_exact() {
     let asked = |selector: &Selector, matching, value: &str| {
-        let Compared { texts, by_name } = texts(selector, matching, value);
+        let SearchTexts { texts, by_name } = texts(selector, matching, value);
         (texts, by_name)
     };
     for (selector, matching, value) in [
@@ -73,7 +73,7 @@ fn a_matching_that_means_nothing_for_the_kind_is_exact() {
 
 #[test]
 fn a_name_of_which_nothing_is_left_is_compared_as_it_looks() {
-    let Compared { texts, by_name } =
+    let SearchTexts { texts, by_name } =
         texts(&Selector::DebtorName, Matching::NormalizedName, " !\u{200b}!  ?");
     assert_eq!((texts, by_name), (vec![" !\u{200b}!  ?".to_owned(), "!! ?".to_owned()], false));
 }
@@ -88,7 +88,7 @@ fn queries_of_one_value_share_what_they_look_for() {
     let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
     let tenant = TenantId(Uuid::from_u128(9));
     let request = FactRequest { tenant, payment, queries: queries.into(), in_flight: vec![], key: None };
-    let mut questions = Questions::default();
+    let mut questions = FactColumns::default();
     questions.add(0, &request);
     assert_eq!((&questions.listed.first, &questions.listed.last), (&vec![1; 3], &vec![129; 3]));
     assert_eq!(questions.texts.len(), 129);
@@ -114,7 +114,7 @@ fn queries_of_one_value_share_the_payments_in_flight() {
     let in_flight = vec![InFlightValue { value_key: value_key(tenant, "customer", "c"), payments }];
     let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
     let mut request = FactRequest { tenant, payment, queries, in_flight, key: None };
-    let mut questions = Questions::default();
+    let mut questions = FactColumns::default();
     questions.add(0, &request);
     assert_eq!(questions.excluded.len(), 2);
     // The name is asked for under both of its keys.

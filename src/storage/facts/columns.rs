@@ -1,7 +1,4 @@
-//! What has to be asked of the database, as the columns of its statement.
-//!
-//! Owns which queries are answered without asking, and the slices. Must never
-//! read a row.
+//! The columns of the statement that looks up facts.
 
 use uuid::Uuid;
 
@@ -12,35 +9,36 @@ use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use crate::storage::columns::bigint;
 use crate::storage::values::{ValueKeys, day_of};
 
-/// No list entry is longer, so no longer prefix can match.
+/// List entries are not longer, so longer prefixes cannot match.
 const PREFIX_LENGTH_MAX: usize = 200;
 
-/// A ruleset asks about a few lists, and most payments are of one currency.
-const NAMES_LOOKED_AT: usize = 16;
+/// How many recent names are searched for a repeated one. A ruleset queries a few lists, and most
+/// payments have the same currency.
+const RECENT_NAMES: usize = 16;
 
 /// A query of a request.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct RequestQuery<'a> {
     request: &'a FactRequest,
     place: i32,
     ordinal: i32,
 }
 
-/// The questions of any number of requests, side by side.
+/// The queries of any number of requests.
 #[derive(Debug, Default)]
-pub(super) struct Questions {
+pub(super) struct FactColumns {
     pub listed: ListedColumns,
-    /// Of lists and currencies, which repeat: the columns hold their numbers.
+    /// The names of lists and currencies. They repeat, so the columns hold their numbers.
     pub names: Vec<String>,
-    /// What the list queries compare with; each has a slice.
+    /// The texts that list queries compare with. Each query has a slice.
     pub texts: Vec<String>,
     pub velocity: VelocityColumns,
-    /// The payments in flight; each velocity query has a slice.
+    /// The payments in flight. Each velocity query has a slice.
     pub excluded: Vec<Uuid>,
     pub keys: KeyColumns,
 }
 
-/// The days of all windows, one after the other, and the slice of each window.
+/// The days of all windows in order, and the slice of each window.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Days {
     pub all: Vec<i32>,
@@ -48,7 +46,7 @@ pub(super) struct Days {
     pub last: Vec<i32>,
 }
 
-/// `place` is that of the request, `ordinal` that of the query in it.
+/// `place` is the index of the request, and `ordinal` the index of the query in it.
 #[derive(Debug, Default)]
 pub(super) struct ListedColumns {
     pub place: Vec<i32>,
@@ -84,14 +82,14 @@ pub(super) struct KeyColumns {
     pub key: Vec<String>,
 }
 
-impl Questions {
+impl FactColumns {
     pub fn is_empty(&self) -> bool {
         self.listed.place.is_empty() && self.velocity.place.is_empty() && self.keys.place.is_empty()
     }
 
-    /// Adds what a request asks; answers its facts, with those in place that need no asking.
+    /// Adds the queries of a request. Returns its facts, of which those without a lookup are final.
     pub fn add(&mut self, place: usize, request: &FactRequest) -> Vec<Fact> {
-        // Only within one request queries of one value share their slice.
+        // Queries of one value share their slice only within a request.
         let own_velocity = self.velocity.place.len();
         if let Some((client, key)) = &request.key {
             self.keys.place.push(number(place));
@@ -103,65 +101,65 @@ impl Questions {
         let queries = request.queries.iter().enumerate();
         queries
             .map(|(ordinal, query)| {
-                let asked = Asked { request, place: number(place), ordinal: number(ordinal) };
-                self.add_query(asked, query, own_velocity, &mut own_texts)
+                let own = RequestQuery { request, place: number(place), ordinal: number(ordinal) };
+                self.add_query(own, query, own_velocity, &mut own_texts)
             })
             .collect()
     }
 
     fn add_query<'q>(
         &mut self,
-        asked: Asked<'_>,
+        own: RequestQuery<'_>,
         query: &'q FactQuery,
         own_velocity: usize,
         own_texts: &mut Vec<SharedTexts<'q>>,
     ) -> Fact {
         let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
-        let Some(value) = selector.value_of(&asked.request.payment.order) else { return Fact::Absent };
+        let Some(value) = selector.value_of(&own.request.payment.order) else { return Fact::Absent };
         match query {
             FactQuery::Listed { list, matching, .. } => {
                 let shared =
                     own_texts.iter().find(|own| own.selector == selector && own.matching == *matching);
                 let (slice, by_name) = shared.map(|own| (own.slice, own.by_name)).unwrap_or_else(|| {
-                    let Compared { texts, by_name } = texts(selector, *matching, &value);
+                    let SearchTexts { texts, by_name } = texts(selector, *matching, &value);
                     let slice = append(&mut self.texts, texts);
                     own_texts.push(SharedTexts { selector, matching: *matching, slice, by_name });
                     (slice, by_name)
                 });
-                self.add_listed(asked, list, slice, by_name);
+                self.add_listed(own, list, slice, by_name);
                 Fact::Listed(false)
             }
             FactQuery::Velocity { window_ms, counting, .. } => {
-                let keys = ValueKeys::of(asked.request.tenant, selector, &value);
-                let slice = self.slice(asked.request, keys.own, own_velocity);
-                let currency = self.number_of(asked.request.payment.order.amount.currency().code());
+                let keys = ValueKeys::of(own.request.tenant, selector, &value);
+                let slice = self.slice(own.request, keys.own, own_velocity);
+                let currency = self.number_of(own.request.payment.order.amount.currency().code());
                 for key in keys.all() {
-                    self.velocity.push(asked, key, currency, slice);
-                    self.velocity.window(asked, *window_ms, *counting);
+                    self.velocity.push(own, key, currency, slice);
+                    self.velocity.window(own, *window_ms, *counting);
                 }
                 Fact::Velocity { count: 0, total_minor: 0 }
             }
         }
     }
 
-    fn add_listed(&mut self, asked: Asked<'_>, list: &str, (first, last): (i32, i32), by_name: bool) {
+    fn add_listed(&mut self, own: RequestQuery<'_>, list: &str, (first, last): (i32, i32), by_name: bool) {
         if last < first {
             return;
         }
         let list = self.number_of(list);
-        self.listed.place.push(asked.place);
-        self.listed.ordinal.push(asked.ordinal);
-        self.listed.tenant.push(asked.request.tenant.0);
-        self.listed.at_ms.push(bigint(asked.request.payment.received_at_ms));
+        self.listed.place.push(own.place);
+        self.listed.ordinal.push(own.ordinal);
+        self.listed.tenant.push(own.request.tenant.0);
+        self.listed.at_ms.push(bigint(own.request.payment.received_at_ms));
         self.listed.list.push(list);
         self.listed.by_name.push(by_name);
         self.listed.first.push(first);
         self.listed.last.push(last);
     }
 
-    /// From 1. The same name may stand there again, but not right after itself.
+    /// The number of a name, from 1. Only recent names are reused.
     fn number_of(&mut self, name: &str) -> i32 {
-        let recent = self.names.len().saturating_sub(NAMES_LOOKED_AT);
+        let recent = self.names.len().saturating_sub(RECENT_NAMES);
         let known = self.names[recent..].iter().position(|known| known == name);
         let place = known.map_or(self.names.len(), |place| recent + place);
         if known.is_none() {
@@ -170,8 +168,8 @@ impl Questions {
         number(place + 1)
     }
 
-    /// The payments in flight of a value: with many of them the slice is long,
-    /// so queries of one value share it.
+    /// The slice of the payments in flight with a value. It may be long, so the queries of one value
+    /// share it.
     fn slice(&mut self, request: &FactRequest, key: Uuid, own_velocity: usize) -> (i32, i32) {
         let shared = self.velocity.value_key[own_velocity..].iter().position(|known| *known == key);
         if let Some(place) = shared.map(|place| own_velocity + place) {
@@ -184,27 +182,27 @@ impl Questions {
 }
 
 impl VelocityColumns {
-    fn push(&mut self, asked: Asked<'_>, key: Uuid, currency: i32, (first, last): (i32, i32)) {
-        self.place.push(asked.place);
-        self.ordinal.push(asked.ordinal);
-        self.tenant.push(asked.request.tenant.0);
-        self.payment.push(asked.request.payment.id.0);
+    fn push(&mut self, own: RequestQuery<'_>, key: Uuid, currency: i32, (first, last): (i32, i32)) {
+        self.place.push(own.place);
+        self.ordinal.push(own.ordinal);
+        self.tenant.push(own.request.tenant.0);
+        self.payment.push(own.request.payment.id.0);
         self.currency.push(currency);
         self.value_key.push(key);
         self.first.push(first);
         self.last.push(last);
     }
 
-    fn window(&mut self, asked: Asked<'_>, window_ms: u64, counting: Counting) {
-        let received_at_ms = bigint(asked.request.payment.received_at_ms);
+    fn window(&mut self, own: RequestQuery<'_>, window_ms: u64, counting: Counting) {
+        let received_at_ms = bigint(own.request.payment.received_at_ms);
         self.at_ms.push(received_at_ms);
-        // Below zero for a window that reaches behind the first payment there can be.
+        // May be negative for a very long window.
         self.after_ms.push(received_at_ms.saturating_sub(bigint(window_ms)));
         self.approved_only.push(counting == Counting::Approved);
     }
 
     pub fn days(&self) -> Days {
-        // Nothing was received before 1970, wherever a window begins.
+        // A window may begin before 1970, but no payment was received then.
         let day_of = |at_ms: &i64| day_of((*at_ms).max(0));
         let (earliest, latest) =
             (self.after_ms.iter().map(day_of).min(), self.at_ms.iter().map(day_of).max());
@@ -222,15 +220,16 @@ fn number(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
 }
 
-/// Appends a slice and gives its bounds as Postgres counts them: from 1, both
-/// inclusive, so that an empty slice ends before it begins.
+/// Appends a slice, and returns its bounds as in Postgres: from 1 and inclusive, so that an empty
+/// slice ends before it begins.
 fn append<T>(all: &mut Vec<T>, slice: Vec<T>) -> (i32, i32) {
     let first = number(all.len() + 1);
     all.extend(slice);
     (first, number(all.len()))
 }
 
-/// Of one request, which often asks many lists for one value: an address alone is many texts.
+/// A slice that the queries of a request share: often many lists are queried for one value, and an
+/// address alone has many texts.
 struct SharedTexts<'q> {
     selector: &'q Selector,
     matching: Matching,
@@ -238,18 +237,18 @@ struct SharedTexts<'q> {
     by_name: bool,
 }
 
-/// What entries are looked for on a list.
-struct Compared {
+/// The texts with which the entries of a list are compared.
+struct SearchTexts {
     texts: Vec<String>,
     /// Whether the texts are compared with the normalized names of entries.
     by_name: bool,
 }
 
-/// The forms of the entries that match a value. The value as it was written is one of them,
-/// since an old entry without a form of its list's kind is kept as it was written.
-fn texts(selector: &Selector, matching: Matching, value: &str) -> Compared {
+/// The forms of the entries that match a value. The value as written is one of them, since an old
+/// entry that is invalid for its list's kind stays as written.
+fn texts(selector: &Selector, matching: Matching, value: &str) -> SearchTexts {
     if let Some(name) = selector.asked_by_name(matching, value) {
-        return Compared { texts: vec![name], by_name: true };
+        return SearchTexts { texts: vec![name], by_name: true };
     }
     let kind = selector.kind();
     let form = kind.form_of_value(value);
@@ -259,29 +258,29 @@ fn texts(selector: &Selector, matching: Matching, value: &str) -> Compared {
     texts.retain(|text| !text.is_empty());
     texts.sort_unstable();
     texts.dedup();
-    Compared { texts, by_name: false }
+    SearchTexts { texts, by_name: false }
 }
 
-/// The entries that a value begins with. Of kinds that have no beginnings only those that
-/// cannot be read by the kind: they were left as they were written, and match as before.
+/// The entries with which a value can begin. For kinds without prefixes, only entries that are
+/// invalid for the kind: they stay as written, and match as before.
 fn beginnings(kind: ValueKind, form: &str, value: &str) -> Vec<String> {
     let mut written = prefixes(value);
     if !Matching::Prefix.suits(kind) {
         written.retain(|text| kind.form(text).is_err());
         return written;
     }
-    // An entry of eight characters has the form of its head office, and begins all branches.
+    // An entry of eight characters has the form of the head office, and matches all branches.
     let head_office = (kind == ValueKind::Bank).then(|| Bic::head_office_of(form)).flatten();
     written.extend(head_office.map(|bic| bic.as_str().to_owned()));
     [prefixes(form), written].concat()
 }
 
-/// The value cut after each of its characters.
+/// All prefixes of the value.
 fn prefixes(value: &str) -> Vec<String> {
     let ends = value.char_indices().map(|(start, c)| start + c.len_utf8());
     ends.take(PREFIX_LENGTH_MAX).map(|end| value[..end].to_owned()).collect()
 }
 
 #[cfg(test)]
-#[path = "questions_tests.rs"]
+#[path = "columns_tests.rs"]
 mod tests;
