@@ -4,6 +4,7 @@
 //! batch and is prepared once.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
@@ -11,7 +12,6 @@ use uuid::Uuid;
 use super::batch::StoredByPlace;
 use super::chain::ChainLink;
 use super::row::PreparedDecision;
-use super::writer::ATTEMPT_MAX;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
@@ -20,6 +20,10 @@ use crate::storage::decisions;
 use crate::storage::evidence::PAYLOAD_VERSION;
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
+
+/// The limit for one attempt, on both sides: the wait for a server that does not respond, and
+/// the server's work on a statement that was given up.
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
 /// Settings of a writer's sessions. A node that hangs inside a transaction must not keep keys
 /// locked. A statement must not commit after the writer has given it up. A commit must be on

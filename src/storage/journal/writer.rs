@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::batch::Batch;
 use super::chain::{Chain, ChainLink};
 use super::row::PreparedDecision;
-use super::statements::{self, JournalSession};
+use super::statements::{self, ATTEMPT_MAX, JournalSession};
 use super::{JournalError, JournalState};
 use crate::storage::StorageError;
 use crate::storage::query_error::describe;
@@ -26,9 +26,6 @@ use attempt::AttemptError;
 
 /// How long a batch is retried after its first failure. The waiters may be gone by then.
 const RETRY_MAX: Duration = Duration::from_millis(2500);
-/// The limit for one attempt, on both sides: the wait for a server that does not respond, and
-/// the server's work on a statement that was given up.
-pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// The longest that a batch takes if it fails at first: one full attempt, the retries, and an
 /// attempt that began just before they ended. Only a statement that was delayed for longer, on a
 /// lost connection, is stored later.
