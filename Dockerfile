@@ -13,7 +13,7 @@ COPY migrations migrations
 COPY static static
 COPY docs/problems.md docs/problems.md
 COPY plugins/wit plugins/wit
-RUN cargo build --profile dist --locked --bin tollgate
+RUN cargo build --profile dist --features jemalloc --locked --bin tollgate
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \

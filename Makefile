@@ -11,17 +11,17 @@ run:
 test:
 	scripts/ensure-postgres
 	scripts/ensure-test-tools
-	cargo test --no-fail-fast
+	cargo test --features jemalloc --no-fail-fast
 
 bench:
 	scripts/ensure-postgres
-	cargo bench --bench backtest
-	cargo bench --bench decisions
-	cargo bench --bench growth
-	cargo bench --bench journal
-	cargo bench --bench neighbour
-	cargo bench --bench rules
-	cargo bench --bench start
+	cargo bench --features jemalloc --bench backtest
+	cargo bench --features jemalloc --bench decisions
+	cargo bench --features jemalloc --bench growth
+	cargo bench --features jemalloc --bench journal
+	cargo bench --features jemalloc --bench neighbour
+	cargo bench --features jemalloc --bench rules
+	cargo bench --features jemalloc --bench start
 
 # Compares a small rule in Tollgate and in other rule engines, which take long to
 # compile. Needs the target wasm32-unknown-unknown.

@@ -2,7 +2,7 @@
 //! the effect of a backtest on live payments.
 //!
 //! The history has the four shipped rules with recorded facts. The number of decisions may be
-//! given: `cargo bench --bench backtest -- 1000000`.
+//! given: `cargo bench --features jemalloc --bench backtest -- 1000000`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! same run, one plain insert per transaction of a row of equal size into the same Postgres.
 //!
 //! Server, Postgres and clients share the machine, so the ratio matters.
-//! `cargo bench --bench decisions -- 64,256` measures only with these numbers of connections, and
+//! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers of connections, and
 //! `-- --chart docs/decisions.svg` draws the results.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 

@@ -2,7 +2,7 @@
 //!
 //! The cost is the processor time of server and Postgres, which is reliable on a shared machine if
 //! the batches have similar sizes: a decision is cheaper in a larger batch.
-//! `cargo bench --bench growth -- --full` goes on to ten million payments, which need 25 GB of disk,
+//! `cargo bench --features jemalloc --bench growth -- --full` goes on to ten million payments, which need 25 GB of disk,
 //! and to ten thousand tenants. An argument chooses one of `payments`, `tenants` and `rules`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 

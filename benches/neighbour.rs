@@ -3,7 +3,7 @@
 //!
 //! The other tenant keeps 64 connections busy with a ruleset that burns all its fuel. Quarantine is
 //! configured so that it does not happen. Arguments choose the cases:
-//! `cargo bench --bench neighbour -- 50` for fifty rules. `--folder /dev/shm` keeps Postgres in
+//! `cargo bench --features jemalloc --bench neighbour -- 50` for fifty rules. `--folder /dev/shm` keeps Postgres in
 //! memory, which excludes stalls of a disk; Postgres still waits for each commit.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 

@@ -1,4 +1,4 @@
-//! The cost of rules: `cargo bench --bench rules`. It prints figures and asserts nothing, since
+//! The cost of rules: `cargo bench --features jemalloc --bench rules`. It prints figures and asserts nothing, since
 //! they depend on the machine.
 
 #![allow(clippy::print_stdout)]

@@ -159,9 +159,8 @@ fn encoded(
     }
     let encoding = |error| ComponentError::Encoding(format!("{error:#}"));
     let module = prepared(core)?;
-    let mut encoder = ComponentEncoder::default();
-    encoder.module(&module).map_err(encoding)?;
-    let component = encoder.validate(true).encode().map_err(encoding)?;
+    let encoder = ComponentEncoder::default().validate(true);
+    let component = encoder.module(&module).and_then(|mut encoder| encoder.encode()).map_err(encoding)?;
     inspect(&component)?;
     Ok(component)
 }

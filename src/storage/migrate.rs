@@ -1,13 +1,28 @@
 //! Runs the migrations, which are embedded in the program.
 
-use sqlx::PgConnection;
-use sqlx::migrate::{MigrateError, Migrator};
+use std::sync::LazyLock;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{PgConnection, SqlStr};
 use thiserror::Error;
 
 use super::query_error::QueryError;
 use crate::domain::plugin::DigestBuilder;
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+/// Each file of `migrations/`: its name without `.sql`, and its text.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    Migrator::with_migrations(FILES.iter().map(|(name, sql)| migration(name, sql)).collect())
+});
+
+/// `name` is the version, an underscore and what the migration is about.
+fn migration(name: &'static str, sql: &'static str) -> Migration {
+    let (version, description) = name.split_once('_').expect("the name of a migration has an underscore");
+    let version = version.parse().expect("the name of a migration begins with its version");
+    let description = description.replace('_', " ").into();
+    Migration::new(version, description, MigrationType::Simple, SqlStr::from_static(sql), false)
+}
 
 #[derive(Debug, Error)]
 pub enum MigrationError {

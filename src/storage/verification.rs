@@ -13,18 +13,35 @@ use super::pool::SystemPool;
 use super::query_error::OfStatement;
 use super::time_limit::TimeLimit;
 
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriterRow {
     pub id: Uuid,
     pub registered: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+impl FromRow<'_, PgRow> for WriterRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self { id: row.try_get("id")?, registered: row.try_get("registered")? })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRow {
     pub sequence: i64,
     pub previous_hash: Vec<u8>,
     pub decision_digests: Vec<u8>,
     pub hash: Vec<u8>,
+}
+
+impl FromRow<'_, PgRow> for BatchRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            sequence: row.try_get("sequence")?,
+            previous_hash: row.try_get("previous_hash")?,
+            decision_digests: row.try_get("decision_digests")?,
+            hash: row.try_get("hash")?,
+        })
+    }
 }
 
 /// A position in the order of the journal. The next page begins after the last one's position.
@@ -70,7 +87,7 @@ pub struct DecisionRow {
 }
 
 /// A key, and whether its decision exists.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRow {
     pub tenant: Uuid,
     pub client: Uuid,
@@ -79,6 +96,19 @@ pub struct KeyRow {
     pub exists: bool,
     /// Whether the decision has this client, key and request hash.
     pub fits: bool,
+}
+
+impl FromRow<'_, PgRow> for KeyRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            tenant: row.try_get("tenant")?,
+            client: row.try_get("client")?,
+            key: row.try_get("key")?,
+            decision: row.try_get("decision")?,
+            exists: row.try_get("exists")?,
+            fits: row.try_get("fits")?,
+        })
+    }
 }
 
 /// All writers that appear in batches or decisions, registered or not. Each is found by a jump to
