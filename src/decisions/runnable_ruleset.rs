@@ -36,7 +36,7 @@ impl RunnableRule {
 /// The binding is a hash of the plugin's digest and the rule's state. The digest has a fixed length,
 /// so the two cannot be confused.
 pub fn identity_of(point: DecisionPoint, rule: &PreparedRule) -> RuleIdentity {
-    let binding = DigestBuilder::default().add(&rule.entry.plugin.0).add(&rule.state).finish();
+    let binding = DigestBuilder::default().with(&rule.entry.plugin.0).with(&rule.state).finish();
     RuleIdentity { point, rule: rule.entry.name.clone(), binding }
 }
 

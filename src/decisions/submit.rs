@@ -264,8 +264,8 @@ impl Submissions {
 /// A number computed from a payment's key, evenly distributed, and the same on every node and at every
 /// retry.
 fn draw(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
-    let of_client = DigestBuilder::default().add(tenant.0.as_bytes()).add(client.0.as_bytes());
-    let digest = of_client.add(key.as_str().as_bytes()).finish();
+    let of_client = DigestBuilder::default().with(tenant.0.as_bytes()).with(client.0.as_bytes());
+    let digest = of_client.with(key.as_str().as_bytes()).finish();
     let mut first = [0; 8];
     first.copy_from_slice(&digest.0[..8]);
     u64::from_be_bytes(first)

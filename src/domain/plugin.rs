@@ -15,7 +15,7 @@ pub struct DigestError;
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
-        DigestBuilder::default().add(bytes).finish()
+        DigestBuilder::default().with(bytes).finish()
     }
 
     pub fn parse(hex: &str) -> Result<Self, DigestError> {
@@ -52,7 +52,7 @@ impl Default for DigestBuilder {
 }
 
 impl DigestBuilder {
-    pub fn add(mut self, bytes: &[u8]) -> Self {
+    pub fn with(mut self, bytes: &[u8]) -> Self {
         self.0.update(bytes);
         self
     }

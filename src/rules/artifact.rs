@@ -228,6 +228,24 @@ fn is_compiled(name: &str) -> bool {
     digest && profile && parts.next().is_some()
 }
 
+/// Compiled code that could not be written to the cache.
+#[derive(Debug)]
+pub(super) struct CodeInMemory(Vec<u8>);
+
+impl CodeInMemory {
+    /// Only for the output of a child that compiles: it is loaded without a check.
+    pub(super) fn of_child(code: Vec<u8>) -> Self {
+        Self(code)
+    }
+
+    #[allow(unsafe_code)]
+    pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY: the code was made by `Engine::precompile_component` of this same program, in a
+        // child process that this process started and read through a pipe.
+        unsafe { Component::deserialize(engine, &self.0) }
+    }
+}
+
 /// Maps the file through the descriptor that was verified, so it does not matter if the name now
 /// refers to another file. The tag after the code is outside all sections of the code. On other
 /// systems than Linux, and without `/proc`, the file is read through the same descriptor instead.

@@ -14,7 +14,7 @@ impl CanonicalHash {
     }
 
     pub(super) fn field(self, bytes: &[u8]) -> Self {
-        Self(self.0.add(&(bytes.len() as u64).to_be_bytes()).add(bytes))
+        Self(self.0.with(&(bytes.len() as u64).to_be_bytes()).with(bytes))
     }
 
     /// An absent field differs from any present field.

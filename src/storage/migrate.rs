@@ -70,7 +70,7 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> 
 /// Identifies this set of migrations. Tests use it in the name of a template database.
 pub fn fingerprint() -> String {
     let all = MIGRATIONS.iter().fold(DigestBuilder::default(), |digest, migration| {
-        digest.add(&migration.version.to_be_bytes()).add(&migration.checksum)
+        digest.with(&migration.version.to_be_bytes()).with(&migration.checksum)
     });
     all.finish().short(6)
 }

@@ -1,35 +1,18 @@
 //! The output of the compiling child while it is stored.
 //!
 //! The code may be ten times as large as the plugin, so it is written to the cache as it arrives.
-//! It is collected in memory only if the cache cannot be used. Nothing but a child's output may
-//! become a [`CodeInMemory`], which is loaded without a check.
+//! It is collected in memory only if the cache cannot be used.
 
 use std::io;
 
-use wasmtime::Engine;
-use wasmtime::component::Component;
-
 use crate::domain::plugin::{Digest, Profile};
-use crate::rules::artifact::{ArtifactCache, Draft};
+use crate::rules::artifact::{ArtifactCache, CodeInMemory, Draft};
 
 /// Where the code of a compiled plugin is.
 #[derive(Debug)]
 pub(in crate::rules) enum CompiledCode {
     InCache,
     InMemory(CodeInMemory),
-}
-
-/// Compiled code that is trusted because only this module can make the value.
-#[derive(Debug)]
-pub(in crate::rules) struct CodeInMemory(Vec<u8>);
-
-impl CodeInMemory {
-    #[allow(unsafe_code)]
-    pub(in crate::rules) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: the code was made by `Engine::precompile_component` of this same program, in a
-        // child process that this process started and read through a pipe.
-        unsafe { Component::deserialize(engine, &self.0) }
-    }
 }
 
 pub(super) struct CompilerOutput {
@@ -76,12 +59,12 @@ impl CompilerOutput {
     /// Call this only after the child has ended successfully, so that the code is complete.
     pub(super) fn keep(self) -> io::Result<CompiledCode> {
         match self.place {
-            OutputPlace::Memory(code) => Ok(CompiledCode::InMemory(CodeInMemory(code))),
+            OutputPlace::Memory(code) => Ok(CompiledCode::InMemory(CodeInMemory::of_child(code))),
             OutputPlace::Cache(mut draft) => match draft.keep() {
                 Ok(()) => Ok(CompiledCode::InCache),
                 Err(error) => {
                     stays_in_memory(self.plugin, &error);
-                    Ok(CompiledCode::InMemory(CodeInMemory(draft.read_back()?)))
+                    Ok(CompiledCode::InMemory(CodeInMemory::of_child(draft.read_back()?)))
                 }
             },
         }
