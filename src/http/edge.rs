@@ -35,7 +35,7 @@ const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub struct EdgeLimits {
     pub deadline: Duration,
-    /// For large bodies: plugins, and many entries of a list.
+    /// The deadline for large bodies: plugins, and many entries of a list.
     pub upload_deadline: Duration,
     /// The most requests handled at once. More are refused with 503.
     pub slots: usize,
@@ -123,8 +123,8 @@ impl Handler for EdgeHandler {
 /// counts the request.
 #[derive(Debug, Default)]
 pub struct RequestTelemetry {
-    /// By route. Kept, since the recorder would otherwise copy and hash the names and labels for
-    /// every request.
+    /// By route. Kept here because the recorder would otherwise copy and hash the names and labels
+    /// for every request.
     metrics: RwLock<HashMap<String, RouteMetrics>>,
 }
 
@@ -147,7 +147,7 @@ impl RequestTelemetry {
         telemetry
     }
 
-    /// Routes are templates, so the map stays small.
+    /// The map stays small because its keys are route templates, not paths.
     fn metrics(&self, route: &str, method: Method, class: &'static str) -> RequestMetrics {
         let known = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(metrics) = known.get(route).and_then(|of_route| of_route.get(&(method, class))) {
@@ -200,7 +200,7 @@ impl Fairing for RequestTelemetry {
     }
 }
 
-/// Forbids everything, except on the page that shows the API: it has scripts, and inline styles.
+/// Forbids everything. Only the page that shows the API needs scripts and inline styles.
 fn content_security_policy(request: &Request<'_>) -> &'static str {
     if request.route().is_some_and(|route| route.uri.path().starts_with("/docs")) {
         return "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \

@@ -23,7 +23,7 @@ use edge::{Edge, EdgeLimits, RequestTelemetry};
 use readiness::Readiness;
 use services::{BodyLimits, Metrics, Services, Tokens};
 
-/// Everything that `app` hands over.
+/// The parts of the server that `app` builds and this module mounts.
 #[derive(Debug)]
 pub struct Parts {
     pub services: Arc<Services>,

@@ -9,12 +9,12 @@ use futures::future::{BoxFuture, join_all};
 use rocket::tokio::sync::Mutex;
 use rocket::tokio::time::{Instant, timeout};
 
-/// A database that takes longer cannot serve payments. A pool needs a second to notice that a
-/// connection is lost, and then opens another.
+/// A database that takes longer cannot serve payments. Long enough for a pool to notice a lost
+/// connection, which takes a second, and to open another.
 const DATABASE_CHECK_MAX: Duration = Duration::from_secs(3);
 
-/// Younger results of the database checks are used again. So these checks take at most one
-/// connection at a time from payments, however often clients ask.
+/// Younger results of the database checks are reused. So these checks use at most one
+/// connection at a time, however often clients ask.
 const RESULT_AGE_MAX: Duration = Duration::from_millis(250);
 
 /// A sentence for the operator.

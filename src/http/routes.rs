@@ -1,5 +1,5 @@
-//! The resources of the API, each with its routes and its JSON shapes, and the paths
-//! under which they are mounted.
+//! The resources of the API, each with its routes and its JSON shapes. Also the paths under which
+//! they are mounted.
 
 pub(super) mod admin_page;
 pub(super) mod audit;

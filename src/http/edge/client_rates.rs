@@ -12,7 +12,7 @@ use rocket::http::Header;
 use crate::domain::tenant::ClientId;
 use crate::domain::token_buckets::{BucketAnswer, Rate, TokenBuckets};
 
-/// About 50 bytes each, and only for clients that sent something within their window.
+/// About 5 MB at most: 50 bytes for each client that sent a request within its window.
 const CLIENTS_MAX: usize = 100_000;
 
 /// The limits on this node. Each node counts separately.
@@ -24,13 +24,13 @@ pub struct ClientRates {
 }
 
 impl ClientRates {
-    /// The limit of clients without one of their own; zero means no limit. A burst smaller than
-    /// one second's requests counts as one second's requests.
+    /// The limit for clients that have no limit of their own. Zero means no limit. A burst is at
+    /// least the requests of one second.
     pub fn new(requests_per_s: u32, burst: u32) -> Self {
         Self { requests_per_s, burst, buckets: TokenBuckets::new(CLIENTS_MAX) }
     }
 
-    /// Counts one request; `None` for a client without a limit.
+    /// Counts one request. `None` if the client has no limit.
     pub fn count(&self, client: ClientId, own_per_s: Option<u32>, now: Instant) -> Option<RateLimit> {
         let per_s = NonZeroU32::new(own_per_s.unwrap_or(self.requests_per_s))?;
         let rate = Rate::per_second(per_s, self.burst);

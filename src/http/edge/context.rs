@@ -75,8 +75,8 @@ impl<'r> FromRequest<'r> for &'r RequestContext {
     }
 }
 
-/// Letters, digits and a few marks, so that an id cannot forge a log line or a header. No card
-/// number, since the id is logged.
+/// An id may only have letters, digits and a few marks, so that it cannot forge a log line or a
+/// header. It must not be a card number, since it is logged.
 fn is_sane_id(id: &str) -> bool {
     (8..=64).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))

@@ -164,8 +164,8 @@ impl<'r> FromRequest<'r> for IdempotencyKeyHeader {
     }
 }
 
-/// If-Match and If-None-Match with ETags of the active deployment: what the latest activation
-/// must be and must not be.
+/// The latest activations that `If-Match` allows and that `If-None-Match` forbids. Both headers
+/// contain ETags of the active deployment.
 #[derive(Debug)]
 pub struct Conditions(pub ExpectedActivation);
 

@@ -17,8 +17,8 @@ use crate::http::response::problem::{Problem, ProblemKind};
 
 const TENANT_STREAMS_MAX: usize = 8;
 const NODE_STREAMS_MAX: usize = 64;
-/// Streams whose token has expired and whose client neither reads nor closes them. Each still
-/// holds a connection and its unsent events.
+/// The most streams per tenant whose token has expired but whose client neither reads nor closes
+/// them. Each still holds a connection and its unsent events.
 const TENANT_HANGING_STREAMS_MAX: usize = 16;
 
 /// How long a shutdown waits for slow readers.
@@ -89,7 +89,7 @@ impl Streams {
         Ok(StreamSlot { streams: Arc::clone(self), number, _tracked: self.tracker.token() })
     }
 
-    /// Completes when all streams shall end.
+    /// Completes when all streams must end.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         self.stopping.clone().cancelled_owned()
     }

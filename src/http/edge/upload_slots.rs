@@ -12,9 +12,9 @@ use crate::domain::tenant::TenantId;
 use crate::http::edge::context::RequestContext;
 use crate::http::response::problem::{Problem, ProblemKind};
 
-/// Of one tenant. Smaller than the total, so that one tenant cannot keep the others out.
+/// The limit for one tenant. Smaller than the total, so that one tenant cannot keep out others.
 const TENANT_UPLOADS_MAX: usize = 4;
-/// Of all tenants.
+/// The limit for all tenants together.
 const UPLOADS_MAX: usize = 12;
 
 /// The number of bodies that each tenant is sending.

@@ -34,7 +34,7 @@ pub struct JsonBody {
     unchecked: UncheckedFields,
 }
 
-/// Prints nothing of the body, which holds payment data.
+/// Does not print the body, which contains payment data.
 impl std::fmt::Debug for JsonBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("JsonBody")
@@ -47,17 +47,17 @@ impl JsonBody {
         Self { value, unchecked: UncheckedFields::NONE }
     }
 
-    /// Reads a body at this time.
+    /// Reads the body. Checks that depend on the time use `now_ms`.
     pub fn read<B: Body>(&self, now_ms: u64) -> Result<B, Problem> {
         fields::read(&self.value, Context::of(self.unchecked, now_ms), B::read)
     }
 
-    /// The same in a context of its own.
+    /// Like `read`, with a context chosen by the caller.
     pub fn read_in<B: Body>(&self, context: Context<'_>) -> Result<B, Problem> {
         fields::read(&self.value, context, B::read)
     }
 
-    /// Reads a body even if new ones of its kind are refused, since it may already be stored.
+    /// Reads a body even if it would be refused as a new one, since it may already be stored.
     pub fn screen<B: Body>(&self, now_ms: u64) -> Result<Screened<B>, Problem> {
         fields::screen(&self.value, Context::of(self.unchecked, now_ms), B::read)
     }
@@ -71,13 +71,13 @@ impl JsonBody {
         Ok(Self { value: parse(bytes)?, unchecked: unchecked_of(request) })
     }
 
-    /// The hash of the canonical form. Earlier releases stored it with keys.
+    /// The hash of the canonical form. Earlier releases stored it with idempotency keys.
     pub fn hash(&self) -> Digest {
         Digest::of(self.value.canonical().as_bytes())
     }
 }
 
-/// Entries of a list: one as JSON, or many as lines. Lines hold a slot for large bodies.
+/// Entries of a list: one as JSON, or many as lines. Lines occupy a slot for large bodies.
 pub enum EntriesBody {
     One(JsonBody),
     Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadSlot },

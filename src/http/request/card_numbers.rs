@@ -14,7 +14,7 @@ use crate::http::request::fields;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::services::Services;
 
-/// The fields that the tenant has exempted from the check. None for an unknown tenant.
+/// The fields that the tenant has exempted from the check. Empty if the tenant is not known yet.
 pub fn unchecked_of(request: &Request<'_>) -> UncheckedFields {
     let tenant = RequestContext::of(request).tenant.get();
     let services = request.rocket().state::<Arc<Services>>();
@@ -23,7 +23,7 @@ pub fn unchecked_of(request: &Request<'_>) -> UncheckedFields {
         .map_or(UncheckedFields::NONE, |(tenant, services)| services.card_checks.unchecked(*tenant))
 }
 
-/// The field that a query parameter searches.
+/// The field that a query parameter filters by.
 fn searched_field(parameter: &str) -> Option<CheckedField> {
     match parameter {
         "reference" => Some(CheckedField::Reference),
@@ -36,12 +36,12 @@ fn searched_field(parameter: &str) -> Option<CheckedField> {
     }
 }
 
-/// Cursors are not checked: the server itself made their text.
+/// Cursors are not checked: the server created their text.
 pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: UncheckedFields) -> bool {
     let checked = searched_field(parameter).is_none_or(|field| !unchecked.contains(field));
     let holds = match parameter {
         "cursor" => return false,
-        // A list's value may be an account; the kind of the list is not known here.
+        // The value of a list may be an account: the kind of the list is not known here.
         "account" | "value" => account_holds_card_number,
         _ => holds_card_number,
     };
@@ -57,8 +57,8 @@ pub fn outside_of_bodies(name: &str) -> PartError {
     PartError { pointer: None, parameter: Some(name.to_owned()), detail: CARD_NUMBER_FOUND.to_owned() }
 }
 
-/// The problem of a request that has no other errors. In a body, values other than card numbers
-/// may be refused as well.
+/// The problem for a request whose only errors are values that are refused now. In a body these
+/// need not be card numbers, so its problem is `InvalidBody`.
 pub fn refused(errors: Vec<PartError>) -> Problem {
     if errors.iter().any(|error| error.pointer.is_some()) {
         return fields::refused(errors);

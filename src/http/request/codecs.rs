@@ -1,7 +1,7 @@
 //! How JSON values are read, written and described.
 //!
-//! A codec declares a kind of value once: the same bounds are checked when it is read
-//! and stand in the OpenAPI document.
+//! A codec declares a kind of value once, so that the bounds in the OpenAPI document are those
+//! that are checked.
 
 mod composite;
 mod scalar;
@@ -27,25 +27,24 @@ pub type Components = Vec<(String, RefOr<Schema>)>;
 pub trait Codec {
     type Value;
 
-    /// Reads a value that is not null. Errors are noted at its place.
+    /// Reads a value that is not null. `None` if it has errors, which are added at its place.
     fn read(&self, place: Place<'_>, value: &Value) -> Option<Self::Value>;
 
-    /// The value of a member that is absent or null; `None` if it is required.
+    /// The value of a member that is absent or null. `None` if the member is required.
     fn absent(&self) -> Option<Self::Value> {
         None
     }
 
-    /// The value as JSON; `None` if the member is left out.
+    /// The value as JSON. `None` if the member must be left out.
     fn write<'v>(&'v self, value: &'v Self::Value) -> Option<impl Serialize>;
 
     fn schema(&self) -> RefOr<Schema>;
 
-    /// Adds what the schema refers to.
+    /// Adds the schemas to which this schema refers.
     fn components(&self, _components: &mut Components) {}
 }
 
-/// What stands for one field of a body: a member with a codec, or several members that
-/// make one value.
+/// One field of a body: a JSON member with a codec, or several JSON members that form one value.
 pub trait Member {
     type Value;
 
@@ -88,7 +87,7 @@ impl<C: Codec> Member for C {
     }
 }
 
-/// The schema of the same values and null.
+/// The same schema, which also allows null.
 fn nullable(schema: RefOr<Schema>) -> RefOr<Schema> {
     let with_null = |schema_type: &mut SchemaType| {
         if let SchemaType::Type(one) = schema_type {

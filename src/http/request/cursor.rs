@@ -1,4 +1,4 @@
-//! Cursors, which say where the next page of a list begins. They are opaque to clients,
+//! Cursors, which mark where the next page of a list begins. They are opaque to clients,
 //! authenticated, and valid only for their tenant and query.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
@@ -41,7 +41,7 @@ impl CursorKey {
     }
 
     fn tag(&self, tenant: TenantId, query: &str, position: &str) -> [u8; TAG_BYTES] {
-        // The length separates query and position unambiguously.
+        // With the length, no other query and position give the same message.
         let message = format!("{tenant} {} {query}{position}", query.len());
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&sign(&self.0, message.as_bytes()).as_ref()[..TAG_BYTES]);

@@ -1,5 +1,5 @@
-//! The declaration of a body: its members with their types, their words in the OpenAPI
-//! document, and the codecs that read them.
+//! Macros that declare a body: its members with their types, their descriptions in the OpenAPI
+//! document, and their codecs.
 
 use serde::ser::SerializeMap;
 use utoipa::openapi::schema::AdditionalProperties;
@@ -8,12 +8,12 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use crate::http::request::codecs::{Codec, Components};
 use crate::http::request::fields::Fields;
 
-/// An object with known members. Declared by `body!`.
+/// An object with known members. Implemented by `body!`.
 pub trait Body: Sized {
     /// In the OpenAPI document.
     const NAME: &'static str;
 
-    /// Reads all members, so that every error is found.
+    /// Reads all members even if one has an error, so that every error is found.
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error>;
@@ -25,8 +25,8 @@ pub trait Body: Sized {
 
 /// Declares a body.
 ///
-/// Its members are read in this order. A `check` runs if the members that it names were
-/// read without errors. With `for`, the body is a struct that exists already.
+/// Its members are read in the order of the declaration. A `check` runs if the members that it
+/// names were read without errors. With `for`, the body is a struct declared elsewhere.
 macro_rules! body {
     (
         $(#[doc = $words:literal])*
@@ -123,7 +123,8 @@ macro_rules! body {
 }
 pub(crate) use body;
 
-/// Declares the shape of a response that is a body too, for a struct of another room.
+/// Declares the shape of a response that has the same form as a body, for a struct of another
+/// module.
 macro_rules! shape {
     (pub struct $shape:ident($body:ident);) => {
         #[derive(Debug)]
@@ -134,7 +135,7 @@ macro_rules! shape {
 }
 pub(crate) use shape;
 
-/// Writes and describes a type as the body that it is or holds.
+/// Implements serialization and the schema of a type that is a body or contains one.
 macro_rules! in_document {
     ($type:ident, $body:ident, |$value:ident| $inside:expr) => {
         impl serde::Serialize for $type {
@@ -207,7 +208,7 @@ macro_rules! named {
 }
 pub(crate) use named;
 
-/// What the OpenAPI document says of a member besides its schema.
+/// The description and example of a member in the OpenAPI document.
 #[derive(Debug, Default)]
 pub struct Words {
     pub description: &'static str,
@@ -228,14 +229,14 @@ impl MemberSchemas {
         self.0 = if codec.absent().is_none() { builder.required(name) } else { builder };
     }
 
-    /// Other members are refused.
+    /// The finished schema, which allows no other members.
     pub fn finish(self, words: &str) -> RefOr<Schema> {
         let closed = self.0.additional_properties(Some(AdditionalProperties::FreeForm(false)));
         described(closed.into(), words)
     }
 }
 
-/// The schema with the words of a doc comment.
+/// Adds the text of a doc comment as the description.
 pub fn described(schema: RefOr<Schema>, words: &str) -> RefOr<Schema> {
     let words: Vec<&str> = words.lines().map(str::trim).collect();
     let words = words.join("\n").trim().to_owned();

@@ -1,9 +1,9 @@
-//! Reading a parsed body member by member.
+//! Reads a parsed body member by member.
 //!
-//! Every error of a body is collected, each with its JSON pointer, and no text comes in
-//! with a card number in it. What an earlier release may have stored is read even if it
-//! is refused now: the caller decides. An error must never repeat a value: it says what
-//! was expected and what kind of thing was found.
+//! All errors of a body are collected, each with its JSON pointer. Every text is searched for
+//! card numbers. A value that an earlier release accepted is read even if it is refused now: the
+//! caller decides what follows. An error must never repeat a value: it names what was expected
+//! and the kind of value that was found.
 
 mod errors;
 mod place;
@@ -20,20 +20,20 @@ use errors::Errors;
 pub use errors::{Screened, read, refused, screen};
 pub use place::Place;
 
-/// Longer keys are cut in pointers, since clients choose them.
+/// In characters. Longer keys are cut in pointers, since clients choose them.
 const KEY_SHOWN_MAX: usize = 64;
-/// In characters; longer ones are refused before they are searched for card numbers.
+/// In characters. Longer keys are refused before they are searched for card numbers.
 const KEY_LENGTH_MAX: usize = 200;
 
-/// What the reading of a body depends on besides the body.
+/// What reading a body depends on, apart from the body.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'c> {
-    /// The fields in which the tenant may send what looks like a card number.
+    /// The fields that are exempt from the check for card numbers.
     pub unchecked: UncheckedFields,
     pub now_ms: u64,
-    /// Codes are those of this time: now, or when an imported payment was received.
+    /// Codes must be valid at this time: now, or when an imported payment was received.
     pub at_ms: u64,
-    /// Of the list that an entry is for.
+    /// The kinds of the list that an entry is for. `None` for other bodies.
     pub list_kinds: Option<&'c ListKinds>,
 }
 
@@ -54,7 +54,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a member; null counts as absent.
+    /// Reads a member. Null counts as absent.
     pub fn member<C: Codec>(&mut self, name: &'static str, codec: &C) -> Option<C::Value> {
         self.known.insert(name);
         match self.object.members.get(name) {
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         self.context.now_ms
     }
 
-    /// What is read from here on is of this time.
+    /// Sets the time for the members that are read after this.
     pub fn set_time(&mut self, at_ms: u64) {
         self.context.at_ms = at_ms;
     }
@@ -112,8 +112,7 @@ fn is_too_long(key: &str) -> bool {
     key.chars().nth(KEY_LENGTH_MAX).is_some()
 }
 
-/// What a pointer to a member adds to that of its object; empty for a key that must not
-/// be shown.
+/// The part that a member adds to the pointer of its object. Empty if the key must not be shown.
 fn step_to(key: &str) -> String {
     if is_too_long(key) || holds_card_number(key) {
         return String::new();
@@ -126,7 +125,7 @@ pub fn expected(what: &str, found: &Value) -> String {
     format!("expected {what}, found {}", found.kind())
 }
 
-/// The error of a text, if any.
+/// Checks the length of a text, and that it is not blank and has no control characters.
 pub fn text_error(text: &str, length_max: usize) -> Option<String> {
     let length = text.chars().count();
     if !(1..=length_max).contains(&length) || text.trim().is_empty() {

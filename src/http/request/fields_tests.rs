@@ -1,4 +1,4 @@
-//! Bodies read member by member, good and bad.
+//! Tests of reading valid and invalid bodies.
 
 use super::*;
 use crate::domain::card_check::CheckedField;

@@ -14,7 +14,7 @@ use serde_json::error::Category;
 /// Deeper bodies are refused. Valid ones have only a few levels.
 pub const DEPTH_MAX: usize = 32;
 
-/// Enough for an ordinary payment.
+/// The initial capacity, enough for an ordinary payment.
 const CANONICAL_BYTES_USUAL: usize = 1 << 10;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ impl Value {
     pub fn canonical(&self) -> String {
         let mut text = Vec::with_capacity(CANONICAL_BYTES_USUAL);
         self.write_canonical(&mut text);
-        // It consists of valid UTF-8 texts, so this cannot fail.
+        // Cannot fail: all parts are valid UTF-8.
         String::from_utf8(text).unwrap_or_default()
     }
 

@@ -1,6 +1,7 @@
 //! Reads query strings, and collects all their errors.
 //!
-//! Unknown parameters must be refused: with a misspelt filter, the response would contain too much.
+//! Unknown parameters must be refused: with a misspelt filter, the response would contain too
+//! many items.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,9 +31,9 @@ pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 pub struct Query {
     parameters: BTreeMap<String, String>,
     errors: Vec<PartError>,
-    /// Parameters that contain card numbers.
+    /// The errors of parameters that contain card numbers.
     card_numbers: Vec<PartError>,
-    /// The filters that were read. A cursor is bound to them.
+    /// The filters read so far. A cursor is only valid with the same filters.
     filters: String,
 }
 
@@ -105,12 +106,12 @@ impl Query {
         self.parsed(name, |text| text.parse().ok().filter(|time_ms| *time_ms <= TIME_MS_MAX).ok_or(expected))
     }
 
-    /// Ends the reading of a list without pages.
+    /// Reports the errors of the query of a list that has no pages.
     pub fn finish(mut self) -> Result<(), Problem> {
         self.refuse()
     }
 
-    /// Ends the reading. Every filter must have been read before.
+    /// Reads the page and reports all errors. Every filter must have been read before.
     pub fn page(mut self, keys: &CursorKey, tenant: TenantId, list: &str) -> Result<PageRequest, Problem> {
         let query = format!("{list} {}", self.filters);
         let limit = self.limit();
@@ -150,7 +151,7 @@ fn too_long() -> String {
     format!("expected at most {PARAMETER_LENGTH_MAX} characters")
 }
 
-/// The name of a parameter, without a card number.
+/// The name of a parameter for an error message. Never repeats a card number.
 fn shown(parameter: &str) -> String {
     if holds_card_number(parameter) {
         return "a name that looks like a card number".to_owned();
@@ -169,12 +170,12 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// One more than the page has, to find out whether there is a next page.
+    /// One more than the limit of the page, to find out whether there is a next page.
     pub fn fetch_limit(&self) -> u32 {
         self.limit + 1
     }
 
-    /// The cursor's position. If it does not parse, another version made it.
+    /// The cursor's position. If it does not parse, another release created the cursor.
     pub fn position<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
         let parse = |text: &String| text.parse::<T>();
         self.after.as_ref().map(parse).transpose().map_err(|_| {
@@ -184,7 +185,7 @@ impl PageRequest {
         })
     }
 
-    /// Cuts the fetched items to the page, and returns the cursor of the next page.
+    /// Cuts the fetched items to the page, and adds the cursor of the next page if there is one.
     pub fn cut<T>(
         &self,
         keys: &CursorKey,

@@ -1,7 +1,7 @@
 //! Problem details (RFC 9457): the form of every error response.
 //!
 //! A problem must never contain a value that the client sent (it may be a card number) or the
-//! text of an internal error. `failure` maps the errors of lower rooms to problems.
+//! text of an internal error. `failure` maps the errors of lower modules to problems.
 
 use std::borrow::Cow;
 
@@ -172,14 +172,15 @@ pub struct Problem {
     pub challenge: Option<String>,
     /// Allow (RFC 9110).
     pub allow: Option<String>,
-    /// Whether to send `Accept-Encoding: identity` (RFC 9110): the body must not be compressed.
+    /// Whether to send `Accept-Encoding: identity` (RFC 9110): request bodies must not be
+    /// compressed.
     pub takes_no_coding: bool,
 }
 
 impl Problem {
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after_seconds = match kind {
-            // The heartbeat of a stream: until then a client that is gone goes unnoticed.
+            // The interval of the heartbeat, which detects that the client of a stream is gone.
             ProblemKind::TooManyStreams => Some(15),
             ProblemKind::StillDeciding
             | ProblemKind::PluginsNotReady

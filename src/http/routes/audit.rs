@@ -1,4 +1,4 @@
-//! The audit log. Its lines are written by the acts that they record.
+//! Reading the audit log. Each entry is written together with the act that it records.
 
 use rocket::http::Status;
 use rocket::{Route, get, routes};
@@ -16,7 +16,7 @@ use crate::http::services::ServiceState;
 use crate::storage::StorageError;
 use crate::storage::audit::{self, AuditFilter};
 
-/// Longer than any actor and any subject.
+/// Every actor and every subject is shorter.
 const FILTER_LENGTH_MAX: usize = 200;
 
 pub fn routes() -> Vec<Route> {

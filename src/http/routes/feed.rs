@@ -119,7 +119,7 @@ impl<'r> FromRequest<'r> for LastEventId {
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         let mut headers = request.headers().get("Last-Event-ID");
         match (headers.next(), headers.next()) {
-            // An empty id means none in the specification of server-sent events.
+            // By the specification of server-sent events, an empty id is the same as no id.
             (None, _) | (Some(""), None) => Outcome::Success(Self(None)),
             (Some(text), None) if let Some(position) = parse_position(text) => {
                 Outcome::Success(Self(Some(position)))

@@ -167,7 +167,8 @@ async fn authenticate(services: &Services, request: TokenRequest) -> Result<Clie
 async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
     let found = tenants::find_client(&services.app, request.client).await.map_err(failed)?;
     let stored = found.as_ref().map(|client| client.secret_hash.as_str());
-    // The time must not reveal which clients exist, so a hash is computed for unknown ones, too.
+    // The response time must not reveal which clients exist. So a hash is computed for unknown
+    // clients, too.
     if !services.hasher.verify(request.secret, stored).await? {
         return Err(OAuthError::InvalidClient);
     }

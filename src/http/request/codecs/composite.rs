@@ -13,7 +13,7 @@ use crate::http::request::declaration::Body;
 use crate::http::request::fields::{Place, expected};
 use crate::http::request::json::Value;
 
-/// An object that `body!` declares.
+/// An object declared by `body!`.
 pub fn object<B: Body>() -> Object<B> {
     Object(PhantomData)
 }
@@ -53,7 +53,7 @@ impl<B: Body> Serialize for Members<'_, B> {
     }
 }
 
-/// At most `count_max` values.
+/// An array of at most `count_max` values.
 pub fn items<C: Codec>(codec: C, count_max: usize) -> Items<C> {
     Items { codec, count_max }
 }
@@ -79,7 +79,7 @@ impl<C: Codec> Codec for Items<C> {
         let pointer = place.pointer();
         let read_all =
             items.iter().enumerate().map(|(index, item)| self.codec.read(place.item(&pointer, index), item));
-        // Collected twice, so that a bad item does not end the reading.
+        // First reads all items, so that the errors of each are reported.
         read_all.collect::<Vec<_>>().into_iter().collect()
     }
 
@@ -96,7 +96,7 @@ impl<C: Codec> Codec for Items<C> {
     }
 }
 
-/// The same; `None` if it is absent.
+/// A value that may be absent.
 pub fn optional<C: Codec>(codec: C) -> Optional<C> {
     Optional(codec)
 }
@@ -128,7 +128,7 @@ impl<C: Codec> Codec for Optional<C> {
     }
 }
 
-/// The same, with a value for when it is absent.
+/// A value with a default if it is absent.
 pub fn or<C: Codec>(codec: C, default: C::Value) -> Or<C>
 where
     C::Value: Clone,
@@ -169,7 +169,7 @@ where
     }
 }
 
-/// An object of the client's own keys, each with a text. Empty if it is absent.
+/// An object whose keys the client chooses and whose values are texts. Empty if it is absent.
 pub fn dictionary(
     checked: CheckedField,
     count_max: usize,
@@ -179,7 +179,7 @@ pub fn dictionary(
     Dictionary { checked, count_max, key, value_length_max }
 }
 
-/// Which keys are accepted: the check, and the same as a regular expression.
+/// The keys that are accepted, as a function and as an equivalent regular expression.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyForm {
     pub check: fn(&str) -> Result<(), &'static str>,
@@ -238,8 +238,8 @@ impl Codec for Dictionary {
 
 type Texts<'t> = std::collections::BTreeMap<&'t String, &'t String>;
 
-/// Any object, as canonical JSON text. Keys may not repeat at any depth, and neither
-/// a text nor a number in it may hold a card number.
+/// Any object, as canonical JSON text. At any depth, keys must not repeat, and no key, text or
+/// number may contain a card number.
 pub fn any_object() -> AnyObject {
     AnyObject
 }

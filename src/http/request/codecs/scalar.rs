@@ -33,7 +33,7 @@ pub const fn text(length_max: usize) -> Text {
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
     length_max: usize,
-    /// An operator can switch the check for card numbers off here.
+    /// Operators can exempt this field from the check for card numbers.
     checked: Option<CheckedField>,
     is_ascii: bool,
 }
@@ -43,7 +43,7 @@ impl Text {
         Self { checked: Some(field), ..self }
     }
 
-    /// Earlier releases accepted other characters.
+    /// Refuses other characters in new bodies only: earlier releases accepted and stored them.
     pub const fn ascii(self) -> Self {
         Self { is_ascii: true, ..self }
     }
@@ -74,7 +74,7 @@ impl Codec for Text {
     }
 }
 
-/// A whole number within a range that the type can hold.
+/// A whole number. Every number of the range must fit `T`.
 pub fn integer<T>(range: RangeInclusive<i64>) -> Integer<T> {
     Integer { range, value: PhantomData }
 }
@@ -118,7 +118,7 @@ impl<T: TryFrom<i64> + Serialize> Codec for Integer<T> {
     }
 }
 
-/// A percentage with at most two decimals, held as ten-thousandths of the whole.
+/// A percentage with at most two decimals, stored as ten-thousandths of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percent(pub u16);
 
@@ -200,17 +200,17 @@ impl Codec for Flag {
     }
 }
 
-/// Text that `parse` understands; its error says what was expected.
+/// Text that `parse` accepts. The errors of `parse` must say what is expected.
 pub fn parsed<T, E>(parse: fn(&str) -> Result<T, E>, show: fn(&T) -> String) -> Parsed<T, E> {
     Parsed { parse, show, refused_now: None, checked: None, length: None, pattern: None, is_uuid: false }
 }
 
-/// An id; `expected` says of what.
+/// An id. The error of `parse` must name the kind of id that is expected.
 pub fn uuid(parse: fn(&str) -> Result<Uuid, &'static str>) -> Parsed<Uuid, &'static str> {
     Parsed { is_uuid: true, ..parsed(parse, Uuid::to_string) }
 }
 
-/// A currency that a payment could be made in at the time of the body.
+/// A currency by its code. Whether it is in use at the time of the body is not checked here.
 pub fn currency() -> Parsed<Currency, MoneyError> {
     parsed(Currency::parse, |currency: &Currency| currency.code().to_owned()).pattern("^[A-Z]{3}$")
 }
@@ -227,8 +227,8 @@ pub struct Parsed<T, E> {
 }
 
 impl<T, E> Parsed<T, E> {
-    /// Says why a value that earlier releases accepted is refused now, a card number in
-    /// it included. It is given the value and the time of the body.
+    /// Refuses values in new bodies that earlier releases accepted. `refusal` gets the value and
+    /// the time of the body, and returns the error. It replaces the check for card numbers.
     pub fn refused_now(self, refusal: fn(&T, u64) -> Option<String>) -> Self {
         Self { refused_now: Some(refusal), ..self }
     }
@@ -237,12 +237,12 @@ impl<T, E> Parsed<T, E> {
         Self { checked: Some(field), ..self }
     }
 
-    /// How many characters `parse` accepts. Only described: `parse` checks it.
+    /// How many characters `parse` accepts. Only for the OpenAPI document: `parse` checks it.
     pub fn length(self, length: RangeInclusive<usize>) -> Self {
         Self { length: Some(length), ..self }
     }
 
-    /// What `parse` accepts matches this regular expression. Only described.
+    /// A regular expression that every accepted text matches. Only for the OpenAPI document.
     pub fn pattern(self, pattern: &'static str) -> Self {
         Self { pattern: Some(pattern), ..self }
     }
@@ -276,7 +276,7 @@ impl<T, E: Display> Codec for Parsed<T, E> {
     }
 }
 
-/// One of these names, whose schema has no name of its own.
+/// One of these names. The schema is written inline.
 pub fn one_of<T>(all: &'static [T], name: fn(T) -> &'static str) -> OneOf<T> {
     OneOf { all, name }
 }
@@ -322,12 +322,12 @@ fn expected_name(names: &[&str]) -> String {
     }
 }
 
-/// One of the names that a shape of the document has.
+/// One of the names of `S`. The schema is a reference to that of `S`.
 pub fn named<S: Named>() -> NamedCodec<S> {
     NamedCodec(PhantomData)
 }
 
-/// A shape whose values are names. Declared by `named!`.
+/// A shape whose values are names. Implemented by `named!`.
 pub trait Named: ToSchema {
     type Of: Copy + 'static;
 

@@ -1,6 +1,7 @@
 //! The errors of a body, collected while it is read.
 //!
-//! A body may be invalid, or refused now although it may already be stored: it was valid before a
+//! There are two kinds of errors. A body with an error of the first kind was always invalid. The
+//! other kind only refuses new bodies: such a body may be stored, since it was valid before a
 //! check or a code changed, or while an operator had switched a check off.
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +18,7 @@ pub struct Screened<T> {
     pub refused_now: Vec<PartError>,
 }
 
-/// Reads the whole body. All errors are collected.
+/// Reads the whole body, and collects all errors.
 pub fn read<T>(
     root: &Value,
     context: Context<'_>,
@@ -27,7 +28,7 @@ pub fn read<T>(
     if refused_now.is_empty() { Ok(value) } else { Err(refused(refused_now)) }
 }
 
-/// As `read`, for a caller that checks whether the content is already stored.
+/// Like `read`, for a caller that checks whether the content is already stored.
 pub fn screen<T>(
     root: &Value,
     context: Context<'_>,

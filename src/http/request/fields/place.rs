@@ -1,4 +1,4 @@
-//! The place of a value in a body: its pointer, and the errors that are noted there.
+//! The place of a value in a body: its pointer, and the errors that are added there.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::http::request::json::{Object, Value};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// The pointer of the object or array that the value is in.
+    /// The pointer of the object or array that contains the value.
     parent: &'a str,
     step: Step<'a>,
     errors: &'a Errors,
@@ -33,7 +33,7 @@ impl<'a> Place<'a> {
         Self { parent, step: Step::Member(name), errors, context }
     }
 
-    /// An item of the array at this place, whose pointer is given.
+    /// An item of the array at this place. `pointer` is that of the array.
     pub fn item<'p>(&'p self, pointer: &'p str, index: usize) -> Place<'p> {
         Place { parent: pointer, step: Step::Item(index), ..*self }
     }
@@ -50,7 +50,7 @@ impl<'a> Place<'a> {
         self.errors.add(self.pointer(), detail.into());
     }
 
-    /// Refuses what may be stored already: it is an error of a new body alone.
+    /// Adds an error that only refuses new bodies: the value may already be stored.
     pub fn refuse_now(&self, detail: impl Into<String>) {
         self.errors.refuse_now(self.pointer(), detail.into());
     }

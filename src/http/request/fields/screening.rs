@@ -1,32 +1,32 @@
-//! Every text that comes in is searched for card numbers: values and keys.
+//! Searches every key and value of a body for card numbers.
 //!
-//! A card number is noted and the reading goes on: the caller decides what becomes of
-//! the body.
+//! A card number is an error that only refuses new bodies, so reading continues.
 
 use super::{Fields, KEY_LENGTH_MAX, Place, is_too_long};
 use crate::domain::card_check::CheckedField;
 use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number, holds_card_number};
 use crate::http::request::json::Value;
 
-/// Keys are checked as well: clients choose them.
+/// The error for a card number in a key.
 const CARD_NUMBER_IN_A_KEY: &str = "has a key that looks like a card number; card numbers must never be sent";
 
 impl Place<'_> {
-    /// `field` is where an operator may have switched the check off.
+    /// Adds an error if the text contains a card number. `field` must be given if operators can
+    /// exempt it from the check.
     pub fn screen(&self, text: &str, field: Option<CheckedField>) {
         if self.is_checked(field) && holds_card_number(text) {
             self.refuse_now(CARD_NUMBER_FOUND);
         }
     }
 
-    /// The same for what may be an IBAN.
+    /// Like `screen`, for a text that may be an IBAN.
     pub fn screen_account(&self, text: &str, field: CheckedField) {
         if self.is_checked(Some(field)) && account_holds_card_number(text) {
             self.refuse_now(CARD_NUMBER_FOUND);
         }
     }
 
-    /// Screens a value at every depth. Returns whether its keys are right.
+    /// Screens a value at every depth. Returns whether all keys are short enough and none repeats.
     pub fn look_inside(&self, value: &Value) -> bool {
         match value {
             Value::Object(object) => {
@@ -48,7 +48,7 @@ impl Place<'_> {
                 self.screen(text, None);
                 true
             }
-            // In the form in which it would be stored.
+            // Screened in the form that would be stored.
             Value::Integer(_) | Value::Float(_) => {
                 self.screen(&value.canonical(), None);
                 true
@@ -59,8 +59,8 @@ impl Place<'_> {
 }
 
 impl Fields<'_> {
-    /// An error of a key names the object, since a pointer to the member would repeat the
-    /// key. Returns whether the key is short enough.
+    /// Returns whether the key is short enough. Errors have the pointer of the object, since a
+    /// pointer to the member would repeat the key.
     pub fn screen_key(&self, key: &str, field: Option<CheckedField>) -> bool {
         if is_too_long(key) {
             let detail = format!("has a key longer than {KEY_LENGTH_MAX} characters");

@@ -75,7 +75,7 @@ body! {
 }
 
 impl BacktestBody {
-    /// What to compare with, and which decisions, where `now_ms` is the latest end.
+    /// The baseline and the selected decisions. The selection ends at `now_ms` at the latest.
     pub fn choices(self, now_ms: u64) -> (Baseline, BacktestSelection) {
         let Self { baseline, baseline_revision, from_ms, to_ms, newest, filter, .. } = self;
         let baseline = baseline.or(baseline_revision.map(Baseline::Revision));
@@ -217,7 +217,8 @@ pub struct ExampleInCell<'a> {
 
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Approve, Outcome::Review, Outcome::Reject];
 
-/// All examples, ordered by outcome from the mildest on, and newest first within a cell.
+/// All examples with their cells. Ordered by outcome, the mildest first, and newest first within a
+/// cell.
 pub fn placed(report: &BacktestReport) -> impl Iterator<Item = ExampleInCell<'_>> {
     let rows = OUTCOMES.into_iter().zip(&report.examples);
     rows.flat_map(|(was, row)| {

@@ -1,6 +1,6 @@
 //! The evidence of a decision as JSON.
 //!
-//! Not the stored form: that one must never change, but this one may get more members.
+//! This is not the stored form, which must never change. This form may get more members.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -136,7 +136,7 @@ pub struct RuleReasonShape {
 }
 
 impl DecisionShape {
-    /// `revision` is the one that decided. It has the queries to which the facts belong.
+    /// `revision` is the revision that decided. It contains the queries of the facts.
     pub fn of(stored: StoredDecision, revision: Option<&Revision>) -> Self {
         let StoredDecision { decision, position } = stored;
         let id = decision.id().0;

@@ -25,7 +25,7 @@ use crate::http::routes::lists::list_name;
 use crate::http::services::{ServiceState, Services};
 use crate::storage::lists::{self, EntryFilter, ListHead};
 
-/// How many lines are named of those whose values are on the list already.
+/// The most line numbers that are returned for values that are already on the list.
 const SKIPPED_LINES_MAX: usize = 100;
 
 pub fn routes() -> Vec<Route> {

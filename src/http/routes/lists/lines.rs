@@ -1,4 +1,4 @@
-//! Entries of a list as lines: JSON lines, or CSV with a header line. Reads and writes both.
+//! Reads and writes entries of a list as JSON lines, or as CSV with a header line.
 //!
 //! Errors must never contain a value.
 
@@ -63,7 +63,7 @@ impl BadLines {
     }
 }
 
-/// An entry with the line it stands on.
+/// An entry with the number of its line.
 #[derive(Debug, Clone)]
 pub struct EntryLine {
     pub number: u64,
@@ -99,7 +99,7 @@ pub struct ListValue {
     forms: Vec<String>,
 }
 
-/// Reads a value by the kinds of the list that it is for.
+/// Reads a value according to the kinds of its list.
 #[derive(Debug)]
 struct ListValueCodec;
 
@@ -142,7 +142,7 @@ pub struct EntryReader<'a> {
 }
 
 impl EntryReader<'_> {
-    /// Of entries that are read for this list.
+    /// The context for reading entries of this list.
     pub fn context(&self, unchecked: UncheckedFields) -> Context<'_> {
         Context { list_kinds: Some(self.kinds), ..Context::of(unchecked, self.now_ms) }
     }
@@ -159,8 +159,8 @@ impl EntryReader<'_> {
         }
     }
 
-    /// All lines, or the errors of the bad ones. `unchecked` are the fields in which the tenant
-    /// allows card numbers.
+    /// All entries, or the errors of the bad lines. `unchecked` are the fields that are exempt from
+    /// the check for card numbers.
     pub fn lines(
         &self,
         format: LineFormat,
@@ -168,7 +168,7 @@ impl EntryReader<'_> {
         unchecked: UncheckedFields,
         lines_max: usize,
     ) -> Result<Vec<EntryLine>, BadLines> {
-        // Programs on Windows write it at the beginning of a file.
+        // Programs on Windows write a byte order mark at the beginning of a file.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let (lines, bad) = (Vec::new(), BadLines::default());
         let mut reading = LineReader { reader: self, unchecked, lines_left: lines_max, lines, bad };
@@ -185,7 +185,7 @@ impl EntryReader<'_> {
         if bad.lines > 0 {
             return Err(bad);
         }
-        // Pages of a list are in the order of ids, which shall be the order of the lines.
+        // Entries are listed in the order of their ids, which must be the order of the lines.
         let mut ids: Vec<_> = lines.iter().map(|line| line.entry.id).collect();
         ids.sort_unstable();
         for (line, id) in lines.iter_mut().zip(ids) {
@@ -204,8 +204,8 @@ struct LineReader<'r, 'a> {
     bad: BadLines,
 }
 
-/// There are more lines than allowed. Reading stops there, since a body can contain a hundred times
-/// as many.
+/// There are more lines than allowed. Reading stops at the first, since a body can contain a
+/// hundred times as many.
 struct TooMany {
     line: u64,
 }
@@ -295,8 +295,8 @@ fn too_long() -> String {
     format!("expected at most {ENTRY_BYTES_MAX} bytes")
 }
 
-/// Ends where a record takes more bytes than an entry can have: the crate would hold a
-/// record of any number of cells, each of which takes more memory than its bytes.
+/// Ends at a record that has more bytes than an entry can have. The crate has no such limit: it
+/// would hold a record with any number of cells, and each needs more memory than its bytes.
 struct LimitedRecords<'b> {
     bytes: &'b [u8],
     bytes_left: &'b Cell<usize>,
@@ -315,8 +315,8 @@ impl io::Read for LimitedRecords<'_> {
     }
 }
 
-/// Finds the line numbers of records, in order. The crate counts empty lines before a record as
-/// part of it.
+/// Computes the line numbers of records, in order. Needed because the crate counts empty lines
+/// before a record as part of the record.
 struct LineCount<'b> {
     bytes: &'b [u8],
     counted: usize,

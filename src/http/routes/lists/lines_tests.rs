@@ -1,4 +1,4 @@
-//! Lines of entries, good and bad.
+//! Tests of reading valid and invalid lines of entries.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -94,7 +94,7 @@ fn more_lines_than_may_be_are_refused_at_the_first_that_is_too_many() {
     assert_eq!(read(LineFormat::Jsonl, &line.repeat(4), 3).expect_err("four").errors[0].0, 4);
 }
 
-/// Each entry that is read takes an id, so this tells how many there were.
+/// Counts the entries that are read: each takes one id.
 #[derive(Debug, Default)]
 struct CountingRandom(AtomicUsize);
 
@@ -111,7 +111,7 @@ fn reading_stops_at_the_first_line_that_is_too_many() {
     for (format, head, line, first_beyond) in [
         (LineFormat::Jsonl, "", json, 4),
         (LineFormat::Csv, "value,reason\n", "203.0.113.7,r\n", 5),
-        // Bad lines count like good ones, and what comes behind is not told.
+        // Bad lines count towards the limit too. Errors after the limit are not reported.
         (LineFormat::Jsonl, "{]\n", json, 4),
         (LineFormat::Csv, "value,reason\n203.0.113.7\n", "203.0.113.7,r\n", 5),
     ] {

@@ -1,6 +1,6 @@
-//! The JSON form of a payment, and what makes it a payment order.
+//! Reads a payment order from JSON.
 //!
-//! It is checked for what needs no knowledge but the form: lengths, ranges, codes.
+//! Checks only what needs no stored data: lengths, ranges and codes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ const METADATA_KEYS_MAX: usize = 20;
 
 const METADATA_KEY: KeyForm = KeyForm { check: metadata_key, pattern: "^[a-z0-9_.-]{1,40}$" };
 
-/// Text of ISO 20022's Max35Text.
+/// The length of Max35Text in ISO 20022.
 pub const REFERENCE_LENGTH_MAX: usize = 35;
 
 /// The longest identifier of a customer, merchant or card.
@@ -185,7 +185,7 @@ impl Codec for AccountCodec {
     }
 }
 
-/// The amount is two members of the payment.
+/// An amount, which is two members of the payment: the number and the currency.
 struct AmountMembers;
 
 impl AmountMembers {

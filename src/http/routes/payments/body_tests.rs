@@ -1,4 +1,4 @@
-//! Tables of good and bad payment bodies.
+//! Tests of valid and invalid payment bodies.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn order_of(body: &str) -> Result<PaymentOrder, Problem> {
     read(&JsonBody::of(json::parse(body.as_bytes()).expect("JSON")))
 }
 
-/// The errors of the good body with one member replaced.
+/// The errors of a valid body with one member replaced.
 fn errors_with(pointer: &str, value: Value) -> Vec<(String, String)> {
     let mut changed = body();
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer");

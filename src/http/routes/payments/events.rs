@@ -46,7 +46,7 @@ body! {
     }
 }
 
-/// The note of an event, by whatever way it comes.
+/// The note of an event, for reported and imported events.
 pub fn note() -> Or<Text> {
     or(text(500), String::new())
 }

@@ -28,8 +28,8 @@ use crate::storage::request_digest;
 const AT_MS_MIN: i64 = 946_684_800_000;
 const EVENTS_MAX: usize = 100;
 
-/// What may have become of a payment of another system. Not a claim: it belongs to a
-/// person who reviews here.
+/// The kinds of events that can be imported. `Claimed` is excluded: a claim belongs to a person
+/// who reviews payments in this system.
 const KINDS: [EventKind; 8] = [
     EventKind::Approved,
     EventKind::Rejected,
@@ -48,7 +48,7 @@ pub struct PastLine {
     pub refused_now: Vec<LineError>,
 }
 
-/// Reads a line. All errors are collected. Times must not be after `now_ms`.
+/// Reads a line, and collects all errors. Times must not be after `now_ms`.
 pub fn read(line: &[u8], now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
     let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
     let Screened { value, refused_now } =

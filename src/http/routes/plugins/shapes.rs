@@ -1,4 +1,4 @@
-//! Plugins as JSON. A plugin's description of itself is only shown as text.
+//! Plugins as JSON. The description that a plugin gives of itself is untrusted text.
 
 use serde::Serialize;
 use serde_json::Value;

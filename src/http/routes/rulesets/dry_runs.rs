@@ -62,7 +62,7 @@ body! {
 }
 
 impl DryRunBody {
-    /// What is run and on what. `None` if one of them is missing, which is refused before.
+    /// The ruleset and the payment. `None` if one is missing, which reading the body has refused.
     fn parts(self) -> Option<(DryRunRuleset, DryRunPayment)> {
         let tried = self.rules.map(DryRunRuleset::Unsaved).or(self.revision.map(DryRunRuleset::Revision));
         let order = self.payment.map(|order| DryRunPayment::Order(Box::new(order)));
