@@ -21,10 +21,10 @@ use tollgate::domain::payment::PaymentId;
 use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::FixedClock;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::decisions;
 use tollgate::storage::decisions::history::{self, PageSize};
 use tollgate::storage::journal::{Journal, JournalSettings};
-use tollgate::storage::pool::Databases;
 use tollgate::world::with_clock;
 use uuid::Uuid;
 

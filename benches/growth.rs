@@ -16,8 +16,9 @@ use tollgate::domain::party::{Account, Party};
 use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::{ClientId, TenantId};
+use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::{FactReader, FactRequest};
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::pool::DatabaseSettings;
 use tollgate::storage::private_server::PrivateServer;
 use uuid::Uuid;
 

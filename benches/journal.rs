@@ -24,8 +24,9 @@ use decisions::{decision_on, journal_settings, now_ms, order};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::journal::{Journal, StoreOutcome};
-use tollgate::storage::pool::{DatabaseSettings, Databases, SystemPool};
+use tollgate::storage::pool::{DatabaseSettings, SystemPool};
 use uuid::Uuid;
 
 const MEASURED: Duration = Duration::from_secs(4);

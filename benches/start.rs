@@ -8,7 +8,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::databases::Databases;
+use tollgate::storage::pool::DatabaseSettings;
 use tollgate::storage::private_server::PrivateServer;
 
 #[path = "parts/memory.rs"]

@@ -11,7 +11,7 @@ use tollgate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
 use tollgate::config::NodeSettings;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::Clock;
-use tollgate::storage::pool::Databases;
+use tollgate::storage::databases::Databases;
 use tollgate::world::{OsRandomness, SystemClock, system};
 use uuid::Uuid;
 

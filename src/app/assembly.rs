@@ -44,9 +44,9 @@ use crate::http::edge::streams::Streams;
 use crate::http::request::cursor::CursorKey;
 use crate::http::services::{Metrics, Services, Tokens};
 use crate::rules::{LocalEngine, RuleEngine};
+use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
 use crate::storage::nodes::NodeRecord;
-use crate::storage::pool::Databases;
 use crate::telemetry;
 use crate::world::with_clock;
 

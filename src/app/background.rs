@@ -26,8 +26,8 @@ use crate::decisions::quarantine::Quarantines;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Profile;
 use crate::domain::time::World;
+use crate::storage::databases::Databases;
 use crate::storage::partitions::ensure_decision_partitions;
-use crate::storage::pool::Databases;
 use crate::storage::{StorageError, shadow_runs};
 
 /// An activation by another node takes effect on this node within about this time.

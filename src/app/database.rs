@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::storage::pool::{DatabaseSettings, Databases, OpenError};
+use crate::storage::databases::{Databases, OpenError};
+use crate::storage::pool::DatabaseSettings;
 use crate::storage::private_server::{PrivateServer, PrivateServerError, PrivateServerSettings};
 
 #[derive(Debug, Error)]

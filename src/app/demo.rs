@@ -20,7 +20,7 @@ use crate::domain::time::Randomness;
 use crate::domain::verdict::FailureOutcome;
 use crate::storage::lists::{self, AddEntryError, CreateListError, NewEntry, NewList};
 use crate::storage::rulesets::{ActivateError, ActivationRequest, ExpectedActivation};
-use crate::storage::{StorageError, pool::Databases, tenants};
+use crate::storage::{StorageError, databases::Databases, tenants};
 use crate::world::OsRandomness;
 
 pub const TENANT: &str = "demo";

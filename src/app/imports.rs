@@ -16,7 +16,7 @@ use crate::decisions::imports::{EarlierRuns, Imports};
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
-use crate::storage::pool::Databases;
+use crate::storage::databases::Databases;
 use crate::storage::{StorageError, tenants};
 use crate::world::{OsRandomness, machine, with_clock};
 

@@ -10,8 +10,8 @@ use crate::config::NodeSettings;
 use crate::decisions::checkpoints::Checkpoints;
 use crate::domain::time::World;
 use crate::storage::StorageError;
+use crate::storage::databases::Databases;
 use crate::storage::journal::{Journal, JournalSettings};
-use crate::storage::pool::Databases;
 
 pub async fn start(
     settings: &NodeSettings,

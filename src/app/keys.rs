@@ -7,7 +7,8 @@ use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sealed::Sealer;
 use crate::auth::signing_key::{KeyRing, StoredSigningKey};
 use crate::domain::time::World;
-use crate::storage::pool::{Databases, SystemPool};
+use crate::storage::databases::Databases;
+use crate::storage::pool::SystemPool;
 use crate::storage::signing_keys::{self, SigningKeyRow};
 
 pub struct SigningKeys {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::storage::databases::Databases;
 use crate::storage::journal::Journal;
-use crate::storage::pool::{ConnectionCounts, Databases};
+use crate::storage::pool::ConnectionCounts;
 use crate::storage::waiting;
 use crate::telemetry;
 

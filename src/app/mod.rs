@@ -45,9 +45,10 @@ use crate::http::readiness::Readiness;
 use crate::http::services::Services;
 use crate::rules::{LocalEngine, LocalEngineError, RuleEngine};
 use crate::storage::StorageError;
+use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
-use crate::storage::pool::{DatabaseSettings, DatabaseUrlError, Databases};
+use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
 use crate::world::machine;
 
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::storage::pool::CLOSING_MAX;
+use crate::storage::databases::CLOSING_MAX;
 
 /// The journal's own limits are shorter, unless its database stays unreachable.
 pub const JOURNAL_MAX: Duration = Duration::from_secs(12);

@@ -16,7 +16,7 @@ use crate::auth::scope::ScopeSet;
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
 use crate::domain::tenant::Scope;
-use crate::storage::pool::Databases;
+use crate::storage::databases::Databases;
 
 /// The actor in the audit log.
 pub(super) const ACTOR: &str = "command line";

@@ -18,8 +18,8 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::routes::lists::lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
 use crate::storage::card_checks;
+use crate::storage::databases::Databases;
 use crate::storage::lists::{self, AddEntryError, EntryFilter, ListHead};
-use crate::storage::pool::Databases;
 use crate::storage::tenants;
 use crate::world::{OsRandomness, machine};
 

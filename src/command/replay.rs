@@ -18,7 +18,7 @@ use crate::decisions::replay::{Replay, ReplayError, Replays};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::storage::pool::Databases;
+use crate::storage::databases::Databases;
 use crate::storage::{StorageError, decisions, tenants};
 use crate::world::machine;
 

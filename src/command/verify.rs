@@ -14,8 +14,8 @@ use crate::app;
 use crate::config::Config;
 use crate::decisions::checkpoints::file::{self, CheckpointFile, CheckpointLine};
 use crate::decisions::verify::{self, CheckpointComparison, VerificationCounts, VerificationEvent};
+use crate::storage::databases::Databases;
 use crate::storage::decisions;
-use crate::storage::pool::Databases;
 
 pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Failure> {
     // Read first, so that a wrong path is reported at once and not after hours.

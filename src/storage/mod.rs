@@ -13,6 +13,7 @@ pub mod card_checks;
 pub mod clock;
 mod columns;
 mod database_url;
+pub mod databases;
 pub mod decisions;
 pub mod evidence;
 pub mod facts;

@@ -19,14 +19,8 @@ pub fn core_module(core: &str) -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir("plugins/wit").expect("the contract");
     let world = resolve.select_world(&[package], Some("payment-rule")).expect("the world");
-    wit_component::embed_component_metadata(
-        &mut core,
-        &resolve,
-        world,
-        wit_component::StringEncoding::UTF8,
-        false,
-    )
-    .expect("the contract fits");
+    wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8)
+        .expect("the contract fits");
     core
 }
 

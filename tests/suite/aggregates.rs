@@ -6,7 +6,7 @@ mod rulesets;
 mod sign_in;
 
 use tollgate::domain::tenant::TenantId;
-use tollgate::storage::pool::Databases;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
 

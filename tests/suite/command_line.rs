@@ -256,14 +256,8 @@ fn core_module() -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir(root.join("plugins/wit")).unwrap();
     let world = resolve.select_world(&[package], Some("payment-rule")).unwrap();
-    wit_component::embed_component_metadata(
-        &mut core,
-        &resolve,
-        world,
-        wit_component::StringEncoding::UTF8,
-        false,
-    )
-    .unwrap();
+    wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8)
+        .unwrap();
     core
 }
 

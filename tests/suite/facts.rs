@@ -8,9 +8,9 @@ use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::{FactAnswer, FactRequest, look_up, look_up_many};
 use tollgate::storage::lists::{self, NewEntry, NewList};
-use tollgate::storage::pool::Databases;
 use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
 

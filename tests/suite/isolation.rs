@@ -12,8 +12,9 @@ use tollgate::domain::decision::IdempotencyKey;
 use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::StorageError;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::{FactReader, FactRequest};
-use tollgate::storage::pool::{AppPool, Databases, Role};
+use tollgate::storage::pool::{AppPool, Role};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;

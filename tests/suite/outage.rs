@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
-use rocket::http::Status;
-use rocket::local::asynchronous::Client;
-use rocket_db_pools::{Connection, Database};
 use serde_json::{Value, json};
-use tollgate::storage::pool::{DatabaseSettings, Databases, Db};
+use tollgate::storage::StorageError;
+use tollgate::storage::databases::Databases;
+use tollgate::storage::pool::DatabaseSettings;
 use tollgate::storage::private_server::PrivateServer;
 
 use crate::support::database::TestDatabase;
@@ -16,38 +15,26 @@ use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment};
 use crate::support::subprocess::server_settings;
 
-#[rocket::get("/role")]
-async fn role(mut database: Connection<Db>) -> Option<String> {
-    sqlx::query_scalar("select current_user::text").fetch_one(&mut **database).await.ok()
-}
-
-async fn get_role(client: &Client) -> (Status, Option<String>) {
-    let response = client.get("/role").dispatch().await;
-    (response.status(), response.into_string().await)
-}
-
-#[rocket::async_test]
-async fn requests_get_503_while_the_database_is_down_and_work_again_without_a_restart() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_reports_an_outage_and_works_again_without_a_restart() {
     let folder = crate::private_server::folder();
     let settings = server_settings(folder.path().join("postgres"), false);
     let server = PrivateServer::start(settings.clone()).await.unwrap();
-    let url = server.url();
-    Databases::open(&DatabaseSettings::for_url(&url)).await.unwrap().close().await;
+    let database = DatabaseSettings { connect_timeout: 1, ..DatabaseSettings::for_url(server.url()) };
+    Databases::open(&database).await.unwrap().close().await;
     server.stop().await.unwrap();
 
-    let figment = rocket::Config::figment()
-        .merge(("databases.main.url", &url))
-        .merge(("databases.main.connect_timeout", 1))
-        .merge(("log_level", "off"));
-    let rocket = rocket::custom(figment).attach(Db::init()).mount("/", rocket::routes![role]);
-    let client = Client::tracked(rocket).await.unwrap();
+    let app = Databases::connect_lazily(&database).unwrap().app;
     for _ in 0..2 {
-        assert_eq!(get_role(&client).await.0, Status::ServiceUnavailable);
+        assert!(matches!(app.check().await, Err(StorageError::Unavailable(_))));
         let server = PrivateServer::start(settings.clone()).await.unwrap();
-        assert_eq!(get_role(&client).await, (Status::Ok, Some("tollgate_app".to_owned())));
+        app.check().await.unwrap();
+        let role: String =
+            sqlx::query_scalar("select current_user::text").fetch_one(app.sqlx_pool()).await.unwrap();
+        assert_eq!(role, "tollgate_app");
         server.stop().await.unwrap();
     }
-    assert_eq!(get_role(&client).await.0, Status::ServiceUnavailable);
+    assert!(matches!(app.check().await, Err(StorageError::Unavailable(_))));
 }
 
 /// The status of a path outside the API.

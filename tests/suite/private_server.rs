@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{ConnectOptions, PgConnection};
 use tempfile::TempDir;
 use tollgate::storage::binaries::Binaries;
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::databases::Databases;
+use tollgate::storage::pool::DatabaseSettings;
 use tollgate::storage::private_server::{PrivateServer, PrivateServerError};
 
 use crate::support::program::TEST_TIMEOUT;

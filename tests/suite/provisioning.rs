@@ -4,9 +4,10 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use tollgate::storage::databases::Databases;
 use tollgate::storage::migrate::{MigrationError, migrate};
 use tollgate::storage::partitions::ensure_decision_partitions;
-use tollgate::storage::pool::{Databases, Role};
+use tollgate::storage::pool::Role;
 use tollgate::storage::provision::{ProvisionError, administrator_statements, provision};
 
 use crate::support::database::TestDatabase;

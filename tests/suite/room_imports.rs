@@ -17,22 +17,14 @@ struct Room {
 }
 
 const ROOMS: [Room; 6] = [
-    Room {
-        name: "domain",
-        rooms: &[],
-        barred_crates: &["rocket", "sqlx", "wasmtime", "tokio", "rocket_db_pools"],
-    },
-    Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx", "rocket_db_pools"] },
+    Room { name: "domain", rooms: &[], barred_crates: &["rocket", "sqlx", "wasmtime", "tokio"] },
+    Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx"] },
     Room { name: "storage", rooms: &["domain"], barred_crates: &["rocket", "wasmtime"] },
-    Room {
-        name: "auth",
-        rooms: &["domain"],
-        barred_crates: &["rocket", "sqlx", "wasmtime", "rocket_db_pools"],
-    },
+    Room { name: "auth", rooms: &["domain"], barred_crates: &["rocket", "sqlx", "wasmtime"] },
     Room {
         name: "decisions",
         rooms: &["domain", "rules", "storage", "auth"],
-        barred_crates: &["rocket", "sqlx", "wasmtime", "rocket_db_pools"],
+        barred_crates: &["rocket", "sqlx", "wasmtime"],
     },
     Room {
         name: "http",

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
-use tollgate::storage::pool::{DatabaseSettings, Databases, OpenError, Role};
+use tollgate::storage::databases::{Databases, OpenError};
+use tollgate::storage::pool::{DatabaseSettings, Role};
 use tollgate::storage::private_server::PrivateServer;
 
 use crate::support::database::TestDatabase;

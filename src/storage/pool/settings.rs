@@ -13,7 +13,7 @@ use crate::storage::database_url::{self, DatabaseUrlError};
 use crate::storage::facts;
 use crate::storage::session::{RefusedRoles, Role, Sessions};
 
-/// `databases.main` of the configuration. The names of the limits are those of rocket_db_pools.
+/// `databases.main` of the configuration.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
@@ -109,7 +109,7 @@ impl DatabaseSettings {
     }
 
     /// The sessions of a role; none is given out while one of another is refused.
-    pub(super) fn sessions_among(
+    pub(in crate::storage) fn sessions_among(
         &self,
         role: Role,
         refused: &Arc<RefusedRoles>,
@@ -126,11 +126,17 @@ impl DatabaseSettings {
         Ok(Sessions::new(role, options, key, own_url.is_some(), refused))
     }
 
-    pub(super) fn app_pool(&self, refused: &Arc<RefusedRoles>) -> Result<AppPool, DatabaseUrlError> {
+    pub(in crate::storage) fn app_pool(
+        &self,
+        refused: &Arc<RefusedRoles>,
+    ) -> Result<AppPool, DatabaseUrlError> {
         self.checked_pool(Role::App, self.max_connections, refused).map(AppPool::new)
     }
 
-    pub(super) fn system_pool(&self, refused: &Arc<RefusedRoles>) -> Result<SystemPool, DatabaseUrlError> {
+    pub(in crate::storage) fn system_pool(
+        &self,
+        refused: &Arc<RefusedRoles>,
+    ) -> Result<SystemPool, DatabaseUrlError> {
         self.checked_pool(Role::System, self.system_max_connections, refused).map(SystemPool::new)
     }
 
@@ -158,7 +164,10 @@ impl DatabaseSettings {
     /// tables are empty, since it outlives that. Connections are not checked when
     /// they are returned: only a `TenantsReader` uses them, and it begins no
     /// transaction.
-    pub(super) fn facts_pool(&self, refused: &Arc<RefusedRoles>) -> Result<FactsPool, DatabaseUrlError> {
+    pub(in crate::storage) fn facts_pool(
+        &self,
+        refused: &Arc<RefusedRoles>,
+    ) -> Result<FactsPool, DatabaseUrlError> {
         let sessions = self
             .sessions_among(Role::Journal, refused)?
             .with("plan_cache_mode", "force_generic_plan")

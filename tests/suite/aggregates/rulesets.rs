@@ -7,7 +7,8 @@ use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::FailureOutcome;
 use tollgate::storage::StorageError;
-use tollgate::storage::pool::{AppPool, Databases};
+use tollgate::storage::databases::Databases;
+use tollgate::storage::pool::AppPool;
 use tollgate::storage::rulesets::{
     ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation, NewRevision,
     activate, activations, activations_since, active, create, get, latest_activations, list, revision_any,

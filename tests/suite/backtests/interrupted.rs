@@ -34,7 +34,7 @@ pub async fn slow_candidate(caller: &Caller) -> Value {
 }
 
 /// Stores approved payments of 100, 200, ... for the tenant `acme`.
-async fn store(databases: &tollgate::storage::pool::Databases, database: &TestDatabase, count: usize) {
+async fn store(databases: &tollgate::storage::databases::Databases, database: &TestDatabase, count: usize) {
     let tenant = tenant_of(database, "acme").await;
     let journal = journal(databases.journal.clone()).await;
     let storing = (0..count).map(|place| {

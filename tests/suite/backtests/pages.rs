@@ -4,8 +4,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use tollgate::domain::backtest::{BacktestFilter, BacktestSelection};
 use tollgate::domain::payment::Method;
 use tollgate::domain::tenant::TenantId;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::decisions::history::{HistoryRow, PageSize, page};
-use tollgate::storage::pool::Databases;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;

@@ -5,7 +5,8 @@ use std::task::Poll;
 
 use sqlx::Row;
 use tollgate::domain::tenant::TenantId;
-use tollgate::storage::pool::{AppPool, DatabaseSettings, Databases};
+use tollgate::storage::databases::Databases;
+use tollgate::storage::pool::{AppPool, DatabaseSettings};
 
 use super::{TwoTenants, run_in_request};
 

@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use tollgate::storage::databases::Databases;
 use tollgate::storage::migrate::fingerprint;
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::pool::DatabaseSettings;
 use uuid::Uuid;
 
 use super::cluster;

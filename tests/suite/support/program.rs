@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
 use tollgate::domain::tenant::Scope;
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::databases::Databases;
+use tollgate::storage::pool::DatabaseSettings;
 
 use super::database::TestDatabase;
 use super::service::{Caller, DEADLINE_MS, ROOT_SECRET, data_dir, shipped_plugins};

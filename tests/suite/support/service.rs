@@ -16,8 +16,9 @@ use tollgate::config::Config;
 use tollgate::decisions::replay::ReplayError;
 use tollgate::domain::tenant::Scope;
 use tollgate::domain::time::Machine;
+use tollgate::storage::databases::Databases;
 use tollgate::storage::decisions;
-use tollgate::storage::pool::{DatabaseSettings, Databases};
+use tollgate::storage::pool::DatabaseSettings;
 use tollgate::world::machine;
 
 use super::components::component;
