@@ -1,4 +1,5 @@
-//! Which fields of which tenants are not checked for card numbers: a copy of the database's.
+//! The fields that are not checked for card numbers, by tenant. This is a copy of the database's
+//! settings.
 //!
 //! A tenant that the copy lacks has all its fields checked.
 

@@ -1,6 +1,6 @@
 //! Checkpoints: the tips of this process's chains, signed and kept outside of the database.
 //!
-//! Only tips that the journal itself committed are signed. Must never sign what is read from the
+//! Only tips that the journal itself committed may be signed, and never one that was read from the
 //! database: an attacker could have written it.
 
 pub mod file;

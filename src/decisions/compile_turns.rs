@@ -1,7 +1,7 @@
 //! Turns for compiling plugins. They bound how many plugins a node holds in memory to compile them.
 //!
-//! A turn must be taken before the plugin's bytes are read, else it bounds nothing. How many plugins
-//! are compiled at once is bounded by the engine.
+//! A turn must be taken before the plugin's bytes are read. The engine bounds how many plugins are
+//! compiled at once.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 

@@ -1,7 +1,6 @@
 //! The deployment of a tenant, loaded: what decides, and what runs in shadow.
 //!
-//! It never changes; the next activation makes another one. Every retry of a payment takes the
-//! same path through it.
+//! It never changes: the next activation makes another one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +21,11 @@ pub struct LoadedDeployment {
 pub struct DecisionPath {
     pub ruleset: Arc<RunnableRuleset>,
     pub shadow: Option<Arc<RunnableRuleset>>,
-    /// What the shadow has in common with the ruleset. That part need not run again.
+    /// What the shadow ruleset has in common with the ruleset. That part need not run again.
     pub overlap: Option<RulesetOverlap>,
-    /// The queries of both, each once. Those of the ruleset come first, in its order.
+    /// The queries of both rulesets, each once. Those of `ruleset` come first, in its order.
     pub queries: Arc<[FactQuery]>,
-    /// The position in `queries` of each query of the shadow.
+    /// The position in `queries` of each query of the shadow ruleset.
     shadow_places: Vec<usize>,
 }
 
@@ -73,7 +72,7 @@ impl DecisionPath {
         &facts[..self.ruleset.queries.len()]
     }
 
-    /// The facts of the shadow, in the order of its own queries.
+    /// The facts of the shadow ruleset, in the order of its own queries.
     pub fn shadow_facts(&self, facts: &[Fact]) -> Vec<Fact> {
         self.shadow_places.iter().map(|place| facts[*place]).collect()
     }

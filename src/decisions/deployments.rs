@@ -25,8 +25,8 @@ use crate::rules::{EngineError, MissedDeadline};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, rulesets};
 
-/// For all activations of one round together. Plugins that take longer go on loading and their
-/// activation is applied in a later round, so reading the log is never delayed for long.
+/// How long all activations of one round together may take. Plugins that take longer go on loading,
+/// and their activation is applied in a later round, so the log is still read often.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Activations that are applied at the same time. Each takes a connection.
@@ -145,7 +145,7 @@ impl Deployments {
         self.catch_up_within(LOADING_PATIENCE).await
     }
 
-    /// As [`Self::catch_up`]. A node that starts has a longer patience.
+    /// Like [`Self::catch_up`], with another patience. A node waits longer when it starts.
     pub async fn catch_up_within(&self, patience: Duration) -> Result<(), StorageError> {
         let mut log = self.log.lock().await;
         let read_at = Instant::now();
@@ -158,7 +158,7 @@ impl Deployments {
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(read_at);
         let delayed: Vec<(TenantId, Activation)> =
             log.held_back.iter().map(|(tenant, held)| (*tenant, held.activation.clone())).collect();
-        // At the same time, since one plugin that must be compiled would delay the others.
+        // Concurrently, since a plugin that must be compiled would delay the others.
         let attempts = delayed
             .into_iter()
             .map(|(tenant, activation)| async move { (tenant, self.apply(tenant, &activation).await) });

@@ -53,7 +53,8 @@ impl Diagnoses {
     }
 }
 
-/// The diagnoses of one request. They only help an author, so what would take too long is left out.
+/// The diagnoses of one request. They only help an author, so those that take too long are left
+/// out.
 pub(super) struct RequestDiagnoses<'a> {
     diagnoses: &'a Arc<Diagnoses>,
     tenant: TenantId,

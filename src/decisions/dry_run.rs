@@ -1,6 +1,6 @@
-//! A dry run: a ruleset on one payment, with all details, stored nowhere.
+//! A dry run: a ruleset on one payment, with all details.
 //!
-//! Must never leave a trace: no decision, no count, no revision.
+//! Nothing may be stored or counted: no decision, no run for a quarantine, no revision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,10 @@ use crate::storage::facts::{self, FactRequest};
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, lists, rulesets};
 
-/// A person waits.
+/// Short, since a person waits for the response.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The number of a ruleset that is no revision.
+/// The revision number of a ruleset that was not saved.
 const UNSAVED: i32 = 0;
 
 /// The ruleset that is run.
@@ -87,12 +87,12 @@ pub struct DryRun {
     /// With the results of rules in shadow mode, which do not count.
     pub evidence: Evidence,
     pub ruleset: RunnableRuleset,
-    /// For each query of the ruleset.
+    /// The source of each fact, in the order of the ruleset's queries.
     pub sources: Vec<FactSource>,
     /// For each query of the ruleset. `None` if it does not ask a list.
     pub comparisons: Vec<Option<ListComparison>>,
     pub steps: Vec<FoldStep>,
-    /// For each rule, why it failed. `None` if it did not, or the diagnosis took too long.
+    /// For each rule, why it failed. `None` if it did not fail or could not be diagnosed in time.
     pub diagnoses: Vec<Option<Diagnosis>>,
     /// The recorded outcome of a stored payment.
     pub decided: Option<Outcome>,

@@ -1,8 +1,8 @@
 //! Runs a ruleset on a payment with its facts. Live decisions, dry runs, backtests, shadow runs and
 //! replays share this code.
 //!
-//! Must never read the database, a clock or anything else that is not an argument: a decision could
-//! not be replayed then.
+//! This code must read only its arguments, and never the database or a clock: otherwise a decision
+//! could not be replayed.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FOLD_VERSION, FoldResult, Outcome, RuleResult};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 
-/// Runs the live rules that are not in quarantine and folds their verdicts. `facts` has one fact for
-/// each of `ruleset.queries`, in their order.
+/// Runs the live rules that are not in quarantine and folds their verdicts. `facts` has one fact
+/// for each of `ruleset.queries`, in their order.
 pub async fn evaluate(
     engine: &dyn RuleEngine,
     tenant: TenantId,
@@ -59,7 +59,7 @@ pub fn call_of(rule: &RunnableRule, facts: &[Fact]) -> RuleCall {
     }
 }
 
-/// Folds the runs of the live rules, which are in the order of the rules.
+/// Folds the runs of the live rules. `runs` are in the order of the rules.
 pub fn evidence_of(
     engine: &EngineId,
     payment: Arc<Payment>,
@@ -108,12 +108,12 @@ pub fn rule_evidence(rule: &RunnableRule, facts: &[Fact], run: Option<RuleRun>) 
     }
 }
 
-/// The fuel that these rules used of the budget that all rules share.
+/// How much of the ruleset's shared fuel budget these rules used.
 pub(super) fn fuel_of(before: &[RuleEvidence]) -> u64 {
     before.iter().fold(0, |spent: u64, rule| spent.saturating_add(rule.fuel_used))
 }
 
-/// Fails if the engine returns fewer runs than rules: a missing run would count as no result.
+/// Fails unless the engine returns one run for each rule: a missing run would count as no result.
 pub(super) async fn run(engine: &dyn RuleEngine, call: RulesetCall) -> Result<Vec<RuleRun>, EngineError> {
     let expected = call.rules.len();
     let runs = engine.evaluate(call).await?;

@@ -1,7 +1,7 @@
 //! The feed of a tenant: its decisions and acts, once they are stored.
 //!
-//! The database is read, so it does not matter which node decided. A decision may be stored after one
-//! with a later id; each read therefore begins a window back.
+//! The database is read, so it does not matter which node decided. A decision may be stored after
+//! one with a later id; each read therefore begins a window back.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -58,9 +58,9 @@ pub struct Feed {
     follower: Follower,
     /// How long after getting its id a decision may be stored.
     window_ms: u64,
-    /// Everything below was sent, or is not to be sent.
+    /// Decisions with smaller ids were sent or must not be sent.
     settled: Uuid,
-    /// The decisions above that were sent, or are not to be sent.
+    /// The decisions from `settled` on that were sent or must not be sent.
     known: BTreeSet<Uuid>,
     position: FeedPosition,
     behind: bool,
@@ -78,7 +78,8 @@ impl Feed {
         let since_ms = from.map_or(now_ms, |from| ms_of(from.decision).min(now_ms));
         let settled = first_id(since_ms.saturating_sub(window_ms));
         let known = match from {
-            // What is stored now is not new. What is stored later is, even with an earlier id.
+            // Decisions that are stored already are not new. One that is stored later is new, even
+            // if its id is earlier.
             None => decisions::ids_since(&follower.app, follower.tenant, PaymentId(settled)).await?,
             Some(_) => Vec::new(),
         };

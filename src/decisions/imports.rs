@@ -35,20 +35,20 @@ use crate::storage::{
 const ACTOR: &str = "import";
 /// The engine of an imported decision, since no engine of ours computed its outcome.
 const NO_ENGINE: &str = "none";
-/// How long the journal is waited for when the database comes and goes.
+/// How long a payment is retried while the journal is full or the database is unavailable.
 const PATIENCE: Duration = Duration::from_secs(30);
 const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(50))
     .with_max_delay(Duration::from_secs(1))
     .without_max_times();
-/// Each attempt waits for long readers for a second at most.
+/// Each attempt waits at most a second for the lock, which long readers may hold.
 const PARTITION_ATTEMPTS: u32 = 5;
 
 /// A payment that another system decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastPayment {
     pub key: IdempotencyKey,
-    /// Distinguishes the same payment from another one under the same key.
+    /// Shows whether a payment that is stored under the same key is the same payment.
     pub request_hash: Digest,
     /// The digest by which earlier releases recognised the line.
     pub earlier_hash: Digest,
@@ -98,7 +98,7 @@ pub struct ImportCounts {
 #[derive(Debug, Clone)]
 pub struct EarlierRuns {
     pub tenant: TenantId,
-    /// The same for all runs of the tenant: keys are unique for a client.
+    /// The same client for all runs of the tenant, since keys are unique only for each client.
     pub client: ClientId,
     pub app: AppPool,
 }
@@ -115,16 +115,17 @@ impl EarlierRuns {
     }
 }
 
-/// One run for one tenant.
+/// One run of an import, for one tenant.
 #[derive(Debug)]
 pub struct Imports {
     pub earlier: EarlierRuns,
     pub system: SystemPool,
     pub journal: Journal,
-    /// Of this journal. Without them the end of an import could be cut off undetected.
+    /// The checkpoints of `journal`. Without them, the end of an import could be cut off
+    /// undetected.
     pub checkpoints: Arc<Checkpoints>,
     pub world: World,
-    /// The months whose partition exists, or was attempted.
+    /// The months for which this run has tried to create a partition.
     pub months: Mutex<HashSet<Month>>,
 }
 
@@ -142,7 +143,7 @@ impl Imports {
         Ok(self.imported(id, first, events))
     }
 
-    /// A payment that is refused now, but may have been stored by an earlier run.
+    /// A payment that is refused now. `None` if no earlier run stored it.
     pub async fn stored(&self, past: PastPayment) -> Result<Option<ImportedPayment>, ImportError> {
         let stored = self.earlier.stored(&past).await?;
         Ok(stored.map(|id| self.imported(id, false, past.events)))
@@ -228,8 +229,8 @@ impl Imports {
         })
     }
 
-    /// If a month has no partition, its decisions are stored in the default one. That is no reason to
-    /// stop.
+    /// A failure does not end the import: the decisions of a month without a partition are stored
+    /// in the default partition.
     async fn ensure_partition(&self, month: Month) {
         // Held until the end: decisions in the default partition would prevent the month's own from
         // being created.

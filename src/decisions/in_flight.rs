@@ -1,4 +1,5 @@
-//! The payments that this node is deciding. Velocity facts count them, since they are not stored yet.
+//! The payments that this node is deciding. Velocity facts count them, since they are not stored
+//! yet.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ pub struct PaymentsInFlight {
 
 #[derive(Debug)]
 struct Registry {
-    /// By the keys of their values in the database, which differ between tenants.
+    /// By the key under which the database stores the value. It is different for each tenant.
     values: HashMap<Uuid, Vec<PendingPayment>>,
     last_id: PaymentId,
 }
@@ -59,7 +60,7 @@ pub struct PaymentsAhead {
     pub ids: Vec<PaymentId>,
     pub count: u64,
     pub total_minor: i64,
-    /// Of each payment that was counted.
+    /// The status of each payment that was counted.
     statuses: Vec<Arc<PendingStatus>>,
     approved_only: bool,
 }
@@ -72,7 +73,8 @@ impl PaymentsAhead {
 }
 
 impl PendingStatus {
-    /// An undecided payment counts as approved: a limit may refuse one too many, but never pass one.
+    /// An undecided payment counts as approved, so a limit may refuse one payment too many but
+    /// never lets one too many through.
     fn counts(&self, approved_only: bool) -> bool {
         let left = self.left.load(Ordering::Acquire);
         let not_approved = self.not_approved.load(Ordering::Acquire);
@@ -81,8 +83,8 @@ impl PendingStatus {
 }
 
 impl PaymentsInFlight {
-    /// Gives the payment its time and counts the payments ahead of it, in one step, so that of two
-    /// payments one is always ahead of the other. `now` returns the time and an id; its clock must
+    /// Gives the payment its time and counts the payments ahead of it in one step. Of two payments,
+    /// one is therefore always ahead of the other. `now` returns the time and an id; its clock must
     /// never go back.
     pub fn enter(
         self: &Arc<Self>,
@@ -157,7 +159,7 @@ pub struct InFlightPayment {
 }
 
 impl InFlightPayment {
-    /// Counts the payments ahead again, of those that were ahead when this payment entered.
+    /// Counts the payments ahead again. Payments that entered after this one are never ahead.
     pub fn ahead(&self, queries: &[FactQuery]) -> Vec<PaymentsAhead> {
         let registry = self.registry.lock();
         queries.iter().map(|query| registry.ahead(&self.own, query, &self.keys)).collect()

@@ -1,7 +1,7 @@
 //! The clock that all nodes on one database share. Payments, their ids and everything that is
 //! compared with them use it.
 //!
-//! Must never return the machine's own time: it may be wrong, and differently on each node.
+//! It must never return the machine's own time, which may be wrong and different on each node.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::storage::{StorageError, clock};
 
 /// Samples at the start of a node. The quicker the response, the more exact the sample.
 const FIRST_SAMPLES: u32 = 8;
-/// At most so many are taken until one was quick enough.
+/// The most samples at the start, if none was quick enough.
 const FIRST_SAMPLES_MAX: u32 = 30;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct JournalClock {
     system: SystemPool,
     machine: Machine,
     time: Mutex<CorrectedTime>,
-    /// Whether the time stands still. It is logged once for each time the database's clock goes back.
+    /// Whether the time stands still. This is logged once each time the database's clock goes back.
     waits: AtomicBool,
 }
 
@@ -69,7 +69,7 @@ impl JournalClock {
                 ),
             }
         }
-        // Also without a response, since the possible error grows.
+        // Also if there was no response, since the possible error grows.
         self.report();
         read.map(drop)
     }

@@ -1,6 +1,6 @@
 //! This process as one of the nodes: its heartbeat, and the plugins it can run.
 //!
-//! Plugins are loaded ahead here, so that no payment waits for it.
+//! Plugins are loaded before a ruleset uses them, so that no payment waits for one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::storage::StorageError;
 use crate::storage::nodes::{self, NodeRecord, PluginReadiness};
 use crate::storage::pool::SystemPool;
 
-/// How many small plugins are loaded at once, and how many large ones.
+/// How many plugins of each profile are loaded at once.
 const LOADED_AT_ONCE_MAX: usize = 12;
 const LOADED_OF_TENANT_MAX: u32 = 3;
 
@@ -30,7 +30,7 @@ const RETRY_AFTER_MS: u64 = 10_000;
 
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// What a node reports of a plugin that it cannot load.
+/// What a node reports about a plugin that it cannot load.
 const CANNOT_LOAD: &str = "The plugin cannot be loaded there; see that node's log.";
 
 #[derive(Debug)]
@@ -76,15 +76,15 @@ impl Nodes {
                 let reported = reported.map_err(|_| StorageError::Abandoned)?;
                 let reported = reported.into_iter().collect::<Result<Vec<bool>, StorageError>>()?;
                 if !reported.contains(&true) {
-                    // Other nodes consider this one dead until its next heartbeat.
+                    // No report was stored: this node counts as dead until its next heartbeat.
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Loads and reports a plugin in a task of its own. `None` if that is under way, or if too many
-    /// others are.
+    /// Loads and reports a plugin in a task of its own. `None` if the plugin, or too many others,
+    /// are being loaded.
     fn begin(
         self: &Arc<Self>,
         digest: Digest,

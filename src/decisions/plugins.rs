@@ -1,7 +1,7 @@
 //! Loads plugins into this node's engine, from the database or from the folder of shared plugins.
 //!
-//! A plugin is stored only after it was inspected, compiled and described. Must never delete the bytes
-//! of a plugin: old decisions are replayed with them.
+//! A plugin is stored only after it was inspected, compiled and described. Its bytes must never be
+//! deleted, since old decisions are replayed with them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ impl Plugins {
         Self { system, engine, turns, seen_files, loads }
     }
 
-    /// Makes sure that the engine can run a stored plugin. Compiles the stored bytes if the compiled
-    /// code is missing.
+    /// Makes sure that the engine can run a stored plugin. Compiles the stored bytes if the
+    /// compiled code is missing.
     pub async fn ensure_loaded(&self, digest: Digest) -> Result<Plugin, StorageError> {
         if let Some(plugin) = self.engine.plugin(digest).await {
             return Ok(plugin);
@@ -50,7 +50,8 @@ impl Plugins {
     }
 
     /// As `ensure_loaded`, but loading starts with the call, goes on if nobody waits for it, and
-    /// joins a load of the same plugin. False if the plugin could not be loaded; the log has the cause.
+    /// joins a load of the same plugin. False if the plugin could not be loaded; the log has the
+    /// cause.
     pub fn load(self: &Arc<Self>, digest: Digest) -> impl Future<Output = bool> + Send + use<> {
         let this = self.clone();
         let flight =
@@ -97,8 +98,8 @@ impl Plugins {
         failed.map(|()| loaded)
     }
 
-    /// A file of few bytes may turn out to need the limits of a large plugin. It is then read again,
-    /// under a turn for a large one.
+    /// A small file may turn out to need the limits of a large plugin. It is then read again, under
+    /// a turn for large plugins.
     async fn add_file(&self, path: &Path, (size_bytes, _): FileStamp) -> Result<FolderFile, StorageError> {
         let mut profile = profile_by_size(size_bytes);
         loop {

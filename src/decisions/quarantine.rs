@@ -1,7 +1,7 @@
 //! Quarantine: live rules that fail too often are no longer run.
 //!
-//! A payment never waits for this. A quarantine is lifted by a person, and must never be lifted
-//! automatically: its cause may still be there.
+//! A payment never waits for this. Only a person may lift a quarantine, since its cause may still
+//! be there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -228,7 +228,7 @@ impl Quarantines {
         }
     }
 
-    /// Drops windows that are empty, since their rules have not run for long.
+    /// Drops the windows of rules that have not run for the length of a window.
     pub fn forget_idle(&self) {
         let now_ms = self.world.now_ms();
         for shard in &self.windows {

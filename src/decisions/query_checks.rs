@@ -112,8 +112,8 @@ fn matching_flaw(list: &str, selector: &Selector, matching: Matching) -> Option<
     Some(QueryFlaw { detail, cause: FlawCause::Matching(matching) })
 }
 
-/// A JSON pointer to the text in the settings, near the list's name if there is a list. Empty if the
-/// settings do not contain it.
+/// A JSON pointer to the text in the settings, near the list's name if there is a list. Empty if
+/// the settings do not contain it.
 fn setting(settings: &Value, list: Option<&str>, blamed: std::borrow::Cow<'_, str>) -> String {
     let both = list.and_then(|list| narrowest(settings, &[list, &blamed]));
     let (above, within) = both.unwrap_or_else(|| (String::new(), settings));
@@ -123,7 +123,7 @@ fn setting(settings: &Value, list: Option<&str>, blamed: std::borrow::Cow<'_, st
     }
 }
 
-/// The first of the smallest parts that contain all texts, with its pointer.
+/// The first of the smallest parts of `value` that contain all `texts`, with its pointer.
 fn narrowest<'v>(value: &'v Value, texts: &[&str]) -> Option<(String, &'v Value)> {
     if !texts.iter().all(|text| holds(value, text)) {
         return None;

@@ -1,8 +1,8 @@
 //! Replay: a stored decision is computed again and compared with the record.
 //!
-//! "Identical" means the same evaluations, failure classes, reasons and outcome, and the same fuel if
-//! the engine is the same. Must never read facts or settings from anywhere but the record and its
-//! revision.
+//! "Identical" means the same evaluations, failure classes, reasons and outcome. If the engine is
+//! the same, rules that gave a verdict must also have used the same fuel. Facts and settings must
+//! be read only from the record and its revision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, rulesets};
 
-/// A replay is background work: it may wait longer for its turn than a payment.
+/// A replay is background work, so it may wait longer for its turn than a payment.
 const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A value that differs between the record and the replay.
@@ -45,8 +45,8 @@ pub enum EvidenceValue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     pub differences: Vec<ReplayDifference>,
-    /// Rules that cannot be compared and are taken as recorded: the host stopped them, or they ran out
-    /// of fuel under only one of two engines.
+    /// Rules that cannot be compared and are taken as recorded: the host stopped them, or they ran
+    /// out of fuel under only one of two engines.
     pub not_rerun: Vec<String>,
     pub same_engine: bool,
 }
@@ -87,7 +87,7 @@ impl Replays {
             return Err(ReplayError::Imported);
         }
         let evidence = &recorded.evidence;
-        // The fold of a newer release, which this one does not have.
+        // A newer release made the decision, with a fold that this release does not have.
         if fold_of(evidence.fold_version).is_none() {
             return Err(StorageError::Unreadable { what: "fold version" }.into());
         }
@@ -129,7 +129,7 @@ impl Replays {
         let mut calls = Vec::new();
         let mut fuel_spent: u64 = 0;
         for (place, rule) in computed.rules.iter().enumerate() {
-            // As recorded, since rules that are not run again used fuel as well.
+            // The recorded fuel, since rules that are not run again used some as well.
             let fuel_spent_before = Some(fuel_spent);
             fuel_spent = fuel_spent.saturating_add(rule.fuel_used);
             let Some(result) = &rule.result else { continue };
@@ -181,7 +181,7 @@ impl Replays {
     }
 }
 
-/// Where a rule ran out of fuel on one engine says nothing about another.
+/// A rule that ran out of fuel on one engine need not do so on another.
 fn can_be_rerun(result: &RuleResult, same_engine: bool) -> bool {
     if same_engine { result.is_reproducible() } else { result.is_reproducible_elsewhere() }
 }

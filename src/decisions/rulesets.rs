@@ -1,6 +1,6 @@
 //! Rulesets: revisions are created, activated and rolled back.
 //!
-//! Each rule checks its settings before a revision is stored, so wrong settings never reach a payment.
+//! Each rule checks its settings before a revision is stored, so no payment meets wrong settings.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub struct Rulesets {
 }
 
 impl Rulesets {
-    /// Checks every entry with its own rule and stores a new revision. Returns the flaws of all
+    /// Lets each rule check its settings and stores a new revision. Returns the flaws of all
     /// entries together.
     pub async fn create_revision(
         &self,
@@ -168,7 +168,8 @@ impl Rulesets {
         expected: ExpectedActivation,
     ) -> Result<Activation, GuardedActivationError> {
         if let Some(ActivationGuard { backtest, changed_max_ten_thousandths }) = guard {
-            // A finished backtest never changes, so this still holds when the activation is written.
+            // A finished backtest never changes, so this still holds when the activation is
+            // written.
             let found =
                 backtests::get(&self.app, tenant, point, backtest).await.map_err(ActivateError::from)?;
             let found = found.ok_or(GuardedActivationError::Refused(GuardRefusal::Unknown))?;
@@ -179,8 +180,8 @@ impl Rulesets {
         Ok(self.activate(tenant, point, request, actor, expected).await?)
     }
 
-    /// Writes a new activation once every node can run the plugins that it adds. A rollback does not
-    /// wait.
+    /// Writes a new activation once every node can run the plugins that it adds. A rollback does
+    /// not wait.
     pub async fn activate(
         &self,
         tenant: TenantId,
@@ -198,7 +199,7 @@ impl Rulesets {
                 let PluginReadiness { node, digest: plugin, why, .. } = lacking;
                 return Err(ActivateError::PluginNotReady { plugin, node, why });
             }
-            // The time of the activation, not that of a request that has waited for nodes.
+            // The time of the activation is the time after waiting for the nodes.
             new.now_ms = self.world.now_ms();
         }
         let activation = rulesets::activate(&self.app, new, request).await?;

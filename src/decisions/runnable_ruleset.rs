@@ -1,5 +1,5 @@
-//! A revision in the form in which it is run: its queries merged, each once, and for each rule
-//! the position of its facts.
+//! A revision in the form in which it is run: with the queries of all rules, each once, and with
+//! the position of each rule's facts.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ impl RunnableRule {
     }
 }
 
-/// The binding is a hash of the plugin's digest and the rule's state. The digest has a fixed length,
-/// so the two cannot be confused.
+/// The binding is a hash of the plugin's digest and the rule's state. The digest has a fixed
+/// length, so the two cannot be confused.
 pub fn identity_of(point: DecisionPoint, rule: &PreparedRule) -> RuleIdentity {
     let binding = DigestBuilder::default().with(&rule.entry.plugin.0).with(&rule.state).finish();
     RuleIdentity { point, rule: rule.entry.name.clone(), binding }

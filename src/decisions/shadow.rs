@@ -1,6 +1,7 @@
 //! Shadow runs: rules in shadow mode and shadow revisions on live payments, after their response.
 //!
-//! A payment never waits for this. A decision that finds no room in the queue is skipped and counted.
+//! A payment never waits for this. A decision that finds no room in the queue is skipped and
+//! counted.
 
 mod task;
 mod trial;
@@ -32,17 +33,17 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 /// A batch stores its runs whenever they take this much memory.
 const STORED_BYTES: usize = 4 << 20;
 
-/// Batches under way at once.
+/// Batches that run at once.
 const WORKERS: usize = 2;
 
-/// No run of a batch starts later.
+/// The runs of a batch that have not started after this time are skipped.
 const BATCH_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Runs that have started may take this much longer, since live payments come first.
+/// Runs that have started may take this much longer, since live payments delay them.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Rules in one call of the engine. If all use up their fuel, the call takes a quarter of a second.
-/// With fewer, the overhead of a call would be too much for ordinary rules.
+/// With fewer rules, a call would cost ordinary rules too much overhead.
 const CALL_RULES_MAX: usize = 64;
 
 /// How long the queue may take to empty at shutdown.
@@ -85,7 +86,7 @@ impl ShadowRuns {
         }
     }
 
-    /// Works off the queue, or drops the rest within a second.
+    /// Runs what is left in the queue. What is not done within a second is dropped.
     pub async fn stop(&self) {
         self.end.cancel();
         if timeout(FLUSH, self.workers.wait()).await.is_err() {

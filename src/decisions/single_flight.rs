@@ -1,7 +1,7 @@
 //! Single flight: callers that ask for the same thing at the same time share one computation.
 //!
-//! Each computation is a task of its own. It ends, and its result reaches everybody who waits,
-//! even if the caller that started it has gone.
+//! Each computation is a task of its own. It goes on if the caller that started it has gone, and
+//! all callers that wait get its result.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Keys;
@@ -88,8 +88,8 @@ where
     }
 }
 
-/// The end of a computation. Dropped without a result, it removes the entry (the first field) and
-/// then wakes those who wait.
+/// The end of a computation. If it is dropped without a result, it removes the entry (the first
+/// field) and then wakes the callers that wait.
 struct Landing<K: Eq + Hash, V> {
     entry: Entry<K, V>,
     sender: watch::Sender<Option<V>>,

@@ -1,7 +1,7 @@
 //! A plugin's bytes while they are received: few in memory, more in an unnamed file.
 //!
-//! Many bytes must not stay in memory while they are received, since a client decides how long that
-//! takes.
+//! A large body must not stay in memory while it is received, since the client decides how long
+//! that takes.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -10,7 +10,7 @@ use tempfile::SpooledTempFile;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Most plugins are smaller. They can be received even if the disk is full.
+/// Most plugins are smaller than this. They can be received even if the disk is full.
 const IN_MEMORY_MAX_BYTES: usize = 256 << 10;
 /// How much is received before it is written to the spool.
 const PART_BYTES: usize = 64 << 10;

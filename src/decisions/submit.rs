@@ -1,8 +1,8 @@
-//! Submitting a payment: the only way to a decision.
+//! Submitting a payment to get a decision.
 //!
-//! A decision is returned only after its commit. A concurrent duplicate joins the first submission of
-//! its key. After a deadline the result is unknown to the client, who retries with the same key; the
-//! work itself goes on, and must never be cancelled.
+//! A decision is returned only after its commit. A concurrent duplicate joins the first submission
+//! of its key. If the deadline passes, the client does not know the result and retries with the
+//! same key. Work that has begun goes on and must never be cancelled.
 
 mod judging;
 
@@ -91,7 +91,7 @@ impl From<EngineError> for SubmitError {
     }
 }
 
-/// Not decided without rules, since that would bind the key.
+/// The payment must not be decided without its rules: the key would be bound to that decision.
 impl From<RulesetNotLoaded> for SubmitError {
     fn from(_: RulesetNotLoaded) -> Self {
         Self::Unavailable
@@ -130,7 +130,8 @@ pub struct Submissions {
 }
 
 impl Submissions {
-    /// `earlier_digest` is that of the body as written, by which earlier releases recognised a retry.
+    /// `earlier_digest` is that of the body as written, by which earlier releases recognised a
+    /// retry.
     pub async fn submit(
         self: &Arc<Self>,
         submission: PaymentSubmission,
@@ -152,7 +153,7 @@ impl Submissions {
         Ok(SubmittedPayment { first: submitted.first && !joined, ..submitted })
     }
 
-    /// The decision that a key is bound to, for a payment that is refused now.
+    /// The stored decision of a payment that is refused now. `None` if its key is not bound.
     pub async fn repeated(
         &self,
         submission: &PaymentSubmission,
@@ -196,13 +197,14 @@ impl Submissions {
             PaymentContext { tenant, client, key: &key, path, queries, entered: &entered, begun, deadline };
         let (outcome, evidence, facts) = match self.judge(case, payment, ahead, &mut stages).await? {
             PaymentJudgement::AlreadyDecided(decision) => {
-                // Before the read: the payment is stored under another id and would be counted twice.
+                // It leaves the count before the read: it is stored under another id, and other
+                // payments would count both.
                 drop(entered);
                 return self.first_decision(tenant, decision).await;
             }
             PaymentJudgement::New { outcome, evidence, facts } => (outcome, *evidence, facts),
         };
-        // The client has gone, and the feed does not expect a decision this late.
+        // Not stored this late: the client has gone, and the feed would miss the decision.
         if Instant::now() >= deadline {
             return Err(SubmitError::Deadline);
         }
@@ -247,8 +249,8 @@ impl Submissions {
         }
     }
 
-    /// The hash stays when the payment is erased. It is keyed, since a plain hash would confirm a
-    /// guess at the payment.
+    /// The hash is kept when the payment is erased. It is keyed, so that a guess at the payment
+    /// cannot be confirmed by hashing it.
     fn request_hash(&self, digest: &Digest) -> Digest {
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.request_key, &digest.0).as_ref());
@@ -261,8 +263,8 @@ impl Submissions {
     }
 }
 
-/// A number computed from a payment's key, evenly distributed, and the same on every node and at every
-/// retry.
+/// An evenly distributed number, computed from the payment's key. It decides whether the canary
+/// decides the payment, and is the same on every node and for every retry.
 fn draw(tenant: TenantId, client: ClientId, key: &IdempotencyKey) -> u64 {
     let of_client = DigestBuilder::default().with(tenant.0.as_bytes()).with(client.0.as_bytes());
     let digest = of_client.with(key.as_str().as_bytes()).finish();

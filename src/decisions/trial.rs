@@ -2,7 +2,8 @@
 //!
 //! Recorded facts are reused, and so are results of rules that are the same: rules are pure, so the
 //! same rule on the same facts has the same result. A result that the host influenced is computed
-//! again, unless the candidate is compared with what was decided (see [`RulesetOverlap::as_decided`]).
+//! again, unless the candidate is compared with what was decided (see
+//! [`RulesetOverlap::as_decided`]).
 
 use std::sync::Arc;
 
@@ -24,13 +25,13 @@ use crate::rules::{RuleCall, RuleRun, RulesetCall, was_starved};
 /// revision.
 #[derive(Debug)]
 pub struct RulesetOverlap {
-    /// For each query of the candidate, a recorded rule with the same query, and the position of the
-    /// fact among that rule's.
+    /// For each query of the candidate, a recorded rule with the same query, and the position of
+    /// the fact among that rule's.
     facts: Vec<Option<(usize, usize)>>,
     /// For each live rule of the candidate, the recorded rule that is the same.
     same_rules: Vec<Option<usize>>,
-    /// All rules of a ruleset share a budget of fuel. Small rules can never use it up, so only among
-    /// them does the fuel of one not affect another.
+    /// Whether all rules of the candidate are small. The rules of a ruleset share a fuel budget
+    /// that small rules can never use up, so only then can no rule take fuel from another.
     candidate_is_small: bool,
     as_decided: bool,
 }
@@ -59,15 +60,16 @@ impl RulesetOverlap {
         }
     }
 
-    /// For a comparison with what was decided. If the host stopped or skipped a rule, it would have done
-    /// so to the same rule of the candidate. To run it now would show a change that the candidate does
-    /// not make.
+    /// For a comparison with what was decided. If the host stopped or skipped a rule, it would have
+    /// done so to the same rule of the candidate. Running the rule now would show a change that the
+    /// candidate does not make.
     pub fn as_decided(self) -> Self {
         Self { as_decided: true, ..self }
     }
 
-    /// The recorded facts of the candidate's queries. If values were compared by another version of the
-    /// canonical forms, only `Absent` is reused: other facts could differ now.
+    /// The recorded facts of the candidate's queries. `None` if there is none. If another version
+    /// of the canonical forms was used, only `Absent` is reused, since other facts could differ
+    /// now.
     pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
         let holds = |fact: &Fact| evidence.comparison_version == COMPARISON_VERSION || *fact == Fact::Absent;
         let fact =
@@ -106,7 +108,7 @@ fn are_the_same(rule: &RunnableRule, recorded: &RunnableRule) -> bool {
         && recorded.prepared.entry.mode == Mode::Live
 }
 
-/// A candidate on one payment: the runs that are known, and those that are needed.
+/// A candidate on one payment: the runs that are known, and the calls that are still needed.
 #[derive(Debug)]
 pub struct Trial {
     payment: Arc<Payment>,
@@ -117,8 +119,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Reuses the recorded runs of rules that are the same and had the same facts, if the engine is the
-    /// same. `facts` are those of the candidate's queries.
+    /// Reuses the recorded runs of rules that are the same and had the same facts, if the engine is
+    /// the same. `facts` are those of the candidate's queries.
     pub fn on_record(
         candidate: &RunnableRuleset,
         evidence: &Evidence,

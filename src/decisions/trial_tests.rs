@@ -63,7 +63,7 @@ fn recorded(ruleset: &RunnableRuleset, facts: &[Fact], runs: Vec<RuleRun>) -> Ev
     evidence_of(&engine(), Arc::new(payment()), Some(ruleset), facts, runs).1
 }
 
-/// How many rules have to run.
+/// How many rules of the candidate have to run.
 fn to_run(
     candidate: &RunnableRuleset,
     active: &RunnableRuleset,

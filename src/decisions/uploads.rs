@@ -1,6 +1,6 @@
 //! Uploads of plugins: inspected in the request, compiled later by any node.
 //!
-//! Must never compile inside of a request: that can take minutes.
+//! A request must never compile a plugin: that can take minutes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,19 +29,20 @@ use crate::storage::uploads::{
 const LEASE_MS: u32 = 10_000;
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
-/// After so many attempts during which the node died, the upload is refused.
+/// The upload is refused after this many attempts during which the node died.
 const ATTEMPTS_MAX: i32 = 3;
 
-/// Between attempts at an upload that failed through no fault of its bytes.
+/// The backoff after attempts that failed for a cause other than the bytes.
 const FAILURE_BACKOFF_MAX: Duration = Duration::from_secs(300);
 const FAILURE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_secs(5))
     .with_max_delay(FAILURE_BACKOFF_MAX)
     .without_max_times();
-/// After half an hour of that the upload is refused.
+/// After this many of them, about half an hour, the upload is refused.
 const FAILURES_MAX: i32 = 10;
 
-/// The longest wait of bytes that another tenant has. They wait as long as their compilation took.
+/// Bytes that another tenant has are not compiled again. They wait as long as their compilation
+/// took, but never longer than this, so that the time does not reveal the other tenant's upload.
 const STORED_WAITS_MAX_MS: u64 = 30_000;
 
 /// Messages of the compiler quote names from the plugin, which may be very long.
@@ -82,7 +83,7 @@ pub struct Uploads {
     arrivals: ByProfile<Notify>,
     /// The kibibytes of uploads that may be in memory at once.
     memory: Semaphore,
-    /// One thread of low priority: megabytes can be made to take a second to inspect.
+    /// One thread of low priority, since a hostile plugin can take a second to inspect.
     inspecting: Threads,
 }
 
@@ -150,7 +151,7 @@ impl Uploads {
         Ok(seen)
     }
 
-    /// Returns once this node has received an upload.
+    /// Returns once this node has put an upload into the queue.
     pub async fn wait_for_upload(&self, profile: Profile) {
         self.arrivals.of(profile).notified().await;
     }
@@ -161,10 +162,12 @@ impl Uploads {
         profile: Profile,
         stop: &CancellationToken,
     ) -> Result<(), StorageError> {
-        // Checked before a turn is taken that others may wait for. The queue is usually empty.
+        // Checked before a turn is taken: the queue is usually empty, and others may wait for the
+        // turn.
         while !stop.is_cancelled() && uploads::is_any_waiting(&self.system, profile).await? {
             let Some(turn) = stop.run_until_cancelled(self.turns.take(profile)).await else { break };
-            // The bytes are in memory twice while they are read, so no other upload may be.
+            // While the bytes are read they are in memory twice, so there must be no other upload
+            // in memory.
             let all = self.memory.acquire_many(kib(self.settings.size_max_bytes));
             let Some(memory) = stop.run_until_cancelled(all).await else { break };
             let (turn, memory) = (turn?, memory.map_err(|_| StorageError::Abandoned)?);

@@ -1,7 +1,7 @@
 //! Verification: compares everything that is stored with its chain.
 //!
-//! Batches must match each other, decisions their batch, payloads and keys their decision. What is
-//! stored during a verification must not be reported as a flaw.
+//! Batches must match each other, decisions their batch, and payloads and keys their decision.
+//! Decisions that are stored during a verification must not be reported as flaws.
 
 mod finding;
 mod row;
@@ -84,7 +84,8 @@ impl Verifier<'_> {
             }
             place = self.decisions(writer, &batches, place, last.sequence).await?;
         }
-        // Decisions that were stored since have batches by now.
+        // Decisions after the last batch that was read. Those stored in the meantime have a batch
+        // by now and are not among them.
         loop {
             let uncovered = verification::uncovered(self.system, writer, place).await?;
             let Some(last) = uncovered.last() else { return Ok(()) };
@@ -211,7 +212,7 @@ impl<'b> BatchCursor<'b> {
         }
     }
 
-    /// The batch of a decision and its position there, if it has one of its own.
+    /// The batch of a decision and its position there. `None` if it has no position of its own.
     fn expect(&mut self, row: &DecisionRow, pass: &mut Verifier<'_>) -> Option<(&'b BatchRow, usize)> {
         let batches = self.batches;
         let batch = batches.first().filter(|batch| batch.sequence == row.place.sequence);

@@ -1,6 +1,6 @@
-//! Compares a part of a history with what a candidate would have decided.
+//! Compares stored decisions with what a candidate would have decided.
 //!
-//! A decision that cannot be computed is counted with its reason, and never guessed.
+//! A decision that cannot be computed again is counted with the reason, and never guessed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,13 +32,13 @@ use crate::storage::{StorageError, evidence, rulesets};
 /// Payments in one call of the engine. A call occupies one of its threads.
 const CALLS_AT_ONCE: usize = 32;
 
-/// Longer than any call takes: the lease is lost long before.
+/// Never reached: the turn of the backtest ends long before.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
-/// Attempts for a payment if the host stops a rule.
+/// Attempts for a payment on which the host stops a rule.
 const HOST_ATTEMPTS: usize = 3;
 
-/// Attempts if the engine cannot serve. The pause doubles each time.
+/// The backoff while the engine is unavailable.
 const ENGINE_BACKOFF: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(Duration::from_millis(50)).without_max_delay().with_max_times(7);
 
@@ -56,7 +56,7 @@ pub(super) struct HistoryComparison {
     pub connections: Connections,
     /// The candidate, then the baseline if that is run again.
     candidates: Vec<RunnableRuleset>,
-    /// By the revision that decided. `None` for one that cannot be read.
+    /// By the revision that decided. The value is `None` if that revision cannot be read.
     overlaps: Mutex<HashMap<Option<RevisionReference>, Option<Arc<RulesetOverlaps>>>>,
 }
 
@@ -111,7 +111,7 @@ impl HistoryComparison {
         Ok(())
     }
 
-    /// Counts the rows in their order.
+    /// Compares the rows and returns the report on them.
     pub async fn compare(&self, rows: Vec<HistoryRow>) -> Result<BacktestReport, BacktestError> {
         let mut report = BacktestReport::default();
         let mut recorded = Vec::with_capacity(rows.len());
@@ -180,8 +180,8 @@ impl HistoryComparison {
         Arc::new(self.candidates.iter().map(overlap).collect())
     }
 
-    /// Finds the facts of all decisions, those that are not recorded in one statement, and adds the
-    /// calls that are needed to `calls`.
+    /// Prepares the trials of all decisions and adds the calls that they need to `calls`. Facts
+    /// that are not recorded are looked up in one statement.
     async fn try_all(
         &self,
         recorded: Vec<RecordedDecision>,
@@ -226,7 +226,8 @@ impl HistoryComparison {
         Ok(all)
     }
 
-    /// The facts that are not recorded, for all candidates. `None` if all are.
+    /// The request for the facts that are not recorded, of all candidates. `None` if all are
+    /// recorded.
     fn request_of(&self, decision: &RecordedDecision, known: &[Vec<Option<Fact>>]) -> Option<FactRequest> {
         let missing = self.candidates.iter().zip(known).flat_map(|(ruleset, known)| {
             let queries = ruleset.queries.iter().zip(known);

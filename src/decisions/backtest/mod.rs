@@ -1,8 +1,8 @@
 //! Backtests: a candidate revision on a tenant's stored decisions.
 //!
-//! A node works on one backtest at a time, under a lease. Live payments come first: backtests compute
-//! on threads of low priority, use at most two connections at a time, a third one briefly to renew the
-//! lease, and hold none between two statements.
+//! A node works on one backtest at a time, under a lease. Live payments come first: backtests
+//! compute on threads of low priority and use at most two connections at a time, with a third one
+//! briefly to renew the lease. They hold no connection between two statements.
 
 mod compare;
 mod connections;
@@ -22,10 +22,10 @@ use crate::storage::backtests::{self, ClaimedBacktest};
 use crate::storage::pool::SystemPool;
 use connections::Connections;
 
-/// How often a node without work polls for some.
+/// How often a node without a backtest looks for one.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// After an error that may pass.
+/// How long a node waits after an error that may pass.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// Why a turn ended early.
@@ -71,8 +71,8 @@ pub struct Backtests {
     plugins: Arc<Plugins>,
     world: World,
     threads: Threads,
-    /// Parts of a history that are compared at once. While one waits for the database or the engine,
-    /// another computes.
+    /// Parts of a history that are compared at once. While one waits for the database or the
+    /// engine, another computes.
     at_once: usize,
 }
 
@@ -131,7 +131,7 @@ impl Backtests {
                 Ok(true)
             }
             trouble => {
-                // Another node may go on at once instead of after the lease.
+                // Any node may then continue at once instead of when the lease expires.
                 let letting_go =
                     move |system: SystemPool| async move { backtests::let_go(&system, claim).await };
                 let _ = self.connections.run_at_once(letting_go).await;

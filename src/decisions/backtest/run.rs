@@ -1,6 +1,6 @@
 //! One turn on one backtest: reads pages of the history, compares them and stores checkpoints.
 //!
-//! A count and the position it goes up to must always be stored together.
+//! A report and the position that it reaches to must always be stored together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::storage::decisions::history::{self, HistoryRow, PageSize};
 /// How often the lease is renewed, the progress stored and a cancellation noticed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Then another tenant may be next. Continuing costs a node some milliseconds.
+/// After this time another tenant may be next. Continuing a backtest later costs some milliseconds.
 const TURN_MAX: Duration = Duration::from_secs(30);
 
 /// Decisions that are compared together.
@@ -179,7 +179,7 @@ struct HistoryReader {
     connections: Connections,
     tenant: TenantId,
     selection: BacktestSelection,
-    /// Later payment events are left out, so the report does not depend on interruptions.
+    /// Payment events reported later are left out, so the report does not depend on interruptions.
     reported_before_ms: u64,
     before: Option<PaymentId>,
     /// Decisions that are still wanted.

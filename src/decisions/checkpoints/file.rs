@@ -65,7 +65,7 @@ impl CheckpointFile {
         file.sync_data()
     }
 
-    /// Keeps only the last line of each writer, and returns those.
+    /// Keeps only the newest checkpoint of each writer and signing key, and returns those.
     pub fn compact(&self) -> io::Result<Vec<SignedCheckpoint>> {
         let _lock = self.lock()?;
         let text = match fs::read_to_string(&self.path) {
@@ -106,7 +106,8 @@ impl CheckpointFile {
     }
 }
 
-/// A full disk or a crash may have cut off the last line.
+/// Whether the file is empty or its last line is complete. A full disk or a crash may have cut it
+/// off.
 fn ends_a_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
@@ -131,7 +132,7 @@ fn lines_of(origin: &str, text: &str) -> Vec<CheckpointLine> {
         .collect()
 }
 
-/// A line of a log that is not a checkpoint.
+/// Whether this is a line of a log and not a checkpoint.
 fn is_of_a_log(line: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(line)
         .is_ok_and(|value| value["level"].is_string() && value["message"] != "checkpoint")

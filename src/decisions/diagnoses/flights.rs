@@ -14,10 +14,10 @@ use crate::domain::tenant::TenantId;
 use crate::rules::{Diagnosis, EngineError, FailedCall};
 use crate::storage::StorageError;
 
-/// Running or waiting on this node. Each holds its call, of a megabyte at most.
+/// How many may run or wait on a node. Each has its call in memory, at most a megabyte.
 const DIAGNOSES_MAX: usize = 32;
 
-/// Everybody who waits for the same diagnosis gets a copy.
+/// All callers of a single flight get a clone.
 #[derive(Debug, Clone, Error)]
 pub enum DiagnosisError {
     /// The tenant has another one under way, or the node has too many.
@@ -54,7 +54,8 @@ impl Hash for DiagnosisKey {
 #[derive(Debug)]
 pub(super) struct DiagnosisFlights {
     flights: SingleFlight<DiagnosisKey, DiagnosisResult>,
-    /// One small plugin and one large one: seconds of a small one do not wait for minutes of a large one.
+    /// One small plugin and one large one: seconds of a small one do not wait for minutes of a
+    /// large one.
     turns: ByProfile<Semaphore>,
 }
 

@@ -1,6 +1,5 @@
-//! Why a rule failed in a stored decision. Its recorded call is made again on request.
-//!
-//! Nothing is stored: the call can be repeated at any time.
+//! Why a rule failed in a stored decision. The recorded call is repeated on request, and the
+//! diagnosis is not stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,8 @@ use crate::rules::{Diagnosis, FailedCall, RuleCall};
 use crate::storage::pool::AppPool;
 use crate::storage::{StorageError, decisions, rulesets};
 
-/// A person waits for the response. Compiling a large plugin can take longer; then the next
-/// request finds it compiled.
+/// A person waits for the response. If compiling a large plugin takes longer, the next request
+/// finds it compiled.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is recorded of a failure, and what repeating the call shows.

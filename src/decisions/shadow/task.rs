@@ -9,14 +9,14 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{OutcomeReason, Reason, RuleResult};
 use crate::storage::decisions::StoredDecision;
 
-/// A decision that is stored, and what was deployment when it was made.
+/// A stored decision, and the tenant's deployment at the time of the decision.
 #[derive(Debug)]
 pub struct ShadowTask {
     pub decision: StoredDecision,
     pub deployment: Arc<LoadedDeployment>,
     /// Computed from the payment's key; it chooses the path.
     pub draw: u64,
-    /// Of the queries of the path.
+    /// One for each query of the path.
     pub facts: Vec<Fact>,
 }
 

@@ -18,7 +18,7 @@ pub struct ShadowTrial {
     task: ShadowTask,
     /// Whether the deciding revision has rules in shadow mode.
     rules: bool,
-    /// Of the shadow revision, and whether it needs a call.
+    /// The trial of the shadow revision, and whether it needs a call.
     trial: Option<(Trial, bool)>,
 }
 
@@ -88,8 +88,8 @@ impl ShadowTrial {
     }
 }
 
-/// The outcome if the rules in shadow mode were live as well. The results of the other rules are those
-/// recorded.
+/// The outcome if the rules in shadow mode were live as well. The results of the other rules are
+/// those recorded.
 fn with_shadow_rules(
     task: &ShadowTask,
     engine: &EngineId,

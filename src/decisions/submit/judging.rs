@@ -1,7 +1,7 @@
 //! From a payment in flight to its outcome: facts, then rules.
 //!
-//! Both are repeated if a payment that was counted has failed since. Only the facts and results of the
-//! last round are kept; nothing is taken from an earlier one.
+//! Both are repeated if a payment that was counted no longer counts: it failed, or it was not
+//! approved. Only the facts and results of the last round are kept.
 
 use std::sync::Arc;
 
@@ -22,15 +22,15 @@ use crate::domain::verdict::Outcome;
 use crate::rules::EngineError;
 use crate::storage::facts::{FactAnswer, FactRequest, InFlightValue};
 
-/// The last round counts, though it may count a payment that has failed since.
+/// The result of the last round stands, even if it counted a payment that has failed since.
 const ROUNDS_MAX: u32 = 4;
 
-/// The same for all rounds of a payment.
+/// What stays the same in all rounds of a payment.
 pub(super) struct PaymentContext<'a> {
     pub(super) tenant: TenantId,
     pub(super) client: ClientId,
     pub(super) key: &'a IdempotencyKey,
-    /// `None` without an active ruleset.
+    /// `None` if no ruleset is active.
     pub(super) path: Option<&'a DecisionPath>,
     pub(super) queries: Arc<[FactQuery]>,
     pub(super) entered: &'a InFlightPayment,
@@ -44,14 +44,14 @@ pub(super) enum PaymentJudgement {
     New {
         outcome: Outcome,
         evidence: Box<Evidence>,
-        /// Of all queries of the path, in their order.
+        /// One for each query of the path, in their order.
         facts: Vec<Fact>,
     },
 }
 
 impl Submissions {
-    /// A payment that is not approved has another round if a payment that it counted has failed since:
-    /// no rule may refuse it because of that one.
+    /// If the outcome is not approve and a payment that was counted no longer counts, there is
+    /// another round: no rule may refuse a payment because of one that failed.
     pub(super) async fn judge(
         &self,
         case: PaymentContext<'_>,
@@ -80,8 +80,8 @@ impl Submissions {
         }
     }
 
-    /// The facts, from stored payments and those in flight. Without queries nothing is looked up; the
-    /// journal then finds out whether the key is bound.
+    /// The facts, from stored payments and those in flight. If there are no queries, nothing is
+    /// looked up, and the journal finds out whether the key is bound.
     async fn look_up(
         &self,
         case: &PaymentContext<'_>,
@@ -108,7 +108,7 @@ impl Submissions {
         Ok(answer)
     }
 
-    /// If the deadline is missed, that counts against the rules that are to blame.
+    /// A missed deadline counts against the rules that caused it.
     async fn run_rules(
         &self,
         case: &PaymentContext<'_>,
@@ -125,8 +125,8 @@ impl Submissions {
         };
         let mut rules_begun = Instant::now();
         let mut evaluated = run().await;
-        // Compiled plugins are a cache. If one is missing, the payment waits until it is loaded. Only
-        // if it cannot be loaded does the rule count as its entry says.
+        // Compiled code is only cached and may be gone. The payment then waits until the plugin is
+        // loaded again. If that fails, the rule counts as its entry says.
         if let Ok((_, evidence)) = &evaluated
             && self.active.recover(&evidence.rules, case.deadline).await?
         {
@@ -146,7 +146,7 @@ fn had_their_time(begun: Instant, rules_begun: Instant, deadline: Instant) -> bo
     deadline.saturating_duration_since(rules_begun) >= rules_begun.saturating_duration_since(begun)
 }
 
-/// One for each value, since the payments ahead do not depend on the window.
+/// One entry for each value: all queries for the value have the same payments ahead.
 fn in_flight_values(ahead: &[PaymentsAhead]) -> Vec<InFlightValue> {
     let mut values: Vec<InFlightValue> = Vec::new();
     for ahead in ahead.iter().filter(|ahead| !ahead.ids.is_empty()) {
