@@ -35,8 +35,9 @@ impl Tollgate {
             .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
             .env("ROCKET_TOLLGATE_DATA_DIR", folder.join("data"))
             .env("ROCKET_TOLLGATE_ISSUER", ISSUER)
+            // Only the first start creates the tenant. `new_client` creates a client after each
+            // start.
             .env("ROCKET_TOLLGATE_DEMO", "true")
-            // Later starts find the tenant; a client is then created on the command line.
             .env("ROCKET_TOLLGATE_PLUGINS_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins"))
             .envs(settings.iter().copied())
             .stdout(Stdio::null())

@@ -1,8 +1,7 @@
 //! The commands `migrate`, `tenant create`, `tenant card-check` and `client create`, which
 //! operators run on the database itself.
 //!
-//! A server may run at the same time. A secret must never be printed twice or logged.
-//! log one.
+//! A server may run at the same time. A secret must be printed only once and never be logged.
 
 use std::process::ExitCode;
 
@@ -38,13 +37,13 @@ pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Fai
     .await
 }
 
-/// The names of the fields on the command line.
+/// Parses the name of a field.
 pub(super) fn checked_fields() -> impl TypedValueParser<Value = CheckedField> {
     PossibleValuesParser::new(CheckedField::ALL.map(CheckedField::name))
         .try_map(|name| CheckedField::parse(&name).ok_or("no such field"))
 }
 
-/// Without a change, prints the current settings.
+/// Changes the check of one field. `None` prints the current settings instead.
 pub async fn card_check(
     config: Config,
     tenant: String,
@@ -92,8 +91,8 @@ pub async fn create_client(
     .await
 }
 
-/// Closes the database in any case: a private server that this command started must not outlive
-/// it.
+/// Does the work and then closes the database even after an error: a private server that this
+/// command started must not outlive it.
 pub(super) async fn on_database(
     config: Config,
     work: impl AsyncFnOnce(&Databases) -> Result<(), Failure>,

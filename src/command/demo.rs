@@ -71,7 +71,7 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode, Failure> {
         return write_history(History { seed, count, days: options.days, until_ms: SystemClock.now_ms() });
     }
     let url = url_of(&options)?;
-    // Credentials in the environment make the database unnecessary.
+    // With credentials in the environment, no client must be created in the database.
     match (std::env::var("CLIENT_ID"), std::env::var("CLIENT_SECRET")) {
         (Ok(id), Ok(secret)) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -97,7 +97,7 @@ fn url_of(options: &DemoOptions) -> Result<String, Failure> {
 fn write_history(history: History) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match history.write(&mut out).and_then(|()| out.flush()) {
-        // The reader has closed the pipe.
+        // The reader, for example `head`, has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => Ok(written.map(|()| ExitCode::SUCCESS)?),
     }

@@ -26,14 +26,14 @@ use crate::http::routes::payments::import_line::{self, PastLine};
 use crate::world::SystemClock;
 use lines::{InputLine, InputLines, LINE_BYTES_MAX};
 
-/// Payments that are on their way into the journal, which stores many in one transaction.
+/// The most payments that wait for the journal, which stores many in one transaction.
 const AT_ONCE: usize = 2_048;
-/// Payments whose events are stored in one statement.
+/// The number of payments whose events are stored in one statement.
 const EVENTS_OF: usize = 1_024;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Lines with errors that are printed. The summary counts all.
+/// The most lines whose errors are printed. The summary counts all.
 const TOLD_MAX: u64 = 50;
-/// Errors that are printed for one line.
+/// The most errors that are printed for one line.
 const ERRORS_TOLD_MAX: usize = 5;
 
 #[derive(Debug, clap::Args)]
@@ -87,7 +87,7 @@ impl ImportReport {
 }
 
 pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Failure> {
-    // Before the database is started, which a missing file does not need.
+    // Opened before the database is started, so that a missing file is reported at once.
     let source = open(&order.file).await?;
     if order.strict && !can_be_read_twice(&order.file).await {
         return Err("--strict reads the input twice, so it needs a regular file".into());
@@ -159,7 +159,7 @@ async fn check(
 ) -> Result<ImportReport, Failure> {
     let (mut lines, mut report) = (InputLines::of(open(file).await?), ImportReport::default());
     while let Some(line) = lines.next().await? {
-        // Nothing is stored in this pass, so the machine's clock is good enough.
+        // This pass stores nothing, so the clock of this machine is good enough.
         match parse(&line, SystemClock.now_ms(), unchecked) {
             Ok(PastLine { refused_now, .. }) if refused_now.is_empty() => {}
             Ok(PastLine { payment, refused_now }) => match earlier.stored(&payment).await {
@@ -180,7 +180,7 @@ fn parse(line: &InputLine, now_ms: u64, unchecked: UncheckedFields) -> Result<Pa
     }
 }
 
-/// The errors of the line. An unreachable database ends the run.
+/// Turns an error of a key into errors of the line. An unreachable database ends the run.
 fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
     match error {
         ImportError::Unavailable => Err(error.into()),
@@ -188,7 +188,7 @@ fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
     }
 }
 
-/// Reads no faster than the payments are stored.
+/// Stores all lines. Reads only as fast as payments are stored.
 async fn store_all(
     source: Source,
     imports: &Imports,
@@ -210,7 +210,7 @@ async fn store_all(
     Ok(())
 }
 
-/// Ends after the first error.
+/// The lines of the input. The stream ends after the first error.
 fn lines_of(source: Source) -> impl Stream<Item = Result<InputLine, Failure>> {
     stream::try_unfold(InputLines::of(source), |mut lines| async move {
         Ok(lines.next().await?.map(|line| (line, lines)))
@@ -259,7 +259,7 @@ impl ChunkReport {
     }
 }
 
-/// Stored after their payments. If a run ends in between, the next one adds them.
+/// Stores the events after their payments. If a run ends in between, the next run adds them.
 async fn store_events(imports: &Imports, fates: Vec<Result<LineOutcome, Failure>>) -> ChunkReport {
     let (mut part, mut events) = (ChunkReport::default(), Vec::new());
     for fate in fates {

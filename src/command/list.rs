@@ -23,7 +23,7 @@ use crate::storage::lists::{self, AddEntryError, EntryFilter, ListHead};
 use crate::storage::tenants;
 use crate::world::{OsRandomness, machine};
 
-/// Entries that an export reads in one statement.
+/// The number of entries that an export reads in one statement.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,7 @@ pub enum ListCommand {
     },
 }
 
-/// Each part is a transaction of its own, so earlier parts remain added.
+/// An import that failed. Each part is a separate transaction, so earlier parts stay on the list.
 #[derive(Debug, Error)]
 #[error(
     "the import stopped after adding {added} of {read} entries ({already_there} were already on the list). \
@@ -88,7 +88,7 @@ pub async fn run(config: Config, command: ListCommand) -> Result<ExitCode, Failu
 }
 
 async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCode, Failure> {
-    // Before the database is started, which a missing file does not need.
+    // Read before the database is started, so that a missing file is reported at once.
     let bytes = bytes_of(file).await?;
     let format = order.format.unwrap_or_else(|| format_of(file));
     let entries_max = config.settings.list_entries_max;

@@ -1,6 +1,6 @@
 //! The command line: arguments and output.
 //!
-//! Must never hold logic that the API needs as well.
+//! Must never contain logic that the API needs as well.
 
 mod administration;
 mod demo;
@@ -248,7 +248,7 @@ where
         .enable_all()
         .build()?;
     let result = runtime.block_on(work(config));
-    // A thread may hang in a name look-up or on a disk, and cannot be cancelled.
+    // Limited, since a thread may hang in a name look-up or on a disk and cannot be cancelled.
     runtime.shutdown_timeout(THREADS_MAX);
     result
 }

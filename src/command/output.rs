@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long the end of the process waits until the last lines are read.
+/// How long the process waits at its end until the last lines are read.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// Why standard output can no longer be written.
@@ -47,13 +47,13 @@ pub fn tell_line(line: Arguments<'_>) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Prints without waiting, for a server, which must not depend on a reader.
+/// Prints on another thread, for a server, which must not wait for a reader.
 pub fn say_aside(text: String) {
     // If no thread can be started, nothing is printed.
     let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(&format!("{text}\n")));
 }
 
-/// Writes the last lines to standard error, if they are read.
+/// Writes the last lines to standard error. Waits at most `LAST_WORDS_WAIT` for a reader.
 pub fn tell_at_the_end(text: String) {
     let (ended, wait) = mpsc::channel();
     let telling = move || {

@@ -158,7 +158,7 @@ fn say_failed(file: &Path, report: &CaseReport, difference: &CaseDifference) {
 /// The plugin as the engine loaded it, with its bytes, or why it was refused.
 type LoadedPlugin = Result<(Plugin, Arc<[u8]>), String>;
 
-/// Loads the plugin as the server would, with a cache that is deleted afterwards.
+/// Loads the plugin as a server would, with a cache that is deleted afterwards.
 fn in_a_sandbox(
     path: &Path,
     settings: &NodeSettings,
@@ -169,7 +169,7 @@ fn in_a_sandbox(
     let mut key = [0; 32];
     OsRandomness.fill(&mut key);
     let mut sandbox = settings.sandbox(std::env::current_exe()?, cache_dir.clone(), key);
-    // No payments compete for the processor here.
+    // Only useful beside live payments, of which there are none here.
     sandbox.stands_back = false;
     sandbox.diagnosis_with_lines = true;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

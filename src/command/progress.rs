@@ -1,6 +1,6 @@
 //! The progress of a long command: a bar on a terminal, otherwise a line each second.
 //!
-//! Must never write to standard output, which belongs to the command's result.
+//! Progress must never go to standard output, which belongs to the command's result.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `what` is done with each item, for example "replayed". There may be more items than
-    /// the total.
+    /// `what` is printed after the number of items, for example "replayed". There may be more items
+    /// than the total.
     pub fn new(total: u64, what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -47,7 +47,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line above the bar.
+    /// Prints a line of the result on standard output, above the bar.
     pub fn tell(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say!("{line}")),
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// Per second, since the start.
+    /// Items per second since the start.
     pub fn rate(&self) -> f64 {
         self.done as f64 / self.begun.elapsed().as_secs_f64().max(f64::EPSILON)
     }

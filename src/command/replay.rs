@@ -24,10 +24,10 @@ use crate::world::machine;
 
 const PAGE: u32 = 1_000;
 const AT_ONCE: usize = 16;
-/// Differences that are printed one by one. The summary counts all.
+/// The most differences that are printed. The summary counts all.
 const TOLD_MAX: u64 = 50;
 
-/// `90m`, `24h`, `7d`, `30s`.
+/// Parses `90m`, `24h`, `7d` or `30s`.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
     let expected = || "expected a number followed by s, m, h or d, for example 24h".to_owned();
     let unit_s = match text.chars().last() {
@@ -67,7 +67,7 @@ impl ReplaySelection {
 struct ReplaySummary {
     identical: u64,
     different: u64,
-    /// How many of them contain rules whose recorded results were used.
+    /// How many of the replayed decisions contain rules whose recorded results were used.
     partly_recorded: u64,
     imported: u64,
     erased: u64,

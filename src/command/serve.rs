@@ -1,8 +1,7 @@
 //! `tollgate serve`: starts everything, serves until a signal comes, and stops in order.
 //!
-//! The order of the stop: readiness fails and streams end, new connections are refused, the
-//! requests in progress get their responses, the journal is flushed, the private Postgres
-//! stops.
+//! A stop has these steps: Readiness fails and streams end. New connections are refused. Requests
+//! in progress get their responses. The journal is flushed. The private Postgres stops.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let database = Database::open(&config).await?;
     let served = serve_on(&config, &database, started).await;
-    // In any case: a private server must not outlive a failed start.
+    // Closed even after a failed start, which a private server must not outlive.
     database.close().await?;
     served
 }
@@ -47,12 +46,11 @@ async fn serve_on(config: &Config, database: &Database, started: Instant) -> Res
 async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<(), Failure> {
     let shutdown = rocket.shutdown();
     let of_rocket = &rocket.config().shutdown;
-    // Rocket adds one second.
+    // Rocket itself adds one second.
     let requests_max = Duration::from_secs(u64::from(of_rocket.grace) + u64::from(of_rocket.mercy) + 1);
     let (readiness, streams) = (app.readiness.clone(), app.streams.clone());
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
-    // Installed before the first connection, so that a node that serves can always be
-    // stopped in order.
+    // Installed before the first connection, so that every serving node can be stopped in order.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {

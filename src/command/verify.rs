@@ -18,7 +18,7 @@ use crate::storage::databases::Databases;
 use crate::storage::decisions;
 
 pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Failure> {
-    // Read first, so that a wrong path is reported at once and not after hours.
+    // Read first, so that a wrong path is reported now and not after hours.
     let lines = lines_of(&config, files)?;
     let key = app::checkpoint_key(&config)?;
     let mut findings = 0;
@@ -47,7 +47,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
     Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Without a file, the checkpoints of the data folder.
+/// The checkpoints in these files, or those of the data folder if there are none.
 fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<CheckpointLine>, Failure> {
     let own = CheckpointFile::in_folder(&config.settings.data_dir);
     let files = match files.is_empty() {

@@ -16,7 +16,7 @@ use crate::support::service::{Caller, Node, payment};
 const REVISIONS: &str = "/rulesets/payment/revisions";
 const ACTIVATIONS: &str = "/rulesets/payment/activations";
 
-/// A revision of two rules that both have findings, or both have none.
+/// Creates a revision of two rules. Either both reject the test payment or both pass it.
 async fn revision(caller: &Caller, speaks: bool) -> i64 {
     let plugin = caller.plugin("amount-limits").await;
     let maximum_minor = if speaks { 1 } else { 1_000_000 };
@@ -139,7 +139,7 @@ async fn a_process_that_is_killed_during_activations_restarts_with_a_complete_ac
     program.stop().await;
 }
 
-/// The activations that a client sees when it polls the other node.
+/// Also prints how long the other node takes to follow.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_follows_an_activation_by_polling_alone() {
     let database = TestDatabase::create().await;

@@ -55,7 +55,7 @@ async fn wait_until(caller: &Caller, path: &str, what: impl Fn(&Value) -> bool) 
     }
 }
 
-/// The report of a complete backtest, once it has finished.
+/// Runs a backtest to its end and returns its report.
 pub async fn report(caller: &Caller, body: &Value) -> Value {
     let path = start(caller, body).await;
     let backtest = wait_until(caller, &path, |backtest| backtest["finished_at_ms"].is_u64()).await;

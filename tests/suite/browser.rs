@@ -156,7 +156,8 @@ async fn an_administrator_sees_rules_and_evidence_and_uploads_a_plugin() {
     click(&browser, "#upload-form button[type=submit]").await;
     wait_for_text(&browser, "#uploaded", "Accepted: velocity").await;
     picture(&browser, "upload").await;
-    // The upload is followed to its end: only the compiler detects what is wrong with these bytes.
+    // The page must wait for the compiler, since only the compiler detects the error in these
+    // bytes.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("silent.wasm");
     std::fs::write(&file, component("bad_description")).unwrap();

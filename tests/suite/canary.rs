@@ -69,7 +69,7 @@ async fn a_key_gets_the_same_revision_on_every_node_and_keeps_it_as_the_share_gr
     assert_eq!(revisions(&there).await, small, "a retry anywhere is answered with the first decision");
 
     forget_payments(&database).await;
-    // The second node polls twice a second, so it has followed by now.
+    // The second node polls twice a second, so it follows within this time.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(revisions(&there).await, small, "the choice is in the key, not in the node");
 

@@ -100,7 +100,7 @@ async fn a_limit_holds_across_nodes_if_one_has_a_wrong_clock() {
     right.stop().await;
 }
 
-/// As after a failover to a server with a clock that is behind.
+/// This happens after a failover to a server whose clock is behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught_up() {
     let database = TestDatabase::create().await;

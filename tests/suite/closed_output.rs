@@ -24,14 +24,14 @@ fn closed_pipe() -> Stdio {
     writer.into()
 }
 
-/// A full pipe, as long as the reader is kept and does not read.
+/// A full pipe. It stays full while the reader is kept and does not read.
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
     fill(writer.try_clone().unwrap());
     (reader, writer.into())
 }
 
-/// Filled by a thread, which stays blocked in its last write.
+/// Fills a pipe. A thread does this, since the last write blocks.
 fn fill(mut writer: PipeWriter) {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -42,14 +42,14 @@ fn fill(mut writer: PipeWriter) {
     while receiver.recv_timeout(Duration::from_millis(300)).is_ok() {}
 }
 
-/// A server whose standard output shows its address, so that its log is not needed for that.
+/// A server that prints its address on standard output, so that tests need not read its log.
 fn demonstration(database: &TestDatabase) -> Command {
     let mut command = tollgate_on(database, &["serve"]);
     command.env("ROCKET_TOLLGATE_DEMO", "true");
     command
 }
 
-/// Asserts that it serves and stops normally.
+/// Asserts that the program serves and stops normally.
 async fn assert_serves(mut program: Program, database: &TestDatabase, tenant: &str) {
     let caller = program.caller_of_new_tenant(database, tenant).await;
     for place in 0..20 {
@@ -77,7 +77,7 @@ async fn a_node_works_if_its_welcome_cannot_be_written() {
     let (_unread, full) = full_pipe();
     for (tenant, stdout) in [("disk", full_disk()), ("closed", closed_pipe()), ("full", full)] {
         let mut command = demonstration(&database);
-        // With a single thread: if it were blocked, nothing would be served.
+        // With one thread only. If output blocked it, no request would be served.
         command.env("ROCKET_WORKERS", "1");
         let program = Program::start_with_output(command, stdout, Stdio::piped()).await;
         assert_serves(program, &database, tenant).await;
@@ -138,7 +138,7 @@ fn a_failed_start_ends_normally_if_its_error_cannot_be_written() {
     }
 }
 
-/// Its exit status and standard error.
+/// Runs a command with these outputs. Returns its exit status and standard error.
 fn run_with_outputs(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
     let output = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
@@ -160,7 +160,7 @@ async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
     let case = shipped_plugins().join("velocity/cases");
     let case = std::fs::read_dir(case).unwrap().next().unwrap().unwrap().path();
     let demo = ["demo", "--url", &node.url, "--rate", "50"];
-    // Commands with their exit status, and their status when they are repeated.
+    // Commands with their expected exit status, and with the status when they are repeated.
     for (arguments, code, again) in [
         (vec!["--help"], 0, 0),
         (vec!["fly"], 2, 2),
@@ -169,12 +169,12 @@ async fn a_command_whose_output_is_closed_does_its_work_and_ends_quietly() {
         (vec!["client", "create", "--tenant", "acme", "--name", "till"], 0, 0),
         (vec!["plugin", "check", rule], 0, 0),
         (vec!["plugin", "run", rule, case.to_str().unwrap()], 0, 0),
-        // With a bad line, which is reported and makes the import fail.
+        // The history has a bad line, which is reported and makes the import fail.
         (vec!["import", "--tenant", "acme", history], 1, 1),
         (vec!["import", "--tenant", "acme", "--strict", history], 1, 1),
         (vec!["demo", "--history", "100000"], 0, 0),
         ([&demo[..], &["--count", "60"]].concat(), 0, 0),
-        // It runs until its output is closed.
+        // The demonstration runs until its output is closed.
         (demo.to_vec(), 0, 0),
         (vec!["replay"], 0, 0),
         (vec!["verify", "--checkpoints", checkpoints.to_str().unwrap()], 0, 0),

@@ -1,4 +1,4 @@
-//! The turns in which plugins are compiled. Nobody may hold a turn while waiting for something
+//! The turns in which plugins are compiled. A turn must never be held while waiting for something
 //! else.
 
 use std::path::Path;
@@ -78,8 +78,9 @@ async fn wait_for_lock_waiter(superuser: &mut PgConnection) {
     }
 }
 
-/// Runs the worker of large uploads beside an upload that holds its share of the memory until the
-/// database stores it.
+/// Asserts that the worker of large uploads ends while another upload holds its share of the
+/// memory. That upload waits until the database stores it. With `large_waits`, the worker has an
+/// upload to compile, waits for memory and is stopped.
 async fn large_worker_ends_first(large_waits: bool) {
     let database = TestDatabase::create().await;
     let databases = database.databases();

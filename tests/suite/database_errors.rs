@@ -1,4 +1,5 @@
-//! Database errors in the log and in responses: without values, and with advice whether to retry.
+//! Database errors in the log and in responses. They contain no values, and responses advise
+//! whether to retry.
 
 use reqwest::StatusCode;
 use sqlx::AssertSqlSafe;

@@ -60,7 +60,7 @@ async fn with_a_client_in_the_environment_no_database_is_needed() {
     let run = || {
         let mut command =
             tollgate(&["demo", "--url", &node.url, "--rate", "200", "--count", "20", "--seed", "1"]);
-        // This configuration would be refused.
+        // This configuration would be refused. So the test shows that it is not loaded.
         command.env("ROCKET_PROFILE", "release").env("CLIENT_ID", &caller.client_id);
         command.env("CLIENT_SECRET", &caller.client_secret);
         run_command(command)

@@ -12,7 +12,8 @@ use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node};
 use cases::{ID, cases, integer_ends};
 
-/// Bodies that are not JSON. Lines are read by the code that reads one entry.
+/// Bodies that are not JSON and so not tested here. Lines are read by the code that reads a single
+/// entry.
 const OTHER_BODIES: [(&str, &str); 4] = [
     ("POST /api/v1/lists/{name}/entries", "application/x-ndjson"),
     ("POST /api/v1/lists/{name}/entries", "text/csv"),
@@ -25,7 +26,7 @@ fn errors<'a>(body: &'a Value, member: &str, place: &str) -> Vec<&'a str> {
     all.iter().filter(|error| error[member] == place).filter_map(|error| error["detail"].as_str()).collect()
 }
 
-/// A caller of a node with the list that paths use, and the node's document.
+/// A node, a caller with the list that the paths refer to, and the OpenAPI document.
 async fn documented(database: &TestDatabase) -> (Node, Caller, Value) {
     let node = Node::start(database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -57,7 +58,7 @@ fn path_of(path: &str) -> Option<String> {
     )
 }
 
-/// What is wrong with the answers to the cases of one operation.
+/// Descriptions of all cases of one operation with a wrong response.
 async fn broken_cases(
     caller: &Caller,
     document: &Value,
@@ -72,7 +73,8 @@ async fn broken_cases(
         let status = response.status();
         let answer: Value = response.json().await.unwrap();
         let reported = errors(&answer, "pointer", &case.pointer);
-        // What a value means may be wrong as well: a time in the past, two fields of which one is allowed.
+        // A value within its bounds may be refused for its meaning, for example a time in the past
+        // or two fields that exclude each other.
         let is_refused = reported.iter().any(|detail| !case.fits || detail.starts_with("expected"));
         if is_refused == case.fits || (is_refused && status != StatusCode::UNPROCESSABLE_ENTITY) {
             let body: String = case.body.to_string().chars().take(60).collect();
@@ -137,7 +139,7 @@ async fn the_token_form_needs_every_field_that_is_documented_as_required() {
     node.stop().await;
 }
 
-/// Whether a parameter is an integer, maybe left out.
+/// Whether a parameter is an integer or an optional integer.
 fn is_integer(schema: &Value) -> bool {
     schema["type"] == "integer"
         || schema["type"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "integer"))

@@ -63,7 +63,7 @@ async fn list_with(
     entries: &[(&str, u64, Option<u64>)],
 ) {
     empty_list(databases, tenant, ValueKind::Text, name).await;
-    // With several selectors, as lists had before there were kinds.
+    // With several kinds, like lists from before lists had a kind.
     let kinds = ListKinds::of([ValueKind::Account, ValueKind::Name, ValueKind::Text]).unwrap();
     for (value, valid_from_ms, valid_to_ms) in entries {
         let entry = entry(&kinds, value, *valid_from_ms, *valid_to_ms);
@@ -134,7 +134,7 @@ async fn a_bound_key_is_found_together_with_the_facts() {
     assert_eq!(look_up(&databases.app, asked).await.unwrap().bound, None, "another tenant's key");
 }
 
-/// Also more queries than one statement has: prefixes are many values.
+/// Together the payments need more than one statement, since each prefix is a value to look up.
 #[tokio::test]
 async fn many_payments_in_one_query_get_the_same_facts_as_single_payments() {
     use Outcome::{Approve, Review};

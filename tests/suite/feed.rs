@@ -175,7 +175,7 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
     assert_eq!(ids(read_decisions(&mut feed, now_ms).await), earlier);
     assert_eq!(ids(read_decisions(&mut feed, now_ms).await), Vec::<Uuid>::new());
 
-    // More than one read has, after a pause longer than any decision takes.
+    // More decisions than one read returns, after a pause that is longer than any decision takes.
     let many = futures::future::join_all(
         (0..1_203_u64).map(|place| store_many(&journal, tenant, place, start_ms + 4_000)),
     )
@@ -235,7 +235,7 @@ async fn a_tenant_may_have_eight_streams_which_take_no_slot_from_requests() {
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["type"], "/problems/too-many-streams", "{problem}");
     let mut of_another = FeedClient::open(&other).await;
-    // Eight streams, but two slots.
+    // Eight streams are open, although there are only two slots.
     let id = pay(&caller, "beside-streams").await;
     for listener in &mut open {
         assert_eq!(listener.next_within(TEST_TIMEOUT).await.expect("the decision").data["id"], id.as_str());
@@ -283,7 +283,7 @@ async fn a_stop_ends_open_streams_without_waiting() {
     assert_eq!(status, StatusCode::CREATED, "{response}");
     program.signal(Signal::TERM);
     for mut listener in listeners {
-        // With the end of the body, not by a closed connection.
+        // The stream ends with the end of the body, not with a closed connection.
         let rest =
             tokio::time::timeout(TEST_TIMEOUT, async { while listener.next().await.is_some() {} }).await;
         assert!(rest.is_ok(), "the stream goes on");

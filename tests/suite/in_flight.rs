@@ -14,7 +14,7 @@ use crate::support::service::{Caller, Node, payment};
 
 const LIMIT: usize = 10;
 
-/// Cancels the look-up of facts until this many payments have failed.
+/// Cancels look-ups of facts until this many payments have failed.
 async fn cancel_until(database: &TestDatabase, failed: &AtomicUsize, expected: usize) {
     let mut connection = database.superuser().await;
     let begun = Instant::now();

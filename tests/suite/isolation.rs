@@ -1,5 +1,5 @@
-//! Isolation of tenants in the database: by table, by role, and on one connection whose users are
-//! cancelled.
+//! Isolation of tenants in the database: for each table, for each role, and on one connection
+//! whose users are cancelled.
 
 mod cancellation;
 mod tables;
@@ -60,7 +60,7 @@ impl TwoTenants {
     }
 }
 
-/// Runs statements as a request of the tenant does. The last statement returns a count.
+/// Runs a statement as a request of the tenant does. Returns the number of affected rows.
 async fn run_in_request(app: &AppPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
@@ -71,7 +71,8 @@ async fn run_in_request(app: &AppPool, tenant: TenantId, statement: String) -> R
     .await
 }
 
-/// The same with the sessions of any role, even one that begins no such transactions.
+/// Like `run_in_request`, with the sessions of any role, even if the program runs no such
+/// transactions with it.
 async fn run(pool: &PgPool, tenant: TenantId, statement: String) -> Result<u64, StorageError> {
     let begin = format!("begin; set local app.tenant_id = '{tenant}'");
     let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await?;

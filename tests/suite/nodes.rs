@@ -56,7 +56,7 @@ async fn an_activation_on_one_node_takes_effect_on_the_others_and_after_a_restar
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
     let first = Node::start(&database).await;
-    // With its own folder for compiled plugins, so it must compile them itself.
+    // The second node has its own folder for compiled plugins, so it must compile them itself.
     let own = [("data_dir", json!(folder.path()))];
     let second = Node::start_with(&database, &own).await;
     let here = Caller::of_new_tenant(&first, "acme").await;
@@ -155,7 +155,7 @@ async fn a_tenant_whose_plugin_cannot_be_loaded_delays_no_other_and_recovers() {
 async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
     let database = TestDatabase::create().await;
     let folder = tempfile::tempdir().unwrap();
-    // Memory for one plugin only, so each plugin evicts the other.
+    // There is memory for one plugin only, so each plugin evicts the other.
     let settings = [("data_dir", json!(folder.path())), ("compiled_plugins_max", json!(1))];
     let node = Node::start_with(&database, &settings).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
@@ -170,7 +170,7 @@ async fn a_rule_whose_compiled_file_was_lost_is_loaded_again() {
     let (_, lost) = caller.pay("lost", &payment()).await;
     assert_eq!(lost["outcome"], "approve", "the payment waits until it is loaded: {lost}");
 
-    // A plugin that cannot be loaded has the failure outcome of its entry.
+    // A rule whose plugin cannot be loaded counts as its failure outcome.
     other.pay("pushes-it-out-too", &payment()).await;
     forget_compiled(folder.path(), &plugin["digest"]);
     let damage = "with kept as (select digest, bytes from plugins where name = 'hostile')
@@ -200,7 +200,8 @@ async fn a_node_loads_a_few_plugins_of_each_tenant_in_turn() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let mut superuser = database.superuser().await;
-    // One tenant has nine plugins, all newer than the two of another and the shared one.
+    // One tenant has nine plugins. All are newer than the two plugins of another tenant and than
+    // the shared plugin.
     sqlx::raw_sql(
         "insert into tenants select gen_random_uuid(), name, 0 from unnest(array['many', 'few']) name;
          insert into plugins

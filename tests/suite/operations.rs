@@ -50,7 +50,7 @@ async fn health_readiness_and_metrics_are_public_and_have_no_payment_data() {
     node.stop().await;
 }
 
-/// Runs in a separate process, since it measures the memory of a process.
+/// Runs in a separate process, since it measures the memory of the whole process.
 #[test]
 #[ignore = "runs only as a process of its own, started by the test below it"]
 fn node_with_metrics() {
@@ -69,7 +69,7 @@ fn node_with_metrics() {
         assert!(grown < 4 * MEASURED, "{MEASURED} durations that were not read use {grown} bytes");
         let reported = get(&node, "/metrics").await.text;
         let counted = reported.lines().find_map(|line| line.strip_prefix("measured_seconds_count ")).unwrap();
-        // Not exactly: the library may lose some values while it aggregates.
+        // Not all values, since the library may lose some while it aggregates.
         assert!(counted.parse::<usize>().unwrap() > MEASURED / 2, "{counted} of {MEASURED} are counted");
         node.stop().await;
     });

@@ -46,7 +46,7 @@ async fn wait_until_ready(node: &Node) {
     wait_for_ready_status(node, StatusCode::OK).await;
 }
 
-/// Readiness results are cached for a moment.
+/// Repeats the request, since readiness results are cached for a moment.
 async fn wait_for_ready_status(node: &Node, expected: StatusCode) {
     let begun = Instant::now();
     while status(node, "/ready").await != expected {
@@ -88,7 +88,7 @@ async fn a_payment_during_an_outage_gets_503_and_is_decided_once_after_it() {
         let before = rows(&database).await;
         let key = format!("during-{with_facts}");
         proxy.inject(Fault::Everything);
-        // Also for the second payment, when the outage is known.
+        // The second attempt finds that the outage is already known.
         for _ in 0..2 {
             let request =
                 caller.request(Method::POST, "/payments").header("Idempotency-Key", &key).json(&payment());

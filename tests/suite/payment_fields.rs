@@ -1,9 +1,8 @@
 //! The fields of a payment are the same wherever they are written down: the rule contract, the
 //! domain, the API, the case files of the host and the SDK.
 //!
-//! The host and the plugins are separate workspaces, and the contract is frozen, so that one
-//! declaration cannot serve them all. This test compares them: names, kinds, and which fields
-//! may be left out.
+//! One declaration cannot serve them all, since the host and the plugins are separate workspaces
+//! and the contract is frozen. This test compares names, kinds, and which fields are optional.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,7 +46,7 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The rule contract, which the others have to equal.
+/// The fields of the rule contract, with which the others are compared.
 fn contract() -> Shapes {
     let mut resolve = Resolve::default();
     resolve.push_str("rules.wit", &read("plugins/wit/rules.wit")).expect("the contract");
@@ -91,7 +90,7 @@ fn field_of(resolve: &Resolve, wit: &Type) -> Field {
     }
 }
 
-/// The structs and enums of a Rust source. `suffix` is what their names end with.
+/// The structs and enums of a Rust source whose names end with `suffix`.
 fn rust(path: &str, suffix: &str) -> Shapes {
     let source = read(path);
     let mut shapes = Shapes::default();
@@ -132,7 +131,7 @@ fn rust_field(kind: &str, suffix: &str) -> Field {
     Field { kind, is_optional: inside.is_some() }
 }
 
-/// The schemas of the API.
+/// The fields of the API's schemas.
 fn api() -> Shapes {
     let document: Value = serde_json::from_str(tollgate::http::openapi::text()).expect("JSON");
     let schemas = &document["components"]["schemas"];
@@ -143,7 +142,7 @@ fn api() -> Shapes {
         let fields = schema["properties"].as_object().expect("members").iter().map(|(name, property)| {
             let is_required = required.iter().any(|required| required == name);
             let kind = kind_of(property);
-            // Without keys there is nothing to write.
+            // Such an object is left out if it has no keys, but it is not optional in the contract.
             let is_optional = !is_required && kind != "texts by key";
             (name.clone(), Field { kind, is_optional })
         });
@@ -176,8 +175,8 @@ fn kind_of(schema: &Value) -> Kind {
     }
 }
 
-/// The contract's payment as a client submits it: without what Tollgate adds, and with the
-/// amount as two members.
+/// The contract's payment as a client submits it: without the fields that Tollgate adds, and with
+/// the amount as two members.
 fn as_submitted(mut shapes: Shapes) -> Shapes {
     let money = shapes.records.remove("money").expect("money");
     let payment = shapes.records.get_mut("payment").expect("a payment");
@@ -221,7 +220,7 @@ fn the_domain_has_the_fields_of_the_contract() {
     let fields = order.iter().filter_map(|line| line.split_once(": "));
     let mut fields: BTreeMap<_, _> =
         fields.map(|(name, kind)| (name.to_owned(), rust_field(kind, ""))).collect();
-    // The payment is the order with what Tollgate adds to it.
+    // A payment is an order and the fields that Tollgate adds.
     let added = &payment.records["payment"];
     fields.extend(
         added.iter().filter(|(name, _)| *name != "order").map(|(name, it)| (name.clone(), it.clone())),

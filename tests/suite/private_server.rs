@@ -18,7 +18,7 @@ use crate::support::program::TEST_TIMEOUT;
 
 use crate::support::subprocess::{server_settings, subprocess, subprocess_folder};
 
-/// The user that runs the server for root needs access to it.
+/// A temporary folder. For root, the server runs as another user, who needs access to it.
 pub fn folder() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap()

@@ -88,7 +88,7 @@ async fn a_change_with_if_match_needs_the_tag_of_the_deployment() {
         (vec!["\"of-another-resource\""], 412),
         // A weak tag never matches for a change.
         (vec!["W/TAG"], 412),
-        // Revision numbers may be equal although the tags differ.
+        // The same number in another notation is another tag.
         (vec!["\"+NUMBER\""], 412),
         (vec!["\"00NUMBER\""], 412),
         (vec!["none"], 400),
@@ -210,7 +210,7 @@ async fn without_a_configured_issuer_a_node_uses_its_address() {
         let at = issuer.trim_end_matches('/');
         assert_eq!(metadata["token_endpoint"], format!("{at}/oauth/token"));
         assert_eq!(metadata["response_types_supported"], json!([]));
-        // It accepts the tokens that it issues.
+        // The program accepts the tokens that it issues.
         let tenant = if name.is_some() { "told" } else { "derived" };
         let caller = program.caller_of_new_tenant(&database, tenant).await;
         assert_eq!(caller.get("/payments").await.0, 200);

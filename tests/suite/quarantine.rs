@@ -138,7 +138,8 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
     // The metric is of the whole process, which may have nodes of other tests.
     assert!(metrics.contains("\ntollgate_rules_in_quarantine "), "{metrics}");
 
-    // A rule in a new revision is the same rule. The same plugin under another name is another one.
+    // A rule stays the same rule in a new revision. The same plugin under another name is another
+    // rule.
     caller.activate_entries(&rules).await;
     assert_eq!(pay_friend(&caller, "another-revision").await["outcome"], "review");
     let mut renamed = rules.clone();
@@ -147,7 +148,7 @@ async fn a_quarantined_rule_leads_to_review_whatever_other_rules_return() {
     assert_eq!(pay_friend(&caller, "renamed").await["outcome"], "approve");
     assert_eq!(caller.get("/rulesets/payment").await.1.get("quarantined"), None);
 
-    // A rule of another tenant is another one too.
+    // The rule of another tenant is another rule too.
     let other = Caller::of_new_tenant(&node, "other").await;
     other.activate_entries(&friends_and_broken(&other).await).await;
     assert_eq!(pay_friend(&other, "of-another").await["outcome"], "approve");
@@ -168,7 +169,7 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     while pay_friend(&there, &format!("arrives-{:?}", begun.elapsed())).await["revision"] != 1 {
         assert!(begun.elapsed() < TEST_TIMEOUT);
     }
-    // Both nodes may detect it at once. It is still one quarantine.
+    // Both nodes may detect the failures at the same time. There is still one quarantine.
     for place in 0..5 {
         let (here_key, there_key) = (format!("here-{place}"), format!("there-{place}"));
         tokio::join!(pay_friend(&here, &here_key), pay_friend(&there, &there_key));
@@ -206,8 +207,8 @@ async fn every_node_follows_a_quarantine_and_a_lifted_rule_starts_again() {
     first.stop().await;
 }
 
-/// Each of these rules burns all its fuel. Eight concurrent payments with fifty rules miss the
-/// deadline.
+/// Each of these rules uses up its fuel. Eight concurrent payments with fifty such rules miss
+/// the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_that_cause_missed_deadlines_are_quarantined_and_other_rules_are_not() {
     let database = TestDatabase::create().await;

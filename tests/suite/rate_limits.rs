@@ -112,7 +112,8 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
         let request = limited.request(Method::POST, "/payments").header("Idempotency-Key", key);
         FullResponse::of(request.json(payment)).await
     };
-    // A token may have been refilled before the payment; another client takes it then.
+    // If a token is refilled just before the payment, the payment is accepted. So this is repeated
+    // until a payment is refused.
     let mut refused = None;
     for number in 0..TURNS {
         send_until_refused(&limited).await;
@@ -130,7 +131,7 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
     assert_eq!(decided.status, 201, "the key was free for another payment: {}", decided.text);
     assert_eq!(decided.header("RateLimit-Policy"), r#""client";q=1;w=1"#);
 
-    // A request without its body, except for the bytes that Rocket reads before routing.
+    // A request whose body is incomplete. It only has the bytes that Rocket reads before routing.
     let address = node.url.strip_prefix("http://").unwrap();
     let head = format!(
         "POST /api/v1/payments HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
@@ -243,7 +244,7 @@ async fn failed_sign_ins_are_limited_and_a_valid_secret_still_works() {
     Caller::sign_in(&node.url, &caller.client_id, &caller.client_secret).await;
     Caller::sign_in(&node.url, &unseen.0, &unseen.1).await;
 
-    // With unknown client ids.
+    // The limit also holds for unknown client ids.
     let (before, begun) = (node.app.services.hasher.computations(), Instant::now());
     let responses = sign_ins(&node, 200, || Uuid::now_v7().to_string(), "wrong").await;
     let most = 50 + 10 * (begun.elapsed().as_secs() + 1);

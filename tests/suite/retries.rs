@@ -72,7 +72,7 @@ async fn a_retry_in_another_notation_gets_the_first_decision() {
     node.stop().await;
 }
 
-/// As earlier releases stored it: a MAC over the digest of the body's canonical JSON.
+/// The hash that earlier releases stored: a MAC over the digest of the body's canonical JSON.
 fn earlier_hash(body: &Value) -> Vec<u8> {
     let root = RootSecret::from_text(ROOT_SECRET).unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes).unwrap().expose());

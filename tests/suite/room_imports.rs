@@ -1,5 +1,5 @@
-//! Reads the sources and checks what each room imports, and
-//! what only one place may do.
+//! Reads the sources and checks what each room imports. Also checks that some operations are used
+//! in one place only.
 
 mod paths;
 
@@ -36,7 +36,7 @@ const ROOMS: [Room; 6] = [
 /// The module that reads the clock and the random source. Unit tests of every room may use it.
 const WORLD: &str = "world";
 
-/// How the standard library and the crates in use read the date or draw random bytes.
+/// The paths of functions that read the date or draw random bytes.
 const CLOCK_AND_RANDOMNESS: [&[&str]; 12] = [
     &["SystemTime", "now"],
     &["UNIX_EPOCH"],
@@ -53,7 +53,7 @@ const CLOCK_AND_RANDOMNESS: [&[&str]; 12] = [
 ];
 
 impl Room {
-    /// What one source file of the room names and must not.
+    /// The paths in one source file of the room that are forbidden there.
     fn violations(&self, file: &Path, source: &str) -> Vec<String> {
         let (all, own) = if is_for_tests(file) {
             (paths(source), Vec::new())
@@ -69,7 +69,7 @@ impl Room {
     }
 }
 
-/// The room that a path leads to, if it begins at the root of the crate.
+/// The room of a path that begins with `crate::`.
 fn room_of(path: &str) -> Option<&str> {
     path.strip_prefix("crate::").map(first)
 }
@@ -78,13 +78,13 @@ fn first(path: &str) -> &str {
     path.split("::").next().unwrap_or_default()
 }
 
-/// Whether a whole file is compiled for tests only, by its name.
+/// Whether a file is compiled for tests only, which its name shows.
 fn is_for_tests(file: &Path) -> bool {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     stem == "tests" || stem == "fixtures" || stem.ends_with("_tests")
 }
 
-/// The paths with which a file outside of `world` reads the clock or the random source.
+/// The paths in a source file that read the clock or the random source.
 fn clock_and_randomness(source: &str) -> Vec<String> {
     let mut found = paths_outside_tests(source);
     found.retain(|path| {

@@ -135,7 +135,7 @@ fn start_honest_load(callers: &[Caller], end: &Arc<AtomicBool>) -> Vec<JoinHandl
     payers.collect()
 }
 
-/// How long it takes until a node uses this revision.
+/// Waits until a node uses this revision. Returns how long that took, in milliseconds.
 async fn time_until_followed(caller: &Caller, revision: &Value) -> u128 {
     // A canary decides half of the payments, so several are needed to see it.
     const IN_A_ROW: usize = 16;
@@ -163,7 +163,7 @@ async fn a_rule_goes_from_upload_to_rollback() {
     let there = here.at(&second.url);
     let mut feed = FeedClient::open(&there).await;
 
-    // A tenant has one rule, and a thief finds what it does not detect.
+    // The tenant has one rule, which does not detect the stolen payments.
     let limits = json!({"limits": [{"currency": "EUR", "review_above_minor": 1_000_000}]});
     let limits = json!({"name": "limits", "plugin": here.plugin("amount-limits").await, "settings": limits});
     let before = here.activate_entries(&json!([limits])).await;

@@ -42,7 +42,7 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Its address, once it is ready.
+    /// The address of the process, once it is ready.
     async fn address(&self) -> String {
         for _ in 0..600 {
             let log = self.log();

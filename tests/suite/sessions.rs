@@ -227,7 +227,7 @@ async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_a
         let (status, response) = caller.pay(role, &payment()).await;
         assert_eq!(status, StatusCode::CREATED, "{response}");
         execute(&mut superuser, &format!("alter role {role} bypassrls")).await;
-        // Existing connections are closed, so a new one is needed.
+        // Closes the existing connections, so that new ones are opened and checked.
         execute(
             &mut superuser,
             &format!(
@@ -237,7 +237,7 @@ async fn a_role_that_gains_rights_stops_a_running_node_from_serving_until_they_a
         .await;
         let begun = Instant::now();
         for key in 0.. {
-            // Requests under way may still succeed. Afterwards nothing is served.
+            // Requests in progress may still succeed. Afterwards none does.
             let (status, _) = caller.pay(&format!("{role}-{key}"), &payment()).await;
             let (listed, _) = caller.get("/payments").await;
             if [status, listed] == [StatusCode::SERVICE_UNAVAILABLE; 2] {

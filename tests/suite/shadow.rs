@@ -231,7 +231,7 @@ async fn old_shadow_runs_are_deleted_in_batches() {
     };
     let runs: Vec<ShadowRun> = (0..10).map(run).collect();
     insert(&databases.system, runs.clone()).await.unwrap();
-    // The same again, as after a commit with an unknown result.
+    // Repeats the insert, as after a commit with an unknown result.
     insert(&databases.system, runs).await.unwrap();
     assert_eq!(stored_runs(&database).await, 10);
     for (portion, deleted, left) in [(4, 4, 6), (4, 3, 3), (4, 0, 3)] {

@@ -100,7 +100,7 @@ async fn a_stopping_node_is_not_ready_and_completes_open_requests() {
 async fn a_stop_under_load_keeps_all_acknowledged_decisions() {
     let database = TestDatabase::create().await;
     let mut command = tollgate_on(&database, &["serve"]);
-    // Clients that reconnect at once use the whole grace period, which follows the deadline.
+    // Clients that reconnect at once use the whole grace period, which depends on the deadline.
     command.env("ROCKET_TOLLGATE_DEADLINE_MS", "3000");
     let mut program = Program::start(command).await;
     let caller = program.caller_of_new_tenant(&database, "acme").await;
@@ -160,7 +160,7 @@ async fn client(folder: &Path, url: &str, tenant: &str) -> Caller {
     Caller::sign_in(url, &value("client_id="), &value("client_secret=")).await
 }
 
-/// Also what a new user does: everything on the command line, while the server runs.
+/// Also runs the commands of a new user while the server runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_postgres_serves_commands_and_stops_with_its_program() {
     let folder = folder();

@@ -63,7 +63,7 @@ async fn fifty_concurrent_retries_of_a_key_on_two_processes_give_one_decision() 
     let callers = [caller.clone(), caller.at(&programs[1].url)];
     for with_velocity in [false, true] {
         if with_velocity {
-            // One payment may pass. If a retry were counted, it would be rejected.
+            // The limit is one payment. If retries were counted, the payment would be rejected.
             caller.activate(&[velocity(1)]).await;
             wait_for_outcome(&callers[1], "follows", "approve").await;
         }
@@ -103,7 +103,7 @@ async fn different_keys_on_two_processes_get_different_decisions() {
     let ids: BTreeSet<&str> = responses.iter().filter_map(|(_, body)| body["id"].as_str()).collect();
     assert!(responses.iter().all(|(status, _)| *status == StatusCode::CREATED), "{responses:#?}");
     assert_eq!(ids.len(), 100);
-    // One process finds what the other stored.
+    // Each process finds the payments that the other has stored.
     for (place, (_, response)) in responses.iter().enumerate() {
         let path = format!("/payments/{}", response["id"].as_str().unwrap());
         let (status, found) = callers[(place + 1) % 2].get(&path).await;

@@ -75,7 +75,7 @@ async fn uploading_a_shared_plugin_does_not_use_the_quota() {
         (StatusCode::ACCEPTED, &json!("ready"), &json!(true))
     );
     assert_eq!(seen.get("uploaded_by"), None, "{seen}");
-    // A refused upload cannot be retired, so the place would be lost.
+    // The quota of one plugin is still free: an upload of the tenant's own plugin is accepted.
     caller.upload(component("good")).await;
     node.stop().await;
 }

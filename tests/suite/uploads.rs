@@ -26,7 +26,7 @@ fn unique_component(depth: usize, functions: usize) -> Vec<u8> {
     rule_with_loops(&summary[summary.len() - 11..], depth, functions)
 }
 
-/// A component with a section of this size without a meaning.
+/// A component with a meaningless section of this size.
 fn with_padding(component: Vec<u8>, pad_bytes: usize) -> Vec<u8> {
     with_section(component, &vec![0; pad_bytes])
 }
@@ -135,7 +135,7 @@ async fn the_uploads_of_one_tenant_are_bounded_and_delay_no_other_tenant() {
         assert!(!refused.header("Retry-After").is_empty());
     }
 
-    // Uploaded last, it is among the first two that finish.
+    // It is uploaded last but is among the first two that finish.
     let plugin = single.upload(component_of(&good_rule("The single."))).await;
     assert_eq!(plugin["state"], "ready");
     let (_, listed) = greedy.get("/plugins").await;

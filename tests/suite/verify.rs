@@ -57,7 +57,7 @@ async fn decisions_of_two_nodes_and_several_tenants_verify_until_the_tail_is_cut
     with_rules.activate(&[("amount-limits", json!({"limits": [limit]})), ("account-check", json!({}))]).await;
     let without = Caller::of_new_tenant(&nodes[1], "other").await;
     let (there, elsewhere) = (without.at(&nodes[0].url), with_rules.at(&nodes[1].url));
-    // A key is decided once, on both nodes.
+    // One tenant pays at both nodes, the other tenant at one.
     tokio::join!(pay(&with_rules, 0..10), pay(&elsewhere, 10..20), pay(&there, 20..30));
     for node in nodes {
         node.stop().await;

@@ -10,7 +10,7 @@ const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// The blocked account of the demonstration's lists.
+/// The account that is blocked on the demonstration's lists.
 const BLOCKED: &str = "GB33BUKB20201555555555";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn past_outcome(order: &Order, random: &mut Random) -> &'static str {
     }
 }
 
-/// In the order of their times.
+/// The events that follow, in the order of their times.
 pub fn aftermath(payer: PayerKind, outcome: &str, random: &mut Random) -> Vec<DemoEvent> {
     let mut happenings = Vec::new();
     let mut since_ms = 0;

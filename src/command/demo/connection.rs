@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::command::Failure;
 
-/// For one response. Longer than any deadline of the server should be.
+/// How long to wait for one response. Longer than the deadlines of the server.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 const RETRIES_MAX: usize = 7;
 const EVENT_RETRIES_MAX: usize = 8;
@@ -104,7 +104,8 @@ impl ApiClient {
         Ok(Token { text, renew_at })
     }
 
-    /// Retries until the outcome is known, up to a number of attempts.
+    /// Submits a payment. Retries with the same key while the outcome is unknown, at most
+    /// `RETRIES_MAX` times.
     pub async fn submit(&self, key: &str, body: &Value) -> Result<PaymentResponse, Failure> {
         let mut backoff = BACKOFF.with_max_times(RETRIES_MAX).build();
         let mut retries = 0;
@@ -113,8 +114,7 @@ impl ApiClient {
             let retry_after = match self.attempt(key, body).await {
                 Ok(response) if response.status().is_success() => {
                     let answer: Result<Value, reqwest::Error> = response.json().await;
-                    // The response was cut off. A retry with the same key
-                    // shows the outcome.
+                    // If the response was cut off, a retry with the same key returns the outcome.
                     match answer.ok().and_then(|answer| decided(&answer)) {
                         Some((id, outcome)) => {
                             return Ok(PaymentResponse { id, outcome, took: begun.elapsed(), retries });
@@ -174,7 +174,7 @@ impl ApiClient {
     }
 }
 
-/// Whether a Tollgate server responds.
+/// Returns an error unless a Tollgate server responds.
 pub async fn knock(url: &str) -> Result<(), Failure> {
     if !url.starts_with("http://") {
         return Err("--url: expected an address that starts with http://".into());
@@ -196,7 +196,7 @@ fn http() -> Result<reqwest::Client, Failure> {
     Ok(reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?)
 }
 
-/// The innermost error says what happened.
+/// The text of the innermost error, which is the most specific.
 fn cause(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(source) = deepest.source() {
@@ -224,8 +224,8 @@ mod tests {
 
     use super::*;
 
-    /// Reads head and body: unread bytes at the end of a connection would cut off the
-    /// response.
+    /// Reads head and body. If bytes were left unread when the connection closes, the response
+    /// would be cut off.
     async fn request(stream: &mut TcpStream) -> String {
         let mut text = String::new();
         loop {
@@ -241,8 +241,8 @@ mod tests {
         }
     }
 
-    /// Sends each connection the next of these responses, or closes it if none is left, and
-    /// records the head of each request.
+    /// Sends the next of these responses on each connection, or closes it for `None`. Records the
+    /// head of each request.
     async fn server(answers: Vec<Option<&'static str>>) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -23,7 +23,7 @@ use crate::domain::time::Clock;
 use crate::world::SystemClock;
 
 const IN_FLIGHT_MAX: usize = 256;
-/// Events that take days in reality follow within seconds.
+/// Events are reported within this time, even if they would take days in reality.
 const TOLD_AFTER_MAX_MS: u64 = 4_000;
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub struct Pace {
 struct DriveState {
     connection: ApiClient,
     tally: Mutex<Tally>,
-    /// Set at the end. Events that are still due are then reported at once.
+    /// Cancelled at the end. Events that are still waiting are then reported at once.
     hurry: CancellationToken,
     no_place_for_events: AtomicBool,
     seed: u64,
@@ -51,8 +51,8 @@ impl Pace {
     }
 }
 
-/// Sends until the end or Ctrl-C, and then waits for the requests in flight. A second Ctrl-C
-/// ends the wait. Returns the number of payments without a decision.
+/// Sends payments until the end or Ctrl-C, and then waits for the requests in flight. A second
+/// Ctrl-C ends the wait. Returns the number of payments without a decision.
 pub async fn drive(connection: ApiClient, seed: u64, pace: Pace) -> Result<u64, Failure> {
     connection.token().await?;
     let shared = Arc::new(DriveState {
@@ -81,7 +81,7 @@ async fn send_all(shared: &Arc<DriveState>, tasks: &TaskTracker, pace: Pace) {
     let free = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut traffic = Traffic::new(shared.seed);
     let mut ticks = interval(Duration::from_secs_f64(1.0 / pace.per_second));
-    // Catches up if it is late, so that the average rate is right.
+    // Catches up after a delay, so that the average rate is right.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut every_second = interval(Duration::from_secs(1));
     every_second.tick().await;
@@ -94,8 +94,8 @@ async fn send_all(shared: &Arc<DriveState>, tasks: &TaskTracker, pace: Pace) {
             _ = every_second.tick() => {
                 seconds += 1;
                 say!("{}", shared.tally().end_second(seconds));
-                // The reader has closed the pipe. Without a count or a time, the
-                // command would never end.
+                // If the reader has closed the pipe, nobody sees the rest. An endless run ends
+                // here.
                 if pace.is_endless() && output::reader_has_gone() {
                     return;
                 }

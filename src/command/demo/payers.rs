@@ -1,6 +1,6 @@
 //! The payments of each kind of payer: amounts, methods and texts.
 //!
-//! The traffic adds the reference and the time.
+//! `traffic` adds the reference and the time.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::payer_kind::PayerKind;
 use super::people::{Firm, Person, address, shop};
 use super::random::Random;
 
-/// So many that ordinary payers do not trigger velocity limits.
+/// Enough that ordinary payers do not exceed velocity limits.
 const PEOPLE: u64 = 8_000;
 const FIRMS: u64 = 1_500;
 const LANDLORDS: u64 = 120;

@@ -154,12 +154,12 @@ impl Person {
         }
     }
 
-    /// As a party with an account.
+    /// This person as a party with an account.
     pub fn party(&self) -> Value {
         json!({"name": self.name, "account": {"iban": self.iban}, "country": self.country.code})
     }
 
-    /// As a party that pays by card.
+    /// This person as a party that pays by card.
     pub fn holder(&self) -> Value {
         json!({"name": self.name, "country": self.country.code})
     }
@@ -203,7 +203,7 @@ pub fn shop(random: &mut Random) -> (Value, &'static str) {
     (json!({"name": name}), merchant)
 }
 
-/// From the networks of RFC 5737 and RFC 3849, which are reserved for documentation.
+/// An address from the networks of RFC 5737 and RFC 3849, which are reserved for documentation.
 pub fn address(random: &mut Random) -> String {
     if random.chance(300) {
         return format!(

@@ -1,7 +1,7 @@
 //! Pseudo-random numbers from a seed (splitmix64), so that a seed produces the same traffic
 //! again.
 //!
-//! Must never be used for anything secret.
+//! Must never be used for secrets: the numbers are predictable.
 
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -24,7 +24,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `bound` - 1, or 0 if `bound` is 0.
+    /// A number from 0 to `bound` - 1, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -33,7 +33,7 @@ impl Random {
         least + self.below(most - least + 1)
     }
 
-    /// Small numbers are frequent, as amounts are.
+    /// A number from `least` to `most`. Small numbers are more frequent, like small amounts.
     pub fn skewed(&mut self, least: u64, most: u64) -> u64 {
         let once = self.between(least, most);
         let twice = self.between(least, once);

@@ -36,7 +36,7 @@ pub struct Tally {
     second_took: Vec<Duration>,
     took: Vec<Duration>,
     retries: u64,
-    /// Not sent in time, because too many were in flight.
+    /// Payments that were sent late because too many were in flight.
     held_back: u64,
     second_held_back: u64,
     told: BTreeMap<&'static str, u64>,
@@ -66,7 +66,7 @@ impl Tally {
         *self.errors.entry(why.to_owned()).or_default() += 1;
     }
 
-    /// Refused, without a response, or given up.
+    /// Payments that were refused, got no response, or were abandoned after the last retry.
     pub fn undecided(&self) -> u64 {
         let Outcomes { sent, approve, review, reject, .. } = self.in_all;
         sent.saturating_sub(approve + review + reject)

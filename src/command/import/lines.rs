@@ -1,12 +1,12 @@
 //! Reads lines from a file or standard input, one at a time.
 //!
-//! A line that is too long is skipped and reported. Must never hold more than one line.
+//! A line that is too long is skipped and reported. Must never hold more than one line in memory.
 
 use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// A submitted payment has at most 64 KiB, and an imported one has events as well.
+/// A submitted payment has at most 64 KiB. An imported payment also has events.
 pub const LINE_BYTES_MAX: usize = 128 << 10;
 
 /// The byte-order mark, with which some programs begin a file. It is not part of the first
@@ -83,7 +83,7 @@ mod tests {
         let long = "x".repeat(LINE_BYTES_MAX + 1);
         let longest = "y".repeat(LINE_BYTES_MAX);
         let text = format!("a\n\n  \r\nb\n{long}\nc\r\n{longest}\nd");
-        // A small buffer, so that a line comes in parts.
+        // A small buffer, so that a line is read in parts.
         let mut lines = InputLines::of(BufReader::with_capacity(7, text.as_bytes()));
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.expect("read") {

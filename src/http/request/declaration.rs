@@ -124,7 +124,7 @@ macro_rules! body {
 pub(crate) use body;
 
 /// Declares the shape of a response that has the same form as a body, for a struct of another
-/// module.
+/// room.
 macro_rules! shape {
     (pub struct $shape:ident($body:ident);) => {
         #[derive(Debug)]

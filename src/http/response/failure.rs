@@ -1,4 +1,4 @@
-//! Maps errors of lower modules to problems, and logs those that are the server's fault.
+//! Maps errors of lower rooms to problems, and logs those that are the server's fault.
 //!
 //! Must never pass the text of a storage error on to a client: it may quote stored data.
 

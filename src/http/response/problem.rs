@@ -1,7 +1,7 @@
 //! Problem details (RFC 9457): the form of every error response.
 //!
 //! A problem must never contain a value that the client sent (it may be a card number) or the
-//! text of an internal error. `failure` maps the errors of lower modules to problems.
+//! text of an internal error. `failure` maps the errors of lower rooms to problems.
 
 use std::borrow::Cow;
 

@@ -60,7 +60,7 @@ async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
     assert!(list(&databases.app, other, &base).await.unwrap().is_empty(), "another tenant's");
 }
 
-/// The index of values is read day by day.
+/// Each day of the index of values is read separately.
 #[tokio::test]
 async fn decisions_of_many_days_are_found_by_value_and_time() {
     const DAY_MS: u64 = 86_400_000;

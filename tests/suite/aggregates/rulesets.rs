@@ -242,7 +242,7 @@ async fn a_rollback_finds_the_earlier_active_revision_behind_many_changes() {
     assert!(matches!(back(Some(3)).await, Err(ActivateError::NeverActive)));
 }
 
-/// A poller that remembers the highest sequence must not miss one.
+/// Pollers only remember the highest sequence that they have read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn polling_the_sequence_misses_no_activation() {
     let database = TestDatabase::create().await;

@@ -103,7 +103,7 @@ async fn a_guard_refuses_a_cancelled_backtest_and_three_backtests_are_allowed() 
         assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")), "{cancelled}");
     }
     is_refused(activate_with_guard(&caller, &slow, &id, 100.0).await, "The backtest has not finished.");
-    // The node is free for the next backtest: it does not finish the cancelled ones.
+    // The node can run the next backtest, since it has stopped the cancelled ones.
     let quick = candidate(&caller, &[("amount-limits", review_above(3_900))]).await;
     assert_eq!(report(&caller, &json!({"revision": quick})).await["compared"], 2_000);
     for path in &paths {

@@ -81,7 +81,8 @@ async fn a_backtest_that_is_interrupted_by_a_kill_counts_every_decision_once() {
     let goes_on = |backtest: &Value| backtest["done"].as_u64() > left["done"].as_u64();
     let going_on = wait_until(&caller, &path, goes_on).await;
     if going_on["state"] == "running" {
-        // A node that stops releases the lease, so the next node need not wait until it expires.
+        // A node that stops releases its lease, so the next node need not wait until the lease
+        // expires.
         program.stop().await;
         program = Program::serve(&database).await;
         caller = caller.at(&program.url);

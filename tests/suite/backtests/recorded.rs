@@ -16,8 +16,8 @@ use crate::support::service::{Caller, Node, payment_with};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// A rule that always fails with the failure outcome pass, so that it is quarantined without other
-/// effects.
+/// The rule always fails, and its failure outcome is pass. So outcomes only change when it is
+/// quarantined.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backtest_of_the_same_revision_reports_no_change_of_decisions_under_quarantine() {
     let database = TestDatabase::create().await;
@@ -46,7 +46,8 @@ async fn a_backtest_of_the_same_revision_reports_no_change_of_decisions_under_qu
     let found = report(&caller, &json!({"revision": active})).await;
     assert_eq!((&found["compared"], &found["changed"]), (&json!(approved + 3), &json!(0)), "{found}");
     assert_eq!(count_of("review>review", &found), 3);
-    // Another rule counts with its result; a comparison with a rerun revision runs both.
+    // A different rule is not in quarantine, so its result counts. With the baseline `active`, the
+    // broken rule runs again as well.
     let (_, repaired) = caller.post("/rulesets/payment/revisions", &json!({"rules": entry(&fixed)})).await;
     let found = report(&caller, &json!({"revision": repaired["number"]})).await;
     assert_eq!(count_of("review>approve", &found), 3, "{found}");

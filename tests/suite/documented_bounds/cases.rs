@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 pub const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// Keywords that say nothing about what is valid.
+/// Keywords that do not restrict values.
 const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
 /// Each pattern with texts that match it and texts that do not.
@@ -37,7 +37,7 @@ pub fn cases(document: &Value, schema: &Value) -> Vec<BoundCase> {
     found.cases
 }
 
-/// The ends of an integer's range, and what is just outside.
+/// The smallest and largest valid integer, and the values just outside of them.
 pub fn integer_ends(schema: &Value) -> ([i64; 2], [Value; 2]) {
     let least = schema["minimum"].as_i64().expect("a minimum of each integer");
     let most = schema["maximum"].as_i64().expect("a maximum of each integer");
@@ -55,7 +55,7 @@ impl Cases<'_> {
         self.at(path, path, value, fits);
     }
 
-    /// A value at one path, where an error would be at another.
+    /// Adds a case with a value at `path`. An error would have the pointer `error_path`.
     fn at(&mut self, path: &Path, error_path: &Path, value: Value, fits: bool) {
         let step = |step: &Option<String>| format!("/{}", step.as_deref().unwrap_or("0"));
         let body = path.iter().rev().fold(value, |inside, step| match step {
@@ -103,7 +103,8 @@ impl Cases<'_> {
         }
     }
 
-    /// Null or one schema, or objects of which a value is exactly one.
+    /// Adds the cases of `oneOf`: either null or one schema, or several objects with one member
+    /// each.
     fn alternatives(&mut self, alternatives: &[Value], path: &Path) {
         let (null, others): (Vec<&Value>, Vec<&Value>) =
             alternatives.iter().partition(|schema| schema["type"] == "null");
@@ -141,7 +142,7 @@ impl Cases<'_> {
         }
     }
 
-    /// An object of the client's own keys, or one with any content.
+    /// Adds the cases of an object whose keys the client chooses, or of an object with any content.
     fn dictionary(&mut self, schema: &Value, path: &Path) {
         let step = |name: &str| [&path[..], &[Some(name.to_owned())]].concat();
         let values = &schema["additionalProperties"];
@@ -199,7 +200,7 @@ fn texts_of(pattern: &str) -> (&'static [&'static str], &'static [&'static str])
     (good, bad)
 }
 
-/// The type of a schema, and whether null is allowed as well.
+/// The type of a schema, and whether it also allows null.
 fn kind_of(schema: &Value) -> (&str, bool) {
     match &schema["type"] {
         Value::Array(kinds) => {

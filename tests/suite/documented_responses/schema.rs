@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-/// Keywords that do not restrict values, or not in a way that a response could violate.
+/// Keywords that are not checked. Most of them do not restrict values.
 const ANNOTATIONS: [&str; 5] = ["description", "example", "format", "contentSchema", "pattern"];
 
-/// The members that a schema has. `None` if an object is open.
+/// The members that a schema declares. `None` if the object may have any members.
 type KnownMembers = Option<BTreeSet<String>>;
 
 pub fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {

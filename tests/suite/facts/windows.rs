@@ -55,7 +55,7 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
     assert_eq!(facts(&databases, elsewhere).await, nothing, "another tenant");
 }
 
-/// The index of values begins with the UTC day.
+/// The UTC day is the first column of the index of values.
 #[tokio::test]
 async fn a_window_counts_whole_and_partial_days() {
     const DAY_MS: u64 = 86_400_000;
@@ -91,7 +91,7 @@ async fn a_window_counts_whole_and_partial_days() {
         let expected = Fact::Velocity { count, total_minor: count.cast_signed() };
         assert_eq!(*fact, expected, "{window_ms}");
     }
-    // Together with a payment of another time, whose windows have other days.
+    // A second payment at another time has windows of other days.
     let mut earlier = asked.clone();
     payment_of(&mut earlier).received_at_ms = NOW_MS - 399 * DAY_MS;
     let both = look_up_many(&databases.system, vec![earlier, asked]).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_window_is_read_from_the_index() {
         .to_vec();
     let asked = request(tenant, order("c-1", 5, "EUR"), queries);
     let reader = FactReader::start(databases.facts.clone());
-    // Planned with empty tables, as on the first day.
+    // Postgres plans the statement while the tables are empty, as on the first day.
     reader.look_up(asked.clone()).await.unwrap();
     let mut superuser = database.superuser().await;
     let values = "insert into payment_values

@@ -1,4 +1,5 @@
-//! Lines of an import: notations, codes of their time, card numbers, and values that are refused now.
+//! Lines of an import: notations, codes that were valid at the time, card numbers, and values that
+//! are refused now.
 
 use serde_json::{Value, json};
 
@@ -129,7 +130,7 @@ async fn a_line_that_is_refused_now_but_was_stored_earlier_is_already_stored() {
     ] {
         let refused_now = with_changes(&good, &[(pointer, value)]);
         let history = HistoryFile::of(&texts(std::slice::from_ref(&refused_now)));
-        // As a release stored it that compared payments by their text.
+        // The hash of a release that compared payments by their text.
         let member = |name: &str| refused_now[name].to_string();
         let identity = format!("{}\n{}\n{}", member("payment"), member("received_at_ms"), member("outcome"));
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_bytes());

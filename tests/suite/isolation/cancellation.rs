@@ -42,8 +42,8 @@ async fn assert_clean(pool: &AppPool, round: u32) {
     assert_eq!(row.get::<i64, _>(2), 0, "round {round}: rows are visible");
 }
 
-/// Polls a future this many times and then drops it: at once, or when the response has arrived but
-/// is not read yet.
+/// Polls a future this many times and then drops it. With `at_once` it is dropped immediately, else
+/// when it is woken: a response has arrived but is not read yet.
 async fn cut<F: Future>(polls: u64, at_once: bool, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut polls_left = polls;

@@ -52,7 +52,7 @@ async fn a_later_submission_gets_the_stored_decision_and_its_hash() {
     assert_eq!(batches, 1, "losers alone make no batch");
 }
 
-/// As an import does if the result of its commit is unknown.
+/// An import does this if the result of its commit is unknown.
 #[tokio::test]
 async fn storing_the_same_decision_again_returns_its_first_position() {
     let database = TestDatabase::create().await;

@@ -25,8 +25,8 @@ async fn a_commit_whose_response_is_lost_is_settled_without_duplicates() {
     const ROUNDS: usize = 60;
     for round in 0..ROUNDS {
         proxy.inject([Fault::BeforeCommit, Fault::AfterCommit, Fault::WithCommit][round % 3]);
-        // One key comes twice. In the second half it is already bound, so that keys are claimed
-        // first.
+        // One key is submitted twice. In the second half a key that is already bound is added, so
+        // that the batch claims its keys first.
         let mut keys = vec![format!("{round}-a"), format!("{round}-b"), format!("{round}-b")];
         keys.extend((round >= ROUNDS / 2).then(|| "0-a".to_owned()));
         let responses = store_all(&journal, keys.iter().map(|key| decision(tenant, key)).collect()).await;
@@ -83,13 +83,14 @@ async fn a_late_batch_is_not_mistaken_for_another() {
     let journal = of_one_writer(proxy.sessions(&connect)).await;
     let tenant = tenant();
 
-    // Retried meanwhile: the later attempt finds the key bound.
+    // The journal retries before the late commit arrives, which then finds the key bound.
     proxy.inject(Fault::Late);
     let first = journal.store(decision(tenant, "tried-again")).await;
     assert!(matches!(first, Ok(StoreOutcome::First(_))), "{first:?}");
     proxy.deliver_late_commit();
 
-    // Abandoned meanwhile: the late batch takes its position in the chain.
+    // The journal abandons the batch before the late commit arrives. The late batch then takes its
+    // position in the chain.
     let late = decision(tenant, "given-up");
     proxy.inject(Fault::Late);
     let (response, ()) = tokio::join!(journal.store(late.clone()), async {
@@ -181,7 +182,7 @@ async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_w
     assert_eq!(verify(&database).await, 1);
 }
 
-/// As if the partition of one decision were on a full disk.
+/// The error is the same as if the partition of one decision were on a full disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_cannot_be_written_does_not_block_others() {
     let database = TestDatabase::create().await;

@@ -57,8 +57,8 @@ async fn ten_thousand_entries_are_added_in_one_request_and_one_act() {
     node.stop().await;
 }
 
-/// Sends the headers and the beginning of a body, which is read first. A client that continues to
-/// write is cut off and may miss the response.
+/// Sends the headers and only the beginning of a body, and returns the response. A client that
+/// continues to write is cut off and may miss the response.
 async fn announce(caller: &Caller, list: &str, length: usize) -> String {
     let address = caller.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_slow_single_entry_has_the_ordinary_deadline() {
         }
     });
     let mut response = vec![0; 4_096];
-    // Requests with lines have 120 seconds.
+    // The limit must be below the deadline for lines, which is 120 seconds.
     let read = tokio::time::timeout(Duration::from_secs(100), reading.read(&mut response)).await;
     let length = read.expect("an answer before the deadline of lines").unwrap();
     trickle.abort();

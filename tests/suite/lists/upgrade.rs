@@ -127,7 +127,7 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
     assert_eq!(acts["items"][0]["after"]["closed_because"], json!(reason), "{acts}");
     assert_eq!(caller.get("/audit?action=list.brought_over").await.1["items"].as_array().unwrap().len(), 5);
 
-    // An entry of several kinds is one entry: shown once, closed at once.
+    // An entry of several kinds is one entry: it is shown once, and closed with one request.
     let (_, page) = caller.get("/lists/mixed/entries").await;
     assert_eq!(values(&page), ["AB12 Motor Parts Ltd"]);
     let entry = &page["items"][0];

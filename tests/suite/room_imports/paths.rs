@@ -1,7 +1,6 @@
-//! Reads the paths that Rust source code names, for the checks of the rooms.
+//! Finds the paths in Rust source code, for the checks of the rooms.
 //!
-//! A small reader and no full parser: it knows comments, literals, groups of imports and
-//! `#[cfg(test)]`.
+//! This is not a full parser. It knows comments, literals, groups of imports and `#[cfg(test)]`.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -21,7 +20,7 @@ pub fn paths(source: &str) -> Vec<String> {
     named(&tokens(source))
 }
 
-/// As [`paths`], without what stands behind `#[cfg(test)]`.
+/// Like [`paths`], without the items that have the attribute `#[cfg(test)]`.
 pub fn paths_outside_tests(source: &str) -> Vec<String> {
     named(&without_tests(&tokens(source)))
 }
@@ -90,7 +89,7 @@ fn skip_raw_string(chars: &mut Peekable<Chars<'_>>) {
     while chars.next_if_eq(&'#').is_some() {
         hashes += 1;
     }
-    // `r#type` is a word and no string.
+    // `r#type` is a word, not a string.
     if chars.next_if_eq(&'"').is_none() {
         return;
     }
@@ -119,7 +118,7 @@ fn skip_char_or_lifetime(chars: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// Leaves out each item behind `#[cfg(test)]`: up to its closing brace or its semicolon.
+/// Leaves out each item with `#[cfg(test)]`, up to its closing brace or its semicolon.
 fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let attribute = self::tokens("#[cfg(test)]");
     let mut kept = Vec::new();
@@ -167,7 +166,7 @@ fn named(tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// Reads one path from a word or an opening brace on, and returns the place behind it.
+/// Reads one path, which begins with a word or an opening brace. Returns the index after it.
 fn read_path(tokens: &[Token], start: usize, before: &str, found: &mut Vec<String>) -> usize {
     let (mut path, mut place) = (before.to_owned(), start);
     loop {
@@ -201,7 +200,7 @@ fn read_group(tokens: &[Token], start: usize, before: &str, found: &mut Vec<Stri
     while let Some(token) = tokens.get(place) {
         match token {
             Token::Other('}') => return place + 1,
-            // The new name of an import is no path.
+            // The new name of an import is not a path.
             Token::Word(word) if word == "as" => place += 2,
             Token::Word(_) => place = read_path(tokens, place, before, found),
             // `use a::{*};`, unlike the star of `use a::{b::*};`.

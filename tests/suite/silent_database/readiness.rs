@@ -1,4 +1,4 @@
-//! `/ready` reports what decisions need and lack, and recovers.
+//! `/ready` reports everything that decisions lack, and recovers.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::database::TestDatabase;
 use crate::support::service::{Node, payment};
 use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 
-/// Why the node is not ready. `None` if it is ready.
+/// Why the node is not ready. Empty if it is ready.
 async fn reasons(node: &Node) -> Vec<String> {
     let response = reqwest::get(format!("{}/ready", node.url)).await.unwrap();
     if response.status() == StatusCode::OK {
@@ -77,7 +77,7 @@ async fn missing_responses_are_reported_until_there_are_responses_again() {
 async fn a_journal_that_cannot_write_is_reported_even_without_payments() {
     let mut setup = NodeBehindProxy::start().await;
     wait_until_ready(&setup.node).await;
-    // As Postgres does on a full disk: it refuses writes and does everything else.
+    // Simulates a full disk: Postgres refuses writes but works otherwise.
     let mut superuser = setup.database.superuser().await;
     sqlx::raw_sql(
         "create function tollgate.no_room() returns trigger language plpgsql as

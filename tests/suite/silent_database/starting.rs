@@ -8,7 +8,7 @@ use crate::support::silent_proxy::{DatabaseRequest, SilentProxy};
 async fn a_start_with_a_silent_database_ends_with_an_error() {
     let statements = ["pg_advisory_lock", "pg_has_role", "set role tollgate_owner", "_sqlx_migrations"];
     let starts = statements.map(|statement| async move {
-        // Each start has its own database: the first leaves a lock for which others would wait.
+        // Each start has its own database, since others would wait for the lock that it leaves.
         let database = TestDatabase::create().await;
         let proxy = SilentProxy::start(database.databases().journal.options());
         proxy.silence_next(DatabaseRequest::Statement(statement));

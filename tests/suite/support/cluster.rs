@@ -1,9 +1,9 @@
 //! The Postgres cluster of all tests.
 //!
-//! Each test may be a separate process, so no test can own the cluster. The first
-//! test starts a supervisor, a detached process that owns it and ends when no test
-//! has used it for a minute. Every test process holds `users.lock` shared. A
-//! supervisor takes it exclusively before it ends, so no test starts meanwhile.
+//! Each test may be a separate process, so no test can own the cluster. The first test starts a
+//! supervisor, a detached process that owns the cluster and ends when no test has used it for a
+//! minute. Every test process holds a shared lock on `users.lock`. The supervisor takes the
+//! exclusive lock before it ends, so no test uses the cluster while it stops.
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;

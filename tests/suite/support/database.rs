@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::cluster;
 
-/// An arbitrary number. Held while the template is created.
+/// The number of an advisory lock that is held while the template is created. Arbitrary.
 const TEMPLATE_LOCK: i64 = 7_305_462;
 
-/// A migrated, empty database. Dropped with this value, even if there are connections.
+/// A migrated, empty database. It is dropped with this value, even if there are connections.
 pub struct TestDatabase {
     pub url: String,
     name: String,
@@ -50,8 +50,8 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (name, cluster_url) = (std::mem::take(&mut self.name), std::mem::take(&mut self.cluster_url));
-        // On a thread, since a runtime cannot be entered twice. Errors are ignored: the
-        // next supervisor drops the databases that are left.
+        // On another thread, since a runtime cannot be entered twice. Errors are ignored, since the
+        // next supervisor drops the remaining databases.
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -67,8 +67,8 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Creates the template for the current migrations. It gets its name when it is
-/// complete, so an unfinished template is never used.
+/// Creates the template for the current migrations. It gets its name only when it is complete, so
+/// an unfinished template is never used.
 async fn ensure_template(connection: &mut PgConnection, cluster_url: &str) -> String {
     let template = format!("template_{}", fingerprint());
     if exists(connection, &template).await {

@@ -113,7 +113,7 @@ impl PreparedStatements {
     }
 }
 
-/// Copies both directions until one side ends or the connection is fault.
+/// Copies both directions until one side closes the connection or a fault cuts it.
 async fn forward(mut client: UnixStream, mut server: UnixStream, fault: Arc<AtomicU8>, late: Arc<Notify>) {
     let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
     let mut statements = PreparedStatements::default();

@@ -18,7 +18,7 @@ pub struct FeedEvent {
 pub struct FeedClient {
     response: Response,
     text: String,
-    /// The last id, also of an event without data, as a browser keeps it.
+    /// The id of the last event, even if it had no data, as a browser keeps it.
     pub last_id: String,
 }
 

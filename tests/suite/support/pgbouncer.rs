@@ -17,17 +17,18 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts it in front of the server at this URL.
+    /// Starts PgBouncer in front of the server at this URL.
     pub fn start(url: &str, settings: &str, users: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
         Self::start_in(folder, 5432, url, settings, users)
     }
 
-    /// The same in a folder that may contain files for the settings. The port is used for TCP if
-    /// the settings allow it.
+    /// Like `start`, in a folder that may contain files for the settings. The port is used for TCP
+    /// if the settings allow it.
     pub fn start_in(folder: tempfile::TempDir, port: u16, url: &str, settings: &str, users: &[&str]) -> Self {
         let (_, socket) = url.split_once("?host=").unwrap();
-        // The server's user: PgBouncer refuses to run as root and needs access to the socket.
+        // PgBouncer runs as the server's user: it needs access to the socket and refuses to run as
+        // root.
         let owner = Path::new(socket).metadata().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = |name: &str| folder.path().join(name);

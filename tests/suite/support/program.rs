@@ -32,7 +32,7 @@ pub fn tollgate(arguments: &[&str]) -> Command {
         .env("ROCKET_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("Rocket.toml"))
         .env("ROCKET_PROFILE", "debug")
         .env("ROCKET_PORT", "0")
-        // When it stops, Rocket waits for open connections.
+        // Rocket waits for open connections when it stops.
         .env("ROCKET_KEEP_ALIVE", "0")
         .env("ROCKET_TOLLGATE_DEADLINE_MS", DEADLINE_MS.to_string())
         .env("ROCKET_TOLLGATE_DEMO", "false")
@@ -44,14 +44,14 @@ pub fn tollgate(arguments: &[&str]) -> Command {
     command
 }
 
-/// The same with a database.
+/// The program on a database.
 pub fn tollgate_on(database: &TestDatabase, arguments: &[&str]) -> Command {
     let mut command = tollgate(arguments);
     command.env("ROCKET_DATABASES", format!("{{main={{url={:?},max_connections=4}}}}", database.url));
     command
 }
 
-/// The same without a database: it starts a private Postgres in the folder.
+/// The program without a database: it starts a private Postgres in the folder.
 pub fn tollgate_in(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = tollgate(arguments);
     command
@@ -75,7 +75,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Returns when it is ready.
+    /// Starts the program and waits until it is ready.
     pub async fn start(command: Command) -> Self {
         tokio::task::spawn_blocking(|| Self::start_blocking(command)).await.unwrap()
     }
@@ -84,8 +84,8 @@ impl Program {
         Self::start(tollgate_on(database, &["serve"])).await
     }
 
-    /// With other outputs. One of the two must be `Stdio::piped()` and show the address, as the
-    /// standard output of a demonstration does.
+    /// Starts the program with other outputs. One of the two must be `Stdio::piped()` and show the
+    /// address, as the standard output of a demonstration does.
     pub async fn start_with_output(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
         command.stdout(stdout).stderr(stderr);
         tokio::task::spawn_blocking(|| Self::spawn(command)).await.unwrap()
@@ -120,7 +120,7 @@ impl Program {
         }
     }
 
-    /// Its output and log so far.
+    /// The output and log so far.
     pub fn log(&self) -> String {
         self.lines().join("\n")
     }
@@ -145,7 +145,7 @@ impl Program {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits until it has ended and its whole log is read.
+    /// Waits until the program has ended and its whole log is read.
     pub async fn wait(&mut self) -> ExitStatus {
         let begun = Instant::now();
         let status = loop {
@@ -161,7 +161,7 @@ impl Program {
         status
     }
 
-    /// Stops it as an operator does.
+    /// Stops the program as an operator does.
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.wait().await;
@@ -173,7 +173,7 @@ impl Program {
         self.caller_in(&database.settings(), tenant).await
     }
 
-    /// The same in the database of these settings.
+    /// Like `caller_of_new_tenant`, in the database of these settings.
     pub async fn caller_in(&self, settings: &DatabaseSettings, tenant: &str) -> Caller {
         let pool = Databases::connect_lazily(settings).unwrap().system;
         create_tenant(&pool, tenant, "test").await.unwrap();

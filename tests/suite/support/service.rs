@@ -25,7 +25,7 @@ use super::components::component;
 use super::database::TestDatabase;
 use super::program::TEST_TIMEOUT;
 
-/// The same for all tests, so that plugins are compiled only once.
+/// All tests have the same root secret, so that plugins are compiled only once.
 pub const ROOT_SECRET: &str = "5b0f7c6a2e1d4f93887766554433221100ffeeddccbbaa99deadbeefcafef00d";
 
 /// The largest deadline, so that no test fails on a busy machine. Tests of the deadline set another.
@@ -57,17 +57,17 @@ impl Node {
         Self::start_at(database, &database.url, settings).await
     }
 
-    /// With another URL of the database than the tests use.
+    /// Starts a node with another URL of the database than the tests use.
     pub async fn start_at(database: &TestDatabase, url: &str, settings: &[(&str, Value)]) -> Self {
         Self::assemble(database, url, settings, env!("CARGO_BIN_EXE_tollgate"), machine()).await
     }
 
-    /// With another compiler and another folder for compiled plugins.
+    /// Starts a node with another compiler and another folder for compiled plugins.
     pub async fn start_with_compiler(database: &TestDatabase, data_dir: &Path, program: &str) -> Self {
         Self::assemble(database, &database.url, &[("data_dir", json!(data_dir))], program, machine()).await
     }
 
-    /// With other clocks.
+    /// Starts a node with other clocks.
     pub async fn start_on(database: &TestDatabase, machine: Machine) -> Self {
         Self::assemble(database, &database.url, &[], env!("CARGO_BIN_EXE_tollgate"), machine).await
     }
@@ -85,7 +85,7 @@ impl Node {
             .merge(("address", "127.0.0.1"))
             .merge(("port", 0))
             .merge(("log_level", "off"))
-            // When it stops, Rocket waits for open connections.
+            // Rocket waits for open connections when it stops.
             .merge(("keep_alive", 0))
             .merge(("databases.main.url", url))
             .merge(("tollgate.deadline_ms", DEADLINE_MS))
@@ -109,7 +109,7 @@ impl Node {
         Self { url, databases, app, shutdown, server_task }
     }
 
-    /// Replays all stored decisions, which must be identical, and stops.
+    /// Asserts that all stored decisions replay identically, and stops.
     pub async fn stop(self) {
         self.replay_everything().await;
         self.app.streams.stop().await;
@@ -214,7 +214,7 @@ impl Caller {
         found["digest"].as_str().expect("digest").to_owned()
     }
 
-    /// Makes a revision with these shipped rules and settings, and activates it.
+    /// Creates a revision with these shipped rules and settings, and activates it.
     pub async fn activate(&self, rules: &[(&str, Value)]) -> i64 {
         let mut entries = Vec::new();
         for (name, settings) in rules {
@@ -229,7 +229,7 @@ impl Caller {
         number
     }
 
-    /// Makes a revision of these entries and activates it.
+    /// Creates a revision of these entries and activates it.
     pub async fn activate_entries(&self, rules: &Value) -> i64 {
         let (status, revision) = self.post("/rulesets/payment/revisions", &json!({"rules": rules})).await;
         assert_eq!(status, StatusCode::CREATED, "{revision}");

@@ -27,9 +27,9 @@ pub enum DatabaseRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Forward,
-    /// The next such request gets no response, and its connection none from then on.
+    /// The next such request gets no response, and its connection stays silent from then on.
     SilenceNext(DatabaseRequest),
-    /// The same for every such request.
+    /// Every such request gets no response, and its connection stays silent from then on.
     SilenceAll(DatabaseRequest),
     /// No connection sends anything.
     Silent,
@@ -108,7 +108,7 @@ async fn forward(client: UnixStream, postgres: PathBuf, connection: ProxiedConne
         loop {
             let read = tokio::select! {
                 read = from_server.read(&mut bytes) => read,
-                // Also if no response is under way.
+                // Needed if no response is being sent.
                 _ = mode.changed() => {
                     response_side.apply(*mode.borrow_and_update());
                     continue;
@@ -149,8 +149,8 @@ impl ProxiedConnection {
         }
     }
 
-    /// Silences this connection if it made the wanted request. Of several at once, only one is
-    /// silenced.
+    /// Silences this connection if it made the wanted request. `SilenceNext` silences only one,
+    /// even if several connections make the request at once.
     fn silence_if(&self, wanted: DatabaseRequest, is_wanted: bool) {
         if is_wanted && *self.mode.borrow() == Mode::SilenceAll(wanted) {
             self.silent.store(true, Ordering::SeqCst);

@@ -11,8 +11,8 @@ use tollgate::storage::private_server::PrivateServerSettings;
 
 const FOLDER: &str = "TOLLGATE_TEST_FOLDER";
 
-/// The command that runs the test of this path. The test gets a folder and writes to
-/// `log`. It is in a process group of its own, so that it outlives this process.
+/// The command that runs the test of this path. The test gets a folder and writes to `log`. It has
+/// its own process group, so that it outlives this process.
 pub fn subprocess(test: &str, folder: &Path, log: &Path) -> Command {
     let log = File::create(log).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());

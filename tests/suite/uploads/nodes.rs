@@ -36,7 +36,7 @@ async fn an_activation_waits_until_its_plugins_are_ready_on_every_node() {
     let plugin = caller.upload(unique_component(20, 1)).await;
     let digest = plugin["digest"].as_str().unwrap();
     let candidate = revision(&caller, &plugin["digest"]).await;
-    // At once: the activation waits until the second node has compiled the plugin.
+    // Activated at once: the activation waits until the second node has compiled the plugin.
     let (status, activation) = caller.post("/rulesets/payment/activations", &candidate).await;
     assert_eq!(status, StatusCode::CREATED, "{activation}");
     let (_, seen) = caller.at(&second.url).get(&format!("/plugins/{digest}")).await;
@@ -68,7 +68,7 @@ async fn an_activation_waits_until_its_plugins_are_ready_on_every_node() {
     let (_, seen) = caller.get(&format!("/plugins/{digest}")).await;
     let lagging = seen["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "lagging").unwrap();
     assert_eq!(lagging["ready"], json!(false), "{seen}");
-    // The node is gone: activations do not wait for it when its heartbeat is too old.
+    // Activations do not wait for a node whose heartbeat is too old.
     sqlx::query("update nodes set seen_at = now() - interval '6 seconds' where name = 'lagging'")
         .execute(&mut superuser)
         .await

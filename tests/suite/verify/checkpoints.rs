@@ -86,7 +86,7 @@ async fn a_forged_checkpoint_is_reported_and_ignored() {
     checkpoints_in(folder.path(), &history, ROOT_SECRET);
     let path = folder.path().join("checkpoints.jsonl");
     let honest = fs::read_to_string(&path).unwrap();
-    // As if more had been stored.
+    // Changes the sequence of a checkpoint, so that its signature is wrong.
     fs::write(&path, honest.replacen("\"sequence\":3", "\"sequence\":2", 1)).unwrap();
     let (well, output) = run_verify(&history.database, folder.path(), &[]);
     let expected = format!("- forged: the checkpoint {}:1 was not signed", path.display());

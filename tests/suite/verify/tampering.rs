@@ -142,7 +142,7 @@ async fn an_erased_row_verifies_but_a_partly_erased_one_does_not() {
     history.tamper(format!("update decisions set payload = null where id = '{}'", half.id)).await;
     history
         .assert_findings(&[half.decision("partially erased: some of payload, salt and reference are left")]);
-    // The data that erasure keeps is still covered.
+    // Data that erasure keeps is still covered by the chain.
     history
         .tamper(format!(
             "update decisions set payload_salt = null, reference = null where id = '{}'",
@@ -217,7 +217,7 @@ async fn a_removed_batch_is_detected_with_and_without_its_decisions() {
         ))
         .await;
     history.assert_findings(&missing);
-    // The neighbours are linked over the gap.
+    // The batches before and after the gap are linked to each other.
     history
         .tamper(format!(
             "update journal_batches set sequence = 2 where writer_id = '{0}' and sequence = 3;
@@ -249,7 +249,7 @@ async fn inserted_decisions_are_detected_everywhere() {
             place.id
         )
     };
-    // In the order of the journal. The second is after the decision at its position.
+    // In the order of the journal. The second is sorted after the decision at the same position.
     let places = [(1, 4), (3, 0), (9, 0)].map(|(sequence, position)| (Uuid::now_v7(), sequence, position));
     for (id, sequence, position) in places {
         history.tamper(copy(id, sequence, position)).await;
@@ -284,7 +284,8 @@ async fn inserted_decisions_are_detected_everywhere() {
 #[tokio::test]
 async fn a_redirected_removed_or_changed_key_is_detected() {
     let mut history = StoredChains::new().await;
-    // Within one tenant: the key of another tenant's decision would be missing.
+    // Both decisions are of one tenant. With the decision of another tenant, the key would be
+    // reported as missing.
     let (one, other) = (history.at(1, 0).await, history.at(1, 1).await);
     history
         .tamper(format!(
