@@ -13,15 +13,18 @@ use super::time_limit;
 
 /// How often a separate connection checks whether the session is active.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-/// Consecutive checks that find the session idle. Between two statements it is idle for a moment.
+/// After this many consecutive checks that find the session idle, it counts as lost. One is not
+/// enough: between two statements the session is idle for a moment.
 const IDLE_CHECKS_MAX: u32 = 3;
-/// Consecutive checks that fail: ten minutes of them. While a migration blocks other sessions,
-/// Postgres may have no connection left for a check, and the migration still makes progress.
+/// After this many consecutive failed checks, at least ten minutes, the session counts as lost.
+/// While a migration blocks other sessions, Postgres may have no connection left for a check, and
+/// the migration still makes progress.
 const FAILED_CHECKS_MAX: u32 = 120;
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// Waits for `work`, which runs in the session with the server process `process`. Returns `None`
-/// once the session is no longer active: the response was lost. `login` must be the session's.
+/// once the session is no longer active, which means that the response was lost. `login` must be
+/// the login of that session.
 pub(super) async fn while_active<T>(
     login: &PgConnectOptions,
     process: i32,

@@ -1,7 +1,7 @@
 //! Every advisory lock that the program takes, with what it protects.
 //!
-//! The numbers and texts must stay as they are: nodes of the release before run beside this one
-//! and take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide.
+//! The numbers and texts must stay as they are: during an update, nodes of the previous release
+//! take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide.
 
 use sqlx::PgConnection;
 
@@ -72,15 +72,15 @@ pub(super) enum TenantLock {
     /// Sequences of the tenant's audit log rise in commit order. A transaction takes it as its
     /// last lock.
     AuditLog(TenantId),
-    /// Quotas count every list.
+    /// Taken before lists are counted for the quotas.
     Lists(TenantId),
-    /// The quota counts every event of the payment.
+    /// Taken before the events of the payment are counted for the quota.
     PaymentEvents(TenantId, PaymentId),
-    /// Quotas count every upload.
+    /// Taken before uploads are counted for the quotas.
     Uploads(TenantId),
-    /// Numbers of revisions have no holes.
+    /// Revisions are numbered without gaps.
     Revisions(TenantId, DecisionPoint),
-    /// The limit counts every backtest.
+    /// Taken before backtests are counted for the limit.
     Backtests(TenantId),
 }
 
@@ -96,8 +96,8 @@ impl TenantLock {
         }
     }
 
-    /// Waits for the lock and holds it until the transaction ends. A statement of its own, so
-    /// that the next one sees what the last holder committed.
+    /// Waits for the lock and holds it until the transaction ends. This is a separate statement, so
+    /// that the next statement sees what the previous holder committed.
     pub async fn take_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<()> {
         sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(self.text())

@@ -1,4 +1,4 @@
-//! The audit log. Its grants allow no changes to rows.
+//! The audit log. The roles of the program may add and read rows, but not change them.
 //!
 //! A row must be written in the same transaction as the act that it records.
 
@@ -46,7 +46,7 @@ pub struct AuditFilter {
     pub to_ms: Option<u64>,
 }
 
-/// Newest first. With `before_sequence`, only those below it.
+/// Newest first. With `before_sequence`, only acts below it.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -87,8 +87,8 @@ pub async fn list(
     .await
 }
 
-/// The acts after `sequence`, oldest first. A caller that continues from the last one it got misses
-/// none.
+/// The acts after `sequence`, oldest first. A caller that passes the sequence of the last act it
+/// received misses none.
 pub async fn since(
     app: &AppPool,
     tenant: TenantId,

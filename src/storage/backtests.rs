@@ -218,7 +218,7 @@ async fn find(
     row.as_ref().map(read).transpose()
 }
 
-/// The newest first, below `before` where it is given. Without their reports.
+/// The newest first. With `before`, only backtests with lower ids. Reports are left out.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -248,7 +248,7 @@ pub async fn list(
     .await
 }
 
-/// Cancels a backtest that waits or runs. Its node notices at the next checkpoint.
+/// Cancels a backtest that waits or runs. The node that runs it notices at the next checkpoint.
 pub async fn cancel(
     app: &AppPool,
     tenant: TenantId,

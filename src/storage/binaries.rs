@@ -34,8 +34,8 @@ pub enum BinariesError {
 }
 
 impl Binaries {
-    /// The preferred installation. With `major`, one of that version if there is one, since only it
-    /// can open an existing data directory.
+    /// The preferred installation. With `major`, an installation of that version if there is one:
+    /// only that version can open an existing data directory.
     pub fn find(major: Option<u32>) -> Result<Self, BinariesError> {
         if let Some(folder) = std::env::var_os("PG_BIN").map(PathBuf::from) {
             return Self::in_folder(&folder).ok_or(BinariesError::WrongPgBin(folder));
@@ -57,7 +57,8 @@ impl Binaries {
     }
 
     fn in_folder(folder: &Path) -> Option<Self> {
-        // PATH entries are often links into a folder that lacks the rest.
+        // A program on PATH is often a link. The rest of the installation is beside the link's
+        // target.
         let postgres = folder.join("postgres").canonicalize().ok()?;
         let initdb = folder.join("initdb").canonicalize().ok()?;
         let major = parse_major(&output_of(Command::new(&postgres).arg("--version"))?)?;
@@ -80,7 +81,7 @@ fn candidate_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// `parent/<something with a version>/below`, newest version first.
+/// The folders `parent/<name with a version>/below`, newest version first.
 fn versioned_folders(parent: &Path, below: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = entries
@@ -99,7 +100,8 @@ fn output_of(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// `postgres (PostgreSQL) 15.14 (Debian 15.14-1)` and `postgres (PostgreSQL) 18beta1`.
+/// Parses output such as `postgres (PostgreSQL) 15.14 (Debian 15.14-1)` or `postgres (PostgreSQL)
+/// 18beta1`.
 fn parse_major(version: &str) -> Option<u32> {
     let number = version.split("(PostgreSQL)").nth(1)?.trim();
     let digits = number.find(|c: char| !c.is_ascii_digit()).map_or(number, |end| &number[..end]);

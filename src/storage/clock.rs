@@ -1,6 +1,7 @@
 //! Reads the database's clock.
 //!
-//! Between the two readings of the monotonic clock only the database's response may be awaited.
+//! Between the two readings of the monotonic clock, only the database's response may be awaited:
+//! any other wait makes the sample less precise.
 
 use std::sync::Arc;
 

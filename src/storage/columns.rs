@@ -5,7 +5,7 @@
 use super::StorageError;
 use crate::domain::plugin::Digest;
 
-/// UTC milliseconds as a bigint, clamped in 292 million years.
+/// UTC milliseconds as a bigint. Times more than 292 million years away are clamped.
 pub(super) fn bigint(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
@@ -18,7 +18,7 @@ pub(super) fn digest(stored: &[u8], what: &'static str) -> Result<Digest, Storag
     stored.try_into().map(Digest).map_err(|_| StorageError::Unreadable { what })
 }
 
-/// The result of parsing a stored name.
+/// Returns the parsed name, or the error if the stored name is unknown.
 pub(super) fn named<T>(parsed: Option<T>, what: &'static str) -> Result<T, StorageError> {
     parsed.ok_or(StorageError::Unreadable { what })
 }

@@ -1,14 +1,14 @@
-//! Database URLs: read once, and refused by the name of their key.
+//! Parses the database URLs of the configuration.
 //!
-//! Owns what a URL may contain. Must never repeat any of it: a URL holds a password, and a
-//! password that is not encoded can end up in any part of it.
+//! An error names the key of the URL, and must never repeat a part of the URL itself: it holds a
+//! password, and a password that is not percent-encoded can be taken for any part.
 
 use std::str::FromStr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 
-/// The parameters of libpq that sqlx follows.
+/// The parameters of libpq that sqlx supports.
 const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -30,7 +30,7 @@ const PARAMETERS: [&str; 18] = [
     "options",
 ];
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-/// Schemes of other databases and drivers. A message can name these without giving anything away.
+/// Schemes of other databases and drivers. A message can name these without revealing a secret.
 const KNOWN_STRANGERS: [&str; 12] = [
     "jdbc",
     "mysql",
@@ -75,7 +75,7 @@ const KNOWN_UNUSED: [&str; 24] = [
     "tcp_user_timeout",
 ];
 
-/// Says what is wrong and never what was written.
+/// Describes the fault. Never repeats the value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "`databases.main.{key}` {fault}; expected a URL such as `postgres://user:password@host:5432/database`, \
@@ -86,7 +86,7 @@ pub struct DatabaseUrlError {
     fault: String,
 }
 
-/// A URL that can be connected to.
+/// A parsed URL.
 pub(super) struct DatabaseUrl {
     pub options: PgConnectOptions,
     /// Names of parameters that have no effect.
@@ -104,7 +104,7 @@ pub(super) fn parse(key: &'static str, text: &str) -> Result<DatabaseUrl, Databa
     read(text.trim()).map_err(|fault| DatabaseUrlError { key, fault })
 }
 
-/// The same URL with another way of using TLS. The last of two parameters counts.
+/// The same URL with TLS disabled. Of two parameters with the same name, the last one counts.
 pub(super) fn without_tls(text: &str) -> String {
     let text = text.trim();
     let joined_by = if text.contains('?') { '&' } else { '?' };
@@ -132,23 +132,24 @@ fn read(text: &str) -> Result<DatabaseUrl, String> {
         used.push(part);
     }
     let url = format!("{place}?{}", used.join("&"));
-    // sqlx says of a URL that cannot be parsed which part it was, and not what stood there.
+    // sqlx's own error is dropped, so that no part of the URL can get into the message.
     let mut options = PgConnectOptions::from_str(&url).map_err(|_| {
         "is not a valid URL: a part of it cannot be read, most often the password or the port".to_owned()
     })?;
     if options.get_host().contains(',') {
         return Err("names several hosts, but only one is supported".to_owned());
     }
-    // Only a URL writes an IPv6 address in brackets.
+    // The brackets around an IPv6 address belong to the URL, not to the address.
     if let Some(address) = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address = address.to_owned();
         options = options.host(&address);
     }
-    // As libpq does: with a root certificate, "require" verifies against it. sqlx would not.
+    // With a root certificate, libpq verifies against it even for `require`. sqlx does not.
     if verifies && matches!(options.get_ssl_mode(), PgSslMode::Require) {
         options = options.ssl_mode(PgSslMode::VerifyCa);
     }
-    // What sqlx asks for by itself and nobody here needs: a pooler refuses it.
+    // sqlx sets `extra_float_digits` by default. It is not needed here, and connection poolers
+    // reject it.
     Ok(DatabaseUrl { options: options.extra_float_digits(None), unused })
 }
 
@@ -171,9 +172,9 @@ fn check_scheme(text: &str) -> Result<(), String> {
     })
 }
 
-/// A `/` or `?` in a password ends the place of the server early: a part of the password
-/// would be read as its port, its database or a parameter, and be told as that. The `@`
-/// in front of the host then stands behind.
+/// An unencoded `/` or `?` in a password ends the server's part of the URL early. Then a part of
+/// the password would be read as the port, the database or a parameter, and reported as such. Such
+/// a URL has its `@` after the `/` or `?`.
 fn check_place(text: &str) -> Result<(), String> {
     let (_, rest) = text.split_once("://").unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -241,8 +242,9 @@ mod tests {
         }
     }
 
-    /// A password that is not encoded ends its URL's place at `/`, `?` or `#` and its
-    /// parameter at `&`: what comes then is read as something else, and told as that.
+    /// An unencoded `/`, `?` or `#` in a password ends the server's part of the URL, and an `&`
+    /// ends a parameter. The rest of the password is then read as something else, and must not be
+    /// reported.
     #[test]
     fn no_part_of_a_password_is_told_whatever_it_is_taken_for() {
         for text in [

@@ -128,7 +128,7 @@ pub async fn all_ids(
         .await
 }
 
-/// As `all_ids`, but of one tenant.
+/// As `all_ids`, but for one tenant.
 pub async fn ids_of_tenant(
     system: &SystemPool,
     tenant: TenantId,
@@ -182,12 +182,12 @@ pub async fn count(
         .await
 }
 
-/// A UUIDv7 begins with its 48 bits of milliseconds.
+/// The lowest id of a time. A UUIDv7 begins with its time in milliseconds, as 48 bits.
 fn first_id(since_ms: u64) -> Uuid {
     Uuid::from_u128(u128::from(since_ms) << 80)
 }
 
-/// Reads one row of the columns above.
+/// Reads a row with the columns that `get` selects.
 pub(super) fn read(row: &PgRow) -> Result<StoredDecision, StorageError> {
     let payload: Option<&[u8]> = row.try_get("payload")?;
     let payload = payload.ok_or(StorageError::Erased)?;

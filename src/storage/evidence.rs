@@ -1,6 +1,6 @@
 //! The stored form of a decision's evidence, and the digests that protect it.
 //!
-//! The bytes of a released version must never change. Another shape is another version, and old
+//! The bytes of a released version must never change. A different shape needs a new version. Old
 //! versions stay readable.
 //!
 //! The payload is personal data and may be erased. So the chain covers only a digest of it, which
@@ -26,7 +26,7 @@ pub const SALT_LENGTH_BYTES: usize = 16;
 
 const UNREADABLE: StorageError = StorageError::Unreadable { what: "evidence" };
 
-/// Version 1 has no comparison version: its values were compared by version 1.
+/// Payload version 1 does not store a comparison version. It was always 1.
 #[derive(Deserialize)]
 struct EvidenceV1 {
     payment: Arc<Payment>,
@@ -44,12 +44,12 @@ impl From<EvidenceV1> for Evidence {
     }
 }
 
-/// Version 2: postcard of the domain's `Evidence`.
+/// Encodes as version 2: the domain's `Evidence` in postcard.
 pub fn encode(evidence: &Evidence) -> Result<Vec<u8>, StorageError> {
     postcard::to_stdvec(evidence).map_err(|_| UNREADABLE)
 }
 
-/// Returns evidence or an error for any bytes.
+/// Must never panic, whatever the bytes are.
 pub fn decode(version: i16, payload: &[u8]) -> Result<Evidence, StorageError> {
     match version {
         1 => whole::<EvidenceV1>(payload).map(Evidence::from),

@@ -29,8 +29,8 @@ mod reader;
 
 const WHAT: &str = "fact";
 
-/// Otherwise Postgres would read whole tables if it has no statistics yet, and compile a statement
-/// that looks expensive.
+/// With the defaults, Postgres would read whole tables while it has no statistics, and would spend
+/// time on compiling a statement that looks expensive.
 const SETTINGS: &str = "set local enable_seqscan = off; set local jit = off";
 
 /// The most texts of one statement. Postgres finds a slice by scanning its array, so twice as many
@@ -71,7 +71,8 @@ pub struct BoundKey {
     pub request_hash: Digest,
 }
 
-/// Answers all queries of one payment at one moment. Sends no statement if none is needed.
+/// Answers all queries of one payment, from one snapshot of the database. Sends no statement if
+/// none is needed.
 pub async fn look_up(app: &AppPool, request: FactRequest) -> Result<FactAnswer, StorageError> {
     let tenant = request.tenant;
     let (statements, mut answers) = prepare(std::iter::once(&request));
@@ -135,13 +136,14 @@ async fn ask_all(
     Ok(answers)
 }
 
-/// Three kinds of rows with the same columns. `place` is the index of the payment, and `ordinal` the
-/// index of the query that the row answers; it is null for the key. The texts of a query are a slice
-/// of one array, since arrays of arrays must be rectangular.
+/// Returns three kinds of rows with the same columns: for lists, for velocities and for keys.
+/// `place` is the index of the payment, and `ordinal` the index of the query that the row answers;
+/// it is null for the key. The texts of a query are a slice of one array, since arrays of arrays
+/// must be rectangular.
 ///
-/// The columns are read by subscript: with unnest, Postgres would materialise each column, which took
-/// as long as the lookups. Postgres finds a text by scanning its array, so repeated texts are in `$5`
-/// once, and are referred to by number.
+/// The arrays are read by subscript: with `unnest`, Postgres would materialise each column, which
+/// took as long as the lookups. Postgres finds a text by scanning its array, so repeated texts are
+/// in `$5` once, and are referred to by number.
 ///
 /// The index of values begins with the day, so each window has its days. A value with two keys has
 /// two rows: with both keys in one condition, Postgres would scan all values of the day.

@@ -80,7 +80,7 @@ pub enum StoreOutcome {
 pub enum JournalError {
     #[error("too many decisions are waiting to be stored")]
     Full,
-    /// Not stored, or unknown. A retry with the same key finds out.
+    /// A retry with the same key shows whether it was stored.
     #[error("the decision could not be stored, or it is unknown whether it was")]
     Unavailable,
     /// The database rejects this decision. Others of its batch are not affected.
@@ -116,13 +116,13 @@ struct JournalState {
     working: AtomicUsize,
     /// Since when there have been decisions to store without any writer storing one.
     stalled_since: std::sync::Mutex<Option<Instant>>,
-    /// Of every writer that has stored a batch, including writers that have ended.
+    /// The tip of every writer that has stored a batch, including writers that have ended.
     tips: std::sync::Mutex<BTreeMap<Uuid, ChainTip>>,
     stop: CancellationToken,
 }
 
 impl Journal {
-    /// Fails if the database cannot be reached. Later losses of the connection are repaired.
+    /// Fails if the database cannot be reached. Connections that are lost later are opened again.
     pub async fn start(mut settings: JournalSettings) -> Result<(Self, JournalTask), StorageError> {
         let (sender, receiver) = mpsc::channel(settings.queue_max.max(1));
         let count = settings.writers.max(1);
@@ -157,7 +157,7 @@ impl Journal {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// Whether decisions are stored fast enough for their requests.
+    /// Whether a writer has a connection and the journal has not stalled for `STALL_MAX`.
     pub fn is_writing(&self) -> bool {
         let stalled_since = *self.state.stalled_since.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_up() && stalled_since.is_none_or(|since| since.elapsed() < STALL_MAX)
@@ -211,8 +211,8 @@ impl JournalState {
         self.tips.lock().unwrap_or_else(PoisonError::into_inner).insert(tip.writer, tip);
     }
 
-    /// All waiting decisions, or the next one to arrive. `None` if the journal has stopped and
-    /// the queue is empty.
+    /// Waits for a decision, and takes all that wait, up to the size of a batch. `None` if the
+    /// journal has stopped and the queue is empty.
     async fn next_decisions(&self) -> Option<Vec<PendingDecision>> {
         let mut queue = self.queue.lock().await;
         let (batch_max, mut taken) = (self.settings.batch_max.max(1), Vec::new());

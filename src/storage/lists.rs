@@ -1,6 +1,6 @@
-//! Lists, and in the modules below their entries.
+//! Lists. The modules below are for their entries.
 //!
-//! Nothing is ever deleted: past decisions are explained by the lists as they were.
+//! Lists and entries must never be deleted: they explain past decisions.
 
 mod adding;
 mod conversion;
@@ -149,7 +149,7 @@ async fn insert(connection: &mut PgConnection, tenant: TenantId, new: &NewList) 
     Ok(())
 }
 
-/// The lists in the order of their names, after the name `after`.
+/// The lists by name, after the name `after`.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -179,7 +179,7 @@ pub async fn list(
     .await
 }
 
-/// The properties of a list that are needed to read or fill it.
+/// The properties of a list that are needed to read its entries or to add some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListHead {
     pub name: String,
@@ -243,8 +243,8 @@ fn read_kinds(row: &PgRow) -> Result<ListKinds, StorageError> {
     named(ListKinds::of(kinds?), WHAT)
 }
 
-/// Closes a list for good, unless an active, canary or shadow revision uses it.
-/// Its entries stay as they are, so that past decisions can still be explained.
+/// Closes a list permanently, unless an active, canary or shadow revision uses it. Its entries stay
+/// as they are.
 pub async fn close(
     app: &AppPool,
     tenant: TenantId,

@@ -16,7 +16,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     Migrator::with_migrations(FILES.iter().map(|(name, sql)| migration(name, sql)).collect())
 });
 
-/// `name` is the version, an underscore and what the migration is about.
+/// `name` consists of the version, an underscore and a description.
 fn migration(name: &'static str, sql: &'static str) -> Migration {
     let (version, description) = name.split_once('_').expect("the name of a migration has an underscore");
     let version = version.parse().expect("the name of a migration begins with its version");
@@ -47,8 +47,8 @@ fn of(version: Option<i64>) -> String {
     version.map_or_else(|| "s".to_owned(), |version| format!(" {version}"))
 }
 
-/// Applies missing migrations, and returns their number. The session must be the owner's, and must
-/// be closed afterwards, since an error leaves the lock held.
+/// Applies missing migrations, and returns their number. The session must be the owner's. The
+/// caller must close it, even after an error, which leaves the lock held.
 pub async fn migrate(owner: &mut PgConnection) -> Result<usize, MigrationError> {
     let before = applied(owner).await?;
     MIGRATIONS.run(&mut *owner).await.map_err(|error| match error {

@@ -1,7 +1,7 @@
 //! Postgres: pools, migrations, the journal, the private server and all SQL.
 //!
-//! A tenant's rows must only be accessed in a transaction of that tenant, or by the background
-//! role.
+//! A tenant's rows must be accessed only in a transaction of that tenant, or by the journal's or
+//! the background role.
 
 mod active_session;
 mod advisory_locks;
@@ -50,7 +50,8 @@ use query_error::QueryError;
 
 #[derive(Error)]
 pub enum StorageError {
-    /// It cannot be reached, is shutting down or has no free connection. A retry may succeed.
+    /// The database cannot be reached, is shutting down or has no free connection. A retry may
+    /// succeed.
     #[error("the database cannot be reached: {0}")]
     Unavailable(QueryError),
     #[error("the database rejected a statement: {0}")]
@@ -82,8 +83,8 @@ impl std::fmt::Debug for StorageError {
 impl From<sqlx::Error> for StorageError {
     #[track_caller]
     fn from(error: sqlx::Error) -> Self {
-        // Class 08 is a broken connection, 57P a server that shuts down, 53 too few resources,
-        // 3D a database that does not exist yet, 25006 a standby.
+        // 08: broken connection. 57P: the server shuts down. 53: too few resources. 3D: the
+        // database does not exist yet. 25006: a standby.
         let passing = match &error {
             // A refused session.
             sqlx::Error::Configuration(_)

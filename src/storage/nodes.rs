@@ -30,7 +30,7 @@ pub struct PluginReadiness {
     pub why: Option<String>,
 }
 
-/// Records a node's heartbeat, and deletes nodes without one for an hour.
+/// Records a node's heartbeat, and deletes nodes that have had none for an hour.
 pub async fn beat(system: &SystemPool, node: &NodeRecord) -> Result<(), StorageError> {
     let node = node.clone();
     system
@@ -52,7 +52,7 @@ pub async fn beat(system: &SystemPool, node: &NodeRecord) -> Result<(), StorageE
         .await
 }
 
-/// Deletes a node that ends, so that nobody waits for it.
+/// Deletes a node that ends, so that no activation waits for it.
 pub async fn leave(system: &SystemPool, node: Uuid) -> Result<(), StorageError> {
     system
         .transaction_within(TimeLimit::SHORT, move |connection| {
@@ -65,8 +65,8 @@ pub async fn leave(system: &SystemPool, node: Uuid) -> Result<(), StorageError> 
 }
 
 /// The stored plugins that a node has not reported, and those that it failed to load before
-/// `retry_before_ms`. Only the newest few small and large ones of each tenant, so that the slow
-/// plugins of one tenant do not delay others.
+/// `retry_before_ms`. Returns only the newest `of_tenant_max` plugins of each tenant and profile,
+/// so that the slow plugins of one tenant do not delay others.
 pub async fn unreported(
     system: &SystemPool,
     node: Uuid,
@@ -105,7 +105,7 @@ pub async fn unreported(
         .await
 }
 
-/// Records that a node can run a plugin, or why not. `false` if the node is unknown.
+/// Records that a node can run a plugin, or why not. Returns `false` if the node is unknown.
 pub async fn report(
     system: &SystemPool,
     node: Uuid,
@@ -127,7 +127,7 @@ pub(super) async fn report_on(
     why: Option<&str>,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    // A deleted node has no reports. It reports again once it is back.
+    // A deleted node cannot report. It reports again after its next heartbeat.
     let reported = sqlx::query(
         "insert into node_plugins (node_id, digest, ready_at_ms, why)
          select id, $2, $3, $4 from nodes where id = $1

@@ -10,14 +10,14 @@ use crate::domain::time::Month;
 /// before a decision is stored in the default partition.
 const MONTHS_AHEAD: i32 = 2;
 
-/// Makes the partitions of this month and the next two where they are missing,
-/// and returns how many were made.
+/// Creates missing partitions for this month and the next `MONTHS_AHEAD` months, and returns how
+/// many it created.
 pub async fn ensure_decision_partitions(system: &SystemPool) -> Result<u32, StorageError> {
     let mut made = 0;
     let mut first_error = None;
     for months_ahead in 0..=MONTHS_AHEAD {
-        // One transaction each: a month with decisions in the default partition is refused, and
-        // must not prevent the next ones.
+        // Each month has its own transaction: a month with decisions in the default partition is
+        // refused, and must not prevent the others.
         match ensure_month(system, months_ahead).await {
             Ok(true) => made += 1,
             Ok(false) => {}

@@ -1,6 +1,6 @@
 //! Payment events: what happened to payments after their decisions.
 //!
-//! An event is never changed or removed. A wrong one is corrected by a later one.
+//! An event is never changed or removed. A wrong event is corrected by a later event.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -23,7 +23,7 @@ pub struct NewPaymentEvent {
     pub id: Uuid,
     pub payment: PaymentId,
     pub kind: EventKind,
-    /// `None` for the time of the report.
+    /// `None` means the time of the report.
     pub at_ms: Option<u64>,
     pub recorded_at_ms: u64,
     pub actor: String,
@@ -49,8 +49,8 @@ pub enum RecordEventError {
     Storage(#[from] StorageError),
 }
 
-/// Records an event, at most `events_max` of a payment. Two reports of the same kind and time are
-/// the same event.
+/// Records an event. A payment can have at most `events_max`. Two reports of the same kind and time
+/// are the same event.
 pub async fn record(
     app: &AppPool,
     tenant: TenantId,
@@ -82,7 +82,7 @@ pub async fn record(
     .await
 }
 
-/// Counts the event that was just inserted, too. An error rolls it back.
+/// The count includes the event that was just inserted. An error rolls that insert back.
 async fn check_quota(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -159,7 +159,7 @@ async fn same_as(
     read(&row)
 }
 
-/// In the order of the reports, above `after`. `None` if there is no such payment.
+/// Events in the order of their reports, above the id `after`. `None` if there is no such payment.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -192,7 +192,7 @@ pub async fn list(
     .await
 }
 
-/// The event with the latest time.
+/// The kind of the event with the latest time.
 pub async fn last(
     app: &AppPool,
     tenant: TenantId,

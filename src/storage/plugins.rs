@@ -26,7 +26,7 @@ pub(super) enum Bytes<'b> {
     OfUpload(TenantId),
 }
 
-/// Stores a plugin. A plugin that is already stored stays, and one that is shared stays shared.
+/// Stores a plugin. If it is already stored, its bytes stay, and a shared plugin stays shared.
 pub async fn add(
     system: &SystemPool,
     plugin: &Plugin,
@@ -162,7 +162,7 @@ pub(super) async fn find(
     row.as_ref().map(read_seen).transpose()
 }
 
-/// At most `size_bytes` of the plugin's bytes from an offset on. `None` if the tenant has no such
+/// At most `size_bytes` of the plugin's bytes, from an offset. `None` if the tenant has no such
 /// plugin.
 pub async fn part(
     app: &AppPool,
@@ -200,7 +200,7 @@ pub enum RetireError {
     Storage(#[from] StorageError),
 }
 
-/// Retires a plugin: it cannot be used in new revisions of the tenant. Repeating it has no effect.
+/// Retires a plugin: new revisions of the tenant cannot use it. A repeated call has no effect.
 pub async fn retire(
     app: &AppPool,
     tenant: TenantId,
@@ -211,7 +211,8 @@ pub async fn retire(
     let actor = actor.to_owned();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            // First, since this locks the deployment: no activation can use the plugin meanwhile.
+            // This comes first, since it locks the deployment: no activation can use the plugin
+            // meanwhile.
             for (revision, plugins) in
                 rulesets::plugins_in_deployment(connection, tenant, DecisionPoint::Payment).await?
             {

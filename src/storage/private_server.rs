@@ -34,10 +34,10 @@ const NAME: &str = "tollgate";
 pub struct PrivateServerSettings {
     /// Created if missing. Root may get another folder: see `PrivateServer::data_dir`.
     pub data_dir: PathBuf,
-    /// The program that implements `SHIM_COMMAND`: Tollgate itself. Not always the current
-    /// executable, which is the test harness in tests.
+    /// The program that implements `SHIM_COMMAND`: Tollgate itself. In tests it is not the current
+    /// executable.
     pub shim_exe: PathBuf,
-    /// `false` only if losing all data in a crash does not matter.
+    /// `false` only where all data may be lost in a crash.
     pub durable: bool,
 }
 
@@ -108,7 +108,7 @@ impl PrivateServer {
                 watch::run(&settings, &thread_watch, result);
             })
             .map_err(|source| files_error("cannot start a thread for", Path::new("postgres"), source))?;
-        // From here on, dropping the future drops the server, which stops it.
+        // From here on, dropping this future stops the server.
         let mut server =
             Self { data_dir: PathBuf::new(), socket_dir: PathBuf::new(), watch, ended: Mutex::new(ended) };
         let folders = started.await.map_err(|_| PrivateServerError::ThreadEnded)??;

@@ -9,10 +9,11 @@ use thiserror::Error;
 use super::advisory_locks::DatabaseLock;
 use super::query_error::QueryError;
 
-/// All of them, the owner of the tables first.
+/// All roles, the owner of the tables first.
 pub const ROLES: [&str; 4] = ["tollgate_owner", "tollgate_app", "tollgate_journal", "tollgate_system"];
 
-/// The lock is per database, so two databases of a cluster can still collide over a role.
+/// How often a statement is tried. The lock covers only one database, so the provisioning of two
+/// databases of a cluster can still collide over a role.
 const ATTEMPTS: u32 = 20;
 
 #[derive(Debug, Error)]
@@ -55,7 +56,7 @@ async fn provision_locked(connection: &mut PgConnection) -> Result<(), Provision
     ensure_schema(connection, &login).await
 }
 
-/// The statements that a database administrator runs for a login that lacks the rights.
+/// The statements that an administrator must run for a login that lacks the rights.
 pub fn administrator_statements(login: &str) -> String {
     let login = quoted(login);
     let roles = ROLES.map(|role| {
@@ -92,13 +93,13 @@ async fn ensure_role(connection: &mut PgConnection, login: &str, role: &str) -> 
     }
 }
 
-/// Without the membership, sessions could not become the role.
+/// Makes the login a member of the role, so that its sessions can switch to the role.
 async fn ensure_membership(
     connection: &mut PgConnection,
     login: &str,
     role: &str,
 ) -> Result<(), ProvisionError> {
-    // Since Postgres 16 a membership may lack SET, and the creator of a role gets such a one.
+    // Since Postgres 16 a membership may lack the option SET, as does that of a role's creator.
     let member: bool = sqlx::query_scalar(
         "select pg_has_role(session_user, $1, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)",
     )
@@ -140,7 +141,7 @@ async fn change(connection: &mut PgConnection, login: &str, statement: &str) -> 
         // A statement of several parts may have left its transaction open.
         let _ = sqlx::raw_sql("rollback").execute(&mut *connection).await;
         match code(&error).as_deref() {
-            // duplicate_object or unique_violation: it exists already.
+            // duplicate_object, unique_violation or duplicate_schema: it already exists.
             Some("42710" | "23505" | "42P06") => return Ok(()),
             Some("42501") => {
                 let statements = administrator_statements(login);

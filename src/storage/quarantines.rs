@@ -18,13 +18,13 @@ const WHAT: &str = "quarantine";
 /// The actor in the audit log if a quarantine opens.
 const TOLLGATE: &str = "tollgate";
 
-/// Open quarantines of one tenant. Every node holds those of all tenants.
+/// The most open quarantines of one tenant. Every node keeps those of all tenants in memory.
 const OPEN_MAX: i64 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenOutcome {
     Opened,
-    /// The rule already is in quarantine.
+    /// The rule is already in quarantine.
     AlreadyOpen,
     /// The tenant has too many open quarantines.
     TooMany,
@@ -80,7 +80,7 @@ pub async fn open(
         .await
 }
 
-/// `false` if there is no such quarantine or it was already lifted.
+/// Returns `false` if there is no such quarantine or it was already lifted.
 pub async fn lift(
     app: &AppPool,
     tenant: TenantId,
@@ -147,7 +147,8 @@ pub async fn open_of_all(system: &SystemPool) -> Result<Vec<(TenantId, RuleIdent
         .await
 }
 
-/// Newest first. With `before`, only those below it. Without `all`, only open ones.
+/// Newest first. With `before`, only quarantines with lower ids. Without `all`, only open
+/// quarantines.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,

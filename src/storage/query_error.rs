@@ -1,4 +1,4 @@
-//! A database error with the place of its statement, and the text that may be logged of it.
+//! A database error with the place of its statement, and the part of its text that may be logged.
 //!
 //! Must never log Postgres' details, or a message that may quote a value: a row may be a payment.
 
@@ -16,7 +16,7 @@ const CLASSES_WITHOUT_VALUES: [&str; 18] = [
     "XX",
 ];
 
-/// A session that row security may not apply to. It is closed without being used.
+/// A session to which row security may not apply. It is closed without being used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("a connection of `databases.main.{key}` was refused: {found}; expected {expected}")]
 pub struct RefusedSession {

@@ -1,4 +1,4 @@
-//! Finds out at start how the database can be reached: with or without TLS, and whether a pooler in
+//! Checks at start how the database can be reached: with or without TLS, and whether a pooler in
 //! front of it keeps sessions.
 //!
 //! Must never weaken `sslmode`: only `prefer` allows a connection without TLS.
@@ -102,8 +102,8 @@ async fn reach(key: &'static str, text: &str, within: Duration) -> Result<String
     }
 }
 
-/// As in libpq, a handshake that fails under `prefer` is repeated without TLS. rustls accepts no
-/// X.509 version 1 certificates, even if it does not verify them.
+/// As in libpq, a handshake that fails under `prefer` is repeated without TLS. This happens with
+/// X.509 version 1 certificates, which rustls does not accept even if it does not verify them.
 fn may_go_without_tls(options: &PgConnectOptions, error: &sqlx::Error) -> bool {
     let handshake = match error {
         sqlx::Error::Tls(_) => true,
@@ -121,7 +121,8 @@ async fn keeps_sessions(
     let own = server_process(connection, "select pg_backend_pid()").await?;
     let mut other = options.connect().await?;
     for _ in 0..CHECKS {
-        // Kept in a transaction, so that this session cannot get the same server connection.
+        // The other session stays in a transaction, so that this session cannot get its server
+        // connection.
         let others = server_process(&mut other, "begin; select pg_backend_pid()").await?;
         let now = server_process(connection, "select pg_backend_pid()").await?;
         sqlx::raw_sql("commit").execute(&mut other).await?;

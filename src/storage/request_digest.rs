@@ -1,7 +1,7 @@
 //! The digest of a parsed payment, by which a retry is recognised.
 //!
 //! Account, country and address are in canonical form, names and free text as written. It must
-//! never change, since stored keys depend on it. Another encoding would be an additional digest.
+//! never change, since stored keys depend on it. A different encoding must be an additional digest.
 
 use std::net::IpAddr;
 

@@ -49,8 +49,8 @@ pub enum CreateRevisionError {
     Storage(#[from] StorageError),
 }
 
-/// Makes the next revision, at most `revisions_max` of a ruleset. Those who create
-/// at once wait for each other, so numbers have no holes.
+/// Creates the next revision. A ruleset can have at most `revisions_max`. Concurrent calls wait for
+/// each other, so that the numbers have no gaps.
 pub async fn create(
     app: &AppPool,
     tenant: TenantId,
@@ -82,7 +82,7 @@ pub async fn create(
             .fetch_one(&mut *connection)
             .await
             .of_statement()?;
-            // Without holes the number is the count.
+            // Without gaps, the number is the count.
             if i64::from(number) > i64::from(revisions_max) {
                 return Err(CreateRevisionError::TooMany(revisions_max));
             }
@@ -121,7 +121,7 @@ pub async fn get(
     app.transaction(tenant, move |connection| Box::pin(find(connection, tenant, point, number))).await
 }
 
-/// For background work.
+/// The same for any tenant, for background work.
 pub async fn revision_any(
     system: &SystemPool,
     tenant: TenantId,
@@ -150,7 +150,7 @@ async fn find(
     row.as_ref().map(read).transpose()
 }
 
-/// The newest first, below `before` where it is given.
+/// The newest first. With `before`, only revisions with lower numbers.
 pub async fn list(
     app: &AppPool,
     tenant: TenantId,
@@ -185,7 +185,7 @@ fn read(row: &PgRow) -> Result<Revision, StorageError> {
         return Err(StorageError::Unreadable { what: WHAT });
     }
     let (stored, digest): (&[u8], _) = (row.try_get("rules")?, digest(row.try_get("digest")?, WHAT)?);
-    // Decisions refer to the digest, so these must be the rules that decided.
+    // Decisions refer to this digest, so it must fit the stored rules.
     if Digest::of(stored) != digest {
         return Err(StorageError::Unreadable { what: WHAT });
     }

@@ -14,9 +14,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use super::query_error::RefusedSession;
 use super::time_limit::{self, TimeLimit};
 
-/// For a connection outside of a pool. A pool has its own limit.
+/// The time limit for connecting outside of a pool. A pool has its own limit.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// For a database that does not respond. The proof itself takes milliseconds.
+/// The time limit for the proof. It takes milliseconds if the database responds.
 const PROOF_MAX: Duration = Duration::from_secs(10);
 
 /// The database role of a session. The migrations define its policies and grants.
@@ -24,7 +24,7 @@ const PROOF_MAX: Duration = Duration::from_secs(10);
 pub enum Role {
     /// Owns the tables and runs migrations.
     Owner,
-    /// One request of one tenant.
+    /// Serves requests. Each transaction is for one tenant.
     App,
     /// Reads facts and writes decisions, for the tenants of a batch.
     Journal,
@@ -70,8 +70,8 @@ pub struct Proof {
 /// How often a refused role is tried again in the background.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The roles whose last session was refused, as bits. As long as there is one, sessions of all
-/// roles are refused, so that the node does not serve only some requests.
+/// The roles whose last session was refused, as bits. While there is such a role, sessions of all
+/// roles are refused, so that the node does not serve only some of its requests.
 #[derive(Debug, Default)]
 pub(super) struct RefusedRoles(AtomicU8);
 
@@ -80,12 +80,12 @@ impl RefusedRoles {
         1 << role as u8
     }
 
-    /// Whether the role was not refused before.
+    /// Marks the role as refused. Returns whether it was not marked before.
     fn add(&self, role: Role) -> bool {
         self.0.fetch_or(Self::bit(role), Ordering::AcqRel) & Self::bit(role) == 0
     }
 
-    /// Whether the role was refused before.
+    /// Removes the mark. Returns whether there was one.
     fn remove(&self, role: Role) -> bool {
         self.0.fetch_and(!Self::bit(role), Ordering::AcqRel) & Self::bit(role) != 0
     }
@@ -129,8 +129,8 @@ impl Sessions {
         refused: &Arc<RefusedRoles>,
     ) -> Self {
         // `deallocate all`: a pooler that does not reset its connections would leave prepared
-        // statements of the previous client under the same names.
-        // `pg_temp` is named so that it comes last; otherwise it would come first.
+        // statements of the previous client under the same names. `pg_temp` must be named:
+        // otherwise Postgres would search it first.
         let statements = format!(
             "deallocate all; set role {}; set search_path = tollgate, pg_temp; set row_security = on",
             role.name()
@@ -206,7 +206,7 @@ impl Sessions {
         Ok(proof)
     }
 
-    /// Logged once, until a session of the role passes again.
+    /// Logs the refusal, but only once until a session of the role passes again.
     fn refuse(&self, session: RefusedSession) -> sqlx::Error {
         if self.refused.add(self.setup.role) {
             tracing::error!(role = self.setup.role.name(), "{session}");
@@ -216,8 +216,8 @@ impl Sessions {
     }
 }
 
-/// Opens a session from time to time until one passes, so that a node without requests recovers
-/// as well. Ends when the sessions are dropped.
+/// Opens a session every `RETRY_EVERY` until one passes, so that a node without requests recovers
+/// as well. Ends if all `Sessions` are dropped.
 async fn retry(setup: SessionSetup, refused: Weak<RefusedRoles>) {
     loop {
         tokio::time::sleep(RETRY_EVERY).await;
@@ -271,7 +271,7 @@ impl SessionSetup {
         RefusedSession { key: self.key, found: found.into(), expected: expected.into() }
     }
 
-    /// What is wrong with the session, and what was expected. `None` if it passes.
+    /// The fault of the session, and what was expected. `None` if the session passes.
     fn fault(&self, row: &PgRow) -> sqlx::Result<Option<(String, String)>> {
         let role = self.role.name();
         let acts_as: String = row.try_get("acts_as")?;
@@ -315,12 +315,13 @@ impl SessionSetup {
     }
 }
 
-/// A condition for a `select`: whether the session still is as it was when it passed.
+/// A condition for a `select`, to be followed by the role's name: whether a session that passed
+/// would still pass.
 pub(super) const STILL_PROVEN: &str = "row_security_active('tollgate.tenants')
     and current_setting('row_security') = 'on' and current_schema() = 'tollgate' and current_user = ";
 
-/// One row about the session. It checks the tables with a tenant; partitions are reached only
-/// through their parents.
+/// Returns one row about the session. It checks the tables that have a `tenant_id`. Partitions are
+/// left out: they are accessed only through their parents.
 const PROOF: &str = "
     with tables as (
         select c.oid, c.relname, c.relowner from pg_class c

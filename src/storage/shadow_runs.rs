@@ -36,12 +36,12 @@ pub struct ShadowRunSelection {
     pub is_running: bool,
 }
 
-/// Version 1: postcard of the domain's `ShadowEvidence`.
+/// Encodes as version 1: the domain's `ShadowEvidence` in postcard.
 fn encode(evidence: &ShadowEvidence) -> Result<Vec<u8>, StorageError> {
     postcard::to_stdvec(evidence).map_err(|_| UNREADABLE)
 }
 
-/// Returns evidence or an error for any bytes.
+/// Must never panic, whatever the bytes are.
 fn decode(version: i16, payload: &[u8]) -> Result<ShadowEvidence, StorageError> {
     if version != PAYLOAD_VERSION {
         return Err(UNREADABLE);
@@ -107,7 +107,7 @@ fn verdicts(run: &ShadowRun) -> String {
     run.evidence.rules.iter().map(|rule| word(&rule.result)).collect::<Vec<_>>().join(",")
 }
 
-/// Deletes at most `limit` runs that are older than `than_ms`, and returns their number.
+/// Deletes at most `limit` runs of payments received before `than_ms`, and returns their number.
 pub async fn delete_older(system: &SystemPool, than_ms: u64, limit: u32) -> Result<u64, StorageError> {
     system.transaction(move |connection| {
         Box::pin(async move {
@@ -127,7 +127,7 @@ pub async fn delete_older(system: &SystemPool, than_ms: u64, limit: u32) -> Resu
     .await
 }
 
-/// A filter of examples. Without outcomes, all runs with a different outcome or verdict.
+/// A filter of examples. Without outcomes, all runs in which the shadow's outcome is different.
 #[derive(Debug, Clone, Copy)]
 pub struct ExampleFilter {
     pub decided: Option<Outcome>,
@@ -153,7 +153,7 @@ pub async fn examples(
 }
 
 fn examples_statement(of: ShadowRunSelection, filter: ExampleFilter) -> QueryBuilder<Postgres> {
-    // Limits the rows that are read when hardly any run matches.
+    // The inner limit bounds how many rows are read if hardly any run matches.
     let mut query = QueryBuilder::new(
         "select payment_id, decided_revision, received_at_ms, decided, would_be, amount_minor, currency,
                 payload_version, payload
@@ -166,7 +166,7 @@ fn examples_statement(of: ShadowRunSelection, filter: ExampleFilter) -> QueryBui
     query.push(" and payment_id >= ").push_bind(first_id(of.from_ms));
     query.push(" and payment_id < ").push_bind(filter.before.map_or(end_id(of.to_ms), |before| before.0));
     if filter.decided != filter.would_be || filter.decided.is_none() {
-        // Must be worded exactly as the condition of the index.
+        // Must be written exactly as the condition of the index.
         query.push(" and decided <> would_be");
     }
     query.push(" order by payment_id desc limit ").push_bind(i64::from(RUNS_MAX));
@@ -181,7 +181,7 @@ fn examples_statement(of: ShadowRunSelection, filter: ExampleFilter) -> QueryBui
     query
 }
 
-/// A UUIDv7 begins with its 48 bits of milliseconds.
+/// The lowest id of a time. A UUIDv7 begins with its time in milliseconds, as 48 bits.
 pub(super) fn first_id(from_ms: Option<u64>) -> Uuid {
     Uuid::from_u128(u128::from(from_ms.unwrap_or(0)) << 80)
 }

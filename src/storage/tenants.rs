@@ -1,4 +1,4 @@
-//! Tenants and their clients, of whose secrets only hashes are stored.
+//! Tenants and their clients. Only hashes of the clients' secrets are stored.
 //!
 //! Sign-in is the only lookup without a tenant.
 
@@ -41,7 +41,7 @@ impl std::fmt::Debug for ClientCredentials {
     }
 }
 
-/// A name that is already taken leads to a unique violation.
+/// Returns a unique violation if the name is already taken.
 pub async fn create_tenant(
     system: &SystemPool,
     id: TenantId,

@@ -123,7 +123,7 @@ fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not respond"))
 }
 
-/// Wakes the task and records that the work woke it, not the timer.
+/// Wakes the task, and records that the work made progress. The timer wakes the task directly.
 struct ProgressWaker {
     progressed: AtomicBool,
     task: AtomicWaker,

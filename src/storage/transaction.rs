@@ -1,9 +1,8 @@
-//! How transactions run. Only the pool types begin them, and a tenant's rows are reached in no
-//! other way.
+//! How the transactions of `AppPool` and `SystemPool` run. The journal begins its own.
 //!
-//! The work runs in a spawned task that a caller may abandon but never cancels: a dropped
-//! `begin` would return a connection to the pool inside an open transaction, and a later
-//! caller's write could be rolled back with it. `time_limit.rs` limits the waits.
+//! The work runs in a spawned task, which continues even if the caller is dropped. Otherwise a
+//! dropped `begin` would return a connection to the pool inside an open transaction, and a later
+//! caller's writes could be rolled back with it. `time_limit.rs` limits the waits.
 
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -25,7 +24,7 @@ impl<T, E, F> Work<T, E> for F where
 {
 }
 
-/// Sends `begin`, which may hold settings of the transaction, runs `work`, and commits.
+/// Sends `begin`, which may include settings of the transaction, runs `work`, and commits.
 pub(super) async fn in_transaction<T, E>(
     pool: &PgPool,
     turn: Option<OwnedSemaphorePermit>,
@@ -57,8 +56,8 @@ where
     .await
 }
 
-/// Runs `work` on a connection of the pool. The turn is held from before the connection is
-/// acquired until the work has ended, even if the caller has gone.
+/// Runs `work` on a connection of the pool. The turn is held from before the connection is acquired
+/// until the work has ended, even if the caller is dropped.
 pub(super) async fn on_connection<T, E>(
     pool: &PgPool,
     turn: Option<OwnedSemaphorePermit>,

@@ -1,5 +1,5 @@
-//! Uploads: plugins that are waiting, being compiled, ready or refused. `claims` has the workers'
-//! part.
+//! Uploads: plugins that are waiting, being compiled, ready or refused. `claims` is for the workers
+//! that compile them.
 //!
 //! A tenant must not be able to find out whether another tenant has the same plugin.
 
@@ -29,9 +29,9 @@ const WHAT: &str = "upload";
 pub struct UploadQuotas {
     /// Uploads that wait or are being compiled.
     pub waiting_max: u32,
-    /// Those uploads, and plugins that are not retired.
+    /// The same uploads, and plugins that are not retired.
     pub plugins_max: u32,
-    /// Those, and retired plugins, whose bytes are kept.
+    /// The same, and retired plugins, since their bytes are kept.
     pub stored_max: u32,
 }
 
@@ -58,7 +58,7 @@ pub struct NewUpload {
     pub now_ms: u64,
 }
 
-/// What a tenant already has of a plugin.
+/// The state of a plugin for a tenant before an upload.
 struct ExistingPlugin {
     upload: Option<UploadState>,
     /// Whether the plugin is stored for this tenant or shared.
@@ -66,8 +66,8 @@ struct ExistingPlugin {
     retired: bool,
 }
 
-/// Creates an upload. One that waits, is being compiled or is ready stays as it is. A refused one
-/// waits again, and a retired plugin is restored.
+/// Creates an upload. If the plugin is already waiting, being compiled or ready, it stays as it is.
+/// If it was refused, it waits again. If it is retired, it is restored.
 pub async fn add(
     app: &AppPool,
     new: NewUpload,

@@ -16,7 +16,8 @@ const REFERENCE: &str = "reference";
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The column `received_day`, which keeps the values of a day together: days since 1970 in UTC.
+/// The value of the column `received_day`: days since 1970 in UTC. The index begins with it, so
+/// that the values of a day are close together.
 pub fn day_of(at_ms: i64) -> i32 {
     i32::try_from(at_ms / DAY_MS).unwrap_or(i32::MAX)
 }

@@ -44,7 +44,7 @@ impl FromRow<'_, PgRow> for BatchRow {
     }
 }
 
-/// A position in the order of the journal. The next page begins after the last one's position.
+/// A position in the order of the journal. The next page begins after the position of the last row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JournalPosition {
     pub sequence: i64,
@@ -111,8 +111,8 @@ impl FromRow<'_, PgRow> for KeyRow {
     }
 }
 
-/// All writers that appear in batches or decisions, registered or not. Each is found by a jump to
-/// the next one in the index.
+/// All writers that appear in batches or decisions, registered or not. The recursion finds each by
+/// one lookup in the index, without reading all rows.
 pub async fn writers(system: &SystemPool) -> Result<Vec<WriterRow>, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, |connection| {

@@ -26,7 +26,7 @@ pub fn gauge_of(pool: &str) -> Gauge {
     metrics::gauge!("tollgate_database_waiting", "pool" => pool.to_owned())
 }
 
-/// The role of its sessions.
+/// The role of the pool's sessions, without the prefix `tollgate_`.
 fn name_of(pool: &PgPool) -> String {
     let options = pool.connect_options();
     let role = options.get_application_name().unwrap_or_default();

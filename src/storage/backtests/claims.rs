@@ -44,7 +44,7 @@ pub struct BacktestProgress {
 }
 
 /// Claims the oldest backtest of the tenant whose last turn was longest ago. A tenant has at most
-/// one running backtest. One with an expired lease can be claimed, too.
+/// one running backtest. A backtest with an expired lease can be claimed, too.
 pub async fn claim(
     system: &SystemPool,
     by: Uuid,
@@ -91,7 +91,8 @@ pub async fn claim(
                     Ok(backtest) => {
                         Ok(Some(ClaimedBacktest { claim, backtest, reached: reached.map(PaymentId) }))
                     }
-                    // Otherwise it would be claimed first again and again.
+                    // An unreadable backtest ends as failed. Otherwise it would be claimed first
+                    // again and again.
                     Err(error) => {
                         failed(connection, claim, error.to_string(), now_ms).await?;
                         Ok(None)
@@ -102,8 +103,8 @@ pub async fn claim(
         .await
 }
 
-/// Renews the lease, and writes the progress if it has changed. `false` if the claim is lost or the
-/// backtest cancelled.
+/// Renews the lease, and writes the progress if it has changed. Returns `false` if the claim is
+/// lost or the backtest was cancelled.
 pub async fn checkpoint(
     system: &SystemPool,
     claim: BacktestClaim,

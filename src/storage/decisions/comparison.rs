@@ -158,7 +158,7 @@ async fn reasons_of(
     first: Uuid,
     revision: i32,
 ) -> Result<ReasonCounts, StorageError> {
-    // For a revision with a small share, the search must not go through all decisions.
+    // The inner limit bounds the search: a revision with a small share may have few decisions.
     let rows: Vec<(i16, Vec<u8>)> = sqlx::query_as(
         "select payload_version, payload
          from (select id, revision, payload_version, payload

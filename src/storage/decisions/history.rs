@@ -21,11 +21,11 @@ use crate::storage::columns::{bigint, ms, named};
 use crate::storage::pool::SystemPool;
 use crate::storage::time_limit::TimeLimit;
 
-/// The most by which the times in an id and in its row may differ, since a clock may step back. The
-/// range of ids only selects partitions.
+/// The largest difference between the time in an id and the time in its row, since a clock may step
+/// back. The range of ids only selects partitions. The time in the row decides.
 const SKEW_MAX_MS: u64 = 86_400_000;
 
-/// How much of the history one statement reads: about a partition.
+/// How much of the history one statement searches: about a partition.
 const WINDOW_MS: u64 = 31 * 86_400_000;
 
 /// Without statistics of a table, Postgres would read and sort all of it for each page.
@@ -56,8 +56,8 @@ const SELECTED: &str = "
       and ($10::bigint is null or d.amount_minor <= $10)
       and ($11::text is null or d.origin = $11)";
 
-/// The label comes from the most telling event. Sizes are known without reading payloads, so no
-/// payload beyond the page's bytes is read.
+/// The label comes from the event whose kind comes first in `Label::ALL`. Postgres knows the sizes
+/// without reading the payloads, so it does not read payloads beyond the page's bytes.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "select d.id, d.outcome, d.amount_minor, d.currency, d.payload_version, d.payload,
@@ -135,7 +135,7 @@ pub async fn count(
         .await
 }
 
-/// The limits of a page. It ends with the payload that exceeds its bytes.
+/// The limits of a page. Its last payload may exceed the limit of bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct PageSize {
     pub decisions: u32,
@@ -202,7 +202,7 @@ async fn settle(connection: &mut PgConnection) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// A UUIDv7 begins with its 48 bits of milliseconds.
+/// The lowest id of a time. A UUIDv7 begins with its time in milliseconds, as 48 bits.
 fn first_id(at_ms: u64) -> Uuid {
     Uuid::from_u128(u128::from(at_ms.min((1 << 48) - 1)) << 80)
 }

@@ -68,8 +68,9 @@ pub async fn list(
     .await
 }
 
-/// The days on which there can be a match, since the index of values begins with the day. One more
-/// at both ends: the times in an id and in its row may differ if a clock steps back.
+/// The days on which there can be a match. They are needed because the index of values begins with
+/// the day. The range is one day longer at both ends, since the times in an id and in its row may
+/// differ if a clock steps back.
 async fn searched_days(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -114,7 +115,8 @@ fn statement(
         query.push(" and id < ").push_bind(before.0);
     }
     for keys in keys {
-        // Both conditions on the day are needed: the plan may begin with the values or the decisions.
+        // Both conditions on the day are needed: the plan may start from the values or from the
+        // decisions.
         query.push(
             " and exists (select from payment_values v
                           where v.tenant_id = decisions.tenant_id
@@ -129,7 +131,7 @@ fn statement(
     query
 }
 
-/// One list for each condition. A payment must have one key of each.
+/// One list of keys for each condition. A payment matches if it has at least one key of every list.
 fn searched_keys(tenant: TenantId, filter: &DecisionFilter) -> Vec<Vec<Uuid>> {
     let keys = |selector: &Selector, value: &str| ValueKeys::of(tenant, selector, value).all();
     let values = filter.values.iter().map(|(selector, value)| keys(selector, value));

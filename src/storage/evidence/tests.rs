@@ -1,4 +1,4 @@
-//! The stored form held to golden bytes, and to damage.
+//! Tests of the stored form with golden bytes and with damaged bytes.
 
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use crate::domain::verdict::{
     Evaluation, FailureClass, FailureOutcome, Outcome, Reason, RuleResult, Verdict,
 };
 
-/// Has every optional field, and a rule for every kind of result.
+/// Evidence with every optional field, and with a rule for every kind of result.
 fn full_evidence() -> Evidence {
     Evidence {
         payment: Arc::new(payment()),
@@ -119,8 +119,8 @@ fn unhex(hex: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("hex"), 16).expect("hex")).collect()
 }
 
-/// When this fails, the change breaks the reading of stored decisions: make it
-/// a new payload version instead of new expectations.
+/// If this fails, stored decisions can no longer be read. Add a payload version; do not change the
+/// expected values.
 #[test]
 fn the_stored_form_of_version_1_is_read_for_ever() {
     let stored = unhex(include_str!("version_1.hex"));
@@ -133,7 +133,6 @@ fn the_stored_form_of_version_1_is_read_for_ever() {
     assert!(decode(2, &stored).is_err(), "taken for the next version");
 }
 
-/// Held to its bytes, as version 1 is.
 #[test]
 fn the_stored_form_of_version_2_never_changes() {
     assert_eq!(COMPARISON_VERSION, 2, "evidence stored from now on says how its values were compared");
@@ -143,7 +142,7 @@ fn the_stored_form_of_version_2_never_changes() {
     assert!(decode(1, &stored).is_err(), "taken for the one before");
 }
 
-/// What the golden evidence does not hold: the place of every variant.
+/// The golden evidence does not contain every variant, so their numbers are checked here.
 #[test]
 fn the_order_of_stored_variants_never_changes() {
     use FailureClass::{Deadline, Host, InvalidAnswer, MemoryLimit, OutOfFuel, RuleError};
@@ -173,7 +172,7 @@ fn damaged_bytes_are_unreadable_and_never_panic() {
         for flip in [0x01, 0x80, 0xff] {
             let mut damaged = stored.clone();
             damaged[place] ^= flip;
-            // A changed letter still reads; whether it is the same is the digest's business.
+            // Changed text may still be decoded. Only the digest detects the change.
             let _ = decode(2, &damaged);
         }
     }
@@ -190,7 +189,7 @@ fn the_salt_and_every_byte_change_the_payload_digest() {
     assert_ne!(digest, payload_digest(&[1; 16], 1, b"paylaod"));
 }
 
-/// When this fails, no stored decision verifies any more.
+/// If this fails, stored decisions can no longer be verified.
 #[test]
 fn the_digest_of_a_decision_never_changes() {
     let mut decision = Decision {

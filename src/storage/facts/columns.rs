@@ -87,7 +87,8 @@ impl FactColumns {
         self.listed.place.is_empty() && self.velocity.place.is_empty() && self.keys.place.is_empty()
     }
 
-    /// Adds the queries of a request. Returns its facts, of which those without a lookup are final.
+    /// Adds the queries of a request. Returns a fact for each query. A fact that needs a lookup is
+    /// a placeholder until then.
     pub fn add(&mut self, place: usize, request: &FactRequest) -> Vec<Fact> {
         // Queries of one value share their slice only within a request.
         let own_velocity = self.velocity.place.len();
@@ -244,8 +245,8 @@ struct SearchTexts {
     by_name: bool,
 }
 
-/// The forms of the entries that match a value. The value as written is one of them, since an old
-/// entry that is invalid for its list's kind stays as written.
+/// The forms of the list entries that match a value. The value as written is one of them: an old
+/// entry that is invalid for its list's kind is still stored as written.
 fn texts(selector: &Selector, matching: Matching, value: &str) -> SearchTexts {
     if let Some(name) = selector.asked_by_name(matching, value) {
         return SearchTexts { texts: vec![name], by_name: true };
@@ -261,8 +262,8 @@ fn texts(selector: &Selector, matching: Matching, value: &str) -> SearchTexts {
     SearchTexts { texts, by_name: false }
 }
 
-/// The entries with which a value can begin. For kinds without prefixes, only entries that are
-/// invalid for the kind: they stay as written, and match as before.
+/// The entries that match the beginning of a value. If the kind has no prefixes, only entries that
+/// are invalid for the kind: they are still stored as written, and match as before.
 fn beginnings(kind: ValueKind, form: &str, value: &str) -> Vec<String> {
     let mut written = prefixes(value);
     if !Matching::Prefix.suits(kind) {

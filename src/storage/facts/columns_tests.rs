@@ -1,4 +1,4 @@
-//! What is asked, as columns and slices.
+//! Tests of the columns and slices of the statement.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ fn a_head_office_meets_entries_of_both_its_forms_and_a_branch_those_of_its_head_
     }
 }
 
-/// Stored revisions may ask so; new ones are refused.
+/// Stored revisions may have such a matching. New revisions with it are refused.
 #[test]
 fn a_matching_that_means_nothing_for_the_kind_is_exact() {
     let asked = |selector: &Selector, matching, value: &str| {
@@ -65,7 +65,7 @@ fn a_matching_that_means_nothing_for_the_kind_is_exact() {
     }
     let (by_prefix, _) = asked(&Selector::Ip, Matching::Prefix, "203.0.113.45");
     assert!(!by_prefix.contains(&"203.0.113.4".to_owned()), "{by_prefix:?}");
-    // Left as it was written, since it can be read as no address: it goes on matching.
+    // An old entry that is not a valid address is still stored as written, and matches as before.
     assert!(by_prefix.contains(&"203.0.113.".to_owned()), "{by_prefix:?}");
     let (by_prefix, _) = asked(&Selector::CreditorCountry, Matching::Prefix, "IR");
     assert_eq!(by_prefix, ["I", "IR"]);
@@ -117,11 +117,11 @@ fn queries_of_one_value_share_the_payments_in_flight() {
     let mut questions = FactColumns::default();
     questions.add(0, &request);
     assert_eq!(questions.excluded.len(), 2);
-    // The name is asked for under both of its keys.
+    // The name is looked up under both of its keys.
     let slices = (&questions.velocity.first, &questions.velocity.last);
     assert_eq!(slices, (&vec![1, 3, 3, 1], &vec![2, 2, 2, 2]));
 
-    // Another payment of the same value has others ahead of it.
+    // Another payment with the same value has other payments ahead of it.
     request.in_flight[0].payments.truncate(1);
     questions.add(1, &request);
     assert_eq!(

@@ -29,18 +29,19 @@ pub const SEPARATE_CONNECTIONS: usize = 6;
 /// The most payments of one statement, and of one tenant at its turn.
 const BATCH_MAX: usize = 64;
 const TURN_MAX: usize = 16;
-/// The limit of a statement for several tenants. After it they are looked up separately.
+/// The time limit of a statement for several tenants. After a timeout they are looked up
+/// separately.
 const SHARED_MAX: Duration = Duration::from_millis(250);
 /// The time limit for checking whether facts can be read.
 const CHECK_MAX: Duration = Duration::from_secs(2);
-/// The limit of a statement for a separate tenant.
+/// The time limit of a statement for a separate tenant.
 const SEPARATE_MAX: Duration = Duration::from_secs(10);
 /// A slower statement makes its tenants separate.
 const SLOW: Duration = Duration::from_millis(100);
 /// How long a tenant stays separate if it was slow by itself.
 const SLOW_TENANT_FOR: Duration = Duration::from_secs(60);
-/// How long a tenant stays separate if it was part of a slow batch. This many quick statements of
-/// its own end that earlier.
+/// How long a tenant stays separate if it was part of a slow batch. `QUICK_STATEMENTS` quick
+/// statements of its own end the separation earlier.
 const SLOW_BATCH_FOR: Duration = Duration::from_secs(5);
 const QUICK_STATEMENTS: u32 = 4;
 
@@ -89,7 +90,7 @@ struct SeparateTenant {
 }
 
 impl FactReader {
-    /// The callers limit how many requests wait.
+    /// The queue has no limit: the callers limit how many requests wait.
     pub fn start(pool: FactsPool) -> Self {
         let state = Arc::new(ReaderState {
             pool,
@@ -106,7 +107,7 @@ impl FactReader {
         Self(state)
     }
 
-    /// Answers all queries at one moment.
+    /// Answers all queries of the request from one snapshot of the database.
     pub async fn look_up(&self, request: FactRequest) -> LookupResult {
         if self.0.end.is_cancelled() {
             return Err(StorageError::Abandoned);
@@ -174,9 +175,9 @@ impl ReaderState {
         }
     }
 
-    /// Decides by the time of a separate statement how long the tenant stays separate. Quick ones end
-    /// it, since separate tenants cost more, and all may be separate after a slow moment of the
-    /// machine.
+    /// Decides by the time of a separate statement how long the tenant stays separate. Quick
+    /// statements end the separation: it costs more, and after a slow moment of the machine all
+    /// tenants may be separate.
     fn record_time(&self, tenant: TenantId, took: Duration) {
         let now = Instant::now();
         let mut separate = self.separate();
@@ -231,8 +232,8 @@ impl ReaderState {
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = self.end.cancelled() => {}
-                // Not at once: under traffic it is soon needed again, and returning and acquiring
-                // a connection takes two round trips.
+                // An idle connection is kept for a while: under traffic it is soon needed again,
+                // and returning and acquiring a connection takes two round trips.
                 () = sleep(IDLE_MAX), if reader.holds() => reader.release(),
             }
         }
@@ -245,7 +246,7 @@ impl ReaderState {
             let turn = match self.separate_turns.try_acquire() {
                 Ok(turn) => Some(turn),
                 Err(_) => {
-                    // The tenant that has the turn needs the connection.
+                    // The tenants that have a turn need the connection.
                     reader.release();
                     self.separate_turns.acquire().await.ok()
                 }

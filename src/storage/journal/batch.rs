@@ -55,7 +55,8 @@ impl Group {
     }
 }
 
-/// The decisions to which the other keys are bound, by the place of the key in the batch.
+/// The decisions to which keys of the batch were bound before, by the place of the key in the
+/// batch.
 pub(super) type StoredByPlace = HashMap<usize, Result<StoredDecision, StorageError>>;
 
 #[derive(Debug)]
@@ -152,9 +153,9 @@ impl Batch {
         }
     }
 
-    /// Isolates a row that the database rejects: returns the two halves of the batch to try, and
-    /// refuses a row that is alone. The followers of a refused head are tried next, since only a
-    /// stored decision binds a key.
+    /// Isolates a row that the database rejects: returns the two halves of the batch, to be tried
+    /// separately, or refuses the row if it is alone. The followers of a refused head are tried
+    /// next, since only a stored decision binds a key.
     pub fn isolate_bad_row(mut self) -> Vec<Self> {
         if self.groups.len() > 1 {
             let second = self.groups.split_off(self.groups.len() / 2);

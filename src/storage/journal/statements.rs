@@ -21,8 +21,8 @@ use crate::storage::evidence::PAYLOAD_VERSION;
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
 
-/// The limit for one attempt, on both sides: the wait for a server that does not respond, and
-/// the server's work on a statement that was given up.
+/// The time limit for one attempt. It bounds how long a writer waits for a server that does not
+/// respond, and how long the server works on a statement that the writer has given up.
 pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
 /// Settings of a writer's sessions. A node that hangs inside a transaction must not keep keys
@@ -70,8 +70,8 @@ impl JournalSession {
         Self { connection, tenants: Vec::new() }
     }
 
-    /// Allows access to the rows of the batch's tenants, and no others. Takes a round trip only
-    /// if the last batch had other tenants.
+    /// Allows access to the rows of the batch's tenants, and no others. Takes a round trip only if
+    /// the previous batch had other tenants.
     pub async fn open_for(&mut self, rows: &[&PreparedDecision]) -> sqlx::Result<()> {
         // The rows are sorted by tenant.
         let mut tenants: Vec<_> = rows.iter().map(|row| row.decision.tenant).collect();
@@ -100,8 +100,8 @@ pub(super) async fn begin_trial(connection: &mut PgConnection) -> sqlx::Result<(
     Ok(())
 }
 
-/// Binds the free keys, and returns the decisions whose keys were bound. Waits for other
-/// transactions that hold one of the keys.
+/// Binds the keys that are free, and returns the decisions to which they are bound now. Waits for
+/// other transactions that hold one of the keys.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     rows: &[&PreparedDecision],
@@ -125,8 +125,8 @@ pub(super) async fn claim(
     Ok(won.into_iter().map(PaymentId).collect())
 }
 
-/// The decisions to which the other keys are bound. Must be a separate statement: the snapshot
-/// of `claim` is older than the commit that bound them.
+/// The decisions to which other transactions bound the remaining keys. Must be a separate
+/// statement: the snapshot of `claim` may be older than those transactions.
 pub(super) async fn bound(
     connection: &mut PgConnection,
     rows: &[&PreparedDecision],
@@ -189,7 +189,7 @@ macro_rules! insert_statement {
     };
 }
 
-/// For keys that were claimed before.
+/// For keys that `claim` has bound.
 const INSERT: &str = insert_statement!("");
 
 /// Also binds the keys. If one is already bound, nothing is stored. A single statement is its
@@ -223,7 +223,8 @@ pub(super) async fn insert(
         row.value_keys.iter().map(move |key| (day, *key, place))
     });
     let mut valued: Vec<(i32, Uuid, i32)> = valued.collect();
-    // Sorted as in the index, which is most of the cost of a decision: this saves a third of it.
+    // In the order of the index. Inserting into that index is most of the cost of a decision, and
+    // this order saves a third of it.
     valued.sort_unstable_by_key(|(day, key, _)| (*day, *key));
     let (currencies, currency_numbers) = currencies(rows);
     let statement = match keys {
@@ -275,9 +276,10 @@ pub(super) async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Whether a batch whose commit got no response is stored. Inserting its position again waits
-/// for a transaction that still holds the position, which a `select` would not do. The insert
-/// conflicts if that transaction committed, and the hash shows whether it was this batch.
+/// Whether a batch whose commit got no response is stored. A transaction may still be writing this
+/// position in the chain. Inserting the position again waits for it, which a `select` would not do.
+/// The insert conflicts if that transaction committed, and the hash shows whether it was this
+/// batch.
 ///
 /// An earlier statement that has not reached its position yet may still run later. It cannot
 /// duplicate anything, since keys and positions are unique.

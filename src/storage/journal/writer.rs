@@ -1,7 +1,7 @@
 //! A writer of the journal: one connection, one chain, one batch at a time.
 //!
-//! If the connection fails, a batch that is certainly not stored is tried again. If it may have
-//! been stored, the writer first finds out. After a limit the waiters get the result `Unavailable`.
+//! If the connection fails, the batch is tried again. If it may have been stored, the writer first
+//! checks whether it was. After `RETRY_MAX` the waiters get the result `Unavailable`.
 
 mod attempt;
 mod recovery;
@@ -26,12 +26,12 @@ use attempt::AttemptError;
 
 /// How long a batch is retried after its first failure. The waiters may be gone by then.
 const RETRY_MAX: Duration = Duration::from_millis(2500);
-/// The longest that a batch takes if it fails at first: one full attempt, the retries, and an
-/// attempt that began just before they ended. Only a statement that was delayed for longer, on a
-/// lost connection, is stored later.
+/// After this time a batch that failed at first is stored or given up: one full attempt, the
+/// retries, and an attempt that began just before their end. Only a statement that was delayed for
+/// longer, on a lost connection, can be stored later.
 pub const SETTLE_MAX: Duration =
     Duration::from_millis(2 * ATTEMPT_MAX.as_millis() as u64 + RETRY_MAX.as_millis() as u64);
-/// The payload of one transaction. An ordinary decision has about a kilobyte.
+/// The most payload of one transaction. An ordinary decision has about a kilobyte.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
@@ -49,10 +49,11 @@ pub(super) struct JournalWriter {
     session: Option<JournalSession>,
     /// The link of a batch that was given up while it was unknown whether it is stored.
     unsettled: Option<ChainLink>,
-    /// The rows of the batch that was given up. The writer works again once it can write one.
+    /// The rows of a batch that was given up. The writer takes new batches only once it can write
+    /// one of these rows.
     given_up: Vec<PreparedDecision>,
-    /// How many more batches claim their keys first. Otherwise the insert binds the keys, which
-    /// saves a statement and a lookup in the index of keys.
+    /// How many more batches claim their keys in a separate statement. If it is 0, the insert binds
+    /// the keys, which saves a statement and a lookup in the index of keys.
     batches_to_claim: u32,
 }
 

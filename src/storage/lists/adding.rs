@@ -23,7 +23,7 @@ use crate::domain::tenant::TenantId;
 pub struct NewEntry {
     pub id: Uuid,
     pub value: String,
-    /// Its forms by the kinds of its list. At least one.
+    /// The value's forms, by the kinds of the list. At least one.
     pub forms: Vec<String>,
     pub reason: String,
     pub valid_from_ms: u64,
@@ -45,7 +45,7 @@ pub enum AddEntryError {
     UnknownList,
     #[error("the list is closed")]
     Closed,
-    /// The list already has entries of the same value that cover the same time.
+    /// The list already has entries of the same value whose validity includes that of the new one.
     #[error("the value is already on the list")]
     AlreadyOpen,
     #[error("a list can have at most {0} entries that have not ended")]
@@ -56,7 +56,6 @@ pub enum AddEntryError {
     Storage(#[from] StorageError),
 }
 
-/// Adds one entry to a list.
 pub async fn add_entry(
     app: &AppPool,
     tenant: TenantId,
@@ -89,8 +88,8 @@ pub async fn add_entry(
     .await
 }
 
-/// Adds many entries to a list, all or none. Values that are already on the list or appear twice
-/// are skipped. Returns the ids of the added entries. The audit log gets one line.
+/// Adds many entries to a list in one transaction, with one act in the audit log. Skips values that
+/// are already on the list or repeated. Returns the ids of the added entries.
 pub async fn add_entries(
     app: &AppPool,
     tenant: TenantId,
@@ -140,7 +139,7 @@ async fn insert(
     if kept > kept_max(entries_max) {
         return Err(AddEntryError::TooManyKept(kept_max(entries_max)));
     }
-    // Most lists hold fewer entries in total than the quota, and then counting is not needed.
+    // Open entries need not be counted if the list has fewer entries in total than the quota.
     let open_max = i64::from(entries_max);
     if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
         return Err(AddEntryError::TooMany(entries_max));
@@ -186,7 +185,7 @@ async fn count_kept(
     Ok(sqlx::query_scalar(statement).bind(tenant.0).bind(list).fetch_one(connection).await?)
 }
 
-/// When an entry's validity begins and ends. `None` if it has no end.
+/// The times at which an entry's validity begins and ends. `None` if it has no end.
 type Validity = (u64, Option<u64>);
 
 fn covers((from_ms, to_ms): Validity, (other_from_ms, other_to_ms): Validity) -> bool {
@@ -194,7 +193,7 @@ fn covers((from_ms, to_ms): Validity, (other_from_ms, other_to_ms): Validity) ->
         && to_ms.is_none_or(|to_ms| other_to_ms.is_some_and(|other_to_ms| other_to_ms <= to_ms))
 }
 
-/// The entries that are not covered by an earlier one among them.
+/// The entries that are not covered by earlier ones in `entries`.
 fn without_repeated(entries: &[NewEntry]) -> impl Iterator<Item = &NewEntry> {
     let mut known: HashMap<&str, Vec<Validity>> = HashMap::new();
     entries.iter().filter(move |entry| {
@@ -210,8 +209,8 @@ fn without_repeated(entries: &[NewEntry]) -> impl Iterator<Item = &NewEntry> {
     })
 }
 
-/// An entry is added with all of its forms or not at all: another entry that has some of them
-/// may be closed later.
+/// Adds an entry with all of its forms or not at all. An entry with only some of its forms would
+/// stop matching the others once the entry that has them is closed.
 async fn insert_rows(
     connection: &mut PgConnection,
     tenant: TenantId,

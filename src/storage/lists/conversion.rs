@@ -1,8 +1,8 @@
 //! Converts the lists of earlier versions: lists get kinds, and entries get the current forms.
 //!
-//! A process may stop in the middle, and the next one continues. No entry may stop matching: a
-//! value that is invalid for its list's kind stays as it was. Of entries that become equal, the
-//! one that began first stays open.
+//! If a process stops halfway, the next one continues. No entry may stop matching: a value that is
+//! invalid for its list's kind stays as it was written. If entries become equal, only the one that
+//! began first stays open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::domain::tenant::TenantId;
 /// How many entries one transaction converts.
 const BATCH_MAX: i64 = 500;
 
-/// How many values decide the kind of a list that no rule queries.
+/// How many values are read to choose the kinds of a list that no rule queries.
 const SAMPLE_MAX: i64 = 1_000;
 
 const LOCK_RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -55,18 +55,18 @@ pub async fn convert_lists(system: &SystemPool) -> Result<ListConversion, Storag
     if remaining(system).await?.is_empty() {
         return Ok(done);
     }
-    // A separate connection: if this process dies, the lock is released.
+    // The lock is held by a separate connection. If this process dies, Postgres releases it.
     let mut holder = system.detached().await?;
-    // Polled: a blocking wait for the lock looks the same as a lost response.
+    // The lock is polled: a long wait for it could not be told from a lost response.
     while !time_limit::within(LOCK_RESPONSE_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
         tokio::time::sleep(LOCK_RETRY_EVERY).await;
-        // The holder may have finished and lost its connection before it released the lock.
+        // The other node may have finished, but its lost connection may still hold the lock.
         if remaining(system).await?.is_empty() {
             break;
         }
     }
     let converted = convert_all(system, &mut done).await;
-    // A failure to close does not undo the work.
+    // If closing fails, the conversion is still done.
     let _ = time_limit::within(LOCK_RESPONSE_MAX, holder.close()).await;
     converted?;
     if done != ListConversion::default() {
@@ -106,8 +106,8 @@ async fn convert_all(system: &SystemPool, done: &mut ListConversion) -> Result<(
     Ok(())
 }
 
-/// The selectors by which one tenant's revisions query its lists. Kept while the tenant's lists
-/// are converted, since the revisions may be many and large.
+/// The selectors by which one tenant's revisions query its lists. They are read once for all lists
+/// of the tenant, since the revisions may be many and large.
 #[derive(Default)]
 struct TenantSelectors {
     tenant: Option<TenantId>,
@@ -165,8 +165,8 @@ async fn remaining(system: &SystemPool) -> Result<Vec<UnconvertedList>, StorageE
         .await
 }
 
-/// The kinds of the list. If it has none yet, they are set by the selectors of the revisions that
-/// query it, or else by its values.
+/// Returns the kinds of the list. If it has none yet, they are chosen by the selectors of the
+/// revisions that query the list, or by its values if no revision does.
 async fn set_kinds(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -219,7 +219,7 @@ async fn values(
     Ok(values)
 }
 
-/// The time of the database: this runs before the program's own clock is set.
+/// The database's time. The conversion runs before the program's own clock is set.
 async fn now_ms(connection: &mut PgConnection) -> Result<u64, StorageError> {
     let now_ms: i64 = sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
         .fetch_one(connection)
@@ -227,7 +227,7 @@ async fn now_ms(connection: &mut PgConnection) -> Result<u64, StorageError> {
     super::ms(now_ms, WHAT)
 }
 
-/// Converts the next entries, in the order of their beginning.
+/// Converts the next entries, in the order in which their validity begins.
 async fn next_batch(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -299,7 +299,7 @@ async fn old_entries(
     rows.iter().map(read).collect()
 }
 
-/// The entries that already have one of the forms.
+/// The open converted entries that already have one of the forms.
 async fn holders(
     connection: &mut PgConnection,
     tenant: TenantId,

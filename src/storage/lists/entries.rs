@@ -19,8 +19,8 @@ pub(super) fn comparison_version() -> i16 {
     COMPARISON_VERSION.cast_signed()
 }
 
-/// Closes an entry now. `false` if there is no such open entry. An entry whose validity begins
-/// later never becomes valid.
+/// Closes an entry. Returns `false` if there is no such open entry. If its validity has not begun
+/// yet, it never will.
 pub async fn close_entry(
     app: &AppPool,
     tenant: TenantId,
@@ -140,7 +140,7 @@ pub struct EntryFilter {
     pub not_ended_at_ms: Option<u64>,
 }
 
-/// In the order of their ids, above `after`.
+/// Entries by id, above `after`.
 pub async fn entries(
     app: &AppPool,
     tenant: TenantId,

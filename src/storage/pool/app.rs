@@ -12,8 +12,8 @@ use crate::storage::time_limit::{LimitedConnection, TimeLimit};
 use crate::storage::transaction::{Work, in_transaction, on_connection};
 use crate::storage::waiting::WaitingCaller;
 
-/// Sessions of the application's role: each transaction sees and writes only its tenant's
-/// rows. Cheap to clone; the clones share the connections.
+/// Sessions of the application's role: each transaction can access only its tenant's rows. Cheap to
+/// clone: the clones share the connections.
 #[derive(Debug, Clone)]
 pub struct AppPool {
     pool: PgPool,
@@ -35,7 +35,7 @@ impl AppPool {
         self.transaction_within(tenant, TimeLimit::USUAL, work).await
     }
 
-    /// The same for statements that may take longer.
+    /// As `transaction`, with another time limit.
     pub async fn transaction_within<T, E>(
         &self,
         tenant: TenantId,
@@ -51,8 +51,8 @@ impl AppPool {
             self.turns.take(tenant).await
         };
         let max_ms = limit.statement_max_ms();
-        // Only a typed UUID and a number are formatted in, so the statement is safe as text, and
-        // BEGIN and the settings are one round trip.
+        // One text, so that BEGIN and the settings take one round trip. It is safe, since it
+        // contains only a typed UUID and a number.
         let begin =
             format!("begin; set local app.tenant_id = '{tenant}'; set local statement_timeout = {max_ms}");
         in_transaction(&self.pool, turn, begin, limit, work).await
@@ -66,14 +66,15 @@ impl AppPool {
         on_connection(&self.pool, None, TimeLimit::USUAL, work).await
     }
 
-    /// Checks that a connection responds. Returns `Ok` while all connections are in use: each of
-    /// them ends its own wait, and queueing behind them would prove nothing.
+    /// Checks that a connection responds. Returns `Ok` if all connections are in use: waiting for
+    /// one of them would not show whether the database responds, and each use has its own time
+    /// limit.
     pub async fn check(&self) -> Result<(), StorageError> {
         let ConnectionCounts { idle, in_use, max } = self.counts();
         if idle == 0 && in_use >= max as usize {
             return Ok(());
         }
-        // The pool checks the connection, and makes another if it does not respond.
+        // The pool checks the connection, and opens another if it does not respond.
         LimitedConnection::acquire(&self.pool).await.map(LimitedConnection::give_back)
     }
 
@@ -81,7 +82,7 @@ impl AppPool {
         ConnectionCounts::of(&self.pool)
     }
 
-    /// For tests, which examine sessions by statements of their own.
+    /// For Rocket, and for tests, which run their own statements.
     pub fn sqlx_pool(&self) -> &PgPool {
         &self.pool
     }

@@ -11,10 +11,10 @@ use crate::storage::time_limit;
 /// A connection that was returned within this time is assumed to work.
 const TRUSTED_IDLE_MAX: Duration = Duration::from_millis(250);
 
-/// A connection that does not respond to a ping in this time is closed, and another is made.
+/// A connection that does not respond to a ping in this time is closed, and another is opened.
 const PING_MAX: Duration = Duration::from_secs(1);
 
-/// Checks only a connection that was idle for a while: the database may have gone meanwhile.
+/// Checks a connection only if it was idle for a while: it may have been lost meanwhile.
 pub(super) async fn responds_after_idling(
     connection: &mut PgConnection,
     metadata: PoolConnectionMetadata,
@@ -26,8 +26,9 @@ pub(super) async fn responds(connection: &mut PgConnection) -> Result<bool, sqlx
     time_limit::within(PING_MAX, connection.ping()).await.map(|()| true)
 }
 
-/// As one simple query its time is the time of its transaction, unless one was
-/// open before. In a failed transaction it is refused, which closes the connection as well.
+/// The statement for `is_clean`. It must be sent as a single simple query: then `now()` differs
+/// from the statement's time only if a transaction was open before. In a failed transaction the
+/// statement fails, which closes the connection as well.
 pub(super) fn is_clean_statement(role: Role) -> String {
     format!(
         "select now() = statement_timestamp()
@@ -38,9 +39,9 @@ pub(super) fn is_clean_statement(role: Role) -> String {
     )
 }
 
-/// Whether the next caller may use a connection. sqlx does not know: a `begin` that was
-/// dropped half-way leaves a transaction that sqlx has not recorded, and the next caller's
-/// write would be rolled back with it.
+/// Whether the next caller may use a connection. sqlx cannot answer this: if a `begin` is dropped
+/// halfway, sqlx does not know of its transaction, and the next caller's writes would be rolled
+/// back with it.
 pub(super) async fn is_clean(connection: &mut PgConnection, statement: String) -> Result<bool, sqlx::Error> {
     let row = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_one(connection).await?;
     let clean: bool = row.try_get(0)?;

@@ -10,8 +10,8 @@ use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::time_limit::{LimitedConnection, TimeLimit};
 
-/// Sessions of the journal's role: a statement sees the rows of the tenants that its reader
-/// names. Cheap to clone; the clones share the connections.
+/// Sessions of the journal's role: a statement sees the rows of the tenants that were passed to its
+/// reader. Cheap to clone: the clones share the connections.
 #[derive(Debug, Clone)]
 pub struct FactsPool(PgPool);
 
@@ -28,7 +28,7 @@ impl FactsPool {
         ConnectionCounts::of(&self.0)
     }
 
-    /// For tests, which examine sessions by statements of their own.
+    /// For tests, which run their own statements.
     pub fn sqlx_pool(&self) -> &PgPool {
         &self.0
     }
@@ -38,13 +38,13 @@ impl FactsPool {
     }
 }
 
-/// Reads the rows of some tenants on one connection, statement by statement and without a
-/// transaction. The settings stay on the connection until the next call names other tenants.
+/// Reads the rows of some tenants on one connection, without a transaction. The settings stay on
+/// the connection until a call has other tenants or another time limit.
 #[derive(Debug)]
 pub struct TenantsReader {
     pool: PgPool,
     held: Option<LimitedConnection>,
-    /// The settings of the connection that is held.
+    /// The settings of the held connection.
     settings: String,
 }
 
@@ -66,7 +66,7 @@ impl TenantsReader {
         let max_ms = limit.statement_max_ms();
         // Only typed UUIDs and a number are formatted in, so the text is safe.
         let settings = format!("set app.tenants = '{}'; set statement_timeout = {max_ms}", tenants.join(","));
-        // Taken out while it is used: after a failure, its settings are unknown.
+        // Taken out while it is used, since its settings are unknown after a failure.
         let (mut held, is_set) = match self.held.take() {
             Some(held) => (held, self.settings == settings),
             None => (LimitedConnection::acquire(&self.pool).await?, false),

@@ -8,7 +8,7 @@ use crate::storage::time_limit::TimeLimit;
 use crate::storage::transaction::{Work, in_transaction, on_connection};
 
 /// Sessions of the background role, which reads and writes across tenants. Must not serve a
-/// request: row security does not limit it to a tenant. Cheap to clone; the clones share the
+/// request: row security does not limit it to a tenant. Cheap to clone: the clones share the
 /// connections.
 #[derive(Debug, Clone)]
 pub struct SystemPool(PgPool);
@@ -27,7 +27,7 @@ impl SystemPool {
         self.transaction_within(TimeLimit::USUAL, work).await
     }
 
-    /// The same for statements that may take longer, or must not take as long.
+    /// As `transaction`, with another time limit.
     pub async fn transaction_within<T, E>(&self, limit: TimeLimit, work: impl Work<T, E>) -> Result<T, E>
     where
         T: Send + 'static,
@@ -45,7 +45,7 @@ impl SystemPool {
         on_connection(&self.0, None, TimeLimit::USUAL, work).await
     }
 
-    /// A connection that leaves the pool for good. The caller limits each wait for it.
+    /// A connection that does not return to the pool. The caller must limit each wait for it.
     pub(in crate::storage) async fn detached(&self) -> Result<PgConnection, StorageError> {
         Ok(self.0.acquire().await?.detach())
     }
@@ -54,7 +54,7 @@ impl SystemPool {
         ConnectionCounts::of(&self.0)
     }
 
-    /// For tests, which examine sessions by statements of their own.
+    /// For tests, which run their own statements.
     pub fn sqlx_pool(&self) -> &PgPool {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! How many transactions a tenant may have at once, so that its slow queries leave connections
-//! to the others.
+//! Limits how many transactions a tenant has at once, so that its slow queries leave connections to
+//! other tenants.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::tenant::TenantId;
 
-/// Beyond so many tenants, those without a transaction are forgotten.
+/// If there are more tenants, those without a transaction are removed from the map.
 const TENANTS_REMEMBERED_MAX: usize = 1_000;
 
-/// The transactions of each tenant on one pool.
+/// The turns of each tenant on one pool.
 #[derive(Debug)]
 pub(super) struct TenantTurns {
     tenant_max: usize,
@@ -24,8 +24,7 @@ impl TenantTurns {
         Self { tenant_max: (connections_max as usize * 3 / 4).max(1), by_tenant: Mutex::default() }
     }
 
-    /// Waits for a turn of the tenant. A caller that is dropped meanwhile has sent nothing to
-    /// the database. Hold the turn until the transaction has ended.
+    /// Waits for a turn of the tenant. The caller must hold it until the transaction has ended.
     pub async fn take(&self, tenant: TenantId) -> Option<OwnedSemaphorePermit> {
         let turns = {
             let mut by_tenant = self.by_tenant.lock().unwrap_or_else(PoisonError::into_inner);

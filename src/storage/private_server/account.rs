@@ -1,7 +1,7 @@
 //! The user that Postgres runs as, and a data directory that it can reach.
 //!
-//! Postgres refuses to run as root, the usual user in containers. So another user is chosen, and
-//! a folder that this user can reach: it has no access to root's home.
+//! Postgres refuses to run as root, the usual user in containers. So it runs as another user, with
+//! a data directory that this user can reach. Root's home is not one.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, Permissions};
@@ -94,8 +94,8 @@ impl Account {
         path.canonicalize().map_err(|source| files_error("cannot find", path, source))
     }
 
-    /// In a folder that everybody can write to, another user may have created this folder or a
-    /// link in its place, to get at our data.
+    /// Whether the folder belongs to the account or to this process. Where everybody can write,
+    /// another user may have created this folder or a link in its place to get access to our data.
     fn owns(self, path: &Path) -> bool {
         let ours =
             |found: Metadata| found.uid() == self.uid || found.uid() == rustix::process::geteuid().as_raw();
@@ -132,7 +132,7 @@ impl Account {
     }
 
     fn may_enter(self, folder: &Metadata) -> bool {
-        // As in the kernel, only the most specific class counts.
+        // As in the kernel, only the most specific of owner, group and others counts.
         let bit = match (folder.uid() == self.uid, folder.gid() == self.gid) {
             (true, _) => 0o100,
             (false, true) => 0o010,
@@ -156,14 +156,14 @@ impl Account {
         if self.switch {
             command.uid(self.uid).gid(self.gid);
         }
-        // The child must not get our environment: it may hold secrets and PG* settings.
+        // The child must not get our environment: it may contain secrets and PG* settings.
         command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
         for name in ["PATH", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        // Ctrl-C goes to the terminal's process group. Only Tollgate shall get it, and then stop
+        // Ctrl-C goes to the terminal's process group. Only Tollgate should get it, and then stop
         // Postgres.
         command.process_group(0);
         Ok((command, shim))

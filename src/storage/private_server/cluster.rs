@@ -1,4 +1,4 @@
-//! The files of the cluster: created by initdb and checked. Also the server's settings.
+//! The files of the cluster, which initdb creates, and the settings of its server.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -20,13 +20,14 @@ pub(super) struct Cluster {
     pub shim_exe: PathBuf,
     pub durable: bool,
     pub data_dir: PathBuf,
-    /// The data directory in the sense of Postgres.
+    /// The folder that Postgres calls its data directory.
     pub folder: PathBuf,
     pub log: PathBuf,
 }
 
 impl Cluster {
-    /// The cluster of a locked data directory, created if missing.
+    /// Opens the cluster of a data directory, and creates it if it is missing. The caller must hold
+    /// the directory's lock.
     pub fn open(
         settings: &PrivateServerSettings,
         account: Account,
@@ -54,8 +55,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// initdb creates the cluster under a temporary name, so that an incomplete one is recognised
-    /// and removed.
+    /// Creates the cluster under a temporary name, so that an incomplete one is recognised and
+    /// removed.
     fn create(&self) -> Result<(), PrivateServerError> {
         let unfinished = self.data_dir.join("cluster.unfinished");
         if unfinished.exists() {
@@ -108,8 +109,8 @@ impl Cluster {
         set("log_error_verbosity=terse");
         if self.durable {
             set("max_connections=100");
-            // Enough for the indexes of a few million payments. An evicted page would be read
-            // again at the next payment.
+            // Enough for the indexes of a few million payments. A page that does not fit is read
+            // again for the next payment.
             set("shared_buffers=512MB");
             // After a checkpoint the first change of each page writes the whole page. With the
             // default there is a checkpoint each minute under load.

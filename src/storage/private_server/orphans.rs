@@ -10,16 +10,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PrivateServerError, files_error};
 
-/// A fast shutdown writes a checkpoint. After this time the server is ended immediately.
+/// A fast shutdown writes a checkpoint. If it takes longer than this, an immediate shutdown
+/// follows.
 const FAST_SHUTDOWN: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Ends every process of the cluster, and removes a pid file, which would keep a new server from
+/// Ends every process of the cluster, and removes its pid file, which would keep a new server from
 /// starting.
 pub(super) fn clear(cluster: &Path) -> Result<(), PrivateServerError> {
     end_processes(cluster)?;
-    // No process belongs to the cluster any more. The process that the file names is a zombie or
-    // got the number later.
+    // The cluster has no processes any more. If the process id in the file is in use, it belongs to
+    // a zombie or to an unrelated process.
     let pid_file = cluster.join("postmaster.pid");
     match std::fs::remove_file(&pid_file) {
         Ok(()) => tracing::info!("removed the pid file of a Postgres that is no longer running"),
@@ -37,7 +38,8 @@ fn end_processes(cluster: &Path) -> Result<(), PrivateServerError> {
         let Some(&first) = processes.first() else { return Ok(()) };
         let leader = leader(cluster).filter(|leader| processes.contains(leader));
         let signal = match (leader, begun.elapsed() < FAST_SHUTDOWN) {
-            // It may already be stopping, since its parent died. A second fast shutdown is harmless.
+            // The server may already be stopping, since its parent died. A second fast shutdown is
+            // harmless.
             (Some(_), true) => Signal::INT,
             // Children end by themselves once they notice that their server was killed.
             (None, true) => Signal::TERM,

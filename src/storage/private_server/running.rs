@@ -1,7 +1,7 @@
 //! Finds the private server that another Tollgate runs, and its socket. Changes nothing.
 //!
-//! The lock shows whether it runs: the kernel releases it when its holder ends. A pid file may be
-//! left over.
+//! The lock on the data directory shows whether the other Tollgate runs: the kernel releases the
+//! lock when its holder ends. A pid file may be left over.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use super::{PrivateServerError, files_error};
 /// How long to wait for a server that is being created or is recovering.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// The folder of the socket of the server for this data directory.
+/// The folder of the server's socket. `None` if no Tollgate runs for this data directory.
 pub(super) async fn socket_dir(wanted: &Path) -> Result<Option<PathBuf>, PrivateServerError> {
     let account = Account::choose()?;
     let begun = Instant::now();
@@ -41,7 +41,7 @@ fn held(folders: Vec<PathBuf>) -> Result<Option<PathBuf>, PrivateServerError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(source) => return Err(files_error("cannot open", &path, source)),
         };
-        // A shared lock, for a moment. A Tollgate that starts at this moment waits for it.
+        // The shared lock is held only for a moment. A Tollgate that starts meanwhile waits for it.
         match lock.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Some(folder)),
@@ -52,7 +52,7 @@ fn held(folders: Vec<PathBuf>) -> Result<Option<PathBuf>, PrivateServerError> {
 }
 
 /// The server's pid file contains the socket's folder in line 5 and the server's state in line 8.
-/// The file may be left over, so the socket is tried.
+/// The file may be left over, so a connection to the socket is tried, too.
 fn working_socket(data_dir: &Path) -> Option<PathBuf> {
     let file = std::fs::read_to_string(data_dir.join("cluster/postmaster.pid")).ok()?;
     let lines: Vec<&str> = file.lines().collect();

@@ -1,8 +1,8 @@
-//! The shim starts a program of Postgres: it is this binary, which sets a death signal, so that it
-//! ends with its parent, and then executes that program.
+//! The shim is a subcommand of Tollgate that becomes a program of Postgres. First it sets a death
+//! signal, so that the program ends with its parent.
 //!
-//! The signal must be set between fork and exec, where our own code would be unsafe. The shim must
-//! do nothing else: it may run as another user.
+//! Setting the signal between fork and exec would need unsafe code. The shim must do nothing else:
+//! it may run as another user.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

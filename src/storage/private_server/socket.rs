@@ -12,7 +12,7 @@ use super::account::{Account, short_digest};
 const LONGEST_SOCKET_BYTES: usize = 99;
 pub(super) const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 
-/// In the data directory, or in /tmp if that path is too long for a socket.
+/// Creates the folder: in the data directory, or in /tmp if that path is too long or not plain.
 pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, PrivateServerError> {
     let usual = data_dir.join("socket");
     if fits(&usual) {

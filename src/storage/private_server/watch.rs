@@ -1,4 +1,5 @@
-//! The thread that starts the server, restarts it if it dies, and runs until it has ended.
+//! The thread of the private server: starts it, restarts it if it dies, and runs until it is
+//! stopped.
 //!
 //! Only this thread may wait for the server process, so that its process id is never signalled
 //! after it has been reused.
@@ -33,7 +34,7 @@ pub(super) struct ServerFolders {
     pub socket_dir: PathBuf,
 }
 
-/// Shared by the thread and the handle.
+/// Shared by the thread and `PrivateServer`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<Mutex<ProcessState>>);
 
@@ -111,7 +112,7 @@ fn lock(data_dir: &Path) -> Result<File, PrivateServerError> {
     let begun = Instant::now();
     while let Err(error) = file.try_lock() {
         match error {
-            // A process that was just killed may still hold it.
+            // A process that was just killed may still hold the lock.
             TryLockError::WouldBlock if begun.elapsed() < LOCK_WITHIN => {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -122,7 +123,7 @@ fn lock(data_dir: &Path) -> Result<File, PrivateServerError> {
             TryLockError::Error(source) => return Err(files_error("cannot lock", &path, source)),
         }
     }
-    // For the error message of another process.
+    // The file contains the process id for the error message of another Tollgate.
     file.set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()))
         .map_err(|source| files_error("cannot write", &path, source))?;
@@ -145,7 +146,7 @@ fn start(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Result<Child, P
 
 fn spawn(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Result<Child, PrivateServerError> {
     let (mut command, _shim) = cluster.server_command(socket_dir)?;
-    // Under the lock, so that no stop comes between the spawn and setting the process id.
+    // The lock is held, so that `stop` cannot run between the spawn and setting the process id.
     let mut state = watch.lock();
     if state.stopping {
         return Err(PrivateServerError::DidNotStart("it was stopped".to_owned()));
@@ -195,13 +196,13 @@ fn wait_for_end(child: &mut Child, watch: &Watch) {
     while let Err(rustix::io::Errno::INTR) =
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
     {}
-    // After it is reaped, the process id must not be signalled.
+    // Once the process is reaped, its id must not be signalled.
     let mut state = watch.lock();
     state.running = None;
     let _ = child.wait();
 }
 
-/// Tries until it works. Returns `None` once the server is to stop.
+/// Retries until the server is ready. Returns `None` if the server was stopped meanwhile.
 fn start_again(cluster: &Cluster, socket_dir: &Path, watch: &Watch) -> Option<Child> {
     let attempt = || if watch.is_stopping() { Ok(None) } else { start(cluster, socket_dir, watch).map(Some) };
     let started = attempt

@@ -1,4 +1,4 @@
-//! The encoding held to golden digests, and to each member of a payment.
+//! Tests of the encoding with golden digests, and with a change of each member of a payment.
 
 use super::*;
 use crate::domain::fixtures;
@@ -49,7 +49,7 @@ fn full() -> PaymentOrder {
     }
 }
 
-/// A retry under a key that an earlier release has stored is known by these.
+/// Retries of payments that an earlier release stored are recognised by these digests.
 #[test]
 fn the_digests_are_the_same_for_ever() {
     for (order, expected) in [

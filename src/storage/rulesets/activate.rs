@@ -1,4 +1,4 @@
-//! Activating: appends an activation, after checking that its plugins and lists can be used.
+//! Appends an activation, after checking that its plugins and lists can be used.
 
 use uuid::Uuid;
 

@@ -149,7 +149,7 @@ fn alone(revision: i32, before: Option<Deployment>) -> Deployment {
     Deployment { revision, canary: None, shadow }
 }
 
-/// The deployment to which a canary or shadow is added. It must be another revision.
+/// The deployment to which a canary or shadow is added. That revision must not be the active one.
 fn beside(revision: Option<i32>, before: Option<Deployment>) -> Result<Deployment, ActivateError> {
     let before = before.ok_or(ActivateError::NothingActive)?;
     if revision == Some(before.revision) { Err(ActivateError::AlreadyActive) } else { Ok(before) }

@@ -21,7 +21,7 @@ pub const DECISIONS_MAX: u32 = 200_000;
 pub struct Agreement {
     /// The number of runs that were counted.
     pub runs: u64,
-    /// The decisions in the time of the runs, and how many of them have a run.
+    /// The number of decisions in the time of the runs. `compared` of them have a run.
     pub decided: u64,
     pub compared: u64,
     pub cells: Vec<OutcomePairCount>,
@@ -103,7 +103,8 @@ async fn rules(
     connection: &mut PgConnection,
     of: ShadowRunSelection,
 ) -> Result<Vec<RuleVerdictCount>, StorageError> {
-    // Equal lists are counted before they are split: there are few different ones.
+    // Equal lists of rules and verdicts are counted before they are split: there are few different
+    // ones.
     let rows = sqlx::query(
         "with looked_at as (
              select rules, verdicts
@@ -148,7 +149,7 @@ async fn coverage(
         let span = span(connection, of, Uuid::nil()).await?;
         (span.oldest, if of.is_running { end_id(of.to_ms) } else { span.end })
     };
-    // The limit applies to the rows that are read.
+    // The limit applies to all rows that are read, including those that are not counted.
     let row = sqlx::query(
         "with looked_at as (
              select id, revision, origin from decisions
@@ -173,11 +174,11 @@ async fn coverage(
     Ok((decided, span(connection, of, oldest.unwrap_or(first)).await?.runs))
 }
 
-/// The runs that are counted, from some id on.
+/// The number of runs that are counted, and the range of their ids.
 struct RunRange {
     runs: u64,
     oldest: Uuid,
-    /// Exclusive: above the newest.
+    /// Exclusive.
     end: Uuid,
 }
 

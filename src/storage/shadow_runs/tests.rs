@@ -1,4 +1,4 @@
-//! The stored form held to golden bytes, and to damage.
+//! Tests of the stored form with golden bytes and with damaged bytes.
 
 use super::*;
 use crate::domain::decision::{EngineId, RuleEvidence};
@@ -39,8 +39,8 @@ fn evidence() -> ShadowEvidence {
     }
 }
 
-/// When this fails, the change breaks the reading of stored runs: make it a new
-/// payload version instead of new expectations.
+/// If this fails, stored runs can no longer be read. Add a payload version; do not change the
+/// expected bytes.
 #[test]
 fn the_stored_form_of_version_1_never_changes() {
     let stored = encode(&evidence()).expect("encodes");

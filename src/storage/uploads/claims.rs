@@ -21,7 +21,7 @@ use crate::domain::tenant::TenantId;
 /// The actor of a refusal in the audit log.
 const WORKER: &str = "tollgate";
 
-/// How many refused uploads of a tenant are kept. Nothing else limits them.
+/// How many refused uploads of a tenant are kept. The quotas do not count them.
 const REFUSED_KEPT_MAX: i64 = 100;
 
 /// An upload that this node processes.
@@ -30,7 +30,8 @@ pub struct UploadClaim {
     pub tenant: TenantId,
     pub digest: Digest,
     pub matter: UploadWork,
-    /// Including this one. The earlier attempts ended without a result, because their node died.
+    /// How many attempts there were, including this one. The others have no result, because their
+    /// node died.
     pub attempts: i32,
     /// How many attempts failed because of the machine, not because of the plugin.
     pub failures: i32,
@@ -108,7 +109,7 @@ pub async fn claim(
     .await
 }
 
-/// Whether a queue has an unclaimed upload. Does not read its bytes.
+/// Whether a queue has an upload that can be claimed. Does not read its bytes.
 pub async fn is_any_waiting(system: &SystemPool, profile: Profile) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
@@ -127,7 +128,7 @@ pub async fn is_any_waiting(system: &SystemPool, profile: Profile) -> Result<boo
         .await
 }
 
-/// Renews the lease of a claim. `false` if this node has lost it.
+/// Renews the lease of a claim. Returns `false` if this node has lost the claim.
 pub async fn renew(
     system: &SystemPool,
     node: Uuid,
@@ -154,8 +155,9 @@ pub async fn renew(
         .await
 }
 
-/// Releases an upload that this node could not finish, though not because of the plugin. After a
-/// failure it cannot be claimed before the backoff has passed.
+/// Releases an upload that this node could not finish for a reason other than the plugin. With a
+/// backoff, this counts as a failure, and the upload cannot be claimed before the backoff has
+/// passed.
 pub async fn release(
     system: &SystemPool,
     node: Uuid,
@@ -222,8 +224,8 @@ pub enum UploadResult {
     Refused(String),
 }
 
-/// Stores the result of an upload, unless another node has claimed it since. One transaction
-/// stores the plugin, the tenant's right to it, and that this node can run it.
+/// Stores the result of an upload. Returns `false` if this node has lost the claim. One transaction
+/// stores the plugin, the tenant's right to use it, and that this node can run it.
 pub async fn finish(
     system: &SystemPool,
     node: Uuid,
@@ -295,7 +297,7 @@ async fn write_result(
     Ok(())
 }
 
-/// The audit log still has them.
+/// Deletes only uploads. The audit log keeps their refusals.
 async fn delete_old_refusals(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
     sqlx::query(
         "delete from plugin_uploads

@@ -6,7 +6,8 @@ use crate::storage::journal::chain::ChainLink;
 use crate::storage::journal::statements::{self, InsertMode, JournalSession};
 use crate::storage::query_error::describe;
 
-/// How many batches claim their keys first, after a key was already bound.
+/// How many batches claim their keys in a separate statement after a batch had a key that was
+/// already bound.
 const BATCHES_TO_CLAIM: u32 = 64;
 
 pub(super) enum AttemptError {
@@ -61,7 +62,8 @@ impl JournalWriter {
         session.open_for(&batch.rows()).await?;
         let connection = &mut session.connection;
         if self.batches_to_claim == 0 {
-            // It commits by itself, so its result is unknown from here until the response.
+            // This statement commits by itself, so from here until the response the result is
+            // unknown.
             let (link, rows) = batch.link_to(self.chain.next(batch.decision_digests()));
             match statements::insert(connection, &rows, link, now_ms, InsertMode::ClaimKeys).await {
                 Ok(()) => {

@@ -33,7 +33,7 @@ impl JournalWriter {
         self.session = time_limit::within(ATTEMPT_MAX, self.connect()).await.ok();
     }
 
-    /// Connects until it succeeds; false if the journal stopped before that.
+    /// Tries to connect until it succeeds. Returns `false` if the journal is stopped before that.
     pub(super) async fn recover(&mut self) -> bool {
         let state = Arc::clone(&self.state);
         let outage = OutageGuard::new(&state.working);
@@ -64,7 +64,7 @@ impl JournalWriter {
         true
     }
 
-    /// Opens a connection that can write, and sets the chain to the batch that is really stored.
+    /// Opens a connection that can write, and sets the chain to the last batch that is stored.
     async fn reconnect(&mut self) -> sqlx::Result<()> {
         let mut session = self.connect().await?;
         if let Some(link) = &self.unsettled {
@@ -81,14 +81,14 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Writes a row of the batch that was given up, and rolls it back: with a full disk a writer
-    /// can still connect, but not write. Each time another single row, so that neither a bad row
-    /// nor the size of the batch keeps the journal closed.
+    /// Writes one row of the batch that was given up, and rolls it back: with a full disk a writer
+    /// can still connect, but not write. Each test uses the next row, so that a bad row cannot make
+    /// all tests fail.
     async fn test_writing(&mut self, session: &mut JournalSession) -> sqlx::Result<()> {
         if self.given_up.is_empty() {
             return Ok(());
         }
-        // Before the attempt, which may be cancelled.
+        // Rotated before the write, which may be cancelled.
         self.given_up.rotate_left(1);
         let row = &self.given_up[0];
         session.open_for(&[row]).await?;
