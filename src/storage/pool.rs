@@ -1,7 +1,7 @@
 //! The pools of sessions of the database, one type for each role.
 //!
-//! A connection goes back to its pool only without an open transaction, without a
-//! tenant and as the role it was proven to be. `session.rs` proves it.
+//! A connection must not return to its pool with an open transaction, with a tenant set or as
+//! another role. `session.rs` checks the role.
 
 mod app;
 mod checks;

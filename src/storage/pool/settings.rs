@@ -1,4 +1,4 @@
-//! `databases.main` of the configuration: where the database is, and how many connections.
+//! The settings of the database, and the pools that they describe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,10 @@ use crate::storage::session::{RefusedRoles, Role, Sessions};
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
-    /// Provisions and migrates; alone, also the login of all sessions.
+    /// The login that provisions and migrates. Also used for each role that has no URL of its own.
     pub url: String,
-    /// With a URL of its own, a role logs in by it instead of being switched to.
+    /// If a role has its own URL, its sessions log in with it. Otherwise they log in with `url` and
+    /// switch to the role.
     #[serde(default)]
     pub app_url: Option<String>,
     #[serde(default)]
@@ -32,18 +33,18 @@ pub struct DatabaseSettings {
     pub min_connections: u32,
     #[serde(default = "default_system_max_connections")]
     pub system_max_connections: u32,
-    /// Seconds that a caller waits for a connection.
+    /// In seconds: how long a caller waits for a connection.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout: u64,
-    /// Seconds after which an unused connection is closed.
+    /// In seconds: after this time an unused connection is closed.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: u64,
 }
 
-/// Routers on the way forget a connection that is silent for longer than four to six minutes.
+/// Routers may drop a connection that is silent for four to six minutes.
 const IDLE_TIMEOUT_S: u64 = 180;
 
-/// One for each statement under way, and one to check whether facts can be read.
+/// One for each statement that runs at the same time, and one to check whether facts can be read.
 const FACT_CONNECTIONS: u32 = (facts::SHARED_CONNECTIONS + facts::SEPARATE_CONNECTIONS + 1) as u32;
 
 fn default_max_connections() -> u32 {
@@ -62,7 +63,7 @@ fn default_idle_timeout() -> u64 {
     IDLE_TIMEOUT_S
 }
 
-/// By hand, since the URLs hold passwords.
+/// Written by hand, since the URLs contain passwords.
 impl std::fmt::Debug for DatabaseSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DatabaseSettings")
@@ -86,13 +87,13 @@ impl DatabaseSettings {
         }
     }
 
-    /// Whether each URL is one, before anybody connects.
+    /// Checks each URL without connecting.
     pub fn check(&self) -> Result<(), DatabaseUrlError> {
         let all = [Role::Owner, Role::App, Role::Journal, Role::System];
         all.into_iter().try_for_each(|role| self.sessions(role).map(drop))
     }
 
-    /// Each limit with its value, and the least and the most that it may be.
+    /// Each number with its name, its value, and the smallest and largest value that it may have.
     pub fn ranges(&self) -> [(&'static str, u64, u64, u64); 5] {
         [
             ("max_connections", self.max_connections.into(), 1, 10_000),
@@ -103,12 +104,13 @@ impl DatabaseSettings {
         ]
     }
 
-    /// The sessions of a role, by themselves.
+    /// The sessions of a role, independent of other roles.
     pub fn sessions(&self, role: Role) -> Result<Sessions, DatabaseUrlError> {
         self.sessions_among(role, &Arc::default())
     }
 
-    /// The sessions of a role; none is given out while one of another is refused.
+    /// The sessions of a role. None is used while a session of any role that shares `refused` is
+    /// refused.
     pub(in crate::storage) fn sessions_among(
         &self,
         role: Role,
@@ -159,11 +161,12 @@ impl DatabaseSettings {
         Ok(options.connect_lazy_with(sessions.options().clone()))
     }
 
-    /// Postgres plans the one statement once for each connection: planning it
-    /// anew takes longer than running it. The plan uses indexes even while the
-    /// tables are empty, since it outlives that. Connections are not checked when
-    /// they are returned: only a `TenantsReader` uses them, and it begins no
-    /// transaction.
+    /// Postgres plans the statement for facts only once for each connection: planning takes longer
+    /// than running it. The plan must use indexes even if the tables are still empty, since it is
+    /// used for as long as the connection is open.
+    ///
+    /// Connections are not checked when they are returned: only a `TenantsReader` uses them, and it
+    /// begins no transaction.
     pub(in crate::storage) fn facts_pool(
         &self,
         refused: &Arc<RefusedRoles>,
@@ -182,7 +185,7 @@ impl DatabaseSettings {
         Ok(FactsPool::new(options.connect_lazy_with(sessions.options().clone())))
     }
 
-    /// Each new connection is made a session and proven, or closed.
+    /// Each new connection becomes a checked session, or is closed.
     fn pool_options(&self, max_connections: u32, sessions: &Sessions) -> PgPoolOptions {
         let sessions = sessions.clone();
         PgPoolOptions::new()
@@ -194,8 +197,8 @@ impl DatabaseSettings {
             .min_connections(self.min_connections.min(max_connections))
             .acquire_timeout(Duration::from_secs(self.connect_timeout))
             .idle_timeout(Duration::from_secs(self.idle_timeout))
-            // Each pool checks by itself: sqlx would wait for as long as it may wait for a
-            // connection, and then have no time left to make another.
+            // Each pool has its own check. That of sqlx could use up the whole time for acquiring a
+            // connection, and leave none to open another.
             .test_before_acquire(false)
     }
 }
