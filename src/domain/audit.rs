@@ -85,7 +85,7 @@ impl Action {
     }
 }
 
-/// An act. It is recorded in the transaction that carries it out.
+/// An act. It is recorded in the same transaction as the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
     pub at_ms: u64,

@@ -27,7 +27,8 @@ pub const CARD_NUMBER_FOUND: &str =
     "looks like a card number; card numbers must never be sent, so send a token of your own";
 
 /// Whether a text contains a card number. Digits of all scripts count, and any characters other
-/// than letters may be between them. A card number is not looked for inside a longer run of digits.
+/// than letters may be between them. A card number that is only a part of an unbroken group of
+/// digits is not found.
 pub fn holds_card_number(text: &str) -> bool {
     // A quick check that most texts fail. Digits of other scripts are not ASCII.
     let possible = text.bytes().filter(|byte| byte.is_ascii_digit() || !byte.is_ascii()).count();
@@ -80,7 +81,7 @@ impl DigitRun {
         self.groups.push(self.digits.len());
     }
 
-    /// Whether all groups, or some neighbouring ones, are a card number.
+    /// Whether all groups together, or some neighbouring ones, are a card number.
     fn has_card_number(&self) -> bool {
         self.groups.iter().enumerate().any(|(group, from)| {
             let ends = self.groups[group + 1..].iter().copied().chain([self.digits.len()]);

@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::plugin::Digest;
 
-/// If a checkpoint is kept outside the database, it proves that a batch existed. Without it,
-/// removing the end of a chain leaves no trace.
+/// A checkpoint that is kept outside the database proves that a batch existed. Without it, the end
+/// of a chain could be removed undetected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
     pub writer: Uuid,

@@ -1,6 +1,6 @@
 //! A node's estimate of the time of the journal's database, and the bound of its error.
 //!
-//! The returned time never goes back. Callers pass the readings of clocks.
+//! The returned time never goes back. Callers read the clocks and pass the times.
 
 /// The largest error of a trusted time. Two nodes then differ by at most twice as much.
 pub const ERROR_MAX_US: u64 = 100_000;
@@ -28,7 +28,7 @@ pub struct Sample {
 /// How a sample changed the returned time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Correction {
-    /// Only its rate, by at most a hundredth.
+    /// Only its rate changed, by at most a hundredth.
     Slow,
     /// It jumped ahead.
     Stepped { by_us: u64 },
@@ -42,7 +42,7 @@ pub struct CorrectedTime {
     /// The possible offsets from the monotonic clock to the database's.
     known: Range,
     known_at_us: u64,
-    /// The offset in use, and when it was set by the monotonic clock.
+    /// The offset in use, and the monotonic time at which it was set.
     offset_us: i64,
     offset_at_us: u64,
 }
@@ -55,7 +55,7 @@ struct Range {
 }
 
 impl Range {
-    /// The database was asked after `before` and had answered before `after`.
+    /// The database read its clock between `before_us` and `after_us`.
     fn of(sample: &Sample) -> Self {
         let database_us = sample.database_us.cast_signed();
         Self {
@@ -88,12 +88,14 @@ impl CorrectedTime {
         Self { known, known_at_us: at_us, offset_us: known.middle_us(), offset_at_us: at_us }
     }
 
-    /// Adds a sample. `now_us` is of the monotonic clock, and not earlier than in any call before.
+    /// Adds a sample. `now_us` is the monotonic time, and must not be earlier than in an earlier
+    /// call.
     pub fn note(&mut self, sample: &Sample, now_us: u64) -> Correction {
         self.offset_us = self.offset_us(now_us);
         self.offset_at_us = now_us;
         let (reading, before) = (Range::of(sample), self.known_after(sample.after_us));
-        // If they contradict each other, the database's clock was set, or it is another server's.
+        // If the two ranges do not overlap, the database's clock was set, or it is another
+        // server's.
         self.known = before.and(reading).unwrap_or(reading);
         self.known_at_us = sample.after_us;
         let missing_us = self.missing_us();

@@ -23,7 +23,7 @@ pub struct ListEntry {
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
     pub closed_by: Option<String>,
-    /// Set if the program closed the entry: why it did.
+    /// Why the program closed the entry. `None` if it did not.
     pub closed_because: Option<String>,
 }
 
@@ -58,8 +58,7 @@ impl ListKinds {
         (!kinds.is_empty()).then_some(Self(kinds))
     }
 
-    /// The kind of a list that no rule uses: the kind that all its values have the form of, or
-    /// `text`.
+    /// The kind of a list that no rule uses: the kind whose form all its values have, or `text`.
     pub fn of_values(values: &[String]) -> Self {
         let looks_like = |kind: ValueKind, value: &String| match kind {
             ValueKind::Account => Iban::parse(value).is_ok(),

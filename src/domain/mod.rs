@@ -1,8 +1,8 @@
 //! The types of payments, rules, verdicts and decisions, which all other modules use.
 //!
 //! Some computations here must give the same results for ever: the folds, the values of selectors,
-//! and the forms in which values are compared. The module must not know Rocket, sqlx or Wasmtime,
-//! and must not read a clock, a file or a random number.
+//! and the forms in which values are compared. For that reason this module must not read a clock, a
+//! file or a random number.
 
 pub mod audit;
 pub mod backtest;

@@ -38,7 +38,7 @@ impl Iban {
         if well_formed { Ok(Self(electronic)) } else { Err(PartyError::MalformedIban) }
     }
 
-    /// The IBAN after the label `IBAN`, which people copy with it. The check digits must be right,
+    /// The IBAN after the label `IBAN`, which people copy together. The check digits must be right,
     /// since other account numbers may begin with these letters.
     pub fn behind_label(text: &str) -> Option<Self> {
         let electronic = electronic(text);
@@ -74,8 +74,8 @@ const HEAD_OFFICE: &str = "XXX";
 pub struct Bic(String);
 
 impl Bic {
-    /// Accepts the same forms of writing as for an IBAN. A BIC of eight characters is the head
-    /// office, branch `XXX`.
+    /// Accepts the same spellings as [`Iban::parse`]. A BIC of eight characters is the head office,
+    /// branch `XXX`.
     pub fn parse(text: &str) -> Result<Self, PartyError> {
         let mut electronic = electronic(text);
         let bytes = electronic.as_bytes();

@@ -91,7 +91,8 @@ pub struct PaymentOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
     pub id: PaymentId,
-    /// UTC milliseconds, by the host's clock.
+    /// UTC milliseconds by the clock that all nodes share. An imported payment has its original
+    /// time.
     pub received_at_ms: u64,
     pub order: PaymentOrder,
 }

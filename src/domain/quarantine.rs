@@ -47,7 +47,7 @@ pub enum Conduct {
 }
 
 impl Conduct {
-    /// `None` if the host could not run the rule, or if it was not run at all.
+    /// `None` if the host could not run the rule, or the rule was not run.
     pub fn of(result: &RuleResult) -> Option<Self> {
         match result {
             RuleResult::Ran(_) => Some(Self::Worked),

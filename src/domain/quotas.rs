@@ -1,7 +1,7 @@
-//! How much a tenant may store. What is never deleted must be bounded.
+//! How much a tenant may store of data that is never deleted.
 
-/// Closed lists and entries are never deleted. Including them, there may be this many times as many
-/// as open ones.
+/// Closed lists and entries are never deleted. There may be this many times as many in total as may
+/// be open.
 const KEPT_TO_OPEN: i64 = 10;
 
 /// How many may exist, open and closed, if `open_max` may be open.

@@ -11,8 +11,8 @@ use super::verdict::FailureOutcome;
 /// decision.
 pub const RULES_MAX: usize = 50;
 
-/// The most different queries of the rules of one revision. Each payment asks them all, and one by
-/// prefix compares up to 140 texts.
+/// The most different queries of the rules of one revision. They are all looked up for each
+/// payment, and a query by prefix compares up to 140 texts.
 pub const QUERIES_MAX: usize = 128;
 
 /// What a ruleset decides on.
@@ -90,7 +90,7 @@ pub struct Revision {
     pub created_at_ms: u64,
 }
 
-/// A rule of a revision, as an entry of the report on where its plugin is used.
+/// A rule that uses a plugin, and the revision that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginUse {
     pub plugin: Digest,
@@ -122,8 +122,8 @@ impl Share {
         f64::from(self.0) / 100.0
     }
 
-    /// Whether a payment belongs to the share. `drawn` is computed from its key and evenly
-    /// distributed.
+    /// Whether a payment belongs to the share. `drawn` is computed from the payment's key and
+    /// evenly distributed.
     pub fn holds(self, drawn: u64) -> bool {
         drawn % u64::from(Self::WHOLE) < u64::from(self.0)
     }

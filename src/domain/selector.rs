@@ -85,8 +85,8 @@ impl Selector {
         name.unwrap_or_else(|| self.kind().form_of_value(value))
     }
 
-    /// The normalized name with which a list is searched. If `None`, the list is searched with the
-    /// value's form: the rule does not ask for names, or the normalized name is empty.
+    /// The normalized name with which a list is searched. `None` if the query does not match by
+    /// name or the normalized name is empty; the list is then searched with the value's form.
     pub fn asked_by_name(&self, matching: Matching, value: &str) -> Option<String> {
         let by_name = matching == Matching::NormalizedName && matching.suits(self.kind());
         if by_name { name_left_of(value) } else { None }
@@ -126,7 +126,7 @@ impl Selector {
     }
 }
 
-/// `None` if the normalized name is empty. Otherwise all names of punctuation only would be equal.
+/// The normalized name. `None` if it is empty: all names of punctuation only would be equal.
 fn name_left_of(value: &str) -> Option<String> {
     Some(normalized_name(value)).filter(|name| !name.is_empty())
 }

@@ -1,7 +1,6 @@
 //! The traits of clocks and of the random source, a clock for tests, and the calendar.
 //!
-//! Must never read a clock or draw random bytes itself. The implementations that do are in
-//! the module `world`.
+//! The implementations that read a clock or random bytes are in the module `world`.
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub struct Machine {
     pub monotonic: Arc<dyn Monotonic>,
 }
 
-/// A source of bytes that nobody can guess. Keys, secrets and ids are made of it.
+/// A source of bytes that nobody can guess, for keys, secrets and ids.
 pub trait Randomness: Send + Sync + Debug {
     fn fill(&self, bytes: &mut [u8]);
 

@@ -14,7 +14,7 @@ const SHARDS: usize = 16;
 /// With fewer buckets, a sweep is not worth its time.
 const SWEEP_FROM: usize = 64;
 
-/// One token for each interval, up to `burst` tokens.
+/// One token is added in each interval, up to `burst` tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     interval: Duration,
@@ -49,7 +49,8 @@ pub enum BucketAnswer {
     Nothing { next_in: Duration },
 }
 
-/// Stores only when it is full again. A full bucket is the same as no bucket.
+/// Only the time at which the bucket will be full again is stored. A full bucket is the same as no
+/// bucket.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket {
     full_at: Option<Instant>,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The current fold version, recorded with every decision. A released fold is never edited: another
-/// one is a new function with the next number.
+/// The current fold version, recorded with every decision. A released fold must never be edited: a
+/// change is a new function with the next number.
 pub const FOLD_VERSION: u16 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,13 +188,13 @@ impl RuleResult {
         }
     }
 
-    /// The same for a run on another engine. Engines count fuel differently.
+    /// Like [`Self::is_reproducible`], for another engine. Engines count fuel differently.
     pub fn is_reproducible_elsewhere(&self) -> bool {
         self.is_reproducible() && !self.is_out_of_fuel()
     }
 
-    /// Whether two runs count as the same. The detail of a failure does not: its wording belongs
-    /// to the engine.
+    /// Whether two results count as the same. The detail of a failure is not compared, since its
+    /// wording comes from the engine.
     pub fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Failed { class: one, .. }, Self::Failed { class: other, .. }) => one == other,
@@ -241,7 +241,7 @@ pub struct Vote<'a> {
 pub struct OutcomeReason {
     /// Empty if the host itself gave the reason.
     pub rule: String,
-    /// `allow`, `review` or `reject`.
+    /// `allow`, `review` or `reject`. `pass` if the rule failed and that counts as a pass.
     pub verdict: String,
     pub reason: Reason,
     /// Whether the `allow` of another rule cancelled it.
@@ -346,7 +346,7 @@ fn pull_of(vote: &Vote<'_>) -> (Outcome, Vec<Reason>) {
     }
 }
 
-/// The host's reason for a rule that gave no verdict. Clients see it, so it contains nothing of the
+/// The host's reason for a rule that gave no verdict. Clients see it, so it must not contain the
 /// failure's detail.
 fn failure_reason(rule: &str, result: &RuleResult) -> Reason {
     let why = match result {

@@ -1,7 +1,7 @@
 //! The cache of compiled plugins on disk.
 //!
-//! A loaded file runs as native code of the server. It must never be a file that this installation
-//! did not write for exactly this plugin, engine and profile.
+//! A loaded file runs as native code in the server. Only files that this installation wrote for
+//! exactly this plugin, engine and profile may be loaded.
 //!
 //! A file is the code followed by an HMAC-SHA256 over digest, engine id, profile and code. A file
 //! that fails the check is treated as missing, and the plugin is compiled again.
@@ -26,7 +26,7 @@ const DOMAIN: &[u8] = b"tollgate compiled plugin 1";
 
 /// A temporary file exists while a plugin is compiled, up to two hours on a busy machine.
 const TEMPORARY_KEPT: Duration = Duration::from_secs(4 * 3_600);
-/// Longer than two versions run side by side during an update or after a rollback.
+/// Longer than two versions run side by side during an update or a rollback.
 const OTHER_ENGINE_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 pub(super) struct ArtifactCache {
@@ -79,8 +79,8 @@ impl Drop for Draft {
 }
 
 impl ArtifactCache {
-    /// Never fails. Without a usable folder no plugin is found in the cache, and compiled plugins
-    /// stay in memory.
+    /// Never fails. If the folder cannot be used, no plugin is found in the cache, and compiled
+    /// plugins are kept in memory.
     pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> Self {
         if let Err(error) = create(&folder) {
             tracing::warn!(
@@ -155,8 +155,8 @@ impl ArtifactCache {
         self.folder.join(format!("{digest}-{}-{}.code", profile.name(), self.engine_id.0))
     }
 
-    /// Like `load`, with the reason. The outer error is from the disk or the check, the inner one
-    /// from Wasmtime.
+    /// Like [`Self::load`], but returns why a plugin cannot be loaded. The outer error is from the
+    /// disk or the check, the inner one from Wasmtime.
     pub(super) fn load_trusted(
         &self,
         engine: &Engine,
@@ -251,12 +251,10 @@ impl CodeInMemory {
 /// systems than Linux, and without `/proc`, the file is read through the same descriptor instead.
 #[allow(unsafe_code)]
 fn load_verified(engine: &Engine, file: &mut File) -> wasmtime::Result<Component> {
-    // SAFETY (of both): the code under this descriptor carries this
-    // installation's own authentication code for this plugin, engine and
-    // profile, and was made by `Engine::precompile_component`. The file is 0600
-    // in a 0700 folder and is replaced by renaming only, so nobody but this
-    // user could change it after it was verified, and this user's processes
-    // are the server's equals.
+    // SAFETY (of both): the file behind this descriptor has this installation's authentication code
+    // for this plugin, engine and profile, so its code was made by `Engine::precompile_component`.
+    // The file is 0600 in a 0700 folder and is only replaced by renaming. After it was verified,
+    // only processes of the same user could change it, and they can control the server anyway.
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     if cfg!(target_os = "linux") && path.exists() {
         return unsafe { Component::deserialize_file(engine, path) };

@@ -1,8 +1,8 @@
 //! One call into a plugin: a fresh instance, its limits, and the result.
 //!
-//! An instance must never be used twice: a rule could keep data of one payment for the next. A
-//! failure's detail is stored with the decision, so it must hold no text of the payment other
-//! than what the rule itself returned.
+//! An instance must never be used twice: a rule could keep data of one payment for the next. The
+//! detail of a failure is stored with the decision, so it must contain no text of the payment,
+//! except in what the rule itself returned.
 
 use std::sync::atomic::Ordering;
 
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         let mut store = Store::new(&self.sandbox.engine, state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
-        // Not 1, or a short rule that happens to meet a tick would go to the end of the queue.
+        // Not 1: a short rule that runs during a tick would go to the end of the queue.
         store.set_epoch_deadline(2);
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
@@ -135,7 +135,7 @@ impl CallFailure {
                 return Self::new(FailureClass::InvalidAnswer, format!("the answer holds {violation}"));
             }
             CallFault::Instance(error) => (error, FailureClass::Host),
-            // Bad pointers, bad UTF-8, unknown variants, or more bytes than may be moved.
+            // Bad pointers, bad UTF-8, unknown variants, or more bytes than a call may move.
             CallFault::Engine(error) => (error, FailureClass::InvalidAnswer),
         };
         if let Some(what) = state.limit_hit {

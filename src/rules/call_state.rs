@@ -1,4 +1,4 @@
-//! What a Wasmtime store knows of its one call, and the limits it enforces during the call.
+//! The state of one call in its Wasmtime store, and the limits that the store enforces.
 
 use wasmtime::ResourceLimiter;
 
@@ -10,7 +10,8 @@ pub(super) struct CallState {
     table_elements_max: usize,
     pub(super) ticks_left: u32,
     pub(super) computed_ms: ComputedMs,
-    /// The limit that was exceeded. The limiter sets it, because Wasmtime's error does not say which.
+    /// The limit that was exceeded. The limiter sets it, because Wasmtime's error does not say
+    /// which.
     pub(super) limit_hit: Option<&'static str>,
 }
 

@@ -1,8 +1,8 @@
 //! Runs the cases of `cases/*.json` against a compiled plugin.
 //!
 //! `plugins/README.md` describes the files, and the SDK's own runner must read them in the same
-//! way. A case gives the payment in the types of the contract, since a case may need a payment that
-//! the domain does not allow, with a malformed IBAN for example.
+//! way. The payment of a case has the types of the contract, since a case may need a payment that
+//! the domain does not allow, for example with a malformed IBAN.
 
 mod format;
 mod shown;
@@ -41,7 +41,7 @@ pub struct CaseReport {
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// Both in the form of a case file where it has one.
+/// What was expected and what the rule returned, if possible in the format of case files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CaseDifference {
     pub expected: Value,

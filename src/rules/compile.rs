@@ -82,14 +82,16 @@ pub(super) struct Compiler {
     turns: ChildSlots,
 }
 
-/// How many children may run at once. Nothing else bounds what they take together.
+/// How many children may run at once. Only this bounds the memory and processor time of all
+/// children together.
 #[derive(Debug, Clone)]
 struct ChildSlots {
-    /// One for all compilers of an engine. The child of a large plugin takes gigabytes and minutes.
+    /// One slot, shared by all compilers of an engine. The child of a large plugin takes gigabytes
+    /// and minutes.
     large: Arc<Semaphore>,
-    /// Compilations of uploads, and of all large plugins.
+    /// The slots for compilations of uploads, and of all large plugins.
     all: Arc<Semaphore>,
-    /// Compilations of small plugins by this compiler.
+    /// The slots for small plugins of this compiler.
     small: Arc<Semaphore>,
 }
 
@@ -102,7 +104,7 @@ impl ChildSlots {
     async fn take(&self, profile: Profile) -> Result<Vec<OwnedSemaphorePermit>, AcquireError> {
         let in_order = match profile {
             Profile::Small => vec![&self.small],
-            // In this order, a large plugin that waits keeps no slot from small ones.
+            // In this order, a large plugin that waits for another takes no slot from small ones.
             Profile::Large => vec![&self.large, &self.all],
         };
         let mut turn = Vec::with_capacity(in_order.len());
@@ -316,7 +318,7 @@ fn confine(cpu_s: u64, memory_bytes: u64, niceness: u64) -> rustix::io::Result<(
     // The child writes no files. Pipes do not count.
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Nofile, 16, 16)?;
-    // Payments come first. If this is refused, only the priority is different.
+    // If this is refused, the child still runs, only with a higher priority.
     let _ = rustix::process::nice(i32::try_from(niceness).unwrap_or(NICENESS));
     Ok(())
 }

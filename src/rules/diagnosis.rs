@@ -2,7 +2,7 @@
 //! rule's memory afterwards.
 //!
 //! The result is for the rule's author and must decide nothing. Texts from the rule may be hostile,
-//! so they are always bounded and cleaned.
+//! so they are shortened and their control characters removed.
 
 mod last_words;
 
@@ -244,7 +244,7 @@ async fn examine(
 }
 
 async fn stop(sandbox: &Sandbox, store: &mut Store<CallState>) -> Option<wasmtime::Error> {
-    // The server compiles nothing else itself. These bytes are its own.
+    // Only this module is compiled in the server itself: its bytes are a constant.
     let module = Module::new(&sandbox.engine, STOPS_AT_START).ok()?;
     store.set_fuel(u64::from(u32::MAX)).ok()?;
     store.set_hostcall_fuel(HOSTCALL_FUEL);

@@ -2,7 +2,7 @@
 //! rules.
 //!
 //! Settings that decide results, fuel or compiled code are in [`compiled_config`], which the
-//! compiling child uses as well, and are part of the engine's id.
+//! compiling child also uses. They are part of the engine's id.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 const FIBER_STACK_BYTES: usize = 1 << 20;
 
 /// How many unused memories are kept for the plugin that used them last, each with 64 kB resident.
-/// For as many rules, over all threads, a fresh instance reuses the pages of the last one. Giving a
-/// memory to another plugin costs system calls.
+/// A fresh instance of the same plugin reuses the pages. Giving a memory to another plugin costs
+/// system calls.
 const WARM_MEMORIES: u32 = 32;
 
 /// The most frames in a diagnosis.
@@ -53,7 +53,7 @@ pub enum EngineSetupError {
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
     pub(super) limits: &'static Limits,
-    /// It stays empty: a plugin that imports anything cannot be linked.
+    /// It stays empty, so that a plugin that imports anything cannot be linked.
     pub(super) linker: Linker<CallState>,
     /// One permit for each live instance, so that the pool always has a free place. All engines of
     /// a profile share the permits, which bounds the memory of the profile.
@@ -61,7 +61,7 @@ pub(super) struct Sandbox {
 }
 
 pub(super) struct Sandboxes {
-    /// For small rules whose memory starts with one page, which is so with the SDK.
+    /// For small rules whose memory starts with one page, as those built with the SDK do.
     one_page: Arc<Sandbox>,
     small: Arc<Sandbox>,
     large: Arc<Sandbox>,
@@ -224,7 +224,7 @@ pub(super) fn compiled_config() -> Config {
     config
 }
 
-/// Pinned, since Wasmtime's own costs change between releases. It also charges nothing for growing
+/// Pinned, since Wasmtime's own costs change between releases. They also charge nothing for growing
 /// a memory, although each page has to be cleared.
 fn operator_cost() -> OperatorCost {
     let mut cost = OperatorCost::new();

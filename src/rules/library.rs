@@ -96,7 +96,7 @@ impl Library {
         known.get(&digest).cloned()
     }
 
-    /// Like [`Self::plugin`], but only if it can run at once.
+    /// Like [`Self::plugin`], but `None` if the plugin cannot run at once.
     pub(super) async fn ready(self: &Arc<Self>, digest: Digest) -> Option<Plugin> {
         let plugin = self.plugin(digest)?;
         self.bound(digest, plugin.profile).await?;
@@ -351,8 +351,8 @@ async fn describe(ready: &ReadyPlugin) -> Result<Description, AddAttemptError> {
     })
 }
 
-/// For hashing, inspecting and reading files, which would block a thread for longer than a payment
-/// may wait.
+/// For hashing, inspecting and reading files, which block a thread for longer than a payment may
+/// wait.
 pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {

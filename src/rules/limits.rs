@@ -18,8 +18,8 @@ use crate::domain::verdict::RuleResult;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The fuel of all rules of one call together. Rules after it is used up end as out of fuel. Only
-/// large rules can use it up.
+/// The fuel of all rules of one call together. Once it is used up, the other rules fail as out of
+/// fuel. Only large rules can use it up.
 pub const RULESET_FUEL: u64 = 250_000_000;
 
 /// The call stack of WebAssembly code. The depth of recursion that it allows depends on the
@@ -40,12 +40,12 @@ pub(super) const TICK_MS: u32 = 1;
 pub struct Limits {
     /// For one evaluation. Compiled rules use 10,000 to 50,000.
     pub fuel_evaluate: u64,
-    /// For `prepare` and `describe`, which run while a person waits and not a payment.
+    /// For `prepare` and `describe`, for which a person waits and no payment.
     pub fuel_prepare: u64,
     /// All linear memories of one instance together.
     pub memory_bytes: usize,
     pub memories_per_instance: u32,
-    /// Each table.
+    /// The elements of each table.
     pub table_elements: usize,
     pub tables_per_instance: u32,
     pub core_instances_per_instance: u32,
@@ -155,7 +155,7 @@ pub fn burns(profile: Profile, fuel_used: u64) -> bool {
     fuel_used >= Limits::of(profile).fuel_evaluate / 5
 }
 
-/// The same for a run that has not ended, whose fuel is not known.
+/// Like [`burns`], for a run that has not ended: its fuel is not known.
 pub fn computes_long(profile: Profile, computed_ms: u32) -> bool {
     computed_ms >= Limits::of(profile).computing_ms / 5
 }

@@ -6,8 +6,8 @@
 //! - A ruleset starts on the thread of its payment, which costs nothing. Once it has taken more
 //!   processor time than a quick one, it moves to separate threads of lower priority, as one task.
 //! - After that, rulesets of the same tenant start on those threads until enough of them were quick.
-//! - A ruleset that was only interrupted stays where it is. On the separate threads it would wait
-//!   for the long ones.
+//! - A ruleset that was only interrupted stays on its thread. On the separate threads it would
+//!   wait for the long rulesets.
 //! - A running rule yields its thread at every tick of the epoch clock. New payments go first.
 //! - A semaphore for each tenant bounds how many of its rulesets run at once.
 //!
@@ -41,7 +41,7 @@ use crate::domain::decision::EngineId;
 use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::verdict::RuleResult;
 
-/// How many calls of `prepare` run at once. Payments keep the other slots.
+/// How many calls of `prepare` run at once. The other instances are left to payments.
 const PREPARATIONS_MAX: usize = 2;
 
 #[derive(Debug, Error)]
@@ -55,8 +55,8 @@ pub enum LocalEngineError {
 pub struct LocalEngine {
     live: Threads,
     background: Threads,
-    /// One permit for each background thread, so that background work takes few of the slots that
-    /// payments need.
+    /// One permit for each background thread, so that background work takes few of the instances
+    /// that payments need.
     background_turns: Arc<Semaphore>,
     library: Arc<Library>,
     tenants: TenantLimits,

@@ -1,8 +1,7 @@
 //! The sandbox: it inspects, compiles and runs plugins.
 //!
 //! All use of Wasmtime is in this module. Others call it through [`RuleEngine`], so that rules can
-//! move to another process. It must not know the database or HTTP, and it must check all output of
-//! a plugin before returning it.
+//! move to another process. All output of a plugin must be checked before it is returned.
 
 mod artifact;
 mod call;
@@ -49,8 +48,8 @@ pub struct RuleCall {
     pub profile: Profile,
     pub state: Arc<[u8]>,
     pub facts: Vec<Fact>,
-    /// The fuel that earlier rules of the ruleset used, if it is recorded. The budget of a ruleset
-    /// is shared. If `None`, the engine adds up the fuel of the rules before this one in the call.
+    /// The recorded fuel of the earlier rules of the ruleset, since all rules share one budget. If
+    /// `None`, the engine adds up the fuel of the rules before this one in the call.
     pub fuel_spent_before: Option<u64>,
 }
 
@@ -170,8 +169,8 @@ pub trait RuleEngine: Send + Sync + std::fmt::Debug {
     /// for it.
     async fn add_plugin(&self, bytes: Arc<[u8]>, most: Profile) -> Result<Plugin, AddPluginError>;
 
-    /// A plugin that was added and can run at once. Also `None` if its compiled code was lost;
-    /// adding its bytes again restores it.
+    /// A plugin that was added and can run at once. `None` if it was never added or its compiled
+    /// code was lost; adding its bytes again restores it.
     async fn plugin(&self, digest: Digest) -> Option<Plugin>;
 
     /// Repeats a failed call of a loaded plugin, apart from live calls, to find the cause. `bytes`

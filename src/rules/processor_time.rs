@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rustix::time::{ClockId, clock_gettime};
 
-/// How often work that was interrupted is polled again at once. Work that waits for something is
-/// polled as often for nothing.
+/// How often pending work is polled again at once, in case it was only interrupted. If it waits for
+/// something, these polls are wasted.
 const INTERRUPTIONS: usize = 2;
 
 /// A future with the processor time that it has taken so far, on any thread.
@@ -33,8 +33,8 @@ impl<T> MeteredFuture<T> {
         self.spent
     }
 
-    /// Polls the work on this task until it ends or has taken more than `most`, and then returns
-    /// `None`. Work that waits or was interrupted continues on this task.
+    /// Polls the work on this task until it ends. Returns `None` once it has taken more than
+    /// `most`. Work that waits or was interrupted continues on this task.
     pub(super) async fn within(&mut self, most: Duration) -> Option<(T, Duration)> {
         poll_fn(|context| {
             // Interrupted work continues at once. Otherwise it would run after all tasks that have

@@ -15,7 +15,7 @@ pub struct EngineSettings {
     pub loaded_max: usize,
     /// How many rulesets of one tenant run at once.
     pub tenant_concurrency: usize,
-    /// How many payments of one tenant may wait. For more, the engine returns that it is busy.
+    /// How many payments of one tenant may wait. If there are more, the engine is busy.
     pub tenant_waiting_max: usize,
     /// Threads for rulesets that take long, and as many again for background work.
     pub threads: usize,
@@ -24,7 +24,8 @@ pub struct EngineSettings {
     pub compilations_max: usize,
     /// The processor time for compiling a small plugin. A large one gets six times as much.
     pub compile_cpu_s: u64,
-    /// Whether long rules and compiling leave the processor to payments; without payments there is no need.
+    /// Whether long rules and compilations run at a lower priority than payments. A process without
+    /// payments does not need this.
     pub stands_back: bool,
     /// Whether a diagnosis reads debug information: for an author's own plugins, never in a server.
     pub diagnosis_with_lines: bool,

@@ -2,7 +2,7 @@
 //! whether they may start on the server's threads.
 //!
 //! Without these limits, a tenant whose rules use their whole budget slows all others. In
-//! measurements this mattered more than any scheduling.
+//! measurements, the limits mattered more than any scheduling.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ pub(super) struct TenantLimits {
 struct TenantQueue {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// How many quick rulesets are missing until they start on the server's threads again.
+    /// How many more quick rulesets it takes until they start on the server's threads again.
     missing: AtomicU32,
     /// The processor time of all its rulesets so far.
     spent_us: Arc<AtomicU64>,
@@ -55,7 +55,7 @@ impl Admission {
         self.queue.missing.load(Ordering::Relaxed) == 0
     }
 
-    /// Notes the processor time of a ruleset, whether it has ended or not.
+    /// Notes the processor time of a ruleset, which need not have ended.
     pub(super) fn took(&self, spent: Duration) {
         if spent > QUICK {
             self.queue.missing.store(QUICK_AGAIN, Ordering::Relaxed);

@@ -12,8 +12,8 @@ pub const LIVE_NICENESS: i32 = 10;
 /// they get a fifteenth of it.
 ///
 /// It must not be much higher. These threads share locks of the allocator and the runtime with the
-/// server's, and the nicer a thread is, the later it continues if it is interrupted while it holds
-/// a lock. With 15, every request waited for more than a second on a busy machine.
+/// server's threads. The higher a thread's niceness, the later it continues if it is interrupted
+/// while it holds a lock. With 15, every request waited for more than a second on a busy machine.
 pub const BACKGROUND_NICENESS: i32 = 12;
 
 pub struct Threads {
@@ -59,7 +59,8 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Async code must not block until the work has ended. It is aborted at its next tick.
+            // This may run in async code, which must not block until the work has ended. The work
+            // is aborted at its next tick.
             runtime.shutdown_background();
         }
     }

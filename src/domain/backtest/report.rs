@@ -11,11 +11,10 @@ use uuid::Uuid;
 use super::label::Label;
 use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult, Verdict};
 
-/// How many examples of each change are kept. Decisions are counted from the newest on, so these
-/// are the newest.
+/// How many examples of each change are kept. The newest decisions are counted first, so these are
+/// the newest.
 const EXAMPLES_MAX: usize = 100;
-/// This many examples of each label are kept in any case, since rare labels such as fraud matter
-/// most.
+/// At least this many examples of each label are kept, since rare labels such as fraud matter most.
 const EXAMPLES_OF_LABEL_MIN: usize = 10;
 /// The most reason codes of an example.
 const CODES_MAX: usize = 10;
@@ -186,7 +185,8 @@ impl BacktestReport {
         cells.filter(|(was, would_be, _)| was != would_be).map(|(_, _, cell)| count(cell)).sum()
     }
 
-    /// The changed share of what was compared. It is rounded up, so that 0 means no change at all.
+    /// The share of the compared decisions that changed, rounded up: 0 means no change at all.
+    /// `None` if no decision was compared.
     pub fn changed_ten_thousandths(&self) -> Option<u64> {
         let compared = self.compared();
         (compared > 0).then(|| self.changed().saturating_mul(10_000).div_ceil(compared))

@@ -50,8 +50,8 @@ fn whole(text: &str, end: usize) -> Option<usize> {
     next.is_none_or(|c| !c.is_alphanumeric()).then_some(end)
 }
 
-/// `end`, if no digit follows after other characters either: it could belong to the same number.
-/// Identifiers without a check digit must stand alone.
+/// Like [`whole`], but no digit may follow after other characters either, since it could belong to
+/// the same number. Identifiers without a check digit must stand alone.
 fn alone(text: &str, end: usize) -> Option<usize> {
     let next = text.get(end..)?.chars().find(|c| c.is_alphanumeric() || *c == '+');
     if next.is_some_and(|c| c.is_ascii_digit()) { None } else { whole(text, end) }

@@ -57,7 +57,7 @@ pub(super) struct ExpectedReason {
 /// A case, with the values that it takes from its file.
 pub(super) struct RuleCase {
     pub(super) name: String,
-    /// An error is reported only if the case gets as far as its evaluation.
+    /// An error is reported only if the case reaches its evaluation.
     pub(super) payment: Result<v1::Payment, String>,
     pub(super) settings: Value,
     pub(super) facts: Vec<Fact>,

@@ -42,7 +42,7 @@ impl CompilerOutput {
         self.size_bytes
     }
 
-    /// Fails only if the disk is full and the part that it took cannot be read back.
+    /// Fails only if the disk is full and the code written so far cannot be read back.
     pub(super) fn take(&mut self, part: &[u8]) -> io::Result<()> {
         self.size_bytes += part.len() as u64;
         if let OutputPlace::Cache(draft) = &mut self.place {

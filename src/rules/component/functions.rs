@@ -1,6 +1,6 @@
 //! Looks for the contract's functions among the exports of a component's instances.
 //!
-//! What cannot be followed here must not be refused: the compiler checks it later.
+//! An export that cannot be followed here must not be refused: the compiler checks it later.
 
 use wasmparser::{
     ComponentAlias, ComponentExport, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,

@@ -1,5 +1,5 @@
 //! The single pass over the sections of a module or component. Imports and exports of nested parts
-//! are not the plugin's own and must not be taken for them.
+//! must not be taken for those of the plugin.
 
 use wasmparser::{
     ComponentAlias, ComponentExport, ComponentExternalKind, ComponentOuterAliasKind, ComponentType,

@@ -69,8 +69,8 @@ impl Rule {
         .map_err(CallFault::OutOfBounds)
     }
 
-    /// Looks up only this function. The generated code checks the types of all three functions
-    /// for every instance, which took a twentieth of an evaluation.
+    /// Looks up only this function. The generated code would check the types of all three functions
+    /// for every instance, which takes a twentieth of an evaluation.
     pub(super) async fn evaluate(
         &self,
         store: &mut Store<CallState>,

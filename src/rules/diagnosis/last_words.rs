@@ -13,8 +13,8 @@ const ERROR_BYTES_MAX: usize = 300;
 const ERROR_NAME_BYTES_MAX: usize = 32;
 /// How many texts are compared with the plugin's own bytes.
 const CANDIDATES_MAX: usize = 64;
-/// How many places in the plugin are compared with them. A program has a few hundred such texts.
-/// Beyond this bound the result is `None`, since the text might be one of the plugin's constants.
+/// How many texts of the plugin are compared with them. A program has a few hundred such texts. If
+/// there are more than this, the result is `None`, since a text might be one of its constants.
 const PLACES_MAX: usize = 20_000;
 
 /// A message that was left on purpose, or the first text that looks like an error and is not a

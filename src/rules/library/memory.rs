@@ -6,10 +6,11 @@ use crate::domain::plugin::{Digest, Profile};
 
 type Key = (Digest, Profile);
 
-/// Holds `max` plugins. Both lists are ordered by last use, so that no step depends on their length.
+/// Holds `max` plugins. Both lists are ordered by last use, so that no step depends on their
+/// length.
 pub(super) struct PluginMemory<P> {
     max: usize,
-    /// The cache on disk has these too, so they leave first.
+    /// These are also in the cache on disk, so they are dropped first.
     on_disk: LruCache<Key, P>,
     memory_only: LruCache<Key, P>,
 }
