@@ -1,8 +1,8 @@
-//! Backtests: decisions a second, compared with reading the same rows from the same Postgres, and
-//! the effect of a backtest on live payments.
+//! Backtests: decisions per second, compared with reading the same rows from the same Postgres.
+//! Also the effect of a backtest on live payments.
 //!
-//! The history has the four shipped rules with recorded facts. The number of decisions may be
-//! given: `cargo bench --features jemalloc --bench backtest -- 1000000`.
+//! The history has the four shipped rules with recorded facts. An argument sets the number of
+//! decisions: `cargo bench --features jemalloc --bench backtest -- 1000000`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::Path;
@@ -121,7 +121,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A whole server in this process, so that a profile of the process shows the backtest.
+    /// Starts a whole server in this process, so that a profile of the process shows the backtest.
     async fn start(database_url: &str, folder: &Path) -> Self {
         let figment = rocket::Config::figment()
             .select("release")
@@ -218,7 +218,7 @@ impl Bench {
         (begun.elapsed(), PaymentId(answer["id"].as_str().unwrap().parse().unwrap()))
     }
 
-    /// Sorted latencies of payments at a fixed rate, independent of responses.
+    /// Submits payments at a fixed rate, independent of responses. Returns the sorted latencies.
     async fn live(&self, time: Duration) -> Vec<Duration> {
         let mut every = tokio::time::interval(LIVE_EVERY);
         let begun = Instant::now();
@@ -266,7 +266,7 @@ impl Bench {
         journal.flush_and_stop().await;
     }
 
-    /// The time from the first claim to the end.
+    /// Runs a backtest. Returns the time from its first claim to its end.
     async fn backtest(&self, revision: &Value, count: usize) -> Duration {
         let body = json!({"revision": revision, "newest": count});
         let begun = self.post("/rulesets/payment/backtests", &body).await;

@@ -1,9 +1,11 @@
-//! Complete decisions over HTTP (token, four rules, durable) a second, and their latencies. In the
-//! same run, one plain insert per transaction of a row of equal size into the same Postgres.
+//! Complete decisions over HTTP (token, four rules, durable) per second, and their latencies. They
+//! are compared with plain inserts of rows of the same size, one per transaction, into the same
+//! Postgres in the same run.
 //!
-//! Server, Postgres and clients share the machine, so the ratio matters.
-//! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers of connections, and
-//! `-- --chart docs/decisions.svg` draws the results.
+//! Server, Postgres and clients share the machine, so only the ratio is meaningful.
+//!
+//! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers
+//! of connections. `-- --chart docs/decisions.svg` draws the results.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::PathBuf;
@@ -42,7 +44,7 @@ const MEASURED: Duration = Duration::from_secs(8);
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const TURNS: usize = 7;
 const TURN: Duration = Duration::from_secs(4);
-/// For measurements that are compared with each other.
+/// The number of connections for measurements that are compared with each other.
 const COMPARED_AT: usize = 64;
 
 #[tokio::main]
@@ -101,7 +103,7 @@ struct Measurement {
 }
 
 impl Measurement {
-    /// A closed loop, then pgbench with the same number of connections.
+    /// Measures a closed loop, then pgbench with the same number of connections.
     async fn at(connections: usize, tollgate: &Tollgate, postgres: &PrivateServer) -> Self {
         let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres)];
         let stages = Stages::of(tollgate).await;
@@ -122,9 +124,9 @@ impl Measurement {
     }
 }
 
-/// Payments at a fixed rate, and plain commits at the same rate, in turns. A disk sometimes stalls
-/// for longer than everything else takes. The median excludes such turns if they are fewer than
-/// half.
+/// Payments at a fixed rate, and plain commits at the same rate, in turns. Sometimes the disk
+/// stalls for longer than everything else takes. The median is not affected if this happens in
+/// fewer than half of the turns.
 async fn beyond_a_bare_commit(tollgate: &Tollgate, postgres: &PrivateServer, rate: f64, what: &str) {
     let (mut open, mut bare) = (Vec::new(), Vec::new());
     let stages = Stages::of(tollgate).await;
@@ -207,8 +209,8 @@ fn row(latencies: &Latencies) -> String {
     format!("{:11.0}  {:7.2}  {:7.2}  {:8.2}", latencies.per_second(), at(0.5), at(0.99), at(0.999))
 }
 
-/// The cost for live payments of a shadow revision: one with the same rules, and one with three of
-/// four rules changed.
+/// How much a shadow revision slows down live payments. One shadow revision has the same rules, and
+/// another differs in three of four rules.
 async fn with_a_shadow(tollgate: &Tollgate) {
     let ruleset = "/rulesets/payment";
     let first = tollgate.call(Method::GET, &format!("{ruleset}/revisions/1"), &json!({})).await;
@@ -227,7 +229,7 @@ async fn with_a_shadow(tollgate: &Tollgate) {
         }
         println!("{what:>14}  {}  {:.2} of without", row(&latencies), latencies.per_second() / alone);
         if changed.is_some() {
-            // The queue is finished; the coverage shows how many payments were skipped.
+            // By then the queue is empty. The coverage shows how many payments were skipped.
             tokio::time::sleep(Duration::from_secs(2)).await;
             let shadow = tollgate.call(Method::GET, &format!("{ruleset}/shadow"), &json!({})).await;
             println!("                {}", shadow["report"]["coverage"]);

@@ -1,9 +1,11 @@
 //! The cost of a decision with growing numbers of stored payments, tenants and rules.
 //!
-//! The cost is the processor time of server and Postgres, which is reliable on a shared machine if
-//! the batches have similar sizes: a decision is cheaper in a larger batch.
-//! `cargo bench --features jemalloc --bench growth -- --full` goes on to ten million payments, which need 25 GB of disk,
-//! and to ten thousand tenants. An argument chooses one of `payments`, `tenants` and `rules`.
+//! The cost is the processor time of server and Postgres. It is reliable on a shared machine if the
+//! batches have similar sizes: a decision is cheaper in a larger batch.
+//!
+//! `cargo bench --features jemalloc --bench growth -- --full` goes on to ten million payments,
+//! which need 25 GB of disk, and to ten thousand tenants. An argument chooses one of `payments`,
+//! `tenants` and `rules`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::sync::Arc;
@@ -54,7 +56,7 @@ const WINDOW: Window = Window { warm_up: Duration::from_secs(4), measured: Durat
 const PAYMENTS: [i64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const TENANTS: [i32; 4] = [1, 100, 1_000, 10_000];
 const RULES: [usize; 5] = [1, 5, 10, 25, 50];
-/// Stored payments before tenants and rules grow, spread over the tenants.
+/// The number of stored payments while tenants and rules grow, spread over the tenants.
 const STORED_MEANWHILE: i64 = 100_000;
 
 #[tokio::main]
@@ -88,14 +90,14 @@ struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// Per decision.
+/// The cost per decision.
 struct Cost {
     server_us: f64,
     postgres_us: f64,
     /// Decisions per batch.
     batched: f64,
-    /// Bytes of the log of Postgres. The first change of a page after a checkpoint logs the whole
-    /// page, so more pages mean more log.
+    /// The write-ahead log of Postgres. The first change of a page after a checkpoint logs the
+    /// whole page, so more pages mean a larger log.
     log_kb: f64,
 }
 
@@ -113,7 +115,7 @@ impl Bench {
         let databases = Databases::connect_lazily(&DatabaseSettings::for_url(postgres.url())).unwrap();
         let mut superuser = postgres.connect_options().connect().await.unwrap();
         history::prepare(&mut superuser).await;
-        // Background work would be counted with whatever is measured at that time.
+        // Otherwise background work would be added to the measured cost.
         for statement in ["alter system set autovacuum = off", "select pg_reload_conf()"] {
             sqlx::raw_sql(statement).execute(&mut superuser).await.unwrap();
         }
@@ -252,7 +254,7 @@ impl Bench {
         }
     }
 
-    /// The demonstration's four rules again and again, with different names and settings.
+    /// Activates copies of the demonstration's four rules with different names and settings.
     async fn activate(&self, count: usize) {
         let ruleset = "/rulesets/payment";
         let shipped = self.tollgate.call(Method::GET, &format!("{ruleset}/revisions/1"), &json!({})).await;
@@ -282,14 +284,14 @@ impl Bench {
 }
 
 struct Velocity {
-    /// The time of one payment with two queries, alone.
+    /// The time to look up the two queries of a single payment.
     alone_us: f64,
-    /// Processor time of Postgres for payments that are queried together.
+    /// Processor time of Postgres per query if many payments are looked up together.
     question_us: f64,
     hottest_us: f64,
 }
 
-/// The statement that reads facts, as the server sends it.
+/// Measures the statement that reads facts, as the server sends it.
 async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId) -> Velocity {
     const ROUNDS: u64 = 200;
     const TOGETHER: u64 = 64;

@@ -1,5 +1,5 @@
-//! How many decisions a second the journal stores, compared with one transaction per decision and
-//! with pgbench's plain inserts, on a private Postgres that waits for the disk.
+//! How many decisions the journal stores per second, compared with one transaction per decision
+//! and with pgbench's plain inserts. The private Postgres waits for the disk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 #[path = "parts/allocator.rs"]
@@ -37,7 +37,7 @@ async fn main() {
     let server = postgres::start(folder.path()).await;
     postgres::settle(&server).await;
     let databases = Databases::open(&DatabaseSettings::for_url(server.url())).await.unwrap();
-    // Stores some rows first: the plain inserts have rows of the same size.
+    // Stores some rows first, from which the plain inserts take the size of their rows.
     with_journal(&databases, 64, 1, 3).await;
     let bare = bare::pgbench(&server, 64, MEASURED).await;
     if let Some(bare) = bare {
@@ -107,7 +107,7 @@ async fn one_transaction_each(databases: &Databases, waiters: usize) -> f64 {
     .await
 }
 
-/// Each caller submits the next decision when it has the response to the last.
+/// Each caller submits its next decision when it has the response to the last.
 async fn measure<F, W>(waiters: usize, work: W) -> f64
 where
     F: Future<Output = ()> + Send,

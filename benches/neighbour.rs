@@ -1,10 +1,12 @@
-//! The effect on a quiet tenant of another tenant whose rules never end. The quiet tenant's
-//! payments come at a steady rate, with and without the other tenant in turns.
+//! How much a tenant whose rules never end affects a quiet tenant. The quiet tenant's payments are
+//! sent at a steady rate, in turns with and without the other tenant.
 //!
-//! The other tenant keeps 64 connections busy with a ruleset that burns all its fuel. Quarantine is
-//! configured so that it does not happen. Arguments choose the cases:
-//! `cargo bench --features jemalloc --bench neighbour -- 50` for fifty rules. `--folder /dev/shm` keeps Postgres in
-//! memory, which excludes stalls of a disk; Postgres still waits for each commit.
+//! The other tenant keeps 64 connections busy with a ruleset that uses up its fuel. The
+//! configuration prevents a quarantine.
+//!
+//! Arguments choose the cases: `cargo bench --features jemalloc --bench neighbour -- 50` for fifty
+//! rules. `--folder /dev/shm` keeps Postgres in memory, which excludes stalls of a disk. Postgres
+//! still waits for each commit.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::time::Duration;
@@ -131,7 +133,8 @@ async fn neighbour(postgres: &PrivateServer, quiet: &Tollgate, folder: &std::pat
     token
 }
 
-/// The plugin as its tenant sees it. It has no name until it is accepted.
+/// The plugin that the tenant uploaded. Null before it is accepted, since it has no name until
+/// then.
 async fn hostile(quiet: &Tollgate, token: &str) -> Value {
     let plugins = quiet.call_as(token, Method::GET, "/plugins", &json!({})).await;
     let mut plugins = plugins["items"].as_array().unwrap().iter();

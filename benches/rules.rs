@@ -1,5 +1,5 @@
-//! The cost of rules: `cargo bench --features jemalloc --bench rules`. It prints figures and asserts nothing, since
-//! they depend on the machine.
+//! The cost of rules: `cargo bench --features jemalloc --bench rules`. It prints figures and
+//! asserts nothing, since they depend on the machine.
 
 #![allow(clippy::print_stdout)]
 
@@ -26,7 +26,7 @@ mod contract {
     });
 }
 
-/// Shared with the tests. Used in part.
+/// Shared with the tests. Some of it is unused here.
 #[allow(dead_code)]
 #[path = "../tests/sandbox/harness.rs"]
 mod harness;

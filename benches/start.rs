@@ -1,5 +1,5 @@
-//! How soon a server is ready, and how much memory it uses: at rest, and under load with a hundred
-//! different plugins in use.
+//! How soon a server is ready, and how much memory it uses at rest and under load with a hundred
+//! different plugins.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ fn tell(what: &str, memory: Memory) {
     println!("{what:32} {resident_mb:11.1}  {anonymous_mb:9.1}  {mapped_mb:6.1}  {threads:7}");
 }
 
-/// The peak of memory while clients pay.
+/// The peak of memory while clients submit payments.
 async fn under_load(tollgate: &Tollgate, target: &Target) -> Memory {
     let load = closed_loop(target, CONNECTIONS, WINDOW, &[]);
     let mut load = std::pin::pin!(load);
@@ -118,7 +118,7 @@ async fn under_load(tollgate: &Tollgate, target: &Target) -> Memory {
     }
 }
 
-/// A custom section changes only the digest.
+/// Writes copies of the shipped plugins. A custom section changes only the digest of each.
 fn write_plugins(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for tenant in 0..TENANTS {
@@ -153,7 +153,7 @@ async fn populate(postgres: &PrivateServer, tollgate: &Tollgate, folder: &Path) 
             rule.remove("profile");
             rule.remove("queries");
             let copies = plugins.iter().filter(|plugin| plugin["name"] == rule["name"]);
-            // The shipped plugins of earlier starts may be anywhere among them.
+            // Leaves out the shipped plugin, which may be anywhere in the list.
             let copies = copies.filter(|plugin| plugin["digest"] != rule["plugin"]);
             rule["plugin"] = copies.clone().nth(place).unwrap()["digest"].clone();
         }

@@ -1,4 +1,4 @@
-//! The allocator of the program, for benchmarks without the program.
+//! The allocator of the program, for benchmarks that do not run the program.
 
 #[cfg(all(target_os = "linux", feature = "jemalloc"))]
 #[global_allocator]

@@ -9,16 +9,16 @@ use tollgate::storage::private_server::PrivateServer;
 
 use super::latencies::Latencies;
 
-/// One insert per transaction of a row of the size of a decision. `None` if pgbench is not
-/// installed. Postgres allows no more connections than that.
+/// Inserts rows of the size of a decision, one per transaction. Returns the rate, or `None` if
+/// pgbench is not installed.
 pub async fn pgbench(postgres: &PrivateServer, clients: usize, measured: Duration) -> Option<f64> {
     let text = run(postgres, clients, measured, &[]).await?;
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
     Some(rate.unwrap_or_else(|| panic!("{text}")))
 }
 
-/// The same at a fixed rate: how long each commit took from its scheduled time. What comes before
-/// the measured time is a warm-up, as for payments.
+/// Like `pgbench`, at a fixed rate. Returns the time of each commit from its scheduled start.
+/// Commits before the measured time are a warm-up, as for payments.
 pub async fn pgbench_at(
     postgres: &PrivateServer,
     clients: usize,

@@ -1,5 +1,5 @@
-//! The component with Wasmtime alone: the engine's settings, limits, fuel and epoch clock, without
-//! Tollgate's plugin library, queue and checks of results.
+//! The component with Wasmtime alone. It has the engine's settings, limits, fuel and epoch clock,
+//! but not Tollgate's plugin library, queue and checks of results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,7 +138,7 @@ impl Form for FreshInstances<'_> {
     }
 }
 
-/// One instance per turn: the rule never frees memory, so it would fill up.
+/// One instance per turn. It cannot be used longer, since the rule never frees memory.
 struct ReusedInstance<'a> {
     bare: &'a BareWasmtime,
     runtime: &'a tokio::runtime::Runtime,
@@ -181,7 +181,8 @@ fn decided(evaluation: rule::Evaluation) -> RuleDecision {
     RuleDecision::new(verdict, reasons.first().map(|reason| reason.code.as_str()))
 }
 
-/// As in `src/rules/engine.rs` for small rules of one page of memory. Equal fuel is asserted.
+/// The configuration of the engine for small rules with one page of memory. A check that both use
+/// the same fuel detects differences.
 fn config() -> Config {
     let mut cost = OperatorCost::new();
     cost.variable.memory_copy_per_byte = 1;

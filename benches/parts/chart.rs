@@ -1,4 +1,4 @@
-//! A chart as SVG: groups of bars with their figures.
+//! A bar chart as SVG, with groups of bars and their values.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Series {
     pub values: Vec<Option<f64>>,
 }
 
-/// `notes` are below the names of the groups.
+/// `notes` are written below the names of the groups.
 pub fn write(path: &Path, title: &str, groups: &[String], notes: &[String], series: &[Series]) {
     let most = series.iter().flat_map(|one| one.values.iter().flatten()).fold(1.0_f64, |a, b| a.max(*b));
     let group_width = (WIDTH - 2 * LEFT) / groups.len().max(1);

@@ -60,7 +60,8 @@ impl TollgateRule {
     }
 }
 
-/// A ruleset of this many rules is one call, and counts as this many evaluations.
+/// A ruleset of this many rules. It is evaluated with one call, which counts as this many
+/// evaluations.
 struct Ruleset<'a> {
     name: &'static str,
     rules: usize,
@@ -98,7 +99,7 @@ pub fn forms<'a>(ours: &'a TollgateRule, runtime: &'a tokio::runtime::Runtime) -
     ]
 }
 
-/// Evaluations a second, each on a fresh instance, by one thread and by two.
+/// Prints the evaluations per second of one thread and of two. Each has a fresh instance.
 pub fn print_threads(ours: &TollgateRule) {
     const PERIOD: Duration = Duration::from_millis(400);
     let mut rates = [Vec::new(), Vec::new()];

@@ -1,4 +1,5 @@
-//! Measures several forms of one rule in turns, so that a busy machine affects all alike.
+//! Measures several forms of one rule in turns, so that other load on the machine affects all
+//! equally.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub trait Form {
     fn decide(&mut self, payment: &Arc<Payment>, times: usize) -> RuleDecision;
 }
 
-/// A form that is just a function.
+/// A form that consists of a function.
 pub struct FunctionForm<F> {
     name: String,
     decide: F,
@@ -71,8 +72,8 @@ pub fn must_agree(forms: &mut [Box<dyn Form + '_>]) {
     }
 }
 
-/// One line per form: microseconds for a payment that passes and for one that is rejected with a
-/// reason, and the ratio to the form named `unit`.
+/// Prints one line per form: the microseconds for a payment that passes and for a payment that is
+/// rejected with a reason, and the ratio to the form named `unit`.
 pub fn print_table(forms: &mut [Box<dyn Form + '_>], unit: &str) {
     let passing = medians_us(forms, &payment(12_345, "EUR", Method::CreditTransfer));
     let rejected = medians_us(forms, &payment(6_000_000, "EUR", Method::CreditTransfer));
@@ -89,7 +90,7 @@ fn medians_us(forms: &mut [Box<dyn Form + '_>], payment: &Arc<Payment>) -> Vec<f
     for _ in 0..ROUNDS {
         for (form, times) in forms.iter_mut().zip(&mut times) {
             form.ready();
-            // The form before it has filled the processor's caches.
+            // A warm-up, since the processor's caches contain the data of the previous form.
             black_box(form.decide(black_box(payment), WARM_UP));
             let started = Instant::now();
             black_box(form.decide(black_box(payment), TURN));

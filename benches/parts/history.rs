@@ -21,7 +21,7 @@ const SETTINGS: &str = "
     set work_mem = '256MB';
     set maintenance_work_mem = '1GB'";
 
-/// The keys of `storage::values`. The first call compares them.
+/// Computes the keys of `storage::values`. The first call checks that they are equal.
 const FUNCTIONS: &str = "
     create or replace function pg_temp.field(bytes bytea) returns bytea language sql immutable
         return int8send(length(bytes)) || bytes;
@@ -57,7 +57,7 @@ const KEYS: &str = "
     select tenant_id, md5('client ' || tenant_id)::uuid, hash::text, uuid_send(hash) || uuid_send(hash), id, at_ms
     from part";
 
-/// The key of a reference is arbitrary: nobody searches for it.
+/// The keys of references are arbitrary, since no query uses them.
 const VALUES: &str = "
     with payers as (
         select tenant_id, payer, array[pg_temp.value_key(tenant_id, 'debtor_account', 'ACCT' || payer),
@@ -90,7 +90,7 @@ pub async fn prepare(superuser: &mut PgConnection) {
     sqlx::query(month).execute(superuser).await.unwrap();
 }
 
-/// Adds the payments with numbers in this range.
+/// Adds the payments whose numbers are in this range.
 pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, to: i64) {
     let definition: String =
         sqlx::query("select pg_get_indexdef('payment_values_by_day'::regclass) as definition")
@@ -127,7 +127,7 @@ pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, 
     settle(superuser).await;
 }
 
-/// Vacuums and analyses, as the database would have done after some time.
+/// Vacuums and analyses the tables, as the database does by itself after some time.
 pub async fn settle(superuser: &mut PgConnection) {
     for statement in ["vacuum analyze", "checkpoint"] {
         run(superuser, statement).await;
@@ -149,7 +149,7 @@ pub struct JournalVolume {
     pub log_kb: f64,
 }
 
-/// What Postgres has logged since the start.
+/// The volume that Postgres has logged since its start.
 pub async fn journal_volume(superuser: &mut PgConnection) -> JournalVolume {
     let statement = "
         select coalesce(sum(length(decision_digests) / 32), 0)::float8, count(*)::float8,

@@ -1,4 +1,4 @@
-//! Latencies in a period of time.
+//! Latencies of requests and their percentiles.
 
 use std::time::Duration;
 

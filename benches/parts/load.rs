@@ -1,5 +1,5 @@
-//! Clients that submit payments over HTTP and require a stored decision, or that send the cheapest
-//! request, to measure HTTP alone.
+//! Clients that submit payments over HTTP and require a stored decision. Other clients send the
+//! cheapest request, to measure HTTP alone.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub enum Request {
     Health,
 }
 
-/// Each client sends its next request when it has the last response, for the peak rate.
+/// Measures the peak rate: each client sends its next request when it has the last response.
 pub async fn closed_loop(
     tollgate: &Tollgate,
     connections: usize,
@@ -47,7 +47,7 @@ pub async fn closed_loop(
     collect(clients.collect(), measured).await
 }
 
-/// Payments are sent at fixed times, independent of responses. Latencies are measured from the
+/// Sends payments at fixed times, independent of responses. Latencies are measured from the
 /// scheduled time (no coordinated omission).
 pub async fn open_loop(tollgate: &Tollgate, connections: usize, rate: f64, measured: Duration) -> Latencies {
     let (starts, begun) = (Instant::now(), Instant::now() + WARM_UP);
@@ -110,7 +110,7 @@ impl Client {
     }
 }
 
-/// A payment of one of many payers, so that velocities do not grow without bound.
+/// A payment of one of many payers, so that the counts of velocity rules stay limited.
 fn body(connection: usize, number: u64) -> String {
     let payer = (connection as u64 * 7_919 + number) % 50_000;
     format!(

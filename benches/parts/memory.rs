@@ -1,7 +1,7 @@
 //! The memory of a process, as the kernel reports it.
 
-/// In MB of 2^20 bytes. Memory mapped from files can be read again; anonymous memory belongs to the
-/// process alone.
+/// In MB of 2^20 bytes. The kernel can drop memory mapped from files and read it again. Anonymous
+/// memory belongs to the process alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
     pub resident_mb: f64,

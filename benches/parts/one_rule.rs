@@ -9,7 +9,7 @@ use crate::component::{self, TollgateRule};
 use crate::forms::{self, Form};
 use crate::small_rule::payment;
 
-/// `exe` compiles plugins with the hidden command. `add` adds further forms.
+/// `exe` is a program that compiles plugins with the hidden command. `add` adds further forms.
 pub fn print(exe: PathBuf, add: impl FnOnce(&mut Vec<Box<dyn Form>>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ours = runtime.block_on(TollgateRule::start(exe));

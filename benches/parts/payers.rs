@@ -49,12 +49,12 @@ impl Load {
     }
 }
 
-/// Each client sends its next payment when it has the last response.
+/// Measures the peak rate: each client sends its next payment when it has the last response.
 pub async fn closed_loop(target: &Target, connections: u64, window: Window, trees: &[ProcessTree]) -> Load {
     load(target, connections, window, trees, None).await
 }
 
-/// Payments are sent at fixed times, independent of responses. Latencies are measured from the
+/// Sends payments at fixed times, independent of responses. Latencies are measured from the
 /// scheduled time.
 pub async fn open_loop(target: &Target, rate: f64, window: Window, trees: &[ProcessTree]) -> Load {
     const CONNECTIONS: u64 = 64;
@@ -142,7 +142,7 @@ struct Client {
 
 impl Client {
     fn new(target: &Target, connection: u64) -> Self {
-        // Numbers that no other client and no other run has.
+        // No other client and no other run has these numbers.
         let number = (u64::from(rand_seed()) << 32) + (connection << 24);
         Self { target: target.clone(), number, wire: None }
     }
@@ -151,7 +151,7 @@ impl Client {
         self.wire = Some(Wire::connect(&self.target.address).await);
     }
 
-    /// Returns whether it was decided.
+    /// Submits a payment. Returns whether it was decided.
     async fn pay(&mut self) -> bool {
         self.number += 1;
         let tokens = &self.target.tokens;
@@ -173,7 +173,8 @@ fn scattered(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Lower numbers are more frequent, as in the history: a number between 0 and 1 to this power.
+/// A number below `count`. Lower numbers are more frequent, as in the history: a uniform number
+/// from 0 to 1 is raised to this power.
 fn skewed(number: u64, count: u64, power: i32) -> u64 {
     let share = (scattered(number) >> 11) as f64 / (1u64 << 53) as f64;
     (count as f64 * share.powi(power)) as u64

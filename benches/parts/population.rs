@@ -62,7 +62,7 @@ pub async fn clients(superuser: &mut PgConnection) -> Vec<(TenantId, ClientId)> 
     found.into_iter().map(|(tenant, client)| (TenantId(tenant), ClientId(client))).collect()
 }
 
-/// Signs tokens as the server does: signing in would take 13 ms of hashing each.
+/// Signs tokens as the server does. Signing in instead would take 13 ms of hashing for each.
 pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, ClientId)]) -> Arc<[String]> {
     let root = RootSecret::open_or_create(&folder.join("data/root-secret"), &OsRandomness).unwrap();
     let ring = SigningKeys::new(databases, &root).unwrap().open(SystemClock.now_ms()).await.unwrap();

@@ -14,8 +14,9 @@ pub async fn start(folder: &Path) -> PrivateServer {
     PrivateServer::start(settings).await.unwrap()
 }
 
-/// Like a server that has run for a while, it writes its log into existing files. A new server
-/// creates a file of 16 MB about twice a second under load, and waits for it.
+/// Brings the server into the state of one that has run for a while and writes its log into
+/// existing files. Under load, a new server creates a file of 16 MB about twice a second and waits
+/// for it.
 #[allow(dead_code, reason = "some benches measure no commits")]
 pub async fn settle(server: &PrivateServer) {
     let mut connection = server.connect_options().connect().await.unwrap();

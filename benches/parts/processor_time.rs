@@ -22,7 +22,8 @@ impl ProcessTree {
         Self(root)
     }
 
-    /// The time of ended children counts for the process that waited for them.
+    /// Includes the time of ended children, which the kernel adds to the process that waited for
+    /// them.
     pub fn used(self) -> Duration {
         let all = processes();
         let is_below = |mut id: u32| {

@@ -23,7 +23,7 @@ impl Tollgate {
         Self::start_with(database_url, folder, &[]).await
     }
 
-    /// With configuration keys as environment variables.
+    /// Starts the program. `settings` are environment variables with configuration keys.
     pub async fn start_with(database_url: &str, folder: &Path, settings: &[(&str, &str)]) -> Self {
         let begun = Instant::now();
         let log = folder.join("tollgate.log");
@@ -51,7 +51,7 @@ impl Tollgate {
         Self { process, address, token, ready_ms }
     }
 
-    /// Calls the API, which must succeed.
+    /// Sends a request, which must succeed.
     pub async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
         self.call_as(&self.token, method, path, body).await
     }

@@ -1,4 +1,4 @@
-//! A small rule: its settings, payments that it distinguishes, and the rule in plain Rust, with
+//! A small rule: its settings, payments with different results, and the rule in plain Rust, with
 //! which all other forms are compared.
 //!
 //! An instant transfer in EUR above 15,000.00 is rejected. Any other payment in EUR is reviewed
@@ -18,10 +18,10 @@ pub const SETTINGS: &str = r#"{"limits": [
     {"currency": "EUR", "method": "instant", "maximum_minor": 1500000}
 ], "without_limit": "review"}"#;
 
-/// The committed component.
+/// The component in the repository.
 pub const COMPONENT: &[u8] = include_bytes!("../../plugins/amount-limits/amount-limits.wasm");
 
-/// The result of a form of the rule, with a code if there is a reason.
+/// The result of a form of the rule. The code is that of the reason, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleDecision {
     pub verdict: String,

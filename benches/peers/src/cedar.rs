@@ -1,5 +1,5 @@
-//! The rule in Cedar: one authorization request. The annotations of the deciding policies define
-//! the result.
+//! The rule in Cedar. An evaluation is one authorization request, and the annotations of the
+//! deciding policies define the result.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -38,7 +38,7 @@ pub fn form(given: InputFields) -> Box<dyn Form> {
         let request = Request::new(principal.clone(), action.clone(), resource.clone(), context, None);
         let response = authorizer.is_authorized(&request.expect("without a schema"), &policies, &entities);
         let reasons = response.diagnostics().reason();
-        // "reject" also comes before "review" in alphabetical order.
+        // Selects the strictest verdict, since "reject" is before "review" in alphabetical order.
         reasons
             .map(|id| &decisions[id])
             .min_by_key(|decision| decision.verdict.as_str())

@@ -1,6 +1,6 @@
-//! The rule as an Extism plugin: JSON in, JSON out, as in its plugin kit. Compiled once, then
-//! reused for all payments or instantiated for each. Without the optional WASI, fuel and time
-//! limit.
+//! The rule as an Extism plugin. Input and output are JSON, as in its plugin kit. The plugin is
+//! compiled once. One form reuses an instance for all payments, and another creates one for each.
+//! The optional WASI, fuel and time limit are off.
 
 use extism::{CompiledPlugin, Manifest, Plugin, PluginBuilder, Wasm};
 use serde::Deserialize;

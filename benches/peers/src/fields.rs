@@ -1,4 +1,4 @@
-//! A payment as names and values, from which each engine makes its input.
+//! A payment as names and values, from which the input of each engine is made.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use tollgate::domain::party::{Account, Party};
 use tollgate::domain::payment::Payment;
 
-/// How much of the payment an engine gets. Tollgate always gets all of it.
+/// The fields of the payment that an engine gets. Tollgate always gets all fields.
 #[derive(Debug, Clone, Copy)]
 pub enum InputFields {
     UsedFields,
@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
     pub fn of(payment: &'a Payment, given: InputFields) -> Self {
         let order = &payment.order;
         let mut fields = Self(Vec::with_capacity(24));
-        // Currencies are constants of the type, hence the copy.
+        // Copied, since the text is borrowed from a temporary value.
         fields.0.push(("currency", Value::Text(order.amount.currency().code().to_owned().into())));
         fields.0.push(("amount_minor", Value::Number(order.amount.minor())));
         fields.text("method", Some(order.method.name()));

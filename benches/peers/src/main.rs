@@ -3,10 +3,11 @@
 //!
 //! The measured time is from a payment in Tollgate's form to a verdict with the code of its reason.
 //! It includes making the engine's input, which is new for each payment. It does not include
-//! parsing and compiling policies. In doubtful cases the other engines have the advantage: their
-//! settings are part of the policy text, their input is flat and, in one form each, has only the
-//! three fields that this rule reads. They run without limits on time and memory, and return no
-//! messages for people.
+//! parsing and compiling policies.
+//!
+//! In doubtful cases the other engines have the advantage. Their settings are part of the policy
+//! text. Their input is flat and, in one form of each, has only the three fields that this rule
+//! reads. They run without limits on time and memory, and return no messages for people.
 
 mod cedar;
 mod extism_plugin;

@@ -49,7 +49,7 @@ fn input(payment: &Payment, given: InputFields) -> Rego {
 }
 
 fn decided(answer: &Rego) -> RuleDecision {
-    // `as_string` would create an error text if there is no code.
+    // Not `as_string`, which would create an error text if there is no code.
     let text = |name: &str| match &answer[name] {
         Rego::String(text) => Some(text.as_ref()),
         _ => None,
