@@ -1,7 +1,7 @@
 //! Reads the configuration from Rocket.toml, its profiles and the environment, and checks it.
 //!
 //! It is checked once, at start. Each error names the key and the allowed values. No other module
-//! may read the file or the environment.
+//! may read settings of Tollgate from the file or the environment.
 
 mod settings;
 

@@ -20,22 +20,23 @@ use log::lines_lost;
 const LATENCY_BUCKETS_S: [f64; 12] =
     [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// Must run before Rocket starts, so that Rocket does not install its own logger. Lines that
-/// wait are written when the returned value is dropped.
+/// Must run before Rocket starts, so that Rocket does not install its own logger. Dropping the
+/// returned value writes the lines that still wait.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<LogWriter, String> {
-    // Rocket's own lines quote paths and request data. Its targets are the crate and "_".
-    // Failures to start are logged by the command. Lines of sqlx's pool quote Postgres and
-    // are repeated for every connection.
+    // Rocket's own lines quote paths and request data. Their targets are `rocket` and `_`. The
+    // command logs failures to start. Lines of sqlx's pool quote Postgres and are repeated for
+    // every connection.
     let filter = EnvFilter::try_new(format!("{filter},rocket=off,_=off,sqlx=error,sqlx_core::pool=off"))
         .map_err(|error| format!("configuration: `tollgate.log_filter`: {error}"))?;
     let (queue, log) = LogWriter::start();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
-    // This would report a failed write to standard error, and panic if that failed too.
+    // Internal errors would be reported to standard error, with a panic if that failed too.
     let builder = builder.log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(wants_colors()).try_init(),
         LogFormat::Json => {
-            // The request's id leads to the other lines of the request.
+            // The current span has the request's id, by which the other lines of the request are
+            // found.
             builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
         }
     };
@@ -47,7 +48,7 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<LogWriter, String> {
     Ok(log)
 }
 
-/// Only a terminal shows colours. In a file or a pipe their escapes get in the way of a search.
+/// Only a terminal shows colours. In a file or a pipe, their escapes would make a search harder.
 fn wants_colors() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,8 +1,8 @@
 //! The only module that reads the clock and the random source.
 //!
-//! Implements the traits of `domain::time`; `app` passes the implementations to the other
-//! rooms. A test cannot replace what is here, so it must never hold any logic. Monotonic
-//! readings for pauses and deadlines (`Instant`) are allowed everywhere.
+//! Implements the traits of `domain::time`; `app` passes the implementations to the other rooms.
+//! Tests cannot replace this module, so it must not contain logic. `Instant`, for pauses and
+//! deadlines, is allowed everywhere.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,7 +31,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        // A clock before 1970 or 500 million years ahead is broken either way.
+        // A clock that is before 1970 or 500 million years ahead is wrong in any case.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
     }

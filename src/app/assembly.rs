@@ -170,8 +170,8 @@ pub(super) async fn assemble(
     );
     let readiness = Arc::new(readiness);
     nodes.beat().await?;
-    // The start may have taken long, and a node that is behind is not ready. If this fails, the
-    // background tasks retry it.
+    // Reads them again, since the start may have taken long, and a node that is behind is not
+    // ready. If this fails, the background tasks retry it.
     if let Err(error) = tokio::try_join!(active.catch_up(), journal_clock.follow()) {
         tracing::warn!(%error, "the database could not be read at start; this will be retried shortly");
     }

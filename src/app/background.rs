@@ -49,7 +49,7 @@ const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// this time.
 const METRICS_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
-/// Partitions are created months ahead.
+/// Rarely, since partitions are created months ahead.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// Old shadow runs are deleted in small portions, so that each transaction is short: up to
 /// 4,000 in a second, more than are added.
@@ -166,7 +166,7 @@ impl Background {
         });
     }
 
-    /// Compiling takes long, so at shutdown an upload is released and not waited for.
+    /// At shutdown, the upload that is being compiled is released: compiling may take long.
     fn take_in_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
@@ -193,13 +193,13 @@ impl Background {
         });
     }
 
-    /// Waits until the current runs of all tasks end.
+    /// Ends all tasks, each after its current run.
     pub async fn stop(&self) {
         self.end.cancel();
         self.tasks.wait().await;
     }
 
-    /// Signs off, so that other nodes no longer wait for this one.
+    /// Deletes this node's record, so that other nodes no longer wait for it.
     pub async fn leave(&self) {
         if let Err(error) = self.nodes.leave().await {
             tracing::warn!(%error, "this node could not sign off; other nodes will wait for it for a moment");
@@ -207,7 +207,7 @@ impl Background {
     }
 }
 
-/// Logs the first failure in a row only.
+/// Logs only the first of several failures in a row.
 struct FailureLog {
     what: &'static str,
     told: bool,

@@ -67,7 +67,7 @@ pub async fn seed(
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let request = ActivationRequest::Activate { revision: revision.number, guard_backtest: None };
     rulesets.activate(tenant, DecisionPoint::Payment, request, ACTOR, ExpectedActivation::default()).await?;
-    // The client comes last: whoever has one can rely on the rest.
+    // The client is created last: if it exists, so does everything else.
     let order = ClientOrder {
         tenant: TENANT.to_owned(),
         name: "demonstration".to_owned(),

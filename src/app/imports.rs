@@ -34,7 +34,7 @@ pub enum OpenImportError {
     Storage(#[from] StorageError),
 }
 
-/// Opens an import into the tenant with this name. It has a journal of its own.
+/// Opens an import into the tenant with this name. The import has its own journal.
 pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Result<Imports, OpenImportError> {
     let tenant = tenant_of(&databases.system, tenant).await?;
     let world = with_clock(Arc::new(JournalClock::start(databases.system.clone(), machine()).await?));
@@ -53,7 +53,7 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
     })
 }
 
-/// What earlier imports into the tenant with this name stored.
+/// The results of earlier imports into the tenant with this name.
 pub async fn earlier_runs(databases: &Databases, tenant: &str) -> Result<EarlierRuns, TenantError> {
     let tenant = tenant_of(&databases.system, tenant).await?;
     Ok(EarlierRuns { tenant, client: client_id(tenant), app: databases.app.clone() })

@@ -42,7 +42,7 @@ pub fn checkpoints(
     Ok(Arc::new(opened.map_err(|source| StartError::DataFolder { path, source })?))
 }
 
-/// Shown to people only.
+/// Only for display.
 pub fn node_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}/{}", std::process::id())

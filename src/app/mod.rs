@@ -94,7 +94,7 @@ pub struct App {
 pub struct IgnitedServer {
     pub rocket: Rocket<Ignite>,
     pub app: Arc<App>,
-    /// The address on which it listens, sent as soon as it does.
+    /// The address on which the server listens, sent as soon as it does.
     pub address: oneshot::Receiver<SocketAddr>,
 }
 
@@ -131,7 +131,7 @@ pub async fn ignite_on(
     Ok(IgnitedServer { rocket, app: Arc::new(app), address })
 }
 
-/// Replays stored decisions without a server.
+/// For replaying stored decisions without a server.
 pub async fn replays(
     config: &Config,
     databases: &Databases,
@@ -163,7 +163,8 @@ impl App {
             unless_it_hangs(WORK_MAX, "background work", self.background.stop()),
         );
         unless_it_hangs(LEAVING_MAX, "signing off from the other nodes", self.background.leave()).await;
-        // After the last decisions were stored, and while the journal still knows its chain tips.
+        // Written after the last decisions were stored, and while the journal still knows its chain
+        // tips.
         let checkpoints = async {
             if let Err(error) = make_checkpoints(&self.checkpoints, &self.world).await {
                 tracing::warn!(%error, "the last checkpoints could not be written");

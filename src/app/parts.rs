@@ -1,6 +1,6 @@
 //! The settings of each part, made from the configuration, and the root secret.
 //!
-//! A part must never get the whole configuration: the rooms do not know it.
+//! A part must never get the whole configuration: the other rooms must not depend on it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub(super) fn nodes_patience(settings: &NodeSettings) -> Duration {
     NODES_PATIENCE_MAX.min(deadline(settings).mul_f64(0.6))
 }
 
-/// The rest of the request's time is for sending the response.
+/// How long a submission may take. The rest of the request's time is for sending the response.
 pub(super) fn submission_deadline(settings: &NodeSettings) -> Duration {
     deadline(settings).mul_f64(0.9)
 }

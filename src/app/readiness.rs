@@ -1,7 +1,7 @@
 //! The conditions under which this node is not ready.
 //!
-//! A failure that concerns a single tenant must never be one, since every node would share it.
-//! That tenant's requests get 503, and the others are served.
+//! A failure that concerns a single tenant must never be such a condition: no node would be ready.
+//! That tenant's requests get 503, and those of other tenants are served.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -38,7 +38,7 @@ pub async fn unless_it_hangs(most: Duration, what: &'static str, step: impl Futu
     }
 }
 
-/// Ends the process if the shutdown does not. Uses a thread of its own, because the runtime may
+/// Ends the process if the shutdown takes too long. Uses a separate thread, because the runtime may
 /// hang as well. `requests_max` bounds the requests in progress before the first step.
 pub fn end_in_any_case(requests_max: Duration) {
     let most = requests_max + STOP_MAX + LATE_BY_MAX;

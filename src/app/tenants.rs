@@ -53,13 +53,13 @@ pub struct CreatedClient {
     pub secret: SecretText,
 }
 
-/// The tenant of this name.
+/// The tenant with this name.
 pub async fn tenant_of(system: &SystemPool, name: &str) -> Result<TenantId, TenantError> {
     let found = tenants::tenant_by_name(system, name).await?;
     found.ok_or_else(|| TenantError::Unknown(name.to_owned()))
 }
 
-/// Switches the card number check of one field. Returns whether that changed anything.
+/// Switches the card number check of one field on or off. Returns whether that changed anything.
 pub async fn set_card_check(
     system: &SystemPool,
     tenant: &str,
@@ -102,7 +102,7 @@ pub async fn create_client(system: &SystemPool, order: ClientOrder) -> Result<Cr
     create_client_with_rate(system, order, None).await
 }
 
-/// `None` is the node's setting, and 0 means no limit.
+/// Creates a client with its own rate. `None` means the node's setting, and 0 means no limit.
 pub async fn create_client_with_rate(
     system: &SystemPool,
     order: ClientOrder,

@@ -1,9 +1,7 @@
-//! Who may act: secrets, passwords, signing keys and access tokens.
+//! Authenticates clients: secrets, password hashes, signing keys and access tokens.
 //!
-//! Owns the root secret and everything derived from it, and the rules of
-//! OAuth's client credentials. Must never know the database or HTTP: keys and
-//! hashes come in and go out as plain data. Nothing secret may reach a
-//! `Debug`, a `Display` or an error.
+//! Does not depend on the database or HTTP: keys and hashes are passed as plain data. A `Debug`, a
+//! `Display` or an error must never contain a secret.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,8 +23,8 @@ pub mod token;
 mod verified_cache;
 mod verified_token;
 
-/// What can go wrong on our side. Why a caller was refused is said by
-/// [`token::TokenError`] and [`oauth::OAuthError`].
+/// An error of this node. For the reasons to refuse a caller, see [`token::TokenError`] and
+/// [`oauth::OAuthError`].
 #[derive(Debug, Error)]
 pub enum AuthError {
     #[error("the root secret must be 32 random bytes, written as 64 hexadecimal digits or base64")]

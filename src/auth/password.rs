@@ -87,7 +87,7 @@ pub struct SecretHasher {
 }
 
 impl SecretHasher {
-    /// Computes one hash.
+    /// Takes as long as one hash, since it computes the decoy.
     pub fn new(limits: HashingLimits, randomness: &dyn Randomness) -> Result<Self, AuthError> {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
             .map_err(|_| AuthError::Cryptography("set up password hashing"))?;
@@ -122,7 +122,7 @@ impl SecretHasher {
         Ok(matches && known)
     }
 
-    /// The number of hashes since the start.
+    /// The number of hashes that were computed since the start.
     pub fn computations(&self) -> u64 {
         self.computations.load(Ordering::Relaxed)
     }
@@ -173,7 +173,7 @@ fn compute_hash(
 fn compute_verify(argon2: &Argon2<'_>, secret: &SecretText, hash: &str) -> Result<bool, AuthError> {
     use argon2::password_hash::Error;
     let parsed = PasswordHash::new(hash).map_err(|_| AuthError::StoredHash)?;
-    // Without these the library returns false without computing a hash.
+    // Without a salt or a hash, the library would return false without computing one.
     if parsed.salt.is_none() || parsed.hash.is_none() {
         return Err(AuthError::StoredHash);
     }

@@ -107,7 +107,7 @@ impl RootSecret {
             }
             Err(error) => return Err(failed(error)),
         };
-        // The metadata of the open file and not of the path, so that it cannot be
+        // The metadata is that of the open file, not of the path, so that the file cannot be
         // replaced in between.
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
@@ -145,7 +145,7 @@ fn create(path: &Path, randomness: &dyn Randomness) -> io::Result<()> {
     randomness.fill(&mut suffix);
     let beside = path.with_added_extension(hexadecimal(&suffix));
     let written = write_new(&beside, text.as_bytes()).and_then(|()| match fs::hard_link(&beside, path) {
-        // Another process was faster. Its secret counts.
+        // Another process was faster. Its secret is used.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
@@ -184,7 +184,7 @@ fn decode(text: &str) -> Option<Zeroizing<[u8; SECRET_BYTES]>> {
         }
         return Some(bytes);
     }
-    // The longest text below decodes to at most 36 bytes.
+    // Base64 of 32 bytes has 43 characters, or 44 with padding. The buffer has room for either.
     if !(43..=44).contains(&text.len()) {
         return None;
     }

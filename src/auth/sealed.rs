@@ -1,8 +1,8 @@
 //! Encrypts small secrets for storage: a version byte, a nonce, and the AES-256-GCM ciphertext
 //! with its tag.
 //!
-//! A secret must never be sealed without associated data. With it, a sealed value cannot be
-//! moved to another row.
+//! A secret must always be sealed with associated data, so that the sealed value cannot be moved to
+//! another row.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -13,8 +13,8 @@ use crate::domain::time::Randomness;
 
 const VERSION: u8 = 1;
 
-/// Seals and opens secrets with one key. Nonces are random, which is safe for billions of
-/// values; a node seals a handful.
+/// Seals and opens secrets with one key. Nonces are random. That is safe for billions of values,
+/// and a node seals only a few.
 #[derive(Debug)]
 pub struct Sealer(LessSafeKey);
 
@@ -64,7 +64,7 @@ impl Sealer {
     }
 }
 
-/// Covers the version as well, so that a later format cannot be read as this one.
+/// Includes the version, so that a later format cannot be read as this one.
 fn bound_to(associated_data: &str) -> Aad<Vec<u8>> {
     Aad::from([&[VERSION], associated_data.as_bytes()].concat())
 }

@@ -1,24 +1,24 @@
 //! Limits failed sign-ins, because each attempt costs a password hash, the most expensive work
 //! that a stranger can cause.
 //!
-//! Failures count, not attempts. An attempt takes its tokens before the secret is verified,
-//! since otherwise many concurrent attempts would all be admitted. It gets them back unless it
-//! fails. A stranger needs a token from two buckets:
+//! Only failures count. An attempt takes its tokens before the secret is verified, since otherwise
+//! many concurrent attempts would all be admitted. It gets them back unless it fails. An attempt
+//! needs a token from each of two buckets:
 //!
 //! - one for each client id, so that guesses at one client do not affect others;
 //! - one for all ids together, because ids can be invented, and each has a bucket of its own.
 //!
-//! Anybody who knows a client's id can empty its bucket. To keep this from locking out the
-//! client, a secret that was right before is recognised and needs no tokens of these buckets.
-//! Only a client that this node has not seen since its start competes with an attacker. It gets
-//! in within a second after the attack ends.
+//! Anybody who knows a client's id can empty its bucket. So that this does not lock out the client,
+//! a secret that was right before is recognised and needs no tokens from these buckets. Only a
+//! client that this node has not seen since its start competes with an attacker. It gets in within
+//! a second after the attack ends.
 //!
 //! A recognised client has a third, wider bucket, which nobody without the secret can use. It
 //! keeps a client that signs in for every request from blocking password hashing for the
 //! others.
 //!
-//! This module never decides that a secret is right: [`super::password::SecretHasher`] does,
-//! after it.
+//! This module never decides that a secret is right. [`super::password::SecretHasher`] does, for
+//! each admitted attempt.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +34,8 @@ use crate::domain::tenant::ClientId;
 use crate::domain::time::Randomness;
 use crate::domain::token_buckets::{Bucket, BucketAnswer, Rate, TokenBuckets};
 
-/// Enough for a new deployment with an old secret to keep trying until somebody reads its log.
+/// Enough for a client that was started with an old secret to keep trying until somebody reads its
+/// log.
 const OF_A_CLIENT_BURST: u32 = 20;
 const OF_A_CLIENT_PER_S: NonZeroU32 = NonZeroU32::MIN;
 
@@ -99,7 +100,7 @@ impl SignInLimits {
         }
     }
 
-    /// If refused, says when to try again.
+    /// The error is the time until the next attempt can be admitted.
     pub fn admit(
         &self,
         client: ClientId,
@@ -137,13 +138,13 @@ impl SignInLimits {
         match judgement {
             Judgement::Right if !recognised => {
                 let mut known = self.recognised();
-                // Cleared as a whole: the buckets only matter during an attack.
+                // Simply cleared: recognition matters only during an attack.
                 if known.len() >= RECOGNISED_MAX {
                     known.clear();
                 }
                 known.insert(client, mac);
             }
-            // The client was disabled or its secret changed.
+            // The client was disabled, or its secret was changed.
             Judgement::Wrong if recognised => {
                 self.recognised().remove(&client);
             }

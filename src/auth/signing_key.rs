@@ -27,8 +27,8 @@ pub struct StoredSigningKey {
     /// The private seed, sealed with the kid as associated data.
     pub sealed_private_key: Vec<u8>,
     pub created_at_ms: u64,
-    /// From this time it neither signs nor verifies. A rotation retires a key after its
-    /// last token has expired; if the key leaked, at once.
+    /// From this time the key neither signs nor verifies. A rotation retires a key after its last
+    /// token has expired, or at once if the key leaked.
     pub retired_at_ms: Option<u64>,
 }
 
@@ -99,7 +99,7 @@ fn is_in_use(retired_at_ms: Option<u64>, now_ms: u64) -> bool {
     retired_at_ms.is_none_or(|retired_at_ms| now_ms < retired_at_ms)
 }
 
-/// The keys at one time. A rotation creates a new ring.
+/// The keys in use. A rotation creates a new ring.
 pub struct KeyRing(Vec<SigningKey>);
 
 impl KeyRing {
@@ -110,18 +110,17 @@ impl KeyRing {
         if keys.is_empty() {
             return Err(AuthError::NoSigningKey);
         }
-        // The kid decides between keys of the same time, so that all nodes sign with the
-        // same key.
+        // Keys of the same time are sorted by kid, so that all nodes sign with the same key.
         keys.sort_by(|a, b| (b.created_at_ms, &b.kid).cmp(&(a.created_at_ms, &a.kid)));
         Ok(Self(keys))
     }
 
-    /// Returns the newest key.
+    /// The newest key that is not retired.
     pub(super) fn signing(&self, now_ms: u64) -> Option<&SigningKey> {
         self.0.iter().find(|key| key.in_use(now_ms))
     }
 
-    /// Any key that is not retired verifies.
+    /// The key with this kid, if it is not retired.
     pub(super) fn verifying(&self, kid: &str, now_ms: u64) -> Option<&SigningKey> {
         self.0.iter().find(|key| key.kid == kid && key.in_use(now_ms))
     }

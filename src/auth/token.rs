@@ -1,8 +1,7 @@
-//! Access tokens of clients: JWTs as RFC 9068 has them, signed with Ed25519.
+//! Access tokens of clients: JWTs as in RFC 9068, signed with Ed25519.
 //!
-//! Owns what a token says and every check before it is believed. Must never
-//! take the algorithm, the key or the time from anywhere but our own settings,
-//! key ring and clock.
+//! A verification must take the algorithm, the keys and the time only from our own settings, key
+//! ring and clock.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,24 +21,23 @@ pub use super::verified_token::VerifiedToken;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
 
-/// The clocks of two nodes may differ this much. All tokens are our own, so
-/// little is needed; a token lives this much longer than it says.
+/// How much the clocks of two nodes may differ. It can be small, since only nodes of Tollgate issue
+/// tokens. A token is accepted for this long after its expiry.
 pub const LEEWAY_S: u64 = 5;
 
-/// A token cannot be taken back, so it is short-lived; shorter ones would make
-/// clients sign in so often that password hashing becomes the load.
+/// A token cannot be revoked, so its lifetime is short. If it were shorter, clients would sign in
+/// so often that password hashing became most of the load.
 pub const LIFETIMES_S: std::ops::RangeInclusive<u64> = 300..=600;
 
-/// Ours have about 700 bytes.
+/// Our tokens have about 700 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// About 200 bytes each.
+/// In tokens, of about 200 bytes each.
 const CACHE_CAPACITY: usize = 20_000;
 
 const TOKEN_TYPE: &str = "at+jwt";
 
-/// Why a token is not believed. All of it is `invalid_token` to the caller;
-/// the difference is for logs.
+/// Why a token is refused. The caller always gets `invalid_token`. The reason is for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenError {
     #[error("the token is not a signed JWT")]
@@ -64,7 +62,7 @@ pub enum TokenError {
     NotYetValid,
 }
 
-/// A new token, for its client only.
+/// A new token. Its text must be sent only to its client.
 pub struct IssuedToken {
     pub text: String,
     pub scopes: ScopeSet,
@@ -79,7 +77,7 @@ impl fmt::Debug for IssuedToken {
     }
 }
 
-/// The claims. Times are whole seconds; a string or a fraction is refused.
+/// The claims of a token. Times are in whole seconds. A string or a fraction is refused.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -92,13 +90,14 @@ struct Claims {
     nbf: u64,
     exp: u64,
     jti: Uuid,
-    /// In the token so that no request needs a look-up; a change holds from the next token on.
+    /// Stored in the token, so that requests need no lookup. A change applies from the next token
+    /// on.
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_per_s: Option<u32>,
 }
 
-/// `iss` of our tokens: as configured, or else the address at which this node
-/// listens, which is known before the first request and not much earlier.
+/// The `iss` of our tokens: the configured issuer, or the address on which this node listens. That
+/// address is known only shortly before the first request.
 #[derive(Debug, Clone, Default)]
 pub struct TokenIssuer(Arc<OnceLock<String>>);
 
@@ -107,7 +106,7 @@ impl TokenIssuer {
         Self(Arc::new(OnceLock::from(text.into())))
     }
 
-    /// Changes nothing where the issuer was configured.
+    /// Sets the issuer, unless it is configured.
     pub fn listens_at(&self, address: SocketAddr) {
         // A node that listens on all addresses can be reached at the loopback address.
         let ip = match address.ip() {
@@ -123,7 +122,7 @@ impl TokenIssuer {
     }
 }
 
-/// What all tokens of this service have in common.
+/// The settings of all tokens.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
     issuer: TokenIssuer,
@@ -140,8 +139,8 @@ impl TokenSettings {
     }
 }
 
-/// A key ring and what was verified with it. Replaced as one: a verification
-/// that began under older keys remembers its result where nobody looks.
+/// A key ring, and a cache of the tokens that were verified with it. They are replaced together, so
+/// that a verification that began with the previous keys cannot put its result into the new cache.
 #[derive(Debug)]
 struct Epoch {
     keys: KeyRing,
@@ -169,7 +168,7 @@ impl AccessTokens {
         Self { settings, validation, epoch: RwLock::new(Epoch::of(keys)), world }
     }
 
-    /// Rotates. Tokens of keys that are not in the new ring end at once.
+    /// Replaces the key ring. Tokens whose key is not in the new one are refused from then on.
     pub fn replace_keys(&self, keys: KeyRing) {
         *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Epoch::of(keys);
     }
@@ -248,10 +247,10 @@ impl AccessTokens {
     }
 }
 
-/// What the library checks. The times are left to us, since it reads the system's
-/// clock, and so is the issuer, which is known later.
+/// The checks that the library makes. We check the times ourselves, since the library reads the
+/// system's clock, and the issuer, since it is not known yet.
 fn validation(settings: &TokenSettings) -> Validation {
-    // All our keys are Ed25519, so this is the allow-list of each of them.
+    // All our keys are Ed25519, so no other algorithm is allowed.
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
     validation.set_audience(&[&settings.audience]);
@@ -261,7 +260,7 @@ fn validation(settings: &TokenSettings) -> Validation {
 }
 
 fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<CachedToken, TokenError> {
-    // A token of ours acts for its client and never lives longer than we allow.
+    // Our tokens have the client as their `sub`, and no lifetime above the maximum.
     let lifetime_s = claims.exp.checked_sub(claims.iat).ok_or(TokenError::Claims)?;
     if claims.sub != claims.client_id || lifetime_s > *LIFETIMES_S.end() {
         return Err(TokenError::Claims);
@@ -294,7 +293,7 @@ fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => TokenError::Algorithm,
         ErrorKind::InvalidAudience => TokenError::Audience,
         ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claims,
-        // A claim or a header that does not fit its type; `alg: none` is one.
+        // A claim or a header with a value of the wrong type, such as `alg: none`.
         ErrorKind::Json(error) if error.is_data() => TokenError::Claims,
         _ => TokenError::Malformed,
     }

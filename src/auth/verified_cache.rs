@@ -21,7 +21,8 @@ pub(super) fn fingerprint(token: &str) -> Fingerprint {
 pub(super) struct CachedToken {
     pub(super) token: VerifiedToken,
     pub(super) valid_from_ms: u64,
-    /// The first moment at which it is refused: its expiry plus the leeway, or the retirement of its key.
+    /// From this time the token is refused: its expiry plus the leeway, or the retirement of its
+    /// key.
     pub(super) valid_until_ms: u64,
 }
 

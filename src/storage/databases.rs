@@ -1,4 +1,4 @@
-//! The database of a process: bringing it up to date, and the pools of all roles.
+//! Prepares the database of a process, and opens the pools of all roles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,11 @@ use super::reach::{self, ReachError};
 use super::session::{Role, Sessions};
 use super::time_limit;
 
-/// How long the end of the pools waits for connections that are still in use.
+/// How long closing the pools waits for connections that are still in use.
 pub const CLOSING_MAX: Duration = Duration::from_secs(2);
 
-/// For a few statements, and for another process that runs them at the same time.
+/// Provisioning takes a few statements, but may wait for another process that provisions at the
+/// same time.
 const PROVISIONING_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]
@@ -40,20 +41,20 @@ pub enum OpenError {
     Migration(#[from] MigrationError),
 }
 
-/// The pools of a process. Cheap to clone; the clones share them.
+/// The pools of a process. Cheap to clone: the clones share the pools.
 #[derive(Debug, Clone)]
 pub struct Databases {
     pub app: AppPool,
     pub facts: FactsPool,
     pub system: SystemPool,
-    /// The journal's writers hold connections of their own.
+    /// Not a pool: each writer of the journal has its own connection.
     pub journal: Sessions,
     settings: DatabaseSettings,
 }
 
 impl Databases {
-    /// Connects at the first use and again after every outage: nothing fails
-    /// here because the database is down.
+    /// The pools connect at their first use, and again after an outage. So this does not fail if
+    /// the database is down.
     pub fn connect_lazily(settings: &DatabaseSettings) -> Result<Self, DatabaseUrlError> {
         let refused = Arc::default();
         Ok(Self {
@@ -65,7 +66,7 @@ impl Databases {
         })
     }
 
-    /// Brings the database up to date (roles, schema, migrations, partitions), then connects.
+    /// Prepares the database (roles, schema, migrations, lists, partitions) and connects.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         let settings = &reach::reached(settings).await?;
         let login = database_url::parse("url", &settings.url)?.options;
@@ -79,28 +80,29 @@ impl Databases {
         let mut owner = settings.sessions(Role::Owner)?.connect().await.of_statement()?;
         let process = time_limit::within(connect_max, process_of(&mut owner)).await.of_statement()?;
         let migrated = while_active(&login, process, migrate(&mut owner)).await;
-        // Closed in any case: a failed migration leaves its lock held.
+        // The connection is closed in any case: a failed migration leaves its lock held.
         let closed = time_limit::within(CLOSING_MAX, owner.close()).await;
         migrated.ok_or_else(time_limit::no_answer)??;
         closed.of_statement()?;
 
         let databases = Self::connect_lazily(settings)?;
         databases.prove().await?;
-        // Before anything is decided: an entry of an earlier form would be missed.
+        // Must be done before the first decision: list entries in an earlier form would not match.
         lists::convert_lists(&databases.system).await?;
-        // Decisions can be stored without them, in the default partition.
+        // An error is only logged: without these partitions, decisions are stored in the default
+        // partition.
         if let Err(error) = ensure_decision_partitions(&databases.system).await {
             tracing::error!(%error, "the partitions for the next months are missing");
         }
         Ok(databases)
     }
 
-    /// Where they lead, each URL as it can be used.
+    /// The settings, with the URLs that are really used.
     pub fn settings(&self) -> &DatabaseSettings {
         &self.settings
     }
 
-    /// One session of each role, so that a start says at once what is wrong with a login.
+    /// Opens one session of each role, so that a wrong login is reported at start.
     async fn prove(&self) -> Result<(), OpenError> {
         let mut near = Vec::new();
         for role in [Role::App, Role::Journal, Role::System] {
@@ -134,7 +136,7 @@ impl Databases {
     }
 }
 
-/// The process of the server behind a connection.
+/// The id of the server process of a connection.
 async fn process_of(connection: &mut PgConnection) -> sqlx::Result<i32> {
     sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await
 }

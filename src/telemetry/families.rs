@@ -1,7 +1,7 @@
 //! The metrics: their names, kinds and help texts.
 //!
-//! Names carry their base unit, and counters end in `_total`. A label must never hold a value
-//! that clients choose, because each value would be a series for ever.
+//! Names carry their base unit, and counters end in `_total`. A label must never hold a value that
+//! clients choose, because each value would be a new series that is never removed.
 
 use metrics::Unit;
 

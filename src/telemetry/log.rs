@@ -1,4 +1,4 @@
-//! Writes the log to standard error through a bounded queue and a thread of its own.
+//! Writes the log to standard error, through a bounded queue and in a separate thread.
 //!
 //! A line that cannot be written is dropped and counted. Logging must never block, however
 //! slowly the log is read, and never panic.
@@ -31,7 +31,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 static LOST: LostLines = LostLines(AtomicU64::new(0));
 
 thread_local! {
-    /// Whether this thread is the writing thread. Its own lines always find room.
+    /// Whether this thread is writing a line of the log itself, which always finds room.
     static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -54,7 +54,7 @@ pub fn lines_lost() -> u64 {
     LOST.lines()
 }
 
-/// Counts what waits to be written or is being written.
+/// Counts the lines that wait or are being written.
 #[derive(Debug, Default)]
 struct QueuedLines {
     lines: AtomicUsize,
@@ -79,7 +79,7 @@ impl QueuedLines {
     }
 }
 
-/// The entrance of the queue.
+/// Puts lines into the queue, or counts them as lost.
 #[derive(Debug, Clone)]
 pub(super) struct LogQueue {
     lines: NonBlocking,
@@ -152,7 +152,7 @@ struct Outlet<W> {
     to: W,
     waiting: Arc<QueuedLines>,
     lost: &'static LostLines,
-    /// How many lost lines were reported, and when.
+    /// How many lost lines were reported, and when the last report was.
     reported: u64,
     reported_at: Option<Instant>,
     /// Whether the last line was written.
@@ -194,7 +194,7 @@ impl<W: Write> Outlet<W> {
 }
 
 impl<W: Write> Write for Outlet<W> {
-    /// Accepts every line as a whole.
+    /// Accepts every line, even if it cannot be written.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.torn {
             self.torn = !self.put(b"\n").1;
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    /// An output to which any number of lines was written.
+    /// An outlet whose queue has more lines than a test writes.
     fn outlet<W: Write>(to: W, lost: &'static LostLines) -> Outlet<W> {
         let waiting = QueuedLines { lines: AtomicUsize::new(1_000), bytes: AtomicUsize::new(1_000_000) };
         Outlet::new(to, Arc::new(waiting), lost)
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(disk.holds, b"first\nsec\nfourth\nfifth\n");
     }
 
-    /// The lines of the log about itself, in its own thread.
+    /// The lines that are logged while `work` runs.
     fn lines_told(work: impl FnOnce()) -> String {
         let reported = Arc::new(Mutex::new(Vec::new()));
         let writer = reported.clone();

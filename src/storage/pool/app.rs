@@ -82,7 +82,7 @@ impl AppPool {
         ConnectionCounts::of(&self.pool)
     }
 
-    /// For Rocket, and for tests, which run their own statements.
+    /// For tests, which run their own statements.
     pub fn sqlx_pool(&self) -> &PgPool {
         &self.pool
     }
