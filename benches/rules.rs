@@ -135,7 +135,7 @@ async fn hostile(harness: &Harness, name: &str) {
     }
 }
 
-/// A quiet tenant beside one that floods the engine with endless rules.
+/// A quiet tenant beside a tenant that floods the engine with endless rules.
 async fn neighbour(harness: &Harness) {
     let good = harness.add("good").await;
     let endless = harness.add("endless_loop").await;

@@ -49,7 +49,7 @@ pub fn tell_line(line: Arguments<'_>) {
 
 /// Prints on another thread, for a server, which must not wait for a reader.
 pub fn say_aside(text: String) {
-    // If no thread can be started, nothing is printed.
+    // If no thread can be started, the text is lost.
     let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(&format!("{text}\n")));
 }
 

@@ -105,8 +105,8 @@ impl Handler for EdgeHandler {
         match timeout_at(context.started + self.deadline, handled).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
-                // The panic hook has logged the place. The payload is not logged: it may
-                // contain request data.
+                // The panic hook has logged where it happened. The payload is not logged, since it
+                // may contain request data.
                 tracing::error!(request_id = context.request_id, "a handler panicked");
                 let detail = "The cause is logged under this request id.";
                 Outcome::from(request, Problem::new(ProblemKind::Internal, detail))
@@ -119,8 +119,8 @@ impl Handler for EdgeHandler {
     }
 }
 
-/// Creates a request's context, and at its end sets the common headers, logs one line and
-/// counts the request.
+/// Creates the context of each request. After the handler, it sets the common headers, logs one
+/// line and counts the request.
 #[derive(Debug, Default)]
 pub struct RequestTelemetry {
     /// By route. Kept here because the recorder would otherwise copy and hash the names and labels

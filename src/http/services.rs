@@ -40,7 +40,7 @@ pub struct Services {
     pub world: World,
     pub cursors: CursorKey,
     pub quotas: Quotas,
-    /// `iss` of the access tokens: the address by which clients know this server.
+    /// `iss` of the access tokens: the address that clients use for this server.
     pub issuer: TokenIssuer,
     /// How long a submission may take, counted from the request's first byte.
     /// Shorter than the edge's deadline, so that the handler can still respond.
@@ -50,7 +50,7 @@ pub struct Services {
 /// The parameter by which a handler gets the services.
 pub type ServiceState = rocket::State<Arc<Services>>;
 
-/// Verifies access tokens. Separate from the services, since guards need nothing else.
+/// Verifies access tokens. Separate from the services, since guards only need this.
 #[derive(Debug, Clone)]
 pub struct Tokens(pub Arc<AccessTokens>);
 
@@ -58,8 +58,8 @@ pub struct Tokens(pub Arc<AccessTokens>);
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     pub body_bytes: usize,
-    /// How long an ordinary body may take, counted from the request's first byte. It also
-    /// holds on routes that accept other bodies for longer.
+    /// How long an ordinary body may take, counted from the request's first byte. It also applies
+    /// on routes that accept other bodies for longer.
     pub body_deadline: Duration,
     /// The bound of a body with many entries of a list.
     pub lines_bytes: usize,

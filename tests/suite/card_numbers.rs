@@ -129,7 +129,7 @@ async fn a_card_number_is_refused_in_every_field_and_is_not_echoed_stored_or_log
             response.text
         );
     }
-    // A value with further errors is not echoed either.
+    // If the parameter has other errors too, its card number is still not repeated.
     for path in [format!("/payments?{NUMBER}=1"), format!("/payments?nobody={NUMBER}&limit=0")] {
         let response = FullResponse::of(caller.request(Method::GET, &path)).await;
         assert_eq!(response.status, 400, "{}", response.text);

@@ -230,7 +230,7 @@ async fn an_entry_matches_a_payment_in_all_notations() {
     node.stop().await;
 }
 
-/// Removes what version 2 of the evidence added at its end.
+/// Removes the part that version 2 of the evidence added at its end.
 async fn as_an_earlier_version_stored_it(database: &TestDatabase) {
     let statement = "update decisions
                      set payload = substr(payload, 1, length(payload) - 1), payload_version = 1

@@ -7,7 +7,7 @@ use crate::support::database::TestDatabase;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::program::{run_command, tollgate};
 
-/// A pooler in front of the test cluster that offers TLS with the certificate `crt`.
+/// A pooler in front of the test cluster that offers TLS with a certificate from `certificate`.
 fn pooler(database: &TestDatabase, certificate: fn(&Path)) -> PgBouncer {
     let folder = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
     certificate(folder.path());

@@ -225,7 +225,7 @@ async fn a_decision_uses_the_list_as_it_is_at_that_time() {
         close(&caller, list, &entry).await;
     }
 
-    // An entry that begins later and ends.
+    // An entry that is valid from a later time until its end.
     let (from_ms, to_ms) = (now_ms() + 700, now_ms() + 1_400);
     let body = json!({"value": "customer-9", "reason": "r", "valid_from_ms": from_ms, "valid_to_ms": to_ms});
     let (status, entry) = caller.post("/lists/customer/entries", &body).await;

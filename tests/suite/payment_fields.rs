@@ -1,5 +1,5 @@
-//! The fields of a payment are the same wherever they are written down: the rule contract, the
-//! domain, the API, the case files of the host and the SDK.
+//! The fields of a payment are the same in the rule contract, the domain, the API, the case files
+//! of the host and the SDK.
 //!
 //! One declaration cannot serve them all, since the host and the plugins are separate workspaces
 //! and the contract is frozen. This test compares names, kinds, and which fields are optional.

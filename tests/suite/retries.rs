@@ -1,4 +1,4 @@
-//! Retries: the same payment in any notation.
+//! Retries: a payment is recognised as the same in any notation.
 
 use aws_lc_rs::{digest, hmac};
 use reqwest::StatusCode;

@@ -178,7 +178,7 @@ fn outside_of_storage_the_role_of_a_pool_is_its_type() {
 
 #[test]
 fn only_the_tenant_transaction_begins_transactions_for_requests() {
-    // The journal and provisioning have connections of their own.
+    // The journal and provisioning have separate connections.
     let may_begin = ["transaction.rs", "journal", "provision.rs", "migrate.rs", "pool.rs"];
     for path in sources(&src()) {
         let source = fs::read_to_string(&path).expect("source");

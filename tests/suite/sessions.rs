@@ -1,4 +1,4 @@
-//! Checks of database sessions: if one fails, nothing is served.
+//! Checks of database sessions: if one fails, no request is served.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Stopping a process: nothing is lost and nothing stays behind.
+//! Stopping a process: no decision is lost and no process stays behind.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

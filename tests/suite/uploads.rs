@@ -219,7 +219,7 @@ async fn concurrent_uploads_use_the_memory_of_one() {
         assert_eq!(response.unwrap().status(), StatusCode::ACCEPTED);
     }
     let taken = program.peak_memory_bytes() - before;
-    // One copy that is inspected, encoded and sent, and one that is compiled.
+    // Enough for one upload that is inspected, encoded and sent, and one that is compiled.
     assert!(taken < 7 * BODY_BYTES as u64, "{taken} bytes for twelve uploads of {BODY_BYTES}");
     program.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Bank accounts of several countries: IBANs with the right length, structure and check digits.
 //!
-//! Must never return one that is on the demonstration's lists.
+//! Must never return an account that is on the demonstration's lists.
 
 use super::random::Random;
 

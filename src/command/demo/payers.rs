@@ -174,7 +174,7 @@ impl Payers {
         (0..count).map(|_| attempt(random)).collect()
     }
 
-    /// Victims pay into an account, and the money goes on to an account abroad.
+    /// Victims pay into an account, and then the money is sent to an account abroad.
     fn mule(&self, random: &mut Random) -> Vec<Value> {
         let mule = Person::number(self.seed, PEOPLE + LANDLORDS + random.below(MULES));
         let count = random.between(3, 7);

@@ -1,5 +1,5 @@
-//! Pseudo-random numbers from a seed (splitmix64), so that a seed produces the same traffic
-//! again.
+//! Pseudo-random numbers from a seed (splitmix64), so that a seed always produces the same
+//! traffic.
 //!
 //! Must never be used for secrets: the numbers are predictable.
 
@@ -11,8 +11,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A generator of its own for each number, so that the same number always gives the
-    /// same results.
+    /// A separate generator for each number, so that a number always has the same results.
     pub fn of(seed: u64, number: u64) -> Self {
         Self(Self(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93)).next())
     }

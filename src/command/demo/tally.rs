@@ -85,7 +85,7 @@ impl Tally {
         change(&mut self.in_all);
     }
 
-    /// Prints the line of the second that ends, and begins the next one.
+    /// Ends a second. Returns its line, and begins to count the next second.
     pub fn end_second(&mut self, seconds: u64) -> String {
         let Outcomes { sent, approve, review, reject, errors } = std::mem::take(&mut self.second);
         let mut line = format!(

@@ -1,6 +1,6 @@
 //! The stream of payments: a mixture of payers, alone or in bursts.
 //!
-//! It follows from its seed alone. Must never read a clock: the sender adds the time.
+//! It depends only on its seed. Must never read a clock: the sender adds the time.
 
 use std::collections::VecDeque;
 
@@ -62,7 +62,7 @@ impl Traffic {
     }
 
     pub fn next(&mut self) -> Order {
-        // Other payments come between those of a burst.
+        // Sometimes another payment is sent between the payments of a burst.
         if self.random.chance(700)
             && let Some(order) = self.burst.pop_front()
         {

@@ -1,7 +1,7 @@
 //! Request guards: bearer tokens and their scopes, rate limits, idempotency keys, and the
 //! conditions of changes.
 //!
-//! Must never log a token, and never tell the client why it was rejected.
+//! Must never log a token, and never reveal to the client why it was rejected.
 
 use std::marker::PhantomData;
 
@@ -89,7 +89,8 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
     }
 }
 
-/// Runs before the body is read, so that a refused request costs little.
+/// Checks the token, the rate limit and the scope. This happens before the body is read, so that
+/// a refused request costs little.
 fn admit(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem> {
     let token = verified_token(request)?;
     let context = RequestContext::of(request);
@@ -190,8 +191,8 @@ impl<'r> FromRequest<'r> for Conditions {
     }
 }
 
-/// If-Match compares strongly, If-None-Match weakly (RFC 9110, section 13.1). There always is a
-/// tag (`none` before the first activation), so `*` always matches.
+/// `If-Match` compares strongly and `If-None-Match` weakly (RFC 9110, section 13.1). `*` always
+/// matches, since there always is a tag: before the first activation it is `none`.
 fn expected(these: Option<&EntityTags>, none_of: Option<&EntityTags>) -> ExpectedActivation {
     let one_of = these.and_then(EntityTags::strong).map(|tags| tags.filter_map(version_of).collect());
     match none_of {
@@ -204,7 +205,7 @@ fn expected(these: Option<&EntityTags>, none_of: Option<&EntityTags>) -> Expecte
     }
 }
 
-/// `None` if no deployment can have this tag. The number must be written exactly as in its tag.
+/// `None` if no deployment can have this tag, for example because its number has a leading zero.
 fn version_of(opaque: &str) -> Option<DeploymentVersion> {
     match opaque {
         "none" => Some(DeploymentVersion::BeforeFirstActivation),

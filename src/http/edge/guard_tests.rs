@@ -124,7 +124,7 @@ fn conditions_are_the_tags_of_the_active_deployment() {
         // Tags of other resources and weak tags are valid, but never match.
         (Some("\"another\""), None, Some("Some([]) []")),
         (Some("W/\"7\""), None, Some("Some([]) []")),
-        // The same number is not the same tag.
+        // The same number in another notation is another tag.
         (Some("\"+7\""), None, Some("Some([]) []")),
         (Some("\"007\""), None, Some("Some([]) []")),
         (Some("\"-0\""), None, Some("Some([]) []")),

@@ -1,7 +1,7 @@
 //! Completes the generated OpenAPI document with what annotations cannot express: tags, page
 //! items by reference, bounds from the constants that request reading uses, and security.
 //!
-//! Only one route has a rule of its own here: the feed, whose events no content type describes.
+//! Only one route is handled specially: the feed, whose events no content type describes.
 
 use serde_json::{Map, Value, json};
 
@@ -141,7 +141,7 @@ fn bound(name: &str, schema: &mut Value) {
     }
 }
 
-/// The feed is one text. The `data:` of its events is JSON of these shapes.
+/// To OpenAPI the feed is one text. The `data:` of its events is JSON with these schemas.
 fn describe_events(document: &mut Value) {
     let content = &mut document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"];
     content["text/event-stream"]["schema"]["contentSchema"] = json!({"anyOf": [

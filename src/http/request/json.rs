@@ -50,7 +50,7 @@ impl Value {
         }
     }
 
-    /// Sorted keys and no spaces: equal for all spellings of the same body.
+    /// Sorted keys and no spaces, so that all notations of the same body are equal.
     pub fn canonical(&self) -> String {
         let mut text = Vec::with_capacity(CANONICAL_BYTES_USUAL);
         self.write_canonical(&mut text);

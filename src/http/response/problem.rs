@@ -298,7 +298,8 @@ pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
     Problem::new(kind, detail)
 }
 
-/// The methods that a path supports, if any: Rocket responds 404 to a wrong method.
+/// The methods that a path supports, or `None` if there is no such path. Needed because Rocket
+/// responds 404 to a wrong method.
 fn allowed_methods(request: &Request<'_>) -> Option<String> {
     let asked: Vec<&str> = request.uri().path().raw_segments().map(|segment| segment.as_str()).collect();
     let mut methods: Vec<&str> = request

@@ -190,9 +190,9 @@ pub struct Events(EventStream<BoxStream<'static, Event>>);
 impl<'r> Responder<'r, 'r> for Events {
     fn respond_to(self, request: &'r Request<'_>) -> response::Result<'r> {
         let mut response = self.0.respond_to(request)?;
-        // The connection cannot be used again, so a shutdown need not wait for it.
+        // The connection closes after the stream, so that a shutdown need not wait for it.
         response.set_header(Header::new("Connection", "close"));
-        // Otherwise proxies that buffer responses would hold events back.
+        // Otherwise some proxies would buffer the response and delay events.
         response.set_header(Header::new("X-Accel-Buffering", "no"));
         Ok(response)
     }

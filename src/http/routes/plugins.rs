@@ -28,13 +28,13 @@ pub fn routes() -> Vec<Route> {
     routes![list, one, download, retire]
 }
 
-/// Separate, since a body of megabytes needs a longer deadline.
+/// Separate from `routes`, since a body of megabytes needs a longer deadline.
 pub fn upload_routes() -> Vec<Route> {
     routes![upload]
 }
 
-/// The SHA-256 in Content-Digest or Repr-Digest (RFC 9530). Both mean the same here, since the body
-/// has no content coding.
+/// The SHA-256 in Content-Digest or Repr-Digest (RFC 9530). Both have the same meaning here, since
+/// the body has no content coding.
 #[derive(Debug)]
 pub struct PromisedDigest(Option<Digest>);
 

@@ -1,4 +1,5 @@
-//! The pages of a history: gaps of years, limited sizes, and each row read once.
+//! A history is read in pages of limited size. Gaps of years are skipped, and each row is read
+//! once.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tollgate::domain::backtest::{BacktestFilter, BacktestSelection};

@@ -1,4 +1,4 @@
-//! Backtests use what is recorded: host stops, later events, shadow results.
+//! Backtests use recorded data: stops by the host, later events, and results of shadow rules.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

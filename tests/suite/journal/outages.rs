@@ -172,7 +172,7 @@ async fn while_the_database_is_down_submissions_are_unavailable_and_later_they_w
     let responses = store_all(&journal, decisions).await;
     assert!(responses.iter().all(|response| *response == Err(JournalError::Unavailable)), "{responses:?}");
 
-    // Every writer detects the outage itself. Afterwards nobody waits.
+    // Each writer must detect the outage first. After that no request waits.
     let _ = store_all(&journal, (0..20).map(|n| decision(tenant, &format!("down-{n}"))).collect()).await;
     assert_eq!(journal.store(decision(tenant, "down-0")).await, Err(JournalError::Unavailable));
 

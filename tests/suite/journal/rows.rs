@@ -1,4 +1,4 @@
-//! Refused rows, a bounded queue, and an orderly stop.
+//! Rows that Postgres refuses, the bounded queue, and an orderly stop.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -37,8 +37,8 @@ async fn a_node_with_a_hanging_database_stops_on_request_and_logs_what_it_abando
     assert!(program.log().contains("took too long and was abandoned"), "{}", program.log());
     assert!(program.lines().last().unwrap().contains("stopped"), "{}", program.log());
 
-    // Payments without a response are neither lost nor duplicated: a retry on another node agrees
-    // with what is stored.
+    // Payments without a response are neither lost nor duplicated: a retry on another node returns
+    // the stored decision, if there is one.
     let again = Program::serve(&database).await;
     let caller = caller.at(&again.url);
     for place in 0..10 {

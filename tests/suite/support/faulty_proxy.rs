@@ -104,7 +104,7 @@ impl PreparedStatements {
                 self.batch_statement = name(&message[HEADER_BYTES..]);
                 false
             }
-            // The name of the portal comes first. It is empty.
+            // Skips the name of the portal, which is empty.
             Some(b'B') if fault != Fault::Silence as u8 && !self.batch_statement.is_empty() => {
                 name(&message[HEADER_BYTES + 1..]) == self.batch_statement
             }

@@ -56,7 +56,7 @@ impl FeedClient {
         tokio::time::timeout(wait, self.next()).await.ok().flatten()
     }
 
-    /// Reads events until none has come for the duration `quiet`.
+    /// Reads events until none arrives for the duration `quiet`.
     pub async fn rest(&mut self, quiet: Duration) -> Vec<FeedEvent> {
         let mut all = Vec::new();
         while let Some(event) = self.next_within(quiet).await {

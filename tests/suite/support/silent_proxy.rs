@@ -18,7 +18,7 @@ use super::program::TEST_TIMEOUT;
 pub enum DatabaseRequest {
     /// A statement whose text contains this.
     Statement(&'static str),
-    /// A check whether a connection still responds: a Sync on its own.
+    /// A check whether a connection still responds: a Sync without another message before it.
     Probe,
     /// A new connection.
     Connection,
@@ -78,7 +78,7 @@ impl SilentProxy {
         self.mode.send_replace(Mode::SilenceAll(request));
     }
 
-    /// Waits until the request of `silence_next` has come.
+    /// Waits until the request of `silence_next` has been made.
     pub async fn wait_until_silenced(&self) {
         let begun = Instant::now();
         while matches!(*self.mode.borrow(), Mode::SilenceNext(_)) {

@@ -1,6 +1,6 @@
 //! Runs one test of this test program as a separate process.
 //!
-//! These tests are ignored, and do nothing unless they were started from here.
+//! Such tests are marked as ignored. They do nothing unless this module starts them.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,4 @@
-//! One case of tampering per test, named by writer, batch and decision.
+//! One case of tampering per test. Each finding names the writer, batch and decision.
 
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, PgConnection};

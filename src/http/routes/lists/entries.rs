@@ -32,7 +32,7 @@ pub fn routes() -> Vec<Route> {
     routes![entries, close_entry]
 }
 
-/// Separate, since thousands of entries need a longer deadline.
+/// Separate from `routes`, since thousands of entries need a longer deadline.
 pub fn filling_routes() -> Vec<Route> {
     routes![add_entries]
 }

@@ -121,8 +121,8 @@ impl From<Activation> for ActivationShape {
     }
 }
 
-/// The ETag of the deployment: the sequence of its activation, or `none`. It does not change if a
-/// rule goes into quarantine, so that this cannot cause a rollback to be refused.
+/// The ETag of the deployment: the sequence of its activation, or `none`. A quarantine does not
+/// change it, since otherwise a rollback with `If-Match` could be refused.
 fn active_tag(sequence: Option<i64>) -> String {
     sequence.map_or("\"none\"".to_owned(), |sequence| format!("\"{sequence}\""))
 }

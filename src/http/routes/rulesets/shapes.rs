@@ -1,6 +1,6 @@
 //! Revisions as JSON.
 //!
-//! A rule's prepared state is never shown: only the rule itself can interpret it.
+//! The prepared state of a rule is never shown: only the rule can interpret it.
 
 use serde::Serialize;
 use serde_json::Value;
