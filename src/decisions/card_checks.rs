@@ -1,7 +1,7 @@
 //! The fields that are not checked for card numbers, by tenant. This is a copy of the database's
 //! settings.
 //!
-//! A tenant that the copy lacks has all its fields checked.
+//! If a tenant is not in the copy, all its fields are checked.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

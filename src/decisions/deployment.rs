@@ -1,4 +1,4 @@
-//! The deployment of a tenant, loaded: what decides, and what runs in shadow.
+//! A tenant's deployment with its rulesets loaded: what decides, and what runs in shadow.
 //!
 //! It never changes: the next activation makes another one.
 

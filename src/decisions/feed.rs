@@ -103,8 +103,8 @@ impl Feed {
         self.behind
     }
 
-    /// Reads what is new, up to a bound. After an error the next call continues where the last
-    /// successful one ended.
+    /// Reads new decisions and acts, up to a bound. After an error the next call continues where
+    /// the last successful one ended.
     pub async fn next(&mut self, now_ms: u64) -> Result<Vec<FeedEvent>, StorageError> {
         let (app, tenant) = (self.follower.app.clone(), self.follower.tenant);
         let known = self.known.iter().copied().collect();
@@ -128,7 +128,7 @@ impl Feed {
         Ok(events)
     }
 
-    /// Remembers what was read, and forgets what no later read can return.
+    /// Remembers the decisions that were read, and forgets those that no later read can return.
     fn settle(&mut self, now_ms: u64, decided: &[NewDecision]) {
         let ids = decided.iter().map(|decision| decision.summary.id.0);
         self.known.extend(ids.clone());

@@ -115,8 +115,8 @@ impl Nodes {
         nodes::readiness(&self.system, &[plugin]).await
     }
 
-    /// Waits until every live node can run the plugins. Returns the first one that cannot when the
-    /// patience ends.
+    /// Waits until every live node can run the plugins. If the patience ends first, returns a node
+    /// that cannot run one of them.
     pub async fn until_ready(
         &self,
         plugins: &[Digest],

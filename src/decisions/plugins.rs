@@ -49,9 +49,9 @@ impl Plugins {
         if loaded.digest == digest { Ok(loaded) } else { Err(UNREADABLE) }
     }
 
-    /// As `ensure_loaded`, but loading starts with the call, goes on if nobody waits for it, and
-    /// joins a load of the same plugin. False if the plugin could not be loaded; the log has the
-    /// cause.
+    /// Like [`Self::ensure_loaded`], but a single flight for each plugin: loading starts with the
+    /// call and goes on if no caller waits for it. False if the plugin could not be loaded; the log
+    /// has the cause.
     pub fn load(self: &Arc<Self>, digest: Digest) -> impl Future<Output = bool> + Send + use<> {
         let this = self.clone();
         let flight =

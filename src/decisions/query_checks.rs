@@ -9,7 +9,7 @@ use crate::domain::ruleset::PreparedRule;
 use crate::domain::selector::{FactQuery, Matching, Selector};
 use crate::storage::lists::ListHead;
 
-/// What is wrong with a ruleset, and where in the request: a JSON pointer.
+/// A flaw of a ruleset, with a JSON pointer into the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesetFlaw {
     pub pointer: String,

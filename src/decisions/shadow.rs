@@ -86,7 +86,7 @@ impl ShadowRuns {
         }
     }
 
-    /// Runs what is left in the queue. What is not done within a second is dropped.
+    /// Runs the rest of the queue. Decisions that have not run within a second are dropped.
     pub async fn stop(&self) {
         self.end.cancel();
         if timeout(FLUSH, self.workers.wait()).await.is_err() {

@@ -97,7 +97,8 @@ struct Landing<K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V> Landing<K, V> {
     fn land(self, value: V) {
-        // The entry goes first: a caller that comes after the result must start anew.
+        // The entry is removed first: a caller that comes after the result must start a new
+        // computation.
         drop(self.entry);
         self.sender.send_replace(Some(value));
     }

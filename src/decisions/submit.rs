@@ -108,7 +108,7 @@ impl From<JournalError> for SubmitError {
     }
 }
 
-/// A key is unique for a client of a tenant.
+/// Keys are unique only for each client of a tenant.
 pub type KeyOwner = (TenantId, ClientId, IdempotencyKey);
 
 #[derive(Debug)]
@@ -130,8 +130,8 @@ pub struct Submissions {
 }
 
 impl Submissions {
-    /// `earlier_digest` is that of the body as written, by which earlier releases recognised a
-    /// retry.
+    /// `earlier_digest` is the digest of the body's canonical JSON, by which earlier releases
+    /// recognised a retry.
     pub async fn submit(
         self: &Arc<Self>,
         submission: PaymentSubmission,

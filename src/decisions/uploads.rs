@@ -38,7 +38,7 @@ const FAILURE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_secs(5))
     .with_max_delay(FAILURE_BACKOFF_MAX)
     .without_max_times();
-/// After this many of them, about half an hour, the upload is refused.
+/// The upload is refused after this many such failures, which take about half an hour.
 const FAILURES_MAX: i32 = 10;
 
 /// Bytes that another tenant has are not compiled again. They wait as long as their compilation

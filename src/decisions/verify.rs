@@ -1,4 +1,4 @@
-//! Verification: compares everything that is stored with its chain.
+//! Verification: compares the stored batches, decisions and keys with the chains.
 //!
 //! Batches must match each other, decisions their batch, and payloads and keys their decision.
 //! Decisions that are stored during a verification must not be reported as flaws.
@@ -23,7 +23,7 @@ const DIGEST_BYTES: usize = 32;
 #[derive(Debug)]
 pub enum VerificationEvent {
     Finding(Finding),
-    /// So many more decisions were verified.
+    /// This many more decisions were verified.
     Decisions(u64),
 }
 
@@ -34,13 +34,13 @@ pub struct VerificationCounts {
     pub writers: Vec<Uuid>,
     pub batches: u64,
     pub decisions: u64,
-    /// The erased ones among them: their payload is gone, the rest is verified.
+    /// How many of the decisions are erased. Their payload is gone; all else is verified.
     pub erased: u64,
     pub keys: u64,
     pub findings: u64,
 }
 
-/// Reads everything once, writer by writer, then the keys.
+/// Reads every batch and decision once, writer by writer, and then every key.
 pub async fn verify(system: &SystemPool, on_event: OnEvent<'_>) -> Result<VerificationCounts, StorageError> {
     let mut pass = Verifier { system, on_event, counts: VerificationCounts::default() };
     for writer in verification::writers(system).await? {

@@ -1,8 +1,8 @@
 //! How values of payments are compared: each kind of value has one canonical form, for payments and
 //! for list entries.
 //!
-//! A form is used only as a key. What is stored, shown and given to rules is what the client wrote.
-//! A change of any form needs a new [`COMPARISON_VERSION`].
+//! A form is used only as a key. Values are stored, shown and given to rules as the client wrote
+//! them. A change of any form needs a new [`COMPARISON_VERSION`].
 
 use std::net::IpAddr;
 

@@ -52,7 +52,8 @@ impl<T> FairQueue<T> {
         Self { room, of_one_tenant_max, waiting: Load::default(), by_tenant, turns }
     }
 
-    /// Returns false if there is no room for the item, in all or for this tenant.
+    /// Returns false if there is no room for the item, in the queue or in this tenant's share of
+    /// it.
     pub fn put(&mut self, tenant: TenantId, item: T, bytes: usize) -> bool {
         let load = self.by_tenant.get(&tenant).map(|own| own.load).unwrap_or_default();
         if !self.waiting.has_room(bytes, self.room) || !load.has_room(bytes, self.of_one_tenant_max) {
@@ -69,7 +70,7 @@ impl<T> FairQueue<T> {
         true
     }
 
-    /// The oldest items of the next tenant.
+    /// Removes the oldest items of the next tenant, at most `most` of them.
     pub fn take(&mut self, most: usize) -> Vec<T> {
         let Some(tenant) = self.turns.pop_front() else { return Vec::new() };
         let Some(own) = self.by_tenant.get_mut(&tenant) else { return Vec::new() };

@@ -11,7 +11,7 @@ use withdrawn::{WITHDRAWN, WithdrawnCode};
 /// languages.
 pub const AMOUNT_MINOR_MAX: i64 = (1 << 53) - 1;
 
-/// A currency of ISO 4217, present or withdrawn.
+/// A currency of ISO 4217, current or withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency {
@@ -33,7 +33,7 @@ pub enum MoneyError {
 }
 
 impl Currency {
-    /// Also accepts withdrawn currencies, since stored payments are read with it.
+    /// Also accepts withdrawn currencies, since stored payments may have them.
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         Self::parse_at(code, 0)
     }

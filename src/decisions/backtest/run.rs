@@ -182,7 +182,7 @@ struct HistoryReader {
     /// Payment events reported later are left out, so the report does not depend on interruptions.
     reported_before_ms: u64,
     before: Option<PaymentId>,
-    /// Decisions that are still wanted.
+    /// How many decisions are still to be read.
     left: u64,
 }
 

@@ -24,7 +24,7 @@ pub struct CheckpointFile {
     path: PathBuf,
 }
 
-/// A line of a file, and where it is.
+/// A line of a file, and its place: path and number.
 #[derive(Debug)]
 pub struct CheckpointLine {
     pub origin: String,

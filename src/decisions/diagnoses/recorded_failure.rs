@@ -21,7 +21,7 @@ use crate::storage::{StorageError, decisions, rulesets};
 /// finds it compiled.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is recorded of a failure, and what repeating the call shows.
+/// A recorded failure, and the result of repeating the call.
 #[derive(Debug)]
 pub struct RecordedFailure {
     pub class: FailureClass,

@@ -1,6 +1,6 @@
 //! The flaws that a verification can find.
 //!
-//! A finding names places and ids. Must never show values of a payment.
+//! A finding names places and ids, and must never contain values of a payment.
 
 use thiserror::Error;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
-//! Compares checkpoints with what is stored.
+//! Compares checkpoints with the stored batches.
 //!
-//! A checkpoint proves that a batch with this hash was stored, so the end of a chain cannot be cut off
-//! undetected.
+//! A checkpoint proves that a batch with this hash was stored, so the end of a chain cannot be cut
+//! off undetected.
 
 use std::collections::BTreeSet;
 
