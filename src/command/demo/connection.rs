@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::command::Failure;
 
-/// How long to wait for one response. Longer than the deadlines of the server.
+/// How long to wait for one response. Longer than the usual deadlines of a server.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 const RETRIES_MAX: usize = 7;
 const EVENT_RETRIES_MAX: usize = 8;
