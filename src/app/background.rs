@@ -49,7 +49,7 @@ const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// this time.
 const METRICS_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
-/// Rarely, since partitions are created months ahead.
+/// Can be long, since partitions are created months ahead.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// Old shadow runs are deleted in small portions, so that each transaction is short: up to
 /// 4,000 in a second, more than are added.

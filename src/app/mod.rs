@@ -131,7 +131,7 @@ pub async fn ignite_on(
     Ok(IgnitedServer { rocket, app: Arc::new(app), address })
 }
 
-/// For replaying stored decisions without a server.
+/// Creates `Replays` for commands that run without a server.
 pub async fn replays(
     config: &Config,
     databases: &Databases,

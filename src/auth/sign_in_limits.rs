@@ -138,7 +138,7 @@ impl SignInLimits {
         match judgement {
             Judgement::Right if !recognised => {
                 let mut known = self.recognised();
-                // Simply cleared: recognition matters only during an attack.
+                // The whole map is cleared: recognition matters only during an attack.
                 if known.len() >= RECOGNISED_MAX {
                     known.clear();
                 }

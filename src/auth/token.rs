@@ -22,7 +22,7 @@ use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
 
 /// How much the clocks of two nodes may differ. It can be small, since only nodes of Tollgate issue
-/// tokens. A token is accepted for this long after its expiry.
+/// tokens. A token is accepted for this long before its `nbf` and after its expiry.
 pub const LEEWAY_S: u64 = 5;
 
 /// A token cannot be revoked, so its lifetime is short. If it were shorter, clients would sign in
@@ -32,7 +32,7 @@ pub const LIFETIMES_S: std::ops::RangeInclusive<u64> = 300..=600;
 /// Our tokens have about 700 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// In tokens, of about 200 bytes each.
+/// How many verified tokens are cached, of about 200 bytes each.
 const CACHE_CAPACITY: usize = 20_000;
 
 const TOKEN_TYPE: &str = "at+jwt";

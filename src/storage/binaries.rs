@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use thiserror::Error;
 
-/// Older servers lack what the migrations use (`security_invoker`, SQL function bodies).
+/// Older servers lack features that the migrations use (`security_invoker`, SQL function bodies).
 pub const OLDEST_SUPPORTED_MAJOR: u32 = 15;
 
 /// The programs of one PostgreSQL installation.

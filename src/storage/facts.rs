@@ -33,8 +33,8 @@ const WHAT: &str = "fact";
 /// time on compiling a statement that looks expensive.
 const SETTINGS: &str = "set local enable_seqscan = off; set local jit = off";
 
-/// The most texts of one statement. Postgres finds a slice by scanning its array, so twice as many
-/// texts take four times as long.
+/// A statement with this many texts gets no further requests. Postgres finds a slice by scanning
+/// its array, so twice as many texts take four times as long.
 const TEXTS_MAX: usize = 2_048;
 
 /// The payments in flight on this node that have one value. The caller adds them to the stored count,

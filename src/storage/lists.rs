@@ -187,7 +187,7 @@ pub struct ListHead {
     pub is_closed: bool,
 }
 
-/// The lists that exist among these names.
+/// The lists with these names. Names without a list are left out.
 pub async fn heads(
     app: &AppPool,
     tenant: TenantId,

@@ -99,7 +99,8 @@ async fn ensure_membership(
     login: &str,
     role: &str,
 ) -> Result<(), ProvisionError> {
-    // Since Postgres 16 a membership may lack the option SET, as does that of a role's creator.
+    // Since Postgres 16 a membership may lack the option SET. The creator of a role gets such a
+    // membership.
     let member: bool = sqlx::query_scalar(
         "select pg_has_role(session_user, $1, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)",
     )
@@ -151,7 +152,7 @@ async fn change(connection: &mut PgConnection, login: &str, statement: &str) -> 
                     source: error.into(),
                 });
             }
-            // "tuple concurrently updated" has no code of its own.
+            // XX000 includes "tuple concurrently updated", which has no other code.
             Some("XX000" | "40001" | "40P01") if attempt < ATTEMPTS => {
                 tokio::time::sleep(std::time::Duration::from_millis(10 * u64::from(attempt))).await;
                 attempt += 1;

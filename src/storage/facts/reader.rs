@@ -40,8 +40,8 @@ const SEPARATE_MAX: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_millis(100);
 /// How long a tenant stays separate if it was slow by itself.
 const SLOW_TENANT_FOR: Duration = Duration::from_secs(60);
-/// How long a tenant stays separate if it was part of a slow batch. `QUICK_STATEMENTS` quick
-/// statements of its own end the separation earlier.
+/// How long a tenant stays separate if it was part of a slow batch. It ends earlier, after
+/// `QUICK_STATEMENTS` quick statements of the tenant.
 const SLOW_BATCH_FOR: Duration = Duration::from_secs(5);
 const QUICK_STATEMENTS: u32 = 4;
 
@@ -123,7 +123,7 @@ impl FactReader {
         let answer = reader
             .run(&[], CHECK_MAX, |connection| {
                 Box::pin(async move {
-                    // The statement finds nothing; it shows whether facts can be read at all.
+                    // Returns no rows, but fails if facts cannot be read.
                     sqlx::query("select from payment_values where false").execute(connection).await?;
                     Ok(())
                 })
@@ -176,8 +176,8 @@ impl ReaderState {
     }
 
     /// Decides by the time of a separate statement how long the tenant stays separate. Quick
-    /// statements end the separation: it costs more, and after a slow moment of the machine all
-    /// tenants may be separate.
+    /// statements end the separation, since separate statements cost more, and after a slow moment
+    /// of the machine all tenants may be separate.
     fn record_time(&self, tenant: TenantId, took: Duration) {
         let now = Instant::now();
         let mut separate = self.separate();

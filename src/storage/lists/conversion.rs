@@ -57,7 +57,7 @@ pub async fn convert_lists(system: &SystemPool) -> Result<ListConversion, Storag
     }
     // The lock is held by a separate connection. If this process dies, Postgres releases it.
     let mut holder = system.detached().await?;
-    // The lock is polled: a long wait for it could not be told from a lost response.
+    // The lock is polled, since a long wait for it could not be distinguished from a lost response.
     while !time_limit::within(LOCK_RESPONSE_MAX, DatabaseLock::ListConversion.try_take(&mut holder)).await? {
         tokio::time::sleep(LOCK_RETRY_EVERY).await;
         // The other node may have finished, but its lost connection may still hold the lock.

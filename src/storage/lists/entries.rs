@@ -44,7 +44,7 @@ pub async fn close_entry(
     .await
 }
 
-/// The entry after it is closed.
+/// The same entry, closed at `now_ms`.
 pub(super) fn closed(
     before: &ListEntry,
     now_ms: u64,

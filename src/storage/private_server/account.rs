@@ -1,7 +1,7 @@
 //! The user that Postgres runs as, and a data directory that it can reach.
 //!
 //! Postgres refuses to run as root, the usual user in containers. So it runs as another user, with
-//! a data directory that this user can reach. Root's home is not one.
+//! a data directory that this user can reach, which excludes root's home.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, Permissions};

@@ -82,8 +82,8 @@ impl JournalWriter {
     }
 
     /// Writes one row of the batch that was given up, and rolls it back: with a full disk a writer
-    /// can still connect, but not write. Each test uses the next row, so that a bad row cannot make
-    /// all tests fail.
+    /// can still connect, but not write. Each test writes only one row, the next one, so that
+    /// neither a bad row nor the size of the batch makes all tests fail.
     async fn test_writing(&mut self, session: &mut JournalSession) -> sqlx::Result<()> {
         if self.given_up.is_empty() {
             return Ok(());
