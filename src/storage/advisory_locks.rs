@@ -41,7 +41,7 @@ impl DatabaseLock {
         Ok(())
     }
 
-    /// As `take_in_transaction`, without waiting. Returns `false` if another session holds the lock.
+    /// As `take_in_transaction`, without waiting. Returns `false` if another session holds it.
     pub async fn try_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
             .bind(self.number())
@@ -55,7 +55,7 @@ impl DatabaseLock {
         Ok(())
     }
 
-    /// As `take`, without waiting. Returns `false` if another session holds the lock.
+    /// As `take`, without waiting. Returns `false` if another session holds it.
     pub async fn try_take(self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(self.number()).fetch_one(connection).await
     }

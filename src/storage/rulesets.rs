@@ -121,7 +121,7 @@ pub async fn get(
     app.transaction(tenant, move |connection| Box::pin(find(connection, tenant, point, number))).await
 }
 
-/// The same for any tenant, for background work.
+/// As `get`, for background work.
 pub async fn revision_any(
     system: &SystemPool,
     tenant: TenantId,
