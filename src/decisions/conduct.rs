@@ -1,7 +1,7 @@
 //! Which rules are to blame for a failure, or for a ruleset that missed its deadline.
 //!
-//! Only fuel and processor time count: a rule is never blamed for the fuel of other rules, nor for a
-//! slow machine.
+//! Only fuel and processor time count: a rule is never blamed for the fuel of other rules, nor for
+//! a slow machine.
 
 use crate::domain::decision::RuleEvidence;
 use crate::domain::plugin::Profile;
@@ -9,7 +9,7 @@ use crate::domain::quarantine::Conduct;
 use crate::domain::verdict::{FailureClass, RuleResult};
 use crate::rules::{MissedDeadline, burns, computes_long, has_all_its_fuel};
 
-/// How each rule of a decision behaved; `None` if its run says nothing about the rule.
+/// How each rule of a decision behaved. `None` if its run says nothing about the rule.
 pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
     let mut spent = 0;
     let conduct = |rule: &RuleEvidence| {
@@ -19,9 +19,9 @@ pub fn of_decided(rules: &[RuleEvidence]) -> Vec<Option<Conduct>> {
     rules.iter().map(conduct).collect()
 }
 
-/// How each rule that was called behaved, up to the one that was running at the deadline. `profiles`
-/// are those of all rules that were called. If the tenant's own rules kept the engine busy, every
-/// rule that used much fuel is to blame.
+/// How each rule that was called behaved, up to the one that was running at the deadline.
+/// `profiles` are those of all rules that were called. If the tenant's own rules kept the engine
+/// busy, every rule that used much fuel is to blame.
 pub fn of_missed(missed: &MissedDeadline, profiles: &[Profile]) -> Vec<Option<Conduct>> {
     let mut spent = 0;
     let to_blame = missed.caused_by_tenant.then_some(Conduct::Failed(FailureClass::Deadline));

@@ -55,7 +55,7 @@ pub enum FactSource {
     Recorded,
     /// Computed as of the time of a stored payment.
     Computed,
-    /// As it is now.
+    /// Looked up as of now.
     Current,
 }
 
@@ -68,7 +68,7 @@ pub struct FoldStep {
     pub overridable: bool,
     /// The rules whose `allow` cancels it.
     pub cancelled_by: Vec<String>,
-    /// It is among the strictest that are not cancelled.
+    /// Whether it is among the strictest that are not cancelled.
     pub decides: bool,
 }
 

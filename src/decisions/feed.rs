@@ -98,7 +98,7 @@ impl Feed {
         self.position
     }
 
-    /// Whether more is stored than was sent, so that the next read need not wait.
+    /// Whether more may be stored than was sent. If so, the next read need not wait.
     pub fn is_behind(&self) -> bool {
         self.behind
     }

@@ -162,7 +162,7 @@ impl Imports {
             .await
     }
 
-    /// Ends the journal and records the run in the audit log.
+    /// Stops the journal, signs its checkpoints and records the run in the audit log.
     pub async fn finish(&self, subject: &str, counts: ImportCounts) -> Result<(), StorageError> {
         self.journal.flush_and_stop().await;
         let checkpoints = self.checkpoints.clone();

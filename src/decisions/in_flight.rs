@@ -45,9 +45,9 @@ struct PendingPayment {
 /// The status of a payment, shared with the payments that counted it.
 #[derive(Debug, Default)]
 struct PendingStatus {
-    /// Its outcome is review or reject.
+    /// Whether its outcome is review or reject.
     not_approved: AtomicBool,
-    /// It left without being stored: it failed, or was a retry.
+    /// Whether it left without being stored: it failed, or was a retry.
     left: AtomicBool,
 }
 

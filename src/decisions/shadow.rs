@@ -27,7 +27,7 @@ use trial::ShadowTrial;
 /// Decisions of one batch. A batch is of one tenant; tenants take turns.
 const BATCH_MAX: usize = 256;
 
-/// The memory of the queue. A quarter of it is for one tenant.
+/// The most memory of the queue. One tenant may use a quarter of it.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// A batch stores its runs whenever they take this much memory.
@@ -61,7 +61,7 @@ pub struct ShadowRuns {
 }
 
 impl ShadowRuns {
-    /// At most `queue_max` payments wait, and a quarter of that of one tenant.
+    /// At most `queue_max` payments wait. One tenant may use a quarter of that.
     pub fn start(engine: Arc<dyn RuleEngine>, system: SystemPool, queue_max: usize) -> Arc<Self> {
         let room = Load { items: queue_max, bytes: WAITING_BYTES_MAX };
         let queue = Mutex::new(FairQueue::new(room, room.quarter()));

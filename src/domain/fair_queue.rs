@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::tenant::TenantId;
 
-/// A number of items and their total size by estimate.
+/// A number of items, and their estimated total size.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Load {
     pub items: usize,

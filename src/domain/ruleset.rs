@@ -136,7 +136,7 @@ pub struct Canary {
     pub share: Share,
 }
 
-/// The revisions of a tenant that take part in decisions, as in one activation.
+/// The revisions that take part in a tenant's decisions: the content of one activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deployment {
     /// The active revision.

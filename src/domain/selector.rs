@@ -150,7 +150,7 @@ impl Matching {
     }
 
     /// Whether this kind of matching is allowed for values of `kind`. Accounts, banks, countries
-    /// and addresses are not names, and a prefix of a country or an address means nothing. Old
+    /// and addresses are not names, and a prefix of a country or an address has no meaning. Old
     /// revisions may contain such queries; they are matched exactly.
     pub fn suits(self, kind: ValueKind) -> bool {
         use ValueKind::{Account, Bank, Country, Ip};

@@ -5,8 +5,8 @@ use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
 use unicode_normalization::UnicodeNormalization;
 
-/// Characters that show nothing: zero-width characters, soft hyphens, direction marks, variation
-/// selectors, fillers, tags, and control characters other than white space.
+/// Characters that are not displayed: zero-width characters, soft hyphens, direction marks,
+/// variation selectors, fillers, tags, and control characters other than white space.
 pub fn is_invisible(c: char) -> bool {
     // A short cut for ASCII, which most text is.
     if c.is_ascii() {

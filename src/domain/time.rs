@@ -14,7 +14,7 @@ pub trait Clock: Send + Sync + Debug {
     fn now_ms(&self) -> u64;
 }
 
-/// A clock that nobody can set.
+/// A clock that cannot be set and never goes back.
 pub trait Monotonic: Send + Sync + Debug {
     /// Microseconds since some moment in the past.
     fn now_us(&self) -> u64;

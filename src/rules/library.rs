@@ -30,7 +30,7 @@ use super::settings::EngineSettings;
 use crate::domain::plugin::{Description, Digest, Plugin, Profile};
 use crate::domain::verdict::FailureClass;
 
-/// A larger plugin contains an interpreter. Compiled rules have 30 to 200 KB.
+/// A larger plugin is assumed to contain an interpreter. Compiled rules have 30 to 200 KB.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) struct Library {
@@ -103,8 +103,8 @@ impl Library {
         Some(plugin)
     }
 
-    /// A plugin from memory or from the cache on disk. `None` if it was never added, or was added
-    /// under another profile.
+    /// A plugin from memory or from the cache on disk. `None` if it was never added, was added
+    /// under another profile, or its compiled code was lost.
     pub(super) async fn bound(
         self: &Arc<Self>,
         digest: Digest,

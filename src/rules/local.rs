@@ -87,8 +87,8 @@ impl LocalEngine {
         })
     }
 
-    /// Whether a tenant's rules used at least a quarter of the engine while one of its rulesets
-    /// waited.
+    /// Whether a tenant's rules used at least a quarter of the engine's processor time while one of
+    /// its rulesets ran or waited.
     fn is_much(&self, spent: Duration, waited: Duration) -> bool {
         spent * 4 >= waited.saturating_mul(self.threads)
     }

@@ -39,8 +39,8 @@ impl Connections {
         .await
     }
 
-    /// As [`Self::run`], without waiting for other statements. Used to renew a lease, which would expire
-    /// behind long statements.
+    /// Like [`Self::run`], without waiting for other statements. Used to renew a lease, which could
+    /// expire behind long statements.
     pub async fn run_at_once<T, F>(&self, work: impl FnOnce(SystemPool) -> F) -> Result<T, StorageError>
     where
         T: Send + 'static,

@@ -141,7 +141,7 @@ impl Submissions {
     }
 }
 
-/// Rules that had less than half of the time are not to blame for a missed deadline.
+/// Whether the rules had at least half of the time. If not, a missed deadline is not their fault.
 fn had_their_time(begun: Instant, rules_begun: Instant, deadline: Instant) -> bool {
     deadline.saturating_duration_since(rules_begun) >= rules_begun.saturating_duration_since(begun)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Of all reported events of a payment, the one that comes first in this order.
+/// The reported event of a payment that comes first in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Label {

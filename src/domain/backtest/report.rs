@@ -24,7 +24,7 @@ const CODES_MAX: usize = 10;
 #[serde(rename_all = "snake_case")]
 pub enum ReplayObstacle {
     Erased,
-    /// It is damaged, or was written by a newer version.
+    /// Its evidence or its revision is damaged, or was written by a newer version.
     Unreadable,
     /// The host stopped a rule at each attempt. Such a result says nothing about the rule.
     HostFailure,
