@@ -32,9 +32,9 @@ const AT_ONCE: usize = 2_048;
 const EVENTS_OF: usize = 1_024;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// The most lines whose errors are printed. The summary counts all.
-const TOLD_MAX: u64 = 50;
+const PRINTED_LINES_MAX: u64 = 50;
 /// The most errors that are printed for one line.
-const ERRORS_TOLD_MAX: usize = 5;
+const PRINTED_ERRORS_MAX: usize = 5;
 
 #[derive(Debug, clap::Args)]
 pub struct ImportOrder {
@@ -62,17 +62,17 @@ struct ImportReport {
 impl ImportReport {
     fn bad(&mut self, line: u64, errors: &[LineError]) {
         self.counts.refused += 1;
-        if self.counts.refused > TOLD_MAX {
+        if self.counts.refused > PRINTED_LINES_MAX {
             return;
         }
-        for LineError { pointer, detail } in errors.iter().take(ERRORS_TOLD_MAX) {
+        for LineError { pointer, detail } in errors.iter().take(PRINTED_ERRORS_MAX) {
             let place = if pointer.is_empty() { "the line" } else { pointer };
             tell!("line {line}: {place}: {detail}");
         }
-        if errors.len() > ERRORS_TOLD_MAX {
-            tell!("line {line}: and {} more errors", errors.len() - ERRORS_TOLD_MAX);
+        if errors.len() > PRINTED_ERRORS_MAX {
+            tell!("line {line}: and {} more errors", errors.len() - PRINTED_ERRORS_MAX);
         }
-        if self.counts.refused == TOLD_MAX {
+        if self.counts.refused == PRINTED_LINES_MAX {
             tell!("further lines with errors are counted but not listed");
         }
     }
@@ -198,11 +198,11 @@ async fn store_all(
     let fates = lines_of(source).map(|line| async move { store_line(imports, unchecked, line?).await });
     let with_events = fates.buffered(AT_ONCE).chunks(EVENTS_OF).map(|fates| store_events(imports, fates));
     let mut done = std::pin::pin!(with_events.buffered(2));
-    let (begun, mut told_at) = (Instant::now(), Instant::now());
+    let (begun, mut printed_at) = (Instant::now(), Instant::now());
     while let Some(part) = done.next().await {
         part.add_to(report)?;
-        if told_at.elapsed() >= PROGRESS_EVERY {
-            told_at = Instant::now();
+        if printed_at.elapsed() >= PROGRESS_EVERY {
+            printed_at = Instant::now();
             let rate = report.read() as f64 / begun.elapsed().as_secs_f64();
             tell!("{} lines, {} refused, {rate:.0} per second", report.read(), report.counts.refused);
         }

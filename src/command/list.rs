@@ -102,7 +102,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
         let lines = match reader.lines(format, &bytes, unchecked, entries_max as usize) {
             Ok(lines) => lines,
             Err(bad) => {
-                tell_of(&bad);
+                print_bad_lines(&bad);
                 say!("Nothing was added. Lines with errors: {}.", bad.lines);
                 code = ExitCode::FAILURE;
                 return Ok(());
@@ -129,7 +129,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
     Ok(code)
 }
 
-fn tell_of(bad: &BadLines) {
+fn print_bad_lines(bad: &BadLines) {
     for (line, error) in &bad.errors {
         let place = if error.pointer.is_empty() { "the line" } else { &error.pointer };
         tell!("line {line}: {place}: {}", error.detail);

@@ -197,7 +197,7 @@ pub fn run() -> ExitCode {
         }
     };
     match result {
-        Ok(code) => match output::answer_lost() {
+        Ok(code) => match output::output_error() {
             None => code,
             Some(error) => ended_by(&*Failure::from(format!("cannot write to standard output: {error}"))),
         },
@@ -213,7 +213,7 @@ fn ended_by(error: &(dyn std::error::Error + Send + Sync)) -> ExitCode {
         text.push_str(&format!("\n  caused by: {cause}"));
         source = cause.source();
     }
-    output::tell_at_the_end(text);
+    output::print_last_lines(text);
     ExitCode::FAILURE
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long the process waits at its end until the last lines are read.
-const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+const LAST_LINES_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Why standard output can no longer be written.
 static REFUSED: OnceLock<io::Error> = OnceLock::new();
@@ -48,20 +48,20 @@ pub fn tell_line(line: Arguments<'_>) {
 }
 
 /// Prints on another thread, for a server, which must not wait for a reader.
-pub fn say_aside(text: String) {
+pub fn print_in_background(text: String) {
     // If no thread can be started, the text is lost.
     let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(&format!("{text}\n")));
 }
 
-/// Writes the last lines to standard error. Waits at most `LAST_WORDS_WAIT` for a reader.
-pub fn tell_at_the_end(text: String) {
+/// Writes the last lines to standard error. Waits at most `LAST_LINES_WAIT_MAX` for a reader.
+pub fn print_last_lines(text: String) {
     let (ended, wait) = mpsc::channel();
     let telling = move || {
         tell!("{text}");
         let _ = ended.send(());
     };
     if thread::Builder::new().name("output".to_owned()).spawn(telling).is_ok() {
-        let _ = wait.recv_timeout(LAST_WORDS_WAIT);
+        let _ = wait.recv_timeout(LAST_LINES_WAIT_MAX);
     }
 }
 
@@ -71,6 +71,6 @@ pub fn reader_has_gone() -> bool {
 }
 
 /// Why the result could not be written, for example because the disk is full.
-pub fn answer_lost() -> Option<&'static io::Error> {
+pub fn output_error() -> Option<&'static io::Error> {
     REFUSED.get().filter(|_| !reader_has_gone())
 }

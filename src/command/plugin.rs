@@ -34,7 +34,7 @@ pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     in_a_sandbox(path, &settings, async |_, taken| {
         match taken {
             Ok((plugin, _)) if as_json => say!("{:#}", taken_in_json(&plugin, &settings)),
-            Ok((plugin, _)) => say_taken(&plugin, &settings),
+            Ok((plugin, _)) => print_accepted(&plugin, &settings),
             Err(why) if as_json => {
                 let limits = [Profile::Small, Profile::Large]
                     .map(|profile| LimitsInForce::of(profile, settings.compile_cpu_s));
@@ -51,7 +51,7 @@ pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     })
 }
 
-fn say_taken(plugin: &Plugin, settings: &NodeSettings) {
+fn print_accepted(plugin: &Plugin, settings: &NodeSettings) {
     let description = &plugin.description;
     let limits = LimitsInForce::of(plugin.profile, settings.compile_cpu_s);
     say!("{} {}: {}", description.name, description.version, description.summary);

@@ -20,7 +20,7 @@ pub struct Progress {
     total: u64,
     done: u64,
     begun: Instant,
-    told_at: Instant,
+    printed_at: Instant,
 }
 
 impl Progress {
@@ -32,15 +32,15 @@ impl Progress {
             ProgressBar::new(total).with_style(style).with_message(what)
         });
         let now = Instant::now();
-        Self { bar, what, total, done: 0, begun: now, told_at: now }
+        Self { bar, what, total, done: 0, begun: now, printed_at: now }
     }
 
     pub fn add(&mut self, more: u64) {
         self.done += more;
         match &self.bar {
             Some(bar) => bar.inc(more),
-            None if self.told_at.elapsed() >= LINES_EVERY => {
-                self.told_at = Instant::now();
+            None if self.printed_at.elapsed() >= LINES_EVERY => {
+                self.printed_at = Instant::now();
                 tell!("{} of {} {}, {:.0} per second", self.done, self.total, self.what, self.rate());
             }
             None => {}

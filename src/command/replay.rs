@@ -25,7 +25,7 @@ use crate::world::machine;
 const PAGE: u32 = 1_000;
 const AT_ONCE: usize = 16;
 /// The most differences that are printed. The summary counts all.
-const TOLD_MAX: u64 = 50;
+const PRINTED_LINES_MAX: u64 = 50;
 
 /// Parses `90m`, `24h`, `7d` or `30s`.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
@@ -91,7 +91,7 @@ impl ReplaySummary {
                 self.different += 1;
                 let paths: Vec<&str> =
                     replay.differences.iter().map(|difference| difference.path.as_str()).collect();
-                (self.different <= TOLD_MAX).then(|| format!("{id} differs at {}", paths.join(", ")))
+                (self.different <= PRINTED_LINES_MAX).then(|| format!("{id} differs at {}", paths.join(", ")))
             }
             Err(ReplayError::Imported) => {
                 self.imported += 1;
@@ -103,7 +103,7 @@ impl ReplaySummary {
             }
             Err(error) => {
                 self.failed += 1;
-                (self.failed <= TOLD_MAX).then(|| format!("{id} could not be replayed: {error}"))
+                (self.failed <= PRINTED_LINES_MAX).then(|| format!("{id} could not be replayed: {error}"))
             }
         }
     }

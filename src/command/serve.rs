@@ -10,7 +10,7 @@ use rocket::{Ignite, Rocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use super::output::say_aside;
+use super::output::print_in_background;
 use crate::app::database::Database;
 use crate::app::tenants::CreatedClient;
 use crate::app::{self, App, IgnitedServer, demo, stopping};
@@ -33,7 +33,7 @@ async fn serve_on(config: &Config, database: &Database, started: Instant) -> Res
         let Ok(address) = address.await else { return };
         tracing::info!(%address, ready_ms = started.elapsed().as_millis(), "ready");
         if let Some(created) = welcome {
-            say_aside(demo::welcome(&format!("http://{address}"), created.as_ref()));
+            print_in_background(demo::welcome(&format!("http://{address}"), created.as_ref()));
         }
     });
     let launched = launch(config, &app, rocket).await;

@@ -40,7 +40,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
             counts.batches,
             counts.writers.len(),
         );
-        say!("{}", told_of_checkpoints(&counts, &compared));
+        say!("{}", checkpoint_summary(&counts, &compared));
         Ok(())
     })
     .await?;
@@ -74,7 +74,7 @@ async fn chains(pools: &Databases) -> Result<(VerificationCounts, f64), Failure>
     Ok((counts, progress.rate()))
 }
 
-fn told_of_checkpoints(counts: &VerificationCounts, compared: &CheckpointComparison) -> String {
+fn checkpoint_summary(counts: &VerificationCounts, compared: &CheckpointComparison) -> String {
     let Some(newest_ms) = compared.newest_ms else {
         let why =
             if compared.findings == 0 { "No checkpoint to compare with" } else { "No checkpoint is valid" };

@@ -273,7 +273,7 @@ mod tests {
     }
 
     /// The lines that are logged while `work` runs.
-    fn lines_told(work: impl FnOnce()) -> String {
+    fn printed_lines(work: impl FnOnce()) -> String {
         let reported = Arc::new(Mutex::new(Vec::new()));
         let writer = reported.clone();
         let subscriber =
@@ -302,13 +302,13 @@ mod tests {
         let mut disk = Disk { free: 0, holds: Vec::new() };
         let mut outlet = outlet(&mut disk, &LOST);
         let write = |outlet: &mut Outlet<_>| outlet.write_all(b"line\n").expect("taken");
-        let reported = lines_told(|| {
+        let reported = printed_lines(|| {
             write(&mut outlet);
             write(&mut outlet);
         });
         assert_eq!(reported, "", "there is nowhere to tell it");
         outlet.to.free = 100;
-        let reported = lines_told(|| {
+        let reported = printed_lines(|| {
             write(&mut outlet);
             write(&mut outlet);
         });

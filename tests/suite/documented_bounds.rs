@@ -76,7 +76,11 @@ async fn broken_cases(
         // A value within its bounds may be refused for its meaning, for example a time in the past
         // or two fields that exclude each other.
         let is_refused = reported.iter().any(|detail| !case.fits || detail.starts_with("expected"));
-        if is_refused == case.fits || (is_refused && status != StatusCode::UNPROCESSABLE_ENTITY) {
+        let is_unanswered = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        if is_unanswered
+            || is_refused == case.fits
+            || (is_refused && status != StatusCode::UNPROCESSABLE_ENTITY)
+        {
             let body: String = case.body.to_string().chars().take(60).collect();
             let fits = case.fits;
             wrong.push(format!("{method} {path} {} {body}: fits {fits}, got {answer}", case.pointer));

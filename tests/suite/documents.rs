@@ -18,9 +18,9 @@ fn the_readme_shows_the_output_of_the_first_start() {
 
 #[test]
 fn every_configuration_key_is_documented() {
-    let source = read("src/config.rs");
+    let source = read("src/config/settings.rs");
     let document = read("docs/CONFIGURATION.md");
-    let settings = source.split("pub struct Settings {").nth(1).and_then(|rest| rest.split("\n}").next());
+    let settings = source.split("pub struct NodeSettings {").nth(1).and_then(|rest| rest.split("\n}").next());
     let keys = settings.expect("the settings").lines().filter_map(|line| {
         let (name, _) = line.trim().strip_prefix("pub ")?.split_once(':')?;
         Some(name)

@@ -197,7 +197,7 @@ async fn bad_lines_are_reported_with_number_and_field_and_good_ones_are_stored()
         changed_line("B-4", "/outcome", json!("perhaps")),
         changed_line("B-5", "/events/0/kind", json!("claimed")),
         changed_line("B-6", "/payment/debtor/account/iban", json!("hush-hush")),
-        "x".repeat(200_000),
+        "x".repeat(300_000),
         line("GOOD-2", at_ms).to_string(),
     ];
     lines.extend((0..60).map(|_| "[]".to_owned()));
@@ -225,7 +225,7 @@ async fn bad_lines_are_reported_with_number_and_field_and_good_ones_are_stored()
             "line 7: /outcome: expected approve, review or reject",
             "line 8: /events/0/kind: expected one of approved, ",
             "line 9: /payment/debtor/account/iban: expected an IBAN",
-            "line 10: the line: expected at most 131072 bytes",
+            "line 10: the line: expected at most 285536 bytes",
             "line 12: the line: expected an object, found an array",
             "counted but not listed",
         ] {

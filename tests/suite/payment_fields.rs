@@ -143,6 +143,7 @@ fn api() -> Shapes {
             let is_required = required.iter().any(|required| required == name);
             let kind = kind_of(property);
             // Such an object is left out if it has no keys, but it is not optional in the contract.
+            assert!(kind != "texts by key" || !is_required, "{name} is required");
             let is_optional = !is_required && kind != "texts by key";
             (name.clone(), Field { kind, is_optional })
         });

@@ -62,7 +62,7 @@ pub enum EventResponse {
     Taken,
     Refused,
     /// The server has no route for events.
-    NoPlace,
+    NoRoute,
 }
 
 impl ApiClient {
@@ -167,7 +167,7 @@ impl ApiClient {
             }
             return Ok(match response.status() {
                 status if status.is_success() => EventResponse::Taken,
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => EventResponse::NoPlace,
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => EventResponse::NoRoute,
                 _ => EventResponse::Refused,
             });
         }
@@ -310,7 +310,7 @@ mod tests {
         .await;
         let connection = ApiClient::new(&url, "id".to_owned(), "secret".to_owned()).expect("made");
         for expected in
-            [EventResponse::NoPlace, EventResponse::NoPlace, EventResponse::Refused, EventResponse::Taken]
+            [EventResponse::NoRoute, EventResponse::NoRoute, EventResponse::Refused, EventResponse::Taken]
         {
             assert_eq!(connection.tell("p-1", "settled", 7, "").await.expect("an answer"), expected);
         }

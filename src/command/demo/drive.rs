@@ -24,7 +24,7 @@ use crate::world::SystemClock;
 
 const IN_FLIGHT_MAX: usize = 256;
 /// Events are reported within this time, even if they would take days in reality.
-const TOLD_AFTER_MAX_MS: u64 = 4_000;
+const REPORT_DELAY_MAX_MS: u64 = 4_000;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -133,11 +133,11 @@ async fn tell_all(shared: &DriveState, payment: &str, happenings: Vec<DemoEvent>
             return;
         }
         tokio::select! {
-            () = sleep(Duration::from_millis(random.between(200, TOLD_AFTER_MAX_MS))) => {}
+            () = sleep(Duration::from_millis(random.between(200, REPORT_DELAY_MAX_MS))) => {}
             () = shared.hurry.cancelled() => {}
         }
         match shared.connection.tell(payment, kind, SystemClock.now_ms(), note).await {
-            Ok(EventResponse::NoPlace) => {
+            Ok(EventResponse::NoRoute) => {
                 if !shared.no_place_for_events.swap(true, Ordering::Relaxed) {
                     say!("this server does not accept payment events; no more are sent");
                 }

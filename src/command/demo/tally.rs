@@ -40,7 +40,7 @@ pub struct Tally {
     held_back: u64,
     second_held_back: u64,
     told: BTreeMap<&'static str, u64>,
-    not_told: u64,
+    unreported: u64,
     errors: BTreeMap<String, u64>,
 }
 
@@ -75,7 +75,7 @@ impl Tally {
     pub fn told(&mut self, kind: &'static str, told: Option<EventResponse>) {
         match told {
             Some(EventResponse::Taken) => *self.told.entry(kind).or_default() += 1,
-            Some(EventResponse::Refused | EventResponse::NoPlace) | None => self.not_told += 1,
+            Some(EventResponse::Refused | EventResponse::NoRoute) | None => self.unreported += 1,
         }
     }
 
@@ -123,9 +123,9 @@ impl Tally {
             self.held_back,
         );
         let told: Vec<String> = self.told.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        if !told.is_empty() || self.not_told > 0 {
+        if !told.is_empty() || self.unreported > 0 {
             let told = if told.is_empty() { "nothing".to_owned() } else { told.join(", ") };
-            let _ = writeln!(text, "events sent: {told}; {} not accepted", self.not_told);
+            let _ = writeln!(text, "events sent: {told}; {} not accepted", self.unreported);
         }
         for (why, count) in &self.errors {
             let _ = writeln!(text, "error: {why} ({count})");

@@ -6,8 +6,12 @@ use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// A submitted payment has at most 64 KiB. An imported payment also has events.
-pub const LINE_BYTES_MAX: usize = 128 << 10;
+use crate::http::routes::payments::events::NOTE_LENGTH_MAX;
+use crate::http::routes::payments::import_line::EVENTS_MAX;
+
+/// A submitted payment has at most 64 KiB, and an imported one has events as well. A character
+/// has at most four bytes, and an event without its note has less than 200.
+pub const LINE_BYTES_MAX: usize = (64 << 10) + EVENTS_MAX * (4 * NOTE_LENGTH_MAX + 200);
 
 /// The byte-order mark, with which some programs begin a file. It is not part of the first
 /// line.

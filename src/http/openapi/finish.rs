@@ -127,13 +127,13 @@ fn bound(name: &str, schema: &mut Value) {
         Value::Array(types) => types.iter().any(|kind| kind == "integer"),
         kind => kind == "integer",
     };
-    if is_integer && name.ends_with("_ms") {
+    if is_integer && name.ends_with("_ms") && schema["maximum"].is_null() {
         schema["maximum"] = TIME_MS_MAX.into();
     }
     if is_integer && name == "limit" {
         (schema["minimum"], schema["maximum"]) = (1.into(), LIMIT_MAX.into());
     }
-    if is_integer && name == "revision" {
+    if is_integer && name == "revision" && schema["maximum"].is_null() {
         (schema["minimum"], schema["maximum"]) = (1.into(), i32::MAX.into());
     }
     if schema["maxLength"].is_number() && schema["minLength"].is_null() {

@@ -263,15 +263,15 @@ fn refuse_coding(request: &Request<'_>) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "Send the body uncompressed, without a Content-Encoding.";
-    Err(Problem { takes_no_coding: true, ..Problem::new(ProblemKind::UnsupportedMediaType, detail) })
+    Err(Problem { refuses_compression: true, ..Problem::new(ProblemKind::UnsupportedMediaType, detail) })
 }
 
 /// A guard that refuses compressed bodies, for routes that do not report body errors as problems.
 #[derive(Debug)]
-pub struct Uncoded;
+pub struct Uncompressed;
 
 #[rocket::async_trait]
-impl<'r> FromRequest<'r> for Uncoded {
+impl<'r> FromRequest<'r> for Uncompressed {
     type Error = ProblemKind;
 
     async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, ProblemKind> {

@@ -71,7 +71,12 @@ impl<'a> Fields<'a> {
 
     /// Whether the member is present, valid or not.
     pub fn has(&self, name: &str) -> bool {
-        self.object.members.get(name).is_some_and(|value| *value != Value::Null)
+        self.value(name).is_some()
+    }
+
+    /// The member as written, valid or not. Null counts as absent. Its texts are not screened.
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.object.members.get(name).filter(|value| **value != Value::Null)
     }
 
     pub fn error(&self, name: &str, detail: impl Into<String>) {

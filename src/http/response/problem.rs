@@ -174,7 +174,7 @@ pub struct Problem {
     pub allow: Option<String>,
     /// Whether to send `Accept-Encoding: identity` (RFC 9110): request bodies must not be
     /// compressed.
-    pub takes_no_coding: bool,
+    pub refuses_compression: bool,
 }
 
 impl Problem {
@@ -190,8 +190,8 @@ impl Problem {
             _ => None,
         };
         let detail = detail.into();
-        let (errors, challenge, allow, takes_no_coding) = (Vec::new(), None, None, false);
-        Self { kind, detail, errors, retry_after_seconds, challenge, allow, takes_no_coding }
+        let (errors, challenge, allow, refuses_compression) = (Vec::new(), None, None, false);
+        Self { kind, detail, errors, retry_after_seconds, challenge, allow, refuses_compression }
     }
 
     pub fn with_errors(
@@ -268,7 +268,7 @@ impl<'r> Responder<'r, 'static> for Problem {
         if let Some(allow) = self.allow {
             response.header(Header::new("Allow", allow));
         }
-        if self.takes_no_coding {
+        if self.refuses_compression {
             response.header(Header::new("Accept-Encoding", "identity"));
         }
         response.ok()

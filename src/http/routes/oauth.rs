@@ -14,7 +14,7 @@ use crate::auth::oauth::{OAuthError, TokenRequest, TokenResponse, granted_scopes
 use crate::auth::sign_in_limits::Judgement;
 use crate::domain::tenant::Scope;
 use crate::http::edge::client_rates::whole_seconds;
-use crate::http::request::body::{FormBody, Uncoded};
+use crate::http::request::body::{FormBody, Uncompressed};
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::{Problem, ProblemBody, ProblemKind};
 use crate::http::services::{ServiceState, Services, Tokens};
@@ -109,7 +109,7 @@ pub struct OAuthErrorShape {
 )]
 #[post("/oauth/token", data = "<body>")]
 pub async fn token(
-    _uncoded: Uncoded,
+    _uncoded: Uncompressed,
     authorization: Authorization<'_>,
     services: &ServiceState,
     tokens: &State<Tokens>,

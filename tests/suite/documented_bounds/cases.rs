@@ -15,9 +15,21 @@ const PATTERNS: [(&str, &[&str], &[&str]); 6] = [
     ("^[A-Z]{3}$", &["EUR"], &["eur", "EU", "EURO", "EU1"]),
     ("^[A-Z]{2}$", &["DE"], &["de", "D", "DEU", "D1"]),
     ("^([0-9]{6}|[0-9]{8})$", &["411111", "41111111"], &["4111111", "41111a", "411"]),
-    ("^[0-9a-f]{64}$", &[], &["A", "g"]),
+    (
+        "^[0-9a-f]{64}$",
+        &["0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"],
+        &[
+            "0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
+            "g123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde",
+        ],
+    ),
     ("^[a-z0-9]+(-[a-z0-9]+)*$", &["a", "a-1-b"], &["a--b", "-a", "a-", "A", "a_b"]),
-    ("^[a-z0-9_.-]{1,40}$", &["a.b_c-9", "-"], &["A", "a b", "ä"]),
+    (
+        "^[a-z0-9_.-]{1,40}$",
+        &["a.b_c-9", "-", "a-key-of-exactly-40-characters----------"],
+        &["A", "a b", "ä", "a-key-of-exactly-41-characters-----------"],
+    ),
 ];
 
 /// A body, and whether the document allows the value at the pointer.

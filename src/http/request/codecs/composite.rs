@@ -255,7 +255,7 @@ impl Codec for AnyObject {
             place.error(expected("an object", value));
             return None;
         };
-        place.look_inside(value).then(|| value.canonical())
+        place.screen_nested(value).then(|| value.canonical())
     }
 
     fn write<'v>(&'v self, value: &'v String) -> Option<impl Serialize> {

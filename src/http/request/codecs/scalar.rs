@@ -323,8 +323,8 @@ fn expected_name(names: &[&str]) -> String {
 }
 
 /// One of the names of `S`. The schema is a reference to that of `S`.
-pub fn named<S: Named>() -> NamedCodec<S> {
-    NamedCodec(PhantomData)
+pub fn named<S: Named>() -> NameCodec<S> {
+    NameCodec(PhantomData)
 }
 
 /// A shape whose values are names. Implemented by `named!`.
@@ -335,9 +335,9 @@ pub trait Named: ToSchema {
 }
 
 #[derive(Debug)]
-pub struct NamedCodec<S>(PhantomData<S>);
+pub struct NameCodec<S>(PhantomData<S>);
 
-impl<S: Named> Codec for NamedCodec<S> {
+impl<S: Named> Codec for NameCodec<S> {
     type Value = S::Of;
 
     fn read(&self, place: Place<'_>, value: &Value) -> Option<S::Of> {

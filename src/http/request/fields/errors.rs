@@ -36,9 +36,9 @@ pub fn screen<T>(
 ) -> Result<Screened<T>, Problem> {
     let errors = Errors::default();
     let value = Place::root(&errors, context).object(root, read);
-    let (told, is_wrong) = (errors.told.into_inner(), errors.is_wrong.get());
+    let (told, was_always_invalid) = (errors.told.into_inner(), errors.was_always_invalid.get());
     match value {
-        Some(value) if !is_wrong => Ok(Screened { value, refused_now: told }),
+        Some(value) if !was_always_invalid => Ok(Screened { value, refused_now: told }),
         _ => Err(refused(told)),
     }
 }
@@ -51,12 +51,12 @@ pub fn refused(errors: Vec<PartError>) -> Problem {
 pub(super) struct Errors {
     told: RefCell<Vec<PartError>>,
     /// Whether there is an error that every release would have reported.
-    is_wrong: Cell<bool>,
+    was_always_invalid: Cell<bool>,
 }
 
 impl Errors {
     pub(super) fn add(&self, pointer: String, detail: String) {
-        self.is_wrong.set(true);
+        self.was_always_invalid.set(true);
         self.refuse_now(pointer, detail);
     }
 

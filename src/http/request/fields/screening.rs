@@ -27,13 +27,13 @@ impl Place<'_> {
     }
 
     /// Screens a value at every depth. Returns whether all keys are short enough and none repeats.
-    pub fn look_inside(&self, value: &Value) -> bool {
+    pub fn screen_nested(&self, value: &Value) -> bool {
         match value {
             Value::Object(object) => {
                 let here = self.fields(object);
                 let inside = object.members.iter().fold(true, |good, (key, value)| {
                     let fits = here.screen_key(key, None);
-                    here.place(key).look_inside(value) && fits && good
+                    here.place(key).screen_nested(value) && fits && good
                 });
                 here.refuse_repeated() && inside
             }
@@ -42,7 +42,7 @@ impl Place<'_> {
                 items
                     .iter()
                     .enumerate()
-                    .fold(true, |good, (index, item)| self.item(&pointer, index).look_inside(item) && good)
+                    .fold(true, |good, (index, item)| self.item(&pointer, index).screen_nested(item) && good)
             }
             Value::Text(text) => {
                 self.screen(text, None);

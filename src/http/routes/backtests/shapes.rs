@@ -22,6 +22,9 @@ use crate::http::routes::payments::OutcomeShape;
 use crate::http::routes::payments::body::MethodShape;
 use crate::http::routes::rulesets::shapes::revision_number;
 
+/// The largest integer that every JSON reader keeps exact, JavaScript's included.
+const NEWEST_MAX: i64 = (1 << 53) - 1;
+
 body! {
     /// Which decisions to evaluate again, and what to compare the results with.
     pub struct BacktestBody as "NewBacktest" {
@@ -38,7 +41,7 @@ body! {
         /// Only payments received before this time. Default and maximum: now.
         to_ms: Option<u64> = optional(time_ms()),
         /// Only this many payments, the newest ones.
-        newest: Option<u64> = optional(integer::<u64>(1..=i64::MAX)),
+        newest: Option<u64> = optional(integer::<u64>(1..=NEWEST_MAX)),
         filter: BacktestFilter = or(object::<BacktestFilter>(), BacktestFilter::default()),
     }
     check |fields| {
@@ -151,7 +154,7 @@ pub struct ReportShape {
     /// Results for each rule, by its name.
     pub rules: BTreeMap<String, RuleTallyShape>,
     /// Results of recorded rules that the candidate does not have.
-    pub other_rules: SaysShape,
+    pub other_rules: RuleResultCountsShape,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -175,8 +178,8 @@ pub struct SumShape {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BacktestRule)]
 pub struct RuleTallyShape {
-    pub baseline: SaysShape,
-    pub candidate: SaysShape,
+    pub baseline: RuleResultCountsShape,
+    pub candidate: RuleResultCountsShape,
     /// Payments for which both gave a result and the results differ.
     pub changed: u64,
 }
@@ -184,7 +187,7 @@ pub struct RuleTallyShape {
 /// How often a rule gave each result.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BacktestSays)]
-pub struct SaysShape {
+pub struct RuleResultCountsShape {
     pub pass: u64,
     pub allow: u64,
     pub review: u64,
@@ -322,7 +325,7 @@ impl From<&RuleTally> for RuleTallyShape {
     }
 }
 
-impl From<&VerdictCounts> for SaysShape {
+impl From<&VerdictCounts> for RuleResultCountsShape {
     fn from(says: &VerdictCounts) -> Self {
         let VerdictCounts { pass, allow, review, reject, failed } = *says;
         Self { pass, allow, review, reject, failed }

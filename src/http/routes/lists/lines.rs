@@ -80,12 +80,14 @@ body! {
         /// When the entry stops being valid. Default: never.
         valid_to_ms: Option<u64> = optional(time_ms()),
     }
-    check |fields, valid_from_ms, valid_to_ms| {
-        let from_ms = valid_from_ms.unwrap_or(fields.now_ms());
+    check |fields, valid_from_ms| {
         // An entry cannot begin in the past: past decisions were made without it.
-        if from_ms < fields.now_ms() {
+        if valid_from_ms.is_some_and(|from_ms| from_ms < fields.now_ms()) {
             fields.error("valid_from_ms", "is in the past");
         }
+    }
+    check |fields, valid_from_ms, valid_to_ms| {
+        let from_ms = valid_from_ms.unwrap_or(fields.now_ms());
         if valid_to_ms.is_some_and(|to_ms| to_ms <= from_ms) {
             fields.error("valid_to_ms", "must be later than valid_from_ms");
         }
@@ -112,14 +114,16 @@ impl Codec for ListValueCodec {
             place.error(detail);
             return None;
         }
-        let kinds = place.list_kinds();
-        if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == ValueKind::Account)) {
+        let Some(kinds) = place.list_kinds() else {
+            place.error("cannot be read without the kinds of its list");
+            return None;
+        };
+        if kinds.iter().any(|kind| kind == ValueKind::Account) {
             place.screen_account(text, CheckedField::ListValue);
         } else {
             place.screen(text, Some(CheckedField::ListValue));
         }
-        let forms = kinds.map_or(Ok(Vec::new()), |kinds| kinds.forms(text));
-        let forms = forms.map_err(|error| place.error(error.to_string())).ok()?;
+        let forms = kinds.forms(text).map_err(|error| place.error(error.to_string())).ok()?;
         Some(ListValue { text: text.to_owned(), forms })
     }
 

@@ -42,6 +42,13 @@ fn told(format: LineFormat, text: &str) -> Vec<(u64, String)> {
 }
 
 #[test]
+fn a_start_in_the_past_is_reported_beside_an_end_that_cannot_be_read() {
+    let line = r#"{"value": "203.0.113.7", "reason": "r", "valid_from_ms": 1, "valid_to_ms": "a"}"#;
+    let pointers = told(LineFormat::Jsonl, line).into_iter().map(|(_, pointer)| pointer);
+    assert_eq!(pointers.collect::<Vec<_>>(), ["/valid_to_ms", "/valid_from_ms"]);
+}
+
+#[test]
 fn both_formats_say_the_same() {
     let csv = "\u{feff}reason,value,valid_to_ms\r\n\"a, b\",203.0.113.7,2000\r\n\r\nc,2001:DB8::/32,\r\n";
     let jsonl = "{\"value\": \"203.0.113.7\", \"reason\": \"a, b\", \"valid_to_ms\": 2000}\n\n\

@@ -60,8 +60,8 @@ body! {
         metadata =
             dictionary(CheckedField::Metadata, METADATA_KEYS_MAX, METADATA_KEY, 200),
     }
-    check |fields, method, card| {
-        if card.is_some() && !matches!(method, Method::Card | Method::Wallet) {
+    check |fields, method| {
+        if fields.has("card") && !matches!(method, Method::Card | Method::Wallet) {
             fields.error("card", "is only allowed with the methods card and wallet");
         }
     }

@@ -57,6 +57,13 @@ fn assert_one_error(pointer: &str, value: Value, at: &str, detail: &str) {
 }
 
 #[test]
+fn a_card_that_is_not_allowed_is_reported_beside_the_errors_in_it() {
+    let errors = errors_with("/card", json!({ "fingerprint": "tok", "country": "de" }));
+    let pointers: Vec<&str> = errors.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(pointers, ["/card/country", "/card"]);
+}
+
+#[test]
 fn a_good_body_becomes_an_order_and_is_shown_as_it_was_sent() {
     let full = json!({
         "reference": "INV-1", "amount_minor": 9_007_199_254_740_991_i64, "currency": "JPY", "method": "card",

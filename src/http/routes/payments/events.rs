@@ -46,9 +46,12 @@ body! {
     }
 }
 
+/// In characters.
+pub const NOTE_LENGTH_MAX: usize = 500;
+
 /// The note of an event, for reported and imported events.
 pub fn note() -> Or<Text> {
-    or(text(500), String::new())
+    or(text(NOTE_LENGTH_MAX), String::new())
 }
 
 /// Something that happened to a payment after its decision.

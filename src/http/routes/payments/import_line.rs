@@ -26,7 +26,7 @@ use crate::storage::request_digest;
 
 /// The beginning of the year 2000. Earlier times are probably in another unit.
 const AT_MS_MIN: i64 = 946_684_800_000;
-const EVENTS_MAX: usize = 100;
+pub const EVENTS_MAX: usize = 100;
 
 /// The kinds of events that can be imported. `Claimed` is excluded: a claim belongs to a person
 /// who reviews payments in this system.
@@ -105,17 +105,18 @@ fn past_payment(fields: &mut Fields<'_>) -> Option<PastPayment> {
     let outcome = fields.member("outcome", &named::<OutcomeShape>());
     let key = fields.member("key", &optional(idempotency_key()));
     let events = fields.member("events", &or(items(object::<PastEvent>(), EVENTS_MAX), Vec::new()));
-    let order = order?;
-    let key = key?.or_else(|| IdempotencyKey::parse(&order.reference));
-    if key.is_none() {
+    let reference = reference_of(fields);
+    let key = key.map(|key| key.or_else(|| reference.and_then(IdempotencyKey::parse)));
+    // A missing reference has an error of its own.
+    if matches!(key, Some(None)) && reference.is_some() {
         fields.error(
             "key",
             "is required if the reference cannot be used as a key: 1 to 255 visible ASCII characters",
         );
     }
-    let (received_at_ms, outcome) = (received_at_ms?, outcome?);
+    let (order, received_at_ms, outcome) = (order?, received_at_ms?, outcome?);
     Some(PastPayment {
-        key: key?,
+        key: key??,
         request_hash: request_digest::of_import(&order, received_at_ms, outcome),
         // The caller computes the hash from the whole line.
         earlier_hash: Digest::of(&[]),
@@ -124,6 +125,13 @@ fn past_payment(fields: &mut Fields<'_>) -> Option<PastPayment> {
         outcome,
         events: events?,
     })
+}
+
+/// The payment's reference as written, even if the payment has errors.
+fn reference_of<'a>(fields: &Fields<'a>) -> Option<&'a str> {
+    let Some(Value::Object(payment)) = fields.value("payment") else { return None };
+    let Some(Value::Text(reference)) = payment.members.get("reference") else { return None };
+    Some(reference)
 }
 
 fn idempotency_key() -> Parsed<IdempotencyKey, &'static str> {
@@ -173,6 +181,12 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_event_but_a_claim_can_be_imported() {
+        let other_kinds = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Claimed);
+        assert_eq!(KINDS.to_vec(), other_kinds.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_line_is_read_with_its_reference_as_its_key() {
         let past = read(&line()).expect("good");
         assert_eq!((past.key.as_str(), past.outcome), ("INV-1", Outcome::Approve));
@@ -210,6 +224,11 @@ mod tests {
             assert_eq!(errors[0].pointer, at);
             assert!(errors[0].detail.contains(detail), "{errors:?}");
         }
+        let mut two_errors = with("/payment/reference", json!("two words"));
+        two_errors["payment"]["device"] = json!("");
+        let errors = read(&two_errors).expect_err("a bad device, and no key");
+        let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/payment/device", "/key"]);
         let errors =
             super::read(b"{\"payment\": secret}", NOW_MS, UncheckedFields::NONE).expect_err("no JSON");
         let told = &errors[0].detail;

@@ -50,7 +50,7 @@ pub struct RevisionReportShape {
     /// The most frequent first, at most 20.
     pub reasons: Vec<CodeShape>,
     /// What happened to the payments for which an event was reported.
-    pub became: Vec<BecameShape>,
+    pub became: Vec<LabelCountShape>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,7 +62,7 @@ pub struct CodeShape {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BecameCount)]
-pub struct BecameShape {
+pub struct LabelCountShape {
     #[schema(example = "fraud")]
     pub event: String,
     pub payments: u64,
@@ -91,12 +91,12 @@ impl RevisionReportShape {
             reasons: codes
                 .map(|(code, payments)| CodeShape { code: code.clone(), payments: *payments })
                 .collect(),
-            became: became.into_iter().map(BecameShape::from).collect(),
+            became: became.into_iter().map(LabelCountShape::from).collect(),
         }
     }
 }
 
-impl From<(String, Vec<OutcomeTotal>)> for BecameShape {
+impl From<(String, Vec<OutcomeTotal>)> for LabelCountShape {
     fn from((event, counts): (String, Vec<OutcomeTotal>)) -> Self {
         Self { event, payments: sum(&counts), outcomes: by_outcome(&counts) }
     }

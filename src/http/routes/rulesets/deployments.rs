@@ -86,7 +86,7 @@ body! {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RunnableRuleset)]
+#[schema(as = ActiveRuleset)]
 pub struct ActiveShape {
     pub point: &'static str,
     /// Absent until a revision is first activated. Until then every payment goes to review.

@@ -78,7 +78,7 @@ pub struct DryRunShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<OutcomeShape>,
     pub reasons: Vec<ReasonShape>,
-    pub rules: Vec<TriedRuleShape>,
+    pub rules: Vec<DryRunRuleShape>,
     /// How the results of the live rules were combined into the outcome.
     pub fold: Vec<FoldStepShape>,
     /// The sandbox: its version and all settings that can affect a result.
@@ -88,7 +88,7 @@ pub struct DryRunShape {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TriedRule)]
-pub struct TriedRuleShape {
+pub struct DryRunRuleShape {
     #[serde(flatten)]
     pub rule: RuleEvidenceShape,
     /// Where each fact comes from: `recorded` with the decision, `computed` from the history as of then,
@@ -148,7 +148,7 @@ impl From<FoldStep> for FoldStepShape {
     }
 }
 
-impl TriedRuleShape {
+impl DryRunRuleShape {
     fn of(
         rule: &RuleEvidence,
         tried: &RunnableRule,
@@ -181,7 +181,7 @@ impl From<DryRun> for DryRunShape {
             reasons: run.evidence.reasons.iter().map(|reason| ReasonShape::of(reason, true)).collect(),
             rules: rules
                 .map(|((rule, tried), diagnosis)| {
-                    TriedRuleShape::of(rule, tried, &run.sources, &run.comparisons, diagnosis)
+                    DryRunRuleShape::of(rule, tried, &run.sources, &run.comparisons, diagnosis)
                 })
                 .collect(),
             fold: run.steps.into_iter().map(FoldStepShape::from).collect(),

@@ -83,7 +83,7 @@ pub struct AgreementShape {
     pub coverage: CoverageShape,
     /// Counts by actual outcome and shadow outcome.
     pub outcomes: Vec<ChangeShape>,
-    pub rules: Vec<RuleSaidShape>,
+    pub rules: Vec<RuleVerdictsShape>,
 }
 
 /// Payments that were not run because too many were waiting. The most recent payments are not included
@@ -107,7 +107,7 @@ pub struct ChangeShape {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RuleVerdictCount)]
-pub struct RuleSaidShape {
+pub struct RuleVerdictsShape {
     pub rule: String,
     /// How often the rule gave each verdict or failed in each way.
     pub said: BTreeMap<String, u64>,
@@ -171,7 +171,7 @@ impl AgreementShape {
             changed_percent: percent(changed, agreement.runs),
             coverage: CoverageShape { decided, compared, percent: percent(compared, decided) },
             outcomes: outcomes.into_iter().map(|(_, change)| change).collect(),
-            rules: rules.into_iter().map(|(rule, said)| RuleSaidShape { rule, said }).collect(),
+            rules: rules.into_iter().map(|(rule, said)| RuleVerdictsShape { rule, said }).collect(),
         }
     }
 }
