@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::Failure;
-use super::output::say;
+use super::output::print_result;
 use crate::app::database::Database;
 use crate::app::tenants::{self, ClientOrder};
 use crate::auth::scope::ScopeSet;
@@ -22,7 +22,7 @@ pub(super) const ACTOR: &str = "command line";
 
 pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
     on_database(config, async |_| {
-        say!("The database is up to date.");
+        print_result!("The database is up to date.");
         Ok(())
     })
     .await
@@ -31,7 +31,7 @@ pub async fn migrate(config: Config) -> Result<ExitCode, Failure> {
 pub async fn create_tenant(config: Config, name: String) -> Result<ExitCode, Failure> {
     on_database(config, async |pools| {
         let tenant = tenants::create_tenant(&pools.system, &name, ACTOR).await?;
-        say!("tenant {name}: {tenant}");
+        print_result!("tenant {name}: {tenant}");
         Ok(())
     })
     .await
@@ -54,13 +54,13 @@ pub async fn card_check(
         let Some((field, checked)) = change else {
             let unchecked = tenants::unchecked(&pools.system, &tenant).await?;
             for field in CheckedField::ALL {
-                say!("{}: {}", field.name(), word(!unchecked.contains(field)));
+                print_result!("{}: {}", field.name(), word(!unchecked.contains(field)));
             }
             return Ok(());
         };
         let changed = tenants::set_card_check(&pools.system, &tenant, field, checked, ACTOR).await?;
         let since = if changed { "" } else { " already" };
-        say!("The card number check of {} is {}{since}.", field.name(), word(checked));
+        print_result!("The card number check of {} is {}{since}.", field.name(), word(checked));
         Ok(())
     })
     .await
@@ -83,9 +83,9 @@ pub async fn create_client(
     let order = ClientOrder { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
         let created = tenants::create_client_with_rate(&pools.system, order, requests_per_s).await?;
-        say!("client_id={}", created.id);
-        say!("client_secret={}", created.secret.expose());
-        say!("The secret is shown only once.");
+        print_result!("client_id={}", created.id);
+        print_result!("client_secret={}", created.secret.expose());
+        print_result!("The secret is shown only once.");
         Ok(())
     })
     .await

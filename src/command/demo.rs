@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use super::administration::{ACTOR, on_database};
-use super::output::say;
+use super::output::print_result;
 use crate::app::demo::TENANT;
 use crate::app::tenants::{self, ClientOrder};
 use crate::auth::token::TokenIssuer;
@@ -134,7 +134,7 @@ async fn send(
     id: String,
     secret: String,
 ) -> Result<ExitCode, Failure> {
-    say!("{} payments per second to {url} (seed {seed}); press Ctrl-C to stop", options.rate);
+    print_result!("{} payments per second to {url} (seed {seed}); press Ctrl-C to stop", options.rate);
     let pace = Pace { per_second: options.rate, count: options.count, seconds: options.seconds };
     match drive(ApiClient::new(url, id, secret)?, seed, pace).await? {
         0 => Ok(ExitCode::SUCCESS),

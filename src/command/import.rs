@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, BufReader};
 
 use super::Failure;
 use super::administration::on_database;
-use super::output::{say, tell};
+use super::output::{print_result, print_status};
 use crate::app;
 use crate::config::Config;
 use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, ImportedPayment, Imports};
@@ -67,13 +67,13 @@ impl ImportReport {
         }
         for LineError { pointer, detail } in errors.iter().take(PRINTED_ERRORS_MAX) {
             let place = if pointer.is_empty() { "the line" } else { pointer };
-            tell!("line {line}: {place}: {detail}");
+            print_status!("line {line}: {place}: {detail}");
         }
         if errors.len() > PRINTED_ERRORS_MAX {
-            tell!("line {line}: and {} more errors", errors.len() - PRINTED_ERRORS_MAX);
+            print_status!("line {line}: and {} more errors", errors.len() - PRINTED_ERRORS_MAX);
         }
         if self.counts.refused == PRINTED_LINES_MAX {
-            tell!("further lines with errors are counted but not listed");
+            print_status!("further lines with errors are counted but not listed");
         }
     }
 
@@ -112,11 +112,11 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     })
     .await?;
     if is_bad {
-        say!("Nothing was imported. Lines with errors: {}.", report.counts.refused);
+        print_result!("Nothing was imported. Lines with errors: {}.", report.counts.refused);
         return Ok(report.exit());
     }
     let ImportCounts { stored, already_there, refused, events } = report.counts;
-    say!(
+    print_result!(
         "{} lines in {:.1} s: {stored} stored, {already_there} already stored, {refused} refused; {events} \
          new events",
         report.read(),
@@ -204,7 +204,7 @@ async fn store_all(
         if printed_at.elapsed() >= PROGRESS_EVERY {
             printed_at = Instant::now();
             let rate = report.read() as f64 / begun.elapsed().as_secs_f64();
-            tell!("{} lines, {} refused, {rate:.0} per second", report.read(), report.counts.refused);
+            print_status!("{} lines, {} refused, {rate:.0} per second", report.read(), report.counts.refused);
         }
     }
     Ok(())

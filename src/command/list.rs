@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 
 use super::Failure;
 use super::administration::{ACTOR, on_database};
-use super::output::{say, tell};
+use super::output::{print_result, print_status};
 use crate::app::tenants::TenantError;
 use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
@@ -103,7 +103,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             Ok(lines) => lines,
             Err(bad) => {
                 print_bad_lines(&bad);
-                say!("Nothing was added. Lines with errors: {}.", bad.lines);
+                print_result!("Nothing was added. Lines with errors: {}.", bad.lines);
                 code = ExitCode::FAILURE;
                 return Ok(());
             }
@@ -122,7 +122,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             added += stored.map_err(|because| Stopped { read, added, already_there, because })?.len();
             offered += size;
         }
-        say!("{read} entries: {added} added, {} already on the list", read - added);
+        print_result!("{read} entries: {added} added, {} already on the list", read - added);
         Ok(())
     })
     .await?;
@@ -132,7 +132,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
 fn print_bad_lines(bad: &BadLines) {
     for (line, error) in &bad.errors {
         let place = if error.pointer.is_empty() { "the line" } else { &error.pointer };
-        tell!("line {line}: {place}: {}", error.detail);
+        print_status!("line {line}: {place}: {}", error.detail);
     }
 }
 
@@ -159,9 +159,9 @@ async fn find(pools: &Databases, order: &ListOrder) -> Result<(TenantId, ListHea
     Ok((tenant, head.ok_or_else(unknown)?))
 }
 
-fn say_lines(text: &str) {
+fn write_results(text: &str) {
     if let Some(lines) = text.strip_suffix('\n') {
-        say!("{lines}");
+        print_result!("{lines}");
     }
 }
 
@@ -170,7 +170,7 @@ async fn export(config: Config, order: ListOrder) -> Result<ExitCode, Failure> {
     on_database(config, async |pools| {
         let (tenant, head) = find(pools, &order).await?;
         let now_ms = JournalClock::start(pools.system.clone(), machine()).await?.now_ms();
-        say_lines(&header(format));
+        write_results(&header(format));
         let mut after = None;
         loop {
             let filter = EntryFilter { not_ended_at_ms: Some(now_ms), ..EntryFilter::default() };
@@ -178,7 +178,7 @@ async fn export(config: Config, order: ListOrder) -> Result<ExitCode, Failure> {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             let text: String = page.iter().map(|entry| line_of(entry, format, now_ms)).collect();
-            say_lines(&text);
+            write_results(&text);
         }
         Ok(())
     })

@@ -175,7 +175,7 @@ pub fn run() -> ExitCode {
             plugin::run(&component, &cases, json)
         }
         Command::Openapi => {
-            output::say!("{}", openapi::text());
+            output::print_result!("{}", openapi::text());
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve => with_config(serve::serve),

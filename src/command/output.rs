@@ -17,18 +17,18 @@ const LAST_LINES_WAIT_MAX: Duration = Duration::from_secs(1);
 static REFUSED: OnceLock<io::Error> = OnceLock::new();
 
 /// Like `println!`: a line of the result.
-macro_rules! say {
-    ($($words:tt)*) => { $crate::command::output::say_line(format_args!($($words)*)) };
+macro_rules! print_result {
+    ($($words:tt)*) => { $crate::command::output::write_result(format_args!($($words)*)) };
 }
 
 /// Like `eprintln!`: a line about progress or an error.
-macro_rules! tell {
-    ($($words:tt)*) => { $crate::command::output::tell_line(format_args!($($words)*)) };
+macro_rules! print_status {
+    ($($words:tt)*) => { $crate::command::output::write_status(format_args!($($words)*)) };
 }
 
-pub(super) use {say, tell};
+pub(super) use {print_result, print_status};
 
-pub fn say_line(line: Arguments<'_>) {
+pub fn write_result(line: Arguments<'_>) {
     let text = format!("{line}\n");
     if REFUSED.get().is_none()
         && let Err(error) = write_out(&text)
@@ -43,7 +43,7 @@ fn write_out(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-pub fn tell_line(line: Arguments<'_>) {
+pub fn write_status(line: Arguments<'_>) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
@@ -56,11 +56,11 @@ pub fn print_in_background(text: String) {
 /// Writes the last lines to standard error. Waits at most `LAST_LINES_WAIT_MAX` for a reader.
 pub fn print_last_lines(text: String) {
     let (ended, wait) = mpsc::channel();
-    let telling = move || {
-        tell!("{text}");
+    let printing = move || {
+        print_status!("{text}");
         let _ = ended.send(());
     };
-    if thread::Builder::new().name("output".to_owned()).spawn(telling).is_ok() {
+    if thread::Builder::new().name("output".to_owned()).spawn(printing).is_ok() {
         let _ = wait.recv_timeout(LAST_LINES_WAIT_MAX);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::output::say;
+use super::output::print_result;
 use crate::config::{Config, NodeSettings};
 use crate::domain::plugin::{Plugin, Profile};
 use crate::domain::time::Randomness;
@@ -25,7 +25,7 @@ pub fn build(core: &Path, output: Option<PathBuf>, keep_names: bool) -> Result<E
         std::fs::create_dir_all(folder).map_err(|error| of_file(folder, error))?;
     }
     std::fs::write(&output, &component).map_err(|error| of_file(&output, error))?;
-    say!("{} ({} bytes)", output.display(), component.len());
+    print_result!("{} ({} bytes)", output.display(), component.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -33,13 +33,13 @@ pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     let settings = Config::load_settings()?;
     in_a_sandbox(path, &settings, async |_, taken| {
         match taken {
-            Ok((plugin, _)) if as_json => say!("{:#}", taken_in_json(&plugin, &settings)),
+            Ok((plugin, _)) if as_json => print_result!("{:#}", taken_in_json(&plugin, &settings)),
             Ok((plugin, _)) => print_accepted(&plugin, &settings),
             Err(why) if as_json => {
                 let limits = [Profile::Small, Profile::Large]
                     .map(|profile| LimitsInForce::of(profile, settings.compile_cpu_s));
                 let size_max_bytes = settings.plugin_size_max_bytes;
-                say!(
+                print_result!(
                     "{:#}",
                     json!({"taken": false, "refused": why, "size_max_bytes": size_max_bytes, "limits": limits})
                 );
@@ -54,22 +54,22 @@ pub fn check(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
 fn print_accepted(plugin: &Plugin, settings: &NodeSettings) {
     let description = &plugin.description;
     let limits = LimitsInForce::of(plugin.profile, settings.compile_cpu_s);
-    say!("{} {}: {}", description.name, description.version, description.summary);
-    say!("  contract   tollgate:rules@{}", plugin.contract);
-    say!("  digest     {}", plugin.digest);
-    say!("  size       {} of at most {} bytes", plugin.size_bytes, settings.plugin_size_max_bytes);
-    say!(
+    print_result!("{} {}: {}", description.name, description.version, description.summary);
+    print_result!("  contract   tollgate:rules@{}", plugin.contract);
+    print_result!("  digest     {}", plugin.digest);
+    print_result!("  size       {} of at most {} bytes", plugin.size_bytes, settings.plugin_size_max_bytes);
+    print_result!(
         "  compiled   in {} ms, limit {} s of processor time",
         plugin.compile_ms,
         limits.plugin_compile_cpu_s
     );
-    say!(
+    print_result!(
         "  profile    {}: {} units of fuel and {} MiB of memory per payment",
         limits.profile,
         limits.fuel_evaluate,
         limits.memory_bytes >> 20
     );
-    say!("  settings   {}", names_of_settings(&description.settings_schema));
+    print_result!("  settings   {}", names_of_settings(&description.settings_schema));
 }
 
 fn names_of_settings(schema: &str) -> String {
@@ -120,9 +120,9 @@ pub fn run(path: &Path, case_files: &[PathBuf], as_json: bool) -> Result<ExitCod
             let digest = plugin.digest.to_string();
             let whole = json!({"plugin": name, "digest": digest, "passed": passed, "failed": failed,
                 "limits": limits, "cases": told});
-            say!("{whole:#}");
+            print_result!("{whole:#}");
         } else {
-            say!("{name}: {passed} passed, {failed} failed");
+            print_result!("{name}: {passed} passed, {failed} failed");
         }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
@@ -140,18 +140,18 @@ fn case_in_json(file: &Path, report: &CaseReport) -> Value {
 }
 
 fn say_failed(file: &Path, report: &CaseReport, difference: &CaseDifference) {
-    say!("{}: {}", file.display(), report.name);
-    say!("  expected {}", difference.expected);
-    say!("  got      {}", difference.got);
+    print_result!("{}: {}", file.display(), report.name);
+    print_result!("  expected {}", difference.expected);
+    print_result!("  got      {}", difference.got);
     let Some(Diagnosis { cause, said, frames, .. }) = &report.diagnosis else { return };
     if let Some(said) = said {
-        say!("  message  {said}");
+        print_result!("  message  {said}");
     }
-    say!("  cause    {cause}");
+    print_result!("  cause    {cause}");
     for frame in frames {
         let line = frame.line.map_or_else(String::new, |line| format!(":{line}"));
         let place = frame.file.as_ref().map_or_else(String::new, |file| format!(" at {file}{line}"));
-        say!("  in       {}{place}", frame.function);
+        print_result!("  in       {}{place}", frame.function);
     }
 }
 

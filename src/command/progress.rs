@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{say, tell};
+use super::output::{print_result, print_status};
 
 const LINES_EVERY: Duration = Duration::from_secs(1);
 const BAR: &str = "{bar:40} {human_pos} of {human_len} {msg}, {per_sec}, {eta} to go";
@@ -41,7 +41,7 @@ impl Progress {
             Some(bar) => bar.inc(more),
             None if self.printed_at.elapsed() >= LINES_EVERY => {
                 self.printed_at = Instant::now();
-                tell!("{} of {} {}, {:.0} per second", self.done, self.total, self.what, self.rate());
+                print_status!("{} of {} {}, {:.0} per second", self.done, self.total, self.what, self.rate());
             }
             None => {}
         }
@@ -50,8 +50,8 @@ impl Progress {
     /// Prints a line of the result on standard output, above the bar.
     pub fn tell(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| say!("{line}")),
-            None => say!("{line}"),
+            Some(bar) => bar.suspend(|| print_result!("{line}")),
+            None => print_result!("{line}"),
         }
     }
 

@@ -9,7 +9,7 @@ use futures::StreamExt;
 
 use super::Failure;
 use super::administration::on_database;
-use super::output::say;
+use super::output::print_result;
 use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
@@ -140,7 +140,7 @@ pub async fn replay(
             since.map_or(0, |age| now_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
         let (replayed, rate) = replay_all(&replays, pools, ReplaySelection { tenant, since_ms }).await?;
-        say!("{replayed}; {rate:.0} per second");
+        print_result!("{replayed}; {rate:.0} per second");
         summary = replayed;
         Ok(())
     })

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use super::administration::on_database;
-use super::output::say;
+use super::output::print_result;
 use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
@@ -26,12 +26,12 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
         let (counts, rate) = chains(pools).await?;
         let mut tell = |told: VerificationEvent| {
             if let VerificationEvent::Finding(finding) = told {
-                say!("{finding}");
+                print_result!("{finding}");
             }
         };
         let compared = verify::compare(&pools.system, &key, lines, &mut tell).await?;
         findings = counts.findings + compared.findings;
-        say!(
+        print_result!(
             "{} decisions ({} erased) and {} keys in {} batches of {} writers: {findings} findings; \
              {rate:.0} decisions per second",
             counts.decisions,
@@ -40,7 +40,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
             counts.batches,
             counts.writers.len(),
         );
-        say!("{}", checkpoint_summary(&counts, &compared));
+        print_result!("{}", checkpoint_summary(&counts, &compared));
         Ok(())
     })
     .await?;

@@ -18,7 +18,7 @@ use super::random::Random;
 use super::tally::Tally;
 use super::traffic::{Order, Traffic};
 use crate::command::Failure;
-use crate::command::output::{self, say};
+use crate::command::output::{self, print_result};
 use crate::domain::time::Clock;
 use crate::world::SystemClock;
 
@@ -73,7 +73,7 @@ pub async fn drive(connection: ApiClient, seed: u64, pace: Pace) -> Result<u64, 
         _ = tokio::signal::ctrl_c() => {}
     }
     let mut tally = shared.tally();
-    say!("{}", tally.summary(sent_for));
+    print_result!("{}", tally.summary(sent_for));
     Ok(tally.undecided())
 }
 
@@ -93,7 +93,7 @@ async fn send_all(shared: &Arc<DriveState>, tasks: &TaskTracker, pace: Pace) {
             _ = &mut interrupted => return,
             _ = every_second.tick() => {
                 seconds += 1;
-                say!("{}", shared.tally().end_second(seconds));
+                print_result!("{}", shared.tally().end_second(seconds));
                 // If the reader has closed the pipe, nobody sees the rest. An endless run ends
                 // here.
                 if pace.is_endless() && output::reader_has_gone() {
@@ -139,7 +139,7 @@ async fn tell_all(shared: &DriveState, payment: &str, happenings: Vec<DemoEvent>
         match shared.connection.tell(payment, kind, SystemClock.now_ms(), note).await {
             Ok(EventResponse::NoRoute) => {
                 if !shared.no_place_for_events.swap(true, Ordering::Relaxed) {
-                    say!("this server does not accept payment events; no more are sent");
+                    print_result!("this server does not accept payment events; no more are sent");
                 }
             }
             told => shared.tally().told(kind, told.ok()),
