@@ -3,7 +3,9 @@
 //! The macro `sqlx::migrate!` would embed them too, but it compiles the database driver a second
 //! time, for the machine that builds.
 
-use std::{env, fs, io, path::PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     embed_migrations()?;
@@ -22,12 +24,23 @@ fn main() -> io::Result<()> {
 fn embed_migrations() -> io::Result<()> {
     println!("cargo:rerun-if-changed=migrations");
     let folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("migrations");
-    let mut files = fs::read_dir(&folder)?.map(|file| Ok(file?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.sort();
-    let entries = files.iter().map(|file| {
-        let name = file.file_stem().expect("a file has a name").to_string_lossy();
-        format!("({name:?}, include_str!({file:?})),\n")
-    });
+    let mut versions = BTreeMap::new();
+    for file in fs::read_dir(&folder)? {
+        let file = file?.path();
+        // Editors and merges leave copies of a file under other endings.
+        if file.extension().is_none_or(|extension| extension != "sql") {
+            continue;
+        }
+        let name = file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+        let version = name.split_once('_').and_then(|(version, _)| version.parse::<i64>().ok());
+        let version =
+            version.unwrap_or_else(|| panic!("{name} does not begin with a version and an underscore"));
+        // The program runs each migration in a transaction.
+        assert!(!fs::read_to_string(&file)?.starts_with("-- no-transaction"), "{name} needs no transaction");
+        let other = versions.insert(version, (name, file));
+        assert!(other.is_none(), "version {version} belongs to two migrations");
+    }
+    let entries = versions.values().map(|(name, file)| format!("({name:?}, include_str!({file:?})),\n"));
     let list = format!("&[\n{}]", entries.collect::<String>());
     fs::write(PathBuf::from(env::var("OUT_DIR").expect("set by cargo")).join("migrations.rs"), list)
 }

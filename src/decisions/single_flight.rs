@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_computation_that_is_refused_is_not_started_and_one_under_way_is_joined() {
         let flights = SingleFlight::default();
-        let first = flights.join_or_start("key", || pending::<u8>());
+        let first = flights.join_or_start("key", pending::<u8>);
         let none_beside = |running: RunningKeys<'_, &str, u8>| {
             if running.len() == 0 { Ok(()) } else { Err("full") }
         };

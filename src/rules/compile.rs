@@ -8,6 +8,7 @@
 //! This protects the server from the cost of compiling and from a crash of the compiler. Its output
 //! runs as native code and is trusted, so it must come from the compiler in this binary.
 
+pub(super) mod artifact;
 mod output;
 
 use std::io::{Read, Write};
@@ -24,11 +25,11 @@ use wasmtime::Engine;
 
 pub(super) use self::output::CompiledCode;
 use self::output::CompilerOutput;
-use super::artifact::ArtifactCache;
 use super::engine::CompileMode;
 use super::limits::CompileLimits;
 use super::settings::EngineSettings;
 use crate::domain::plugin::{Digest, Profile};
+use crate::rules::compile::artifact::ArtifactCache;
 
 /// The hidden command that runs [`child_main`].
 pub const COMMAND: &str = "compile-plugin";

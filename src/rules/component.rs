@@ -237,8 +237,7 @@ fn without_build_notes(core: &[u8]) -> Result<Vec<u8>, ComponentError> {
             continue;
         }
         if let Some((id, range)) = payload.as_section() {
-            let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-            let content = range.and_then(|(start, end)| core.get(start..end)).unwrap_or_default();
+            let content = core.get(range).unwrap_or_default();
             lean.push(id);
             push_leb128(&mut lean, content.len());
             lean.extend_from_slice(content);

@@ -16,7 +16,6 @@ use wasmtime::component::Component;
 use wasmtime::{Instance, Module, Store, WasmCoreDump};
 
 use super::EngineError;
-use super::artifact::ArtifactCache;
 use super::call::{Call, CallInstance};
 use super::call_state::CallState;
 use super::compile::{CompiledCode, Compiler};
@@ -30,6 +29,7 @@ use crate::domain::decision::EngineId;
 use crate::domain::plugin::{ByProfile, Digest, Profile};
 use crate::domain::selector::Fact;
 use crate::domain::verdict::FailureClass;
+use crate::rules::compile::artifact::ArtifactCache;
 
 const NAME_CHARS_MAX: usize = 160;
 /// How many plugins compiled for diagnoses stay on disk.

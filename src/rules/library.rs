@@ -19,7 +19,6 @@ use self::attempt_error::AddAttemptError;
 use self::memory::PluginMemory;
 use super::AddPluginError;
 use super::EngineError;
-use super::artifact::ArtifactCache;
 use super::call::{Call, CallFailure};
 use super::compile::{Compilation, CompiledCode, Compiler};
 use super::component::{ContractVersion, Inspection, inspect};
@@ -29,6 +28,7 @@ use super::limits::Limits;
 use super::settings::EngineSettings;
 use crate::domain::plugin::{Description, Digest, Plugin, Profile};
 use crate::domain::verdict::FailureClass;
+use crate::rules::compile::artifact::ArtifactCache;
 
 /// A larger plugin is assumed to contain an interpreter. Compiled rules have 30 to 200 KB.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
@@ -38,7 +38,7 @@ pub(super) struct Library {
     artifacts: Arc<ArtifactCache>,
     compiler: Compiler,
     known: RwLock<HashMap<Digest, AddedPlugin>>,
-    loaded: Mutex<PluginMemory<Arc<ReadyPlugin>>>,
+    loaded: PluginMemory<Arc<ReadyPlugin>>,
     in_work: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -74,7 +74,7 @@ impl Library {
             artifacts: Arc::new(ArtifactCache::open(settings.cache_dir.clone(), &settings.cache_key, id)),
             compiler: Compiler::new(settings),
             known: RwLock::default(),
-            loaded: Mutex::new(PluginMemory::new(settings.loaded_max.max(1))),
+            loaded: PluginMemory::new(settings.loaded_max.max(1)),
             in_work: Mutex::default(),
         }
     }
@@ -277,14 +277,12 @@ impl Library {
     }
 
     fn in_memory(&self, digest: Digest, profile: Profile) -> Option<Arc<ReadyPlugin>> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.get(digest, profile).cloned()
+        self.loaded.get(digest, profile)
     }
 
     fn keep(&self, digest: Digest, profile: Profile, entry: LoadedPlugin) -> Arc<ReadyPlugin> {
         let LoadedPlugin { ready, on_disk } = entry;
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.insert(digest, profile, ready.clone(), on_disk);
+        self.loaded.insert(digest, profile, ready.clone(), on_disk);
         ready
     }
 

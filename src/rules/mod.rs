@@ -3,7 +3,6 @@
 //! All use of Wasmtime is in this module. Others call it through [`RuleEngine`], so that rules can
 //! move to another process. All output of a plugin must be checked before it is returned.
 
-mod artifact;
 mod call;
 mod call_state;
 pub mod cases;

@@ -55,7 +55,7 @@ pub enum CreateBacktestError {
 
 #[derive(Debug, Error)]
 pub enum CancelBacktestError {
-    #[error("the backtest has already ended")]
+    #[error("there is no such backtest")]
     NotFound,
     #[error("the backtest has ended")]
     Ended,

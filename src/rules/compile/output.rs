@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::domain::plugin::{Digest, Profile};
-use crate::rules::artifact::{ArtifactCache, CodeInMemory, Draft};
+use crate::rules::compile::artifact::{ArtifactCache, CodeInMemory, Draft};
 
 /// Where the code of a compiled plugin is.
 #[derive(Debug)]

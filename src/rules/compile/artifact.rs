@@ -29,7 +29,7 @@ const TEMPORARY_KEPT: Duration = Duration::from_secs(4 * 3_600);
 /// Longer than two versions run side by side during an update or a rollback.
 const OTHER_ENGINE_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-pub(super) struct ArtifactCache {
+pub(in crate::rules) struct ArtifactCache {
     folder: PathBuf,
     key: hmac::Key,
     engine_id: EngineId,
@@ -40,7 +40,7 @@ static TEMPORARY_FILES: AtomicU64 = AtomicU64::new(0);
 
 /// A compiled plugin while it is written to the cache. Dropping it removes the temporary file.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(in crate::rules) struct Draft {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
@@ -49,7 +49,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn write(&mut self, part: &[u8]) -> io::Result<()> {
+    pub(in crate::rules) fn write(&mut self, part: &[u8]) -> io::Result<()> {
         self.file.write_all(part)?;
         self.tag.update(part);
         self.code_bytes += part.len() as u64;
@@ -57,14 +57,14 @@ impl Draft {
     }
 
     /// Moves the file to its place in the cache.
-    pub(super) fn keep(&mut self) -> io::Result<()> {
+    pub(in crate::rules) fn keep(&mut self) -> io::Result<()> {
         self.file.write_all(self.tag.clone().sign().as_ref())?;
         self.file.sync_all()?;
         std::fs::rename(&self.temporary, &self.path)
     }
 
     /// The code written so far, to continue in memory if the disk is full.
-    pub(super) fn read_back(&mut self) -> io::Result<Vec<u8>> {
+    pub(in crate::rules) fn read_back(&mut self) -> io::Result<Vec<u8>> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut code = Vec::new();
         (&self.file).take(self.code_bytes).read_to_end(&mut code)?;
@@ -81,7 +81,7 @@ impl Drop for Draft {
 impl ArtifactCache {
     /// Never fails. If the folder cannot be used, no plugin is found in the cache, and compiled
     /// plugins are kept in memory.
-    pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> Self {
+    pub(in crate::rules) fn open(folder: PathBuf, key: &[u8; 32], engine_id: EngineId) -> Self {
         if let Err(error) = create(&folder) {
             tracing::warn!(
                 folder = %folder.display(), %error,
@@ -115,7 +115,12 @@ impl ArtifactCache {
     }
 
     /// `None` if the cache has no file that passes the check.
-    pub(super) fn load(&self, engine: &Engine, digest: Digest, profile: Profile) -> Option<Component> {
+    pub(in crate::rules) fn load(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        profile: Profile,
+    ) -> Option<Component> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}"));
         let loaded = self.load_trusted(engine, digest, profile);
         match loaded.and_then(|loaded| loaded.map_err(invalid)) {
@@ -128,7 +133,7 @@ impl ArtifactCache {
         }
     }
 
-    pub(super) fn draft(&self, digest: Digest, profile: Profile) -> io::Result<Draft> {
+    pub(in crate::rules) fn draft(&self, digest: Digest, profile: Profile) -> io::Result<Draft> {
         // The folder may have been deleted since the start.
         let _ = create(&self.folder);
         let (temporary, file) = loop {
@@ -147,7 +152,7 @@ impl ArtifactCache {
     }
 
     /// An error is ignored: the file only takes space until `prune` removes it.
-    pub(super) fn remove(&self, digest: Digest, profile: Profile) {
+    pub(in crate::rules) fn remove(&self, digest: Digest, profile: Profile) {
         let _ = std::fs::remove_file(self.path(digest, profile));
     }
 
@@ -157,7 +162,7 @@ impl ArtifactCache {
 
     /// Like [`Self::load`], but returns why a plugin cannot be loaded. The outer error is from the
     /// disk or the check, the inner one from Wasmtime.
-    pub(super) fn load_trusted(
+    pub(in crate::rules) fn load_trusted(
         &self,
         engine: &Engine,
         digest: Digest,
@@ -230,7 +235,7 @@ fn is_compiled(name: &str) -> bool {
 
 /// Compiled code that could not be written to the cache.
 #[derive(Debug)]
-pub(super) struct CodeInMemory(Vec<u8>);
+pub(in crate::rules) struct CodeInMemory(Vec<u8>);
 
 impl CodeInMemory {
     /// Only for the output of a child that compiles: it is loaded without a check.
@@ -239,7 +244,7 @@ impl CodeInMemory {
     }
 
     #[allow(unsafe_code)]
-    pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+    pub(in crate::rules) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: the code was made by `Engine::precompile_component` of this same program, in a
         // child process that this process started and read through a pipe.
         unsafe { Component::deserialize(engine, &self.0) }
