@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
-use tollgate::app::tenants::{ClientOrder, create_client, create_tenant};
+use tollgate::app::tenants::{ClientRequest, create_client, create_tenant};
 use tollgate::app::{self, IgnitedServer};
 use tollgate::config::Config;
 use tollgate::domain::backtest::BacktestSelection;
@@ -140,7 +140,7 @@ impl Bench {
         let url = format!("http://{}", address.await.unwrap());
         create_tenant(&databases.system, "bench", "bench").await.unwrap();
         let scopes = Scope::ALL.into_iter().collect();
-        let order = ClientOrder {
+        let order = ClientRequest {
             tenant: "bench".to_owned(),
             name: "bench".to_owned(),
             scopes,

@@ -174,9 +174,9 @@ fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
 }
 
 /// A key, its value, and the least and the greatest allowed value.
-type Range = (&'static str, u64, u64, u64);
+type SettingRange = (&'static str, u64, u64, u64);
 
-fn check_within(section: &str, ranges: &[Range]) -> Result<(), ConfigError> {
+fn check_within(section: &str, ranges: &[SettingRange]) -> Result<(), ConfigError> {
     match ranges.iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
         Some((key, found, least, most)) => {
             let expected = format!("a number from {least} to {most}");

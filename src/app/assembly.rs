@@ -9,17 +9,18 @@ use aws_lc_rs::hmac;
 use super::background::{Background, BackgroundParts};
 use super::keys::SigningKeys;
 use super::parts::{
-    body_limits, edge_limits, nodes_patience, quarantine_threshold, quotas, root_secret, sandbox_settings,
+    body_limits, edge_limits, nodes_wait_max, quarantine_threshold, quotas, root_secret, sandbox_settings,
     submission_deadline, upload_settings,
 };
 use super::{App, StartError, journal, measures, readiness};
 use crate::auth::password::{HashingLimits, SecretHasher};
-use crate::auth::root_secret::Purpose;
+use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
-use crate::config::Config;
+use crate::config::{Config, NodeSettings};
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
+use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::counts::DecisionCounts;
 use crate::decisions::deployments::Deployments;
@@ -37,7 +38,8 @@ use crate::decisions::single_flight::SingleFlight;
 use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
 use crate::decisions::uploads::Uploads;
-use crate::domain::time::Machine;
+use crate::domain::plugin::Plugin;
+use crate::domain::time::{Machine, World};
 use crate::http;
 use crate::http::edge::client_rates::ClientRates;
 use crate::http::edge::streams::Streams;
@@ -46,12 +48,52 @@ use crate::http::services::{Metrics, Services, Tokens};
 use crate::rules::{LocalEngine, RuleEngine};
 use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
+use crate::storage::journal::Journal;
 use crate::storage::nodes::NodeRecord;
 use crate::telemetry;
 use crate::world::with_clock;
 
 /// A new version of the engine compiles every plugin again at its first start.
 const PLUGINS_AT_START_MAX: Duration = Duration::from_secs(600);
+
+/// What the parts are built from.
+struct Foundation<'a> {
+    settings: &'a NodeSettings,
+    databases: Databases,
+    world: World,
+    root: RootSecret,
+}
+
+struct SignInParts {
+    keys: SigningKeys,
+    issuer: TokenIssuer,
+    tokens: Arc<AccessTokens>,
+}
+
+struct RuleParts {
+    engine: Arc<dyn RuleEngine>,
+    compile_turns: Arc<CompileTurns>,
+    plugins: Arc<Plugins>,
+    shared_plugins: Vec<Plugin>,
+    active: Arc<Deployments>,
+    diagnoses: Arc<Diagnoses>,
+}
+
+struct DecisionParts {
+    quarantines: Arc<Quarantines>,
+    card_checks: Arc<CardChecks>,
+    shadow: Arc<ShadowRuns>,
+    journal: Arc<Journal>,
+    facts: FactReader,
+    checkpoints: Arc<Checkpoints>,
+}
+
+struct AdministrationParts {
+    nodes: Arc<Nodes>,
+    uploads: Arc<Uploads>,
+    rulesets: Arc<Rulesets>,
+    backtests: Arc<Backtests>,
+}
 
 /// Builds the parts in the order in which they need each other.
 pub(super) async fn assemble(
@@ -63,116 +105,32 @@ pub(super) async fn assemble(
     let settings = &config.settings;
     // Must come first: meters that are created before this record nothing.
     let metrics = telemetry::metrics().map_err(StartError::Metrics)?;
-    let journal_clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
-    let world = with_clock(journal_clock.clone());
+    let clock = Arc::new(JournalClock::start(databases.system.clone(), machine).await?);
+    let world = with_clock(clock.clone());
     let root = root_secret(settings)?;
+    let base = Foundation { settings, databases, world, root };
 
-    let keys = SigningKeys::new(&databases, &root)?;
-    let ring = keys.open_or_create(&world).await?;
-    let issuer = settings.issuer.clone().map_or_else(TokenIssuer::default, TokenIssuer::configured);
-    let token_settings =
-        TokenSettings::new(issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
-    let tokens = Arc::new(AccessTokens::new(token_settings, ring, world.clone()));
+    let sign_in = sign_in_parts(&base).await?;
+    let rules = rule_parts(&base, program).await?;
+    let decisions = decision_parts(&base, &rules).await?;
+    let administration = administration_parts(&base, &rules)?;
+    let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
+    let Foundation { databases, world, .. } = base;
+    let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints } = decisions;
+    let AdministrationParts { nodes, uploads, backtests, .. } = administration;
+    let RuleParts { plugins, shared_plugins, active, .. } = rules;
 
-    let engine: Arc<dyn RuleEngine> =
-        Arc::new(LocalEngine::start(&sandbox_settings(settings, &root, program)?)?);
-    let (app, system) = (databases.app.clone(), databases.system.clone());
-    let turns = Arc::new(CompileTurns::default());
-    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), turns.clone()));
-    let shared_plugins = plugins.load_folder(&settings.plugins_dir, &world).await?;
-    let active = Arc::new(Deployments::new(system.clone(), plugins.clone()));
-    active.catch_up_within(PLUGINS_AT_START_MAX).await?;
-    let quarantines = Arc::new(Quarantines::new(
-        app.clone(),
-        system.clone(),
-        world.clone(),
-        quarantine_threshold(settings),
-    ));
-    quarantines.follow().await?;
-    let card_checks = Arc::new(CardChecks::new(system.clone()));
-    card_checks.follow().await?;
-    let shadow = ShadowRuns::start(engine.clone(), system.clone(), settings.shadow_queue_max);
-    let journal = Arc::new(journal::start(settings, &databases, world.clone()).await?);
-    let facts = FactReader::start(databases.facts.clone());
-
-    let checkpoints = journal::checkpoints(settings, &root, journal.clone())?;
-
-    let started_at_ms = world.now_ms();
-    let node = NodeRecord { id: world.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
-    let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), world.clone(), node));
-    let uploads = Uploads::new(
-        app.clone(),
-        system.clone(),
-        engine.clone(),
-        turns,
-        world.clone(),
-        upload_settings(settings),
-        nodes.own_id(),
-    );
-    let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
-    let diagnoses = Arc::new(Diagnoses::new(engine.clone(), plugins.clone()));
-    let rulesets = Arc::new(Rulesets {
-        app: app.clone(),
-        engine: engine.clone(),
-        plugins: plugins.clone(),
-        diagnoses: diagnoses.clone(),
-        active: active.clone(),
-        nodes: nodes.clone(),
-        patience: nodes_patience(settings),
-        revisions_max: settings.ruleset_revisions_max,
-        world: world.clone(),
-    });
-    let replays = Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() });
-    let backtests = Backtests::new(system, engine.clone(), plugins.clone(), world.clone());
-    let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
-    let submissions = Arc::new(Submissions {
-        app: app.clone(),
-        facts: facts.clone(),
-        engine,
-        active: active.clone(),
-        quarantines: quarantines.clone(),
-        shadow: shadow.clone(),
-        journal: journal.clone(),
-        flights: SingleFlight::default(),
-        in_flight: Arc::new(PaymentsInFlight::default()),
-        world: world.clone(),
-        request_key: hmac::Key::new(hmac::HMAC_SHA256, root.derive(Purpose::RequestHashes)?.expose()),
-        stages: StageMeters::default(),
-        counts: DecisionCounts::default(),
-    });
-    let dry_runs = DryRuns { app: app.clone(), rulesets: rulesets.clone(), world: world.clone() };
-    let services = Arc::new(Services {
-        submissions,
-        rulesets,
-        diagnoses,
-        uploads: uploads.clone(),
-        nodes: nodes.clone(),
-        replays,
-        dry_runs,
-        checkpoints: checkpoints.clone(),
-        quarantines: quarantines.clone(),
-        card_checks,
-        app,
-        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), world.randomness())?),
-        sign_ins: SignInLimits::new(world.randomness()),
-        world: world.clone(),
-        cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
-        quotas: quotas(settings),
-        issuer,
-        submission_deadline: submission_deadline(settings),
-    });
-    let readiness = readiness::readiness(
+    let readiness = Arc::new(readiness::readiness(
         databases.app.clone(),
         facts.clone(),
         journal.clone(),
-        journal_clock.clone(),
+        clock.clone(),
         active.clone(),
-    );
-    let readiness = Arc::new(readiness);
+    ));
     nodes.beat().await?;
-    // Reads them again, since the start may have taken long, and a node that is behind is not
-    // ready. If this fails, the background tasks retry it.
-    if let Err(error) = tokio::try_join!(active.catch_up(), journal_clock.follow()) {
+    // The start may have taken long, and a node that is behind is not ready. If this fails, the
+    // background tasks retry it.
+    if let Err(error) = tokio::try_join!(active.catch_up(), clock.follow()) {
         tracing::warn!(%error, "the database could not be read at start; this will be retried shortly");
     }
     let background = Background::start(BackgroundParts {
@@ -183,21 +141,21 @@ pub(super) async fn assemble(
         nodes,
         uploads,
         backtests,
-        keys,
-        tokens: tokens.clone(),
+        keys: sign_in.keys,
+        tokens: sign_in.tokens.clone(),
         checkpoints: checkpoints.clone(),
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
         quarantines,
-        card_checks: services.card_checks.clone(),
+        card_checks,
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         metrics: metrics.clone(),
-        clock: journal_clock,
+        clock,
         world: world.clone(),
     });
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {
         services: services.clone(),
-        tokens: Tokens(tokens),
+        tokens: Tokens(sign_in.tokens),
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
         metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
@@ -220,4 +178,133 @@ pub(super) async fn assemble(
         world,
     };
     Ok((app, parts))
+}
+
+async fn sign_in_parts(base: &Foundation<'_>) -> Result<SignInParts, StartError> {
+    let Foundation { settings, databases, world, root } = base;
+    let keys = SigningKeys::new(databases, root)?;
+    let ring = keys.open_or_create(world).await?;
+    let issuer = settings.issuer.clone().map_or_else(TokenIssuer::default, TokenIssuer::configured);
+    let token_settings =
+        TokenSettings::new(issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
+    let tokens = Arc::new(AccessTokens::new(token_settings, ring, world.clone()));
+    Ok(SignInParts { keys, issuer, tokens })
+}
+
+/// The engine, with every plugin loaded that the active rulesets need.
+async fn rule_parts(base: &Foundation<'_>, program: PathBuf) -> Result<RuleParts, StartError> {
+    let Foundation { settings, databases, world, root } = base;
+    let engine: Arc<dyn RuleEngine> =
+        Arc::new(LocalEngine::start(&sandbox_settings(settings, root, program)?)?);
+    let system = &databases.system;
+    let compile_turns = Arc::new(CompileTurns::default());
+    let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), compile_turns.clone()));
+    let shared_plugins = plugins.load_folder(&settings.plugins_dir, world).await?;
+    let active = Arc::new(Deployments::new(system.clone(), plugins.clone()));
+    active.catch_up_within(PLUGINS_AT_START_MAX).await?;
+    let diagnoses = Arc::new(Diagnoses::new(engine.clone(), plugins.clone()));
+    Ok(RuleParts { engine, compile_turns, plugins, shared_plugins, active, diagnoses })
+}
+
+async fn decision_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<DecisionParts, StartError> {
+    let Foundation { settings, databases, world, root } = base;
+    let (app, system) = (&databases.app, &databases.system);
+    let threshold = quarantine_threshold(settings);
+    let quarantines = Arc::new(Quarantines::new(app.clone(), system.clone(), world.clone(), threshold));
+    quarantines.follow().await?;
+    let card_checks = Arc::new(CardChecks::new(system.clone()));
+    card_checks.follow().await?;
+    let shadow = ShadowRuns::start(rules.engine.clone(), system.clone(), settings.shadow_queue_max);
+    let journal = Arc::new(journal::start(settings, databases, world.clone()).await?);
+    let facts = FactReader::start(databases.facts.clone());
+    let checkpoints = journal::checkpoints(settings, root, journal.clone())?;
+    Ok(DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints })
+}
+
+fn administration_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<AdministrationParts, StartError> {
+    let Foundation { settings, databases, world, .. } = base;
+    let RuleParts { engine, compile_turns, plugins, active, diagnoses, .. } = rules;
+    let (app, system) = (&databases.app, &databases.system);
+    let started_at_ms = world.now_ms();
+    let node = NodeRecord { id: world.uuid_v7(started_at_ms), name: journal::node_name(), started_at_ms };
+    let nodes = Arc::new(Nodes::new(system.clone(), plugins.clone(), world.clone(), node));
+    let uploads = Uploads::new(
+        app.clone(),
+        system.clone(),
+        engine.clone(),
+        compile_turns.clone(),
+        world.clone(),
+        upload_settings(settings),
+        nodes.own_id(),
+    );
+    let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
+    let rulesets = Arc::new(Rulesets {
+        app: app.clone(),
+        engine: engine.clone(),
+        plugins: plugins.clone(),
+        diagnoses: diagnoses.clone(),
+        active: active.clone(),
+        nodes: nodes.clone(),
+        patience: nodes_wait_max(settings),
+        revisions_max: settings.ruleset_revisions_max,
+        world: world.clone(),
+    });
+    let backtests = Backtests::new(system.clone(), engine.clone(), plugins.clone(), world.clone());
+    let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
+    Ok(AdministrationParts { nodes, uploads, rulesets, backtests })
+}
+
+fn submissions(
+    base: &Foundation<'_>,
+    rules: &RuleParts,
+    decisions: &DecisionParts,
+) -> Result<Submissions, StartError> {
+    Ok(Submissions {
+        app: base.databases.app.clone(),
+        facts: decisions.facts.clone(),
+        engine: rules.engine.clone(),
+        active: rules.active.clone(),
+        quarantines: decisions.quarantines.clone(),
+        shadow: decisions.shadow.clone(),
+        journal: decisions.journal.clone(),
+        flights: SingleFlight::default(),
+        in_flight: Arc::new(PaymentsInFlight::default()),
+        world: base.world.clone(),
+        request_key: hmac::Key::new(hmac::HMAC_SHA256, base.root.derive(Purpose::RequestHashes)?.expose()),
+        stages: StageMeters::default(),
+        counts: DecisionCounts::default(),
+    })
+}
+
+fn services(
+    base: &Foundation<'_>,
+    rules: &RuleParts,
+    decisions: &DecisionParts,
+    administration: &AdministrationParts,
+    issuer: TokenIssuer,
+) -> Result<Services, StartError> {
+    let Foundation { settings, databases, world, root } = base;
+    let RuleParts { engine, plugins, diagnoses, .. } = rules;
+    let AdministrationParts { nodes, uploads, rulesets, .. } = administration;
+    let app = &databases.app;
+    Ok(Services {
+        submissions: Arc::new(submissions(base, rules, decisions)?),
+        rulesets: rulesets.clone(),
+        diagnoses: diagnoses.clone(),
+        uploads: uploads.clone(),
+        nodes: nodes.clone(),
+        replays: Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() }),
+        dry_runs: DryRuns { app: app.clone(), rulesets: rulesets.clone(), world: world.clone() },
+        checkpoints: decisions.checkpoints.clone(),
+        quarantines: decisions.quarantines.clone(),
+        card_checks: decisions.card_checks.clone(),
+        app: app.clone(),
+        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), world.randomness())?),
+        sign_ins: SignInLimits::new(world.randomness()),
+        world: world.clone(),
+        cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
+        quotas: quotas(settings),
+        issuer,
+        submission_deadline: submission_deadline(settings),
+    })
 }

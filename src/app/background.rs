@@ -91,7 +91,7 @@ impl Background {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let background = Self { tasks, end, nodes: work.nodes.clone() };
         for profile in [Profile::Small, Profile::Large] {
-            background.take_in_uploads(work.uploads.clone(), profile);
+            background.process_uploads(work.uploads.clone(), profile);
         }
         background.load_new_plugins(work.nodes.clone());
         background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
@@ -167,7 +167,7 @@ impl Background {
     }
 
     /// At shutdown, the upload that is being compiled is released: compiling may take long.
-    fn take_in_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
+    fn process_uploads(&self, uploads: Arc<Uploads>, profile: Profile) {
         let end = self.end.clone();
         self.tasks.spawn(async move {
             let mut outcome = FailureLog::of("processing uploads");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::tenants::{ClientOrder, CreatedClient, TenantError, create_client, create_tenant};
+use super::tenants::{ClientRequest, CreatedClient, TenantError, create_client, create_tenant};
 use crate::decisions::plugins::Plugins;
 use crate::decisions::rulesets::{RevisionError, Rulesets};
 use crate::domain::comparison::ValueKind;
@@ -68,7 +68,7 @@ pub async fn seed(
     let request = ActivationRequest::Activate { revision: revision.number, guard_backtest: None };
     rulesets.activate(tenant, DecisionPoint::Payment, request, ACTOR, ExpectedActivation::default()).await?;
     // The client is created last: if it exists, so does everything else.
-    let order = ClientOrder {
+    let order = ClientRequest {
         tenant: TENANT.to_owned(),
         name: "demonstration".to_owned(),
         scopes: Scope::ALL.into_iter().collect(),

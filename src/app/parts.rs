@@ -69,7 +69,7 @@ pub(super) fn edge_limits(settings: &NodeSettings) -> EdgeLimits {
 
 /// How long an activation waits for nodes that lack a plugin. The rest of the request's time is for
 /// the activation itself.
-pub(super) fn nodes_patience(settings: &NodeSettings) -> Duration {
+pub(super) fn nodes_wait_max(settings: &NodeSettings) -> Duration {
     NODES_PATIENCE_MAX.min(deadline(settings).mul_f64(0.6))
 }
 

@@ -38,7 +38,7 @@ pub enum TenantError {
 }
 
 #[derive(Debug)]
-pub struct ClientOrder {
+pub struct ClientRequest {
     /// The tenant's name.
     pub tenant: String,
     pub name: String,
@@ -98,14 +98,14 @@ pub async fn create_tenant(
 }
 
 /// Creates a client whose rate is the node's setting.
-pub async fn create_client(system: &SystemPool, order: ClientOrder) -> Result<CreatedClient, TenantError> {
+pub async fn create_client(system: &SystemPool, order: ClientRequest) -> Result<CreatedClient, TenantError> {
     create_client_with_rate(system, order, None).await
 }
 
 /// Creates a client with its own rate. `None` means the node's setting, and 0 means no limit.
 pub async fn create_client_with_rate(
     system: &SystemPool,
-    order: ClientOrder,
+    order: ClientRequest,
     requests_per_s: Option<u32>,
 ) -> Result<CreatedClient, TenantError> {
     if requests_per_s.is_some_and(|rate| rate > REQUESTS_PER_S_MAX) {

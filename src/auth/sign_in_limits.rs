@@ -77,7 +77,7 @@ pub struct SignInAttempt {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
+pub enum SignInResult {
     Right,
     Wrong,
     /// There is no result, because of an internal error.
@@ -129,14 +129,14 @@ impl SignInLimits {
         Ok(SignInAttempt { client, mac, recognised })
     }
 
-    pub fn settle(&self, attempt: SignInAttempt, judgement: Judgement, now: Instant) {
+    pub fn settle(&self, attempt: SignInAttempt, judgement: SignInResult, now: Instant) {
         let SignInAttempt { client, mac, recognised } = attempt;
-        if judgement != Judgement::Wrong && !recognised {
+        if judgement != SignInResult::Wrong && !recognised {
             self.failing.give_back(&client, self.of_a_client, now);
             self.all_failing().give_back(self.of_all, now);
         }
         match judgement {
-            Judgement::Right if !recognised => {
+            SignInResult::Right if !recognised => {
                 let mut known = self.recognised();
                 // The whole map is cleared: recognition matters only during an attack.
                 if known.len() >= RECOGNISED_MAX {
@@ -145,7 +145,7 @@ impl SignInLimits {
                 known.insert(client, mac);
             }
             // The client was disabled, or its secret was changed.
-            Judgement::Wrong if recognised => {
+            SignInResult::Wrong if recognised => {
                 self.recognised().remove(&client);
             }
             _ => {}
@@ -189,7 +189,7 @@ mod tests {
         ClientId(Uuid::from_u128(number))
     }
 
-    fn attempt(limits: &SignInLimits, id: u128, secret: &str, judgement: Judgement, now: Instant) -> bool {
+    fn attempt(limits: &SignInLimits, id: u128, secret: &str, judgement: SignInResult, now: Instant) -> bool {
         match limits.admit(client(id), &SecretText::new(secret.to_owned()), now) {
             Ok(attempt) => {
                 limits.settle(attempt, judgement, now);
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn failures_of_a_client_are_bounded_and_another_client_does_not_feel_them() {
         let (limits, now) = (limits(), Instant::now());
-        let fail = |id, now| attempt(&limits, id, "wrong", Judgement::Wrong, now);
+        let fail = |id, now| attempt(&limits, id, "wrong", SignInResult::Wrong, now);
         assert_eq!((0..100).filter(|_| fail(1, now)).count(), OF_A_CLIENT_BURST as usize);
         assert!(fail(2, now));
         let refused = limits.admit(client(1), &SecretText::new("wrong".to_owned()), now);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn invented_ids_are_bounded_together() {
         let (limits, now) = (limits(), Instant::now());
-        let fail = |id, now| attempt(&limits, id, "wrong", Judgement::Wrong, now);
+        let fail = |id, now| attempt(&limits, id, "wrong", SignInResult::Wrong, now);
         assert_eq!((0..1_000).filter(|id| fail(*id, now)).count(), OF_ALL_BURST as usize);
         let later = now + Duration::from_secs(2);
         assert_eq!((1_000..2_000).filter(|id| fail(*id, later)).count(), 20);
@@ -223,18 +223,18 @@ mod tests {
     fn right_secrets_and_our_own_failures_do_not_count() {
         let (limits, now) = (limits(), Instant::now());
         for id in 2..1_000 {
-            assert!(attempt(&limits, 1, "right", Judgement::None, now));
-            assert!(attempt(&limits, id, "right", Judgement::Right, now));
+            assert!(attempt(&limits, 1, "right", SignInResult::None, now));
+            assert!(attempt(&limits, id, "right", SignInResult::Right, now));
         }
     }
 
     #[test]
     fn a_client_that_signs_in_all_the_time_is_slowed_and_no_other() {
         let (limits, now) = (limits(), Instant::now());
-        let sign_in = |id| attempt(&limits, id, "right", Judgement::Right, now);
+        let sign_in = |id| attempt(&limits, id, "right", SignInResult::Right, now);
         assert_eq!((0..1_000).filter(|_| sign_in(1)).count(), 1 + OF_THE_RECOGNISED_BURST as usize);
         assert!(sign_in(2) && sign_in(2));
-        assert!(attempt(&limits, 1, "right", Judgement::Right, now + Duration::from_millis(100)));
+        assert!(attempt(&limits, 1, "right", SignInResult::Right, now + Duration::from_millis(100)));
     }
 
     #[test]
@@ -251,16 +251,16 @@ mod tests {
     #[test]
     fn who_was_right_before_gets_in_whatever_others_try_until_the_secret_is_wrong() {
         let (limits, now) = (limits(), Instant::now());
-        assert!(attempt(&limits, 1, "right", Judgement::Right, now));
-        while attempt(&limits, 1, "wrong", Judgement::Wrong, now) {}
+        assert!(attempt(&limits, 1, "right", SignInResult::Right, now));
+        while attempt(&limits, 1, "wrong", SignInResult::Wrong, now) {}
         for id in 2..1_000 {
-            attempt(&limits, id, "wrong", Judgement::Wrong, now);
+            attempt(&limits, id, "wrong", SignInResult::Wrong, now);
         }
         for _ in 0..100 {
-            assert!(attempt(&limits, 1, "right", Judgement::Right, now));
+            assert!(attempt(&limits, 1, "right", SignInResult::Right, now));
         }
-        assert!(!attempt(&limits, 2, "right", Judgement::Right, now), "recognised for its own id only");
-        assert!(attempt(&limits, 1, "right", Judgement::Wrong, now), "it was changed");
-        assert!(!attempt(&limits, 1, "right", Judgement::Wrong, now), "and is not recognised any more");
+        assert!(!attempt(&limits, 2, "right", SignInResult::Right, now), "recognised for its own id only");
+        assert!(attempt(&limits, 1, "right", SignInResult::Wrong, now), "it was changed");
+        assert!(!attempt(&limits, 1, "right", SignInResult::Wrong, now), "and is not recognised any more");
     }
 }

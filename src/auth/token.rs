@@ -142,12 +142,12 @@ impl TokenSettings {
 /// A key ring, and a cache of the tokens that were verified with it. They are replaced together, so
 /// that a verification that began with the previous keys cannot put its result into the new cache.
 #[derive(Debug)]
-struct Epoch {
+struct KeyRingWithCache {
     keys: KeyRing,
     verified: VerifiedCache,
 }
 
-impl Epoch {
+impl KeyRingWithCache {
     fn of(keys: KeyRing) -> Arc<Self> {
         Arc::new(Self { keys, verified: VerifiedCache::new(CACHE_CAPACITY) })
     }
@@ -158,19 +158,19 @@ impl Epoch {
 pub struct AccessTokens {
     settings: TokenSettings,
     validation: Validation,
-    epoch: RwLock<Arc<Epoch>>,
+    epoch: RwLock<Arc<KeyRingWithCache>>,
     world: World,
 }
 
 impl AccessTokens {
     pub fn new(settings: TokenSettings, keys: KeyRing, world: World) -> Self {
         let validation = validation(&settings);
-        Self { settings, validation, epoch: RwLock::new(Epoch::of(keys)), world }
+        Self { settings, validation, epoch: RwLock::new(KeyRingWithCache::of(keys)), world }
     }
 
     /// Replaces the key ring. Tokens whose key is not in the new one are refused from then on.
     pub fn replace_keys(&self, keys: KeyRing) {
-        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Epoch::of(keys);
+        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = KeyRingWithCache::of(keys);
     }
 
     pub fn jwks(&self) -> JwkSet {
@@ -242,7 +242,7 @@ impl AccessTokens {
         in_time(&claims, key, now_ms)
     }
 
-    fn epoch(&self) -> Arc<Epoch> {
+    fn epoch(&self) -> Arc<KeyRingWithCache> {
         self.epoch.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

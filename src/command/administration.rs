@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::Failure;
 use super::output::print_result;
 use crate::app::database::Database;
-use crate::app::tenants::{self, ClientOrder};
+use crate::app::tenants::{self, ClientRequest};
 use crate::auth::scope::ScopeSet;
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
@@ -80,7 +80,7 @@ pub async fn create_client(
         })?,
         None => Scope::ALL.into_iter().collect(),
     };
-    let order = ClientOrder { tenant, name, scopes, created_by: ACTOR.to_owned() };
+    let order = ClientRequest { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
         let created = tenants::create_client_with_rate(&pools.system, order, requests_per_s).await?;
         print_result!("client_id={}", created.id);

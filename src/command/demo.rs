@@ -23,13 +23,13 @@ use super::Failure;
 use super::administration::{ACTOR, on_database};
 use super::output::print_result;
 use crate::app::demo::TENANT;
-use crate::app::tenants::{self, ClientOrder};
+use crate::app::tenants::{self, ClientRequest};
 use crate::auth::token::TokenIssuer;
 use crate::config::{Config, ConfigError};
 use crate::domain::tenant::Scope;
 use crate::domain::time::Clock;
 use crate::world::SystemClock;
-use connection::{ApiClient, knock};
+use connection::{ApiClient, check_server};
 use drive::{Pace, drive};
 use history::History;
 
@@ -76,7 +76,7 @@ pub fn demo(options: DemoOptions) -> Result<ExitCode, Failure> {
         (Ok(id), Ok(secret)) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(async {
-                knock(&url).await?;
+                check_server(&url).await?;
                 send(&options, &url, seed, id, secret).await
             })
         }
@@ -110,8 +110,8 @@ async fn with_own_client(
     seed: u64,
 ) -> Result<ExitCode, Failure> {
     // Checked first: without a server, no client is needed.
-    knock(&url).await?;
-    let order = ClientOrder {
+    check_server(&url).await?;
+    let order = ClientRequest {
         tenant: TENANT.to_owned(),
         name: CLIENT_NAME.to_owned(),
         scopes: Scope::ALL.into_iter().collect(),

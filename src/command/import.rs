@@ -27,9 +27,9 @@ use crate::world::SystemClock;
 use lines::{InputLine, InputLines, LINE_BYTES_MAX};
 
 /// The most payments that wait for the journal, which stores many in one transaction.
-const AT_ONCE: usize = 2_048;
+const IN_FLIGHT_MAX: usize = 2_048;
 /// The number of payments whose events are stored in one statement.
-const EVENTS_OF: usize = 1_024;
+const EVENT_BATCH_PAYMENTS: usize = 1_024;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// The most lines whose errors are printed. The summary counts all.
 const PRINTED_LINES_MAX: u64 = 50;
@@ -196,7 +196,8 @@ async fn store_all(
     report: &mut ImportReport,
 ) -> Result<(), Failure> {
     let fates = lines_of(source).map(|line| async move { store_line(imports, unchecked, line?).await });
-    let with_events = fates.buffered(AT_ONCE).chunks(EVENTS_OF).map(|fates| store_events(imports, fates));
+    let with_events =
+        fates.buffered(IN_FLIGHT_MAX).chunks(EVENT_BATCH_PAYMENTS).map(|fates| store_events(imports, fates));
     let mut done = std::pin::pin!(with_events.buffered(2));
     let (begun, mut printed_at) = (Instant::now(), Instant::now());
     while let Some(part) = done.next().await {

@@ -64,7 +64,7 @@ pub enum ListCommand {
     "the import stopped after adding {added} of {read} entries ({already_there} were already on the list). \
      Run it again to add the rest"
 )]
-struct Stopped {
+struct ImportStoppedError {
     read: usize,
     added: usize,
     already_there: usize,
@@ -119,7 +119,8 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             let stored =
                 lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await;
             let already_there = offered - added;
-            added += stored.map_err(|because| Stopped { read, added, already_there, because })?.len();
+            added +=
+                stored.map_err(|because| ImportStoppedError { read, added, already_there, because })?.len();
             offered += size;
         }
         print_result!("{read} entries: {added} added, {} already on the list", read - added);

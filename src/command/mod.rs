@@ -162,7 +162,7 @@ enum PluginCommand {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run() -> ExitCode {
-    if let Some(code) = own_child() {
+    if let Some(code) = hidden_command() {
         return code;
     }
     let line = Arguments::parse();
@@ -219,7 +219,7 @@ fn ended_by(error: &(dyn std::error::Error + Send + Sync)) -> ExitCode {
 
 /// The program also runs itself with hidden commands: as the compiler of plugins under limits,
 /// and as the last step before a private Postgres.
-fn own_child() -> Option<ExitCode> {
+fn hidden_command() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?;
     if first == compile::COMMAND {

@@ -156,13 +156,13 @@ fn say_failed(file: &Path, report: &CaseReport, difference: &CaseDifference) {
 }
 
 /// The plugin as the engine loaded it, with its bytes, or why it was refused.
-type LoadedPlugin = Result<(Plugin, Arc<[u8]>), String>;
+type PluginInSandbox = Result<(Plugin, Arc<[u8]>), String>;
 
 /// Loads the plugin as a server would, with a cache that is deleted afterwards.
 fn in_a_sandbox(
     path: &Path,
     settings: &NodeSettings,
-    work: impl AsyncFnOnce(&LocalEngine, LoadedPlugin) -> Result<ExitCode, Failure>,
+    work: impl AsyncFnOnce(&LocalEngine, PluginInSandbox) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
     let bytes: Arc<[u8]> = read(path)?.into();
     let cache_dir = std::env::temp_dir().join(format!("tollgate-plugin-{}", std::process::id()));
@@ -186,7 +186,7 @@ async fn take(
     engine: &LocalEngine,
     settings: &NodeSettings,
     bytes: Arc<[u8]>,
-) -> Result<LoadedPlugin, Failure> {
+) -> Result<PluginInSandbox, Failure> {
     let most = settings.plugin_size_max_bytes;
     if bytes.len() as u64 > most {
         let why = format!(

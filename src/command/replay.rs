@@ -23,7 +23,7 @@ use crate::storage::{StorageError, decisions, tenants};
 use crate::world::machine;
 
 const PAGE: u32 = 1_000;
-const AT_ONCE: usize = 16;
+const IN_FLIGHT_MAX: usize = 16;
 /// The most differences that are printed. The summary counts all.
 const PRINTED_LINES_MAX: u64 = 50;
 
@@ -168,7 +168,7 @@ async fn replay_all(
         after = Some(*last);
         let attempts =
             page.into_iter().map(|(tenant, id)| async move { (id, replays.replay(tenant, id).await) });
-        let mut attempts = futures::stream::iter(attempts).buffer_unordered(AT_ONCE);
+        let mut attempts = futures::stream::iter(attempts).buffer_unordered(IN_FLIGHT_MAX);
         while let Some((id, result)) = attempts.next().await {
             if let Some(line) = summary.count(id, &result) {
                 progress.tell(&line);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::Range;
+use super::SettingRange;
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
 use crate::rules;
 
@@ -158,7 +158,7 @@ impl NodeSettings {
         sandbox
     }
 
-    pub(super) fn ranges(&self) -> [Range; 28] {
+    pub(super) fn ranges(&self) -> [SettingRange; 28] {
         [
             ("access_token_lifetime_s", self.access_token_lifetime_s, 300, 600),
             ("deadline_ms", self.deadline_ms, 100, 60_000),

@@ -260,7 +260,7 @@ impl DryRuns {
             let FactQuery::Listed { list, selector, matching } = query else { return None };
             let head = heads.iter().find(|head| head.name == *list);
             let value = selector.value_of(order).map(|value| {
-                let name = selector.asked_by_name(*matching, &value);
+                let name = selector.list_search_name(*matching, &value);
                 let form = name.unwrap_or_else(|| selector.kind().form_of_value(&value));
                 (value, form)
             });

@@ -45,7 +45,7 @@ pub struct FeedEvent {
 }
 
 #[derive(Debug, Clone)]
-pub struct Follower {
+pub struct FeedSubscriber {
     pub app: AppPool,
     pub tenant: TenantId,
     pub sees_acts: bool,
@@ -55,7 +55,7 @@ pub struct Follower {
 
 #[derive(Debug)]
 pub struct Feed {
-    follower: Follower,
+    follower: FeedSubscriber,
     /// How long after getting its id a decision may be stored.
     window_ms: u64,
     /// Decisions with smaller ids were sent or must not be sent.
@@ -69,7 +69,7 @@ pub struct Feed {
 impl Feed {
     /// Resumes at a position, or begins now.
     pub async fn open(
-        follower: Follower,
+        follower: FeedSubscriber,
         from: Option<FeedPosition>,
         now_ms: u64,
     ) -> Result<Self, StorageError> {
@@ -143,7 +143,7 @@ impl Feed {
     }
 }
 
-async fn last_act(follower: &Follower) -> Result<i64, StorageError> {
+async fn last_act(follower: &FeedSubscriber) -> Result<i64, StorageError> {
     let newest = audit::list(&follower.app, follower.tenant, AuditFilter::default(), None, 1).await?;
     Ok(newest.first().map_or(0, |act| act.sequence))
 }

@@ -81,7 +81,7 @@ where
         flights.insert(key.clone(), result.clone());
         // A runtime that shuts down drops the task inside `spawn`, and that takes the lock again.
         drop(flights);
-        let landing = Landing { entry: Entry { flights: self.flights.clone(), key }, sender };
+        let landing = FlightCompletion { entry: Entry { flights: self.flights.clone(), key }, sender };
         let compute = compute();
         tokio::spawn(async move { landing.land(compute.await) });
         Ok(Flight { result, joined: false })
@@ -90,12 +90,12 @@ where
 
 /// The end of a computation. If it is dropped without a result, it removes the entry (the first
 /// field) and then wakes the callers that wait.
-struct Landing<K: Eq + Hash, V> {
+struct FlightCompletion<K: Eq + Hash, V> {
     entry: Entry<K, V>,
     sender: watch::Sender<Option<V>>,
 }
 
-impl<K: Eq + Hash, V> Landing<K, V> {
+impl<K: Eq + Hash, V> FlightCompletion<K, V> {
     fn land(self, value: V) {
         // The entry is removed first: a caller that comes after the result must start a new
         // computation.

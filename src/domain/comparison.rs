@@ -123,7 +123,7 @@ impl ValueKind {
         let other = match self {
             Self::Ip => return form.parse::<IpAddr>().map_or_else(|_| vec![form], Network::all_of),
             Self::Bank => Bic::parse(&form).ok().and_then(|bic| bic.of_head_office().map(str::to_owned)),
-            Self::Account => Iban::behind_label(&form).map(|iban| iban.as_str().to_owned()),
+            Self::Account => Iban::after_label(&form).map(|iban| iban.as_str().to_owned()),
             _ => None,
         };
         std::iter::once(form).chain(other).collect()

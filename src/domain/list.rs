@@ -129,7 +129,7 @@ fn is_plain_text(kind: ValueKind) -> bool {
 /// Refuses values that no payment can have. All others are accepted, however unusual, since banks
 /// have identifiers of many schemes.
 fn entry_form(kind: ValueKind, value: &str) -> Result<String, EntryValueError> {
-    let iban = if kind == ValueKind::Account { Iban::behind_label(value) } else { None };
+    let iban = if kind == ValueKind::Account { Iban::after_label(value) } else { None };
     let form = iban.map_or_else(|| kind.form(value), |iban| Ok(iban.as_str().to_owned()))?;
     match kind {
         ValueKind::Card if !form.is_ascii() => Err(EntryValueError::Card),

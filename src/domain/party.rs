@@ -40,7 +40,7 @@ impl Iban {
 
     /// The IBAN after the label `IBAN`, which people copy together. The check digits must be right,
     /// since other account numbers may begin with these letters.
-    pub fn behind_label(text: &str) -> Option<Self> {
+    pub fn after_label(text: &str) -> Option<Self> {
         let electronic = electronic(text);
         let iban = Self::parse(electronic.strip_prefix("IBAN")?.trim_start_matches([':', '.'])).ok()?;
         let characters: Vec<char> = iban.0.chars().collect();

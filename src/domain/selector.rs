@@ -81,15 +81,15 @@ impl Selector {
     /// The form in which payments with this value are counted and found. For names it is the
     /// normalized name, unless that is empty.
     pub fn counted_form(&self, value: &str) -> String {
-        let name = if self.kind() == ValueKind::Name { name_left_of(value) } else { None };
+        let name = if self.kind() == ValueKind::Name { non_empty_name(value) } else { None };
         name.unwrap_or_else(|| self.kind().form_of_value(value))
     }
 
     /// The normalized name with which a list is searched. `None` if the query does not match by
     /// name or the normalized name is empty; the list is then searched with the value's form.
-    pub fn asked_by_name(&self, matching: Matching, value: &str) -> Option<String> {
+    pub fn list_search_name(&self, matching: Matching, value: &str) -> Option<String> {
         let by_name = matching == Matching::NormalizedName && matching.suits(self.kind());
-        if by_name { name_left_of(value) } else { None }
+        if by_name { non_empty_name(value) } else { None }
     }
 
     /// The payment's value as it was written. `None` if the payment has no such value.
@@ -127,7 +127,7 @@ impl Selector {
 }
 
 /// The normalized name. `None` if it is empty: all names of punctuation only would be equal.
-fn name_left_of(value: &str) -> Option<String> {
+fn non_empty_name(value: &str) -> Option<String> {
     Some(normalized_name(value)).filter(|name| !name.is_empty())
 }
 

@@ -54,7 +54,7 @@ struct Document;
     payments::submit,
     payments::list,
     payments::one,
-    payments::events::tell_event,
+    payments::events::report_event,
     payments::events::events,
     decisions::one,
     decisions::replay,

@@ -114,17 +114,17 @@ impl Library {
             return Some(bound);
         }
         let known = self.known(digest).filter(|known| known.plugin.profile == profile)?;
-        let alone = self.alone_with(digest);
+        let alone = self.lock_of(digest);
         let bound = {
             let _alone = alone.lock().await;
-            self.bound_alone(&known).await
+            self.load_locked(&known).await
         };
         drop(alone);
-        self.forget_work(digest);
+        self.drop_lock(digest);
         bound
     }
 
-    async fn bound_alone(self: &Arc<Self>, known: &AddedPlugin) -> Option<Arc<ReadyPlugin>> {
+    async fn load_locked(self: &Arc<Self>, known: &AddedPlugin) -> Option<Arc<ReadyPlugin>> {
         let Plugin { digest, profile, .. } = known.plugin;
         // Another call may have loaded it while this one waited.
         if let Some(bound) = self.in_memory(digest, profile) {
@@ -141,21 +141,21 @@ impl Library {
         most: Profile,
     ) -> Result<Plugin, AddPluginError> {
         let candidate = on_blocking_thread(move || inspect_and_hash(bytes)).await??;
-        let alone = self.alone_with(candidate.digest);
+        let alone = self.lock_of(candidate.digest);
         let added = {
             let _alone = alone.lock().await;
             match self.known(candidate.digest) {
-                Some(known) if self.bound_alone(&known).await.is_some() => Ok(known.plugin),
+                Some(known) if self.load_locked(&known).await.is_some() => Ok(known.plugin),
                 // It is new, or its compiled code was lost.
-                _ => self.add_alone(&candidate, most).await,
+                _ => self.add_locked(&candidate, most).await,
             }
         };
         drop(alone);
-        self.forget_work(candidate.digest);
+        self.drop_lock(candidate.digest);
         added
     }
 
-    async fn add_alone(
+    async fn add_locked(
         self: &Arc<Self>,
         candidate: &InspectedPlugin,
         most: Profile,
@@ -287,12 +287,12 @@ impl Library {
     }
 
     /// The lock for compiling or loading one digest.
-    fn alone_with(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+    fn lock_of(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut in_work = self.in_work.lock().unwrap_or_else(PoisonError::into_inner);
         in_work.entry(digest).or_default().clone()
     }
 
-    fn forget_work(&self, digest: Digest) {
+    fn drop_lock(&self, digest: Digest) {
         let mut in_work = self.in_work.lock().unwrap_or_else(PoisonError::into_inner);
         if in_work.get(&digest).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             in_work.remove(&digest);

@@ -12,7 +12,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use claims::{
-    BacktestClaim, BacktestProgress, ClaimedBacktest, checkpoint, claim, fail, finish, let_go, set_total,
+    BacktestClaim, BacktestProgress, ClaimedBacktest, checkpoint, claim, fail, finish, release, set_total,
 };
 
 use super::advisory_locks::TenantLock;

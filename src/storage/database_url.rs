@@ -31,7 +31,7 @@ const PARAMETERS: [&str; 18] = [
 ];
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 /// Schemes of other databases and drivers. A message can name these without revealing a secret.
-const KNOWN_STRANGERS: [&str; 12] = [
+const OTHER_SCHEMES: [&str; 12] = [
     "jdbc",
     "mysql",
     "mariadb",
@@ -116,7 +116,7 @@ fn read(text: &str) -> Result<DatabaseUrl, String> {
     if text.contains('#') {
         return Err("contains a `#`, which must be written as %23".to_owned());
     }
-    check_place(text)?;
+    check_authority(text)?;
     let (place, query) = text.split_once('?').unwrap_or((text, ""));
     let mut unused = Vec::new();
     let mut used = Vec::new();
@@ -166,7 +166,7 @@ fn check_scheme(text: &str) -> Result<(), String> {
             Err("is missing `//` after its scheme".to_owned())
         };
     }
-    Err(match KNOWN_STRANGERS.iter().find(|known| **known == scheme) {
+    Err(match OTHER_SCHEMES.iter().find(|known| **known == scheme) {
         Some(known) => format!("begins with `{known}:`, which is not a Postgres address"),
         None => "does not begin with `postgres://`".to_owned(),
     })
@@ -175,7 +175,7 @@ fn check_scheme(text: &str) -> Result<(), String> {
 /// An unencoded `/` or `?` in a password ends the server's part of the URL early. Then a part of
 /// the password would be read as the port, the database or a parameter, and reported as such. Such
 /// a URL has its `@` after the `/` or `?`.
-fn check_place(text: &str) -> Result<(), String> {
+fn check_authority(text: &str) -> Result<(), String> {
     let (_, rest) = text.split_once("://").unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     if !rest[end..].contains('@') {

@@ -74,7 +74,7 @@ impl Databases {
         let mut connection = time_limit::within(connect_max, login.connect()).await.of_statement()?;
         timeout(PROVISIONING_MAX, provision(&mut connection))
             .await
-            .map_err(|_| time_limit::no_answer())??;
+            .map_err(|_| time_limit::no_response())??;
         time_limit::within(CLOSING_MAX, connection.close()).await.of_statement()?;
 
         let mut owner = settings.sessions(Role::Owner)?.connect().await.of_statement()?;
@@ -82,7 +82,7 @@ impl Databases {
         let migrated = while_active(&login, process, migrate(&mut owner)).await;
         // The connection is closed in any case: a failed migration leaves its lock held.
         let closed = time_limit::within(CLOSING_MAX, owner.close()).await;
-        migrated.ok_or_else(time_limit::no_answer)??;
+        migrated.ok_or_else(time_limit::no_response)??;
         closed.of_statement()?;
 
         let databases = Self::connect_lazily(settings)?;

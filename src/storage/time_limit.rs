@@ -73,7 +73,7 @@ impl LimitedConnection {
     {
         // Taken out while it is used, so that dropping this future closes it.
         let mut own = Self(self.0.take());
-        let Some(connection) = &mut own.0 else { return Err(no_answer().into()) };
+        let Some(connection) = &mut own.0 else { return Err(no_response().into()) };
         match unless_silent(limit.silence_max(), work(connection)).await {
             Some(answer) => {
                 self.0 = own.0.take();
@@ -82,7 +82,7 @@ impl LimitedConnection {
             None => {
                 let waited_ms = limit.silence_max().as_millis();
                 tracing::warn!(waited_ms, "the database does not respond; its connection is closed");
-                Err(no_answer().into())
+                Err(no_response().into())
             }
         }
     }
@@ -115,7 +115,7 @@ pub(super) async fn within<T>(
     timeout(most, work).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-pub(super) fn no_answer() -> StorageError {
+pub(super) fn no_response() -> StorageError {
     timed_out().into()
 }
 

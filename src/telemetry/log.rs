@@ -26,7 +26,7 @@ const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
 /// The pause between attempts if standard error does not block.
 const FULL_PIPE_PAUSE: Duration = Duration::from_millis(10);
 /// The interval of the lines that report lost lines.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 static LOST: LostLines = LostLines(AtomicU64::new(0));
 
@@ -166,7 +166,7 @@ impl<W: Write> Outlet<W> {
         Self { to, waiting, lost, reported: 0, reported_at: None, flows: true, torn: false }
     }
 
-    fn tell_of_losses(&mut self) {
+    fn report_losses(&mut self) {
         let lost = self.lost.lines();
         if self.flows && lost > self.reported {
             let lines = lost - self.reported;
@@ -208,15 +208,15 @@ impl<W: Write> Write for Outlet<W> {
         self.waiting.leave(line.len());
         // A log that is always busy must report lost lines too, but not after every
         // line.
-        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= TOLD_EVERY) {
-            self.tell_of_losses();
+        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= REPORT_EVERY) {
+            self.report_losses();
         }
         Ok(line.len())
     }
 
     /// Called when the queue is empty.
     fn flush(&mut self) -> io::Result<()> {
-        self.tell_of_losses();
+        self.report_losses();
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::auth::scope::ScopeSet;
-use tollgate::decisions::feed::{Feed, FeedItem, FeedPosition, Follower};
+use tollgate::decisions::feed::{Feed, FeedItem, FeedPosition, FeedSubscriber};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
@@ -156,7 +156,7 @@ async fn a_decision_that_is_stored_late_appears_in_the_feed_exactly_once() {
         journal.store(decision).await.unwrap();
         id
     };
-    let follower = Follower {
+    let follower = FeedSubscriber {
         app: databases.app.clone(),
         tenant,
         sees_acts: false,

@@ -7,7 +7,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client_with_rate};
+use tollgate::app::tenants::{ClientRequest, CreatedClient, create_client_with_rate};
 use tollgate::domain::tenant::Scope;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ const PLENTY: usize = 100;
 const TURNS: usize = 5;
 
 async fn make_client(node: &Node, tenant: &str, requests_per_s: Option<u32>) -> (String, String) {
-    let order = ClientOrder {
+    let order = ClientRequest {
         tenant: tenant.to_owned(),
         name: "test".to_owned(),
         scopes: Scope::ALL.into_iter().collect(),

@@ -175,7 +175,7 @@ impl ApiClient {
 }
 
 /// Returns an error unless a Tollgate server responds.
-pub async fn knock(url: &str) -> Result<(), Failure> {
+pub async fn check_server(url: &str) -> Result<(), Failure> {
     if !url.starts_with("http://") {
         return Err("--url: expected an address that starts with http://".into());
     }

@@ -132,9 +132,9 @@ impl Backtests {
             }
             trouble => {
                 // Any node may then continue at once instead of when the lease expires.
-                let letting_go =
-                    move |system: SystemPool| async move { backtests::let_go(&system, claim).await };
-                let _ = self.connections.run_at_once(letting_go).await;
+                let releasing =
+                    move |system: SystemPool| async move { backtests::release(&system, claim).await };
+                let _ = self.connections.run_at_once(releasing).await;
                 Err(trouble)
             }
         }

@@ -23,7 +23,7 @@ use crate::storage::backtests::{self, BacktestClaim, BacktestProgress};
 use crate::storage::decisions::history::{self, HistoryRow, PageSize};
 
 /// How often the lease is renewed, the progress stored and a cancellation noticed.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// After this time another tenant may be next. Continuing a backtest later costs some milliseconds.
 const TURN_MAX: Duration = Duration::from_secs(30);
@@ -79,8 +79,8 @@ impl Backtests {
             return held(self.connections.run(finishing).await?);
         }
         self.checkpoint(claim, Some(progress)).await?;
-        let letting_go = |system| async move { backtests::let_go(&system, claim).await };
-        held(self.connections.run_at_once(letting_go).await?)
+        let releasing = |system| async move { backtests::release(&system, claim).await };
+        held(self.connections.run_at_once(releasing).await?)
     }
 
     async fn count(&self, claim: BacktestClaim, selection: &BacktestSelection) -> Result<(), BacktestError> {
@@ -100,7 +100,7 @@ impl Backtests {
     ) -> Result<T, BacktestError> {
         let mut work = std::pin::pin!(work);
         loop {
-            match tokio::time::timeout(CHECKPOINT_EVERY, &mut work).await {
+            match tokio::time::timeout(PROGRESS_EVERY, &mut work).await {
                 Ok(done) => return done,
                 Err(_) => self.checkpoint(claim, None).await?,
             }
@@ -131,7 +131,7 @@ impl Backtests {
         let compared = parts.map(|rows| self.compare(comparison.clone(), rows)).buffered(self.at_once);
         let mut compared = std::pin::pin!(compared);
 
-        let mut checkpoints = interval(CHECKPOINT_EVERY);
+        let mut checkpoints = interval(PROGRESS_EVERY);
         checkpoints.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let turn_end = Instant::now() + TURN_MAX;
         let mut stored = progress.done;

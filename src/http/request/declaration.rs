@@ -178,7 +178,7 @@ macro_rules! named {
         }
 
         impl $crate::http::request::codecs::Named for $shape {
-            type Of = $of;
+            type Named = $of;
 
             fn names() -> $crate::http::request::codecs::OneOf<$of> {
                 $crate::http::request::codecs::one_of(&$of::ALL, $of::name)

@@ -20,7 +20,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::decisions::feed::{Feed, FeedEvent, FeedItem, FeedPosition, Follower};
+use crate::decisions::feed::{Feed, FeedEvent, FeedItem, FeedPosition, FeedSubscriber};
 use crate::domain::tenant::Scope;
 use crate::domain::time::World;
 use crate::domain::verdict::OutcomeReason;
@@ -232,7 +232,7 @@ pub async fn follow(
 ) -> Result<Events, Problem> {
     let (world, valid_until_ms) = (services.world.clone(), client.valid_until_ms);
     let slot = streams.enter(client.tenant, world.now_ms(), valid_until_ms)?;
-    let follower = Follower {
+    let follower = FeedSubscriber {
         app: services.app.clone(),
         tenant: client.tenant,
         sees_acts: client.has(Scope::AuditRead),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::auth::oauth::{OAuthError, TokenRequest, TokenResponse, granted_scopes, parse_token_request};
-use crate::auth::sign_in_limits::Judgement;
+use crate::auth::sign_in_limits::SignInResult;
 use crate::domain::tenant::Scope;
 use crate::http::edge::client_rates::whole_seconds;
 use crate::http::request::body::{FormBody, Uncompressed};
@@ -156,9 +156,9 @@ async fn authenticate(services: &Services, request: TokenRequest) -> Result<Clie
     })?;
     let judged = judge(services, request).await;
     let judgement = match &judged {
-        Ok(_) => Judgement::Right,
-        Err(OAuthError::InvalidClient) => Judgement::Wrong,
-        Err(_) => Judgement::None,
+        Ok(_) => SignInResult::Right,
+        Err(OAuthError::InvalidClient) => SignInResult::Wrong,
+        Err(_) => SignInResult::None,
     };
     limits.settle(attempt, judgement, now());
     judged

@@ -151,15 +151,15 @@ pub async fn set_total(system: &SystemPool, claim: BacktestClaim, total: u64) ->
 }
 
 /// Releases the claim, so that any node may continue at once.
-pub async fn let_go(system: &SystemPool, claim: BacktestClaim) -> Result<bool, StorageError> {
+pub async fn release(system: &SystemPool, claim: BacktestClaim) -> Result<bool, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
-                let letting_go = sqlx::query(
+                let releasing = sqlx::query(
                     "update backtests set claimed_until = now(), claimed_by = null
                  where tenant_id = $1 and id = $2 and claimed_by = $3 and state = 'running'",
                 );
-                guarded(connection, letting_go, claim, |query| query).await
+                guarded(connection, releasing, claim, |query| query).await
             })
         })
         .await

@@ -248,7 +248,7 @@ struct SearchTexts {
 /// The forms of the list entries that match a value. The value as written is one of them: an old
 /// entry that is invalid for its list's kind is still stored as written.
 fn texts(selector: &Selector, matching: Matching, value: &str) -> SearchTexts {
-    if let Some(name) = selector.asked_by_name(matching, value) {
+    if let Some(name) = selector.list_search_name(matching, value) {
         return SearchTexts { texts: vec![name], by_name: true };
     }
     let kind = selector.kind();

@@ -16,14 +16,14 @@ use super::{PrivateServerError, files_error};
 use crate::domain::plugin::Digest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Account {
+pub(super) struct ServerAccount {
     pub uid: u32,
     gid: u32,
     /// Whether this process is root and has to switch to the account.
     switch: bool,
 }
 
-impl Account {
+impl ServerAccount {
     pub fn choose() -> Result<Self, PrivateServerError> {
         let uid = rustix::process::geteuid();
         if !uid.is_root() {

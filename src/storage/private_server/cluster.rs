@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::{NAME, PrivateServerError, PrivateServerSettings, files_error};
 use crate::storage::binaries::Binaries;
 
@@ -15,7 +15,7 @@ const HOST_BASED_AUTHENTICATION: &str = "local all all trust\n";
 /// Everything that is needed to start the server.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    pub account: Account,
+    pub account: ServerAccount,
     pub binaries: Binaries,
     pub shim_exe: PathBuf,
     pub durable: bool,
@@ -30,7 +30,7 @@ impl Cluster {
     /// the directory's lock.
     pub fn open(
         settings: &PrivateServerSettings,
-        account: Account,
+        account: ServerAccount,
         data_dir: &Path,
     ) -> Result<Self, PrivateServerError> {
         let folder = data_dir.join("cluster");

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::socket::SOCKET_NAME;
 use super::{PrivateServerError, files_error};
 
@@ -17,7 +17,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// The folder of the server's socket. `None` if no Tollgate runs for this data directory.
 pub(super) async fn socket_dir(wanted: &Path) -> Result<Option<PathBuf>, PrivateServerError> {
-    let account = Account::choose()?;
+    let account = ServerAccount::choose()?;
     let begun = Instant::now();
     loop {
         let Some(data_dir) = held(account.existing_data_dirs(wanted)?)? else { return Ok(None) };

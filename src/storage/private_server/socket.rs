@@ -6,14 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use super::PrivateServerError;
-use super::account::{Account, short_digest};
+use super::account::{ServerAccount, short_digest};
 
 /// The kernel allows 108 bytes with the terminator on Linux and 104 on macOS.
 const LONGEST_SOCKET_BYTES: usize = 99;
 pub(super) const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 
 /// Creates the folder: in the data directory, or in /tmp if that path is too long or not plain.
-pub(super) fn prepare(account: Account, data_dir: &Path) -> Result<PathBuf, PrivateServerError> {
+pub(super) fn prepare(account: ServerAccount, data_dir: &Path) -> Result<PathBuf, PrivateServerError> {
     let usual = data_dir.join("socket");
     if fits(&usual) {
         return account.private_folder(&usual);

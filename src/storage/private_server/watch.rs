@@ -15,7 +15,7 @@ use backon::{BlockingRetryable, ExponentialBuilder};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::sync::oneshot;
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::cluster::Cluster;
 use super::{PrivateServerError, PrivateServerSettings, files_error, orphans, socket};
 
@@ -96,7 +96,7 @@ pub(super) fn run(settings: &PrivateServerSettings, watch: &Watch, started: Star
 }
 
 fn prepare(settings: &PrivateServerSettings) -> Result<(Cluster, PathBuf, File), PrivateServerError> {
-    let account = Account::choose()?;
+    let account = ServerAccount::choose()?;
     let data_dir = account.prepare_data_dir(&settings.data_dir)?;
     let lock = lock(&data_dir)?;
     let cluster = Cluster::open(settings, account, &data_dir)?;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
+use tollgate::app::tenants::{ClientRequest, CreatedClient, create_client, create_tenant};
 use tollgate::domain::tenant::Scope;
 use tollgate::storage::databases::Databases;
 use tollgate::storage::pool::DatabaseSettings;
@@ -178,7 +178,7 @@ impl Program {
         let pool = Databases::connect_lazily(settings).unwrap().system;
         create_tenant(&pool, tenant, "test").await.unwrap();
         let scopes = Scope::ALL.into_iter().collect();
-        let order = ClientOrder {
+        let order = ClientRequest {
             tenant: tenant.to_owned(),
             name: "test".to_owned(),
             scopes,

@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use rocket::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tollgate::app::tenants::{ClientOrder, CreatedClient, create_client, create_tenant};
+use tollgate::app::tenants::{ClientRequest, CreatedClient, create_client, create_tenant};
 use tollgate::app::{self, App, IgnitedServer};
 use tollgate::auth::scope::ScopeSet;
 use tollgate::config::Config;
@@ -147,7 +147,7 @@ impl Caller {
     }
 
     pub async fn of_tenant(node: &Node, tenant: &str, scopes: ScopeSet) -> Self {
-        let order = ClientOrder {
+        let order = ClientRequest {
             tenant: tenant.to_owned(),
             name: "test".to_owned(),
             scopes,

@@ -14,14 +14,14 @@ use crate::http::request::fields::{Place, expected};
 use crate::http::request::json::Value;
 
 /// An object declared by `body!`.
-pub fn object<B: Body>() -> Object<B> {
-    Object(PhantomData)
+pub fn object<B: Body>() -> ObjectCodec<B> {
+    ObjectCodec(PhantomData)
 }
 
 #[derive(Debug)]
-pub struct Object<B>(PhantomData<B>);
+pub struct ObjectCodec<B>(PhantomData<B>);
 
-impl<B: Body> Codec for Object<B> {
+impl<B: Body> Codec for ObjectCodec<B> {
     type Value = B;
 
     fn read(&self, place: Place<'_>, value: &Value) -> Option<B> {
@@ -54,17 +54,17 @@ impl<B: Body> Serialize for Members<'_, B> {
 }
 
 /// An array of at most `count_max` values.
-pub fn items<C: Codec>(codec: C, count_max: usize) -> Items<C> {
-    Items { codec, count_max }
+pub fn items<C: Codec>(codec: C, count_max: usize) -> ItemsCodec<C> {
+    ItemsCodec { codec, count_max }
 }
 
 #[derive(Debug)]
-pub struct Items<C> {
+pub struct ItemsCodec<C> {
     codec: C,
     count_max: usize,
 }
 
-impl<C: Codec> Codec for Items<C> {
+impl<C: Codec> Codec for ItemsCodec<C> {
     type Value = Vec<C::Value>;
 
     fn read(&self, place: Place<'_>, value: &Value) -> Option<Vec<C::Value>> {

@@ -329,22 +329,22 @@ pub fn named<S: Named>() -> NameCodec<S> {
 
 /// A shape whose values are names. Implemented by `named!`.
 pub trait Named: ToSchema {
-    type Of: Copy + 'static;
+    type Named: Copy + 'static;
 
-    fn names() -> OneOf<Self::Of>;
+    fn names() -> OneOf<Self::Named>;
 }
 
 #[derive(Debug)]
 pub struct NameCodec<S>(PhantomData<S>);
 
 impl<S: Named> Codec for NameCodec<S> {
-    type Value = S::Of;
+    type Value = S::Named;
 
-    fn read(&self, place: Place<'_>, value: &Value) -> Option<S::Of> {
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<S::Named> {
         S::names().read(place, value)
     }
 
-    fn write<'v>(&'v self, value: &'v S::Of) -> Option<impl Serialize> {
+    fn write<'v>(&'v self, value: &'v S::Named) -> Option<impl Serialize> {
         Some((S::names().name)(*value))
     }
 

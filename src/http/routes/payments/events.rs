@@ -23,7 +23,7 @@ use crate::storage::payment_events::{self, NewPaymentEvent};
 const AHEAD_MAX_MS: u64 = 60_000;
 
 pub fn routes() -> Vec<Route> {
-    routes![tell_event, events]
+    routes![report_event, events]
 }
 
 named! {
@@ -97,7 +97,7 @@ impl From<PaymentEvent> for EventShape {
     security(("oauth" = ["payments:write"]))
 )]
 #[post("/payments/<id>/events", data = "<body>")]
-pub async fn tell_event(
+pub async fn report_event(
     client: Client<PaymentsWrite>,
     id: &str,
     services: &ServiceState,

@@ -116,7 +116,7 @@ pub struct RuleVerdictsShape {
 /// The shadow run of one payment.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ShadowExample)]
-pub struct ExampleShape {
+pub struct ShadowExampleShape {
     /// Id of the payment and its decision.
     pub id: Uuid,
     pub received_at_ms: u64,
@@ -176,7 +176,7 @@ impl AgreementShape {
     }
 }
 
-impl From<ShadowRun> for ExampleShape {
+impl From<ShadowRun> for ShadowExampleShape {
     fn from(run: ShadowRun) -> Self {
         let evidence = run.evidence;
         Self {
@@ -319,7 +319,7 @@ pub async fn report(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<ExampleShape>), SublistProblems),
+    responses((status = 200, body = Page<ShadowExampleShape>), SublistProblems),
     security(("oauth" = ["decisions:read"]))
 )]
 #[get("/rulesets/<point>/shadow/examples")]
@@ -342,6 +342,6 @@ pub async fn examples(
         None => Vec::new(),
     };
     let (found, next_cursor) = page.cut(&services.cursors, found, |run| run.payment.to_string());
-    let items: Vec<ExampleShape> = found.into_iter().map(ExampleShape::from).collect();
+    let items: Vec<ShadowExampleShape> = found.into_iter().map(ShadowExampleShape::from).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }

@@ -44,7 +44,7 @@ impl JournalWriter {
                 self.session = Some(session);
                 Ok(())
             }
-            Err(error) if batch.link.is_none() && blames_a_row(&error) => {
+            Err(error) if batch.link.is_none() && is_caused_by_row(&error) => {
                 tracing::warn!(
                     writer = %self.chain.writer, cause = describe(&error),
                     "the database rejected a decision"
@@ -72,7 +72,7 @@ impl JournalWriter {
                 }
                 // A key is already bound, or a decision is already stored. Claiming the keys
                 // shows which.
-                Err(error) if blames_a_row(&error) => batch.link = None,
+                Err(error) if is_caused_by_row(&error) => batch.link = None,
                 Err(error) => return Err(error),
             }
             self.batches_to_claim = BATCHES_TO_CLAIM;
@@ -113,7 +113,7 @@ impl JournalWriter {
 }
 
 /// Whether a row caused the error: a data exception, a constraint or a limit of the server.
-fn blames_a_row(error: &sqlx::Error) -> bool {
+fn is_caused_by_row(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Encode(_) => true,
         sqlx::Error::Database(database) => {

@@ -95,7 +95,7 @@ impl JournalWriter {
         let connection = &mut session.connection;
         statements::begin_trial(connection).await?;
         match self.insert_test_row(connection, row).await {
-            Err(error) if blames_the_server(&error) => Err(error),
+            Err(error) if is_caused_by_server(&error) => Err(error),
             // Writing works even if this row is already stored, locked or rejected.
             _ => statements::roll_back(connection).await,
         }
@@ -133,7 +133,7 @@ impl Drop for OutageGuard<'_> {
 
 /// Whether the server cannot write at all (disk full, I/O error, read-only), or the connection
 /// is lost. An internal error (XX) does not count: it may come from a single damaged page.
-fn blames_the_server(error: &sqlx::Error) -> bool {
+fn is_caused_by_server(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database
             .code()
