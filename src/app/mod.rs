@@ -63,7 +63,7 @@ pub enum StartError {
     DatabaseUrl(#[from] DatabaseUrlError),
     #[error("the data folder {} cannot be used", path.display())]
     DataFolder { path: PathBuf, source: std::io::Error },
-    #[error("the threads for backtests cannot be started: {0}")]
+    #[error("the threads for backtests and uploads cannot be started: {0}")]
     Threads(std::io::Error),
     #[error("metrics cannot be recorded: {0}")]
     Metrics(String),

@@ -81,9 +81,9 @@ where
         flights.insert(key.clone(), result.clone());
         // A runtime that shuts down drops the task inside `spawn`, and that takes the lock again.
         drop(flights);
-        let landing = FlightCompletion { entry: Entry { flights: self.flights.clone(), key }, sender };
+        let completion = FlightCompletion { entry: Entry { flights: self.flights.clone(), key }, sender };
         let compute = compute();
-        tokio::spawn(async move { landing.land(compute.await) });
+        tokio::spawn(async move { completion.complete(compute.await) });
         Ok(Flight { result, joined: false })
     }
 }
@@ -96,7 +96,7 @@ struct FlightCompletion<K: Eq + Hash, V> {
 }
 
 impl<K: Eq + Hash, V> FlightCompletion<K, V> {
-    fn land(self, value: V) {
+    fn complete(self, value: V) {
         // The entry is removed first: a caller that comes after the result must start a new
         // computation.
         drop(self.entry);

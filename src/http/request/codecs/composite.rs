@@ -107,11 +107,11 @@ pub struct Optional<C>(C);
 impl<C: Codec> Codec for Optional<C> {
     type Value = Option<C::Value>;
 
-    fn read(&self, place: Place<'_>, value: &Value) -> Option<Option<C::Value>> {
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<Self::Value> {
         self.0.read(place, value).map(Some)
     }
 
-    fn absent(&self) -> Option<Option<C::Value>> {
+    fn absent(&self) -> Option<Self::Value> {
         Some(None)
     }
 
