@@ -1,4 +1,4 @@
-//! A sliding window over the runs of one rule: a ring of counts.
+//! Counts the runs and failures of one rule in a sliding window of time.
 
 use crate::domain::quarantine::RunCounts;
 

@@ -1,4 +1,4 @@
-//! Finds card numbers in texts, which must never be stored, shown or logged.
+//! Finds card numbers in texts. A card number must never be stored, shown or logged.
 //!
 //! A number counts as a card number by its length, its issuer range and the Luhn check. This does
 //! not find other secrets. About one in a hundred of all numbers of sixteen digits looks like a

@@ -1,5 +1,5 @@
-//! The operator's settings of the engine. Limits that decide results are not settings but
-//! constants.
+//! The settings of the engine that an operator may change. A limit on which a result depends
+//! is a constant and not a setting.
 
 use std::path::PathBuf;
 

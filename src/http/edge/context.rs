@@ -22,7 +22,7 @@ pub struct RequestContext {
     pub trace_id: String,
     pub started: Instant,
     pub span: Span,
-    /// Set by the guard that reads the token.
+    /// Set once the guard has verified the access token.
     pub tenant: OnceLock<TenantId>,
     /// The client's rate limit, if it has one. Counted once per request, by the guard.
     pub rate_limit: OnceLock<Option<RateLimit>>,
