@@ -20,7 +20,7 @@ mod small_rule;
 #[allow(missing_debug_implementations)]
 mod contract {
     wasmtime::component::bindgen!({
-        path: "plugins/wit",
+        path: "plugins/wit/1.0.0",
         world: "payment-rule",
         exports: { default: async },
     });

@@ -17,7 +17,7 @@ pub fn component_of(core: &str) -> Vec<u8> {
 pub fn core_module(core: &str) -> Vec<u8> {
     let mut core = wat::parse_str(core).expect("the module is valid");
     let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve.push_dir("plugins/wit").expect("the contract");
+    let (package, _) = resolve.push_dir("plugins/wit/1.0.0").expect("the contract");
     let world = resolve.select_world(&[package], Some("payment-rule")).expect("the world");
     wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8)
         .expect("the contract fits");

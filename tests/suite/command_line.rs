@@ -254,7 +254,7 @@ fn core_module() -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut core = wat::parse_file(root.join("tests/hostile/good.wat")).unwrap();
     let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve.push_dir(root.join("plugins/wit")).unwrap();
+    let (package, _) = resolve.push_dir(root.join("plugins/wit/1.0.0")).unwrap();
     let world = resolve.select_world(&[package], Some("payment-rule")).unwrap();
     wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8)
         .unwrap();

@@ -49,7 +49,7 @@ fn snake_case(name: &str) -> String {
 /// The fields of the rule contract, with which the others are compared.
 fn contract() -> Shapes {
     let mut resolve = Resolve::default();
-    resolve.push_str("rules.wit", &read("plugins/wit/rules.wit")).expect("the contract");
+    resolve.push_str("rules.wit", &read("plugins/wit/1.0.0/rules.wit")).expect("the contract");
     let mut shapes = Shapes::default();
     for (_, definition) in &resolve.types {
         let Some(name) = &definition.name else { continue };

@@ -28,7 +28,7 @@ mod small_rule;
 
 mod contract {
     wasmtime::component::bindgen!({
-        path: "../../plugins/wit",
+        path: "../../plugins/wit/1.0.0",
         world: "payment-rule",
         exports: { default: async },
     });

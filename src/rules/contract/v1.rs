@@ -13,7 +13,7 @@ use crate::rules::component::ContractVersion;
 #[allow(missing_debug_implementations)]
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "plugins/wit",
+        path: "plugins/wit/1.0.0",
         world: "payment-rule",
         exports: { default: async },
     });
