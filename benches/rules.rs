@@ -87,6 +87,9 @@ async fn shipped(harness: &Harness, name: &str) {
     let facts = prepared.queries.iter().map(|query| match query {
         FactQuery::Listed { .. } => Fact::Listed(false),
         FactQuery::Velocity { .. } => Fact::Velocity { count: 3, total_minor: 1000 },
+        FactQuery::Aggregate(_) => Fact::Aggregate(Box::default()),
+        FactQuery::Table { .. } => Fact::Table(None),
+        FactQuery::Similar { .. } => Fact::Similar(None),
     });
     let rule = RuleCall {
         plugin: added.digest,

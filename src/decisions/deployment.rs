@@ -74,6 +74,6 @@ impl DecisionPath {
 
     /// The facts of the shadow ruleset, in the order of its own queries.
     pub fn shadow_facts(&self, facts: &[Fact]) -> Vec<Fact> {
-        self.shadow_places.iter().map(|place| facts[*place]).collect()
+        self.shadow_places.iter().map(|place| facts[*place].clone()).collect()
     }
 }

@@ -21,15 +21,16 @@ pub(super) fn query_flaws(place: usize, rule: &PreparedRule, lists: &[ListHead])
     let settings = serde_json::from_str(&rule.entry.settings).unwrap_or(Value::Null);
     let mut flaws: Vec<RulesetFlaw> = Vec::new();
     for query in &rule.queries {
-        let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
-        let (list, wrong) = match query {
-            FactQuery::Listed { list, matching, .. } => {
-                let in_list = || list_flaw(list, selector, lists);
-                (Some(list.as_str()), in_list().or_else(|| matching_flaw(list, selector, *matching)))
-            }
-            FactQuery::Velocity { .. } => (None, None),
-        };
-        if let Some(QueryFlaw { detail, cause }) = key_flaw(selector).or(wrong) {
+        let list = query.list().map(|(list, _)| list);
+        for selector in query.selectors() {
+            let wrong = || {
+                let list = list?;
+                list_flaw(list, selector, lists).or_else(|| match query {
+                    FactQuery::Listed { matching, .. } => matching_flaw(list, selector, *matching),
+                    _ => None,
+                })
+            };
+            let Some(QueryFlaw { detail, cause }) = key_flaw(selector).or_else(wrong) else { continue };
             let setting = setting(&settings, list, cause.text(list, selector));
             let flaw = RulesetFlaw { pointer: format!("/rules/{place}/settings{setting}"), detail };
             if !flaws.contains(&flaw) {

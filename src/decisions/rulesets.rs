@@ -236,14 +236,9 @@ fn unusable(digest: Digest, seen: Option<TenantPlugin>) -> Option<String> {
 
 /// The names of the lists that the queries ask, each once.
 pub(super) fn lists_asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<String> {
-    let lists: BTreeSet<&String> = queries
-        .into_iter()
-        .filter_map(|query| match query {
-            FactQuery::Listed { list, .. } => Some(list),
-            FactQuery::Velocity { .. } => None,
-        })
-        .collect();
-    lists.into_iter().cloned().collect()
+    let lists: BTreeSet<&str> =
+        queries.into_iter().filter_map(FactQuery::list).map(|(list, _)| list).collect();
+    lists.into_iter().map(str::to_owned).collect()
 }
 
 fn queries_flaw(rules: &[PreparedRule]) -> Option<RulesetFlaw> {

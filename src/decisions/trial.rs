@@ -72,8 +72,9 @@ impl RulesetOverlap {
     /// now.
     pub fn recorded_facts(&self, evidence: &Evidence) -> Vec<Option<Fact>> {
         let holds = |fact: &Fact| evidence.comparison_version == COMPARISON_VERSION || *fact == Fact::Absent;
-        let fact =
-            |(rule, place): (usize, usize)| evidence.rules.get(rule)?.facts.get(place).copied().filter(holds);
+        let fact = |(rule, place): (usize, usize)| {
+            evidence.rules.get(rule)?.facts.get(place).filter(|fact| holds(fact)).cloned()
+        };
         self.facts.iter().map(|found| found.and_then(fact)).collect()
     }
 

@@ -1,10 +1,11 @@
 //! Events of a payment after its decision, as clients report them.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::payment::PaymentId;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EventKind {
     /// A person started the review.
     Claimed,

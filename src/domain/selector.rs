@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::aggregate::{AggregateFact, AggregateQuery, Millionths};
 use super::comparison::{ValueKind, normalized_name};
 use super::payment::PaymentOrder;
 
@@ -183,9 +184,55 @@ pub enum FactQuery {
         window_ms: u64,
         counting: Counting,
     },
+    Aggregate(Box<AggregateQuery>),
+    /// The row of a table for the value.
+    Table {
+        table: String,
+        selector: Selector,
+        lookup: TableLookup,
+    },
+    /// The entry of a list that is most similar to the name.
+    Similar {
+        list: String,
+        selector: Selector,
+        /// 50 to 100.
+        score_at_least: u8,
+    },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+impl FactQuery {
+    /// The selectors whose values the answer depends on.
+    pub fn selectors(&self) -> Vec<&Selector> {
+        match self {
+            Self::Listed { selector, .. }
+            | Self::Velocity { selector, .. }
+            | Self::Table { selector, .. }
+            | Self::Similar { selector, .. } => vec![selector],
+            Self::Aggregate(query) => query.selectors.iter().chain(&query.distinct).collect(),
+        }
+    }
+
+    /// The list that is asked, with the selector.
+    pub fn list(&self) -> Option<(&str, &Selector)> {
+        match self {
+            Self::Listed { list, selector, .. } | Self::Similar { list, selector, .. } => {
+                Some((list, selector))
+            }
+            Self::Velocity { .. } | Self::Aggregate(_) | Self::Table { .. } => None,
+        }
+    }
+}
+
+/// How a row of a table is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TableLookup {
+    Exact,
+    LongestPrefix,
+    /// By a range of numbers.
+    Range,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
     /// The payment has no value for the selector.
     Absent,
@@ -194,4 +241,27 @@ pub enum Fact {
         count: u64,
         total_minor: i64,
     },
+    Aggregate(Box<AggregateFact>),
+    /// The cells of the row by the names of their columns. `None` if the table has no row for the
+    /// value.
+    Table(Option<Vec<(String, Cell)>>),
+    /// `None` if no entry is similar enough.
+    Similar(Option<SimilarEntry>),
+}
+
+/// A value in a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cell {
+    Text(String),
+    Integer(i64),
+    Number(Millionths),
+    Flag(bool),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SimilarEntry {
+    /// As it was written.
+    pub entry: String,
+    /// 0 to 100.
+    pub score: u8,
 }

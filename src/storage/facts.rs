@@ -254,7 +254,7 @@ fn add_row(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> 
     };
     let fact = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
     let fact = fact.ok_or_else(unreadable)?;
-    *fact = both(*fact, fact_of(row)?);
+    *fact = both(std::mem::replace(fact, Fact::Absent), fact_of(row)?);
     Ok(())
 }
 

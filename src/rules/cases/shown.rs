@@ -52,6 +52,7 @@ pub(super) fn queries_shown(queries: &[FactQuery]) -> Value {
             let selector = selector_shown(selector);
             json!({"velocity": {"selector": selector, "window_ms": window_ms, "counting": counting}})
         }
+        other => json!(format!("{other:?}")),
     });
     shown.collect()
 }

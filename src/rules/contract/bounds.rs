@@ -132,6 +132,7 @@ fn query(query: &FactQuery) -> Result<(), Violation> {
             }
             selector
         }
+        FactQuery::Aggregate(_) | FactQuery::Table { .. } | FactQuery::Similar { .. } => return Ok(()),
     };
     match selector {
         Selector::Metadata(key)

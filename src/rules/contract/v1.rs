@@ -174,11 +174,12 @@ fn method_of(method: domain::payment::Method) -> Method {
 fn fact_of(fact: &domain::selector::Fact) -> types::Fact {
     use domain::selector::Fact as From;
     match *fact {
-        From::Absent => types::Fact::Absent,
         From::Listed(listed) => types::Fact::Listed(listed),
         From::Velocity { count, total_minor } => {
             types::Fact::Velocity(types::VelocityFact { count, total_minor })
         }
+        // This version has no queries that others answer.
+        From::Absent | From::Aggregate(_) | From::Table(_) | From::Similar(_) => types::Fact::Absent,
     }
 }
 

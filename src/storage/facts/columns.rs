@@ -115,7 +115,9 @@ impl FactColumns {
         own_velocity: usize,
         own_texts: &mut Vec<SharedTexts<'q>>,
     ) -> Fact {
-        let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query;
+        let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query else {
+            return Fact::Absent;
+        };
         let Some(value) = selector.value_of(&own.request.payment.order) else { return Fact::Absent };
         match query {
             FactQuery::Listed { list, matching, .. } => {
@@ -140,6 +142,7 @@ impl FactColumns {
                 }
                 Fact::Velocity { count: 0, total_minor: 0 }
             }
+            _ => Fact::Absent,
         }
     }
 

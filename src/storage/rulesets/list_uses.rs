@@ -15,12 +15,8 @@ use crate::domain::selector::{FactQuery, Selector};
 use crate::domain::tenant::TenantId;
 use crate::storage::advisory_locks::DatabaseLock;
 
-fn list_queries(rules: &[PreparedRule]) -> impl Iterator<Item = (&String, &Selector)> {
-    let queries = rules.iter().flat_map(|rule| &rule.queries);
-    queries.filter_map(|query| match query {
-        FactQuery::Listed { list, selector, .. } => Some((list, selector)),
-        FactQuery::Velocity { .. } => None,
-    })
+fn list_queries(rules: &[PreparedRule]) -> impl Iterator<Item = (&str, &Selector)> {
+    rules.iter().flat_map(|rule| &rule.queries).filter_map(FactQuery::list)
 }
 
 /// For each list, the selectors by which any revision of the tenant queries it.
@@ -38,7 +34,7 @@ pub(in crate::storage) async fn selectors_by_list(
     let mut selectors: BTreeMap<String, BTreeSet<Selector>> = BTreeMap::new();
     while let Some(row) = revisions.try_next().await? {
         for (list, selector) in list_queries(&read(&row)?.rules) {
-            selectors.entry(list.clone()).or_default().insert(selector.clone());
+            selectors.entry(list.to_owned()).or_default().insert(selector.clone());
         }
     }
     Ok(selectors)
@@ -73,7 +69,7 @@ pub(super) async fn closed_list_among(
     let mut lists = BTreeSet::new();
     for number in numbers {
         let rules = find(connection, tenant, point, *number).await?.map(|revision| revision.rules);
-        lists.extend(list_queries(&rules.unwrap_or_default()).map(|(list, _)| list.clone()));
+        lists.extend(list_queries(&rules.unwrap_or_default()).map(|(list, _)| list.to_owned()));
     }
     let closed = sqlx::query_scalar(
         "select name from lists

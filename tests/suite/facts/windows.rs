@@ -131,7 +131,7 @@ async fn a_window_is_read_from_the_index() {
     assert!(before.1 > 400, "{before:?}");
 
     let response = reader.look_up(asked).await.unwrap().facts;
-    assert_eq!(response, [Fact::Velocity { count: 0, total_minor: 0 }; 2]);
+    assert_eq!(response, vec![Fact::Velocity { count: 0, total_minor: 0 }; 2]);
     // Postgres updates the statistics of a connection soon after it ends.
     reader.stop().await;
     databases.facts.close().await;

@@ -106,6 +106,7 @@ pub struct VelocityShape {
 pub enum QueryShape {
     Listed { list: String, selector: String, matching: &'static str },
     Velocity { selector: String, window_ms: u64, counting: &'static str },
+    Other,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -205,6 +206,7 @@ impl From<&FactQuery> for QueryShape {
                     Counting::Approved => "approved",
                 },
             },
+            _ => Self::Other,
         }
     }
 }
@@ -213,7 +215,7 @@ impl FactShape {
     fn of(fact: &Fact, query: Option<&FactQuery>) -> Self {
         let mut shape = Self { query: query.map(QueryShape::from), listed: None, velocity: None };
         match fact {
-            Fact::Absent => {}
+            Fact::Absent | Fact::Aggregate(_) | Fact::Table(_) | Fact::Similar(_) => {}
             Fact::Listed(listed) => shape.listed = Some(*listed),
             Fact::Velocity { count, total_minor } => {
                 shape.velocity = Some(VelocityShape { count: *count, total_minor: *total_minor });
