@@ -23,9 +23,12 @@ bench:
 	cargo bench --features jemalloc --bench rules
 	cargo bench --features jemalloc --bench start
 
-# Compares a small rule in Tollgate and in other rule engines, which take long to
-# compile. Needs the target wasm32-unknown-unknown.
+# Compares decisions with a payment service written by hand, and a small rule in
+# Tollgate and in other rule engines, which take long to compile. Needs the target
+# wasm32-unknown-unknown.
 bench-peers:
+	scripts/ensure-postgres
+	cargo bench --features jemalloc --bench decisions -- --peers
 	cargo bench --locked --manifest-path benches/peers/Cargo.toml
 
 # Builds the shipped rules. Needs the target wasm32-unknown-unknown.

@@ -5,7 +5,8 @@
 //! Server, Postgres and clients share the machine, so only the ratio is meaningful.
 //!
 //! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers
-//! of connections. `-- --chart docs/decisions.svg` draws the results.
+//! of connections. `-- --chart docs/decisions.svg` draws the results. `-- --peers` compares Tollgate
+//! with `benches/peers/by-hand` instead.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::path::PathBuf;
@@ -17,6 +18,10 @@ use tollgate::storage::private_server::PrivateServer;
 
 #[path = "parts/bare.rs"]
 mod bare;
+#[path = "parts/beside_by_hand.rs"]
+mod beside_by_hand;
+#[path = "parts/by_hand.rs"]
+mod by_hand;
 #[path = "parts/chart.rs"]
 mod chart;
 #[path = "parts/latencies.rs"]
@@ -31,17 +36,20 @@ mod processor_time;
 mod server;
 #[path = "parts/stages.rs"]
 mod stages;
+#[path = "parts/stored_bytes.rs"]
+mod stored_bytes;
 #[path = "parts/wire.rs"]
 mod wire;
 
 use latencies::Latencies;
-use load::{Request, WARM_UP, closed_loop, open_loop};
+use load::{Endpoint, Load, Request, closed_loop, open_loop};
 use processor_time::ProcessTree;
 use server::Tollgate;
 use stages::Stages;
 
 const MEASURED: Duration = Duration::from_secs(8);
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
+const CONNECTIONS_COMPARED: [usize; 2] = [64, 256];
 const TURNS: usize = 7;
 const TURN: Duration = Duration::from_secs(4);
 /// The number of connections for measurements that are compared with each other.
@@ -50,37 +58,46 @@ const COMPARED_AT: usize = 64;
 #[tokio::main]
 async fn main() {
     let options = BenchOptions::from_command_line();
+    let by_hand = options.peers.then(by_hand::build);
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in("/var/tmp").unwrap();
     let postgres = postgres::start(folder.path()).await;
     postgres::settle(&postgres).await;
     let mut tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
+    if let Some(by_hand) = by_hand {
+        beside_by_hand::compare(&by_hand, &tollgate, &postgres, &options.connections).await;
+    } else {
+        by_itself(&options, &tollgate, &postgres).await;
+    }
+    tollgate.stop();
+    postgres.stop().await.unwrap();
+}
 
+async fn by_itself(options: &BenchOptions, tollgate: &Tollgate, postgres: &PrivateServer) {
     println!(
         "connections  decisions/s   p50 ms   p99 ms  p99.9 ms   pgbench/s   ratio  us of server, Postgres"
     );
     let mut measured = Vec::new();
     for connections in &options.connections {
-        measured.push(Measurement::at(*connections, &tollgate, &postgres).await);
+        measured.push(Measurement::at(*connections, tollgate, postgres).await);
     }
-    http_alone(&tollgate, &postgres).await;
+    http_alone(tollgate, postgres).await;
     let peak = measured.iter().map(|one| one.decisions.per_second()).fold(0.0, f64::max);
     for (rate, what) in [(peak / 2.0, "half of the peak"), (peak / 10.0, "a tenth of the peak")] {
-        beyond_a_bare_commit(&tollgate, &postgres, rate, what).await;
+        beyond_a_bare_commit(tollgate, postgres, rate, what).await;
     }
     println!("resident after the load: {:.1} MB", tollgate.resident_mb());
     if let Some(path) = &options.chart {
         draw(path, &measured);
     }
     if options.everything {
-        with_a_shadow(&tollgate).await;
+        with_a_shadow(tollgate).await;
     }
-    tollgate.stop();
-    postgres.stop().await.unwrap();
 }
 
 struct BenchOptions {
     connections: Vec<usize>,
     everything: bool,
+    peers: bool,
     chart: Option<PathBuf>,
 }
 
@@ -88,11 +105,13 @@ impl BenchOptions {
     fn from_command_line() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let chart = arguments.iter().skip_while(|argument| *argument != "--chart").nth(1).map(PathBuf::from);
+        let peers = arguments.iter().any(|argument| argument == "--peers");
         let listed = arguments.iter().find_map(|argument| {
             argument.split(',').map(|number| number.parse().ok()).collect::<Option<Vec<usize>>>()
         });
         let everything = listed.is_none();
-        Self { connections: listed.unwrap_or(CONNECTIONS.to_vec()), everything, chart }
+        let usual = if peers { &CONNECTIONS_COMPARED[..] } else { &CONNECTIONS };
+        Self { connections: listed.unwrap_or(usual.to_vec()), everything, peers, chart }
     }
 }
 
@@ -108,12 +127,11 @@ impl Measurement {
         let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres)];
         let stages = Stages::of(tollgate).await;
         let before = trees.map(ProcessTree::used);
-        let decisions = closed_loop(tollgate, connections, MEASURED, Request::Payment).await;
+        let Load { latencies: decisions, answered } =
+            closed_loop(&Endpoint::of(tollgate), connections, MEASURED, Request::Payment).await;
         let after = trees.map(ProcessTree::used);
         let stages = Stages::of(tollgate).await.since(&stages);
-        let each_us = |place: usize| {
-            (after[place] - before[place]).as_secs_f64() * 1e6 / stages.decisions.max(1) as f64
-        };
+        let each_us = |place: usize| (after[place] - before[place]).as_secs_f64() * 1e6 / answered as f64;
         let bare_per_second = bare::pgbench(postgres, connections, MEASURED).await;
         let ratio = bare_per_second.map_or("  (no pgbench)".to_owned(), |bare| {
             format!("{bare:10.0}  {:6.2}", decisions.per_second() / bare)
@@ -131,7 +149,7 @@ async fn beyond_a_bare_commit(tollgate: &Tollgate, postgres: &PrivateServer, rat
     let (mut open, mut bare) = (Vec::new(), Vec::new());
     let stages = Stages::of(tollgate).await;
     for _ in 0..TURNS {
-        open.push(open_loop(tollgate, COMPARED_AT, rate, TURN).await);
+        open.push(open_loop(&Endpoint::of(tollgate), COMPARED_AT, rate, TURN).await.latencies);
         bare.extend(bare::pgbench_at(postgres, COMPARED_AT, rate, TURN).await);
     }
     println!("  open loop  {}  at {what}; medians of {TURNS} turns", row_of_turns(&open));
@@ -166,15 +184,15 @@ async fn http_alone(tollgate: &Tollgate, postgres: &PrivateServer) {
     let all = ProcessTree::of(std::process::id());
     let trees = [ProcessTree::of(tollgate.id()), processor_time::postgres(postgres), all];
     let before = trees.map(ProcessTree::used);
-    let answers = closed_loop(tollgate, COMPARED_AT, MEASURED, Request::Health).await;
+    let Load { latencies, answered } =
+        closed_loop(&Endpoint::of(tollgate), COMPARED_AT, MEASURED, Request::Health).await;
     let mut used = trees.map(ProcessTree::used);
     used.iter_mut().zip(before).for_each(|(used, before)| *used -= before);
     let [server, postgres, all] = used;
     // Server and Postgres are child processes of the clients' process.
     let clients = all.saturating_sub(server).saturating_sub(postgres);
-    let answered = answers.per_second() * (WARM_UP + MEASURED).as_secs_f64();
-    let us = |used: Duration| used.as_secs_f64() * 1e6 / answered;
-    println!(" HTTP alone  {}  us of server {:.0}, clients {:.0}", row(&answers), us(server), us(clients));
+    let us = |used: Duration| used.as_secs_f64() * 1e6 / answered as f64;
+    println!(" HTTP alone  {}  us of server {:.0}, clients {:.0}", row(&latencies), us(server), us(clients));
 }
 
 fn draw(path: &std::path::Path, measured: &[Measurement]) {
@@ -223,7 +241,8 @@ async fn with_a_shadow(tollgate: &Tollgate) {
             let shadow = json!({"revision": made["number"]});
             tollgate.call(Method::PUT, &format!("{ruleset}/shadow"), &shadow).await;
         }
-        let latencies = closed_loop(tollgate, COMPARED_AT, MEASURED, Request::Payment).await;
+        let latencies =
+            closed_loop(&Endpoint::of(tollgate), COMPARED_AT, MEASURED, Request::Payment).await.latencies;
         if changed.is_none() {
             alone = latencies.per_second();
         }

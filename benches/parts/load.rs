@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -10,7 +11,27 @@ use super::latencies::Latencies;
 use super::server::Tollgate;
 use super::wire::Wire;
 
-pub const WARM_UP: Duration = Duration::from_secs(2);
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Where requests go, and as whom.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub address: String,
+    pub token: String,
+}
+
+impl Endpoint {
+    pub fn of(tollgate: &Tollgate) -> Self {
+        Self { address: tollgate.address.clone(), token: tollgate.token.clone() }
+    }
+}
+
+/// What was measured under load.
+pub struct Load {
+    pub latencies: Latencies,
+    /// All responses, with those of the warm-up.
+    pub answered: u64,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Request {
@@ -20,14 +41,14 @@ pub enum Request {
 
 /// Measures the peak rate: each client sends its next request when it has the last response.
 pub async fn closed_loop(
-    tollgate: &Tollgate,
+    endpoint: &Endpoint,
     connections: usize,
     measured: Duration,
     request: Request,
-) -> Latencies {
+) -> Load {
     let begun = Instant::now() + WARM_UP;
     let clients = (0..connections).map(|connection| {
-        let mut client = Client::new(tollgate, connection);
+        let mut client = Client::new(endpoint, connection);
         tokio::spawn(async move {
             let mut latencies = Vec::new();
             client.connect().await;
@@ -41,7 +62,7 @@ pub async fn closed_loop(
                     latencies.push(sent.elapsed());
                 }
             }
-            latencies
+            (latencies, client.number)
         })
     });
     collect(clients.collect(), measured).await
@@ -49,11 +70,11 @@ pub async fn closed_loop(
 
 /// Sends payments at fixed times, independent of responses. Latencies are measured from the
 /// scheduled time (no coordinated omission).
-pub async fn open_loop(tollgate: &Tollgate, connections: usize, rate: f64, measured: Duration) -> Latencies {
+pub async fn open_loop(endpoint: &Endpoint, connections: usize, rate: f64, measured: Duration) -> Load {
     let (starts, begun) = (Instant::now(), Instant::now() + WARM_UP);
     let between = Duration::from_secs_f64(connections as f64 / rate);
     let clients = (0..connections).map(|connection| {
-        let mut client = Client::new(tollgate, connection);
+        let mut client = Client::new(endpoint, connection);
         tokio::spawn(async move {
             let mut latencies = Vec::new();
             client.connect().await;
@@ -66,46 +87,48 @@ pub async fn open_loop(tollgate: &Tollgate, connections: usize, rate: f64, measu
                 }
                 due += between;
             }
-            latencies
+            (latencies, client.number)
         })
     });
     collect(clients.collect(), measured).await
 }
 
-async fn collect(clients: Vec<tokio::task::JoinHandle<Vec<Duration>>>, measured: Duration) -> Latencies {
-    let mut all = Vec::new();
+async fn collect(clients: Vec<JoinHandle<(Vec<Duration>, u64)>>, measured: Duration) -> Load {
+    let (mut all, mut answered) = (Vec::new(), 0);
     for client in clients {
-        all.extend(client.await.unwrap());
+        let (latencies, requests) = client.await.unwrap();
+        all.extend(latencies);
+        answered += requests;
     }
-    Latencies::of(all, measured)
+    Load { latencies: Latencies::of(all, measured), answered }
 }
 
 struct Client {
-    address: String,
-    token: String,
+    endpoint: Endpoint,
     connection: usize,
+    /// How many requests were sent.
     number: u64,
     wire: Option<Wire>,
 }
 
 impl Client {
-    fn new(tollgate: &Tollgate, connection: usize) -> Self {
-        let (address, token) = (tollgate.address.clone(), tollgate.token.clone());
-        Self { address, token, connection, number: 0, wire: None }
+    fn new(endpoint: &Endpoint, connection: usize) -> Self {
+        Self { endpoint: endpoint.clone(), connection, number: 0, wire: None }
     }
 
     async fn connect(&mut self) {
-        self.wire = Some(Wire::connect(&self.address).await);
+        self.wire = Some(Wire::connect(&self.endpoint.address).await);
     }
 
     async fn pay(&mut self) {
         let body = body(self.connection, self.number);
         self.number += 1;
-        let status = self.wire.as_mut().unwrap().pay(&self.token, Uuid::now_v7(), &body).await;
+        let status = self.wire.as_mut().unwrap().pay(&self.endpoint.token, Uuid::now_v7(), &body).await;
         assert_eq!(status, 201);
     }
 
     async fn ask_for_health(&mut self) {
+        self.number += 1;
         assert_eq!(self.wire.as_mut().unwrap().get("/health").await, 200);
     }
 }

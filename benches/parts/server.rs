@@ -46,9 +46,14 @@ impl Tollgate {
             .unwrap();
         let address = address_in(&log).await;
         let ready_ms = begun.elapsed().as_millis();
-        let (id, secret) = new_client(database_url);
-        let token = token(&address, &id, &secret).await;
+        let token = token_of_new_client(&address, database_url, "demo").await;
         Self { process, address, token, ready_ms }
+    }
+
+    /// A token for a tenant, which must exist.
+    #[allow(dead_code, reason = "one bench wants tokens of several tenants")]
+    pub async fn new_token(&self, database_url: &str, tenant: &str) -> String {
+        token_of_new_client(&self.address, database_url, tenant).await
     }
 
     /// Sends a request, which must succeed.
@@ -101,18 +106,24 @@ async fn address_in(log: &PathBuf) -> String {
     panic!("not ready:\n{}", std::fs::read_to_string(log).unwrap());
 }
 
-fn new_client(database_url: &str) -> (String, String) {
+async fn token_of_new_client(address: &str, database_url: &str, tenant: &str) -> String {
+    let created = administer(database_url, &["client", "create", "--tenant", tenant, "--name", "bench"]);
+    let value = |name: &str| {
+        let line = created.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{created}")).to_owned()
+    };
+    token(address, &value("client_id="), &value("client_secret=")).await
+}
+
+/// Runs a command of the program and returns what it prints.
+pub fn administer(database_url: &str, arguments: &[&str]) -> String {
     let output = Command::new(program())
-        .args(["client", "create", "--tenant", "demo", "--name", "bench"])
+        .args(arguments)
         .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
         .output()
         .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let value = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))).to_owned()
-    };
-    (value("client_id="), value("client_secret="))
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The program of this profile, unless `TOLLGATE_PROGRAM` names another.
