@@ -18,6 +18,7 @@ use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
 use crate::config::{Config, NodeSettings};
+use crate::decisions::backfill::AggregateBackfill;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
@@ -93,6 +94,7 @@ struct AdministrationParts {
     uploads: Arc<Uploads>,
     rulesets: Arc<Rulesets>,
     backtests: Arc<Backtests>,
+    backfill: Arc<AggregateBackfill>,
 }
 
 /// Builds the parts in the order in which they need each other.
@@ -117,7 +119,7 @@ pub(super) async fn assemble(
     let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
     let Foundation { databases, world, .. } = base;
     let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints } = decisions;
-    let AdministrationParts { nodes, uploads, backtests, .. } = administration;
+    let AdministrationParts { nodes, uploads, backtests, backfill, .. } = administration;
     let RuleParts { plugins, shared_plugins, active, .. } = rules;
 
     let readiness = Arc::new(readiness::readiness(
@@ -141,6 +143,7 @@ pub(super) async fn assemble(
         nodes,
         uploads,
         backtests,
+        backfill,
         keys: sign_in.keys,
         tokens: sign_in.tokens.clone(),
         checkpoints: checkpoints.clone(),
@@ -238,6 +241,7 @@ fn administration_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<Admi
         nodes.own_id(),
     );
     let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
+    let backfill = Arc::new(AggregateBackfill::new(system.clone(), app.clone(), world.clone()));
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
         engine: engine.clone(),
@@ -245,13 +249,14 @@ fn administration_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<Admi
         diagnoses: diagnoses.clone(),
         active: active.clone(),
         nodes: nodes.clone(),
+        backfill: backfill.clone(),
         patience: nodes_wait_max(settings),
         revisions_max: settings.ruleset_revisions_max,
         world: world.clone(),
     });
     let backtests = Backtests::new(system.clone(), engine.clone(), plugins.clone(), world.clone());
     let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
-    Ok(AdministrationParts { nodes, uploads, rulesets, backtests })
+    Ok(AdministrationParts { nodes, uploads, rulesets, backtests, backfill })
 }
 
 fn submissions(

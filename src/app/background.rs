@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::keys::SigningKeys;
 use crate::auth::token::AccessTokens;
+use crate::decisions::backfill::AggregateBackfill;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
 use crate::decisions::checkpoints::Checkpoints;
@@ -27,7 +28,7 @@ use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Profile;
 use crate::domain::time::World;
 use crate::storage::databases::Databases;
-use crate::storage::partitions::ensure_decision_partitions;
+use crate::storage::partitions::ensure_partitions;
 use crate::storage::{StorageError, shadow_runs};
 
 /// An activation by another node takes effect on this node within about this time.
@@ -66,6 +67,7 @@ pub struct BackgroundParts {
     pub nodes: Arc<Nodes>,
     pub uploads: Arc<Uploads>,
     pub backtests: Arc<Backtests>,
+    pub backfill: Arc<AggregateBackfill>,
     pub keys: SigningKeys,
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
@@ -95,6 +97,7 @@ impl Background {
         }
         background.load_new_plugins(work.nodes.clone());
         background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
+        background.fill_in_aggregates(work.backfill.clone());
         let work = Arc::new(work);
         background.repeat(
             HEARTBEAT_EVERY,
@@ -143,10 +146,7 @@ impl Background {
             make_checkpoints(&work.checkpoints, &work.world).await.map_err(|error| error.to_string())
         });
         background.repeat(PARTITIONS_EVERY, work, "creating partitions", |work| async move {
-            ensure_decision_partitions(&work.databases.system)
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string())
+            ensure_partitions(&work.databases.system).await.map(drop).map_err(|error| error.to_string())
         });
         background.tasks.close();
         background
@@ -191,6 +191,11 @@ impl Background {
                 end.run_until_cancelled(tokio::time::sleep(NEW_PLUGINS_EVERY)).await;
             }
         });
+    }
+
+    fn fill_in_aggregates(&self, backfill: Arc<AggregateBackfill>) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move { backfill.work(end).await });
     }
 
     /// Ends all tasks, each after its current run.

@@ -19,6 +19,7 @@ use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
 use crate::domain::selector::{Fact, FactQuery};
+use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::verdict::{Outcome, RuleResult, Verdict};
@@ -57,6 +58,9 @@ pub enum FactSource {
     Computed,
     /// Looked up as of now.
     Current,
+    /// Not known yet: it is about earlier payments, which must first be prepared for it. The rule got
+    /// it as absent.
+    NotKnownYet,
 }
 
 /// How one rule took part in the outcome.
@@ -233,17 +237,20 @@ impl DryRuns {
         known: Vec<Option<Fact>>,
         otherwise: FactSource,
     ) -> Result<(Vec<Fact>, Vec<FactSource>), StorageError> {
-        let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(query, _)| query);
+        let unknown = self.rulesets.backfill.progress(tenant, Series::asked(missing.clone())).await?.unknown;
+        let is_unknown = |query: &FactQuery| matches!(query, FactQuery::Aggregate(query) if unknown.contains(&Series::of(query)));
         let request = FactRequest {
             tenant,
             payment: payment.clone(),
-            queries: missing.map(|(query, _)| query.clone()).collect(),
+            queries: missing.filter(|query| !is_unknown(query)).cloned().collect(),
             in_flight: Vec::new(),
             key: None,
         };
         let mut looked_up = facts::look_up(&self.app, request).await?.facts.into_iter();
-        let both = known.into_iter().map(|known| match known {
+        let both = known.into_iter().zip(queries).map(|(known, query)| match known {
             Some(fact) => (fact, FactSource::Recorded),
+            None if is_unknown(query) => (Fact::Absent, FactSource::NotKnownYet),
             None => (looked_up.next().unwrap_or(Fact::Absent), otherwise),
         });
         Ok(both.unzip())

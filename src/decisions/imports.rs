@@ -24,7 +24,7 @@ use crate::domain::time::{Month, World};
 use crate::domain::verdict::{FOLD_VERSION, Outcome};
 use crate::storage::imports::{self, ImportedEvent};
 use crate::storage::journal::{Journal, JournalError, StoreOutcome};
-use crate::storage::partitions::ensure_decision_partition;
+use crate::storage::partitions::ensure_month;
 use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::{
     StorageError,
@@ -240,7 +240,7 @@ impl Imports {
         }
         let mut attempt = 1;
         loop {
-            match ensure_decision_partition(&self.system, month).await {
+            match ensure_month(&self.system, month).await {
                 Ok(_) => return,
                 Err(error) if error.is_lock_timeout() && attempt < PARTITION_ATTEMPTS => attempt += 1,
                 Err(error) => {

@@ -1,17 +1,20 @@
-//! The payments that this node is deciding. Velocity facts count them, since they are not stored
-//! yet.
+//! The payments that this node is deciding. Velocities and aggregates count them, since they are not
+//! stored yet.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use crate::domain::aggregate::{AggregateTally, PaymentFilter, SeenPayment};
 use crate::domain::money::Currency;
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::selector::{Counting, FactQuery, Selector};
+use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
+use crate::storage::series::{aggregate_key, distinct_key};
 use crate::storage::values::selector_keys;
 
 #[derive(Debug, Default)]
@@ -21,7 +24,7 @@ pub struct PaymentsInFlight {
 
 #[derive(Debug)]
 struct Registry {
-    /// By the key under which the database stores the value. It is different for each tenant.
+    /// By the key under which the database stores the values. It is different for each tenant.
     values: HashMap<Uuid, Vec<PendingPayment>>,
     last_id: PaymentId,
 }
@@ -35,50 +38,56 @@ impl Default for Registry {
 
 #[derive(Debug, Clone)]
 struct PendingPayment {
-    id: PaymentId,
-    received_at_ms: u64,
-    amount_minor: i64,
-    currency: Currency,
+    payment: Arc<Payment>,
     status: Arc<PendingStatus>,
 }
 
 /// The status of a payment, shared with the payments that counted it.
 #[derive(Debug, Default)]
 struct PendingStatus {
-    /// Whether its outcome is review or reject.
-    not_approved: AtomicBool,
+    /// Its outcome by [`OUTCOMES`]. An undecided payment counts as approved, so a limit may refuse
+    /// one payment too many but never lets one too many through.
+    outcome: AtomicU8,
     /// Whether it left without being stored: it failed, or was a retry.
     left: AtomicBool,
 }
 
-/// The payments in flight that a velocity query counts. The stored count must leave them out, since
-/// they may be committed before it is read.
-#[derive(Debug, Default)]
+const OUTCOMES: [Outcome; 3] = [Outcome::Approve, Outcome::Review, Outcome::Reject];
+
+/// The payments in flight that a query counts. The stored count must leave them out, since they may
+/// be committed before it is read.
+#[derive(Debug)]
 pub struct PaymentsAhead {
-    /// The key of the counted value. `None` if the payment has no such value.
+    /// The key of the counted values. `None` if the payment has no such values.
     pub value_key: Option<Uuid>,
     pub ids: Vec<PaymentId>,
-    pub count: u64,
-    pub total_minor: i64,
+    pub tally: AggregateTally,
     /// The status of each payment that was counted.
     statuses: Vec<Arc<PendingStatus>>,
-    approved_only: bool,
+    /// The outcomes that count. All if empty.
+    outcomes: Vec<Outcome>,
 }
 
 impl PaymentsAhead {
     /// Whether a payment that was counted would not be counted now.
     pub fn has_shrunk(&self) -> bool {
-        self.statuses.iter().any(|status| !status.counts(self.approved_only))
+        self.statuses.iter().any(|status| !status.counts(&self.outcomes))
+    }
+
+    fn none(counts_distinct: bool) -> Self {
+        let tally = AggregateTally::new(counts_distinct);
+        Self { value_key: None, ids: Vec::new(), tally, statuses: Vec::new(), outcomes: Vec::new() }
     }
 }
 
 impl PendingStatus {
-    /// An undecided payment counts as approved, so a limit may refuse one payment too many but
-    /// never lets one too many through.
-    fn counts(&self, approved_only: bool) -> bool {
+    fn counts(&self, outcomes: &[Outcome]) -> bool {
         let left = self.left.load(Ordering::Acquire);
-        let not_approved = self.not_approved.load(Ordering::Acquire);
-        !left && (!approved_only || !not_approved)
+        !left && (outcomes.is_empty() || outcomes.contains(&self.outcome()))
+    }
+
+    fn outcome(&self) -> Outcome {
+        OUTCOMES[usize::from(self.outcome.load(Ordering::Acquire))]
     }
 }
 
@@ -91,9 +100,10 @@ impl PaymentsInFlight {
         tenant: TenantId,
         order: PaymentOrder,
         queries: &[FactQuery],
+        series: &[Series],
         now: impl FnOnce() -> (u64, PaymentId),
     ) -> (InFlightPayment, Arc<Payment>, Vec<PaymentsAhead>) {
-        let keys = selector_keys(tenant, &order);
+        let keys = ValueKeys::of(tenant, &order, queries, series);
         let mut registry = self.lock();
         // Under the lock, so that payments enter in the order of their times.
         let (received_at_ms, id) = now();
@@ -101,19 +111,13 @@ impl PaymentsInFlight {
         // stored first would be counted by the one ahead of it.
         let id = id.max(PaymentId(Uuid::from_u128(registry.last_id.0.as_u128().saturating_add(1))));
         registry.last_id = id;
-        let pending = PendingPayment {
-            id,
-            received_at_ms,
-            amount_minor: order.amount.minor(),
-            currency: order.amount.currency(),
-            status: Arc::default(),
-        };
+        let payment = Arc::new(Payment { id, received_at_ms, order });
+        let pending = PendingPayment { payment: payment.clone(), status: Arc::default() };
         let ahead = queries.iter().map(|query| registry.ahead(&pending, query, &keys)).collect();
-        for (_, key) in &keys {
-            registry.values.entry(*key).or_default().push(pending.clone());
+        for key in keys.all() {
+            registry.values.entry(key).or_default().push(pending.clone());
         }
         drop(registry);
-        let payment = Arc::new(Payment { id, received_at_ms, order });
         (InFlightPayment { registry: self.clone(), own: pending, keys }, payment, ahead)
     }
 
@@ -123,29 +127,152 @@ impl PaymentsInFlight {
     }
 }
 
-impl Registry {
-    fn ahead(&self, own: &PendingPayment, query: &FactQuery, keys: &[(Selector, Uuid)]) -> PaymentsAhead {
-        let FactQuery::Velocity { selector, window_ms, counting } = query else {
-            return PaymentsAhead::default();
-        };
-        let Some((_, key)) = keys.iter().find(|(known, _)| known == selector) else {
-            return PaymentsAhead::default();
-        };
-        let approved_only = *counting == Counting::Approved;
-        let mut ahead = PaymentsAhead { value_key: Some(*key), approved_only, ..PaymentsAhead::default() };
-        for pending in self.values.get(key).into_iter().flatten() {
-            if pending.currency != own.currency || pending.id >= own.id {
+/// The keys under which a payment in flight is counted.
+#[derive(Debug)]
+struct ValueKeys {
+    tenant: TenantId,
+    selectors: Vec<(Selector, Uuid)>,
+    series: Vec<(Series, Uuid)>,
+}
+
+impl ValueKeys {
+    /// `series` are those that the node knows. Those that the queries ask about are added, since a
+    /// payment that is decided by the same revision may ask about this one.
+    fn of(tenant: TenantId, order: &PaymentOrder, queries: &[FactQuery], series: &[Series]) -> Self {
+        let asked = Series::asked(queries);
+        let all = series.iter().chain(asked.iter().filter(|asked| !series.contains(asked)));
+        let keyed = all.filter_map(|series| Some((series.clone(), aggregate_key(tenant, series, order)?)));
+        Self { tenant, selectors: selector_keys(tenant, order), series: keyed.collect() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Uuid> {
+        let selectors = self.selectors.iter().map(|(_, key)| *key);
+        selectors.chain(self.series.iter().map(|(_, key)| *key))
+    }
+
+    /// Leaves none behind.
+    fn take(&mut self) -> Vec<Uuid> {
+        let all = self.all().collect();
+        self.selectors.clear();
+        self.series.clear();
+        all
+    }
+}
+
+/// What a query counts.
+struct CountedPayments<'q> {
+    key: Uuid,
+    window_ms: u64,
+    filter: &'q PaymentFilter,
+    /// Only these, if the key does not tell currencies apart.
+    currency: Option<Currency>,
+    /// The series, if its distinct values are counted.
+    distinct: Option<(TenantId, &'q Series)>,
+    first_and_last: bool,
+}
+
+impl CountedPayments<'_> {
+    fn ahead_of(&self, own: &PendingPayment, pending: &[PendingPayment]) -> PaymentsAhead {
+        let mut ahead = PaymentsAhead::none(self.distinct.is_some());
+        ahead.value_key = Some(self.key);
+        ahead.outcomes.clone_from(&self.filter.outcomes);
+        for pending in pending {
+            let (payment, amount) = (&pending.payment, pending.payment.order.amount);
+            let other_currency = self.currency.is_some_and(|currency| currency != amount.currency());
+            if other_currency || payment.id >= own.payment.id {
                 continue;
             }
-            ahead.ids.push(pending.id);
-            let counts = pending.status.counts(approved_only);
-            if counts && pending.received_at_ms > own.received_at_ms.saturating_sub(*window_ms) {
-                ahead.count += 1;
-                ahead.total_minor = ahead.total_minor.saturating_add(pending.amount_minor);
+            ahead.ids.push(payment.id);
+            let begins_ms = own.payment.received_at_ms.saturating_sub(self.window_ms);
+            let counts = pending.status.counts(&ahead.outcomes) && self.filter_lets_through(payment);
+            if counts && payment.received_at_ms > begins_ms {
+                let distinct = self.distinct;
+                let distinct =
+                    distinct.and_then(|(tenant, series)| distinct_key(tenant, series, &payment.order));
+                ahead.tally.count(Some(amount.minor()), distinct);
+                if self.first_and_last {
+                    let seen = Some(pending.seen());
+                    ahead.tally.add(AggregateTally {
+                        first: seen.clone(),
+                        last: seen,
+                        ..AggregateTally::new(false)
+                    });
+                }
                 ahead.statuses.push(pending.status.clone());
             }
         }
         ahead
+    }
+
+    /// Whatever its outcome. No event of a payment in flight can have been reported.
+    fn filter_lets_through(&self, payment: &Payment) -> bool {
+        let PaymentFilter { amount_at_least, amount_below, methods, outcomes: _, event } = self.filter;
+        let amount_minor = payment.order.amount.minor();
+        event.is_none()
+            && amount_at_least.is_none_or(|least| amount_minor >= least)
+            && amount_below.is_none_or(|bound| amount_minor < bound)
+            && (methods.is_empty() || methods.contains(&payment.order.method))
+    }
+}
+
+impl PendingPayment {
+    fn seen(&self) -> SeenPayment {
+        let Payment { received_at_ms, order, .. } = self.payment.as_ref();
+        SeenPayment {
+            received_at_ms: *received_at_ms,
+            amount: order.amount,
+            outcome: self.status.outcome(),
+            debtor_country: order.debtor.country.clone(),
+            creditor_country: order.creditor.country.clone(),
+        }
+    }
+}
+
+impl Registry {
+    fn ahead(&self, own: &PendingPayment, query: &FactQuery, keys: &ValueKeys) -> PaymentsAhead {
+        let currency = own.payment.order.amount.currency();
+        match query {
+            FactQuery::Velocity { selector, window_ms, counting } => {
+                let found = keys.selectors.iter().find(|(known, _)| known == selector);
+                let approved_only = *counting == Counting::Approved;
+                let outcomes = if approved_only { vec![Outcome::Approve] } else { Vec::new() };
+                let filter = PaymentFilter { outcomes, ..PaymentFilter::default() };
+                self.counted(
+                    own,
+                    found.map(|(_, key)| CountedPayments {
+                        key: *key,
+                        window_ms: *window_ms,
+                        filter: &filter,
+                        currency: Some(currency),
+                        distinct: None,
+                        first_and_last: false,
+                    }),
+                )
+            }
+            FactQuery::Aggregate(query) => {
+                let asked = Series::of(query);
+                let found = keys.series.iter().find(|(series, _)| *series == asked);
+                self.counted(
+                    own,
+                    found.map(|(series, key)| CountedPayments {
+                        key: *key,
+                        window_ms: query.window_ms,
+                        filter: &query.filter,
+                        currency: query.conversion.is_none().then_some(currency),
+                        distinct: query.distinct.is_some().then_some((keys.tenant, series)),
+                        first_and_last: query.first_and_last,
+                    }),
+                )
+            }
+            FactQuery::Listed { .. } | FactQuery::Table { .. } | FactQuery::Similar { .. } => {
+                PaymentsAhead::none(false)
+            }
+        }
+    }
+
+    fn counted(&self, own: &PendingPayment, counted: Option<CountedPayments<'_>>) -> PaymentsAhead {
+        let Some(counted) = counted else { return PaymentsAhead::none(false) };
+        counted.ahead_of(own, self.values.get(&counted.key).map_or(&[], Vec::as_slice))
     }
 }
 
@@ -155,7 +282,7 @@ impl Registry {
 pub struct InFlightPayment {
     registry: Arc<PaymentsInFlight>,
     own: PendingPayment,
-    keys: Vec<(Selector, Uuid)>,
+    keys: ValueKeys,
 }
 
 impl InFlightPayment {
@@ -166,7 +293,8 @@ impl InFlightPayment {
     }
 
     pub fn set_outcome(&self, outcome: Outcome) {
-        self.own.status.not_approved.store(outcome != Outcome::Approve, Ordering::Release);
+        let number = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or_default();
+        self.own.status.outcome.store(u8::try_from(number).unwrap_or_default(), Ordering::Release);
     }
 
     /// The payment is stored: from now on the stored count includes it.
@@ -176,9 +304,9 @@ impl InFlightPayment {
 
     fn leave(&mut self, unstored: bool) {
         let mut registry = self.registry.lock();
-        for (_, key) in self.keys.drain(..) {
+        for key in self.keys.take() {
             if let Some(pending) = registry.values.get_mut(&key) {
-                pending.retain(|other| other.id != self.own.id);
+                pending.retain(|other| other.payment.id != self.own.payment.id);
                 if pending.is_empty() {
                     registry.values.remove(&key);
                 }
@@ -191,7 +319,7 @@ impl InFlightPayment {
 
 impl Drop for InFlightPayment {
     fn drop(&mut self) {
-        let unstored = !self.keys.is_empty();
+        let unstored = self.keys.all().next().is_some();
         self.leave(unstored);
     }
 }
@@ -219,7 +347,8 @@ mod tests {
     ) -> (InFlightPayment, PaymentsAhead) {
         let id = PaymentId(Uuid::from_u128(id));
         let tenant = TenantId(Uuid::from_u128(9));
-        let (entered, _, mut ahead) = registry.enter(tenant, order, &velocity(counting), || (1_000_000, id));
+        let (entered, _, mut ahead) =
+            registry.enter(tenant, order, &velocity(counting), &[], || (1_000_000, id));
         (entered, ahead.remove(0))
     }
 
@@ -229,7 +358,7 @@ mod tests {
         let mut places = Vec::new();
         for id in 0..5_u64 {
             let (place, ahead) = enter(&registry, id.into(), order("c1", "EUR"), Counting::Submitted);
-            assert_eq!((ahead.count, ahead.total_minor), (id, 100 * id.cast_signed()));
+            assert_eq!((ahead.tally.count, ahead.tally.total), (id, 100 * i128::from(id)));
             places.push(place);
         }
         assert_eq!(enter(&registry, 50, order("c1", "USD"), Counting::Submitted).1.ids, []);
@@ -246,10 +375,10 @@ mod tests {
         for (spelling, expected) in spellings.into_iter().zip(0_u64..) {
             let (place, ahead) =
                 enter(&registry, expected.into(), order(spelling, "EUR"), Counting::Submitted);
-            assert_eq!(ahead.count, expected, "{spelling:?}");
+            assert_eq!(ahead.tally.count, expected, "{spelling:?}");
             places.push(place);
         }
-        assert_eq!(enter(&registry, 9, order("C 1", "EUR"), Counting::Submitted).1.count, 0);
+        assert_eq!(enter(&registry, 9, order("C 1", "EUR"), Counting::Submitted).1.tally.count, 0);
     }
 
     #[test]
@@ -257,7 +386,7 @@ mod tests {
         let registry = Arc::new(PaymentsInFlight::default());
         let entered =
             [7, 3, 9, 9, 8].map(|id| enter(&registry, id, order("c", "EUR"), Counting::Submitted).0);
-        let ids = entered.iter().map(|place| place.own.id.0.as_u128()).collect::<Vec<_>>();
+        let ids = entered.iter().map(|place| place.own.payment.id.0.as_u128()).collect::<Vec<_>>();
         assert_eq!(ids, [7, 8, 9, 10, 11]);
     }
 
@@ -268,7 +397,7 @@ mod tests {
         let (rejected, _) = enter(&registry, 2, order("c", "EUR"), Counting::Approved);
         rejected.set_outcome(Outcome::Reject);
         let (_, ahead) = enter(&registry, 3, order("c", "EUR"), Counting::Approved);
-        assert_eq!(ahead.count, 1);
+        assert_eq!(ahead.tally.count, 1);
         assert_eq!(ahead.ids.len(), 2, "the stored count leaves both out, whether they count or not");
         drop(undecided);
     }
@@ -289,7 +418,7 @@ mod tests {
             drop(places.remove(0));
             assert!(ahead.has_shrunk());
             let again = own.ahead(&velocity(counting)).remove(0);
-            assert_eq!((again.count, again.ids.len(), again.has_shrunk()), (2, 2, false));
+            assert_eq!((again.tally.count, again.ids.len(), again.has_shrunk()), (2, 2, false));
             places[0].set_outcome(Outcome::Reject);
             assert_eq!(again.has_shrunk(), counting == Counting::Approved);
         }

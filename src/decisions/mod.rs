@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows HTTP. SQL stays in `storage`, and Wasmtime behind the `RuleEngine` port.
 
+pub mod backfill;
 pub mod backtest;
 pub mod card_checks;
 pub mod checkpoints;

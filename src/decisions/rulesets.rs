@@ -9,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::backfill::AggregateBackfill;
 use super::deployments::Deployments;
 use super::diagnoses::{Diagnoses, RequestDiagnoses};
 use super::nodes::Nodes;
@@ -20,6 +21,7 @@ use crate::domain::ruleset::{
     Activation, DecisionPoint, PreparedRule, QUERIES_MAX, RULES_MAX, Revision, RuleEntry, is_slug,
 };
 use crate::domain::selector::FactQuery;
+use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
@@ -67,7 +69,8 @@ pub struct Rulesets {
     pub diagnoses: Arc<Diagnoses>,
     pub active: Arc<Deployments>,
     pub nodes: Arc<Nodes>,
-    /// How long an activation waits for the nodes.
+    pub backfill: Arc<AggregateBackfill>,
+    /// How long an activation waits for the nodes, and for facts.
     pub patience: Duration,
     /// How many revisions one ruleset may have.
     pub revisions_max: u32,
@@ -85,6 +88,9 @@ impl Rulesets {
         note: String,
     ) -> Result<Revision, RevisionError> {
         let rules = self.prepare_all(tenant, entries).await?;
+        // Before the revision is stored: nothing may decide by it while payments lack its values.
+        let series = Series::asked(rules.iter().flat_map(|rule| &rule.queries));
+        self.backfill.declare(tenant, &series).await?;
         let revision = NewRevision {
             point: DecisionPoint::Payment,
             rules,
@@ -180,8 +186,8 @@ impl Rulesets {
         Ok(self.activate(tenant, point, request, actor, expected).await?)
     }
 
-    /// Writes a new activation once every node can run the plugins that it adds. A rollback does
-    /// not wait.
+    /// Writes a new activation once every node can run the plugins that it adds, and the facts that
+    /// it adds are known. A rollback does not wait: its facts have been known before.
     pub async fn activate(
         &self,
         tenant: TenantId,
@@ -199,7 +205,12 @@ impl Rulesets {
                 let PluginReadiness { node, digest: plugin, why, .. } = lacking;
                 return Err(ActivateError::PluginNotReady { plugin, node, why });
             }
-            // The time of the activation is the time after waiting for the nodes.
+            let series = rulesets::series_to_add(&self.app, &new, request).await?;
+            let progress = self.backfill.until_complete(tenant, &series, self.patience).await?;
+            if !progress.unknown.is_empty() {
+                return Err(ActivateError::FactsNotReady { reached_ms: progress.reached_ms });
+            }
+            // The time of the activation is the time after waiting.
             new.now_ms = self.world.now_ms();
         }
         let activation = rulesets::activate(&self.app, new, request).await?;

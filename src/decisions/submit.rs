@@ -190,7 +190,10 @@ impl Submissions {
         let draw = draw(tenant, client, &key);
         let path = deployment.as_ref().map(|deployment| deployment.path(draw));
         let queries = path.map_or_else(|| Arc::from([]), |path| path.queries.clone());
-        let (entered, payment, ahead) = self.in_flight.enter(tenant, order, &queries, || self.moment());
+        let known = self.journal.series();
+        let series = known.of(tenant).map_or(&[][..], |series| series);
+        let (entered, payment, ahead) =
+            self.in_flight.enter(tenant, order, &queries, series, || self.moment());
 
         let mut stages = self.stages.follow();
         let case =

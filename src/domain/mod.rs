@@ -27,6 +27,7 @@ pub mod quarantine;
 pub mod quotas;
 pub mod ruleset;
 pub mod selector;
+pub mod series;
 pub mod shadow;
 pub mod tenant;
 pub mod text;

@@ -1,7 +1,9 @@
 //! Every advisory lock that the program takes, with what it protects.
 //!
 //! The numbers and texts must stay as they are: during an update, nodes of the previous release
-//! take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide.
+//! take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide; and
+//! 8390043841926791178 is taken inside of the database, so that no series is declared while a batch
+//! is stored.
 
 use sqlx::PgConnection;
 

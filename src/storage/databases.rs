@@ -12,7 +12,7 @@ use super::active_session::while_active;
 use super::database_url::{self, DatabaseUrlError};
 use super::lists;
 use super::migrate::{MigrationError, migrate};
-use super::partitions::ensure_decision_partitions;
+use super::partitions::ensure_partitions;
 use super::pool::{AppPool, ConnectionCounts, DatabaseSettings, FactsPool, SystemPool};
 use super::provision::{ProvisionError, provision};
 use super::query_error::OfStatement;
@@ -91,7 +91,7 @@ impl Databases {
         lists::convert_lists(&databases.system).await?;
         // An error is only logged: without these partitions, decisions are stored in the default
         // partition.
-        if let Err(error) = ensure_decision_partitions(&databases.system).await {
+        if let Err(error) = ensure_partitions(&databases.system).await {
             tracing::error!(%error, "the partitions for the next months are missing");
         }
         Ok(databases)

@@ -4,6 +4,7 @@
 //! as of its own time. The caller counts the payments in flight on this node, so they are left out
 //! here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::postgres::PgRow;
@@ -14,6 +15,7 @@ use super::StorageError;
 use super::columns::{digest, ms};
 use super::pool::{AppPool, SystemPool};
 use super::time_limit::TimeLimit;
+use crate::domain::aggregate::AggregateTally;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::payment::{Payment, PaymentId};
 use crate::domain::plugin::Digest;
@@ -22,8 +24,10 @@ use crate::domain::tenant::{ClientId, TenantId};
 
 pub use reader::{FactReader, SEPARATE_CONNECTIONS, SHARED_CONNECTIONS};
 
-use columns::FactColumns;
+use aggregates::tally_of;
+use columns::{Days, FactColumns};
 
+mod aggregates;
 mod columns;
 mod reader;
 
@@ -59,10 +63,46 @@ pub struct FactRequest {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FactAnswer {
-    /// One for each query, in order. Velocities do not include payments in flight.
+    /// One for each query, in order. Velocities and aggregates do not include payments in flight.
     pub facts: Vec<Fact>,
+    /// The aggregates by the places of their queries, so that payments in flight can be added.
+    tallies: BTreeMap<usize, AggregateTally>,
     /// The decision to which the key is already bound.
     pub bound: Option<BoundKey>,
+}
+
+impl FactAnswer {
+    fn before_lookup(request: &FactRequest, facts: Vec<Fact>) -> Self {
+        let asked = request.queries.iter().zip(&facts).enumerate();
+        let tallies = asked.filter_map(|(place, asked)| match asked {
+            (FactQuery::Aggregate(query), Fact::Aggregate(_)) => {
+                Some((place, AggregateTally::new(query.distinct.is_some())))
+            }
+            _ => None,
+        });
+        Self { tallies: tallies.collect(), facts, bound: None }
+    }
+
+    /// Adds payments in flight to the velocity or the aggregate at this place.
+    pub fn add_in_flight(&mut self, place: usize, ahead: &AggregateTally) {
+        if let Some(tally) = self.tallies.get_mut(&place) {
+            tally.add(ahead.clone());
+        }
+        if let Some(Fact::Velocity { count, total_minor }) = self.facts.get_mut(place) {
+            *count = count.saturating_add(ahead.count);
+            let total = i128::from(*total_minor).saturating_add(ahead.total);
+            *total_minor = i64::try_from(total).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// Makes the facts of the aggregates.
+    pub fn conclude(&mut self) {
+        for (place, tally) in &self.tallies {
+            if let Some(fact) = self.facts.get_mut(*place) {
+                *fact = Fact::Aggregate(Box::new(tally.clone().into_fact()));
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +157,7 @@ fn prepare<'r>(requests: impl Iterator<Item = &'r FactRequest>) -> (Vec<FactColu
             statements.push(FactColumns::default());
         }
         let facts = statements.last_mut().map(|columns| columns.add(place, request));
-        answers.push(FactAnswer { facts: facts.unwrap_or_default(), bound: None });
+        answers.push(FactAnswer::before_lookup(request, facts.unwrap_or_default()));
     }
     statements.retain(|columns| !columns.is_empty());
     (statements, answers)
@@ -133,11 +173,43 @@ async fn ask_all(
             add_row(&mut answers, &row)?;
         }
     }
+    answers.iter_mut().for_each(FactAnswer::conclude);
     Ok(answers)
 }
 
-/// Returns three kinds of rows with the same columns: for lists, for velocities and for keys.
-/// `place` is the index of the payment, and `ordinal` the index of the query that the row answers;
+/// The queries for aggregates.
+macro_rules! aggregate_query {
+    () => {
+        "select ($30::int[])[i] as place, ($31::int[])[i] as ordinal, ($32::uuid[])[i] as tenant_id,
+                ($33::bigint[])[i] as at_ms, ($34::uuid[])[i] as payment_id, ($35::uuid[])[i] as value_key,
+                ($36::bigint[])[i] as after_ms, ($37::int[])[i] as first, ($38::int[])[i] as last,
+                ($39::bigint[])[i] as amount_at_least, ($40::bigint[])[i] as amount_below,
+                ($41::int[])[i] as methods, ($42::int[])[i] as outcomes, $5[($43::int[])[i]] as event,
+                ($44::int[])[i] as distinct_max, ($47::int[])[i] as first_day, ($48::int[])[i] as last_day
+         from generate_series(1, cardinality($30)) as i"
+    };
+}
+
+/// Whether the payment of the value `v` counts for the query `q`.
+macro_rules! counted_by_aggregate {
+    () => {
+        "v.received_day = any (($46::int[])[q.first_day:q.last_day]) and v.value_key = q.value_key
+         and v.received_at_ms > q.after_ms and v.received_at_ms <= q.at_ms
+         and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
+         and v.tenant_id = q.tenant_id and v.payment_id <> q.payment_id
+         and v.payment_id <> all (($21::uuid[])[q.first:q.last])
+         and (q.amount_at_least is null or v.amount_minor >= q.amount_at_least)
+         and (q.amount_below is null or v.amount_minor < q.amount_below)
+         and (q.methods >> v.method) & 1 = 1 and (q.outcomes >> v.outcome) & 1 = 1
+         and (q.event is null or exists (
+             select from payment_events e
+             where e.tenant_id = v.tenant_id and e.payment_id = v.payment_id and e.kind = q.event
+               and e.recorded_at_ms < q.at_ms))"
+    };
+}
+
+/// Returns rows with the same columns for lists, for velocities, for keys, for aggregates, and for
+/// the first and the last payment of aggregates (`seen`). `place` is the index of the payment, and `ordinal` the index of the query that the row answers;
 /// it is null for the key. The texts of a query are a slice of one array, since arrays of arrays
 /// must be rectangular.
 ///
@@ -147,7 +219,8 @@ async fn ask_all(
 ///
 /// The index of values begins with the day, so each window has its days. A value with two keys has
 /// two rows: with both keys in one condition, Postgres would scan all values of the day.
-const STATEMENT: &str = "
+const STATEMENT: &str = concat!(
+    "
     select q.place, q.ordinal,
            exists (select from list_entries e
                    where not q.by_name and e.tenant_id = q.tenant_id and e.list = q.list
@@ -159,7 +232,10 @@ const STATEMENT: &str = "
                      and e.valid_from_ms <= q.at_ms
                      and (e.valid_to_ms is null or e.valid_to_ms > q.at_ms)) as listed,
            null::bigint as count, null::bigint as total_minor,
-           null::uuid as decision_id, null::bytea as request_hash
+           null::uuid as decision_id, null::bytea as request_hash, null::smallint as seen,
+           null::text as total, null::text as squares, null::bigint as minimum, null::bigint as maximum,
+           null::bigint as unconverted, null::bigint[] as distinct_keys, null::text as currency,
+           null::text as outcome, null::smallint as payload_version, null::bytea as payload
     from (select ($1::int[])[i] as place, ($2::int[])[i] as ordinal, ($3::uuid[])[i] as tenant_id,
                  ($4::bigint[])[i] as at_ms, ($5::text[])[($22::int[])[i]] as list,
                  ($6::boolean[])[i] as by_name, ($7::int[])[i] as first, ($8::int[])[i] as last
@@ -169,7 +245,7 @@ const STATEMENT: &str = "
     select q.place, q.ordinal, null, counted.count,
            -- A sum of bigints is numeric. It is capped instead of failing.
            least(counted.total, 9223372036854775807)::bigint,
-           null, null
+           null, null, null, null, null, null, null, null, null, null, null, null, null
     from (select ($10::int[])[i] as place, ($11::int[])[i] as ordinal, ($12::uuid[])[i] as tenant_id,
                  ($13::bigint[])[i] as at_ms, ($14::uuid[])[i] as payment_id,
                  $5[($15::int[])[i]] as currency, ($16::uuid[])[i] as value_key,
@@ -189,7 +265,8 @@ const STATEMENT: &str = "
           and v.payment_id <> all (($21::uuid[])[q.first:q.last])
     ) counted
     union all
-    select q.place, null, null, null, null, bound.decision_id, bound.request_hash
+    select q.place, null, null, null, null, bound.decision_id, bound.request_hash,
+           null, null, null, null, null, null, null, null, null, null, null
     from (select ($23::int[])[i] as place, ($24::uuid[])[i] as tenant_id, ($25::uuid[])[i] as client_id,
                  ($26::text[])[i] as key
           from generate_series(1, cardinality($23)) as i) q
@@ -199,11 +276,55 @@ const STATEMENT: &str = "
         select k.decision_id, k.request_hash from idempotency_keys k
         where k.tenant_id = q.tenant_id and k.client_id = q.client_id and k.key = q.key
         limit 1
-    ) bound";
+    ) bound
+    union all
+    select q.place, q.ordinal, null, counted.count, null, null, null, null,
+           counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
+           case when q.distinct_max > 0 then coalesce(others.keys, '{}') end, null, null, null, null
+    from (",
+    aggregate_query!(),
+    ") q
+    cross join lateral (
+        select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total,
+               coalesce(sum(v.amount_minor::numeric * v.amount_minor), 0)::text as squares,
+               min(v.amount_minor) as minimum, max(v.amount_minor) as maximum,
+               count(*) filter (where v.amount_minor is null) as unconverted
+        from aggregate_values v where ",
+    counted_by_aggregate!(),
+    ") counted
+    left join lateral (
+        select array_agg(other.distinct_key) as keys
+        from (select distinct v.distinct_key from aggregate_values v
+              where v.distinct_key is not null and ",
+    counted_by_aggregate!(),
+    " limit q.distinct_max) other
+    ) others on q.distinct_max > 0
+    union all
+    select q.place, q.ordinal, null, s.received_at_ms, d.amount_minor, null, null, s.seen,
+           null, null, null, null, null, null, d.currency, d.outcome, d.payload_version, d.payload
+    from (",
+    aggregate_query!(),
+    " where ($45::boolean[])[i]) q
+    cross join lateral (
+        (select 1::smallint as seen, v.payment_id, v.received_at_ms from aggregate_values v where ",
+    counted_by_aggregate!(),
+    " order by v.received_at_ms, v.payment_id limit 1)
+        union all
+        (select 2::smallint, v.payment_id, v.received_at_ms from aggregate_values v where ",
+    counted_by_aggregate!(),
+    " order by v.received_at_ms desc, v.payment_id desc limit 1)
+    ) s
+    cross join lateral (
+        select amount_minor, currency, outcome, payload_version, payload from decisions
+        where tenant_id = q.tenant_id and id = s.payment_id
+        limit 1
+    ) d"
+);
 
 async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<PgRow>, StorageError> {
-    let FactColumns { listed, names, texts, velocity, excluded, keys } = columns;
-    let days = velocity.days();
+    let FactColumns { listed, names, texts, velocity, aggregates, excluded, keys } = columns;
+    let days = Days::of(&velocity.after_ms, &velocity.at_ms);
+    let aggregate_days = Days::of(&aggregates.after_ms, &aggregates.at_ms);
     let rows = sqlx::query(STATEMENT)
         .bind(listed.place)
         .bind(listed.ordinal)
@@ -234,6 +355,25 @@ async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<
         .bind(days.all)
         .bind(days.first)
         .bind(days.last)
+        .bind(aggregates.place)
+        .bind(aggregates.ordinal)
+        .bind(aggregates.tenant)
+        .bind(aggregates.at_ms)
+        .bind(aggregates.payment)
+        .bind(aggregates.value_key)
+        .bind(aggregates.after_ms)
+        .bind(aggregates.excluded_first)
+        .bind(aggregates.excluded_last)
+        .bind(aggregates.amount_at_least)
+        .bind(aggregates.amount_below)
+        .bind(aggregates.methods)
+        .bind(aggregates.outcomes)
+        .bind(aggregates.event)
+        .bind(aggregates.distinct_max)
+        .bind(aggregates.first_and_last)
+        .bind(aggregate_days.all)
+        .bind(aggregate_days.first)
+        .bind(aggregate_days.last)
         .fetch_all(connection)
         .await?;
     Ok(rows)
@@ -252,8 +392,12 @@ fn add_row(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> 
         });
         return Ok(());
     };
-    let fact = usize::try_from(ordinal).ok().and_then(|ordinal| answer.facts.get_mut(ordinal));
-    let fact = fact.ok_or_else(unreadable)?;
+    let ordinal = usize::try_from(ordinal).map_err(|_| unreadable())?;
+    if let Some(tally) = answer.tallies.get_mut(&ordinal) {
+        tally.add(tally_of(row)?);
+        return Ok(());
+    }
+    let fact = answer.facts.get_mut(ordinal).ok_or_else(unreadable)?;
     *fact = both(std::mem::replace(fact, Fact::Absent), fact_of(row)?);
     Ok(())
 }

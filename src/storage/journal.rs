@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::decisions::{Position, StoredDecision};
+use super::series::{KnownSeries, SeriesRegistry};
 use super::session::Sessions;
 use crate::domain::decision::Decision;
 use crate::domain::time::World;
@@ -118,6 +119,7 @@ struct JournalState {
     stalled_since: std::sync::Mutex<Option<Instant>>,
     /// The tip of every writer that has stored a batch, including writers that have ended.
     tips: std::sync::Mutex<BTreeMap<Uuid, ChainTip>>,
+    series: SeriesRegistry,
     stop: CancellationToken,
 }
 
@@ -133,6 +135,7 @@ impl Journal {
             working: AtomicUsize::new(count),
             stalled_since: std::sync::Mutex::default(),
             tips: std::sync::Mutex::default(),
+            series: SeriesRegistry::default(),
             stop: CancellationToken::new(),
         });
         let mut connected = Vec::with_capacity(count);
@@ -163,6 +166,12 @@ impl Journal {
         self.is_up() && stalled_since.is_none_or(|since| since.elapsed() < STALL_MAX)
     }
 
+    /// The series that are stored for each payment. They may be out of date: a writer reads them
+    /// again when the database has more.
+    pub fn series(&self) -> Arc<KnownSeries> {
+        self.state.series.current()
+    }
+
     /// The tip of each chain of this process, from its own commits. They must not be read from
     /// the database, where they could have been changed.
     pub fn tips(&self) -> Vec<ChainTip> {
@@ -176,7 +185,8 @@ impl Journal {
             return Err(JournalError::Unavailable);
         }
         let (waiter, result) = oneshot::channel();
-        let row = PreparedDecision::of(decision.into(), self.state.settings.world.randomness())?;
+        let randomness = self.state.settings.world.randomness();
+        let row = PreparedDecision::of(decision.into(), &self.state.series.current(), randomness)?;
         let pending = PendingDecision { row, waiter };
         self.queue.try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,

@@ -33,6 +33,7 @@ mod query_error;
 pub mod reach;
 pub mod request_digest;
 pub mod rulesets;
+pub mod series;
 pub mod session;
 pub mod shadow_runs;
 pub mod signing_keys;

@@ -15,7 +15,7 @@ pub use activate::activate;
 pub use activations::{activations, activations_since, active, latest_activations};
 pub(super) use list_uses::{deployed_revision_using_list, selectors_by_list};
 pub use plan::{ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation};
-pub use uses::{plugin_uses, plugins_in_deployment, plugins_to_add};
+pub use uses::{plugin_uses, plugins_in_deployment, plugins_to_add, series_to_add};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, digest, ms, named};

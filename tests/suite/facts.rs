@@ -9,7 +9,7 @@ use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
-use tollgate::storage::facts::{FactAnswer, FactRequest, look_up, look_up_many};
+use tollgate::storage::facts::{FactRequest, look_up, look_up_many};
 use tollgate::storage::lists::{self, NewEntry, NewList};
 use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
 
+mod aggregates;
 mod listed;
 mod reader;
 mod windows;
@@ -192,5 +193,5 @@ async fn without_queries_the_database_is_not_used() {
     let query = velocity(Selector::Card, 1, Counting::Submitted);
     let asked = request(TenantId(Uuid::now_v7()), order("c-1", 5, "EUR"), vec![query]);
     let response = look_up(&databases.app, asked).await.unwrap();
-    assert_eq!(response, FactAnswer { facts: vec![Fact::Absent], bound: None });
+    assert_eq!((response.facts, response.bound), (vec![Fact::Absent], None));
 }

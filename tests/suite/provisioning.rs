@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tollgate::storage::databases::Databases;
 use tollgate::storage::migrate::{MigrationError, migrate};
-use tollgate::storage::partitions::ensure_decision_partitions;
+use tollgate::storage::partitions::ensure_partitions;
 use tollgate::storage::pool::Role;
 use tollgate::storage::provision::{ProvisionError, administrator_statements, provision};
 
@@ -47,7 +47,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 async fn the_partitions_of_three_months_are_created_once() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    assert_eq!(ensure_decision_partitions(&databases.system).await.unwrap(), 0, "the template has them");
+    assert_eq!(ensure_partitions(&databases.system).await.unwrap(), 0, "the template has them");
     let mut superuser = database.superuser().await;
     let partitions: Vec<String> = sqlx::query_scalar(
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'decisions'::regclass order by 1",
@@ -62,10 +62,7 @@ async fn the_partitions_of_three_months_are_created_once() {
             .await
             .unwrap();
     }
-    let both = tokio::join!(
-        ensure_decision_partitions(&databases.system),
-        ensure_decision_partitions(&databases.system)
-    );
+    let both = tokio::join!(ensure_partitions(&databases.system), ensure_partitions(&databases.system));
     assert_eq!(both.0.unwrap() + both.1.unwrap(), 3);
 }
 

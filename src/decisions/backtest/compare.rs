@@ -22,12 +22,13 @@ use crate::domain::decision::{Evidence, RevisionReference};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision};
 use crate::domain::selector::Fact;
+use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::rules::{EngineError, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::decisions::history::HistoryRow;
 use crate::storage::facts::{self, FactRequest};
-use crate::storage::{StorageError, evidence, rulesets};
+use crate::storage::{StorageError, evidence, rulesets, series};
 
 /// Payments in one call of the engine. A call occupies one of its threads.
 const CALLS_AT_ONCE: usize = 32;
@@ -109,6 +110,17 @@ impl HistoryComparison {
             self.connections.run(|_| async move { plugins.ensure_loaded(digest).await }).await?;
         }
         Ok(())
+    }
+
+    /// Whether all facts of the candidates can be computed.
+    pub async fn facts_are_known(&self) -> Result<bool, BacktestError> {
+        let queries = self.candidates.iter().flat_map(|candidate| &candidate.queries);
+        let (tenant, series) = (self.tenant, Series::asked(queries));
+        let reading = move |system| {
+            let series = series.clone();
+            async move { series::progress_in_background(&system, tenant, series).await }
+        };
+        Ok(self.connections.run(reading).await?.unknown.is_empty())
     }
 
     /// Compares the rows and returns the report on them.

@@ -60,6 +60,11 @@ impl Backtests {
             revisions,
         );
         let comparison = Arc::new(self.holding(claim, preparing).await?);
+        if !self.holding(claim, comparison.facts_are_known()).await? {
+            // Until another turn. Meanwhile this tenant's earlier payments are prepared.
+            self.holding(claim, async { Ok(tokio::time::sleep(PROGRESS_EVERY).await) }).await?;
+            return self.release(claim).await;
+        }
         if backtest.total.is_none() {
             self.holding(claim, self.count(claim, &backtest.selection)).await?;
         }
@@ -79,6 +84,10 @@ impl Backtests {
             return held(self.connections.run(finishing).await?);
         }
         self.checkpoint(claim, Some(progress)).await?;
+        self.release(claim).await
+    }
+
+    async fn release(&self, claim: BacktestClaim) -> Result<(), BacktestError> {
         let releasing = |system| async move { backtests::release(&system, claim).await };
         held(self.connections.run_at_once(releasing).await?)
     }

@@ -62,7 +62,7 @@ impl Submissions {
         let quarantined = self.quarantines.of(case.tenant);
         let mut round = 1;
         loop {
-            let FactAnswer { facts, bound } = self.look_up(&case, payment.clone(), &ahead).await?;
+            let FactAnswer { facts, bound, .. } = self.look_up(&case, payment.clone(), &ahead).await?;
             stages.ended(Stage::Facts);
             if let Some(bound) = bound {
                 return Ok(PaymentJudgement::AlreadyDecided(bound.decision));
@@ -99,12 +99,10 @@ impl Submissions {
             key: Some((case.client, case.key.clone())),
         };
         let mut answer = self.facts.look_up(request).await?;
-        for (fact, ahead) in answer.facts.iter_mut().zip(ahead) {
-            if let Fact::Velocity { count, total_minor } = fact {
-                *count += ahead.count;
-                *total_minor = total_minor.saturating_add(ahead.total_minor);
-            }
+        for (place, ahead) in ahead.iter().enumerate() {
+            answer.add_in_flight(place, &ahead.tally);
         }
+        answer.conclude();
         Ok(answer)
     }
 

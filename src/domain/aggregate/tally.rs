@@ -7,33 +7,39 @@ use super::{AggregateFact, DISTINCT_MAX, DistinctCount, Millionths, SeenPayment}
 const MILLION: i128 = 1_000_000;
 
 /// A part of an aggregate. Parts over different payments can be added in any order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AggregateTally {
     /// All payments, with or without an amount.
     pub count: u64,
     pub unconverted: u64,
     pub total: i128,
-    /// `None` if it does not fit.
-    pub squares: Squares,
+    /// The sum of the squares of all amounts. `None` if it does not fit.
+    pub squares: Option<u128>,
     pub minimum_minor: Option<i64>,
     pub maximum_minor: Option<i64>,
-    /// Hashes of the distinct values. Beyond [`DISTINCT_MAX`] some are left out.
-    pub distinct: BTreeSet<i64>,
+    /// Hashes of the distinct values, if the query asks for them. Beyond [`DISTINCT_MAX`] some are
+    /// left out.
+    pub distinct: Option<BTreeSet<i64>>,
     pub first: Option<SeenPayment>,
     pub last: Option<SeenPayment>,
 }
 
-/// The sum of the squares of amounts. `None` if it does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Squares(pub Option<u128>);
-
-impl Default for Squares {
-    fn default() -> Self {
-        Self(Some(0))
-    }
-}
-
 impl AggregateTally {
+    /// Of no payments.
+    pub fn new(counts_distinct: bool) -> Self {
+        Self {
+            count: 0,
+            unconverted: 0,
+            total: 0,
+            squares: Some(0),
+            minimum_minor: None,
+            maximum_minor: None,
+            distinct: counts_distinct.then(BTreeSet::new),
+            first: None,
+            last: None,
+        }
+    }
+
     /// Counts a payment. `amount_minor` is `None` if it could not be converted.
     pub fn count(&mut self, amount_minor: Option<i64>, distinct: Option<i64>) {
         let squared = |amount: i64| u128::from(amount.unsigned_abs()).pow(2);
@@ -41,10 +47,10 @@ impl AggregateTally {
             count: 1,
             unconverted: u64::from(amount_minor.is_none()),
             total: amount_minor.map_or(0, i128::from),
-            squares: Squares(Some(amount_minor.map_or(0, squared))),
+            squares: Some(amount_minor.map_or(0, squared)),
             minimum_minor: amount_minor,
             maximum_minor: amount_minor,
-            distinct: distinct.into_iter().collect(),
+            distinct: Some(distinct.into_iter().collect()),
             first: None,
             last: None,
         });
@@ -54,23 +60,21 @@ impl AggregateTally {
         self.count = self.count.saturating_add(other.count);
         self.unconverted = self.unconverted.saturating_add(other.unconverted);
         self.total = self.total.saturating_add(other.total);
-        self.squares = match (self.squares.0, other.squares.0) {
-            (Some(own), Some(more)) => Squares(own.checked_add(more)),
-            _ => Squares(None),
-        };
+        self.squares = self.squares.zip(other.squares).and_then(|(own, more)| own.checked_add(more));
         self.minimum_minor = [self.minimum_minor, other.minimum_minor].into_iter().flatten().min();
         self.maximum_minor = self.maximum_minor.max(other.maximum_minor);
-        self.distinct.extend(other.distinct);
-        while self.distinct.len() > DISTINCT_MAX + 1 {
-            self.distinct.pop_last();
+        if let Some(distinct) = &mut self.distinct {
+            distinct.extend(other.distinct.into_iter().flatten());
+            while distinct.len() > DISTINCT_MAX + 1 {
+                distinct.pop_last();
+            }
         }
         // Of two payments in one millisecond, either may be shown.
         self.first = earliest(self.first.take(), other.first);
         self.last = latest(self.last.take(), other.last);
     }
 
-    /// `counts_distinct`: whether the query asks for distinct values.
-    pub fn into_fact(self, counts_distinct: bool) -> AggregateFact {
+    pub fn into_fact(self) -> AggregateFact {
         let amounts = self.count.saturating_sub(self.unconverted);
         let total_minor = i64::try_from(self.total);
         let mean = (amounts > 0).then(|| mean(self.total, amounts));
@@ -85,9 +89,9 @@ impl AggregateTally {
             mean: mean.map(|mean| Millionths(mean.unwrap_or(i64::MAX))),
             deviation: deviation.map(|deviation| Millionths(deviation.unwrap_or(i64::MAX))),
             unconverted: self.unconverted,
-            distinct: counts_distinct.then(|| DistinctCount {
-                count: self.distinct.len().min(DISTINCT_MAX) as u64,
-                is_lower_bound: self.distinct.len() > DISTINCT_MAX,
+            distinct: self.distinct.map(|distinct| DistinctCount {
+                count: distinct.len().min(DISTINCT_MAX) as u64,
+                is_lower_bound: distinct.len() > DISTINCT_MAX,
             }),
             first: self.first,
             last: self.last,
@@ -112,9 +116,9 @@ fn mean(total: i128, amounts: u64) -> Option<i64> {
 
 /// In millionths, rounded down: the root of n times the squares minus the square of the total,
 /// divided by n. `None` if it does not fit.
-fn deviation(total: i128, squares: Squares, amounts: u64) -> Option<i64> {
+fn deviation(total: i128, squares: Option<u128>, amounts: u64) -> Option<i64> {
     let count = u128::from(amounts);
-    let spread = squares.0?.checked_mul(count)?.checked_sub(total.unsigned_abs().checked_pow(2)?)?;
+    let spread = squares?.checked_mul(count)?.checked_sub(total.unsigned_abs().checked_pow(2)?)?;
     // The root is taken of the largest multiple that fits, so that it is as exact as possible.
     let decimals =
         (0..=6_u32).rev().find(|decimals| spread.checked_mul(100_u128.pow(*decimals)).is_some())?;
@@ -128,9 +132,9 @@ mod tests {
     use crate::domain::money::AMOUNT_MINOR_MAX;
 
     fn fact(amounts: &[i64]) -> AggregateFact {
-        let mut tally = AggregateTally::default();
+        let mut tally = AggregateTally::new(false);
         amounts.iter().for_each(|amount| tally.count(Some(*amount), None));
-        tally.into_fact(false)
+        tally.into_fact()
     }
 
     #[test]
@@ -167,10 +171,10 @@ mod tests {
 
     #[test]
     fn a_payment_without_a_converted_amount_is_counted_and_its_amount_is_not() {
-        let mut tally = AggregateTally::default();
+        let mut tally = AggregateTally::new(false);
         tally.count(None, None);
         tally.count(Some(10), None);
-        let fact = tally.into_fact(false);
+        let fact = tally.into_fact();
         assert_eq!((fact.count, fact.unconverted, fact.total_minor), (2, 1, 10));
         assert_eq!(fact.mean, Some(Millionths(10_000_000)));
     }
@@ -180,10 +184,10 @@ mod tests {
         for (values, count, is_lower_bound) in
             [(0, 0, false), (256, 256, false), (257, 256, true), (900, 256, true)]
         {
-            let mut tally = AggregateTally::default();
+            let mut tally = AggregateTally::new(true);
             (0..values).chain(0..values).for_each(|value| tally.count(Some(1), Some(value)));
             let expected = Some(DistinctCount { count, is_lower_bound });
-            assert_eq!(tally.into_fact(true).distinct, expected);
+            assert_eq!(tally.into_fact().distinct, expected);
         }
     }
 
@@ -191,7 +195,7 @@ mod tests {
     fn parts_add_up_in_any_order_to_what_all_payments_together_are() {
         let amounts: Vec<i64> = (1..60).map(|n| n * n * 7 % 1_000 + 1).collect();
         let part = |amounts: &[i64]| {
-            let mut tally = AggregateTally::default();
+            let mut tally = AggregateTally::new(true);
             amounts.iter().for_each(|amount| tally.count(Some(*amount), Some(amount % 13)));
             tally
         };

@@ -216,6 +216,17 @@ impl From<ActivateError> for Problem {
                 let detail = format!("The node {node} is not ready to run the plugin {plugin}.{why}");
                 Self::new(ProblemKind::PluginsNotReady, detail)
             }
+            ActivateError::FactsNotReady { reached_ms } => {
+                let detail = match reached_ms {
+                    Some(reached_ms) => format!(
+                        "The revision asks about earlier payments in a new way. They are being prepared, \
+                         and done up to received_at_ms {reached_ms}."
+                    ),
+                    None => "The revision asks about earlier payments in a new way. They are being prepared."
+                        .to_owned(),
+                };
+                Self::new(ProblemKind::FactsNotReady, detail)
+            }
             ActivateError::Storage(error) => error.into(),
         }
     }

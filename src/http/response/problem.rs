@@ -29,6 +29,7 @@ pub enum ProblemKind {
     MethodNotAllowed,
     StillDeciding,
     PluginsNotReady,
+    FactsNotReady,
     Conflict,
     GuardRefused,
     Erased,
@@ -50,7 +51,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     #[cfg(test)]
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -62,6 +63,7 @@ impl ProblemKind {
         Self::MethodNotAllowed,
         Self::StillDeciding,
         Self::PluginsNotReady,
+        Self::FactsNotReady,
         Self::Conflict,
         Self::GuardRefused,
         Self::Erased,
@@ -99,6 +101,7 @@ impl ProblemKind {
                 (409, "still-deciding", "The first request with this key is still in progress")
             }
             Self::PluginsNotReady => (409, "plugins-not-ready", "A node is not ready to run the revision"),
+            Self::FactsNotReady => (409, "facts-not-ready", "Facts of the revision are not known yet"),
             Self::Conflict => (409, "conflict", "The request conflicts with the current state"),
             Self::GuardRefused => (409, "guard-refused", "The guard does not allow the activation"),
             Self::Erased => (410, "erased", "The personal data has been erased"),

@@ -3,10 +3,13 @@
 use uuid::Uuid;
 
 use super::FactRequest;
+use super::aggregates::{AggregateColumns, in_flight};
 use crate::domain::comparison::ValueKind;
 use crate::domain::party::Bic;
 use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
+use crate::domain::series::Series;
 use crate::storage::columns::bigint;
+use crate::storage::series::aggregate_key;
 use crate::storage::values::{ValueKeys, day_of};
 
 /// List entries are not longer, so longer prefixes cannot match.
@@ -18,10 +21,10 @@ const RECENT_NAMES: usize = 16;
 
 /// A query of a request.
 #[derive(Clone, Copy)]
-struct RequestQuery<'a> {
-    request: &'a FactRequest,
-    place: i32,
-    ordinal: i32,
+pub(super) struct RequestQuery<'a> {
+    pub request: &'a FactRequest,
+    pub place: i32,
+    pub ordinal: i32,
 }
 
 /// The queries of any number of requests.
@@ -33,7 +36,8 @@ pub(super) struct FactColumns {
     /// The texts that list queries compare with. Each query has a slice.
     pub texts: Vec<String>,
     pub velocity: VelocityColumns,
-    /// The payments in flight. Each velocity query has a slice.
+    pub aggregates: AggregateColumns,
+    /// The payments in flight. Each query for velocities or aggregates has a slice.
     pub excluded: Vec<Uuid>,
     pub keys: KeyColumns,
 }
@@ -84,14 +88,17 @@ pub(super) struct KeyColumns {
 
 impl FactColumns {
     pub fn is_empty(&self) -> bool {
-        self.listed.place.is_empty() && self.velocity.place.is_empty() && self.keys.place.is_empty()
+        self.listed.place.is_empty()
+            && self.velocity.place.is_empty()
+            && self.aggregates.is_empty()
+            && self.keys.place.is_empty()
     }
 
     /// Adds the queries of a request. Returns a fact for each query. A fact that needs a lookup is
     /// a placeholder until then.
     pub fn add(&mut self, place: usize, request: &FactRequest) -> Vec<Fact> {
         // Queries of one value share their slice only within a request.
-        let own_velocity = self.velocity.place.len();
+        let own_from = (self.velocity.place.len(), self.aggregates.place.len());
         if let Some((client, key)) = &request.key {
             self.keys.place.push(number(place));
             self.keys.tenant.push(request.tenant.0);
@@ -103,7 +110,7 @@ impl FactColumns {
         queries
             .map(|(ordinal, query)| {
                 let own = RequestQuery { request, place: number(place), ordinal: number(ordinal) };
-                self.add_query(own, query, own_velocity, &mut own_texts)
+                self.add_query(own, query, own_from, &mut own_texts)
             })
             .collect()
     }
@@ -112,15 +119,13 @@ impl FactColumns {
         &mut self,
         own: RequestQuery<'_>,
         query: &'q FactQuery,
-        own_velocity: usize,
+        (own_velocity, own_aggregates): (usize, usize),
         own_texts: &mut Vec<SharedTexts<'q>>,
     ) -> Fact {
-        let (FactQuery::Listed { selector, .. } | FactQuery::Velocity { selector, .. }) = query else {
-            return Fact::Absent;
-        };
-        let Some(value) = selector.value_of(&own.request.payment.order) else { return Fact::Absent };
+        let value = |selector: &Selector| selector.value_of(&own.request.payment.order);
         match query {
-            FactQuery::Listed { list, matching, .. } => {
+            FactQuery::Listed { list, selector, matching } => {
+                let Some(value) = value(selector) else { return Fact::Absent };
                 let shared =
                     own_texts.iter().find(|own| own.selector == selector && own.matching == *matching);
                 let (slice, by_name) = shared.map(|own| (own.slice, own.by_name)).unwrap_or_else(|| {
@@ -132,7 +137,8 @@ impl FactColumns {
                 self.add_listed(own, list, slice, by_name);
                 Fact::Listed(false)
             }
-            FactQuery::Velocity { window_ms, counting, .. } => {
+            FactQuery::Velocity { selector, window_ms, counting } => {
+                let Some(value) = value(selector) else { return Fact::Absent };
                 let keys = ValueKeys::of(own.request.tenant, selector, &value);
                 let slice = self.slice(own.request, keys.own, own_velocity);
                 let currency = self.number_of(own.request.payment.order.amount.currency().code());
@@ -142,7 +148,16 @@ impl FactColumns {
                 }
                 Fact::Velocity { count: 0, total_minor: 0 }
             }
-            _ => Fact::Absent,
+            FactQuery::Aggregate(query) => {
+                let key = aggregate_key(own.request.tenant, &Series::of(query), &own.request.payment.order);
+                let Some(key) = key else { return Fact::Absent };
+                let shared = self.aggregates.shared_slice(own_aggregates, key);
+                let slice = shared.unwrap_or_else(|| append(&mut self.excluded, in_flight(own.request, key)));
+                let event = query.filter.event.map_or(0, |event| self.number_of(event.name()));
+                self.aggregates.add(own, query, key, slice, event);
+                Fact::Aggregate(Box::default())
+            }
+            FactQuery::Table { .. } | FactQuery::Similar { .. } => Fact::Absent,
         }
     }
 
@@ -179,9 +194,7 @@ impl FactColumns {
         if let Some(place) = shared.map(|place| own_velocity + place) {
             return (self.velocity.first[place], self.velocity.last[place]);
         }
-        let in_flight = request.in_flight.iter().filter(|value| value.value_key == key);
-        let excluded = in_flight.flat_map(|value| value.payments.iter().map(|payment| payment.0));
-        append(&mut self.excluded, excluded.collect())
+        append(&mut self.excluded, in_flight(request, key))
     }
 }
 
@@ -204,23 +217,25 @@ impl VelocityColumns {
         self.after_ms.push(received_at_ms.saturating_sub(bigint(window_ms)));
         self.approved_only.push(counting == Counting::Approved);
     }
+}
 
-    pub fn days(&self) -> Days {
+impl Days {
+    /// The days of windows from `after_ms` to `at_ms`.
+    pub fn of(after_ms: &[i64], at_ms: &[i64]) -> Self {
         // A window may begin before 1970, but no payment was received then.
         let day_of = |at_ms: &i64| day_of((*at_ms).max(0));
-        let (earliest, latest) =
-            (self.after_ms.iter().map(day_of).min(), self.at_ms.iter().map(day_of).max());
+        let (earliest, latest) = (after_ms.iter().map(day_of).min(), at_ms.iter().map(day_of).max());
         let earliest = earliest.unwrap_or_default();
         let place = |at_ms: &i64| day_of(at_ms) - earliest + 1;
-        Days {
+        Self {
             all: latest.map_or(vec![], |latest| (earliest..=latest).collect()),
-            first: self.after_ms.iter().map(place).collect(),
-            last: self.at_ms.iter().map(place).collect(),
+            first: after_ms.iter().map(place).collect(),
+            last: at_ms.iter().map(place).collect(),
         }
     }
 }
 
-fn number(length: usize) -> i32 {
+pub(super) fn number(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
 }
 

@@ -13,6 +13,7 @@ use super::{JournalError, StoreOutcome};
 use crate::domain::payment::PaymentId;
 use crate::storage::StorageError;
 use crate::storage::decisions::{Position, StoredDecision};
+use crate::storage::series::KnownSeries;
 
 pub(super) type StoreResult = Result<StoreOutcome, JournalError>;
 
@@ -85,6 +86,11 @@ impl Batch {
 
     pub fn rows(&self) -> Vec<&PreparedDecision> {
         self.groups.iter().map(|group| &group.head.row).collect()
+    }
+
+    /// Brings the rows up to date with the series.
+    pub fn follow(&mut self, known: &KnownSeries) {
+        self.groups.iter_mut().for_each(|group| group.head.row.follow(known));
     }
 
     /// Sets the link, and returns it with the rows.

@@ -14,6 +14,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Randomness;
 use crate::storage::evidence::{self, PAYLOAD_VERSION, SALT_LENGTH_BYTES};
+use crate::storage::series::{AggregateRow, KnownSeries, TenantSeries, rows_of};
 use crate::storage::values::value_keys;
 
 #[derive(Debug)]
@@ -25,13 +26,20 @@ pub(super) struct PreparedDecision {
     pub digest: Digest,
     currency: Currency,
     pub value_keys: Vec<Uuid>,
+    pub aggregates: Vec<AggregateRow>,
+    /// The series of `aggregates`.
+    series: Option<TenantSeries>,
 }
 
 /// An idempotency key with its scope. All writers claim keys in this order.
 pub(super) type ScopedKey<'a> = (TenantId, ClientId, &'a str);
 
 impl PreparedDecision {
-    pub fn of(decision: Arc<Decision>, randomness: &dyn Randomness) -> Result<Self, JournalError> {
+    pub fn of(
+        decision: Arc<Decision>,
+        known: &KnownSeries,
+        randomness: &dyn Randomness,
+    ) -> Result<Self, JournalError> {
         let payload = evidence::encode(&decision.evidence).map_err(|_| JournalError::Refused)?;
         let mut salt = [0; SALT_LENGTH_BYTES];
         randomness.fill(&mut salt);
@@ -39,7 +47,29 @@ impl PreparedDecision {
         let digest = evidence::decision_digest(&decision, PAYLOAD_VERSION, &payload_digest);
         let value_keys = value_keys(decision.tenant, &decision.evidence.payment.order);
         let currency = decision.evidence.payment.order.amount.currency();
-        Ok(Self { decision, payload, salt, payload_digest, digest, currency, value_keys })
+        let (aggregates, series) = (Vec::new(), None);
+        let mut row = Self {
+            decision,
+            payload,
+            salt,
+            payload_digest,
+            digest,
+            currency,
+            value_keys,
+            aggregates,
+            series,
+        };
+        row.follow(known);
+        Ok(row)
+    }
+
+    /// Brings `aggregates` up to date, if the tenant has other series than before.
+    pub fn follow(&mut self, known: &KnownSeries) {
+        let Some(series) = known.of(self.decision.tenant) else { return };
+        if self.series.as_ref().is_none_or(|own| !Arc::ptr_eq(own, series)) {
+            self.aggregates = rows_of(self.decision.tenant, series, &self.decision);
+            self.series = Some(series.clone());
+        }
     }
 
     pub fn order(&self) -> &PaymentOrder {

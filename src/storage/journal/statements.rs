@@ -18,6 +18,7 @@ use crate::domain::verdict::Outcome;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
 use crate::storage::evidence::PAYLOAD_VERSION;
+use crate::storage::series::{AggregateRow, method_number, outcome_number};
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
 
@@ -183,9 +184,19 @@ macro_rules! insert_statement {
         select ($1)[v.place], v.value_key, ($8)[v.place], ($2)[v.place], ($11)[v.place],
                ($24::text[])[($23::int[])[v.place]], ($25::boolean[])[v.place]
         from unnest($21::uuid[], $22::int[]) as v (value_key, place)
+    ), aggregated as (
+        insert into aggregate_values (
+            tenant_id, value_key, received_day, received_at_ms, payment_id, amount_minor,
+            method, outcome, distinct_key)
+        select ($1)[a.place], a.value_key, a.day, ($8)[a.place], ($2)[a.place], a.amount_minor,
+               ($34::smallint[])[a.place], ($35::smallint[])[a.place], a.distinct_key
+        from unnest($30::uuid[], $31::int[], $32::int[], $33::bigint[], $36::bigint[])
+             as a (value_key, place, day, amount_minor, distinct_key)
     )
-    insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
-    values ($19, $20, $26, $27, $28, $29)")
+    insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms,
+                                 series_sequence)
+    select $19, $20, $26, $27, $28, $29, $37
+    where admit_batch($37)")
     };
 }
 
@@ -216,8 +227,10 @@ pub(super) async fn insert(
     rows: &[&PreparedDecision],
     link: &ChainLink,
     now_ms: u64,
+    series_sequence: i64,
     keys: InsertMode,
 ) -> sqlx::Result<()> {
+    let aggregates = aggregates(rows);
     let valued = (1..).zip(rows).flat_map(|(place, row)| {
         let day = day_of(bigint(row.received_at_ms()));
         row.value_keys.iter().map(move |key| (day, *key, place))
@@ -261,9 +274,34 @@ pub(super) async fn insert(
         .bind(link.decision_digests.as_slice())
         .bind(link.hash.0)
         .bind(bigint(now_ms))
+        .bind(each(&aggregates, |(_, row, _)| row.value_key))
+        .bind(each(&aggregates, |(_, _, place)| *place))
+        .bind(each(&aggregates, |(day, _, _)| *day))
+        .bind(each(&aggregates, |(_, row, _)| row.amount_minor))
+        .bind(each(rows, |row| method_number(row.order().method)))
+        .bind(each(rows, |row| outcome_number(row.decision.outcome)))
+        .bind(each(&aggregates, |(_, row, _)| row.distinct_key))
+        .bind(series_sequence)
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// The rows of all aggregates in the order of their index, each with its day and the place of its
+/// decision from 1.
+fn aggregates(rows: &[&PreparedDecision]) -> Vec<(i32, AggregateRow, i32)> {
+    let all = (1..).zip(rows).flat_map(|(place, row)| {
+        let day = day_of(bigint(row.received_at_ms()));
+        row.aggregates.iter().map(move |aggregate| (day, *aggregate, place))
+    });
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable_by_key(|(day, aggregate, _)| (*day, aggregate.value_key));
+    all
+}
+
+/// Whether the database has series that the writer does not know.
+pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("TG001"))
 }
 
 pub(super) async fn commit(connection: &mut PgConnection) -> sqlx::Result<()> {

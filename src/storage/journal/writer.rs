@@ -145,6 +145,8 @@ impl JournalWriter {
                     self.state.record_progress();
                     return BatchOutcome::BadRow(batch);
                 }
+                // At once, with the series that were read meanwhile.
+                Ok(Err(AttemptError::Outdated)) => continue,
                 Ok(Err(AttemptError::Lost(error))) => self.handle_failure(&error),
                 Err(_) => tracing::warn!(writer = %self.chain.writer, "a journal batch took too long"),
             }
@@ -164,6 +166,7 @@ impl JournalWriter {
         let mut connection = settings.sessions.connect().await?;
         let now_ms = settings.world.now_ms();
         statements::register_writer(&mut connection, self.chain.writer, &settings.node, now_ms).await?;
+        self.state.series.refresh(&mut connection).await?;
         Ok(JournalSession::new(connection))
     }
 

@@ -39,6 +39,9 @@ pub enum ActivateError {
     /// A live node cannot run the revision yet.
     #[error("the node {node} is not ready to run the plugin {plugin}")]
     PluginNotReady { plugin: Digest, node: String, why: Option<String> },
+    /// Earlier payments are still being filled in, up to this time.
+    #[error("facts of the revision are still computed for earlier payments")]
+    FactsNotReady { reached_ms: Option<u64> },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

@@ -1,4 +1,4 @@
-//! Which plugins the revisions of a tenant use.
+//! Which plugins the revisions of a tenant use, and which series they ask about.
 //!
 //! Revisions are read one at a time, since together they may be large.
 
@@ -15,6 +15,7 @@ use super::plan::{ActivateError, ActivationRequest, NewActivation, plan};
 use super::{find, read};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PluginUse, Revision};
+use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 
 /// The most revisions that are read to find uses.
@@ -97,6 +98,27 @@ pub async fn plugins_to_add(
             let added = plan(connection, &new, request).await?.added_revisions();
             let plugins = plugins_of(connection, new.tenant, new.point, &added).await?;
             Ok(plugins.into_iter().collect())
+        })
+    })
+    .await
+}
+
+/// The series that the revisions ask about which an activation would add.
+pub async fn series_to_add(
+    app: &AppPool,
+    new: &NewActivation,
+    request: ActivationRequest,
+) -> Result<Vec<Series>, ActivateError> {
+    let new = new.clone();
+    app.transaction(new.tenant, move |connection| {
+        Box::pin(async move {
+            let mut series = BTreeSet::new();
+            for number in plan(connection, &new, request).await?.added_revisions() {
+                let found = find(connection, new.tenant, new.point, number).await?;
+                let rules = found.map(|found| found.rules).unwrap_or_default();
+                series.extend(Series::asked(rules.iter().flat_map(|rule| &rule.queries)));
+            }
+            Ok(series.into_iter().collect())
         })
     })
     .await

@@ -92,7 +92,8 @@ pub struct DryRunRuleShape {
     #[serde(flatten)]
     pub rule: RuleEvidenceShape,
     /// Where each fact comes from: `recorded` with the decision, `computed` from the history as of then,
-    /// or `current`.
+    /// `current`, or `not_known_yet`: earlier payments must first be prepared for it, which begins when
+    /// the ruleset is saved as a revision. The rule got such a fact as absent.
     pub fact_sources: Vec<&'static str>,
     /// How each list that the rule queried was compared with the payment.
     pub comparisons: Vec<ComparisonShape>,
@@ -160,6 +161,7 @@ impl DryRunRuleShape {
             FactSource::Recorded => "recorded",
             FactSource::Computed => "computed",
             FactSource::Current => "current",
+            FactSource::NotKnownYet => "not_known_yet",
         });
         let shape = RuleEvidenceShape::of(rule, Some(&tried.prepared));
         let comparisons = tried.facts(comparisons).into_iter().flatten().map(ComparisonShape::from);

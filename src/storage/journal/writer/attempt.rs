@@ -13,6 +13,8 @@ const BATCHES_TO_CLAIM: u32 = 64;
 pub(super) enum AttemptError {
     /// The database rejected a row before the commit.
     BadRow,
+    /// There were series that the writer did not know, so nothing was stored.
+    Outdated,
     /// The connection is lost or in an unknown state.
     Lost(sqlx::Error),
 }
@@ -44,6 +46,13 @@ impl JournalWriter {
                 self.session = Some(session);
                 Ok(())
             }
+            Err(error) if statements::is_outdated(&error) => {
+                batch.link = None;
+                statements::roll_back(&mut session.connection).await?;
+                self.state.series.refresh(&mut session.connection).await?;
+                self.session = Some(session);
+                Err(AttemptError::Outdated)
+            }
             Err(error) if batch.link.is_none() && is_caused_by_row(&error) => {
                 tracing::warn!(
                     writer = %self.chain.writer, cause = describe(&error),
@@ -59,13 +68,17 @@ impl JournalWriter {
 
     async fn store_in(&mut self, session: &mut JournalSession, batch: &mut Batch) -> sqlx::Result<()> {
         let now_ms = self.state.settings.world.now_ms();
+        let known = self.state.series.current();
+        batch.follow(&known);
         session.open_for(&batch.rows()).await?;
         let connection = &mut session.connection;
         if self.batches_to_claim == 0 {
             // This statement commits by itself, so from here until the response the result is
             // unknown.
             let (link, rows) = batch.link_to(self.chain.next(batch.decision_digests()));
-            match statements::insert(connection, &rows, link, now_ms, InsertMode::ClaimKeys).await {
+            match statements::insert(connection, &rows, link, now_ms, known.sequence, InsertMode::ClaimKeys)
+                .await
+            {
                 Ok(()) => {
                     self.finish(batch);
                     return Ok(());
@@ -89,7 +102,8 @@ impl JournalWriter {
             return statements::roll_back(connection).await;
         }
         let link = self.chain.next(batch.decision_digests());
-        statements::insert(connection, &batch.rows(), &link, now_ms, InsertMode::KeysClaimed).await?;
+        statements::insert(connection, &batch.rows(), &link, now_ms, known.sequence, InsertMode::KeysClaimed)
+            .await?;
         // From here until the response the result is unknown.
         batch.link = Some(link);
         statements::commit(connection).await?;

@@ -111,7 +111,8 @@ impl JournalWriter {
             return Ok(());
         }
         let link = self.chain.next(row.digest.0.to_vec());
-        statements::insert(connection, &[row], &link, now_ms, InsertMode::KeysClaimed).await
+        let sequence = self.state.series.current().sequence;
+        statements::insert(connection, &[row], &link, now_ms, sequence, InsertMode::KeysClaimed).await
     }
 }
 

@@ -1,0 +1,61 @@
+//! Series: by which values payments are kept for aggregates.
+//!
+//! A revision declares the series that its rules ask about, and each payment is stored under the
+//! series of its tenant. The filter and the window of a query are not part of its series.
+
+use serde::{Deserialize, Serialize};
+
+use super::aggregate::{AggregateQuery, Conversion};
+use super::payment::PaymentOrder;
+use super::selector::{FactQuery, Selector};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// One to three, each once, in their order.
+    pub selectors: Vec<Selector>,
+    /// Amounts are kept in the currency of this conversion. If `None`, the payments of each currency
+    /// are kept apart.
+    pub conversion: Option<Conversion>,
+    /// The other value that is kept with each payment.
+    pub distinct: Option<Selector>,
+}
+
+impl Series {
+    pub fn of(query: &AggregateQuery) -> Self {
+        Self {
+            selectors: query.selectors.clone(),
+            conversion: query.conversion.clone(),
+            distinct: query.distinct.clone(),
+        }
+    }
+
+    /// The series that the queries ask about, each once.
+    pub fn asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<Self> {
+        let mut series: Vec<Self> = queries
+            .into_iter()
+            .filter_map(|query| match query {
+                FactQuery::Aggregate(query) => Some(Self::of(query)),
+                _ => None,
+            })
+            .collect();
+        series.sort_unstable();
+        series.dedup();
+        series
+    }
+
+    /// The values of all selectors in the form in which payments are counted. `None` if the payment
+    /// lacks one of them.
+    pub fn forms(&self, order: &PaymentOrder) -> Option<Vec<String>> {
+        self.selectors.iter().map(|selector| counted(selector, order)).collect()
+    }
+
+    /// The other value, if the payment has it.
+    pub fn distinct_form(&self, order: &PaymentOrder) -> Option<String> {
+        counted(self.distinct.as_ref()?, order)
+    }
+}
+
+fn counted(selector: &Selector, order: &PaymentOrder) -> Option<String> {
+    selector.value_of(order).map(|value| selector.counted_form(&value))
+}

@@ -1,0 +1,109 @@
+//! Series: which values of payments are stored for aggregates.
+//!
+//! A declared series is carried by every later batch of the journal (`admit_batch` in the
+//! migration), and decisions from before are filled in (`backfill`). A series must not be asked
+//! before it is complete.
+
+mod backfill;
+mod keys;
+mod known;
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::StorageError;
+use super::columns::bigint;
+use super::pool::{AppPool, SystemPool};
+use crate::domain::series::Series;
+use crate::domain::tenant::TenantId;
+
+pub use backfill::{Backfill, fill_in};
+pub use keys::{AggregateRow, aggregate_key, distinct_key, method_number, outcome_number, rows_of};
+pub(super) use known::SeriesRegistry;
+pub use known::{KnownSeries, TenantSeries};
+
+/// Declares the series that the tenant does not have yet.
+pub async fn declare(
+    app: &AppPool,
+    tenant: TenantId,
+    series: &[Series],
+    now_ms: u64,
+) -> Result<(), StorageError> {
+    if series.is_empty() {
+        return Ok(());
+    }
+    let digests: Vec<Uuid> = series.iter().map(keys::series_digest).collect();
+    let definitions: Vec<Json<Series>> = series.iter().cloned().map(Json).collect();
+    app.transaction(tenant, move |connection| {
+        Box::pin(async move {
+            sqlx::query("select declare_series($1, $2, $3, $4)")
+                .bind(tenant.0)
+                .bind(digests)
+                .bind(definitions)
+                .bind(bigint(now_ms))
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// How far a tenant's series are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeriesProgress {
+    /// Those that cannot be asked yet: unknown, or not complete.
+    pub unknown: Vec<Series>,
+    /// Up to which time the earliest of them is filled in. `None` if that has not begun.
+    pub reached_ms: Option<u64>,
+}
+
+/// Which of the series cannot be asked yet.
+pub async fn progress(
+    app: &AppPool,
+    tenant: TenantId,
+    series: Vec<Series>,
+) -> Result<SeriesProgress, StorageError> {
+    if series.is_empty() {
+        return Ok(SeriesProgress::default());
+    }
+    app.transaction(tenant, move |connection| Box::pin(progress_of(connection, tenant, series))).await
+}
+
+/// As `progress`, for background work.
+pub async fn progress_in_background(
+    system: &SystemPool,
+    tenant: TenantId,
+    series: Vec<Series>,
+) -> Result<SeriesProgress, StorageError> {
+    system.transaction(move |connection| Box::pin(progress_of(connection, tenant, series))).await
+}
+
+async fn progress_of(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    series: Vec<Series>,
+) -> Result<SeriesProgress, StorageError> {
+    let digests: Vec<Uuid> = series.iter().map(keys::series_digest).collect();
+    let rows = sqlx::query(
+        "select digest, reached, complete_at_ms is not null as complete
+         from value_series
+         where tenant_id = $1 and digest = any ($2)",
+    )
+    .bind(tenant.0)
+    .bind(&digests)
+    .fetch_all(connection)
+    .await?;
+    let (mut complete, mut reached_ms) = (Vec::new(), None);
+    for row in rows {
+        if row.try_get("complete")? {
+            complete.push(row.try_get::<Uuid, _>("digest")?);
+        } else if let Some(id) = row.try_get::<Option<Uuid>, _>("reached")? {
+            let at_ms = id.as_u64_pair().0 >> 16;
+            reached_ms = Some(reached_ms.map_or(at_ms, |earliest: u64| earliest.min(at_ms)));
+        }
+    }
+    let unknown = series.into_iter().zip(digests).filter(|(_, digest)| !complete.contains(digest));
+    Ok(SeriesProgress { unknown: unknown.map(|(series, _)| series).collect(), reached_ms })
+}

@@ -1,0 +1,71 @@
+//! The series of all tenants in memory, for the writers of the journal.
+//!
+//! They may be out of date: `admit_batch` then refuses the batch, and the writer reads them again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use crate::domain::series::Series;
+use crate::domain::tenant::TenantId;
+
+/// The series of one tenant.
+pub type TenantSeries = Arc<[Series]>;
+
+/// All series up to a place in their log.
+#[derive(Debug, Clone, Default)]
+pub struct KnownSeries {
+    pub sequence: i64,
+    by_tenant: HashMap<TenantId, TenantSeries>,
+}
+
+impl KnownSeries {
+    pub fn of(&self, tenant: TenantId) -> Option<&TenantSeries> {
+        self.by_tenant.get(&tenant)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct SeriesRegistry(RwLock<Arc<KnownSeries>>);
+
+impl SeriesRegistry {
+    pub fn current(&self) -> Arc<KnownSeries> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the series that were declared since the last time.
+    pub async fn refresh(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let known = self.current();
+        // One statement, so that the place and the series are from one snapshot.
+        let rows = sqlx::query(
+            "select l.sequence, s.tenant_id, s.definition
+             from value_series_log l left join value_series s on s.sequence > $1",
+        )
+        .bind(known.sequence)
+        .fetch_all(connection)
+        .await?;
+        let mut next = KnownSeries::clone(&known);
+        let mut added: HashMap<TenantId, Vec<Series>> = HashMap::new();
+        for row in rows {
+            next.sequence = row.try_get("sequence")?;
+            if let Some(tenant) = row.try_get::<Option<Uuid>, _>("tenant_id")? {
+                let Json(series) = row.try_get("definition")?;
+                added.entry(TenantId(tenant)).or_default().push(series);
+            }
+        }
+        for (tenant, series) in added {
+            let earlier = next.of(tenant).map_or(&[][..], |earlier| earlier);
+            let all = earlier.iter().cloned().chain(series).collect();
+            next.by_tenant.insert(tenant, all);
+        }
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another writer may have read more meanwhile.
+        if next.sequence >= current.sequence {
+            *current = Arc::new(next);
+        }
+        Ok(())
+    }
+}
