@@ -2,6 +2,9 @@
 
 use sqlx::PgConnection;
 
+/// Tables with less per row, such as that of plugins, do not grow with the rows.
+const SHOWN_FROM_BYTES: f64 = 10.0;
+
 pub struct StoredTable {
     pub name: String,
     pub bytes: f64,
@@ -9,7 +12,7 @@ pub struct StoredTable {
 }
 
 /// The tables of a schema, largest first, in bytes per row of `counted`. A partitioned table counts
-/// as one. Tables that do not grow with decisions are left out.
+/// as one.
 pub async fn per_row_of(
     database: &mut PgConnection,
     schema: &str,
@@ -34,5 +37,5 @@ pub async fn per_row_of(
         bytes: each(bytes),
         of_indexes: each(of_indexes),
     });
-    tables.filter(|table| table.bytes >= 1.0).collect()
+    tables.filter(|table| table.bytes >= SHOWN_FROM_BYTES).collect()
 }
