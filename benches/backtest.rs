@@ -15,6 +15,8 @@ use sqlx::{ConnectOptions, PgConnection};
 use tollgate::app::tenants::{ClientRequest, create_client, create_tenant};
 use tollgate::app::{self, IgnitedServer};
 use tollgate::config::Config;
+use tollgate::decisions::replay::Replay;
+use tollgate::decisions::replay::history::{HistoryReplays, ReplaySelection};
 use tollgate::domain::backtest::BacktestSelection;
 use tollgate::domain::decision::{Decision, IdempotencyKey, Origin};
 use tollgate::domain::payment::PaymentId;
@@ -36,6 +38,8 @@ mod postgres;
 const DECISIONS: usize = 20_000;
 /// The number of different payments in the history.
 const PATTERNS: usize = 500;
+/// Turns in which a replay and a backtest alternate.
+const REPLAY_TURNS: usize = 3;
 const LIVE: Duration = Duration::from_secs(10);
 /// The time between two live payments.
 const LIVE_EVERY: Duration = Duration::from_millis(10);
@@ -71,6 +75,15 @@ async fn main() {
     }
 
     let revision = bench.revision(&rules([1; 4])).await;
+    for _ in 0..REPLAY_TURNS {
+        let tested = count as f64 / bench.backtest(&revision, count).await.as_secs_f64();
+        let replayed = rate(count, || bench.replay(count)).await;
+        println!(
+            "{:32} {replayed:8.0} decisions/s, {:.2} of four changed rules at {tested:.0}",
+            "replay",
+            replayed / tested
+        );
+    }
     let end = tokio_util::sync::CancellationToken::new();
     let busy = tokio::join!(
         async {
@@ -162,9 +175,18 @@ impl Bench {
         let bench = Self { app, databases, tenant: TenantId(Uuid::nil()), url, token, http };
         bench.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
         let (_, id) = bench.pay(0).await;
-        let ids = decisions::all_ids(&bench.databases.system, 0, None, 1).await.unwrap();
-        assert_eq!(ids[0].1, id);
-        Self { tenant: ids[0].0, ..bench }
+        let first = decisions::since_in_pages(&bench.databases.system, None, 0, None, 1).await.unwrap();
+        assert_eq!(first[0].id, id);
+        Self { tenant: first[0].tenant, ..bench }
+    }
+
+    async fn replay(&self, count: usize) {
+        let replays = Arc::new(HistoryReplays::new(self.app.services.replays.clone()));
+        let selection = ReplaySelection { tenant: Some(self.tenant), since_ms: 0 };
+        let replayed = replays.replay_all(self.databases.system.clone(), selection);
+        let results: Vec<_> = replayed.try_concat().await.unwrap();
+        assert!(results.len() >= count);
+        assert!(results.iter().all(|(_, result)| result.as_ref().is_ok_and(Replay::is_identical)));
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {

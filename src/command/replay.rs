@@ -3,6 +3,7 @@
 //! A server may run at the same time. Must never change anything.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,7 +15,8 @@ use super::progress::Progress;
 use crate::app;
 use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
-use crate::decisions::replay::{Replay, ReplayError, Replays};
+use crate::decisions::replay::history::{HistoryReplays, ReplaySelection};
+use crate::decisions::replay::{Replay, ReplayError};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
@@ -22,8 +24,6 @@ use crate::storage::databases::Databases;
 use crate::storage::{StorageError, decisions, tenants};
 use crate::world::machine;
 
-const PAGE: u32 = 1_000;
-const IN_FLIGHT_MAX: usize = 16;
 /// The most differences that are printed. The summary counts all.
 const PRINTED_LINES_MAX: u64 = 50;
 
@@ -39,28 +39,6 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
     number.checked_mul(unit_s).map(Duration::from_secs).ok_or_else(expected)
-}
-
-/// Which decisions are replayed.
-#[derive(Debug, Clone, Copy)]
-struct ReplaySelection {
-    tenant: Option<TenantId>,
-    since_ms: u64,
-}
-
-impl ReplaySelection {
-    async fn page(
-        &self,
-        pools: &Databases,
-        after: Option<(TenantId, PaymentId)>,
-    ) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
-        let Some(tenant) = self.tenant else {
-            return decisions::all_ids(&pools.system, self.since_ms, after, PAGE).await;
-        };
-        let after = after.map(|(_, id)| id);
-        let ids = decisions::ids_of_tenant(&pools.system, tenant, self.since_ms, after, PAGE).await?;
-        Ok(ids.into_iter().map(|id| (tenant, id)).collect())
-    }
 }
 
 #[derive(Debug, Default)]
@@ -139,7 +117,8 @@ pub async fn replay(
         let since_ms =
             since.map_or(0, |age| now_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let replays = app::replays(&own, pools, std::env::current_exe()?).await?;
-        let (replayed, rate) = replay_all(&replays, pools, ReplaySelection { tenant, since_ms }).await?;
+        let replays = Arc::new(HistoryReplays::new(Arc::new(replays)));
+        let (replayed, rate) = replay_all(replays, pools, ReplaySelection { tenant, since_ms }).await?;
         print_result!("{replayed}; {rate:.0} per second");
         summary = replayed;
         Ok(())
@@ -154,22 +133,16 @@ async fn tenant_named(pools: &Databases, name: &str) -> Result<TenantId, Failure
 }
 
 async fn replay_all(
-    replays: &Replays,
+    replays: Arc<HistoryReplays>,
     pools: &Databases,
     selection: ReplaySelection,
 ) -> Result<(ReplaySummary, f64), StorageError> {
     let mut summary = ReplaySummary::default();
-    let mut after: Option<(TenantId, PaymentId)> = None;
     let total = decisions::count(&pools.system, selection.tenant, selection.since_ms).await?;
     let mut progress = Progress::new(total, "replayed");
-    loop {
-        let page = selection.page(pools, after).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(*last);
-        let attempts =
-            page.into_iter().map(|(tenant, id)| async move { (id, replays.replay(tenant, id).await) });
-        let mut attempts = futures::stream::iter(attempts).buffer_unordered(IN_FLIGHT_MAX);
-        while let Some((id, result)) = attempts.next().await {
+    let mut replayed = std::pin::pin!(replays.replay_all(pools.system.clone(), selection));
+    while let Some(results) = replayed.next().await {
+        for (id, result) in results? {
             if let Some(line) = summary.count(id, &result) {
                 progress.tell(&line);
             }

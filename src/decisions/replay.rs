@@ -4,6 +4,9 @@
 //! the same, rules that gave a verdict must also have used the same fuel. Facts and settings must
 //! be read only from the record and its revision.
 
+pub mod history;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +15,9 @@ use tokio::time::Instant;
 
 use super::evaluate;
 use super::plugins::Plugins;
-use crate::domain::decision::{Decision, Evidence, Origin, RuleEvidence};
+use crate::domain::decision::{Decision, EngineId, Evidence, Origin, RevisionReference, RuleEvidence};
 use crate::domain::payment::PaymentId;
-use crate::domain::ruleset::{DecisionPoint, Revision};
+use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{Outcome, OutcomeReason, RuleResult, fold_of};
 use crate::rules::{EngineError, RuleCall, RuleEngine, RuleRun, RulesetCall};
@@ -79,89 +82,112 @@ pub struct Replays {
 impl Replays {
     pub async fn replay(&self, tenant: TenantId, id: PaymentId) -> Result<Replay, ReplayError> {
         let stored = decisions::get(&self.app, tenant, id).await?.ok_or(ReplayError::NotFound)?;
-        self.replay_decision(&stored.decision).await
+        self.replay_decision(stored.decision).await
     }
 
-    pub async fn replay_decision(&self, recorded: &Decision) -> Result<Replay, ReplayError> {
+    pub async fn replay_decision(&self, recorded: Arc<Decision>) -> Result<Replay, ReplayError> {
+        let states = match recorded.evidence.revision {
+            Some(reference) => Some(self.states(recorded.tenant, reference).await?),
+            None => None,
+        };
+        let attempt = ReplayAttempt::new(self.engine.id(), recorded, states.as_ref())?;
+        for call in &attempt.calls {
+            self.plugins.ensure_loaded(call.plugin).await?;
+        }
+        let runs = match attempt.call(Instant::now() + REPLAY_DEADLINE) {
+            Some(call) => evaluate::run(self.engine.as_ref(), call).await?,
+            None => Vec::new(),
+        };
+        attempt.conclude(runs)
+    }
+
+    /// The states of the rules of a revision.
+    async fn states(
+        &self,
+        tenant: TenantId,
+        reference: RevisionReference,
+    ) -> Result<RecordedStates, ReplayError> {
+        let revision = rulesets::get(&self.app, tenant, DecisionPoint::Payment, reference.number)
+            .await?
+            .filter(|revision| revision.digest == reference.digest)
+            .ok_or(StorageError::Unreadable { what: "revision of a decision" })?;
+        let rules = revision.rules.into_iter();
+        Ok(RecordedStates(rules.map(|rule| (rule.entry.name, rule.state.into())).collect()))
+    }
+}
+
+/// The states of a revision's rules, by the names of the rules.
+#[derive(Debug)]
+struct RecordedStates(HashMap<String, Arc<[u8]>>);
+
+/// A replay with the calls that it needs.
+#[derive(Debug)]
+struct ReplayAttempt {
+    recorded: Arc<Decision>,
+    replay: Replay,
+    /// The place of each called rule in the evidence.
+    places: Vec<usize>,
+    calls: Vec<RuleCall>,
+}
+
+impl ReplayAttempt {
+    /// `states` are those of the revision that decided; `None` if there was none.
+    fn new(
+        engine: &EngineId,
+        recorded: Arc<Decision>,
+        states: Option<&RecordedStates>,
+    ) -> Result<Self, ReplayError> {
         if recorded.origin == Origin::Import {
             return Err(ReplayError::Imported);
         }
-        let evidence = &recorded.evidence;
         // A newer release made the decision, with a fold that this release does not have.
-        if fold_of(evidence.fold_version).is_none() {
+        if fold_of(recorded.evidence.fold_version).is_none() {
             return Err(StorageError::Unreadable { what: "fold version" }.into());
         }
-        let mut replay = Replay {
-            differences: Vec::new(),
-            not_rerun: Vec::new(),
-            same_engine: *self.engine.id() == evidence.engine,
-        };
-        let mut computed = evidence.clone();
-        if let Some(reference) = evidence.revision {
-            let point = DecisionPoint::Payment;
-            let revision = rulesets::get(&self.app, recorded.tenant, point, reference.number)
-                .await?
-                .filter(|revision| revision.digest == reference.digest)
-                .ok_or(StorageError::Unreadable { what: "revision of a decision" })?;
-            self.run_again(recorded, &revision, &mut computed, &mut replay).await?;
+        let same_engine = *engine == recorded.evidence.engine;
+        let replay = Replay { differences: Vec::new(), not_rerun: Vec::new(), same_engine };
+        let mut attempt = Self { recorded: recorded.clone(), replay, places: Vec::new(), calls: Vec::new() };
+        if let Some(states) = states {
+            attempt.add_calls(&recorded.evidence.rules, states)?;
         }
-        let folded = computed.fold();
-        computed.reasons = folded.reasons;
-        compare(evidence, &computed, replay.same_engine, &mut replay.differences);
-        if recorded.outcome != folded.outcome {
-            replay.differences.push(ReplayDifference {
-                path: "/outcome".to_owned(),
-                recorded: EvidenceValue::Outcome(recorded.outcome),
-                computed: EvidenceValue::Outcome(folded.outcome),
-            });
-        }
-        Ok(replay)
+        Ok(attempt)
     }
 
-    async fn run_again(
-        &self,
-        recorded: &Decision,
-        revision: &Revision,
-        computed: &mut Evidence,
-        replay: &mut Replay,
-    ) -> Result<(), ReplayError> {
-        let mut places = Vec::new();
-        let mut calls = Vec::new();
+    fn add_calls(&mut self, rules: &[RuleEvidence], states: &RecordedStates) -> Result<(), ReplayError> {
         let mut fuel_spent: u64 = 0;
-        for (place, rule) in computed.rules.iter().enumerate() {
+        for (place, rule) in rules.iter().enumerate() {
             // The recorded fuel, since rules that are not run again used some as well.
             let fuel_spent_before = Some(fuel_spent);
             fuel_spent = fuel_spent.saturating_add(rule.fuel_used);
             let Some(result) = &rule.result else { continue };
-            if !can_be_rerun(result, replay.same_engine) {
-                replay.not_rerun.push(rule.name.clone());
+            if !can_be_rerun(result, self.replay.same_engine) {
+                self.replay.not_rerun.push(rule.name.clone());
                 continue;
             }
-            let prepared = revision
-                .rules
-                .iter()
-                .find(|prepared| prepared.entry.name == rule.name)
-                .ok_or(StorageError::Unreadable { what: "rule of a decision" })?;
-            self.plugins.ensure_loaded(rule.plugin).await?;
-            places.push(place);
-            calls.push(RuleCall {
+            let state = states.0.get(&rule.name);
+            self.places.push(place);
+            self.calls.push(RuleCall {
                 plugin: rule.plugin,
                 profile: rule.profile,
-                state: prepared.state.as_slice().into(),
+                state: state.ok_or(StorageError::Unreadable { what: "rule of a decision" })?.clone(),
                 facts: rule.facts.clone(),
                 fuel_spent_before,
             });
         }
-        if calls.is_empty() {
-            return Ok(());
-        }
-        let call = RulesetCall {
-            tenant: recorded.tenant,
-            payment: computed.payment.clone(),
-            rules: calls,
-            deadline: Instant::now() + REPLAY_DEADLINE,
-        };
-        let runs = evaluate::run(self.engine.as_ref(), call).await?;
+        Ok(())
+    }
+
+    /// `None` if no rule has to be run.
+    fn call(&self, deadline: Instant) -> Option<RulesetCall> {
+        let payment = self.recorded.evidence.payment.clone();
+        let (tenant, rules) = (self.recorded.tenant, self.calls.clone());
+        (!rules.is_empty()).then_some(RulesetCall { tenant, payment, rules, deadline })
+    }
+
+    /// Compares the runs of the calls with the record.
+    fn conclude(self, runs: Vec<RuleRun>) -> Result<Replay, ReplayError> {
+        let Self { recorded, mut replay, places, .. } = self;
+        let mut computed = recorded.evidence.clone();
         for (place, RuleRun { result, fuel_used, elapsed_us }) in places.into_iter().zip(runs) {
             let rule = &mut computed.rules[place];
             if !result.is_reproducible() {
@@ -177,7 +203,17 @@ impl Replays {
             rule.fuel_used = fuel_used;
             rule.elapsed_us = elapsed_us;
         }
-        Ok(())
+        let folded = computed.fold();
+        computed.reasons = folded.reasons;
+        compare(&recorded.evidence, &computed, replay.same_engine, &mut replay.differences);
+        if recorded.outcome != folded.outcome {
+            replay.differences.push(ReplayDifference {
+                path: "/outcome".to_owned(),
+                recorded: EvidenceValue::Outcome(recorded.outcome),
+                computed: EvidenceValue::Outcome(folded.outcome),
+            });
+        }
+        Ok(replay)
     }
 }
 

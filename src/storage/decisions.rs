@@ -7,8 +7,8 @@ mod search;
 
 use std::sync::Arc;
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 pub use comparison::{
@@ -96,67 +96,54 @@ pub async fn by_key(
     .await
 }
 
-/// The ids of all tenants' decisions since a time, in pages. Ids are not in commit order: decisions
-/// that are stored while the pages are read may be missing.
-pub async fn all_ids(
+/// A decision with its id, also if it cannot be read.
+#[derive(Debug)]
+pub struct StoredSince {
+    pub tenant: TenantId,
+    pub id: PaymentId,
+    pub decision: Result<StoredDecision, StorageError>,
+}
+
+/// The decisions of one tenant, or of all, since a time, in pages. Ids are not in commit order:
+/// decisions that are stored while the pages are read may be missing.
+pub async fn since_in_pages(
     system: &SystemPool,
+    tenant: Option<TenantId>,
     since_ms: u64,
     after: Option<(TenantId, PaymentId)>,
     limit: u32,
-) -> Result<Vec<(TenantId, PaymentId)>, StorageError> {
-    let (tenant, id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
+) -> Result<Vec<StoredSince>, StorageError> {
+    let (after_tenant, after_id) = after.map_or((Uuid::nil(), Uuid::nil()), |(tenant, id)| (tenant.0, id.0));
     let first = first_id(since_ms);
+    // With a tenant in the condition, only its part of the index is read.
+    let of_tenant = "where tenant_id = $1 and id > $2 and id >= $3 order by id";
+    let of_all = "where (tenant_id, id) > ($1, $2) and id >= $3 order by tenant_id, id";
+    let statement = format!(
+        "select id, tenant_id, client_id, idempotency_key, request_hash, origin, outcome,
+                payload_version, payload, writer_id, batch_sequence, batch_position
+         from decisions {} limit $4",
+        if tenant.is_some() { of_tenant } else { of_all }
+    );
+    let tenant = tenant.map_or(after_tenant, |tenant| tenant.0);
     system
         .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
-                let ids: Vec<(Uuid, Uuid)> = sqlx::query_as(
-                    "select tenant_id, id
-                 from decisions
-                 where (tenant_id, id) > ($1, $2) and id >= $3
-                 order by tenant_id, id
-                 limit $4",
-                )
-                .bind(tenant)
-                .bind(id)
-                .bind(first)
-                .bind(i64::from(limit))
-                .fetch_all(connection)
-                .await?;
-                Ok(ids.into_iter().map(|(tenant, id)| (TenantId(tenant), PaymentId(id))).collect())
+                let rows = sqlx::query(AssertSqlSafe(statement))
+                    .bind(tenant)
+                    .bind(after_id)
+                    .bind(first)
+                    .bind(i64::from(limit))
+                    .fetch_all(connection)
+                    .await?;
+                rows.iter().map(read_since).collect()
             })
         })
         .await
 }
 
-/// As `all_ids`, but for one tenant.
-pub async fn ids_of_tenant(
-    system: &SystemPool,
-    tenant: TenantId,
-    since_ms: u64,
-    after: Option<PaymentId>,
-    limit: u32,
-) -> Result<Vec<PaymentId>, StorageError> {
-    let (after, first) = (after.map_or(Uuid::nil(), |id| id.0), first_id(since_ms));
-    system
-        .transaction_within(TimeLimit::LONG, move |connection| {
-            Box::pin(async move {
-                let ids: Vec<Uuid> = sqlx::query_scalar(
-                    "select id
-                 from decisions
-                 where tenant_id = $1 and id > $2 and id >= $3
-                 order by id
-                 limit $4",
-                )
-                .bind(tenant.0)
-                .bind(after)
-                .bind(first)
-                .bind(i64::from(limit))
-                .fetch_all(connection)
-                .await?;
-                Ok(ids.into_iter().map(PaymentId).collect())
-            })
-        })
-        .await
+fn read_since(row: &PgRow) -> Result<StoredSince, StorageError> {
+    let (tenant, id) = (TenantId(row.try_get("tenant_id")?), PaymentId(row.try_get("id")?));
+    Ok(StoredSince { tenant, id, decision: read(row) })
 }
 
 /// The number of decisions since a time, of one tenant or of all.

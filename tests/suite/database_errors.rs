@@ -54,7 +54,7 @@ async fn a_database_error_names_its_statement() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("alter table decisions rename to elsewhere").execute(&mut superuser).await.unwrap();
-    let error = decisions::all_ids(&database.databases().system, 0, None, 10).await.unwrap_err();
+    let error = decisions::since_in_pages(&database.databases().system, None, 0, None, 10).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("SQLSTATE 42P01") && text.contains("(statement storage/decisions"), "{text}");
 }

@@ -139,7 +139,7 @@ async fn replay_with_engine(
     let (app, system) = (databases.app, databases.system);
     let plugins = Arc::new(Plugins::new(system, engine.clone(), Arc::default()));
     let replays = Replays { app, engine: engine.clone(), plugins };
-    let replay = replays.replay_decision(decision).await;
+    let replay = replays.replay_decision(Arc::new(decision.clone())).await;
     let calls = std::mem::take(&mut *engine.calls.lock().unwrap());
     (replay, calls)
 }

@@ -3,7 +3,7 @@
 use tollgate::domain::decision::Decision;
 use tollgate::domain::selector::Selector;
 use tollgate::domain::verdict::Outcome;
-use tollgate::storage::decisions::{DecisionFilter, all_ids, list};
+use tollgate::storage::decisions::{DecisionFilter, list, since_in_pages};
 
 use super::tenant;
 use crate::support::database::TestDatabase;
@@ -115,7 +115,8 @@ async fn the_ids_of_all_tenants_are_read_in_pages() {
     }
     let (mut after, mut seen) = (None, Vec::new());
     loop {
-        let page = all_ids(&databases.system, 0, after, 3).await.unwrap();
+        let page = since_in_pages(&databases.system, None, 0, after, 3).await.unwrap();
+        let page: Vec<_> = page.iter().map(|stored| (stored.tenant, stored.id)).collect();
         let Some(last) = page.last() else { break };
         after = Some(*last);
         seen.extend(page);

@@ -17,7 +17,7 @@ use tollgate::decisions::replay::ReplayError;
 use tollgate::domain::tenant::Scope;
 use tollgate::domain::time::Machine;
 use tollgate::storage::databases::Databases;
-use tollgate::storage::decisions;
+use tollgate::storage::decisions::{self, StoredSince};
 use tollgate::storage::pool::DatabaseSettings;
 use tollgate::world::machine;
 
@@ -119,7 +119,8 @@ impl Node {
     }
 
     async fn replay_everything(&self) {
-        for (tenant, id) in decisions::all_ids(&self.databases.system, 0, None, 10_000).await.expect("ids") {
+        let all = decisions::since_in_pages(&self.databases.system, None, 0, None, 10_000).await;
+        for StoredSince { tenant, id, .. } in all.expect("decisions") {
             match self.app.services.replays.replay(tenant, id).await {
                 Ok(replay) => assert!(replay.is_identical(), "{id}: {:#?}", replay.differences),
                 Err(ReplayError::Imported) => {}
