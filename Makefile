@@ -21,6 +21,7 @@ bench:
 	cargo bench --features jemalloc --bench journal
 	cargo bench --features jemalloc --bench neighbour
 	cargo bench --features jemalloc --bench rules
+	cargo bench --features jemalloc --bench similar_names
 	cargo bench --features jemalloc --bench start
 
 # Compares decisions with a payment service written by hand, and a small rule in

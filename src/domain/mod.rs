@@ -29,6 +29,7 @@ pub mod ruleset;
 pub mod selector;
 pub mod series;
 pub mod shadow;
+pub mod similar_names;
 pub mod tenant;
 pub mod text;
 pub mod time;
