@@ -18,7 +18,7 @@ use tollgate::config::Config;
 use tollgate::decisions::replay::Replay;
 use tollgate::decisions::replay::history::{HistoryReplays, ReplaySelection};
 use tollgate::domain::backtest::BacktestSelection;
-use tollgate::domain::decision::{Decision, IdempotencyKey, Origin};
+use tollgate::domain::decision::{Decision, EvidenceVersion, IdempotencyKey, Origin};
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
@@ -273,6 +273,7 @@ impl Bench {
             queue_max: 10_000,
             batch_max: 1_024,
             writers: 2,
+            evidence_version: EvidenceVersion::V3,
             node: "bench".to_owned(),
             world: with_clock(Arc::new(FixedClock::at(0))),
         };

@@ -338,10 +338,8 @@ async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId
 /// A payment of one payer to the busiest shop.
 fn payment(payer: u64) -> Payment {
     let party = |name: String, account: String| Party {
-        name,
         account: Some(Account::Other(account)),
-        bank: None,
-        country: None,
+        ..Party::named(name)
     };
     let id = Uuid::now_v7();
     let order = PaymentOrder {

@@ -53,29 +53,24 @@ pub fn examples() -> Vec<(Arc<Payment>, RuleDecision)> {
 
 pub fn payment(minor: i64, currency: &str, method: Method) -> Arc<Payment> {
     let party = |name: &str, iban: &str, bank: &str| Party {
-        name: name.to_owned(),
         account: Some(Account::Iban(Iban::parse(iban).expect("an IBAN"))),
         bank: Some(bank.to_owned()),
         country: Some(Country::parse(&iban[..2]).expect("a country")),
+        ..Party::named(name)
     };
+    let amount = Money::new(minor, Currency::parse(currency).expect("a currency")).expect("an amount");
+    let debtor = party("Ada Lovelace", "DE89370400440532013000", "COBADEFFXXX");
+    let creditor = party("Grace Hopper", "FR1420041010050500013M02606", "PSSTFRPPPAR");
     Arc::new(Payment {
         id: PaymentId(Uuid::from_u128(0x0193_9c5e_0000_7000_8000_0000_0000_0001)),
         received_at_ms: 1_793_000_000_000,
         order: PaymentOrder {
-            reference: "invoice-2026-000117".to_owned(),
-            amount: Money::new(minor, Currency::parse(currency).expect("a currency")).expect("an amount"),
-            debtor: party("Ada Lovelace", "DE89370400440532013000", "COBADEFFXXX"),
-            creditor: party("Grace Hopper", "FR1420041010050500013M02606", "PSSTFRPPPAR"),
-            method,
             customer: Some("customer-4711".to_owned()),
-            merchant: None,
-            card: None,
             device: Some("fp-9f8a7b".to_owned()),
             ip: Some([192, 0, 2, 7].into()),
-            requested_at_ms: None,
-            purpose: None,
             remittance: Some("Invoice 117 of October".to_owned()),
             metadata: vec![("order".to_owned(), "7".to_owned())],
+            ..PaymentOrder::of("invoice-2026-000117", amount, debtor, creditor, method)
         },
     })
 }

@@ -23,6 +23,7 @@ pub async fn start(
         queue_max: settings.journal_queue_max,
         batch_max: settings.journal_batch_max,
         writers: settings.journal_writers,
+        evidence_version: settings.evidence_version,
         node: node_name(),
         world,
     };

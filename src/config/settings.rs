@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::SettingRange;
+use crate::domain::decision::EvidenceVersion;
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
 use crate::rules;
 
@@ -64,6 +65,8 @@ pub struct NodeSettings {
     pub journal_queue_max: usize,
     pub journal_batch_max: usize,
     pub journal_writers: usize,
+    /// The version in which decisions are stored. 2 while nodes of the release before are running.
+    pub evidence_version: EvidenceVersion,
     /// Threads for rules that run long. 0 means one for every two cores.
     pub rule_threads: usize,
     /// Payments of one tenant whose rules run concurrently. 0 means the sandbox's default, 8.
@@ -115,6 +118,7 @@ impl Default for NodeSettings {
             journal_queue_max: 8_192,
             journal_batch_max: 512,
             journal_writers: 1,
+            evidence_version: EvidenceVersion::V3,
             rule_threads: 0,
             tenant_concurrency: 0,
             tenant_waiting_max: 1_024,

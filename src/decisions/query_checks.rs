@@ -59,16 +59,20 @@ impl FlawCause {
         match (self, selector) {
             (Self::List, _) => list.unwrap_or_default().into(),
             (Self::Matching(matching), _) => matching.name().into(),
-            (Self::Selector, Selector::Metadata(key)) => key.as_str().into(),
+            (Self::Selector, Selector::Metadata(key) | Selector::Signal(key)) => key.as_str().into(),
             (Self::Selector, fixed) => fixed.name().into(),
         }
     }
 }
 
 fn key_flaw(selector: &Selector) -> Option<QueryFlaw> {
-    let Selector::Metadata(key) = selector else { return None };
+    let (what, key) = match selector {
+        Selector::Metadata(key) => ("metadata with this key", key),
+        Selector::Signal(name) => ("a signal with this name", name),
+        _ => return None,
+    };
     let expected = metadata_key(key).err()?;
-    let detail = format!("no payment can have metadata with this key: {expected}");
+    let detail = format!("no payment can have {what}: {expected}");
     Some(QueryFlaw { detail, cause: FlawCause::Selector })
 }
 

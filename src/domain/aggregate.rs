@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::millionths::Millionths;
 use super::money::{Currency, Money};
 use super::party::Country;
 use super::payment::Method;
@@ -21,11 +22,6 @@ pub const SELECTORS_MAX: usize = 3;
 
 /// Up to this number, distinct values are counted exactly.
 pub const DISTINCT_MAX: usize = 256;
-
-/// A decimal number in millionths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Millionths(pub i64);
 
 /// Asks about earlier payments with the same values of all selectors, received in the window.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::payment::{Payment, PaymentId};
+use super::payment::{Payment, PaymentId, PaymentOrder};
 use super::plugin::{Digest, Profile};
 use super::ruleset::Mode;
 use super::selector::Fact;
@@ -85,8 +85,60 @@ pub struct RuleEvidence {
     pub elapsed_us: u32,
 }
 
-/// The recorded input and output of a decision, in the form that is stored. The bytes of each
-/// version are frozen: any change of a type in here needs a new version.
+/// The version in which evidence is stored. A node can write the version before the newest, so that
+/// nodes of the release before can read everything while they are replaced one by one. Whatever
+/// only the newest version can hold must be refused meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u16")]
+pub enum EvidenceVersion {
+    V2,
+    V3,
+}
+
+impl EvidenceVersion {
+    pub fn number(self) -> i16 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+
+    /// The members of a payment that this version cannot hold, as JSON pointers.
+    pub fn lacks(self, order: &PaymentOrder) -> Vec<&'static str> {
+        if self == Self::V3 {
+            return vec![];
+        }
+        let new = [
+            ("/debtor/address", order.debtor.address.is_some()),
+            ("/creditor/address", order.creditor.address.is_some()),
+            ("/ultimate_debtor", order.ultimate_debtor.is_some()),
+            ("/ultimate_creditor", order.ultimate_creditor.is_some()),
+            ("/intermediary_agents", !order.intermediary_agents.is_empty()),
+            ("/merchant_category", order.merchant_category.is_some()),
+            ("/end_to_end_id", order.end_to_end_id.is_some()),
+            ("/uetr", order.uetr.is_some()),
+            ("/charge_bearer", order.charge_bearer.is_some()),
+            ("/payee_verification", order.payee_verification.is_some()),
+            ("/signals", !order.signals.is_empty()),
+        ];
+        new.into_iter().filter_map(|(member, is_present)| is_present.then_some(member)).collect()
+    }
+}
+
+impl TryFrom<u16> for EvidenceVersion {
+    type Error = &'static str;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        match number {
+            2 => Ok(Self::V2),
+            3 => Ok(Self::V3),
+            _ => Err("expected 2 or 3"),
+        }
+    }
+}
+
+/// The recorded input and output of a decision, in the form that is stored as version 3. The bytes
+/// of each version are frozen: any change of a type in here needs a new version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub payment: Arc<Payment>,

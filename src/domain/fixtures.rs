@@ -6,21 +6,10 @@ use super::payment::{Method, PaymentOrder};
 
 /// 1.00 EUR by wallet from Ann to Ann for the customer `c`, without any other optional value.
 pub fn order() -> PaymentOrder {
-    let party = Party { name: "Ann".into(), account: None, bank: None, country: None };
+    let amount = Money::new(100, Currency::parse("EUR").expect("currency")).expect("amount");
+    let ann = Party::named("Ann");
     PaymentOrder {
-        reference: "r".into(),
-        amount: Money::new(100, Currency::parse("EUR").expect("currency")).expect("amount"),
-        debtor: party.clone(),
-        creditor: party,
-        method: Method::Wallet,
         customer: Some("c".into()),
-        merchant: None,
-        card: None,
-        device: None,
-        ip: None,
-        requested_at_ms: None,
-        purpose: None,
-        remittance: None,
-        metadata: vec![],
+        ..PaymentOrder::of("r", amount, ann.clone(), ann, Method::Wallet)
     }
 }

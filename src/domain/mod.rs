@@ -4,6 +4,7 @@
 //! and the forms in which values are compared. For that reason this module must not read a clock, a
 //! file or a random number.
 
+pub mod address;
 pub mod aggregate;
 pub mod audit;
 pub mod backtest;
@@ -18,6 +19,7 @@ pub mod fair_queue;
 #[cfg(test)]
 pub mod fixtures;
 pub mod list;
+pub mod millionths;
 pub mod money;
 pub mod party;
 pub mod payment;
@@ -29,6 +31,7 @@ pub mod ruleset;
 pub mod selector;
 pub mod series;
 pub mod shadow;
+pub mod signal;
 pub mod similar_names;
 pub mod tenant;
 pub mod text;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::address::PostalAddress;
 use super::country::{is_assigned, was_assigned_at};
 use super::text::electronic;
 
@@ -155,6 +156,23 @@ pub struct Party {
     /// BIC (ISO 9362) or another identifier, as the client wrote it.
     pub bank: Option<String>,
     pub country: Option<Country>,
+    pub address: Option<PostalAddress>,
+}
+
+impl Party {
+    /// A party of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), account: None, bank: None, country: None, address: None }
+    }
+}
+
+/// Whoever a debtor or a creditor acts for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UltimateParty {
+    pub name: String,
+    pub account: Option<Account>,
+    pub country: Option<Country>,
+    pub address: Option<PostalAddress>,
 }
 
 #[cfg(test)]

@@ -3,10 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{AggregateFact, AggregateQuery, Millionths};
+use super::aggregate::{AggregateFact, AggregateQuery};
 use super::comparison::{ValueKind, normalized_name};
+use super::millionths::Millionths;
+use super::party::{Account, Country};
 use super::payment::PaymentOrder;
+use super::signal::Signal;
 
+/// Stands for an end-to-end id in ISO 20022 if there is none, so it is not a value.
+const NOT_PROVIDED: &str = "NOTPROVIDED";
+
+/// New ones must be added at the end: stored queries contain their positions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Selector {
     DebtorAccount,
@@ -23,11 +30,31 @@ pub enum Selector {
     Device,
     Ip,
     Metadata(String),
+    UltimateDebtorAccount,
+    UltimateCreditorAccount,
+    UltimateDebtorName,
+    UltimateCreditorName,
+    /// The name that the payee's bank suggested.
+    SuggestedPayeeName,
+    CardBin,
+    CardCountry,
+    MerchantCategory,
+    Reference,
+    EndToEndId,
+    Uetr,
+    Purpose,
+    Remittance,
+    /// The currency and the minor units, such as `EUR 1234`.
+    Amount,
+    Currency,
+    Method,
+    /// The value of a signal: its word, or its number in decimal notation.
+    Signal(String),
 }
 
 impl Selector {
-    /// All selectors except metadata keys.
-    pub const FIXED: [Self; 13] = [
+    /// All selectors except those of metadata and signals, in the order of their contracts.
+    pub const FIXED: [Self; 29] = [
         Self::DebtorAccount,
         Self::CreditorAccount,
         Self::DebtorName,
@@ -41,9 +68,33 @@ impl Selector {
         Self::Card,
         Self::Device,
         Self::Ip,
+        Self::UltimateDebtorAccount,
+        Self::UltimateCreditorAccount,
+        Self::UltimateDebtorName,
+        Self::UltimateCreditorName,
+        Self::SuggestedPayeeName,
+        Self::CardBin,
+        Self::CardCountry,
+        Self::MerchantCategory,
+        Self::Reference,
+        Self::EndToEndId,
+        Self::Uetr,
+        Self::Purpose,
+        Self::Remittance,
+        Self::Amount,
+        Self::Currency,
+        Self::Method,
     ];
 
-    /// The name as stored and shown. For metadata it is `metadata:<key>`.
+    /// How many of them are from contract 1.0.0.
+    const EARLIEST: usize = 13;
+
+    /// Later selectors with whose values every payment is stored, as with the earliest and metadata.
+    /// Each costs a row of every payment that has such a value.
+    const STORED_LATER: [Self; 3] = [Self::Reference, Self::EndToEndId, Self::Uetr];
+
+    /// The name as stored and shown. For metadata it is `metadata:<key>`, for signals
+    /// `signal:<name>`.
     pub fn name(&self) -> String {
         let fixed = match self {
             Self::DebtorAccount => "debtor_account",
@@ -60,22 +111,57 @@ impl Selector {
             Self::Device => "device",
             Self::Ip => "ip",
             Self::Metadata(key) => return format!("metadata:{key}"),
+            Self::UltimateDebtorAccount => "ultimate_debtor_account",
+            Self::UltimateCreditorAccount => "ultimate_creditor_account",
+            Self::UltimateDebtorName => "ultimate_debtor_name",
+            Self::UltimateCreditorName => "ultimate_creditor_name",
+            Self::SuggestedPayeeName => "suggested_payee_name",
+            Self::CardBin => "card_bin",
+            Self::CardCountry => "card_country",
+            Self::MerchantCategory => "merchant_category",
+            Self::Reference => "reference",
+            Self::EndToEndId => "end_to_end_id",
+            Self::Uetr => "uetr",
+            Self::Purpose => "purpose",
+            Self::Remittance => "remittance",
+            Self::Amount => "amount",
+            Self::Currency => "currency",
+            Self::Method => "method",
+            Self::Signal(name) => return format!("signal:{name}"),
         };
         fixed.to_owned()
     }
 
     pub fn kind(&self) -> ValueKind {
         match self {
-            Self::DebtorAccount | Self::CreditorAccount => ValueKind::Account,
-            Self::DebtorName | Self::CreditorName => ValueKind::Name,
+            Self::DebtorAccount
+            | Self::CreditorAccount
+            | Self::UltimateDebtorAccount
+            | Self::UltimateCreditorAccount => ValueKind::Account,
+            Self::DebtorName
+            | Self::CreditorName
+            | Self::UltimateDebtorName
+            | Self::UltimateCreditorName
+            | Self::SuggestedPayeeName => ValueKind::Name,
             Self::DebtorBank | Self::CreditorBank => ValueKind::Bank,
-            Self::DebtorCountry | Self::CreditorCountry => ValueKind::Country,
+            Self::DebtorCountry | Self::CreditorCountry | Self::CardCountry => ValueKind::Country,
             Self::Customer => ValueKind::Customer,
             Self::Merchant => ValueKind::Merchant,
             Self::Card => ValueKind::Card,
             Self::Device => ValueKind::Device,
             Self::Ip => ValueKind::Ip,
-            Self::Metadata(_) => ValueKind::Text,
+            Self::Metadata(_)
+            | Self::CardBin
+            | Self::MerchantCategory
+            | Self::Reference
+            | Self::EndToEndId
+            | Self::Uetr
+            | Self::Purpose
+            | Self::Remittance
+            | Self::Amount
+            | Self::Currency
+            | Self::Method
+            | Self::Signal(_) => ValueKind::Text,
         }
     }
 
@@ -96,35 +182,59 @@ impl Selector {
     /// The payment's value as it was written. `None` if the payment has no such value.
     pub fn value_of(&self, order: &PaymentOrder) -> Option<String> {
         let (debtor, creditor) = (&order.debtor, &order.creditor);
+        let account = |account: Option<&Account>| Some(account?.as_str().to_owned());
+        let country = |country: Option<&Country>| Some(country?.as_str().to_owned());
+        let (ultimate_debtor, ultimate_creditor) =
+            (order.ultimate_debtor.as_ref(), order.ultimate_creditor.as_ref());
         match self {
-            Self::DebtorAccount => debtor.account.as_ref().map(|account| account.as_str().to_owned()),
-            Self::CreditorAccount => creditor.account.as_ref().map(|account| account.as_str().to_owned()),
+            Self::DebtorAccount => account(debtor.account.as_ref()),
+            Self::CreditorAccount => account(creditor.account.as_ref()),
             Self::DebtorName => Some(debtor.name.clone()),
             Self::CreditorName => Some(creditor.name.clone()),
             Self::DebtorBank => debtor.bank.clone(),
             Self::CreditorBank => creditor.bank.clone(),
-            Self::DebtorCountry => debtor.country.as_ref().map(|country| country.as_str().to_owned()),
-            Self::CreditorCountry => creditor.country.as_ref().map(|country| country.as_str().to_owned()),
+            Self::DebtorCountry => country(debtor.country.as_ref()),
+            Self::CreditorCountry => country(creditor.country.as_ref()),
             Self::Customer => order.customer.clone(),
             Self::Merchant => order.merchant.clone(),
-            Self::Card => order.card.as_ref().map(|card| card.fingerprint.clone()),
+            Self::Card => Some(order.card.as_ref()?.fingerprint.clone()),
             Self::Device => order.device.clone(),
             Self::Ip => order.ip.map(|ip| ip.to_string()),
-            Self::Metadata(key) => {
-                order.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
-            }
+            Self::Metadata(key) => keyed(&order.metadata, key).cloned(),
+            Self::UltimateDebtorAccount => account(ultimate_debtor?.account.as_ref()),
+            Self::UltimateCreditorAccount => account(ultimate_creditor?.account.as_ref()),
+            Self::UltimateDebtorName => Some(ultimate_debtor?.name.clone()),
+            Self::UltimateCreditorName => Some(ultimate_creditor?.name.clone()),
+            Self::SuggestedPayeeName => order.payee_verification.as_ref()?.suggested_name.clone(),
+            Self::CardBin => order.card.as_ref()?.bin.clone(),
+            Self::CardCountry => country(order.card.as_ref()?.country.as_ref()),
+            Self::MerchantCategory => order.merchant_category.clone(),
+            Self::Reference => Some(order.reference.clone()),
+            Self::EndToEndId => order.end_to_end_id.clone().filter(|id| id != NOT_PROVIDED),
+            Self::Uetr => order.uetr.map(|uetr| uetr.to_string()),
+            Self::Purpose => order.purpose.clone(),
+            Self::Remittance => order.remittance.clone(),
+            Self::Amount => Some(format!("{} {}", order.amount.currency().code(), order.amount.minor())),
+            Self::Currency => Some(order.amount.currency().code().to_owned()),
+            Self::Method => Some(order.method.name().to_owned()),
+            Self::Signal(name) => keyed(&order.signals, name).map(Signal::to_string),
         }
     }
 
-    /// All selectors for which the payment has a value, with the values.
-    pub fn values(order: &PaymentOrder) -> Vec<(Self, String)> {
+    /// The selectors with whose values the payment is stored and can be found, with these values.
+    pub fn stored_values(order: &PaymentOrder) -> Vec<(Self, String)> {
         let metadata = order.metadata.iter().map(|(key, _)| Self::Metadata(key.clone()));
-        Self::FIXED
-            .into_iter()
+        let earliest = Self::FIXED.into_iter().take(Self::EARLIEST);
+        earliest
+            .chain(Self::STORED_LATER)
             .chain(metadata)
             .filter_map(|selector| selector.value_of(order).map(|value| (selector, value)))
             .collect()
     }
+}
+
+fn keyed<'v, V>(values: &'v [(String, V)], key: &str) -> Option<&'v V> {
+    values.iter().find(|(name, _)| name == key).map(|(_, value)| value)
 }
 
 /// The normalized name. `None` if it is empty: all names of punctuation only would be equal.
@@ -264,4 +374,89 @@ pub struct SimilarEntry {
     pub entry: String,
     /// 0 to 100.
     pub score: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures;
+    use crate::domain::millionths::Millionths;
+    use crate::domain::party::{Iban, UltimateParty};
+    use crate::domain::payment::{Card, PayeeMatch, PayeeVerification, Uetr};
+
+    fn full() -> PaymentOrder {
+        let text = |text: &str| Some(text.to_owned());
+        let iban = Iban::parse("DE89370400440532013000").expect("an IBAN");
+        let ultimate = |name: &str, account| UltimateParty {
+            name: name.to_owned(),
+            account: Some(account),
+            country: None,
+            address: None,
+        };
+        let outcome = PayeeMatch::CloseMatch;
+        PaymentOrder {
+            ultimate_debtor: Some(ultimate("Eve", Account::Iban(iban))),
+            ultimate_creditor: Some(ultimate("Bob", Account::Other("7".to_owned()))),
+            merchant_category: text("5411"),
+            card: Some(Card {
+                fingerprint: "f".to_owned(),
+                bin: text("411111"),
+                country: Country::parse("US").ok(),
+            }),
+            purpose: text("SALA"),
+            remittance: text("June"),
+            end_to_end_id: text("e2e-1"),
+            uetr: Uetr::parse("EB6305C9-1F7F-49DE-AED0-16487C27B42D").ok(),
+            payee_verification: Some(PayeeVerification { outcome, suggested_name: text("Anne") }),
+            signals: vec![
+                ("label".to_owned(), Signal::Word("high".to_owned())),
+                ("score".to_owned(), Signal::Number(Millionths(500_000))),
+            ],
+            ..fixtures::order()
+        }
+    }
+
+    #[test]
+    fn each_newer_selector_has_its_name_kind_and_value() {
+        let signal = |name: &str| Selector::Signal(name.to_owned());
+        for (selector, name, kind, value) in [
+            (
+                Selector::UltimateDebtorAccount,
+                "ultimate_debtor_account",
+                ValueKind::Account,
+                "DE89370400440532013000",
+            ),
+            (Selector::UltimateCreditorAccount, "ultimate_creditor_account", ValueKind::Account, "7"),
+            (Selector::UltimateDebtorName, "ultimate_debtor_name", ValueKind::Name, "Eve"),
+            (Selector::UltimateCreditorName, "ultimate_creditor_name", ValueKind::Name, "Bob"),
+            (Selector::SuggestedPayeeName, "suggested_payee_name", ValueKind::Name, "Anne"),
+            (Selector::CardBin, "card_bin", ValueKind::Text, "411111"),
+            (Selector::CardCountry, "card_country", ValueKind::Country, "US"),
+            (Selector::MerchantCategory, "merchant_category", ValueKind::Text, "5411"),
+            (Selector::Reference, "reference", ValueKind::Text, "r"),
+            (Selector::EndToEndId, "end_to_end_id", ValueKind::Text, "e2e-1"),
+            (Selector::Uetr, "uetr", ValueKind::Text, "eb6305c9-1f7f-49de-aed0-16487c27b42d"),
+            (Selector::Purpose, "purpose", ValueKind::Text, "SALA"),
+            (Selector::Remittance, "remittance", ValueKind::Text, "June"),
+            (Selector::Amount, "amount", ValueKind::Text, "EUR 100"),
+            (Selector::Currency, "currency", ValueKind::Text, "EUR"),
+            (Selector::Method, "method", ValueKind::Text, "wallet"),
+            (signal("label"), "signal:label", ValueKind::Text, "high"),
+            (signal("score"), "signal:score", ValueKind::Text, "0.5"),
+        ] {
+            assert_eq!((selector.name().as_str(), selector.kind()), (name, kind));
+            assert_eq!(selector.value_of(&full()).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(signal("other").value_of(&full()), None);
+    }
+
+    #[test]
+    fn a_payment_without_a_value_has_none() {
+        let none = PaymentOrder { end_to_end_id: Some(NOT_PROVIDED.to_owned()), ..fixtures::order() };
+        let has = |selector: &Selector| selector.value_of(&none).is_some();
+        let present: Vec<String> = Selector::FIXED.iter().filter(|it| has(it)).map(Selector::name).collect();
+        let expected =
+            ["debtor_name", "creditor_name", "customer", "reference", "amount", "currency", "method"];
+        assert_eq!(present, expected);
+    }
 }

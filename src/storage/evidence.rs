@@ -6,54 +6,41 @@
 //! The payload is personal data and may be erased. So the chain covers only a digest of it, which
 //! is salted, so that the payload cannot be guessed from the digest.
 
-use std::sync::Arc;
+mod frozen;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::StorageError;
 use super::canonical::CanonicalHash;
 use super::columns::bigint;
-use crate::domain::decision::{Decision, EngineId, Evidence, RevisionReference, RuleEvidence};
-use crate::domain::payment::Payment;
+use crate::domain::decision::{Decision, Evidence, EvidenceVersion};
 use crate::domain::plugin::Digest;
-use crate::domain::verdict::OutcomeReason;
-
-pub const PAYLOAD_VERSION: i16 = 2;
+use frozen::{EvidenceV1, EvidenceV2};
 
 pub const SALT_LENGTH_BYTES: usize = 16;
 
 const UNREADABLE: StorageError = StorageError::Unreadable { what: "evidence" };
 
-/// Payload version 1 does not store a comparison version. It was always 1.
-#[derive(Deserialize)]
-struct EvidenceV1 {
-    payment: Arc<Payment>,
-    revision: Option<RevisionReference>,
-    rules: Vec<RuleEvidence>,
-    engine: EngineId,
-    fold_version: u16,
-    reasons: Vec<OutcomeReason>,
-}
-
-impl From<EvidenceV1> for Evidence {
-    fn from(stored: EvidenceV1) -> Self {
-        let EvidenceV1 { payment, revision, rules, engine, fold_version, reasons } = stored;
-        Self { payment, revision, rules, engine, fold_version, reasons, comparison_version: 1 }
+/// Encodes in postcard. Version 3 is the domain's `Evidence`. Fails if the version cannot hold this
+/// evidence.
+pub fn encode(version: EvidenceVersion, evidence: &Evidence) -> Result<Vec<u8>, StorageError> {
+    match version {
+        EvidenceVersion::V2 => {
+            let stored = EvidenceV2::of(evidence).ok_or(UNREADABLE)?;
+            postcard::to_stdvec(&stored)
+        }
+        EvidenceVersion::V3 => postcard::to_stdvec(evidence),
     }
-}
-
-/// Encodes as version 2: the domain's `Evidence` in postcard.
-pub fn encode(evidence: &Evidence) -> Result<Vec<u8>, StorageError> {
-    postcard::to_stdvec(evidence).map_err(|_| UNREADABLE)
+    .map_err(|_| UNREADABLE)
 }
 
 /// Must never panic, whatever the bytes are.
 pub fn decode(version: i16, payload: &[u8]) -> Result<Evidence, StorageError> {
     match version {
-        1 => whole::<EvidenceV1>(payload).map(Evidence::from),
-        PAYLOAD_VERSION => whole(payload),
+        1 => whole::<EvidenceV1>(payload).map(EvidenceV2::from).map(Evidence::from),
+        2 => whole::<EvidenceV2>(payload).map(Evidence::from),
+        3 => whole(payload),
         _ => Err(UNREADABLE),
     }
 }

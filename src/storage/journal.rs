@@ -36,7 +36,7 @@ use super::StorageError;
 use super::decisions::{Position, StoredDecision};
 use super::series::{KnownSeries, SeriesRegistry};
 use super::session::Sessions;
-use crate::domain::decision::Decision;
+use crate::domain::decision::{Decision, EvidenceVersion};
 use crate::domain::time::World;
 use batch::PendingDecision;
 use chain::{Chain, ChainTip};
@@ -58,6 +58,7 @@ pub struct JournalSettings {
     pub batch_max: usize,
     /// The number of connections that write.
     pub writers: usize,
+    pub evidence_version: EvidenceVersion,
     pub node: String,
     pub world: World,
 }
@@ -185,8 +186,9 @@ impl Journal {
             return Err(JournalError::Unavailable);
         }
         let (waiter, result) = oneshot::channel();
-        let randomness = self.state.settings.world.randomness();
-        let row = PreparedDecision::of(decision.into(), &self.state.series.current(), randomness)?;
+        let settings = &self.state.settings;
+        let (version, randomness) = (settings.evidence_version, settings.world.randomness());
+        let row = PreparedDecision::of(decision.into(), version, &self.state.series.current(), randomness)?;
         let pending = PendingDecision { row, waiter };
         self.queue.try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,

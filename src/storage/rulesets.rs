@@ -250,7 +250,9 @@ mod tests {
         assert_eq!(stored, expected);
         assert_eq!(decode(&stored).expect("decodes"), rules);
 
-        assert!(bytes_of(&Selector::FIXED).into_iter().eq(0..13));
+        // The selector of metadata is between the fixed ones of the first contract and the later ones.
+        assert!(bytes_of(&Selector::FIXED).into_iter().eq((0..13).chain(14..30)));
+        assert_eq!(bytes_of(&Selector::Signal("s".to_owned())), [30, 1, b's']);
         assert_eq!(bytes_of(&[Matching::Exact, Matching::Prefix, Matching::NormalizedName]), [0, 1, 2]);
         assert_eq!(bytes_of(&[Counting::Submitted, Counting::Approved]), [0, 1]);
     }

@@ -6,13 +6,9 @@
 use uuid::Uuid;
 
 use super::canonical::CanonicalHash;
-use crate::domain::comparison::ValueKind;
 use crate::domain::payment::PaymentOrder;
 use crate::domain::selector::Selector;
 use crate::domain::tenant::TenantId;
-
-/// The client's reference is not a selector of the rule contract, but can be searched like one.
-const REFERENCE: &str = "reference";
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -47,16 +43,9 @@ pub struct ValueKeys {
 
 impl ValueKeys {
     pub fn of(tenant: TenantId, selector: &Selector, value: &str) -> Self {
-        Self::named(tenant, &selector.name(), &selector.counted_form(value), value)
-    }
-
-    pub fn of_reference(tenant: TenantId, reference: &str) -> Self {
-        Self::named(tenant, REFERENCE, &ValueKind::Text.form_of_value(reference), reference)
-    }
-
-    fn named(tenant: TenantId, selector: &str, form: &str, value: &str) -> Self {
-        let own = value_key(tenant, selector, form);
-        let earlier = if form == value { own } else { value_key(tenant, selector, value) };
+        let (name, form) = (selector.name(), selector.counted_form(value));
+        let own = value_key(tenant, &name, &form);
+        let earlier = if form == value { own } else { value_key(tenant, &name, value) };
         Self { own, earlier }
     }
 
@@ -66,9 +55,9 @@ impl ValueKeys {
     }
 }
 
-/// The selectors by which a payment can be counted, each with its key.
+/// The values with which a payment is stored, each as its key.
 pub fn selector_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<(Selector, Uuid)> {
-    let values = Selector::values(order).into_iter();
+    let values = Selector::stored_values(order).into_iter();
     values
         .map(|(selector, value)| {
             let key = ValueKeys::of(tenant, &selector, &value).own;
@@ -77,15 +66,11 @@ pub fn selector_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<(Selector, U
         .collect()
 }
 
-/// All keys under which a payment is stored.
-pub fn value_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<Uuid> {
-    let selectors = selector_keys(tenant, order).into_iter().map(|(_, key)| key);
-    selectors.chain([ValueKeys::of_reference(tenant, &order.reference).own]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::payment::Uetr;
+    use crate::domain::signal::Signal;
 
     #[test]
     fn a_key_depends_on_tenant_selector_and_value_and_never_changes() {
@@ -95,6 +80,25 @@ mod tests {
         assert_ne!(key, value_key(other, "customer", "c-1"));
         assert_ne!(key, value_key(one, "merchant", "c-1"));
         assert_ne!(key, value_key(one, "customer", "c-2"));
+    }
+
+    /// Every row costs an insert into the index.
+    #[test]
+    fn a_payment_has_a_row_for_each_value_that_can_be_counted_and_no_other() {
+        let mut order = PaymentOrder { purpose: Some("SALA".to_owned()), ..crate::domain::fixtures::order() };
+        order.merchant_category = Some("5411".to_owned());
+        order.metadata = vec![("a".to_owned(), "b".to_owned())];
+        order.signals = vec![("s".to_owned(), Signal::Word("w".to_owned()))];
+        let names = |order: &PaymentOrder| {
+            let keys = selector_keys(TenantId(Uuid::from_u128(1)), order).into_iter();
+            keys.map(|(selector, _)| selector.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&order), ["debtor_name", "creditor_name", "customer", "reference", "metadata:a"]);
+        order.end_to_end_id = Some("NOTPROVIDED".to_owned());
+        assert_eq!(names(&order).len(), 5);
+        order.end_to_end_id = Some("e2e-1".to_owned());
+        order.uetr = Uetr::parse("eb6305c9-1f7f-49de-aed0-16487c27b42d").ok();
+        assert_eq!(names(&order)[3..], ["reference", "end_to_end_id", "uetr", "metadata:a"]);
     }
 
     #[test]

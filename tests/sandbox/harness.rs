@@ -87,26 +87,14 @@ pub fn tenant(number: u128) -> TenantId {
 }
 
 pub fn payment() -> Payment {
-    let party = |name: &str| Party { name: name.to_owned(), account: None, bank: None, country: None };
-    let euro = Currency::parse("EUR").expect("a currency");
+    let amount = Money::new(12_345, Currency::parse("EUR").expect("a currency")).expect("an amount");
+    let (debtor, creditor) = (Party::named("Ada Lovelace"), Party::named("Grace Hopper"));
     Payment {
         id: PaymentId(Uuid::from_u128(1)),
         received_at_ms: 1_793_000_000_000,
         order: PaymentOrder {
-            reference: "invoice-1".to_owned(),
-            amount: Money::new(12_345, euro).expect("an amount"),
-            debtor: party("Ada Lovelace"),
-            creditor: party("Grace Hopper"),
-            method: Method::CreditTransfer,
-            customer: None,
-            merchant: None,
-            card: None,
-            device: None,
-            ip: None,
-            requested_at_ms: None,
-            purpose: None,
-            remittance: None,
             metadata: vec![("order".to_owned(), "7".to_owned())],
+            ..PaymentOrder::of("invoice-1", amount, debtor, creditor, Method::CreditTransfer)
         },
     }
 }

@@ -245,7 +245,7 @@ async fn as_an_earlier_version_stored_it(database: &TestDatabase) {
 #[tokio::test(flavor = "multi_thread")]
 async fn facts_of_another_comparison_version_are_replayed_but_not_reused() {
     let database = TestDatabase::create().await;
-    let node = Node::start(&database).await;
+    let node = Node::start_with(&database, &[("evidence_version", json!(2))]).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_count": 5, "verdict": "reject"});
     let revision = caller.activate(&[("velocity", json!({"limits": [limit]}))]).await;

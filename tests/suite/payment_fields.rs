@@ -2,7 +2,8 @@
 //! of the host and the SDK.
 //!
 //! One declaration cannot serve them all, since the host and the plugins are separate workspaces
-//! and the contract is frozen. This test compares names, kinds, and which fields are optional.
+//! and the contract is frozen. This test compares names, kinds, and which fields are optional. The
+//! domain and the API have the fields of the newest contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +12,8 @@ use std::path::Path;
 use serde_json::Value;
 use wit_parser::{Resolve, Type, TypeDefKind};
 
-/// The kind of a field: `text`, `integer`, `texts by key`, or the record that it holds.
+/// The kind of a field: `text`, `integer`, `texts`, `texts by key`, `signals by name`, or the record
+/// that it holds.
 type Kind = String;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +29,24 @@ struct Shapes {
     choices: BTreeMap<String, BTreeSet<String>>,
 }
 
-const RECORDS: [&str; 4] = ["payment", "money", "party", "card"];
-const CHOICES: [&str; 2] = ["account", "method"];
+const RECORDS: [&str; 7] =
+    ["payment", "money", "party", "ultimate_party", "postal_address", "card", "payee_verification"];
+const CHOICES: [&str; 4] = ["account", "method", "charge_bearer", "payee_match"];
+
+/// Kinds of fields that are empty instead of absent.
+const SEVERAL: [&str; 3] = ["texts", "texts by key", "signals by name"];
+
+/// The API's codes and the contract's names.
+const CODES: [(&str, &str); 8] = [
+    ("DEBT", "debtor"),
+    ("CRED", "creditor"),
+    ("SHAR", "shared"),
+    ("SLEV", "service_level"),
+    ("MTCH", "matches"),
+    ("CMTC", "close_match"),
+    ("NMTC", "no_match"),
+    ("NOAP", "not_possible"),
+];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
@@ -46,26 +64,26 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The fields of the rule contract, with which the others are compared.
-fn contract() -> Shapes {
+/// The fields of a version of the rule contract, with which the others are compared.
+fn contract(version: &str) -> Shapes {
     let mut resolve = Resolve::default();
-    resolve.push_str("rules.wit", &read("plugins/wit/1.0.0/rules.wit")).expect("the contract");
+    resolve.push_str("rules.wit", &read(&format!("plugins/wit/{version}/rules.wit"))).expect("the contract");
     let mut shapes = Shapes::default();
     for (_, definition) in &resolve.types {
-        let Some(name) = &definition.name else { continue };
+        let Some(name) = definition.name.as_deref().map(snake_case) else { continue };
         match &definition.kind {
             TypeDefKind::Record(record) if RECORDS.contains(&name.as_str()) => {
                 let fields = record.fields.iter();
                 let fields = fields.map(|field| (snake_case(&field.name), field_of(&resolve, &field.ty)));
-                shapes.records.insert(name.clone(), fields.collect());
+                shapes.records.insert(name, fields.collect());
             }
             TypeDefKind::Variant(variant) if CHOICES.contains(&name.as_str()) => {
                 let names = variant.cases.iter().map(|case| snake_case(&case.name));
-                shapes.choices.insert(name.clone(), names.collect());
+                shapes.choices.insert(name, names.collect());
             }
             TypeDefKind::Enum(choice) if CHOICES.contains(&name.as_str()) => {
                 let names = choice.cases.iter().map(|case| snake_case(&case.name));
-                shapes.choices.insert(name.clone(), names.collect());
+                shapes.choices.insert(name, names.collect());
             }
             _ => {}
         }
@@ -84,9 +102,14 @@ fn field_of(resolve: &Resolve, wit: &Type) -> Field {
     let definition = &resolve.types[id];
     match &definition.kind {
         TypeDefKind::Option(inside) => Field { is_optional: true, ..field_of(resolve, inside) },
-        TypeDefKind::List(_) => required("texts by key"),
+        TypeDefKind::List(Type::String) => required("texts"),
+        TypeDefKind::List(Type::Id(item)) => required(match resolve.types[*item].name.as_deref() {
+            None => "texts by key",
+            Some("signal") => "signals by name",
+            Some(other) => panic!("a list that this test does not know: {other}"),
+        }),
         TypeDefKind::Type(Type::Id(id)) => field_of(resolve, &Type::Id(*id)),
-        _ => required(definition.name.as_deref().expect("a name")),
+        _ => required(&snake_case(definition.name.as_deref().expect("a name"))),
     }
 }
 
@@ -112,8 +135,8 @@ fn rust(path: &str, suffix: &str) -> Shapes {
 
 /// The members of a struct or enum, without attributes, comments and visibility.
 fn items(source: &str, keyword: &str, suffix: &str, name: &str) -> Option<Vec<String>> {
-    let mut letters = name.chars();
-    let name: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let capitalized = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let name: String = name.split('_').map(capitalized).collect();
     let (_, after) = source.split_once(&format!("{keyword} {name}{suffix} {{\n"))?;
     let lines = after.split("\n}").next()?.lines().map(str::trim);
     let members = lines.filter(|line| !line.starts_with("//") && !line.starts_with('#') && !line.is_empty());
@@ -123,9 +146,11 @@ fn items(source: &str, keyword: &str, suffix: &str, name: &str) -> Option<Vec<St
 fn rust_field(kind: &str, suffix: &str) -> Field {
     let inside = kind.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>'));
     let kind = match inside.unwrap_or(kind) {
-        "String" | "IpAddr" | "Country" | "Currency" | "PaymentId" => "text".to_owned(),
+        "String" | "IpAddr" | "Country" | "Currency" | "PaymentId" | "Uetr" => "text".to_owned(),
         "i64" | "u64" | "u8" => "integer".to_owned(),
+        "Vec<String>" => "texts".to_owned(),
         "Vec<(String, String)>" | "BTreeMap<String, String>" => "texts by key".to_owned(),
+        "Vec<(String, Signal)>" => "signals by name".to_owned(),
         other => snake_case(other.strip_suffix(suffix).unwrap_or(other)),
     };
     Field { kind, is_optional: inside.is_some() }
@@ -136,26 +161,40 @@ fn api() -> Shapes {
     let document: Value = serde_json::from_str(tollgate::http::openapi::text()).expect("JSON");
     let schemas = &document["components"]["schemas"];
     let mut shapes = Shapes::default();
-    for (schema, name) in [("PaymentOrder", "payment"), ("Party", "party"), ("Card", "card")] {
+    for (schema, name) in [
+        ("PaymentOrder", "payment"),
+        ("Party", "party"),
+        ("UltimateParty", "ultimate_party"),
+        ("PostalAddress", "postal_address"),
+        ("Card", "card"),
+        ("PayeeVerification", "payee_verification"),
+    ] {
         let schema = &schemas[schema];
         let required = schema["required"].as_array().expect("required members");
         let fields = schema["properties"].as_object().expect("members").iter().map(|(name, property)| {
             let is_required = required.iter().any(|required| required == name);
             let kind = kind_of(property);
-            // Such an object is left out if it has no keys, but it is not optional in the contract.
-            assert!(kind != "texts by key" || !is_required, "{name} is required");
-            let is_optional = !is_required && kind != "texts by key";
+            // Left out if there are none, but not optional in the contract.
+            let has_several = SEVERAL.contains(&kind.as_str());
+            assert!(!has_several || !is_required, "{name} is required");
+            let is_optional = !is_required && !has_several;
             (name.clone(), Field { kind, is_optional })
         });
         shapes.records.insert(name.to_owned(), fields.collect());
     }
-    let names = |schema: &Value| schema.as_str().expect("a name").to_owned();
-    let methods = schemas["Method"]["enum"].as_array().expect("names").iter().map(names);
+    let names = |schema: &Value| {
+        let name = schema.as_str().expect("a name");
+        CODES.iter().find(|(code, _)| *code == name).map_or(name, |(_, name)| name).to_owned()
+    };
+    let choice =
+        |schema: &str| schemas[schema]["enum"].as_array().expect("names").iter().map(names).collect();
     let accounts = schemas["Account"]["oneOf"].as_array().expect("alternatives").iter();
     let accounts = accounts.map(|schema| names(&schema["required"][0]));
     shapes.choices = BTreeMap::from([
         ("account".to_owned(), accounts.collect()),
-        ("method".to_owned(), methods.collect()),
+        ("method".to_owned(), choice("Method")),
+        ("charge_bearer".to_owned(), choice("ChargeBearer")),
+        ("payee_match".to_owned(), choice("PayeeMatch")),
     ]);
     shapes
 }
@@ -171,7 +210,9 @@ fn kind_of(schema: &Value) -> Kind {
     match kinds.iter().find(|kind| *kind != "null").and_then(Value::as_str) {
         Some("string") => "text".to_owned(),
         Some("integer") => "integer".to_owned(),
-        Some("object") => "texts by key".to_owned(),
+        Some("array") if kind_of(&schema["items"]) == "text" => "texts".to_owned(),
+        Some("object") if schema["additionalProperties"]["type"] == "string" => "texts by key".to_owned(),
+        Some("object") => "signals by name".to_owned(),
         other => panic!("a type that this test does not know: {other:?}"),
     }
 }
@@ -192,7 +233,7 @@ fn as_submitted(mut shapes: Shapes) -> Shapes {
 
 #[test]
 fn the_contract_has_every_record_and_choice_that_is_compared() {
-    let contract = contract();
+    let contract = contract("1.1.0");
     assert!(contract.records.keys().map(String::as_str).eq(BTreeSet::from(RECORDS)));
     assert!(contract.choices.keys().map(String::as_str).eq(BTreeSet::from(CHOICES)));
     assert!(contract.records["payment"].len() > 10);
@@ -200,24 +241,25 @@ fn the_contract_has_every_record_and_choice_that_is_compared() {
 
 #[test]
 fn the_api_has_the_fields_of_the_contract() {
-    assert_eq!(api(), as_submitted(contract()));
+    assert_eq!(api(), as_submitted(contract("1.1.0")));
 }
 
 #[test]
 fn the_case_files_of_the_host_have_the_fields_of_the_contract() {
-    assert_eq!(rust("src/rules/cases/format.rs", "Form"), contract());
+    assert_eq!(rust("src/rules/cases/format.rs", "Form"), contract("1.0.0"));
 }
 
 #[test]
 fn the_sdk_has_the_fields_of_the_contract() {
-    assert_eq!(rust("plugins/sdk/src/payment.rs", ""), contract());
+    assert_eq!(rust("plugins/sdk/src/payment.rs", ""), contract("1.0.0"));
 }
 
 #[test]
 fn the_domain_has_the_fields_of_the_contract() {
-    let [payment, party] = ["payment", "party"].map(|file| rust(&format!("src/domain/{file}.rs"), ""));
+    let [payment, party, address] =
+        ["payment", "party", "address"].map(|file| rust(&format!("src/domain/{file}.rs"), ""));
     let order = items(&read("src/domain/payment.rs"), "struct", "Order", "payment").expect("an order");
-    let contract = contract();
+    let contract = contract("1.1.0");
     let fields = order.iter().filter_map(|line| line.split_once(": "));
     let mut fields: BTreeMap<_, _> =
         fields.map(|(name, kind)| (name.to_owned(), rust_field(kind, ""))).collect();
@@ -227,8 +269,13 @@ fn the_domain_has_the_fields_of_the_contract() {
         added.iter().filter(|(name, _)| *name != "order").map(|(name, it)| (name.clone(), it.clone())),
     );
     assert_eq!(fields, contract.records["payment"]);
-    assert_eq!(payment.records["card"], contract.records["card"]);
-    assert_eq!(party.records["party"], contract.records["party"]);
-    assert_eq!(payment.choices["method"], contract.choices["method"]);
-    assert_eq!(party.choices["account"], contract.choices["account"]);
+    for (shapes, records) in [
+        (&payment, &["card", "payee_verification"][..]),
+        (&party, &["party", "ultimate_party"]),
+        (&address, &["postal_address"]),
+    ] {
+        records.iter().for_each(|name| assert_eq!(shapes.records[*name], contract.records[*name], "{name}"));
+    }
+    let choices = party.choices.into_iter().chain(payment.choices);
+    assert_eq!(choices.collect::<BTreeMap<_, _>>(), contract.choices);
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{AggregateFact, DISTINCT_MAX, DistinctCount, Millionths, SeenPayment};
+use super::{AggregateFact, DISTINCT_MAX, DistinctCount, SeenPayment};
+use crate::domain::millionths::Millionths;
 
 const MILLION: i128 = 1_000_000;
 

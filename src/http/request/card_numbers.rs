@@ -26,7 +26,7 @@ pub fn unchecked_of(request: &Request<'_>) -> UncheckedFields {
 /// The field that a query parameter filters by.
 fn searched_field(parameter: &str) -> Option<CheckedField> {
     match parameter {
-        "reference" => Some(CheckedField::Reference),
+        "reference" | "end_to_end_id" => Some(CheckedField::Reference),
         "account" => Some(CheckedField::AccountOther),
         "customer" => Some(CheckedField::Customer),
         "merchant" => Some(CheckedField::Merchant),

@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema};
 
-pub use composite::{KeyForm, Members, Or, any_object, dictionary, items, object, optional, or};
+pub use composite::{KeyForm, Members, Or, any_items, any_object, dictionary, items, object, optional, or};
 pub use scalar::{
     Integer, Named, OneOf, Parsed, Percent, Text, currency, flag, integer, named, one_of, parsed, percent,
     text, time_ms, uuid,

@@ -175,7 +175,8 @@ fn a_key_that_is_too_long_is_refused_by_its_object_and_never_looked_through() {
         let errors = errors_of(&body, |fields| {
             let any_key = KeyForm { check: |_| Ok(()), pattern: "" };
             let settings = fields.has("s").then(|| fields.member("s", &any_object()));
-            let texts = fields.member("d", &dictionary(CheckedField::Metadata, 20, any_key, 200));
+            let metadata = text(200).checked(CheckedField::Metadata);
+            let texts = fields.member("d", &dictionary(Some(CheckedField::Metadata), 20, any_key, metadata));
             Some((settings, texts))
         });
         assert!(told(&errors).contains(&(at, too_long.as_str())), "{errors:?}");

@@ -2,7 +2,9 @@
 //!
 //! Errors must never repeat a value: bodies hold payment data.
 
-use std::cell::Cell;
+mod numbers;
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -10,6 +12,8 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
+
+use numbers::WrittenNumbers;
 
 /// Deeper bodies are refused. Valid ones have only a few levels.
 pub const DEPTH_MAX: usize = 32;
@@ -23,10 +27,17 @@ pub enum Value {
     Bool(bool),
     Integer(i128),
     /// Written with a fraction or an exponent, or beyond 64 bits.
-    Float(f64),
+    Float(Float),
     Text(String),
     Array(Vec<Value>),
     Object(Object),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Float {
+    pub nearest: f64,
+    /// The number in the notation of the body.
+    pub written: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -64,7 +75,7 @@ impl Value {
             Self::Bool(value) => write_scalar(value, out),
             Self::Integer(value) => write_scalar(value, out),
             // The shortest text that parses to the same number.
-            Self::Float(value) => write_scalar(value, out),
+            Self::Float(value) => write_scalar(&value.nearest, out),
             Self::Text(text) => write_scalar(text, out),
             Self::Array(items) => {
                 out.push(b'[');
@@ -109,12 +120,12 @@ pub struct SyntaxError {
 pub fn parse(bytes: &[u8]) -> Result<Value, SyntaxError> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let too_deep = Cell::new(false);
-    let seed = Node { depth: 0, too_deep: &too_deep };
+    let state = ParserState { too_deep: Cell::new(false), numbers: RefCell::new(WrittenNumbers::of(text)) };
+    let seed = Node { depth: 0, state: &state };
     let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     parsed.map_err(|error| SyntaxError {
         what: match error.classify() {
-            _ if too_deep.get() => format!("the body is nested more than {DEPTH_MAX} levels deep"),
+            _ if state.too_deep.get() => format!("the body is nested more than {DEPTH_MAX} levels deep"),
             Category::Eof => "the text ends unexpectedly".to_owned(),
             _ => syntax_words(&error),
         },
@@ -139,18 +150,28 @@ fn not_utf8(bytes: &[u8], valid: usize) -> SyntaxError {
     }
 }
 
+struct ParserState<'t> {
+    too_deep: Cell<bool>,
+    numbers: RefCell<WrittenNumbers<'t>>,
+}
+
 struct Node<'a> {
     depth: usize,
-    too_deep: &'a Cell<bool>,
+    state: &'a ParserState<'a>,
 }
 
 impl Node<'_> {
     fn below<E: serde::de::Error>(&self) -> Result<Self, E> {
         if self.depth == DEPTH_MAX {
-            self.too_deep.set(true);
+            self.state.too_deep.set(true);
             return Err(E::custom("too deep"));
         }
-        Ok(Node { depth: self.depth + 1, too_deep: self.too_deep })
+        Ok(Node { depth: self.depth + 1, state: self.state })
+    }
+
+    fn integer(&self, value: i128) -> Value {
+        self.state.numbers.borrow_mut().pass();
+        Value::Integer(value)
     }
 }
 
@@ -178,15 +199,19 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Integer(value.into()))
+        Ok(self.integer(value.into()))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Integer(value.into()))
+        Ok(self.integer(value.into()))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        if value.is_finite() { Ok(Value::Float(value)) } else { Err(E::custom("number out of range")) }
+        if !value.is_finite() {
+            return Err(E::custom("number out of range"));
+        }
+        let written = self.state.numbers.borrow_mut().take().to_owned();
+        Ok(Value::Float(Float { nearest: value, written }))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -250,13 +275,16 @@ mod tests {
 
     #[test]
     fn integers_are_exact_and_every_other_form_is_a_float() {
+        let float =
+            |nearest: f64, written: &str| Value::Float(Float { nearest, written: written.to_owned() });
         for (text, expected) in [
             ("9007199254740993", Value::Integer(9_007_199_254_740_993)),
             ("-1", Value::Integer(-1)),
             ("18446744073709551615", Value::Integer(u64::MAX.into())),
-            ("1.0", Value::Float(1.0)),
-            ("1e3", Value::Float(1000.0)),
-            ("18446744073709551616", Value::Float(18_446_744_073_709_551_616.0)),
+            ("1.0", float(1.0, "1.0")),
+            ("1e3", float(1000.0, "1e3")),
+            ("0.10000000000000000001", float(0.1, "0.10000000000000000001")),
+            ("18446744073709551616", float(18_446_744_073_709_551_616.0, "18446744073709551616")),
         ] {
             assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
         }

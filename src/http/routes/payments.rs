@@ -5,6 +5,8 @@
 pub mod body;
 pub mod events;
 pub mod import_line;
+mod parties;
+mod signals;
 
 use std::str::FromStr;
 
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use crate::decisions::stages::Stage;
 use crate::decisions::submit::PaymentSubmission;
 use crate::domain::decision::IdempotencyKey;
-use crate::domain::payment::{PaymentId, PaymentOrder};
+use crate::domain::payment::{PaymentId, PaymentOrder, Uetr};
 use crate::domain::selector::Selector;
 use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
@@ -248,6 +250,8 @@ pub async fn submit(
         ("from_ms" = Option<u64>, Query, description = "Only payments received at or after this time"),
         ("to_ms" = Option<u64>, Query, description = "Only payments received before this time"),
         ("reference" = Option<String>, Query),
+        ("end_to_end_id" = Option<String>, Query),
+        ("uetr" = Option<String>, Query),
         ("account" = Option<String>, Query, description = "An account of the debtor or the creditor"),
         ("customer" = Option<String>, Query),
         ("merchant" = Option<String>, Query),
@@ -295,15 +299,20 @@ fn filter_of(query: &mut Query) -> DecisionFilter {
     {
         values.extend(query.text(name, IDENTIFIER_LENGTH_MAX).map(|value| (selector, value)));
     }
-    DecisionFilter {
+    let mut filter = DecisionFilter {
         outcome: query.parsed("outcome", outcome),
         from_ms: query.time_ms("from_ms"),
         to_ms: query.time_ms("to_ms"),
-        values,
         account: query.text("account", 64),
-        reference: query.text("reference", REFERENCE_LENGTH_MAX),
         ..DecisionFilter::default()
+    };
+    for (name, selector) in [("reference", Selector::Reference), ("end_to_end_id", Selector::EndToEndId)] {
+        values.extend(query.text(name, REFERENCE_LENGTH_MAX).map(|value| (selector, value)));
     }
+    let uetr = query.parsed("uetr", Uetr::parse);
+    values.extend(uetr.map(|uetr| (Selector::Uetr, uetr.to_string())));
+    filter.values = values;
+    filter
 }
 
 /// Returns a payment with its decision.

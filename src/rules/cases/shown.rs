@@ -60,6 +60,7 @@ pub(super) fn queries_shown(queries: &[FactQuery]) -> Value {
 fn selector_shown(selector: &Selector) -> Value {
     match selector {
         Selector::Metadata(key) => json!({"metadata": key}),
+        Selector::Signal(name) => json!({"signal": name}),
         other => json!(other.name()),
     }
 }

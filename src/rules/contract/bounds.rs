@@ -134,18 +134,17 @@ fn query(query: &FactQuery) -> Result<(), Violation> {
         }
         FactQuery::Aggregate(_) | FactQuery::Table { .. } | FactQuery::Similar { .. } => return Ok(()),
     };
-    match selector {
-        Selector::Metadata(key)
-            if key.is_empty()
-                || key.chars().count() > METADATA_KEY_CHARS_MAX
-                || key.chars().any(is_invisible) =>
-        {
-            Err(format!(
-                "a metadata key that is empty, above {METADATA_KEY_CHARS_MAX} characters or unreadable"
-            ))
-        }
-        _ => Ok(()),
+    let (what, key) = match selector {
+        Selector::Metadata(key) => ("metadata key", key),
+        Selector::Signal(name) => ("signal name", name),
+        _ => return Ok(()),
+    };
+    if key.is_empty() || key.chars().count() > METADATA_KEY_CHARS_MAX || key.chars().any(is_invisible) {
+        return Err(format!(
+            "a {what} that is empty, above {METADATA_KEY_CHARS_MAX} characters or unreadable"
+        ));
     }
+    Ok(())
 }
 
 fn text_for_people(what: &str, text: &str) -> Result<String, Violation> {

@@ -41,7 +41,6 @@ pub struct DecisionFilter {
     pub values: Vec<(Selector, String)>,
     /// The account of the debtor or the creditor.
     pub account: Option<String>,
-    pub reference: Option<String>,
     /// The last id of the previous page.
     pub before: Option<PaymentId>,
     pub limit: u32,
@@ -139,8 +138,7 @@ fn searched_keys(tenant: TenantId, filter: &DecisionFilter) -> Vec<Vec<Uuid>> {
         let either = [Selector::DebtorAccount, Selector::CreditorAccount];
         either.iter().flat_map(|selector| keys(selector, account)).collect()
     });
-    let reference = filter.reference.iter().map(|reference| ValueKeys::of_reference(tenant, reference).all());
-    values.chain(account).chain(reference).collect()
+    values.chain(account).collect()
 }
 
 pub(super) fn read_summary(row: &PgRow) -> Result<DecisionSummary, StorageError> {

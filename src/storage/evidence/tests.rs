@@ -1,25 +1,32 @@
 //! Tests of the stored form with golden bytes and with damaged bytes.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::address::PostalAddress;
 use crate::domain::comparison::COMPARISON_VERSION;
-use crate::domain::decision::{IdempotencyKey, Origin};
+use crate::domain::decision::{EngineId, IdempotencyKey, Origin, RevisionReference, RuleEvidence};
+use crate::domain::millionths::Millionths;
 use crate::domain::money::{Currency, Money};
-use crate::domain::party::{Account, Country, Iban, Party};
-use crate::domain::payment::{Card, Method, PaymentId, PaymentOrder};
+use crate::domain::party::{Account, Country, Iban, Party, UltimateParty};
+use crate::domain::payment::{
+    Card, ChargeBearer, Method, PayeeMatch, PayeeVerification, Payment, PaymentId, PaymentOrder, Uetr,
+};
 use crate::domain::plugin::Profile;
 use crate::domain::ruleset::Mode;
 use crate::domain::selector::Fact;
+use crate::domain::signal::Signal;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::{
-    Evaluation, FailureClass, FailureOutcome, Outcome, Reason, RuleResult, Verdict,
+    Evaluation, FailureClass, FailureOutcome, Outcome, OutcomeReason, Reason, RuleResult, Verdict,
 };
 
-/// Evidence with every optional field, and with a rule for every kind of result.
-fn full_evidence() -> Evidence {
+/// Evidence with everything that version 2 can hold, and with a rule for every kind of result.
+fn evidence_of_version_2() -> Evidence {
     Evidence {
-        payment: Arc::new(payment()),
+        payment: Arc::new(payment_of_version_2()),
         revision: Some(RevisionReference { number: 300, digest: Digest([7; 32]) }),
         rules: vec![
             rule(
@@ -50,32 +57,25 @@ fn full_evidence() -> Evidence {
     }
 }
 
-fn payment() -> Payment {
+fn payment_of_version_2() -> Payment {
+    let amount = Money::new(123_456, Currency::parse("EUR").expect("EUR")).expect("in range");
+    let debtor = Party {
+        account: Some(Account::Iban(Iban::parse("DE89370400440532013000").expect("IBAN"))),
+        bank: Some("COBADEFFXXX".to_owned()),
+        country: Some(country("DE")),
+        ..Party::named("José García")
+    };
+    let creditor = Party { account: Some(Account::Other("42-7".to_owned())), ..Party::named("Acme") };
     Payment {
         id: PaymentId(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_0000_0001)),
         received_at_ms: 1_732_000_000_123,
         order: PaymentOrder {
-            reference: "invoice 17".to_owned(),
-            amount: Money::new(123_456, Currency::parse("EUR").expect("EUR")).expect("in range"),
-            debtor: Party {
-                name: "José García".to_owned(),
-                account: Some(Account::Iban(Iban::parse("DE89370400440532013000").expect("IBAN"))),
-                bank: Some("COBADEFFXXX".to_owned()),
-                country: Some(Country::parse("DE").expect("country")),
-            },
-            creditor: Party {
-                name: "Acme".to_owned(),
-                account: Some(Account::Other("42-7".to_owned())),
-                bank: None,
-                country: None,
-            },
-            method: Method::CreditTransfer,
             customer: Some("c-1".to_owned()),
             merchant: Some("m-1".to_owned()),
             card: Some(Card {
                 fingerprint: "fp-1".to_owned(),
                 bin: Some("411111".to_owned()),
-                country: Some(Country::parse("FR").expect("country")),
+                country: Some(country("FR")),
             }),
             device: Some("d-1".to_owned()),
             ip: Some("2001:db8::1".parse().expect("address")),
@@ -83,7 +83,67 @@ fn payment() -> Payment {
             purpose: Some("SALA".to_owned()),
             remittance: Some("thanks".to_owned()),
             metadata: vec![("channel".to_owned(), "web".to_owned())],
+            ..PaymentOrder::of("invoice 17", amount, debtor, creditor, Method::CreditTransfer)
         },
+    }
+}
+
+fn country(code: &str) -> Country {
+    Country::parse(code).expect("country")
+}
+
+/// Evidence with every optional member.
+fn full_evidence() -> Evidence {
+    let mut payment = payment_of_version_2();
+    let order = &mut payment.order;
+    order.debtor.address = Some(address());
+    order.creditor.address = Some(PostalAddress { address_lines: vec![], ..address() });
+    order.ultimate_debtor = Some(ultimate("Ann"));
+    order.ultimate_creditor = Some(UltimateParty { address: None, ..ultimate("Bob") });
+    order.intermediary_agents = vec!["DEUTDEFF".to_owned(), "20-20-15".to_owned()];
+    order.merchant_category = Some("5411".to_owned());
+    order.end_to_end_id = Some("NOTPROVIDED".to_owned());
+    order.uetr = Uetr::parse("eb6305c9-1f7f-49de-aed0-16487c27b42d").ok();
+    order.charge_bearer = Some(ChargeBearer::Shared);
+    order.payee_verification = Some(PayeeVerification {
+        outcome: PayeeMatch::CloseMatch,
+        suggested_name: Some("Acme Ltd".to_owned()),
+    });
+    order.signals = vec![
+        ("label".to_owned(), Signal::Word("high".to_owned())),
+        ("score".to_owned(), Signal::Number(Millionths(-1_500_000))),
+    ];
+    Evidence { payment: Arc::new(payment), ..evidence_of_version_2() }
+}
+
+fn ultimate(name: &str) -> UltimateParty {
+    UltimateParty {
+        name: name.to_owned(),
+        account: Some(Account::Other("7".to_owned())),
+        country: Some(country("GB")),
+        address: Some(address()),
+    }
+}
+
+/// Each text is the name of its member.
+fn address() -> PostalAddress {
+    let text = |text: &str| Some(text.to_owned());
+    PostalAddress {
+        department: text("department"),
+        sub_department: text("sub-department"),
+        street_name: text("street"),
+        building_number: text("number"),
+        building_name: text("building"),
+        floor: text("floor"),
+        post_box: text("box"),
+        room: text("room"),
+        post_code: text("code"),
+        town_name: "town".to_owned(),
+        town_location_name: text("location"),
+        district_name: text("district"),
+        country_sub_division: text("division"),
+        country: country("DE"),
+        address_lines: vec!["line 1".to_owned(), "line 2".to_owned()],
     }
 }
 
@@ -124,7 +184,7 @@ fn unhex(hex: &str) -> Vec<u8> {
 #[test]
 fn the_stored_form_of_version_1_is_read_for_ever() {
     let stored = unhex(include_str!("version_1.hex"));
-    let expected = Evidence { comparison_version: 1, ..full_evidence() };
+    let expected = Evidence { comparison_version: 1, ..evidence_of_version_2() };
     assert_eq!(decode(1, &stored).expect("decodes"), expected);
     assert_eq!(
         payload_digest(&[3; 16], 1, &stored).to_string(),
@@ -135,11 +195,52 @@ fn the_stored_form_of_version_1_is_read_for_ever() {
 
 #[test]
 fn the_stored_form_of_version_2_never_changes() {
-    assert_eq!(COMPARISON_VERSION, 2, "evidence stored from now on says how its values were compared");
-    let stored = encode(&full_evidence()).expect("encodes");
+    let stored = encode(EvidenceVersion::V2, &evidence_of_version_2()).expect("encodes");
     assert_eq!(hex(&stored), include_str!("version_2.hex").trim());
-    assert_eq!(decode(2, &stored).expect("decodes"), full_evidence());
+    assert_eq!(decode(2, &stored).expect("decodes"), evidence_of_version_2());
     assert!(decode(1, &stored).is_err(), "taken for the one before");
+    assert!(decode(3, &stored).is_err(), "taken for the next version");
+}
+
+#[test]
+fn the_stored_form_of_version_3_never_changes() {
+    assert_eq!(COMPARISON_VERSION, 2, "evidence stored from now on says how its values were compared");
+    let stored = encode(EvidenceVersion::V3, &full_evidence()).expect("encodes");
+    assert_eq!(hex(&stored), include_str!("version_3.hex").trim());
+    assert_eq!(decode(3, &stored).expect("decodes"), full_evidence());
+    assert!(decode(2, &stored).is_err(), "taken for the one before");
+    let old = encode(EvidenceVersion::V3, &evidence_of_version_2()).expect("encodes");
+    assert_eq!(decode(3, &old).expect("decodes"), evidence_of_version_2());
+}
+
+#[test]
+fn version_2_names_each_member_that_it_cannot_hold_and_never_drops_one() {
+    type AddMember = fn(&mut PaymentOrder, &PaymentOrder);
+    let new: [(&str, AddMember); 11] = [
+        ("/debtor/address", |order, full| order.debtor.address = full.debtor.address.clone()),
+        ("/creditor/address", |order, full| order.creditor.address = full.creditor.address.clone()),
+        ("/ultimate_debtor", |order, full| order.ultimate_debtor = full.ultimate_debtor.clone()),
+        ("/ultimate_creditor", |order, full| order.ultimate_creditor = full.ultimate_creditor.clone()),
+        ("/intermediary_agents", |order, full| order.intermediary_agents = full.intermediary_agents.clone()),
+        ("/merchant_category", |order, full| order.merchant_category = full.merchant_category.clone()),
+        ("/end_to_end_id", |order, full| order.end_to_end_id = full.end_to_end_id.clone()),
+        ("/uetr", |order, full| order.uetr = full.uetr),
+        ("/charge_bearer", |order, full| order.charge_bearer = full.charge_bearer),
+        ("/payee_verification", |order, full| order.payee_verification = full.payee_verification.clone()),
+        ("/signals", |order, full| order.signals = full.signals.clone()),
+    ];
+    let (full, mut together) = (full_evidence().payment.order.clone(), payment_of_version_2().order);
+    assert_eq!(EvidenceVersion::V2.lacks(&together), Vec::<&str>::new());
+    for (member, add) in new {
+        let mut payment = payment_of_version_2();
+        add(&mut payment.order, &full);
+        add(&mut together, &full);
+        assert_eq!(EvidenceVersion::V2.lacks(&payment.order), [member]);
+        let evidence = Evidence { payment: Arc::new(payment), ..evidence_of_version_2() };
+        assert!(encode(EvidenceVersion::V2, &evidence).is_err(), "{member}");
+    }
+    assert_eq!(together, full, "a member that is not tried here");
+    assert_eq!(EvidenceVersion::V3.lacks(&full), Vec::<&str>::new());
 }
 
 /// The golden evidence does not contain every variant, so their numbers are checked here.
@@ -151,6 +252,7 @@ fn the_order_of_stored_variants_never_changes() {
         [Unreachable, Trap, OutOfFuel, MemoryLimit, RuleError, InvalidAnswer, StackOverflow, Deadline, Host];
     assert_eq!(bytes_of(&failures), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(bytes_of(&Method::ALL), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(bytes_of(&(ChargeBearer::ALL, PayeeMatch::ALL)), [0, 1, 2, 3, 0, 1, 2, 3]);
     let verdicts = (Verdict::Pass, Verdict::Allow(vec![]), Verdict::Review(vec![]), Verdict::Reject(vec![]));
     assert_eq!(bytes_of(&verdicts), [0, 1, 0, 2, 0, 3, 0]);
     let counts_as = [FailureOutcome::Pass, FailureOutcome::Review, FailureOutcome::Reject];
@@ -164,21 +266,27 @@ fn bytes_of(value: &impl serde::Serialize) -> Vec<u8> {
 
 #[test]
 fn damaged_bytes_are_unreadable_and_never_panic() {
-    let stored = encode(&full_evidence()).expect("encodes");
-    for length in 0..stored.len() {
-        assert!(decode(2, &stored[..length]).is_err(), "cut at {length}");
-    }
-    for place in 0..stored.len() {
-        for flip in [0x01, 0x80, 0xff] {
-            let mut damaged = stored.clone();
-            damaged[place] ^= flip;
-            // Changed text may still be decoded. Only the digest detects the change.
-            let _ = decode(2, &damaged);
+    for (version, evidence) in
+        [(EvidenceVersion::V2, evidence_of_version_2()), (EvidenceVersion::V3, full_evidence())]
+    {
+        let stored = encode(version, &evidence).expect("encodes");
+        let decode = |bytes: &[u8]| decode(version.number(), bytes);
+        for length in 0..stored.len() {
+            assert!(decode(&stored[..length]).is_err(), "cut at {length}");
         }
+        for place in 0..stored.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = stored.clone();
+                damaged[place] ^= flip;
+                // Changed text may still be decoded. Only the digest detects the change.
+                let _ = decode(&damaged);
+            }
+        }
+        assert!(decode(&[stored.as_slice(), &[0]].concat()).is_err(), "a byte too many");
+        assert!(decode(&[0xff; 4096]).is_err());
     }
-    assert!(decode(2, &[stored.as_slice(), &[0]].concat()).is_err(), "a byte too many");
-    assert!(decode(2, &[0xff; 4096]).is_err());
-    assert!(decode(3, &stored).is_err(), "a version of the future");
+    let stored = encode(EvidenceVersion::V3, &full_evidence()).expect("encodes");
+    assert!(decode(4, &stored).is_err(), "a version of the future");
 }
 
 #[test]
@@ -199,7 +307,7 @@ fn the_digest_of_a_decision_never_changes() {
         request_hash: Digest([4; 32]),
         origin: Origin::Api,
         outcome: Outcome::Reject,
-        evidence: full_evidence(),
+        evidence: evidence_of_version_2(),
     };
     let digest_of = |decision: &Decision| decision_digest(decision, 1, &Digest([5; 32])).to_string();
     let with_revision = digest_of(&decision);

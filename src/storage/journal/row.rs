@@ -7,19 +7,20 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::JournalError;
-use crate::domain::decision::Decision;
+use crate::domain::decision::{Decision, EvidenceVersion};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentOrder;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Randomness;
-use crate::storage::evidence::{self, PAYLOAD_VERSION, SALT_LENGTH_BYTES};
+use crate::storage::evidence::{self, SALT_LENGTH_BYTES};
 use crate::storage::series::{AggregateRow, KnownSeries, TenantSeries, rows_of};
-use crate::storage::values::value_keys;
+use crate::storage::values::selector_keys;
 
 #[derive(Debug)]
 pub(super) struct PreparedDecision {
     pub decision: Arc<Decision>,
+    pub payload_version: i16,
     pub payload: Vec<u8>,
     pub salt: [u8; SALT_LENGTH_BYTES],
     pub payload_digest: Digest,
@@ -37,19 +38,23 @@ pub(super) type ScopedKey<'a> = (TenantId, ClientId, &'a str);
 impl PreparedDecision {
     pub fn of(
         decision: Arc<Decision>,
+        version: EvidenceVersion,
         known: &KnownSeries,
         randomness: &dyn Randomness,
     ) -> Result<Self, JournalError> {
-        let payload = evidence::encode(&decision.evidence).map_err(|_| JournalError::Refused)?;
+        let payload = evidence::encode(version, &decision.evidence).map_err(|_| JournalError::Refused)?;
         let mut salt = [0; SALT_LENGTH_BYTES];
         randomness.fill(&mut salt);
-        let payload_digest = evidence::payload_digest(&salt, PAYLOAD_VERSION, &payload);
-        let digest = evidence::decision_digest(&decision, PAYLOAD_VERSION, &payload_digest);
-        let value_keys = value_keys(decision.tenant, &decision.evidence.payment.order);
+        let payload_version = version.number();
+        let payload_digest = evidence::payload_digest(&salt, payload_version, &payload);
+        let digest = evidence::decision_digest(&decision, payload_version, &payload_digest);
+        let keys = selector_keys(decision.tenant, &decision.evidence.payment.order).into_iter();
+        let value_keys = keys.map(|(_, key)| key).collect();
         let currency = decision.evidence.payment.order.amount.currency();
         let (aggregates, series) = (Vec::new(), None);
         let mut row = Self {
             decision,
+            payload_version,
             payload,
             salt,
             payload_digest,

@@ -17,7 +17,6 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
-use crate::storage::evidence::PAYLOAD_VERSION;
 use crate::storage::series::{AggregateRow, method_number, outcome_number};
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
@@ -169,14 +168,14 @@ macro_rules! insert_statement {
         select d.tenant_id, d.id, d.client_id, d.key, d.request_hash, d.origin, d.outcome, d.received_at_ms,
                d.revision, d.reference, d.amount_minor, d.currency, d.method,
                d.payload, d.payload_salt, d.payload_digest, d.digest,
-               (d.place - 1)::int, $18, $19, $20
+               (d.place - 1)::int, d.payload_version, $19, $20
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[],
                     $8::bigint[], $9::int[], $10::text[], $11::bigint[], $12::text[], $13::text[],
-                    $14::bytea[], $15::bytea[], $16::bytea[], $17::bytea[])
+                    $14::bytea[], $15::bytea[], $16::bytea[], $17::bytea[], $18::smallint[])
              with ordinality
              as d (tenant_id, id, client_id, key, request_hash, origin, outcome, received_at_ms,
                    revision, reference, amount_minor, currency, method,
-                   payload, payload_salt, payload_digest, digest, place)
+                   payload, payload_salt, payload_digest, digest, payload_version, place)
     ), valued as (
         insert into payment_values (
             tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
@@ -262,7 +261,7 @@ pub(super) async fn insert(
         .bind(each(rows, |row| row.salt))
         .bind(each(rows, |row| row.payload_digest.0))
         .bind(each(rows, |row| row.digest.0))
-        .bind(PAYLOAD_VERSION)
+        .bind(each(rows, |row| row.payload_version))
         .bind(link.writer)
         .bind(link.sequence)
         .bind(each(&valued, |(_, key, _)| *key))

@@ -45,7 +45,7 @@ async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
         ),
         (
             "reference",
-            DecisionFilter { reference: Some("order of c-0".to_owned()), ..base.clone() },
+            DecisionFilter { values: vec![(Selector::Reference, "order of c-0".to_owned())], ..base.clone() },
             &[8, 6, 4, 2, 0],
         ),
         ("page", DecisionFilter { before: Some(stored[4].id()), limit: 2, ..base.clone() }, &[3, 2]),

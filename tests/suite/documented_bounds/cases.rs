@@ -11,7 +11,7 @@ pub const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
 /// Each pattern with texts that match it and texts that do not.
-const PATTERNS: [(&str, &[&str], &[&str]); 6] = [
+const PATTERNS: [(&str, &[&str], &[&str]); 8] = [
     ("^[A-Z]{3}$", &["EUR"], &["eur", "EU", "EURO", "EU1"]),
     ("^[A-Z]{2}$", &["DE"], &["de", "D", "DEU", "D1"]),
     ("^([0-9]{6}|[0-9]{8})$", &["411111", "41111111"], &["4111111", "41111a", "411"]),
@@ -22,6 +22,17 @@ const PATTERNS: [(&str, &[&str], &[&str]); 6] = [
             "0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
             "g123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde",
+        ],
+    ),
+    ("^[0-9]{4}$", &["0742"], &["074", "07421", "074a"]),
+    (
+        "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-4[0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$",
+        &["eb6305c9-1f7f-49de-aed0-16487c27b42d", "EB6305C9-1F7F-49DE-8ED0-16487C27B42D"],
+        &[
+            "eb6305c9-1f7f-79de-aed0-16487c27b42d",
+            "eb6305c9-1f7f-49de-ced0-16487c27b42d",
+            "eb6305c91f7f49deaed016487c27b42d",
+            "gb6305c9-1f7f-49de-aed0-16487c27b42d",
         ],
     ),
     ("^[a-z0-9]+(-[a-z0-9]+)*$", &["a", "a-1-b"], &["a--b", "-a", "a-", "A", "a_b"]),
@@ -83,19 +94,27 @@ impl Cases<'_> {
         if let Some(alternatives) = schema["oneOf"].as_array() {
             return self.alternatives(alternatives, path);
         }
-        let (kind, is_nullable) = kind_of(&schema);
+        let (kinds, is_nullable) = kinds_of(&schema);
         if is_nullable {
             self.add(path, Value::Null, true);
         }
-        let wrong = if kind == "string" || kind == "object" { json!(7) } else { json!("a") };
+        let wrong = match kinds[..] {
+            [kind] if kind != "string" && kind != "object" => json!("a"),
+            [_] => json!(7),
+            _ => json!([]),
+        };
         self.add(path, wrong, false);
+        kinds.into_iter().for_each(|kind| self.of_kind(kind, &schema, path));
+    }
+
+    fn of_kind(&mut self, kind: &str, schema: &Value, path: &Path) {
         match kind {
-            "object" => self.object(&schema, path, true),
-            "array" => self.array(&schema, path),
-            "string" => self.text(&schema, path),
+            "object" => self.object(schema, path, true),
+            "array" => self.array(schema, path),
+            "string" => self.text(schema, path),
             "boolean" => [true, false].into_iter().for_each(|flag| self.add(path, json!(flag), true)),
             "integer" => {
-                let (inside, outside) = integer_ends(&schema);
+                let (inside, outside) = integer_ends(schema);
                 inside.into_iter().for_each(|number| self.add(path, json!(number), true));
                 outside.into_iter().for_each(|number| self.add(path, number, false));
             }
@@ -212,15 +231,15 @@ fn texts_of(pattern: &str) -> (&'static [&'static str], &'static [&'static str])
     (good, bad)
 }
 
-/// The type of a schema, and whether it also allows null.
-fn kind_of(schema: &Value) -> (&str, bool) {
-    match &schema["type"] {
-        Value::Array(kinds) => {
-            let kind = kinds.iter().find(|kind| *kind != "null").and_then(Value::as_str);
-            (kind.expect("a type besides null"), kinds.iter().any(|kind| kind == "null"))
-        }
-        kind => (kind.as_str().expect("a type of each schema"), false),
-    }
+/// The types of a schema, and whether it also allows null.
+fn kinds_of(schema: &Value) -> (Vec<&str>, bool) {
+    let kinds = schema["type"].as_array().map_or(std::slice::from_ref(&schema["type"]), Vec::as_slice);
+    let (null, kinds): (Vec<&str>, Vec<&str>) = kinds
+        .iter()
+        .map(|kind| kind.as_str().expect("a type of each schema"))
+        .partition(|kind| *kind == "null");
+    assert!(!kinds.is_empty(), "a type besides null");
+    (kinds, !null.is_empty())
 }
 
 fn check_keywords(schema: &Value) {

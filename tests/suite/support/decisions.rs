@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tollgate::domain::comparison::COMPARISON_VERSION;
-use tollgate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
+use tollgate::domain::decision::{Decision, EngineId, Evidence, EvidenceVersion, IdempotencyKey, Origin};
 use tollgate::domain::money::{Currency, Money};
 use tollgate::domain::party::{Account, Iban, Party};
 use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
@@ -20,26 +20,14 @@ pub fn now_ms() -> u64 {
 }
 
 pub fn order(customer: &str, amount_minor: i64, currency: &str) -> PaymentOrder {
+    let amount = Money::new(amount_minor, Currency::parse(currency).unwrap()).unwrap();
+    let iban = Iban::parse("DE89370400440532013000").unwrap();
+    let debtor = Party { account: Some(Account::Iban(iban)), ..Party::named("José García") };
+    let reference = format!("order of {customer}");
     PaymentOrder {
-        reference: format!("order of {customer}"),
-        amount: Money::new(amount_minor, Currency::parse(currency).unwrap()).unwrap(),
-        debtor: Party {
-            name: "José García".to_owned(),
-            account: Some(Account::Iban(Iban::parse("DE89370400440532013000").unwrap())),
-            bank: None,
-            country: None,
-        },
-        creditor: Party { name: "Acme".to_owned(), account: None, bank: None, country: None },
-        method: Method::CreditTransfer,
         customer: Some(customer.to_owned()),
-        merchant: None,
-        card: None,
-        device: None,
-        ip: None,
-        requested_at_ms: None,
-        purpose: None,
-        remittance: None,
         metadata: vec![("channel".to_owned(), "web".to_owned())],
+        ..PaymentOrder::of(reference, amount, debtor, Party::named("Acme"), Method::CreditTransfer)
     }
 }
 
@@ -80,6 +68,7 @@ pub fn journal_settings(sessions: Sessions) -> JournalSettings {
         queue_max: 10_000,
         batch_max: 512,
         writers: 2,
+        evidence_version: EvidenceVersion::V3,
         node: "test".to_owned(),
         world: tollgate::world::system(),
     }

@@ -1,5 +1,6 @@
 //! Objects, arrays and members that may be absent.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use serde::ser::SerializeMap;
@@ -7,7 +8,7 @@ use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, Ref, RefOr, Schema};
 
-use super::{Codec, Components, nullable, text};
+use super::{Codec, Components, nullable};
 use crate::domain::card_check::CheckedField;
 use crate::http::request::declaration::Body;
 use crate::http::request::fields::{Place, expected};
@@ -169,14 +170,47 @@ where
     }
 }
 
-/// An object whose keys the client chooses and whose values are texts. Empty if it is absent.
-pub fn dictionary(
-    checked: CheckedField,
+/// An array of at most `count_max` values. Empty if it is absent.
+pub fn any_items<C: Codec>(codec: C, count_max: usize) -> AnyItems<C> {
+    AnyItems(items(codec, count_max))
+}
+
+#[derive(Debug)]
+pub struct AnyItems<C>(ItemsCodec<C>);
+
+impl<C: Codec> Codec for AnyItems<C> {
+    type Value = Vec<C::Value>;
+
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<Vec<C::Value>> {
+        self.0.read(place, value)
+    }
+
+    fn absent(&self) -> Option<Vec<C::Value>> {
+        Some(Vec::new())
+    }
+
+    fn write<'v>(&'v self, value: &'v Vec<C::Value>) -> Option<impl Serialize> {
+        if value.is_empty() { None } else { self.0.write(value) }
+    }
+
+    fn schema(&self) -> RefOr<Schema> {
+        nullable(self.0.schema())
+    }
+
+    fn components(&self, components: &mut Components) {
+        self.0.components(components);
+    }
+}
+
+/// An object whose keys the client chooses. Empty if it is absent. `checked` must be given if
+/// operators can exempt its keys from the check for card numbers.
+pub fn dictionary<C: Codec>(
+    checked: Option<CheckedField>,
     count_max: usize,
     key: KeyForm,
-    value_length_max: usize,
-) -> Dictionary {
-    Dictionary { checked, count_max, key, value_length_max }
+    value: C,
+) -> Dictionary<C> {
+    Dictionary { checked, count_max, key, value }
 }
 
 /// The keys that are accepted, as a function and as an equivalent regular expression.
@@ -187,17 +221,18 @@ pub struct KeyForm {
 }
 
 #[derive(Debug)]
-pub struct Dictionary {
-    checked: CheckedField,
+pub struct Dictionary<C> {
+    checked: Option<CheckedField>,
     count_max: usize,
     key: KeyForm,
-    value_length_max: usize,
+    value: C,
 }
 
-impl Codec for Dictionary {
-    type Value = Vec<(String, String)>;
+impl<C: Codec> Codec for Dictionary<C> {
+    /// In the order of the keys.
+    type Value = Vec<(String, C::Value)>;
 
-    fn read(&self, place: Place<'_>, value: &Value) -> Option<Vec<(String, String)>> {
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<Vec<(String, C::Value)>> {
         let Value::Object(object) = value else {
             place.error(expected("an object", value));
             return None;
@@ -209,20 +244,21 @@ impl Codec for Dictionary {
         let fields = place.fields(object);
         fields.refuse_repeated();
         let read_all = object.members.iter().map(|(key, value)| {
-            let key_good = fields.screen_key(key, Some(self.checked))
+            let key_good = fields.screen_key(key, self.checked)
                 && (self.key.check)(key).map_err(|detail| fields.error(key, detail)).is_ok();
-            let text = text(self.value_length_max).checked(self.checked).read(fields.place(key), value)?;
-            key_good.then(|| (key.clone(), text))
+            let value = self.value.read(fields.place(key), value)?;
+            key_good.then(|| (key.clone(), value))
         });
         read_all.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn absent(&self) -> Option<Vec<(String, String)>> {
+    fn absent(&self) -> Option<Vec<(String, C::Value)>> {
         Some(Vec::new())
     }
 
-    fn write<'v>(&'v self, value: &'v Vec<(String, String)>) -> Option<impl Serialize> {
-        (!value.is_empty()).then(|| value.iter().map(|(key, text)| (key, text)).collect::<Texts<'_>>())
+    fn write<'v>(&'v self, value: &'v Vec<(String, C::Value)>) -> Option<impl Serialize> {
+        let members = value.iter().map(|(key, value)| (key, self.value.write(value)));
+        (!value.is_empty()).then(|| members.collect::<BTreeMap<_, _>>())
     }
 
     fn schema(&self) -> RefOr<Schema> {
@@ -230,13 +266,15 @@ impl Codec for Dictionary {
             .property_names(Some(
                 ObjectBuilder::new().schema_type(Type::String).pattern(Some(self.key.pattern)),
             ))
-            .additional_properties(Some(text(self.value_length_max).schema()))
+            .additional_properties(Some(self.value.schema()))
             .max_properties(Some(self.count_max));
         nullable(object.into())
     }
-}
 
-type Texts<'t> = std::collections::BTreeMap<&'t String, &'t String>;
+    fn components(&self, components: &mut Components) {
+        self.value.components(components);
+    }
+}
 
 /// Any object, as canonical JSON text. At any depth, keys must not repeat, and no key, text or
 /// number may contain a card number.

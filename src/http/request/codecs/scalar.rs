@@ -149,7 +149,7 @@ impl Codec for PercentCodec {
         let wanted = format!("a number from {least} to {most} with at most two decimals");
         let number = match value {
             Value::Integer(number) => i32::try_from(*number).map_or(f64::INFINITY, f64::from),
-            Value::Float(number) => *number,
+            Value::Float(number) => number.nearest,
             other => {
                 place.error(expected(&wanted, other));
                 return None;

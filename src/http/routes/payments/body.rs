@@ -2,27 +2,32 @@
 //!
 //! Checks only what needs no stored data: lengths, ranges and codes.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
 use serde::ser::SerializeMap;
-use utoipa::openapi::{OneOfBuilder, Ref, RefOr, Schema};
 
 use crate::domain::card_check::CheckedField;
-use crate::domain::card_number::{CARD_NUMBER_FOUND, account_holds_card_number};
+use crate::domain::decision::EvidenceVersion;
 use crate::domain::money::{AMOUNT_MINOR_MAX, Currency, Money, MoneyError};
-use crate::domain::party::{Account, Country, Iban, Party, PartyError};
-use crate::domain::payment::{Card, Method, PaymentOrder, metadata_key};
-use crate::http::request::codecs::{
-    Codec, Components, Integer, KeyForm, Member, Parsed, Text, currency, dictionary, integer, named, object,
-    optional, parsed, text, time_ms,
+use crate::domain::party::{Party, UltimateParty};
+use crate::domain::payment::{
+    Card, ChargeBearer, Method, PayeeMatch, PayeeVerification, PaymentOrder, Uetr, metadata_key,
 };
-use crate::http::request::declaration::{MemberSchemas, Words, body, described, named, shape};
-use crate::http::request::fields::{Fields, Place};
-use crate::http::request::json::Value;
+use crate::http::request::codecs::{
+    Components, Integer, KeyForm, Member, Parsed, Text, any_items, currency, dictionary, integer, named,
+    object, optional, parsed, text, time_ms,
+};
+use crate::http::request::declaration::{MemberSchemas, Words, body, named, shape};
+use crate::http::request::fields::Fields;
+use crate::http::response::problem::PartError;
+use crate::http::routes::payments::parties::{NAME_LENGTH_MAX, bank, country};
+use crate::http::routes::payments::signals::SignalCodec;
 
 const METADATA_KEYS_MAX: usize = 20;
+
+const SIGNALS_MAX: usize = 32;
+
+const INTERMEDIARY_AGENTS_MAX: usize = 3;
 
 const METADATA_KEY: KeyForm = KeyForm { check: metadata_key, pattern: "^[a-z0-9_.-]{1,40}$" };
 
@@ -42,8 +47,17 @@ body! {
         method = named::<MethodShape>(),
         debtor = object::<Party>(),
         creditor = object::<Party>(),
+        /// Whoever the debtor acts for.
+        ultimate_debtor = optional(object::<UltimateParty>()),
+        /// Whoever the creditor acts for.
+        ultimate_creditor = optional(object::<UltimateParty>()),
+        /// BICs or other identifiers of the banks in between, in the order of the payment's way.
+        intermediary_agents = any_items(bank(), INTERMEDIARY_AGENTS_MAX),
         customer = optional(text(IDENTIFIER_LENGTH_MAX).checked(CheckedField::Customer)),
         merchant = optional(text(IDENTIFIER_LENGTH_MAX).checked(CheckedField::Merchant)),
+        /// The merchant's category code of ISO 18245.
+        #[example = "5411"]
+        merchant_category = optional(merchant_category()),
         /// Only with the methods `card` and `wallet`. Must never contain a card number.
         card = optional(object::<Card>()),
         device = optional(text(128).checked(CheckedField::Device)),
@@ -56,9 +70,22 @@ body! {
         #[example = "SALA"]
         purpose = optional(text(4)),
         remittance = optional(text(140).checked(CheckedField::Remittance)),
+        /// The end-to-end identification of ISO 20022. `NOTPROVIDED` is allowed.
+        end_to_end_id = optional(text(REFERENCE_LENGTH_MAX).checked(CheckedField::Reference)),
+        /// The unique end-to-end transaction reference: a UUID of version 4. It is shown in lower case.
+        #[example = "eb6305c9-1f7f-49de-aed0-16487c27b42d"]
+        uetr = optional(uetr()),
+        /// Who pays the charges.
+        charge_bearer = optional(named::<ChargeBearerShape>()),
+        /// What the payee's bank said about the creditor's name and account.
+        payee_verification = optional(object::<PayeeVerification>()),
         /// At most 20 keys of 1 to 40 characters of `a-z 0-9 _ . -`, with values of 1 to 200 characters.
         metadata =
-            dictionary(CheckedField::Metadata, METADATA_KEYS_MAX, METADATA_KEY, 200),
+            dictionary(Some(CheckedField::Metadata), METADATA_KEYS_MAX, METADATA_KEY, metadata_value()),
+        /// What another system of the client said about the payment, such as the score of a model: at
+        /// most 32 names of 1 to 40 characters of `a-z 0-9 _ . -`. A value is a word of 1 to 64
+        /// characters, or a number from -1000000000 to 1000000000 with at most 6 decimals.
+        signals = dictionary(None, SIGNALS_MAX, METADATA_KEY, SignalCodec),
     }
     check |fields, method| {
         if fields.has("card") && !matches!(method, Method::Card | Method::Wallet) {
@@ -75,15 +102,26 @@ named! {
     pub struct MethodShape(Method) as "Method";
 }
 
+named! {
+    /// ISO 20022: the debtor, the creditor, both, or as the service level says.
+    pub struct ChargeBearerShape(ChargeBearer) as "ChargeBearer";
+}
+
+named! {
+    /// The name matches, matches closely, does not match, or could not be verified.
+    pub struct PayeeMatchShape(PayeeMatch) as "PayeeMatch";
+}
+
 body! {
-    for Party as "Party" {
-        name = text(140),
-        account = optional(AccountCodec),
-        /// BIC or another bank identifier.
-        bank = optional(text(35).checked(CheckedField::Bank)),
-        /// ISO 3166-1 alpha-2 country code.
-        #[example = "DE"]
-        country = optional(country()),
+    for PayeeVerification as "PayeeVerification" {
+        outcome = named::<PayeeMatchShape>(),
+        /// Only with the outcome `CMTC`: the name that the payee's bank suggested.
+        suggested_name = optional(text(NAME_LENGTH_MAX)),
+    }
+    check |fields, outcome| {
+        if fields.has("suggested_name") && *outcome != PayeeMatch::CloseMatch {
+            fields.error("suggested_name", "is only allowed with the outcome CMTC");
+        }
     }
 }
 
@@ -103,11 +141,25 @@ fn current_currency() -> Parsed<Currency, MoneyError> {
     })
 }
 
-fn country() -> Parsed<Country, PartyError> {
-    let parsed = parsed(Country::parse_as_ever, |country| country.as_str().to_owned());
-    parsed.pattern("^[A-Z]{2}$").refused_now(|country, at_ms| {
-        Country::parse_at(country.as_str(), at_ms).err().map(|error| error.to_string())
-    })
+fn metadata_value() -> Text {
+    text(200).checked(CheckedField::Metadata)
+}
+
+fn merchant_category() -> Parsed<String, &'static str> {
+    fn parse(text: &str) -> Result<String, &'static str> {
+        let well_formed = text.len() == 4 && text.bytes().all(|b| b.is_ascii_digit());
+        if well_formed {
+            Ok(text.to_owned())
+        } else {
+            Err("expected the four digits of a category of ISO 18245")
+        }
+    }
+    parsed(parse, String::clone).pattern("^[0-9]{4}$")
+}
+
+fn uetr() -> Parsed<Uetr, &'static str> {
+    parsed(Uetr::parse, Uetr::to_string)
+        .pattern("^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-4[0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$")
 }
 
 fn ip_address() -> Parsed<IpAddr, &'static str> {
@@ -124,65 +176,6 @@ fn bin() -> Parsed<String, &'static str> {
         }
     }
     parsed(parse, String::clone).pattern("^([0-9]{6}|[0-9]{8})$")
-}
-
-/// An object with exactly one of two members.
-#[derive(Debug)]
-struct AccountCodec;
-
-impl AccountCodec {
-    fn iban() -> Parsed<Iban, PartyError> {
-        parsed(Iban::parse, |iban| iban.as_str().to_owned()).refused_now(|iban, _| {
-            account_holds_card_number(iban.as_str()).then(|| CARD_NUMBER_FOUND.to_owned())
-        })
-    }
-
-    fn other() -> Text {
-        text(34).checked(CheckedField::AccountOther)
-    }
-
-    fn alternative(name: &str, codec: &impl Codec, words: &'static str) -> RefOr<Schema> {
-        let mut members = MemberSchemas::default();
-        members.add(name, codec, Words { description: words, example: None });
-        members.finish("")
-    }
-}
-
-impl Codec for AccountCodec {
-    type Value = Account;
-
-    fn read(&self, place: Place<'_>, value: &Value) -> Option<Account> {
-        place.object(value, |fields| {
-            let iban = fields.member("iban", &optional(Self::iban()));
-            let other = fields.member("other", &optional(Self::other()));
-            match (fields.has("iban"), fields.has("other")) {
-                (true, true) => fields.error("other", "is only allowed without iban"),
-                (false, false) => fields.error("iban", "either iban or other is required"),
-                _ => {}
-            }
-            iban?.map(Account::Iban).or(other?.map(Account::Other))
-        })
-    }
-
-    fn write<'v>(&'v self, value: &'v Account) -> Option<impl Serialize> {
-        let name = match value {
-            Account::Iban(_) => "iban",
-            Account::Other(_) => "other",
-        };
-        Some(BTreeMap::from([(name, value.as_str())]))
-    }
-
-    fn schema(&self) -> RefOr<Schema> {
-        Ref::from_schema_name("Account").into()
-    }
-
-    fn components(&self, components: &mut Components) {
-        let alternatives = OneOfBuilder::new()
-            .item(Self::alternative("iban", &Self::iban(), "ISO 13616 IBAN. Spaces are removed."))
-            .item(Self::alternative("other", &Self::other(), "Any other account number."));
-        components
-            .push(("Account".to_owned(), described(alternatives.into(), "Exactly one of the two fields.")));
-    }
 }
 
 /// An amount, which is two members of the payment: the number and the currency.
@@ -221,6 +214,19 @@ impl Member for AmountMembers {
     }
 
     fn components_of(&self, _: &mut Components) {}
+}
+
+/// The errors of a payment for the members that nodes do not store yet. `place` is the payment's
+/// JSON pointer.
+pub fn not_stored_yet(version: EvidenceVersion, order: &PaymentOrder, place: &str) -> Vec<PartError> {
+    let detail = "is not accepted yet, since the nodes of this service are being upgraded; send it again after \
+                  the upgrade";
+    let error = |member: &str| PartError {
+        pointer: Some(format!("{place}{member}")),
+        parameter: None,
+        detail: detail.to_owned(),
+    };
+    version.lacks(order).into_iter().map(error).collect()
 }
 
 impl From<&PaymentOrder> for PaymentShape {
