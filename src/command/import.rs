@@ -18,11 +18,10 @@ use super::output::{print_result, print_status};
 use crate::app;
 use crate::config::Config;
 use crate::decisions::imports::{EarlierRuns, ImportCounts, ImportError, ImportedPayment, Imports};
-use crate::domain::card_check::UncheckedFields;
 use crate::domain::card_number::holds_card_number;
 use crate::domain::time::Clock;
 use crate::http::request::line_error::LineError;
-use crate::http::routes::payments::import_line::{self, PastLine};
+use crate::http::routes::payments::import_line::{self, AcceptedLines, PastLine};
 use crate::world::SystemClock;
 use lines::{InputLine, InputLines, LINE_BYTES_MAX};
 
@@ -96,16 +95,17 @@ pub async fn import(config: Config, order: ImportOrder) -> Result<ExitCode, Fail
     let (mut report, mut is_bad, begun) = (ImportReport::default(), false, Instant::now());
     on_database(config, async |pools| {
         let unchecked = app::tenants::unchecked(&pools.system, &order.tenant).await?;
+        let accepted = AcceptedLines { unchecked, version: own.settings.evidence_version };
         if order.strict {
             let earlier = app::imports::earlier_runs(pools, &order.tenant).await?;
-            let checked = check(&order.file, unchecked, &earlier).await?;
+            let checked = check(&order.file, accepted, &earlier).await?;
             if checked.counts.refused > 0 {
                 (report, is_bad) = (checked, true);
                 return Ok(());
             }
         }
         let imports = app::imports::open(&own, pools, &order.tenant).await?;
-        let worked = store_all(source, &imports, unchecked, &mut report).await;
+        let worked = store_all(source, &imports, accepted, &mut report).await;
         let finished = imports.finish(&subject(&order.file), report.counts).await;
         worked?;
         Ok(finished?)
@@ -152,15 +152,11 @@ async fn can_be_read_twice(file: &Path) -> bool {
 }
 
 /// The first of two passes. It checks all lines and stores nothing.
-async fn check(
-    file: &Path,
-    unchecked: UncheckedFields,
-    earlier: &EarlierRuns,
-) -> Result<ImportReport, Failure> {
+async fn check(file: &Path, accepted: AcceptedLines, earlier: &EarlierRuns) -> Result<ImportReport, Failure> {
     let (mut lines, mut report) = (InputLines::of(open(file).await?), ImportReport::default());
     while let Some(line) = lines.next().await? {
         // This pass stores nothing, so the clock of this machine is good enough.
-        match parse(&line, SystemClock.now_ms(), unchecked) {
+        match parse(&line, SystemClock.now_ms(), accepted) {
             Ok(PastLine { refused_now, .. }) if refused_now.is_empty() => {}
             Ok(PastLine { payment, refused_now }) => match earlier.stored(&payment).await {
                 Ok(Some(_)) => {}
@@ -173,9 +169,9 @@ async fn check(
     Ok(report)
 }
 
-fn parse(line: &InputLine, now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
+fn parse(line: &InputLine, now_ms: u64, accepted: AcceptedLines) -> Result<PastLine, Vec<LineError>> {
     match &line.bytes {
-        Some(bytes) => import_line::read(bytes, now_ms, unchecked),
+        Some(bytes) => import_line::read(bytes, now_ms, accepted),
         None => Err(vec![LineError::whole(format!("expected at most {LINE_BYTES_MAX} bytes"))]),
     }
 }
@@ -192,10 +188,10 @@ fn key_errors(error: ImportError) -> Result<Vec<LineError>, Failure> {
 async fn store_all(
     source: Source,
     imports: &Imports,
-    unchecked: UncheckedFields,
+    accepted: AcceptedLines,
     report: &mut ImportReport,
 ) -> Result<(), Failure> {
-    let fates = lines_of(source).map(|line| async move { store_line(imports, unchecked, line?).await });
+    let fates = lines_of(source).map(|line| async move { store_line(imports, accepted, line?).await });
     let with_events =
         fates.buffered(IN_FLIGHT_MAX).chunks(EVENT_BATCH_PAYMENTS).map(|fates| store_events(imports, fates));
     let mut done = std::pin::pin!(with_events.buffered(2));
@@ -220,10 +216,10 @@ fn lines_of(source: Source) -> impl Stream<Item = Result<InputLine, Failure>> {
 
 async fn store_line(
     imports: &Imports,
-    unchecked: UncheckedFields,
+    accepted: AcceptedLines,
     line: InputLine,
 ) -> Result<LineOutcome, Failure> {
-    let (number, parsed) = (line.number, parse(&line, imports.world.now_ms(), unchecked));
+    let (number, parsed) = (line.number, parse(&line, imports.world.now_ms(), accepted));
     // Frees the bytes of the line before the payment waits for the journal.
     drop(line);
     let bad = |errors| Ok(LineOutcome::Bad { line: number, errors });

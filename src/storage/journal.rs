@@ -156,6 +156,11 @@ impl Journal {
         self.state.working.load(Ordering::Acquire) > 0
     }
 
+    /// The version in which decisions are stored.
+    pub fn evidence_version(&self) -> EvidenceVersion {
+        self.state.settings.evidence_version
+    }
+
     /// How many decisions wait for a writer.
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()

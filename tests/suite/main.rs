@@ -22,6 +22,7 @@ mod documented_bounds;
 mod documented_responses;
 mod documents;
 mod dry_runs;
+mod evidence_versions;
 mod facts;
 mod failing_rules;
 mod feed;

@@ -20,7 +20,7 @@ use crate::support::service::{Caller, Node, data_dir, payment};
 
 /// Runs `tollgate verify` with the checkpoints of this folder. Returns whether it succeeded, and
 /// its output.
-fn run_verify(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
+pub fn run_verify(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (bool, String) {
     let mut command = tollgate_on(database, &[&["verify"], arguments].concat());
     command.env("ROCKET_TOLLGATE_DATA_DIR", data_dir);
     let (status, output, log) = run_command(command);
@@ -30,7 +30,7 @@ fn run_verify(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) -> (
 }
 
 /// A new data folder with the compiled plugins of the shared one.
-fn copy_data_dir() -> TempDir {
+pub fn copy_data_dir() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (compiled, own) = (data_dir().join("compiled-plugins"), folder.path().join("compiled-plugins"));
     fs::create_dir_all(&own).unwrap();

@@ -77,8 +77,7 @@ fn event(kind: &str, at_ms: u64, note: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::card_check::UncheckedFields;
-    use crate::http::routes::payments::import_line;
+    use crate::http::routes::payments::import_line::{self, AcceptedLines};
 
     const UNTIL_MS: u64 = 1_790_000_000_000;
 
@@ -94,7 +93,7 @@ mod tests {
         let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         assert_eq!(lines.len(), 5_000);
         for line in &lines {
-            let past = import_line::read(line, UNTIL_MS, UncheckedFields::NONE).expect("a good line");
+            let past = import_line::read(line, UNTIL_MS, AcceptedLines::USUAL).expect("a good line");
             assert_eq!(past.refused_now, []);
             let past = past.payment;
             assert!((UNTIL_MS - 30 * DAY_MS..=UNTIL_MS).contains(&past.received_at_ms));

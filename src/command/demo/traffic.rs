@@ -110,8 +110,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::domain::card_check::UncheckedFields;
-    use crate::http::routes::payments::import_line;
+    use crate::http::routes::payments::import_line::{self, AcceptedLines};
 
     const NOW_MS: u64 = 1_790_000_000_000;
 
@@ -127,7 +126,7 @@ mod tests {
         for order in &orders {
             *counts.entry(order.payer).or_default() += 1;
             let line = json!({"payment": order.body(NOW_MS), "received_at_ms": NOW_MS, "outcome": "approve"});
-            let read = import_line::read(line.to_string().as_bytes(), NOW_MS, UncheckedFields::NONE);
+            let read = import_line::read(line.to_string().as_bytes(), NOW_MS, AcceptedLines::USUAL);
             assert!(read.as_ref().is_ok_and(|read| read.refused_now.is_empty()), "{line}: {read:?}");
         }
         for payer in PayerKind::ALL {

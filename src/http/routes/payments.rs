@@ -34,7 +34,9 @@ use crate::http::request::fields::Screened;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
-use crate::http::routes::payments::body::{IDENTIFIER_LENGTH_MAX, PaymentShape, REFERENCE_LENGTH_MAX};
+use crate::http::routes::payments::body::{
+    IDENTIFIER_LENGTH_MAX, PaymentShape, REFERENCE_LENGTH_MAX, not_stored_yet,
+};
 use crate::http::routes::payments::events::EventKindShape;
 use crate::http::services::ServiceState;
 use crate::storage::decisions::{self, DecisionFilter, DecisionSummary, StoredDecision};
@@ -212,6 +214,7 @@ pub async fn submit(
 ) -> Result<ApiResponse, Problem> {
     let Screened { value: order, mut refused_now } = body.screen::<PaymentOrder>(services.world.now_ms())?;
     refused_now.extend(key_error(&key.0, body.unchecked()));
+    refused_now.extend(not_stored_yet(services.submissions.journal.evidence_version(), &order, ""));
     let submission = PaymentSubmission {
         tenant: client.tenant,
         client: client.id,
@@ -224,7 +227,7 @@ pub async fn submit(
     let submitted = if refused_now.is_empty() {
         services.submissions.submit(submission, || body.hash()).await?
     } else {
-        // A payment that was stored before such values were refused still gets its decision.
+        // A payment that was stored when such values were accepted still gets its decision.
         let repeated = services.submissions.repeated(&submission, || body.hash()).await?;
         repeated.ok_or_else(|| refused(refused_now))?
     };

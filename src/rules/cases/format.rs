@@ -298,23 +298,32 @@ enum CountingForm {
     Approved,
 }
 
+/// The name of a selector, or an object with the key of metadata or the name of a signal.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SelectorForm {
+    Named(FixedSelector),
+    Keyed(KeyedSelector),
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct FixedSelector(Selector);
+
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum SelectorForm {
-    DebtorAccount,
-    CreditorAccount,
-    DebtorName,
-    CreditorName,
-    DebtorBank,
-    CreditorBank,
-    DebtorCountry,
-    CreditorCountry,
-    Customer,
-    Merchant,
-    Card,
-    Device,
-    Ip,
+enum KeyedSelector {
     Metadata(String),
+    Signal(String),
+}
+
+impl TryFrom<String> for FixedSelector {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let found = Selector::FIXED.into_iter().find(|selector| selector.name() == name);
+        found.map(Self).ok_or_else(|| format!("unknown selector `{name}`"))
+    }
 }
 
 impl QueryForm {
@@ -344,20 +353,9 @@ impl QueryForm {
 impl SelectorForm {
     fn selector(&self) -> Selector {
         match self {
-            Self::DebtorAccount => Selector::DebtorAccount,
-            Self::CreditorAccount => Selector::CreditorAccount,
-            Self::DebtorName => Selector::DebtorName,
-            Self::CreditorName => Selector::CreditorName,
-            Self::DebtorBank => Selector::DebtorBank,
-            Self::CreditorBank => Selector::CreditorBank,
-            Self::DebtorCountry => Selector::DebtorCountry,
-            Self::CreditorCountry => Selector::CreditorCountry,
-            Self::Customer => Selector::Customer,
-            Self::Merchant => Selector::Merchant,
-            Self::Card => Selector::Card,
-            Self::Device => Selector::Device,
-            Self::Ip => Selector::Ip,
-            Self::Metadata(key) => Selector::Metadata(key.clone()),
+            Self::Named(FixedSelector(selector)) => selector.clone(),
+            Self::Keyed(KeyedSelector::Metadata(key)) => Selector::Metadata(key.clone()),
+            Self::Keyed(KeyedSelector::Signal(name)) => Selector::Signal(name.clone()),
         }
     }
 }
@@ -373,6 +371,26 @@ mod tests {
         let mut payment = json!({"amount": {"minor": 1, "currency": "EUR"}, "ip": "::1"});
         merge(&mut payment, &json!({"amount": {"minor": 2}, "ip": null, "device": "d"}));
         assert_eq!(payment, json!({"amount": {"minor": 2, "currency": "EUR"}, "device": "d"}));
+    }
+
+    #[test]
+    fn a_query_may_have_every_selector_and_no_other() {
+        let read = |selector: &Value| {
+            let query = json!({"velocity": {"selector": selector, "window_ms": 1, "counting": "approved"}});
+            serde_json::from_value::<QueryForm>(query).map(|form| form.query())
+        };
+        let keyed = [
+            (json!({"metadata": "m"}), Selector::Metadata("m".to_owned())),
+            (json!({"signal": "s"}), Selector::Signal("s".to_owned())),
+        ];
+        let fixed = Selector::FIXED.map(|selector| (json!(selector.name()), selector));
+        for (form, selector) in fixed.into_iter().chain(keyed) {
+            let (window_ms, counting) = (1, Counting::Approved);
+            assert_eq!(read(&form).expect("read"), FactQuery::Velocity { selector, window_ms, counting });
+        }
+        for unknown in [json!("metadata"), json!("Card"), json!({"card": "c"}), json!(7)] {
+            assert!(read(&unknown).is_err(), "{unknown}");
+        }
     }
 
     #[test]

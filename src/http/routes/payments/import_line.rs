@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use crate::decisions::imports::{PastEvent, PastPayment};
 use crate::domain::card_check::{CheckedField, UncheckedFields};
-use crate::domain::decision::IdempotencyKey;
+use crate::domain::decision::{EvidenceVersion, IdempotencyKey};
 use crate::domain::payment::PaymentOrder;
 use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
@@ -21,6 +21,7 @@ use crate::http::request::line_error::LineError;
 use crate::http::request::query::TIME_MS_MAX;
 use crate::http::response::problem::PartError;
 use crate::http::routes::payments::OutcomeShape;
+use crate::http::routes::payments::body::not_stored_yet;
 use crate::http::routes::payments::events::note;
 use crate::storage::request_digest;
 
@@ -48,12 +49,27 @@ pub struct PastLine {
     pub refused_now: Vec<LineError>,
 }
 
+/// What lines may contain.
+#[derive(Debug, Clone, Copy)]
+pub struct AcceptedLines {
+    /// The fields that are exempt from the check for card numbers.
+    pub unchecked: UncheckedFields,
+    /// Must be able to hold the payments.
+    pub version: EvidenceVersion,
+}
+
+impl AcceptedLines {
+    /// Whatever can be stored, without card numbers.
+    pub const USUAL: Self = Self { unchecked: UncheckedFields::NONE, version: EvidenceVersion::V3 };
+}
+
 /// Reads a line, and collects all errors. Times must not be after `now_ms`.
-pub fn read(line: &[u8], now_ms: u64, unchecked: UncheckedFields) -> Result<PastLine, Vec<LineError>> {
+pub fn read(line: &[u8], now_ms: u64, accepted: AcceptedLines) -> Result<PastLine, Vec<LineError>> {
     let parsed = json::parse(line).map_err(|error| vec![error.into()])?;
-    let Screened { value, refused_now } =
-        fields::screen(&parsed, Context::of(unchecked, now_ms), past_payment)
+    let Screened { value, mut refused_now } =
+        fields::screen(&parsed, Context::of(accepted.unchecked, now_ms), past_payment)
             .map_err(|problem| line_errors(problem.errors))?;
+    refused_now.extend(not_stored_yet(accepted.version, &value.order, "/payment"));
     let earlier_hash = Digest::of(identity(&parsed).as_bytes());
     Ok(PastLine { payment: PastPayment { earlier_hash, ..value }, refused_now: line_errors(refused_now) })
 }
@@ -169,8 +185,13 @@ mod tests {
     }
 
     fn read(line: &Value) -> Result<PastPayment, Vec<LineError>> {
-        let read = super::read(line.to_string().as_bytes(), NOW_MS, UncheckedFields::NONE)?;
+        let read = read_as(EvidenceVersion::V3, line)?;
         if read.refused_now.is_empty() { Ok(read.payment) } else { Err(read.refused_now) }
+    }
+
+    fn read_as(version: EvidenceVersion, line: &Value) -> Result<PastLine, Vec<LineError>> {
+        let accepted = AcceptedLines { version, ..AcceptedLines::USUAL };
+        super::read(line.to_string().as_bytes(), NOW_MS, accepted)
     }
 
     fn with(pointer: &str, value: Value) -> Value {
@@ -207,6 +228,13 @@ mod tests {
             ("/payment/amount_minor", json!(0), "/payment/amount_minor", "from 1"),
             ("/payment/debtor/account", json!({"iban": "?"}), "/payment/debtor/account/iban", "IBAN"),
             ("/payment/nick", json!(1), "/payment/nick", "not a known field"),
+            ("/payment/uetr", json!("?"), "/payment/uetr", "UUID of version 4"),
+            (
+                "/payment/signals",
+                json!({"score": 0.000_000_1}),
+                "/payment/signals/score",
+                "at most 6 decimals",
+            ),
             ("/payment", json!(null), "/payment", "is required"),
             ("/received_at_ms", json!(NOW_MS + 1), "/received_at_ms", "to 1790000000000"),
             ("/received_at_ms", json!(1_790_000_000), "/received_at_ms", "from 946684800000"),
@@ -230,10 +258,21 @@ mod tests {
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/payment/device", "/key"]);
         let errors =
-            super::read(b"{\"payment\": secret}", NOW_MS, UncheckedFields::NONE).expect_err("no JSON");
+            super::read(b"{\"payment\": secret}", NOW_MS, AcceptedLines::USUAL).expect_err("no JSON");
         let told = &errors[0].detail;
         assert!(told.contains("column 13") && !told.contains("secret"), "{errors:?}");
-        assert_eq!(super::read(b"[]", NOW_MS, UncheckedFields::NONE).expect_err("no object").len(), 1);
+        assert_eq!(read_as(EvidenceVersion::V3, &json!([])).expect_err("no object").len(), 1);
+    }
+
+    #[test]
+    fn a_member_that_the_nodes_do_not_store_yet_is_read_and_refused_now() {
+        let newer = with("/payment/end_to_end_id", json!("NOTPROVIDED"));
+        let read = read_as(EvidenceVersion::V2, &newer).expect("good");
+        let [error] = &read.refused_now[..] else { panic!("{:?}", read.refused_now) };
+        assert_eq!(error.pointer, "/payment/end_to_end_id");
+        assert!(error.detail.contains("being upgraded"), "{error:?}");
+        assert!(read_as(EvidenceVersion::V3, &newer).expect("good").refused_now.is_empty());
+        assert!(read_as(EvidenceVersion::V2, &line()).expect("good").refused_now.is_empty());
     }
 
     #[test]
