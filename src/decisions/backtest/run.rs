@@ -62,7 +62,11 @@ impl Backtests {
         let comparison = Arc::new(self.holding(claim, preparing).await?);
         if !self.holding(claim, comparison.facts_are_known()).await? {
             // Until another turn. Meanwhile this tenant's earlier payments are prepared.
-            self.holding(claim, async { Ok(tokio::time::sleep(PROGRESS_EVERY).await) }).await?;
+            let pause = async {
+                tokio::time::sleep(PROGRESS_EVERY).await;
+                Ok(())
+            };
+            self.holding(claim, pause).await?;
             return self.release(claim).await;
         }
         if backtest.total.is_none() {
