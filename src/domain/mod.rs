@@ -18,6 +18,7 @@ pub mod decision;
 pub mod fair_queue;
 #[cfg(test)]
 pub mod fixtures;
+pub mod line_format;
 pub mod list;
 pub mod millionths;
 pub mod money;
@@ -33,6 +34,7 @@ pub mod series;
 pub mod shadow;
 pub mod signal;
 pub mod similar_names;
+pub mod table;
 pub mod tenant;
 pub mod text;
 pub mod time;
