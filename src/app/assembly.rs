@@ -38,6 +38,7 @@ use crate::decisions::shadow::ShadowRuns;
 use crate::decisions::single_flight::SingleFlight;
 use crate::decisions::stages::StageMeters;
 use crate::decisions::submit::Submissions;
+use crate::decisions::tables::Tables;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
 use crate::domain::time::{Machine, World};
@@ -303,6 +304,7 @@ fn services(
         checkpoints: decisions.checkpoints.clone(),
         quarantines: decisions.quarantines.clone(),
         card_checks: decisions.card_checks.clone(),
+        tables: Tables::new(app.clone(), world.clone(), quotas(settings).tables),
         app: app.clone(),
         hasher: Arc::new(SecretHasher::new(HashingLimits::default(), world.randomness())?),
         sign_ins: SignInLimits::new(world.randomness()),

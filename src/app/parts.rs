@@ -11,6 +11,7 @@ use crate::config::NodeSettings;
 use crate::decisions::uploads::UploadSettings;
 use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::quotas::Quotas;
+use crate::domain::table::VERSION_BYTES_MAX;
 use crate::http::edge::EdgeLimits;
 use crate::http::services::BodyLimits;
 use crate::rules;
@@ -46,6 +47,7 @@ pub(super) fn quotas(settings: &NodeSettings) -> Quotas {
         list_entries_max: settings.list_entries_max,
         revisions_max: settings.ruleset_revisions_max,
         payment_events_max: settings.payment_events_max,
+        tables: settings.table_quotas(),
     }
 }
 
@@ -54,6 +56,8 @@ pub(super) fn body_limits(settings: &NodeSettings) -> BodyLimits {
         body_bytes: 64 << 10,
         body_deadline: deadline(settings),
         lines_bytes: 4 << 20,
+        // Rows as text may have twice as many bytes as they are stored in.
+        rows_bytes: 2 * VERSION_BYTES_MAX,
         upload_bytes: usize::try_from(settings.plugin_size_max_bytes).unwrap_or(usize::MAX),
         form_bytes: 8 << 10,
     }

@@ -10,13 +10,14 @@ use tokio::io::AsyncReadExt;
 
 use super::Failure;
 use super::administration::{ACTOR, on_database};
-use super::output::{print_result, print_status};
+use super::output::{print_result, print_status, write_results};
 use crate::app::tenants::TenantError;
 use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
+use crate::domain::line_format::LineFormat;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
-use crate::http::routes::lists::lines::{BadLines, EntryReader, LINES_MAX, LineFormat, header, line_of};
+use crate::http::routes::lists::lines::{BadLines, EntryReader, LINES_MAX, header, line_of};
 use crate::storage::card_checks;
 use crate::storage::databases::Databases;
 use crate::storage::lists::{self, AddEntryError, EntryFilter, ListHead};
@@ -35,7 +36,7 @@ pub struct ListOrder {
     #[arg(long)]
     list: String,
     /// csv or jsonl. Default: by the file name's extension, otherwise csv.
-    #[arg(long, value_parser = parse_format)]
+    #[arg(long, value_parser = LineFormat::parse)]
     format: Option<LineFormat>,
 }
 
@@ -70,14 +71,6 @@ struct ImportStoppedError {
     already_there: usize,
     #[source]
     because: AddEntryError,
-}
-
-fn parse_format(name: &str) -> Result<LineFormat, &'static str> {
-    match name {
-        "csv" => Ok(LineFormat::Csv),
-        "jsonl" => Ok(LineFormat::Jsonl),
-        _ => Err("expected csv or jsonl"),
-    }
 }
 
 pub async fn run(config: Config, command: ListCommand) -> Result<ExitCode, Failure> {
@@ -147,7 +140,7 @@ async fn bytes_of(file: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn format_of(file: &Path) -> LineFormat {
+pub(super) fn format_of(file: &Path) -> LineFormat {
     let is_lines = file.extension().is_some_and(|extension| extension == "jsonl" || extension == "ndjson");
     if is_lines { LineFormat::Jsonl } else { LineFormat::Csv }
 }
@@ -158,12 +151,6 @@ async fn find(pools: &Databases, order: &ListOrder) -> Result<(TenantId, ListHea
     let head = lists::head(&pools.app, tenant, &order.list).await?;
     let unknown = || format!("the tenant {} has no list {}", order.tenant, order.list);
     Ok((tenant, head.ok_or_else(unknown)?))
-}
-
-fn write_results(text: &str) {
-    if let Some(lines) = text.strip_suffix('\n') {
-        print_result!("{lines}");
-    }
 }
 
 async fn export(config: Config, order: ListOrder) -> Result<ExitCode, Failure> {

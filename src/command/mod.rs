@@ -11,6 +11,7 @@ mod plugin;
 mod progress;
 mod replay;
 mod serve;
+mod table;
 mod verify;
 
 use std::path::PathBuf;
@@ -70,6 +71,9 @@ enum Command {
     /// Import entries into a list, or export them.
     #[command(subcommand)]
     List(list::ListCommand),
+    /// Import the rows of a table as a new version, export them, compare versions, or roll back.
+    #[command(subcommand)]
+    Table(table::TableCommand),
     /// Send realistic traffic to the demonstration tenant, or generate a history for import.
     Demo(demo::DemoOptions),
     /// Print the OpenAPI document of the API.
@@ -184,6 +188,7 @@ pub fn run() -> ExitCode {
         Command::Verify { checkpoints } => with_config(|config| verify::verify(config, checkpoints)),
         Command::Demo(options) => demo::demo(options),
         Command::List(command) => with_config(|config| list::run(config, command)),
+        Command::Table(command) => with_config(|config| table::run(config, command)),
         Command::Import(order) => with_config(|config| import::import(config, order)),
         Command::Tenant(TenantCommand::Create { name }) => {
             with_config(|config| administration::create_tenant(config, name))

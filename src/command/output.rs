@@ -37,6 +37,13 @@ pub fn write_result(line: Arguments<'_>) {
     }
 }
 
+/// Writes whole lines of the result.
+pub(super) fn write_results(text: &str) {
+    if let Some(lines) = text.strip_suffix('\n') {
+        print_result!("{lines}");
+    }
+}
+
 fn write_out(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;

@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use super::SettingRange;
 use crate::domain::decision::EvidenceVersion;
+use crate::domain::quotas::TableQuotas;
+use crate::domain::table::ROWS_MAX;
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
 use crate::rules;
 
@@ -60,6 +62,14 @@ pub struct NodeSettings {
     pub ruleset_revisions_max: u32,
     /// Events of one payment. They are never deleted.
     pub payment_events_max: u32,
+    /// Tables of one tenant that are not closed.
+    pub tenant_tables_max: u32,
+    /// Versions of one table. They are never deleted.
+    pub table_versions_max: u32,
+    /// Rows of one version.
+    pub table_rows_max: u32,
+    /// The rows of all versions of one tenant's tables. They are never deleted.
+    pub tenant_tables_stored_max_bytes: u64,
     /// Processor time for compiling a small plugin. A large one gets six times as much.
     pub compile_cpu_s: u64,
     pub journal_queue_max: usize,
@@ -114,6 +124,10 @@ impl Default for NodeSettings {
             list_entries_max: 100_000,
             ruleset_revisions_max: 10_000,
             payment_events_max: 200,
+            tenant_tables_max: 100,
+            table_versions_max: 1_000,
+            table_rows_max: ROWS_MAX,
+            tenant_tables_stored_max_bytes: 16 << 30,
             compile_cpu_s: 10,
             journal_queue_max: 8_192,
             journal_batch_max: 512,
@@ -162,7 +176,17 @@ impl NodeSettings {
         sandbox
     }
 
-    pub(super) fn ranges(&self) -> [SettingRange; 28] {
+    /// For a server, and for the commands that store tables.
+    pub fn table_quotas(&self) -> TableQuotas {
+        TableQuotas {
+            tables_max: self.tenant_tables_max,
+            versions_max: self.table_versions_max,
+            rows_max: self.table_rows_max,
+            stored_bytes_max: self.tenant_tables_stored_max_bytes,
+        }
+    }
+
+    pub(super) fn ranges(&self) -> [SettingRange; 32] {
         [
             ("access_token_lifetime_s", self.access_token_lifetime_s, 300, 600),
             ("deadline_ms", self.deadline_ms, 100, 60_000),
@@ -177,6 +201,10 @@ impl NodeSettings {
             ("list_entries_max", self.list_entries_max.into(), 1, 10_000_000),
             ("ruleset_revisions_max", self.ruleset_revisions_max.into(), 1, 1_000_000),
             ("payment_events_max", self.payment_events_max.into(), 1, 100_000),
+            ("tenant_tables_max", self.tenant_tables_max.into(), 1, 10_000),
+            ("table_versions_max", self.table_versions_max.into(), 1, 1_000_000),
+            ("table_rows_max", self.table_rows_max.into(), 1, ROWS_MAX.into()),
+            ("tenant_tables_stored_max_bytes", self.tenant_tables_stored_max_bytes, 1 << 20, 1 << 50),
             ("compile_cpu_s", self.compile_cpu_s, 1, 600),
             ("journal_queue_max", self.journal_queue_max as u64, 1, 1_000_000),
             ("journal_batch_max", self.journal_batch_max as u64, 1, 4_096),

@@ -1,4 +1,4 @@
-//! A plugin's bytes while they are received: few in memory, more in an unnamed file.
+//! The bytes of a large body while they are received: few in memory, more in an unnamed file.
 //!
 //! A large body must not stay in memory while it is received, since the client decides how long
 //! that takes.
@@ -61,11 +61,16 @@ impl Spool {
         self.size_bytes
     }
 
-    /// Reads everything into memory. Blocks.
-    pub fn read(mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
+    /// What was received, from its beginning. Reading it blocks.
+    pub fn into_reader(mut self) -> io::Result<impl Read + Send + 'static> {
         self.file.seek(SeekFrom::Start(0))?;
-        self.file.read_to_end(&mut bytes)?;
+        Ok(self.file)
+    }
+
+    /// Reads everything into memory. Blocks.
+    pub fn read(self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
+        self.into_reader()?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }

@@ -25,10 +25,15 @@ pub enum Action {
     ListEntryClosed,
     HistoryImported,
     CardCheckChanged,
+    TableCreated,
+    TableClosed,
+    TableVersionUploaded,
+    TableVersionActivated,
+    TableVersionRolledBack,
 }
 
 impl Action {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -51,6 +56,11 @@ impl Action {
         Self::ListEntryClosed,
         Self::HistoryImported,
         Self::CardCheckChanged,
+        Self::TableCreated,
+        Self::TableClosed,
+        Self::TableVersionUploaded,
+        Self::TableVersionActivated,
+        Self::TableVersionRolledBack,
     ];
 
     pub fn name(self) -> &'static str {
@@ -77,6 +87,11 @@ impl Action {
             Self::ListEntryClosed => "list_entry.closed",
             Self::HistoryImported => "history.imported",
             Self::CardCheckChanged => "card_check.changed",
+            Self::TableCreated => "table.created",
+            Self::TableClosed => "table.closed",
+            Self::TableVersionUploaded => "table_version.uploaded",
+            Self::TableVersionActivated => "table_version.activated",
+            Self::TableVersionRolledBack => "table_version.rolled_back",
         }
     }
 

@@ -16,10 +16,11 @@ pub enum CheckedField {
     Metadata,
     IdempotencyKey,
     ListValue,
+    TableValue,
 }
 
 impl CheckedField {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Reference,
         Self::AccountOther,
         Self::Bank,
@@ -30,6 +31,7 @@ impl CheckedField {
         Self::Metadata,
         Self::IdempotencyKey,
         Self::ListValue,
+        Self::TableValue,
     ];
 
     /// The name in the database and on the command line.
@@ -45,6 +47,7 @@ impl CheckedField {
             Self::Metadata => "metadata",
             Self::IdempotencyKey => "idempotency_key",
             Self::ListValue => "list.value",
+            Self::TableValue => "table.value",
         }
     }
 

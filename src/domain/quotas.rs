@@ -20,4 +20,18 @@ pub struct Quotas {
     pub revisions_max: u32,
     /// Events of one payment.
     pub payment_events_max: u32,
+    pub tables: TableQuotas,
+}
+
+/// The bounds of the tables of one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableQuotas {
+    /// Tables that are not closed.
+    pub tables_max: u32,
+    /// Versions of one table.
+    pub versions_max: u32,
+    /// Rows of one version.
+    pub rows_max: u32,
+    /// The rows of all versions of all tables.
+    pub stored_bytes_max: u64,
 }

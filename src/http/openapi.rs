@@ -23,6 +23,7 @@ use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
     audit, backtests, checkpoints, decisions, feed, lists, oauth, operations, payments, plugins, rulesets,
+    tables,
 };
 
 #[derive(OpenApi)]
@@ -92,6 +93,19 @@ struct Document;
     plugins::list,
     plugins::one,
     plugins::download,
+    tables::create,
+    tables::list,
+    tables::one,
+    tables::close,
+    tables::versions::upload,
+    tables::versions::versions,
+    tables::versions::version,
+    tables::rows::download,
+    tables::rows::look_up,
+    tables::rows::diff,
+    tables::activations::activations,
+    tables::activations::activate,
+    tables::activations::roll_back,
     audit::list,
     feed::follow,
     plugins::retire,

@@ -13,6 +13,7 @@ pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
 pub(super) mod rulesets;
+pub(super) mod tables;
 
 use rocket::Route;
 
@@ -44,6 +45,12 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, lists::routes()),
         api(RouteClass::Ordinary, lists::entries::routes()),
         api(RouteClass::Upload, lists::entries::filling_routes()),
+        api(RouteClass::Ordinary, tables::routes()),
+        api(RouteClass::Ordinary, tables::versions::routes()),
+        api(RouteClass::Upload, tables::versions::upload_routes()),
+        api(RouteClass::Ordinary, tables::rows::routes()),
+        api(RouteClass::Upload, tables::rows::comparison_routes()),
+        api(RouteClass::Ordinary, tables::activations::routes()),
         api(RouteClass::Ordinary, checkpoints::routes()),
         api(RouteClass::Ordinary, plugins::routes()),
         api(RouteClass::Upload, plugins::upload_routes()),

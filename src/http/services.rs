@@ -15,6 +15,7 @@ use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::submit::Submissions;
+use crate::decisions::tables::Tables;
 use crate::decisions::uploads::Uploads;
 use crate::domain::quotas::Quotas;
 use crate::domain::time::World;
@@ -34,6 +35,7 @@ pub struct Services {
     pub checkpoints: Arc<Checkpoints>,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
+    pub tables: Tables,
     pub app: AppPool,
     pub hasher: Arc<SecretHasher>,
     pub sign_ins: SignInLimits,
@@ -63,6 +65,8 @@ pub struct BodyLimits {
     pub body_deadline: Duration,
     /// The bound of a body with many entries of a list.
     pub lines_bytes: usize,
+    /// The bound of a body with the rows of a table.
+    pub rows_bytes: usize,
     pub upload_bytes: usize,
     pub form_bytes: usize,
 }

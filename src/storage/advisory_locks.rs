@@ -24,6 +24,8 @@ pub(super) enum DatabaseLock {
     BacktestClaims,
     /// One node converts the lists of an earlier version.
     ListConversion,
+    /// Sequences of the activations of tables rise in commit order.
+    TableActivationSequence,
 }
 
 impl DatabaseLock {
@@ -34,6 +36,7 @@ impl DatabaseLock {
             Self::ActivationSequence => 0x746f_6c6c_0000_0002,
             Self::BacktestClaims => 0x746f_6c6c_0000_0006,
             Self::ListConversion => 0x746f_6c6c_0000_0009,
+            Self::TableActivationSequence => 0x746f_6c6c_0000_000a,
         }
     }
 
@@ -84,6 +87,9 @@ pub(super) enum TenantLock {
     Revisions(TenantId, DecisionPoint),
     /// Taken before backtests are counted for the limit.
     Backtests(TenantId),
+    /// Taken before tables and their versions are counted for the quotas. Versions are numbered
+    /// without gaps.
+    Tables(TenantId),
 }
 
 impl TenantLock {
@@ -95,6 +101,7 @@ impl TenantLock {
             Self::Uploads(tenant) => format!("uploads {tenant}"),
             Self::Revisions(tenant, point) => format!("revisions {tenant} {}", point.name()),
             Self::Backtests(tenant) => format!("backtests {tenant}"),
+            Self::Tables(tenant) => format!("tables {tenant}"),
         }
     }
 
@@ -119,8 +126,16 @@ mod tests {
     fn numbers_and_texts_are_those_of_the_release_before() {
         use DatabaseLock::{
             ActivationSequence, BacktestClaims, FirstSigningKey, ListConversion, Provisioning,
+            TableActivationSequence,
         };
-        let all = [Provisioning, FirstSigningKey, ActivationSequence, BacktestClaims, ListConversion];
+        let all = [
+            Provisioning,
+            FirstSigningKey,
+            ActivationSequence,
+            BacktestClaims,
+            ListConversion,
+            TableActivationSequence,
+        ];
         assert_eq!(
             all.map(DatabaseLock::number),
             [
@@ -129,6 +144,7 @@ mod tests {
                 8_390_043_841_926_791_170,
                 8_390_043_841_926_791_174,
                 8_390_043_841_926_791_177,
+                8_390_043_841_926_791_178,
             ]
         );
         let (tenant, payment) = (TenantId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2)));
@@ -140,6 +156,7 @@ mod tests {
             (TenantLock::Uploads(tenant), format!("uploads {one}")),
             (TenantLock::Revisions(tenant, DecisionPoint::Payment), format!("revisions {one} payment")),
             (TenantLock::Backtests(tenant), format!("backtests {one}")),
+            (TenantLock::Tables(tenant), format!("tables {one}")),
         ] {
             assert_eq!(lock.text(), text);
         }

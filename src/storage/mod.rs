@@ -37,6 +37,7 @@ pub mod series;
 pub mod session;
 pub mod shadow_runs;
 pub mod signing_keys;
+pub mod tables;
 pub mod tenants;
 pub mod time_limit;
 pub mod transaction;

@@ -14,10 +14,12 @@ use cases::{ID, cases, integer_ends};
 
 /// Bodies that are not JSON and so not tested here. Lines are read by the code that reads a single
 /// entry.
-const OTHER_BODIES: [(&str, &str); 4] = [
+const OTHER_BODIES: [(&str, &str); 6] = [
     ("POST /api/v1/lists/{name}/entries", "application/x-ndjson"),
     ("POST /api/v1/lists/{name}/entries", "text/csv"),
     ("POST /api/v1/plugins", "application/wasm"),
+    ("POST /api/v1/tables/{name}/versions", "application/x-ndjson"),
+    ("POST /api/v1/tables/{name}/versions", "text/csv"),
     ("POST /oauth/token", "application/x-www-form-urlencoded"),
 ];
 

@@ -154,6 +154,27 @@ async fn lists(client: &mut DocumentedCaller) {
     client.get("/lists").await;
 }
 
+async fn tables(client: &mut DocumentedCaller) {
+    let columns = json!([{"name": "rate", "kind": "number"}]);
+    let table = json!({"name": "rates", "lookup": "exact", "kind": "text", "columns": columns});
+    client.post("/tables", &table, 201).await;
+    let path = "/tables/rates/versions";
+    for (csv, status) in [("key,rate\nEUR,1.5\n", 201), ("key,rate\nEUR,2\nUSD,1\n", 201), ("rate\n", 422)] {
+        let rows = client.caller.request(Method::POST, path).header("Content-Type", "text/csv").body(csv);
+        assert_eq!(client.send(Method::POST, &format!("/api/v1{path}"), rows).await.0, status);
+    }
+    client.get("/tables").await;
+    client.get("/tables/rates").await;
+    client.get(path).await;
+    client.get("/tables/rates/versions/1").await;
+    client.get("/tables/rates/rows?key=EUR&version=1").await;
+    client.get("/tables/rates/diff?from=1&to=2").await;
+    client.call(Method::POST, "/tables/rates/rollback", None, 201).await;
+    client.post("/tables/rates/activations", &json!({"version": 2}), 201).await;
+    client.get("/tables/rates/activations").await;
+    client.call(Method::DELETE, "/tables/rates", None, 204).await;
+}
+
 /// Uploads plugins in all states. Returns the digests of a valid one and of one that fails.
 async fn plugins(client: &mut DocumentedCaller) -> [Value; 2] {
     let [good, broken] = [client.submit_plugin("good").await, client.submit_plugin("panic_message").await];
@@ -276,6 +297,7 @@ async fn every_operation_responds_as_documented() {
     let mut client = DocumentedCaller::new(&node).await;
     public_routes(&mut client, &node).await;
     lists(&mut client).await;
+    tables(&mut client).await;
     let plugins = plugins(&mut client).await;
     let rules = rulesets(&mut client, &plugins).await;
     let payment_id = payments(&mut client).await;

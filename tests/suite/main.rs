@@ -59,6 +59,7 @@ mod shadow;
 mod silent_database;
 mod stopping;
 mod support;
+mod tables;
 mod two_processes;
 mod upload_abuse;
 mod uploads;

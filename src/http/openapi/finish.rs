@@ -9,7 +9,7 @@ use crate::http::request::query::{LIMIT_MAX, TIME_MS_MAX};
 
 const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
     ("backtests", "Tests of a candidate revision on stored decisions."),
     ("decisions", "Decisions with their evidence, and their replay."),
@@ -20,6 +20,7 @@ const TAGS: [(&str, &str); 10] = [
     ("payments", "Payments, their outcomes and later events."),
     ("plugins", "The WebAssembly components that rules are made of."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
+    ("tables", "Reference tables in versions, in which rules look rows up."),
 ];
 
 pub fn finish(document: &mut Value) {
@@ -133,7 +134,8 @@ fn bound(name: &str, schema: &mut Value) {
     if is_integer && name == "limit" {
         (schema["minimum"], schema["maximum"]) = (1.into(), LIMIT_MAX.into());
     }
-    if is_integer && name == "revision" && schema["maximum"].is_null() {
+    let is_number_of_a_version = ["revision", "version", "from", "to"].contains(&name);
+    if is_integer && is_number_of_a_version && schema["maximum"].is_null() {
         (schema["minimum"], schema["maximum"]) = (1.into(), i32::MAX.into());
     }
     if schema["maxLength"].is_number() && schema["minLength"].is_null() {

@@ -89,6 +89,12 @@ problems! {
     DryRunProblems: MalformedRequest MalformedBody NotFound Erased BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Uploading a plugin.
     UploadProblems: MalformedRequest DigestMismatch BodyTooLarge UnsupportedMediaType PluginRefused QuotaExceeded;
+    /// Uploading a version of a table.
+    UploadRowsProblems: MalformedRequest InvalidQuery NotFound Conflict BodyTooLarge UnsupportedMediaType InvalidBody
+        CardNumber QuotaExceeded;
+    /// Making a version of a table valid.
+    ActivateTableProblems: MalformedRequest MalformedBody NotFound Conflict PreconditionFailed BodyTooLarge
+        UnsupportedMediaType InvalidBody;
     /// Retiring a plugin.
     RetireProblems: NotFound Conflict;
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 
 use crate::decisions::spool::Spool;
 use crate::domain::card_check::UncheckedFields;
+use crate::domain::line_format::LineFormat;
 use crate::domain::plugin::Digest;
 use crate::http::edge::context::RequestContext;
 use crate::http::edge::upload_slots::UploadSlot;
@@ -21,7 +22,6 @@ use crate::http::request::declaration::Body;
 use crate::http::request::fields::{self, Context, Screened};
 use crate::http::request::json::{self, Value};
 use crate::http::response::problem::{Problem, ProblemKind};
-use crate::http::routes::lists::lines::LineFormat;
 use crate::http::services::{BodyLimits, Services};
 
 /// The detail of the problem for a body that was cut off.
@@ -87,6 +87,15 @@ impl std::fmt::Debug for EntriesBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EntriesBody")
     }
+}
+
+/// The rows of a new version of a table, not checked yet. They may be many megabytes, so they are
+/// on disk, and occupy a slot for large bodies.
+#[derive(Debug)]
+pub struct RowsBody {
+    pub format: LineFormat,
+    pub spool: Spool,
+    pub turn: UploadSlot,
 }
 
 /// A WebAssembly component, not checked yet. It may be megabytes, so it is on disk.
@@ -159,6 +168,27 @@ fn line_format(found: &ContentType) -> Option<LineFormat> {
         ("application", "x-ndjson") => Some(LineFormat::Jsonl),
         ("text", "csv") => Some(LineFormat::Csv),
         _ => None,
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for RowsBody {
+    type Error = ProblemKind;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+        let turn = match request.guard::<UploadSlot>().await {
+            request::Outcome::Success(turn) => turn,
+            request::Outcome::Error(error) => return Outcome::Error(error),
+            request::Outcome::Forward(status) => return Outcome::Forward((data, status)),
+        };
+        let limit = limits(request).map(|limits| limits.rows_bytes);
+        let is_lines = |found: &ContentType| line_format(found).is_some();
+        let spooled = match check(request, limit, "application/x-ndjson or text/csv", is_lines) {
+            Ok(limit_bytes) => spool(request, data, limit_bytes).await,
+            Err(problem) => Err(problem),
+        };
+        let format = request.content_type().and_then(line_format).unwrap_or(LineFormat::Csv);
+        outcome(request, spooled.map(|spool| Self { format, spool, turn }))
     }
 }
 
@@ -318,6 +348,7 @@ mod tests {
             body_bytes: 20,
             body_deadline: Duration::from_secs(60),
             lines_bytes: 10,
+            rows_bytes: 10,
             upload_bytes: 10,
             form_bytes: 10,
         };

@@ -32,6 +32,7 @@ fn searched_field(parameter: &str) -> Option<CheckedField> {
         "merchant" => Some(CheckedField::Merchant),
         "idempotency_key" => Some(CheckedField::IdempotencyKey),
         "value" => Some(CheckedField::ListValue),
+        "key" => Some(CheckedField::TableValue),
         _ => None,
     }
 }
@@ -41,8 +42,8 @@ pub fn parameter_holds_card_number(parameter: &str, value: &str, unchecked: Unch
     let checked = searched_field(parameter).is_none_or(|field| !unchecked.contains(field));
     let holds = match parameter {
         "cursor" => return false,
-        // The value of a list may be an account: the kind of the list is not known here.
-        "account" | "value" => account_holds_card_number,
+        // The value of a list or table may be an account: its kind is not known here.
+        "account" | "key" | "value" => account_holds_card_number,
         _ => holds_card_number,
     };
     checked && holds(value)

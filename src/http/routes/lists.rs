@@ -45,7 +45,7 @@ body! {
     }
 }
 
-fn slug() -> Parsed<String, &'static str> {
+pub(super) fn slug() -> Parsed<String, &'static str> {
     fn parse(text: &str) -> Result<String, &'static str> {
         let expected = "expected lower-case words joined by hyphens, at most 64 characters";
         if is_slug(text) { Ok(text.to_owned()) } else { Err(expected) }

@@ -85,7 +85,7 @@ pub struct ExpectedActivation {
 }
 
 impl ExpectedActivation {
-    pub(super) fn is(&self, current: DeploymentVersion) -> bool {
+    pub(in crate::storage) fn is(&self, current: DeploymentVersion) -> bool {
         self.one_of.as_ref().is_none_or(|these| these.contains(&current)) && !self.none_of.contains(&current)
     }
 }

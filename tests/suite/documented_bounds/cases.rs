@@ -11,7 +11,8 @@ pub const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
 /// Each pattern with texts that match it and texts that do not.
-const PATTERNS: [(&str, &[&str], &[&str]); 8] = [
+const PATTERNS: [(&str, &[&str], &[&str]); 9] = [
+    ("^[a-z][a-z0-9_]*$", &["a", "a_1"], &["_a", "1a", "A", "a-b"]),
     ("^[A-Z]{3}$", &["EUR"], &["eur", "EU", "EURO", "EU1"]),
     ("^[A-Z]{2}$", &["DE"], &["de", "D", "DEU", "D1"]),
     ("^([0-9]{6}|[0-9]{8})$", &["411111", "41111111"], &["4111111", "41111a", "411"]),

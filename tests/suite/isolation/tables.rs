@@ -39,11 +39,16 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "backtests",
         "payment_events",
         "unchecked_fields",
+        "tables",
+        "table_versions",
+        "table_chunks",
+        "table_activations",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
-        // The list of the entries.
+        // The list of the entries, and the table of the versions.
         let statement = statement.replace("'list-' || gen_random_uuid()", "'seeded'");
+        let statement = statement.replace("'table-' || gen_random_uuid()", "'seeded'");
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *superuser).await.unwrap();
     }
 }
@@ -84,6 +89,16 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         ),
         "payment_events" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 'fraud', 0, 0, 'u', '')"),
         "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
+        "tables" => format!(
+            "('{tenant}', 'table-' || gen_random_uuid(), '', 'exact', 'text', '{{}}', '{{}}', 'u', 0, null, null)"
+        ),
+        "table_versions" => {
+            format!("('{tenant}', 'seeded', 1, '{tenant}', 0, 0, {digest}, 1, 2, '', 'u', 0, 0)")
+        }
+        "table_chunks" => format!(
+            "('{tenant}', '{tenant}', coalesce((select max(place) + 1 from table_chunks), 0), '', '')"
+        ),
+        "table_activations" => format!("('{tenant}', default, 'seeded', 1, 'upload', 'u', 0, 0)"),
         "journal_writers" => "(gen_random_uuid(), 'n', 0)".to_owned(),
         "journal_batches" => "(gen_random_uuid(), 0, '', '', '', 0)".to_owned(),
         other => panic!("the table {other} is new: give it a row here, so that its isolation is tested"),

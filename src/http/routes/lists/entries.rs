@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::comparison::{ValueKind, normalized_name};
+use crate::domain::line_format::LineFormat;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::tenant::TenantId;
 use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
@@ -19,7 +20,7 @@ use crate::http::request::query::Query;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::lines::{
-    BadLines, EntryBody, EntryLine, EntryReader, LINES_MAX, LineFormat, VALUE_LENGTH_MAX,
+    BadLines, EntryBody, EntryLine, EntryReader, LINES_MAX, VALUE_LENGTH_MAX,
 };
 use crate::http::routes::lists::list_name;
 use crate::http::services::{ServiceState, Services};

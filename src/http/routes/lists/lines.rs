@@ -2,15 +2,14 @@
 //!
 //! Errors must never contain a value.
 
-use std::cell::Cell;
-use std::io;
-
 use serde::Serialize;
 use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
 
+use crate::decisions::csv_records::{CsvLine, CsvRecords};
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::comparison::ValueKind;
+use crate::domain::line_format::LineFormat;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::time::Randomness;
 use crate::http::request::codecs::{Codec, optional, text, time_ms};
@@ -32,14 +31,6 @@ const ENTRY_BYTES_MAX: usize = 64 << 10;
 
 /// The members of an entry, which are the columns of CSV.
 const COLUMNS: [&str; 4] = ["value", "reason", "valid_from_ms", "valid_to_ms"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineFormat {
-    /// CSV with a header line.
-    Csv,
-    /// A JSON object on each line.
-    Jsonl,
-}
 
 /// The errors of the first bad lines, and how many lines are bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -239,13 +230,11 @@ impl LineReader<'_, '_> {
     }
 
     fn csv(&mut self, bytes: &[u8]) -> Result<(), TooMany> {
-        let bytes_left = Cell::new(ENTRY_BYTES_MAX);
-        let mut reader =
-            csv::ReaderBuilder::new().from_reader(LimitedRecords { bytes, bytes_left: &bytes_left });
-        let columns: Vec<String> = match reader.headers() {
-            Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
-            Err(error) => {
-                self.broken(1, &error);
+        let mut records = CsvRecords::new(bytes, ENTRY_BYTES_MAX);
+        let columns = match records.columns() {
+            Ok(columns) => columns,
+            Err(detail) => {
+                self.bad.add(1, [LineError::whole(detail)]);
                 return Ok(());
             }
         };
@@ -253,38 +242,14 @@ impl LineReader<'_, '_> {
             self.bad.add(1, [LineError::whole(detail)]);
             return Ok(());
         }
-        let mut lines = LineCount { bytes, counted: 0, line: 1 };
-        let mut records = reader.into_records();
-        loop {
-            bytes_left.set(ENTRY_BYTES_MAX);
-            let begin = records.reader().position().clone();
-            match records.next() {
-                Some(Ok(record)) => {
-                    let number = lines.at(record.position());
-                    self.count(number)?;
-                    self.take(number, &object(&columns, &record));
-                }
-                Some(Err(error)) => {
-                    let number = lines.at(error.position().or(Some(&begin)));
-                    self.count(number)?;
-                    self.broken(number, &error);
-                }
-                None => return Ok(()),
+        for CsvLine { number, record } in records {
+            self.count(number)?;
+            match record {
+                Ok(record) => self.take(number, &object(&columns, &record)),
+                Err(detail) => self.bad.add(number, [LineError::whole(detail)]),
             }
         }
-    }
-
-    /// Uses its own message, since the crate's messages may quote the line.
-    fn broken(&mut self, line: u64, error: &csv::Error) {
-        let detail = match error.kind() {
-            csv::ErrorKind::Utf8 { .. } => "expected UTF-8".to_owned(),
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("expected {expected_len} columns as in the header line, found {len}")
-            }
-            csv::ErrorKind::Io(_) => too_long(),
-            _ => "expected CSV".to_owned(),
-        };
-        self.bad.add(line, [LineError::whole(detail)]);
+        Ok(())
     }
 
     fn take(&mut self, number: u64, value: &Value) {
@@ -297,46 +262,6 @@ impl LineReader<'_, '_> {
 
 fn too_long() -> String {
     format!("expected at most {ENTRY_BYTES_MAX} bytes")
-}
-
-/// Ends at a record that has more bytes than an entry can have. The crate has no such limit: it
-/// would hold a record with any number of cells, and each needs more memory than its bytes.
-struct LimitedRecords<'b> {
-    bytes: &'b [u8],
-    bytes_left: &'b Cell<usize>,
-}
-
-impl io::Read for LimitedRecords<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.bytes_left.get();
-        if left == 0 && !self.bytes.is_empty() {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let room = buffer.len().min(left);
-        let read = self.bytes.read(&mut buffer[..room])?;
-        self.bytes_left.set(left - read);
-        Ok(read)
-    }
-}
-
-/// Computes the line numbers of records, in order. Needed because the crate counts empty lines
-/// before a record as part of the record.
-struct LineCount<'b> {
-    bytes: &'b [u8],
-    counted: usize,
-    line: u64,
-}
-
-impl LineCount<'_> {
-    fn at(&mut self, position: Option<&csv::Position>) -> u64 {
-        let begin = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or_default();
-        let ahead = self.bytes.get(begin..).unwrap_or_default();
-        let begin = begin + ahead.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let passed = self.bytes.get(self.counted..begin).unwrap_or_default();
-        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.counted = self.counted.max(begin);
-        self.line
-    }
 }
 
 fn columns_error(columns: &[String]) -> Option<String> {
