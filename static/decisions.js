@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { badge, byId, definitions, digest, element, fill, json, money, showStatus, table, time } from "./elements.js";
+import { factInWords } from "./facts.js";
 
 const COLUMNS = [
   { title: "Received" },
@@ -93,7 +94,7 @@ function rules(decision) {
       ["Time", `${rule.elapsed_us.toLocaleString()} µs`],
       ["Why it failed", rule.result?.detail],
     ]),
-    list("Facts", rule.facts.map(fact)),
+    list("Facts", rule.facts.map(factInWords)),
     list("Notes", rule.result?.notes || [])));
   return element("div", {}, ...sections);
 }
@@ -108,16 +109,6 @@ function result(rule) {
 function list(title, texts) {
   if (!texts.length) return null;
   return element("div", {}, element("strong", {}, title), element("ul", {}, ...texts.map((text) => element("li", {}, text))));
-}
-
-function fact({ query, listed, velocity }) {
-  const answer = velocity ? `${velocity.count} payments, ${velocity.total_minor} minor units`
-    : listed === undefined ? "the payment has no value" : listed ? "yes" : "no";
-  if (!query) return answer;
-  const question = query.kind === "listed"
-    ? `${query.selector} on the list ${query.list} (${query.matching})`
-    : `${query.counting} by ${query.selector} in ${query.window_ms / 1000} s`;
-  return `${question}: ${answer}`;
 }
 
 function payment(decision) {

@@ -13,6 +13,8 @@ mod harness;
 #[cfg(target_os = "linux")]
 #[path = "sandbox/memory.rs"]
 mod memory;
+#[path = "sandbox/released.rs"]
+mod released;
 #[path = "sandbox/shipped.rs"]
 mod shipped;
 

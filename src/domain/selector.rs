@@ -93,6 +93,12 @@ impl Selector {
     /// Each costs a row of every payment that has such a value.
     const STORED_LATER: [Self; 3] = [Self::Reference, Self::EndToEndId, Self::Uetr];
 
+    /// Whether payments are stored with their value of this selector, and can be found by it.
+    pub fn is_stored(&self) -> bool {
+        let earliest = Self::FIXED.iter().take(Self::EARLIEST);
+        matches!(self, Self::Metadata(_)) || earliest.chain(&Self::STORED_LATER).any(|stored| stored == self)
+    }
+
     /// The name as stored and shown. For metadata it is `metadata:<key>`, for signals
     /// `signal:<name>`.
     pub fn name(&self) -> String {
@@ -279,6 +285,16 @@ pub enum Counting {
     Submitted,
     /// Earlier payments whose outcome was approve.
     Approved,
+}
+
+impl Counting {
+    /// The name in settings, responses and case files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Approved => "approved",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

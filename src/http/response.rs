@@ -1,5 +1,6 @@
 //! Successful responses: status, headers, body and entity tag.
 
+pub(super) mod decimal;
 pub(super) mod entity_tags;
 mod failure;
 pub(super) mod problem;

@@ -10,7 +10,7 @@ use tokio::sync::SemaphorePermit;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::call_state::CallState;
-use super::contract::{CallFault, LinkedPlugin, PaymentInput, SettingsAnswer, failure_detail};
+use super::contract::{CallFault, LinkedPlugin, PaymentInput, SettingsAnswer, facts_bytes, failure_detail};
 use super::engine::Sandbox;
 use super::limits::{HOSTCALL_FUEL, INPUT_BYTES_MAX, TICK_MS};
 use super::progress::ComputedMs;
@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
         facts: &[Fact],
         state: &[u8],
     ) -> CallOutcome<'a, Evaluation> {
-        let input_bytes = input.text_bytes() + size_of_val(facts) + state.len();
+        let input_bytes = self.plugin.payment_bytes(input) + facts_bytes(facts) + state.len();
         let mut instance = match self.begin(input_bytes).await {
             Ok(instance) => instance,
             Err(failure) => return CallOutcome::not_called(failure),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::contract::{PaymentInput, v1};
+use super::contract::{PaymentInput, v1_1};
 use super::local::LocalEngine;
 use super::{Diagnosis, EngineError, FailedCall, PrepareError, PreparedSettings, RuleCall, RuleEngine};
 use crate::domain::plugin::Digest;
@@ -116,7 +116,7 @@ async fn evaluate(
     engine: &LocalEngine,
     under_test: &PluginUnderTest,
     prepared: PreparedSettings,
-    payment: v1::Payment,
+    payment: v1_1::Payment,
     facts: Vec<Fact>,
     expected: Expectation,
     name: String,
@@ -124,11 +124,11 @@ async fn evaluate(
     let PreparedSettings { profile, state, .. } = prepared;
     let plugin = under_test.plugin;
     let rule = RuleCall { plugin, profile, state: state.into(), facts, fuel_spent_before: None };
-    let run = engine.evaluate_one(PaymentInput::V1(payment.clone()), rule.clone()).await?;
+    let run = engine.evaluate_one(PaymentInput::of_case(payment.clone()), rule.clone()).await?;
     let result = compare(&expected, &run.result);
     let failed = result.is_err() && matches!(run.result, RuleResult::Failed { .. });
     let diagnosis = if failed {
-        engine.diagnose_one(PaymentInput::V1(payment), rule, under_test.bytes.clone()).await?
+        engine.diagnose_one(PaymentInput::of_case(payment), rule, under_test.bytes.clone()).await?
     } else {
         None
     };

@@ -28,16 +28,19 @@ const LONGEST_NAME_SHOWN_CHARS: usize = 160;
 pub enum ContractVersion {
     /// `tollgate:rules@1.0.0`
     V1_0_0,
+    /// `tollgate:rules@1.1.0`
+    V1_1_0,
 }
 
 impl ContractVersion {
     /// Newest first.
-    pub const ALL: [ContractVersion; 1] = [ContractVersion::V1_0_0];
+    pub const ALL: [ContractVersion; 2] = [ContractVersion::V1_1_0, ContractVersion::V1_0_0];
 
     /// The exact name of the instance that a plugin of this version exports.
     pub fn export_name(self) -> &'static str {
         match self {
             ContractVersion::V1_0_0 => "tollgate:rules/rule@1.0.0",
+            ContractVersion::V1_1_0 => "tollgate:rules/rule@1.1.0",
         }
     }
 }

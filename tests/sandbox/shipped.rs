@@ -10,7 +10,7 @@ use tollgate::rules::cases::{self, PluginUnderTest};
 
 use crate::harness::{Harness, component};
 
-fn sorted(folder: &Path) -> Vec<PathBuf> {
+pub fn sorted(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the folder can be read");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();

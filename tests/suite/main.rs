@@ -13,6 +13,7 @@ mod closed_output;
 mod command_line;
 mod comparison;
 mod compile_turns;
+mod contracts;
 mod crash;
 mod database_errors;
 mod database_tls;

@@ -80,7 +80,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_can_be_downloaded_unchange
     let (_, shared) = caller.get(&format!("/plugins/{shared}")).await;
     assert_eq!((&shared["state"], &shared["shared"]), (&json!("ready"), &json!(true)), "{shared}");
     assert_eq!(shared.get("uploaded_by"), None, "{shared}");
-    assert_eq!(shared["imports"], json!(["tollgate:rules/types@1.0.0"]), "{shared}");
+    assert_eq!(shared["imports"], json!(["tollgate:rules/types@1.1.0"]), "{shared}");
     let shipped = 4;
     assert_eq!(names(&caller).await.len(), shipped + 1);
 

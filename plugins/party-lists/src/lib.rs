@@ -3,13 +3,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tollgate_rule::fact::is_list_name;
 use tollgate_rule::{
     Consequence, Evaluation, Fact, FactQuery, Findings, Matching, Payment, Prepared, Reason, Rule, Selector,
     invalid_setting, too_many_facts,
 };
-
-/// The host accepts no longer name of a list.
-const MAX_NAME_CHARS: usize = 64;
 
 struct PartyLists;
 
@@ -111,13 +109,6 @@ fn settings_errors(settings: &Settings) -> Vec<Reason> {
         }
     }
     errors
-}
-
-fn is_list_name(text: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
-    text.len() <= MAX_NAME_CHARS && text.split('-').all(is_word)
 }
 
 impl ListCheck {

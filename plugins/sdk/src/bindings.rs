@@ -3,7 +3,7 @@
 #![allow(unsafe_code, missing_docs, missing_debug_implementations, clippy::all)]
 
 wit_bindgen::generate!({
-    path: "../wit/1.0.0",
+    path: "../wit/1.1.0",
     world: "payment-rule",
     pub_export_macro: true,
     export_macro_name: "export_bindings",

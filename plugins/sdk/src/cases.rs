@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::{Describe, Evaluation, Reason, Rule, Verdict, guest};
+use crate::{AggregateQuery, Describe, Evaluation, FactQuery, Reason, Rule, Verdict, guest};
 use format::{Case, CaseFile, Expectation, ExpectedReason};
 
 /// Panics if a case fails, and lists all failed cases of all files in the folder.
@@ -75,7 +75,7 @@ fn check<R: Rule>(case: &Case) -> Result<(), String> {
         (Ok(prepared), _) => prepared,
     };
     if let Some(expected) = &case.queries
-        && *expected != prepared.queries
+        && canonical(expected) != canonical(&prepared.queries)
     {
         let queries = &prepared.queries;
         return Err(failure(format!("  expected queries {expected:?}\n  got      queries {queries:?}")));
@@ -83,6 +83,19 @@ fn check<R: Rule>(case: &Case) -> Result<(), String> {
     let payment = case.payment.as_ref().map_err(|error| failure(format!("  payment: {error}")))?;
     let result = guest::evaluate::<R>(payment, &case.facts, &prepared.state);
     compare(&case.expectation, &result).map_err(failure)
+}
+
+/// Without the order of selectors, methods and outcomes, which has no meaning.
+fn canonical(queries: &[FactQuery]) -> Vec<FactQuery> {
+    let mut queries = queries.to_vec();
+    for query in &mut queries {
+        if let FactQuery::Aggregate(AggregateQuery { selectors, filter, .. }) = query {
+            selectors.sort();
+            filter.methods.sort();
+            filter.outcomes.sort();
+        }
+    }
+    queries
 }
 
 fn compare(expectation: &Expectation, result: &Result<Evaluation, String>) -> Result<(), String> {

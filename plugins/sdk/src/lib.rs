@@ -10,6 +10,7 @@
 //! This crate must not give rules a clock, randomness, files or a network: the
 //! host refuses a plugin that imports anything.
 
+pub mod aggregate;
 #[cfg(target_arch = "wasm32")]
 mod allocator;
 #[doc(hidden)]
@@ -18,26 +19,38 @@ pub mod bindings;
 pub mod cases;
 mod convert;
 pub mod currency;
+pub mod decimal;
 pub mod fact;
 mod guest;
 #[cfg(target_arch = "wasm32")]
 mod panic_message;
+pub mod party;
 pub mod payment;
 pub mod selector;
 pub mod settings;
+pub mod table;
 pub mod verdict;
+pub mod window;
 
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-pub use crate::fact::{Counting, Fact, FactQuery, Matching, Velocity, ask, too_many_facts};
+pub use crate::aggregate::{
+    Aggregate, AggregateQuery, Conversion, DistinctCount, Outcome, PaymentEvent, PaymentFilter, SeenPayment,
+};
+pub use crate::decimal::{Millionths, Signal};
+pub use crate::fact::{Counting, Fact, FactQuery, Matching, SimilarEntry, Velocity, ask, too_many_facts};
 #[doc(hidden)]
 pub use crate::guest::{Guest, describe, evaluate, prepare};
-pub use crate::payment::{Account, Card, Method, Money, Party, Payment};
+pub use crate::party::{Account, Party, PostalAddress, UltimateParty};
+pub use crate::payment::{Card, ChargeBearer, Method, Money, PayeeMatch, PayeeVerification, Payment};
 pub use crate::selector::Selector;
 pub use crate::settings::invalid_setting;
-pub use crate::verdict::{Consequence, Evaluation, Findings, Reason, Verdict, allow, pass, reject, review};
+pub use crate::table::{Cell, TableLookup, TableRow};
+pub use crate::verdict::{
+    Consequence, Evaluation, Findings, Objection, Reason, Verdict, allow, pass, reject, review,
+};
 
 /// A rule: a pure function of a payment, facts and settings.
 pub trait Rule {
@@ -69,6 +82,43 @@ impl<State> Prepared<State> {
     /// For a rule that needs no facts.
     pub fn without_facts(state: State) -> Self {
         Prepared { queries: Vec::new(), state }
+    }
+}
+
+/// A part of the settings with the index of its fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asking<Part> {
+    /// The part of the settings.
+    pub part: Part,
+    /// The index of its fact in the facts of an evaluation.
+    pub fact_index: usize,
+}
+
+impl<Part> Asking<Part> {
+    /// The fact for this part.
+    pub fn fact<'f>(&self, facts: &'f [Fact]) -> Result<&'f Fact, String> {
+        facts.get(self.fact_index).ok_or_else(|| "a fact is missing".to_owned())
+    }
+}
+
+impl<Part> Prepared<Vec<Asking<Part>>> {
+    /// Asks one query for each part of the settings. Parts with the same query share a fact. `field`
+    /// is the setting that is refused if there are too many.
+    pub fn asking(
+        parts: Vec<Part>,
+        query: impl Fn(&Part) -> FactQuery,
+        field: &str,
+    ) -> Result<Self, Vec<Reason>> {
+        let mut queries = Vec::new();
+        let asked = parts.into_iter().map(|part| {
+            let fact_index = ask(&mut queries, query(&part));
+            Asking { part, fact_index }
+        });
+        let state = asked.collect();
+        match too_many_facts(&queries, field) {
+            Some(reason) => Err(vec![reason]),
+            None => Ok(Prepared { queries, state }),
+        }
     }
 }
 

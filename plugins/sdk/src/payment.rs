@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::decimal::Signal;
+use crate::party::{Party, UltimateParty};
+
 /// A payment as Tollgate parsed it from the client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +22,15 @@ pub struct Payment {
     pub debtor: Party,
     /// The payee.
     pub creditor: Party,
+    /// Whoever the debtor acts for.
+    #[serde(default)]
+    pub ultimate_debtor: Option<Box<UltimateParty>>,
+    /// Whoever the creditor acts for.
+    #[serde(default)]
+    pub ultimate_creditor: Option<Box<UltimateParty>>,
+    /// The BICs or other identifiers of the banks in between, in the order of the payment's way.
+    #[serde(default)]
+    pub intermediary_agents: Vec<String>,
     /// The payment method.
     pub method: Method,
     /// The client's id of the customer.
@@ -27,6 +39,9 @@ pub struct Payment {
     /// The client's id of the merchant.
     #[serde(default)]
     pub merchant: Option<String>,
+    /// The merchant's category: the four digits of ISO 18245.
+    #[serde(default)]
+    pub merchant_category: Option<String>,
     /// The card, if there is one.
     #[serde(default)]
     pub card: Option<Card>,
@@ -47,10 +62,67 @@ pub struct Payment {
     /// Unstructured remittance information.
     #[serde(default)]
     pub remittance: Option<String>,
+    /// The end-to-end identification of ISO 20022.
+    #[serde(default)]
+    pub end_to_end_id: Option<String>,
+    /// The unique end-to-end transaction reference, a UUIDv4.
+    #[serde(default)]
+    pub uetr: Option<String>,
+    /// Who pays the charges.
+    #[serde(default)]
+    pub charge_bearer: Option<ChargeBearer>,
+    /// What the payee's bank said about the creditor's name and account.
+    #[serde(default)]
+    pub payee_verification: Option<PayeeVerification>,
     /// The client's own keys and values, in the order of the keys.
     #[serde(default, deserialize_with = "pairs_by_key")]
     pub metadata: Vec<(String, String)>,
+    /// What other systems of the client said about the payment, in the order of the names.
+    #[serde(default, deserialize_with = "pairs_by_key")]
+    pub signals: Vec<(String, Signal)>,
 }
+
+/// Who pays the charges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChargeBearer {
+    /// The debtor (ISO 20022: DEBT).
+    Debtor,
+    /// The creditor (CRED).
+    Creditor,
+    /// Each their own (SHAR).
+    Shared,
+    /// As the service level says (SLEV).
+    ServiceLevel,
+}
+
+/// What the payee's bank said about the creditor's name and account.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PayeeVerification {
+    /// Whether they belong together.
+    pub outcome: PayeeMatch,
+    /// The name that the payee's bank suggested, for a close match.
+    #[serde(default)]
+    pub suggested_name: Option<String>,
+}
+
+/// Whether the creditor's name belongs to the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayeeMatch {
+    /// It does (EPC: MTCH).
+    Matches,
+    /// A similar name does (CMTC).
+    CloseMatch,
+    /// It does not (NMTC).
+    NoMatch,
+    /// The payee's bank could not say (NOAP).
+    NotPossible,
+}
+
+/// The largest amount of a payment: 2^53-1 minor units.
+pub const MAX_AMOUNT_MINOR: i64 = 9_007_199_254_740_991;
 
 /// An amount in minor units (cents, for EUR).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -62,33 +134,6 @@ pub struct Money {
     pub currency: String,
     /// Digits after the decimal point.
     pub exponent: u8,
-}
-
-/// The debtor or the creditor of a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Party {
-    /// The name as the client wrote it.
-    pub name: String,
-    /// The account.
-    #[serde(default)]
-    pub account: Option<Account>,
-    /// The bank's BIC or other identifier, as the client wrote it.
-    #[serde(default)]
-    pub bank: Option<String>,
-    /// The ISO 3166-1 alpha-2 code in capital letters.
-    #[serde(default)]
-    pub country: Option<String>,
-}
-
-/// An account number.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Account {
-    /// An IBAN in electronic format. Length and check digits are not verified.
-    Iban(String),
-    /// Any other account number, as the client wrote it.
-    Other(String),
 }
 
 /// A card, without its number.
@@ -106,7 +151,7 @@ pub struct Card {
 }
 
 /// How a payment is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// A card payment.
@@ -147,32 +192,10 @@ impl Method {
     }
 }
 
-impl Account {
-    /// The number, of either kind.
-    pub fn number(&self) -> &str {
-        match self {
-            Account::Iban(number) | Account::Other(number) => number,
-        }
-    }
-
-    /// For messages: the last four characters of a number of at least eight, and
-    /// none of a shorter one.
-    pub fn masked(&self) -> String {
-        let number = self.number();
-        let length = number.chars().count();
-        if length < 8 {
-            return "…".to_owned();
-        }
-        let end: String = number.chars().skip(length - 4).collect();
-        format!("…{end}")
-    }
-
-    /// The last part of the JSON pointer to it: `iban` or `other`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Account::Iban(_) => "iban",
-            Account::Other(_) => "other",
-        }
+impl Payment {
+    /// The signal with this name, if the payment has it.
+    pub fn signal(&self, name: &str) -> Option<&Signal> {
+        self.signals.iter().find(|(known, _)| known == name).map(|(_, signal)| signal)
     }
 }
 
@@ -194,8 +217,12 @@ pub fn amount_in_words(minor: i64, currency: &str, exponent: u8) -> String {
     format!("{sign}{whole}{point}{fraction} {currency}")
 }
 
-fn pairs_by_key<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<(String, String)>, D::Error> {
-    let pairs = BTreeMap::<String, String>::deserialize(source)?;
+fn pairs_by_key<'de, D, V>(source: D) -> Result<Vec<(String, V)>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    let pairs = BTreeMap::<String, V>::deserialize(source)?;
     Ok(pairs.into_iter().collect())
 }
 
@@ -209,12 +236,5 @@ mod tests {
         assert_eq!(amount_in_words(5, "EUR", 2), "0.05 EUR");
         assert_eq!(amount_in_words(5, "JPY", 0), "5 JPY");
         assert_eq!(amount_in_words(-1_500, "KWD", 3), "-1.500 KWD");
-    }
-
-    #[test]
-    fn a_masked_account_shows_at_most_its_last_four_characters() {
-        let iban = Account::Iban("GB29NWBK60161331926819".to_owned());
-        assert_eq!(iban.masked(), "…6819");
-        assert_eq!(Account::Other("12345".to_owned()).masked(), "…");
     }
 }

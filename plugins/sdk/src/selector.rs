@@ -1,17 +1,21 @@
-//! Selectors: the values of a payment that lists and velocity use, with their
-//! JSON pointers and their names in messages.
+//! Selectors: the values of a payment that lists, tables and counts of earlier
+//! payments use, with their JSON pointers and their names in messages.
+
+use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::payment::{Party, Payment};
+use crate::decimal::Signal;
+use crate::party::{Account, Party, UltimateParty};
+use crate::payment::{Method, Payment};
 
 /// The API accepts no longer key.
-const MAX_METADATA_KEY_CHARS: usize = 40;
+const MAX_KEY_CHARS: usize = 40;
 
 /// A value of a payment, such as `"debtor_account"` or `{"metadata": "key"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
     /// The payer's account number.
@@ -42,7 +46,45 @@ pub enum Selector {
     Ip,
     /// The value of a metadata key.
     Metadata(
-        #[serde(deserialize_with = "metadata_key")]
+        #[serde(deserialize_with = "payment_key")]
+        #[schemars(regex(pattern = "^[a-z0-9_.-]{1,40}$"))]
+        String,
+    ),
+    /// The account number of whoever the payer acts for.
+    UltimateDebtorAccount,
+    /// The account number of whoever the payee acts for.
+    UltimateCreditorAccount,
+    /// The name of whoever the payer acts for.
+    UltimateDebtorName,
+    /// The name of whoever the payee acts for.
+    UltimateCreditorName,
+    /// The name that the payee's bank suggested.
+    SuggestedPayeeName,
+    /// The first six or eight digits of the card.
+    CardBin,
+    /// The country of the card's issuer.
+    CardCountry,
+    /// The merchant's category code.
+    MerchantCategory,
+    /// The client's own reference.
+    Reference,
+    /// The end-to-end identification.
+    EndToEndId,
+    /// The unique end-to-end transaction reference.
+    Uetr,
+    /// The purpose code.
+    Purpose,
+    /// The remittance information.
+    Remittance,
+    /// The amount with its currency.
+    Amount,
+    /// The currency.
+    Currency,
+    /// The payment method.
+    Method,
+    /// The value of a signal.
+    Signal(
+        #[serde(deserialize_with = "payment_key")]
         #[schemars(regex(pattern = "^[a-z0-9_.-]{1,40}$"))]
         String,
     ),
@@ -51,37 +93,94 @@ pub enum Selector {
 impl Selector {
     /// Whether every payment has this value.
     pub fn is_always_given(&self) -> bool {
-        matches!(self, Selector::DebtorName | Selector::CreditorName)
+        use Selector::{Amount, CreditorName, Currency, DebtorName, Method, Reference};
+        matches!(self, DebtorName | CreditorName | Reference | Amount | Currency | Method)
+    }
+
+    /// Whether the value is a name, so that similar names can be looked up.
+    pub fn is_name(&self) -> bool {
+        use Selector::{
+            CreditorName, DebtorName, SuggestedPayeeName, UltimateCreditorName, UltimateDebtorName,
+        };
+        matches!(
+            self,
+            DebtorName | CreditorName | UltimateDebtorName | UltimateCreditorName | SuggestedPayeeName
+        )
+    }
+
+    /// Whether earlier payments can be found by this value. Further selectors of an aggregate only
+    /// leave out some of the payments that were found.
+    pub fn finds_payments(&self) -> bool {
+        !matches!(
+            self,
+            Selector::UltimateDebtorAccount
+                | Selector::UltimateCreditorAccount
+                | Selector::UltimateDebtorName
+                | Selector::UltimateCreditorName
+                | Selector::SuggestedPayeeName
+                | Selector::CardBin
+                | Selector::CardCountry
+                | Selector::MerchantCategory
+                | Selector::Purpose
+                | Selector::Remittance
+                | Selector::Amount
+                | Selector::Currency
+                | Selector::Method
+                | Selector::Signal(_)
+        )
     }
 
     /// The payment's value, if it has one.
-    pub fn value_in<'p>(&self, payment: &'p Payment) -> Option<&'p str> {
-        match self {
-            Selector::DebtorAccount => account_number(&payment.debtor),
-            Selector::CreditorAccount => account_number(&payment.creditor),
-            Selector::DebtorName => Some(&payment.debtor.name),
-            Selector::CreditorName => Some(&payment.creditor.name),
-            Selector::DebtorBank => payment.debtor.bank.as_deref(),
-            Selector::CreditorBank => payment.creditor.bank.as_deref(),
-            Selector::DebtorCountry => payment.debtor.country.as_deref(),
-            Selector::CreditorCountry => payment.creditor.country.as_deref(),
-            Selector::Customer => payment.customer.as_deref(),
-            Selector::Merchant => payment.merchant.as_deref(),
-            Selector::Card => payment.card.as_ref().map(|card| card.fingerprint.as_str()),
-            Selector::Device => payment.device.as_deref(),
-            Selector::Ip => payment.ip.as_deref(),
-            Selector::Metadata(key) => {
-                let pair = payment.metadata.iter().find(|(name, _)| name == key)?;
-                Some(&pair.1)
+    pub fn value_in<'p>(&self, payment: &'p Payment) -> Option<Cow<'p, str>> {
+        let (debtor, creditor) = (&payment.debtor, &payment.creditor);
+        let ultimate_debtor = payment.ultimate_debtor.as_ref();
+        let ultimate_creditor = payment.ultimate_creditor.as_ref();
+        let value = match self {
+            Selector::DebtorAccount => debtor.account.as_ref()?.number(),
+            Selector::CreditorAccount => creditor.account.as_ref()?.number(),
+            Selector::DebtorName => &debtor.name,
+            Selector::CreditorName => &creditor.name,
+            Selector::DebtorBank => debtor.bank.as_ref()?,
+            Selector::CreditorBank => creditor.bank.as_ref()?,
+            Selector::DebtorCountry => debtor.country.as_ref()?,
+            Selector::CreditorCountry => creditor.country.as_ref()?,
+            Selector::Customer => payment.customer.as_ref()?,
+            Selector::Merchant => payment.merchant.as_ref()?,
+            Selector::Card => &payment.card.as_ref()?.fingerprint,
+            Selector::Device => payment.device.as_ref()?,
+            Selector::Ip => payment.ip.as_ref()?,
+            Selector::Metadata(key) => &payment.metadata.iter().find(|(name, _)| name == key)?.1,
+            Selector::UltimateDebtorAccount => ultimate_debtor?.account.as_ref()?.number(),
+            Selector::UltimateCreditorAccount => ultimate_creditor?.account.as_ref()?.number(),
+            Selector::UltimateDebtorName => &ultimate_debtor?.name,
+            Selector::UltimateCreditorName => &ultimate_creditor?.name,
+            Selector::SuggestedPayeeName => payment.payee_verification.as_ref()?.suggested_name.as_ref()?,
+            Selector::CardBin => payment.card.as_ref()?.bin.as_ref()?,
+            Selector::CardCountry => payment.card.as_ref()?.country.as_ref()?,
+            Selector::MerchantCategory => payment.merchant_category.as_ref()?,
+            Selector::Reference => &payment.reference,
+            Selector::EndToEndId => payment.end_to_end_id.as_ref()?,
+            Selector::Uetr => payment.uetr.as_ref()?,
+            Selector::Purpose => payment.purpose.as_ref()?,
+            Selector::Remittance => payment.remittance.as_ref()?,
+            Selector::Amount => {
+                return Some(format!("{} {}", payment.amount.currency, payment.amount.minor).into());
             }
-        }
+            Selector::Currency => &payment.amount.currency,
+            Selector::Method => method_name(payment.method),
+            Selector::Signal(name) => match payment.signal(name)? {
+                Signal::Number(number) => return Some(number.to_string().into()),
+                Signal::Word(word) => word,
+            },
+        };
+        Some(value.into())
     }
 
     /// The JSON pointer to the value in the submitted payment.
     pub fn field_in(&self, payment: &Payment) -> String {
         match self {
-            Selector::DebtorAccount => account_field("/debtor/account", &payment.debtor),
-            Selector::CreditorAccount => account_field("/creditor/account", &payment.creditor),
+            Selector::DebtorAccount => account_field("/debtor", &payment.debtor),
+            Selector::CreditorAccount => account_field("/creditor", &payment.creditor),
             Selector::DebtorName => "/debtor/name".to_owned(),
             Selector::CreditorName => "/creditor/name".to_owned(),
             Selector::DebtorBank => "/debtor/bank".to_owned(),
@@ -94,6 +193,27 @@ impl Selector {
             Selector::Device => "/device".to_owned(),
             Selector::Ip => "/ip".to_owned(),
             Selector::Metadata(key) => format!("/metadata/{}", pointer_step(key)),
+            Selector::UltimateDebtorAccount => {
+                ultimate_account_field("/ultimate_debtor", payment.ultimate_debtor.as_deref())
+            }
+            Selector::UltimateCreditorAccount => {
+                ultimate_account_field("/ultimate_creditor", payment.ultimate_creditor.as_deref())
+            }
+            Selector::UltimateDebtorName => "/ultimate_debtor/name".to_owned(),
+            Selector::UltimateCreditorName => "/ultimate_creditor/name".to_owned(),
+            Selector::SuggestedPayeeName => "/payee_verification/suggested_name".to_owned(),
+            Selector::CardBin => "/card/bin".to_owned(),
+            Selector::CardCountry => "/card/country".to_owned(),
+            Selector::MerchantCategory => "/merchant_category".to_owned(),
+            Selector::Reference => "/reference".to_owned(),
+            Selector::EndToEndId => "/end_to_end_id".to_owned(),
+            Selector::Uetr => "/uetr".to_owned(),
+            Selector::Purpose => "/purpose".to_owned(),
+            Selector::Remittance => "/remittance".to_owned(),
+            Selector::Amount => "/amount_minor".to_owned(),
+            Selector::Currency => "/currency".to_owned(),
+            Selector::Method => "/method".to_owned(),
+            Selector::Signal(name) => format!("/signals/{}", pointer_step(name)),
         }
     }
 
@@ -114,6 +234,23 @@ impl Selector {
             Selector::Device => "the device",
             Selector::Ip => "the IP address",
             Selector::Metadata(key) => return format!("the metadata value '{key}'"),
+            Selector::UltimateDebtorAccount => "the ultimate debtor's account",
+            Selector::UltimateCreditorAccount => "the ultimate creditor's account",
+            Selector::UltimateDebtorName => "the ultimate debtor's name",
+            Selector::UltimateCreditorName => "the ultimate creditor's name",
+            Selector::SuggestedPayeeName => "the name suggested by the payee's bank",
+            Selector::CardBin => "the card's first digits",
+            Selector::CardCountry => "the card's country",
+            Selector::MerchantCategory => "the merchant's category",
+            Selector::Reference => "the reference",
+            Selector::EndToEndId => "the end-to-end identification",
+            Selector::Uetr => "the UETR",
+            Selector::Purpose => "the purpose",
+            Selector::Remittance => "the remittance information",
+            Selector::Amount => "the amount",
+            Selector::Currency => "the currency",
+            Selector::Method => "the payment method",
+            Selector::Signal(name) => return format!("the signal '{name}'"),
         };
         words.to_owned()
     }
@@ -126,14 +263,43 @@ impl Selector {
     }
 }
 
-/// Accepts only a key that a payment can have: no payment would match another.
-fn metadata_key<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+/// By what a payer is recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Payer {
+    /// The debtor's account.
+    #[default]
+    DebtorAccount,
+    /// The client's id of the customer, whichever account is used.
+    Customer,
+}
+
+impl Payer {
+    /// The value by which earlier payments of the payer are found.
+    pub fn selector(self) -> Selector {
+        match self {
+            Payer::DebtorAccount => Selector::DebtorAccount,
+            Payer::Customer => Selector::Customer,
+        }
+    }
+}
+
+/// The first of the selectors for which the payment has no value.
+pub fn first_missing<'s>(selectors: &'s [Selector], payment: &Payment) -> Option<&'s Selector> {
+    selectors.iter().find(|selector| selector.value_in(payment).is_none())
+}
+
+/// Accepts only a key of metadata or a name of a signal that a payment can have: no payment would
+/// match another.
+fn payment_key<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
     let key = String::deserialize(source)?;
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
-    if (1..=MAX_METADATA_KEY_CHARS).contains(&key.len()) && key.bytes().all(known) {
+    if (1..=MAX_KEY_CHARS).contains(&key.len()) && key.bytes().all(known) {
         return Ok(key);
     }
-    Err(D::Error::custom("expected a metadata key, which has 1 to 40 characters of a-z, 0-9, _, . and -"))
+    Err(D::Error::custom(
+        "expected a key of metadata or the name of a signal, which has 1 to 40 characters of a-z, 0-9, _, . and -",
+    ))
 }
 
 /// One part of a JSON pointer (RFC 6901), with `~` and `/` escaped.
@@ -149,14 +315,30 @@ pub fn pointer_step(name: &str) -> String {
     step
 }
 
-fn account_number(party: &Party) -> Option<&str> {
-    party.account.as_ref().map(|account| account.number())
+fn account_field(party_field: &str, party: &Party) -> String {
+    field_of_account(party_field, party.account.as_ref())
 }
 
-fn account_field(pointer: &str, party: &Party) -> String {
-    match &party.account {
-        Some(account) => format!("{pointer}/{}", account.kind()),
-        None => pointer.to_owned(),
+fn ultimate_account_field(party_field: &str, party: Option<&UltimateParty>) -> String {
+    field_of_account(party_field, party.and_then(|party| party.account.as_ref()))
+}
+
+fn field_of_account(party_field: &str, account: Option<&Account>) -> String {
+    match account {
+        Some(account) => format!("{party_field}/account/{}", account.kind()),
+        None => format!("{party_field}/account"),
+    }
+}
+
+/// The name in the API.
+fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Card => "card",
+        Method::CreditTransfer => "credit_transfer",
+        Method::Instant => "instant",
+        Method::DirectDebit => "direct_debit",
+        Method::Wallet => "wallet",
+        Method::Other => "other",
     }
 }
 
@@ -170,6 +352,8 @@ mod tests {
         assert_eq!(parse(r#""debtor_account""#).ok(), Some(Selector::DebtorAccount));
         let key = Selector::Metadata("shop".to_owned());
         assert_eq!(parse(r#"{"metadata": "shop"}"#).ok(), Some(key));
+        let signal = Selector::Signal("risk".to_owned());
+        assert_eq!(parse(r#"{"signal": "risk"}"#).ok(), Some(signal));
         assert!(parse(r#""DebtorAccount""#).is_err());
         assert!(parse(r#"{"metadata": "Shop"}"#).is_err());
     }

@@ -108,6 +108,16 @@ pub enum Consequence {
     Reject,
 }
 
+/// What happens to a payment that a rule objects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Objection {
+    /// A person should review the payment.
+    Review,
+    /// The payment should not be made.
+    Reject,
+}
+
 /// Collects the findings of a rule. The strictest finding gives the verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
@@ -136,6 +146,14 @@ impl Findings {
     /// Rejects the payment.
     pub fn reject(&mut self, reason: Reason) {
         self.reject.push(reason);
+    }
+
+    /// Reviews or rejects the payment.
+    pub fn object(&mut self, objection: Objection, reason: Reason) {
+        match objection {
+            Objection::Review => self.review(reason),
+            Objection::Reject => self.reject(reason),
+        }
     }
 
     /// Adds a finding whose consequence the settings define.

@@ -4,15 +4,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tollgate_rule::payment::amount_in_words;
+use tollgate_rule::payment::{MAX_AMOUNT_MINOR, amount_in_words};
 use tollgate_rule::{
-    Consequence, Counting, Evaluation, Fact, FactQuery, Findings, Payment, Prepared, Reason, Rule, Selector,
-    Velocity, ask, currency, invalid_setting, too_many_facts,
+    Asking, Consequence, Counting, Evaluation, Fact, FactQuery, Findings, Objection, Payment, Prepared,
+    Reason, Rule, Selector, Velocity, currency, invalid_setting, window,
 };
 
-const MAX_WINDOW_SECONDS: u64 = 366 * 24 * 60 * 60;
-/// The contract's limit on amounts: 2^53-1.
-const MAX_AMOUNT_MINOR: i64 = 9_007_199_254_740_991;
 const MAX_COUNT: u64 = MAX_AMOUNT_MINOR.unsigned_abs();
 
 struct VelocityLimits;
@@ -53,38 +50,21 @@ struct Limit {
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: Option<String>,
     /// What happens to a payment that exceeds the limit.
-    verdict: LimitVerdict,
+    verdict: Objection,
     /// What happens to a payment without this value.
     #[serde(default = "pass")]
     when_absent: Consequence,
-}
-
-/// What happens to a payment that exceeds a limit.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum LimitVerdict {
-    /// A person should review the payment.
-    Review,
-    /// The payment should not be made.
-    Reject,
 }
 
 fn pass() -> Consequence {
     Consequence::Pass
 }
 
-/// A limit with the index of its fact.
-#[derive(Serialize, Deserialize)]
-struct IndexedLimit {
-    limit: Limit,
-    fact_index: usize,
-}
-
 impl Rule for VelocityLimits {
     type Settings = Settings;
-    type State = Vec<IndexedLimit>;
+    type State = Vec<Asking<Limit>>;
 
-    fn prepare(settings: Settings) -> Result<Prepared<Vec<IndexedLimit>>, Vec<Reason>> {
+    fn prepare(settings: Settings) -> Result<Prepared<Vec<Asking<Limit>>>, Vec<Reason>> {
         let mut errors = Vec::new();
         if settings.limits.is_empty() {
             errors.push(invalid_setting("/limits", "At least one limit is required."));
@@ -100,22 +80,13 @@ impl Rule for VelocityLimits {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let mut queries = Vec::new();
-        let indexed = settings.limits.into_iter().map(|limit| {
-            let fact_index = ask(&mut queries, limit.query());
-            IndexedLimit { limit, fact_index }
-        });
-        let state = indexed.collect();
-        match too_many_facts(&queries, "/limits") {
-            Some(reason) => Err(vec![reason]),
-            None => Ok(Prepared { queries, state }),
-        }
+        Prepared::asking(settings.limits, Limit::query, "/limits")
     }
 
-    fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<IndexedLimit>) -> Result<Evaluation, String> {
+    fn evaluate(payment: &Payment, facts: &[Fact], state: &Vec<Asking<Limit>>) -> Result<Evaluation, String> {
         let mut findings = Findings::new();
-        for IndexedLimit { limit, fact_index } in state {
-            let fact = facts.get(*fact_index).ok_or("the fact for a limit is missing")?;
+        for asking in state {
+            let (limit, fact) = (&asking.part, asking.fact(facts)?);
             let currency = limit.currency.as_ref();
             if currency.is_some_and(|currency| *currency != payment.amount.currency) {
                 continue;
@@ -148,13 +119,13 @@ impl Limit {
 
     fn judge(&self, payment: &Payment, earlier: Velocity, findings: &mut Findings) {
         let field = || self.selector.field_in(payment);
-        let (subject, window) = (self.selector.in_words(), window_in_words(self.window_seconds));
+        let (subject, window) = (self.selector.in_words(), window::in_words(self.window_seconds));
         // Saturating: a sum that does not fit is above every limit.
         let count = earlier.count.saturating_add(1);
         if let Some(most) = self.max_count.filter(|most| count > *most) {
             let message =
                 format!("This is payment number {count} for {subject} within {window}; the limit is {most}.");
-            self.add(findings, Reason::new("velocity-count-exceeded", message).at(field()));
+            findings.object(self.verdict, Reason::new("velocity-count-exceeded", message).at(field()));
         }
         let amount = &payment.amount;
         let total_minor = earlier.total_minor.saturating_add(amount.minor);
@@ -163,14 +134,7 @@ impl Limit {
             let (total, most) = (in_words(total_minor), in_words(most_minor));
             let message =
                 format!("The payments for {subject} within {window} sum up to {total}; the limit is {most}.");
-            self.add(findings, Reason::new("velocity-total-exceeded", message).at(field()));
-        }
-    }
-
-    fn add(&self, findings: &mut Findings, reason: Reason) {
-        match self.verdict {
-            LimitVerdict::Review => findings.review(reason),
-            LimitVerdict::Reject => findings.reject(reason),
+            findings.object(self.verdict, Reason::new("velocity-total-exceeded", message).at(field()));
         }
     }
 
@@ -181,14 +145,15 @@ impl Limit {
     }
 
     fn check(&self, field: &str, errors: &mut Vec<Reason>) {
+        errors.extend(window::mistake(self.window_seconds, format!("{field}/window_seconds")));
         let mut refuse = |name: &str, message: &str| {
             errors.push(invalid_setting(format!("{field}/{name}"), message));
         };
-        if !(1..=MAX_WINDOW_SECONDS).contains(&self.window_seconds) {
-            refuse("window_seconds", "The window must be between 1 and 31622400 seconds (366 days).");
-        }
         if self.max_count.is_some_and(|most| !(1..=MAX_COUNT).contains(&most)) {
             refuse("max_count", "The count must be between 1 and 9007199254740991.");
+        }
+        if !self.selector.finds_payments() {
+            refuse("selector", "Earlier payments cannot be found by this value.");
         }
         if self.selector.is_always_given() && self.when_absent != Consequence::Pass {
             refuse("when_absent", "Every payment has this value, so this setting has no effect.");
@@ -206,16 +171,5 @@ impl Limit {
             let message = "A limit needs max_count, max_total_minor or both.";
             errors.push(Reason::new("limit-without-bounds", message).at(field));
         }
-    }
-}
-
-/// The duration in the largest unit that divides it: "2 hours", not "7200 seconds".
-fn window_in_words(seconds: u64) -> String {
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let whole = units.into_iter().find(|(size, _)| seconds.is_multiple_of(*size));
-    let (size, unit) = whole.unwrap_or((1, "second"));
-    match seconds / size {
-        1 => format!("1 {unit}"),
-        count => format!("{count} {unit}s"),
     }
 }

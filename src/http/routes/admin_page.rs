@@ -11,7 +11,7 @@ use crate::http::response::problem::Problem;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static FILES: [(&str, &[u8]); 8] = [
+static FILES: [(&str, &[u8]); 9] = [
     ("index.html", include_bytes!("../../../static/index.html")),
     ("page.css", include_bytes!("../../../static/page.css")),
     ("page.js", include_bytes!("../../../static/page.js")),
@@ -19,6 +19,7 @@ static FILES: [(&str, &[u8]); 8] = [
     ("elements.js", include_bytes!("../../../static/elements.js")),
     ("ruleset.js", include_bytes!("../../../static/ruleset.js")),
     ("decisions.js", include_bytes!("../../../static/decisions.js")),
+    ("facts.js", include_bytes!("../../../static/facts.js")),
     ("plugins.js", include_bytes!("../../../static/plugins.js")),
 ];
 

@@ -1,9 +1,10 @@
 //! A rule's result in the format of case files, so that an author can copy it into one.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::format::Expectation;
-use crate::domain::selector::{Counting, FactQuery, Selector};
+use crate::domain::aggregate::{AggregateQuery, Conversion, PaymentFilter};
+use crate::domain::selector::{FactQuery, Selector};
 use crate::domain::verdict::{Evaluation, Reason, RuleResult};
 
 impl Expectation {
@@ -31,30 +32,71 @@ pub(super) fn evaluation_shown(evaluation: &Evaluation) -> Value {
 
 pub(super) fn reasons_shown(reasons: &[Reason]) -> Value {
     let shown = reasons.iter().map(|Reason { code, message, field }| {
-        let mut shown =
-            Map::from_iter([("code".to_owned(), json!(code)), ("message".to_owned(), json!(message))]);
-        shown.extend(field.as_ref().map(|field| ("field".to_owned(), json!(field))));
-        Value::Object(shown)
+        object([
+            ("code", Some(json!(code))),
+            ("message", Some(json!(message))),
+            ("field", field.as_ref().map(|field| json!(field))),
+        ])
     });
     shown.collect()
 }
 
 pub(super) fn queries_shown(queries: &[FactQuery]) -> Value {
-    let shown = queries.iter().map(|query| match query {
+    queries.iter().map(query_shown).collect()
+}
+
+fn query_shown(query: &FactQuery) -> Value {
+    match query {
         FactQuery::Listed { list, selector, matching } => {
             json!({"listed": {"list": list, "selector": selector_shown(selector), "matching": matching.name()}})
         }
         FactQuery::Velocity { selector, window_ms, counting } => {
-            let counting = match counting {
-                Counting::Submitted => "submitted",
-                Counting::Approved => "approved",
-            };
-            let selector = selector_shown(selector);
+            let (selector, counting) = (selector_shown(selector), counting.name());
             json!({"velocity": {"selector": selector, "window_ms": window_ms, "counting": counting}})
         }
-        other => json!(format!("{other:?}")),
-    });
-    shown.collect()
+        FactQuery::Aggregate(query) => json!({"aggregate": aggregate_shown(query)}),
+        FactQuery::Table { table, selector, lookup } => {
+            json!({"table": {"table": table, "selector": selector_shown(selector), "lookup": lookup.name()}})
+        }
+        FactQuery::Similar { list, selector, score_at_least } => {
+            let selector = selector_shown(selector);
+            json!({"similar": {"list": list, "selector": selector, "score_at_least": score_at_least}})
+        }
+    }
+}
+
+fn aggregate_shown(query: &AggregateQuery) -> Value {
+    let selectors: Vec<Value> = query.selectors.iter().map(selector_shown).collect();
+    let conversion = query
+        .conversion
+        .as_ref()
+        .map(|Conversion { table, currency }| json!({"table": table, "currency": currency.code()}));
+    object([
+        ("selectors", Some(json!(selectors))),
+        ("window_ms", Some(json!(query.window_ms))),
+        ("filter", filter_shown(&query.filter)),
+        ("conversion", conversion),
+        ("distinct", query.distinct.as_ref().map(selector_shown)),
+        ("first_and_last", query.first_and_last.then_some(json!(true))),
+    ])
+}
+
+fn filter_shown(filter: &PaymentFilter) -> Option<Value> {
+    let names = |names: Vec<&'static str>| if names.is_empty() { None } else { Some(json!(names)) };
+    let shown = object([
+        ("amount_at_least", filter.amount_at_least.map(|amount| json!(amount))),
+        ("amount_below", filter.amount_below.map(|amount| json!(amount))),
+        ("methods", names(filter.methods.iter().map(|method| method.name()).collect())),
+        ("outcomes", names(filter.outcomes.iter().map(|outcome| outcome.name()).collect())),
+        ("event", filter.event.map(|event| json!(event.name()))),
+    ]);
+    (*filter != PaymentFilter::default()).then_some(shown)
+}
+
+/// An object of the members that have a value.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(given.collect())
 }
 
 fn selector_shown(selector: &Selector) -> Value {

@@ -50,7 +50,10 @@ fn another_version_is_refused_with_what_is_exported_and_what_is_supported() {
     let text = rule_with("").replace("@1.0.0", "@2.0.0");
     let error = inspect_text(&text).expect_err("no such version").to_string();
     assert!(error.contains("exports tollgate:rules/rule@2.0.0"), "{error}");
-    assert!(error.contains("supported rule contracts: tollgate:rules/rule@1.0.0"), "{error}");
+    assert!(
+        error.contains("supported rule contracts: tollgate:rules/rule@1.1.0, tollgate:rules/rule@1.0.0"),
+        "{error}"
+    );
     let error = inspect_text("(component)").expect_err("an empty component").to_string();
     assert!(error.contains("exports nothing"), "{error}");
 }

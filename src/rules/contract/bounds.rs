@@ -3,14 +3,15 @@
 //! Control characters in text for people become spaces. Everything else outside the bounds is
 //! refused: a repaired answer could mean something that the rule did not say.
 
+mod queries;
+
 use crate::domain::plugin::Description;
-use crate::domain::selector::{FactQuery, Selector};
+use crate::domain::selector::FactQuery;
 use crate::domain::verdict::{Evaluation, Reason, Verdict};
 
 const CODE_CHARS_MAX: usize = 64;
 const TEXT_CHARS_MAX: usize = 500;
 const FIELD_CHARS_MAX: usize = 256;
-const METADATA_KEY_CHARS_MAX: usize = 128;
 const VERSION_CHARS_MAX: usize = 64;
 const REASONS_MAX: usize = 32;
 const NOTES_MAX: usize = 32;
@@ -20,10 +21,9 @@ const EVALUATION_BYTES_MAX: usize = 32 << 10;
 const QUERIES_MAX: usize = 32;
 const STATE_BYTES_MAX: usize = 64 << 10;
 const SCHEMA_BYTES_MAX: usize = 64 << 10;
-const WINDOW_MS_MAX: u64 = 400 * 24 * 60 * 60 * 1000;
 
 /// The bound that the rule violated, as a text for its author.
-type Violation = String;
+pub(super) type Violation = String;
 
 pub(super) fn evaluation(mut evaluation: Evaluation) -> Result<Evaluation, Violation> {
     let (name, needs_reason) = match &evaluation.verdict {
@@ -67,14 +67,14 @@ pub(super) fn refusal(mut list: Vec<Reason>) -> Result<Vec<Reason>, Violation> {
     Ok(list)
 }
 
-pub(super) fn prepared(queries: &[FactQuery], state: &[u8]) -> Result<(), Violation> {
+pub(super) fn prepared(asked: &[FactQuery], state: &[u8]) -> Result<(), Violation> {
     if state.len() > STATE_BYTES_MAX {
         return Err(format!("a state of {} bytes, at most {STATE_BYTES_MAX} are allowed", state.len()));
     }
-    if queries.len() > QUERIES_MAX {
-        return Err(format!("{} queries, at most {QUERIES_MAX} are allowed", queries.len()));
+    if asked.len() > QUERIES_MAX {
+        return Err(format!("{} queries, at most {QUERIES_MAX} are allowed", asked.len()));
     }
-    queries.iter().try_for_each(query)
+    asked.iter().try_for_each(queries::query)
 }
 
 pub(super) fn description(mut description: Description) -> Result<Description, Violation> {
@@ -114,35 +114,6 @@ fn reasons(list: &mut [Reason]) -> Result<(), Violation> {
                 "a field that is not a JSON pointer of at most {FIELD_CHARS_MAX} characters"
             ));
         }
-    }
-    Ok(())
-}
-
-fn query(query: &FactQuery) -> Result<(), Violation> {
-    let selector = match query {
-        FactQuery::Listed { list, selector, .. } => {
-            if !is_slug(list) {
-                return Err(format!("a query for a list whose name is not {SLUG}"));
-            }
-            selector
-        }
-        FactQuery::Velocity { selector, window_ms, .. } => {
-            if !(1..=WINDOW_MS_MAX).contains(window_ms) {
-                return Err(format!("a window of {window_ms} ms, 1 to {WINDOW_MS_MAX} are allowed"));
-            }
-            selector
-        }
-        FactQuery::Aggregate(_) | FactQuery::Table { .. } | FactQuery::Similar { .. } => return Ok(()),
-    };
-    let (what, key) = match selector {
-        Selector::Metadata(key) => ("metadata key", key),
-        Selector::Signal(name) => ("signal name", name),
-        _ => return Ok(()),
-    };
-    if key.is_empty() || key.chars().count() > METADATA_KEY_CHARS_MAX || key.chars().any(is_invisible) {
-        return Err(format!(
-            "a {what} that is empty, above {METADATA_KEY_CHARS_MAX} characters or unreadable"
-        ));
     }
     Ok(())
 }
@@ -198,7 +169,7 @@ fn is_semantic_version(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::selector::{Counting, Matching};
+    use crate::domain::selector::{Matching, Selector};
 
     fn reason(code: &str, message: &str, field: Option<&str>) -> Reason {
         Reason { code: code.to_owned(), message: message.to_owned(), field: field.map(str::to_owned) }
@@ -255,31 +226,15 @@ mod tests {
 
     #[test]
     fn what_a_rule_prepares_is_bounded() {
-        let listed = |list: &str, selector| FactQuery::Listed {
+        let listed = |list: &str| FactQuery::Listed {
             list: list.to_owned(),
-            selector,
+            selector: Selector::Ip,
             matching: Matching::Exact,
         };
-        let velocity = |window_ms| FactQuery::Velocity {
-            selector: Selector::Customer,
-            window_ms,
-            counting: Counting::Submitted,
-        };
-        assert!(prepared(&vec![listed("blocked-ibans", Selector::Ip); 32], &[0; 65536]).is_ok());
-        assert!(prepared(&[velocity(1), velocity(WINDOW_MS_MAX)], &[]).is_ok());
-        assert!(prepared(&[listed("a", Selector::Metadata("order type".to_owned()))], &[]).is_ok());
-        assert!(prepared(&vec![velocity(1); 33], &[]).is_err());
+        assert!(prepared(&vec![listed("blocked"); 32], &[0; 65536]).is_ok());
+        assert!(prepared(&vec![listed("blocked"); 33], &[]).is_err());
+        assert!(prepared(&[listed("blocked"), listed("Blocked")], &[]).is_err());
         assert!(prepared(&[], &[0; 65537]).is_err());
-        for wrong in [
-            listed("Blocked", Selector::Ip),
-            listed("", Selector::Ip),
-            listed("a", Selector::Metadata(String::new())),
-            listed("a", Selector::Metadata("k".repeat(129))),
-            velocity(0),
-            velocity(WINDOW_MS_MAX + 1),
-        ] {
-            assert!(prepared(std::slice::from_ref(&wrong), &[]).is_err(), "{wrong:?}");
-        }
     }
 
     #[test]

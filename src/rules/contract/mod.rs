@@ -3,55 +3,35 @@
 
 mod answer;
 mod bounds;
-pub mod v1;
+mod input;
+mod rule;
+mod unchanged;
+mod v1_0;
+pub mod v1_1;
 
 pub(super) use answer::{CallFault, SettingsAnswer};
 pub(super) use bounds::plain_detail as failure_detail;
-
-use std::sync::{Arc, OnceLock};
+pub use input::PaymentInput;
+pub(super) use input::facts_bytes;
 
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
 use super::call_state::CallState;
 use super::component::ContractVersion;
-use crate::domain::payment::Payment;
 use crate::domain::plugin::Description;
 use crate::domain::selector::Fact;
 use crate::domain::verdict::Evaluation;
+use rule::Rule;
 
-/// Part of the engine's id. It must rise whenever a bound changes.
+/// Part of the engine's id. It must rise whenever a bound of a released contract changes. The
+/// bounds of a new contract do not count: no stored decision depends on them yet.
 pub(super) const BOUNDS_VERSION: u32 = 2;
-
-/// A payment as rules get it.
-pub enum PaymentInput {
-    /// Converted at the first rule that needs it, once for a whole ruleset.
-    Domain { payment: Arc<Payment>, v1: OnceLock<v1::Payment> },
-    /// From a case file, which may contain what a domain payment cannot.
-    V1(v1::Payment),
-}
-
-impl PaymentInput {
-    pub fn of(payment: Arc<Payment>) -> Self {
-        Self::Domain { payment, v1: OnceLock::new() }
-    }
-
-    fn v1(&self) -> &v1::Payment {
-        match self {
-            Self::Domain { payment, v1 } => v1.get_or_init(|| v1::payment_of(payment)),
-            Self::V1(payment) => payment,
-        }
-    }
-
-    /// The size of all texts whose length a client chooses.
-    pub(super) fn text_bytes(&self) -> usize {
-        v1::text_bytes(self.v1())
-    }
-}
 
 /// A compiled plugin of one contract version, ready for instances of it.
 pub(super) enum LinkedPlugin {
-    V1(v1::Rule),
+    V1_0(Rule<v1_0::Contract>),
+    V1_1(Rule<v1_1::Contract>),
 }
 
 impl LinkedPlugin {
@@ -63,13 +43,23 @@ impl LinkedPlugin {
     ) -> wasmtime::Result<Self> {
         let linked = linker.instantiate_pre(component)?;
         match version {
-            ContractVersion::V1_0_0 => v1::Rule::new(linked).map(Self::V1),
+            ContractVersion::V1_0_0 => Rule::new(linked).map(Self::V1_0),
+            ContractVersion::V1_1_0 => Rule::new(linked).map(Self::V1_1),
+        }
+    }
+
+    /// The size of all texts of the payment whose length a client chooses, as this plugin gets it.
+    pub(super) fn payment_bytes(&self, input: &PaymentInput) -> usize {
+        match self {
+            Self::V1_0(_) => v1_0::text_bytes(input.v1_0()),
+            Self::V1_1(_) => v1_1::text_bytes(input.v1_1()),
         }
     }
 
     pub(super) async fn describe(&self, store: &mut Store<CallState>) -> Result<Description, CallFault> {
         match self {
-            Self::V1(rule) => rule.describe(store).await,
+            Self::V1_0(rule) => rule.describe(store).await,
+            Self::V1_1(rule) => rule.describe(store).await,
         }
     }
 
@@ -79,7 +69,8 @@ impl LinkedPlugin {
         settings: &str,
     ) -> Result<SettingsAnswer, CallFault> {
         match self {
-            Self::V1(rule) => rule.prepare(store, settings).await,
+            Self::V1_0(rule) => rule.prepare(store, settings).await,
+            Self::V1_1(rule) => rule.prepare(store, settings).await,
         }
     }
 
@@ -91,7 +82,8 @@ impl LinkedPlugin {
         state: &[u8],
     ) -> Result<Evaluation, CallFault> {
         match self {
-            Self::V1(rule) => rule.evaluate(store, input.v1(), facts, state).await,
+            Self::V1_0(rule) => rule.evaluate(store, input, facts, state).await,
+            Self::V1_1(rule) => rule.evaluate(store, input, facts, state).await,
         }
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! This is not the stored form, which must never change. This form may get more members.
 
+pub mod facts;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::{PreparedRule, Revision};
-use crate::domain::selector::{Counting, Fact, FactQuery};
 use crate::domain::verdict::{Reason, RuleResult};
 use crate::http::routes::payments::body::PaymentShape;
 use crate::http::routes::payments::{OutcomeShape, ReasonShape};
 use crate::storage::decisions::StoredDecision;
+use facts::FactShape;
 
 /// A decision with everything the outcome depended on.
 #[derive(Debug, Serialize, ToSchema)]
@@ -77,36 +79,6 @@ pub struct RuleEvidenceShape {
     pub result: Option<ResultShape>,
     pub fuel_used: u64,
     pub elapsed_us: u32,
-}
-
-/// A fact that a rule asked for, and the answer. Without an answer, the payment has no value for the
-/// selector.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Fact)]
-pub struct FactShape {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<QueryShape>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub velocity: Option<VelocityShape>,
-}
-
-/// Earlier payments in the time window.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Velocity)]
-pub struct VelocityShape {
-    pub count: u64,
-    pub total_minor: i64,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = FactQuery)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum QueryShape {
-    Listed { list: String, selector: String, matching: &'static str },
-    Velocity { selector: String, window_ms: u64, counting: &'static str },
-    Other,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -189,39 +161,6 @@ impl RuleEvidenceShape {
             fuel_used: rule.fuel_used,
             elapsed_us: rule.elapsed_us,
         }
-    }
-}
-
-impl From<&FactQuery> for QueryShape {
-    fn from(query: &FactQuery) -> Self {
-        match query {
-            FactQuery::Listed { list, selector, matching } => {
-                Self::Listed { list: list.clone(), selector: selector.name(), matching: matching.name() }
-            }
-            FactQuery::Velocity { selector, window_ms, counting } => Self::Velocity {
-                selector: selector.name(),
-                window_ms: *window_ms,
-                counting: match counting {
-                    Counting::Submitted => "submitted",
-                    Counting::Approved => "approved",
-                },
-            },
-            _ => Self::Other,
-        }
-    }
-}
-
-impl FactShape {
-    fn of(fact: &Fact, query: Option<&FactQuery>) -> Self {
-        let mut shape = Self { query: query.map(QueryShape::from), listed: None, velocity: None };
-        match fact {
-            Fact::Absent | Fact::Aggregate(_) | Fact::Table(_) | Fact::Similar(_) => {}
-            Fact::Listed(listed) => shape.listed = Some(*listed),
-            Fact::Velocity { count, total_minor } => {
-                shape.velocity = Some(VelocityShape { count: *count, total_minor: *total_minor });
-            }
-        }
-        shape
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domain::signal::Signal;
 use crate::http::request::codecs::{Codec, text};
 use crate::http::request::fields::{Place, expected};
 use crate::http::request::json::Value;
+use crate::http::response::decimal::Decimal;
 
 const WORD_LENGTH_MAX: usize = 64;
 
@@ -67,11 +68,7 @@ impl Serialize for SignalShape<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Signal::Word(word) => serializer.serialize_str(word),
-            Signal::Number(number) => match number.whole() {
-                Some(whole) => serializer.serialize_i64(whole),
-                // Written without loss: no number that is read has more than 15 digits.
-                None => serializer.serialize_f64(number.0 as f64 / 1e6),
-            },
+            Signal::Number(number) => Decimal(*number).serialize(serializer),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::http::request::codecs::{
     Integer, any_object, flag, integer, items, object, one_of, or, parsed, text,
 };
 use crate::http::request::declaration::body;
-use crate::http::routes::decisions::evidence::QueryShape;
+use crate::http::routes::decisions::evidence::facts::QueryShape;
 
 body! {
     /// The content of a new revision.
