@@ -21,7 +21,10 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 COPY --from=build /build/target/dist/tollgate /usr/local/bin/tollgate
 COPY Rocket.toml /etc/tollgate/Rocket.toml
 COPY plugins/amount-limits/amount-limits.wasm plugins/account-check/account-check.wasm \
-     plugins/party-lists/party-lists.wasm plugins/velocity/velocity.wasm /usr/share/tollgate/plugins/
+     plugins/party-lists/party-lists.wasm plugins/velocity/velocity.wasm plugins/new-payee/new-payee.wasm \
+     plugins/unusual-amount/unusual-amount.wasm plugins/structuring/structuring.wasm \
+     plugins/duplicate-payment/duplicate-payment.wasm plugins/name-screening/name-screening.wasm \
+     /usr/share/tollgate/plugins/
 ENV ROCKET_PROFILE=release \
     ROCKET_CONFIG=/etc/tollgate/Rocket.toml \
     ROCKET_TOLLGATE_DATA_DIR=/var/lib/tollgate \

@@ -81,7 +81,7 @@ async fn an_uploaded_plugin_belongs_to_its_tenant_and_can_be_downloaded_unchange
     assert_eq!((&shared["state"], &shared["shared"]), (&json!("ready"), &json!(true)), "{shared}");
     assert_eq!(shared.get("uploaded_by"), None, "{shared}");
     assert_eq!(shared["imports"], json!(["tollgate:rules/types@1.1.0"]), "{shared}");
-    let shipped = 4;
+    let shipped = 9;
     assert_eq!(names(&caller).await.len(), shipped + 1);
 
     let again = post(&caller, "application/wasm", &[], bytes.clone()).await;
@@ -235,7 +235,7 @@ async fn a_file_that_is_not_a_valid_plugin_is_refused_with_a_helpful_reason() {
         assert_eq!(problem["type"], format!("/problems/{slug}"), "{what}");
         assert!(problem["detail"].as_str().unwrap().contains(words), "{what}: {problem}");
     }
-    assert_eq!(names(&caller).await.len(), 4, "no further plugin is accepted");
+    assert_eq!(names(&caller).await.len(), 9, "no further plugin is accepted");
     caller.upload(good).await;
     node.stop().await;
 }
