@@ -53,7 +53,10 @@ async fn rulesets() {
     let harness = Harness::start();
     println!("engine {} with {} MB resident", harness.engine.id().0, resident_mb());
     for name in ["amount-limits", "account-check", "party-lists", "velocity"] {
-        shipped(&harness, name).await;
+        let folder = Path::new("plugins").join(name);
+        compiled(&harness, name, &folder, &folder.join(format!("{name}.wasm"))).await;
+        let released = format!("tests/released/1.0.0/{name}.wasm");
+        compiled(&harness, &format!("{name} of contract 1.0.0"), &folder, Path::new(&released)).await;
     }
     let good = harness.add("good").await;
     report(&harness, "good.wat (the floor)", bare(good)).await;
@@ -71,9 +74,9 @@ fn bare(plugin: Digest) -> RuleCall {
     RuleCall { plugin, profile, state, facts: vec![], fuel_spent_before: None }
 }
 
-async fn shipped(harness: &Harness, name: &str) {
-    let folder = Path::new("plugins").join(name);
-    let Ok(bytes) = std::fs::read(folder.join(name).with_extension("wasm")) else {
+/// A component with the settings of the first case file in the rule's folder.
+async fn compiled(harness: &Harness, name: &str, folder: &Path, component: &Path) {
+    let Ok(bytes) = std::fs::read(component) else {
         return println!("{name}: not built");
     };
     let added =

@@ -3,7 +3,7 @@
 //!
 //! An instant transfer in EUR above 15,000.00 is rejected. Any other payment in EUR is reviewed
 //! above 10,000.00 and rejected above 50,000.00. A payment in another currency is reviewed. This is
-//! `plugins/amount-limits` with these settings.
+//! the rule `amount-limits` with these settings.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub const SETTINGS: &str = r#"{"limits": [
     {"currency": "EUR", "method": "instant", "maximum_minor": 1500000}
 ], "without_limit": "review"}"#;
 
-/// The component in the repository.
-pub const COMPONENT: &[u8] = include_bytes!("../../plugins/amount-limits/amount-limits.wasm");
+/// The component as it was released for contract 1.0.0, which the bare forms call directly.
+pub const COMPONENT: &[u8] = include_bytes!("../../tests/released/1.0.0/amount-limits.wasm");
 
 /// The result of a form of the rule. The code is that of the reason, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
