@@ -25,11 +25,13 @@ create unique index value_series_by_sequence on value_series (sequence);
 create index value_series_to_fill_in on value_series (sequence) where complete_at_ms is null;
 alter table value_series enable row level security;
 alter table value_series force row level security;
-create policy own on value_series to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
+create policy own on value_series for select to tollgate_app using (tenant_id = current_tenant());
+-- `declare_series` runs as the owner, for the session's tenant only.
+create policy declaring on value_series to tollgate_owner using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy background on value_series to tollgate_system using (true) with check (true);
 -- A writer of the journal keeps the series of all tenants: definitions name no values.
 create policy writing on value_series for select to tollgate_journal using (true);
-grant select, insert on value_series to tollgate_app;
+grant select on value_series to tollgate_app;
 grant select on value_series to tollgate_system, tollgate_journal;
 grant update (reached, complete_at_ms) on value_series to tollgate_system;
 
@@ -39,14 +41,13 @@ create table value_series_log (
     sequence bigint not null
 );
 insert into value_series_log (sequence) values (0);
-grant select, update on value_series_log to tollgate_app;
 grant select on value_series_log to tollgate_system, tollgate_journal;
 
 -- Adds series of the session's tenant. It is one statement, so the lock is never held while
 -- a client hangs. After it has committed, every batch carries the series: a batch that does
 -- not know them either committed before, or is refused by `admit_batch`.
 create function declare_series(series_tenant uuid, digests uuid[], definitions jsonb[], at_ms bigint) returns void
-    language plpgsql set search_path = tollgate, pg_temp
+    language plpgsql security definer set search_path = tollgate, pg_temp
 as $$
 declare
     next_sequence bigint;

@@ -52,6 +52,7 @@ use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::nodes::NodeRecord;
+use crate::storage::reference::ReferenceMemory;
 use crate::telemetry;
 use crate::world::with_clock;
 
@@ -87,6 +88,7 @@ struct DecisionParts {
     shadow: Arc<ShadowRuns>,
     journal: Arc<Journal>,
     facts: FactReader,
+    reference: Arc<ReferenceMemory>,
     checkpoints: Arc<Checkpoints>,
 }
 
@@ -116,10 +118,10 @@ pub(super) async fn assemble(
     let sign_in = sign_in_parts(&base).await?;
     let rules = rule_parts(&base, program).await?;
     let decisions = decision_parts(&base, &rules).await?;
-    let administration = administration_parts(&base, &rules)?;
+    let administration = administration_parts(&base, &rules, &decisions)?;
     let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
     let Foundation { databases, world, .. } = base;
-    let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints } = decisions;
+    let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints, .. } = decisions;
     let AdministrationParts { nodes, uploads, backtests, backfill, .. } = administration;
     let RuleParts { plugins, shared_plugins, active, .. } = rules;
 
@@ -222,10 +224,15 @@ async fn decision_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<Deci
     let journal = Arc::new(journal::start(settings, databases, world.clone()).await?);
     let facts = FactReader::start(databases.facts.clone());
     let checkpoints = journal::checkpoints(settings, root, journal.clone())?;
-    Ok(DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints })
+    let reference = Arc::new(ReferenceMemory::new(system.clone(), settings.reference_memory_max_bytes));
+    Ok(DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints })
 }
 
-fn administration_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<AdministrationParts, StartError> {
+fn administration_parts(
+    base: &Foundation<'_>,
+    rules: &RuleParts,
+    decisions: &DecisionParts,
+) -> Result<AdministrationParts, StartError> {
     let Foundation { settings, databases, world, .. } = base;
     let RuleParts { engine, compile_turns, plugins, active, diagnoses, .. } = rules;
     let (app, system) = (&databases.app, &databases.system);
@@ -252,10 +259,17 @@ fn administration_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<Admi
         nodes: nodes.clone(),
         backfill: backfill.clone(),
         patience: nodes_wait_max(settings),
+        evidence: settings.evidence_version,
         revisions_max: settings.ruleset_revisions_max,
         world: world.clone(),
     });
-    let backtests = Backtests::new(system.clone(), engine.clone(), plugins.clone(), world.clone());
+    let backtests = Backtests::new(
+        system.clone(),
+        engine.clone(),
+        plugins.clone(),
+        decisions.reference.clone(),
+        world.clone(),
+    );
     let backtests = Arc::new(backtests.map_err(StartError::Threads)?);
     Ok(AdministrationParts { nodes, uploads, rulesets, backtests, backfill })
 }
@@ -268,6 +282,7 @@ fn submissions(
     Ok(Submissions {
         app: base.databases.app.clone(),
         facts: decisions.facts.clone(),
+        reference: decisions.reference.clone(),
         engine: rules.engine.clone(),
         active: rules.active.clone(),
         quarantines: decisions.quarantines.clone(),
@@ -300,7 +315,12 @@ fn services(
         uploads: uploads.clone(),
         nodes: nodes.clone(),
         replays: Arc::new(Replays { app: app.clone(), engine: engine.clone(), plugins: plugins.clone() }),
-        dry_runs: DryRuns { app: app.clone(), rulesets: rulesets.clone(), world: world.clone() },
+        dry_runs: DryRuns {
+            app: app.clone(),
+            rulesets: rulesets.clone(),
+            reference: decisions.reference.clone(),
+            world: world.clone(),
+        },
         checkpoints: decisions.checkpoints.clone(),
         quarantines: decisions.quarantines.clone(),
         card_checks: decisions.card_checks.clone(),

@@ -96,6 +96,9 @@ pub struct NodeSettings {
     pub shadow_queue_max: usize,
     /// Older shadow runs are deleted.
     pub shadow_keep_days: u64,
+    /// Tables, and lists that rules search for similar names, in memory. The least recently used are
+    /// dropped and read again when needed.
+    pub reference_memory_max_bytes: usize,
     /// The time between reporting "not ready" and refusing connections, so that load balancers notice.
     pub shutdown_notice_ms: u64,
 }
@@ -143,6 +146,7 @@ impl Default for NodeSettings {
             quarantine_window_s: 60,
             shadow_queue_max: 4_096,
             shadow_keep_days: 30,
+            reference_memory_max_bytes: 256 << 20,
             shutdown_notice_ms: 0,
         }
     }
@@ -186,7 +190,7 @@ impl NodeSettings {
         }
     }
 
-    pub(super) fn ranges(&self) -> [SettingRange; 32] {
+    pub(super) fn ranges(&self) -> [SettingRange; 33] {
         [
             ("access_token_lifetime_s", self.access_token_lifetime_s, 300, 600),
             ("deadline_ms", self.deadline_ms, 100, 60_000),
@@ -219,6 +223,7 @@ impl NodeSettings {
             ("quarantine_window_s", self.quarantine_window_s, 1, 3_600),
             ("shadow_queue_max", self.shadow_queue_max as u64, 1, 100_000),
             ("shadow_keep_days", self.shadow_keep_days, 1, 3_650),
+            ("reference_memory_max_bytes", self.reference_memory_max_bytes as u64, 1 << 20, 1 << 40),
             ("shutdown_notice_ms", self.shutdown_notice_ms, 0, 600_000),
         ]
     }

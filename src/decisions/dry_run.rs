@@ -26,6 +26,7 @@ use crate::domain::verdict::{Outcome, RuleResult, Verdict};
 use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
 use crate::storage::pool::AppPool;
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::{StorageError, decisions, lists, rulesets};
 
 /// Short, since a person waits for the response.
@@ -120,6 +121,7 @@ pub enum DryRunError {
 pub struct DryRuns {
     pub app: AppPool,
     pub rulesets: Arc<Rulesets>,
+    pub reference: Arc<ReferenceMemory>,
     pub world: World,
 }
 
@@ -247,7 +249,10 @@ impl DryRuns {
             in_flight: Vec::new(),
             key: None,
         };
-        let mut looked_up = facts::look_up(&self.app, request).await?.facts.into_iter();
+        let asked = request.queries.clone();
+        let mut answer = facts::look_up(&self.app, request).await?;
+        self.reference.complete(tenant, payment, &asked, &mut answer).await?;
+        let mut looked_up = answer.facts.into_iter();
         let both = known.into_iter().zip(queries).map(|(known, query)| match known {
             Some(fact) => (fact, FactSource::Recorded),
             None if is_unknown(query) => (Fact::Absent, FactSource::NotKnownYet),

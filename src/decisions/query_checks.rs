@@ -1,13 +1,17 @@
-//! Checks the queries of rules against the tenant's lists and against what payments can contain.
+//! Checks the queries of rules against the tenant's lists and tables, and against what payments can
+//! contain.
 //!
-//! A rule cannot see lists, so a flaw points to the setting that causes the query.
+//! A rule cannot see lists and tables, so a flaw points to the setting that causes the query.
 
 use serde_json::Value;
 
+use crate::domain::decision::EvidenceVersion;
+use crate::domain::list::ListKinds;
 use crate::domain::payment::metadata_key;
 use crate::domain::ruleset::PreparedRule;
-use crate::domain::selector::{FactQuery, Matching, Selector};
+use crate::domain::selector::{FactQuery, Matching, Selector, TableLookup};
 use crate::storage::lists::ListHead;
+use crate::storage::tables::Table;
 
 /// A flaw of a ruleset, with a JSON pointer into the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,22 +20,24 @@ pub struct RulesetFlaw {
     pub detail: String,
 }
 
+/// What the queries are checked against.
+pub(super) struct QueryContext {
+    pub lists: Vec<ListHead>,
+    pub tables: Vec<Table>,
+    /// The version in which decisions are stored.
+    pub evidence: EvidenceVersion,
+}
+
 /// The flaws of the queries of one rule. `place` is its position in the request.
-pub(super) fn query_flaws(place: usize, rule: &PreparedRule, lists: &[ListHead]) -> Vec<RulesetFlaw> {
+pub(super) fn query_flaws(place: usize, rule: &PreparedRule, context: &QueryContext) -> Vec<RulesetFlaw> {
     let settings = serde_json::from_str(&rule.entry.settings).unwrap_or(Value::Null);
     let mut flaws: Vec<RulesetFlaw> = Vec::new();
     for query in &rule.queries {
-        let list = query.list().map(|(list, _)| list);
+        let name = query.list().map(|(list, _)| list).or(query.table());
         for selector in query.selectors() {
-            let wrong = || {
-                let list = list?;
-                list_flaw(list, selector, lists).or_else(|| match query {
-                    FactQuery::Listed { matching, .. } => matching_flaw(list, selector, *matching),
-                    _ => None,
-                })
-            };
-            let Some(QueryFlaw { detail, cause }) = key_flaw(selector).or_else(wrong) else { continue };
-            let setting = setting(&settings, list, cause.text(list, selector));
+            let flaw = key_flaw(selector).or_else(|| context.flaw(query, selector));
+            let Some(QueryFlaw { detail, cause }) = flaw else { continue };
+            let setting = setting(&settings, name, cause.text(name, selector));
             let flaw = RulesetFlaw { pointer: format!("/rules/{place}/settings{setting}"), detail };
             if !flaws.contains(&flaw) {
                 flaws.push(flaw);
@@ -41,6 +47,54 @@ pub(super) fn query_flaws(place: usize, rule: &PreparedRule, lists: &[ListHead])
     flaws
 }
 
+impl QueryContext {
+    fn flaw(&self, query: &FactQuery, selector: &Selector) -> Option<QueryFlaw> {
+        if query.is_new() && self.evidence == EvidenceVersion::V2 {
+            let detail =
+                "this fact can be asked once all nodes are upgraded and evidence_version is 3".to_owned();
+            return Some(QueryFlaw { detail, cause: FlawCause::Selector });
+        }
+        match query {
+            FactQuery::Listed { list, matching, .. } => {
+                list_flaw(list, selector, &self.lists).or_else(|| matching_flaw(list, selector, *matching))
+            }
+            FactQuery::Similar { list, .. } => list_flaw(list, selector, &self.lists),
+            FactQuery::Table { table, lookup, .. } => table_flaw(table, selector, *lookup, &self.tables),
+            FactQuery::Aggregate(query) if query.conversion.is_some() => {
+                let detail =
+                    "this release does not convert amounts: ask for the payment's own currency".to_owned();
+                Some(QueryFlaw { detail, cause: FlawCause::Selector })
+            }
+            FactQuery::Velocity { .. } | FactQuery::Aggregate(_) => None,
+        }
+    }
+}
+
+fn table_flaw(name: &str, selector: &Selector, lookup: TableLookup, tables: &[Table]) -> Option<QueryFlaw> {
+    let flaw = |cause, detail| Some(QueryFlaw { detail, cause });
+    let Some(table) = tables.iter().find(|table| table.name.as_str() == name) else {
+        return flaw(FlawCause::Name, format!("there is no table {name}; create it first"));
+    };
+    if table.closed.is_some() {
+        return flaw(FlawCause::Name, format!("the table {name} is closed; use another one"));
+    }
+    let (has, held) = (table.schema.lookup(), table.schema.kind());
+    if has != lookup {
+        let (has, asked) = (has.name(), lookup.name());
+        return flaw(FlawCause::Name, format!("the table {name} is looked up by {has}, not by {asked}"));
+    }
+    if ListKinds::one(held).serve(selector) {
+        return None;
+    }
+    let (held, asked) = (held.name(), selector.kind().name());
+    let detail = format!(
+        "the table {name} has keys of the kind {held}, but the selector {} has values of the kind {asked}: no \
+         payment could match",
+        selector.name()
+    );
+    flaw(FlawCause::Selector, detail)
+}
+
 struct QueryFlaw {
     detail: String,
     cause: FlawCause,
@@ -48,16 +102,17 @@ struct QueryFlaw {
 
 #[derive(Clone, Copy)]
 enum FlawCause {
-    List,
+    /// Of the list or table.
+    Name,
     Selector,
     Matching(Matching),
 }
 
 impl FlawCause {
     /// The text in the settings that causes the flaw.
-    fn text<'a>(self, list: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
+    fn text<'a>(self, name: Option<&'a str>, selector: &'a Selector) -> std::borrow::Cow<'a, str> {
         match (self, selector) {
-            (Self::List, _) => list.unwrap_or_default().into(),
+            (Self::Name, _) => name.unwrap_or_default().into(),
             (Self::Matching(matching), _) => matching.name().into(),
             (Self::Selector, Selector::Metadata(key) | Selector::Signal(key)) => key.as_str().into(),
             (Self::Selector, fixed) => fixed.name().into(),
@@ -79,11 +134,11 @@ fn key_flaw(selector: &Selector) -> Option<QueryFlaw> {
 fn list_flaw(name: &str, selector: &Selector, lists: &[ListHead]) -> Option<QueryFlaw> {
     let Some(list) = lists.iter().find(|list| list.name == name) else {
         let detail = format!("there is no list {name}; create it first");
-        return Some(QueryFlaw { detail, cause: FlawCause::List });
+        return Some(QueryFlaw { detail, cause: FlawCause::Name });
     };
     if list.is_closed {
         let detail = format!("the list {name} is closed; use another one");
-        return Some(QueryFlaw { detail, cause: FlawCause::List });
+        return Some(QueryFlaw { detail, cause: FlawCause::Name });
     }
     if list.kinds.serve(selector) {
         return None;

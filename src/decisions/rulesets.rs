@@ -14,14 +14,16 @@ use super::deployments::Deployments;
 use super::diagnoses::{Diagnoses, RequestDiagnoses};
 use super::nodes::Nodes;
 use super::plugins::Plugins;
-use super::query_checks::{RulesetFlaw, query_flaws};
+use super::query_checks::{QueryContext, RulesetFlaw, query_flaws};
 use crate::domain::backtest::GuardRefusal;
+use crate::domain::decision::EvidenceVersion;
 use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
 use crate::domain::ruleset::{
     Activation, DecisionPoint, PreparedRule, QUERIES_MAX, RULES_MAX, Revision, RuleEntry, is_slug,
 };
 use crate::domain::selector::FactQuery;
 use crate::domain::series::Series;
+use crate::domain::table::TableName;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::rules::{Diagnosis, EngineError, FailedCall, PrepareError, RuleEngine};
@@ -31,7 +33,7 @@ use crate::storage::rulesets::{
     self, ActivateError, ActivationRequest, CreateRevisionError, ExpectedActivation, NewActivation,
     NewRevision,
 };
-use crate::storage::{StorageError, backtests, lists, plugins};
+use crate::storage::{StorageError, backtests, lists, plugins, tables};
 
 #[derive(Debug, Error)]
 pub enum RevisionError {
@@ -72,6 +74,8 @@ pub struct Rulesets {
     pub backfill: Arc<AggregateBackfill>,
     /// How long an activation waits for the nodes, and for facts.
     pub patience: Duration,
+    /// The version in which decisions are stored.
+    pub evidence: EvidenceVersion,
     /// How many revisions one ruleset may have.
     pub revisions_max: u32,
     pub world: World,
@@ -124,11 +128,26 @@ impl Rulesets {
                 Err(error) => return Err(error),
             }
         }
-        let lists =
-            lists::heads(&self.app, tenant, lists_asked(rules.iter().flat_map(|rule| &rule.queries))).await?;
-        flaws.extend(places.iter().zip(&rules).flat_map(|(place, rule)| query_flaws(*place, rule, &lists)));
+        let context = self.query_context(tenant, &rules).await?;
+        flaws.extend(places.iter().zip(&rules).flat_map(|(place, rule)| query_flaws(*place, rule, &context)));
         flaws.extend(queries_flaw(&rules));
         if flaws.is_empty() { Ok(rules) } else { Err(RevisionError::Invalid(flaws)) }
+    }
+
+    /// The lists and tables that the rules ask.
+    async fn query_context(
+        &self,
+        tenant: TenantId,
+        rules: &[PreparedRule],
+    ) -> Result<QueryContext, StorageError> {
+        let queries = || rules.iter().flat_map(|rule| &rule.queries);
+        let lists = lists::heads(&self.app, tenant, lists_asked(queries())).await?;
+        let asked: BTreeSet<&str> = queries().filter_map(FactQuery::table).collect();
+        let mut tables = Vec::with_capacity(asked.len());
+        for name in asked.into_iter().filter_map(TableName::parse) {
+            tables.extend(tables::get(&self.app, tenant, &name).await?);
+        }
+        Ok(QueryContext { lists, tables, evidence: self.evidence })
     }
 
     async fn prepare(

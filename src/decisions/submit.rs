@@ -31,6 +31,7 @@ use crate::storage::decisions::StoredDecision;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::{Journal, JournalError, StoreOutcome};
 use crate::storage::pool::AppPool;
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::{StorageError, decisions, request_digest};
 use judging::{PaymentContext, PaymentJudgement};
 
@@ -115,6 +116,7 @@ pub type KeyOwner = (TenantId, ClientId, IdempotencyKey);
 pub struct Submissions {
     pub app: AppPool,
     pub facts: FactReader,
+    pub reference: Arc<ReferenceMemory>,
     pub engine: Arc<dyn RuleEngine>,
     pub active: Arc<Deployments>,
     pub quarantines: Arc<Quarantines>,

@@ -327,6 +327,16 @@ pub enum FactQuery {
 }
 
 impl FactQuery {
+    /// Whether only rules of contract 1.1.0 can ask it.
+    pub fn is_new(&self) -> bool {
+        !matches!(self, Self::Listed { .. } | Self::Velocity { .. })
+    }
+
+    /// The table that is asked.
+    pub fn table(&self) -> Option<&str> {
+        if let Self::Table { table, .. } = self { Some(table) } else { None }
+    }
+
     /// The selectors whose values the answer depends on.
     pub fn selectors(&self) -> Vec<&Selector> {
         match self {

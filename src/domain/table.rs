@@ -87,6 +87,7 @@ pub struct Column {
 impl TableLookup {
     pub const ALL: [Self; 3] = [Self::Exact, Self::LongestPrefix, Self::Range];
 
+    /// The name in settings, responses and case files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",

@@ -1,7 +1,8 @@
 //! Looks up facts: the answers to the queries of a ruleset about a payment.
 //!
 //! One statement answers all queries and finds the idempotency key, for any number of payments, each
-//! as of its own time. The caller counts the payments in flight on this node, so they are left out
+//! as of its own time. Of similar names and tables it only finds the version: `reference` completes
+//! them. The caller counts the payments in flight on this node, so they are left out
 //! here.
 
 use std::collections::BTreeMap;
@@ -26,10 +27,12 @@ pub use reader::{FactReader, SEPARATE_CONNECTIONS, SHARED_CONNECTIONS};
 
 use aggregates::tally_of;
 use columns::{Days, FactColumns};
+use versions::VERSION;
 
 mod aggregates;
 mod columns;
 mod reader;
+mod versions;
 
 const WHAT: &str = "fact";
 
@@ -67,6 +70,9 @@ pub struct FactAnswer {
     pub facts: Vec<Fact>,
     /// The aggregates by the places of their queries, so that payments in flight can be added.
     tallies: BTreeMap<usize, AggregateTally>,
+    /// For the queries that are answered from memory, the version of their list or table that
+    /// answers them. None if there is none.
+    versions: BTreeMap<usize, i64>,
     /// The decision to which the key is already bound.
     pub bound: Option<BoundKey>,
 }
@@ -80,7 +86,7 @@ impl FactAnswer {
             }
             _ => None,
         });
-        Self { tallies: tallies.collect(), facts, bound: None }
+        Self { tallies: tallies.collect(), facts, ..Self::default() }
     }
 
     /// Adds payments in flight to the velocity or the aggregate at this place.
@@ -92,6 +98,16 @@ impl FactAnswer {
             *count = count.saturating_add(ahead.count);
             let total = i128::from(*total_minor).saturating_add(ahead.total);
             *total_minor = i64::try_from(total).unwrap_or(i64::MAX);
+        }
+    }
+
+    pub(super) fn version(&self, place: usize) -> Option<i64> {
+        self.versions.get(&place).copied()
+    }
+
+    pub(super) fn set(&mut self, place: usize, fact: Fact) {
+        if let Some(own) = self.facts.get_mut(place) {
+            *own = fact;
         }
     }
 
@@ -318,11 +334,26 @@ const STATEMENT: &str = concat!(
         select amount_minor, currency, outcome, payload_version, payload from decisions
         where tenant_id = q.tenant_id and id = s.payment_id
         limit 1
-    ) d"
+    ) d
+    union all
+    select q.place, q.ordinal, null, found.version, null, null, null, 3::smallint,
+           null, null, null, null, null, null, null, null, null, null
+    from (select ($49::int[])[i] as place, ($50::int[])[i] as ordinal, ($51::uuid[])[i] as tenant_id,
+                 ($52::bigint[])[i] as at_ms, $5[($53::int[])[i]] as name, ($54::boolean[])[i] as is_table
+          from generate_series(1, cardinality($49)) as i) q
+    cross join lateral (
+        (select a.version::bigint as version from table_activations a
+         where q.is_table and a.tenant_id = q.tenant_id and a.table_name = q.name
+           and a.valid_from_ms <= q.at_ms
+         order by a.sequence desc limit 1)
+        union all
+        (select l.version from lists l
+         where not q.is_table and l.tenant_id = q.tenant_id and l.name = q.name limit 1)
+    ) found"
 );
 
 async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<PgRow>, StorageError> {
-    let FactColumns { listed, names, texts, velocity, aggregates, excluded, keys } = columns;
+    let FactColumns { listed, names, texts, velocity, aggregates, versions, excluded, keys } = columns;
     let days = Days::of(&velocity.after_ms, &velocity.at_ms);
     let aggregate_days = Days::of(&aggregates.after_ms, &aggregates.at_ms);
     let rows = sqlx::query(STATEMENT)
@@ -374,6 +405,12 @@ async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<
         .bind(aggregate_days.all)
         .bind(aggregate_days.first)
         .bind(aggregate_days.last)
+        .bind(versions.place)
+        .bind(versions.ordinal)
+        .bind(versions.tenant)
+        .bind(versions.at_ms)
+        .bind(versions.name)
+        .bind(versions.is_table)
         .fetch_all(connection)
         .await?;
     Ok(rows)
@@ -393,6 +430,10 @@ fn add_row(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> 
         return Ok(());
     };
     let ordinal = usize::try_from(ordinal).map_err(|_| unreadable())?;
+    if row.try_get::<Option<i16>, _>("seen")? == Some(VERSION) {
+        answer.versions.insert(ordinal, row.try_get("count")?);
+        return Ok(());
+    }
     if let Some(tally) = answer.tallies.get_mut(&ordinal) {
         tally.add(tally_of(row)?);
         return Ok(());

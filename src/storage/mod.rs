@@ -31,6 +31,7 @@ pub mod provision;
 pub mod quarantines;
 mod query_error;
 pub mod reach;
+pub mod reference;
 pub mod request_digest;
 pub mod rulesets;
 pub mod series;

@@ -20,6 +20,7 @@ use crate::support::decisions::{decision_on, journal, now_ms, order};
 mod aggregates;
 mod listed;
 mod reader;
+mod reference;
 mod windows;
 
 const NOW_MS: u64 = 1_790_000_000_000;

@@ -28,6 +28,7 @@ use crate::domain::verdict::Outcome;
 use crate::rules::{EngineError, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::decisions::history::HistoryRow;
 use crate::storage::facts::{self, FactRequest};
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::{StorageError, evidence, rulesets, series};
 
 /// Payments in one call of the engine. A call occupies one of its threads.
@@ -55,6 +56,7 @@ pub(super) struct HistoryComparison {
     pub engine: Arc<dyn RuleEngine>,
     pub plugins: Arc<Plugins>,
     pub connections: Connections,
+    pub reference: Arc<ReferenceMemory>,
     /// The candidate, then the baseline if that is run again.
     candidates: Vec<RunnableRuleset>,
     /// By the revision that decided. The value is `None` if that revision cannot be read.
@@ -88,6 +90,7 @@ impl HistoryComparison {
         engine: Arc<dyn RuleEngine>,
         plugins: Arc<Plugins>,
         connections: Connections,
+        reference: Arc<ReferenceMemory>,
         revisions: impl IntoIterator<Item = i32>,
     ) -> Result<Self, BacktestError> {
         let mut candidates = Vec::new();
@@ -97,7 +100,7 @@ impl HistoryComparison {
             candidates.push(RunnableRuleset::new(without_shadow_rules(found.ok_or_else(missing)?)));
         }
         let overlaps = Mutex::default();
-        let comparison = Self { tenant, engine, plugins, connections, candidates, overlaps };
+        let comparison = Self { tenant, engine, plugins, connections, reference, candidates, overlaps };
         comparison.load_plugins().await?;
         Ok(comparison)
     }
@@ -259,9 +262,16 @@ impl HistoryComparison {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
+        let asked = requests.clone();
         let answers =
             self.connections.run(move |system| async move { facts::look_up_many(&system, requests).await });
-        Ok(answers.await?.into_iter().map(|answer| answer.facts).collect())
+        let mut completed = Vec::with_capacity(asked.len());
+        for (request, mut answer) in asked.into_iter().zip(answers.await?) {
+            let FactRequest { tenant, payment, queries, .. } = request;
+            self.reference.complete(tenant, &payment, &queries, &mut answer).await?;
+            completed.push(answer.facts);
+        }
+        Ok(completed)
     }
 
     /// The runs of each call. If the host stopped a rule, the call is repeated a few times.

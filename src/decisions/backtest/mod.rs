@@ -20,6 +20,7 @@ use crate::rules::{BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
 use crate::storage::StorageError;
 use crate::storage::backtests::{self, ClaimedBacktest};
 use crate::storage::pool::SystemPool;
+use crate::storage::reference::ReferenceMemory;
 use connections::Connections;
 
 /// How often a node without a backtest looks for one.
@@ -69,6 +70,7 @@ pub struct Backtests {
     connections: Connections,
     engine: Arc<dyn RuleEngine>,
     plugins: Arc<Plugins>,
+    reference: Arc<ReferenceMemory>,
     world: World,
     threads: Threads,
     /// Parts of a history that are compared at once. While one waits for the database or the
@@ -82,12 +84,13 @@ impl Backtests {
         system: SystemPool,
         engine: Arc<dyn RuleEngine>,
         plugins: Arc<Plugins>,
+        reference: Arc<ReferenceMemory>,
         world: World,
     ) -> std::io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = Threads::start("backtests", count, BACKGROUND_NICENESS)?;
         let connections = Connections::new(system);
-        Ok(Self { connections, engine, plugins, world, threads, at_once: count * 2 })
+        Ok(Self { connections, engine, plugins, reference, world, threads, at_once: count * 2 })
     }
 
     /// Works on the backtests that wait, turn after turn, until `end`.

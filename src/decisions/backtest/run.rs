@@ -57,16 +57,13 @@ impl Backtests {
             self.engine.clone(),
             self.plugins.clone(),
             self.connections.clone(),
+            self.reference.clone(),
             revisions,
         );
         let comparison = Arc::new(self.holding(claim, preparing).await?);
         if !self.holding(claim, comparison.facts_are_known()).await? {
             // Until another turn. Meanwhile this tenant's earlier payments are prepared.
-            let pause = async {
-                tokio::time::sleep(PROGRESS_EVERY).await;
-                Ok(())
-            };
-            self.holding(claim, pause).await?;
+            tokio::time::sleep(PROGRESS_EVERY).await;
             return self.release(claim).await;
         }
         if backtest.total.is_none() {

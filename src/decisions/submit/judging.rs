@@ -93,7 +93,7 @@ impl Submissions {
         }
         let request = FactRequest {
             tenant: case.tenant,
-            payment,
+            payment: payment.clone(),
             queries: case.queries.clone(),
             in_flight: in_flight_values(ahead),
             key: Some((case.client, case.key.clone())),
@@ -103,6 +103,7 @@ impl Submissions {
             answer.add_in_flight(place, &ahead.tally);
         }
         answer.conclude();
+        self.reference.complete(case.tenant, &payment, &case.queries, &mut answer).await?;
         Ok(answer)
     }
 

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::FactRequest;
 use super::aggregates::{AggregateColumns, in_flight};
+use super::versions::VersionColumns;
 use crate::domain::comparison::ValueKind;
 use crate::domain::party::Bic;
 use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
@@ -37,6 +38,7 @@ pub(super) struct FactColumns {
     pub texts: Vec<String>,
     pub velocity: VelocityColumns,
     pub aggregates: AggregateColumns,
+    pub versions: VersionColumns,
     /// The payments in flight. Each query for velocities or aggregates has a slice.
     pub excluded: Vec<Uuid>,
     pub keys: KeyColumns,
@@ -91,6 +93,7 @@ impl FactColumns {
         self.listed.place.is_empty()
             && self.velocity.place.is_empty()
             && self.aggregates.is_empty()
+            && self.versions.place.is_empty()
             && self.keys.place.is_empty()
     }
 
@@ -157,7 +160,16 @@ impl FactColumns {
                 self.aggregates.add(own, query, key, slice, event);
                 Fact::Aggregate(Box::default())
             }
-            FactQuery::Table { .. } | FactQuery::Similar { .. } => Fact::Absent,
+            FactQuery::Table { table: name, selector, .. }
+            | FactQuery::Similar { list: name, selector, .. } => {
+                if value(selector).is_none() {
+                    return Fact::Absent;
+                }
+                let name = self.number_of(name);
+                let is_table = matches!(query, FactQuery::Table { .. });
+                self.versions.add(own, name, is_table);
+                if is_table { Fact::Table(None) } else { Fact::Similar(None) }
+            }
         }
     }
 

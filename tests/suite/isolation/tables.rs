@@ -32,6 +32,8 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "idempotency_keys",
         "decisions",
         "payment_values",
+        "value_series",
+        "aggregate_values",
         "audit_events",
         "plugin_uploads",
         "quarantines",
@@ -73,6 +75,10 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
               'card', 1, '', '', '', '', gen_random_uuid(), 0, 0)"
         ),
         "payment_values" => format!("('{tenant}', gen_random_uuid(), 0, gen_random_uuid(), 1, 'EUR', true)"),
+        "value_series" => format!(
+            "('{tenant}', gen_random_uuid(), '{{}}', (select count(*) from value_series) + 1, 0, null, 0)"
+        ),
+        "aggregate_values" => format!("('{tenant}', gen_random_uuid(), 0, 0, gen_random_uuid(), 1, 0, 0, null)"),
         "audit_events" => format!("('{tenant}', default, 0, 'u', 'list.created', 'l', null, null)"),
         "plugin_uploads" => format!(
             "('{tenant}', sha256(gen_random_uuid()::text::bytea), '', 0, 'waiting', null, 'u', 0, null, null, null, 0, 0)"

@@ -20,7 +20,7 @@ pub(super) fn query(query: &FactQuery) -> Result<(), Violation> {
         FactQuery::Listed { list, .. } => named("list", list),
         FactQuery::Velocity { selector, window_ms, .. } => {
             window(*window_ms)?;
-            finds_payments(std::slice::from_ref(selector))
+            counts_as_velocity(selector)
         }
         FactQuery::Aggregate(query) => aggregate(query),
         FactQuery::Table { table, .. } => named("table", table),
@@ -40,7 +40,6 @@ fn aggregate(query: &AggregateQuery) -> Result<(), Violation> {
     if let Some(twice) = query.selectors.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(format!("an aggregate with the selector {} twice", twice[0].name()));
     }
-    finds_payments(&query.selectors)?;
     window(query.window_ms)?;
     let reads_each = match (&query.distinct, query.filter.event) {
         (Some(_), _) => Some("distinct values"),
@@ -88,14 +87,13 @@ fn similar(selector: &Selector, score_at_least: u8) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Payments are found by the values with which they are stored. Further selectors only leave out
-/// some of the payments found.
-fn finds_payments(selectors: &[Selector]) -> Result<(), Violation> {
-    if selectors.iter().any(Selector::is_stored) {
+/// Aggregates are stored for any selector, but velocities read the values that every payment has.
+fn counts_as_velocity(selector: &Selector) -> Result<(), Violation> {
+    if selector.is_stored() {
         return Ok(());
     }
-    let names: Vec<String> = selectors.iter().map(Selector::name).collect();
-    Err(format!("a query for earlier payments by {} only, by which none are found", names.join(" and ")))
+    let name = selector.name();
+    Err(format!("a query for the velocity of {name}, by which only an aggregate can count payments"))
 }
 
 fn window(window_ms: u64) -> Result<(), Violation> {
@@ -211,7 +209,7 @@ mod tests {
                     window_ms: 1,
                     counting: Counting::Submitted,
                 },
-                "earlier payments by purpose only",
+                "the velocity of purpose",
             ),
             (aggregate(|query| query.selectors.clear()), "0 selectors, 1 to 3 are allowed"),
             (
@@ -222,10 +220,6 @@ mod tests {
                 "4 selectors",
             ),
             (aggregate(|query| query.selectors = vec![Selector::Ip, Selector::Ip]), "the selector ip twice"),
-            (
-                aggregate(|query| query.selectors = vec![Selector::Amount, Selector::Currency]),
-                "earlier payments by amount and currency only",
-            ),
             (
                 aggregate(|query| query.selectors = vec![Selector::Metadata(String::new())]),
                 "a metadata key that is empty",
