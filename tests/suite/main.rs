@@ -34,6 +34,7 @@ mod journal;
 mod lists;
 mod log;
 mod metrics_page;
+mod new_facts;
 mod nodes;
 mod oauth;
 mod operations;
