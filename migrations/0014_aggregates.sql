@@ -1,5 +1,5 @@
 -- Aggregates: what rules ask about earlier payments with the same values. A payment has
--- a row for each series that a revision of its tenant asks about, and no others.
+-- a row for each declared series of its tenant of which it has all values, and no others.
 
 -- A series: by which values payments are kept together, and which other value is counted.
 create table value_series (
@@ -43,11 +43,12 @@ create table value_series_log (
 insert into value_series_log (sequence) values (0);
 grant select on value_series_log to tollgate_system, tollgate_journal;
 
--- Adds series of the session's tenant. It is one statement, so the lock is never held while
--- a client hangs. After it has committed, every batch carries the series: a batch that does
--- not know them either committed before, or is refused by `admit_batch`.
+-- Adds series of the session's tenant. After it has committed, every batch carries them: a
+-- batch that does not know them either committed before, or is refused by `admit_batch`.
+-- The lock is held until the transaction commits, and every batch waits for it meanwhile. So
+-- nothing else may be in that transaction, and it does not wait for a slow batch for long.
 create function declare_series(series_tenant uuid, digests uuid[], definitions jsonb[], at_ms bigint) returns void
-    language plpgsql security definer set search_path = tollgate, pg_temp
+    language plpgsql security definer set search_path = tollgate, pg_temp set lock_timeout = '200ms'
 as $$
 declare
     next_sequence bigint;
@@ -57,7 +58,7 @@ begin
                                      where s.tenant_id = series_tenant and s.digest = wanted)) then
         return;
     end if;
-    perform pg_advisory_xact_lock(8390043841926791178);
+    perform pg_advisory_xact_lock(8390043841926791179);
     select sequence into next_sequence from value_series_log;
     for place in 1 .. cardinality(digests) loop
         next_sequence := next_sequence + 1;
@@ -65,6 +66,10 @@ begin
         values (series_tenant, digests[place], definitions[place], next_sequence, at_ms)
         on conflict (tenant_id, digest) do nothing;
     end loop;
+    -- Each is a row of every payment. Older ones are not removed yet.
+    if (select count(*) from value_series s where s.tenant_id = series_tenant) > 256 then
+        raise exception 'the tenant has too many series' using errcode = 'TG002';
+    end if;
     update value_series_log set sequence = next_sequence;
 end
 $$;
@@ -78,7 +83,7 @@ create function admit_batch(known_sequence bigint) returns boolean
     language plpgsql volatile set search_path = tollgate, pg_temp
 as $$
 begin
-    perform pg_advisory_xact_lock_shared(8390043841926791178);
+    perform pg_advisory_xact_lock_shared(8390043841926791179);
     if (select sequence from value_series_log) <> known_sequence then
         raise exception 'the writer does not know all series' using errcode = 'TG001';
     end if;

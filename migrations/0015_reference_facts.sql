@@ -18,7 +18,7 @@ end
 $$;
 revoke all on function raise_list_versions from public;
 
--- One for each kind of change: a trigger for both may not see the changed rows.
+-- Postgres gives the changed rows only to triggers of one kind of change.
 create trigger entries_added after insert on list_entries
     referencing new table as changed for each statement execute function raise_list_versions();
 create trigger entries_updated after update on list_entries

@@ -1,7 +1,7 @@
 //! Fills in the aggregates of decisions that are older than a series, and lets activations wait
 //! for it.
 //!
-//! It must not delay payments: each page is a short transaction of the background role.
+//! It must not delay payments: each page is a transaction of its own, by the background role.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::storage::pool::{AppPool, SystemPool};
-use crate::storage::series::{self, Backfill, SeriesProgress};
+use crate::storage::series::{self, Backfill, DeclareError, SeriesProgress};
 use crate::storage::{StorageError, partitions};
 
 /// How often a node looks for series that another node declared.
@@ -35,7 +35,7 @@ impl AggregateBackfill {
     }
 
     /// Declares the series that the tenant does not have yet, and begins to fill them in.
-    pub async fn declare(&self, tenant: TenantId, series: &[Series]) -> Result<(), StorageError> {
+    pub async fn declare(&self, tenant: TenantId, series: &[Series]) -> Result<(), DeclareError> {
         series::declare(&self.app, tenant, series, self.world.now_ms()).await?;
         if !series.is_empty() {
             self.woken.notify_one();
@@ -86,15 +86,17 @@ impl AggregateBackfill {
     }
 
     async fn fill_in_all(&self, end: &CancellationToken) -> Result<(), StorageError> {
-        let mut has_partitions = false;
+        if !series::any_waits(&self.system).await? {
+            return Ok(());
+        }
+        // Before the first row: a month with rows in the default partition gets none. Those rows are
+        // correct as well, so an error is only logged.
+        if let Err(error) = partitions::ensure_aggregates_of_history(&self.system).await {
+            tracing::warn!(%error, "some months have no partition for aggregates");
+        }
         while !end.is_cancelled() {
-            match series::fill_in(&self.system, self.world.now_ms()).await? {
-                Backfill::NothingToDo => return Ok(()),
-                Backfill::Page { .. } if !has_partitions => {
-                    partitions::ensure_aggregates_of_history(&self.system).await?;
-                    has_partitions = true;
-                }
-                Backfill::Page { .. } | Backfill::Completed => {}
+            if series::fill_in(&self.system, self.world.now_ms()).await? == Backfill::NothingToDo {
+                break;
             }
         }
         Ok(())

@@ -45,8 +45,8 @@ struct PendingPayment {
 /// The status of a payment, shared with the payments that counted it.
 #[derive(Debug, Default)]
 struct PendingStatus {
-    /// Its outcome by [`OUTCOMES`]. An undecided payment counts as approved, so a limit may refuse
-    /// one payment too many but never lets one too many through.
+    /// Its outcome by [`OUTCOMES`]. An undecided payment counts as approved. This is cautious for
+    /// limits, but not for rules that trust a payer because of earlier payments.
     outcome: AtomicU8,
     /// Whether it left without being stored: it failed, or was a retry.
     left: AtomicBool,
@@ -62,16 +62,16 @@ pub struct PaymentsAhead {
     pub value_key: Option<Uuid>,
     pub ids: Vec<PaymentId>,
     pub tally: AggregateTally,
-    /// The status of each payment that was counted.
-    statuses: Vec<Arc<PendingStatus>>,
+    /// Each payment that passes the filter, whatever its outcome, and whether it was counted.
+    statuses: Vec<(Arc<PendingStatus>, bool)>,
     /// The outcomes that count. All if empty.
     outcomes: Vec<Outcome>,
 }
 
 impl PaymentsAhead {
-    /// Whether a payment that was counted would not be counted now.
-    pub fn has_shrunk(&self) -> bool {
-        self.statuses.iter().any(|status| !status.counts(&self.outcomes))
+    /// Whether a payment that was counted would not be counted now, or the other way round.
+    pub fn has_changed(&self) -> bool {
+        self.statuses.iter().any(|(status, counted)| status.counts(&self.outcomes) != *counted)
     }
 
     fn none(counts_distinct: bool) -> Self {
@@ -184,24 +184,26 @@ impl CountedPayments<'_> {
             }
             ahead.ids.push(payment.id);
             let begins_ms = own.payment.received_at_ms.saturating_sub(self.window_ms);
-            let counts = pending.status.counts(&ahead.outcomes) && self.filter_lets_through(payment);
-            if counts && payment.received_at_ms > begins_ms {
-                let distinct = self.distinct;
-                let distinct =
-                    distinct.and_then(|(tenant, series)| distinct_key(tenant, series, &payment.order));
-                ahead.tally.count(Some(amount.minor()), distinct);
-                if self.first_and_last {
-                    let seen = Some(pending.seen());
-                    ahead.tally.add(AggregateTally {
-                        first: seen.clone(),
-                        last: seen,
-                        ..AggregateTally::new(false)
-                    });
-                }
-                ahead.statuses.push(pending.status.clone());
+            if payment.received_at_ms <= begins_ms || !self.filter_lets_through(payment) {
+                continue;
+            }
+            let counts = pending.status.counts(&ahead.outcomes);
+            ahead.statuses.push((pending.status.clone(), counts));
+            if counts {
+                self.count(pending, &mut ahead.tally);
             }
         }
         ahead
+    }
+
+    fn count(&self, pending: &PendingPayment, tally: &mut AggregateTally) {
+        let order = &pending.payment.order;
+        let distinct = self.distinct.and_then(|(tenant, series)| distinct_key(tenant, series, order));
+        tally.count(Some(order.amount.minor()), distinct);
+        if self.first_and_last {
+            let seen = Some(pending.seen());
+            tally.add(AggregateTally { first: seen.clone(), last: seen, ..AggregateTally::new(false) });
+        }
     }
 
     /// Whatever its outcome. No event of a payment in flight can have been reported.

@@ -82,17 +82,17 @@ fn a_payment_that_counted_one_that_failed_counts_again_without_it() {
             (1..=4).map(|id| enter(&registry, id, order("c", "EUR"), counting).0).collect();
         let (own, ahead) = enter(&registry, 5, order("c", "EUR"), counting);
         let (behind, _) = enter(&registry, 6, order("c", "EUR"), counting);
-        assert!(!ahead.has_shrunk());
+        assert!(!ahead.has_changed());
         places.remove(0).stored();
-        assert!(!ahead.has_shrunk(), "a stored payment still counts");
+        assert!(!ahead.has_changed(), "a stored payment still counts");
         drop(behind);
-        assert!(!ahead.has_shrunk(), "payments behind it do not matter");
+        assert!(!ahead.has_changed(), "payments behind it do not matter");
         drop(places.remove(0));
-        assert!(ahead.has_shrunk());
+        assert!(ahead.has_changed());
         let again = own.ahead(&velocity(counting)).remove(0);
-        assert_eq!((again.tally.count, again.ids.len(), again.has_shrunk()), (2, 2, false));
+        assert_eq!((again.tally.count, again.ids.len(), again.has_changed()), (2, 2, false));
         places[0].set_outcome(Outcome::Reject);
-        assert_eq!(again.has_shrunk(), counting == Counting::Approved);
+        assert_eq!(again.has_changed(), counting == Counting::Approved);
     }
 }
 

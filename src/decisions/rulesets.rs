@@ -33,6 +33,7 @@ use crate::storage::rulesets::{
     self, ActivateError, ActivationRequest, CreateRevisionError, ExpectedActivation, NewActivation,
     NewRevision,
 };
+use crate::storage::series::{DeclareError, SERIES_MAX};
 use crate::storage::{StorageError, backtests, lists, plugins, tables};
 
 #[derive(Debug, Error)]
@@ -94,7 +95,10 @@ impl Rulesets {
         let rules = self.prepare_all(tenant, entries).await?;
         // Before the revision is stored: nothing may decide by it while payments lack its values.
         let series = Series::asked(rules.iter().flat_map(|rule| &rule.queries));
-        self.backfill.declare(tenant, &series).await?;
+        self.backfill.declare(tenant, &series).await.map_err(|error| match error {
+            DeclareError::TooMany => RevisionError::Invalid(vec![too_many_series()]),
+            DeclareError::Storage(error) => error.into(),
+        })?;
         let revision = NewRevision {
             point: DecisionPoint::Payment,
             rules,
@@ -269,6 +273,14 @@ pub(super) fn lists_asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) 
     let lists: BTreeSet<&str> =
         queries.into_iter().filter_map(FactQuery::list).map(|(list, _)| list).collect();
     lists.into_iter().map(str::to_owned).collect()
+}
+
+fn too_many_series() -> RulesetFlaw {
+    let detail = format!(
+        "expected all revisions of the tenant together to ask for aggregates of at most {SERIES_MAX} different \
+         combinations of selectors"
+    );
+    RulesetFlaw { pointer: "/rules".into(), detail }
 }
 
 fn queries_flaw(rules: &[PreparedRule]) -> Option<RulesetFlaw> {

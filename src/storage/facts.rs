@@ -66,7 +66,8 @@ pub struct FactRequest {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FactAnswer {
-    /// One for each query, in order. Velocities and aggregates do not include payments in flight.
+    /// One for each query, in order. Velocities and aggregates include payments in flight only after
+    /// `add_in_flight`.
     pub facts: Vec<Fact>,
     /// The aggregates by the places of their queries, so that payments in flight can be added.
     tallies: BTreeMap<usize, AggregateTally>,

@@ -124,7 +124,12 @@ impl StorageError {
 
     /// Whether the statement waited too long for a lock.
     pub fn is_lock_timeout(&self) -> bool {
-        self.database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
+        self.has_code("55P03")
+    }
+
+    /// Whether the database answered with this SQLSTATE.
+    fn has_code(&self, code: &str) -> bool {
+        self.database_error().is_some_and(|error| error.code().as_deref() == Some(code))
     }
 
     /// Whether the statement violated a unique constraint.

@@ -1,7 +1,8 @@
 //! Lists and tables in memory, for facts that SQL cannot compute: similar names and rows of tables.
 //!
-//! What is in memory is used only if the database has just named its version. So a fact is the same
-//! on every node, however old its memory is.
+//! A table is used only in the version that the look-up of facts has named; a list in that version or
+//! a newer one, since entries are never deleted and say when they are valid. So a fact is the same on
+//! every node, however old its memory is.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,9 @@ mod similar_list;
 /// The most lists and tables in memory, whatever their size.
 const KEPT_MAX: usize = 10_000;
 
+/// A list that was read is current, unless another server took over meanwhile that has less.
+const LIST_ATTEMPTS: usize = 3;
+
 /// What is kept in memory. A version of a table never changes, and a list has only its newest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
@@ -31,7 +35,7 @@ enum Key {
 
 #[derive(Debug)]
 enum Loaded {
-    List(SimilarList),
+    List(Box<SimilarList>),
     /// `None` if there is no such version.
     Table(Option<TableContents>),
 }
@@ -101,11 +105,11 @@ impl ReferenceMemory {
 
     async fn list(&self, tenant: TenantId, name: &str, version: i64) -> Result<Arc<Loaded>, StorageError> {
         let key = Key::List(tenant, name.to_owned());
-        loop {
+        for _ in 0..LIST_ATTEMPTS {
             let kept = self.cell(&key);
             let load = || async {
                 let list = SimilarList::load(&self.system, tenant, name.to_owned()).await?;
-                Ok::<_, StorageError>(Arc::new(Loaded::List(list)))
+                Ok::<_, StorageError>(Arc::new(Loaded::List(Box::new(list))))
             };
             let loaded = kept.get_or_try_init(load).await?.clone();
             let is_current = matches!(&*loaded, Loaded::List(list) if list.version >= version);
@@ -115,6 +119,7 @@ impl ReferenceMemory {
             }
             self.forget(&key, &kept);
         }
+        Err(StorageError::Abandoned)
     }
 
     async fn table(&self, tenant: TenantId, name: &str, version: i64) -> Result<Arc<Loaded>, StorageError> {

@@ -8,8 +8,12 @@ mod backfill;
 mod keys;
 mod known;
 
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
+use thiserror::Error;
 use uuid::Uuid;
 
 use super::StorageError;
@@ -18,10 +22,28 @@ use super::pool::{AppPool, SystemPool};
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 
-pub use backfill::{Backfill, fill_in};
+pub use backfill::{Backfill, any_waits, fill_in};
 pub use keys::{AggregateRow, aggregate_key, distinct_key, method_number, outcome_number, rows_of};
 pub(super) use known::SeriesRegistry;
 pub use known::{KnownSeries, TenantSeries};
+
+/// The function gives up waiting for a slow batch, so that no other batch waits behind it.
+const LOCK_BACKOFF: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(20)).with_max_times(6);
+
+/// What `declare_series` raises.
+const TOO_MANY: &str = "TG002";
+
+/// A tenant may have this many series: each is a row of every payment.
+pub const SERIES_MAX: u32 = 256;
+
+#[derive(Debug, Error)]
+pub enum DeclareError {
+    #[error("the tenant would have more than {SERIES_MAX} series")]
+    TooMany,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
 
 /// Declares the series that the tenant does not have yet.
 pub async fn declare(
@@ -29,14 +51,29 @@ pub async fn declare(
     tenant: TenantId,
     series: &[Series],
     now_ms: u64,
-) -> Result<(), StorageError> {
+) -> Result<(), DeclareError> {
     if series.is_empty() {
         return Ok(());
     }
+    let attempt = || declare_once(app, tenant, series, now_ms);
+    let declared = attempt.retry(LOCK_BACKOFF).when(StorageError::is_lock_timeout).await;
+    declared.map_err(|error| if error.has_code(TOO_MANY) { DeclareError::TooMany } else { error.into() })
+}
+
+async fn declare_once(
+    app: &AppPool,
+    tenant: TenantId,
+    series: &[Series],
+    now_ms: u64,
+) -> Result<(), StorageError> {
     let digests: Vec<Uuid> = series.iter().map(keys::series_digest).collect();
     let definitions: Vec<Json<Series>> = series.iter().cloned().map(Json).collect();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
+            // A node that hangs here would keep all batches waiting.
+            sqlx::raw_sql("set local idle_in_transaction_session_timeout = '1s'")
+                .execute(&mut *connection)
+                .await?;
             sqlx::query("select declare_series($1, $2, $3, $4)")
                 .bind(tenant.0)
                 .bind(digests)

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Submissions, SubmitError};
 use crate::decisions::deployment::DecisionPath;
@@ -50,8 +50,8 @@ pub(super) enum PaymentJudgement {
 }
 
 impl Submissions {
-    /// If the outcome is not approve and a payment that was counted no longer counts, there is
-    /// another round: no rule may refuse a payment because of one that failed.
+    /// If a payment ahead counts differently now, there is another round: no rule may refuse a payment
+    /// because of one that failed. Velocities are only looked up again if the outcome is not approve.
     pub(super) async fn judge(
         &self,
         case: PaymentContext<'_>,
@@ -69,10 +69,10 @@ impl Submissions {
             }
             let (outcome, evidence) = self.run_rules(&case, &payment, &quarantined, &facts).await?;
             stages.ended(Stage::Rules);
-            if outcome == Outcome::Approve
-                || round == ROUNDS_MAX
-                || !ahead.iter().any(PaymentsAhead::has_shrunk)
-            {
+            // More payments make a limit stricter, so an approved payment stands. Rules with
+            // aggregates may also trust a payer because of earlier payments.
+            let stands = outcome == Outcome::Approve && !asks_aggregates(&case.queries);
+            if stands || round == ROUNDS_MAX || !ahead.iter().any(PaymentsAhead::has_changed) {
                 return Ok(PaymentJudgement::New { outcome, evidence: Box::new(evidence), facts });
             }
             round += 1;
@@ -99,11 +99,15 @@ impl Submissions {
             key: Some((case.client, case.key.clone())),
         };
         let mut answer = self.facts.look_up(request).await?;
+        if answer.bound.is_some() {
+            return Ok(answer);
+        }
         for (place, ahead) in ahead.iter().enumerate() {
             answer.add_in_flight(place, &ahead.tally);
         }
         answer.conclude();
-        self.reference.complete(case.tenant, &payment, &case.queries, &mut answer).await?;
+        let completing = self.reference.complete(case.tenant, &payment, &case.queries, &mut answer);
+        timeout_at(case.deadline, completing).await.map_err(|_| SubmitError::Deadline)??;
         Ok(answer)
     }
 
@@ -138,6 +142,10 @@ impl Submissions {
         }
         Ok(evaluated?)
     }
+}
+
+fn asks_aggregates(queries: &[FactQuery]) -> bool {
+    queries.iter().any(|query| matches!(query, FactQuery::Aggregate(_)))
 }
 
 /// Whether the rules had at least half of the time. If not, a missed deadline is not their fault.

@@ -144,8 +144,12 @@ fn seen_of(row: &PgRow) -> Result<SeenPayment, StorageError> {
         creditor_country: None,
     };
     if let Some(payload) = row.try_get::<Option<&[u8]>, _>("payload")? {
-        let order = evidence::decode(row.try_get("payload_version")?, payload)?.payment.order.clone();
-        (seen.debtor_country, seen.creditor_country) = (order.debtor.country, order.creditor.country);
+        // A payment that cannot be read is shown like an erased one.
+        if let Ok(stored) = evidence::decode(row.try_get("payload_version")?, payload) {
+            let order = &stored.payment.order;
+            seen.debtor_country.clone_from(&order.debtor.country);
+            seen.creditor_country.clone_from(&order.creditor.country);
+        }
     }
     Ok(seen)
 }

@@ -145,8 +145,8 @@ impl JournalWriter {
                     self.state.record_progress();
                     return BatchOutcome::BadRow(batch);
                 }
-                // At once, with the series that were read meanwhile.
-                Ok(Err(AttemptError::Outdated)) => continue,
+                // With the series that were read meanwhile.
+                Ok(Err(AttemptError::Outdated)) => {}
                 Ok(Err(AttemptError::Lost(error))) => self.handle_failure(&error),
                 Err(_) => tracing::warn!(writer = %self.chain.writer, "a journal batch took too long"),
             }

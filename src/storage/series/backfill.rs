@@ -21,7 +21,7 @@ use crate::storage::time_limit::TimeLimit;
 use crate::storage::values::day_of;
 
 /// A page is short, so that its locks are.
-const PAGE: i64 = 1_000;
+const PAGE: usize = 1_000;
 
 /// What a call of [`fill_in`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,23 +29,33 @@ pub enum Backfill {
     /// All series are complete, or other nodes fill in the rest.
     NothingToDo,
     /// A page was filled in; there may be more.
-    Page {
-        decisions: u64,
-    },
-    Completed,
+    Page,
 }
 
-/// Fills in one page of the series that waits the longest.
+/// Whether any series is not complete.
+pub async fn any_waits(system: &SystemPool) -> Result<bool, StorageError> {
+    system
+        .transaction(|connection| {
+            Box::pin(async move {
+                let waits = "select exists (select from value_series where complete_at_ms is null)";
+                Ok(sqlx::query_scalar(waits).fetch_one(connection).await?)
+            })
+        })
+        .await
+}
+
+/// Fills in one page of the series that is the least advanced, so that a long history of one tenant
+/// does not hold up others.
 pub async fn fill_in(system: &SystemPool, now_ms: u64) -> Result<Backfill, StorageError> {
     system
-        .transaction_within(TimeLimit::LONG, move |connection| {
+        .transaction_within(TimeLimit::PAGE, move |connection| {
             Box::pin(async move {
                 // Others skip the series that this transaction has locked.
                 let Some(row) = sqlx::query(
                     "select tenant_id, digest, definition, sequence, reached
                      from value_series
                      where complete_at_ms is null
-                     order by sequence
+                     order by reached nulls first, sequence
                      limit 1
                      for no key update skip locked",
                 )
@@ -97,19 +107,12 @@ impl WaitingSeries {
         .bind(self.tenant.0)
         .bind(self.reached)
         .bind(self.sequence)
-        .bind(PAGE)
+        .bind(PAGE as i64)
         .fetch_all(&mut *connection)
         .await?;
-        let Some(last) = rows.last() else {
-            sqlx::query("update value_series set complete_at_ms = $3 where tenant_id = $1 and digest = $2")
-                .bind(self.tenant.0)
-                .bind(self.digest)
-                .bind(bigint(now_ms))
-                .execute(connection)
-                .await?;
-            return Ok(Backfill::Completed);
-        };
-        let reached: Uuid = last.try_get("id")?;
+        // What is stored from now on carries the series, so a page that is not full is the last.
+        let is_last = rows.len() < PAGE;
+        let reached = rows.last().map(|last| last.try_get::<Uuid, _>("id")).transpose()?;
         let mut filled = Vec::new();
         for row in &rows {
             // An erased payment has no values any more.
@@ -126,13 +129,17 @@ impl WaitingSeries {
             filled.extend(values.into_iter().map(|value| (stored.decision.clone(), value)));
         }
         insert(connection, self.tenant, &filled).await?;
-        sqlx::query("update value_series set reached = $3 where tenant_id = $1 and digest = $2")
-            .bind(self.tenant.0)
-            .bind(self.digest)
-            .bind(reached)
-            .execute(connection)
-            .await?;
-        Ok(Backfill::Page { decisions: rows.len() as u64 })
+        sqlx::query(
+            "update value_series set reached = coalesce($3, reached), complete_at_ms = $4
+             where tenant_id = $1 and digest = $2",
+        )
+        .bind(self.tenant.0)
+        .bind(self.digest)
+        .bind(reached)
+        .bind(is_last.then(|| bigint(now_ms)))
+        .execute(connection)
+        .await?;
+        Ok(Backfill::Page)
     }
 }
 

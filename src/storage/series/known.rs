@@ -39,6 +39,15 @@ impl SeriesRegistry {
     /// Reads the series that were declared since the last time.
     pub async fn refresh(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let known = self.current();
+        if self.read_since(connection, &known).await? {
+            return Ok(());
+        }
+        // The database has fewer than are known: it was restored, or another server took over.
+        self.read_since(connection, &KnownSeries::default()).await.map(drop)
+    }
+
+    /// Returns `false` if the database is behind `known`.
+    async fn read_since(&self, connection: &mut PgConnection, known: &KnownSeries) -> sqlx::Result<bool> {
         // One statement, so that the place and the series are from one snapshot.
         let rows = sqlx::query(
             "select l.sequence, s.tenant_id, s.definition
@@ -47,10 +56,13 @@ impl SeriesRegistry {
         .bind(known.sequence)
         .fetch_all(connection)
         .await?;
-        let mut next = KnownSeries::clone(&known);
+        let mut next = KnownSeries::clone(known);
         let mut added: HashMap<TenantId, Vec<Series>> = HashMap::new();
         for row in rows {
             next.sequence = row.try_get("sequence")?;
+            if next.sequence < known.sequence {
+                return Ok(false);
+            }
             if let Some(tenant) = row.try_get::<Option<Uuid>, _>("tenant_id")? {
                 let Json(series) = row.try_get("definition")?;
                 added.entry(TenantId(tenant)).or_default().push(series);
@@ -61,11 +73,8 @@ impl SeriesRegistry {
             let all = earlier.iter().cloned().chain(series).collect();
             next.by_tenant.insert(tenant, all);
         }
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Another writer may have read more meanwhile.
-        if next.sequence >= current.sequence {
-            *current = Arc::new(next);
-        }
-        Ok(())
+        // If another writer has read more meanwhile, the next batch is refused and this is repeated.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(true)
     }
 }

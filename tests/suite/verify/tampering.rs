@@ -330,7 +330,7 @@ async fn an_imported_decision_verifies_with_its_original_outcome() {
 }
 
 #[tokio::test]
-async fn changes_of_all_columns_except_times_of_batches_and_keys_are_detected() {
+async fn changes_of_all_columns_except_times_and_the_series_of_batches_are_detected() {
     let mut history = StoredChains::new().await;
     let system = history.database.databases().system;
     let mut unnoticed = Vec::new();
@@ -374,5 +374,12 @@ async fn changes_of_all_columns_except_times_of_batches_and_keys_are_detected() 
             .await;
     }
     history.assert_findings(&[]);
-    assert_eq!(unnoticed, ["idempotency_keys.created_at_ms", "journal_batches.committed_at_ms"]);
+    assert_eq!(
+        unnoticed,
+        [
+            "idempotency_keys.created_at_ms",
+            "journal_batches.committed_at_ms",
+            "journal_batches.series_sequence"
+        ]
+    );
 }
