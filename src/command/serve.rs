@@ -4,9 +4,11 @@
 //! in progress get their responses. The journal is flushed. The private Postgres stops.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rocket::{Ignite, Rocket};
+use rocket::error::ErrorKind;
+use rocket::{Ignite, Orbit, Rocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -15,6 +17,9 @@ use crate::app::database::Database;
 use crate::app::tenants::CreatedClient;
 use crate::app::{self, App, IgnitedServer, demo, stopping};
 use crate::config::Config;
+
+/// How often a stopping node looks whether connections are still open.
+const UNUSED_EVERY: Duration = Duration::from_millis(5);
 
 pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
@@ -64,8 +69,25 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
         tokio::join!(tokio::time::sleep(notice), streams.stop());
         shutdown.notify();
     });
-    rocket.launch().await.map_err(|error| error.kind().to_string())?;
-    Ok(())
+    match rocket.launch().await {
+        Ok(_) => Ok(()),
+        Err(error) => match error.kind() {
+            ErrorKind::Shutdown(rocket, None) => {
+                until_unused(rocket, requests_max).await;
+                Ok(())
+            }
+            other => Err(other.to_string().into()),
+        },
+    }
+}
+
+/// Rocket reports a failed shutdown if its accept loop ends before it notices the request to stop,
+/// and then waits for no request. Each open connection holds a reference.
+async fn until_unused(rocket: &Arc<Rocket<Orbit>>, most: Duration) {
+    let until = Instant::now() + most;
+    while Arc::strong_count(rocket) > 1 && Instant::now() < until {
+        tokio::time::sleep(UNUSED_EVERY).await;
+    }
 }
 
 /// A node serves even if the demonstration cannot be created.

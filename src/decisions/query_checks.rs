@@ -83,7 +83,9 @@ fn table_flaw(name: &str, selector: &Selector, lookup: TableLookup, tables: &[Ta
         let (has, asked) = (has.name(), lookup.name());
         return flaw(FlawCause::Name, format!("the table {name} is looked up by {has}, not by {asked}"));
     }
-    if ListKinds::one(held).serve(selector) {
+    // All kinds of plain text are compared in the same form.
+    let is_one_kind = |kinds: ListKinds| kinds.iter().count() == 1;
+    if ListKinds::of([held, selector.kind()]).is_some_and(is_one_kind) {
         return None;
     }
     let (held, asked) = (held.name(), selector.kind().name());

@@ -19,13 +19,14 @@ use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
-use super::rulesets::deployed_revision_using_list;
+use super::rulesets::deployed_revision_asking;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::ValueKind;
 use crate::domain::list::ListKinds;
 use crate::domain::quotas::kept_max;
 use crate::domain::ruleset::DecisionPoint;
+use crate::domain::selector::FactQuery;
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "list";
@@ -256,7 +257,8 @@ pub async fn close(
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let point = DecisionPoint::Payment;
-            if let Some(revision) = deployed_revision_using_list(connection, tenant, point, &name).await? {
+            let asks = |query: &FactQuery| query.list().is_some_and(|(list, _)| list == name);
+            if let Some(revision) = deployed_revision_asking(connection, tenant, point, asks).await? {
                 return Err(CloseListError::InUse { revision });
             }
             let closed = sqlx::query(

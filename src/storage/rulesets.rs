@@ -13,8 +13,10 @@ use thiserror::Error;
 
 pub use activate::activate;
 pub use activations::{activations, activations_since, active, latest_activations};
-pub(super) use list_uses::{deployed_revision_using_list, selectors_by_list};
-pub use plan::{ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation};
+pub(super) use list_uses::{deployed_revision_asking, selectors_by_list};
+pub use plan::{
+    ActivateError, ActivationRequest, ClosedReference, DeploymentVersion, ExpectedActivation, NewActivation,
+};
 pub use uses::{plugin_uses, plugins_in_deployment, plugins_to_add, series_to_add};
 
 use super::advisory_locks::TenantLock;

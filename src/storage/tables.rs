@@ -21,11 +21,13 @@ use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
+use super::rulesets::deployed_revision_asking;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::ValueKind;
 use crate::domain::quotas::kept_max;
-use crate::domain::selector::TableLookup;
+use crate::domain::ruleset::DecisionPoint;
+use crate::domain::selector::{FactQuery, TableLookup};
 use crate::domain::table::{CellKind, Column, ColumnName, DamagedRowsError, TableName, TableSchema};
 use crate::domain::tenant::TenantId;
 
@@ -240,18 +242,32 @@ fn read_schema(row: &PgRow) -> Result<TableSchema, StorageError> {
     named(TableSchema::new(lookup, kind, columns?).ok(), WHAT)
 }
 
-/// Closes a table permanently. Its versions stay as they are. Returns `false` if there is no such
-/// open table.
+#[derive(Debug, Error)]
+pub enum CloseTableError {
+    #[error("there is no such open table")]
+    Unknown,
+    #[error("the revision {revision} is deployed and uses the table")]
+    InUse { revision: i32 },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Closes a table permanently, unless a deployed revision asks it. Its versions stay as they are.
 pub async fn close(
     app: &AppPool,
     tenant: TenantId,
     name: &TableName,
     now_ms: u64,
     closed_by: &str,
-) -> Result<bool, StorageError> {
+) -> Result<(), CloseTableError> {
     let (name, closed_by) = (name.clone(), closed_by.to_owned());
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
+            let (point, asks) =
+                (DecisionPoint::Payment, |query: &FactQuery| query.table() == Some(name.as_str()));
+            if let Some(revision) = deployed_revision_asking(connection, tenant, point, asks).await? {
+                return Err(CloseTableError::InUse { revision });
+            }
             let closed = sqlx::query(
                 "update tables set closed_at_ms = $3, closed_by = $4
                  where tenant_id = $1 and name = $2 and closed_at_ms is null",
@@ -261,9 +277,10 @@ pub async fn close(
             .bind(bigint(now_ms))
             .bind(&closed_by)
             .execute(&mut *connection)
-            .await?;
+            .await
+            .of_statement()?;
             if closed.rows_affected() == 0 {
-                return Ok(false);
+                return Err(CloseTableError::Unknown);
             }
             let act = Act {
                 at_ms: now_ms,
@@ -274,7 +291,7 @@ pub async fn close(
                 after: Some(json!({"closed": true}).to_string()),
             };
             audit::record(connection, tenant, &act).await?;
-            Ok(true)
+            Ok(())
         })
     })
     .await

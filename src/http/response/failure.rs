@@ -22,7 +22,7 @@ use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::RecordEventError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
-use crate::storage::tables::{ActivateTableError, AddVersionError, CreateTableError};
+use crate::storage::tables::{ActivateTableError, AddVersionError, CloseTableError, CreateTableError};
 use crate::storage::uploads::NewUploadError;
 
 fn internal() -> Problem {
@@ -210,8 +210,8 @@ impl From<ActivateError> for Problem {
                 let detail = format!("The revision uses the plugin {plugin}, which is retired.");
                 Self::new(ProblemKind::Conflict, detail)
             }
-            ActivateError::ListClosed { list } => {
-                let detail = format!("The revision uses the list {list}, which is closed.");
+            ActivateError::Closed(closed) => {
+                let detail = format!("The revision uses {closed}, which is closed.");
                 Self::new(ProblemKind::Conflict, detail)
             }
             ActivateError::PluginNotReady { plugin, node, why } => {
@@ -314,6 +314,21 @@ impl From<CreateListError> for Problem {
                 Self::new(ProblemKind::QuotaExceeded, detail)
             }
             CreateListError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CloseTableError> for Problem {
+    fn from(error: CloseTableError) -> Self {
+        match error {
+            CloseTableError::Unknown => Self::not_found("open table"),
+            CloseTableError::InUse { revision } => {
+                let detail = format!(
+                    "The revision {revision} is deployed and uses the table. Deploy another revision first."
+                );
+                Self::new(ProblemKind::Conflict, detail)
+            }
+            CloseTableError::Storage(error) => error.into(),
         }
     }
 }

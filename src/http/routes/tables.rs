@@ -230,8 +230,6 @@ pub async fn close(
 ) -> Result<ApiResponse, Problem> {
     let name = table_name(name)?;
     let now_ms = services.world.now_ms();
-    match tables::close(&services.app, client.tenant, &name, now_ms, &client.actor()).await? {
-        true => Ok(ApiResponse::empty(Status::NoContent)),
-        false => Err(Problem::not_found("open table")),
-    }
+    tables::close(&services.app, client.tenant, &name, now_ms, &client.actor()).await?;
+    Ok(ApiResponse::empty(Status::NoContent))
 }

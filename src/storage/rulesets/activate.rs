@@ -7,7 +7,7 @@ use super::super::audit;
 use super::super::pool::AppPool;
 use super::super::query_error::OfStatement;
 use super::activations::append;
-use super::list_uses::closed_list_among;
+use super::list_uses::closed_among;
 use super::plan::{ActivateError, ActivationPlan, ActivationRequest, NewActivation, plan};
 use super::uses::{plugins_of, retired_among};
 use crate::domain::audit::{Act, Action};
@@ -33,8 +33,8 @@ pub async fn activate(
                 if let Some(plugin) = retired_among(connection, tenant, &plugins).await? {
                     return Err(ActivateError::PluginRetired { plugin });
                 }
-                if let Some(list) = closed_list_among(connection, tenant, point, &added).await? {
-                    return Err(ActivateError::ListClosed { list });
+                if let Some(closed) = closed_among(connection, tenant, point, &added).await? {
+                    return Err(ActivateError::Closed(closed));
                 }
             }
             let guard_backtest = match request {

@@ -17,6 +17,22 @@ use crate::storage::columns::named;
 /// The most activations and rollbacks that are read to find the previous revision.
 const STEPS_READ_MAX: i64 = 1_000;
 
+/// A list or table that is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClosedReference {
+    List(String),
+    Table(String),
+}
+
+impl std::fmt::Display for ClosedReference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::List(name) => write!(f, "the list {name}"),
+            Self::Table(name) => write!(f, "the table {name}"),
+        }
+    }
+}
+
 #[derive(Debug, Error)]
 pub enum ActivateError {
     #[error("there is no such revision")]
@@ -34,8 +50,8 @@ pub enum ActivateError {
     AlreadyActive,
     #[error("the revision uses the plugin {plugin}, which is retired")]
     PluginRetired { plugin: Digest },
-    #[error("the revision uses the list {list}, which is closed")]
-    ListClosed { list: String },
+    #[error("the revision uses {0}, which is closed")]
+    Closed(ClosedReference),
     /// A live node cannot run the revision yet.
     #[error("the node {node} is not ready to run the plugin {plugin}")]
     PluginNotReady { plugin: Digest, node: String, why: Option<String> },

@@ -1,18 +1,23 @@
 //! Rulesets: consecutive numbers, and activations in commit order.
 
 use futures::future::join_all;
+use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::ruleset::{Activation, Canary, DecisionPoint, Mode, PreparedRule, RuleEntry, Share};
-use tollgate::domain::selector::{Counting, FactQuery, Selector};
+use tollgate::domain::selector::{Counting, FactQuery, Selector, TableLookup};
+use tollgate::domain::table::{TableName, TableSchema};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::FailureOutcome;
 use tollgate::storage::StorageError;
 use tollgate::storage::databases::Databases;
 use tollgate::storage::pool::AppPool;
 use tollgate::storage::rulesets::{
-    ActivateError, ActivationRequest, DeploymentVersion, ExpectedActivation, NewActivation, NewRevision,
-    activate, activations, activations_since, active, create, get, latest_activations, list, revision_any,
+    ActivateError, ActivationRequest, ClosedReference, DeploymentVersion, ExpectedActivation, NewActivation,
+    NewRevision, activate, activations, activations_since, active, create, get, latest_activations, list,
+    revision_any,
 };
+
+use tollgate::storage::tables::{self, CloseTableError, NewTable};
 
 use super::tenant;
 use crate::support::database::TestDatabase;
@@ -270,4 +275,38 @@ async fn polling_the_sequence_misses_no_activation() {
         }
     }
     assert_eq!(latest_activations(&databases.system).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_table_that_a_deployed_revision_asks_is_not_closed_and_a_closed_one_is_not_deployed() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, tenant(&databases).await);
+    let name = TableName::parse("bins").unwrap();
+    let table = NewTable {
+        name: name.clone(),
+        description: String::new(),
+        schema: TableSchema::new(TableLookup::Exact, ValueKind::Text, vec![]).unwrap(),
+        created_by: "alice".to_owned(),
+        created_at_ms: 7,
+    };
+    tables::create(app, tenant, table, 10).await.unwrap();
+    let mut asking = new_revision("asks the table");
+    asking.rules[0].queries = vec![FactQuery::Table {
+        table: "bins".to_owned(),
+        selector: Selector::CardBin,
+        lookup: TableLookup::Exact,
+    }];
+    for revision in [asking, new_revision("asks nothing of it")] {
+        create(app, tenant, revision, u32::MAX).await.unwrap();
+    }
+    let any = ExpectedActivation::default;
+    change_deployment(app, tenant, to_revision(1), any()).await.unwrap();
+    let in_use = tables::close(app, tenant, &name, 9, "alice").await;
+    assert!(matches!(in_use, Err(CloseTableError::InUse { revision: 1 })), "{in_use:?}");
+    change_deployment(app, tenant, to_revision(2), any()).await.unwrap();
+    tables::close(app, tenant, &name, 9, "alice").await.unwrap();
+    let refused = change_deployment(app, tenant, to_revision(1), any()).await;
+    let expected = ClosedReference::Table("bins".to_owned());
+    assert!(matches!(&refused, Err(ActivateError::Closed(closed)) if *closed == expected), "{refused:?}");
 }
