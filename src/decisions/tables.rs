@@ -71,7 +71,8 @@ pub struct Tables {
     app: AppPool,
     world: World,
     quotas: TableQuotas,
-    /// One upload at a time is in memory, so that memory is bounded by the size of one version.
+    /// Only one upload at a time is held in memory, which therefore takes at most the size of one
+    /// version.
     turn: Arc<Semaphore>,
     comparisons: Semaphore,
 }

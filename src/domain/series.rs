@@ -17,7 +17,8 @@ pub struct Series {
     /// Amounts are kept in the currency of this conversion. If `None`, the payments of each currency
     /// are kept apart.
     pub conversion: Option<Conversion>,
-    /// The other value that is kept with each payment.
+    /// If set, each payment is stored with its value of this selector, so that distinct values can
+    /// be counted.
     pub distinct: Option<Selector>,
 }
 

@@ -70,7 +70,7 @@ async fn declare_once(
     let definitions: Vec<Json<Series>> = series.iter().cloned().map(Json).collect();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            // A node that hangs here would keep all batches waiting.
+            // All batches wait for this transaction. If the node hangs in it, the database ends it.
             sqlx::raw_sql("set local idle_in_transaction_session_timeout = '1s'")
                 .execute(&mut *connection)
                 .await?;

@@ -11,9 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
-pub use activations::{
-    ActivateTableError, LogFilter, TableActivationRequest, activate, activations, activations_since, latest,
-};
+pub use activations::{ActivateTableError, LogFilter, TableActivationRequest, activate, activations, latest};
 pub use chunks::{StoredChunk, chunk_with, chunks, load};
 pub use versions::{AddVersionError, NewVersion, TableVersion, add_version, version, versions};
 

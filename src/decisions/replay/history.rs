@@ -1,7 +1,8 @@
 //! Replays many stored decisions: parts of the history at the same time, on the engine's background
 //! threads.
 //!
-//! The results must be those of [`Replays::replay`]; only the order of the work differs.
+//! Each decision gets the same result as from [`Replays::replay`]. Only the order of the work is
+//! different.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 /// Letters of a word that are compared. More letters would allow a list to make look-ups slow.
 pub const MAX_LETTERS: usize = 32;
 
-/// A word in small Latin letters and digits.
+/// A word of lower-case Latin letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word {
     pub text: Box<str>,

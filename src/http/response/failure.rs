@@ -2,6 +2,8 @@
 //!
 //! Must never pass the text of a storage error on to a client: it may quote stored data.
 
+mod tables;
+
 use crate::decisions::diagnoses::DiagnosisError;
 use crate::decisions::diagnoses::recorded_failure::RecordedFailureError;
 use crate::decisions::dry_run::DryRunError;
@@ -9,8 +11,6 @@ use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::{GuardedActivationError, RevisionError};
 use crate::decisions::spool::SpoolError;
 use crate::decisions::submit::SubmitError;
-use crate::decisions::tables::reading::{BadRows, RowFault};
-use crate::decisions::tables::{LookUpError, UploadRowsError};
 use crate::decisions::uploads::UploadError;
 use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
 use crate::http::request::body::CUT_OFF;
@@ -22,7 +22,6 @@ use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::RecordEventError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
-use crate::storage::tables::{ActivateTableError, AddVersionError, CloseTableError, CreateTableError};
 use crate::storage::uploads::NewUploadError;
 
 fn internal() -> Problem {
@@ -318,21 +317,6 @@ impl From<CreateListError> for Problem {
     }
 }
 
-impl From<CloseTableError> for Problem {
-    fn from(error: CloseTableError) -> Self {
-        match error {
-            CloseTableError::Unknown => Self::not_found("open table"),
-            CloseTableError::InUse { revision } => {
-                let detail = format!(
-                    "The revision {revision} is deployed and uses the table. Deploy another revision first."
-                );
-                Self::new(ProblemKind::Conflict, detail)
-            }
-            CloseTableError::Storage(error) => error.into(),
-        }
-    }
-}
-
 impl From<CloseListError> for Problem {
     fn from(error: CloseListError) -> Self {
         match error {
@@ -379,117 +363,6 @@ impl From<AddEntryError> for Problem {
     }
 }
 
-impl From<CreateTableError> for Problem {
-    fn from(error: CreateTableError) -> Self {
-        match error {
-            CreateTableError::NameTaken => {
-                Self::new(ProblemKind::Conflict, "A table with this name already exists.")
-            }
-            CreateTableError::TooMany(most) => {
-                let detail = format!(
-                    "This tenant already has {most} open tables, the maximum. Close tables that are no longer \
-                     used, or ask the operator to raise tenant_tables_max."
-                );
-                Self::new(ProblemKind::QuotaExceeded, detail)
-            }
-            CreateTableError::TooManyKept(most) => {
-                let detail = format!(
-                    "This tenant already has {most} tables, counting closed tables, which are kept forever. \
-                     That is the maximum: ten times tenant_tables_max. Upload versions to existing tables, or \
-                     ask the operator to raise tenant_tables_max."
-                );
-                Self::new(ProblemKind::QuotaExceeded, detail)
-            }
-            CreateTableError::Storage(error) => error.into(),
-        }
-    }
-}
-
-impl From<AddVersionError> for Problem {
-    fn from(error: AddVersionError) -> Self {
-        match error {
-            AddVersionError::UnknownTable => Self::not_found("table"),
-            AddVersionError::Closed => {
-                Self::new(ProblemKind::Conflict, "The table is closed and accepts no more versions.")
-            }
-            AddVersionError::TooManyVersions(most) => {
-                let detail = format!(
-                    "A table can have at most {most} versions, which are kept forever. Nothing was added. \
-                     Continue with another table, or ask the operator to raise table_versions_max."
-                );
-                Self::new(ProblemKind::QuotaExceeded, detail)
-            }
-            AddVersionError::TooManyBytes(most) => {
-                let detail = format!(
-                    "All versions of this tenant's tables can have at most {most} bytes together, and they are \
-                     kept forever. Nothing was added. Ask the operator to raise \
-                     tenant_tables_stored_max_bytes."
-                );
-                Self::new(ProblemKind::QuotaExceeded, detail)
-            }
-            AddVersionError::Storage(error) => error.into(),
-        }
-    }
-}
-
-impl From<UploadRowsError> for Problem {
-    fn from(error: UploadRowsError) -> Self {
-        match error {
-            UploadRowsError::Bad(bad) => bad_rows(bad),
-            UploadRowsError::Read(error) => SpoolError::Keep(error).into(),
-            UploadRowsError::Task(error) => {
-                tracing::error!(%error, "reading the submitted rows failed");
-                internal()
-            }
-            UploadRowsError::Add(error) => error.into(),
-        }
-    }
-}
-
-fn bad_rows(bad: BadRows) -> Problem {
-    let errors = bad.faults.into_iter().map(|RowFault { line, column, detail }| PartError {
-        pointer: Some(column.map_or_else(|| format!("/{line}"), |column| format!("/{line}/{column}"))),
-        parameter: None,
-        detail: format!("line {line}: {detail}"),
-    });
-    let detail = format!("Nothing was added. {} lines have errors.", bad.lines);
-    Problem::with_errors(ProblemKind::InvalidBody, detail, errors.collect())
-}
-
-impl From<LookUpError> for Problem {
-    fn from(error: LookUpError) -> Self {
-        match error {
-            LookUpError::Key(error) => {
-                let parameter = Some("key".to_owned());
-                let error = PartError { pointer: None, parameter, detail: error.to_string() };
-                Self::with_errors(ProblemKind::InvalidQuery, "The query has errors.", vec![error])
-            }
-            LookUpError::Storage(error) => error.into(),
-        }
-    }
-}
-
-impl From<ActivateTableError> for Problem {
-    fn from(error: ActivateTableError) -> Self {
-        match error {
-            ActivateTableError::UnknownTable => Self::not_found("table"),
-            ActivateTableError::UnknownVersion => Self::not_found("version"),
-            ActivateTableError::Closed => Self::new(ProblemKind::Conflict, "The table is closed."),
-            ActivateTableError::Conflict => {
-                let detail = "The active version does not match If-Match or If-None-Match.";
-                Self::new(ProblemKind::PreconditionFailed, detail)
-            }
-            ActivateTableError::AlreadyActive => {
-                Self::new(ProblemKind::Conflict, "The version is already the active one.")
-            }
-            ActivateTableError::NothingBefore => {
-                Self::new(ProblemKind::Conflict, "There is no version before the active one.")
-            }
-            ActivateTableError::Storage(error) => error.into(),
-        }
-    }
-}
-
 impl From<RecordEventError> for Problem {
     fn from(error: RecordEventError) -> Self {
         match error {
@@ -518,7 +391,10 @@ impl From<SpoolError> for Problem {
             SpoolError::Receive(_) => Self::new(ProblemKind::MalformedRequest, CUT_OFF),
             SpoolError::Keep(error) => {
                 tracing::error!(%error, "a received upload could not be written to disk");
-                Self::new(ProblemKind::Unavailable, "The body cannot be received at the moment.")
+                Self::new(
+                    ProblemKind::Unavailable,
+                    "The server could not store the body. Send it again later.",
+                )
             }
         }
     }

@@ -96,7 +96,7 @@ fn bits(numbers: impl Iterator<Item = i16>) -> i32 {
     }
 }
 
-/// The payments in flight with the key that the request names.
+/// The payments in flight that the request lists under this key.
 pub(super) fn in_flight(request: &FactRequest, key: Uuid) -> Vec<Uuid> {
     let own = request.in_flight.iter().filter(|value| value.value_key == key);
     own.flat_map(|value| value.payments.iter().map(|payment| payment.0)).collect()

@@ -10,10 +10,9 @@ use thiserror::Error;
 
 use super::super::advisory_locks::DatabaseLock;
 use super::super::columns::{bigint, ms, named};
-use super::super::pool::{AppPool, SystemPool};
+use super::super::pool::AppPool;
 use super::super::query_error::OfStatement;
 use super::super::rulesets::{DeploymentVersion, ExpectedActivation};
-use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::table::{TableActivation, TableActivationKind, TableName, valid_from_ms};
@@ -255,30 +254,6 @@ async fn log(
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
-}
-
-/// The lines above `sequence`, in order, of all tenants. Nodes poll this.
-pub async fn activations_since(
-    system: &SystemPool,
-    sequence: i64,
-) -> Result<Vec<(TenantId, TableActivation)>, StorageError> {
-    system
-        .transaction_within(TimeLimit::SHORT, move |connection| {
-            Box::pin(async move {
-                let rows = sqlx::query(
-                    "select tenant_id, sequence, table_name, version, kind, activated_by, activated_at_ms,
-                            valid_from_ms
-                     from table_activations
-                     where sequence > $1
-                     order by sequence",
-                )
-                .bind(sequence)
-                .fetch_all(connection)
-                .await?;
-                rows.iter().map(|row| Ok((TenantId(row.try_get("tenant_id")?), read(row)?))).collect()
-            })
-        })
-        .await
 }
 
 fn read(row: &PgRow) -> Result<TableActivation, StorageError> {
