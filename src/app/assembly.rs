@@ -151,6 +151,7 @@ pub(super) async fn assemble(
         tokens: sign_in.tokens.clone(),
         checkpoints: checkpoints.clone(),
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
+        evidence_version: settings.evidence_version,
         quarantines,
         card_checks,
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),

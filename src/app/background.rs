@@ -25,8 +25,10 @@ use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::uploads::Uploads;
+use crate::domain::decision::EvidenceVersion;
 use crate::domain::plugin::Profile;
 use crate::domain::time::World;
+use crate::storage::batch_ids::{self, BatchIds};
 use crate::storage::databases::Databases;
 use crate::storage::partitions::ensure_partitions;
 use crate::storage::{StorageError, shadow_runs};
@@ -57,6 +59,9 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(5);
 const SHADOW_PORTION: u32 = 1_000;
 const SHADOW_PORTIONS_MAX: u32 = 20;
+/// Batches of an earlier release get their ids in pages: up to 10,000 batches in a turn.
+const BATCH_IDS_EVERY: Duration = Duration::from_secs(2);
+const BATCH_ID_PAGES_MAX: u32 = 20;
 
 #[derive(Debug)]
 pub struct BackgroundParts {
@@ -72,6 +77,7 @@ pub struct BackgroundParts {
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
     pub checkpoint_every: Duration,
+    pub evidence_version: EvidenceVersion,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
     /// How long shadow runs are kept.
@@ -132,6 +138,9 @@ impl Background {
         });
         background.repeat(SHADOW_RUNS_EVERY, work.clone(), "deleting old shadow runs", |work| async move {
             delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
+        });
+        background.repeat(BATCH_IDS_EVERY, work.clone(), "adding ids to batches", |work| async move {
+            add_batch_ids(&work).await.map_err(|error| error.to_string())
         });
         background.repeat(FOLDER_EVERY, work.clone(), "looking for new plugins", |work| async move {
             let taken_in = work.plugins.load_folder(&work.plugins_dir, &work.world).await;
@@ -248,6 +257,23 @@ async fn delete_old_shadow_runs(work: &BackgroundParts) -> Result<(), StorageErr
         let deleted = shadow_runs::delete_older(&work.databases.system, than_ms, SHADOW_PORTION).await?;
         if deleted < u64::from(SHADOW_PORTION) {
             break;
+        }
+    }
+    Ok(())
+}
+
+/// A node that stores decisions for nodes of the release before must leave them the last step.
+async fn add_batch_ids(work: &BackgroundParts) -> Result<(), StorageError> {
+    let may_require = work.evidence_version == EvidenceVersion::V3;
+    for _ in 0..BATCH_ID_PAGES_MAX {
+        match batch_ids::fill_in(&work.databases.system, may_require).await? {
+            BatchIds::NothingToDo | BatchIds::NotYetRequired => break,
+            BatchIds::Page { filled } => {
+                metrics::counter!("tollgate_journal_batch_ids_filled_total").increment(filled);
+            }
+            BatchIds::Complete => {
+                tracing::info!("all batches name their decisions; the index by position was dropped");
+            }
         }
     }
     Ok(())

@@ -13,11 +13,15 @@ pub use finding::{Finding, IntegrityFlaw};
 pub use signed::{CheckpointComparison, compare};
 
 use crate::storage::StorageError;
+use crate::storage::batch_ids::ID_BYTES;
 use crate::storage::journal::chain::{GENESIS, batch_hash};
 use crate::storage::pool::SystemPool;
-use crate::storage::verification::{self, BatchRow, DecisionRow, JournalPosition};
+use crate::storage::verification::{self, BatchRow, DecisionId, DecisionRow, StrayDecision};
 
 const DIGEST_BYTES: usize = 32;
+
+/// Decisions that are read in one statement. A payload may be large.
+const DECISIONS_AT_ONCE: usize = 500;
 
 /// What a verification reports while it runs.
 #[derive(Debug)]
@@ -40,7 +44,8 @@ pub struct VerificationCounts {
     pub findings: u64,
 }
 
-/// Reads every batch and decision once, writer by writer, and then every key.
+/// Reads every batch and its decisions, writer by writer. Then compares every decision with its batch,
+/// and every key with its decision.
 pub async fn verify(system: &SystemPool, on_event: OnEvent<'_>) -> Result<VerificationCounts, StorageError> {
     let mut pass = Verifier { system, on_event, counts: VerificationCounts::default() };
     for writer in verification::writers(system).await? {
@@ -50,6 +55,7 @@ pub async fn verify(system: &SystemPool, on_event: OnEvent<'_>) -> Result<Verifi
         }
         pass.writer(writer.id).await?;
     }
+    pass.strays().await?;
     pass.keys().await?;
     Ok(pass.counts)
 }
@@ -74,24 +80,17 @@ impl Verifier<'_> {
 
     async fn writer(&mut self, writer: Uuid) -> Result<(), StorageError> {
         let mut before = PreviousBatch { sequence: 0, hash: GENESIS.0.to_vec() };
-        let (mut last_sequence, mut place) = (None, JournalPosition::FIRST);
+        let mut last_sequence = None;
         loop {
             let batches = verification::batches(self.system, writer, last_sequence).await?;
-            let Some(last) = batches.last() else { break };
+            let Some(last) = batches.last() else { return Ok(()) };
             last_sequence = Some(last.sequence);
             for batch in &batches {
                 self.batch(writer, batch, &mut before);
             }
-            place = self.decisions(writer, &batches, place, last.sequence).await?;
-        }
-        // Decisions after the last batch that was read. Those stored in the meantime have a batch
-        // by now and are not among them.
-        loop {
-            let uncovered = verification::uncovered(self.system, writer, place).await?;
-            let Some(last) = uncovered.last() else { return Ok(()) };
-            place = *last;
-            for place in &uncovered {
-                self.found(Finding::of_decision(writer, place, IntegrityFlaw::NoSuchBatch));
+            let places = batches.iter().flat_map(BatchPlace::all_of).collect::<Vec<_>>();
+            for some in places.chunks(DECISIONS_AT_ONCE) {
+                self.decisions(writer, some).await?;
             }
         }
     }
@@ -114,46 +113,60 @@ impl Verifier<'_> {
         if !has_its_hash(writer, batch) {
             self.found(Finding::of_batch(writer, sequence, IntegrityFlaw::BatchChanged));
         }
+        if batch.decision_ids.as_ref().map(Vec::len)
+            != Some(batch.decision_digests.len() / DIGEST_BYTES * ID_BYTES)
+        {
+            self.found(Finding::of_batch(writer, sequence, IntegrityFlaw::IdsChanged));
+        }
         *before = PreviousBatch { sequence, hash: batch.hash.clone() };
     }
 
-    /// Verifies the decisions of a page of batches, and of the gaps between them. Returns the place
-    /// after the last batch.
-    async fn decisions(
-        &mut self,
-        writer: Uuid,
-        batches: &[BatchRow],
-        mut place: JournalPosition,
-        last_sequence: i64,
-    ) -> Result<JournalPosition, StorageError> {
-        let mut merge = BatchCursor { writer, batches, position: 0 };
-        loop {
-            let rows = verification::decisions(self.system, writer, place, last_sequence).await?;
-            let Some(last) = rows.last() else { break };
-            place = last.place;
-            for row in &rows {
-                merge.up_to(row.place.sequence, self);
-                let stored_digest = merge.expect(row, self);
-                self.decision(writer, row, stored_digest);
+    /// Verifies that each place has its decision.
+    async fn decisions(&mut self, writer: Uuid, places: &[BatchPlace<'_>]) -> Result<(), StorageError> {
+        let wanted: Vec<DecisionId> = places.iter().filter_map(|place| place.decision).collect();
+        let rows = verification::decisions(self.system, &wanted).await?;
+        for place in places {
+            match place.decision.and_then(|decision| rows.get(&decision)) {
+                Some(row) => self.decision(writer, row, place),
+                None => {
+                    let flaw = IntegrityFlaw::DecisionMissing { position: place.position };
+                    self.found(Finding::of_batch(writer, place.batch.sequence, flaw));
+                }
             }
-            self.counts.decisions += rows.len() as u64;
-            (self.on_event)(VerificationEvent::Decisions(rows.len() as u64));
         }
-        merge.up_to(i64::MAX, self);
-        Ok(JournalPosition::after_batch(last_sequence))
+        self.counts.decisions += rows.len() as u64;
+        (self.on_event)(VerificationEvent::Decisions(rows.len() as u64));
+        Ok(())
     }
 
-    fn decision(&mut self, writer: Uuid, row: &DecisionRow, in_batch: Option<(&BatchRow, usize)>) {
+    fn decision(&mut self, writer: Uuid, row: &DecisionRow, place: &BatchPlace<'_>) {
         self.counts.erased += u64::from(row.payload.is_none());
         let mut flaws = Vec::new();
-        if let Some((batch, position)) = in_batch {
-            flaws.extend(row::digest_flaw(row, &batch.decision_digests, position));
-        }
+        flaws.extend(row::digest_flaw(row, &place.batch.decision_digests, place.position));
         row::payload_flaws(row, &mut flaws);
         row::key_flaws(row, &mut flaws);
         for flaw in flaws {
-            self.found(Finding::of_decision(writer, &row.place, flaw));
+            self.found(Finding::of_decision(writer, place.batch.sequence, row.place.id, flaw));
         }
+    }
+
+    /// Every decision must be where its columns say. Otherwise it was inserted, or moved.
+    async fn strays(&mut self) -> Result<(), StorageError> {
+        let mut last = DecisionId { tenant: Uuid::nil(), id: Uuid::nil() };
+        while let Some(page) = verification::strays(self.system, last).await? {
+            last = page.last;
+            for StrayDecision { decision, writer, sequence, position, batch_length } in page.strays {
+                let flaw = match batch_length {
+                    None => IntegrityFlaw::NoSuchBatch,
+                    Some(length) if !(0..length).contains(&position) => {
+                        IntegrityFlaw::NoSuchPosition { position }
+                    }
+                    Some(_) => IntegrityFlaw::PositionTaken { position },
+                };
+                self.found(Finding::of_decision(writer, sequence, decision.id, flaw));
+            }
+        }
+        Ok(())
     }
 
     async fn keys(&mut self) -> Result<(), StorageError> {
@@ -185,52 +198,18 @@ fn has_its_hash(writer: Uuid, batch: &BatchRow) -> bool {
     batch.decision_digests.len().is_multiple_of(DIGEST_BYTES) && batch.hash == hash.0
 }
 
-/// Steps through batches and decisions together, both in order.
-struct BatchCursor<'b> {
-    writer: Uuid,
-    /// The current batch and those after it.
-    batches: &'b [BatchRow],
-    /// The next position expected in the current batch.
+/// A position of a batch, and the decision that must be there.
+struct BatchPlace<'b> {
+    batch: &'b BatchRow,
     position: usize,
+    /// `None` if the batch does not name it.
+    decision: Option<DecisionId>,
 }
 
-impl<'b> BatchCursor<'b> {
-    /// Ends the batches before this one. Positions that were not seen are missing.
-    fn up_to(&mut self, sequence: i64, pass: &mut Verifier<'_>) {
-        while let Some((batch, rest)) = self.batches.split_first()
-            && batch.sequence < sequence
-        {
-            self.missing(batch, batch.decision_digests.len() / DIGEST_BYTES, pass);
-            (self.batches, self.position) = (rest, 0);
-        }
-    }
-
-    fn missing(&mut self, batch: &BatchRow, before: usize, pass: &mut Verifier<'_>) {
-        for position in self.position..before {
-            let flaw = IntegrityFlaw::DecisionMissing { position };
-            pass.found(Finding::of_batch(self.writer, batch.sequence, flaw));
-        }
-    }
-
-    /// The batch of a decision and its position there. `None` if it has no position of its own.
-    fn expect(&mut self, row: &DecisionRow, pass: &mut Verifier<'_>) -> Option<(&'b BatchRow, usize)> {
-        let batches = self.batches;
-        let batch = batches.first().filter(|batch| batch.sequence == row.place.sequence);
-        let count = batch.map_or(0, |batch| batch.decision_digests.len() / DIGEST_BYTES);
-        let position = usize::try_from(row.place.position).ok().filter(|position| *position < count);
-        let flaw = match (batch, position) {
-            (None, _) => IntegrityFlaw::NoSuchBatch,
-            (Some(_), None) => IntegrityFlaw::NoSuchPosition { position: row.place.position },
-            (Some(_), Some(position)) if position < self.position => {
-                IntegrityFlaw::PositionTaken { position }
-            }
-            (Some(batch), Some(position)) => {
-                self.missing(batch, position, pass);
-                self.position = position + 1;
-                return Some((batch, position));
-            }
-        };
-        pass.found(Finding::of_decision(self.writer, &row.place, flaw));
-        None
+impl<'b> BatchPlace<'b> {
+    fn all_of(batch: &'b BatchRow) -> impl Iterator<Item = Self> {
+        let named = batch.decisions().map(Some).chain(std::iter::repeat(None));
+        let positions = 0..batch.decision_digests.len() / DIGEST_BYTES;
+        positions.zip(named).map(move |(position, decision)| Self { batch, position, decision })
     }
 }

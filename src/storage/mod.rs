@@ -7,6 +7,7 @@ mod active_session;
 mod advisory_locks;
 pub mod audit;
 pub mod backtests;
+pub mod batch_ids;
 pub mod binaries;
 mod canonical;
 pub mod card_checks;

@@ -1,14 +1,17 @@
 //! Reads batches, decisions and keys of all tenants in pages, in the order of the journal, for
 //! verification.
 //!
-//! Rows may be added while pages are read. A batch and its rows are committed together, so they must
-//! be read in one statement, or the batch before its rows.
+//! Rows may be added while pages are read. A batch and its rows are committed together. So rows that
+//! a batch must have are read after it, and a batch that a row must have is not read before it.
+
+use std::collections::HashMap;
 
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::StorageError;
+use super::batch_ids::{self, BatchWithoutIds, ID_BYTES};
 use super::pool::SystemPool;
 use super::query_error::OfStatement;
 use super::time_limit::TimeLimit;
@@ -30,7 +33,27 @@ pub struct BatchRow {
     pub sequence: i64,
     pub previous_hash: Vec<u8>,
     pub decision_digests: Vec<u8>,
+    /// Tenant and id of each decision, 16 bytes each. `None` only while they are being added.
+    pub decision_ids: Option<Vec<u8>>,
     pub hash: Vec<u8>,
+}
+
+impl BatchRow {
+    /// The decisions of the batch, in their positions.
+    pub fn decisions(&self) -> impl Iterator<Item = DecisionId> {
+        self.decision_ids.as_deref().unwrap_or_default().chunks_exact(ID_BYTES).map(|both| {
+            let (tenant, id) = both.split_at(ID_BYTES / 2);
+            let uuid = |bytes| Uuid::from_slice(bytes).unwrap_or_default();
+            DecisionId { tenant: uuid(tenant), id: uuid(id) }
+        })
+    }
+}
+
+/// The primary key of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DecisionId {
+    pub tenant: Uuid,
+    pub id: Uuid,
 }
 
 impl FromRow<'_, PgRow> for BatchRow {
@@ -39,33 +62,27 @@ impl FromRow<'_, PgRow> for BatchRow {
             sequence: row.try_get("sequence")?,
             previous_hash: row.try_get("previous_hash")?,
             decision_digests: row.try_get("decision_digests")?,
+            decision_ids: row.try_get("decision_ids")?,
             hash: row.try_get("hash")?,
         })
     }
 }
 
-/// A position in the order of the journal. The next page begins after the position of the last row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct JournalPosition {
+/// A decision whose columns name a place where its batch does not have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrayDecision {
+    pub decision: DecisionId,
+    pub writer: Uuid,
     pub sequence: i64,
     pub position: i32,
-    pub tenant: Uuid,
-    pub id: Uuid,
-}
-
-impl JournalPosition {
-    pub const FIRST: Self =
-        Self { sequence: i64::MIN, position: i32::MIN, tenant: Uuid::nil(), id: Uuid::nil() };
-
-    pub fn after_batch(sequence: i64) -> Self {
-        Self { sequence, position: i32::MAX, tenant: Uuid::max(), id: Uuid::max() }
-    }
+    /// How many decisions the batch has. `None` if there is no such batch.
+    pub batch_length: Option<i32>,
 }
 
 /// Every column of a decision, and the decision to which its key is bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionRow {
-    pub place: JournalPosition,
+    pub place: DecisionId,
     pub client: Uuid,
     pub key: String,
     pub request_hash: Vec<u8>,
@@ -111,27 +128,21 @@ impl FromRow<'_, PgRow> for KeyRow {
     }
 }
 
-/// All writers that appear in batches or decisions, registered or not. The recursion finds each by
-/// one lookup in the index, without reading all rows.
+/// All writers that appear in batches, registered or not. The recursion finds each by one lookup in
+/// the index, without reading all rows.
 pub async fn writers(system: &SystemPool) -> Result<Vec<WriterRow>, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
                 let writers = sqlx::query_as(
-                    "with recursive of_batches (id) as (
+                    "with recursive written (id) as (
                      (select writer_id from journal_batches order by writer_id limit 1)
                      union all
                      select (select writer_id from journal_batches b where b.writer_id > before.id
                              order by writer_id limit 1)
-                     from of_batches before where before.id is not null
-                 ), of_decisions (id) as (
-                     (select writer_id from decisions order by writer_id limit 1)
-                     union all
-                     select (select writer_id from decisions d where d.writer_id > before.id
-                             order by writer_id limit 1)
-                     from of_decisions before where before.id is not null
-                 ), written (id) as (select id from of_batches union select id from of_decisions)
+                     from written before where before.id is not null
+                 )
                  select id, exists (select from journal_writers w where w.id = written.id) as registered
                  from written
                  where id is not null
@@ -145,7 +156,8 @@ pub async fn writers(system: &SystemPool) -> Result<Vec<WriterRow>, StorageError
         .await
 }
 
-/// The next batches of a writer. A batch has up to 128 KiB of digests.
+/// The next batches of a writer. A batch of an earlier release that does not have its ids yet gets
+/// them from the positions that decisions name.
 pub async fn batches(
     system: &SystemPool,
     writer: Uuid,
@@ -155,8 +167,8 @@ pub async fn batches(
         .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
-                let batches = sqlx::query_as(
-                    "select sequence, previous_hash, decision_digests, hash
+                let mut batches: Vec<BatchRow> = sqlx::query_as(
+                    "select sequence, previous_hash, decision_digests, decision_ids, hash
                  from journal_batches
                  where writer_id = $1 and ($2::bigint is null or sequence > $2)
                  order by sequence
@@ -164,92 +176,147 @@ pub async fn batches(
                 )
                 .bind(writer)
                 .bind(after_sequence)
-                .fetch_all(connection)
+                .fetch_all(&mut *connection)
                 .await?;
+                add_missing_ids(connection, writer, &mut batches).await?;
                 Ok(batches)
             })
         })
         .await
 }
 
-/// The limits are constants, so that the plan uses the index and does not hash all keys for a page.
-const DECISIONS: &str = "
-    with page as materialized (
-        select tenant_id, id, client_id, idempotency_key, request_hash, origin, outcome, received_at_ms,
-               revision, reference, amount_minor, currency, method, payload_version, payload, payload_salt,
-               payload_digest, digest, batch_sequence, batch_position
-        from decisions
-        where writer_id = $1 and batch_sequence >= $2 and batch_sequence <= $6
-          and (batch_sequence, batch_position, tenant_id, id) > ($2, $3, $4, $5)
-        order by batch_sequence, batch_position, tenant_id, id
-        limit 500
-    )
-    select page.*, bound.decision_id as bound_to, bound.request_hash as bound_request_hash
-    from page
-    left join idempotency_keys bound
-        on bound.tenant_id = page.tenant_id and bound.client_id = page.client_id
-       and bound.key = page.idempotency_key
-    order by batch_sequence, batch_position, page.tenant_id, id";
+async fn add_missing_ids(
+    connection: &mut PgConnection,
+    writer: Uuid,
+    batches: &mut [BatchRow],
+) -> Result<(), StorageError> {
+    let without: Vec<usize> =
+        (0..batches.len()).filter(|place| batches[*place].decision_ids.is_none()).collect();
+    if without.is_empty() {
+        return Ok(());
+    }
+    let wanted: Vec<_> = without
+        .iter()
+        .map(|place| &batches[*place])
+        .map(|batch| BatchWithoutIds {
+            writer,
+            sequence: batch.sequence,
+            decision_digests: &batch.decision_digests,
+        })
+        .collect();
+    let found = batch_ids::by_position(connection, &wanted).await?;
+    for (place, ids) in without.into_iter().zip(found) {
+        batches[place].decision_ids = Some(ids);
+    }
+    Ok(())
+}
 
-/// The next decisions of a writer, up to and including one batch.
+const DECISIONS: &str = "
+    select d.tenant_id, d.id, d.client_id, d.idempotency_key, d.request_hash, d.origin, d.outcome,
+           d.received_at_ms, d.revision, d.reference, d.amount_minor, d.currency, d.method,
+           d.payload_version, d.payload, d.payload_salt, d.payload_digest, d.digest,
+           bound.decision_id as bound_to, bound.request_hash as bound_request_hash
+    from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
+    join decisions d on d.tenant_id = wanted.tenant_id and d.id = wanted.id
+    left join idempotency_keys bound
+        on bound.tenant_id = d.tenant_id and bound.client_id = d.client_id and bound.key = d.idempotency_key";
+
+/// Those of the decisions that exist, with their keys, in any order.
 pub async fn decisions(
     system: &SystemPool,
-    writer: Uuid,
-    after: JournalPosition,
-    last_sequence: i64,
-) -> Result<Vec<DecisionRow>, StorageError> {
+    wanted: &[DecisionId],
+) -> Result<HashMap<DecisionId, DecisionRow>, StorageError> {
+    let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) =
+        wanted.iter().map(|wanted| (wanted.tenant, wanted.id)).unzip();
     system
         .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
-                let rows = sqlx::query(DECISIONS)
-                    .bind(writer)
-                    .bind(after.sequence)
-                    .bind(after.position)
-                    .bind(after.tenant)
-                    .bind(after.id)
-                    .bind(last_sequence)
-                    .fetch_all(connection)
-                    .await?;
-                rows.iter().map(|row| read(row).of_statement()).collect()
+                settle(connection).await?;
+                let rows = sqlx::query(DECISIONS).bind(tenants).bind(ids).fetch_all(connection).await?;
+                let rows: sqlx::Result<HashMap<_, _>> =
+                    rows.iter().map(|row| read(row).map(|row| (row.place, row))).collect();
+                rows.of_statement()
             })
         })
         .await
 }
 
-/// The next decisions of a writer that no batch covers. In one statement, so that decisions and
-/// batches are read in the same snapshot.
-pub async fn uncovered(
-    system: &SystemPool,
-    writer: Uuid,
-    after: JournalPosition,
-) -> Result<Vec<JournalPosition>, StorageError> {
+/// The number of decisions that one statement of [`strays`] compares with their batches.
+const COMPARED: i64 = 5_000;
+
+/// Until all batches have ids, the index by position shows which decisions share one.
+const STRAYS: &str = "
+    with page as materialized (
+        select tenant_id, id, writer_id, batch_sequence, batch_position
+        from decisions
+        where (tenant_id, id) > ($1, $2)
+        order by tenant_id, id
+        limit $3
+    ), compared as (
+        select page.*, octet_length(b.decision_digests) / 32 as batch_length,
+               case
+                   when b.writer_id is null then true
+                   when batch_position < 0 or batch_position >= octet_length(b.decision_digests) / 32 then true
+                   when b.decision_ids is null then exists (
+                       select from decisions other
+                       where other.writer_id = page.writer_id and other.batch_sequence = page.batch_sequence
+                         and other.batch_position = page.batch_position
+                         and (other.tenant_id, other.id) < (page.tenant_id, page.id))
+                   else substring(b.decision_ids from batch_position * 32 + 1 for 32)
+                        <> uuid_send(tenant_id) || uuid_send(id)
+               end as is_stray
+        from page
+        left join journal_batches b on b.writer_id = page.writer_id and b.sequence = page.batch_sequence
+    )
+    select last.tenant_id as last_tenant, last.id as last_id,
+           stray.tenant_id, stray.id, stray.writer_id, stray.batch_sequence, stray.batch_position,
+           stray.batch_length
+    from (select tenant_id, id from page order by tenant_id desc, id desc limit 1) last
+    left join compared stray on stray.is_stray
+    order by stray.tenant_id, stray.id";
+
+/// A page of decisions that was compared with their batches.
+#[derive(Debug)]
+pub struct ComparedPage {
+    pub last: DecisionId,
+    pub strays: Vec<StrayDecision>,
+}
+
+/// Compares the next decisions, in the order of their primary key, with the places in batches that
+/// their columns name. `None` at the end. Decisions and batches are read in the same snapshot.
+pub async fn strays(system: &SystemPool, after: DecisionId) -> Result<Option<ComparedPage>, StorageError> {
     system
         .transaction_within(TimeLimit::LONG, move |connection| {
             Box::pin(async move {
                 only_reading(connection).await?;
-                let rows = sqlx::query(
-                    "select batch_sequence, batch_position, tenant_id, id
-                 from decisions
-                 where writer_id = $1 and batch_sequence >= $2
-                   and (batch_sequence, batch_position, tenant_id, id) > ($2, $3, $4, $5)
-                   and not exists (select from journal_batches b
-                                   where b.writer_id = decisions.writer_id
-                                     and b.sequence = decisions.batch_sequence)
-                 order by batch_sequence, batch_position, tenant_id, id
-                 limit 500",
-                )
-                .bind(writer)
-                .bind(after.sequence)
-                .bind(after.position)
-                .bind(after.tenant)
-                .bind(after.id)
-                .fetch_all(connection)
-                .await?;
-                rows.iter().map(|row| read_place(row).of_statement()).collect()
+                settle(connection).await?;
+                let rows = sqlx::query(STRAYS)
+                    .bind(after.tenant)
+                    .bind(after.id)
+                    .bind(COMPARED)
+                    .fetch_all(connection)
+                    .await?;
+                let Some(first) = rows.first() else { return Ok(None) };
+                let last =
+                    DecisionId { tenant: first.try_get("last_tenant")?, id: first.try_get("last_id")? };
+                let strays: sqlx::Result<Vec<_>> =
+                    rows.iter().filter_map(|row| read_stray(row).transpose()).collect();
+                Ok(Some(ComparedPage { last, strays: strays? }))
             })
         })
         .await
+}
+
+fn read_stray(row: &PgRow) -> sqlx::Result<Option<StrayDecision>> {
+    let Some(id) = row.try_get("id")? else { return Ok(None) };
+    Ok(Some(StrayDecision {
+        decision: DecisionId { tenant: row.try_get("tenant_id")?, id },
+        writer: row.try_get("writer_id")?,
+        sequence: row.try_get("batch_sequence")?,
+        position: row.try_get("batch_position")?,
+        batch_length: row.try_get("batch_length")?,
+    }))
 }
 
 /// The next keys of all clients.
@@ -316,18 +383,16 @@ async fn only_reading(connection: &mut PgConnection) -> Result<(), StorageError>
     Ok(())
 }
 
-fn read_place(row: &PgRow) -> sqlx::Result<JournalPosition> {
-    Ok(JournalPosition {
-        sequence: row.try_get("batch_sequence")?,
-        position: row.try_get("batch_position")?,
-        tenant: row.try_get("tenant_id")?,
-        id: row.try_get("id")?,
-    })
+/// Without these, Postgres would read a whole table where it can look up each row by its key.
+pub(super) async fn settle(connection: &mut PgConnection) -> Result<(), StorageError> {
+    let settings = "set local enable_hashjoin = off; set local enable_mergejoin = off; set local jit = off";
+    sqlx::raw_sql(settings).execute(connection).await?;
+    Ok(())
 }
 
 fn read(row: &PgRow) -> sqlx::Result<DecisionRow> {
     Ok(DecisionRow {
-        place: read_place(row)?,
+        place: DecisionId { tenant: row.try_get("tenant_id")?, id: row.try_get("id")? },
         client: row.try_get("client_id")?,
         key: row.try_get("idempotency_key")?,
         request_hash: row.try_get("request_hash")?,

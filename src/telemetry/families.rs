@@ -45,7 +45,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 22] = [
+const FAMILIES: [MetricFamily; 23] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
@@ -80,6 +80,10 @@ const FAMILIES: [MetricFamily; 22] = [
     ),
     counter("tollgate_journal_batches_total", "Batches stored by the journal."),
     counter("tollgate_journal_decisions_total", "Decisions stored by the journal, including imported ones."),
+    counter(
+        "tollgate_journal_batch_ids_filled_total",
+        "Batches of an earlier release to which this node has added the ids of their decisions.",
+    ),
     gauge("tollgate_journal_queue_decisions", "Decisions waiting for the journal."),
     gauge("tollgate_database_connections", "Database connections, by pool and state (in use or idle).")
         .labelled(),

@@ -136,6 +136,7 @@ async fn only_a_few_known_tables_have_no_tenant() {
         without,
         [
             "_sqlx_migrations",
+            "batch_ids_progress",
             "journal_batches",
             "journal_writers",
             "node_plugins",

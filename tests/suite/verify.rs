@@ -1,6 +1,7 @@
 //! Verification as a command: tampering is detected and named.
 
 mod checkpoints;
+mod earlier_batches;
 mod tampering;
 
 use std::fs;

@@ -5,8 +5,6 @@
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::storage::verification::JournalPosition;
-
 /// One flaw and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -28,14 +26,16 @@ pub enum IntegrityFlaw {
     NotChained { before: i64 },
     #[error("the batch was changed: its hash does not match its fields")]
     BatchChanged,
+    #[error("the batch does not name as many decisions as it has digests")]
+    IdsChanged,
     #[error("decision removed: position {position} is empty")]
     DecisionMissing { position: usize },
     #[error("inserted, or its batch removed: the batch does not exist")]
     NoSuchBatch,
     #[error("inserted: its batch has no position {position}")]
     NoSuchPosition { position: i32 },
-    #[error("inserted: another decision is at position {position} of its batch")]
-    PositionTaken { position: usize },
+    #[error("inserted or moved: another decision is at position {position} of its batch")]
+    PositionTaken { position: i32 },
     #[error("changed: its columns do not match the digest in its batch")]
     Changed,
     #[error("changed: its digest does not match its columns")]
@@ -90,8 +90,8 @@ impl Finding {
         Self { sequence: Some(sequence), ..Self::of_writer(writer, flaw) }
     }
 
-    pub(super) fn of_decision(writer: Uuid, place: &JournalPosition, flaw: IntegrityFlaw) -> Self {
-        Self { decision: Some(place.id), ..Self::of_batch(writer, place.sequence, flaw) }
+    pub(super) fn of_decision(writer: Uuid, sequence: i64, decision: Uuid, flaw: IntegrityFlaw) -> Self {
+        Self { decision: Some(decision), ..Self::of_batch(writer, sequence, flaw) }
     }
 
     pub(super) fn of_key(decision: Uuid, flaw: IntegrityFlaw) -> Self {

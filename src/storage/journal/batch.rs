@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio::sync::oneshot;
 
-use super::chain::ChainLink;
+use super::chain::{BatchLists, ChainLink};
 use super::row::PreparedDecision;
 use super::{JournalError, StoreOutcome};
 use crate::domain::payment::PaymentId;
@@ -103,8 +103,8 @@ impl Batch {
         self.groups.is_empty()
     }
 
-    pub fn decision_digests(&self) -> Vec<u8> {
-        self.groups.iter().flat_map(|group| group.head.row.digest.0).collect()
+    pub fn lists(&self) -> BatchLists {
+        BatchLists::of(&self.rows())
     }
 
     /// Responds to the decisions whose key another transaction has bound, and keeps the others.

@@ -4,6 +4,7 @@
 
 use uuid::Uuid;
 
+use super::row::PreparedDecision;
 use crate::domain::plugin::Digest;
 use crate::storage::canonical::CanonicalHash;
 
@@ -23,13 +24,30 @@ pub fn batch_hash(writer: Uuid, sequence: i64, previous: &Digest, decision_diges
         .finish()
 }
 
+/// The lists of a batch: for each decision its digest, and its tenant and id.
+#[derive(Debug)]
+pub(super) struct BatchLists {
+    pub digests: Vec<u8>,
+    pub ids: Vec<u8>,
+}
+
+impl BatchLists {
+    pub fn of(rows: &[&PreparedDecision]) -> Self {
+        let ids = rows.iter().flat_map(|row| [row.decision.tenant.0, row.decision.id().0]);
+        Self {
+            digests: rows.iter().flat_map(|row| row.digest.0).collect(),
+            ids: ids.flat_map(Uuid::into_bytes).collect(),
+        }
+    }
+}
+
 /// A batch's place in the chain, before it is known whether it was committed.
 #[derive(Debug)]
 pub(super) struct ChainLink {
     pub writer: Uuid,
     pub sequence: i64,
     pub previous: Digest,
-    pub decision_digests: Vec<u8>,
+    pub lists: BatchLists,
     pub hash: Digest,
 }
 
@@ -54,10 +72,10 @@ impl Chain {
         Self { writer, sequence: 0, tip: GENESIS }
     }
 
-    pub fn next(&self, decision_digests: Vec<u8>) -> ChainLink {
+    pub fn next(&self, lists: BatchLists) -> ChainLink {
         let (writer, sequence, previous) = (self.writer, self.sequence + 1, self.tip);
-        let hash = batch_hash(writer, sequence, &previous, &decision_digests);
-        ChainLink { writer, sequence, previous, decision_digests, hash }
+        let hash = batch_hash(writer, sequence, &previous, &lists.digests);
+        ChainLink { writer, sequence, previous, lists, hash }
     }
 
     /// Continues from `committed`, even if it belongs to another writer: a batch that was
@@ -79,12 +97,13 @@ mod tests {
 
     #[test]
     fn a_chain_continues_from_a_committed_link_even_of_the_previous_writer() {
+        let lists = |byte| BatchLists { digests: vec![byte; 32], ids: vec![byte; 32] };
         let before = Chain::of(Uuid::from_u128(1));
-        let found = before.next(vec![1; 32]);
+        let found = before.next(lists(1));
         let mut chain = Chain::of(Uuid::from_u128(2));
         chain.advance(&found);
         assert_eq!(chain.tip(), ChainTip { writer: before.writer, sequence: 1, hash: found.hash });
-        let next = chain.next(vec![2; 32]);
+        let next = chain.next(lists(2));
         assert_eq!((next.writer, next.sequence, next.previous), (before.writer, 2, found.hash));
     }
 }

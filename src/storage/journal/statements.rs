@@ -193,8 +193,8 @@ macro_rules! insert_statement {
              as a (value_key, place, day, amount_minor, distinct_key)
     )
     insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms,
-                                 series_sequence)
-    select $19, $20, $26, $27, $28, $29, $37
+                                 series_sequence, decision_ids)
+    select $19, $20, $26, $27, $28, $29, $37, $38
     where admit_batch($37)")
     };
 }
@@ -270,7 +270,7 @@ pub(super) async fn insert(
         .bind(currencies)
         .bind(each(rows, |row| row.decision.outcome == Outcome::Approve))
         .bind(link.previous.0)
-        .bind(link.decision_digests.as_slice())
+        .bind(link.lists.digests.as_slice())
         .bind(link.hash.0)
         .bind(bigint(now_ms))
         .bind(each(&aggregates, |(_, row, _)| row.value_key))
@@ -281,6 +281,7 @@ pub(super) async fn insert(
         .bind(each(rows, |row| outcome_number(row.decision.outcome)))
         .bind(each(&aggregates, |(_, row, _)| row.distinct_key))
         .bind(series_sequence)
+        .bind(link.lists.ids.as_slice())
         .execute(connection)
         .await?;
     Ok(())
@@ -323,15 +324,17 @@ pub(super) async fn roll_back(connection: &mut PgConnection) -> sqlx::Result<()>
 pub(super) async fn is_committed(connection: &mut PgConnection, link: &ChainLink) -> sqlx::Result<bool> {
     begin(connection).await?;
     let inserted = sqlx::query(
-        "insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms)
-         values ($1, $2, $3, $4, $5, 0)
+        "insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms,
+                                      decision_ids)
+         values ($1, $2, $3, $4, $5, 0, $6)
          on conflict (writer_id, sequence) do nothing",
     )
     .bind(link.writer)
     .bind(link.sequence)
     .bind(link.previous.0)
-    .bind(link.decision_digests.as_slice())
+    .bind(link.lists.digests.as_slice())
     .bind(link.hash.0)
+    .bind(link.lists.ids.as_slice())
     .execute(&mut *connection)
     .await?;
     let committed = match inserted.rows_affected() {

@@ -169,7 +169,7 @@ async fn a_removed_decision_is_detected_by_its_key() {
 }
 
 #[tokio::test]
-async fn two_swapped_decisions_are_detected_within_a_batch_and_across_batches() {
+async fn two_decisions_that_exchanged_their_positions_are_detected_within_a_batch_and_across_batches() {
     let mut history = StoredChains::new().await;
     let (one, other) = (history.at(1, 0).await, history.at(1, 2).await);
     let swap = format!(
@@ -177,10 +177,9 @@ async fn two_swapped_decisions_are_detected_within_a_batch_and_across_batches() 
         one.id, other.id
     );
     history.tamper(swap.clone()).await;
-    history.assert_findings(&[
-        other.decision("swapped: it is at position 0 but belongs at 2"),
-        one.decision("swapped: it is at position 2 but belongs at 0"),
-    ]);
+    let taken =
+        |position| format!("inserted or moved: another decision is at position {position} of its batch");
+    history.assert_findings(&[one.decision(&taken(2)), other.decision(&taken(0))]);
     history.tamper(swap).await;
     let (one, other) = (history.at(1, 0).await, history.at(2, 0).await);
     history
@@ -191,8 +190,83 @@ async fn two_swapped_decisions_are_detected_within_a_batch_and_across_batches() 
         .await;
     let (in_one, in_other) =
         (DecisionPosition { id: other.id, ..one }, DecisionPosition { id: one.id, ..other });
-    let flaw = "swapped or inserted: its batch has another decision at position 0";
-    history.assert_findings(&[in_one.decision(flaw), in_other.decision(flaw)]);
+    history.assert_findings(&[in_other.decision(&taken(0)), in_one.decision(&taken(0))]);
+}
+
+/// The list of a batch, with its entries in this order.
+fn with_ids_of(place: &DecisionPosition, positions: &[usize]) -> String {
+    let entries: Vec<String> = positions
+        .iter()
+        .map(|position| format!("substring(decision_ids from {} for 32)", position * 32 + 1))
+        .collect();
+    format!(
+        "update journal_batches set decision_ids = {} where writer_id = '{}' and sequence = {}",
+        entries.join(" || "),
+        place.writer,
+        place.sequence
+    )
+}
+
+#[tokio::test]
+async fn ids_of_a_batch_that_do_not_fit_its_digests_are_detected() {
+    let mut history = StoredChains::new().await;
+    let (one, other) = (history.at(1, 0).await, history.at(1, 2).await);
+    let taken =
+        |position| format!("inserted or moved: another decision is at position {position} of its batch");
+    history.tamper(with_ids_of(&one, &[2, 1, 0, 3])).await;
+    history.assert_findings(&[
+        other.decision("swapped: it is at position 0 but belongs at 2"),
+        one.decision("swapped: it is at position 2 but belongs at 0"),
+        one.decision(&taken(0)),
+        other.decision(&taken(2)),
+    ]);
+    // One is named twice, and the other not at all.
+    history.tamper(with_ids_of(&one, &[2, 1, 2, 3])).await;
+    history.assert_findings(&[
+        one.decision("swapped: it is at position 2 but belongs at 0"),
+        other.decision(&taken(2)),
+    ]);
+    history.tamper(with_ids_of(&one, &[2, 1])).await;
+    let (_, output) = run_verify(&history.database, history.folder.path(), &[]);
+    let expected = one.batch("the batch does not name as many decisions as it has digests");
+    assert!(output.contains(&expected), "{output}");
+}
+
+#[tokio::test]
+async fn a_batch_that_names_a_decision_of_another_batch_is_detected() {
+    let mut history = StoredChains::new().await;
+    let (own, foreign) = (history.at(1, 3).await, history.at(2, 3).await);
+    let ids = |sequence: i64| {
+        format!(
+            "(select decision_ids from journal_batches where writer_id = '{}' and sequence = {sequence})",
+            own.writer
+        )
+    };
+    history
+        .tamper(format!(
+            "update journal_batches set decision_ids = substring(decision_ids for 96) || substring({} from 97)
+             where writer_id = '{}' and sequence = 1",
+            ids(2),
+            own.writer
+        ))
+        .await;
+    let named = DecisionPosition { id: foreign.id, ..own };
+    let stray = "inserted or moved: another decision is at position 3 of its batch";
+    history.assert_findings(&[
+        named.decision("swapped or inserted: its batch has another decision at position 3"),
+        own.decision(stray),
+    ]);
+}
+
+#[tokio::test]
+async fn a_writer_that_was_never_registered_is_detected() {
+    let mut history = StoredChains::new().await;
+    let place = history.at(1, 0).await;
+    history.tamper(format!("delete from journal_writers where id = '{}'", place.writer)).await;
+    history.assert_findings(&[format!(
+        "writer {} - unregistered writer: it has batches but was never registered",
+        place.writer
+    )]);
 }
 
 #[tokio::test]
@@ -249,14 +323,14 @@ async fn inserted_decisions_are_detected_everywhere() {
             place.id
         )
     };
-    // In the order of the journal. The second is sorted after the decision at the same position.
+    // In the order of their ids.
     let places = [(1, 4), (3, 0), (9, 0)].map(|(sequence, position)| (Uuid::now_v7(), sequence, position));
     for (id, sequence, position) in places {
         history.tamper(copy(id, sequence, position)).await;
     }
     let flaws = [
         "inserted: its batch has no position 4",
-        "inserted: another decision is at position 0 of its batch",
+        "inserted or moved: another decision is at position 0 of its batch",
         "inserted, or its batch removed: the batch does not exist",
     ];
     let expected: Vec<String> = places
@@ -273,12 +347,7 @@ async fn inserted_decisions_are_detected_everywhere() {
         .tamper(format!("update decisions set writer_id = '{stranger}' where id = '{}'", places[2].0))
         .await;
     let stray = DecisionPosition { writer: stranger, sequence: 9, id: places[2].0 };
-    history.assert_findings(&[
-        format!("writer {stranger} - unregistered writer: it has batches but was never registered"),
-        stray.decision(flaws[2]),
-        expected[0].clone(),
-        expected[1].clone(),
-    ]);
+    history.assert_findings(&[expected[0].clone(), expected[1].clone(), stray.decision(flaws[2])]);
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl JournalWriter {
         if self.batches_to_claim == 0 {
             // This statement commits by itself, so from here until the response the result is
             // unknown.
-            let (link, rows) = batch.link_to(self.chain.next(batch.decision_digests()));
+            let (link, rows) = batch.link_to(self.chain.next(batch.lists()));
             match statements::insert(connection, &rows, link, now_ms, known.sequence, InsertMode::ClaimKeys)
                 .await
             {
@@ -101,7 +101,7 @@ impl JournalWriter {
         if batch.is_empty() {
             return statements::roll_back(connection).await;
         }
-        let link = self.chain.next(batch.decision_digests());
+        let link = self.chain.next(batch.lists());
         statements::insert(connection, &batch.rows(), &link, now_ms, known.sequence, InsertMode::KeysClaimed)
             .await?;
         // From here until the response the result is unknown.

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{sleep, timeout};
 
 use super::{ATTEMPT_MAX, BACKOFF, BACKOFF_MAX, JournalWriter};
+use crate::storage::journal::chain::BatchLists;
 use crate::storage::journal::row::PreparedDecision;
 use crate::storage::journal::statements::{self, InsertMode, JournalSession};
 use crate::storage::query_error::describe;
@@ -110,7 +111,7 @@ impl JournalWriter {
         if statements::claim(connection, &[row], now_ms).await?.is_empty() {
             return Ok(());
         }
-        let link = self.chain.next(row.digest.0.to_vec());
+        let link = self.chain.next(BatchLists::of(&[row]));
         let sequence = self.state.series.current().sequence;
         statements::insert(connection, &[row], &link, now_ms, sequence, InsertMode::KeysClaimed).await
     }
