@@ -119,6 +119,7 @@ pub(super) async fn assemble(
     let rules = rule_parts(&base, program).await?;
     let decisions = decision_parts(&base, &rules).await?;
     let administration = administration_parts(&base, &rules, &decisions)?;
+    administration.backfill.upgrade().await?;
     let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
     let Foundation { databases, world, .. } = base;
     let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints, .. } = decisions;
@@ -250,7 +251,12 @@ fn administration_parts(
         nodes.own_id(),
     );
     let uploads = Arc::new(uploads.map_err(StartError::Threads)?);
-    let backfill = Arc::new(AggregateBackfill::new(system.clone(), app.clone(), world.clone()));
+    let backfill = Arc::new(AggregateBackfill::new(
+        system.clone(),
+        app.clone(),
+        world.clone(),
+        settings.evidence_version,
+    ));
     let rulesets = Arc::new(Rulesets {
         app: app.clone(),
         engine: engine.clone(),

@@ -9,29 +9,37 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::decision::EvidenceVersion;
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::series::{self, Backfill, DeclareError, SeriesProgress};
-use crate::storage::{StorageError, partitions};
+use crate::storage::{StorageError, partitions, rulesets};
 
 /// How often a node looks for series that another node declared.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How often a waiting activation looks.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often the progress of an upgrade is logged.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Series of revisions that decided in this time are kept, so that a rollback does not wait.
+const IN_USE_MS: u64 = 30 * 86_400_000;
 
 #[derive(Debug)]
 pub struct AggregateBackfill {
     system: SystemPool,
     app: AppPool,
     world: World,
+    /// Whether nodes of the release before may still be started.
+    for_nodes_of_before: bool,
     woken: Notify,
 }
 
 impl AggregateBackfill {
-    pub fn new(system: SystemPool, app: AppPool, world: World) -> Self {
-        Self { system, app, world, woken: Notify::new() }
+    pub fn new(system: SystemPool, app: AppPool, world: World, evidence: EvidenceVersion) -> Self {
+        let for_nodes_of_before = evidence == EvidenceVersion::V2;
+        Self { system, app, world, for_nodes_of_before, woken: Notify::new() }
     }
 
     /// Declares the series that the tenant does not have yet, and begins to fill them in.
@@ -52,27 +60,66 @@ impl AggregateBackfill {
         series::progress(&self.app, tenant, series).await
     }
 
-    /// Waits until all series are complete. If the patience ends first, returns how far they are.
+    /// Waits until all series are complete, and declares those that are not declared. If the patience
+    /// ends first, returns how far they are.
     pub async fn until_complete(
         &self,
         tenant: TenantId,
         series: &[Series],
         patience: Duration,
-    ) -> Result<SeriesProgress, StorageError> {
+    ) -> Result<SeriesProgress, DeclareError> {
         let until = Instant::now() + patience;
-        loop {
-            let progress = self.progress(tenant, series.to_vec()).await?;
-            if progress.unknown.is_empty() || Instant::now() >= until {
-                return Ok(progress);
-            }
+        let mut progress = self.progress(tenant, series.to_vec()).await?;
+        if !progress.unknown.is_empty() {
+            self.declare(tenant, &progress.unknown).await?;
+        }
+        while !progress.unknown.is_empty() && Instant::now() < until {
             sleep(LOOK_EVERY).await;
+            progress = self.progress(tenant, series.to_vec()).await?;
+        }
+        Ok(progress)
+    }
+
+    /// Brings a database of the release before up to date: waits until the series of all revisions
+    /// that decided lately are complete. Payments must not be decided before.
+    pub async fn upgrade(&self) -> Result<(), StorageError> {
+        if !series::are_values_written(&self.system).await? {
+            return Ok(());
+        }
+        let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
+        for (tenant, series) in rulesets::series_in_use(&self.system, since_ms).await? {
+            let series: Vec<Series> = series.into_iter().collect();
+            if let Err(error) = series::declare(&self.app, tenant, &series, self.world.now_ms()).await {
+                tracing::warn!(%tenant, %error, "the payments of a tenant cannot be counted");
+            }
+        }
+        let mut told_at = Instant::now();
+        self.make_partitions().await;
+        loop {
+            let waiting = series::waiting(&self.system).await?;
+            if waiting.series == 0 {
+                return Ok(());
+            }
+            if told_at.elapsed() >= TELL_EVERY {
+                told_at = Instant::now();
+                let series::WaitingCount { series, reached_ms } = waiting;
+                tracing::info!(series, reached_ms, "counting the payments of before the upgrade");
+            }
+            if series::fill_in(&self.system, self.world.now_ms()).await? == Backfill::NothingToDo {
+                // Another node fills in the rest.
+                sleep(LOOK_EVERY).await;
+            }
         }
     }
 
     /// Fills in everything that waits, and looks again when woken or after a while, until `end`.
     pub async fn work(&self, end: CancellationToken) {
-        let mut has_failed = false;
+        let (mut has_failed, mut is_upgraded) = (false, false);
         while !end.is_cancelled() {
+            if !is_upgraded && !self.for_nodes_of_before {
+                // Held up by locks at times, and then tried again.
+                is_upgraded = series::retire_values(&self.system).await.unwrap_or(false);
+            }
             match self.fill_in_all(&end).await {
                 Ok(()) => has_failed = false,
                 Err(error) if !has_failed => {
@@ -86,19 +133,23 @@ impl AggregateBackfill {
     }
 
     async fn fill_in_all(&self, end: &CancellationToken) -> Result<(), StorageError> {
-        if !series::any_waits(&self.system).await? {
+        if series::waiting(&self.system).await?.series == 0 {
             return Ok(());
         }
-        // Before the first row: a month with rows in the default partition gets none. Those rows are
-        // correct as well, so an error is only logged.
-        if let Err(error) = partitions::ensure_aggregates_of_history(&self.system).await {
-            tracing::warn!(%error, "some months have no partition for aggregates");
-        }
+        self.make_partitions().await;
         while !end.is_cancelled() {
             if series::fill_in(&self.system, self.world.now_ms()).await? == Backfill::NothingToDo {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Before the first row: a month with rows in the default partition gets none. Those rows are
+    /// correct as well, so an error is only logged.
+    async fn make_partitions(&self) {
+        if let Err(error) = partitions::ensure_aggregates_of_history(&self.system).await {
+            tracing::warn!(%error, "some months have no partition for aggregates");
+        }
     }
 }

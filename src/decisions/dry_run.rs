@@ -241,7 +241,7 @@ impl DryRuns {
     ) -> Result<(Vec<Fact>, Vec<FactSource>), StorageError> {
         let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(query, _)| query);
         let unknown = self.rulesets.backfill.progress(tenant, Series::asked(missing.clone())).await?.unknown;
-        let is_unknown = |query: &FactQuery| matches!(query, FactQuery::Aggregate(query) if unknown.contains(&Series::of(query)));
+        let is_unknown = |query: &FactQuery| query.counted().is_some_and(|query| unknown.contains(&Series::of(&query)));
         let request = FactRequest {
             tenant,
             payment: payment.clone(),

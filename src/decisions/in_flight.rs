@@ -8,14 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use crate::domain::aggregate::{AggregateTally, PaymentFilter, SeenPayment};
-use crate::domain::money::Currency;
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
-use crate::domain::selector::{Counting, FactQuery, Selector};
+use crate::domain::selector::FactQuery;
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::series::{aggregate_key, distinct_key};
-use crate::storage::values::selector_keys;
 
 #[derive(Debug, Default)]
 pub struct PaymentsInFlight {
@@ -131,7 +129,6 @@ impl PaymentsInFlight {
 #[derive(Debug)]
 struct ValueKeys {
     tenant: TenantId,
-    selectors: Vec<(Selector, Uuid)>,
     series: Vec<(Series, Uuid)>,
 }
 
@@ -142,44 +139,36 @@ impl ValueKeys {
         let asked = Series::asked(queries);
         let all = series.iter().chain(asked.iter().filter(|asked| !series.contains(asked)));
         let keyed = all.filter_map(|series| Some((series.clone(), aggregate_key(tenant, series, order)?)));
-        Self { tenant, selectors: selector_keys(tenant, order), series: keyed.collect() }
+        Self { tenant, series: keyed.collect() }
     }
 
     fn all(&self) -> impl Iterator<Item = Uuid> {
-        let selectors = self.selectors.iter().map(|(_, key)| *key);
-        selectors.chain(self.series.iter().map(|(_, key)| *key))
+        self.series.iter().map(|(_, key)| *key)
     }
 
     /// Leaves none behind.
     fn take(&mut self) -> Vec<Uuid> {
-        let all = self.all().collect();
-        self.selectors.clear();
-        self.series.clear();
-        all
+        self.series.drain(..).map(|(_, key)| key).collect()
     }
 }
 
 /// What a query counts.
 struct CountedPayments<'q> {
-    key: Uuid,
     window_ms: u64,
     filter: &'q PaymentFilter,
-    /// Only these, if the key does not tell currencies apart.
-    currency: Option<Currency>,
     /// The series, if its distinct values are counted.
     distinct: Option<(TenantId, &'q Series)>,
     first_and_last: bool,
 }
 
 impl CountedPayments<'_> {
-    fn ahead_of(&self, own: &PendingPayment, pending: &[PendingPayment]) -> PaymentsAhead {
+    fn ahead_of(&self, own: &PendingPayment, key: Uuid, pending: &[PendingPayment]) -> PaymentsAhead {
         let mut ahead = PaymentsAhead::none(self.distinct.is_some());
-        ahead.value_key = Some(self.key);
+        ahead.value_key = Some(key);
         ahead.outcomes.clone_from(&self.filter.outcomes);
         for pending in pending {
-            let (payment, amount) = (&pending.payment, pending.payment.order.amount);
-            let other_currency = self.currency.is_some_and(|currency| currency != amount.currency());
-            if other_currency || payment.id >= own.payment.id {
+            let payment = &pending.payment;
+            if payment.id >= own.payment.id {
                 continue;
             }
             ahead.ids.push(payment.id);
@@ -232,49 +221,18 @@ impl PendingPayment {
 
 impl Registry {
     fn ahead(&self, own: &PendingPayment, query: &FactQuery, keys: &ValueKeys) -> PaymentsAhead {
-        let currency = own.payment.order.amount.currency();
-        match query {
-            FactQuery::Velocity { selector, window_ms, counting } => {
-                let found = keys.selectors.iter().find(|(known, _)| known == selector);
-                let approved_only = *counting == Counting::Approved;
-                let outcomes = if approved_only { vec![Outcome::Approve] } else { Vec::new() };
-                let filter = PaymentFilter { outcomes, ..PaymentFilter::default() };
-                self.counted(
-                    own,
-                    found.map(|(_, key)| CountedPayments {
-                        key: *key,
-                        window_ms: *window_ms,
-                        filter: &filter,
-                        currency: Some(currency),
-                        distinct: None,
-                        first_and_last: false,
-                    }),
-                )
-            }
-            FactQuery::Aggregate(query) => {
-                let asked = Series::of(query);
-                let found = keys.series.iter().find(|(series, _)| *series == asked);
-                self.counted(
-                    own,
-                    found.map(|(series, key)| CountedPayments {
-                        key: *key,
-                        window_ms: query.window_ms,
-                        filter: &query.filter,
-                        currency: query.conversion.is_none().then_some(currency),
-                        distinct: query.distinct.is_some().then_some((keys.tenant, series)),
-                        first_and_last: query.first_and_last,
-                    }),
-                )
-            }
-            FactQuery::Listed { .. } | FactQuery::Table { .. } | FactQuery::Similar { .. } => {
-                PaymentsAhead::none(false)
-            }
-        }
-    }
-
-    fn counted(&self, own: &PendingPayment, counted: Option<CountedPayments<'_>>) -> PaymentsAhead {
-        let Some(counted) = counted else { return PaymentsAhead::none(false) };
-        counted.ahead_of(own, self.values.get(&counted.key).map_or(&[], Vec::as_slice))
+        let Some(query) = query.counted() else { return PaymentsAhead::none(false) };
+        let asked = Series::of(&query);
+        let Some((series, key)) = keys.series.iter().find(|(series, _)| *series == asked) else {
+            return PaymentsAhead::none(false);
+        };
+        let counted = CountedPayments {
+            window_ms: query.window_ms,
+            filter: &query.filter,
+            distinct: query.distinct.is_some().then_some((keys.tenant, series)),
+            first_and_last: query.first_and_last,
+        };
+        counted.ahead_of(own, *key, self.values.get(key).map_or(&[], Vec::as_slice))
     }
 }
 

@@ -3,7 +3,8 @@
 use super::*;
 use crate::domain::aggregate::AggregateQuery;
 use crate::domain::fixtures;
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
+use crate::domain::selector::{Counting, Selector};
 
 fn order(customer: &str, currency: &str) -> PaymentOrder {
     let amount = Money::new(100, Currency::parse(currency).expect("currency")).expect("amount");

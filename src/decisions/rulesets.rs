@@ -210,7 +210,8 @@ impl Rulesets {
     }
 
     /// Writes a new activation once every node can run the plugins that it adds, and the facts that
-    /// it adds are known. A rollback does not wait: its facts have been known before.
+    /// it adds are known. A rollback does not wait for plugins, and its facts are known unless the
+    /// revision has been out of use for long.
     pub async fn activate(
         &self,
         tenant: TenantId,
@@ -228,14 +229,14 @@ impl Rulesets {
                 let PluginReadiness { node, digest: plugin, why, .. } = lacking;
                 return Err(ActivateError::PluginNotReady { plugin, node, why });
             }
-            let series = rulesets::series_to_add(&self.app, &new, request).await?;
-            let progress = self.backfill.until_complete(tenant, &series, self.patience).await?;
-            if !progress.unknown.is_empty() {
-                return Err(ActivateError::FactsNotReady { reached_ms: progress.reached_ms });
-            }
-            // The time of the activation is the time after waiting.
-            new.now_ms = self.world.now_ms();
         }
+        let series = rulesets::series_to_add(&self.app, &new, request).await?;
+        let progress = self.backfill.until_complete(tenant, &series, self.patience).await?;
+        if !progress.unknown.is_empty() {
+            return Err(ActivateError::FactsNotReady { reached_ms: progress.reached_ms });
+        }
+        // The time of the activation is the time after waiting.
+        new.now_ms = self.world.now_ms();
         let activation = rulesets::activate(&self.app, new, request).await?;
         // The activation is committed. If this fails, the node follows at its next poll.
         if let Err(error) = self.active.catch_up().await {

@@ -1,14 +1,17 @@
 //! Selectors, which name a value of a payment; queries of rules about such a value; and facts,
 //! which are the answers.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{AggregateFact, AggregateQuery};
+use super::aggregate::{AggregateFact, AggregateQuery, PaymentFilter};
 use super::comparison::{ValueKind, normalized_name};
 use super::millionths::Millionths;
 use super::party::{Account, Country};
 use super::payment::PaymentOrder;
 use super::signal::Signal;
+use super::verdict::Outcome;
 
 /// Stands for an end-to-end id in ISO 20022 if there is none, so it is not a value.
 const NOT_PROVIDED: &str = "NOTPROVIDED";
@@ -330,6 +333,29 @@ impl FactQuery {
     /// Whether only rules of contract 1.1.0 can ask it.
     pub fn is_new(&self) -> bool {
         !matches!(self, Self::Listed { .. } | Self::Velocity { .. })
+    }
+
+    /// What it counts, if it asks about earlier payments. A velocity is an aggregate of a single
+    /// selector.
+    pub fn counted(&self) -> Option<Cow<'_, AggregateQuery>> {
+        match self {
+            Self::Velocity { selector, window_ms, counting } => Some(Cow::Owned(AggregateQuery {
+                selectors: vec![selector.clone()],
+                window_ms: *window_ms,
+                filter: PaymentFilter {
+                    outcomes: match counting {
+                        Counting::Submitted => Vec::new(),
+                        Counting::Approved => vec![Outcome::Approve],
+                    },
+                    ..PaymentFilter::default()
+                },
+                conversion: None,
+                distinct: None,
+                first_and_last: false,
+            })),
+            Self::Aggregate(query) => Some(Cow::Borrowed(query)),
+            Self::Listed { .. } | Self::Table { .. } | Self::Similar { .. } => None,
+        }
     }
 
     /// The table that is asked.

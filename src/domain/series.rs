@@ -33,13 +33,8 @@ impl Series {
 
     /// The series that the queries ask about, each once.
     pub fn asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<Self> {
-        let mut series: Vec<Self> = queries
-            .into_iter()
-            .filter_map(|query| match query {
-                FactQuery::Aggregate(query) => Some(Self::of(query)),
-                _ => None,
-            })
-            .collect();
+        let counted = queries.into_iter().filter_map(FactQuery::counted);
+        let mut series: Vec<Self> = counted.map(|query| Self::of(&query)).collect();
         series.sort_unstable();
         series.dedup();
         series

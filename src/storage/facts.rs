@@ -13,7 +13,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::StorageError;
-use super::columns::{digest, ms};
+use super::columns::digest;
 use super::pool::{AppPool, SystemPool};
 use super::time_limit::TimeLimit;
 use crate::domain::aggregate::AggregateTally;
@@ -48,7 +48,7 @@ const TEXTS_MAX: usize = 2_048;
 /// so they are excluded from it. Then it does not matter whether one of them commits meanwhile.
 #[derive(Debug, Clone)]
 pub struct InFlightValue {
-    /// The key of the canonical form (`values::ValueKeys::own`).
+    /// As `series::aggregate_key` computes it.
     pub value_key: Uuid,
     pub payments: Vec<PaymentId>,
 }
@@ -69,7 +69,8 @@ pub struct FactAnswer {
     /// One for each query, in order. Velocities and aggregates include payments in flight only after
     /// `add_in_flight`.
     pub facts: Vec<Fact>,
-    /// The aggregates by the places of their queries, so that payments in flight can be added.
+    /// The velocities and aggregates by the places of their queries, so that payments in flight can be
+    /// added.
     tallies: BTreeMap<usize, AggregateTally>,
     /// For the queries that are answered from memory, the version of their list or table that
     /// answers them. None if there is none.
@@ -81,24 +82,17 @@ pub struct FactAnswer {
 impl FactAnswer {
     fn before_lookup(request: &FactRequest, facts: Vec<Fact>) -> Self {
         let asked = request.queries.iter().zip(&facts).enumerate();
-        let tallies = asked.filter_map(|(place, asked)| match asked {
-            (FactQuery::Aggregate(query), Fact::Aggregate(_)) => {
-                Some((place, AggregateTally::new(query.distinct.is_some())))
-            }
-            _ => None,
+        let tallies = asked.filter_map(|(place, (query, fact))| {
+            let counts_distinct = query.counted()?.distinct.is_some();
+            (*fact != Fact::Absent).then(|| (place, AggregateTally::new(counts_distinct)))
         });
         Self { tallies: tallies.collect(), facts, ..Self::default() }
     }
 
-    /// Adds payments in flight to the velocity or the aggregate at this place.
+    /// Adds payments in flight to the velocity or the aggregate at this place, before `conclude`.
     pub fn add_in_flight(&mut self, place: usize, ahead: &AggregateTally) {
         if let Some(tally) = self.tallies.get_mut(&place) {
             tally.add(ahead.clone());
-        }
-        if let Some(Fact::Velocity { count, total_minor }) = self.facts.get_mut(place) {
-            *count = count.saturating_add(ahead.count);
-            let total = i128::from(*total_minor).saturating_add(ahead.total);
-            *total_minor = i64::try_from(total).unwrap_or(i64::MAX);
         }
     }
 
@@ -112,11 +106,16 @@ impl FactAnswer {
         }
     }
 
-    /// Makes the facts of the aggregates.
+    /// Makes the facts of the velocities and aggregates.
     pub fn conclude(&mut self) {
         for (place, tally) in &self.tallies {
-            if let Some(fact) = self.facts.get_mut(*place) {
-                *fact = Fact::Aggregate(Box::new(tally.clone().into_fact()));
+            match self.facts.get_mut(*place) {
+                Some(Fact::Velocity { count, total_minor }) => {
+                    *count = tally.count;
+                    *total_minor = i64::try_from(tally.total).unwrap_or(i64::MAX);
+                }
+                Some(fact) => *fact = Fact::Aggregate(Box::new(tally.clone().into_fact())),
+                None => {}
             }
         }
     }
@@ -194,27 +193,27 @@ async fn ask_all(
     Ok(answers)
 }
 
-/// The queries for aggregates.
+/// The queries for velocities and aggregates.
 macro_rules! aggregate_query {
     () => {
-        "select ($30::int[])[i] as place, ($31::int[])[i] as ordinal, ($32::uuid[])[i] as tenant_id,
-                ($33::bigint[])[i] as at_ms, ($34::uuid[])[i] as payment_id, ($35::uuid[])[i] as value_key,
-                ($36::bigint[])[i] as after_ms, ($37::int[])[i] as first, ($38::int[])[i] as last,
-                ($39::bigint[])[i] as amount_at_least, ($40::bigint[])[i] as amount_below,
-                ($41::int[])[i] as methods, ($42::int[])[i] as outcomes, $5[($43::int[])[i]] as event,
-                ($44::int[])[i] as distinct_max, ($47::int[])[i] as first_day, ($48::int[])[i] as last_day
-         from generate_series(1, cardinality($30)) as i"
+        "select ($16::int[])[i] as place, ($17::int[])[i] as ordinal, ($18::uuid[])[i] as tenant_id,
+                ($19::bigint[])[i] as at_ms, ($20::uuid[])[i] as payment_id, ($21::uuid[])[i] as value_key,
+                ($22::bigint[])[i] as after_ms, ($23::int[])[i] as first, ($24::int[])[i] as last,
+                ($25::bigint[])[i] as amount_at_least, ($26::bigint[])[i] as amount_below,
+                ($27::int[])[i] as methods, ($28::int[])[i] as outcomes, $5[($29::int[])[i]] as event,
+                ($30::int[])[i] as distinct_max, ($33::int[])[i] as first_day, ($34::int[])[i] as last_day
+         from generate_series(1, cardinality($16)) as i"
     };
 }
 
 /// Whether the payment of the value `v` counts for the query `q`.
 macro_rules! counted_by_aggregate {
     () => {
-        "v.received_day = any (($46::int[])[q.first_day:q.last_day]) and v.value_key = q.value_key
+        "v.received_day = any (($32::int[])[q.first_day:q.last_day]) and v.value_key = q.value_key
          and v.received_at_ms > q.after_ms and v.received_at_ms <= q.at_ms
          and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
          and v.tenant_id = q.tenant_id and v.payment_id <> q.payment_id
-         and v.payment_id <> all (($21::uuid[])[q.first:q.last])
+         and v.payment_id <> all (($10::uuid[])[q.first:q.last])
          and (q.amount_at_least is null or v.amount_minor >= q.amount_at_least)
          and (q.amount_below is null or v.amount_minor < q.amount_below)
          and (q.methods >> v.method) & 1 = 1 and (q.outcomes >> v.outcome) & 1 = 1
@@ -225,7 +224,7 @@ macro_rules! counted_by_aggregate {
     };
 }
 
-/// Returns rows with the same columns for lists, for velocities, for keys, for aggregates, and for
+/// Returns rows with the same columns for lists, for keys, for velocities, for aggregates, and for
 /// the first and the last payment of aggregates (`seen`). `place` is the index of the payment, and `ordinal` the index of the query that the row answers;
 /// it is null for the key. The texts of a query are a slice of one array, since arrays of arrays
 /// must be rectangular.
@@ -234,8 +233,7 @@ macro_rules! counted_by_aggregate {
 /// took as long as the lookups. Postgres finds a text by scanning its array, so repeated texts are
 /// in `$5` once, and are referred to by number.
 ///
-/// The index of values begins with the day, so each window has its days. A value with two keys has
-/// two rows: with both keys in one condition, Postgres would scan all values of the day.
+/// The index of values begins with the day, so each window has its days.
 const STATEMENT: &str = concat!(
     "
     select q.place, q.ordinal,
@@ -254,39 +252,15 @@ const STATEMENT: &str = concat!(
            null::bigint as unconverted, null::bigint[] as distinct_keys, null::text as currency,
            null::text as outcome, null::smallint as payload_version, null::bytea as payload
     from (select ($1::int[])[i] as place, ($2::int[])[i] as ordinal, ($3::uuid[])[i] as tenant_id,
-                 ($4::bigint[])[i] as at_ms, ($5::text[])[($22::int[])[i]] as list,
+                 ($4::bigint[])[i] as at_ms, ($5::text[])[($11::int[])[i]] as list,
                  ($6::boolean[])[i] as by_name, ($7::int[])[i] as first, ($8::int[])[i] as last
           from generate_series(1, cardinality($1)) as i) q
     union all
-    -- Of two payments in one millisecond, the one with the lower id is first.
-    select q.place, q.ordinal, null, counted.count,
-           -- A sum of bigints is numeric. It is capped instead of failing.
-           least(counted.total, 9223372036854775807)::bigint,
-           null, null, null, null, null, null, null, null, null, null, null, null, null
-    from (select ($10::int[])[i] as place, ($11::int[])[i] as ordinal, ($12::uuid[])[i] as tenant_id,
-                 ($13::bigint[])[i] as at_ms, ($14::uuid[])[i] as payment_id,
-                 $5[($15::int[])[i]] as currency, ($16::uuid[])[i] as value_key,
-                 ($17::bigint[])[i] as after_ms, ($18::boolean[])[i] as approved_only,
-                 ($19::int[])[i] as first, ($20::int[])[i] as last,
-                 ($28::int[])[i] as first_day, ($29::int[])[i] as last_day
-          from generate_series(1, cardinality($10)) as i) q
-    cross join lateral (
-        select count(*) as count, coalesce(sum(v.amount_minor), 0) as total
-        from payment_values v
-        where v.received_day = any (($27::int[])[q.first_day:q.last_day])
-          and v.value_key = q.value_key
-          and v.received_at_ms > q.after_ms and v.received_at_ms <= q.at_ms
-          and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
-          and v.tenant_id = q.tenant_id and v.currency = q.currency and v.payment_id <> q.payment_id
-          and (v.approved or not q.approved_only)
-          and v.payment_id <> all (($21::uuid[])[q.first:q.last])
-    ) counted
-    union all
     select q.place, null, null, null, null, bound.decision_id, bound.request_hash,
            null, null, null, null, null, null, null, null, null, null, null
-    from (select ($23::int[])[i] as place, ($24::uuid[])[i] as tenant_id, ($25::uuid[])[i] as client_id,
-                 ($26::text[])[i] as key
-          from generate_series(1, cardinality($23)) as i) q
+    from (select ($12::int[])[i] as place, ($13::uuid[])[i] as tenant_id, ($14::uuid[])[i] as client_id,
+                 ($15::text[])[i] as key
+          from generate_series(1, cardinality($12)) as i) q
     -- The limit forces a lookup for each key: a join that was planned while the table was empty
     -- would later scan all of it.
     cross join lateral (
@@ -295,12 +269,24 @@ const STATEMENT: &str = concat!(
         limit 1
     ) bound
     union all
+    -- Velocities: what costs more than a count and a sum is left out.
+    select q.place, q.ordinal, null, counted.count, null, null, null, null,
+           counted.total, '0', null, null, 0, null, null, null, null, null
+    from (",
+    aggregate_query!(),
+    " where ($41::boolean[])[i]) q
+    cross join lateral (
+        select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total
+        from aggregate_values v where ",
+    counted_by_aggregate!(),
+    ") counted
+    union all
     select q.place, q.ordinal, null, counted.count, null, null, null, null,
            counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
            case when q.distinct_max > 0 then coalesce(others.keys, '{}') end, null, null, null, null
     from (",
     aggregate_query!(),
-    ") q
+    " where not ($41::boolean[])[i]) q
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total,
                coalesce(sum(v.amount_minor::numeric * v.amount_minor), 0)::text as squares,
@@ -321,7 +307,7 @@ const STATEMENT: &str = concat!(
            null, null, null, null, null, null, d.currency, d.outcome, d.payload_version, d.payload
     from (",
     aggregate_query!(),
-    " where ($45::boolean[])[i]) q
+    " where ($31::boolean[])[i]) q
     cross join lateral (
         (select 1::smallint as seen, v.payment_id, v.received_at_ms from aggregate_values v where ",
     counted_by_aggregate!(),
@@ -339,9 +325,9 @@ const STATEMENT: &str = concat!(
     union all
     select q.place, q.ordinal, null, found.version, null, null, null, 3::smallint,
            null, null, null, null, null, null, null, null, null, null
-    from (select ($49::int[])[i] as place, ($50::int[])[i] as ordinal, ($51::uuid[])[i] as tenant_id,
-                 ($52::bigint[])[i] as at_ms, $5[($53::int[])[i]] as name, ($54::boolean[])[i] as is_table
-          from generate_series(1, cardinality($49)) as i) q
+    from (select ($35::int[])[i] as place, ($36::int[])[i] as ordinal, ($37::uuid[])[i] as tenant_id,
+                 ($38::bigint[])[i] as at_ms, $5[($39::int[])[i]] as name, ($40::boolean[])[i] as is_table
+          from generate_series(1, cardinality($35)) as i) q
     cross join lateral (
         (select a.version::bigint as version from table_activations a
          where q.is_table and a.tenant_id = q.tenant_id and a.table_name = q.name
@@ -354,8 +340,7 @@ const STATEMENT: &str = concat!(
 );
 
 async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<PgRow>, StorageError> {
-    let FactColumns { listed, names, texts, velocity, aggregates, versions, excluded, keys } = columns;
-    let days = Days::of(&velocity.after_ms, &velocity.at_ms);
+    let FactColumns { listed, names, texts, aggregates, versions, excluded, keys } = columns;
     let aggregate_days = Days::of(&aggregates.after_ms, &aggregates.at_ms);
     let rows = sqlx::query(STATEMENT)
         .bind(listed.place)
@@ -367,26 +352,12 @@ async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<
         .bind(listed.first)
         .bind(listed.last)
         .bind(texts)
-        .bind(velocity.place)
-        .bind(velocity.ordinal)
-        .bind(velocity.tenant)
-        .bind(velocity.at_ms)
-        .bind(velocity.payment)
-        .bind(velocity.currency)
-        .bind(velocity.value_key)
-        .bind(velocity.after_ms)
-        .bind(velocity.approved_only)
-        .bind(velocity.first)
-        .bind(velocity.last)
         .bind(excluded)
         .bind(listed.list)
         .bind(keys.place)
         .bind(keys.tenant)
         .bind(keys.client)
         .bind(keys.key)
-        .bind(days.all)
-        .bind(days.first)
-        .bind(days.last)
         .bind(aggregates.place)
         .bind(aggregates.ordinal)
         .bind(aggregates.tenant)
@@ -412,6 +383,7 @@ async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<
         .bind(versions.at_ms)
         .bind(versions.name)
         .bind(versions.is_table)
+        .bind(aggregates.is_velocity)
         .fetch_all(connection)
         .await?;
     Ok(rows)
@@ -440,28 +412,6 @@ fn add_row(answers: &mut [FactAnswer], row: &PgRow) -> Result<(), StorageError> 
         return Ok(());
     }
     let fact = answer.facts.get_mut(ordinal).ok_or_else(unreadable)?;
-    *fact = both(std::mem::replace(fact, Fact::Absent), fact_of(row)?);
+    *fact = Fact::Listed(row.try_get("listed")?);
     Ok(())
-}
-
-/// Adds the counts of a value's two keys. A payment is stored under one of them.
-fn both(known: Fact, found: Fact) -> Fact {
-    match (known, found) {
-        (Fact::Velocity { count, total_minor }, Fact::Velocity { count: more, total_minor: more_minor }) => {
-            let (count, total_minor) = (count.saturating_add(more), total_minor.saturating_add(more_minor));
-            Fact::Velocity { count, total_minor }
-        }
-        (_, found) => found,
-    }
-}
-
-fn fact_of(row: &PgRow) -> Result<Fact, StorageError> {
-    let listed: Option<bool> = row.try_get("listed")?;
-    Ok(match listed {
-        Some(listed) => Fact::Listed(listed),
-        None => Fact::Velocity {
-            count: ms(row.try_get("count")?, WHAT)?,
-            total_minor: row.try_get("total_minor")?,
-        },
-    })
 }

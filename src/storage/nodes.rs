@@ -38,7 +38,7 @@ pub async fn beat(system: &SystemPool, node: &NodeRecord) -> Result<(), StorageE
             Box::pin(async move {
                 sqlx::query(
                     "with gone as (delete from nodes where seen_at < now() - interval '1 hour' and id <> $1)
-                 insert into nodes (id, name, started_at_ms) values ($1, $2, $3)
+                 insert into nodes (id, name, started_at_ms, counts_by_series) values ($1, $2, $3, true)
                  on conflict (id) do update set seen_at = now()",
                 )
                 .bind(node.id)

@@ -17,7 +17,7 @@ pub(super) use list_uses::{deployed_revision_asking, selectors_by_list};
 pub use plan::{
     ActivateError, ActivationRequest, ClosedReference, DeploymentVersion, ExpectedActivation, NewActivation,
 };
-pub use uses::{plugin_uses, plugins_in_deployment, plugins_to_add, series_to_add};
+pub use uses::{plugin_uses, plugins_in_deployment, plugins_to_add, series_in_use, series_to_add};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, digest, ms, named};
@@ -182,6 +182,18 @@ pub async fn list(
 }
 
 fn read(row: &PgRow) -> Result<Revision, StorageError> {
+    Ok(Revision {
+        point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
+        number: row.try_get("number")?,
+        digest: digest(row.try_get("digest")?, WHAT)?,
+        rules: read_rules(row)?,
+        note: row.try_get("note")?,
+        created_by: row.try_get("created_by")?,
+        created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
+    })
+}
+
+fn read_rules(row: &PgRow) -> Result<Vec<PreparedRule>, StorageError> {
     let version: i16 = row.try_get("rules_version")?;
     if version != i16::from(RULES_VERSION) {
         return Err(StorageError::Unreadable { what: WHAT });
@@ -191,15 +203,7 @@ fn read(row: &PgRow) -> Result<Revision, StorageError> {
     if Digest::of(stored) != digest {
         return Err(StorageError::Unreadable { what: WHAT });
     }
-    Ok(Revision {
-        point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
-        number: row.try_get("number")?,
-        digest,
-        rules: decode(stored)?,
-        note: row.try_get("note")?,
-        created_by: row.try_get("created_by")?,
-        created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
-    })
+    decode(stored)
 }
 
 fn encode(rules: &[PreparedRule]) -> Result<Vec<u8>, StorageError> {

@@ -5,6 +5,7 @@
 //! before it is complete.
 
 mod backfill;
+mod earlier_values;
 mod keys;
 mod known;
 
@@ -22,7 +23,8 @@ use super::pool::{AppPool, SystemPool};
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 
-pub use backfill::{Backfill, any_waits, fill_in};
+pub use backfill::{Backfill, WaitingCount, fill_in, waiting};
+pub use earlier_values::{are_values_written, retire_values};
 pub use keys::{AggregateRow, aggregate_key, distinct_key, method_number, outcome_number, rows_of};
 pub(super) use known::SeriesRegistry;
 pub use known::{KnownSeries, TenantSeries};

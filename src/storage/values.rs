@@ -55,22 +55,15 @@ impl ValueKeys {
     }
 }
 
-/// The values with which a payment is stored, each as its key.
-pub fn selector_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<(Selector, Uuid)> {
+/// The keys of the values that nodes of the release before count and find a payment by.
+pub fn value_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<Uuid> {
     let values = Selector::stored_values(order).into_iter();
-    values
-        .map(|(selector, value)| {
-            let key = ValueKeys::of(tenant, &selector, &value).own;
-            (selector, key)
-        })
-        .collect()
+    values.map(|(selector, value)| ValueKeys::of(tenant, &selector, &value).own).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::payment::Uetr;
-    use crate::domain::signal::Signal;
 
     #[test]
     fn a_key_depends_on_tenant_selector_and_value_and_never_changes() {
@@ -80,25 +73,6 @@ mod tests {
         assert_ne!(key, value_key(other, "customer", "c-1"));
         assert_ne!(key, value_key(one, "merchant", "c-1"));
         assert_ne!(key, value_key(one, "customer", "c-2"));
-    }
-
-    /// Every row costs an insert into the index.
-    #[test]
-    fn a_payment_has_a_row_for_each_value_that_can_be_counted_and_no_other() {
-        let mut order = PaymentOrder { purpose: Some("SALA".to_owned()), ..crate::domain::fixtures::order() };
-        order.merchant_category = Some("5411".to_owned());
-        order.metadata = vec![("a".to_owned(), "b".to_owned())];
-        order.signals = vec![("s".to_owned(), Signal::Word("w".to_owned()))];
-        let names = |order: &PaymentOrder| {
-            let keys = selector_keys(TenantId(Uuid::from_u128(1)), order).into_iter();
-            keys.map(|(selector, _)| selector.name()).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&order), ["debtor_name", "creditor_name", "customer", "reference", "metadata:a"]);
-        order.end_to_end_id = Some("NOTPROVIDED".to_owned());
-        assert_eq!(names(&order).len(), 5);
-        order.end_to_end_id = Some("e2e-1".to_owned());
-        order.uetr = Uetr::parse("eb6305c9-1f7f-49de-aed0-16487c27b42d").ok();
-        assert_eq!(names(&order)[3..], ["reference", "end_to_end_id", "uetr", "metadata:a"]);
     }
 
     #[test]

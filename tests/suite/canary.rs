@@ -49,7 +49,7 @@ fn in_canary(revisions: &HashMap<String, i64>) -> usize {
 
 /// Deletes all payments, so that the keys are free again.
 async fn forget_payments(database: &TestDatabase) {
-    sqlx::raw_sql("truncate idempotency_keys, decisions, payment_values")
+    sqlx::raw_sql("truncate idempotency_keys, decisions")
         .execute(&mut database.superuser().await)
         .await
         .unwrap();

@@ -50,7 +50,7 @@ async fn wait_for_ready_status(node: &Node, expected: StatusCode) {
 }
 
 async fn received_at_ms(database: &TestDatabase) -> Vec<i64> {
-    sqlx::query_scalar("select distinct received_at_ms from payment_values order by 1")
+    sqlx::query_scalar("select distinct received_at_ms from decisions order by 1")
         .fetch_all(&mut database.superuser().await)
         .await
         .unwrap()
@@ -120,7 +120,7 @@ async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught
     wait_for_ready_status(&node, StatusCode::OK).await;
     caller.pay("after", &payment()).await;
     let by_id: Vec<i64> = sqlx::query_scalar(
-        "select min(received_at_ms) from payment_values group by payment_id order by payment_id",
+        "select received_at_ms from decisions order by id",
     )
     .fetch_all(&mut database.superuser().await)
     .await

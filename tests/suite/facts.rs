@@ -6,11 +6,13 @@ use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::list::ListKinds;
 use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
+use tollgate::domain::series::Series;
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::{FactRequest, look_up, look_up_many};
 use tollgate::storage::lists::{self, NewEntry, NewList};
+use tollgate::storage::series;
 use tollgate::storage::tenants::create_tenant;
 use uuid::Uuid;
 
@@ -29,7 +31,23 @@ async fn tenant(databases: &Databases) -> TenantId {
     let tenant = TenantId(Uuid::now_v7());
     let name = format!("t{}", tenant.0.simple());
     create_tenant(&databases.system, tenant, &name, now_ms(), "test").await.unwrap();
+    let series: Vec<Series> = [
+        Selector::Customer,
+        Selector::DebtorName,
+        Selector::DebtorAccount,
+        Selector::DebtorBank,
+        Selector::Ip,
+        Selector::Card,
+    ]
+    .map(single)
+    .to_vec();
+    series::declare(&databases.app, tenant, &series, NOW_MS).await.unwrap();
     tenant
+}
+
+/// What velocities of a selector count.
+fn single(selector: Selector) -> Series {
+    Series { selectors: vec![selector], conversion: None, distinct: None }
 }
 
 fn request(tenant: TenantId, order: PaymentOrder, queries: Vec<FactQuery>) -> FactRequest {

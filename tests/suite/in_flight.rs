@@ -43,7 +43,7 @@ async fn failed_payments_are_not_counted_by_later_payments() {
     // No facts are looked up while this lock is held, so all payments are in flight.
     let mut locking: PgConnection = database.superuser().await;
     let mut lock = locking.begin().await.unwrap();
-    sqlx::query("lock table payment_values in access exclusive mode").execute(&mut *lock).await.unwrap();
+    sqlx::query("lock table aggregate_values in access exclusive mode").execute(&mut *lock).await.unwrap();
     let failed = Arc::new(AtomicUsize::new(0));
     let paying: Vec<_> = (0..2 * LIMIT)
         .map(|place| {

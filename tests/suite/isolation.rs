@@ -231,7 +231,7 @@ async fn no_role_can_change_decisions_and_requests_cannot_write_them() {
     let two = TwoTenants::create().await;
     for role in [Role::App, Role::Journal, Role::System] {
         let pool = two.pool(role);
-        for table in ["decisions", "idempotency_keys", "payment_values", "journal_batches", "journal_writers"]
+        for table in ["decisions", "idempotency_keys", "journal_batches", "journal_writers"]
         {
             let change = if table == "journal_writers" { "node = 'x'" } else { "created_at_ms = 0" };
             for statement in [format!("delete from {table}"), format!("truncate {table}")] {
@@ -240,7 +240,6 @@ async fn no_role_can_change_decisions_and_requests_cannot_write_them() {
             }
             let column = match table {
                 "decisions" => "outcome = 'approve'",
-                "payment_values" => "approved = true",
                 "journal_batches" => "hash = ''",
                 _ => change,
             };
@@ -258,7 +257,7 @@ async fn no_role_can_change_decisions_and_requests_cannot_write_them() {
 async fn the_journal_writes_only_for_the_tenants_of_its_batch() {
     let two = TwoTenants::create().await;
     let journal = two.pool(Role::Journal);
-    for table in ["decisions", "idempotency_keys", "payment_values", "aggregate_values"] {
+    for table in ["decisions", "idempotency_keys", "aggregate_values"] {
         for (tenant, allowed) in [(two.ours, true), (two.theirs, false)] {
             let insert = format!("set local app.tenants = '{}'; {}", two.ours, seed_statement(table, tenant));
             let result = run(&journal, two.ours, insert).await;

@@ -137,7 +137,7 @@ async fn activate(caller: &Caller, rules: [(&str, Value); 2]) -> Result<(), Valu
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_the_decision_path_all_tenants_are_decided_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for statement in ["from payment_values v", "with claimed as", "set app.tenants"] {
+    for statement in ["from aggregate_values v", "with claimed as", "set app.tenants"] {
         setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         setup.assert_decides().await;
         setup.proxy.wait_until_silenced().await;
@@ -162,7 +162,7 @@ async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_a_request_requests_work_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for statement in ["begin; set local app.tenant_id", "from payment_values", "commit", "find_client"] {
+    for statement in ["begin; set local app.tenant_id", "from aggregate_values", "commit", "find_client"] {
         setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         let [caller, _] = setup.tenants.clone();
         let begun = Instant::now();

@@ -22,6 +22,7 @@ use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::RecordEventError;
 use crate::storage::plugins::RetireError;
 use crate::storage::rulesets::ActivateError;
+use crate::storage::series::SERIES_MAX;
 use crate::storage::uploads::NewUploadError;
 
 fn internal() -> Problem {
@@ -228,6 +229,12 @@ impl From<ActivateError> for Problem {
                         .to_owned(),
                 };
                 Self::new(ProblemKind::FactsNotReady, detail)
+            }
+            ActivateError::TooManySeries => {
+                let detail = format!(
+                    "The rulesets of the tenant ask about earlier payments in more than {SERIES_MAX} ways."
+                );
+                Self::new(ProblemKind::Conflict, detail)
             }
             ActivateError::Storage(error) => error.into(),
         }

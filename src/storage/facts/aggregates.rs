@@ -1,4 +1,4 @@
-//! The columns of aggregate queries, and how their rows are read.
+//! The columns of the queries for velocities and aggregates, and how their rows are read.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -43,6 +43,8 @@ pub(super) struct AggregateColumns {
     /// How many distinct values are read. None if 0.
     pub distinct_max: Vec<i32>,
     pub first_and_last: Vec<bool>,
+    /// Whether only a count and a sum are asked for.
+    pub is_velocity: Vec<bool>,
 }
 
 impl AggregateColumns {
@@ -54,6 +56,7 @@ impl AggregateColumns {
         key: Uuid,
         (first, last): (i32, i32),
         event: i32,
+        is_velocity: bool,
     ) {
         let payment = &own.request.payment;
         let received_at_ms = bigint(payment.received_at_ms);
@@ -76,6 +79,7 @@ impl AggregateColumns {
         let distinct_max = if query.distinct.is_some() { number(DISTINCT_MAX + 1) } else { 0 };
         self.distinct_max.push(distinct_max);
         self.first_and_last.push(query.first_and_last);
+        self.is_velocity.push(is_velocity);
     }
 
     pub fn is_empty(&self) -> bool {

@@ -7,11 +7,11 @@ use super::aggregates::{AggregateColumns, in_flight};
 use super::versions::VersionColumns;
 use crate::domain::comparison::ValueKind;
 use crate::domain::party::Bic;
-use crate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
+use crate::domain::selector::{Fact, FactQuery, Matching, Selector};
 use crate::domain::series::Series;
 use crate::storage::columns::bigint;
 use crate::storage::series::aggregate_key;
-use crate::storage::values::{ValueKeys, day_of};
+use crate::storage::values::day_of;
 
 /// List entries are not longer, so longer prefixes cannot match.
 const PREFIX_LENGTH_MAX: usize = 200;
@@ -36,7 +36,6 @@ pub(super) struct FactColumns {
     pub names: Vec<String>,
     /// The texts that list queries compare with. Each query has a slice.
     pub texts: Vec<String>,
-    pub velocity: VelocityColumns,
     pub aggregates: AggregateColumns,
     pub versions: VersionColumns,
     /// The payments in flight. Each query for velocities or aggregates has a slice.
@@ -66,21 +65,6 @@ pub(super) struct ListedColumns {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct VelocityColumns {
-    pub place: Vec<i32>,
-    pub ordinal: Vec<i32>,
-    pub tenant: Vec<Uuid>,
-    pub at_ms: Vec<i64>,
-    pub payment: Vec<Uuid>,
-    pub currency: Vec<i32>,
-    pub value_key: Vec<Uuid>,
-    pub after_ms: Vec<i64>,
-    pub approved_only: Vec<bool>,
-    pub first: Vec<i32>,
-    pub last: Vec<i32>,
-}
-
-#[derive(Debug, Default)]
 pub(super) struct KeyColumns {
     pub place: Vec<i32>,
     pub tenant: Vec<Uuid>,
@@ -91,7 +75,6 @@ pub(super) struct KeyColumns {
 impl FactColumns {
     pub fn is_empty(&self) -> bool {
         self.listed.place.is_empty()
-            && self.velocity.place.is_empty()
             && self.aggregates.is_empty()
             && self.versions.place.is_empty()
             && self.keys.place.is_empty()
@@ -101,7 +84,7 @@ impl FactColumns {
     /// a placeholder until then.
     pub fn add(&mut self, place: usize, request: &FactRequest) -> Vec<Fact> {
         // Queries of one value share their slice only within a request.
-        let own_from = (self.velocity.place.len(), self.aggregates.place.len());
+        let own_from = self.aggregates.place.len();
         if let Some((client, key)) = &request.key {
             self.keys.place.push(number(place));
             self.keys.tenant.push(request.tenant.0);
@@ -122,7 +105,7 @@ impl FactColumns {
         &mut self,
         own: RequestQuery<'_>,
         query: &'q FactQuery,
-        (own_velocity, own_aggregates): (usize, usize),
+        own_aggregates: usize,
         own_texts: &mut Vec<SharedTexts<'q>>,
     ) -> Fact {
         let value = |selector: &Selector| selector.value_of(&own.request.payment.order);
@@ -140,25 +123,19 @@ impl FactColumns {
                 self.add_listed(own, list, slice, by_name);
                 Fact::Listed(false)
             }
-            FactQuery::Velocity { selector, window_ms, counting } => {
-                let Some(value) = value(selector) else { return Fact::Absent };
-                let keys = ValueKeys::of(own.request.tenant, selector, &value);
-                let slice = self.slice(own.request, keys.own, own_velocity);
-                let currency = self.number_of(own.request.payment.order.amount.currency().code());
-                for key in keys.all() {
-                    self.velocity.push(own, key, currency, slice);
-                    self.velocity.window(own, *window_ms, *counting);
+            FactQuery::Velocity { .. } => {
+                if self.add_counted(own, query, own_aggregates) {
+                    Fact::Velocity { count: 0, total_minor: 0 }
+                } else {
+                    Fact::Absent
                 }
-                Fact::Velocity { count: 0, total_minor: 0 }
             }
-            FactQuery::Aggregate(query) => {
-                let key = aggregate_key(own.request.tenant, &Series::of(query), &own.request.payment.order);
-                let Some(key) = key else { return Fact::Absent };
-                let shared = self.aggregates.shared_slice(own_aggregates, key);
-                let slice = shared.unwrap_or_else(|| append(&mut self.excluded, in_flight(own.request, key)));
-                let event = query.filter.event.map_or(0, |event| self.number_of(event.name()));
-                self.aggregates.add(own, query, key, slice, event);
-                Fact::Aggregate(Box::default())
+            FactQuery::Aggregate(_) => {
+                if self.add_counted(own, query, own_aggregates) {
+                    Fact::Aggregate(Box::default())
+                } else {
+                    Fact::Absent
+                }
             }
             FactQuery::Table { table: name, selector, .. }
             | FactQuery::Similar { list: name, selector, .. } => {
@@ -171,6 +148,20 @@ impl FactColumns {
                 if is_table { Fact::Table(None) } else { Fact::Similar(None) }
             }
         }
+    }
+
+    /// Adds a velocity or an aggregate. Returns `false` if the payment lacks one of the values.
+    fn add_counted(&mut self, own: RequestQuery<'_>, query: &FactQuery, own_from: usize) -> bool {
+        let Some(counted) = query.counted() else { return false };
+        let (tenant, order) = (own.request.tenant, &own.request.payment.order);
+        let Some(key) = aggregate_key(tenant, &Series::of(&counted), order) else { return false };
+        // The payments in flight may be many, so the queries of one key share their slice.
+        let shared = self.aggregates.shared_slice(own_from, key);
+        let slice = shared.unwrap_or_else(|| append(&mut self.excluded, in_flight(own.request, key)));
+        let event = counted.filter.event.map_or(0, |event| self.number_of(event.name()));
+        let is_velocity = matches!(query, FactQuery::Velocity { .. });
+        self.aggregates.add(own, &counted, key, slice, event, is_velocity);
+        true
     }
 
     fn add_listed(&mut self, own: RequestQuery<'_>, list: &str, (first, last): (i32, i32), by_name: bool) {
@@ -197,37 +188,6 @@ impl FactColumns {
             self.names.push(name.to_owned());
         }
         number(place + 1)
-    }
-
-    /// The slice of the payments in flight with a value. It may be long, so the queries of one value
-    /// share it.
-    fn slice(&mut self, request: &FactRequest, key: Uuid, own_velocity: usize) -> (i32, i32) {
-        let shared = self.velocity.value_key[own_velocity..].iter().position(|known| *known == key);
-        if let Some(place) = shared.map(|place| own_velocity + place) {
-            return (self.velocity.first[place], self.velocity.last[place]);
-        }
-        append(&mut self.excluded, in_flight(request, key))
-    }
-}
-
-impl VelocityColumns {
-    fn push(&mut self, own: RequestQuery<'_>, key: Uuid, currency: i32, (first, last): (i32, i32)) {
-        self.place.push(own.place);
-        self.ordinal.push(own.ordinal);
-        self.tenant.push(own.request.tenant.0);
-        self.payment.push(own.request.payment.id.0);
-        self.currency.push(currency);
-        self.value_key.push(key);
-        self.first.push(first);
-        self.last.push(last);
-    }
-
-    fn window(&mut self, own: RequestQuery<'_>, window_ms: u64, counting: Counting) {
-        let received_at_ms = bigint(own.request.payment.received_at_ms);
-        self.at_ms.push(received_at_ms);
-        // May be negative for a very long window.
-        self.after_ms.push(received_at_ms.saturating_sub(bigint(window_ms)));
-        self.approved_only.push(counting == Counting::Approved);
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::fixtures;
 use crate::domain::payment::{Payment, PaymentId};
+use crate::domain::selector::Counting;
 use crate::domain::tenant::TenantId;
 use crate::storage::facts::InFlightValue;
-use crate::storage::values::value_key;
 
 #[test]
 fn prefixes_end_between_characters_and_are_bounded() {
@@ -111,23 +111,25 @@ fn queries_of_one_value_share_the_payments_in_flight() {
     let (customer, name) = (Selector::Customer, Selector::DebtorName);
     let queries = [velocity(customer.clone(), 1), velocity(name, 1), velocity(customer, 2)].into();
     let payments = vec![PaymentId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2))];
-    let in_flight = vec![InFlightValue { value_key: value_key(tenant, "customer", "c"), payments }];
+    let series = Series { selectors: vec![Selector::Customer], conversion: None, distinct: None };
+    let value_key = aggregate_key(tenant, &series, &order).expect("a customer");
+    let in_flight = vec![InFlightValue { value_key, payments }];
     let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
     let mut request = FactRequest { tenant, payment, queries, in_flight, key: None };
     let mut questions = FactColumns::default();
     questions.add(0, &request);
     assert_eq!(questions.excluded.len(), 2);
-    // The name is looked up under both of its keys.
-    let slices = (&questions.velocity.first, &questions.velocity.last);
-    assert_eq!(slices, (&vec![1, 3, 3, 1], &vec![2, 2, 2, 2]));
+    let counted = &questions.aggregates;
+    assert_eq!((&counted.excluded_first, &counted.excluded_last), (&vec![1, 3, 1], &vec![2, 2, 2]));
 
     // Another payment with the same value has other payments ahead of it.
     request.in_flight[0].payments.truncate(1);
     questions.add(1, &request);
+    let counted = &questions.aggregates;
     assert_eq!(
-        (&questions.velocity.first[4..], &questions.velocity.last[4..]),
-        (&[3, 4, 4, 3][..], &[3, 3, 3, 3][..])
+        (&counted.excluded_first[3..], &counted.excluded_last[3..]),
+        (&[3, 4, 3][..], &[3, 3, 3][..])
     );
-    assert_eq!(questions.velocity.place, [0, 0, 0, 0, 1, 1, 1, 1]);
-    assert_eq!(questions.velocity.ordinal, [0, 1, 1, 2, 0, 1, 1, 2]);
+    assert_eq!(counted.place, [0, 0, 0, 1, 1, 1]);
+    assert_eq!(counted.ordinal, [0, 1, 2, 0, 1, 2]);
 }

@@ -124,7 +124,7 @@ impl FactReader {
             .run(&[], CHECK_MAX, |connection| {
                 Box::pin(async move {
                     // Returns no rows, but fails if facts cannot be read.
-                    sqlx::query("select from payment_values where false").execute(connection).await?;
+                    sqlx::query("select from aggregate_values where false").execute(connection).await?;
                     Ok(())
                 })
             })

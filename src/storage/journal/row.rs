@@ -1,4 +1,4 @@
-//! A decision prepared for its rows: encoding, salt, digests and value keys.
+//! A decision prepared for its rows: encoding, salt, digests and the keys of its values.
 //!
 //! The caller of `store` does this work, so that a writer only has to write.
 
@@ -15,7 +15,7 @@ use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Randomness;
 use crate::storage::evidence::{self, SALT_LENGTH_BYTES};
 use crate::storage::series::{AggregateRow, KnownSeries, TenantSeries, rows_of};
-use crate::storage::values::selector_keys;
+use crate::storage::values::value_keys;
 
 #[derive(Debug)]
 pub(super) struct PreparedDecision {
@@ -26,6 +26,7 @@ pub(super) struct PreparedDecision {
     pub payload_digest: Digest,
     pub digest: Digest,
     currency: Currency,
+    /// Only for nodes of the release before.
     pub value_keys: Vec<Uuid>,
     pub aggregates: Vec<AggregateRow>,
     /// The series of `aggregates`.
@@ -48,10 +49,8 @@ impl PreparedDecision {
         let payload_version = version.number();
         let payload_digest = evidence::payload_digest(&salt, payload_version, &payload);
         let digest = evidence::decision_digest(&decision, payload_version, &payload_digest);
-        let keys = selector_keys(decision.tenant, &decision.evidence.payment.order).into_iter();
-        let value_keys = keys.map(|(_, key)| key).collect();
         let currency = decision.evidence.payment.order.amount.currency();
-        let (aggregates, series) = (Vec::new(), None);
+        let (value_keys, aggregates, series) = (Vec::new(), Vec::new(), None);
         let mut row = Self {
             decision,
             payload_version,
@@ -70,6 +69,9 @@ impl PreparedDecision {
 
     /// Brings `aggregates` up to date, if the tenant has other series than before.
     pub fn follow(&mut self, known: &KnownSeries) {
+        if known.writes_values && self.value_keys.is_empty() {
+            self.value_keys = value_keys(self.decision.tenant, self.order());
+        }
         let Some(series) = known.of(self.decision.tenant) else { return };
         if self.series.as_ref().is_none_or(|own| !Arc::ptr_eq(own, series)) {
             self.aggregates = rows_of(self.decision.tenant, series, &self.decision);

@@ -17,13 +17,15 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
-use crate::storage::series::{AggregateRow, method_number, outcome_number};
+use crate::storage::series::{AggregateRow, KnownSeries, method_number, outcome_number};
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
 
 /// The time limit for one attempt. It bounds how long a writer waits for a server that does not
 /// respond, and how long the server works on a statement that the writer has given up.
 pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// Settings of a writer's sessions. A node that hangs inside a transaction must not keep keys
 /// locked. A statement must not commit after the writer has given it up. A commit must be on
@@ -156,9 +158,10 @@ pub(super) async fn bound(
         .collect()
 }
 
-/// The insert statement, with or without binding the keys.
+/// The insert statement, with or without binding the keys, and with or without the values for nodes
+/// of the release before.
 macro_rules! insert_statement {
-    ($claimed:literal) => {
+    ($claimed:expr, $valued:expr) => {
         concat!("with ", $claimed, " decided as (
         insert into decisions (
             tenant_id, id, client_id, idempotency_key, request_hash, origin, outcome, received_at_ms,
@@ -176,41 +179,53 @@ macro_rules! insert_statement {
              as d (tenant_id, id, client_id, key, request_hash, origin, outcome, received_at_ms,
                    revision, reference, amount_minor, currency, method,
                    payload, payload_salt, payload_digest, digest, payload_version, place)
-    ), valued as (
-        insert into payment_values (
-            tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
-        -- Values repeat columns of their decision, which are looked up by its place.
-        select ($1)[v.place], v.value_key, ($8)[v.place], ($2)[v.place], ($11)[v.place],
-               ($24::text[])[($23::int[])[v.place]], ($25::boolean[])[v.place]
-        from unnest($21::uuid[], $22::int[]) as v (value_key, place)
-    ), aggregated as (
+    ), ", $valued, " aggregated as (
         insert into aggregate_values (
             tenant_id, value_key, received_day, received_at_ms, payment_id, amount_minor,
             method, outcome, distinct_key)
+        -- Values repeat columns of their decision, which are looked up by its place.
         select ($1)[a.place], a.value_key, a.day, ($8)[a.place], ($2)[a.place], a.amount_minor,
-               ($34::smallint[])[a.place], ($35::smallint[])[a.place], a.distinct_key
-        from unnest($30::uuid[], $31::int[], $32::int[], $33::bigint[], $36::bigint[])
+               ($29::smallint[])[a.place], ($30::smallint[])[a.place], a.distinct_key
+        from unnest($25::uuid[], $26::int[], $27::int[], $28::bigint[], $31::bigint[])
              as a (value_key, place, day, amount_minor, distinct_key)
     )
     insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms,
                                  series_sequence, decision_ids)
-    select $19, $20, $26, $27, $28, $29, $37, $38
-    where admit_batch($37)")
+    select $19, $20, $21, $22, $23, $24, $32, $33
+    where admit_batch($32)")
+    };
+}
+
+macro_rules! claimed {
+    () => {
+        "claimed as (
+        insert into idempotency_keys (tenant_id, client_id, key, request_hash, decision_id, created_at_ms)
+        select c.*, $24
+        from unnest($1::uuid[], $3::uuid[], $4::text[], $5::bytea[], $2::uuid[]) as c
+    ),"
+    };
+}
+
+macro_rules! valued {
+    () => {
+        "valued as (
+        insert into payment_values (
+            tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
+        select ($1)[v.place], v.value_key, ($8)[v.place], ($2)[v.place], ($11)[v.place],
+               ($37::text[])[($36::int[])[v.place]], ($38::boolean[])[v.place]
+        from unnest($34::uuid[], $35::int[]) as v (value_key, place)
+    ),"
     };
 }
 
 /// For keys that `claim` has bound.
-const INSERT: &str = insert_statement!("");
+const INSERT: &str = insert_statement!("", "");
+const INSERT_WITH_VALUES: &str = insert_statement!("", valued!());
 
 /// Also binds the keys. If one is already bound, nothing is stored. A single statement is its
 /// own transaction, so the batch is durable after one round trip.
-const CLAIM_AND_INSERT: &str = insert_statement!(
-    "claimed as (
-        insert into idempotency_keys (tenant_id, client_id, key, request_hash, decision_id, created_at_ms)
-        select c.*, $29
-        from unnest($1::uuid[], $3::uuid[], $4::text[], $5::bytea[], $2::uuid[]) as c
-    ),"
-);
+const CLAIM_AND_INSERT: &str = insert_statement!(claimed!(), "");
+const CLAIM_AND_INSERT_WITH_VALUES: &str = insert_statement!(claimed!(), valued!());
 
 /// Whether an insert also has to claim the keys of its batch.
 #[derive(Debug, Clone, Copy)]
@@ -220,30 +235,23 @@ pub(super) enum InsertMode {
     ClaimKeys,
 }
 
-/// Inserts the decisions, the values by which they are found and counted, and the batch.
+/// Inserts the decisions, the values by which they are counted, and the batch.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[&PreparedDecision],
     link: &ChainLink,
     now_ms: u64,
-    series_sequence: i64,
+    known: &KnownSeries,
     keys: InsertMode,
 ) -> sqlx::Result<()> {
     let aggregates = aggregates(rows);
-    let valued = (1..).zip(rows).flat_map(|(place, row)| {
-        let day = day_of(bigint(row.received_at_ms()));
-        row.value_keys.iter().map(move |key| (day, *key, place))
-    });
-    let mut valued: Vec<(i32, Uuid, i32)> = valued.collect();
-    // In the order of the index. Inserting into that index is most of the cost of a decision, and
-    // this order saves a third of it.
-    valued.sort_unstable_by_key(|(day, key, _)| (*day, *key));
-    let (currencies, currency_numbers) = currencies(rows);
-    let statement = match keys {
-        InsertMode::KeysClaimed => INSERT,
-        InsertMode::ClaimKeys => CLAIM_AND_INSERT,
+    let statement = match (keys, known.writes_values) {
+        (InsertMode::KeysClaimed, false) => INSERT,
+        (InsertMode::KeysClaimed, true) => INSERT_WITH_VALUES,
+        (InsertMode::ClaimKeys, false) => CLAIM_AND_INSERT,
+        (InsertMode::ClaimKeys, true) => CLAIM_AND_INSERT_WITH_VALUES,
     };
-    sqlx::query(statement)
+    let mut query = sqlx::query(statement)
         .bind(each(rows, |row| row.decision.tenant.0))
         .bind(each(rows, |row| row.decision.id().0))
         .bind(each(rows, |row| row.decision.client.0))
@@ -264,11 +272,6 @@ pub(super) async fn insert(
         .bind(each(rows, |row| row.payload_version))
         .bind(link.writer)
         .bind(link.sequence)
-        .bind(each(&valued, |(_, key, _)| *key))
-        .bind(each(&valued, |(_, _, place)| *place))
-        .bind(currency_numbers)
-        .bind(currencies)
-        .bind(each(rows, |row| row.decision.outcome == Outcome::Approve))
         .bind(link.previous.0)
         .bind(link.lists.digests.as_slice())
         .bind(link.hash.0)
@@ -280,11 +283,31 @@ pub(super) async fn insert(
         .bind(each(rows, |row| method_number(row.order().method)))
         .bind(each(rows, |row| outcome_number(row.decision.outcome)))
         .bind(each(&aggregates, |(_, row, _)| row.distinct_key))
-        .bind(series_sequence)
-        .bind(link.lists.ids.as_slice())
-        .execute(connection)
-        .await?;
+        .bind(known.sequence)
+        .bind(link.lists.ids.as_slice());
+    if known.writes_values {
+        let valued = valued(rows);
+        let (currencies, currency_numbers) = currencies(rows);
+        query = query
+            .bind(each(&valued, |(_, key, _)| *key))
+            .bind(each(&valued, |(_, _, place)| *place))
+            .bind(currency_numbers)
+            .bind(currencies)
+            .bind(each(rows, |row| row.decision.outcome == Outcome::Approve));
+    }
+    query.execute(connection).await?;
     Ok(())
+}
+
+/// The values in the order of their index, each with its day and the place of its decision from 1.
+fn valued(rows: &[&PreparedDecision]) -> Vec<(i32, Uuid, i32)> {
+    let valued = (1..).zip(rows).flat_map(|(place, row)| {
+        let day = day_of(bigint(row.received_at_ms()));
+        row.value_keys.iter().map(move |key| (day, *key, place))
+    });
+    let mut valued: Vec<_> = valued.collect();
+    valued.sort_unstable_by_key(|(day, key, _)| (*day, *key));
+    valued
 }
 
 /// The rows of all aggregates in the order of their index, each with its day and the place of its
@@ -299,9 +322,11 @@ fn aggregates(rows: &[&PreparedDecision]) -> Vec<(i32, AggregateRow, i32)> {
     all
 }
 
-/// Whether the database has series that the writer does not know.
+/// Whether the database has series that the writer does not know, or no longer has the table of
+/// values.
 pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("TG001"))
+    let sqlx::Error::Database(database) = error else { return false };
+    matches!(database.code().as_deref(), Some("TG001" | UNDEFINED_TABLE))
 }
 
 pub(super) async fn commit(connection: &mut PgConnection) -> sqlx::Result<()> {

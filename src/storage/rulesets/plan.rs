@@ -12,6 +12,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{ActivationKind, Canary, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
+use crate::storage::series::DeclareError;
 use crate::storage::columns::named;
 
 /// The most activations and rollbacks that are read to find the previous revision.
@@ -58,8 +59,19 @@ pub enum ActivateError {
     /// Earlier payments are still being filled in, up to this time.
     #[error("facts of the revision are still computed for earlier payments")]
     FactsNotReady { reached_ms: Option<u64> },
+    #[error("the rulesets of the tenant ask about earlier payments in too many ways")]
+    TooManySeries,
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl From<DeclareError> for ActivateError {
+    fn from(error: DeclareError) -> Self {
+        match error {
+            DeclareError::TooMany => Self::TooManySeries,
+            DeclareError::Storage(error) => error.into(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

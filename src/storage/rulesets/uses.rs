@@ -2,17 +2,18 @@
 //!
 //! Revisions are read one at a time, since together they may be large.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use super::super::StorageError;
 use super::super::advisory_locks::DatabaseLock;
-use super::super::pool::AppPool;
+use super::super::columns::bigint;
+use super::super::pool::{AppPool, SystemPool};
 use super::activations::log;
 use super::plan::{ActivateError, ActivationRequest, NewActivation, plan};
-use super::{find, read};
+use super::{find, read, read_rules};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PluginUse, Revision};
 use crate::domain::series::Series;
@@ -122,6 +123,42 @@ pub async fn series_to_add(
         })
     })
     .await
+}
+
+/// The series that the revisions ask about which decided or ran in shadow at any time since then.
+pub async fn series_in_use(
+    system: &SystemPool,
+    since_ms: u64,
+) -> Result<BTreeMap<TenantId, BTreeSet<Series>>, StorageError> {
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let mut rows = sqlx::query(
+                    "with deployed as (
+                         select tenant_id, point, revision, canary_revision, shadow_revision,
+                                lead(activated_at_ms) over (partition by tenant_id, point order by sequence)
+                                    as until_ms
+                         from activations
+                     )
+                     select distinct r.tenant_id, r.rules_version, r.rules, r.digest
+                     from deployed d
+                     join revisions r on r.tenant_id = d.tenant_id and r.point = d.point
+                         and r.number in (d.revision, d.canary_revision, d.shadow_revision)
+                     where d.until_ms is null or d.until_ms >= $1",
+                )
+                .bind(bigint(since_ms))
+                .fetch(connection);
+                let mut in_use: BTreeMap<TenantId, BTreeSet<Series>> = BTreeMap::new();
+                while let Some(row) = rows.try_next().await? {
+                    let tenant = TenantId(row.try_get("tenant_id")?);
+                    let rules = read_rules(&row)?;
+                    let series = Series::asked(rules.iter().flat_map(|rule| &rule.queries));
+                    in_use.entry(tenant).or_default().extend(series);
+                }
+                Ok(in_use)
+            })
+        })
+        .await
 }
 
 /// The plugins of the revisions. Numbers without a revision are ignored.

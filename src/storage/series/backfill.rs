@@ -32,13 +32,26 @@ pub enum Backfill {
     Page,
 }
 
-/// Whether any series is not complete.
-pub async fn any_waits(system: &SystemPool) -> Result<bool, StorageError> {
+/// How many series are not complete, and how far the earliest of them is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingCount {
+    pub series: u64,
+    /// Up to which time it is filled in. `None` if that has not begun.
+    pub reached_ms: Option<u64>,
+}
+
+pub async fn waiting(system: &SystemPool) -> Result<WaitingCount, StorageError> {
     system
         .transaction(|connection| {
             Box::pin(async move {
-                let waits = "select exists (select from value_series where complete_at_ms is null)";
-                Ok(sqlx::query_scalar(waits).fetch_one(connection).await?)
+                let (count, reached): (i64, Option<Uuid>) = sqlx::query_as(
+                    "select count(*), (array_agg(reached order by reached nulls first))[1]
+                     from value_series where complete_at_ms is null",
+                )
+                .fetch_one(connection)
+                .await?;
+                let reached_ms = reached.map(|id| id.as_u64_pair().0 >> 16);
+                Ok(WaitingCount { series: count.unsigned_abs(), reached_ms })
             })
         })
         .await

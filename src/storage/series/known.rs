@@ -19,6 +19,8 @@ pub type TenantSeries = Arc<[Series]>;
 #[derive(Debug, Clone, Default)]
 pub struct KnownSeries {
     pub sequence: i64,
+    /// Whether batches also write the values for nodes of the release before.
+    pub writes_values: bool,
     by_tenant: HashMap<TenantId, TenantSeries>,
 }
 
@@ -50,7 +52,7 @@ impl SeriesRegistry {
     async fn read_since(&self, connection: &mut PgConnection, known: &KnownSeries) -> sqlx::Result<bool> {
         // One statement, so that the place and the series are from one snapshot.
         let rows = sqlx::query(
-            "select l.sequence, s.tenant_id, s.definition
+            "select l.sequence, l.writes_values, s.tenant_id, s.definition
              from value_series_log l left join value_series s on s.sequence > $1",
         )
         .bind(known.sequence)
@@ -60,6 +62,7 @@ impl SeriesRegistry {
         let mut added: HashMap<TenantId, Vec<Series>> = HashMap::new();
         for row in rows {
             next.sequence = row.try_get("sequence")?;
+            next.writes_values = row.try_get("writes_values")?;
             if next.sequence < known.sequence {
                 return Ok(false);
             }

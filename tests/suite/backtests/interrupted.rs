@@ -102,7 +102,7 @@ async fn a_lease_is_renewed_while_facts_take_long() {
     let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 5, "verdict": "review"});
     let velocity = candidate(&caller, &[("velocity", json!({"limits": [limit]}))]).await;
     let mut superuser = database.superuser().await;
-    sqlx::raw_sql("begin; lock table payment_values").execute(&mut superuser).await.unwrap();
+    sqlx::raw_sql("begin; lock table aggregate_values").execute(&mut superuser).await.unwrap();
     let path = start(&caller, &json!({"revision": velocity})).await;
     wait_until(&caller, &path, |backtest| backtest["total"].is_u64()).await;
     tokio::time::sleep(Duration::from_secs(4)).await;

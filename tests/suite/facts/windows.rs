@@ -3,16 +3,21 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use tollgate::domain::payment::PaymentId;
+use tollgate::domain::payment::{PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, Matching, Selector};
+use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::facts::{FactReader, InFlightValue, look_up_many};
-use tollgate::storage::values::value_key;
+use tollgate::storage::series::aggregate_key;
 use uuid::Uuid;
 
-use super::{NOW_MS, facts, list_query, payment_of, request, store, tenant, velocity};
+use super::{NOW_MS, facts, list_query, payment_of, request, single, store, tenant, velocity};
 use crate::support::database::TestDatabase;
-use crate::support::decisions::{decision_on, journal, order};
+use crate::support::decisions::order;
+
+fn counted_key(tenant: TenantId, selector: Selector, order: &PaymentOrder) -> Uuid {
+    aggregate_key(tenant, &single(selector), order).unwrap()
+}
 
 #[tokio::test]
 async fn a_velocity_counts_its_window_currency_and_outcome() {
@@ -106,7 +111,7 @@ async fn a_window_counts_whole_and_partial_days() {
 #[tokio::test]
 async fn a_window_is_read_from_the_index() {
     const PAGES: &str = "select idx_blks_hit + idx_blks_read, pg_relation_size(indexrelid) / 8192
-                         from pg_statio_user_indexes where indexrelname = 'payment_values_by_day'";
+                         from pg_statio_user_indexes where indexrelname ~ '^aggregate_values_rest'";
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
@@ -118,9 +123,10 @@ async fn a_window_is_read_from_the_index() {
     // Postgres plans the statement while the tables are empty, as on the first day.
     reader.look_up(asked.clone()).await.unwrap();
     let mut superuser = database.superuser().await;
-    let values = "insert into payment_values
-                      (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
-                  select $1, md5(n::text)::uuid, $2 - n * 1000, gen_random_uuid(), 1, 'EUR', true
+    let values = "insert into aggregate_values (tenant_id, value_key, received_day, received_at_ms,
+                      payment_id, amount_minor, method, outcome)
+                  select $1, md5(n::text)::uuid, ($2 - n * 1000) / 86400000, $2 - n * 1000,
+                         gen_random_uuid(), 1, 0, 0
                   from generate_series(1, 50000) n";
     sqlx::query(values).bind(tenant.0).bind(NOW_MS as i64).execute(&mut superuser).await.unwrap();
     sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&mut superuser).await.unwrap();
@@ -182,15 +188,18 @@ async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
     ];
     let mut asked = request(tenant, order("c-1", 5, "EUR"), queries);
     payment_of(&mut asked).id = ids[0];
-    let in_flight = |selector: &str, value: &str, payments: &[PaymentId]| InFlightValue {
-        value_key: value_key(tenant, selector, value),
+    let own = asked.payment.order.clone();
+    let in_flight = |selector: Selector, own: &PaymentOrder, payments: &[PaymentId]| InFlightValue {
+        value_key: counted_key(tenant, selector, own),
         payments: payments.to_vec(),
     };
+    let mut others = own.clone();
+    others.debtor.name = "somebody else".to_owned();
     let never_stored = PaymentId(Uuid::now_v7());
     asked.in_flight = vec![
-        in_flight("customer", "c-1", &[ids[1], never_stored]),
-        in_flight("debtor_name", "jose garcia", &ids[1..3]),
-        in_flight("debtor_name", "somebody else", &ids),
+        in_flight(Selector::Customer, &own, &[ids[1], never_stored]),
+        in_flight(Selector::DebtorName, &own, &ids[1..3]),
+        in_flight(Selector::DebtorName, &others, &ids),
     ];
     let expected = [
         Fact::Velocity { count: 2, total_minor: 1_100 },
@@ -202,64 +211,19 @@ async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
     assert_eq!(facts(&databases, asked).await, expected);
 }
 
-/// Rows of earlier versions have keys of the values as submitted.
-#[tokio::test]
-async fn a_window_counts_payments_of_earlier_versions_once() {
-    let database = TestDatabase::create().await;
-    let databases = database.databases();
-    let tenant = tenant(&databases).await;
-    let journal = journal(databases.journal.clone()).await;
-    let mut own = order(" c-1", 1, "EUR");
-    own.ip = Some("::ffff:203.0.113.7".parse().unwrap());
-    own.debtor.bank = Some("deutdeff".to_owned());
-    let decision = decision_on(tenant, "now", Outcome::Approve, NOW_MS - 5, own.clone());
-    journal.store(decision).await.unwrap();
-    journal.flush_and_stop().await;
-    let rows = [
-        ("customer", " c-1", 10),
-        ("debtor_name", "José García", 10),
-        ("ip", "::ffff:203.0.113.7", 10),
-        ("debtor_bank", "deutdeff", 10),
-        // Submitted in another notation at that time, so neither key finds it.
-        ("customer", "c-1  ", 1_000),
-        // Already in canonical form, so both versions have the same key.
-        ("customer", "c-1", 100),
-    ];
-    for (selector, value, amount_minor) in rows {
-        let statement = "insert into payment_values
-            (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
-            values ($1, $2, $3, gen_random_uuid(), $4, 'EUR', true)";
-        let stored = sqlx::query(statement).bind(tenant.0).bind(value_key(tenant, selector, value));
-        let stored = stored.bind(NOW_MS as i64 - 9).bind(amount_minor);
-        stored.execute(&mut database.superuser().await).await.unwrap();
-    }
-    let table = [
-        (Selector::Customer, 3, 111),
-        (Selector::DebtorName, 2, 11),
-        (Selector::Ip, 2, 11),
-        (Selector::DebtorBank, 2, 11),
-        (Selector::DebtorAccount, 1, 1),
-    ];
-    let queries =
-        table.iter().map(|(selector, _, _)| velocity(selector.clone(), 1_000, Counting::Submitted)).collect();
-    let responses = facts(&databases, request(tenant, own, queries)).await;
-    for ((selector, count, total_minor), fact) in table.into_iter().zip(responses) {
-        assert_eq!(fact, Fact::Velocity { count, total_minor }, "{selector:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_total_that_is_too_large_saturates() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
     sqlx::query(
-        "insert into payment_values
-             (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
-         select $1, $2, $3, gen_random_uuid(), 9223372036854775807, 'EUR', true from generate_series(1, 3)",
+        "insert into aggregate_values (tenant_id, value_key, received_day, received_at_ms, payment_id,
+                                       amount_minor, method, outcome)
+         select $1, $2, $3 / 86400000, $3, gen_random_uuid(), 9223372036854775807, 0, 0
+         from generate_series(1, 3)",
     )
     .bind(tenant.0)
-    .bind(value_key(tenant, "customer", "c-1"))
+    .bind(counted_key(tenant, Selector::Customer, &order("c-1", 5, "EUR")))
     .bind(NOW_MS as i64 - 1)
     .execute(&mut database.superuser().await)
     .await

@@ -31,7 +31,6 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "list_entries",
         "idempotency_keys",
         "decisions",
-        "payment_values",
         "value_series",
         "aggregate_values",
         "audit_events",
@@ -74,7 +73,6 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
             "('{tenant}', gen_random_uuid(), gen_random_uuid(), 'k', '', 'api', 'approve', 0, null, null, 1, 'EUR',
               'card', 1, '', '', '', '', gen_random_uuid(), 0, 0)"
         ),
-        "payment_values" => format!("('{tenant}', gen_random_uuid(), 0, gen_random_uuid(), 1, 'EUR', true)"),
         "value_series" => format!(
             "('{tenant}', gen_random_uuid(), '{{}}', (select count(*) from value_series) + 1, 0, null, 0)"
         ),

@@ -57,7 +57,7 @@ async fn missing_responses_are_reported_until_there_are_responses_again() {
     for (statement, reported) in [
         ("where sequence > $1", "cannot read new activations"),
         ("set app.tenants", "Facts cannot be read"),
-        ("from payment_values where false", "Facts cannot be read"),
+        ("from aggregate_values where false", "Facts cannot be read"),
     ] {
         setup.proxy.silence_all(DatabaseRequest::Statement(statement));
         wait_until_not_ready_for(&setup.node, reported).await;

@@ -76,7 +76,7 @@ impl JournalWriter {
             // This statement commits by itself, so from here until the response the result is
             // unknown.
             let (link, rows) = batch.link_to(self.chain.next(batch.lists()));
-            match statements::insert(connection, &rows, link, now_ms, known.sequence, InsertMode::ClaimKeys)
+            match statements::insert(connection, &rows, link, now_ms, &known, InsertMode::ClaimKeys)
                 .await
             {
                 Ok(()) => {
@@ -102,7 +102,7 @@ impl JournalWriter {
             return statements::roll_back(connection).await;
         }
         let link = self.chain.next(batch.lists());
-        statements::insert(connection, &batch.rows(), &link, now_ms, known.sequence, InsertMode::KeysClaimed)
+        statements::insert(connection, &batch.rows(), &link, now_ms, &known, InsertMode::KeysClaimed)
             .await?;
         // From here until the response the result is unknown.
         batch.link = Some(link);

@@ -112,8 +112,8 @@ impl JournalWriter {
             return Ok(());
         }
         let link = self.chain.next(BatchLists::of(&[row]));
-        let sequence = self.state.series.current().sequence;
-        statements::insert(connection, &[row], &link, now_ms, sequence, InsertMode::KeysClaimed).await
+        let known = self.state.series.current();
+        statements::insert(connection, &[row], &link, now_ms, &known, InsertMode::KeysClaimed).await
     }
 }
 
