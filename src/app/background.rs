@@ -52,6 +52,8 @@ const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// this time.
 const METRICS_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
+/// Can be long, since series are removed a month after they were last used.
+const UNUSED_SERIES_EVERY: Duration = Duration::from_secs(3_600);
 /// Can be long, since partitions are created months ahead.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// Old shadow runs are deleted in small portions, so that each transaction is short: up to
@@ -150,6 +152,9 @@ impl Background {
             work.tokens
                 .replace_keys(work.keys.open(work.world.now_ms()).await.map_err(|error| error.to_string())?);
             Ok(())
+        });
+        background.repeat(UNUSED_SERIES_EVERY, work.clone(), "removing unused series", |work| async move {
+            work.backfill.remove_unused().await.map_err(|error| error.to_string())
         });
         background.repeat(work.checkpoint_every, work.clone(), "writing checkpoints", |work| async move {
             make_checkpoints(&work.checkpoints, &work.world).await.map_err(|error| error.to_string())

@@ -69,15 +69,24 @@ impl AggregateBackfill {
         patience: Duration,
     ) -> Result<SeriesProgress, DeclareError> {
         let until = Instant::now() + patience;
+        self.declare(tenant, series).await?;
         let mut progress = self.progress(tenant, series.to_vec()).await?;
-        if !progress.unknown.is_empty() {
-            self.declare(tenant, &progress.unknown).await?;
-        }
         while !progress.unknown.is_empty() && Instant::now() < until {
             sleep(LOOK_EVERY).await;
             progress = self.progress(tenant, series.to_vec()).await?;
         }
         Ok(progress)
+    }
+
+    /// Removes the series that no revision has asked about lately.
+    pub async fn remove_unused(&self) -> Result<(), StorageError> {
+        let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
+        let in_use = rulesets::series_in_use(&self.system, since_ms).await?;
+        let removed = series::remove_unused(&self.system, &in_use, since_ms).await?;
+        if removed > 0 {
+            tracing::info!(series = removed, "payments are no longer counted in ways that nobody asks about");
+        }
+        Ok(())
     }
 
     /// Brings a database of the release before up to date: waits until the series of all revisions

@@ -1,6 +1,6 @@
 //! A dry run: a ruleset on one payment, with all details.
 //!
-//! Nothing may be stored or counted: no decision, no run for a quarantine, no revision.
+//! No decision may be stored, no run counted for a quarantine, and no revision created.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,14 @@ use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
 use crate::storage::facts::{self, FactRequest};
 use crate::storage::pool::AppPool;
 use crate::storage::reference::ReferenceMemory;
+use crate::storage::series::DeclareError;
 use crate::storage::{StorageError, decisions, lists, rulesets};
 
 /// Short, since a person waits for the response.
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a dry run waits for facts about earlier payments that nobody has asked for before.
+const PREPARING_MAX: Duration = Duration::from_secs(2);
 
 /// The revision number of a ruleset that was not saved.
 const UNSAVED: i32 = 0;
@@ -240,7 +244,7 @@ impl DryRuns {
         otherwise: FactSource,
     ) -> Result<(Vec<Fact>, Vec<FactSource>), StorageError> {
         let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(query, _)| query);
-        let unknown = self.rulesets.backfill.progress(tenant, Series::asked(missing.clone())).await?.unknown;
+        let unknown = self.unknown_series(tenant, Series::asked(missing.clone())).await?;
         let is_unknown = |query: &FactQuery| query.counted().is_some_and(|query| unknown.contains(&Series::of(&query)));
         let request = FactRequest {
             tenant,
@@ -259,6 +263,21 @@ impl DryRuns {
             None => (looked_up.next().unwrap_or(Fact::Absent), otherwise),
         });
         Ok(both.unzip())
+    }
+
+    /// Series that are new are prepared from now on, so a later dry run knows them.
+    async fn unknown_series(
+        &self,
+        tenant: TenantId,
+        asked: Vec<Series>,
+    ) -> Result<Vec<Series>, StorageError> {
+        let backfill = &self.rulesets.backfill;
+        let progress = match backfill.until_complete(tenant, &asked, PREPARING_MAX).await {
+            Err(DeclareError::TooMany) => backfill.progress(tenant, asked).await,
+            Err(DeclareError::Storage(error)) => Err(error),
+            Ok(progress) => Ok(progress),
+        };
+        Ok(progress?.unknown)
     }
 
     async fn comparisons(

@@ -8,6 +8,7 @@ mod backfill;
 mod earlier_values;
 mod keys;
 mod known;
+mod removal;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub use earlier_values::{are_values_written, retire_values};
 pub use keys::{AggregateRow, aggregate_key, distinct_key, method_number, outcome_number, rows_of};
 pub(super) use known::SeriesRegistry;
 pub use known::{KnownSeries, TenantSeries};
+pub use removal::remove_unused;
 
 /// The function gives up waiting for a slow batch, so that no other batch waits behind it.
 const LOCK_BACKOFF: ExponentialBuilder =

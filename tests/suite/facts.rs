@@ -23,6 +23,7 @@ mod aggregates;
 mod listed;
 mod reader;
 mod reference;
+mod upgrade;
 mod windows;
 
 const NOW_MS: u64 = 1_790_000_000_000;
@@ -31,6 +32,12 @@ async fn tenant(databases: &Databases) -> TenantId {
     let tenant = TenantId(Uuid::now_v7());
     let name = format!("t{}", tenant.0.simple());
     create_tenant(&databases.system, tenant, &name, now_ms(), "test").await.unwrap();
+    tenant
+}
+
+/// A tenant whose payments are counted by each of these selectors.
+async fn counting_tenant(databases: &Databases) -> TenantId {
+    let tenant = tenant(databases).await;
     let series: Vec<Series> = [
         Selector::Customer,
         Selector::DebtorName,
@@ -142,7 +149,7 @@ async fn store(
 async fn a_bound_key_is_found_together_with_the_facts() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let journal = journal(databases.journal.clone()).await;
     let decision = decision_on(tenant, "key", Outcome::Approve, NOW_MS, order("c-1", 5, "EUR"));
     journal.store(decision.clone()).await.unwrap();
@@ -150,7 +157,7 @@ async fn a_bound_key_is_found_together_with_the_facts() {
     asked.key = Some((decision.client, decision.key.clone()));
     let bound = look_up(&databases.app, asked.clone()).await.unwrap().bound.unwrap();
     assert_eq!((bound.decision, bound.request_hash), (decision.id(), decision.request_hash));
-    asked.tenant = self::tenant(&databases).await;
+    asked.tenant = self::counting_tenant(&databases).await;
     assert_eq!(look_up(&databases.app, asked).await.unwrap().bound, None, "another tenant's key");
 }
 
@@ -160,7 +167,7 @@ async fn many_payments_in_one_query_get_the_same_facts_as_single_payments() {
     use Outcome::{Approve, Review};
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let stored: Vec<_> =
         (0..30).map(|n| (n * 37, 10 + n as i64, "EUR", if n % 3 == 0 { Review } else { Approve })).collect();
     let ids = store(&databases, tenant, &stored).await;

@@ -168,7 +168,14 @@ async fn insert(
                                        amount_minor, method, outcome, distinct_key)
          select $1, v.*
          from unnest($2::uuid[], $3::int[], $4::bigint[], $5::uuid[], $6::bigint[], $7::smallint[],
-                     $8::smallint[], $9::bigint[]) as v",
+                     $8::smallint[], $9::bigint[])
+              as v (value_key, received_day, received_at_ms, payment_id, amount_minor, method, outcome,
+                    distinct_key)
+         -- The series may have been removed, and its rows were left.
+         where not exists (
+             select from aggregate_values known
+             where known.received_day = v.received_day and known.value_key = v.value_key
+               and known.received_at_ms = v.received_at_ms and known.payment_id = v.payment_id)",
     )
     .bind(tenant.0)
     .bind(filled.iter().map(|(_, row)| row.value_key).collect::<Vec<_>>())

@@ -44,15 +44,16 @@ impl SeriesRegistry {
         if self.read_since(connection, &known).await? {
             return Ok(());
         }
-        // The database has fewer than are known: it was restored, or another server took over.
+        // The database has fewer than are known: some were removed, it was restored, or another
+        // server took over.
         self.read_since(connection, &KnownSeries::default()).await.map(drop)
     }
 
-    /// Returns `false` if the database is behind `known`.
+    /// Returns `false` if the database is behind `known`, or has lost series since.
     async fn read_since(&self, connection: &mut PgConnection, known: &KnownSeries) -> sqlx::Result<bool> {
         // One statement, so that the place and the series are from one snapshot.
         let rows = sqlx::query(
-            "select l.sequence, l.writes_values, s.tenant_id, s.definition
+            "select l.sequence, l.removed_at_sequence, l.writes_values, s.tenant_id, s.definition
              from value_series_log l left join value_series s on s.sequence > $1",
         )
         .bind(known.sequence)
@@ -63,7 +64,8 @@ impl SeriesRegistry {
         for row in rows {
             next.sequence = row.try_get("sequence")?;
             next.writes_values = row.try_get("writes_values")?;
-            if next.sequence < known.sequence {
+            let removed_at: i64 = row.try_get("removed_at_sequence")?;
+            if next.sequence < known.sequence || (known.sequence > 0 && removed_at > known.sequence) {
                 return Ok(false);
             }
             if let Some(tenant) = row.try_get::<Option<Uuid>, _>("tenant_id")? {

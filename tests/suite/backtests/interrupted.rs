@@ -102,6 +102,10 @@ async fn a_lease_is_renewed_while_facts_take_long() {
     let limit = json!({"selector": "customer", "window_seconds": 60, "max_count": 5, "verdict": "review"});
     let velocity = candidate(&caller, &[("velocity", json!({"limits": [limit]}))]).await;
     let mut superuser = database.superuser().await;
+    let waiting = "select count(*) from value_series where complete_at_ms is null";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut superuser).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     sqlx::raw_sql("begin; lock table aggregate_values").execute(&mut superuser).await.unwrap();
     let path = start(&caller, &json!({"revision": velocity})).await;
     wait_until(&caller, &path, |backtest| backtest["total"].is_u64()).await;

@@ -1,5 +1,6 @@
 //! Aggregates of earlier payments, held against a plain scan of the history.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -315,4 +316,49 @@ async fn a_backfill_that_is_interrupted_goes_on_and_counts_nothing_twice() {
         fill_in(&databases).await;
     }
     assert_eq!(count(&databases, tenant, by_customer(), "c-1").await.count, 2_500);
+}
+
+#[tokio::test]
+async fn a_series_that_nobody_asks_about_is_removed_and_can_be_declared_again() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant(&databases).await;
+    let by_customer_and_amount = AggregateQuery {
+        selectors: vec![Selector::Customer, Selector::Amount],
+        ..by_customer()
+    };
+    let both = [Series::of(&by_customer()), Series::of(&by_customer_and_amount)];
+    series::declare(&databases.app, tenant, &both, NOW_MS).await.unwrap();
+    let journal = journal(databases.journal.clone()).await;
+    let store = async |number: u64| {
+        let decision =
+            decision_on(tenant, &format!("key-{number}"), Outcome::Approve, NOW_MS - 1, order("c-1", 5, "EUR"));
+        drop(journal.store(decision).await.unwrap());
+    };
+    store(1).await;
+    fill_in(&databases).await;
+
+    // One is in use, and then both have been asked about since.
+    let in_use = BTreeMap::from([(tenant, BTreeSet::from([both[1].clone()]))]);
+    let remove = async |in_use, before_ms| {
+        series::remove_unused(&databases.system, in_use, before_ms).await.unwrap()
+    };
+    assert_eq!(remove(&in_use, NOW_MS).await, 0);
+    assert_eq!(remove(&in_use, NOW_MS + 1).await, 1);
+    series::declare(&databases.app, tenant, &both[1..], NOW_MS + 7_200_000).await.unwrap();
+    assert_eq!(remove(&BTreeMap::new(), NOW_MS + 7_200_000).await, 0);
+
+    store(2).await;
+    let rows = async || -> i64 {
+        let counting = sqlx::query_scalar("select count(*) from aggregate_values");
+        counting.fetch_one(&mut database.superuser().await).await.unwrap()
+    };
+    assert_eq!(rows().await, 3, "the removed series has no row of the second payment");
+
+    series::declare(&databases.app, tenant, &both[..1], NOW_MS).await.unwrap();
+    store(3).await;
+    fill_in(&databases).await;
+    assert_eq!(rows().await, 6);
+    assert_eq!(count(&databases, tenant, by_customer(), "c-1").await.count, 3);
+    assert_eq!(count(&databases, tenant, by_customer_and_amount, "c-1").await.count, 3);
 }

@@ -10,7 +10,7 @@ use tollgate::domain::selector::{Counting, Fact, Matching, Selector};
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::facts::{FactReader, FactRequest, look_up};
 
-use super::{NOW_MS, list_query, list_with, request, tenant, velocity};
+use super::{NOW_MS, counting_tenant, list_query, list_with, request, velocity};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, order};
 
@@ -21,7 +21,7 @@ async fn payments_of_many_tenants_get_their_own_facts() {
     let journal = journal(databases.journal.clone()).await;
     let mut requests: Vec<FactRequest> = Vec::new();
     for number in 0..6 {
-        let tenant = tenant(&databases).await;
+        let tenant = counting_tenant(&databases).await;
         list_with(&databases, tenant, "watched", &[(&format!("c-{number}"), 0, None)]).await;
         let mut keys = Vec::new();
         for payment in 0..number {
@@ -61,7 +61,7 @@ async fn payments_of_many_tenants_get_their_own_facts() {
 async fn slow_facts_of_a_tenant_are_answered_and_delay_no_other_tenant() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let (slow, quick) = (tenant(&databases).await, tenant(&databases).await);
+    let (slow, quick) = (counting_tenant(&databases).await, counting_tenant(&databases).await);
     for tenant in [slow, quick] {
         list_with(&databases, tenant, "watched", &[("c-1", 0, None)]).await;
     }

@@ -11,7 +11,7 @@ use tollgate::storage::facts::{FactReader, InFlightValue, look_up_many};
 use tollgate::storage::series::aggregate_key;
 use uuid::Uuid;
 
-use super::{NOW_MS, facts, list_query, payment_of, request, single, store, tenant, velocity};
+use super::{NOW_MS, counting_tenant, facts, list_query, payment_of, request, single, store, velocity};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::order;
 
@@ -24,7 +24,7 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
     use Outcome::{Approve, Reject, Review};
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let stored = [
         (0, 1, "EUR", Approve),
         (500, 10, "EUR", Reject),
@@ -56,7 +56,7 @@ async fn a_velocity_counts_its_window_currency_and_outcome() {
     let nothing = [Fact::Velocity { count: 0, total_minor: 0 }];
     let of_another = request(tenant, order("c-2", 5, "EUR"), vec![query.clone()]);
     assert_eq!(facts(&databases, of_another).await, nothing, "another customer");
-    let elsewhere = request(self::tenant(&databases).await, order("c-1", 5, "EUR"), vec![query]);
+    let elsewhere = request(counting_tenant(&databases).await, order("c-1", 5, "EUR"), vec![query]);
     assert_eq!(facts(&databases, elsewhere).await, nothing, "another tenant");
 }
 
@@ -67,7 +67,7 @@ async fn a_window_counts_whole_and_partial_days() {
     let since_midnight_ms = NOW_MS % DAY_MS;
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let before_ms = [
         since_midnight_ms,
         since_midnight_ms + 1,
@@ -114,7 +114,7 @@ async fn a_window_is_read_from_the_index() {
                          from pg_statio_user_indexes where indexrelname ~ '^aggregate_values_rest'";
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let queries = [3_600_000, 86_400_000]
         .map(|window_ms| velocity(Selector::Customer, window_ms, Counting::Submitted))
         .to_vec();
@@ -156,7 +156,7 @@ async fn a_window_is_read_from_the_index() {
 async fn of_two_payments_in_one_millisecond_only_the_later_counts_the_other() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let ids = store(&databases, tenant, &[(0, 1, "EUR", Outcome::Approve)]).await;
     let query = velocity(Selector::Customer, 1_000, Counting::Submitted);
     let stored = ids[0].0.as_u128();
@@ -172,7 +172,7 @@ async fn of_two_payments_in_one_millisecond_only_the_later_counts_the_other() {
 async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     let ids = store(
         &databases,
         tenant,
@@ -215,7 +215,7 @@ async fn a_window_excludes_the_payment_itself_and_payments_in_flight() {
 async fn a_total_that_is_too_large_saturates() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
-    let tenant = tenant(&databases).await;
+    let tenant = counting_tenant(&databases).await;
     sqlx::query(
         "insert into aggregate_values (tenant_id, value_key, received_day, received_at_ms, payment_id,
                                        amount_minor, method, outcome)

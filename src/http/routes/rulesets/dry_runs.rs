@@ -92,8 +92,8 @@ pub struct DryRunRuleShape {
     #[serde(flatten)]
     pub rule: RuleEvidenceShape,
     /// Where each fact comes from: `recorded` with the decision, `computed` from the history as of then,
-    /// `current`, or `not_known_yet`: earlier payments must first be prepared for it, which begins when
-    /// the ruleset is saved as a revision. The rule got such a fact as absent.
+    /// `current`, or `not_known_yet`: earlier payments are still being prepared for it, so try again
+    /// later. The rule got such a fact as absent.
     pub fact_sources: Vec<&'static str>,
     /// How each list that the rule queried was compared with the payment.
     pub comparisons: Vec<ComparisonShape>,
