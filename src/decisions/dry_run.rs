@@ -245,7 +245,8 @@ impl DryRuns {
     ) -> Result<(Vec<Fact>, Vec<FactSource>), StorageError> {
         let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(query, _)| query);
         let unknown = self.unknown_series(tenant, Series::asked(missing.clone())).await?;
-        let is_unknown = |query: &FactQuery| query.counted().is_some_and(|query| unknown.contains(&Series::of(&query)));
+        let is_unknown =
+            |query: &FactQuery| query.counted().is_some_and(|query| unknown.contains(&Series::of(&query)));
         let request = FactRequest {
             tenant,
             payment: payment.clone(),

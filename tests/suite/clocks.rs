@@ -119,12 +119,10 @@ async fn a_node_ahead_of_its_database_is_not_ready_until_the_database_has_caught
     caller.pay("waiting", &payment()).await;
     wait_for_ready_status(&node, StatusCode::OK).await;
     caller.pay("after", &payment()).await;
-    let by_id: Vec<i64> = sqlx::query_scalar(
-        "select received_at_ms from decisions order by id",
-    )
-    .fetch_all(&mut database.superuser().await)
-    .await
-    .unwrap();
+    let by_id: Vec<i64> = sqlx::query_scalar("select received_at_ms from decisions order by id")
+        .fetch_all(&mut database.superuser().await)
+        .await
+        .unwrap();
     assert!(by_id.is_sorted(), "{by_id:?}");
     assert_eq!(by_id.len(), 3);
     node.stop().await;

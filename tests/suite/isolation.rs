@@ -231,8 +231,7 @@ async fn no_role_can_change_decisions_and_requests_cannot_write_them() {
     let two = TwoTenants::create().await;
     for role in [Role::App, Role::Journal, Role::System] {
         let pool = two.pool(role);
-        for table in ["decisions", "idempotency_keys", "journal_batches", "journal_writers"]
-        {
+        for table in ["decisions", "idempotency_keys", "journal_batches", "journal_writers"] {
             let change = if table == "journal_writers" { "node = 'x'" } else { "created_at_ms = 0" };
             for statement in [format!("delete from {table}"), format!("truncate {table}")] {
                 let result = run(&pool, two.ours, statement.clone()).await;

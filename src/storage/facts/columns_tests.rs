@@ -126,10 +126,7 @@ fn queries_of_one_value_share_the_payments_in_flight() {
     request.in_flight[0].payments.truncate(1);
     questions.add(1, &request);
     let counted = &questions.aggregates;
-    assert_eq!(
-        (&counted.excluded_first[3..], &counted.excluded_last[3..]),
-        (&[3, 4, 3][..], &[3, 3, 3][..])
-    );
+    assert_eq!((&counted.excluded_first[3..], &counted.excluded_last[3..]), (&[3, 4, 3][..], &[3, 3, 3][..]));
     assert_eq!(counted.place, [0, 0, 0, 1, 1, 1]);
     assert_eq!(counted.ordinal, [0, 1, 2, 0, 1, 2]);
 }

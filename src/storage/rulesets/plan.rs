@@ -12,8 +12,8 @@ use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{ActivationKind, Canary, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::series::DeclareError;
 use crate::storage::columns::named;
+use crate::storage::series::DeclareError;
 
 /// The most activations and rollbacks that are read to find the previous revision.
 const STEPS_READ_MAX: i64 = 1_000;

@@ -323,16 +323,19 @@ async fn a_series_that_nobody_asks_about_is_removed_and_can_be_declared_again() 
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
-    let by_customer_and_amount = AggregateQuery {
-        selectors: vec![Selector::Customer, Selector::Amount],
-        ..by_customer()
-    };
+    let by_customer_and_amount =
+        AggregateQuery { selectors: vec![Selector::Customer, Selector::Amount], ..by_customer() };
     let both = [Series::of(&by_customer()), Series::of(&by_customer_and_amount)];
     series::declare(&databases.app, tenant, &both, NOW_MS).await.unwrap();
     let journal = journal(databases.journal.clone()).await;
     let store = async |number: u64| {
-        let decision =
-            decision_on(tenant, &format!("key-{number}"), Outcome::Approve, NOW_MS - 1, order("c-1", 5, "EUR"));
+        let decision = decision_on(
+            tenant,
+            &format!("key-{number}"),
+            Outcome::Approve,
+            NOW_MS - 1,
+            order("c-1", 5, "EUR"),
+        );
         drop(journal.store(decision).await.unwrap());
     };
     store(1).await;
@@ -340,9 +343,8 @@ async fn a_series_that_nobody_asks_about_is_removed_and_can_be_declared_again() 
 
     // One is in use, and then both have been asked about since.
     let in_use = BTreeMap::from([(tenant, BTreeSet::from([both[1].clone()]))]);
-    let remove = async |in_use, before_ms| {
-        series::remove_unused(&databases.system, in_use, before_ms).await.unwrap()
-    };
+    let remove =
+        async |in_use, before_ms| series::remove_unused(&databases.system, in_use, before_ms).await.unwrap();
     assert_eq!(remove(&in_use, NOW_MS).await, 0);
     assert_eq!(remove(&in_use, NOW_MS + 1).await, 1);
     series::declare(&databases.app, tenant, &both[1..], NOW_MS + 7_200_000).await.unwrap();

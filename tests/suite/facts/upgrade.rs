@@ -40,7 +40,8 @@ async fn payments_of_before_an_upgrade_are_counted_and_nodes_of_before_go_on_cou
 
     let node = Node::start(&database).await;
     let caller = caller.at(&node.url);
-    assert_eq!(caller.pay("at the upgrade", &payment()).await.1["outcome"], "reject");
+    let (_, decision) = caller.pay("at-the-upgrade", &payment()).await;
+    assert_eq!(decision["outcome"], "reject", "{decision}");
     let values: i64 =
         sqlx::query_scalar("select count(*) from payment_values").fetch_one(&mut superuser).await.unwrap();
     assert!(values > 3, "the node of before counts by these: {values}");

@@ -76,9 +76,7 @@ impl JournalWriter {
             // This statement commits by itself, so from here until the response the result is
             // unknown.
             let (link, rows) = batch.link_to(self.chain.next(batch.lists()));
-            match statements::insert(connection, &rows, link, now_ms, &known, InsertMode::ClaimKeys)
-                .await
-            {
+            match statements::insert(connection, &rows, link, now_ms, &known, InsertMode::ClaimKeys).await {
                 Ok(()) => {
                     self.finish(batch);
                     return Ok(());
@@ -102,8 +100,7 @@ impl JournalWriter {
             return statements::roll_back(connection).await;
         }
         let link = self.chain.next(batch.lists());
-        statements::insert(connection, &batch.rows(), &link, now_ms, &known, InsertMode::KeysClaimed)
-            .await?;
+        statements::insert(connection, &batch.rows(), &link, now_ms, &known, InsertMode::KeysClaimed).await?;
         // From here until the response the result is unknown.
         batch.link = Some(link);
         statements::commit(connection).await?;
