@@ -24,6 +24,7 @@ use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
+use crate::decisions::retention::Retention;
 use crate::decisions::uploads::Uploads;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::plugin::Profile;
@@ -75,6 +76,7 @@ pub struct BackgroundParts {
     pub uploads: Arc<Uploads>,
     pub backtests: Arc<Backtests>,
     pub backfill: Arc<AggregateBackfill>,
+    pub retention: Arc<Retention>,
     pub keys: SigningKeys,
     pub tokens: Arc<AccessTokens>,
     pub checkpoints: Arc<Checkpoints>,
@@ -106,6 +108,7 @@ impl Background {
         background.load_new_plugins(work.nodes.clone());
         background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
         background.fill_in_aggregates(work.backfill.clone());
+        background.remove_what_is_old(work.retention.clone());
         let work = Arc::new(work);
         background.repeat(
             HEARTBEAT_EVERY,
@@ -210,6 +213,11 @@ impl Background {
     fn fill_in_aggregates(&self, backfill: Arc<AggregateBackfill>) {
         let end = self.end.clone();
         self.tasks.spawn(async move { backfill.work(end).await });
+    }
+
+    fn remove_what_is_old(&self, retention: Arc<Retention>) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move { retention.work(end).await });
     }
 
     /// Ends all tasks, each after its current run.
