@@ -33,8 +33,8 @@ use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
-use crate::decisions::retention::Retention;
 use crate::decisions::rulesets::Rulesets;
+use crate::decisions::search_index::SearchIndex;
 use crate::decisions::shadow::ShadowRuns;
 use crate::decisions::single_flight::SingleFlight;
 use crate::decisions::stages::StageMeters;
@@ -91,6 +91,7 @@ struct DecisionParts {
     facts: FactReader,
     reference: Arc<ReferenceMemory>,
     checkpoints: Arc<Checkpoints>,
+    search: Arc<SearchIndex>,
 }
 
 struct AdministrationParts {
@@ -123,7 +124,8 @@ pub(super) async fn assemble(
     administration.backfill.upgrade().await?;
     let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
     let Foundation { databases, world, .. } = base;
-    let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints, .. } = decisions;
+    let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints, search, .. } =
+        decisions;
     let AdministrationParts { nodes, uploads, backtests, backfill, .. } = administration;
     let RuleParts { plugins, shared_plugins, active, .. } = rules;
 
@@ -149,12 +151,7 @@ pub(super) async fn assemble(
         uploads,
         backtests,
         backfill,
-        retention: Arc::new(Retention::new(
-            databases.system.clone(),
-            checkpoints.clone(),
-            world.clone(),
-            &journal::node_name(),
-        )),
+        search,
         keys: sign_in.keys,
         tokens: sign_in.tokens.clone(),
         checkpoints: checkpoints.clone(),
@@ -234,7 +231,9 @@ async fn decision_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<Deci
     let facts = FactReader::start(databases.facts.clone());
     let checkpoints = journal::checkpoints(settings, root, journal.clone())?;
     let reference = Arc::new(ReferenceMemory::new(system.clone(), settings.reference_memory_max_bytes));
-    Ok(DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints })
+    let search = SearchIndex::open(system.clone(), app.clone(), journal.clone(), world.clone()).await?;
+    let search = Arc::new(search);
+    Ok(DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints, search })
 }
 
 fn administration_parts(
@@ -336,6 +335,7 @@ fn services(
             world: world.clone(),
         },
         checkpoints: decisions.checkpoints.clone(),
+        search: decisions.search.clone(),
         quarantines: decisions.quarantines.clone(),
         card_checks: decisions.card_checks.clone(),
         tables: Tables::new(app.clone(), world.clone(), quotas(settings).tables),

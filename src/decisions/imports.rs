@@ -26,6 +26,7 @@ use crate::storage::imports::{self, ImportedEvent};
 use crate::storage::journal::{Journal, JournalError, StoreOutcome};
 use crate::storage::partitions::ensure_month;
 use crate::storage::pool::{AppPool, SystemPool};
+use crate::storage::search;
 use crate::storage::{
     StorageError,
     decisions::{self, StoredDecision},
@@ -78,9 +79,7 @@ pub struct ImportedPayment {
 pub enum ImportError {
     #[error("another payment was already imported under this key")]
     KeyTaken,
-    #[error("the payment that was imported under this key has been erased")]
-    Erased,
-    #[error("the database does not accept this payment")]
+    #[error("the database does not accept this payment, or the payment stored under its key has been erased")]
     Refused,
     #[error("the database cannot be reached; run the import again (no payment is stored twice)")]
     Unavailable,
@@ -110,7 +109,7 @@ impl EarlierRuns {
     pub async fn stored(&self, past: &PastPayment) -> Result<Option<PaymentId>, ImportError> {
         let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
         let found = found.map_err(|error| match error {
-            StorageError::Erased => ImportError::Erased,
+            StorageError::Erased => ImportError::Refused,
             _ => ImportError::Unavailable,
         })?;
         found.map(|stored| bound([past.request_hash, past.earlier_hash], &stored)).transpose()
@@ -164,9 +163,14 @@ impl Imports {
             .await
     }
 
-    /// Stops the journal, signs its checkpoints and records the run in the audit log.
+    /// Stops the journal, signs its checkpoints, indexes what was stored and records the run in the
+    /// audit log.
     pub async fn finish(&self, subject: &str, counts: ImportCounts) -> Result<(), StorageError> {
         self.journal.flush_and_stop().await;
+        let writers: Vec<_> = self.journal.tips().iter().map(|tip| tip.writer).collect();
+        if let Err(error) = search::index_writers(&self.system, &writers).await {
+            tracing::warn!(%error, "the import is stored; a node will index it for the search");
+        }
         let checkpoints = self.checkpoints.clone();
         let now_ms = self.world.now_ms();
         let made = tokio::task::spawn_blocking(move || checkpoints.make(now_ms)).await;
@@ -226,7 +230,6 @@ impl Imports {
         };
         let attempt = || self.journal.store(decision.clone());
         attempt.retry(BACKOFF).when(may_retry).await.map_err(|error| match error {
-            JournalError::Erased => ImportError::Erased,
             JournalError::Refused => ImportError::Refused,
             JournalError::Full | JournalError::Unavailable => ImportError::Unavailable,
         })

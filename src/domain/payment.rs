@@ -14,6 +14,14 @@ use super::signal::Signal;
 #[serde(transparent)]
 pub struct PaymentId(pub Uuid);
 
+impl PaymentId {
+    /// The time in the id, which is when the payment was received. A UUIDv7 begins with it, as 48
+    /// bits of milliseconds.
+    pub fn at_ms(self) -> u64 {
+        (self.0.as_u128() >> 80) as u64
+    }
+}
+
 impl std::fmt::Display for PaymentId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

@@ -33,7 +33,6 @@ pub const REQUESTS_PER_S_MAX: u32 = 1_000_000;
 pub enum Scope {
     PaymentsWrite,
     PaymentsRead,
-    PaymentsErase,
     DecisionsRead,
     RulesetsRead,
     RulesetsWrite,
@@ -45,10 +44,9 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
-        Self::PaymentsErase,
         Self::DecisionsRead,
         Self::RulesetsRead,
         Self::RulesetsWrite,
@@ -63,7 +61,6 @@ impl Scope {
         match self {
             Self::PaymentsWrite => "payments:write",
             Self::PaymentsRead => "payments:read",
-            Self::PaymentsErase => "payments:erase",
             Self::DecisionsRead => "decisions:read",
             Self::RulesetsRead => "rulesets:read",
             Self::RulesetsWrite => "rulesets:write",

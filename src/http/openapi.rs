@@ -59,7 +59,6 @@ struct Document;
     payments::events::events,
     decisions::one,
     decisions::replay,
-    decisions::erasure::erase,
     decisions::diagnoses::one,
     checkpoints::latest,
     rulesets::create,

@@ -14,6 +14,7 @@ use crate::decisions::nodes::Nodes;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::rulesets::Rulesets;
+use crate::decisions::search_index::SearchIndex;
 use crate::decisions::submit::Submissions;
 use crate::decisions::tables::Tables;
 use crate::decisions::uploads::Uploads;
@@ -33,6 +34,7 @@ pub struct Services {
     pub replays: Arc<Replays>,
     pub dry_runs: DryRuns,
     pub checkpoints: Arc<Checkpoints>,
+    pub search: Arc<SearchIndex>,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
     pub tables: Tables,

@@ -1,7 +1,6 @@
 //! Reads decisions: by id, by key, in pages, and by search. Only the journal writes them.
 
 mod comparison;
-mod erased;
 mod feed;
 pub mod history;
 mod search;
@@ -15,9 +14,8 @@ use uuid::Uuid;
 pub use comparison::{
     COUNTED_MAX, EventCount, OutcomeCount, ReasonCounts, RevisionComparison, SAMPLED_MAX, comparison,
 };
-pub use erased::{ErasedDecision, erased, summary_by_key};
 pub use feed::{NewDecision, ids_since, since};
-pub use search::{DecisionFilter, DecisionSummary, list};
+pub use search::{DecisionFilter, DecisionPage, DecisionSummary, FoundDecision, list};
 
 use super::columns::{digest, named};
 use super::pool::{AppPool, SystemPool};
@@ -172,7 +170,7 @@ pub async fn count(
 }
 
 /// The lowest id of a time. A UUIDv7 begins with its time in milliseconds, as 48 bits.
-fn first_id(since_ms: u64) -> Uuid {
+pub(in crate::storage) fn first_id(since_ms: u64) -> Uuid {
     Uuid::from_u128(u128::from(since_ms) << 80)
 }
 

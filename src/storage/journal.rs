@@ -16,6 +16,7 @@
 
 mod batch;
 pub mod chain;
+mod committed;
 mod row;
 mod statements;
 mod writer;
@@ -34,12 +35,14 @@ use uuid::Uuid;
 
 use super::StorageError;
 use super::decisions::{Position, StoredDecision};
+use super::search::CommittedBatch;
 use super::series::{KnownSeries, SeriesRegistry};
 use super::session::Sessions;
 use crate::domain::decision::{Decision, EvidenceVersion};
 use crate::domain::time::World;
 use batch::PendingDecision;
 use chain::{Chain, ChainTip};
+use committed::CommittedQueue;
 use row::PreparedDecision;
 use writer::JournalWriter;
 pub use writer::SETTLE_MAX;
@@ -85,9 +88,6 @@ pub enum JournalError {
     /// A retry with the same key shows whether it was stored.
     #[error("the decision could not be stored, or it is unknown whether it was")]
     Unavailable,
-    /// The key is bound to a decision whose personal data was erased.
-    #[error("the decision that is stored under this key has been erased")]
-    Erased,
     /// The database rejects this decision. Others of its batch are not affected.
     #[error("the decision cannot be stored as it is")]
     Refused,
@@ -124,6 +124,7 @@ struct JournalState {
     /// The tip of every writer that has stored a batch, including writers that have ended.
     tips: std::sync::Mutex<BTreeMap<Uuid, ChainTip>>,
     series: SeriesRegistry,
+    committed: CommittedQueue,
     stop: CancellationToken,
 }
 
@@ -140,6 +141,7 @@ impl Journal {
             stalled_since: std::sync::Mutex::default(),
             tips: std::sync::Mutex::default(),
             series: SeriesRegistry::default(),
+            committed: CommittedQueue::default(),
             stop: CancellationToken::new(),
         });
         let mut connected = Vec::with_capacity(count);
@@ -185,6 +187,11 @@ impl Journal {
     /// the database, where they could have been changed.
     pub fn tips(&self) -> Vec<ChainTip> {
         self.state.tips.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    }
+
+    /// The batches that were committed since the last call. Some may be missing.
+    pub fn take_committed(&self) -> Vec<CommittedBatch> {
+        self.state.committed.take()
     }
 
     /// Returns when the decision, or the one its key is bound to, is committed.

@@ -45,7 +45,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 23] = [
+const FAMILIES: [MetricFamily; 25] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
@@ -85,6 +85,14 @@ const FAMILIES: [MetricFamily; 23] = [
         "Batches of an earlier release to which this node has added the ids of their decisions.",
     ),
     gauge("tollgate_journal_queue_decisions", "Decisions waiting for the journal."),
+    counter(
+        "tollgate_search_indexed_decisions_total",
+        "Decisions that this node has indexed for the search.",
+    ),
+    gauge(
+        "tollgate_search_history_batches",
+        "Batches of before the search index that are not indexed yet. Until there are none, searches are refused.",
+    ),
     gauge("tollgate_database_connections", "Database connections, by pool and state (in use or idle).")
         .labelled(),
     gauge("tollgate_database_connections_max", "Maximum number of connections of a pool.").labelled(),

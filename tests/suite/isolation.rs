@@ -142,6 +142,7 @@ async fn only_a_few_known_tables_have_no_tenant() {
             "node_plugins",
             "nodes",
             "plugins",
+            "search_progress",
             "signing_keys",
             "tenants",
             "value_series_log"

@@ -39,7 +39,6 @@ macro_rules! scopes {
 scopes!(
     PaymentsWrite,
     PaymentsRead,
-    PaymentsErase,
     DecisionsRead,
     RulesetsRead,
     RulesetsWrite,

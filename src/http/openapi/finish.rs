@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::http::request::query::{LIMIT_MAX, TIME_MS_MAX};
 
 const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
@@ -133,6 +134,9 @@ fn bound(name: &str, schema: &mut Value) {
     }
     if is_integer && name == "limit" {
         (schema["minimum"], schema["maximum"]) = (1.into(), LIMIT_MAX.into());
+    }
+    if is_integer && ["amount_at_least", "amount_below"].contains(&name) {
+        (schema["minimum"], schema["maximum"]) = (0.into(), AMOUNT_MINOR_MAX.into());
     }
     let is_number_of_a_version = ["revision", "version", "from", "to"].contains(&name);
     if is_integer && is_number_of_a_version && schema["maximum"].is_null() {

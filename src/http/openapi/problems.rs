@@ -53,6 +53,8 @@ macro_rules! problems {
 problems! {
     /// Reading a list that always exists.
     ListProblems: InvalidQuery CardNumber;
+    /// Searching payments.
+    SearchProblems: InvalidQuery CardNumber SearchIndexBuilding;
     /// Reading the list of a resource that may not exist.
     SublistProblems: InvalidQuery NotFound CardNumber;
     /// Reading a resource that always exists.
@@ -61,13 +63,11 @@ problems! {
     ReadProblems: NotFound;
     /// Reading a decision, whose personal data may have been erased.
     ReadDecisionProblems: NotFound Erased;
-    /// Erasing a payment.
-    EraseProblems: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody CardNumber;
     /// Replaying a decision; an imported one cannot be replayed.
     ReplayProblems: NotFound Conflict Erased;
     /// Submitting a payment.
     SubmitProblems: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
-        UnsupportedMediaType InvalidBody CardNumber IdempotencyKeyReused Erased;
+        UnsupportedMediaType InvalidBody CardNumber IdempotencyKeyReused;
     /// Following the feed.
     FeedProblems: MalformedRequest TooManyStreams;
     /// Reporting a payment event.

@@ -101,6 +101,11 @@ impl Query {
         self.parsed(name, |text| text_error(text, length_max).map_or(Ok(text.to_owned()), Err))
     }
 
+    /// Values that are separated by commas. Empty if the parameter is absent.
+    pub fn list<T, E: Display>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        self.parsed(name, |text| text.split(',').map(parse).collect()).unwrap_or_default()
+    }
+
     pub fn time_ms(&mut self, name: &str) -> Option<u64> {
         let expected = "expected UTC milliseconds since 1970";
         self.parsed(name, |text| text.parse().ok().filter(|time_ms| *time_ms <= TIME_MS_MAX).ok_or(expected))
@@ -197,8 +202,13 @@ impl PageRequest {
             return (items, None);
         }
         items.truncate(limit);
-        let next = items.last().map(|last| keys.seal(self.tenant, &self.query, &position(last)));
+        let next = items.last().map(|last| self.cursor_at(keys, &position(last)));
         (items, next)
+    }
+
+    /// The cursor of a page that begins after this position.
+    pub fn cursor_at(&self, keys: &CursorKey, position: &str) -> String {
+        keys.seal(self.tenant, &self.query, position)
     }
 }
 

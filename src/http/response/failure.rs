@@ -9,6 +9,7 @@ use crate::decisions::diagnoses::recorded_failure::RecordedFailureError;
 use crate::decisions::dry_run::DryRunError;
 use crate::decisions::replay::ReplayError;
 use crate::decisions::rulesets::{GuardedActivationError, RevisionError};
+use crate::decisions::search_index::SearchError;
 use crate::decisions::spool::SpoolError;
 use crate::decisions::submit::SubmitError;
 use crate::decisions::uploads::UploadError;
@@ -18,7 +19,6 @@ use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::backtests::{CancelBacktestError, CreateBacktestError};
-use crate::storage::erasures::EraseError;
 use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::RecordEventError;
 use crate::storage::plugins::RetireError;
@@ -28,11 +28,6 @@ use crate::storage::uploads::NewUploadError;
 
 fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
-}
-
-fn erased() -> Problem {
-    let detail = "Only the outcome of this decision is left; its personal data has been erased.";
-    Problem::new(ProblemKind::Erased, detail)
 }
 
 impl From<StorageError> for Problem {
@@ -61,7 +56,10 @@ impl From<&StorageError> for Problem {
                 tracing::error!(?error, "the database rejected a statement");
                 internal()
             }
-            StorageError::Erased => erased(),
+            StorageError::Erased => Self::new(
+                ProblemKind::Erased,
+                "Only the outcome of this decision is left; its personal data has been erased.",
+            ),
             StorageError::Unreadable { what } => {
                 tracing::error!(what, "stored data cannot be read");
                 internal()
@@ -97,7 +95,6 @@ impl From<SubmitError> for Problem {
                               later.";
                 Self::new(ProblemKind::StillDeciding, detail)
             }
-            SubmitError::Erased => erased(),
             SubmitError::Busy => Self::new(ProblemKind::Busy, "Too many payments are waiting to be decided."),
             SubmitError::Deadline => {
                 let detail = "The deadline passed before the decision was stored. Repeat the request with \
@@ -130,6 +127,21 @@ impl From<ReplayError> for Problem {
     }
 }
 
+impl From<SearchError> for Problem {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Building(progress) => {
+                let percent = progress.indexed.saturating_mul(100) / progress.total.max(1);
+                let detail = format!(
+                    "{percent} % of the payments from before the last upgrade can be searched so far."
+                );
+                Self::new(ProblemKind::SearchIndexBuilding, detail)
+            }
+            SearchError::Storage(error) => error.into(),
+        }
+    }
+}
+
 impl From<RecordedFailureError> for Problem {
     fn from(error: RecordedFailureError) -> Self {
         match error {
@@ -140,15 +152,6 @@ impl From<RecordedFailureError> for Problem {
             }
             RecordedFailureError::Diagnosis(DiagnosisError::Engine(error)) => error.into(),
             RecordedFailureError::Diagnosis(DiagnosisError::Storage(error)) => error.as_ref().into(),
-        }
-    }
-}
-
-impl From<EraseError> for Problem {
-    fn from(error: EraseError) -> Self {
-        match error {
-            EraseError::UnknownPayment => Self::not_found("decision"),
-            EraseError::Storage(error) => error.into(),
         }
     }
 }

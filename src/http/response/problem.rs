@@ -47,11 +47,12 @@ pub enum ProblemKind {
     Busy,
     Deadline,
     Unavailable,
+    SearchIndexBuilding,
 }
 
 impl ProblemKind {
     #[cfg(test)]
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -81,6 +82,7 @@ impl ProblemKind {
         Self::Busy,
         Self::Deadline,
         Self::Unavailable,
+        Self::SearchIndexBuilding,
     ];
 
     /// Status, the last part of the `type` URI, and the title. Published: never changed.
@@ -121,6 +123,9 @@ impl ProblemKind {
             Self::Busy => (503, "busy", "The server is busy"),
             Self::Deadline => (503, "deadline", "The request timed out"),
             Self::Unavailable => (503, "unavailable", "The service is temporarily unavailable"),
+            Self::SearchIndexBuilding => {
+                (503, "search-index-building", "Earlier payments are not indexed yet")
+            }
         }
     }
 
@@ -190,6 +195,7 @@ impl Problem {
             | ProblemKind::Busy
             | ProblemKind::Deadline => Some(1),
             ProblemKind::Unavailable => Some(2),
+            ProblemKind::SearchIndexBuilding => Some(10),
             _ => None,
         };
         let detail = detail.into();

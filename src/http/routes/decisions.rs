@@ -1,7 +1,6 @@
-//! Decisions: their evidence, their replay and their erasure.
+//! Decisions: their evidence and their replay.
 
 pub mod diagnoses;
-pub mod erasure;
 pub mod evidence;
 
 use rocket::http::Status;

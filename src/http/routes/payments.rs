@@ -6,6 +6,7 @@ pub mod body;
 pub mod events;
 pub mod import_line;
 mod parties;
+mod search;
 mod signals;
 
 use std::str::FromStr;
@@ -20,13 +21,12 @@ use uuid::Uuid;
 use crate::decisions::stages::Stage;
 use crate::decisions::submit::PaymentSubmission;
 use crate::domain::decision::IdempotencyKey;
-use crate::domain::payment::{PaymentId, PaymentOrder, Uetr};
-use crate::domain::selector::Selector;
+use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
 use crate::http::edge::context::RequestContext;
 use crate::http::edge::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
-use crate::http::openapi::problems::{ListProblems, ReadProblems, SubmitProblems};
+use crate::http::openapi::problems::{ReadDecisionProblems, SearchProblems, SubmitProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::card_numbers::{key_error, refused};
 use crate::http::request::declaration::named;
@@ -34,13 +34,12 @@ use crate::http::request::fields::Screened;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
-use crate::http::routes::payments::body::{
-    IDENTIFIER_LENGTH_MAX, PaymentShape, REFERENCE_LENGTH_MAX, not_stored_yet,
-};
+use crate::http::routes::payments::body::{PaymentShape, not_stored_yet};
 use crate::http::routes::payments::events::EventKindShape;
+use crate::http::routes::payments::search::filter_of;
 use crate::http::services::ServiceState;
-use crate::storage::decisions::{self, DecisionFilter, DecisionSummary, StoredDecision};
-use crate::storage::{StorageError, payment_events};
+use crate::storage::decisions::{self, DecisionPage, FoundDecision, StoredDecision};
+use crate::storage::payment_events;
 
 pub fn routes() -> Vec<Route> {
     routes![submit, list, one]
@@ -109,7 +108,7 @@ impl DecidedShape {
         Self {
             id: decision.id().0,
             outcome: decision.outcome.into(),
-            reasons: evidence.reasons.iter().map(|reason| ReasonShape::of(reason, in_full)).collect(),
+            reasons: shapes_of(&evidence.reasons, in_full),
             received_at_ms: evidence.payment.received_at_ms,
             revision: evidence.revision.map(|revision| revision.number),
             state: None,
@@ -118,34 +117,15 @@ impl DecidedShape {
     }
 }
 
-/// What is left of a payment whose personal data was erased.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ErasedPayment)]
-pub struct ErasedShape {
-    #[serde(flatten)]
-    pub left: SummaryShape,
-    /// Null if an operator erased it in the database, without a record.
-    #[schema(required = true)]
-    pub erased_at_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<EventKindShape>,
-}
-
-/// A payment with its decision, or what is left of it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ReadPayment)]
-#[serde(untagged)]
-pub enum ReadShape {
-    Decided(Box<DecidedShape>),
-    Erased(Box<ErasedShape>),
-}
-
 /// A payment in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentSummary)]
 pub struct SummaryShape {
     pub id: Uuid,
     pub outcome: OutcomeShape,
+    /// Absent once they have been erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<Vec<ReasonShape>>,
     pub received_at_ms: u64,
     /// Absent once it has been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,11 +140,13 @@ pub struct SummaryShape {
     pub idempotency_key: String,
 }
 
-impl From<DecisionSummary> for SummaryShape {
-    fn from(summary: DecisionSummary) -> Self {
+impl SummaryShape {
+    fn of(found: FoundDecision, in_full: bool) -> Self {
+        let FoundDecision { summary, reasons } = found;
         Self {
             id: summary.id.0,
             outcome: summary.outcome.into(),
+            reasons: reasons.map(|reasons| shapes_of(&reasons, in_full)),
             received_at_ms: summary.received_at_ms,
             reference: summary.reference,
             amount_minor: summary.amount_minor,
@@ -175,6 +157,27 @@ impl From<DecisionSummary> for SummaryShape {
             idempotency_key: summary.key,
         }
     }
+
+    fn of_stored(stored: StoredDecision, in_full: bool) -> Self {
+        let order = &stored.decision.evidence.payment.order;
+        Self {
+            id: stored.decision.id().0,
+            outcome: stored.decision.outcome.into(),
+            reasons: Some(shapes_of(&stored.decision.evidence.reasons, in_full)),
+            received_at_ms: stored.decision.evidence.payment.received_at_ms,
+            reference: Some(order.reference.clone()),
+            amount_minor: order.amount.minor(),
+            currency: order.amount.currency().code().to_owned(),
+            method: order.method.name().to_owned(),
+            revision: stored.decision.evidence.revision.map(|revision| revision.number),
+            client: stored.decision.client.0,
+            idempotency_key: stored.decision.key.as_str().to_owned(),
+        }
+    }
+}
+
+fn shapes_of(reasons: &[OutcomeReason], in_full: bool) -> Vec<ReasonShape> {
+    reasons.iter().map(|reason| ReasonShape::of(reason, in_full)).collect()
 }
 
 /// Submits a payment and returns the decision once it is stored.
@@ -249,11 +252,18 @@ pub async fn submit(
     Ok(answer)
 }
 
-/// Lists the tenant's payments, newest first.
+/// Searches the tenant's payments.
+///
+/// All conditions must hold. Values match in any spelling. A page may have fewer items than `limit`,
+/// even none, and still a `next_cursor`: then the search has looked at enough for one request. It is at
+/// its end when there is no `next_cursor`.
 #[utoipa::path(
     tag = "payments",
     params(
-        ("outcome" = Option<OutcomeShape>, Query),
+        (
+            "outcome" = Option<Vec<OutcomeShape>>, Query, style = Form, explode = false,
+            description = "Any of these, separated by commas"
+        ),
         ("from_ms" = Option<u64>, Query, description = "Only payments received at or after this time"),
         ("to_ms" = Option<u64>, Query, description = "Only payments received before this time"),
         ("reference" = Option<String>, Query),
@@ -263,6 +273,19 @@ pub async fn submit(
         ("customer" = Option<String>, Query),
         ("merchant" = Option<String>, Query),
         ("card" = Option<String>, Query, description = "The fingerprint of the card"),
+        ("currency" = Option<String>, Query),
+        ("method" = Option<String>, Query),
+        (
+            "amount_at_least" = Option<i64>, Query,
+            description = "In minor units. Without a currency, of all currencies"
+        ),
+        ("amount_below" = Option<i64>, Query, description = "In minor units"),
+        ("client_id" = Option<Uuid>, Query, description = "The client that submitted the payment"),
+        ("revision" = Option<i32>, Query, description = "The ruleset revision that decided"),
+        ("origin" = Option<String>, Query, description = "`api` or `import`"),
+        ("reason" = Option<String>, Query, description = "The code of one of the decision's reasons"),
+        ("event" = Option<EventKindShape>, Query, description = "An event that was reported of the payment"),
+        ("order" = Option<String>, Query, description = "`newest` (the default) or `oldest` first"),
         (
             "idempotency_key" = Option<String>, Query,
             description = "The payment that this client submitted with this key. Cannot be combined with \
@@ -271,7 +294,7 @@ pub async fn submit(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),
         ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<SummaryShape>), ListProblems),
+    responses((status = 200, body = Page<SummaryShape>), SearchProblems),
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments")]
@@ -280,52 +303,31 @@ pub async fn list(
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
+    let in_full = client.has(Scope::DecisionsRead);
     let expected_key = "expected 1 to 255 visible ASCII characters";
     let key = query.parsed("idempotency_key", |text| IdempotencyKey::parse(text).ok_or(expected_key));
     if let Some(key) = key {
         query.finish()?;
-        let found = decisions::summary_by_key(&services.app, client.tenant, client.id, &key).await?;
-        let items: Vec<SummaryShape> = found.map(SummaryShape::from).into_iter().collect();
+        let found = decisions::by_key(&services.app, client.tenant, client.id, &key).await?;
+        let items = found.map(|stored| SummaryShape::of_stored(stored, in_full)).into_iter().collect();
         return ApiResponse::json(Status::Ok, &Page { items, next_cursor: None });
     }
     let mut filter = filter_of(&mut query);
     let page = query.page(&services.cursors, client.tenant, "payments")?;
-    filter.before = page.position::<Uuid>()?.map(PaymentId);
+    filter.position = page.position::<Uuid>()?.map(PaymentId);
     filter.limit = page.fetch_limit();
-    let found = decisions::list(&services.app, client.tenant, &filter).await?;
-    let (found, next_cursor) = page.cut(&services.cursors, found, |summary| summary.id.to_string());
-    let items: Vec<SummaryShape> = found.into_iter().map(SummaryShape::from).collect();
-    ApiResponse::json(Status::Ok, &Page { items, next_cursor })
+    let DecisionPage { found, reached } = services.search.search(client.tenant, &filter).await?;
+    let position = |found: &FoundDecision| found.summary.id.to_string();
+    let (found, next_cursor) = page.cut(&services.cursors, found, position);
+    let goes_on = reached.map(|reached| page.cursor_at(&services.cursors, &reached.to_string()));
+    let items = found.into_iter().map(|found| SummaryShape::of(found, in_full)).collect();
+    ApiResponse::json(Status::Ok, &Page { items, next_cursor: next_cursor.or(goes_on) })
 }
 
-fn filter_of(query: &mut Query) -> DecisionFilter {
-    let outcome = |name: &str| Outcome::parse(name).ok_or("expected approve, review or reject");
-    let mut values = Vec::new();
-    for (name, selector) in
-        [("customer", Selector::Customer), ("merchant", Selector::Merchant), ("card", Selector::Card)]
-    {
-        values.extend(query.text(name, IDENTIFIER_LENGTH_MAX).map(|value| (selector, value)));
-    }
-    let mut filter = DecisionFilter {
-        outcome: query.parsed("outcome", outcome),
-        from_ms: query.time_ms("from_ms"),
-        to_ms: query.time_ms("to_ms"),
-        account: query.text("account", 64),
-        ..DecisionFilter::default()
-    };
-    for (name, selector) in [("reference", Selector::Reference), ("end_to_end_id", Selector::EndToEndId)] {
-        values.extend(query.text(name, REFERENCE_LENGTH_MAX).map(|value| (selector, value)));
-    }
-    let uetr = query.parsed("uetr", Uetr::parse);
-    values.extend(uetr.map(|uetr| (Selector::Uetr, uetr.to_string())));
-    filter.values = values;
-    filter
-}
-
-/// Returns a payment with its decision. If it was erased, returns what is left.
+/// Returns a payment with its decision.
 #[utoipa::path(
     tag = "payments",
-    responses((status = 200, body = ReadShape), ReadProblems),
+    responses((status = 200, body = DecidedShape), ReadDecisionProblems),
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments/<id>")]
@@ -335,20 +337,10 @@ pub async fn one(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
-    let not_found = || Problem::not_found("payment");
+    let stored = decisions::get(&services.app, client.tenant, id).await?;
+    let stored = stored.ok_or(Problem::not_found("payment"))?;
     let state = payment_events::last(&services.app, client.tenant, id).await?.map(EventKindShape::from);
-    let shape = match decisions::get(&services.app, client.tenant, id).await {
-        Err(StorageError::Erased) => {
-            let left = decisions::erased(&services.app, client.tenant, id).await?.ok_or_else(not_found)?;
-            let (erased_at_ms, left) = (left.erased_at_ms, left.summary.into());
-            ReadShape::Erased(Box::new(ErasedShape { left, erased_at_ms, state }))
-        }
-        stored => {
-            let stored = stored?.ok_or_else(not_found)?;
-            let decided = DecidedShape::of(&stored, client.has(Scope::DecisionsRead));
-            ReadShape::Decided(Box::new(DecidedShape { state, ..decided }))
-        }
-    };
+    let shape = DecidedShape { state, ..DecidedShape::of(&stored, client.has(Scope::DecisionsRead)) };
     ApiResponse::json(Status::Ok, &shape)
 }
 

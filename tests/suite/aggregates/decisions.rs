@@ -7,7 +7,7 @@ use tollgate::storage::decisions::{DecisionFilter, list, since_in_pages};
 
 use super::tenant;
 use crate::support::database::TestDatabase;
-use crate::support::decisions::{decision_on, journal, order};
+use crate::support::decisions::{decision_on, index_everything, journal, order};
 
 #[tokio::test]
 async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
@@ -25,17 +25,18 @@ async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
     for decision in &stored {
         journal.store(decision.clone()).await.unwrap();
     }
+    index_everything(&databases.system).await;
     let base = DecisionFilter { limit: 100, ..DecisionFilter::default() };
     let customer = |customer: &str| vec![(Selector::Customer, customer.to_owned())];
     let table: [(&str, DecisionFilter, &[usize]); 9] = [
         ("all", base.clone(), &[8, 7, 6, 5, 4, 3, 2, 1, 0]),
-        ("outcome", DecisionFilter { outcome: Some(Outcome::Reject), ..base.clone() }, &[8, 5, 2]),
+        ("outcome", DecisionFilter { outcomes: vec![Outcome::Reject], ..base.clone() }, &[8, 5, 2]),
         ("time", DecisionFilter { from_ms: Some(1_002), to_ms: Some(1_004), ..base.clone() }, &[3, 2]),
         ("value", DecisionFilter { values: customer("c-1"), ..base.clone() }, &[7, 5, 3, 1]),
         ("no value", DecisionFilter { values: customer("c-9"), ..base.clone() }, &[]),
         (
             "both",
-            DecisionFilter { values: customer("c-1"), outcome: Some(Outcome::Reject), ..base.clone() },
+            DecisionFilter { values: customer("c-1"), outcomes: vec![Outcome::Reject], ..base.clone() },
             &[5],
         ),
         (
@@ -48,19 +49,19 @@ async fn decisions_are_found_by_outcome_time_value_account_and_reference() {
             DecisionFilter { values: vec![(Selector::Reference, "order of c-0".to_owned())], ..base.clone() },
             &[8, 6, 4, 2, 0],
         ),
-        ("page", DecisionFilter { before: Some(stored[4].id()), limit: 2, ..base.clone() }, &[3, 2]),
+        ("page", DecisionFilter { position: Some(stored[4].id()), limit: 2, ..base.clone() }, &[3, 2]),
     ];
     for (name, filter, expected) in table {
-        let found = list(&databases.app, tenant, &filter).await.unwrap();
-        let ids: Vec<_> = found.iter().map(|summary| summary.id).collect();
+        let page = list(&databases.app, tenant, &filter).await.unwrap();
+        let ids: Vec<_> = page.found.iter().map(|found| found.summary.id).collect();
         let expected: Vec<_> = expected.iter().map(|n| stored[*n].id()).collect();
         assert_eq!(ids, expected, "{name}");
     }
     let other = self::tenant(&databases).await;
-    assert!(list(&databases.app, other, &base).await.unwrap().is_empty(), "another tenant's");
+    assert!(list(&databases.app, other, &base).await.unwrap().found.is_empty(), "another tenant's");
 }
 
-/// Each day of the index of values is read separately.
+/// Each month of the index is read separately.
 #[tokio::test]
 async fn decisions_of_many_days_are_found_by_value_and_time() {
     const DAY_MS: u64 = 86_400_000;
@@ -77,6 +78,7 @@ async fn decisions_of_many_days_are_found_by_value_and_time() {
         journal.store(decision).await.unwrap();
     }
     let customer = vec![(Selector::Customer, "c-1".to_owned())];
+    index_everything(&databases.system).await;
     let base = DecisionFilter { limit: 100, values: customer, ..DecisionFilter::default() };
     let table: [(&str, DecisionFilter, &[usize]); 6] = [
         ("all", base.clone(), &[4, 3, 2, 1, 0]),
@@ -92,11 +94,11 @@ async fn decisions_of_many_days_are_found_by_value_and_time() {
             &[],
         ),
         ("after all", DecisionFilter { from_ms: Some(500 * DAY_MS), ..base.clone() }, &[]),
-        ("a page", DecisionFilter { before: Some(stored[3]), limit: 2, ..base.clone() }, &[2, 1]),
+        ("a page", DecisionFilter { position: Some(stored[3]), limit: 2, ..base.clone() }, &[2, 1]),
     ];
     for (name, filter, expected) in table {
-        let found = list(&databases.app, tenant, &filter).await.unwrap();
-        let ids: Vec<_> = found.iter().map(|summary| summary.id).collect();
+        let page = list(&databases.app, tenant, &filter).await.unwrap();
+        let ids: Vec<_> = page.found.iter().map(|found| found.summary.id).collect();
         let expected: Vec<_> = expected.iter().map(|n| stored[*n]).collect();
         assert_eq!(ids, expected, "{name}");
     }

@@ -1,6 +1,7 @@
 //! Payments, decisions and journals for tests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tollgate::domain::comparison::COMPARISON_VERSION;
@@ -12,6 +13,8 @@ use tollgate::domain::plugin::Digest;
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::{Journal, JournalSettings};
+use tollgate::storage::pool::SystemPool;
+use tollgate::storage::search::{index_writers, writers_behind};
 use tollgate::storage::session::Sessions;
 use uuid::Uuid;
 
@@ -31,6 +34,13 @@ pub fn order(customer: &str, amount_minor: i64, currency: &str) -> PaymentOrder 
     }
 }
 
+/// An id with this time. Ids of the same time rise in the order in which they are made.
+pub fn new_id(at_ms: u64) -> PaymentId {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = u128::from(MADE.fetch_add(1, Ordering::Relaxed));
+    PaymentId(Uuid::from_u128(u128::from(at_ms) << 80 | 7 << 76 | 2 << 62 | number))
+}
+
 pub fn decision_on(
     tenant: TenantId,
     key: &str,
@@ -46,7 +56,7 @@ pub fn decision_on(
         origin: Origin::Api,
         outcome,
         evidence: Evidence {
-            payment: Arc::new(Payment { id: PaymentId(Uuid::now_v7()), received_at_ms, order }),
+            payment: Arc::new(Payment { id: new_id(received_at_ms), received_at_ms, order }),
             revision: None,
             rules: vec![],
             engine: EngineId("test".to_owned()),
@@ -76,4 +86,10 @@ pub fn journal_settings(sessions: Sessions) -> JournalSettings {
 
 pub async fn journal(sessions: Sessions) -> Journal {
     Journal::start(journal_settings(sessions)).await.unwrap().0
+}
+
+/// Indexes what is stored for the search, as the background work of a node does.
+pub async fn index_everything(system: &SystemPool) {
+    let writers = writers_behind(system, 0, u64::MAX).await.unwrap();
+    index_writers(system, &writers).await.unwrap();
 }

@@ -5,6 +5,7 @@ use crate::storage::journal::batch::Batch;
 use crate::storage::journal::chain::ChainLink;
 use crate::storage::journal::statements::{self, InsertMode, JournalSession};
 use crate::storage::query_error::describe;
+use crate::storage::search::CommittedBatch;
 
 /// How many batches claim their keys in a separate statement after a batch had a key that was
 /// already bound.
@@ -111,6 +112,11 @@ impl JournalWriter {
     /// Must be called only if the batch is known to be committed.
     fn finish(&mut self, batch: &mut Batch) {
         let Some(link) = batch.link.take() else { return };
+        self.state.committed.add(|| CommittedBatch {
+            writer: link.writer,
+            sequence: link.sequence,
+            decisions: batch.rows().into_iter().map(|row| row.decision.clone()).collect(),
+        });
         self.advance(&link);
         metrics::counter!("tollgate_journal_batches_total").increment(1);
         metrics::counter!("tollgate_journal_decisions_total").increment(batch.rows().len() as u64);
