@@ -33,6 +33,7 @@ use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
+use crate::decisions::retention::Retention;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::shadow::ShadowRuns;
@@ -151,6 +152,12 @@ pub(super) async fn assemble(
         uploads,
         backtests,
         backfill,
+        retention: Arc::new(Retention::new(
+            databases.system.clone(),
+            checkpoints.clone(),
+            world.clone(),
+            &journal::node_name(),
+        )),
         search,
         keys: sign_in.keys,
         tokens: sign_in.tokens.clone(),

@@ -24,6 +24,7 @@ use crate::decisions::journal_clock::JournalClock;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
+use crate::decisions::retention::Retention;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::uploads::Uploads;
 use crate::domain::decision::EvidenceVersion;
@@ -76,6 +77,7 @@ pub struct BackgroundParts {
     pub uploads: Arc<Uploads>,
     pub backtests: Arc<Backtests>,
     pub backfill: Arc<AggregateBackfill>,
+    pub retention: Arc<Retention>,
     pub search: Arc<SearchIndex>,
     pub keys: SigningKeys,
     pub tokens: Arc<AccessTokens>,
@@ -108,6 +110,7 @@ impl Background {
         background.load_new_plugins(work.nodes.clone());
         background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
         background.fill_in_aggregates(work.backfill.clone());
+        background.remove_what_is_old(work.retention.clone());
         background.index_for_search(work.search.clone());
         let work = Arc::new(work);
         background.repeat(
@@ -213,6 +216,11 @@ impl Background {
     fn fill_in_aggregates(&self, backfill: Arc<AggregateBackfill>) {
         let end = self.end.clone();
         self.tasks.spawn(async move { backfill.work(end).await });
+    }
+
+    fn remove_what_is_old(&self, retention: Arc<Retention>) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move { retention.work(end).await });
     }
 
     fn index_for_search(&self, search: Arc<SearchIndex>) {

@@ -10,18 +10,22 @@ use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::auth::scope::ScopeSet;
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::card_number::holds_card_number;
+use crate::domain::payment::PaymentId;
+use crate::domain::retention::RetentionMonths;
 use crate::domain::ruleset::is_slug;
 use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, TenantId};
 use crate::domain::time::{Clock, Randomness};
+use crate::storage::databases::Databases;
+use crate::storage::erasures::{EraseError, Erasure, NewErasure};
 use crate::storage::pool::SystemPool;
-use crate::storage::{StorageError, card_checks, tenants};
+use crate::storage::{StorageError, card_checks, erasures, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
 #[derive(Debug, Error)]
 pub enum TenantError {
     #[error("expected a name of lower-case words joined by hyphens, at most 64 characters")]
     Name,
-    #[error("the name looks like a card number; card numbers must never be stored")]
+    #[error("the text looks like a card number; card numbers must never be stored")]
     CardNumber,
     #[error("the tenant {0} already exists")]
     Taken(String),
@@ -31,6 +35,10 @@ pub enum TenantError {
     ClientName,
     #[error("expected at most {REQUESTS_PER_S_MAX} requests per second, or 0 for no limit")]
     Rate,
+    #[error("expected a reason of 1 to {REASON_LENGTH_MAX} characters without control characters")]
+    Reason,
+    #[error("the tenant has no payment {0}")]
+    UnknownPayment(PaymentId),
     #[error("the secret could not be created")]
     Auth(#[from] AuthError),
     #[error(transparent)]
@@ -75,6 +83,48 @@ pub async fn set_card_check(
 pub async fn unchecked(system: &SystemPool, tenant: &str) -> Result<UncheckedFields, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
     Ok(card_checks::unchecked(system, tenant).await?)
+}
+
+/// In characters, as in the API.
+const REASON_LENGTH_MAX: usize = 500;
+
+/// Erases the personal data of a payment.
+pub async fn erase(
+    databases: &Databases,
+    tenant: &str,
+    payment: PaymentId,
+    reason: String,
+    actor: &str,
+) -> Result<Erasure, TenantError> {
+    if !(1..=REASON_LENGTH_MAX).contains(&reason.chars().count()) || reason.chars().any(char::is_control) {
+        return Err(TenantError::Reason);
+    }
+    if holds_card_number(&reason) {
+        return Err(TenantError::CardNumber);
+    }
+    let tenant = tenant_of(&databases.system, tenant).await?;
+    let new = NewErasure { payment, reason, actor: actor.to_owned(), now_ms: SystemClock.now_ms() };
+    erasures::erase(&databases.app, tenant, new).await.map_err(|error| match error {
+        EraseError::UnknownPayment => TenantError::UnknownPayment(payment),
+        EraseError::Storage(error) => error.into(),
+    })
+}
+
+/// How many months of decisions a tenant keeps.
+pub async fn retention(databases: &Databases, tenant: &str) -> Result<Option<RetentionMonths>, TenantError> {
+    let tenant = tenant_of(&databases.system, tenant).await?;
+    Ok(tenants::retention(&databases.app, tenant).await?)
+}
+
+/// `None` keeps everything. Returns the retention before.
+pub async fn set_retention(
+    system: &SystemPool,
+    tenant: &str,
+    retention: Option<RetentionMonths>,
+    actor: &str,
+) -> Result<Option<RetentionMonths>, TenantError> {
+    let tenant = tenant_of(system, tenant).await?;
+    Ok(tenants::set_retention(system, tenant, retention, actor, SystemClock.now_ms()).await?)
 }
 
 pub async fn create_tenant(

@@ -1,7 +1,7 @@
-//! The Ed25519 key that signs checkpoints.
+//! The Ed25519 key that signs checkpoints, and records of removals.
 //!
 //! It is derived from the root secret: every node has the same key, and the database has none.
-//! It must never sign anything else.
+//! It must never sign anything else. The first line of a signed text says what it is.
 
 use std::fmt;
 
@@ -13,6 +13,7 @@ use super::AuthError;
 use super::root_secret::{Purpose, RootSecret};
 use super::signing_key::{Jwk, thumbprint};
 use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::domain::removal::{Removal, SignedRemoval};
 
 pub struct CheckpointKey {
     pair: Ed25519KeyPair,
@@ -29,18 +30,31 @@ impl CheckpointKey {
     }
 
     pub fn sign(&self, checkpoint: Checkpoint) -> SignedCheckpoint {
-        let signature = self.pair.sign(checkpoint.text().as_bytes());
-        let signature = URL_SAFE_NO_PAD.encode(signature);
+        let signature = self.signature_of(&checkpoint.text());
         SignedCheckpoint { checkpoint, kid: self.kid.clone(), signature }
     }
 
+    pub fn sign_removal(&self, removal: Removal) -> SignedRemoval {
+        let signature = self.signature_of(&removal.text());
+        SignedRemoval { removal, kid: self.kid.clone(), signature }
+    }
+
     pub fn has_signed(&self, signed: &SignedCheckpoint) -> bool {
+        self.is_own(&signed.checkpoint.text(), &signed.kid, &signed.signature)
+    }
+
+    pub fn has_signed_removal(&self, signed: &SignedRemoval) -> bool {
+        self.is_own(&signed.removal.text(), &signed.kid, &signed.signature)
+    }
+
+    fn signature_of(&self, text: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.pair.sign(text.as_bytes()))
+    }
+
+    fn is_own(&self, text: &str, kid: &str, signature: &str) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, self.pair.public_key().as_ref());
-        let text = signed.checkpoint.text();
-        signed.kid == self.kid
-            && URL_SAFE_NO_PAD
-                .decode(&signed.signature)
-                .is_ok_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
+        let signature = URL_SAFE_NO_PAD.decode(signature);
+        kid == self.kid && signature.is_ok_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
     }
 
     /// The public key, which verifies signatures.
@@ -90,6 +104,35 @@ mod tests {
             signed.signature,
             "FvodyHqPJm19pl2pEsLuAtIyW_Sk9VAUPFUOyupHLafLC51BeKN7vcuRH-9o9K-hfZyGfeA83Il3pAaJAk7eAg"
         );
+    }
+
+    /// As for checkpoints.
+    #[test]
+    fn the_text_of_a_removal_never_changes_and_each_part_of_it_is_signed() {
+        use crate::domain::removal::RemovalId;
+        use crate::domain::tenant::TenantId;
+        use crate::domain::time::Month;
+        let id = RemovalId {
+            tenant: TenantId(Uuid::from_u128(7)),
+            month: Month { year: 2025, number: 3 },
+            number: 1,
+        };
+        let removal = Removal { id, decisions: 12, hash: Digest([9; 32]), at_ms: 5 };
+        let hash = "09".repeat(32);
+        assert_eq!(
+            removal.text(),
+            format!("tollgate removal 1\n00000000-0000-0000-0000-000000000007\n2025-03\n1\n12\n{hash}\n5\n")
+        );
+        let (own, other) = (key("01"), key("02"));
+        let signed = own.sign_removal(removal);
+        assert!(own.has_signed_removal(&signed) && !other.has_signed_removal(&signed));
+        for changed in [
+            Removal { decisions: 13, ..removal },
+            Removal { hash: Digest([8; 32]), ..removal },
+            Removal { id: RemovalId { number: 2, ..id }, ..removal },
+        ] {
+            assert!(!own.has_signed_removal(&SignedRemoval { removal: changed, ..signed.clone() }));
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The commands `migrate`, `tenant create`, `tenant card-check` and `client create`, which
-//! operators run on the database itself.
+//! The commands `migrate`, `tenant create`, `tenant card-check`, `tenant retention`,
+//! `erase` and `client create`, which operators run on the database itself.
 //!
 //! A server may run at the same time. A secret must be printed only once and never be logged.
 
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use uuid::Uuid;
 
 use super::Failure;
 use super::output::print_result;
@@ -14,6 +15,8 @@ use crate::app::tenants::{self, ClientRequest};
 use crate::auth::scope::ScopeSet;
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
+use crate::domain::payment::PaymentId;
+use crate::domain::retention::RetentionMonths;
 use crate::domain::tenant::Scope;
 use crate::storage::databases::Databases;
 
@@ -61,6 +64,53 @@ pub async fn card_check(
         let changed = tenants::set_card_check(&pools.system, &tenant, field, checked, ACTOR).await?;
         let since = if changed { "" } else { " already" };
         print_result!("The card number check of {} is {}{since}.", field.name(), word(checked));
+        Ok(())
+    })
+    .await
+}
+
+pub async fn erase(config: Config, tenant: String, id: Uuid, reason: String) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        let erasure = tenants::erase(pools, &tenant, PaymentId(id), reason, ACTOR).await?;
+        print_result!("The personal data of the payment {id} is erased, since {} ms.", erasure.erased_at_ms);
+        Ok(())
+    })
+    .await
+}
+
+/// A retention as it is written on the command line. `None` keeps everything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RetentionSetting(Option<RetentionMonths>);
+
+pub(super) fn retention_setting(text: &str) -> Result<RetentionSetting, String> {
+    if text == "all" {
+        return Ok(RetentionSetting(None));
+    }
+    let months = text.parse().ok().and_then(RetentionMonths::new);
+    let expected = || format!("expected a number of months from 1 to {}, or all", RetentionMonths::MAX);
+    months.map(|months| RetentionSetting(Some(months))).ok_or_else(expected)
+}
+
+/// Changes the retention. `None` prints the current setting instead.
+pub async fn retention(
+    config: Config,
+    tenant: String,
+    change: Option<RetentionSetting>,
+) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        let kept = match change {
+            None => tenants::retention(pools, &tenant).await?,
+            Some(RetentionSetting(retention)) => {
+                tenants::set_retention(&pools.system, &tenant, retention, ACTOR).await?;
+                retention
+            }
+        };
+        match kept {
+            Some(months) => {
+                print_result!("Decisions of {tenant} are kept for {months}, and the current month.")
+            }
+            None => print_result!("All decisions of {tenant} are kept."),
+        }
         Ok(())
     })
     .await

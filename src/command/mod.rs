@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use administration::RetentionSetting;
+
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
 use crate::http::openapi;
@@ -57,6 +59,17 @@ enum Command {
         /// Name of a tenant. Default: all tenants.
         #[arg(long)]
         tenant: Option<String>,
+    },
+    /// Erase the personal data of a payment. Its decision stays, so that the journal still verifies.
+    Erase {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        /// Id of the payment.
+        id: uuid::Uuid,
+        /// Why, for the audit log, which is never changed: without personal data.
+        #[arg(long)]
+        reason: String,
     },
     /// Verify the journal: find decisions that were changed, removed, swapped or cut off.
     Verify {
@@ -103,6 +116,18 @@ enum TenantCommand {
         /// Whether the field is checked.
         #[arg(requires = "field")]
         state: Option<Switch>,
+    },
+    /// Show how long the decisions of a tenant are kept, or change it.
+    ///
+    /// Older decisions are removed in the background, month by month, and cannot be recovered.
+    Retention {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        /// Whole months to keep before the current one, or `all` to keep everything. Default: show the
+        /// setting.
+        #[arg(value_parser = administration::retention_setting)]
+        months: Option<RetentionSetting>,
     },
 }
 
@@ -186,6 +211,9 @@ pub fn run() -> ExitCode {
         Command::Migrate => with_config(administration::migrate),
         Command::Replay { since, tenant } => with_config(|config| replay::replay(config, since, tenant)),
         Command::Verify { checkpoints } => with_config(|config| verify::verify(config, checkpoints)),
+        Command::Erase { tenant, id, reason } => {
+            with_config(|config| administration::erase(config, tenant, id, reason))
+        }
         Command::Demo(options) => demo::demo(options),
         Command::List(command) => with_config(|config| list::run(config, command)),
         Command::Table(command) => with_config(|config| table::run(config, command)),
@@ -196,6 +224,9 @@ pub fn run() -> ExitCode {
         Command::Tenant(TenantCommand::CardCheck { tenant, field, state }) => {
             let change = field.zip(state.map(|state| state == Switch::On));
             with_config(|config| administration::card_check(config, tenant, change))
+        }
+        Command::Tenant(TenantCommand::Retention { tenant, months }) => {
+            with_config(|config| administration::retention(config, tenant, months))
         }
         Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
             with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))

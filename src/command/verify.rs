@@ -11,6 +11,7 @@ use super::administration::on_database;
 use super::output::print_result;
 use super::progress::Progress;
 use crate::app;
+use crate::auth::checkpoint::CheckpointKey;
 use crate::config::Config;
 use crate::decisions::checkpoints::file::{self, CheckpointFile, CheckpointLine};
 use crate::decisions::verify::{self, CheckpointComparison, VerificationCounts, VerificationEvent};
@@ -23,7 +24,7 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
     let key = app::checkpoint_key(&config)?;
     let mut findings = 0;
     on_database(config, async |pools| {
-        let (counts, rate) = chains(pools).await?;
+        let (counts, rate) = chains(pools, &key).await?;
         let mut tell = |told: VerificationEvent| {
             if let VerificationEvent::Finding(finding) = told {
                 print_result!("{finding}");
@@ -40,6 +41,13 @@ pub async fn verify(config: Config, files: Vec<PathBuf>) -> Result<ExitCode, Fai
             counts.batches,
             counts.writers.len(),
         );
+        if counts.removals > 0 {
+            print_result!(
+                "{} decisions were removed by retention, as {} signed records say.",
+                counts.removed,
+                counts.removals
+            );
+        }
         print_result!("{}", checkpoint_summary(&counts, &compared));
         Ok(())
     })
@@ -62,10 +70,10 @@ fn lines_of(config: &Config, files: Vec<PathBuf>) -> Result<Vec<CheckpointLine>,
     Ok(lines)
 }
 
-async fn chains(pools: &Databases) -> Result<(VerificationCounts, f64), Failure> {
+async fn chains(pools: &Databases, key: &CheckpointKey) -> Result<(VerificationCounts, f64), Failure> {
     let total = decisions::count(&pools.system, None, 0).await?;
     let mut progress = Progress::new(total, "verified");
-    let counts = verify::verify(&pools.system, &mut |told| match told {
+    let counts = verify::verify(&pools.system, key, &mut |told| match told {
         VerificationEvent::Finding(finding) => progress.tell(&finding.to_string()),
         VerificationEvent::Decisions(more) => progress.add(more),
     })

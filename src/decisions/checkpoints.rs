@@ -1,7 +1,7 @@
 //! Checkpoints: the tips of this process's chains, signed and kept outside of the database.
 //!
 //! Only tips that the journal itself committed may be signed, and never one that was read from the
-//! database: an attacker could have written it.
+//! database: an attacker could have written it. Records of removals are kept in the same place.
 
 pub mod file;
 
@@ -15,8 +15,9 @@ use uuid::Uuid;
 use crate::auth::checkpoint::CheckpointKey;
 use crate::auth::signing_key::Jwk;
 use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::domain::removal::{Removal, RemovalId, SignedRemoval};
 use crate::storage::journal::Journal;
-use file::CheckpointFile;
+use file::{CheckpointFile, SignedLine};
 
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -59,9 +60,26 @@ impl Checkpoints {
             let Checkpoint { writer, sequence, hash, at_ms } = checkpoint;
             tracing::info!(%writer, sequence, %hash, at_ms, kid, signature, "checkpoint");
         }
-        self.file.append(&made)?;
+        let lines: Vec<SignedLine> = made.iter().cloned().map(SignedLine::Checkpoint).collect();
+        self.file.append(&lines)?;
         self.latest().extend(made.into_iter().map(|signed| (signed.checkpoint.writer, signed)));
         Ok(())
+    }
+
+    pub fn sign_removal(&self, removal: Removal) -> SignedRemoval {
+        self.key.sign_removal(removal)
+    }
+
+    /// Logs the removal and adds it to the file. Blocks until it is on the disk. Fails if it has no
+    /// valid signature: its record was read from the database.
+    pub fn keep_removal(&self, signed: SignedRemoval) -> io::Result<()> {
+        if !self.key.has_signed_removal(&signed) {
+            return Err(io::Error::other("the record of a removal is not signed by this installation"));
+        }
+        let SignedRemoval { removal, kid, signature } = &signed;
+        let Removal { id: RemovalId { tenant, month, number }, decisions, hash, at_ms } = removal;
+        tracing::info!(%tenant, %month, number, decisions, %hash, at_ms, kid, signature, "removal");
+        self.file.append(&[SignedLine::Removal(signed)])
     }
 
     /// The latest checkpoint of each writer that this node knows.

@@ -79,7 +79,9 @@ pub struct ImportedPayment {
 pub enum ImportError {
     #[error("another payment was already imported under this key")]
     KeyTaken,
-    #[error("the database does not accept this payment, or the payment stored under its key has been erased")]
+    #[error("the payment that was imported under this key has been erased")]
+    Erased,
+    #[error("the database does not accept this payment")]
     Refused,
     #[error("the database cannot be reached; run the import again (no payment is stored twice)")]
     Unavailable,
@@ -109,7 +111,7 @@ impl EarlierRuns {
     pub async fn stored(&self, past: &PastPayment) -> Result<Option<PaymentId>, ImportError> {
         let found = decisions::by_key(&self.app, self.tenant, self.client, &past.key).await;
         let found = found.map_err(|error| match error {
-            StorageError::Erased => ImportError::Refused,
+            StorageError::Erased => ImportError::Erased,
             _ => ImportError::Unavailable,
         })?;
         found.map(|stored| bound([past.request_hash, past.earlier_hash], &stored)).transpose()
@@ -230,6 +232,7 @@ impl Imports {
         };
         let attempt = || self.journal.store(decision.clone());
         attempt.retry(BACKOFF).when(may_retry).await.map_err(|error| match error {
+            JournalError::Erased => ImportError::Erased,
             JournalError::Refused => ImportError::Refused,
             JournalError::Full | JournalError::Unavailable => ImportError::Unavailable,
         })

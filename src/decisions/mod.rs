@@ -25,6 +25,7 @@ pub mod plugins;
 pub mod quarantine;
 pub mod query_checks;
 pub mod replay;
+pub mod retention;
 pub mod rulesets;
 pub mod runnable_ruleset;
 pub mod search_index;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::list::ListKinds;
 use crate::domain::payment::metadata_key;
+use crate::domain::retention::RetentionMonths;
 use crate::domain::ruleset::PreparedRule;
 use crate::domain::selector::{FactQuery, Matching, Selector, TableLookup};
 use crate::storage::lists::ListHead;
@@ -24,6 +25,8 @@ pub struct RulesetFlaw {
 pub(super) struct QueryContext {
     pub lists: Vec<ListHead>,
     pub tables: Vec<Table>,
+    /// `None` if decisions are kept forever.
+    pub retention: Option<RetentionMonths>,
     /// The version in which decisions are stored.
     pub evidence: EvidenceVersion,
 }
@@ -54,6 +57,9 @@ impl QueryContext {
                 "this fact can be asked once all nodes are upgraded and evidence_version is 3".to_owned();
             return Some(QueryFlaw { detail, cause: FlawCause::Selector });
         }
+        if let Some(flaw) = self.window_flaw(query) {
+            return Some(flaw);
+        }
         match query {
             FactQuery::Listed { list, matching, .. } => {
                 list_flaw(list, selector, &self.lists).or_else(|| matching_flaw(list, selector, *matching))
@@ -67,6 +73,21 @@ impl QueryContext {
             }
             FactQuery::Velocity { .. } | FactQuery::Aggregate(_) => None,
         }
+    }
+
+    /// The payments of a window must be kept for as long as the window is.
+    fn window_flaw(&self, query: &FactQuery) -> Option<QueryFlaw> {
+        let retention = self.retention?;
+        let kept_ms = retention.kept_at_least_ms();
+        if query.window_ms()? <= kept_ms {
+            return None;
+        }
+        let detail = format!(
+            "the window is longer than payments are kept: this tenant keeps decisions for {retention}, which \
+             are {} days or more",
+            kept_ms / 86_400_000
+        );
+        Some(QueryFlaw { detail, cause: FlawCause::Selector })
     }
 }
 

@@ -34,7 +34,7 @@ use crate::storage::rulesets::{
     NewRevision,
 };
 use crate::storage::series::{DeclareError, SERIES_MAX};
-use crate::storage::{StorageError, backtests, lists, plugins, tables};
+use crate::storage::{StorageError, backtests, lists, plugins, tables, tenants};
 
 #[derive(Debug, Error)]
 pub enum RevisionError {
@@ -138,7 +138,7 @@ impl Rulesets {
         if flaws.is_empty() { Ok(rules) } else { Err(RevisionError::Invalid(flaws)) }
     }
 
-    /// The lists and tables that the rules ask.
+    /// The lists and tables that the rules ask, and the tenant's retention.
     async fn query_context(
         &self,
         tenant: TenantId,
@@ -151,7 +151,8 @@ impl Rulesets {
         for name in asked.into_iter().filter_map(TableName::parse) {
             tables.extend(tables::get(&self.app, tenant, &name).await?);
         }
-        Ok(QueryContext { lists, tables, evidence: self.evidence })
+        let retention = tenants::retention(&self.app, tenant).await?;
+        Ok(QueryContext { lists, tables, retention, evidence: self.evidence })
     }
 
     async fn prepare(

@@ -55,6 +55,9 @@ pub struct SubmittedPayment {
 pub enum SubmitError {
     #[error("the key was already used for another payment")]
     KeyReused,
+    /// The payment that was submitted with this key is erased, so it cannot be compared with this one.
+    #[error("the payment that was submitted with this key has been erased")]
+    Erased,
     #[error("the first submission with this key is still being decided")]
     StillDeciding,
     #[error("too many payments of this tenant are waiting")]
@@ -71,6 +74,7 @@ impl From<StorageError> for SubmitError {
     fn from(error: StorageError) -> Self {
         match error {
             passing if passing.is_passing() => Self::Unavailable,
+            StorageError::Erased => Self::Erased,
             other => {
                 tracing::error!(error = %other, "a payment could not be stored");
                 Self::Failed
@@ -104,6 +108,7 @@ impl From<JournalError> for SubmitError {
         match error {
             JournalError::Full => Self::Busy,
             JournalError::Unavailable => Self::Unavailable,
+            JournalError::Erased => Self::Erased,
             JournalError::Refused => Self::Failed,
         }
     }

@@ -4,14 +4,17 @@
 //! Decisions that are stored during a verification must not be reported as flaws.
 
 mod finding;
+mod removed;
 mod row;
 mod signed;
 
 use uuid::Uuid;
 
 pub use finding::{Finding, IntegrityFlaw};
+use removed::KnownRecords;
 pub use signed::{CheckpointComparison, compare};
 
+use crate::auth::checkpoint::CheckpointKey;
 use crate::storage::StorageError;
 use crate::storage::batch_ids::ID_BYTES;
 use crate::storage::journal::chain::{GENESIS, batch_hash};
@@ -40,14 +43,25 @@ pub struct VerificationCounts {
     pub decisions: u64,
     /// How many of the decisions are erased. Their payload is gone; all else is verified.
     pub erased: u64,
+    /// How many decisions are gone, but named by a valid record of a removal. They are not among
+    /// `decisions`.
+    pub removed: u64,
+    /// Valid records of removals.
+    pub removals: u64,
     pub keys: u64,
     pub findings: u64,
 }
 
 /// Reads every batch and its decisions, writer by writer. Then compares every decision with its batch,
 /// and every key with its decision.
-pub async fn verify(system: &SystemPool, on_event: OnEvent<'_>) -> Result<VerificationCounts, StorageError> {
-    let mut pass = Verifier { system, on_event, counts: VerificationCounts::default() };
+/// `key` is that of checkpoints, by which records of removals are signed.
+pub async fn verify(
+    system: &SystemPool,
+    key: &CheckpointKey,
+    on_event: OnEvent<'_>,
+) -> Result<VerificationCounts, StorageError> {
+    let (counts, records) = (VerificationCounts::default(), KnownRecords::default());
+    let mut pass = Verifier { system, key, on_event, counts, records };
     for writer in verification::writers(system).await? {
         pass.counts.writers.push(writer.id);
         if !writer.registered {
@@ -57,13 +71,16 @@ pub async fn verify(system: &SystemPool, on_event: OnEvent<'_>) -> Result<Verifi
     }
     pass.strays().await?;
     pass.keys().await?;
+    pass.removals().await?;
     Ok(pass.counts)
 }
 
 struct Verifier<'a> {
     system: &'a SystemPool,
+    key: &'a CheckpointKey,
     on_event: OnEvent<'a>,
     counts: VerificationCounts,
+    records: KnownRecords,
 }
 
 /// The batch that the next one must follow.
@@ -88,9 +105,9 @@ impl Verifier<'_> {
             for batch in &batches {
                 self.batch(writer, batch, &mut before);
             }
-            let places = batches.iter().flat_map(BatchPlace::all_of).collect::<Vec<_>>();
+            let places: Vec<_> = batches.iter().flat_map(|batch| BatchPlace::all_of(writer, batch)).collect();
             for some in places.chunks(DECISIONS_AT_ONCE) {
-                self.decisions(writer, some).await?;
+                self.decisions(some).await?;
             }
         }
     }
@@ -122,31 +139,30 @@ impl Verifier<'_> {
     }
 
     /// Verifies that each place has its decision.
-    async fn decisions(&mut self, writer: Uuid, places: &[BatchPlace<'_>]) -> Result<(), StorageError> {
+    async fn decisions(&mut self, places: &[BatchPlace<'_>]) -> Result<(), StorageError> {
         let wanted: Vec<DecisionId> = places.iter().filter_map(|place| place.decision).collect();
         let rows = verification::decisions(self.system, &wanted).await?;
+        let mut missing = Vec::new();
         for place in places {
             match place.decision.and_then(|decision| rows.get(&decision)) {
-                Some(row) => self.decision(writer, row, place),
-                None => {
-                    let flaw = IntegrityFlaw::DecisionMissing { position: place.position };
-                    self.found(Finding::of_batch(writer, place.batch.sequence, flaw));
-                }
+                Some(row) => self.decision(row, place),
+                None => missing.push(place),
             }
         }
+        self.missing(missing).await?;
         self.counts.decisions += rows.len() as u64;
         (self.on_event)(VerificationEvent::Decisions(rows.len() as u64));
         Ok(())
     }
 
-    fn decision(&mut self, writer: Uuid, row: &DecisionRow, place: &BatchPlace<'_>) {
+    fn decision(&mut self, row: &DecisionRow, place: &BatchPlace<'_>) {
         self.counts.erased += u64::from(row.payload.is_none());
         let mut flaws = Vec::new();
         flaws.extend(row::digest_flaw(row, &place.batch.decision_digests, place.position));
         row::payload_flaws(row, &mut flaws);
         row::key_flaws(row, &mut flaws);
         for flaw in flaws {
-            self.found(Finding::of_decision(writer, place.batch.sequence, row.place.id, flaw));
+            self.found(Finding::of_decision(place.writer, place.batch.sequence, row.place.id, flaw));
         }
     }
 
@@ -200,6 +216,7 @@ fn has_its_hash(writer: Uuid, batch: &BatchRow) -> bool {
 
 /// A position of a batch, and the decision that must be there.
 struct BatchPlace<'b> {
+    writer: Uuid,
     batch: &'b BatchRow,
     position: usize,
     /// `None` if the batch does not name it.
@@ -207,9 +224,13 @@ struct BatchPlace<'b> {
 }
 
 impl<'b> BatchPlace<'b> {
-    fn all_of(batch: &'b BatchRow) -> impl Iterator<Item = Self> {
+    fn all_of(writer: Uuid, batch: &'b BatchRow) -> impl Iterator<Item = Self> {
         let named = batch.decisions().map(Some).chain(std::iter::repeat(None));
         let positions = 0..batch.decision_digests.len() / DIGEST_BYTES;
-        positions.zip(named).map(move |(position, decision)| Self { batch, position, decision })
+        positions.zip(named).map(move |(position, decision)| Self { writer, batch, position, decision })
+    }
+
+    fn digest(&self) -> Option<&[u8]> {
+        self.batch.decision_digests.chunks_exact(DIGEST_BYTES).nth(self.position)
     }
 }

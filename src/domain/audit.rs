@@ -30,10 +30,13 @@ pub enum Action {
     TableVersionUploaded,
     TableVersionActivated,
     TableVersionRolledBack,
+    RetentionChanged,
+    DecisionsRemoved,
+    PaymentErased,
 }
 
 impl Action {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -61,6 +64,9 @@ impl Action {
         Self::TableVersionUploaded,
         Self::TableVersionActivated,
         Self::TableVersionRolledBack,
+        Self::RetentionChanged,
+        Self::DecisionsRemoved,
+        Self::PaymentErased,
     ];
 
     pub fn name(self) -> &'static str {
@@ -92,6 +98,9 @@ impl Action {
             Self::TableVersionUploaded => "table_version.uploaded",
             Self::TableVersionActivated => "table_version.activated",
             Self::TableVersionRolledBack => "table_version.rolled_back",
+            Self::RetentionChanged => "retention.changed",
+            Self::DecisionsRemoved => "decisions.removed",
+            Self::PaymentErased => "payment.erased",
         }
     }
 

@@ -28,6 +28,8 @@ pub mod payment_event;
 pub mod plugin;
 pub mod quarantine;
 pub mod quotas;
+pub mod removal;
+pub mod retention;
 pub mod ruleset;
 pub mod selector;
 pub mod series;

@@ -363,6 +363,15 @@ impl FactQuery {
         if let Self::Table { table, .. } = self { Some(table) } else { None }
     }
 
+    /// How far back it looks at earlier payments, if it does.
+    pub fn window_ms(&self) -> Option<u64> {
+        match self {
+            Self::Velocity { window_ms, .. } => Some(*window_ms),
+            Self::Aggregate(query) => Some(query.window_ms),
+            Self::Listed { .. } | Self::Table { .. } | Self::Similar { .. } => None,
+        }
+    }
+
     /// The selectors whose values the answer depends on.
     pub fn selectors(&self) -> Vec<&Selector> {
         match self {

@@ -33,6 +33,7 @@ pub const REQUESTS_PER_S_MAX: u32 = 1_000_000;
 pub enum Scope {
     PaymentsWrite,
     PaymentsRead,
+    PaymentsErase,
     DecisionsRead,
     RulesetsRead,
     RulesetsWrite,
@@ -44,9 +45,10 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
+        Self::PaymentsErase,
         Self::DecisionsRead,
         Self::RulesetsRead,
         Self::RulesetsWrite,
@@ -61,6 +63,7 @@ impl Scope {
         match self {
             Self::PaymentsWrite => "payments:write",
             Self::PaymentsRead => "payments:read",
+            Self::PaymentsErase => "payments:erase",
             Self::DecisionsRead => "decisions:read",
             Self::RulesetsRead => "rulesets:read",
             Self::RulesetsWrite => "rulesets:write",

@@ -94,6 +94,31 @@ impl Month {
             Self { year: year + 1, number: from_march - 9 }
         }
     }
+
+    /// Reads the form that is displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (year, number) = text.split_once('-')?;
+        let month = Self { year: year.parse().ok()?, number: number.parse().ok()? };
+        ((1970..=9999).contains(&month.year) && (1..=12).contains(&month.number)).then_some(month)
+    }
+
+    pub const fn start_ms(self) -> u64 {
+        day_start_ms(self.year, self.number, 1)
+    }
+
+    /// Not before 1970, which is as far as times go.
+    pub const fn earlier_by(self, months: u64) -> Self {
+        let count = (self.year * 12 + self.number - 1).saturating_sub(months);
+        let count = if count < 1970 * 12 { 1970 * 12 } else { count };
+        Self { year: count / 12, number: count % 12 + 1 }
+    }
+
+    pub const fn next(self) -> Self {
+        match self.number {
+            12 => Self { year: self.year + 1, number: 1 },
+            number => Self { year: self.year, number: number + 1 },
+        }
+    }
 }
 
 /// Midnight UTC at the beginning of a day, from 1970 on.
@@ -154,6 +179,8 @@ mod tests {
             (4_107_542_400_000, "2100-03"),
         ] {
             assert_eq!(Month::of(at_ms).to_string(), month, "{at_ms}");
+            assert_eq!(Month::parse(month), Some(Month::of(at_ms)));
+            assert!((Month::of(at_ms).start_ms()..Month::of(at_ms).next().start_ms()).contains(&at_ms));
         }
     }
 }

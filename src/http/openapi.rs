@@ -59,6 +59,7 @@ struct Document;
     payments::events::events,
     decisions::one,
     decisions::replay,
+    decisions::erasure::erase,
     decisions::diagnoses::one,
     checkpoints::latest,
     rulesets::create,

@@ -35,6 +35,7 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, payments::events::routes()),
         api(RouteClass::Ordinary, decisions::routes()),
         api(RouteClass::Ordinary, decisions::diagnoses::routes()),
+        api(RouteClass::Ordinary, decisions::erasure::routes()),
         api(RouteClass::Ordinary, rulesets::routes()),
         api(RouteClass::Ordinary, rulesets::deployments::routes()),
         api(RouteClass::Ordinary, rulesets::dry_runs::routes()),

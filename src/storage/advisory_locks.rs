@@ -26,6 +26,8 @@ pub(super) enum DatabaseLock {
     ListConversion,
     /// Sequences of the activations of tables rise in commit order.
     TableActivationSequence,
+    /// One node begins to remove a month at a time.
+    Retention,
 }
 
 impl DatabaseLock {
@@ -37,6 +39,7 @@ impl DatabaseLock {
             Self::BacktestClaims => 0x746f_6c6c_0000_0006,
             Self::ListConversion => 0x746f_6c6c_0000_0009,
             Self::TableActivationSequence => 0x746f_6c6c_0000_000a,
+            Self::Retention => 0x746f_6c6c_0000_000c,
         }
     }
 
@@ -87,6 +90,8 @@ pub(super) enum TenantLock {
     Revisions(TenantId, DecisionPoint),
     /// Taken before backtests are counted for the limit.
     Backtests(TenantId),
+    /// No values of a payment are derived while the payment is erased.
+    Derivations(TenantId),
     /// Taken before tables and their versions are counted for the quotas. Versions are numbered
     /// without gaps.
     Tables(TenantId),
@@ -101,6 +106,7 @@ impl TenantLock {
             Self::Uploads(tenant) => format!("uploads {tenant}"),
             Self::Revisions(tenant, point) => format!("revisions {tenant} {}", point.name()),
             Self::Backtests(tenant) => format!("backtests {tenant}"),
+            Self::Derivations(tenant) => format!("derivations {tenant}"),
             Self::Tables(tenant) => format!("tables {tenant}"),
         }
     }
@@ -125,7 +131,7 @@ mod tests {
     #[test]
     fn numbers_and_texts_are_those_of_the_release_before() {
         use DatabaseLock::{
-            ActivationSequence, BacktestClaims, FirstSigningKey, ListConversion, Provisioning,
+            ActivationSequence, BacktestClaims, FirstSigningKey, ListConversion, Provisioning, Retention,
             TableActivationSequence,
         };
         let all = [
@@ -135,6 +141,7 @@ mod tests {
             BacktestClaims,
             ListConversion,
             TableActivationSequence,
+            Retention,
         ];
         // The function that declares series takes a lock of its own.
         let in_migration = include_str!("../../migrations/0014_aggregates.sql");
@@ -148,6 +155,7 @@ mod tests {
                 8_390_043_841_926_791_174,
                 8_390_043_841_926_791_177,
                 8_390_043_841_926_791_178,
+                8_390_043_841_926_791_180,
             ]
         );
         let (tenant, payment) = (TenantId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2)));
@@ -159,6 +167,7 @@ mod tests {
             (TenantLock::Uploads(tenant), format!("uploads {one}")),
             (TenantLock::Revisions(tenant, DecisionPoint::Payment), format!("revisions {one} payment")),
             (TenantLock::Backtests(tenant), format!("backtests {one}")),
+            (TenantLock::Derivations(tenant), format!("derivations {one}")),
             (TenantLock::Tables(tenant), format!("tables {one}")),
         ] {
             assert_eq!(lock.text(), text);

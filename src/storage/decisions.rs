@@ -1,6 +1,7 @@
 //! Reads decisions: by id, by key, in pages, and by search. Only the journal writes them.
 
 mod comparison;
+mod erased;
 mod feed;
 pub mod history;
 mod search;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 pub use comparison::{
     COUNTED_MAX, EventCount, OutcomeCount, ReasonCounts, RevisionComparison, SAMPLED_MAX, comparison,
 };
+pub use erased::{ErasedDecision, erased, found_by_key};
 pub use feed::{NewDecision, ids_since, since};
 pub use search::{DecisionFilter, DecisionPage, DecisionSummary, FoundDecision, list};
 

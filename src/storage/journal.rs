@@ -88,6 +88,9 @@ pub enum JournalError {
     /// A retry with the same key shows whether it was stored.
     #[error("the decision could not be stored, or it is unknown whether it was")]
     Unavailable,
+    /// The key is bound to a decision whose personal data was erased.
+    #[error("the decision that is stored under this key has been erased")]
+    Erased,
     /// The database rejects this decision. Others of its batch are not affected.
     #[error("the decision cannot be stored as it is")]
     Refused,

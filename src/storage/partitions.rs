@@ -1,4 +1,7 @@
-//! Creates the monthly partitions of decisions and of aggregates ahead of time.
+//! Creates the monthly partitions of decisions and of aggregates ahead of time, and drops those in
+//! which retention left nothing.
+//!
+//! Each takes a lock of the whole table, so neither may wait for it long.
 
 use super::StorageError;
 use super::pool::SystemPool;
@@ -87,4 +90,46 @@ async fn ensure(system: &SystemPool, function: &'static str, day: String) -> Res
             })
         })
         .await
+}
+
+/// Drops the partitions of past months in which nothing is left. A partition that is in use is tried
+/// again at the next call.
+pub async fn drop_empty(system: &SystemPool) -> Result<(), StorageError> {
+    let candidates: Vec<(String, String)> = system
+        .transaction(|connection| {
+            Box::pin(async move {
+                sqlx::query_as(
+                    "select parent, month::text
+                     from (select distinct month from removals
+                           where month < date_trunc('month', now() at time zone 'utc')) removed,
+                          unnest(array['decisions', 'aggregate_values']) as parent
+                     where to_regclass('tollgate.' || parent || '_' || to_char(month, 'YYYY_MM')) is not null
+                       and not exists (select from removals r
+                                       where r.month = removed.month and r.state <> 'removed')",
+                )
+                .fetch_all(connection)
+                .await
+                .of_statement()
+            })
+        })
+        .await?;
+    for (parent, month) in candidates {
+        let dropped = system
+            .transaction(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("select drop_empty_partition($1, $2::text::date)")
+                        .bind(parent)
+                        .bind(month)
+                        .execute(connection)
+                        .await
+                        .of_statement()
+                })
+            })
+            .await;
+        match dropped {
+            Err(error) if !error.is_lock_timeout() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -91,6 +91,18 @@ async fn declare_once(
     .await
 }
 
+/// All series by which a tenant's payments were ever stored, in the caller's transaction.
+pub(super) async fn of_tenant(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<Vec<Series>, StorageError> {
+    let statement = "select definition from value_series where tenant_id = $1
+                     union select definition from removed_series where tenant_id = $1";
+    let definitions: Vec<Json<Series>> =
+        sqlx::query_scalar(statement).bind(tenant.0).fetch_all(connection).await?;
+    Ok(definitions.into_iter().map(|Json(series)| series).collect())
+}
+
 /// How far a tenant's series are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeriesProgress {

@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::columns::bigint;
 use super::pool::{AppPool, SystemPool};
+use super::removals::retention_of;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
+use crate::domain::retention::RetentionMonths;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 
 #[derive(Debug, Clone)]
@@ -84,6 +86,62 @@ pub async fn tenant_by_name(system: &SystemPool, name: &str) -> Result<Option<Te
                     .fetch_optional(connection)
                     .await?;
                 Ok(id.map(TenantId))
+            })
+        })
+        .await
+}
+
+/// `None` if everything is kept.
+pub async fn retention(app: &AppPool, tenant: TenantId) -> Result<Option<RetentionMonths>, StorageError> {
+    app.transaction(tenant, move |connection| {
+        Box::pin(async move {
+            let months = sqlx::query_scalar("select retention_months from tenants where id = $1")
+                .bind(tenant.0)
+                .fetch_one(connection)
+                .await?;
+            Ok(retention_of(months))
+        })
+    })
+    .await
+}
+
+/// Returns the retention before. Nothing is recorded if it stays as it is.
+pub async fn set_retention(
+    system: &SystemPool,
+    tenant: TenantId,
+    retention: Option<RetentionMonths>,
+    actor: &str,
+    now_ms: u64,
+) -> Result<Option<RetentionMonths>, StorageError> {
+    let actor = actor.to_owned();
+    system
+        .transaction(move |connection| {
+            Box::pin(async move {
+                let statement = "select retention_months from tenants where id = $1 for update";
+                let before: Option<i32> =
+                    sqlx::query_scalar(statement).bind(tenant.0).fetch_one(&mut *connection).await?;
+                let before = retention_of(before);
+                if before == retention {
+                    return Ok(before);
+                }
+                sqlx::query("update tenants set retention_months = $2 where id = $1")
+                    .bind(tenant.0)
+                    .bind(retention.map(|retention| i32::from(retention.get())))
+                    .execute(&mut *connection)
+                    .await?;
+                let months = |retention: Option<RetentionMonths>| {
+                    Some(json!({ "months": retention.map(RetentionMonths::get) }).to_string())
+                };
+                let act = Act {
+                    at_ms: now_ms,
+                    actor,
+                    action: Action::RetentionChanged,
+                    subject: tenant.to_string(),
+                    before: months(before),
+                    after: months(retention),
+                };
+                audit::record(connection, tenant, &act).await?;
+                Ok(before)
             })
         })
         .await

@@ -223,6 +223,13 @@ async fn payments(client: &mut DocumentedCaller) -> Value {
     paid["id"].clone()
 }
 
+async fn erasure(client: &mut DocumentedCaller, payment_id: &Value) {
+    let id = payment_id.as_str().unwrap();
+    client.post(&format!("/decisions/{id}/erasure"), &json!({"reason": "asked to"}), 200).await;
+    client.get(&format!("/payments/{id}")).await;
+    client.post("/payments", &payment(), 410).await;
+}
+
 async fn deployments(client: &mut DocumentedCaller, rules: &Value) {
     let candidate = client.revision(&json!([rules[0], rules[1]])).await;
     let mut canary = candidate.clone();
@@ -303,6 +310,7 @@ async fn every_operation_responds_as_documented() {
     let payment_id = payments(&mut client).await;
     deployments(&mut client, &rules).await;
     run_trials(&mut client, &rules, &payment_id).await;
+    erasure(&mut client, &payment_id).await;
     client.get("/audit").await;
     client.get("/audit/checkpoints").await;
     problems(&mut client).await;

@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
+use tollgate::auth::checkpoint::CheckpointKey;
+use tollgate::auth::root_secret::RootSecret;
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::program::{run_command, tollgate_on};
-use crate::support::service::{Caller, Node, data_dir, payment};
+use crate::support::service::{Caller, Node, ROOT_SECRET, data_dir, payment};
 
 /// Runs `tollgate verify` with the checkpoints of this folder. Returns whether it succeeded, and
 /// its output.
@@ -28,6 +30,11 @@ pub fn run_verify(database: &TestDatabase, data_dir: &Path, arguments: &[&str]) 
     assert!(matches!(status.code(), Some(0 | 1)), "{output}\n{log}");
     assert!(output.contains(" decisions per second"), "it did not come to its end: {output}\n{log}");
     (status.success(), output)
+}
+
+/// The key of checkpoints under the root secret of the tests.
+pub fn checkpoint_key() -> CheckpointKey {
+    CheckpointKey::new(&RootSecret::from_text(ROOT_SECRET).unwrap()).unwrap()
 }
 
 /// A new data folder with the compiled plugins of the shared one.

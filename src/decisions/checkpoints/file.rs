@@ -1,4 +1,4 @@
-//! The file of checkpoints: JSON lines in the data folder.
+//! The file of checkpoints and of signed removals: JSON lines in the data folder.
 //!
 //! Several processes may write to one folder, so each write and each compaction holds the folder's
 //! lock. Only the owner may read the file.
@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::domain::plugin::Digest;
+use crate::domain::removal::{Removal, RemovalId, SignedRemoval};
+use crate::domain::tenant::TenantId;
+use crate::domain::time::Month;
 
 const NAME: &str = "checkpoints.jsonl";
 
@@ -28,14 +31,32 @@ pub struct CheckpointFile {
 #[derive(Debug)]
 pub struct CheckpointLine {
     pub origin: String,
-    /// `None` if the line is not a checkpoint.
-    pub signed: Option<SignedCheckpoint>,
+    /// `None` if the line is neither.
+    pub signed: Option<SignedLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignedLine {
+    Checkpoint(SignedCheckpoint),
+    Removal(SignedRemoval),
 }
 
 #[derive(Serialize, Deserialize)]
 struct CheckpointRecord {
     writer: Uuid,
     sequence: i64,
+    hash: String,
+    at_ms: u64,
+    kid: String,
+    signature: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RemovalRecord {
+    tenant: TenantId,
+    month: String,
+    number: i32,
+    decisions: u64,
     hash: String,
     at_ms: u64,
     kid: String,
@@ -52,7 +73,7 @@ impl CheckpointFile {
     }
 
     /// Adds lines and returns once they are on the disk.
-    pub fn append(&self, made: &[SignedCheckpoint]) -> io::Result<()> {
+    pub fn append(&self, made: &[SignedLine]) -> io::Result<()> {
         let _lock = self.lock()?;
         // Opened each time, since another process may have compacted the file.
         let mut file =
@@ -65,7 +86,8 @@ impl CheckpointFile {
         file.sync_data()
     }
 
-    /// Keeps only the newest checkpoint of each writer and signing key, and returns those.
+    /// Keeps only the newest checkpoint of each writer and signing key, and returns those. Removals
+    /// all stay, each once.
     pub fn compact(&self) -> io::Result<Vec<SignedCheckpoint>> {
         let _lock = self.lock()?;
         let text = match fs::read_to_string(&self.path) {
@@ -74,11 +96,21 @@ impl CheckpointFile {
             Err(error) => return Err(error),
         };
         let mut last: BTreeMap<(Uuid, String), SignedCheckpoint> = BTreeMap::new();
+        let mut removals: Vec<SignedLine> = Vec::new();
         let lines = lines_of(&self.path.display().to_string(), &text);
         for CheckpointLine { origin, signed } in lines {
-            let Some(signed) = signed else {
-                tracing::warn!(origin, "skipped a line that is not a checkpoint");
-                continue;
+            let signed = match signed {
+                Some(SignedLine::Checkpoint(signed)) => signed,
+                Some(removal) => {
+                    if !removals.contains(&removal) {
+                        removals.push(removal);
+                    }
+                    continue;
+                }
+                None => {
+                    tracing::warn!(origin, "skipped a line that is not a checkpoint");
+                    continue;
+                }
             };
             let known = last.entry((signed.checkpoint.writer, signed.kid.clone())).or_insert(signed.clone());
             if known.checkpoint.sequence < signed.checkpoint.sequence {
@@ -86,7 +118,8 @@ impl CheckpointFile {
             }
         }
         let kept: Vec<SignedCheckpoint> = last.into_values().collect();
-        let compacted = text_of(&kept);
+        let lines = kept.iter().cloned().map(SignedLine::Checkpoint).chain(removals);
+        let compacted = text_of(&lines.collect::<Vec<_>>());
         if compacted.len() < text.len() {
             let beside = self.path.with_added_extension("new");
             let mut file =
@@ -134,26 +167,43 @@ fn lines_of(origin: &str, text: &str) -> Vec<CheckpointLine> {
 
 /// Whether this is a line of a log and not a checkpoint.
 fn is_of_a_log(line: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(line)
-        .is_ok_and(|value| value["level"].is_string() && value["message"] != "checkpoint")
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| {
+        value["level"].is_string() && value["message"] != "checkpoint" && value["message"] != "removal"
+    })
 }
 
-fn parse(line: &str) -> Option<SignedCheckpoint> {
-    let CheckpointRecord { writer, sequence, hash, at_ms, kid, signature } =
+fn parse(line: &str) -> Option<SignedLine> {
+    if let Ok(CheckpointRecord { writer, sequence, hash, at_ms, kid, signature }) = serde_json::from_str(line)
+    {
+        let checkpoint = Checkpoint { writer, sequence, hash: Digest::parse(&hash).ok()?, at_ms };
+        return Some(SignedLine::Checkpoint(SignedCheckpoint { checkpoint, kid, signature }));
+    }
+    let RemovalRecord { tenant, month, number, decisions, hash, at_ms, kid, signature } =
         serde_json::from_str(line).ok()?;
-    let hash = Digest::parse(&hash).ok()?;
-    Some(SignedCheckpoint { checkpoint: Checkpoint { writer, sequence, hash, at_ms }, kid, signature })
+    let id = RemovalId { tenant, month: Month::parse(&month)?, number };
+    let removal = Removal { id, decisions, hash: Digest::parse(&hash).ok()?, at_ms };
+    Some(SignedLine::Removal(SignedRemoval { removal, kid, signature }))
 }
 
-fn text_of(made: &[SignedCheckpoint]) -> String {
-    made.iter()
-        .map(|signed| {
-            let Checkpoint { writer, sequence, hash, at_ms } = signed.checkpoint;
-            let (kid, signature) = (signed.kid.clone(), signed.signature.clone());
-            let line = CheckpointRecord { writer, sequence, hash: hash.to_string(), at_ms, kid, signature };
-            serde_json::json!(line).to_string() + "\n"
-        })
-        .collect()
+fn text_of(made: &[SignedLine]) -> String {
+    made.iter().map(|line| json_of(line).to_string() + "\n").collect()
+}
+
+fn json_of(line: &SignedLine) -> serde_json::Value {
+    match line {
+        SignedLine::Checkpoint(SignedCheckpoint { checkpoint, kid, signature }) => {
+            let Checkpoint { writer, sequence, hash, at_ms } = *checkpoint;
+            let (kid, signature) = (kid.clone(), signature.clone());
+            let hash = hash.to_string();
+            serde_json::json!(CheckpointRecord { writer, sequence, hash, at_ms, kid, signature })
+        }
+        SignedLine::Removal(SignedRemoval { removal, kid, signature }) => {
+            let Removal { id: RemovalId { tenant, month, number }, decisions, hash, at_ms } = *removal;
+            let (kid, signature) = (kid.clone(), signature.clone());
+            let (month, hash) = (month.to_string(), hash.to_string());
+            serde_json::json!(RemovalRecord { tenant, month, number, decisions, hash, at_ms, kid, signature })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,39 +216,61 @@ mod tests {
         SignedCheckpoint { checkpoint, kid: "k".to_owned(), signature: "s".to_owned() }
     }
 
+    fn line(writer: u128, sequence: i64) -> SignedLine {
+        SignedLine::Checkpoint(signed(writer, sequence))
+    }
+
+    fn removal(number: i32) -> SignedLine {
+        let (tenant, month) = (TenantId(Uuid::from_u128(3)), Month { year: 2025, number: 3 });
+        let id = RemovalId { tenant, month, number };
+        let removal = Removal { id, decisions: 2, hash: Digest([8; 32]), at_ms: 6 };
+        SignedLine::Removal(SignedRemoval { removal, kid: "k".to_owned(), signature: "s".to_owned() })
+    }
+
+    #[test]
+    fn compaction_keeps_every_removal_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = CheckpointFile::in_folder(folder.path());
+        file.append(&[removal(1), line(1, 1), removal(2)]).expect("appended");
+        file.append(&[removal(1), line(1, 2)]).expect("appended");
+        assert_eq!(file.compact().expect("compacted"), [signed(1, 2)]);
+        let lines = read(file.path()).expect("read").into_iter().filter_map(|line| line.signed);
+        assert_eq!(lines.collect::<Vec<_>>(), [line(1, 2), removal(1), removal(2)]);
+    }
+
     #[test]
     fn compaction_leaves_the_last_line_of_each_writer() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = CheckpointFile::in_folder(folder.path());
         assert_eq!(file.compact().expect("nothing yet"), []);
-        file.append(&[signed(1, 1), signed(2, 4)]).expect("appended");
-        file.append(&[signed(1, 2)]).expect("appended");
+        file.append(&[line(1, 1), line(2, 4)]).expect("appended");
+        file.append(&[line(1, 2)]).expect("appended");
         assert_eq!(read(file.path()).expect("read").len(), 3);
         assert_eq!(file.compact().expect("compacted"), [signed(1, 2), signed(2, 4)]);
-        file.append(&[signed(1, 3)]).expect("appended to the new file");
+        file.append(&[line(1, 3)]).expect("appended to the new file");
         let lines = read(file.path()).expect("read");
         let read: Vec<_> = lines.into_iter().filter_map(|line| line.signed).collect();
-        assert_eq!(read, [signed(1, 2), signed(2, 4), signed(1, 3)]);
+        assert_eq!(read, [line(1, 2), line(2, 4), line(1, 3)]);
     }
 
     #[test]
     fn a_line_cut_off_by_a_crash_does_not_spoil_the_next() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = CheckpointFile::in_folder(folder.path());
-        file.append(&[signed(1, 1)]).expect("appended");
+        file.append(&[line(1, 1)]).expect("appended");
         let text = fs::read_to_string(file.path()).expect("text") + r#"{"writer":"0000"#;
         fs::write(file.path(), text).expect("written");
-        file.append(&[signed(2, 1)]).expect("appended");
+        file.append(&[line(2, 1)]).expect("appended");
         let found: Vec<_> = read(file.path()).expect("read").into_iter().map(|line| line.signed).collect();
-        assert_eq!(found, [Some(signed(1, 1)), None, Some(signed(2, 1))]);
+        assert_eq!(found, [Some(line(1, 1)), None, Some(line(2, 1))]);
     }
 
     #[test]
     fn the_other_lines_of_a_log_are_passed_over() {
         let other = r#"{"timestamp":"2026","level":"INFO","message":"stopping","target":"tollgate"}"#;
-        let own = text_of(&[signed(1, 1)]).replace('{', r#"{"level":"INFO","message":"checkpoint","#);
+        let own = text_of(&[line(1, 1)]).replace('{', r#"{"level":"INFO","message":"checkpoint","#);
         let lines = lines_of("log", &format!("{other}\n{own}\nnot JSON\n"));
         let found: Vec<_> = lines.into_iter().map(|line| (line.origin, line.signed)).collect();
-        assert_eq!(found, [("log:2".to_owned(), Some(signed(1, 1))), ("log:4".to_owned(), None)]);
+        assert_eq!(found, [("log:2".to_owned(), Some(line(1, 1))), ("log:4".to_owned(), None)]);
     }
 }

@@ -5,6 +5,9 @@
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::domain::tenant::TenantId;
+use crate::domain::time::Month;
+
 /// One flaw and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -70,6 +73,14 @@ pub enum IntegrityFlaw {
     CutOff { at_ms: u64, last: Option<i64> },
     #[error("batch removed: a checkpoint from {at_ms} ms covers it")]
     SignedBatchMissing { at_ms: u64 },
+    #[error(
+        "the record {number} of decisions removed from {month} for the tenant {tenant} was changed or forged"
+    )]
+    RecordForged { tenant: TenantId, month: Month, number: i32 },
+    #[error(
+        "the record {number} of decisions removed from {month} for the tenant {tenant} is not as signed in {origin}"
+    )]
+    RecordNotAsSigned { origin: String, tenant: TenantId, month: Month, number: i32 },
     #[error("chain rewritten: a checkpoint from {at_ms} ms has a different hash for this batch")]
     NotAsSigned { at_ms: u64 },
 }

@@ -1,4 +1,4 @@
-//! Compares checkpoints with the stored batches.
+//! Compares checkpoints with the stored batches, and signed removals with their stored records.
 //!
 //! A checkpoint proves that a batch with this hash was stored, so the end of a chain cannot be cut
 //! off undetected.
@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::finding::{Finding, IntegrityFlaw};
 use super::{OnEvent, VerificationEvent};
 use crate::auth::checkpoint::CheckpointKey;
-use crate::decisions::checkpoints::file::CheckpointLine;
+use crate::decisions::checkpoints::file::{CheckpointLine, SignedLine};
+use crate::domain::removal::RemovalId;
 use crate::storage::pool::SystemPool;
-use crate::storage::{StorageError, verification};
+use crate::storage::{StorageError, removals, verification};
 
 #[derive(Debug, Default)]
 pub struct CheckpointComparison {
@@ -33,14 +34,26 @@ pub async fn compare(
     on_event: OnEvent<'_>,
 ) -> Result<CheckpointComparison, StorageError> {
     let mut compared = CheckpointComparison::default();
+    let records = if lines.is_empty() { Vec::new() } else { removals::signed(system).await? };
     for CheckpointLine { origin, signed } in lines {
         let finding = match signed {
             None => Finding::of_origin(IntegrityFlaw::NoCheckpoint { origin }),
-            Some(signed) if !key.has_signed(&signed) => {
+            Some(SignedLine::Removal(signed)) => {
+                if records.iter().any(|stored| stored.removal == signed.removal) {
+                    continue;
+                }
+                Finding::of_origin(if key.has_signed_removal(&signed) {
+                    let RemovalId { tenant, month, number } = signed.removal.id;
+                    IntegrityFlaw::RecordNotAsSigned { origin, tenant, month, number }
+                } else {
+                    IntegrityFlaw::Forged { origin }
+                })
+            }
+            Some(SignedLine::Checkpoint(signed)) if !key.has_signed(&signed) => {
                 let checkpoint = &signed.checkpoint;
                 Finding::of_batch(checkpoint.writer, checkpoint.sequence, IntegrityFlaw::Forged { origin })
             }
-            Some(signed) => {
+            Some(SignedLine::Checkpoint(signed)) => {
                 let checkpoint = signed.checkpoint;
                 compared.writers.insert(checkpoint.writer);
                 let (writer, sequence, at_ms) = (checkpoint.writer, checkpoint.sequence, checkpoint.at_ms);

@@ -39,6 +39,7 @@ macro_rules! scopes {
 scopes!(
     PaymentsWrite,
     PaymentsRead,
+    PaymentsErase,
     DecisionsRead,
     RulesetsRead,
     RulesetsWrite,

@@ -63,11 +63,13 @@ problems! {
     ReadProblems: NotFound;
     /// Reading a decision, whose personal data may have been erased.
     ReadDecisionProblems: NotFound Erased;
+    /// Erasing a payment.
+    EraseProblems: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody CardNumber;
     /// Replaying a decision; an imported one cannot be replayed.
     ReplayProblems: NotFound Conflict Erased;
     /// Submitting a payment.
     SubmitProblems: MalformedRequest MalformedBody InvalidIdempotencyKey StillDeciding BodyTooLarge
-        UnsupportedMediaType InvalidBody CardNumber IdempotencyKeyReused;
+        UnsupportedMediaType InvalidBody CardNumber IdempotencyKeyReused Erased;
     /// Following the feed.
     FeedProblems: MalformedRequest TooManyStreams;
     /// Reporting a payment event.

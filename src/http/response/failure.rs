@@ -19,6 +19,7 @@ use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
 use crate::storage::backtests::{CancelBacktestError, CreateBacktestError};
+use crate::storage::erasures::EraseError;
 use crate::storage::lists::{AddEntryError, CloseListError, CreateListError};
 use crate::storage::payment_events::RecordEventError;
 use crate::storage::plugins::RetireError;
@@ -28,6 +29,11 @@ use crate::storage::uploads::NewUploadError;
 
 fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
+}
+
+fn erased() -> Problem {
+    let detail = "Only the outcome of this decision is left; its personal data has been erased.";
+    Problem::new(ProblemKind::Erased, detail)
 }
 
 impl From<StorageError> for Problem {
@@ -56,10 +62,7 @@ impl From<&StorageError> for Problem {
                 tracing::error!(?error, "the database rejected a statement");
                 internal()
             }
-            StorageError::Erased => Self::new(
-                ProblemKind::Erased,
-                "Only the outcome of this decision is left; its personal data has been erased.",
-            ),
+            StorageError::Erased => erased(),
             StorageError::Unreadable { what } => {
                 tracing::error!(what, "stored data cannot be read");
                 internal()
@@ -95,6 +98,7 @@ impl From<SubmitError> for Problem {
                               later.";
                 Self::new(ProblemKind::StillDeciding, detail)
             }
+            SubmitError::Erased => erased(),
             SubmitError::Busy => Self::new(ProblemKind::Busy, "Too many payments are waiting to be decided."),
             SubmitError::Deadline => {
                 let detail = "The deadline passed before the decision was stored. Repeat the request with \
@@ -152,6 +156,15 @@ impl From<RecordedFailureError> for Problem {
             }
             RecordedFailureError::Diagnosis(DiagnosisError::Engine(error)) => error.into(),
             RecordedFailureError::Diagnosis(DiagnosisError::Storage(error)) => error.as_ref().into(),
+        }
+    }
+}
+
+impl From<EraseError> for Problem {
+    fn from(error: EraseError) -> Self {
+        match error {
+            EraseError::UnknownPayment => Self::not_found("decision"),
+            EraseError::Storage(error) => error.into(),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Decisions: their evidence and their replay.
+//! Decisions: their evidence, their replay and their erasure.
 
 pub mod diagnoses;
+pub mod erasure;
 pub mod evidence;
 
 use rocket::http::Status;

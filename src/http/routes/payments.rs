@@ -26,7 +26,7 @@ use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
 use crate::http::edge::context::RequestContext;
 use crate::http::edge::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
-use crate::http::openapi::problems::{ReadDecisionProblems, SearchProblems, SubmitProblems};
+use crate::http::openapi::problems::{ReadProblems, SearchProblems, SubmitProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::card_numbers::{key_error, refused};
 use crate::http::request::declaration::named;
@@ -39,7 +39,7 @@ use crate::http::routes::payments::events::EventKindShape;
 use crate::http::routes::payments::search::filter_of;
 use crate::http::services::ServiceState;
 use crate::storage::decisions::{self, DecisionPage, FoundDecision, StoredDecision};
-use crate::storage::payment_events;
+use crate::storage::{StorageError, payment_events};
 
 pub fn routes() -> Vec<Route> {
     routes![submit, list, one]
@@ -117,6 +117,28 @@ impl DecidedShape {
     }
 }
 
+/// What is left of a payment whose personal data was erased.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErasedPayment)]
+pub struct ErasedShape {
+    #[serde(flatten)]
+    pub left: SummaryShape,
+    /// Null if an operator erased it in the database, without a record.
+    #[schema(required = true)]
+    pub erased_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<EventKindShape>,
+}
+
+/// A payment with its decision, or what is left of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadPayment)]
+#[serde(untagged)]
+pub enum ReadShape {
+    Decided(Box<DecidedShape>),
+    Erased(Box<ErasedShape>),
+}
+
 /// A payment in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentSummary)]
@@ -155,23 +177,6 @@ impl SummaryShape {
             revision: summary.revision,
             client: summary.client.0,
             idempotency_key: summary.key,
-        }
-    }
-
-    fn of_stored(stored: StoredDecision, in_full: bool) -> Self {
-        let order = &stored.decision.evidence.payment.order;
-        Self {
-            id: stored.decision.id().0,
-            outcome: stored.decision.outcome.into(),
-            reasons: Some(shapes_of(&stored.decision.evidence.reasons, in_full)),
-            received_at_ms: stored.decision.evidence.payment.received_at_ms,
-            reference: Some(order.reference.clone()),
-            amount_minor: order.amount.minor(),
-            currency: order.amount.currency().code().to_owned(),
-            method: order.method.name().to_owned(),
-            revision: stored.decision.evidence.revision.map(|revision| revision.number),
-            client: stored.decision.client.0,
-            idempotency_key: stored.decision.key.as_str().to_owned(),
         }
     }
 }
@@ -308,8 +313,8 @@ pub async fn list(
     let key = query.parsed("idempotency_key", |text| IdempotencyKey::parse(text).ok_or(expected_key));
     if let Some(key) = key {
         query.finish()?;
-        let found = decisions::by_key(&services.app, client.tenant, client.id, &key).await?;
-        let items = found.map(|stored| SummaryShape::of_stored(stored, in_full)).into_iter().collect();
+        let found = decisions::found_by_key(&services.app, client.tenant, client.id, &key).await?;
+        let items = found.map(|found| SummaryShape::of(found, in_full)).into_iter().collect();
         return ApiResponse::json(Status::Ok, &Page { items, next_cursor: None });
     }
     let mut filter = filter_of(&mut query);
@@ -324,10 +329,10 @@ pub async fn list(
     ApiResponse::json(Status::Ok, &Page { items, next_cursor: next_cursor.or(goes_on) })
 }
 
-/// Returns a payment with its decision.
+/// Returns a payment with its decision. If it was erased, returns what is left.
 #[utoipa::path(
     tag = "payments",
-    responses((status = 200, body = DecidedShape), ReadDecisionProblems),
+    responses((status = 200, body = ReadShape), ReadProblems),
     security(("oauth" = ["payments:read"]))
 )]
 #[get("/payments/<id>")]
@@ -337,10 +342,21 @@ pub async fn one(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
-    let stored = decisions::get(&services.app, client.tenant, id).await?;
-    let stored = stored.ok_or(Problem::not_found("payment"))?;
+    let not_found = || Problem::not_found("payment");
     let state = payment_events::last(&services.app, client.tenant, id).await?.map(EventKindShape::from);
-    let shape = DecidedShape { state, ..DecidedShape::of(&stored, client.has(Scope::DecisionsRead)) };
+    let shape = match decisions::get(&services.app, client.tenant, id).await {
+        Err(StorageError::Erased) => {
+            let left = decisions::erased(&services.app, client.tenant, id).await?.ok_or_else(not_found)?;
+            let found = FoundDecision { summary: left.summary, reasons: None };
+            let (erased_at_ms, left) = (left.erased_at_ms, SummaryShape::of(found, false));
+            ReadShape::Erased(Box::new(ErasedShape { left, erased_at_ms, state }))
+        }
+        stored => {
+            let stored = stored?.ok_or_else(not_found)?;
+            let decided = DecidedShape::of(&stored, client.has(Scope::DecisionsRead));
+            ReadShape::Decided(Box::new(DecidedShape { state, ..decided }))
+        }
+    };
     ApiResponse::json(Status::Ok, &shape)
 }
 

@@ -20,9 +20,9 @@ use super::WHAT;
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::{Outcome, OutcomeReason};
-use crate::storage::StorageError;
 use crate::storage::columns::{ms, named};
 use crate::storage::pool::AppPool;
+use crate::storage::{StorageError, evidence};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionSummary {
@@ -79,6 +79,13 @@ pub async fn list(
         })
     })
     .await
+}
+
+pub(super) fn read_found(row: &PgRow) -> Result<FoundDecision, StorageError> {
+    let payload: Option<&[u8]> = row.try_get("payload")?;
+    let version = row.try_get("payload_version")?;
+    let evidence = payload.and_then(|payload| evidence::decode(version, payload).ok());
+    Ok(FoundDecision { summary: read_summary(row)?, reasons: evidence.map(|evidence| evidence.reasons) })
 }
 
 pub(super) fn read_summary(row: &PgRow) -> Result<DecisionSummary, StorageError> {

@@ -123,6 +123,7 @@ impl Batch {
                     continue;
                 }
                 Some(Ok(stored)) => Ok(StoreOutcome::Duplicate(stored)),
+                Some(Err(StorageError::Erased)) => Err(JournalError::Erased),
                 // The key is bound to a decision that is missing or damaged, so it can neither
                 // be answered nor used again.
                 Some(Err(_)) | None => Err(JournalError::Refused),

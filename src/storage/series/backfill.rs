@@ -14,6 +14,7 @@ use crate::domain::decision::Decision;
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
+use crate::storage::advisory_locks::TenantLock;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
 use crate::storage::pool::SystemPool;
@@ -107,6 +108,8 @@ impl WaitingSeries {
         connection: &mut PgConnection,
         now_ms: u64,
     ) -> Result<Backfill, StorageError> {
+        // A payment that is erased meanwhile would get its values back.
+        TenantLock::Derivations(self.tenant).take_in_transaction(connection).await?;
         let rows = sqlx::query(
             "select d.id, d.tenant_id, d.client_id, d.idempotency_key, d.request_hash, d.origin, d.outcome,
                     d.payload_version, d.payload, d.writer_id, d.batch_sequence, d.batch_position,

@@ -44,6 +44,10 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "table_versions",
         "table_chunks",
         "table_activations",
+        "removals",
+        "removal_chunks",
+        "erasures",
+        "removed_series",
         "search_segments",
         "search_chunks",
     ];
@@ -105,6 +109,15 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
             "('{tenant}', '{tenant}', coalesce((select max(place) + 1 from table_chunks), 0), '', '')"
         ),
         "table_activations" => format!("('{tenant}', default, 'seeded', 1, 'upload', 'u', 0, 0)"),
+        "removals" => format!(
+            "('{tenant}', '2025-01-01', (select count(*) + 1 from removals), 'removed', 1, {digest}, 0, 'k', 's', 0)"
+        ),
+        "removal_chunks" => format!(
+            "('{tenant}', '2025-01-01', (select max(number) from removals where tenant_id = '{tenant}'),
+              gen_random_uuid(), gen_random_uuid(), {digest} || substring({digest} for 16))"
+        ),
+        "removed_series" => format!("('{tenant}', gen_random_uuid(), '{{}}')"),
+        "erasures" => format!("('{tenant}', gen_random_uuid(), 0, 'u', 'r')"),
         "search_segments" => format!(
             "('{tenant}', (select count(*) from search_segments where tenant_id = '{tenant}'), '2026-01-01', 0, 0, 0, 0)"
         ),

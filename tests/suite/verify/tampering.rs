@@ -10,7 +10,7 @@ use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::{Journal, StoreOutcome};
 use uuid::Uuid;
 
-use super::run_verify;
+use super::{checkpoint_key, run_verify};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal_settings, now_ms, order};
 
@@ -431,7 +431,7 @@ async fn changes_of_all_columns_except_times_and_the_series_of_batches_are_detec
                      truncate {table}; insert into {table} ({names}) select * from changed; drop table changed"
                 ))
                 .await;
-            let counts = verify(&system, &mut |_| {}).await.unwrap();
+            let counts = verify(&system, &checkpoint_key(), &mut |_| {}).await.unwrap();
             if counts.findings == 0 {
                 unnoticed.push(format!("{table}.{column}"));
             }
