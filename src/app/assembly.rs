@@ -267,6 +267,7 @@ fn administration_parts(
     let backfill = Arc::new(AggregateBackfill::new(
         system.clone(),
         app.clone(),
+        decisions.reference.clone(),
         world.clone(),
         settings.evidence_version,
     ));

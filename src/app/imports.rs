@@ -17,6 +17,7 @@ use crate::decisions::journal_clock::JournalClock;
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::storage::databases::Databases;
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::{StorageError, tenants};
 use crate::world::{OsRandomness, machine, with_clock};
 
@@ -47,6 +48,7 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
         earlier: EarlierRuns { tenant, client, app: databases.app.clone() },
         system: databases.system.clone(),
         journal,
+        reference: ReferenceMemory::new(databases.system.clone(), settings.reference_memory_max_bytes),
         checkpoints,
         world,
         months: tokio::sync::Mutex::default(),

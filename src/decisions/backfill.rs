@@ -3,6 +3,7 @@
 //!
 //! It must not delay payments: each page is a transaction of its own, by the background role.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,6 +15,7 @@ use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::storage::pool::{AppPool, SystemPool};
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::series::{self, Backfill, DeclareError, SeriesProgress};
 use crate::storage::{StorageError, partitions, rulesets};
 
@@ -30,6 +32,7 @@ const IN_USE_MS: u64 = 30 * 86_400_000;
 pub struct AggregateBackfill {
     system: SystemPool,
     app: AppPool,
+    reference: Arc<ReferenceMemory>,
     world: World,
     /// Whether nodes of the release before may still be started.
     for_nodes_of_before: bool,
@@ -37,9 +40,15 @@ pub struct AggregateBackfill {
 }
 
 impl AggregateBackfill {
-    pub fn new(system: SystemPool, app: AppPool, world: World, evidence: EvidenceVersion) -> Self {
+    pub fn new(
+        system: SystemPool,
+        app: AppPool,
+        reference: Arc<ReferenceMemory>,
+        world: World,
+        evidence: EvidenceVersion,
+    ) -> Self {
         let for_nodes_of_before = evidence == EvidenceVersion::V2;
-        Self { system, app, world, for_nodes_of_before, woken: Notify::new() }
+        Self { system, app, reference, world, for_nodes_of_before, woken: Notify::new() }
     }
 
     /// Declares the series that the tenant does not have yet, and begins to fill them in.
@@ -114,7 +123,9 @@ impl AggregateBackfill {
                 let series::WaitingCount { series, reached_ms } = waiting;
                 tracing::info!(series, reached_ms, "counting the payments of before the upgrade");
             }
-            if series::fill_in(&self.system, self.world.now_ms()).await? == Backfill::NothingToDo {
+            if series::fill_in(&self.system, &self.reference, self.world.now_ms()).await?
+                == Backfill::NothingToDo
+            {
                 // Another node fills in the rest.
                 sleep(LOOK_EVERY).await;
             }
@@ -147,7 +158,9 @@ impl AggregateBackfill {
         }
         self.make_partitions().await;
         while !end.is_cancelled() {
-            if series::fill_in(&self.system, self.world.now_ms()).await? == Backfill::NothingToDo {
+            if series::fill_in(&self.system, &self.reference, self.world.now_ms()).await?
+                == Backfill::NothingToDo
+            {
                 break;
             }
         }

@@ -13,12 +13,14 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::checkpoints::Checkpoints;
+use super::counted_store::{self, CountedStoreError};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::decision::{Decision, EngineId, Evidence, IdempotencyKey, Origin};
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
+use crate::domain::rates::Rates;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::{Month, World};
 use crate::domain::verdict::{FOLD_VERSION, Outcome};
@@ -26,6 +28,7 @@ use crate::storage::imports::{self, ImportedEvent};
 use crate::storage::journal::{Journal, JournalError, StoreOutcome};
 use crate::storage::partitions::ensure_month;
 use crate::storage::pool::{AppPool, SystemPool};
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::search;
 use crate::storage::{
     StorageError,
@@ -124,6 +127,7 @@ pub struct Imports {
     pub earlier: EarlierRuns,
     pub system: SystemPool,
     pub journal: Journal,
+    pub reference: ReferenceMemory,
     /// The checkpoints of `journal`. Without them, the end of an import could be cut off
     /// undetected.
     pub checkpoints: Arc<Checkpoints>,
@@ -225,16 +229,20 @@ impl Imports {
     /// If it is unknown whether a decision was stored, storing it again settles that.
     async fn store_patiently(&self, decision: &Decision) -> Result<StoreOutcome, ImportError> {
         let mut give_up_at = None;
-        let may_retry = |error: &JournalError| {
+        let may_retry = |error: &CountedStoreError| {
             let now = Instant::now();
             let in_time = now <= *give_up_at.get_or_insert(now + PATIENCE);
-            in_time && matches!(error, JournalError::Full | JournalError::Unavailable)
+            in_time
+                && !matches!(error, CountedStoreError::Journal(JournalError::Refused | JournalError::Erased))
         };
-        let attempt = || self.journal.store(decision.clone());
+        let attempt = || {
+            let decision = Arc::new(decision.clone());
+            counted_store::store(&self.journal, &self.reference, decision, Rates::default())
+        };
         attempt.retry(BACKOFF).when(may_retry).await.map_err(|error| match error {
-            JournalError::Erased => ImportError::Erased,
-            JournalError::Refused => ImportError::Refused,
-            JournalError::Full | JournalError::Unavailable => ImportError::Unavailable,
+            CountedStoreError::Journal(JournalError::Erased) => ImportError::Erased,
+            CountedStoreError::Journal(JournalError::Refused) => ImportError::Refused,
+            CountedStoreError::Journal(_) | CountedStoreError::Storage(_) => ImportError::Unavailable,
         })
     }
 

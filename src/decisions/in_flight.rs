@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::aggregate::{AggregateTally, PaymentFilter, SeenPayment};
 use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use crate::domain::rates::Rates;
 use crate::domain::selector::FactQuery;
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
@@ -99,6 +100,7 @@ impl PaymentsInFlight {
         order: PaymentOrder,
         queries: &[FactQuery],
         series: &[Series],
+        rates: &Rates,
         now: impl FnOnce() -> (u64, PaymentId),
     ) -> (InFlightPayment, Arc<Payment>, Vec<PaymentsAhead>) {
         let keys = ValueKeys::of(tenant, &order, queries, series);
@@ -111,7 +113,7 @@ impl PaymentsInFlight {
         registry.last_id = id;
         let payment = Arc::new(Payment { id, received_at_ms, order });
         let pending = PendingPayment { payment: payment.clone(), status: Arc::default() };
-        let ahead = queries.iter().map(|query| registry.ahead(&pending, query, &keys)).collect();
+        let ahead = queries.iter().map(|query| registry.ahead(&pending, query, &keys, rates)).collect();
         for key in keys.all() {
             registry.values.entry(key).or_default().push(pending.clone());
         }
@@ -154,16 +156,17 @@ impl ValueKeys {
 
 /// What a query counts.
 struct CountedPayments<'q> {
+    tenant: TenantId,
+    series: &'q Series,
+    rates: &'q Rates,
     window_ms: u64,
     filter: &'q PaymentFilter,
-    /// The series, if its distinct values are counted.
-    distinct: Option<(TenantId, &'q Series)>,
     first_and_last: bool,
 }
 
 impl CountedPayments<'_> {
     fn ahead_of(&self, own: &PendingPayment, key: Uuid, pending: &[PendingPayment]) -> PaymentsAhead {
-        let mut ahead = PaymentsAhead::none(self.distinct.is_some());
+        let mut ahead = PaymentsAhead::none(self.series.distinct.is_some());
         ahead.value_key = Some(key);
         ahead.outcomes.clone_from(&self.filter.outcomes);
         for pending in pending {
@@ -173,22 +176,21 @@ impl CountedPayments<'_> {
             }
             ahead.ids.push(payment.id);
             let begins_ms = own.payment.received_at_ms.saturating_sub(self.window_ms);
-            if payment.received_at_ms <= begins_ms || !self.filter_lets_through(payment) {
+            let amount_minor = self.series.amount_of(payment, self.rates);
+            if payment.received_at_ms <= begins_ms || !self.filter_lets_through(payment, amount_minor) {
                 continue;
             }
             let counts = pending.status.counts(&ahead.outcomes);
             ahead.statuses.push((pending.status.clone(), counts));
             if counts {
-                self.count(pending, &mut ahead.tally);
+                self.count(pending, amount_minor, &mut ahead.tally);
             }
         }
         ahead
     }
 
-    fn count(&self, pending: &PendingPayment, tally: &mut AggregateTally) {
-        let order = &pending.payment.order;
-        let distinct = self.distinct.and_then(|(tenant, series)| distinct_key(tenant, series, order));
-        tally.count(Some(order.amount.minor()), distinct);
+    fn count(&self, pending: &PendingPayment, amount_minor: Option<i64>, tally: &mut AggregateTally) {
+        tally.count(amount_minor, distinct_key(self.tenant, self.series, &pending.payment.order));
         if self.first_and_last {
             let seen = Some(pending.seen());
             tally.add(AggregateTally { first: seen.clone(), last: seen, ..AggregateTally::new(false) });
@@ -196,12 +198,11 @@ impl CountedPayments<'_> {
     }
 
     /// Whatever its outcome. No event of a payment in flight can have been reported.
-    fn filter_lets_through(&self, payment: &Payment) -> bool {
+    fn filter_lets_through(&self, payment: &Payment, amount_minor: Option<i64>) -> bool {
         let PaymentFilter { amount_at_least, amount_below, methods, outcomes: _, event } = self.filter;
-        let amount_minor = payment.order.amount.minor();
         event.is_none()
-            && amount_at_least.is_none_or(|least| amount_minor >= least)
-            && amount_below.is_none_or(|bound| amount_minor < bound)
+            && amount_at_least.is_none_or(|least| amount_minor.is_some_and(|amount| amount >= least))
+            && amount_below.is_none_or(|bound| amount_minor.is_some_and(|amount| amount < bound))
             && (methods.is_empty() || methods.contains(&payment.order.method))
     }
 }
@@ -220,16 +221,24 @@ impl PendingPayment {
 }
 
 impl Registry {
-    fn ahead(&self, own: &PendingPayment, query: &FactQuery, keys: &ValueKeys) -> PaymentsAhead {
+    fn ahead(
+        &self,
+        own: &PendingPayment,
+        query: &FactQuery,
+        keys: &ValueKeys,
+        rates: &Rates,
+    ) -> PaymentsAhead {
         let Some(query) = query.counted() else { return PaymentsAhead::none(false) };
         let asked = Series::of(&query);
         let Some((series, key)) = keys.series.iter().find(|(series, _)| *series == asked) else {
             return PaymentsAhead::none(false);
         };
         let counted = CountedPayments {
+            tenant: keys.tenant,
+            series,
+            rates,
             window_ms: query.window_ms,
             filter: &query.filter,
-            distinct: query.distinct.is_some().then_some((keys.tenant, series)),
             first_and_last: query.first_and_last,
         };
         counted.ahead_of(own, *key, self.values.get(key).map_or(&[], Vec::as_slice))
@@ -247,9 +256,9 @@ pub struct InFlightPayment {
 
 impl InFlightPayment {
     /// Counts the payments ahead again. Payments that entered after this one are never ahead.
-    pub fn ahead(&self, queries: &[FactQuery]) -> Vec<PaymentsAhead> {
+    pub fn ahead(&self, queries: &[FactQuery], rates: &Rates) -> Vec<PaymentsAhead> {
         let registry = self.registry.lock();
-        queries.iter().map(|query| registry.ahead(&self.own, query, &self.keys)).collect()
+        queries.iter().map(|query| registry.ahead(&self.own, query, &self.keys, rates)).collect()
     }
 
     pub fn set_outcome(&self, outcome: Outcome) {

@@ -23,7 +23,8 @@ fn enter(
 ) -> (InFlightPayment, PaymentsAhead) {
     let id = PaymentId(Uuid::from_u128(id));
     let tenant = TenantId(Uuid::from_u128(9));
-    let (entered, _, mut ahead) = registry.enter(tenant, order, &velocity(counting), &[], || (1_000_000, id));
+    let (entered, _, mut ahead) =
+        registry.enter(tenant, order, &velocity(counting), &[], &Rates::default(), || (1_000_000, id));
     (entered, ahead.remove(0))
 }
 
@@ -90,7 +91,7 @@ fn a_payment_that_counted_one_that_failed_counts_again_without_it() {
         assert!(!ahead.has_changed(), "payments behind it do not matter");
         drop(places.remove(0));
         assert!(ahead.has_changed());
-        let again = own.ahead(&velocity(counting)).remove(0);
+        let again = own.ahead(&velocity(counting), &Rates::default()).remove(0);
         assert_eq!((again.tally.count, again.ids.len(), again.has_changed()), (2, 2, false));
         places[0].set_outcome(Outcome::Reject);
         assert_eq!(again.has_changed(), counting == Counting::Approved);
@@ -121,7 +122,8 @@ fn an_aggregate_counts_payments_in_flight_that_pass_its_filter() {
         let amount = Money::new(amount_minor, Currency::parse("EUR").expect("currency")).expect("amount");
         let order = PaymentOrder { amount, device: Some(device.into()), ..order("c", "EUR") };
         let id = PaymentId(Uuid::from_u128(id));
-        let (entered, _, ahead) = registry.enter(tenant, order, queries, series, || (1_000_000, id));
+        let (entered, _, ahead) =
+            registry.enter(tenant, order, queries, series, &Rates::default(), || (1_000_000, id));
         (entered, ahead)
     };
     // A payment is counted if its node knows the series, or if its own rules ask about it.
@@ -150,13 +152,13 @@ fn an_aggregate_of_rejected_payments_counts_one_in_flight_only_once_it_is_reject
     let query = [FactQuery::Aggregate(Box::new(by_customer(filter)))];
     let enter = |id: u128| {
         let id = PaymentId(Uuid::from_u128(id));
-        registry.enter(tenant, order("c", "EUR"), &query, &[], || (1_000_000, id))
+        registry.enter(tenant, order("c", "EUR"), &query, &[], &Rates::default(), || (1_000_000, id))
     };
     let (first, _, _) = enter(1);
     let (second, _, ahead) = enter(2);
     assert_eq!(ahead[0].tally.count, 0);
     first.set_outcome(Outcome::Reject);
-    assert_eq!(second.ahead(&query)[0].tally.count, 1);
+    assert_eq!(second.ahead(&query, &Rates::default())[0].tally.count, 1);
     drop(first);
-    assert_eq!(second.ahead(&query)[0].tally.count, 0, "it failed");
+    assert_eq!(second.ahead(&query, &Rates::default())[0].tally.count, 0, "it failed");
 }

@@ -8,6 +8,7 @@ pub mod card_checks;
 pub mod checkpoints;
 pub mod compile_turns;
 mod conduct;
+pub mod counted_store;
 pub mod counts;
 pub mod csv_records;
 pub mod deployment;

@@ -5,12 +5,15 @@
 
 use serde_json::Value;
 
+use crate::domain::comparison::ValueKind;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::list::ListKinds;
 use crate::domain::payment::metadata_key;
+use crate::domain::rates::RATE_COLUMN;
 use crate::domain::retention::RetentionMonths;
 use crate::domain::ruleset::PreparedRule;
 use crate::domain::selector::{FactQuery, Matching, Selector, TableLookup};
+use crate::domain::table::CellKind;
 use crate::storage::lists::ListHead;
 use crate::storage::tables::Table;
 
@@ -66,12 +69,8 @@ impl QueryContext {
             }
             FactQuery::Similar { list, .. } => list_flaw(list, selector, &self.lists),
             FactQuery::Table { table, lookup, .. } => table_flaw(table, selector, *lookup, &self.tables),
-            FactQuery::Aggregate(query) if query.conversion.is_some() => {
-                let detail =
-                    "this release does not convert amounts: ask for the payment's own currency".to_owned();
-                Some(QueryFlaw { detail, cause: FlawCause::Selector })
-            }
-            FactQuery::Velocity { .. } | FactQuery::Aggregate(_) => None,
+            FactQuery::Aggregate(query) => rates_flaw(&query.conversion.as_ref()?.table, &self.tables),
+            FactQuery::Velocity { .. } => None,
         }
     }
 
@@ -89,6 +88,27 @@ impl QueryContext {
         );
         Some(QueryFlaw { detail, cause: FlawCause::Selector })
     }
+}
+
+fn rates_flaw(name: &str, tables: &[Table]) -> Option<QueryFlaw> {
+    let flaw = |detail| Some(QueryFlaw { detail, cause: FlawCause::Name });
+    let Some(table) = tables.iter().find(|table| table.name.as_str() == name) else {
+        return flaw(format!("there is no table {name}; create it first"));
+    };
+    if table.closed.is_some() {
+        return flaw(format!("the table {name} is closed; use another one"));
+    }
+    let rate = table.schema.columns().iter().find(|column| column.name.as_str() == RATE_COLUMN);
+    let is_number = rate.is_some_and(|rate| matches!(rate.kind, CellKind::Number | CellKind::Integer));
+    let is_by_currency =
+        table.schema.lookup() == TableLookup::Exact && table.schema.kind() == ValueKind::Text;
+    if is_number && is_by_currency {
+        return None;
+    }
+    flaw(format!(
+        "the table {name} has no rates: amounts are converted by a table that is looked up exactly by keys of \
+         the kind text, the currencies, with a column {RATE_COLUMN} of the kind number"
+    ))
 }
 
 fn table_flaw(name: &str, selector: &Selector, lookup: TableLookup, tables: &[Table]) -> Option<QueryFlaw> {

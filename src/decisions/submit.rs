@@ -12,6 +12,7 @@ use aws_lc_rs::hmac;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use super::counted_store::{self, CountedStoreError};
 use super::counts::DecisionCounts;
 use super::deployment::LoadedDeployment;
 use super::deployments::{Deployments, RulesetNotLoaded};
@@ -107,9 +108,18 @@ impl From<JournalError> for SubmitError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Full => Self::Busy,
-            JournalError::Unavailable => Self::Unavailable,
+            JournalError::Unavailable | JournalError::NeedsRates => Self::Unavailable,
             JournalError::Erased => Self::Erased,
             JournalError::Refused => Self::Failed,
+        }
+    }
+}
+
+impl From<CountedStoreError> for SubmitError {
+    fn from(error: CountedStoreError) -> Self {
+        match error {
+            CountedStoreError::Journal(error) => error.into(),
+            CountedStoreError::Storage(error) => error.into(),
         }
     }
 }
@@ -199,12 +209,30 @@ impl Submissions {
         let queries = path.map_or_else(|| Arc::from([]), |path| path.queries.clone());
         let known = self.journal.series();
         let series = known.of(tenant).map_or(&[][..], |series| series);
-        let (entered, payment, ahead) =
-            self.in_flight.enter(tenant, order, &queries, series, || self.moment());
+        let now_ms = self.world.now_ms();
+        let current = async |now_ms| {
+            counted_store::current_rates(&self.reference, tenant, series, &queries, now_ms).await
+        };
+        let mut rates = timeout_at(deadline, current(now_ms)).await.map_err(|_| SubmitError::Deadline)??;
+        let (entered, payment, mut ahead) =
+            self.in_flight.enter(tenant, order, &queries, series, &rates, || self.moment());
+        if payment.received_at_ms > now_ms + counted_store::KNOWN_AHEAD_MS {
+            rates = current(payment.received_at_ms).await?;
+            ahead = entered.ahead(&queries, &rates);
+        }
 
         let mut stages = self.stages.follow();
-        let case =
-            PaymentContext { tenant, client, key: &key, path, queries, entered: &entered, begun, deadline };
+        let case = PaymentContext {
+            tenant,
+            client,
+            key: &key,
+            path,
+            queries: queries.clone(),
+            rates: rates.clone(),
+            entered: &entered,
+            begun,
+            deadline,
+        };
         let (outcome, evidence, facts) = match self.judge(case, payment, ahead, &mut stages).await? {
             PaymentJudgement::AlreadyDecided(decision) => {
                 // It leaves the count before the read: it is stored under another id, and other
@@ -222,7 +250,7 @@ impl Submissions {
         let origin = Origin::Api;
         let decision = Decision { tenant, client, key, request_hash, origin, outcome, evidence };
         let decision = Arc::new(decision);
-        let stored = self.journal.store(decision.clone()).await?;
+        let stored = counted_store::store(&self.journal, &self.reference, decision.clone(), rates).await?;
         stages.ended(Stage::Journal);
         match stored {
             StoreOutcome::First(position) => {

@@ -28,6 +28,7 @@ pub mod payment_event;
 pub mod plugin;
 pub mod quarantine;
 pub mod quotas;
+pub mod rates;
 pub mod removal;
 pub mod retention;
 pub mod ruleset;

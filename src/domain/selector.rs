@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{AggregateFact, AggregateQuery, PaymentFilter};
+use super::aggregate::{AggregateFact, AggregateQuery, Conversion, PaymentFilter};
 use super::comparison::{ValueKind, normalized_name};
 use super::millionths::Millionths;
 use super::party::{Account, Country};
@@ -358,9 +358,18 @@ impl FactQuery {
         }
     }
 
-    /// The table that is asked.
+    /// How the amounts of earlier payments are converted.
+    pub fn conversion(&self) -> Option<&Conversion> {
+        if let Self::Aggregate(query) = self { query.conversion.as_ref() } else { None }
+    }
+
+    /// The table that is asked, or by which amounts are converted.
     pub fn table(&self) -> Option<&str> {
-        if let Self::Table { table, .. } = self { Some(table) } else { None }
+        match self {
+            Self::Table { table, .. } => Some(table),
+            Self::Aggregate(query) => query.conversion.as_ref().map(|conversion| conversion.table.as_str()),
+            Self::Listed { .. } | Self::Velocity { .. } | Self::Similar { .. } => None,
+        }
     }
 
     /// How far back it looks at earlier payments, if it does.

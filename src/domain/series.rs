@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::{AggregateQuery, Conversion};
-use super::payment::PaymentOrder;
+use super::payment::{Payment, PaymentOrder};
+use super::rates::Rates;
 use super::selector::{FactQuery, Selector};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +45,15 @@ impl Series {
     /// lacks one of them.
     pub fn forms(&self, order: &PaymentOrder) -> Option<Vec<String>> {
         self.selectors.iter().map(|selector| counted(selector, order)).collect()
+    }
+
+    /// The amount that is counted. `None` if it cannot be converted.
+    pub fn amount_of(&self, payment: &Payment, rates: &Rates) -> Option<i64> {
+        let amount = payment.order.amount;
+        match &self.conversion {
+            Some(conversion) => rates.converted(conversion, amount, payment.received_at_ms),
+            None => Some(amount.minor()),
+        }
     }
 
     /// The other value, if the payment has it.

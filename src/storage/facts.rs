@@ -1,8 +1,8 @@
 //! Looks up facts: the answers to the queries of a ruleset about a payment.
 //!
 //! One statement answers all queries and finds the idempotency key, for any number of payments, each
-//! as of its own time. Of similar names and tables it only finds the version: `reference` completes
-//! them. The caller counts the payments in flight on this node, so they are left out
+//! as of its own time. Of similar names it only finds the version of the list: `reference` completes
+//! them, and looks up tables by itself. The caller counts the payments in flight on this node, so they are left out
 //! here.
 
 use std::collections::BTreeMap;
@@ -64,6 +64,17 @@ pub struct FactRequest {
     pub key: Option<(ClientId, IdempotencyKey)>,
 }
 
+impl FactRequest {
+    /// The answer, if all queries are answered from memory alone.
+    fn without_lookup(&self) -> Option<FactAnswer> {
+        let needs_none = self.queries.iter().all(|query| matches!(query, FactQuery::Table { .. }));
+        needs_none.then(|| {
+            let facts = FactColumns::default().add(0, self);
+            FactAnswer::before_lookup(self, facts)
+        })
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FactAnswer {
     /// One for each query, in order. Velocities and aggregates include payments in flight only after
@@ -72,8 +83,7 @@ pub struct FactAnswer {
     /// The velocities and aggregates by the places of their queries, so that payments in flight can be
     /// added.
     tallies: BTreeMap<usize, AggregateTally>,
-    /// For the queries that are answered from memory, the version of their list or table that
-    /// answers them. None if there is none.
+    /// For the queries about similar names, the version of their list. None if there is no such list.
     versions: BTreeMap<usize, i64>,
     /// The decision to which the key is already bound.
     pub bound: Option<BoundKey>,
@@ -274,7 +284,7 @@ const STATEMENT: &str = concat!(
            counted.total, '0', null, null, 0, null, null, null, null, null
     from (",
     aggregate_query!(),
-    " where ($41::boolean[])[i]) q
+    " where ($39::boolean[])[i]) q
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total
         from aggregate_values v where ",
@@ -286,7 +296,7 @@ const STATEMENT: &str = concat!(
            case when q.distinct_max > 0 then coalesce(others.keys, '{}') end, null, null, null, null
     from (",
     aggregate_query!(),
-    " where not ($41::boolean[])[i]) q
+    " where not ($39::boolean[])[i]) q
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total,
                coalesce(sum(v.amount_minor::numeric * v.amount_minor), 0)::text as squares,
@@ -326,16 +336,10 @@ const STATEMENT: &str = concat!(
     select q.place, q.ordinal, null, found.version, null, null, null, 3::smallint,
            null, null, null, null, null, null, null, null, null, null
     from (select ($35::int[])[i] as place, ($36::int[])[i] as ordinal, ($37::uuid[])[i] as tenant_id,
-                 ($38::bigint[])[i] as at_ms, $5[($39::int[])[i]] as name, ($40::boolean[])[i] as is_table
+                 $5[($38::int[])[i]] as list
           from generate_series(1, cardinality($35)) as i) q
     cross join lateral (
-        (select a.version::bigint as version from table_activations a
-         where q.is_table and a.tenant_id = q.tenant_id and a.table_name = q.name
-           and a.valid_from_ms <= q.at_ms
-         order by a.sequence desc limit 1)
-        union all
-        (select l.version from lists l
-         where not q.is_table and l.tenant_id = q.tenant_id and l.name = q.name limit 1)
+        select l.version from lists l where l.tenant_id = q.tenant_id and l.name = q.list limit 1
     ) found"
 );
 
@@ -380,9 +384,7 @@ async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<
         .bind(versions.place)
         .bind(versions.ordinal)
         .bind(versions.tenant)
-        .bind(versions.at_ms)
-        .bind(versions.name)
-        .bind(versions.is_table)
+        .bind(versions.list)
         .bind(aggregates.is_velocity)
         .fetch_all(connection)
         .await?;

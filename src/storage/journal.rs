@@ -39,6 +39,7 @@ use super::search::CommittedBatch;
 use super::series::{KnownSeries, SeriesRegistry};
 use super::session::Sessions;
 use crate::domain::decision::{Decision, EvidenceVersion};
+use crate::domain::rates::Rates;
 use crate::domain::time::World;
 use batch::PendingDecision;
 use chain::{Chain, ChainTip};
@@ -91,6 +92,9 @@ pub enum JournalError {
     /// The key is bound to a decision whose personal data was erased.
     #[error("the decision that is stored under this key has been erased")]
     Erased,
+    /// The payments of the tenant are counted by rates that were not given. Nothing was stored.
+    #[error("the rates by which the payment is counted are not known")]
+    NeedsRates,
     /// The database rejects this decision. Others of its batch are not affected.
     #[error("the decision cannot be stored as it is")]
     Refused,
@@ -200,13 +204,24 @@ impl Journal {
     /// Returns when the decision, or the one its key is bound to, is committed.
     /// Dropping the future does not cancel the work.
     pub async fn store(&self, decision: impl Into<Arc<Decision>>) -> Result<StoreOutcome, JournalError> {
+        self.store_at(decision, Rates::default()).await
+    }
+
+    /// As `store`. `rates` are those of all conversions of the tenant's series at the time of the
+    /// payment.
+    pub async fn store_at(
+        &self,
+        decision: impl Into<Arc<Decision>>,
+        rates: Rates,
+    ) -> Result<StoreOutcome, JournalError> {
         if !self.is_up() {
             return Err(JournalError::Unavailable);
         }
         let (waiter, result) = oneshot::channel();
         let settings = &self.state.settings;
         let (version, randomness) = (settings.evidence_version, settings.world.randomness());
-        let row = PreparedDecision::of(decision.into(), version, &self.state.series.current(), randomness)?;
+        let row =
+            PreparedDecision::of(decision.into(), version, &self.state.series.current(), rates, randomness)?;
         let pending = PendingDecision { row, waiter };
         self.queue.try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,

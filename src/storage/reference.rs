@@ -1,24 +1,28 @@
 //! Lists and tables in memory, for facts that SQL cannot compute: similar names and rows of tables.
 //!
-//! A table is used only in the version that the look-up of facts has named; a list in that version or
-//! a newer one, since entries are never deleted and say when they are valid. So a fact is the same on
-//! every node, however old its memory is.
+//! A table is used only in the version that is valid for the payment; a list in the version that the
+//! look-up of facts has named or a newer one, since entries are never deleted and say when they are
+//! valid. So a fact is the same on every node, however old its memory is.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashlink::LruCache;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use super::facts::FactAnswer;
 use super::pool::SystemPool;
 use super::{StorageError, tables};
+use crate::domain::aggregate::Conversion;
 use crate::domain::payment::Payment;
+use crate::domain::rates::{RateTable, Rates};
 use crate::domain::selector::{Cell, Fact, FactQuery, Selector};
 use crate::domain::table::{TableContents, TableName};
 use crate::domain::tenant::TenantId;
 use similar_list::SimilarList;
+use version_log::VersionLog;
 
 mod similar_list;
+mod version_log;
 
 /// The most lists and tables in memory, whatever their size.
 const KEPT_MAX: usize = 10_000;
@@ -30,21 +34,21 @@ const LIST_ATTEMPTS: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     List(TenantId, String),
-    Table(TenantId, String, i64),
+    Table(TenantId, TableName, i32),
 }
 
 #[derive(Debug)]
 enum Loaded {
     List(Box<SimilarList>),
     /// `None` if there is no such version.
-    Table(Option<TableContents>),
+    Table(Option<Arc<TableContents>>),
 }
 
 impl Loaded {
     fn bytes(&self) -> usize {
         match self {
             Self::List(list) => list.bytes(),
-            Self::Table(contents) => contents.as_ref().map_or(0, TableContents::bytes),
+            Self::Table(contents) => contents.as_ref().map_or(0, |contents| contents.bytes()),
         }
     }
 }
@@ -52,18 +56,23 @@ impl Loaded {
 /// Loads of one list or table share one cell.
 type Kept = Arc<OnceCell<Arc<Loaded>>>;
 
+/// Locked while it is read again, so that payments that need it at once share one look-up.
+type KeptLog = Arc<AsyncMutex<Option<Arc<VersionLog>>>>;
+
 #[derive(Debug)]
 pub struct ReferenceMemory {
     system: SystemPool,
     /// By last use.
     kept: Mutex<LruCache<Key, Kept>>,
     bytes_max: usize,
+    logs: Mutex<LruCache<(TenantId, TableName), KeptLog>>,
 }
 
 impl ReferenceMemory {
     /// Keeps at most `bytes_max`, and always what is being used.
     pub fn new(system: SystemPool, bytes_max: usize) -> Self {
-        Self { system, kept: Mutex::new(LruCache::new(KEPT_MAX)), bytes_max }
+        let (kept, logs) = (LruCache::new(KEPT_MAX), LruCache::new(KEPT_MAX));
+        Self { system, kept: Mutex::new(kept), bytes_max, logs: Mutex::new(logs) }
     }
 
     /// Completes the facts about similar names and tables. `answer` is the one to `queries`.
@@ -75,11 +84,10 @@ impl ReferenceMemory {
         answer: &mut FactAnswer,
     ) -> Result<(), StorageError> {
         for (place, query) in queries.iter().enumerate() {
-            let version = answer.version(place);
             let fact = match query {
                 FactQuery::Similar { list, selector, score_at_least } => {
                     let Some(name) = selector.value_of(&payment.order) else { continue };
-                    let Some(version) = version else { continue };
+                    let Some(version) = answer.version(place) else { continue };
                     let list = self.list(tenant, list, version).await?;
                     let (score_at_least, at_ms) = (*score_at_least, payment.received_at_ms);
                     // A list of names that are all alike may take a tenth of a second.
@@ -91,10 +99,11 @@ impl ReferenceMemory {
                 }
                 FactQuery::Table { table, selector, .. } => {
                     let Some(value) = selector.value_of(&payment.order) else { continue };
-                    let Some(version) = version else { continue };
-                    let contents = self.table(tenant, table, version).await?;
-                    let Loaded::Table(contents) = &*contents else { continue };
-                    Fact::Table(contents.as_ref().and_then(|contents| row_of(contents, selector, &value)))
+                    let table = table_name(table)?;
+                    let log = self.version_log(tenant, &table, payment.received_at_ms).await?;
+                    let Some(version) = log.version_at(payment.received_at_ms) else { continue };
+                    let contents = self.table(tenant, &table, version).await?;
+                    Fact::Table(contents.and_then(|contents| row_of(&contents, selector, &value)))
                 }
                 _ => continue,
             };
@@ -122,18 +131,75 @@ impl ReferenceMemory {
         Err(StorageError::Abandoned)
     }
 
-    async fn table(&self, tenant: TenantId, name: &str, version: i64) -> Result<Arc<Loaded>, StorageError> {
-        const UNREADABLE: StorageError = StorageError::Unreadable { what: "table" };
-        let number = i32::try_from(version).map_err(|_| UNREADABLE)?;
-        let table = TableName::parse(name).ok_or(UNREADABLE)?;
-        let kept = self.cell(&Key::Table(tenant, name.to_owned(), version));
+    /// The rates for payments that are received in this time. They are known for the whole of it
+    /// only if it ends at most a second from now.
+    pub async fn rates<'c>(
+        &self,
+        tenant: TenantId,
+        conversions: impl IntoIterator<Item = &'c Conversion>,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> Result<Rates, StorageError> {
+        let mut tables: Vec<RateTable> = Vec::new();
+        for Conversion { table: name, .. } in conversions {
+            if tables.iter().any(|known| known.name == *name) {
+                continue;
+            }
+            let table = table_name(name)?;
+            let log = self.version_log(tenant, &table, to_ms).await?;
+            let mut versions = Vec::new();
+            for (valid_from_ms, version) in log.versions_between(from_ms, to_ms) {
+                let contents = self.table(tenant, &table, *version).await?;
+                versions.extend(contents.map(|contents| (*valid_from_ms, contents)));
+            }
+            tables.push(RateTable { name: name.clone(), versions });
+        }
+        Ok(Rates::new(tables))
+    }
+
+    /// The log of a table, complete until then, or for as long from now as possible.
+    async fn version_log(
+        &self,
+        tenant: TenantId,
+        table: &TableName,
+        until_ms: u64,
+    ) -> Result<Arc<VersionLog>, StorageError> {
+        let kept = {
+            let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (tenant, table.clone());
+            if logs.get(&key).is_none() {
+                logs.insert(key.clone(), KeptLog::default());
+            }
+            logs.get(&key).cloned().unwrap_or_default()
+        };
+        let mut log = kept.lock().await;
+        match &*log {
+            Some(known) if until_ms < known.known_until_ms => Ok(known.clone()),
+            _ => {
+                let loaded = Arc::new(VersionLog::load(&self.system, tenant, table.clone()).await?);
+                *log = Some(loaded.clone());
+                Ok(loaded)
+            }
+        }
+    }
+
+    async fn table(
+        &self,
+        tenant: TenantId,
+        table: &TableName,
+        version: i32,
+    ) -> Result<Option<Arc<TableContents>>, StorageError> {
+        let kept = self.cell(&Key::Table(tenant, table.clone(), version));
         let load = || async {
-            let contents = tables::load(&self.system, tenant, &table, number).await?;
-            Ok::<_, StorageError>(Arc::new(Loaded::Table(contents)))
+            let contents = tables::load(&self.system, tenant, table, version).await?;
+            Ok::<_, StorageError>(Arc::new(Loaded::Table(contents.map(Arc::new))))
         };
         let loaded = kept.get_or_try_init(load).await?.clone();
         self.shrink();
-        Ok(loaded)
+        Ok(match &*loaded {
+            Loaded::Table(contents) => contents.clone(),
+            Loaded::List(_) => None,
+        })
     }
 
     fn cell(&self, key: &Key) -> Kept {
@@ -168,6 +234,10 @@ impl ReferenceMemory {
     fn lock(&self) -> MutexGuard<'_, LruCache<Key, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn table_name(name: &str) -> Result<TableName, StorageError> {
+    TableName::parse(name).ok_or(StorageError::Unreadable { what: "table" })
 }
 
 /// The cells of the row for this value, without empty ones.

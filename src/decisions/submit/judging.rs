@@ -16,6 +16,7 @@ use crate::decisions::runnable_ruleset::RunnableRuleset;
 use crate::decisions::stages::{Stage, Stages};
 use crate::domain::decision::{Evidence, IdempotencyKey};
 use crate::domain::payment::{Payment, PaymentId};
+use crate::domain::rates::Rates;
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::Outcome;
@@ -33,6 +34,7 @@ pub(super) struct PaymentContext<'a> {
     /// `None` if no ruleset is active.
     pub(super) path: Option<&'a DecisionPath>,
     pub(super) queries: Arc<[FactQuery]>,
+    pub(super) rates: Rates,
     pub(super) entered: &'a InFlightPayment,
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
@@ -76,7 +78,7 @@ impl Submissions {
                 return Ok(PaymentJudgement::New { outcome, evidence: Box::new(evidence), facts });
             }
             round += 1;
-            ahead = case.entered.ahead(&case.queries);
+            ahead = case.entered.ahead(&case.queries, &case.rates);
         }
     }
 

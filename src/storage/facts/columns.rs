@@ -137,15 +137,20 @@ impl FactColumns {
                     Fact::Absent
                 }
             }
-            FactQuery::Table { table: name, selector, .. }
-            | FactQuery::Similar { list: name, selector, .. } => {
+            FactQuery::Table { selector, .. } => {
+                if value(selector).is_some() {
+                    Fact::Table(None)
+                } else {
+                    Fact::Absent
+                }
+            }
+            FactQuery::Similar { list, selector, .. } => {
                 if value(selector).is_none() {
                     return Fact::Absent;
                 }
-                let name = self.number_of(name);
-                let is_table = matches!(query, FactQuery::Table { .. });
-                self.versions.add(own, name, is_table);
-                if is_table { Fact::Table(None) } else { Fact::Similar(None) }
+                let list = self.number_of(list);
+                self.versions.add(own, list);
+                Fact::Similar(None)
             }
         }
     }

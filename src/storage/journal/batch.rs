@@ -88,9 +88,11 @@ impl Batch {
         self.groups.iter().map(|group| &group.head.row).collect()
     }
 
-    /// Brings the rows up to date with the series.
+    /// Brings the rows up to date with the series, and responds to those that need rates for that.
     pub fn follow(&mut self, known: &KnownSeries) {
         self.groups.iter_mut().for_each(|group| group.head.row.follow(known));
+        let needing = self.groups.extract_if(.., |group| group.head.row.lacks_rates);
+        needing.for_each(|group| group.respond_all(&Err(JournalError::NeedsRates)));
     }
 
     /// Sets the link, and returns it with the rows.

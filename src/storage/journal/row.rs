@@ -11,6 +11,7 @@ use crate::domain::decision::{Decision, EvidenceVersion};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentOrder;
 use crate::domain::plugin::Digest;
+use crate::domain::rates::Rates;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Randomness;
 use crate::storage::evidence::{self, SALT_LENGTH_BYTES};
@@ -31,6 +32,9 @@ pub(super) struct PreparedDecision {
     pub aggregates: Vec<AggregateRow>,
     /// The series of `aggregates`.
     series: Option<TenantSeries>,
+    rates: Rates,
+    /// Whether `rates` lacks a table that a series converts by.
+    pub lacks_rates: bool,
 }
 
 /// An idempotency key with its scope. All writers claim keys in this order.
@@ -41,6 +45,7 @@ impl PreparedDecision {
         decision: Arc<Decision>,
         version: EvidenceVersion,
         known: &KnownSeries,
+        rates: Rates,
         randomness: &dyn Randomness,
     ) -> Result<Self, JournalError> {
         let payload = evidence::encode(version, &decision.evidence).map_err(|_| JournalError::Refused)?;
@@ -62,6 +67,8 @@ impl PreparedDecision {
             value_keys,
             aggregates,
             series,
+            rates,
+            lacks_rates: false,
         };
         row.follow(known);
         Ok(row)
@@ -74,7 +81,10 @@ impl PreparedDecision {
         }
         let Some(series) = known.of(self.decision.tenant) else { return };
         if self.series.as_ref().is_none_or(|own| !Arc::ptr_eq(own, series)) {
-            self.aggregates = rows_of(self.decision.tenant, series, &self.decision);
+            let conversions = series.iter().filter_map(|series| series.conversion.as_ref());
+            self.lacks_rates = conversions.into_iter().any(|conversion| !self.rates.serve(conversion));
+            let payment = &self.decision.evidence.payment;
+            self.aggregates = rows_of(self.decision.tenant, series, payment, &self.rates);
             self.series = Some(series.clone());
         }
     }

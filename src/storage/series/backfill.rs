@@ -18,6 +18,7 @@ use crate::storage::advisory_locks::TenantLock;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
 use crate::storage::pool::SystemPool;
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::time_limit::TimeLimit;
 use crate::storage::values::day_of;
 
@@ -60,7 +61,12 @@ pub async fn waiting(system: &SystemPool) -> Result<WaitingCount, StorageError> 
 
 /// Fills in one page of the series that is the least advanced, so that a long history of one tenant
 /// does not hold up others.
-pub async fn fill_in(system: &SystemPool, now_ms: u64) -> Result<Backfill, StorageError> {
+pub async fn fill_in(
+    system: &SystemPool,
+    reference: &Arc<ReferenceMemory>,
+    now_ms: u64,
+) -> Result<Backfill, StorageError> {
+    let reference = reference.clone();
     system
         .transaction_within(TimeLimit::PAGE, move |connection| {
             Box::pin(async move {
@@ -86,7 +92,7 @@ pub async fn fill_in(system: &SystemPool, now_ms: u64) -> Result<Backfill, Stora
                     sequence: row.try_get("sequence")?,
                     reached: row.try_get::<Option<Uuid>, _>("reached")?.unwrap_or_default(),
                 };
-                waiting.fill_in_page(connection, now_ms).await
+                waiting.fill_in_page(connection, &reference, now_ms).await
             })
         })
         .await
@@ -106,6 +112,7 @@ impl WaitingSeries {
     async fn fill_in_page(
         self,
         connection: &mut PgConnection,
+        reference: &ReferenceMemory,
         now_ms: u64,
     ) -> Result<Backfill, StorageError> {
         // A payment that is erased meanwhile would get its values back.
@@ -129,7 +136,7 @@ impl WaitingSeries {
         // What is stored from now on carries the series, so a page that is not full is the last.
         let is_last = rows.len() < PAGE;
         let reached = rows.last().map(|last| last.try_get::<Uuid, _>("id")).transpose()?;
-        let mut filled = Vec::new();
+        let mut decisions = Vec::new();
         for row in &rows {
             // An erased payment has no values any more.
             let erased = row.try_get::<Option<&[u8]>, _>("payload")?.is_none();
@@ -141,9 +148,9 @@ impl WaitingSeries {
                 tracing::error!(%id, "a decision cannot be read, so aggregates do not count it");
                 continue;
             };
-            let values = rows_of(self.tenant, std::slice::from_ref(&self.series), &stored.decision);
-            filled.extend(values.into_iter().map(|value| (stored.decision.clone(), value)));
+            decisions.push(stored.decision);
         }
+        let filled = self.rows(reference, decisions).await?;
         insert(connection, self.tenant, &filled).await?;
         sqlx::query(
             "update value_series set reached = coalesce($3, reached), complete_at_ms = $4
@@ -156,6 +163,24 @@ impl WaitingSeries {
         .execute(connection)
         .await?;
         Ok(Backfill::Page)
+    }
+}
+
+impl WaitingSeries {
+    async fn rows(
+        &self,
+        reference: &ReferenceMemory,
+        decisions: Vec<Arc<Decision>>,
+    ) -> Result<Vec<(Arc<Decision>, AggregateRow)>, StorageError> {
+        let times = || decisions.iter().map(|decision| decision.evidence.payment.received_at_ms);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
+        let rates = reference.rates(self.tenant, &self.series.conversion, first, last).await?;
+        let series = std::slice::from_ref(&self.series);
+        let filled = decisions.into_iter().flat_map(|decision| {
+            let rows = rows_of(self.tenant, series, &decision.evidence.payment, &rates);
+            rows.into_iter().map(move |row| (decision.clone(), row))
+        });
+        Ok(filled.collect())
     }
 }
 

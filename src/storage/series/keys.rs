@@ -4,8 +4,8 @@
 
 use uuid::Uuid;
 
-use crate::domain::decision::Decision;
-use crate::domain::payment::{Method, PaymentOrder};
+use crate::domain::payment::{Method, Payment, PaymentOrder};
+use crate::domain::rates::Rates;
 use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
@@ -20,16 +20,17 @@ pub struct AggregateRow {
     pub distinct_key: Option<i64>,
 }
 
-/// The rows of a payment: one for each series of which it has all values.
-pub fn rows_of(tenant: TenantId, series: &[Series], decision: &Decision) -> Vec<AggregateRow> {
-    let order = &decision.evidence.payment.order;
-    series.iter().filter_map(|series| row_of(tenant, series, order)).collect()
+/// The rows of a payment: one for each series of which it has all values. `rates` must serve all
+/// conversions of the series.
+pub fn rows_of(tenant: TenantId, series: &[Series], payment: &Payment, rates: &Rates) -> Vec<AggregateRow> {
+    series.iter().filter_map(|series| row_of(tenant, series, payment, rates)).collect()
 }
 
-fn row_of(tenant: TenantId, series: &Series, order: &PaymentOrder) -> Option<AggregateRow> {
+fn row_of(tenant: TenantId, series: &Series, payment: &Payment, rates: &Rates) -> Option<AggregateRow> {
+    let order = &payment.order;
     Some(AggregateRow {
         value_key: aggregate_key(tenant, series, order)?,
-        amount_minor: Some(order.amount.minor()),
+        amount_minor: series.amount_of(payment, rates),
         distinct_key: distinct_key(tenant, series, order),
     })
 }

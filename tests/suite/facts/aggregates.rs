@@ -4,23 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use tollgate::decisions::counted_store;
 use tollgate::domain::aggregate::{
-    AggregateFact, AggregateQuery, AggregateTally, PaymentFilter, SeenPayment,
+    AggregateFact, AggregateQuery, AggregateTally, Conversion, PaymentFilter, SeenPayment,
 };
+use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::decision::Decision;
+use tollgate::domain::millionths::Millionths;
+use tollgate::domain::money::Currency;
 use tollgate::domain::party::Country;
 use tollgate::domain::payment::{Method, Payment, PaymentId};
 use tollgate::domain::payment_event::EventKind;
-use tollgate::domain::selector::{Fact, FactQuery, Selector};
+use tollgate::domain::rates::Rates;
+use tollgate::domain::selector::{Cell, Fact, FactQuery, Selector, TableLookup};
 use tollgate::domain::series::Series;
+use tollgate::domain::table::{CellKind, Column, ColumnName, TableSchema};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::look_up_many;
 use tollgate::storage::payment_events::{self, NewPaymentEvent};
+use tollgate::storage::reference::ReferenceMemory;
 use tollgate::storage::series::{self, Backfill};
 use uuid::Uuid;
 
+use super::reference::{create, upload_to};
 use super::{NOW_MS, facts, payment_of, request, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
@@ -46,7 +54,8 @@ impl Draws {
 fn drawn_decision(draws: &mut Draws, tenant: TenantId, number: u64) -> Decision {
     let received_at_ms = NOW_MS - draws.below(3 * DAY_MS);
     let amount = draws.one_of(&[1, 99, 100, 9_999, 1_000_000]);
-    let mut order = order(&format!("c-{}", draws.below(3)), amount, draws.one_of(&["EUR", "EUR", "USD"]));
+    let mut order =
+        order(&format!("c-{}", draws.below(3)), amount, draws.one_of(&["EUR", "EUR", "USD", "CHF"]));
     order.merchant = draws.one_of(&[None, Some("m-1".to_owned()), Some("m-2".to_owned())]);
     let device = format!("d-{}", draws.below(9));
     order.device = draws.one_of(&[None, Some(device)]);
@@ -58,6 +67,49 @@ fn drawn_decision(draws: &mut Draws, tenant: TenantId, number: u64) -> Decision 
     // The ids of one millisecond have an order, as those of a node do.
     payment.id = PaymentId(Uuid::from_u128(u128::from(received_at_ms) << 80 | u128::from(number)));
     decision
+}
+
+fn into(currency: &str) -> Conversion {
+    Conversion { table: "rates".to_owned(), currency: Currency::parse(currency).unwrap() }
+}
+
+/// Thousandths for one unit of the currency. There is none for CHF, and none for dollars at first.
+const RATES: [(u64, &[(&str, i64)]); 3] = [
+    (0, &[("EUR", 1_250)]),
+    (NOW_MS - 2 * DAY_MS, &[("EUR", 1_250), ("USD", 900)]),
+    (NOW_MS - DAY_MS, &[("EUR", 1_111), ("USD", 1_005)]),
+];
+
+/// The table of `RATES`.
+async fn store_rates(database: &TestDatabase, databases: &Databases, tenant: TenantId) {
+    let column = Column { name: ColumnName::parse("rate").unwrap(), kind: CellKind::Number };
+    let schema = TableSchema::new(TableLookup::Exact, ValueKind::Text, vec![column]).unwrap();
+    create(databases, tenant, "rates", schema.clone()).await;
+    for (number, (valid_from_ms, rates)) in (1..).zip(RATES) {
+        let row = |(currency, thousandths): &(&'static str, i64)| {
+            (*currency, vec![Some(Cell::Number(Millionths(thousandths * 1_000)))])
+        };
+        upload_to(databases, tenant, "rates", schema.clone(), rates.iter().map(row).collect()).await;
+        // As if it had been uploaded then.
+        sqlx::query("update table_activations set valid_from_ms = $1 where version = $2")
+            .bind(valid_from_ms as i64)
+            .bind(number)
+            .execute(&mut database.superuser().await)
+            .await
+            .unwrap();
+    }
+}
+
+/// Halves are rounded up. All currencies have cents.
+fn converted(query: &AggregateQuery, payment: &Payment) -> Option<i64> {
+    let amount = payment.order.amount;
+    let Some(conversion) = &query.conversion else { return Some(amount.minor()) };
+    if conversion.currency == amount.currency() {
+        return Some(amount.minor());
+    }
+    let (_, rates) = RATES.iter().rfind(|(from_ms, _)| *from_ms <= payment.received_at_ms)?;
+    let (_, thousandths) = rates.iter().find(|(code, _)| *code == amount.currency().code())?;
+    Some((amount.minor() * thousandths + 500) / 1_000)
 }
 
 fn drawn_query(draws: &mut Draws) -> AggregateQuery {
@@ -83,7 +135,7 @@ fn drawn_query(draws: &mut Draws) -> AggregateQuery {
         ]),
         window_ms: draws.one_of(&[1, 3_600_000, DAY_MS, 4 * DAY_MS]),
         filter,
-        conversion: None,
+        conversion: draws.one_of(&[None, None, Some(into("EUR")), Some(into("USD"))]),
         distinct: draws.one_of(&[None, Some(Device)]),
         first_and_last: draws.below(2) == 0,
     }
@@ -98,13 +150,14 @@ fn plain_scan(history: &[Decision], payment: &Payment, query: &AggregateQuery) -
         .iter()
         .filter(|decision| {
             let earlier = &decision.evidence.payment;
-            let (amount, at_ms) = (earlier.order.amount, earlier.received_at_ms);
+            let (amount, at_ms) = (converted(query, earlier), earlier.received_at_ms);
+            let is_same_currency = earlier.order.amount.currency() == payment.order.amount.currency();
             series.forms(&earlier.order).as_ref() == Some(&forms)
-                && amount.currency() == payment.order.amount.currency()
+                && (query.conversion.is_some() || is_same_currency)
                 && at_ms <= payment.received_at_ms
                 && at_ms + query.window_ms > payment.received_at_ms
-                && filter.amount_at_least.is_none_or(|least| amount.minor() >= least)
-                && filter.amount_below.is_none_or(|bound| amount.minor() < bound)
+                && filter.amount_at_least.is_none_or(|least| amount.is_some_and(|amount| amount >= least))
+                && filter.amount_below.is_none_or(|bound| amount.is_some_and(|amount| amount < bound))
                 && (filter.methods.is_empty() || filter.methods.contains(&earlier.order.method))
                 && (filter.outcomes.is_empty() || filter.outcomes.contains(&decision.outcome))
         })
@@ -115,7 +168,7 @@ fn plain_scan(history: &[Decision], payment: &Payment, query: &AggregateQuery) -
         let order = &decision.evidence.payment.order;
         // Any number that tells the values apart.
         let value = series.distinct_form(order).map(|form| form.bytes().map(i64::from).sum());
-        tally.count(Some(order.amount.minor()), value);
+        tally.count(converted(query, &decision.evidence.payment), value);
     }
     if query.first_and_last {
         tally.first = counted.first().map(|decision| seen(decision));
@@ -137,7 +190,12 @@ fn seen(decision: &Decision) -> SeenPayment {
 
 /// Fills in until nothing is left.
 async fn fill_in(databases: &Databases) {
-    while series::fill_in(&databases.system, now_ms()).await.unwrap() == Backfill::Page {}
+    let memory = memory(databases);
+    while series::fill_in(&databases.system, &memory, now_ms()).await.unwrap() == Backfill::Page {}
+}
+
+fn memory(databases: &Databases) -> Arc<ReferenceMemory> {
+    Arc::new(ReferenceMemory::new(databases.system.clone(), 1 << 20))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,11 +218,15 @@ async fn aggregates_equal_a_plain_scan_while_fifty_clients_write() {
     for decision in before {
         drop(journal.store(decision.clone()).await.unwrap());
     }
+    store_rates(&database, &databases, tenant).await;
+    let memory = memory(&databases);
     let writing = meanwhile.chunks(meanwhile.len() / 50).map(|share| {
-        let (journal, share) = (journal.clone(), share.to_vec());
+        let (journal, memory, share) = (journal.clone(), memory.clone(), share.to_vec());
         tokio::spawn(async move {
             for decision in share {
-                drop(journal.store(decision).await.unwrap());
+                let stored =
+                    counted_store::store(&journal, &memory, Arc::new(decision), Rates::default()).await;
+                drop(stored.unwrap());
             }
         })
     });
@@ -303,10 +365,14 @@ async fn a_backfill_that_is_interrupted_goes_on_and_counts_nothing_twice() {
     });
     drop(join_all(stored).await);
     series::declare(&databases.app, tenant, &[Series::of(&by_customer())], NOW_MS).await.unwrap();
+    let memory = memory(&databases);
     for _ in 0..20 {
         // Two at once, and some of them cut off at any point.
         let both = async {
-            tokio::join!(series::fill_in(&databases.system, 1), series::fill_in(&databases.system, 1))
+            tokio::join!(
+                series::fill_in(&databases.system, &memory, 1),
+                series::fill_in(&databases.system, &memory, 1)
+            )
         };
         drop(tokio::time::timeout(std::time::Duration::from_millis(3), both).await);
     }

@@ -89,15 +89,27 @@ fn issuers() -> TableSchema {
 }
 
 async fn upload(databases: &Databases, tenant: TenantId, rows: &[(&str, &str)]) -> u64 {
-    let mut sorted = RowsBuilder::new(issuers(), 100);
-    for (line, (prefix, country)) in (1..).zip(rows) {
-        let key = RowKey::one(ValueKind::Text, prefix).unwrap();
-        let cells = vec![Some(Cell::Text((*country).to_owned())), None];
+    let rows =
+        rows.iter().map(|(prefix, country)| (*prefix, vec![Some(Cell::Text((*country).to_owned())), None]));
+    upload_to(databases, tenant, "bins", issuers(), rows.collect()).await
+}
+
+/// Returns the time from which the version is valid.
+pub async fn upload_to(
+    databases: &Databases,
+    tenant: TenantId,
+    table: &str,
+    schema: TableSchema,
+    rows: Vec<(&str, Vec<Option<Cell>>)>,
+) -> u64 {
+    let mut sorted = RowsBuilder::new(schema, 100);
+    for (line, (key, cells)) in (1..).zip(rows) {
+        let key = RowKey::one(ValueKind::Text, key).unwrap();
         sorted.add(line, Row { key, cells }).unwrap();
     }
     let new = NewVersion {
         tenant,
-        table: TableName::parse("bins").unwrap(),
+        table: TableName::parse(table).unwrap(),
         rows: sorted.finish(100).unwrap(),
         note: String::new(),
         actor: "admin".to_owned(),
@@ -106,19 +118,23 @@ async fn upload(databases: &Databases, tenant: TenantId, rows: &[(&str, &str)]) 
     tables::add_version(&databases.app, &world, new, QUOTAS).await.unwrap().0.valid_from_ms
 }
 
+pub async fn create(databases: &Databases, tenant: TenantId, name: &str, schema: TableSchema) {
+    let new = NewTable {
+        name: TableName::parse(name).unwrap(),
+        description: String::new(),
+        schema,
+        created_by: "admin".to_owned(),
+        created_at_ms: 0,
+    };
+    tables::create(&databases.app, tenant, new, QUOTAS.tables_max).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_table_answers_by_the_version_that_was_valid_when_the_payment_came() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
-    let new = NewTable {
-        name: TableName::parse("bins").unwrap(),
-        description: String::new(),
-        schema: issuers(),
-        created_by: "admin".to_owned(),
-        created_at_ms: 0,
-    };
-    tables::create(&databases.app, tenant, new, QUOTAS.tables_max).await.unwrap();
+    create(&databases, tenant, "bins", issuers()).await;
     let memory = ReferenceMemory::new(databases.system.clone(), 1 << 30);
     let query = FactQuery::Table {
         table: "bins".to_owned(),

@@ -71,6 +71,9 @@ impl JournalWriter {
         let now_ms = self.state.settings.world.now_ms();
         let known = self.state.series.current();
         batch.follow(&known);
+        if batch.is_empty() {
+            return Ok(());
+        }
         session.open_for(&batch.rows()).await?;
         let connection = &mut session.connection;
         if self.batches_to_claim == 0 {
