@@ -69,15 +69,20 @@ create table erasures (
     erased_at_ms bigint not null,
     actor        text not null,
     reason       text not null,
+    -- What the payment was found by, until it is removed from the segments of the search.
+    terms        bigint[],
     primary key (tenant_id, payment_id)
 );
+-- What is left to remove; empty most of the time.
+create index erasures_in_segments on erasures (tenant_id) where terms is not null;
 alter table erasures enable row level security;
 alter table erasures force row level security;
 create policy own on erasures to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
-create policy background on erasures for select to tollgate_system using (true);
+create policy background on erasures to tollgate_system using (true) with check (true);
 create policy removing on erasures to tollgate_owner using (true);
 grant select, insert on erasures to tollgate_app;
 grant select on erasures to tollgate_system;
+grant update (terms) on erasures to tollgate_system;
 
 -- For the functions, which run as the owner.
 create policy removing on decisions to tollgate_owner using (true) with check (true);

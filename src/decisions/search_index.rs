@@ -174,6 +174,7 @@ impl SearchIndex {
         let begun_since_ms = if all { 0 } else { now_ms.saturating_sub(RECENT_WRITERS_MS) };
         let left_behind_ms = now_ms.saturating_sub(LEFT_BEHIND_AFTER_MS);
         round.behind = search::writers_behind(&self.system, begun_since_ms, left_behind_ms).await?;
+        while search::remove_erased(&self.system).await? {}
         (round.looks, round.look_at) = (round.looks.wrapping_add(1), Instant::now() + LOOK_EVERY);
         self.tell(round).await
     }

@@ -13,7 +13,7 @@ use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::series::{self, aggregate_key};
 use super::values::value_keys;
-use super::{StorageError, audit, evidence};
+use super::{StorageError, audit, evidence, search};
 use crate::domain::audit::{Act, Action};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::tenant::TenantId;
@@ -53,7 +53,9 @@ pub async fn erase(app: &AppPool, tenant: TenantId, new: NewErasure) -> Result<E
                 lock.take_in_transaction(connection).await.of_statement()?;
             }
             let found = sqlx::query(
-                "select received_at_ms, payload_version, payload from decisions where tenant_id = $1 and id = $2",
+                "select received_at_ms, payload_version, payload, tenant_id, client_id, origin, outcome, revision,
+                        amount_minor, currency, method
+                 from decisions where tenant_id = $1 and id = $2",
             )
             .bind(tenant.0)
             .bind(new.payment.0)
@@ -66,15 +68,17 @@ pub async fn erase(app: &AppPool, tenant: TenantId, new: NewErasure) -> Result<E
             if let (None, Some(before)) = (payload, before) {
                 return Ok(before);
             }
-            let order = payload.and_then(|payload| {
+            let evidence = payload.and_then(|payload| {
                 let version = row.try_get("payload_version").ok()?;
-                Some(evidence::decode(version, payload).ok()?.payment.order.clone())
+                evidence::decode(version, payload).ok()
             });
-            if payload.is_some() && order.is_none() {
+            if payload.is_some() && evidence.is_none() {
                 tracing::warn!(payment = %new.payment, "values of an unreadable payment cannot be erased");
             }
             let received_at_ms = row.try_get("received_at_ms").of_statement()?;
-            Ok(erase_now(connection, tenant, new, received_at_ms, order).await?)
+            let terms = search::terms_to_erase(&row, evidence.as_ref())?;
+            let order = evidence.map(|evidence| evidence.payment.order.clone());
+            Ok(erase_now(connection, tenant, new, received_at_ms, order, terms).await?)
         })
     })
     .await
@@ -86,10 +90,12 @@ async fn erase_now(
     new: NewErasure,
     received_at_ms: i64,
     order: Option<PaymentOrder>,
+    terms: Vec<i64>,
 ) -> Result<Erasure, StorageError> {
     let NewErasure { payment, reason, actor, now_ms } = new;
     sqlx::query(
-        "insert into erasures (tenant_id, payment_id, erased_at_ms, actor, reason) values ($1, $2, $3, $4, $5)
+        "insert into erasures (tenant_id, payment_id, erased_at_ms, actor, reason, terms)
+         values ($1, $2, $3, $4, $5, $6)
          on conflict (tenant_id, payment_id) do nothing",
     )
     .bind(tenant.0)
@@ -97,6 +103,7 @@ async fn erase_now(
     .bind(bigint(now_ms))
     .bind(&actor)
     .bind(&reason)
+    .bind(terms)
     .execute(&mut *connection)
     .await?;
     let keys = match &order {

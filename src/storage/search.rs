@@ -13,6 +13,7 @@
 
 mod batches;
 mod chunks;
+mod erasing;
 mod indexing;
 mod lists;
 mod segments;
@@ -23,6 +24,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 pub(super) use batches::read_columns;
+pub use erasing::remove_erased;
+pub(super) use erasing::terms_to_erase;
 pub use indexing::{CommittedBatch, Indexed, index_committed, index_stored, writers_behind};
 pub use lists::SearchOrder;
 pub(super) use lists::{Found, ListBudget, Rank, TermLists, months_of, segments_of};

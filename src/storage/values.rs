@@ -1,4 +1,4 @@
-//! The keys by which the values of a payment are counted and found.
+//! The keys by which nodes of the release before count and find a payment.
 //!
 //! A key is a hash, so that the index contains no accounts and names. How it is computed must
 //! never change, or earlier payments would no longer be counted.
@@ -31,34 +31,12 @@ pub fn value_key(tenant: TenantId, selector: &str, value: &str) -> Uuid {
     Uuid::from_bytes(key)
 }
 
-/// The keys of one value. A payment is stored under one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ValueKeys {
-    /// The key of the canonical form.
-    pub own: Uuid,
-    /// The key of the value as written, under which earlier versions stored it. Equal to `own` if
-    /// the forms are equal.
-    pub earlier: Uuid,
-}
-
-impl ValueKeys {
-    pub fn of(tenant: TenantId, selector: &Selector, value: &str) -> Self {
-        let (name, form) = (selector.name(), selector.counted_form(value));
-        let own = value_key(tenant, &name, &form);
-        let earlier = if form == value { own } else { value_key(tenant, &name, value) };
-        Self { own, earlier }
-    }
-
-    /// The distinct keys.
-    pub fn all(self) -> Vec<Uuid> {
-        if self.own == self.earlier { vec![self.own] } else { vec![self.own, self.earlier] }
-    }
-}
-
 /// The keys of the values that nodes of the release before count and find a payment by.
 pub fn value_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<Uuid> {
     let values = Selector::stored_values(order).into_iter();
-    values.map(|(selector, value)| ValueKeys::of(tenant, &selector, &value).own).collect()
+    values
+        .map(|(selector, value)| value_key(tenant, &selector.name(), &selector.counted_form(&value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -73,25 +51,5 @@ mod tests {
         assert_ne!(key, value_key(other, "customer", "c-1"));
         assert_ne!(key, value_key(one, "merchant", "c-1"));
         assert_ne!(key, value_key(one, "customer", "c-2"));
-    }
-
-    #[test]
-    fn a_value_has_a_second_key_only_if_it_was_stored_under_another_one() {
-        let tenant = TenantId(Uuid::from_u128(1));
-        for (selector, value, form) in [
-            (Selector::Customer, "c-1", "c-1"),
-            (Selector::Customer, "c-1 ", "c-1"),
-            (Selector::Ip, "::ffff:203.0.113.7", "203.0.113.7"),
-            (Selector::DebtorBank, "deutdeff", "DEUTDEFFXXX"),
-            (Selector::CreditorName, "Jos\u{e9} Garc\u{ed}a", "jose garcia"),
-            // The normal form would be empty.
-            (Selector::CreditorName, "... !", "... !"),
-            (Selector::Merchant, "\u{200b}", "\u{200b}"),
-        ] {
-            let keys = ValueKeys::of(tenant, &selector, value);
-            assert_eq!(keys.own, value_key(tenant, &selector.name(), form), "{value:?}");
-            assert_eq!(keys.earlier, value_key(tenant, &selector.name(), value), "{value:?}");
-            assert_eq!(keys.all().len(), if form == value { 1 } else { 2 }, "{value:?}");
-        }
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::retention::OldHistory;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
-use crate::support::program::{run_command, tollgate_on};
+use crate::support::program::{TEST_TIMEOUT, run_command, tollgate_on};
 use crate::support::service::{Caller, Node, payment_with};
 use crate::verify::{checkpoint_key, copy_data_dir, run_verify};
 
@@ -94,6 +94,21 @@ impl Scene {
         found
     }
 
+    async fn search_bytes(&self) -> i64 {
+        sqlx::query_scalar("select coalesce(sum(length(entries)), 0)::bigint from search_chunks")
+            .fetch_one(&mut self.database.superuser().await)
+            .await
+            .unwrap()
+    }
+
+    /// Whether an erased payment may still be in the segments of the search.
+    async fn terms_left(&self) -> bool {
+        sqlx::query_scalar("select exists (select from erasures where terms is not null)")
+            .fetch_one(&mut self.database.superuser().await)
+            .await
+            .unwrap()
+    }
+
     async fn run(&self, statements: &'static str) {
         sqlx::raw_sql(statements).execute(&mut self.database.superuser().await).await.unwrap();
     }
@@ -159,6 +174,9 @@ async fn an_erased_payment_is_gone_everywhere_and_still_verifies() {
     let scene = Scene::new().await;
     let texts = [NAME, REFERENCE, NOTE, "customer-to-erase", "order-to-erase"];
     assert_eq!(scene.tables_with(&texts).await, ["decisions", "payment_events"]);
+    let by_reference = format!("/payments?reference={REFERENCE}");
+    assert_eq!(scene.caller.get(&by_reference).await.1["items"][0]["id"], json!(scene.id));
+    let entries_before = scene.search_bytes().await;
     assert!(scene.rows_of_payment("aggregate_values").await > 0);
     // A report with the payment as an example.
     let limit = json!({"selector": "customer", "window_seconds": 3_600, "max_total_minor": 1, "currency": "EUR", "verdict": "reject"});
@@ -198,6 +216,17 @@ async fn an_erased_payment_is_gone_everywhere_and_still_verifies() {
     assert!(
         left.get("payment").is_none() && left.get("reference").is_none() && left.get("reasons").is_none()
     );
+    for (query, found) in [(by_reference.as_str(), 0), ("/payments?outcome=approve", 1)] {
+        let (_, page) = scene.caller.get(query).await;
+        assert_eq!(page["items"].as_array().unwrap().len(), found, "{query}: {page}");
+    }
+    let begun = std::time::Instant::now();
+    while scene.terms_left().await {
+        assert!(begun.elapsed() < TEST_TIMEOUT, "the segments still have what the payment was found by");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(scene.search_bytes().await < entries_before);
+    assert_eq!(scene.caller.get("/payments?outcome=approve").await.1["items"][0]["id"], json!(scene.id));
     let (_, page) = scene.caller.get("/payments?idempotency_key=k-1").await;
     assert_eq!(page["items"][0]["id"], json!(scene.id), "{page}");
     scene.assert_gone().await;

@@ -83,7 +83,7 @@ async fn decisions(connection: &mut PgConnection, ids: &[u8]) -> Result<Vec<Inde
 }
 
 /// An erased payment is found by its columns only, and so is one whose evidence cannot be read.
-fn read(row: &PgRow) -> Result<IndexedDecision, StorageError> {
+pub(super) fn read(row: &PgRow) -> Result<IndexedDecision, StorageError> {
     let (id, columns) = (PaymentId(row.try_get("id")?), read_columns(row)?);
     let payload: Option<&[u8]> = row.try_get("payload")?;
     let version = row.try_get("payload_version")?;

@@ -41,7 +41,7 @@ pub(super) struct IndexedDecision {
 /// The month of a tenant's payments.
 pub type TenantMonth = (TenantId, Month);
 
-fn first_day(month: Month) -> String {
+pub(super) fn first_day(month: Month) -> String {
     format!("{month}-01")
 }
 
