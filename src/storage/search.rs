@@ -30,7 +30,7 @@ pub use indexing::{CommittedBatch, Indexed, index_committed, index_stored, write
 pub use lists::SearchOrder;
 pub(super) use lists::{Found, ListBudget, Rank, TermLists, months_of, segments_of};
 pub use segments::{TenantMonth, merge};
-pub(super) use terms::{DecisionColumns, Property, Term, amount_bits};
+pub(super) use terms::{DecisionColumns, Property, Term, amounts_between};
 
 use super::StorageError;
 use super::pool::SystemPool;

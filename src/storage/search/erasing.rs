@@ -80,11 +80,7 @@ struct ErasedTerms {
 }
 
 impl ErasedTerms {
-    async fn remove(
-        mut self,
-        connection: &mut PgConnection,
-        payment: PaymentId,
-    ) -> Result<(), StorageError> {
+    async fn remove(mut self, connection: &mut PgConnection, payment: PaymentId) -> Result<(), StorageError> {
         // An entry has no id: payments of one millisecond share it.
         for other in self.payments_beside(connection, payment).await? {
             self.terms.retain(|term| !other.terms.contains(term));

@@ -31,6 +31,8 @@ pub enum Property<'a> {
     Reason(&'a str),
     /// The number of significant bits of the amount in minor units.
     AmountBits(u32),
+    /// One of eight parts of the amounts with the same number of bits.
+    AmountPart(u32),
 }
 
 impl Property<'_> {
@@ -47,6 +49,7 @@ impl Property<'_> {
             Self::Origin(origin) => term(tenant, "origin", origin.name().as_bytes()),
             Self::Reason(code) => term(tenant, "reason", code.as_bytes()),
             Self::AmountBits(bits) => term(tenant, "amount bits", &bits.to_be_bytes()),
+            Self::AmountPart(part) => term(tenant, "amount part", &part.to_be_bytes()),
         }
     }
 }
@@ -60,9 +63,33 @@ fn term(tenant: TenantId, kind: &str, value: &[u8]) -> Term {
     Term(hash.0[..TERM_BYTES].iter().fold(0, |term, byte| term << 8 | u64::from(*byte)))
 }
 
-/// Amounts with the same number of bits share a term, so that a range is a few terms.
-pub fn amount_bits(amount_minor: i64) -> u32 {
-    i64::BITS - amount_minor.max(0).leading_zeros()
+const PARTS: u32 = 8;
+
+/// Rises with the amount. Divided by [`PARTS`] it is the number of significant bits.
+fn amount_part(amount_minor: i64) -> u32 {
+    let amount = amount_minor.max(0).cast_unsigned();
+    let bits = u64::BITS - amount.leading_zeros();
+    // The three bits behind the highest.
+    let behind = (u128::from(amount) << 3 >> bits.saturating_sub(1)) as u32 % PARTS;
+    bits * PARTS + behind
+}
+
+/// The terms of amounts from `first` to `last`, and of a few beside them. All amounts with the same
+/// number of bits share a term, so a wide range is a few terms; and an eighth of them share another,
+/// so a narrow range finds few others.
+pub fn amounts_between(first_minor: i64, last_minor: i64) -> Vec<Property<'static>> {
+    let (mut part, last) = (amount_part(first_minor), amount_part(last_minor));
+    let mut properties = Vec::new();
+    while first_minor <= last_minor && part <= last {
+        if part.is_multiple_of(PARTS) && part + PARTS - 1 <= last {
+            properties.push(Property::AmountBits(part / PARTS));
+            part += PARTS;
+        } else {
+            properties.push(Property::AmountPart(part));
+            part += 1;
+        }
+    }
+    properties
 }
 
 /// What is left of a decision after an erasure.
@@ -102,7 +129,8 @@ pub fn terms_of(columns: &DecisionColumns, evidence: Option<&Evidence>) -> Vec<T
         Property::Outcome(columns.outcome),
         Property::Client(columns.client),
         Property::Origin(columns.origin),
-        Property::AmountBits(amount_bits(columns.amount_minor)),
+        Property::AmountBits(amount_part(columns.amount_minor) / PARTS),
+        Property::AmountPart(amount_part(columns.amount_minor)),
     ];
     properties.extend(columns.revision.map(Property::Revision));
     let values = evidence.map_or_else(Vec::new, |evidence| Selector::stored_values(&evidence.payment.order));
@@ -135,9 +163,31 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_is_in_the_bucket_of_its_bits() {
-        for (amount_minor, bits) in [(-1, 0), (0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (i64::MAX, 63)] {
-            assert_eq!(amount_bits(amount_minor), bits, "{amount_minor}");
+    fn the_part_of_an_amount_rises_with_it_and_tells_its_bits() {
+        for (amount_minor, part) in
+            [(-1, 0), (0, 0), (1, 8), (2, 16), (3, 20), (4, 24), (5, 26), (7, 30), (8, 32), (9, 33), (16, 40)]
+        {
+            assert_eq!(amount_part(amount_minor), part, "{amount_minor}");
         }
+        assert_eq!(amount_part(i64::MAX), 63 * PARTS + 7);
+        let parts: Vec<u32> = (0..5_000).map(amount_part).collect();
+        assert!(parts.is_sorted());
+    }
+
+    #[test]
+    fn a_range_of_amounts_has_the_terms_of_every_amount_in_it_and_of_few_others() {
+        let has = |range: &[Property<'_>], amount: i64| {
+            let part = amount_part(amount);
+            range.contains(&Property::AmountPart(part)) || range.contains(&Property::AmountBits(part / PARTS))
+        };
+        for (first, last, terms_max) in
+            [(1, 1, 1), (5, 900, 20), (1_000, 1_100, 2), (64, 127, 1), (1, i64::MAX, 63)]
+        {
+            let range = amounts_between(first, last);
+            assert!(range.len() <= terms_max, "{first} {last}: {range:?}");
+            assert!((first..=last.min(first + 5_000)).all(|amount| has(&range, amount)), "{first} {last}");
+        }
+        assert!(!has(&amounts_between(1_000, 1_100), 900) && !has(&amounts_between(1_000, 1_100), 1_300));
+        assert_eq!(amounts_between(5, 4), []);
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::payment_event::EventKind;
 use crate::domain::selector::Selector;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::verdict::Outcome;
-use crate::storage::search::{DecisionColumns, Property, SearchOrder, Term, amount_bits};
+use crate::storage::search::{DecisionColumns, Property, SearchOrder, Term, amounts_between};
 
 /// All conditions must hold. Values match in any spelling.
 #[derive(Debug, Clone, Default)]
@@ -68,18 +68,15 @@ impl DecisionFilter {
             self.currency.as_deref().map(Property::Currency),
         ];
         let rare_first = values.chain(account).chain(single.into_iter().flatten().map(|one| vec![one]));
-        rare_first
-            .chain(self.amount_bits().map(|bits| bits.map(Property::AmountBits).collect()))
-            .chain((!outcomes.is_empty()).then_some(outcomes))
-            .collect()
+        rare_first.chain(self.amounts()).chain((!outcomes.is_empty()).then_some(outcomes)).collect()
     }
 
-    fn amount_bits(&self) -> Option<std::ops::RangeInclusive<u32>> {
+    fn amounts(&self) -> Option<Vec<Property<'static>>> {
         if self.amount_at_least_minor.is_none() && self.amount_below_minor.is_none() {
             return None;
         }
         let last = self.amount_below_minor.map_or(AMOUNT_MINOR_MAX, |below| below.saturating_sub(1));
-        Some(amount_bits(self.amount_at_least_minor.unwrap_or_default())..=amount_bits(last))
+        Some(amounts_between(self.amount_at_least_minor.unwrap_or_default(), last))
     }
 
     /// Whether a decision fulfils all conditions, except that on its events.
