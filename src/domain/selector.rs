@@ -92,14 +92,14 @@ impl Selector {
     /// How many of them are from contract 1.0.0.
     const EARLIEST: usize = 13;
 
-    /// Later selectors with whose values every payment is stored, as with the earliest and metadata.
-    /// Each costs a row of every payment that has such a value.
-    const STORED_LATER: [Self; 3] = [Self::Reference, Self::EndToEndId, Self::Uetr];
+    /// Later selectors by which payments can be found, as by the earliest and metadata. Each costs an
+    /// entry of the search index.
+    const SEARCHED_LATER: [Self; 3] = [Self::Reference, Self::EndToEndId, Self::Uetr];
 
-    /// Whether payments are stored with their value of this selector, and can be found by it.
-    pub fn is_stored(&self) -> bool {
-        let earliest = Self::FIXED.iter().take(Self::EARLIEST);
-        matches!(self, Self::Metadata(_)) || earliest.chain(&Self::STORED_LATER).any(|stored| stored == self)
+    /// Whether it is from contract 1.0.0.
+    fn is_earliest(&self) -> bool {
+        matches!(self, Self::Metadata(_))
+            || Self::FIXED.iter().take(Self::EARLIEST).any(|known| known == self)
     }
 
     /// The name as stored and shown. For metadata it is `metadata:<key>`, for signals
@@ -230,12 +230,12 @@ impl Selector {
         }
     }
 
-    /// The selectors with whose values the payment is stored and can be found, with these values.
-    pub fn stored_values(order: &PaymentOrder) -> Vec<(Self, String)> {
+    /// The selectors by which the payment can be found, with its values.
+    pub fn searched_values(order: &PaymentOrder) -> Vec<(Self, String)> {
         let metadata = order.metadata.iter().map(|(key, _)| Self::Metadata(key.clone()));
         let earliest = Self::FIXED.into_iter().take(Self::EARLIEST);
         earliest
-            .chain(Self::STORED_LATER)
+            .chain(Self::SEARCHED_LATER)
             .chain(metadata)
             .filter_map(|selector| selector.value_of(order).map(|value| (selector, value)))
             .collect()
@@ -332,7 +332,11 @@ pub enum FactQuery {
 impl FactQuery {
     /// Whether only rules of contract 1.1.0 can ask it.
     pub fn is_new(&self) -> bool {
-        !matches!(self, Self::Listed { .. } | Self::Velocity { .. })
+        match self {
+            Self::Velocity { selector, .. } => !selector.is_earliest(),
+            Self::Listed { .. } => false,
+            Self::Aggregate(_) | Self::Table { .. } | Self::Similar { .. } => true,
+        }
     }
 
     /// What it counts, if it asks about earlier payments. A velocity is an aggregate of a single

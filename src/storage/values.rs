@@ -33,7 +33,7 @@ pub fn value_key(tenant: TenantId, selector: &str, value: &str) -> Uuid {
 
 /// The keys of the values that nodes of the release before count and find a payment by.
 pub fn value_keys(tenant: TenantId, order: &PaymentOrder) -> Vec<Uuid> {
-    let values = Selector::stored_values(order).into_iter();
+    let values = Selector::searched_values(order).into_iter();
     values
         .map(|(selector, value)| value_key(tenant, &selector.name(), &selector.counted_form(&value)))
         .collect()

@@ -133,7 +133,8 @@ pub fn terms_of(columns: &DecisionColumns, evidence: Option<&Evidence>) -> Vec<T
         Property::AmountPart(amount_part(columns.amount_minor)),
     ];
     properties.extend(columns.revision.map(Property::Revision));
-    let values = evidence.map_or_else(Vec::new, |evidence| Selector::stored_values(&evidence.payment.order));
+    let values =
+        evidence.map_or_else(Vec::new, |evidence| Selector::searched_values(&evidence.payment.order));
     properties.extend(values.iter().map(|(selector, value)| Property::Value(selector, value)));
     let reasons = evidence.iter().flat_map(|evidence| &evidence.reasons);
     properties.extend(reasons.map(|reason| Property::Reason(&reason.reason.code)));

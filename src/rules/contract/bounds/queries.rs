@@ -18,10 +18,7 @@ const SCORES: std::ops::RangeInclusive<u8> = 50..=100;
 pub(super) fn query(query: &FactQuery) -> Result<(), Violation> {
     match query {
         FactQuery::Listed { list, .. } => named("list", list),
-        FactQuery::Velocity { selector, window_ms, .. } => {
-            window(*window_ms)?;
-            counts_as_velocity(selector)
-        }
+        FactQuery::Velocity { window_ms, .. } => window(*window_ms),
         FactQuery::Aggregate(query) => aggregate(query),
         FactQuery::Table { table, .. } => named("table", table),
         FactQuery::Similar { list, selector, score_at_least } => {
@@ -85,15 +82,6 @@ fn similar(selector: &Selector, score_at_least: u8) -> Result<(), Violation> {
         ));
     }
     Ok(())
-}
-
-/// Aggregates are stored for any selector, but velocities read the values that every payment has.
-fn counts_as_velocity(selector: &Selector) -> Result<(), Violation> {
-    if selector.is_stored() {
-        return Ok(());
-    }
-    let name = selector.name();
-    Err(format!("a query for the velocity of {name}, by which only an aggregate can count payments"))
 }
 
 fn window(window_ms: u64) -> Result<(), Violation> {
@@ -203,14 +191,6 @@ mod tests {
             (listed("a", Selector::Signal("\n".to_owned())), "a signal name that is empty"),
             (velocity(0), "a window of 0 ms"),
             (velocity(WINDOW_MS_MAX + 1), "1 to 34560000000 are allowed"),
-            (
-                FactQuery::Velocity {
-                    selector: Selector::Purpose,
-                    window_ms: 1,
-                    counting: Counting::Submitted,
-                },
-                "the velocity of purpose",
-            ),
             (aggregate(|query| query.selectors.clear()), "0 selectors, 1 to 3 are allowed"),
             (
                 aggregate(|query| {
