@@ -5,7 +5,7 @@
 //!
 //! `cargo bench --features jemalloc --bench growth -- --full` goes on to ten million payments,
 //! which need 25 GB of disk, and to ten thousand tenants. An argument chooses one of `payments`,
-//! `tenants` and `rules`.
+//! `tenants`, `rules` and `windows`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
-use tollgate::domain::party::{Account, Party};
-use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
+use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::databases::Databases;
@@ -44,6 +43,8 @@ mod processor_time;
 #[path = "parts/server.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod server;
+#[path = "parts/windows.rs"]
+mod windows;
 #[path = "parts/wire.rs"]
 mod wire;
 
@@ -73,6 +74,14 @@ async fn main() {
     if is_chosen("tenants") {
         let mut bench = Bench::start().await;
         bench.tenants(&TENANTS[..sizes]).await;
+        bench.stop().await;
+    }
+    if is_chosen("windows") {
+        let mut bench = Bench::start().await;
+        let (_, clients) = bench.target().await;
+        // Its background work would roll up in between.
+        bench.tollgate.stop();
+        windows::measure(&bench.databases, &mut bench.superuser, clients[0].0).await;
         bench.stop().await;
     }
     if is_chosen("rules") {
@@ -337,15 +346,10 @@ async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId
 
 /// A payment of one payer to the busiest shop.
 fn payment(payer: u64) -> Payment {
-    let party = |name: String, account: String| Party {
-        account: Some(Account::Other(account)),
-        ..Party::named(name)
-    };
     let id = Uuid::now_v7();
-    let order = PaymentOrder {
-        debtor: party(format!("Payer {payer}"), format!("acct-{payer}")),
-        creditor: party("Shop 0".to_owned(), "shop-0".to_owned()),
-        ..decisions::order("nobody", 1_000, "EUR")
-    };
-    Payment { id: PaymentId(id), received_at_ms: (id.as_u128() >> 80) as u64, order }
+    Payment {
+        id: PaymentId(id),
+        received_at_ms: (id.as_u128() >> 80) as u64,
+        order: history::order_of(payer, 0),
+    }
 }

@@ -158,9 +158,16 @@ begin
     delete from aggregate_values
     where received_at_ms >= first_ms and received_at_ms < next_ms
       and ctid = any (array(select ctid from aggregate_values
-                            where received_day = day and tenant_id = removed_tenant
+                            where received_day in (0, day) and tenant_id = removed_tenant
                               and received_at_ms >= first_ms and received_at_ms < next_ms limit 10000));
     get diagnostics removed = row_count;
+    removed := removed + more;
+    -- The roll-ups of the day, and of its block (0020).
+    delete from aggregate_days
+    where ctid = any (array(select ctid from aggregate_days
+                            where period + 0 in (day, -1 - day / 32) and tenant_id = removed_tenant
+                            limit 10000));
+    get diagnostics more = row_count;
     return removed + more;
 end
 $$;
@@ -285,7 +292,7 @@ begin
             using day, value_keys, erased_received_at_ms, own_tenant, erased;
     end if;
     delete from aggregate_values
-    where received_day = day and value_key = any (aggregate_keys) and received_at_ms = erased_received_at_ms
+    where received_day in (0, day) and value_key = any (aggregate_keys) and received_at_ms = erased_received_at_ms
       and tenant_id = own_tenant and payment_id = erased;
     update payment_events set note = '' where tenant_id = own_tenant and payment_id = erased;
     delete from shadow_runs

@@ -4,10 +4,15 @@
 //! cut short and no chain covers it, since decisions read neither.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
+use tollgate::domain::party::{Account, Party};
+use tollgate::domain::payment::PaymentOrder;
+use tollgate::domain::selector::Selector;
+use tollgate::domain::series::Series;
 use tollgate::domain::tenant::TenantId;
-use tollgate::storage::values::value_key;
+use tollgate::storage::series::aggregate_key;
 use uuid::Uuid;
 
+use super::decisions::order;
 use super::payers::{PAYERS, SHOPS};
 
 /// Payments per transaction.
@@ -20,15 +25,6 @@ const SETTINGS: &str = "
     set synchronous_commit = off;
     set work_mem = '256MB';
     set maintenance_work_mem = '1GB'";
-
-/// Computes the keys of `storage::values`. The first call checks that they are equal.
-const FUNCTIONS: &str = "
-    create or replace function pg_temp.field(bytes bytea) returns bytea language sql immutable
-        return int8send(length(bytes)) || bytes;
-    create or replace function pg_temp.value_key(tenant uuid, selector text, value text) returns uuid
-        language sql immutable
-        return encode(substr(sha256(pg_temp.field('tollgate payment value 1'::bytea) || pg_temp.field(uuid_send(tenant))
-            || pg_temp.field(selector::bytea) || pg_temp.field(value::bytea)), 1, 16), 'hex')::uuid";
 
 const PART_OF_HISTORY: &str = "
     create temp table part on commit drop as
@@ -57,49 +53,79 @@ const KEYS: &str = "
     select tenant_id, md5('client ' || tenant_id)::uuid, hash::text, uuid_send(hash) || uuid_send(hash), id, at_ms
     from part";
 
-/// The keys of references are arbitrary, since no query uses them.
+/// The rows of the series that have these keys.
 const VALUES: &str = "
-    with payers as (
-        select tenant_id, payer, array[pg_temp.value_key(tenant_id, 'debtor_account', 'ACCT' || payer),
-            pg_temp.value_key(tenant_id, 'debtor_name', 'payer ' || payer),
-            pg_temp.value_key(tenant_id, 'customer', 'customer-' || payer)] as keys
-        from (select distinct tenant_id, payer from part) p
-    ), shops as (
-        select tenant_id, shop, array[pg_temp.value_key(tenant_id, 'creditor_account', 'SHOP' || shop),
-            pg_temp.value_key(tenant_id, 'creditor_name', 'shop ' || shop),
-            pg_temp.value_key(tenant_id, 'merchant', 'merchant-' || shop)] as keys
-        from (select distinct tenant_id, shop from part) p
-    )
-    insert into payment_values (tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
-    select tenant_id, value_key, at_ms, id, amount_minor, 'EUR', true
-    from part join payers using (tenant_id, payer) join shops using (tenant_id, shop)
-    cross join lateral unnest(payers.keys || shops.keys || md5('reference ' || hash)::uuid) as value_key";
+    insert into aggregate_values (tenant_id, value_key, received_day, received_at_ms, payment_id,
+                                  amount_minor, method, outcome, by_day)
+    select part.tenant_id, keyed.value_key, at_ms / 86400000, at_ms, id, amount_minor, 1, 0, false
+    from part
+    join unnest($1::uuid[], $2::boolean[], $3::int[], $4::uuid[]) as keyed (tenant_id, of_payer, number, value_key)
+      on keyed.tenant_id = part.tenant_id
+     and keyed.number = case when keyed.of_payer then part.payer else part.shop end";
+
+/// By what payers and shops are counted.
+const OF_PAYERS: [Selector; 3] = [Selector::DebtorAccount, Selector::DebtorName, Selector::Customer];
+const OF_SHOPS: [Selector; 3] = [Selector::CreditorAccount, Selector::CreditorName, Selector::Merchant];
+
+/// A payment of a payer to a shop, as clients submit it.
+pub fn order_of(payer: u64, shop: u64) -> PaymentOrder {
+    let party = |name: String, account: String| Party {
+        account: Some(Account::Other(account)),
+        ..Party::named(name)
+    };
+    PaymentOrder {
+        debtor: party(format!("Payer {payer}"), format!("acct-{payer}")),
+        creditor: party(format!("Shop {shop}"), format!("shop-{shop}")),
+        customer: Some(format!("customer-{payer}")),
+        merchant: Some(format!("merchant-{shop}")),
+        ..order("nobody", 1_000, "EUR")
+    }
+}
 
 pub async fn prepare(superuser: &mut PgConnection) {
-    for statements in [SETTINGS, FUNCTIONS] {
-        sqlx::raw_sql(statements).execute(&mut *superuser).await.unwrap();
+    sqlx::raw_sql(SETTINGS).execute(&mut *superuser).await.unwrap();
+    for table in ["decision", "aggregate"] {
+        let month = format!("select ensure_{table}_partition((now() - interval '30 days')::date)");
+        run(superuser, &month).await;
     }
-    let tenant = TenantId(Uuid::from_u128(7));
-    let key: Uuid = sqlx::query_scalar("select pg_temp.value_key($1, 'customer', 'c-1')")
-        .bind(tenant.0)
-        .fetch_one(&mut *superuser)
+}
+
+/// Stores the values of the payers or shops of the part.
+async fn add_values(superuser: &mut PgConnection, of_payers: bool) {
+    let (column, selectors) = if of_payers { ("payer", OF_PAYERS) } else { ("shop", OF_SHOPS) };
+    let statement = format!("select distinct tenant_id, {column} from part");
+    let own: Vec<(Uuid, i32)> =
+        sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&mut *superuser).await.unwrap();
+    let (mut tenants, mut numbers, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for (tenant, number) in own {
+        let order = order_of(number as u64, number as u64);
+        for selector in &selectors {
+            let series = Series { selectors: vec![selector.clone()], conversion: None, distinct: None };
+            tenants.push(tenant);
+            numbers.push(number);
+            keys.push(aggregate_key(TenantId(tenant), &series, &order).unwrap());
+        }
+    }
+    sqlx::query(VALUES)
+        .bind(&tenants)
+        .bind(vec![of_payers; tenants.len()])
+        .bind(numbers)
+        .bind(keys)
+        .execute(superuser)
         .await
         .unwrap();
-    assert_eq!(key, value_key(tenant, "customer", "c-1"));
-    let month = "select ensure_decision_partition((now() - interval '30 days')::date)";
-    sqlx::query(month).execute(superuser).await.unwrap();
 }
 
 /// Adds the payments whose numbers are in this range.
 pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, to: i64) {
     let definition: String =
-        sqlx::query("select pg_get_indexdef('payment_values_by_day'::regclass) as definition")
+        sqlx::query("select pg_get_indexdef('aggregate_values_by_day'::regclass) as definition")
             .fetch_one(&mut *superuser)
             .await
             .unwrap()
             .get("definition");
     if to - from > REINDEXED {
-        run(superuser, "drop index payment_values_by_day").await;
+        run(superuser, "drop index aggregate_values_by_day").await;
     }
     let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
     let now_ms = (Uuid::now_v7().as_u128() >> 80) as i64;
@@ -117,9 +143,13 @@ pub async fn add(superuser: &mut PgConnection, tenants: &[TenantId], from: i64, 
             .execute(&mut *superuser)
             .await
             .unwrap();
-        for statement in [DECISIONS, KEYS, VALUES, "commit"] {
+        for statement in [DECISIONS, KEYS] {
             run(superuser, statement).await;
         }
+        for of_payers in [true, false] {
+            add_values(superuser, of_payers).await;
+        }
+        run(superuser, "commit").await;
     }
     if to - from > REINDEXED {
         run(superuser, &definition).await;
@@ -138,8 +168,8 @@ pub async fn settle(superuser: &mut PgConnection) {
 pub async fn sizes_mb(superuser: &mut PgConnection) -> (i64, i64) {
     let statement = "
         select (sum(pg_total_relation_size(oid)) filter (where relkind = 'r') / 1048576)::bigint,
-               (sum(pg_relation_size(oid)) filter (where relname = 'payment_values_by_day') / 1048576)::bigint
-        from pg_class where relname ~ '^(decisions|payment_values|idempotency_keys)'";
+               (sum(pg_relation_size(oid)) filter (where relname ~ '^aggregate_values.*_idx') / 1048576)::bigint
+        from pg_class where relname ~ '^(decisions|aggregate_values|idempotency_keys)'";
     sqlx::query_as(statement).fetch_one(superuser).await.unwrap()
 }
 

@@ -1,5 +1,5 @@
-//! Fills in the aggregates of decisions that are older than a series, and lets activations wait
-//! for it.
+//! Fills in the aggregates of decisions that are older than a series, lets activations wait for it,
+//! and has days rolled up.
 //!
 //! It must not delay payments: each page is a transaction of its own, by the background role.
 
@@ -11,18 +11,22 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::decision::EvidenceVersion;
-use crate::domain::series::Series;
+use crate::domain::series::{AskedSeries, Series};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::storage::pool::{AppPool, SystemPool};
 use crate::storage::reference::ReferenceMemory;
-use crate::storage::series::{self, Backfill, DeclareError, SeriesProgress};
+use crate::storage::series::{self, Backfill, DeclareError, Rolling, SeriesProgress};
 use crate::storage::{StorageError, partitions, rulesets};
 
 /// How often a node looks for series that another node declared.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How often a waiting activation looks.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often a node looks for days that are over and payments that came late.
+const ROLL_UP_EVERY: Duration = Duration::from_secs(10);
+/// The rows that are rolled up in one transaction.
+const ROLL_UP_PAGE: u16 = 5_000;
 /// How often the progress of an upgrade is logged.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Series of revisions that decided in this time are kept, so that a rollback does not wait.
@@ -52,7 +56,7 @@ impl AggregateBackfill {
     }
 
     /// Declares the series that the tenant does not have yet, and begins to fill them in.
-    pub async fn declare(&self, tenant: TenantId, series: &[Series]) -> Result<(), DeclareError> {
+    pub async fn declare(&self, tenant: TenantId, series: &[AskedSeries]) -> Result<(), DeclareError> {
         series::declare(&self.app, tenant, series, self.world.now_ms()).await?;
         if !series.is_empty() {
             self.woken.notify_one();
@@ -74,15 +78,16 @@ impl AggregateBackfill {
     pub async fn until_complete(
         &self,
         tenant: TenantId,
-        series: &[Series],
+        asked: &[AskedSeries],
         patience: Duration,
     ) -> Result<SeriesProgress, DeclareError> {
         let until = Instant::now() + patience;
-        self.declare(tenant, series).await?;
-        let mut progress = self.progress(tenant, series.to_vec()).await?;
+        self.declare(tenant, asked).await?;
+        let series: Vec<Series> = asked.iter().map(|asked| asked.series.clone()).collect();
+        let mut progress = self.progress(tenant, series.clone()).await?;
         while !progress.unknown.is_empty() && Instant::now() < until {
             sleep(LOOK_EVERY).await;
-            progress = self.progress(tenant, series.to_vec()).await?;
+            progress = self.progress(tenant, series.clone()).await?;
         }
         Ok(progress)
     }
@@ -90,7 +95,10 @@ impl AggregateBackfill {
     /// Removes the series that no revision has asked about lately.
     pub async fn remove_unused(&self) -> Result<(), StorageError> {
         let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
-        let in_use = rulesets::series_in_use(&self.system, since_ms).await?;
+        let in_use = rulesets::series_in_use(&self.system, since_ms).await?.into_iter();
+        let in_use = in_use
+            .map(|(tenant, asked)| (tenant, asked.into_iter().map(|asked| asked.series).collect()))
+            .collect();
         let removed = series::remove_unused(&self.system, &in_use, since_ms).await?;
         if removed > 0 {
             tracing::info!(series = removed, "payments are no longer counted in ways that nobody asks about");
@@ -106,7 +114,7 @@ impl AggregateBackfill {
         }
         let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
         for (tenant, series) in rulesets::series_in_use(&self.system, since_ms).await? {
-            let series: Vec<Series> = series.into_iter().collect();
+            let series: Vec<AskedSeries> = series.into_iter().collect();
             if let Err(error) = series::declare(&self.app, tenant, &series, self.world.now_ms()).await {
                 tracing::warn!(%tenant, %error, "the payments of a tenant cannot be counted");
             }
@@ -135,12 +143,18 @@ impl AggregateBackfill {
     /// Fills in everything that waits, and looks again when woken or after a while, until `end`.
     pub async fn work(&self, end: CancellationToken) {
         let (mut has_failed, mut is_upgraded) = (false, false);
+        let mut roll_up_at = Instant::now();
         while !end.is_cancelled() {
             if !is_upgraded && !self.for_nodes_of_before {
                 // Held up by locks at times, and then tried again.
                 is_upgraded = series::retire_values(&self.system).await.unwrap_or(false);
             }
-            match self.fill_in_all(&end).await {
+            let mut result = self.fill_in_all(&end).await;
+            if is_upgraded && Instant::now() >= roll_up_at {
+                result = result.and(self.roll_up_all(&end).await);
+                roll_up_at = Instant::now() + ROLL_UP_EVERY;
+            }
+            match result {
                 Ok(()) => has_failed = false,
                 Err(error) if !has_failed => {
                     tracing::warn!(%error, "filling in aggregates is on hold");
@@ -163,6 +177,15 @@ impl AggregateBackfill {
             {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// A step at a time, so that series that are new do not wait.
+    async fn roll_up_all(&self, end: &CancellationToken) -> Result<(), StorageError> {
+        series::seal_days(&self.system, self.world.now_ms()).await?;
+        while !end.is_cancelled() && series::roll_up(&self.system, ROLL_UP_PAGE).await? == Rolling::Page {
+            self.fill_in_all(end).await?;
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ pub async fn store(
             result => return Ok(result?),
         }
         let known = journal.series();
-        let series = known.of(tenant).map_or(&[][..], |series| series);
+        let series = known.of(tenant).map_or(&[][..], |series| series.all());
         rates = reference.rates(tenant, conversions(series), at_ms, at_ms).await?;
     }
     Ok(journal.store_at(decision, rates).await?)

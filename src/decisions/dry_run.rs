@@ -19,7 +19,7 @@ use crate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision, RuleEntry};
 use crate::domain::selector::{Fact, FactQuery};
-use crate::domain::series::Series;
+use crate::domain::series::{AskedSeries, Series};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::verdict::{Outcome, RuleResult, Verdict};
@@ -244,7 +244,7 @@ impl DryRuns {
         otherwise: FactSource,
     ) -> Result<(Vec<Fact>, Vec<FactSource>), StorageError> {
         let missing = queries.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(query, _)| query);
-        let unknown = self.unknown_series(tenant, Series::asked(missing.clone())).await?;
+        let unknown = self.unknown_series(tenant, AskedSeries::of(missing.clone())).await?;
         let is_unknown =
             |query: &FactQuery| query.counted().is_some_and(|query| unknown.contains(&Series::of(&query)));
         let request = FactRequest {
@@ -270,11 +270,14 @@ impl DryRuns {
     async fn unknown_series(
         &self,
         tenant: TenantId,
-        asked: Vec<Series>,
+        asked: Vec<AskedSeries>,
     ) -> Result<Vec<Series>, StorageError> {
         let backfill = &self.rulesets.backfill;
         let progress = match backfill.until_complete(tenant, &asked, PREPARING_MAX).await {
-            Err(DeclareError::TooMany) => backfill.progress(tenant, asked).await,
+            Err(DeclareError::TooMany) => {
+                let series = asked.into_iter().map(|asked| asked.series).collect();
+                backfill.progress(tenant, series).await
+            }
             Err(DeclareError::Storage(error)) => Err(error),
             Ok(progress) => Ok(progress),
         };

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::domain::aggregate::{AggregateQuery, Conversion, EACH_PAYMENT_WINDOW_MAX_MS};
 use crate::domain::comparison::ValueKind;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::list::ListKinds;
@@ -69,7 +70,10 @@ impl QueryContext {
             }
             FactQuery::Similar { list, .. } => list_flaw(list, selector, &self.lists),
             FactQuery::Table { table, lookup, .. } => table_flaw(table, selector, *lookup, &self.tables),
-            FactQuery::Aggregate(query) => rates_flaw(&query.conversion.as_ref()?.table, &self.tables),
+            FactQuery::Aggregate(query) => {
+                let rates = |conversion: &Conversion| rates_flaw(&conversion.table, &self.tables);
+                query.conversion.as_ref().and_then(rates).or_else(|| each_payment_flaw(query))
+            }
             FactQuery::Velocity { .. } => None,
         }
     }
@@ -109,6 +113,19 @@ fn rates_flaw(name: &str, tables: &[Table]) -> Option<QueryFlaw> {
         "the table {name} has no rates: amounts are converted by a table that is looked up exactly by keys of \
          the kind text, the currencies, with a column {RATE_COLUMN} of the kind number"
     ))
+}
+
+/// Such a window is not answered from roll-ups, so its payments are read one by one.
+fn each_payment_flaw(query: &AggregateQuery) -> Option<QueryFlaw> {
+    if query.window_ms <= EACH_PAYMENT_WINDOW_MAX_MS || !query.filter.needs_each_payment() {
+        return None;
+    }
+    let days = EACH_PAYMENT_WINDOW_MAX_MS / 86_400_000;
+    let detail = format!(
+        "an aggregate that filters by amount or by event has a window of at most {days} days; expected a \
+         shorter window, or filters by method and outcome only"
+    );
+    Some(QueryFlaw { detail, cause: FlawCause::Selector })
 }
 
 fn table_flaw(name: &str, selector: &Selector, lookup: TableLookup, tables: &[Table]) -> Option<QueryFlaw> {
@@ -266,6 +283,41 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::aggregate::PaymentFilter;
+    use crate::domain::payment::Method;
+    use crate::domain::payment_event::EventKind;
+
+    #[test]
+    fn a_window_that_reads_each_payment_is_at_most_31_days() {
+        const DAY_MS: u64 = 86_400_000;
+        let all = PaymentFilter::default();
+        let cards = PaymentFilter { methods: vec![Method::Card], ..all.clone() };
+        let large = PaymentFilter { amount_at_least: Some(1), ..all.clone() };
+        let small = PaymentFilter { amount_below: Some(9), ..all.clone() };
+        let frauds = PaymentFilter { event: Some(EventKind::Fraud), ..all.clone() };
+        for (filter, window_ms, is_refused) in [
+            (&all, 400 * DAY_MS, false),
+            (&cards, 400 * DAY_MS, false),
+            (&large, 31 * DAY_MS, false),
+            (&large, 31 * DAY_MS + 1, true),
+            (&small, 32 * DAY_MS, true),
+            (&frauds, 32 * DAY_MS, true),
+        ] {
+            let query = AggregateQuery {
+                selectors: vec![Selector::Customer],
+                window_ms,
+                filter: filter.clone(),
+                conversion: None,
+                distinct: None,
+                first_and_last: false,
+            };
+            let flaw = each_payment_flaw(&query);
+            assert_eq!(flaw.is_some(), is_refused, "{query:?}");
+            if let Some(flaw) = flaw {
+                assert!(flaw.detail.contains("at most 31 days"), "{}", flaw.detail);
+            }
+        }
+    }
 
     #[test]
     fn the_setting_that_asks_is_found_wherever_a_rule_keeps_it() {

@@ -22,7 +22,7 @@ use crate::domain::ruleset::{
     Activation, DecisionPoint, PreparedRule, QUERIES_MAX, RULES_MAX, Revision, RuleEntry, is_slug,
 };
 use crate::domain::selector::FactQuery;
-use crate::domain::series::Series;
+use crate::domain::series::AskedSeries;
 use crate::domain::table::TableName;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
@@ -94,7 +94,7 @@ impl Rulesets {
     ) -> Result<Revision, RevisionError> {
         let rules = self.prepare_all(tenant, entries).await?;
         // Before the revision is stored: nothing may decide by it while payments lack its values.
-        let series = Series::asked(rules.iter().flat_map(|rule| &rule.queries));
+        let series = AskedSeries::of(rules.iter().flat_map(|rule| &rule.queries));
         self.backfill.declare(tenant, &series).await.map_err(|error| match error {
             DeclareError::TooMany => RevisionError::Invalid(vec![too_many_series()]),
             DeclareError::Storage(error) => error.into(),

@@ -208,7 +208,7 @@ impl Submissions {
         let path = deployment.as_ref().map(|deployment| deployment.path(draw));
         let queries = path.map_or_else(|| Arc::from([]), |path| path.queries.clone());
         let known = self.journal.series();
-        let series = known.of(tenant).map_or(&[][..], |series| series);
+        let series = known.of(tenant).map_or(&[][..], |series| series.all());
         let now_ms = self.world.now_ms();
         let current = async |now_ms| {
             counted_store::current_rates(&self.reference, tenant, series, &queries, now_ms).await

@@ -20,6 +20,11 @@ mod tally;
 /// The most selectors of one query.
 pub const SELECTORS_MAX: usize = 3;
 
+/// Longer windows are answered from roll-ups of days: two days.
+const BY_DAY_ABOVE_MS: u64 = 2 * 86_400_000;
+/// The longest window of a filter that looks at each payment: 31 days.
+pub const EACH_PAYMENT_WINDOW_MAX_MS: u64 = 31 * 86_400_000;
+
 /// Up to this number, distinct values are counted exactly.
 pub const DISTINCT_MAX: usize = 256;
 
@@ -35,6 +40,21 @@ pub struct AggregateQuery {
     /// The distinct values of this selector are counted.
     pub distinct: Option<Selector>,
     pub first_and_last: bool,
+}
+
+impl AggregateQuery {
+    /// Whether the window is so long that it is answered from roll-ups of days. They know the method
+    /// and the outcome of payments, but no single amounts and no events.
+    pub fn is_by_day(&self) -> bool {
+        self.window_ms > BY_DAY_ABOVE_MS && !self.filter.needs_each_payment()
+    }
+}
+
+impl PaymentFilter {
+    /// Whether each payment has to be looked at, so that long windows are expensive.
+    pub fn needs_each_payment(&self) -> bool {
+        self.amount_at_least.is_some() || self.amount_below.is_some() || self.event.is_some()
+    }
 }
 
 /// Which earlier payments count. The default lets all through.

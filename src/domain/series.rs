@@ -3,6 +3,8 @@
 //! A revision declares the series that its rules ask about, and each payment is stored under the
 //! series of its tenant. The filter and the window of a query are not part of its series.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::{AggregateQuery, Conversion};
@@ -21,6 +23,26 @@ pub struct Series {
     /// If set, each payment is stored with its value of this selector, so that distinct values can
     /// be counted.
     pub distinct: Option<Selector>,
+}
+
+/// A series with what its queries need.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskedSeries {
+    pub series: Series,
+    /// Whether its payments are rolled up by days, for long windows. Not part of its identity: a
+    /// series can become one by day later.
+    pub by_day: bool,
+}
+
+impl AskedSeries {
+    /// The series that the queries ask about, each once.
+    pub fn of<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<Self> {
+        let mut asked = BTreeMap::new();
+        for query in queries.into_iter().filter_map(FactQuery::counted) {
+            *asked.entry(Series::of(&query)).or_insert(false) |= query.is_by_day();
+        }
+        asked.into_iter().map(|(series, by_day)| Self { series, by_day }).collect()
+    }
 }
 
 impl Series {

@@ -28,6 +28,8 @@ pub(super) enum DatabaseLock {
     TableActivationSequence,
     /// One node begins to remove a month at a time.
     Retention,
+    /// A roll-up is never replaced by an older one.
+    RollUps,
 }
 
 impl DatabaseLock {
@@ -40,6 +42,7 @@ impl DatabaseLock {
             Self::ListConversion => 0x746f_6c6c_0000_0009,
             Self::TableActivationSequence => 0x746f_6c6c_0000_000a,
             Self::Retention => 0x746f_6c6c_0000_000c,
+            Self::RollUps => 0x746f_6c6c_0000_000d,
         }
     }
 
@@ -141,7 +144,7 @@ mod tests {
     fn numbers_and_texts_are_those_of_the_release_before() {
         use DatabaseLock::{
             ActivationSequence, BacktestClaims, FirstSigningKey, ListConversion, Provisioning, Retention,
-            TableActivationSequence,
+            RollUps, TableActivationSequence,
         };
         let all = [
             Provisioning,
@@ -151,6 +154,7 @@ mod tests {
             ListConversion,
             TableActivationSequence,
             Retention,
+            RollUps,
         ];
         // The function that declares series takes a lock of its own.
         let in_migration = include_str!("../../migrations/0014_aggregates.sql");
@@ -165,6 +169,7 @@ mod tests {
                 8_390_043_841_926_791_177,
                 8_390_043_841_926_791_178,
                 8_390_043_841_926_791_180,
+                8_390_043_841_926_791_181,
             ]
         );
         let (tenant, payment) = (TenantId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2)));

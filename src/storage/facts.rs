@@ -203,23 +203,67 @@ async fn ask_all(
     Ok(answers)
 }
 
-/// The queries for velocities and aggregates.
+/// The queries for velocities and aggregates that fulfil a condition. A query whose series is rolled
+/// up is split at the last day that is rolled up (`rolled`): `days` are those whose payments are read
+/// one by one. One statement has one snapshot, so the days and the roll-ups of it fit together.
+///
+/// Each `offset 0` keeps Postgres from computing the columns again for each payment.
 macro_rules! aggregate_query {
-    () => {
-        "select ($16::int[])[i] as place, ($17::int[])[i] as ordinal, ($18::uuid[])[i] as tenant_id,
-                ($19::bigint[])[i] as at_ms, ($20::uuid[])[i] as payment_id, ($21::uuid[])[i] as value_key,
-                ($22::bigint[])[i] as after_ms, ($23::int[])[i] as first, ($24::int[])[i] as last,
-                ($25::bigint[])[i] as amount_at_least, ($26::bigint[])[i] as amount_below,
-                ($27::int[])[i] as methods, ($28::int[])[i] as outcomes, $5[($29::int[])[i]] as event,
-                ($30::int[])[i] as distinct_max, ($33::int[])[i] as first_day, ($34::int[])[i] as last_day
-         from generate_series(1, cardinality($16)) as i"
+    ($condition:expr) => {
+        concat!(
+            "(select a.*, case when a.rolled >= a.whole_from
+                           then ($32::int[])[a.first_day : a.first_day + a.whole_from - a.day - 1]
+                                || ($32::int[])[a.first_day + a.rolled + 1 - a.day : a.last_day]
+                           else ($32::int[])[a.first_day:a.last_day] end || 0 as days
+              from (select ($16::int[])[i] as place, ($17::int[])[i] as ordinal, ($18::uuid[])[i] as tenant_id,
+                           ($19::bigint[])[i] as at_ms, ($20::uuid[])[i] as payment_id,
+                           ($21::uuid[])[i] as value_key, ($22::bigint[])[i] as after_ms,
+                           ($23::int[])[i] as first, ($24::int[])[i] as last,
+                           ($25::bigint[])[i] as amount_at_least, ($26::bigint[])[i] as amount_below,
+                           ($27::int[])[i] as methods, ($28::int[])[i] as outcomes, $5[($29::int[])[i]] as event,
+                           ($30::int[])[i] as distinct_max, ($33::int[])[i] as first_day,
+                           ($34::int[])[i] as last_day, ($41::int[])[i] as whole_from,
+                           ($32::int[])[($33::int[])[i]] as day,
+                           case when ($40::uuid[])[i] is not null then (
+                               select least(l.rolled_day, ($32::int[])[($34::int[])[i]] - 1)
+                               from value_series_log l
+                               where l.is_only and exists (
+                                   select from value_series s
+                                   where s.tenant_id = ($18::uuid[])[i] and s.digest = ($40::uuid[])[i]
+                                     and s.is_rolled))
+                           end as rolled
+                    from generate_series(1, cardinality($16)) as i
+                    where ",
+            $condition,
+            " offset 0) a offset 0) q"
+        )
     };
 }
 
-/// Whether the payment of the value `v` counts for the query `q`.
+/// The roll-ups that the query `q` counts: whole days, whole blocks of 32 days, and whole days.
+macro_rules! rolled_up {
+    () => {
+        "(select b.first, b.last, b.first <= b.last as has_blocks
+          from (select (q.whole_from + 31) >> 5 as first, ((q.rolled + 1) >> 5) - 1 as last) b) blocks
+         cross join lateral (values
+             (q.whole_from, case when blocks.has_blocks then blocks.first * 32 - 1 else q.rolled end),
+             (-1 - blocks.last, -1 - blocks.first),
+             (case when blocks.has_blocks then blocks.last * 32 + 32 else q.rolled + 1 end, q.rolled)
+         ) as part (low, high)
+         cross join lateral (
+             select a.* from aggregate_days a
+             where a.value_key = q.value_key and a.period between part.low and part.high offset 0
+         ) d
+         where q.rolled >= q.whole_from and d.tenant_id = q.tenant_id
+           and (q.methods >> d.method) & 1 = 1 and (q.outcomes >> d.outcome) & 1 = 1"
+    };
+}
+
+/// Whether the payment of the value `v` counts for the query `q`. The payments of sealed days that
+/// came late are stored under another day, until they are rolled up.
 macro_rules! counted_by_aggregate {
     () => {
-        "v.received_day = any (($32::int[])[q.first_day:q.last_day]) and v.value_key = q.value_key
+        "v.received_day = any (q.days) and v.value_key = q.value_key
          and v.received_at_ms > q.after_ms and v.received_at_ms <= q.at_ms
          and (v.received_at_ms < q.at_ms or v.payment_id < q.payment_id)
          and v.tenant_id = q.tenant_id and v.payment_id <> q.payment_id
@@ -243,7 +287,7 @@ macro_rules! counted_by_aggregate {
 /// took as long as the lookups. Postgres finds a text by scanning its array, so repeated texts are
 /// in `$5` once, and are referred to by number.
 ///
-/// The index of values begins with the day, so each window has its days.
+/// The index of values begins with the day, so each window has its days; long windows have roll-ups.
 const STATEMENT: &str = concat!(
     "
     select q.place, q.ordinal,
@@ -282,9 +326,9 @@ const STATEMENT: &str = concat!(
     -- Velocities: what costs more than a count and a sum is left out.
     select q.place, q.ordinal, null, counted.count, null, null, null, null,
            counted.total, '0', null, null, 0, null, null, null, null, null
-    from (",
-    aggregate_query!(),
-    " where ($39::boolean[])[i]) q
+    from ",
+    aggregate_query!("($39::boolean[])[i]"),
+    "
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total
         from aggregate_values v where ",
@@ -294,9 +338,9 @@ const STATEMENT: &str = concat!(
     select q.place, q.ordinal, null, counted.count, null, null, null, null,
            counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
            case when q.distinct_max > 0 then coalesce(others.keys, '{}') end, null, null, null, null
-    from (",
-    aggregate_query!(),
-    " where not ($39::boolean[])[i]) q
+    from ",
+    aggregate_query!("not ($39::boolean[])[i]"),
+    "
     cross join lateral (
         select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total,
                coalesce(sum(v.amount_minor::numeric * v.amount_minor), 0)::text as squares,
@@ -313,19 +357,52 @@ const STATEMENT: &str = concat!(
     " limit q.distinct_max) other
     ) others on q.distinct_max > 0
     union all
+    select q.place, q.ordinal, null, counted.count, null, null, null, null,
+           counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
+           case when q.distinct_max > 0 then coalesce(others.keys, '{}') end, null, null, null, null
+    from ",
+    aggregate_query!("($40::uuid[])[i] is not null"),
+    "
+    cross join lateral (
+        select coalesce(sum(d.payments), 0)::bigint as count, coalesce(sum(d.total), 0)::text as total,
+               coalesce(sum(d.squares), 0)::text as squares, min(d.minimum) as minimum,
+               max(d.maximum) as maximum, coalesce(sum(d.unconverted), 0)::bigint as unconverted
+        from ",
+    rolled_up!(),
+    ") counted
+    left join lateral (
+        select array_agg(other.distinct_key) as keys
+        from (select distinct unnest(d.distinct_keys) as distinct_key from ",
+    rolled_up!(),
+    " limit q.distinct_max) other
+    ) others on q.distinct_max > 0
+    where q.rolled >= q.whole_from
+    union all
     select q.place, q.ordinal, null, s.received_at_ms, d.amount_minor, null, null, s.seen,
            null, null, null, null, null, null, d.currency, d.outcome, d.payload_version, d.payload
-    from (",
-    aggregate_query!(),
-    " where ($31::boolean[])[i]) q
+    from ",
+    aggregate_query!("($31::boolean[])[i]"),
+    "
     cross join lateral (
-        (select 1::smallint as seen, v.payment_id, v.received_at_ms from aggregate_values v where ",
+        (select 1::smallint as seen, f.payment_id, f.received_at_ms from (
+            (select v.payment_id, v.received_at_ms from aggregate_values v where ",
     counted_by_aggregate!(),
     " order by v.received_at_ms, v.payment_id limit 1)
+            union all
+            (select d.first_payment, d.first_at_ms from ",
+    rolled_up!(),
+    " order by d.first_at_ms, d.first_payment limit 1)
+        ) f order by f.received_at_ms, f.payment_id limit 1)
         union all
-        (select 2::smallint, v.payment_id, v.received_at_ms from aggregate_values v where ",
+        (select 2::smallint, l.payment_id, l.received_at_ms from (
+            (select v.payment_id, v.received_at_ms from aggregate_values v where ",
     counted_by_aggregate!(),
     " order by v.received_at_ms desc, v.payment_id desc limit 1)
+            union all
+            (select d.last_payment, d.last_at_ms from ",
+    rolled_up!(),
+    " order by d.last_at_ms desc, d.last_payment desc limit 1)
+        ) l order by l.received_at_ms desc, l.payment_id desc limit 1)
     ) s
     cross join lateral (
         select amount_minor, currency, outcome, payload_version, payload from decisions
@@ -386,6 +463,8 @@ async fn ask(connection: &mut PgConnection, columns: FactColumns) -> Result<Vec<
         .bind(versions.tenant)
         .bind(versions.list)
         .bind(aggregates.is_velocity)
+        .bind(aggregates.rolled_series)
+        .bind(aggregates.whole_from)
         .fetch_all(connection)
         .await?;
     Ok(rows)

@@ -279,6 +279,8 @@ async fn remove_values(connection: &mut PgConnection, id: RemovalId) -> Result<b
     if day >= end {
         return Ok(false);
     }
+    // A roll-up of what is removed is not stored afterwards.
+    DatabaseLock::RollUps.take_in_transaction(&mut *connection).await?;
     let removed: i64 = scalar_of_record(id, "select remove_values($1, $2::text::date, $3, $4)")
         .bind(day)
         .fetch_one(&mut *connection)

@@ -5,10 +5,12 @@
 //! before it is complete.
 
 mod backfill;
+mod days;
 mod earlier_values;
 mod keys;
 mod known;
 mod removal;
+mod rolling;
 
 use std::time::Duration;
 
@@ -21,15 +23,19 @@ use uuid::Uuid;
 use super::StorageError;
 use super::columns::bigint;
 use super::pool::{AppPool, SystemPool};
-use crate::domain::series::Series;
+use crate::domain::series::{AskedSeries, Series};
 use crate::domain::tenant::TenantId;
 
 pub use backfill::{Backfill, WaitingCount, fill_in, waiting};
+pub(super) use days::LATE;
+pub use days::seal_days;
 pub use earlier_values::{are_values_written, retire_values};
+pub(super) use keys::series_digest;
 pub use keys::{AggregateRow, aggregate_key, distinct_key, method_number, outcome_number, rows_of};
 pub(super) use known::SeriesRegistry;
 pub use known::{KnownSeries, TenantSeries};
 pub use removal::remove_unused;
+pub use rolling::{Rolling, roll_up};
 
 /// The function gives up waiting for a slow batch, so that no other batch waits behind it.
 const LOCK_BACKOFF: ExponentialBuilder =
@@ -49,11 +55,11 @@ pub enum DeclareError {
     Storage(#[from] StorageError),
 }
 
-/// Declares the series that the tenant does not have yet.
+/// Declares the series that the tenant does not have yet, or not by day.
 pub async fn declare(
     app: &AppPool,
     tenant: TenantId,
-    series: &[Series],
+    series: &[AskedSeries],
     now_ms: u64,
 ) -> Result<(), DeclareError> {
     if series.is_empty() {
@@ -67,21 +73,23 @@ pub async fn declare(
 async fn declare_once(
     app: &AppPool,
     tenant: TenantId,
-    series: &[Series],
+    asked: &[AskedSeries],
     now_ms: u64,
 ) -> Result<(), StorageError> {
-    let digests: Vec<Uuid> = series.iter().map(keys::series_digest).collect();
-    let definitions: Vec<Json<Series>> = series.iter().cloned().map(Json).collect();
+    let digests: Vec<Uuid> = asked.iter().map(|asked| keys::series_digest(&asked.series)).collect();
+    let definitions: Vec<Json<Series>> = asked.iter().map(|asked| Json(asked.series.clone())).collect();
+    let by_days: Vec<bool> = asked.iter().map(|asked| asked.by_day).collect();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             // All batches wait for this transaction. If the node hangs in it, the database ends it.
             sqlx::raw_sql("set local idle_in_transaction_session_timeout = '1s'")
                 .execute(&mut *connection)
                 .await?;
-            sqlx::query("select declare_series($1, $2, $3, $4)")
+            sqlx::query("select declare_series($1, $2, $3, $4, $5)")
                 .bind(tenant.0)
                 .bind(digests)
                 .bind(definitions)
+                .bind(by_days)
                 .bind(bigint(now_ms))
                 .execute(connection)
                 .await?;

@@ -10,7 +10,7 @@ use crate::domain::payment::PaymentOrder;
 use crate::domain::selector::Selector;
 use crate::domain::tenant::TenantId;
 
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// The value of the column `received_day`: days since 1970 in UTC. The index begins with it, so
 /// that the values of a day are close together.

@@ -6,7 +6,7 @@ use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::list::ListKinds;
 use tollgate::domain::payment::{Payment, PaymentId, PaymentOrder};
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Matching, Selector};
-use tollgate::domain::series::Series;
+use tollgate::domain::series::{AskedSeries, Series};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
@@ -20,6 +20,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
 
 mod aggregates;
+mod days;
 mod listed;
 mod reader;
 mod reference;
@@ -48,8 +49,15 @@ async fn counting_tenant(databases: &Databases) -> TenantId {
     ]
     .map(single)
     .to_vec();
-    series::declare(&databases.app, tenant, &series, NOW_MS).await.unwrap();
+    declare(databases, tenant, &series, NOW_MS).await;
     tenant
+}
+
+/// Declares series that no long window asks about.
+async fn declare(databases: &Databases, tenant: TenantId, series: &[Series], now_ms: u64) {
+    let asked = |series: &Series| AskedSeries { series: series.clone(), by_day: false };
+    let asked: Vec<AskedSeries> = series.iter().map(asked).collect();
+    series::declare(&databases.app, tenant, &asked, now_ms).await.unwrap();
 }
 
 /// What velocities of a selector count.

@@ -14,13 +14,15 @@ use tollgate::domain::decision::Decision;
 use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::retention::RetentionMonths;
 use tollgate::domain::selector::Selector;
-use tollgate::domain::series::Series;
+use tollgate::domain::series::{AskedSeries, Series};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::domain::time::{Month, Randomness};
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::journal::Journal;
 use tollgate::storage::pool::SystemPool;
-use tollgate::storage::{partitions, series, tenants};
+use tollgate::storage::reference::ReferenceMemory;
+use tollgate::storage::series::{self, Backfill, Rolling};
+use tollgate::storage::{partitions, tenants};
 use tollgate::world::OsRandomness;
 use uuid::Uuid;
 
@@ -60,7 +62,8 @@ impl OldHistory {
             tenants::create_tenant(&databases.system, tenant, name, now_ms(), "test").await.unwrap();
             let by_customer =
                 Series { selectors: vec![Selector::Customer], conversion: None, distinct: None };
-            series::declare(&databases.app, tenant, &[by_customer], now_ms()).await.unwrap();
+            let asked = AskedSeries { series: by_customer, by_day: true };
+            series::declare(&databases.app, tenant, &[asked], now_ms()).await.unwrap();
         }
         let journal = journal(databases.journal).await;
         let folder = tempfile::tempdir().unwrap();
@@ -90,6 +93,14 @@ impl OldHistory {
     pub async fn keep(&self, months: Option<u16>) {
         let retention = months.and_then(RetentionMonths::new);
         tenants::set_retention(&self.system(), self.limited, retention, "test", now_ms()).await.unwrap();
+    }
+
+    async fn roll_up(&self) {
+        let system = self.system();
+        let memory = ReferenceMemory::new(system.clone(), 1 << 20).into();
+        while series::fill_in(&system, &memory, now_ms()).await.unwrap() == Backfill::Page {}
+        series::seal_days(&system, now_ms()).await.unwrap();
+        while series::roll_up(&system, 1_000).await.unwrap() == Rolling::Page {}
     }
 
     pub fn retention(&self) -> Retention {
@@ -139,7 +150,9 @@ async fn a_history_verifies_after_each_step_of_a_removal_and_only_old_decisions_
             history.limited
         ))
         .await;
-    let tables = ["decisions", "idempotency_keys", "aggregate_values"];
+    history.roll_up().await;
+    assert!(history.count("aggregate_days", history.limited).await > 0);
+    let tables = ["decisions", "idempotency_keys", "aggregate_values", "aggregate_days"];
     let mut before = Vec::new();
     for table in tables {
         before.push(history.count(table, history.unlimited).await);
@@ -158,6 +171,7 @@ async fn a_history_verifies_after_each_step_of_a_removal_and_only_old_decisions_
     assert_eq!(history.count("decisions", history.limited).await, 2);
     assert_eq!(history.count("idempotency_keys", history.limited).await, 2);
     assert_eq!(history.count("aggregate_values", history.limited).await, 2);
+    assert_eq!(history.count("aggregate_days", history.limited).await, 0);
     assert_eq!(history.count("payment_events", history.limited).await, 0);
     for (table, before) in tables.into_iter().zip(before) {
         assert_eq!(history.count(table, history.unlimited).await, before, "{table}");

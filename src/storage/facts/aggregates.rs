@@ -8,9 +8,11 @@ use super::columns::{RequestQuery, number};
 use super::{FactRequest, WHAT};
 use crate::domain::aggregate::{AggregateQuery, AggregateTally, DISTINCT_MAX, SeenPayment};
 use crate::domain::money::{Currency, Money};
+use crate::domain::series::Series;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::{bigint, ms, named};
-use crate::storage::series::{method_number, outcome_number};
+use crate::storage::series::{method_number, outcome_number, series_digest};
+use crate::storage::values::{DAY_MS, day_of};
 use crate::storage::{StorageError, evidence};
 
 /// All methods or outcomes.
@@ -45,6 +47,10 @@ pub(super) struct AggregateColumns {
     pub first_and_last: Vec<bool>,
     /// Whether only a count and a sum are asked for.
     pub is_velocity: Vec<bool>,
+    /// The digest of the series, if the query may be answered from roll-ups.
+    pub rolled_series: Vec<Option<Uuid>>,
+    /// The first day that is wholly in the window.
+    pub whole_from: Vec<i32>,
 }
 
 impl AggregateColumns {
@@ -67,7 +73,10 @@ impl AggregateColumns {
         self.at_ms.push(received_at_ms);
         self.payment.push(payment.id.0);
         self.value_key.push(key);
-        self.after_ms.push(received_at_ms.saturating_sub(bigint(query.window_ms)));
+        let after_ms = received_at_ms.saturating_sub(bigint(query.window_ms));
+        self.after_ms.push(after_ms);
+        self.whole_from.push(first_whole_day(after_ms));
+        self.rolled_series.push(query.is_by_day().then(|| series_digest(&Series::of(query))));
         self.excluded_first.push(first);
         self.excluded_last.push(last);
         self.amount_at_least.push(filter.amount_at_least);
@@ -91,6 +100,11 @@ impl AggregateColumns {
         let place = own_from + self.value_key[own_from..].iter().position(|known| *known == key)?;
         Some((self.excluded_first[place], self.excluded_last[place]))
     }
+}
+
+/// The first day of which all payments were received after this time.
+fn first_whole_day(after_ms: i64) -> i32 {
+    day_of(after_ms.max(-1).saturating_add(DAY_MS))
 }
 
 fn bits(numbers: impl Iterator<Item = i16>) -> i32 {
@@ -156,4 +170,27 @@ fn seen_of(row: &PgRow) -> Result<SeenPayment, StorageError> {
         }
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_wholly_in_a_window_if_the_window_begins_before_its_first_payment() {
+        for (after_ms, expected) in [
+            (-DAY_MS, 0),
+            (-1, 0),
+            (0, 1),
+            (1, 1),
+            (DAY_MS - 2, 1),
+            (DAY_MS - 1, 1),
+            (DAY_MS, 2),
+            (20 * DAY_MS - 1, 20),
+            (20 * DAY_MS, 21),
+            (i64::MAX, i32::MAX),
+        ] {
+            assert_eq!(first_whole_day(after_ms), expected, "{after_ms}");
+        }
+    }
 }

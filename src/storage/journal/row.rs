@@ -31,7 +31,7 @@ pub(super) struct PreparedDecision {
     pub value_keys: Vec<Uuid>,
     pub aggregates: Vec<AggregateRow>,
     /// The series of `aggregates`.
-    series: Option<TenantSeries>,
+    series: Option<Arc<TenantSeries>>,
     rates: Rates,
     /// Whether `rates` lacks a table that a series converts by.
     pub lacks_rates: bool,
@@ -81,10 +81,10 @@ impl PreparedDecision {
         }
         let Some(series) = known.of(self.decision.tenant) else { return };
         if self.series.as_ref().is_none_or(|own| !Arc::ptr_eq(own, series)) {
-            let conversions = series.iter().filter_map(|series| series.conversion.as_ref());
+            let conversions = series.all().iter().filter_map(|series| series.conversion.as_ref());
             self.lacks_rates = conversions.into_iter().any(|conversion| !self.rates.serve(conversion));
             let payment = &self.decision.evidence.payment;
-            self.aggregates = rows_of(self.decision.tenant, series, payment, &self.rates);
+            self.aggregates = rows_of(self.decision.tenant, series.iter(), payment, &self.rates);
             self.series = Some(series.clone());
         }
     }

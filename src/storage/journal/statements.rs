@@ -17,7 +17,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::storage::columns::bigint;
 use crate::storage::decisions;
-use crate::storage::series::{AggregateRow, KnownSeries, method_number, outcome_number};
+use crate::storage::series::{AggregateRow, KnownSeries, LATE, method_number, outcome_number};
 use crate::storage::session::Sessions;
 use crate::storage::values::day_of;
 
@@ -182,12 +182,13 @@ macro_rules! insert_statement {
     ), ", $valued, " aggregated as (
         insert into aggregate_values (
             tenant_id, value_key, received_day, received_at_ms, payment_id, amount_minor,
-            method, outcome, distinct_key)
+            method, outcome, distinct_key, by_day)
         -- Values repeat columns of their decision, which are looked up by its place.
         select ($1)[a.place], a.value_key, a.day, ($8)[a.place], ($2)[a.place], a.amount_minor,
-               ($29::smallint[])[a.place], ($30::smallint[])[a.place], a.distinct_key
-        from unnest($25::uuid[], $26::int[], $27::int[], $28::bigint[], $31::bigint[])
-             as a (value_key, place, day, amount_minor, distinct_key)
+               ($29::smallint[])[a.place], ($30::smallint[])[a.place], a.distinct_key,
+               a.by_day
+        from unnest($25::uuid[], $26::int[], $27::int[], $28::bigint[], $31::bigint[], $34::boolean[])
+             as a (value_key, place, day, amount_minor, distinct_key, by_day)
     )
     insert into journal_batches (writer_id, sequence, previous_hash, decision_digests, hash, committed_at_ms,
                                  series_sequence, decision_ids)
@@ -212,8 +213,8 @@ macro_rules! valued {
         insert into payment_values (
             tenant_id, value_key, received_at_ms, payment_id, amount_minor, currency, approved)
         select ($1)[v.place], v.value_key, ($8)[v.place], ($2)[v.place], ($11)[v.place],
-               ($37::text[])[($36::int[])[v.place]], ($38::boolean[])[v.place]
-        from unnest($34::uuid[], $35::int[]) as v (value_key, place)
+               ($38::text[])[($37::int[])[v.place]], ($39::boolean[])[v.place]
+        from unnest($35::uuid[], $36::int[]) as v (value_key, place)
     ),"
     };
 }
@@ -244,7 +245,7 @@ pub(super) async fn insert(
     known: &KnownSeries,
     keys: InsertMode,
 ) -> sqlx::Result<()> {
-    let aggregates = aggregates(rows);
+    let aggregates = aggregates(rows, known.sealed_day);
     let statement = match (keys, known.writes_values) {
         (InsertMode::KeysClaimed, false) => INSERT,
         (InsertMode::KeysClaimed, true) => INSERT_WITH_VALUES,
@@ -284,7 +285,8 @@ pub(super) async fn insert(
         .bind(each(rows, |row| outcome_number(row.decision.outcome)))
         .bind(each(&aggregates, |(_, row, _)| row.distinct_key))
         .bind(known.sequence)
-        .bind(link.lists.ids.as_slice());
+        .bind(link.lists.ids.as_slice())
+        .bind(each(&aggregates, |(_, row, _)| row.by_day));
     if known.writes_values {
         let valued = valued(rows);
         let (currencies, currency_numbers) = currencies(rows);
@@ -311,11 +313,14 @@ fn valued(rows: &[&PreparedDecision]) -> Vec<(i32, Uuid, i32)> {
 }
 
 /// The rows of all aggregates in the order of their index, each with its day and the place of its
-/// decision from 1.
-fn aggregates(rows: &[&PreparedDecision]) -> Vec<(i32, AggregateRow, i32)> {
+/// decision from 1. What is rolled up by days must not be stored under a day that is sealed.
+fn aggregates(rows: &[&PreparedDecision], sealed_day: i32) -> Vec<(i32, AggregateRow, i32)> {
     let all = (1..).zip(rows).flat_map(|(place, row)| {
         let day = day_of(bigint(row.received_at_ms()));
-        row.aggregates.iter().map(move |aggregate| (day, *aggregate, place))
+        row.aggregates.iter().map(move |aggregate| {
+            let is_late = aggregate.by_day && day <= sealed_day;
+            (if is_late { LATE } else { day }, *aggregate, place)
+        })
     });
     let mut all: Vec<_> = all.collect();
     all.sort_unstable_by_key(|(day, aggregate, _)| (*day, aggregate.value_key));

@@ -16,7 +16,7 @@ use super::plan::{ActivateError, ActivationRequest, NewActivation, plan};
 use super::{find, read, read_rules};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, PluginUse, Revision};
-use crate::domain::series::Series;
+use crate::domain::series::AskedSeries;
 use crate::domain::tenant::TenantId;
 
 /// The most revisions that are read to find uses.
@@ -109,7 +109,7 @@ pub async fn series_to_add(
     app: &AppPool,
     new: &NewActivation,
     request: ActivationRequest,
-) -> Result<Vec<Series>, ActivateError> {
+) -> Result<Vec<AskedSeries>, ActivateError> {
     let new = new.clone();
     app.transaction(new.tenant, move |connection| {
         Box::pin(async move {
@@ -117,7 +117,7 @@ pub async fn series_to_add(
             for number in plan(connection, &new, request).await?.added_revisions() {
                 let found = find(connection, new.tenant, new.point, number).await?;
                 let rules = found.map(|found| found.rules).unwrap_or_default();
-                series.extend(Series::asked(rules.iter().flat_map(|rule| &rule.queries)));
+                series.extend(AskedSeries::of(rules.iter().flat_map(|rule| &rule.queries)));
             }
             Ok(series.into_iter().collect())
         })
@@ -129,7 +129,7 @@ pub async fn series_to_add(
 pub async fn series_in_use(
     system: &SystemPool,
     since_ms: u64,
-) -> Result<BTreeMap<TenantId, BTreeSet<Series>>, StorageError> {
+) -> Result<BTreeMap<TenantId, BTreeSet<AskedSeries>>, StorageError> {
     system
         .transaction(move |connection| {
             Box::pin(async move {
@@ -148,11 +148,11 @@ pub async fn series_in_use(
                 )
                 .bind(bigint(since_ms))
                 .fetch(connection);
-                let mut in_use: BTreeMap<TenantId, BTreeSet<Series>> = BTreeMap::new();
+                let mut in_use: BTreeMap<TenantId, BTreeSet<AskedSeries>> = BTreeMap::new();
                 while let Some(row) = rows.try_next().await? {
                     let tenant = TenantId(row.try_get("tenant_id")?);
                     let rules = read_rules(&row)?;
-                    let series = Series::asked(rules.iter().flat_map(|rule| &rule.queries));
+                    let series = AskedSeries::of(rules.iter().flat_map(|rule| &rule.queries));
                     in_use.entry(tenant).or_default().extend(series);
                 }
                 Ok(in_use)

@@ -175,7 +175,8 @@ impl WaitingSeries {
         let times = || decisions.iter().map(|decision| decision.evidence.payment.received_at_ms);
         let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
         let rates = reference.rates(self.tenant, &self.series.conversion, first, last).await?;
-        let series = std::slice::from_ref(&self.series);
+        // Rolling up marks the rows.
+        let series = [(&self.series, false)];
         let filled = decisions.into_iter().flat_map(|decision| {
             let rows = rows_of(self.tenant, series, &decision.evidence.payment, &rates);
             rows.into_iter().map(move |row| (decision.clone(), row))
@@ -202,7 +203,7 @@ async fn insert(
          -- The series may have been removed, and its rows were left.
          where not exists (
              select from aggregate_values known
-             where known.received_day = v.received_day and known.value_key = v.value_key
+             where known.received_day in (0, v.received_day) and known.value_key = v.value_key
                and known.received_at_ms = v.received_at_ms and known.payment_id = v.payment_id)",
     )
     .bind(tenant.0)

@@ -18,24 +18,31 @@ pub struct AggregateRow {
     /// `None` if the amount could not be converted.
     pub amount_minor: Option<i64>,
     pub distinct_key: Option<i64>,
+    /// Whether the series is rolled up by days.
+    pub by_day: bool,
 }
 
-/// The rows of a payment: one for each series of which it has all values. `rates` must serve all
-/// conversions of the series.
-pub fn rows_of(tenant: TenantId, series: &[Series], payment: &Payment, rates: &Rates) -> Vec<AggregateRow> {
-    series.iter().filter_map(|series| row_of(tenant, series, payment, rates)).collect()
-}
-
-fn row_of(tenant: TenantId, series: &Series, payment: &Payment, rates: &Rates) -> Option<AggregateRow> {
+/// The rows of a payment: one for each series of which it has all values. `series` says which of
+/// them are rolled up by days. `rates` must serve all conversions of the series.
+pub fn rows_of<'s>(
+    tenant: TenantId,
+    series: impl IntoIterator<Item = (&'s Series, bool)>,
+    payment: &Payment,
+    rates: &Rates,
+) -> Vec<AggregateRow> {
     let order = &payment.order;
-    Some(AggregateRow {
-        value_key: aggregate_key(tenant, series, order)?,
-        amount_minor: series.amount_of(payment, rates),
-        distinct_key: distinct_key(tenant, series, order),
-    })
+    let row_of = |(series, by_day): (&Series, bool)| {
+        Some(AggregateRow {
+            value_key: aggregate_key(tenant, series, order)?,
+            amount_minor: series.amount_of(payment, rates),
+            distinct_key: distinct_key(tenant, series, order),
+            by_day,
+        })
+    };
+    series.into_iter().filter_map(row_of).collect()
 }
 
-pub(super) fn series_digest(series: &Series) -> Uuid {
+pub(in crate::storage) fn series_digest(series: &Series) -> Uuid {
     let hash = hash_of(CanonicalHash::new("tollgate series 1"), series).finish();
     first_16(&hash.0)
 }

@@ -13,7 +13,22 @@ use crate::domain::series::Series;
 use crate::domain::tenant::TenantId;
 
 /// The series of one tenant.
-pub type TenantSeries = Arc<[Series]>;
+#[derive(Debug, Clone, Default)]
+pub struct TenantSeries {
+    all: Vec<Series>,
+    by_day: Vec<bool>,
+}
+
+impl TenantSeries {
+    pub fn all(&self) -> &[Series] {
+        &self.all
+    }
+
+    /// Each series, and whether it is rolled up by days.
+    pub fn iter(&self) -> impl Iterator<Item = (&Series, bool)> {
+        self.all.iter().zip(self.by_day.iter().copied())
+    }
+}
 
 /// All series up to a place in their log.
 #[derive(Debug, Clone, Default)]
@@ -21,11 +36,13 @@ pub struct KnownSeries {
     pub sequence: i64,
     /// Whether batches also write the values for nodes of the release before.
     pub writes_values: bool,
-    by_tenant: HashMap<TenantId, TenantSeries>,
+    /// Payments that are received for the days up to this one are stored under the day 0.
+    pub sealed_day: i32,
+    by_tenant: HashMap<TenantId, Arc<TenantSeries>>,
 }
 
 impl KnownSeries {
-    pub fn of(&self, tenant: TenantId) -> Option<&TenantSeries> {
+    pub fn of(&self, tenant: TenantId) -> Option<&Arc<TenantSeries>> {
         self.by_tenant.get(&tenant)
     }
 }
@@ -44,8 +61,8 @@ impl SeriesRegistry {
         if self.read_since(connection, &known).await? {
             return Ok(());
         }
-        // The database has fewer than are known: some were removed, it was restored, or another
-        // server took over.
+        // The database has fewer than are known, or others: some were removed or became by day, it was
+        // restored, or another server took over.
         self.read_since(connection, &KnownSeries::default()).await.map(drop)
     }
 
@@ -53,30 +70,34 @@ impl SeriesRegistry {
     async fn read_since(&self, connection: &mut PgConnection, known: &KnownSeries) -> sqlx::Result<bool> {
         // One statement, so that the place and the series are from one snapshot.
         let rows = sqlx::query(
-            "select l.sequence, l.removed_at_sequence, l.writes_values, s.tenant_id, s.definition
+            "select l.sequence, l.removed_at_sequence, l.writes_values, l.sealed_day,
+                    s.tenant_id, s.definition, s.by_day
              from value_series_log l left join value_series s on s.sequence > $1",
         )
         .bind(known.sequence)
         .fetch_all(connection)
         .await?;
         let mut next = KnownSeries::clone(known);
-        let mut added: HashMap<TenantId, Vec<Series>> = HashMap::new();
+        let mut added: HashMap<TenantId, Vec<(Series, bool)>> = HashMap::new();
         for row in rows {
             next.sequence = row.try_get("sequence")?;
             next.writes_values = row.try_get("writes_values")?;
+            next.sealed_day = row.try_get("sealed_day")?;
             let removed_at: i64 = row.try_get("removed_at_sequence")?;
             if next.sequence < known.sequence || (known.sequence > 0 && removed_at > known.sequence) {
                 return Ok(false);
             }
             if let Some(tenant) = row.try_get::<Option<Uuid>, _>("tenant_id")? {
                 let Json(series) = row.try_get("definition")?;
-                added.entry(TenantId(tenant)).or_default().push(series);
+                added.entry(TenantId(tenant)).or_default().push((series, row.try_get("by_day")?));
             }
         }
         for (tenant, series) in added {
-            let earlier = next.of(tenant).map_or(&[][..], |earlier| earlier);
-            let all = earlier.iter().cloned().chain(series).collect();
-            next.by_tenant.insert(tenant, all);
+            let own = Arc::make_mut(next.by_tenant.entry(tenant).or_default());
+            for (series, by_day) in series {
+                own.all.push(series);
+                own.by_day.push(by_day);
+            }
         }
         // If another writer has read more meanwhile, the next batch is refused and this is repeated.
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);

@@ -23,36 +23,37 @@ use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::look_up_many;
+use tollgate::storage::journal::Journal;
 use tollgate::storage::payment_events::{self, NewPaymentEvent};
 use tollgate::storage::reference::ReferenceMemory;
 use tollgate::storage::series::{self, Backfill};
 use uuid::Uuid;
 
 use super::reference::{create, upload_to};
-use super::{NOW_MS, facts, payment_of, request, tenant};
+use super::{NOW_MS, declare, facts, payment_of, request, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
 
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// Numbers that look random and are the same in every run.
-struct Draws(u64);
+pub(super) struct Draws(pub u64);
 
 impl Draws {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
 
-    fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
+    pub fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize].clone()
     }
 }
 
-fn drawn_decision(draws: &mut Draws, tenant: TenantId, number: u64) -> Decision {
-    let received_at_ms = NOW_MS - draws.below(3 * DAY_MS);
+pub(super) fn drawn_decision(draws: &mut Draws, tenant: TenantId, number: u64, days: u64) -> Decision {
+    let received_at_ms = NOW_MS - draws.below(days * DAY_MS);
     let amount = draws.one_of(&[1, 99, 100, 9_999, 1_000_000]);
     let mut order =
         order(&format!("c-{}", draws.below(3)), amount, draws.one_of(&["EUR", "EUR", "USD", "CHF"]));
@@ -81,7 +82,7 @@ const RATES: [(u64, &[(&str, i64)]); 3] = [
 ];
 
 /// The table of `RATES`.
-async fn store_rates(database: &TestDatabase, databases: &Databases, tenant: TenantId) {
+pub(super) async fn store_rates(database: &TestDatabase, databases: &Databases, tenant: TenantId) {
     let column = Column { name: ColumnName::parse("rate").unwrap(), kind: CellKind::Number };
     let schema = TableSchema::new(TableLookup::Exact, ValueKind::Text, vec![column]).unwrap();
     create(databases, tenant, "rates", schema.clone()).await;
@@ -112,7 +113,7 @@ fn converted(query: &AggregateQuery, payment: &Payment) -> Option<i64> {
     Some((amount.minor() * thousandths + 500) / 1_000)
 }
 
-fn drawn_query(draws: &mut Draws) -> AggregateQuery {
+pub(super) fn drawn_query(draws: &mut Draws, windows_ms: &[u64]) -> AggregateQuery {
     use Selector::{Customer, Device, Merchant};
     let mut filter = PaymentFilter::default();
     if draws.below(3) == 0 {
@@ -133,7 +134,7 @@ fn drawn_query(draws: &mut Draws) -> AggregateQuery {
             vec![Customer, Merchant],
             vec![Customer, Merchant, Device],
         ]),
-        window_ms: draws.one_of(&[1, 3_600_000, DAY_MS, 4 * DAY_MS]),
+        window_ms: draws.one_of(windows_ms),
         filter,
         conversion: draws.one_of(&[None, None, Some(into("EUR")), Some(into("USD"))]),
         distinct: draws.one_of(&[None, Some(Device)]),
@@ -142,7 +143,7 @@ fn drawn_query(draws: &mut Draws) -> AggregateQuery {
 }
 
 /// The answer by looking at every payment.
-fn plain_scan(history: &[Decision], payment: &Payment, query: &AggregateQuery) -> Fact {
+pub(super) fn plain_scan(history: &[Decision], payment: &Payment, query: &AggregateQuery) -> Fact {
     let series = Series::of(query);
     let Some(forms) = series.forms(&payment.order) else { return Fact::Absent };
     let filter = &query.filter;
@@ -152,10 +153,10 @@ fn plain_scan(history: &[Decision], payment: &Payment, query: &AggregateQuery) -
             let earlier = &decision.evidence.payment;
             let (amount, at_ms) = (converted(query, earlier), earlier.received_at_ms);
             let is_same_currency = earlier.order.amount.currency() == payment.order.amount.currency();
-            series.forms(&earlier.order).as_ref() == Some(&forms)
-                && (query.conversion.is_some() || is_same_currency)
-                && at_ms <= payment.received_at_ms
+            at_ms <= payment.received_at_ms
                 && at_ms + query.window_ms > payment.received_at_ms
+                && (query.conversion.is_some() || is_same_currency)
+                && series.forms(&earlier.order).as_ref() == Some(&forms)
                 && filter.amount_at_least.is_none_or(|least| amount.is_some_and(|amount| amount >= least))
                 && filter.amount_below.is_none_or(|bound| amount.is_some_and(|amount| amount < bound))
                 && (filter.methods.is_empty() || filter.methods.contains(&earlier.order.method))
@@ -189,13 +190,33 @@ fn seen(decision: &Decision) -> SeenPayment {
 }
 
 /// Fills in until nothing is left.
-async fn fill_in(databases: &Databases) {
+pub(super) async fn fill_in(databases: &Databases) {
     let memory = memory(databases);
     while series::fill_in(&databases.system, &memory, now_ms()).await.unwrap() == Backfill::Page {}
 }
 
-fn memory(databases: &Databases) -> Arc<ReferenceMemory> {
+pub(super) fn memory(databases: &Databases) -> Arc<ReferenceMemory> {
     Arc::new(ReferenceMemory::new(databases.system.clone(), 1 << 20))
+}
+
+pub(super) async fn store_by_fifty_clients(
+    journal: &Journal,
+    memory: &Arc<ReferenceMemory>,
+    payments: &[Decision],
+) {
+    let writing = payments.chunks(payments.len().div_ceil(50)).map(|share| {
+        let (journal, memory, share) = (journal.clone(), memory.clone(), share.to_vec());
+        tokio::spawn(async move {
+            for decision in share {
+                let stored =
+                    counted_store::store(&journal, &memory, Arc::new(decision), Rates::default()).await;
+                drop(stored.unwrap());
+            }
+        })
+    });
+    for writer in join_all(writing.collect::<Vec<_>>()).await {
+        writer.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,8 +226,9 @@ async fn aggregates_equal_a_plain_scan_while_fifty_clients_write() {
     let tenant = tenant(&databases).await;
     let mut draws = Draws(0x9e37_79b9_7f4a_7c15);
     let history: Vec<Decision> =
-        (0..1_500).map(|number| drawn_decision(&mut draws, tenant, number)).collect();
-    let queries: Vec<AggregateQuery> = (0..80).map(|_| drawn_query(&mut draws)).collect();
+        (0..1_500).map(|number| drawn_decision(&mut draws, tenant, number, 3)).collect();
+    let queries: Vec<AggregateQuery> =
+        (0..80).map(|_| drawn_query(&mut draws, &[1, 3_600_000, DAY_MS, 4 * DAY_MS])).collect();
     let asked: Vec<FactQuery> =
         queries.iter().map(|query| FactQuery::Aggregate(Box::new(query.clone()))).collect();
     let series = Series::asked(&asked);
@@ -220,28 +242,13 @@ async fn aggregates_equal_a_plain_scan_while_fifty_clients_write() {
     }
     store_rates(&database, &databases, tenant).await;
     let memory = memory(&databases);
-    let writing = meanwhile.chunks(meanwhile.len() / 50).map(|share| {
-        let (journal, memory, share) = (journal.clone(), memory.clone(), share.to_vec());
-        tokio::spawn(async move {
-            for decision in share {
-                let stored =
-                    counted_store::store(&journal, &memory, Arc::new(decision), Rates::default()).await;
-                drop(stored.unwrap());
-            }
-        })
-    });
-    let writing: Vec<_> = writing.collect();
     let declaring = async {
         for one in &series {
-            series::declare(&databases.app, tenant, std::slice::from_ref(one), NOW_MS).await.unwrap();
+            declare(&databases, tenant, std::slice::from_ref(one), NOW_MS).await;
             fill_in(&databases).await;
         }
     };
-    tokio::join!(declaring, async {
-        for writer in join_all(writing).await {
-            writer.unwrap();
-        }
-    });
+    tokio::join!(declaring, store_by_fifty_clients(&journal, &memory, meanwhile));
     fill_in(&databases).await;
     let progress = series::progress(&databases.app, tenant, series).await.unwrap();
     assert_eq!(progress.unknown, []);
@@ -250,7 +257,7 @@ async fn aggregates_equal_a_plain_scan_while_fifty_clients_write() {
     for number in 0..20 {
         let mut asking = request(
             tenant,
-            drawn_decision(&mut draws, tenant, 0).evidence.payment.order.clone(),
+            drawn_decision(&mut draws, tenant, 0, 3).evidence.payment.order.clone(),
             asked.clone(),
         );
         payment_of(&mut asking).received_at_ms = NOW_MS - draws.below(2 * DAY_MS);
@@ -300,7 +307,7 @@ async fn an_event_counts_from_its_own_time() {
         filter: PaymentFilter { event: Some(EventKind::Fraud), ..PaymentFilter::default() },
         ..by_customer()
     };
-    series::declare(&databases.app, tenant, &[Series::of(&query)], NOW_MS).await.unwrap();
+    declare(&databases, tenant, &[Series::of(&query)], NOW_MS).await;
     let journal = journal(databases.journal.clone()).await;
     for (number, recorded_at_ms, kind) in [
         (1, NOW_MS - 1, EventKind::Fraud),
@@ -337,7 +344,7 @@ async fn nothing_counted_has_no_minimum_and_a_tenant_sees_only_its_own_payments(
     let databases = database.databases();
     let (one, other) = (tenant(&databases).await, tenant(&databases).await);
     for tenant in [one, other] {
-        series::declare(&databases.app, tenant, &[Series::of(&by_customer())], NOW_MS).await.unwrap();
+        declare(&databases, tenant, &[Series::of(&by_customer())], NOW_MS).await;
     }
     let journal = journal(databases.journal.clone()).await;
     let decision = decision_on(one, "key", Outcome::Approve, NOW_MS - 1, order("c-1", 7, "EUR"));
@@ -364,7 +371,7 @@ async fn a_backfill_that_is_interrupted_goes_on_and_counts_nothing_twice() {
         async move { journal.store(decision).await.unwrap() }
     });
     drop(join_all(stored).await);
-    series::declare(&databases.app, tenant, &[Series::of(&by_customer())], NOW_MS).await.unwrap();
+    declare(&databases, tenant, &[Series::of(&by_customer())], NOW_MS).await;
     let memory = memory(&databases);
     for _ in 0..20 {
         // Two at once, and some of them cut off at any point.
@@ -392,7 +399,7 @@ async fn a_series_that_nobody_asks_about_is_removed_and_can_be_declared_again() 
     let by_customer_and_amount =
         AggregateQuery { selectors: vec![Selector::Customer, Selector::Amount], ..by_customer() };
     let both = [Series::of(&by_customer()), Series::of(&by_customer_and_amount)];
-    series::declare(&databases.app, tenant, &both, NOW_MS).await.unwrap();
+    declare(&databases, tenant, &both, NOW_MS).await;
     let journal = journal(databases.journal.clone()).await;
     let store = async |number: u64| {
         let decision = decision_on(
@@ -413,7 +420,7 @@ async fn a_series_that_nobody_asks_about_is_removed_and_can_be_declared_again() 
         async |in_use, before_ms| series::remove_unused(&databases.system, in_use, before_ms).await.unwrap();
     assert_eq!(remove(&in_use, NOW_MS).await, 0);
     assert_eq!(remove(&in_use, NOW_MS + 1).await, 1);
-    series::declare(&databases.app, tenant, &both[1..], NOW_MS + 7_200_000).await.unwrap();
+    declare(&databases, tenant, &both[1..], NOW_MS + 7_200_000).await;
     assert_eq!(remove(&BTreeMap::new(), NOW_MS + 7_200_000).await, 0);
 
     store(2).await;
@@ -423,7 +430,7 @@ async fn a_series_that_nobody_asks_about_is_removed_and_can_be_declared_again() 
     };
     assert_eq!(rows().await, 3, "the removed series has no row of the second payment");
 
-    series::declare(&databases.app, tenant, &both[..1], NOW_MS).await.unwrap();
+    declare(&databases, tenant, &both[..1], NOW_MS).await;
     store(3).await;
     fill_in(&databases).await;
     assert_eq!(rows().await, 6);

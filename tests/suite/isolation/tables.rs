@@ -33,6 +33,7 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "decisions",
         "value_series",
         "aggregate_values",
+        "aggregate_days",
         "audit_events",
         "plugin_uploads",
         "quarantines",
@@ -83,6 +84,9 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
             "('{tenant}', gen_random_uuid(), '{{}}', (select count(*) from value_series) + 1, 0, null, 0)"
         ),
         "aggregate_values" => format!("('{tenant}', gen_random_uuid(), 0, 0, gen_random_uuid(), 1, 0, 0, null)"),
+        "aggregate_days" => format!(
+            "('{tenant}', gen_random_uuid(), 1, 0, 0, 1, 1, 1, 1, 1, 0, null, 1, gen_random_uuid(), 1, gen_random_uuid())"
+        ),
         "audit_events" => format!("('{tenant}', default, 0, 'u', 'list.created', 'l', null, null)"),
         "plugin_uploads" => format!(
             "('{tenant}', sha256(gen_random_uuid()::text::bytea), '', 0, 'waiting', null, 'u', 0, null, null, null, 0, 0)"
