@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use sqlx::PgConnection;
 use tollgate::domain::aggregate::{AggregateQuery, PaymentFilter};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::selector::{Counting, Fact, FactQuery, Selector};
@@ -12,6 +13,7 @@ use tollgate::domain::series::{AskedSeries, Series};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
+use tollgate::storage::facts::FactReader;
 use tollgate::storage::reference::ReferenceMemory;
 use tollgate::storage::series::{self, Backfill, Rolling};
 
@@ -19,6 +21,7 @@ use super::aggregates::{
     DAY_MS, Draws, drawn_decision, drawn_query, fill_in, memory, plain_scan, store_by_fifty_clients,
     store_rates,
 };
+use super::windows::once_changed;
 use super::{NOW_MS, declare, facts, payment_of, request, tenant, velocity};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, order};
@@ -236,4 +239,65 @@ async fn a_window_is_split_at_its_days_and_blocks_of_days_and_nothing_is_counted
             }
         }
     }
+}
+
+/// Row security keeps some conditions out of an index, and whole tables would be read.
+#[tokio::test]
+async fn a_long_window_is_read_from_the_index_of_roll_ups() {
+    const PAGES: &str = "select sum(idx_blks_hit + idx_blks_read)::bigint from pg_statio_user_indexes
+                         where relname ~ '^aggregate_(values_rest|days)'";
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let tenant = tenant_by_day(&databases).await;
+    let queries: Vec<FactQuery> =
+        [30, 365].map(|days| FactQuery::Aggregate(Box::new(by_customer(days * DAY_MS)))).to_vec();
+    let asked = request(tenant, order("c-1", 5, "EUR"), queries);
+    let reader = FactReader::start(databases.facts.clone());
+    // Postgres plans the statement while the tables are empty, as on the first day.
+    reader.look_up(asked.clone()).await.unwrap();
+    let mut superuser = database.superuser().await;
+    let key = series::aggregate_key(tenant, &Series::of(&by_customer(1)), &asked.payment.order);
+    let values = "insert into aggregate_values (tenant_id, value_key, received_day, received_at_ms,
+                      payment_id, amount_minor, method, outcome, by_day)
+                  select $1, case when n % 2 = 0 then $3 else md5(n::text)::uuid end,
+                         ($2 - n * 500000::bigint) / 86400000, $2 - n * 500000::bigint, gen_random_uuid(), 1, 0, 0, true
+                  from generate_series(1, 60000) n";
+    sqlx::query(values).bind(tenant.0).bind(NOW_MS as i64).bind(key).execute(&mut superuser).await.unwrap();
+    for statement in [
+        // As after years in which day after day was sealed.
+        "update value_series_log set sealed_day = 20300, rolled_day = 20300",
+        "update value_series set is_rolled = true",
+    ] {
+        sqlx::raw_sql(statement).execute(&mut superuser).await.unwrap();
+    }
+    series::seal_days(&databases.system, sealing_ms(1)).await.unwrap();
+    while series::roll_up(&databases.system, 5_000).await.unwrap() == Rolling::Page {}
+    databases.system.close().await;
+    databases.app.close().await;
+    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&mut superuser).await.unwrap();
+    // Connections tell their pages when they end: only that of the reader is left.
+    let others = "select count(*) from pg_stat_activity
+                  where pid <> pg_backend_pid() and datname = current_database()
+                    and backend_type = 'client backend'";
+    while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut superuser).await.unwrap() > 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let pages = async |superuser: &mut PgConnection| -> i64 {
+        sqlx::query_scalar(PAGES).fetch_one(superuser).await.unwrap()
+    };
+    let before = pages(&mut superuser).await;
+
+    let response = reader.look_up(asked).await.unwrap().facts;
+    for (fact, days) in response.iter().zip([30, 365]) {
+        let Fact::Aggregate(fact) = fact else { panic!("{fact:?}") };
+        assert_eq!(
+            fact.count,
+            (1..=60_000).filter(|n| n % 2 == 0 && n * 500_000 < days * DAY_MS).count() as u64
+        );
+    }
+    // Postgres updates the statistics of a connection soon after it ends.
+    reader.stop().await;
+    databases.facts.close().await;
+    let after = once_changed(before, async || pages(&mut superuser).await).await;
+    assert!((1..400).contains(&(after - before)), "{before} {after}");
 }

@@ -16,7 +16,7 @@ use crate::support::database::TestDatabase;
 use crate::support::decisions::order;
 
 /// What is read, once it is other than before, or after ten seconds.
-async fn once_changed<T: PartialEq + Copy>(before: T, mut read: impl AsyncFnMut() -> T) -> T {
+pub(super) async fn once_changed<T: PartialEq + Copy>(before: T, mut read: impl AsyncFnMut() -> T) -> T {
     let mut after = before;
     for _ in 0..1_000 {
         if after != before {
