@@ -51,8 +51,8 @@ alter table value_series add column asked_at_ms bigint not null default 0;
 -- all series again.
 alter table value_series_log add column removed_at_sequence bigint not null default 0;
 
--- As before, and notes that the series were asked about. A series that is being filled in is
--- locked, and was asked about lately anyway.
+-- As before, and notes that the series were asked about. A series that is being removed at this
+-- moment is waited for, and then added again.
 create or replace function declare_series(series_tenant uuid, digests uuid[], definitions jsonb[], at_ms bigint)
     returns void
     language plpgsql security definer set search_path = tollgate, pg_temp set lock_timeout = '200ms'
@@ -60,11 +60,8 @@ as $$
 declare
     next_sequence bigint;
 begin
-    update value_series set asked_at_ms = at_ms
-    where (tenant_id, digest) in (
-        select s.tenant_id, s.digest from value_series s
-        where s.tenant_id = series_tenant and s.digest = any (digests) and s.asked_at_ms < at_ms - 3600000
-        for no key update skip locked);
+    update value_series s set asked_at_ms = at_ms
+    where s.tenant_id = series_tenant and s.digest = any (digests) and s.asked_at_ms < at_ms - 3600000;
     if not exists (select from unnest(digests) as wanted
                    where not exists (select from value_series s
                                      where s.tenant_id = series_tenant and s.digest = wanted)) then

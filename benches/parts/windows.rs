@@ -52,7 +52,7 @@ pub async fn measure(databases: &Databases, superuser: &mut PgConnection, tenant
     run(superuser, "update value_series_log set (sealed_day, rolled_day) = (now()::date - '1970-01-01'::date - 367, now()::date - '1970-01-01'::date - 367)").await;
     let asked = AskedSeries { series: series.clone(), by_day: true };
     series::declare(&databases.app, tenant, &[asked], now_ms).await.unwrap();
-    let memory = Arc::new(ReferenceMemory::new(databases.system.clone(), 1 << 20));
+    let memory = Arc::new(ReferenceMemory::new(databases, 1 << 20));
     while series::fill_in(&databases.system, &memory, now_ms).await.unwrap() == Backfill::Page {}
     series::seal_days(&databases.system, now_ms).await.unwrap();
     let begun = Instant::now();

@@ -237,7 +237,7 @@ async fn decision_parts(base: &Foundation<'_>, rules: &RuleParts) -> Result<Deci
     let journal = Arc::new(journal::start(settings, databases, world.clone()).await?);
     let facts = FactReader::start(databases.facts.clone());
     let checkpoints = journal::checkpoints(settings, root, journal.clone())?;
-    let reference = Arc::new(ReferenceMemory::new(system.clone(), settings.reference_memory_max_bytes));
+    let reference = Arc::new(ReferenceMemory::new(databases, settings.reference_memory_max_bytes));
     let search = SearchIndex::open(system.clone(), app.clone(), journal.clone(), world.clone()).await?;
     let search = Arc::new(search);
     Ok(DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints, search })
@@ -289,6 +289,7 @@ fn administration_parts(
         engine.clone(),
         plugins.clone(),
         decisions.reference.clone(),
+        backfill.clone(),
         world.clone(),
     );
     let backtests = Arc::new(backtests.map_err(StartError::Threads)?);

@@ -48,7 +48,7 @@ pub async fn open(config: &Config, databases: &Databases, tenant: &str) -> Resul
         earlier: EarlierRuns { tenant, client, app: databases.app.clone() },
         system: databases.system.clone(),
         journal,
-        reference: ReferenceMemory::new(databases.system.clone(), settings.reference_memory_max_bytes),
+        reference: ReferenceMemory::new(databases, settings.reference_memory_max_bytes),
         checkpoints,
         world,
         months: tokio::sync::Mutex::default(),

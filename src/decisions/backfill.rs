@@ -87,6 +87,8 @@ impl AggregateBackfill {
         let mut progress = self.progress(tenant, series.clone()).await?;
         while !progress.unknown.is_empty() && Instant::now() < until {
             sleep(LOOK_EVERY).await;
+            // One may have been removed at the same moment.
+            self.declare(tenant, asked).await?;
             progress = self.progress(tenant, series.clone()).await?;
         }
         Ok(progress)
@@ -94,6 +96,10 @@ impl AggregateBackfill {
 
     /// Removes the series that no revision has asked about lately.
     pub async fn remove_unused(&self) -> Result<(), StorageError> {
+        // Nodes of the release before would not learn of it.
+        if series::are_values_written(&self.system).await? {
+            return Ok(());
+        }
         let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
         let in_use = rulesets::series_in_use(&self.system, since_ms).await?.into_iter();
         let in_use = in_use
@@ -112,19 +118,18 @@ impl AggregateBackfill {
         if !series::are_values_written(&self.system).await? {
             return Ok(());
         }
-        let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
-        for (tenant, series) in rulesets::series_in_use(&self.system, since_ms).await? {
-            let series: Vec<AskedSeries> = series.into_iter().collect();
-            if let Err(error) = series::declare(&self.app, tenant, &series, self.world.now_ms()).await {
-                tracing::warn!(%tenant, %error, "the payments of a tenant cannot be counted");
-            }
-        }
+        self.declare_in_use().await?;
         let mut told_at = Instant::now();
         self.make_partitions().await;
         loop {
             let waiting = series::waiting(&self.system).await?;
             if waiting.series == 0 {
-                return Ok(());
+                // Nodes of the release before may have activated revisions meanwhile.
+                self.declare_in_use().await?;
+                if series::waiting(&self.system).await?.series == 0 {
+                    return Ok(());
+                }
+                continue;
             }
             if told_at.elapsed() >= TELL_EVERY {
                 told_at = Instant::now();
@@ -140,14 +145,44 @@ impl AggregateBackfill {
         }
     }
 
+    /// Nodes of the release before do not declare what their activations ask.
+    async fn declare_in_use(&self) -> Result<(), StorageError> {
+        let since_ms = self.world.now_ms().saturating_sub(IN_USE_MS);
+        for (tenant, series) in rulesets::series_in_use(&self.system, since_ms).await? {
+            for asked in &series {
+                match series::declare(&self.app, tenant, std::slice::from_ref(asked), self.world.now_ms())
+                    .await
+                {
+                    Ok(()) => {}
+                    Err(DeclareError::Storage(error)) => return Err(error),
+                    Err(error @ DeclareError::TooMany) => {
+                        tracing::error!(%tenant, %error, "some payments of a tenant cannot be counted");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with an upgrade while nodes of the release before may run. Returns whether it is done.
+    async fn go_on_upgrading(&self) -> Result<bool, StorageError> {
+        if series::are_values_written(&self.system).await? {
+            self.declare_in_use().await?;
+            if self.for_nodes_of_before || series::waiting(&self.system).await?.series > 0 {
+                return Ok(false);
+            }
+        }
+        series::retire_values(&self.system).await
+    }
+
     /// Fills in everything that waits, and looks again when woken or after a while, until `end`.
     pub async fn work(&self, end: CancellationToken) {
         let (mut has_failed, mut is_upgraded) = (false, false);
         let mut roll_up_at = Instant::now();
         while !end.is_cancelled() {
-            if !is_upgraded && !self.for_nodes_of_before {
+            if !is_upgraded {
                 // Held up by locks at times, and then tried again.
-                is_upgraded = series::retire_values(&self.system).await.unwrap_or(false);
+                is_upgraded = self.go_on_upgrading().await.unwrap_or(false);
             }
             let mut result = self.fill_in_all(&end).await;
             if is_upgraded && Instant::now() >= roll_up_at {

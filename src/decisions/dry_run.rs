@@ -274,14 +274,15 @@ impl DryRuns {
     ) -> Result<Vec<Series>, StorageError> {
         let backfill = &self.rulesets.backfill;
         let progress = match backfill.until_complete(tenant, &asked, PREPARING_MAX).await {
-            Err(DeclareError::TooMany) => {
+            Ok(progress) => progress,
+            // It is not worth failing for.
+            Err(DeclareError::Storage(error)) if !error.is_lock_timeout() => return Err(error),
+            Err(DeclareError::TooMany | DeclareError::Storage(_)) => {
                 let series = asked.into_iter().map(|asked| asked.series).collect();
-                backfill.progress(tenant, series).await
+                backfill.progress(tenant, series).await?
             }
-            Err(DeclareError::Storage(error)) => Err(error),
-            Ok(progress) => Ok(progress),
         };
-        Ok(progress?.unknown)
+        Ok(progress.unknown)
     }
 
     async fn comparisons(

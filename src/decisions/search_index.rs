@@ -140,6 +140,7 @@ impl SearchIndex {
     /// This node's decisions first, then a page of what was left behind.
     async fn index_round(&self, round: &mut Round) -> Result<(), StorageError> {
         self.index_own().await?;
+        search::remove_erased(&self.system).await?;
         if round.behind.is_empty() && Instant::now() >= round.look_at {
             self.look_for_others(round).await?;
         }
@@ -162,7 +163,12 @@ impl SearchIndex {
         for tip in self.journal.tips() {
             while self.indexed.borrow().get(&tip.writer).is_none_or(|reached| *reached < tip.sequence) {
                 let Some(indexed) = search::index_stored(&self.system, tip.writer).await? else { break };
+                let has_more = indexed.has_more;
                 self.note(indexed);
+                if !has_more {
+                    // Another server took over that has lost the last batch.
+                    self.indexed.send_modify(|all| all.extend([(tip.writer, tip.sequence)]));
+                }
             }
         }
         Ok(())
@@ -174,7 +180,6 @@ impl SearchIndex {
         let begun_since_ms = if all { 0 } else { now_ms.saturating_sub(RECENT_WRITERS_MS) };
         let left_behind_ms = now_ms.saturating_sub(LEFT_BEHIND_AFTER_MS);
         round.behind = search::writers_behind(&self.system, begun_since_ms, left_behind_ms).await?;
-        while search::remove_erased(&self.system).await? {}
         (round.looks, round.look_at) = (round.looks.wrapping_add(1), Instant::now() + LOOK_EVERY);
         self.tell(round).await
     }

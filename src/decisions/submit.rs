@@ -217,7 +217,8 @@ impl Submissions {
         let (entered, payment, mut ahead) =
             self.in_flight.enter(tenant, order, &queries, series, &rates, || self.moment());
         if payment.received_at_ms > now_ms + counted_store::KNOWN_AHEAD_MS {
-            rates = current(payment.received_at_ms).await?;
+            let again = timeout_at(deadline, current(payment.received_at_ms)).await;
+            rates = again.map_err(|_| SubmitError::Deadline)??;
             ahead = entered.ahead(&queries, &rates);
         }
 

@@ -52,13 +52,12 @@ impl DatabaseLock {
         Ok(())
     }
 
-    /// As `take_in_transaction`, together with others that share it.
-    pub async fn take_shared_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        sqlx::query("select pg_advisory_xact_lock_shared($1)")
+    /// As `try_in_transaction`, together with others that share it.
+    pub async fn try_shared_in_transaction(self, connection: &mut PgConnection) -> sqlx::Result<bool> {
+        sqlx::query_scalar("select pg_try_advisory_xact_lock_shared($1)")
             .bind(self.number())
-            .execute(connection)
-            .await?;
-        Ok(())
+            .fetch_one(connection)
+            .await
     }
 
     /// As `take_in_transaction`, without waiting. Returns `false` if another session holds it.

@@ -72,8 +72,9 @@ pub async fn erase(app: &AppPool, tenant: TenantId, new: NewErasure) -> Result<E
                 let version = row.try_get("payload_version").ok()?;
                 evidence::decode(version, payload).ok()
             });
+            // Its values could never be found again. A node of a newer release may read it.
             if payload.is_some() && evidence.is_none() {
-                tracing::warn!(payment = %new.payment, "values of an unreadable payment cannot be erased");
+                return Err(StorageError::Unreadable { what: "decision" }.into());
             }
             let received_at_ms = row.try_get("received_at_ms").of_statement()?;
             let terms = search::terms_to_erase(&row, evidence.as_ref())?;

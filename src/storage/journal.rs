@@ -222,6 +222,9 @@ impl Journal {
         let (version, randomness) = (settings.evidence_version, settings.world.randomness());
         let row =
             PreparedDecision::of(decision.into(), version, &self.state.series.current(), rates, randomness)?;
+        if row.lacks_rates {
+            return Err(JournalError::NeedsRates);
+        }
         let pending = PendingDecision { row, waiter };
         self.queue.try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashlink::LruCache;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
+use super::databases::Databases;
 use super::facts::FactAnswer;
-use super::pool::SystemPool;
+use super::pool::{AppPool, SystemPool};
 use super::{StorageError, tables};
 use crate::domain::aggregate::Conversion;
 use crate::domain::payment::Payment;
@@ -61,6 +62,7 @@ type KeptLog = Arc<AsyncMutex<Option<Arc<VersionLog>>>>;
 
 #[derive(Debug)]
 pub struct ReferenceMemory {
+    app: AppPool,
     system: SystemPool,
     /// By last use.
     kept: Mutex<LruCache<Key, Kept>>,
@@ -70,9 +72,10 @@ pub struct ReferenceMemory {
 
 impl ReferenceMemory {
     /// Keeps at most `bytes_max`, and always what is being used.
-    pub fn new(system: SystemPool, bytes_max: usize) -> Self {
+    pub fn new(databases: &Databases, bytes_max: usize) -> Self {
+        let (app, system) = (databases.app.clone(), databases.system.clone());
         let (kept, logs) = (LruCache::new(KEPT_MAX), LruCache::new(KEPT_MAX));
-        Self { system, kept: Mutex::new(kept), bytes_max, logs: Mutex::new(logs) }
+        Self { app, system, kept: Mutex::new(kept), bytes_max, logs: Mutex::new(logs) }
     }
 
     /// Completes the facts about similar names and tables. `answer` is the one to `queries`.
@@ -176,7 +179,7 @@ impl ReferenceMemory {
         match &*log {
             Some(known) if until_ms < known.known_until_ms => Ok(known.clone()),
             _ => {
-                let loaded = Arc::new(VersionLog::load(&self.system, tenant, table.clone()).await?);
+                let loaded = Arc::new(VersionLog::load(&self.app, tenant, table.clone()).await?);
                 *log = Some(loaded.clone());
                 Ok(loaded)
             }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub use records::{RecordedEntry, entries_after, recorded, signed};
 
-use super::advisory_locks::DatabaseLock;
+use super::advisory_locks::{DatabaseLock, TenantLock};
 use super::columns::bigint;
 use super::pool::SystemPool;
 use super::query_error::OfStatement;
@@ -242,7 +242,7 @@ pub async fn begin_removing(system: &SystemPool, id: RemovalId) -> Result<(), St
         .await
 }
 
-/// Removes the next portion: first the values of payments, day by day, then their decisions. The last
+/// Removes the next portion: first the decisions, then the values of payments, day by day. The last
 /// step removes what else names them, and records the act.
 pub async fn remove_next(
     system: &SystemPool,
@@ -256,7 +256,10 @@ pub async fn remove_next(
                 if !lock(connection, id, "removing").await? {
                     return Ok(RemovalProgress::NotOurs);
                 }
-                if remove_values(connection, id).await? || remove_decisions(connection, id).await? {
+                // Nothing brings values back: whoever computes them from decisions waits, and finds
+                // those decisions gone.
+                TenantLock::Derivations(id.tenant).take_in_transaction(connection).await?;
+                if remove_decisions(connection, id).await? || remove_values(connection, id).await? {
                     return Ok(RemovalProgress::More);
                 }
                 remove_the_rest(connection, id).await?;
@@ -325,11 +328,17 @@ async fn remove_the_rest(connection: &mut PgConnection, id: RemovalId) -> Result
         .fetch_one(&mut *connection)
         .await?;
     if has_segments {
-        sqlx::query("delete from search_segments where tenant_id = $1 and month = $2::text::date")
-            .bind(tenant)
-            .bind(first_day(month))
-            .execute(connection)
-            .await?;
+        // A merge that is waited for leaves a segment that only a later statement sees.
+        let left =
+            "select exists (select from search_segments where tenant_id = $1 and month = $2::text::date)";
+        while sqlx::query_scalar(left).bind(tenant).bind(first_day(month)).fetch_one(&mut *connection).await?
+        {
+            sqlx::query("delete from search_segments where tenant_id = $1 and month = $2::text::date")
+                .bind(tenant)
+                .bind(first_day(month))
+                .execute(&mut *connection)
+                .await?;
+        }
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ impl OldHistory {
 
     async fn roll_up(&self) {
         let system = self.system();
-        let memory = ReferenceMemory::new(system.clone(), 1 << 20).into();
+        let memory = ReferenceMemory::new(&self.database.databases(), 1 << 20).into();
         while series::fill_in(&system, &memory, now_ms()).await.unwrap() == Backfill::Page {}
         series::seal_days(&system, now_ms()).await.unwrap();
         while series::roll_up(&system, 1_000).await.unwrap() == Rolling::Page {}

@@ -22,7 +22,7 @@ use crate::domain::decision::{Evidence, RevisionReference};
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{DecisionPoint, Mode, Revision};
 use crate::domain::selector::Fact;
-use crate::domain::series::Series;
+use crate::domain::series::{AskedSeries, Series};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::rules::{EngineError, RuleEngine, RuleRun, RulesetCall};
@@ -115,15 +115,19 @@ impl HistoryComparison {
         Ok(())
     }
 
-    /// Whether all facts of the candidates can be computed.
-    pub async fn facts_are_known(&self) -> Result<bool, BacktestError> {
+    /// The series of the candidates by which earlier payments are not counted yet.
+    pub async fn unknown_series(&self) -> Result<Vec<AskedSeries>, BacktestError> {
         let queries = self.candidates.iter().flat_map(|candidate| &candidate.queries);
-        let (tenant, series) = (self.tenant, Series::asked(queries));
+        let mut asked = AskedSeries::of(queries);
+        let series: Vec<Series> = asked.iter().map(|asked| asked.series.clone()).collect();
+        let tenant = self.tenant;
         let reading = move |system| {
             let series = series.clone();
             async move { series::progress_in_background(&system, tenant, series).await }
         };
-        Ok(self.connections.run(reading).await?.unknown.is_empty())
+        let unknown = self.connections.run(reading).await?.unknown;
+        asked.retain(|asked| unknown.contains(&asked.series));
+        Ok(asked)
     }
 
     /// Compares the rows and returns the report on them.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::decisions::backfill::AggregateBackfill;
 use crate::decisions::plugins::Plugins;
 use crate::domain::time::World;
 use crate::rules::{BACKGROUND_NICENESS, EngineError, RuleEngine, Threads};
@@ -71,6 +72,7 @@ pub struct Backtests {
     engine: Arc<dyn RuleEngine>,
     plugins: Arc<Plugins>,
     reference: Arc<ReferenceMemory>,
+    backfill: Arc<AggregateBackfill>,
     world: World,
     threads: Threads,
     /// Parts of a history that are compared at once. While one waits for the database or the
@@ -85,12 +87,13 @@ impl Backtests {
         engine: Arc<dyn RuleEngine>,
         plugins: Arc<Plugins>,
         reference: Arc<ReferenceMemory>,
+        backfill: Arc<AggregateBackfill>,
         world: World,
     ) -> std::io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = Threads::start("backtests", count, BACKGROUND_NICENESS)?;
         let connections = Connections::new(system);
-        Ok(Self { connections, engine, plugins, reference, world, threads, at_once: count * 2 })
+        Ok(Self { connections, engine, plugins, reference, backfill, world, threads, at_once: count * 2 })
     }
 
     /// Works on the backtests that wait, turn after turn, until `end`.

@@ -61,8 +61,12 @@ impl Backtests {
             revisions,
         );
         let comparison = Arc::new(self.holding(claim, preparing).await?);
-        if !self.holding(claim, comparison.facts_are_known()).await? {
+        let unknown = self.holding(claim, comparison.unknown_series()).await?;
+        if !unknown.is_empty() {
             // Until another turn. Meanwhile this tenant's earlier payments are prepared.
+            if let Err(error) = self.backfill.declare(claim.tenant, &unknown).await {
+                tracing::warn!(tenant = %claim.tenant, %error, "a backtest waits for facts");
+            }
             tokio::time::sleep(PROGRESS_EVERY).await;
             return self.release(claim).await;
         }

@@ -7,11 +7,10 @@ use sqlx::Row;
 
 use crate::domain::table::{TableName, VALID_AFTER_MS};
 use crate::domain::tenant::TenantId;
+use crate::storage::StorageError;
 use crate::storage::advisory_locks::DatabaseLock;
 use crate::storage::columns::ms;
-use crate::storage::pool::SystemPool;
-use crate::storage::time_limit::TimeLimit;
-use crate::storage::{StorageError, query_error::OfStatement};
+use crate::storage::pool::AppPool;
 
 /// How far the clocks of two nodes may differ, and more.
 const CLOCKS_DIFFER_MS: u64 = 500;
@@ -25,36 +24,38 @@ pub(super) struct VersionLog {
 }
 
 impl VersionLog {
-    pub async fn load(system: &SystemPool, tenant: TenantId, table: TableName) -> Result<Self, StorageError> {
-        system
-            .transaction_within(TimeLimit::SHORT, move |connection| {
-                Box::pin(async move {
-                    // An activation that is not committed may be valid soon, so it is waited for.
-                    let lock = DatabaseLock::TableActivationSequence;
-                    lock.take_shared_in_transaction(connection).await.of_statement()?;
-                    let rows = sqlx::query(
-                        "select (extract(epoch from statement_timestamp()) * 1000)::bigint as now_ms,
+    /// On a connection for requests, since payments wait for it.
+    pub async fn load(app: &AppPool, tenant: TenantId, table: TableName) -> Result<Self, StorageError> {
+        app.transaction(tenant, move |connection| {
+            Box::pin(async move {
+                // An activation that is not committed may be valid soon. It may be another
+                // tenant's, so it is not waited for.
+                let lock = DatabaseLock::TableActivationSequence;
+                let none_is_open = lock.try_shared_in_transaction(connection).await?;
+                let ahead_ms = if none_is_open { VALID_AFTER_MS - CLOCKS_DIFFER_MS } else { 0 };
+                let rows = sqlx::query(
+                    "select (extract(epoch from statement_timestamp()) * 1000)::bigint as now_ms,
                                 a.valid_from_ms, a.version
                          from (select) as one
                          left join table_activations a on a.tenant_id = $1 and a.table_name = $2
                          order by a.sequence",
-                    )
-                    .bind(tenant.0)
-                    .bind(table.as_str())
-                    .fetch_all(connection)
-                    .await?;
-                    let (mut lines, mut known_until_ms) = (Vec::with_capacity(rows.len()), 0);
-                    for row in &rows {
-                        let now_ms = ms(row.try_get("now_ms")?, "clock")?;
-                        known_until_ms = now_ms + VALID_AFTER_MS - CLOCKS_DIFFER_MS;
-                        if let Some(valid_from_ms) = row.try_get("valid_from_ms")? {
-                            lines.push((ms(valid_from_ms, "table activation")?, row.try_get("version")?));
-                        }
+                )
+                .bind(tenant.0)
+                .bind(table.as_str())
+                .fetch_all(connection)
+                .await?;
+                let (mut lines, mut known_until_ms) = (Vec::with_capacity(rows.len()), 0);
+                for row in &rows {
+                    let now_ms = ms(row.try_get("now_ms")?, "clock")?;
+                    known_until_ms = now_ms + ahead_ms;
+                    if let Some(valid_from_ms) = row.try_get("valid_from_ms")? {
+                        lines.push((ms(valid_from_ms, "table activation")?, row.try_get("version")?));
                     }
-                    Ok(Self { lines, known_until_ms })
-                })
+                }
+                Ok(Self { lines, known_until_ms })
             })
-            .await
+        })
+        .await
     }
 
     /// `None` if the table had no version yet.

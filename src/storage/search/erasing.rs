@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
+use futures::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::batches::{read, read_columns};
 use super::chunks::{Chunk, ChunkWriter, Entry, entries};
-use super::segments::{IndexedDecision, first_day};
+use super::segments::first_day;
 use super::terms::{Term, terms_of};
 use crate::domain::decision::Evidence;
 use crate::domain::payment::PaymentId;
@@ -82,12 +83,9 @@ struct ErasedTerms {
 impl ErasedTerms {
     async fn remove(mut self, connection: &mut PgConnection, payment: PaymentId) -> Result<(), StorageError> {
         // An entry has no id: payments of one millisecond share it.
-        for other in self.payments_beside(connection, payment).await? {
-            self.terms.retain(|term| !other.terms.contains(term));
-        }
+        self.keep_terms_beside(connection, payment).await?;
         let mut done: Vec<i64> = Vec::new();
         loop {
-            // A merge that has a segment is waited for, and its result is found in the next round.
             let segments: Vec<i64> = sqlx::query_scalar(
                 "select id from search_segments
                  where tenant_id = $1 and month = $2::date and first_ms <= $3 and last_ms >= $3
@@ -102,6 +100,11 @@ impl ErasedTerms {
             .fetch_all(&mut *connection)
             .await?;
             if segments.is_empty() {
+                // A merge that was waited for has put them into a segment that only a later
+                // statement sees.
+                if self.left(connection, &done).await? {
+                    continue;
+                }
                 return Ok(());
             }
             for segment in &segments {
@@ -111,13 +114,29 @@ impl ErasedTerms {
         }
     }
 
-    async fn payments_beside(
-        &self,
+    /// Whether there are segments that may have the payment, besides those that are done.
+    async fn left(&self, connection: &mut PgConnection, done: &[i64]) -> Result<bool, StorageError> {
+        let left = sqlx::query_scalar(
+            "select exists (
+                 select from search_segments
+                 where tenant_id = $1 and month = $2::date and first_ms <= $3 and last_ms >= $3
+                   and id <> all ($4))",
+        )
+        .bind(self.tenant.0)
+        .bind(first_day(Month::of(self.at_ms)))
+        .bind(bigint(self.at_ms))
+        .bind(done);
+        Ok(left.fetch_one(connection).await?)
+    }
+
+    /// There may be many: history of another system can have one time for a whole day.
+    async fn keep_terms_beside(
+        &mut self,
         connection: &mut PgConnection,
         payment: PaymentId,
-    ) -> Result<Vec<IndexedDecision>, StorageError> {
+    ) -> Result<(), StorageError> {
         let id_at = |at_ms: u64| Uuid::from_u128(u128::from(at_ms) << 80);
-        let rows = sqlx::query(
+        let mut others = sqlx::query(
             "select id, tenant_id, client_id, origin, outcome, revision, amount_minor, currency, method,
                     payload_version, payload
              from decisions
@@ -127,9 +146,12 @@ impl ErasedTerms {
         .bind(id_at(self.at_ms))
         .bind(id_at(self.at_ms + 1))
         .bind(payment.0)
-        .fetch_all(connection)
-        .await?;
-        rows.iter().map(read).collect()
+        .fetch(connection);
+        while let Some(row) = others.try_next().await? {
+            let other = read(&row)?;
+            self.terms.retain(|term| !other.terms.contains(term));
+        }
+        Ok(())
     }
 
     async fn remove_from(&self, connection: &mut PgConnection, segment: i64) -> Result<(), StorageError> {

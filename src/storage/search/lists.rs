@@ -55,6 +55,13 @@ pub(in crate::storage) struct ListBudget {
 }
 
 impl ListBudget {
+    /// For reading another list. Returns `false` if the budget is spent.
+    pub fn spend_one(&mut self, from: Rank) -> bool {
+        let may = self.allows(1, from) == 1;
+        self.chunks = self.chunks.saturating_sub(1);
+        may
+    }
+
     fn allows(&self, chunks: usize, from: Rank) -> usize {
         if from > self.begins_at { chunks.min(self.chunks) } else { chunks }
     }

@@ -30,7 +30,12 @@ pub async fn remove_unused(
     }
     let mut removed = 0;
     for (tenant, digests) in unused {
-        removed += remove(system, tenant, digests, before_ms).await?;
+        match remove(system, tenant, digests, before_ms).await {
+            Ok(count) => removed += count,
+            // Held up by a slow batch, so the next round tries again.
+            Err(error) if error.is_lock_timeout() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(removed)
 }

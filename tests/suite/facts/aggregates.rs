@@ -196,7 +196,7 @@ pub(super) async fn fill_in(databases: &Databases) {
 }
 
 pub(super) fn memory(databases: &Databases) -> Arc<ReferenceMemory> {
-    Arc::new(ReferenceMemory::new(databases.system.clone(), 1 << 20))
+    Arc::new(ReferenceMemory::new(databases, 1 << 20))
 }
 
 pub(super) async fn store_by_fifty_clients(

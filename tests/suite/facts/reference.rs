@@ -49,10 +49,7 @@ async fn the_most_similar_name_that_is_valid_then_is_found_in_a_list_as_it_is_no
     let tenant = tenant(&databases).await;
     empty_list(&databases, tenant, ValueKind::Name, "sanctions").await;
     // Nothing is dropped from the first; the second keeps one list at a time.
-    for memory in [
-        ReferenceMemory::new(databases.system.clone(), 1 << 30),
-        ReferenceMemory::new(databases.system.clone(), 0),
-    ] {
+    for memory in [ReferenceMemory::new(&databases, 1 << 30), ReferenceMemory::new(&databases, 0)] {
         let ask = async |name: &str, at_ms: u64| {
             let mut asked = request(tenant, to(name), vec![similar(85)]);
             payment_of(&mut asked).received_at_ms = at_ms;
@@ -78,7 +75,7 @@ async fn the_most_similar_name_that_is_valid_then_is_found_in_a_list_as_it_is_no
         sqlx::query("delete from list_entries").execute(&mut database.superuser().await).await.unwrap();
     }
     let elsewhere = request(self::tenant(&databases).await, to("Vladimir Ivanov"), vec![similar(85)]);
-    let memory = ReferenceMemory::new(databases.system.clone(), 1 << 30);
+    let memory = ReferenceMemory::new(&databases, 1 << 30);
     assert_eq!(fact(&databases, &memory, elsewhere).await, Fact::Similar(None), "another tenant");
 }
 
@@ -135,7 +132,7 @@ async fn a_table_answers_by_the_version_that_was_valid_when_the_payment_came() {
     let databases = database.databases();
     let tenant = tenant(&databases).await;
     create(&databases, tenant, "bins", issuers()).await;
-    let memory = ReferenceMemory::new(databases.system.clone(), 1 << 30);
+    let memory = ReferenceMemory::new(&databases, 1 << 30);
     let query = FactQuery::Table {
         table: "bins".to_owned(),
         selector: Selector::CardBin,

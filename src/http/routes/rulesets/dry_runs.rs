@@ -195,7 +195,8 @@ impl From<DryRun> for DryRunShape {
 
 /// Tests a ruleset on one payment.
 ///
-/// Nothing is stored and the payment does not count.
+/// No decision is stored and the payment does not count. If the rules ask about earlier payments in a
+/// way that nobody has asked before, these payments are prepared from now on.
 #[utoipa::path(
     tag = "rulesets",
     request_body(content = DryRunBody, content_type = "application/json"),

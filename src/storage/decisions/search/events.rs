@@ -8,7 +8,7 @@ use crate::domain::payment::PaymentId;
 use crate::domain::payment_event::EventKind;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::search::{Found, Rank, SearchOrder};
+use crate::storage::search::{Found, ListBudget, Rank, SearchOrder};
 
 const READ_AT_ONCE: i64 = 256;
 
@@ -32,6 +32,7 @@ impl EventList {
         &mut self,
         connection: &mut PgConnection,
         from: Rank,
+        budget: &mut ListBudget,
     ) -> Result<Found, StorageError> {
         loop {
             let known = self.ranks.get(self.ranks.partition_point(|rank| *rank < from)).copied();
@@ -39,6 +40,7 @@ impl EventList {
             match (known, unread) {
                 (Some(rank), _) => return Ok(Found::At(rank)),
                 (None, None) => return Ok(Found::End),
+                (None, Some(_)) if !budget.spend_one(from) => return Ok(Found::OutOfBudget),
                 (None, Some(unread)) => self.read(connection, unread, from).await?,
             }
         }

@@ -58,7 +58,12 @@ impl DecisionFilter {
             let either = [&Selector::DebtorAccount, &Selector::CreditorAccount];
             either.map(|selector| Property::Value(selector, account)).to_vec()
         });
-        let outcomes: Vec<Property<'_>> = self.outcomes.iter().copied().map(Property::Outcome).collect();
+        let is_asked = |outcome: &Outcome| self.outcomes.contains(outcome);
+        let outcomes: Vec<Property<'_>> = [Outcome::Approve, Outcome::Review, Outcome::Reject]
+            .into_iter()
+            .filter(is_asked)
+            .map(Property::Outcome)
+            .collect();
         let single = [
             self.reason.as_deref().map(Property::Reason),
             self.client.map(Property::Client),

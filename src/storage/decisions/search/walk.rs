@@ -215,7 +215,7 @@ impl Lists {
     ) -> Result<Found, StorageError> {
         'skip: loop {
             if let Some(events) = &mut self.events {
-                match events.next_from(connection, self.from).await? {
+                match events.next_from(connection, self.from, budget).await? {
                     Found::At(rank) => self.from = rank,
                     end => return Ok(end),
                 }
