@@ -192,7 +192,7 @@ async fn an_operator_can_switch_the_check_of_a_field_off_and_on_for_a_tenant() {
     }
     let (status, paid) = caller.at(&other_node.url).pay("k", &body).await;
     assert_eq!(status, StatusCode::CREATED, "{paid}");
-    let (_, found) = caller.get(&search).await;
+    let (_, found) = caller.at(&other_node.url).get(&search).await;
     assert_eq!(found["items"][0]["id"], paid["id"], "{found}");
     // Only that field of that tenant is unchecked.
     let merchant = payment_with(&json!({"customer": NUMBER, "merchant": NUMBER}));
