@@ -219,7 +219,8 @@ async fn rule_parts(base: &Foundation<'_>, program: PathBuf) -> Result<RuleParts
     let compile_turns = Arc::new(CompileTurns::default());
     let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), compile_turns.clone()));
     let shared_plugins = plugins.load_folder(&settings.plugins_dir, world).await?;
-    let active = Arc::new(Deployments::new(system.clone(), plugins.clone()));
+    let (app, kept_max) = (databases.app.clone(), settings.deployments_kept_max);
+    let active = Arc::new(Deployments::new(app, system.clone(), plugins.clone(), kept_max));
     active.catch_up_within(PLUGINS_AT_START_MAX).await?;
     let diagnoses = Arc::new(Diagnoses::new(engine.clone(), plugins.clone()));
     Ok(RuleParts { engine, compile_turns, plugins, shared_plugins, active, diagnoses })

@@ -84,6 +84,8 @@ pub struct NodeSettings {
     /// Payments of one tenant that wait for their rules to run.
     pub tenant_waiting_max: usize,
     pub compiled_plugins_max: usize,
+    /// Tenants whose rulesets are kept in memory. Those of other tenants are loaded for a payment.
+    pub deployments_kept_max: usize,
     /// The interval at which the tips of this node's chains are signed and stored.
     pub checkpoint_every_s: u64,
     /// A live rule goes into quarantine if it fails at least this often within the window, and in at
@@ -140,6 +142,7 @@ impl Default for NodeSettings {
             tenant_concurrency: 0,
             tenant_waiting_max: 1_024,
             compiled_plugins_max: 1_000,
+            deployments_kept_max: 10_000,
             checkpoint_every_s: 60,
             quarantine_failures_min: 20,
             quarantine_share_percent: 50,
@@ -190,7 +193,7 @@ impl NodeSettings {
         }
     }
 
-    pub(super) fn ranges(&self) -> [SettingRange; 33] {
+    pub(super) fn ranges(&self) -> [SettingRange; 34] {
         [
             ("access_token_lifetime_s", self.access_token_lifetime_s, 300, 600),
             ("deadline_ms", self.deadline_ms, 100, 60_000),
@@ -218,6 +221,7 @@ impl NodeSettings {
             ("tenant_waiting_max", self.tenant_waiting_max as u64, 1, 1_000_000),
             ("checkpoint_every_s", self.checkpoint_every_s, 1, 3_600),
             ("compiled_plugins_max", self.compiled_plugins_max as u64, 1, 100_000),
+            ("deployments_kept_max", self.deployments_kept_max as u64, 1, 1_000_000),
             ("quarantine_failures_min", self.quarantine_failures_min.into(), 1, 1_000_000),
             ("quarantine_share_percent", self.quarantine_share_percent.into(), 1, 100),
             ("quarantine_window_s", self.quarantine_window_s, 1, 3_600),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::counted_store::{self, CountedStoreError};
 use super::counts::DecisionCounts;
 use super::deployment::LoadedDeployment;
-use super::deployments::{Deployments, RulesetNotLoaded};
+use super::deployments::{DeploymentError, Deployments};
 use super::in_flight::PaymentsInFlight;
 use super::quarantine::Quarantines;
 use super::shadow::{ShadowRuns, ShadowTask};
@@ -98,9 +98,12 @@ impl From<EngineError> for SubmitError {
 }
 
 /// The payment must not be decided without its rules: the key would be bound to that decision.
-impl From<RulesetNotLoaded> for SubmitError {
-    fn from(_: RulesetNotLoaded) -> Self {
-        Self::Unavailable
+impl From<DeploymentError> for SubmitError {
+    fn from(error: DeploymentError) -> Self {
+        match error {
+            DeploymentError::NotLoaded => Self::Unavailable,
+            DeploymentError::Deadline => Self::Deadline,
+        }
     }
 }
 
@@ -203,7 +206,7 @@ impl Submissions {
     ) -> Result<SubmittedPayment, SubmitError> {
         let PaymentSubmission { tenant, client, key, order, deadline, .. } = submission;
         let begun = Instant::now();
-        let deployment = self.active.of(tenant)?;
+        let deployment = self.active.of(tenant, deadline).await?;
         let draw = draw(tenant, client, &key);
         let path = deployment.as_ref().map(|deployment| deployment.path(draw));
         let queries = path.map_or_else(|| Arc::from([]), |path| path.queries.clone());

@@ -159,6 +159,15 @@ impl Deployment {
     }
 }
 
+/// What decides from a line of the activation log on, and the place of that line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActivatedDeployment {
+    /// Rises over all tenants. Nodes poll it.
+    pub sequence: i64,
+    pub point: DecisionPoint,
+    pub deployment: Deployment,
+}
+
 /// What an activation changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActivationKind {

@@ -2,6 +2,7 @@
 
 mod activate;
 mod activations;
+mod deployed;
 mod list_uses;
 mod plan;
 mod uses;
@@ -12,7 +13,8 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
 pub use activate::activate;
-pub use activations::{activations, activations_since, active, latest_activations};
+pub use activations::{activations, active};
+pub use deployed::{DeployedRules, activations_since, deployed_rules, latest_activations};
 pub(super) use list_uses::{deployed_revision_asking, selectors_by_list};
 pub use plan::{
     ActivateError, ActivationRequest, ClosedReference, DeploymentVersion, ExpectedActivation, NewActivation,

@@ -45,7 +45,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 25] = [
+const FAMILIES: [MetricFamily; 26] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
@@ -70,6 +70,10 @@ const FAMILIES: [MetricFamily; 25] = [
         "Live rules that failed in stored decisions, by class of failure.",
     )
     .labelled(),
+    counter(
+        "tollgate_deployments_loaded_total",
+        "Deployments loaded into memory, for an activation or for a payment of a tenant that had none there.",
+    ),
     gauge(
         "tollgate_rules_in_quarantine",
         "Rules of all tenants that are not run because they failed too often.",

@@ -18,6 +18,7 @@ mod crash;
 mod database_errors;
 mod database_tls;
 mod demo;
+mod deployments;
 mod diagnoses;
 mod documented_bounds;
 mod documented_responses;

@@ -8,9 +8,10 @@ use sqlx::{PgConnection, Row};
 
 use super::super::StorageError;
 use super::super::columns::{bigint, ms, named};
-use super::super::pool::{AppPool, SystemPool};
-use super::super::time_limit::TimeLimit;
-use crate::domain::ruleset::{Activation, ActivationKind, Canary, DecisionPoint, Deployment, Share};
+use super::super::pool::AppPool;
+use crate::domain::ruleset::{
+    ActivatedDeployment, Activation, ActivationKind, Canary, DecisionPoint, Deployment, Share,
+};
 use crate::domain::tenant::TenantId;
 
 pub(super) const WHAT: &str = "activation";
@@ -86,68 +87,29 @@ pub(super) async fn log(
     rows.iter().map(read).collect()
 }
 
-/// The activations above `sequence`, in order. Nodes poll this.
-pub async fn activations_since(
-    system: &SystemPool,
-    sequence: i64,
-) -> Result<Vec<(TenantId, Activation)>, StorageError> {
-    system
-        .transaction_within(TimeLimit::SHORT, move |connection| {
-            Box::pin(async move {
-                let rows = sqlx::query(
-                    "select tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
-                        shadow_revision, guard_backtest, activated_by, activated_at_ms
-                 from activations
-                 where sequence > $1
-                 order by sequence",
-                )
-                .bind(sequence)
-                .fetch_all(connection)
-                .await?;
-                rows.iter().map(read_with_tenant).collect()
-            })
-        })
-        .await
-}
-
-/// The latest activation of every tenant and decision point, for a node that starts.
-pub async fn latest_activations(system: &SystemPool) -> Result<Vec<(TenantId, Activation)>, StorageError> {
-    system
-        .transaction(|connection| {
-            Box::pin(async move {
-                let rows = sqlx::query(
-                    "select distinct on (tenant_id, point)
-                        tenant_id, sequence, point, kind, revision, canary_revision, canary_share,
-                        shadow_revision, guard_backtest, activated_by, activated_at_ms
-                 from activations
-                 order by tenant_id, point, sequence desc",
-                )
-                .fetch_all(connection)
-                .await?;
-                rows.iter().map(read_with_tenant).collect()
-            })
-        })
-        .await
-}
-
-fn read_with_tenant(row: &PgRow) -> Result<(TenantId, Activation), StorageError> {
-    Ok((TenantId(row.try_get("tenant_id")?), read(row)?))
-}
-
 fn read(row: &PgRow) -> Result<Activation, StorageError> {
-    let deployment = Deployment {
-        revision: row.try_get("revision")?,
-        canary: read_canary(row)?,
-        shadow: row.try_get("shadow_revision")?,
-    };
+    let ActivatedDeployment { sequence, point, deployment } = read_deployment(row)?;
     Ok(Activation {
-        sequence: row.try_get("sequence")?,
-        point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
+        sequence,
+        point,
         kind: named(ActivationKind::parse(row.try_get("kind")?), WHAT)?,
         deployment,
         guard_backtest: row.try_get("guard_backtest")?,
         activated_by: row.try_get("activated_by")?,
         activated_at_ms: ms(row.try_get("activated_at_ms")?, WHAT)?,
+    })
+}
+
+pub(super) fn read_deployment(row: &PgRow) -> Result<ActivatedDeployment, StorageError> {
+    let deployment = Deployment {
+        revision: row.try_get("revision")?,
+        canary: read_canary(row)?,
+        shadow: row.try_get("shadow_revision")?,
+    };
+    Ok(ActivatedDeployment {
+        sequence: row.try_get("sequence")?,
+        point: named(DecisionPoint::parse(row.try_get("point")?), WHAT)?,
+        deployment,
     })
 }
 

@@ -274,7 +274,7 @@ async fn polling_the_sequence_misses_no_activation() {
             break;
         }
     }
-    assert_eq!(latest_activations(&databases.system).await.unwrap().len(), 4);
+    assert_eq!(latest_activations(&databases.system, POINT).await.unwrap().len(), 4);
 }
 
 #[tokio::test]
