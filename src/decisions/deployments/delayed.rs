@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use thiserror::Error;
+
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::ActivatedDeployment;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use thiserror::Error;
 
 /// Why an activation is delayed.
 #[derive(Debug, Error)]
@@ -35,8 +36,8 @@ impl DelayedActivations {
     pub(super) fn note(&self, gained: impl IntoIterator<Item = (TenantId, ActivatedDeployment)>) {
         let mut delayed = self.lock();
         for (tenant, activated) in gained {
-            let newer = |held: &DelayedActivation| held.activated.sequence >= activated.sequence;
-            if !delayed.get(&tenant).is_some_and(newer) {
+            let known = |held: &DelayedActivation| held.activated.sequence >= activated.sequence;
+            if !delayed.get(&tenant).is_some_and(known) {
                 delayed.insert(tenant, DelayedActivation { activated, logged: false });
             }
         }

@@ -5,8 +5,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt;
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::super::StorageError;
@@ -118,18 +119,8 @@ async fn digests_of(
     point: DecisionPoint,
     revisions: Vec<(TenantId, i32)>,
 ) -> Result<Vec<(TenantId, i32, Digest)>, StorageError> {
-    let (tenants, numbers) = columns_of(revisions);
-    let rows = sqlx::query(
-        "select tenant_id, number, digest
-         from unnest($2::uuid[], $3::int[]) as deployed (tenant_id, number)
-         join revisions using (tenant_id, number)
-         where point = $1",
-    )
-    .bind(point.name())
-    .bind(tenants)
-    .bind(numbers)
-    .fetch_all(connection)
-    .await?;
+    let asked = select("tenant_id, number, digest", point, revisions);
+    let rows = asked.fetch_all(connection).await?;
     let read = |row: &PgRow| {
         let rules = digest(row.try_get("digest")?, WHAT)?;
         Ok((TenantId(row.try_get("tenant_id")?), row.try_get("number")?, rules))
@@ -144,17 +135,7 @@ async fn plugins_by_rules(
     point: DecisionPoint,
     revisions: Vec<(TenantId, i32)>,
 ) -> Result<HashMap<Digest, BTreeSet<Digest>>, StorageError> {
-    let (tenants, numbers) = columns_of(revisions);
-    let mut rows = sqlx::query(
-        "select rules_version, rules, digest
-         from unnest($2::uuid[], $3::int[]) as deployed (tenant_id, number)
-         join revisions using (tenant_id, number)
-         where point = $1",
-    )
-    .bind(point.name())
-    .bind(tenants)
-    .bind(numbers)
-    .fetch(connection);
+    let mut rows = select("rules_version, rules, digest", point, revisions).fetch(connection);
     let mut plugins = HashMap::new();
     while let Some(row) = rows.try_next().await? {
         if let Ok(rules) = read_rules(&row) {
@@ -165,6 +146,19 @@ async fn plugins_by_rules(
     Ok(plugins)
 }
 
-fn columns_of(revisions: Vec<(TenantId, i32)>) -> (Vec<Uuid>, Vec<i32>) {
-    revisions.into_iter().map(|(tenant, number)| (tenant.0, number)).unzip()
+/// A query for these columns of the revisions.
+fn select(
+    columns: &'static str,
+    point: DecisionPoint,
+    revisions: Vec<(TenantId, i32)>,
+) -> Query<'static, Postgres, PgArguments> {
+    let statement = format!(
+        "select {columns}
+         from unnest($2::uuid[], $3::int[]) as deployed (tenant_id, number)
+         join revisions using (tenant_id, number)
+         where point = $1"
+    );
+    let (tenants, numbers): (Vec<Uuid>, Vec<i32>) =
+        revisions.into_iter().map(|(tenant, number)| (tenant.0, number)).unzip();
+    sqlx::query(AssertSqlSafe(statement)).bind(point.name()).bind(tenants).bind(numbers)
 }
