@@ -82,7 +82,7 @@ async fn main() {
         // Its background work would roll up in between.
         bench.tollgate.stop();
         windows::measure(&bench.databases, &mut bench.superuser, clients[0].0).await;
-        bench.stop().await;
+        bench.stop_database().await;
     }
     if is_chosen("rules") {
         let mut bench = Bench::start().await;
@@ -133,6 +133,10 @@ impl Bench {
 
     async fn stop(mut self) {
         self.tollgate.stop();
+        self.stop_database().await;
+    }
+
+    async fn stop_database(self) {
         self.databases.close().await;
         drop(self.superuser);
         self.postgres.stop().await.unwrap();
