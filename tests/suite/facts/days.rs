@@ -244,6 +244,7 @@ async fn a_window_is_split_at_its_days_and_blocks_of_days_and_nothing_is_counted
 /// Row security keeps some conditions out of an index, and whole tables would be read.
 #[tokio::test]
 async fn a_long_window_is_read_from_the_index_of_roll_ups() {
+    const LOOKUPS: i64 = 20;
     const PAGES: &str = "select sum(idx_blks_hit + idx_blks_read)::bigint from pg_statio_user_indexes
                          where relname ~ '^aggregate_(values_rest|days)'";
     let database = TestDatabase::create().await;
@@ -287,6 +288,10 @@ async fn a_long_window_is_read_from_the_index_of_roll_ups() {
     };
     let before = pages(&mut superuser).await;
 
+    // Planning reads the ends of indexes once, so the statement is run more often.
+    for _ in 1..LOOKUPS {
+        reader.look_up(asked.clone()).await.unwrap();
+    }
     let response = reader.look_up(asked).await.unwrap().facts;
     for (fact, days) in response.iter().zip([30, 365]) {
         let Fact::Aggregate(fact) = fact else { panic!("{fact:?}") };
@@ -299,5 +304,5 @@ async fn a_long_window_is_read_from_the_index_of_roll_ups() {
     reader.stop().await;
     databases.facts.close().await;
     let after = once_changed(before, async || pages(&mut superuser).await).await;
-    assert!((1..400).contains(&(after - before)), "{before} {after}");
+    assert!((1..400 * LOOKUPS).contains(&(after - before)), "{before} {after}");
 }
