@@ -107,7 +107,7 @@ impl AggregateBackfill {
             .collect();
         let removed = series::remove_unused(&self.system, &in_use, since_ms).await?;
         if removed > 0 {
-            tracing::info!(series = removed, "payments are no longer counted in ways that nobody asks about");
+            tracing::info!(series = removed, "removed series that no rule has asked about for thirty days");
         }
         Ok(())
     }
@@ -225,8 +225,9 @@ impl AggregateBackfill {
         Ok(())
     }
 
-    /// Before the first row: a month with rows in the default partition gets none. Those rows are
-    /// correct as well, so an error is only logged.
+    /// Creates the partitions of all months that have decisions. It must run before rows are filled in:
+    /// Postgres cannot create a partition whose rows are in the default one. An error is only
+    /// logged, since rows in the default partition are counted as well.
     async fn make_partitions(&self) {
         if let Err(error) = partitions::ensure_aggregates_of_history(&self.system).await {
             tracing::warn!(%error, "some months have no partition for aggregates");

@@ -20,7 +20,7 @@ use crate::storage::pool::SystemPool;
 use crate::storage::removals::{self, OpenRemoval, RemovalProgress, RemovalState};
 use crate::storage::{StorageError, partitions};
 
-/// How often a node looks for something to remove.
+/// How often a node looks for decisions that are older than their tenant keeps them.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]

@@ -126,7 +126,7 @@ impl SearchIndex {
                 Ok(()) => has_failed = false,
                 Err(error) => {
                     if !has_failed {
-                        tracing::warn!(%error, "indexing decisions for the search is on hold");
+                        tracing::warn!(%error, "decisions cannot be indexed for the search; this will be retried");
                     }
                     has_failed = true;
                 }

@@ -56,11 +56,7 @@ impl Series {
 
     /// The series that the queries ask about, each once.
     pub fn asked<'q>(queries: impl IntoIterator<Item = &'q FactQuery>) -> Vec<Self> {
-        let counted = queries.into_iter().filter_map(FactQuery::counted);
-        let mut series: Vec<Self> = counted.map(|query| Self::of(&query)).collect();
-        series.sort_unstable();
-        series.dedup();
-        series
+        AskedSeries::of(queries).into_iter().map(|asked| asked.series).collect()
     }
 
     /// The values of all selectors in the form in which payments are counted. `None` if the payment

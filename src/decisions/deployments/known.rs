@@ -1,7 +1,8 @@
 //! The newest deployment of each tenant that this node may run. Only those of recent payments have
 //! their rulesets in memory.
 //!
-//! Each payment passes here. So nothing here may wait, or look at all tenants for each payment.
+//! Every payment looks up its deployment here, so a look-up must neither wait nor go through all
+//! tenants.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,6 @@
 //! Seals days, and rolls their payments up.
 //!
-//! A roll-up is always computed from all rows of its day, never added to, so it may be computed any
-//! number of times. Only the holder of `DatabaseLock::RollUps` may store one: what is computed from
+//! A roll-up is computed from all rows of its day, so computing it again gives the same result. Only the holder of `DatabaseLock::RollUps` may store one: what is computed from
 //! an older snapshot must not replace a newer roll-up.
 
 use std::collections::BTreeSet;
@@ -42,7 +41,7 @@ pub async fn seal_days(system: &SystemPool, now_ms: u64) -> Result<(), StorageEr
         .await
 }
 
-/// Rolls the days of the keys up, and the blocks that they are in. The days must be sealed.
+/// Computes the roll-ups of these days of these keys, and of their blocks. The days must be sealed.
 pub(super) async fn roll_up_days(
     connection: &mut PgConnection,
     days: BTreeSet<KeyDay>,
