@@ -15,6 +15,7 @@ use crate::app::tenants::TenantError;
 use crate::config::Config;
 use crate::decisions::journal_clock::JournalClock;
 use crate::domain::line_format::LineFormat;
+use crate::domain::reference::VALID_AFTER_MS;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::Clock;
 use crate::http::routes::lists::lines::{BadLines, EntryReader, LINES_MAX, header, line_of};
@@ -101,7 +102,7 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
                 return Ok(());
             }
         };
-        let (read, mut offered, mut added) = (lines.len(), 0, 0);
+        let (read, mut offered, mut added, mut valid_from_ms) = (lines.len(), 0, 0, None);
         let mut entries = lines.into_iter().map(|line| line.entry);
         loop {
             let part: Vec<_> = entries.by_ref().take(LINES_MAX).collect();
@@ -112,11 +113,20 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             let stored =
                 lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await;
             let already_there = offered - added;
-            added +=
-                stored.map_err(|because| ImportStoppedError { read, added, already_there, because })?.len();
+            let stored =
+                stored.map_err(|because| ImportStoppedError { read, added, already_there, because })?;
+            if !stored.ids.is_empty() {
+                valid_from_ms = Some(stored.valid_from_ms);
+            }
+            added += stored.ids.len();
             offered += size;
         }
         print_result!("{read} entries: {added} added, {} already on the list", read - added);
+        if let Some(valid_from_ms) = valid_from_ms {
+            print_result!(
+                "Those that do not begin later are valid from {valid_from_ms} (milliseconds since 1970)."
+            );
+        }
         Ok(())
     })
     .await?;
@@ -161,7 +171,9 @@ async fn export(config: Config, order: ListOrder) -> Result<ExitCode, Failure> {
         write_results(&header(format));
         let mut after = None;
         loop {
-            let filter = EntryFilter { not_ended_at_ms: Some(now_ms), ..EntryFilter::default() };
+            // What ends so soon could not be imported again.
+            let not_ended_at_ms = Some(now_ms + VALID_AFTER_MS);
+            let filter = EntryFilter { not_ended_at_ms, ..EntryFilter::default() };
             let page = lists::entries(&pools.app, tenant, &head.name, filter, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);

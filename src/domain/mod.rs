@@ -29,6 +29,7 @@ pub mod plugin;
 pub mod quarantine;
 pub mod quotas;
 pub mod rates;
+pub mod reference;
 pub mod removal;
 pub mod retention;
 pub mod ruleset;

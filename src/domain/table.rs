@@ -31,8 +31,6 @@ pub const ROWS_MAX: u32 = 1_000_000;
 pub const ROW_BYTES_MAX: usize = 4 << 10;
 /// The most bytes of one version in its stored form.
 pub const VERSION_BYTES_MAX: usize = 128 << 20;
-/// A version is valid this long after it was written, so that every node has loaded it by then.
-pub const VALID_AFTER_MS: u64 = 2_000;
 /// Recorded with each version. A change of the stored form needs a new one.
 pub const FORM_VERSION: u16 = 1;
 

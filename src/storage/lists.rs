@@ -3,6 +3,7 @@
 //! Lists and entries must never be deleted: they explain past decisions.
 
 mod adding;
+mod changes;
 mod conversion;
 mod entries;
 
@@ -11,7 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use thiserror::Error;
 
-pub use adding::{AddEntryError, NewEntry, add_entries, add_entry};
+pub use adding::{AddEntryError, AddedEntries, NewEntry, add_entries, add_entry};
 pub use conversion::{ListConversion, convert_lists};
 pub use entries::{EntryFilter, close_entry, entries};
 

@@ -126,6 +126,12 @@ impl StorageError {
         }
     }
 
+    /// Whether a change of a list would have been stored after the time from which it holds. No
+    /// other transaction fails in this way, since none is serializable.
+    fn is_late_change(&self) -> bool {
+        self.has_code("40001")
+    }
+
     /// Whether the statement waited too long for a lock.
     pub fn is_lock_timeout(&self) -> bool {
         self.has_code("55P03")

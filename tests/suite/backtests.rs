@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
+use crate::support::lists::until_valid;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment_with, send};
 
@@ -212,7 +213,7 @@ async fn a_backtest_of_the_active_rules_reports_no_change() {
     caller.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
     caller.post("/lists", &json!({"name": "blocked-merchants", "kind": "merchant"})).await;
     let entry = json!({"value": "mallory", "reason": "fraud"});
-    assert_eq!(caller.post("/lists/blocked/entries", &entry).await.0, StatusCode::CREATED);
+    until_valid(&caller.post("/lists/blocked/entries", &entry).await.1).await;
     let active = caller.activate(&four_rules(false).await).await;
     for place in 0..40 {
         let customer = if place % 8 == 0 { "mallory".to_owned() } else { format!("c-{}", place % 5) };
@@ -250,7 +251,7 @@ async fn facts_that_were_not_recorded_are_computed_as_of_the_payments_time() {
     for place in 0..5 {
         if place == 3 {
             let entry = json!({"value": "customer-1", "reason": "fraud"});
-            assert_eq!(caller.post("/lists/blocked/entries", &entry).await.0, StatusCode::CREATED);
+            until_valid(&caller.post("/lists/blocked/entries", &entry).await.1).await;
         }
         let (status, response) = caller.pay(&format!("k{place}"), &payment_with(&json!({}))).await;
         assert_eq!(status, StatusCode::CREATED, "{response}");

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 
 use crate::support::database::TestDatabase;
+use crate::support::lists::until_valid;
 use crate::support::service::{Caller, Node, payment, payment_with};
 
 /// Selectors with pairs of payments that have the same value in different notations.
@@ -65,10 +66,11 @@ async fn list(caller: &Caller, kind: &str) {
     assert_eq!(status, StatusCode::CREATED, "{list}");
 }
 
-async fn add(caller: &Caller, value: &str) {
+async fn add(caller: &Caller, value: &str) -> Value {
     let body = json!({"value": value, "reason": "a test"});
     let (status, entry) = caller.post("/lists/blocked/entries", &body).await;
     assert_eq!(status, StatusCode::CREATED, "{entry}");
+    entry
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +102,7 @@ async fn names_that_differ_in_meaningful_marks_are_different() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     list(&caller, "name").await;
     for entry in ["रमा", "かき", "กัน"] {
-        add(&caller, entry).await;
+        until_valid(&add(&caller, entry).await).await;
     }
     let check = json!({"list": "blocked", "selector": "creditor_name", "matching": "normalized_name", "verdict": "reject"});
     let limit =
@@ -171,7 +173,7 @@ async fn an_entry_matches_a_payment_in_all_notations() {
     let of_debtor =
         |member: &str, text: &str| json!({"debtor": with(&payment()["debtor"], member, json!(text))});
     let by_name = |name: &str| json!({"creditor": {"name": name, "account": {"other": "1"}}});
-    for (place, (selector, matching, entry, met)) in [
+    let cases = [
         ("debtor_account", "exact", "gb33 bukb 2020 1555 5555 55", iban()),
         ("debtor_account", "exact", "GB33\u{a0}BUKB\u{a0}2020\u{a0}1555\u{a0}5555\u{a0}55", iban()),
         ("debtor_account", "exact", "GB33-BUKB-2020-1555-5555-55", iban()),
@@ -207,10 +209,9 @@ async fn an_entry_matches_a_payment_in_all_notations() {
         ("creditor_name", "normalized_name", "STRASSE'S Łódź", by_name("straßes lodz")),
         ("creditor_name", "normalized_name", "ＡＣＭＥ\u{200b} Ltd.", by_name("A.C.M.E.-Ltd")),
         ("creditor_name", "exact", "Acme  Ltd", by_name("Acme\u{a0}Ltd")),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ];
+    let mut added = Vec::new();
+    for (place, (selector, matching, entry, met)) in cases.into_iter().enumerate() {
         let caller = Caller::of_new_tenant(&node, &format!("tenant-{place}")).await;
         let kind = match selector {
             "debtor_account" => "account",
@@ -224,7 +225,10 @@ async fn an_entry_matches_a_payment_in_all_notations() {
             json!({"list": "blocked", "selector": selector, "matching": matching, "verdict": "reject"});
         caller.activate(&[("party-lists", json!({"lists": [check]}))]).await;
         assert_eq!(caller.pay("before", &payment_with(&met)).await.1["outcome"], "approve", "{entry}");
-        add(&caller, entry).await;
+        added.push((add(&caller, entry).await, caller, met));
+    }
+    for (entry, caller, met) in added {
+        until_valid(&entry).await;
         assert_eq!(caller.pay("after", &payment_with(&met)).await.1["outcome"], "reject", "{entry}");
     }
     node.stop().await;

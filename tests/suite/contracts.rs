@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
+use crate::support::lists::until_valid;
 use crate::support::service::{Caller, Node, payment};
 
 /// Each shipped rule with settings by which it has something to say about `payment()`.
@@ -27,6 +28,7 @@ async fn a_released_rule_decides_and_replays_as_its_newest_version_does() {
     let entry = json!({"value": "blue bikes", "reason": "a test"});
     let (status, added) = caller.post("/lists/watched/entries", &entry).await;
     assert!(status.is_success(), "{added}");
+    until_valid(&added).await;
     let mut entries = Vec::new();
     for (name, settings) in rules() {
         let newest = caller.plugin(name).await;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tollgate::domain::tenant::Scope;
 
 use crate::support::database::TestDatabase;
+use crate::support::lists::until_valid;
 use crate::support::service::{Caller, Node, payment, payment_with};
 
 const DRY_RUNS: &str = "/rulesets/payment/dry-runs";
@@ -30,7 +31,8 @@ async fn a_dry_run_of_unsaved_rules_on_a_new_payment_stores_nothing() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     caller.post("/lists", &json!({"name": "friends", "kind": "customer"})).await;
-    caller.post("/lists/friends/entries", &json!({"value": "customer-1", "reason": "r"})).await;
+    let listed = json!({"value": "customer-1", "reason": "r"});
+    until_valid(&caller.post("/lists/friends/entries", &listed).await.1).await;
     let limits = json!({"limits": [{"currency": "EUR", "review_above_minor": 100, "maximum_minor": 9_000}]});
     let friends = json!({"lists": [{"list": "friends", "selector": "customer", "verdict": "allow"}]});
     let suspects = json!({"lists": [{"list": "friends", "selector": "customer", "verdict": "reject"}]});

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::{decision_on, journal, now_ms, order};
+use crate::support::lists::write_as_before;
 
 mod aggregates;
 mod days;
@@ -92,24 +93,37 @@ async fn facts(databases: &Databases, request: FactRequest) -> Vec<Fact> {
 }
 
 async fn list_with(
-    databases: &Databases,
+    database: &TestDatabase,
     tenant: TenantId,
     name: &str,
     entries: &[(&str, u64, Option<u64>)],
 ) {
-    empty_list(databases, tenant, ValueKind::Text, name).await;
+    empty_list(&database.databases(), tenant, ValueKind::Text, name).await;
     // With several kinds, like lists from before lists had a kind.
     let kinds = ListKinds::of([ValueKind::Account, ValueKind::Name, ValueKind::Text]).unwrap();
     for (value, valid_from_ms, valid_to_ms) in entries {
-        let entry = entry(&kinds, value, *valid_from_ms, *valid_to_ms);
-        lists::add_entry(&databases.app, tenant, name, entry, u32::MAX, 0).await.unwrap();
+        add_long_ago(database, tenant, name, entry(&kinds, value, *valid_from_ms, *valid_to_ms)).await;
     }
 }
 
-async fn list_of(databases: &Databases, tenant: TenantId, kind: ValueKind, name: &str, value: &str) {
-    empty_list(databases, tenant, kind, name).await;
-    let entry = entry(&ListKinds::one(kind), value, 0, None);
-    lists::add_entry(&databases.app, tenant, name, entry, u32::MAX, 0).await.unwrap();
+async fn list_of(database: &TestDatabase, tenant: TenantId, kind: ValueKind, name: &str, value: &str) {
+    empty_list(&database.databases(), tenant, kind, name).await;
+    add_long_ago(database, tenant, name, entry(&ListKinds::one(kind), value, 0, None)).await;
+}
+
+/// Adds an entry with the times that it would have if it had been added before they began.
+async fn add_long_ago(database: &TestDatabase, tenant: TenantId, list: &str, entry: NewEntry) {
+    let (id, from_ms, to_ms) = (entry.id, entry.valid_from_ms, entry.valid_to_ms);
+    lists::add_entry(&database.databases().app, tenant, list, entry, u32::MAX, 0).await.unwrap();
+    let mut superuser = database.superuser().await;
+    write_as_before(&mut superuser).await;
+    sqlx::query("update list_entries set valid_from_ms = $2, valid_to_ms = $3 where id = $1")
+        .bind(id)
+        .bind(from_ms.cast_signed())
+        .bind(to_ms.map(u64::cast_signed))
+        .execute(&mut superuser)
+        .await
+        .unwrap();
 }
 
 async fn empty_list(databases: &Databases, tenant: TenantId, kind: ValueKind, name: &str) {
@@ -184,7 +198,7 @@ async fn many_payments_in_one_query_get_the_same_facts_as_single_payments() {
         ("c-2", NOW_MS - 900, Some(NOW_MS - 100)),
         ("José García", NOW_MS - 300, None),
     ];
-    list_with(&databases, tenant, "watched", &entries).await;
+    list_with(&database, tenant, "watched", &entries).await;
     let queries = [
         list_query("watched", Selector::Customer, Matching::Exact),
         velocity(Selector::Customer, 300, Counting::Submitted),

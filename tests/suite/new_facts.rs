@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
+use crate::support::lists::until_valid;
 use crate::support::service::{Caller, Node, payment_with};
 
 /// From one account to another, in cents.
@@ -48,6 +49,7 @@ async fn add_to_list(caller: &Caller, name: &str) {
     let (status, added) =
         caller.post("/lists/sanctions/entries", &json!({"value": name, "reason": "a test"})).await;
     assert!(status.is_success(), "{added}");
+    until_valid(&added).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use tollgate::storage::quarantines::{OpenOutcome, open as open_stored};
 use uuid::Uuid;
 
 use crate::support::database::TestDatabase;
+use crate::support::lists::until_valid;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment_with, send};
 
@@ -25,7 +26,8 @@ async fn node(database: &TestDatabase) -> Node {
 /// pass.
 async fn friends_and_broken(caller: &Caller) -> Value {
     caller.post("/lists", &json!({"name": "friends", "kind": "merchant"})).await;
-    caller.post("/lists/friends/entries", &json!({"value": "merchant-1", "reason": "r"})).await;
+    let entry = json!({"value": "merchant-1", "reason": "r"});
+    until_valid(&caller.post("/lists/friends/entries", &entry).await.1).await;
     let settings = json!({"lists": [{"list": "friends", "selector": "merchant", "verdict": "allow"}]});
     let broken = caller.upload_fixture("unreachable").await;
     json!([

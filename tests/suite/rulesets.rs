@@ -6,6 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
+use crate::support::lists::until_valid;
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment, payment_with, send};
 
@@ -287,6 +288,7 @@ async fn allow_cancels_only_the_findings_of_overridable_rules() {
         let (status, entry) =
             caller.post(&format!("/lists/{list}/entries"), &json!({"value": value, "reason": "r"})).await;
         assert_eq!(status, StatusCode::CREATED, "{entry}");
+        until_valid(&entry).await;
     }
     let of_a_friend = payment_with(&json!({"merchant": "merchant-1"}));
     for (verdict, overridable, alone, with_friend) in [

@@ -1,6 +1,7 @@
 //! Which version of a table is valid from when. Lines are added and never changed.
 
-use super::{TableName, VALID_AFTER_MS};
+use super::TableName;
+use crate::domain::reference::VALID_AFTER_MS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableActivationKind {

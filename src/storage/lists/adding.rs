@@ -12,6 +12,7 @@ use super::super::pool::AppPool;
 use super::super::query_error::OfStatement;
 use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
+use super::changes::{Lead, begin_change};
 use super::entries::{comparison_version, entry_json};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::normalized_name;
@@ -29,6 +30,14 @@ pub struct NewEntry {
     pub valid_from_ms: u64,
     pub valid_to_ms: Option<u64>,
     pub added_by: String,
+}
+
+impl NewEntry {
+    /// An entry that would end before it begins is never valid.
+    fn begin_at_earliest(&mut self, earliest_ms: u64) {
+        self.valid_from_ms = self.valid_from_ms.max(earliest_ms);
+        self.valid_to_ms = self.valid_to_ms.map(|to_ms| to_ms.max(self.valid_from_ms));
+    }
 }
 
 impl From<NewEntry> for ListEntry {
@@ -56,6 +65,7 @@ pub enum AddEntryError {
     Storage(#[from] StorageError),
 }
 
+/// Returns the entry as it is stored: it is valid two seconds later, or later still.
 pub async fn add_entry(
     app: &AppPool,
     tenant: TenantId,
@@ -63,33 +73,43 @@ pub async fn add_entry(
     entry: NewEntry,
     entries_max: u32,
     now_ms: u64,
-) -> Result<(), AddEntryError> {
+) -> Result<ListEntry, AddEntryError> {
     let list = list.to_owned();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            let entries = [entry];
-            let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
+            let mut entries = [entry];
+            let insertion = Insertion { tenant, list: &list, entries_max, now_ms, lead: Lead::USUAL };
+            let added = insertion.run(connection, &mut entries).await?;
             let [entry] = entries;
-            if added.is_empty() {
+            if added.ids.is_empty() {
                 return Err(AddEntryError::AlreadyOpen);
             }
+            let entry = ListEntry::from(entry);
             let act = Act {
                 at_ms: now_ms,
                 actor: entry.added_by.clone(),
                 action: Action::ListEntryAdded,
                 subject: list,
                 before: None,
-                after: Some(entry_json(&entry.into()).to_string()),
+                after: Some(entry_json(&entry).to_string()),
             };
             audit::record(connection, tenant, &act).await?;
-            Ok(())
+            Ok(entry)
         })
     })
     .await
 }
 
+/// The entries that were new to their list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedEntries {
+    pub ids: BTreeSet<Uuid>,
+    /// From when those are valid that do not begin later.
+    pub valid_from_ms: u64,
+}
+
 /// Adds many entries to a list in one transaction, with one act in the audit log. Skips values that
-/// are already on the list or repeated. Returns the ids of the added entries.
+/// are already on the list or repeated.
 pub async fn add_entries(
     app: &AppPool,
     tenant: TenantId,
@@ -98,60 +118,90 @@ pub async fn add_entries(
     entries_max: u32,
     actor: &str,
     now_ms: u64,
-) -> Result<BTreeSet<Uuid>, AddEntryError> {
-    let (list, actor) = (list.to_owned(), actor.to_owned());
-    app.transaction_within(tenant, TimeLimit::PAGE, move |connection| {
-        Box::pin(async move {
-            let added = insert(connection, tenant, &list, &entries, entries_max, now_ms).await?;
-            if !added.is_empty() {
-                let skipped = entries.len() - added.len();
-                let act = Act {
-                    at_ms: now_ms,
-                    actor,
-                    action: Action::ListEntriesImported,
-                    subject: list,
-                    before: None,
-                    after: Some(json!({"added": added.len(), "already_there": skipped}).to_string()),
-                };
-                audit::record(connection, tenant, &act).await?;
-            }
-            Ok(added)
+) -> Result<AddedEntries, AddEntryError> {
+    let add = |entries, lead| {
+        let (list, actor) = (list.to_owned(), actor.to_owned());
+        app.transaction_within(tenant, TimeLimit::PAGE, move |connection| {
+            Box::pin(async move {
+                let insertion = Insertion { tenant, list: &list, entries_max, now_ms, lead };
+                insertion.run_for(connection, entries, actor).await
+            })
         })
-    })
-    .await
+    };
+    match add(entries.clone(), Lead::USUAL).await {
+        Err(AddEntryError::Storage(error)) if error.is_late_change() => add(entries, Lead::LONG).await,
+        result => result,
+    }
 }
 
-/// Inserts entries and returns the ids of those that are new.
-async fn insert(
-    connection: &mut PgConnection,
+/// Where and how entries are added in one transaction.
+struct Insertion<'a> {
     tenant: TenantId,
-    list: &str,
-    entries: &[NewEntry],
+    list: &'a str,
     entries_max: u32,
     now_ms: u64,
-) -> Result<BTreeSet<Uuid>, AddEntryError> {
-    let kept_before = lock_list(connection, tenant, list).await?;
-    let added = insert_rows(connection, tenant, list, entries).await?;
-    if added.is_empty() {
-        return Ok(added);
+    lead: Lead,
+}
+
+impl Insertion<'_> {
+    /// Inserts the entries, and records that as one act of the actor.
+    async fn run_for(
+        &self,
+        connection: &mut PgConnection,
+        mut entries: Vec<NewEntry>,
+        actor: String,
+    ) -> Result<AddedEntries, AddEntryError> {
+        let added = self.run(connection, &mut entries).await?;
+        if added.ids.is_empty() {
+            return Ok(added);
+        }
+        let (count, skipped) = (added.ids.len(), entries.len() - added.ids.len());
+        let after = json!({"added": count, "already_there": skipped, "valid_from_ms": added.valid_from_ms});
+        let act = Act {
+            at_ms: self.now_ms,
+            actor,
+            action: Action::ListEntriesImported,
+            subject: self.list.to_owned(),
+            before: None,
+            after: Some(after.to_string()),
+        };
+        audit::record(connection, self.tenant, &act).await?;
+        Ok(added)
     }
-    let kept = kept_before.saturating_add(i64::try_from(added.len()).unwrap_or(i64::MAX));
-    if kept > kept_max(entries_max) {
-        return Err(AddEntryError::TooManyKept(kept_max(entries_max)));
+
+    /// Inserts the entries that are new, and sets the times of all to those from which they are valid.
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        entries: &mut [NewEntry],
+    ) -> Result<AddedEntries, AddEntryError> {
+        let Self { tenant, list, entries_max, now_ms, lead } = *self;
+        let kept_before = lock_list(connection, tenant, list).await?;
+        let valid_from_ms = begin_change(connection, tenant, list, lead).await?;
+        entries.iter_mut().for_each(|entry| entry.begin_at_earliest(valid_from_ms));
+        let ids = insert_rows(connection, tenant, list, entries).await?;
+        let added = AddedEntries { ids, valid_from_ms };
+        if added.ids.is_empty() {
+            return Ok(added);
+        }
+        let kept = kept_before.saturating_add(i64::try_from(added.ids.len()).unwrap_or(i64::MAX));
+        if kept > kept_max(entries_max) {
+            return Err(AddEntryError::TooManyKept(kept_max(entries_max)));
+        }
+        // Open entries need not be counted if the list has fewer entries in total than the quota.
+        let open_max = i64::from(entries_max);
+        if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
+            return Err(AddEntryError::TooMany(entries_max));
+        }
+        sqlx::query("update lists set entries_kept = $3 where tenant_id = $1 and name = $2")
+            .bind(tenant.0)
+            .bind(list)
+            .bind(kept)
+            .execute(connection)
+            .await
+            .of_statement()?;
+        Ok(added)
     }
-    // Open entries need not be counted if the list has fewer entries in total than the quota.
-    let open_max = i64::from(entries_max);
-    if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
-        return Err(AddEntryError::TooMany(entries_max));
-    }
-    sqlx::query("update lists set entries_kept = $3 where tenant_id = $1 and name = $2")
-        .bind(tenant.0)
-        .bind(list)
-        .bind(kept)
-        .execute(connection)
-        .await
-        .of_statement()?;
-    Ok(added)
 }
 
 /// Locks the list until the transaction ends. Returns how many entries it has in total.

@@ -18,6 +18,7 @@ use super::super::pool::SystemPool;
 use super::super::rulesets::selectors_by_list;
 use super::super::time_limit::{self, TimeLimit};
 use super::super::{StorageError, audit};
+use super::changes::{Lead, begin_change};
 use super::entries::{closed, closing_act, comparison_version, read};
 use super::{WHAT, read_kinds};
 use crate::domain::audit::{Act, Action};
@@ -236,6 +237,9 @@ async fn next_batch(
 ) -> Result<ListConversion, StorageError> {
     let batch = old_entries(connection, tenant, &list).await?;
     let mut done = ListConversion { entries: batch.len() as u64, ..ListConversion::default() };
+    if batch.is_empty() {
+        return Ok(done);
+    }
     let mut fresh = Vec::with_capacity(batch.len());
     for entry in batch {
         let forms = kinds.forms(&entry.value).unwrap_or_else(|_| {
@@ -245,6 +249,7 @@ async fn next_batch(
         fresh.push(ListEntry { forms, ..entry });
     }
     let now_ms = now_ms(connection).await?;
+    let holds_from_ms = begin_change(connection, tenant, &list, Lead::LONG).await?;
     let mut holders = holders(connection, tenant, &list, &fresh).await?;
     let mut acts = Vec::new();
     for entry in &mut fresh {
@@ -253,7 +258,7 @@ async fn next_batch(
         }
         if entry.forms.iter().all(|form| holders.contains_key(form)) {
             let because = equal_to(entry.forms.first().and_then(|form| holders.get(form)));
-            let ended = closed(entry, now_ms, ACTOR.to_owned(), Some(because));
+            let ended = closed(entry, holds_from_ms, ACTOR.to_owned(), Some(because));
             acts.push(closing_act(list.clone(), entry, &ended, now_ms));
             *entry = ended;
         } else {

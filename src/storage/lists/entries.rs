@@ -9,6 +9,7 @@ use super::super::columns::{bigint, ms};
 use super::super::pool::AppPool;
 use super::super::{StorageError, audit};
 use super::WHAT;
+use super::changes::{Lead, begin_change};
 use crate::domain::audit::{Act, Action};
 use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
@@ -19,8 +20,8 @@ pub(super) fn comparison_version() -> i16 {
     COMPARISON_VERSION.cast_signed()
 }
 
-/// Closes an entry. Returns `false` if there is no such open entry. If its validity has not begun
-/// yet, it never will.
+/// Closes an entry, two seconds later, and returns it as it is stored. If its validity would begin
+/// after that, it never will. `None` if there is no such open entry.
 pub async fn close_entry(
     app: &AppPool,
     tenant: TenantId,
@@ -28,30 +29,32 @@ pub async fn close_entry(
     id: Uuid,
     now_ms: u64,
     closed_by: &str,
-) -> Result<bool, StorageError> {
+) -> Result<Option<ListEntry>, StorageError> {
     let (list, closed_by) = (list.to_owned(), closed_by.to_owned());
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let Some(before) = lock_open_entry(connection, tenant, &list, id, now_ms).await? else {
-                return Ok(false);
+                return Ok(None);
             };
-            let after = closed(&before, now_ms, closed_by, None);
+            let holds_from_ms = begin_change(connection, tenant, &list, Lead::USUAL).await?;
+            let after = closed(&before, holds_from_ms, closed_by, None);
             write_end(connection, tenant, &after).await?;
             audit::record(connection, tenant, &closing_act(list, &before, &after, now_ms)).await?;
-            Ok(true)
+            Ok(Some(after))
         })
     })
     .await
 }
 
-/// The same entry, closed at `now_ms`.
+/// The same entry, closed by a change that holds from then on. It never ends later than before.
 pub(super) fn closed(
     before: &ListEntry,
-    now_ms: u64,
+    holds_from_ms: u64,
     closed_by: String,
     closed_because: Option<String>,
 ) -> ListEntry {
-    let valid_to_ms = Some(now_ms.max(before.valid_from_ms));
+    let end_ms = holds_from_ms.max(before.valid_from_ms);
+    let valid_to_ms = Some(before.valid_to_ms.map_or(end_ms, |to_ms| to_ms.min(end_ms)));
     ListEntry { valid_to_ms, closed_by: Some(closed_by), closed_because, ..before.clone() }
 }
 

@@ -5,7 +5,8 @@
 
 use sqlx::Row;
 
-use crate::domain::table::{TableName, VALID_AFTER_MS};
+use crate::domain::reference::VALID_AFTER_MS;
+use crate::domain::table::TableName;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::advisory_locks::DatabaseLock;

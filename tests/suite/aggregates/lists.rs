@@ -1,17 +1,20 @@
 //! List entries: each is opened and closed once, and the past does not change.
 
+use std::time::Duration;
+
 use tollgate::domain::comparison::ValueKind;
 use tollgate::domain::list::{ListEntry, ListKinds};
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::lists::{
-    AddEntryError, CreateListError, EntryFilter, NewEntry, NewList, add_entry, close_entry, create, entries,
-    list,
+    AddEntryError, CreateListError, EntryFilter, NewEntry, NewList, add_entries, add_entry, close_entry,
+    create, entries, list,
 };
 use tollgate::storage::pool::AppPool;
 use uuid::Uuid;
 
 use super::tenant;
 use crate::support::database::TestDatabase;
+use crate::support::decisions::now_ms;
 
 fn new_list(name: &str) -> NewList {
     NewList {
@@ -56,29 +59,38 @@ async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed()
     let taken = create(app, tenant, new_list("watched"), 10).await.unwrap_err();
     assert!(matches!(taken, CreateListError::NameTaken), "{taken:?}");
 
-    let first = entry("c-1", 100);
-    add_entry(app, tenant, "watched", first.clone(), 10, 5).await.unwrap();
+    let first = add_entry(app, tenant, "watched", entry("c-1", 100), 10, 5).await.unwrap();
+    assert!(first.valid_from_ms > now_ms(), "it cannot begin in the past");
     let again = add_entry(app, tenant, "watched", entry(" c-1 ", 110), 10, 5).await;
     assert!(matches!(again, Err(AddEntryError::AlreadyOpen)), "{again:?}");
     let nowhere = add_entry(app, tenant, "no-such-list", entry("c-1", 110), 10, 5).await;
     assert!(matches!(nowhere, Err(AddEntryError::UnknownList)), "{nowhere:?}");
     assert_eq!(list(app, tenant, None, 10).await.unwrap()[0].open_entries, 1);
 
-    assert!(close_entry(app, tenant, "watched", first.id, 200, "bob").await.unwrap());
-    assert!(!close_entry(app, tenant, "watched", first.id, 210, "bob").await.unwrap());
+    // So that the first is valid for a while.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let closed = close_entry(app, tenant, "watched", first.id, 200, "bob").await.unwrap().unwrap();
+    let again = close_entry(app, tenant, "watched", first.id, 210, "bob").await.unwrap();
+    assert_eq!(again, None, "closed is closed");
     assert_eq!(list(app, tenant, None, 10).await.unwrap()[0].open_entries, 0);
-    let second = entry("c-1", 300);
-    add_entry(app, tenant, "watched", second.clone(), 10, 5).await.unwrap();
+    let end_ms = closed.valid_to_ms.unwrap();
+    let second = add_entry(app, tenant, "watched", entry("c-1", end_ms + 100), 10, 5).await.unwrap();
+    assert_eq!(second.valid_from_ms, end_ms + 100);
 
-    for (at_ms, expected) in
-        [(99, None), (100, Some(first.id)), (199, Some(first.id)), (200, None), (300, Some(second.id))]
-    {
+    for (at_ms, expected) in [
+        (first.valid_from_ms - 1, None),
+        (first.valid_from_ms, Some(first.id)),
+        (end_ms - 1, Some(first.id)),
+        (end_ms, None),
+        (end_ms + 100, Some(second.id)),
+    ] {
         let seen = visible_entries(app, tenant, "watched", at_ms, Some("c-1")).await;
         assert_eq!(seen.first().map(|entry| entry.id), expected, "at {at_ms}");
     }
     let all = entries(app, tenant, "watched", EntryFilter::default(), None, 10).await.unwrap();
-    assert_eq!((all[0].valid_to_ms, all[0].closed_by.as_deref()), (Some(200), Some("bob")));
+    assert_eq!((all[0].clone(), all[0].closed_by.as_deref()), (closed, Some("bob")));
     let page = entries(app, tenant, "watched", EntryFilter::default(), Some(first.id), 10).await.unwrap();
+    assert_eq!(page, [second]);
     assert_eq!(page, all[1..]);
 }
 
@@ -88,15 +100,74 @@ async fn an_entry_that_is_closed_before_it_begins_never_becomes_valid() {
     let databases = database.databases();
     let (app, tenant) = (&databases.app, tenant(&databases).await);
     create(app, tenant, new_list("l"), 10).await.unwrap();
-    let later = entry("c-1", 1_000);
-    add_entry(app, tenant, "l", later.clone(), 10, 5).await.unwrap();
-    assert!(close_entry(app, tenant, "l", later.id, 10, "bob").await.unwrap());
-    assert!(visible_entries(app, tenant, "l", 1_000, None).await.is_empty());
+    let begin_ms = now_ms() + 3_600_000;
+    let later = add_entry(app, tenant, "l", entry("c-1", begin_ms), 10, 5).await.unwrap();
+    let closed = close_entry(app, tenant, "l", later.id, 10, "bob").await.unwrap().unwrap();
+    assert_eq!((closed.valid_from_ms, closed.valid_to_ms), (begin_ms, Some(begin_ms)));
+    assert!(visible_entries(app, tenant, "l", begin_ms, None).await.is_empty());
 
-    let ends = NewEntry { valid_to_ms: Some(500), ..entry("c-2", 100) };
-    add_entry(app, tenant, "l", ends.clone(), 10, 5).await.unwrap();
-    assert!(close_entry(app, tenant, "l", ends.id, 200, "bob").await.unwrap(), "ends earlier than planned");
-    assert!(visible_entries(app, tenant, "l", 300, Some("c-2")).await.is_empty());
+    let ends = NewEntry { valid_to_ms: Some(begin_ms), ..entry("c-2", 100) };
+    let ends = add_entry(app, tenant, "l", ends, 10, 5).await.unwrap();
+    let closed = close_entry(app, tenant, "l", ends.id, 200, "bob").await.unwrap().unwrap();
+    assert!(closed.valid_to_ms.unwrap() < begin_ms, "it ends earlier than planned");
+    assert!(visible_entries(app, tenant, "l", begin_ms - 1, Some("c-2")).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_holds_within_two_seconds_is_not_changed_whatever_a_program_writes() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, tenant(&databases).await);
+    create(app, tenant, new_list("l"), 10).await.unwrap();
+    let mut superuser = database.superuser().await;
+    let begun_ms = now_ms();
+    // As a release that does not know of it writes.
+    let added: (i64, Option<i64>) = sqlx::query_as(
+        "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason, valid_from_ms,
+                                   valid_to_ms, added_by, comparison_version)
+         select tenant_id, name, gen_random_uuid(), 'c-1', 'c-1', 'c 1', 'r', $1, $1 + 10, 'alice', 2 from lists
+         returning valid_from_ms, valid_to_ms",
+    )
+    .bind(begun_ms.cast_signed())
+    .fetch_one(&mut superuser)
+    .await
+    .unwrap();
+    assert!(added.0.cast_unsigned() >= begun_ms + 2_000, "{added:?}");
+    assert_eq!(added.1, Some(added.0), "it is never valid");
+    let open = add_entry(app, tenant, "l", entry("c-2", 0), 10, 5).await.unwrap();
+    let mut set_end = async |to_ms: u64| -> u64 {
+        let statement = "update list_entries set valid_to_ms = $2 where id = $1 returning valid_to_ms";
+        let end_ms = sqlx::query_scalar(statement).bind(open.id).bind(to_ms.cast_signed());
+        end_ms.fetch_one(&mut superuser).await.map(i64::cast_unsigned).unwrap()
+    };
+    let closing_ms = now_ms();
+    let end_ms = set_end(closing_ms).await;
+    assert!(end_ms >= closing_ms + 2_000, "ends at {end_ms}, closed after {closing_ms}");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(set_end(end_ms + 60_000).await, end_ms, "it ends so soon that nodes may know it already");
+}
+
+/// Decisions in between would have been made without it.
+#[tokio::test]
+async fn a_change_that_would_be_stored_after_it_holds_is_refused_or_made_to_hold_later() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, tenant(&databases).await);
+    create(app, tenant, new_list("l"), 10).await.unwrap();
+    let slowly = "create function slowly() returns trigger language plpgsql as
+                      $$ begin perform pg_sleep(1.6); return new; end $$;
+                  create trigger slowly before insert on audit_events for each row execute function slowly()";
+    sqlx::raw_sql(slowly).execute(&mut database.superuser().await).await.unwrap();
+    let late = add_entry(app, tenant, "l", entry("c-1", 0), 10, 5).await;
+    assert!(matches!(&late, Err(AddEntryError::Storage(error)) if error.is_passing()), "{late:?}");
+    let all = entries(app, tenant, "l", EntryFilter::default(), None, 10).await.unwrap();
+    assert_eq!(all, [], "nothing was stored");
+    // Many entries may always take so long, so they are tried again with more time.
+    let begun_ms = now_ms();
+    let added = add_entries(app, tenant, "l", vec![entry("c-1", 0)], 10, "alice", 5).await.unwrap();
+    assert!(added.valid_from_ms >= begun_ms + 30_000, "{added:?}");
+    let all = entries(app, tenant, "l", EntryFilter::default(), None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|entry| entry.valid_from_ms).collect::<Vec<_>>(), [added.valid_from_ms]);
 }
 
 /// An entry of a list with several kinds.
@@ -110,15 +181,17 @@ async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {
         let forms = forms.iter().map(|form| (*form).to_owned()).collect();
         NewEntry { forms, ..entry("Ab 12", 100) }
     };
-    let (first, second) = (of(&["AB12"]), of(&["AB12", "Ab 12"]));
-    add_entry(app, tenant, "l", first.clone(), 10, 5).await.unwrap();
-    add_entry(app, tenant, "l", second.clone(), 10, 5).await.unwrap();
+    let first = add_entry(app, tenant, "l", of(&["AB12"]), 10, 5).await.unwrap();
+    let second = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, 5).await.unwrap();
     let again = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, 5).await;
     assert!(matches!(again, Err(AddEntryError::AlreadyOpen)), "{again:?}");
-    assert!(close_entry(app, tenant, "l", first.id, 200, "bob").await.unwrap());
+    let closed = close_entry(app, tenant, "l", first.id, 200, "bob").await.unwrap().unwrap();
+    let end_ms = closed.valid_to_ms.unwrap();
     for form in ["AB12", "Ab 12"] {
-        let seen: Vec<Uuid> =
-            visible_entries(app, tenant, "l", 300, Some(form)).await.iter().map(|entry| entry.id).collect();
-        assert_eq!(seen, [second.id], "{form}");
+        assert_eq!(
+            visible_entries(app, tenant, "l", end_ms, Some(form)).await,
+            std::slice::from_ref(&second),
+            "{form}"
+        );
     }
 }

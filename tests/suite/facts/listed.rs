@@ -13,12 +13,12 @@ async fn lists_match_exactly_by_prefix_and_by_normalized_name() {
     let databases = database.databases();
     let tenant = tenant(&databases).await;
     let entries = ["c-1", "DE89 3704", "DE89370400440532013000", "GARCIA, jose", "  acme ", "..."];
-    list_with(&databases, tenant, "watched", &entries.map(|value| (value, 0, None))).await;
-    list_with(&databases, tenant, "short", &["DE8937", "c-"].map(|value| (value, 0, None))).await;
+    list_with(&database, tenant, "watched", &entries.map(|value| (value, 0, None))).await;
+    list_with(&database, tenant, "short", &["DE8937", "c-"].map(|value| (value, 0, None))).await;
     let mut order = order("c-1", 100, "EUR");
     order.creditor.name = "!!!".to_owned();
     order.metadata = vec![("shop".to_owned(), "é-17".to_owned())];
-    list_with(&databases, tenant, "shops", &[("é", 0, None)]).await;
+    list_with(&database, tenant, "shops", &[("é", 0, None)]).await;
 
     let (exact, prefix, by_name) = (Matching::Exact, Matching::Prefix, Matching::NormalizedName);
     let table = [
@@ -50,7 +50,7 @@ async fn names_match_without_case_accents_and_punctuation() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
-    list_with(&databases, tenant, "watched", &[("JOSE  garcía.", 0, None)]).await;
+    list_with(&database, tenant, "watched", &[("JOSE  garcía.", 0, None)]).await;
     let query = list_query("watched", Selector::DebtorName, Matching::NormalizedName);
     let response = facts(&databases, request(tenant, order("c", 1, "EUR"), vec![query])).await;
     assert_eq!(response, [Fact::Listed(true)]);
@@ -61,7 +61,7 @@ async fn an_entry_is_valid_from_its_beginning_until_just_before_its_end() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
-    list_with(&databases, tenant, "l", &[("c-1", NOW_MS - 10, Some(NOW_MS + 10)), ("c-2", NOW_MS + 1, None)])
+    list_with(&database, tenant, "l", &[("c-1", NOW_MS - 10, Some(NOW_MS + 10)), ("c-2", NOW_MS + 1, None)])
         .await;
     let query = list_query("l", Selector::Customer, Matching::Exact);
     let table = [
@@ -104,7 +104,7 @@ async fn a_matching_that_does_not_apply_to_a_kind_is_treated_as_exact() {
     let mut queries = Vec::new();
     for (place, (kind, selector, matching, entry, _)) in table.iter().enumerate() {
         let name = format!("l-{place}");
-        list_of(&databases, tenant, *kind, &name, entry).await;
+        list_of(&database, tenant, *kind, &name, entry).await;
         queries.push(list_query(&name, selector.clone(), *matching));
     }
     let responses = facts(&databases, request(tenant, order, queries)).await;
@@ -118,7 +118,7 @@ async fn a_name_without_letters_matches_only_an_equal_entry() {
     let database = TestDatabase::create().await;
     let databases = database.databases();
     let tenant = tenant(&databases).await;
-    list_of(&databases, tenant, ValueKind::Name, "names", "\u{1f3e6}  !").await;
+    list_of(&database, tenant, ValueKind::Name, "names", "\u{1f3e6}  !").await;
     for (name, expected) in [("\u{1f3e6} !\u{200b}", true), ("\u{1f3e6}", false), ("...", false)] {
         let mut order = order("c-1", 100, "EUR");
         order.creditor.name = name.to_owned();

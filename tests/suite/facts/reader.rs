@@ -22,7 +22,7 @@ async fn payments_of_many_tenants_get_their_own_facts() {
     let mut requests: Vec<FactRequest> = Vec::new();
     for number in 0..6 {
         let tenant = counting_tenant(&databases).await;
-        list_with(&databases, tenant, "watched", &[(&format!("c-{number}"), 0, None)]).await;
+        list_with(&database, tenant, "watched", &[(&format!("c-{number}"), 0, None)]).await;
         let mut keys = Vec::new();
         for payment in 0..number {
             let order = order("c-0", 10, "EUR");
@@ -63,7 +63,7 @@ async fn slow_facts_of_a_tenant_are_answered_and_delay_no_other_tenant() {
     let databases = database.databases();
     let (slow, quick) = (counting_tenant(&databases).await, counting_tenant(&databases).await);
     for tenant in [slow, quick] {
-        list_with(&databases, tenant, "watched", &[("c-1", 0, None)]).await;
+        list_with(&database, tenant, "watched", &[("c-1", 0, None)]).await;
     }
     // Simulates a tenant with millions of rows.
     let policy = format!(

@@ -9,11 +9,10 @@ use tollgate::domain::table::{self, Column, ColumnName, Row, RowKey, RowsBuilder
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::databases::Databases;
 use tollgate::storage::facts::{FactRequest, look_up};
-use tollgate::storage::lists;
 use tollgate::storage::reference::ReferenceMemory;
 use tollgate::storage::tables::{self, NewTable, NewVersion};
 
-use super::{NOW_MS, empty_list, entry, payment_of, request, tenant};
+use super::{NOW_MS, add_long_ago, empty_list, entry, payment_of, request, tenant};
 use crate::support::database::TestDatabase;
 use crate::support::decisions::order;
 
@@ -37,9 +36,9 @@ async fn fact(databases: &Databases, memory: &ReferenceMemory, asked: FactReques
     answer.facts.remove(0)
 }
 
-async fn add(databases: &Databases, tenant: TenantId, name: &str, from_ms: u64, to_ms: Option<u64>) {
+async fn add(database: &TestDatabase, tenant: TenantId, name: &str, from_ms: u64, to_ms: Option<u64>) {
     let entry = entry(&ListKinds::one(ValueKind::Name), name, from_ms, to_ms);
-    lists::add_entry(&databases.app, tenant, "sanctions", entry, u32::MAX, 0).await.unwrap();
+    add_long_ago(database, tenant, "sanctions", entry).await;
 }
 
 #[tokio::test]
@@ -60,7 +59,7 @@ async fn the_most_similar_name_that_is_valid_then_is_found_in_a_list_as_it_is_no
         };
         let found = |entry: &str, score| Some(SimilarEntry { entry: entry.to_owned(), score });
         let begin_ms = NOW_MS - 1_000;
-        add(&databases, tenant, "Vladimir Ivanov", begin_ms, Some(NOW_MS)).await;
+        add(&database, tenant, "Vladimir Ivanov", begin_ms, Some(NOW_MS)).await;
         assert_eq!(
             ask("IVANOV, Vladimir", NOW_MS - 1).await.map(|found| found.entry).as_deref(),
             Some("Vladimir Ivanov")
@@ -70,7 +69,7 @@ async fn the_most_similar_name_that_is_valid_then_is_found_in_a_list_as_it_is_no
         assert_eq!(ask("Vladimir Ivanov", begin_ms - 1).await, None, "it has not begun");
         assert_eq!(ask("Someone Else", NOW_MS - 1).await, None);
         // Another node, or an older release, adds an entry.
-        add(&databases, tenant, "Vladimir Ivanow", begin_ms + 500, Some(NOW_MS)).await;
+        add(&database, tenant, "Vladimir Ivanow", begin_ms + 500, Some(NOW_MS)).await;
         assert_eq!(ask("Vladimir Ivanow", NOW_MS - 1).await, found("Vladimir Ivanow", 100));
         sqlx::query("delete from list_entries").execute(&mut database.superuser().await).await.unwrap();
     }

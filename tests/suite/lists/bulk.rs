@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{add, list, values};
+use super::{add, close, list, values};
 use crate::support::database::TestDatabase;
+use crate::support::lists::until;
 use crate::support::program::{run_command, tollgate_on};
 use crate::support::service::{Caller, Node, send};
 
@@ -38,18 +39,26 @@ async fn ten_thousand_entries_are_added_in_one_request_and_one_act() {
     let csv = format!("value,reason\n{csv}");
     let (status, added) = post_entries(&caller, "many", "text/csv; charset=utf-8", csv.clone()).await;
     assert_eq!(status, StatusCode::CREATED, "{added}");
-    assert_eq!(added, json!({"added": 10_000, "already_there": 0, "already_there_lines": []}));
+    let valid_from_ms = added["valid_from_ms"].clone();
+    assert_eq!(
+        added,
+        json!({"added": 10_000, "already_there": 0, "already_there_lines": [], "valid_from_ms": valid_from_ms})
+    );
     assert_eq!(open_entries(&caller, "many").await, 10_000);
     let (_, page) = caller.get("/lists/many/entries?limit=3").await;
     assert_eq!(values(&page), ["c-0", "c-1", "c-2"], "in the order of the lines");
+    assert!(page["items"].as_array().unwrap().iter().all(|entry| entry["valid_from_ms"] == valid_from_ms));
     // The same file again, after a lost response, adds no entry and no act.
     let (status, again) = post_entries(&caller, "many", "text/csv", csv.clone()).await;
     assert_eq!((status, &again["added"]), (StatusCode::CREATED, &json!(0)), "{again}");
-    assert_eq!(again["already_there"], 10_000);
+    assert_eq!((&again["already_there"], again.get("valid_from_ms")), (&json!(10_000), None));
     assert_eq!(again["already_there_lines"].as_array().unwrap().len(), 100);
     let (_, acts) = caller.get("/audit?subject=many&action=list_entries.imported").await;
     assert_eq!(acts["items"].as_array().unwrap().len(), 1, "{acts}");
-    assert_eq!(acts["items"][0]["after"], json!({"added": 10_000, "already_there": 0}));
+    assert_eq!(
+        acts["items"][0]["after"],
+        json!({"added": 10_000, "already_there": 0, "valid_from_ms": valid_from_ms})
+    );
 
     let (status, problem) = post_entries(&caller, "many", "text/csv", format!("{csv}one-too-many,r\n")).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
@@ -134,7 +143,8 @@ async fn all_or_no_entries_of_a_request_are_added_and_errors_name_their_lines() 
     let good = lines(&["2001:DB8:0::1", "203.0.113.7", "::ffff:203.0.113.7", "203.0.113.0/24"]);
     let (status, added) = post_entries(&caller, "ips", "application/x-ndjson", good).await;
     assert_eq!(status, StatusCode::CREATED, "{added}");
-    assert_eq!(added, json!({"added": 2, "already_there": 2, "already_there_lines": [1, 3]}));
+    assert_eq!((&added["added"], &added["already_there"]), (&json!(2), &json!(2)), "{added}");
+    assert_eq!(added["already_there_lines"], json!([1, 3]));
     for (media_type, body, expected) in
         [("text/plain", "value,reason\n", 415), ("text/csv", "value,colour\n", 422), ("text/csv", "", 422)]
     {
@@ -165,8 +175,7 @@ async fn an_exported_list_can_be_imported_unchanged() {
         assert_eq!(status, StatusCode::CREATED, "{entry}");
     }
     let gone = add(&caller, "blocked", "closed").await.1;
-    let path = format!("/lists/blocked/entries/{}", gone["id"].as_str().unwrap());
-    assert_eq!(send(caller.request(Method::DELETE, &path)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(close(&caller, "blocked", &gone).await.0, StatusCode::OK);
 
     let run = |arguments: &[&str], list: &str| {
         let mut command = tollgate_on(&database, &["list"]);
@@ -226,6 +235,7 @@ async fn a_future_entry_does_not_prevent_a_valid_one() {
          c-3,now,,\n\
          c-3,in between,{later_ms},{end_ms}\n"
     );
+    let mut valid_from_ms = None;
     for (added, already_there_lines) in [(5, json!([7])), (0, json!([2, 3, 4, 5, 6, 7]))] {
         let (status, response) = post_entries(&caller, "blocked", "text/csv", lines.clone()).await;
         assert_eq!(status, StatusCode::CREATED, "{response}");
@@ -234,7 +244,9 @@ async fn a_future_entry_does_not_prevent_a_valid_one() {
             (&json!(added), &already_there_lines),
             "{response}"
         );
+        valid_from_ms = valid_from_ms.or(response["valid_from_ms"].as_u64());
     }
+    until(valid_from_ms.expect("when the entries are valid")).await;
     for customer in ["c-1", "c-2", "c-3"] {
         let body = crate::support::service::payment_with(&json!({"customer": customer}));
         assert_eq!(super::outcome(&caller, customer, &body).await, "reject", "{customer}");

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{add, list};
+use super::{add, add_now, list};
 use crate::support::database::TestDatabase;
 use crate::support::service::{Caller, Node, payment_with, send};
 
@@ -148,7 +148,7 @@ async fn a_dry_run_shows_the_queries_and_their_canonical_values() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     list(&caller, "banks", "bank").await;
     list(&caller, "devices", "device").await;
-    add(&caller, "banks", "deutdeff").await;
+    add_now(&caller, "banks", "deutdeff").await;
     let rules =
         entries_with_lists(&caller, &[("banks", json!("creditor_bank")), ("devices", json!("device"))]).await;
     let payment = payment_with(&json!({"creditor": {"name": "a", "bank": "DEUT DE FF"}}));
@@ -172,7 +172,7 @@ async fn a_list_can_be_closed_when_no_deployed_rule_uses_it() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     list(&caller, "blocked", "customer").await;
-    add(&caller, "blocked", "customer-1").await;
+    add_now(&caller, "blocked", "customer-1").await;
     let limits = json!({"limits": [{"currency": "EUR", "maximum_minor": 9_000}]});
     let without = caller.activate(&[("amount-limits", limits)]).await;
     let rules = entries_with_lists(&caller, &[("blocked", json!("customer"))]).await;

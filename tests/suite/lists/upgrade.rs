@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tollgate::storage::lists::{ListConversion, convert_lists};
 
-use super::{add, list, outcome, values};
+use super::{add, close_now, list, outcome, values};
 use crate::support::database::TestDatabase;
+use crate::support::lists::write_as_before;
 use crate::support::program::{self, TEST_TIMEOUT, tollgate_on};
 use crate::support::service::{Caller, Node, payment_with};
 
@@ -46,6 +47,7 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let mut superuser = database.superuser().await;
+    write_as_before(&mut superuser).await;
     for (name, kind) in [
         ("accounts", "account"),
         ("mixed", "account"),
@@ -133,7 +135,7 @@ async fn an_upgrade_gives_old_lists_kinds_and_canonical_entries_without_losing_a
     let entry = &page["items"][0];
     assert_eq!(entry["compared_as"], "AB12MOTORPARTSLTD", "{entry}");
     assert_eq!(entry["also_compared_as"], json!(["AB12 Motor Parts Ltd"]), "{entry}");
-    assert_eq!(super::close(&caller, "mixed", entry).await, StatusCode::NO_CONTENT);
+    close_now(&caller, "mixed", entry).await;
     for (key, body) in [
         ("merchant-after", payment_with(&json!({"merchant": "AB12 Motor Parts Ltd"}))),
         (
@@ -167,6 +169,7 @@ async fn an_upgrade_that_is_killed_halfway_is_finished_once() {
     let check = json!({"list": "blocked", "selector": "creditor_account", "verdict": "reject"});
     caller.activate(&[("party-lists", json!({"lists": [check]}))]).await;
     let mut superuser = database.superuser().await;
+    write_as_before(&mut superuser).await;
     sqlx::query(
         "insert into list_entries (tenant_id, list, id, value, comparable, normalized_name, reason,
                                    valid_from_ms, added_by, comparison_version)

@@ -7,6 +7,7 @@ pub mod database;
 pub mod decisions;
 pub mod faulty_proxy;
 pub mod feed_client;
+pub mod lists;
 pub mod pgbouncer;
 pub mod program;
 pub mod service;

@@ -55,6 +55,7 @@ pub struct EntryShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalized_name: Option<String>,
     pub reason: String,
+    /// When the entry becomes valid: two seconds after it was added, or later.
     pub valid_from_ms: u64,
     /// When the entry stops being valid (exclusive). Absent while it has no end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +101,9 @@ pub struct AddedShape {
     pub already_there: usize,
     /// The numbers of the skipped lines, at most the first hundred.
     pub already_there_lines: Vec<u64>,
+    /// When the added entries become valid that do not begin later. Absent if none was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_from_ms: Option<u64>,
 }
 
 /// The entry or a summary, depending on what was sent.
@@ -118,8 +122,8 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
 /// Adds values to a list: one as a JSON object, or up to 10,000 as JSON lines or CSV.
 ///
 /// CSV needs a header line with `value`, `reason` and optionally `valid_from_ms` and `valid_to_ms`.
-/// Several entries are added together or not at all. Errors name the line first, for example
-/// `/17/value`. A value that is already on the list, or appears earlier in the same body, is skipped and
+/// Several entries are added together or not at all, and become valid two seconds later: the response
+/// says when, as `valid_from_ms`. Errors name the line first, for example `/17/value`. A value that is already on the list, or appears earlier in the same body, is skipped and
 /// its line is reported.
 #[utoipa::path(
     tag = "lists",
@@ -156,9 +160,9 @@ async fn add_one(
     let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
     let entry = reader.entry(body.read_in(reader.context(body.unchecked()))?);
     let most = services.quotas.list_entries_max;
-    lists::add_entry(&services.app, client.tenant, &head.name, entry.clone(), most, now_ms).await?;
+    let entry = lists::add_entry(&services.app, client.tenant, &head.name, entry, most, now_ms).await?;
     let location = format!("/api/v1/lists/{}/entries/{}", head.name, entry.id);
-    let shape = AddedOrEntryShape::One(EntryShape::of(ListEntry::from(entry), kinds));
+    let shape = AddedOrEntryShape::One(EntryShape::of(entry, kinds));
     Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
 }
 
@@ -188,11 +192,13 @@ async fn add_many(
     let most = services.quotas.list_entries_max;
     let (app, tenant) = (&services.app, client.tenant);
     let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?;
-    let passed_over = numbers.iter().filter(|(_, id)| !added.contains(id)).map(|(line, _)| *line);
+    let passed_over = numbers.iter().filter(|(_, id)| !added.ids.contains(id)).map(|(line, _)| *line);
+    let count = added.ids.len();
     let shape = AddedShape {
-        added: added.len(),
-        already_there: numbers.len() - added.len(),
+        added: count,
+        already_there: numbers.len() - count,
         already_there_lines: passed_over.take(SKIPPED_LINES_MAX).collect(),
+        valid_from_ms: (count > 0).then_some(added.valid_from_ms),
     };
     let location = format!("/api/v1/lists/{}/entries", head.name);
     Ok(ApiResponse::json(Status::Created, &AddedOrEntryShape::Many(shape))?.with("Location", location))
@@ -243,10 +249,12 @@ pub async fn entries(
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
 }
 
-/// Closes an entry: it stops being valid immediately. The entry is kept.
+/// Closes an entry: it stops being valid two seconds later. The entry is kept.
+///
+/// The response says when, as `valid_to_ms`. An entry that would begin after that never does.
 #[utoipa::path(
     tag = "lists",
-    responses((status = 204, description = "Closed"), ReadProblems),
+    responses((status = 200, body = EntryShape), ReadProblems),
     security(("oauth" = ["lists:write"]))
 )]
 #[delete("/lists/<name>/entries/<id>")]
@@ -259,7 +267,8 @@ pub async fn close_entry(
     let name = list_name(name)?;
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
+    let head = head(services, client.tenant, name).await?;
     let now_ms = services.world.now_ms();
     let closed = lists::close_entry(&services.app, client.tenant, name, id, now_ms, &client.actor()).await?;
-    if closed { Ok(ApiResponse::empty(Status::NoContent)) } else { Err(not_found()) }
+    ApiResponse::json(Status::Ok, &EntryShape::of(closed.ok_or_else(not_found)?, &head.kinds))
 }

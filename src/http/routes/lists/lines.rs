@@ -11,6 +11,7 @@ use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::comparison::ValueKind;
 use crate::domain::line_format::LineFormat;
 use crate::domain::list::{ListEntry, ListKinds};
+use crate::domain::reference::VALID_AFTER_MS;
 use crate::domain::time::Randomness;
 use crate::http::request::codecs::{Codec, optional, text, time_ms};
 use crate::http::request::declaration::{Body, body};
@@ -66,9 +67,10 @@ body! {
         /// The value, as payments carry it or as people write it.
         value: ListValue = ListValueCodec,
         reason: String = text(REASON_LENGTH_MAX),
-        /// When the entry becomes valid. Must not be in the past. Default: now.
+        /// When the entry becomes valid. Must not be in the past. The earliest time, which is also the
+        /// default, is two seconds from now, so that every node knows the entry by then.
         valid_from_ms: Option<u64> = optional(time_ms()),
-        /// When the entry stops being valid. Default: never.
+        /// When the entry stops being valid, more than two seconds from now. Default: never.
         valid_to_ms: Option<u64> = optional(time_ms()),
     }
     check |fields, valid_from_ms| {
@@ -78,9 +80,9 @@ body! {
         }
     }
     check |fields, valid_from_ms, valid_to_ms| {
-        let from_ms = valid_from_ms.unwrap_or(fields.now_ms());
-        if valid_to_ms.is_some_and(|to_ms| to_ms <= from_ms) {
-            fields.error("valid_to_ms", "must be later than valid_from_ms");
+        let earliest_ms = fields.now_ms().saturating_add(VALID_AFTER_MS);
+        if valid_to_ms.is_some_and(|to_ms| to_ms <= valid_from_ms.unwrap_or(0).max(earliest_ms)) {
+            fields.error("valid_to_ms", "must be later than valid_from_ms, and more than two seconds from now");
         }
     }
 }
@@ -300,10 +302,10 @@ pub fn header(format: LineFormat) -> String {
     }
 }
 
-/// An entry as a line that can be imported again. A past beginning is left out, since no entry can
-/// begin in the past.
+/// An entry as a line that can be imported again. A beginning is left out that is earlier than an
+/// entry can begin which is added now.
 pub fn line_of(entry: &ListEntry, format: LineFormat, now_ms: u64) -> String {
-    let from_ms = Some(entry.valid_from_ms).filter(|from_ms| *from_ms > now_ms);
+    let from_ms = Some(entry.valid_from_ms).filter(|from_ms| *from_ms > now_ms + VALID_AFTER_MS);
     match format {
         LineFormat::Csv => {
             let time = |time_ms: Option<u64>| time_ms.map(|time_ms| time_ms.to_string()).unwrap_or_default();

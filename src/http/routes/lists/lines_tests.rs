@@ -50,8 +50,8 @@ fn a_start_in_the_past_is_reported_beside_an_end_that_cannot_be_read() {
 
 #[test]
 fn both_formats_say_the_same() {
-    let csv = "\u{feff}reason,value,valid_to_ms\r\n\"a, b\",203.0.113.7,2000\r\n\r\nc,2001:DB8::/32,\r\n";
-    let jsonl = "{\"value\": \"203.0.113.7\", \"reason\": \"a, b\", \"valid_to_ms\": 2000}\n\n\
+    let csv = "\u{feff}reason,value,valid_to_ms\r\n\"a, b\",203.0.113.7,5000\r\n\r\nc,2001:DB8::/32,\r\n";
+    let jsonl = "{\"value\": \"203.0.113.7\", \"reason\": \"a, b\", \"valid_to_ms\": 5000}\n\n\
                  {\"value\": \"2001:DB8::/32\", \"reason\": \"c\"}";
     for (format, text, numbers) in [(LineFormat::Csv, csv, [2, 4]), (LineFormat::Jsonl, jsonl, [1, 3])] {
         let lines = read(format, text, 10).expect(text);
@@ -60,7 +60,7 @@ fn both_formats_say_the_same() {
             .map(|line| (line.number, line.entry.forms[0].as_str(), line.entry.reason.as_str()))
             .collect();
         assert_eq!(told, [(numbers[0], "203.0.113.7", "a, b"), (numbers[1], "2001:db8::/32", "c")]);
-        assert_eq!(lines[0].entry.valid_to_ms, Some(2_000));
+        assert_eq!(lines[0].entry.valid_to_ms, Some(5_000));
         assert!(lines[0].entry.id < lines[1].entry.id, "in the order of the lines");
     }
 }
@@ -169,7 +169,7 @@ fn what_is_written_is_read_again_as_the_same() {
     };
     let entries = [
         entry("203.0.113.7", "quoted \"so\", with a comma", 1, None),
-        entry("2001:0db8::1", "é", NOW_MS + 5, Some(NOW_MS + 9)),
+        entry("2001:0db8::1", "é", NOW_MS + 5_000, Some(NOW_MS + 9_000)),
     ];
     for format in [LineFormat::Csv, LineFormat::Jsonl] {
         let text: String =
@@ -180,7 +180,7 @@ fn what_is_written_is_read_again_as_the_same() {
             told.eq(entries.iter().map(|entry| (&entry.value, &entry.reason, entry.valid_to_ms))),
             "{text}"
         );
-        assert_eq!((read[0].entry.valid_from_ms, read[1].entry.valid_from_ms), (NOW_MS, NOW_MS + 5));
+        assert_eq!((read[0].entry.valid_from_ms, read[1].entry.valid_from_ms), (NOW_MS, NOW_MS + 5_000));
     }
 }
 
