@@ -1,6 +1,6 @@
 //! A plugin: a WebAssembly component, identified by the digest of its bytes.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{self, Context, SHA256};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -15,7 +15,9 @@ pub struct DigestError;
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
-        DigestBuilder::default().with(bytes).finish()
+        let mut own = Self([0; 32]);
+        own.0.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
+        own
     }
 
     pub fn parse(hex: &str) -> Result<Self, DigestError> {

@@ -25,6 +25,10 @@ const LINES_OF_ITS_OWN: usize = 2;
 const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
 /// The pause between attempts if standard error does not block.
 const FULL_PIPE_PAUSE: Duration = Duration::from_millis(10);
+/// How long lines are gathered after others were written. A payment is a line, and a call of the
+/// system for each of thousands a second takes much of the time that deciding them takes.
+const GATHER_FOR: Duration = Duration::from_millis(5);
+const GATHERED_BYTES_MAX: usize = 64 << 10;
 /// The interval of the lines that report lost lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -68,14 +72,14 @@ impl QueuedLines {
         let fits = lines <= LINES_WAITING_MAX && all_bytes <= BYTES_WAITING_MAX;
         let enters = fits || WRITES.get();
         if !enters {
-            self.leave(bytes);
+            self.leave(1, bytes);
         }
         enters
     }
 
-    fn leave(&self, bytes: usize) {
+    fn leave(&self, lines: usize, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.lines.fetch_sub(1, Ordering::AcqRel);
+        self.lines.fetch_sub(lines, Ordering::AcqRel);
     }
 }
 
@@ -155,15 +159,41 @@ struct Outlet<W> {
     /// How many lost lines were reported, and when the last report was.
     reported: u64,
     reported_at: Option<Instant>,
-    /// Whether the last line was written.
+    /// Whether the last lines were written.
     flows: bool,
     /// Whether the last line was written in part.
     torn: bool,
+    gathered: Vec<u8>,
+    /// Where each of the gathered lines ends.
+    ends: Vec<usize>,
 }
 
 impl<W: Write> Outlet<W> {
     fn new(to: W, waiting: Arc<QueuedLines>, lost: &'static LostLines) -> Self {
-        Self { to, waiting, lost, reported: 0, reported_at: None, flows: true, torn: false }
+        let (gathered, ends) = (Vec::new(), Vec::new());
+        Self { to, waiting, lost, reported: 0, reported_at: None, flows: true, torn: false, gathered, ends }
+    }
+
+    /// Writes the gathered lines, and counts those that cannot be written as lost.
+    fn put_gathered(&mut self) {
+        let (gathered, ends) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.ends));
+        if ends.is_empty() {
+            return;
+        }
+        if self.torn {
+            self.torn = !self.put(b"\n").1;
+        }
+        let (written, whole) = if self.torn { (0, false) } else { self.put(&gathered) };
+        let whole_lines = ends.partition_point(|end| *end <= written);
+        let written_in_full = whole_lines.checked_sub(1).map_or(0, |last| ends[last]);
+        self.torn |= written > written_in_full;
+        self.flows = whole;
+        ends[whole_lines..].iter().for_each(|_| self.lost.add_line());
+        self.waiting.leave(ends.len(), gathered.len());
+        // A log that is always busy must report lost lines too, but not after every write.
+        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= REPORT_EVERY) {
+            self.report_losses();
+        }
     }
 
     fn report_losses(&mut self) {
@@ -196,27 +226,19 @@ impl<W: Write> Outlet<W> {
 impl<W: Write> Write for Outlet<W> {
     /// Accepts every line, even if it cannot be written.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.torn {
-            self.torn = !self.put(b"\n").1;
-        }
-        let (written, whole) = if self.torn { (0, false) } else { self.put(line) };
-        self.torn |= written > 0 && !whole;
-        self.flows = whole;
-        if !whole {
-            self.lost.add_line();
-        }
-        self.waiting.leave(line.len());
-        // A log that is always busy must report lost lines too, but not after every
-        // line.
-        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= REPORT_EVERY) {
-            self.report_losses();
+        self.gathered.extend_from_slice(line);
+        self.ends.push(self.gathered.len());
+        if self.gathered.len() >= GATHERED_BYTES_MAX {
+            self.put_gathered();
         }
         Ok(line.len())
     }
 
-    /// Called when the queue is empty.
+    /// Called when the queue is empty. The next lines gather in the queue meanwhile.
     fn flush(&mut self) -> io::Result<()> {
+        self.put_gathered();
         self.report_losses();
+        thread::sleep(GATHER_FOR);
         Ok(())
     }
 }
@@ -263,10 +285,12 @@ mod tests {
         for line in ["first\n", "second\n", "third\n"] {
             outlet.write_all(line.as_bytes()).expect("taken");
         }
+        outlet.flush().expect("accepted");
         assert_eq!(LOST.lines(), 2);
         outlet.to.free = 100;
         for line in ["fourth\n", "fifth\n"] {
             outlet.write_all(line.as_bytes()).expect("taken");
+            outlet.flush().expect("accepted");
         }
         assert_eq!(LOST.lines(), 2);
         assert_eq!(disk.holds, b"first\nsec\nfourth\nfifth\n");
@@ -301,7 +325,10 @@ mod tests {
         static LOST: LostLines = LostLines(AtomicU64::new(0));
         let mut disk = Disk { free: 0, holds: Vec::new() };
         let mut outlet = outlet(&mut disk, &LOST);
-        let write = |outlet: &mut Outlet<_>| outlet.write_all(b"line\n").expect("taken");
+        let write = |outlet: &mut Outlet<_>| {
+            outlet.write_all(b"line\n").expect("taken");
+            outlet.flush().expect("accepted");
+        };
         let reported = printed_lines(|| {
             write(&mut outlet);
             write(&mut outlet);
