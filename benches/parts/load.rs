@@ -1,10 +1,12 @@
 //! Clients that submit payments over HTTP and require a stored decision. Other clients send the
 //! cheapest request, to measure HTTP alone.
 
+use std::thread;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::latencies::Latencies;
@@ -72,25 +74,38 @@ pub async fn closed_loop(
 /// scheduled time (no coordinated omission).
 pub async fn open_loop(endpoint: &Endpoint, connections: usize, rate: f64, measured: Duration) -> Load {
     let (starts, begun) = (Instant::now(), Instant::now() + WARM_UP);
-    let between = Duration::from_secs_f64(connections as f64 / rate);
-    let clients = (0..connections).map(|connection| {
+    let (timetables, dues): (Vec<_>, Vec<_>) = (0..connections).map(|_| unbounded_channel()).unzip();
+    let clients = (0..).zip(dues).map(|(connection, mut dues)| {
         let mut client = Client::new(endpoint, connection);
         tokio::spawn(async move {
             let mut latencies = Vec::new();
             client.connect().await;
-            let mut due = starts + between.mul_f64(connection as f64 / connections as f64);
-            while due < begun + measured {
-                sleep_until(due).await;
+            while let Some(due) = dues.recv().await {
                 client.pay().await;
                 if due > begun {
                     latencies.push(due.elapsed());
                 }
-                due += between;
             }
             (latencies, client.number)
         })
     });
-    collect(clients.collect(), measured).await
+    let clients: Vec<_> = clients.collect();
+    let between = Duration::from_secs_f64(1.0 / rate);
+    thread::spawn(move || keep_time(&timetables, starts, between, begun + measured));
+    collect(clients, measured).await
+}
+
+/// Lets the clients send in turn. The timers of tokio are up to a millisecond late, which is longer
+/// than a commit takes.
+fn keep_time(timetables: &[UnboundedSender<Instant>], starts: Instant, between: Duration, ends: Instant) {
+    for (number, timetable) in (0..).zip(timetables.iter().cycle()) {
+        let due = starts + between * number;
+        if due >= ends {
+            return;
+        }
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let _ = timetable.send(due);
+    }
 }
 
 async fn collect(clients: Vec<JoinHandle<(Vec<Duration>, u64)>>, measured: Duration) -> Load {
