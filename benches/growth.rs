@@ -18,7 +18,7 @@ use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::databases::Databases;
-use tollgate::storage::facts::{FactReader, FactRequest};
+use tollgate::storage::facts::{FactReader, FactRequest, KnownFacts};
 use tollgate::storage::pool::DatabaseSettings;
 use tollgate::storage::private_server::PrivateServer;
 use uuid::Uuid;
@@ -322,6 +322,7 @@ async fn velocity(databases: &Databases, postgres: ProcessTree, tenant: TenantId
             queries: hours.map(window).to_vec().into(),
             in_flight: vec![],
             key: None,
+            known: KnownFacts::default(),
         })
     };
     for round in 0..ROUNDS {

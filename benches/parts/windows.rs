@@ -11,7 +11,7 @@ use tollgate::domain::selector::{Counting, FactQuery, Selector};
 use tollgate::domain::series::{AskedSeries, Series};
 use tollgate::domain::tenant::TenantId;
 use tollgate::storage::databases::Databases;
-use tollgate::storage::facts::{FactReader, FactRequest};
+use tollgate::storage::facts::{FactReader, FactRequest, KnownFacts};
 use tollgate::storage::reference::ReferenceMemory;
 use tollgate::storage::series::{self, Backfill, Rolling, aggregate_key};
 use uuid::Uuid;
@@ -99,6 +99,7 @@ async fn turns(reader: &FactReader, tenant: TenantId, busiest: bool) -> Vec<Dura
                 queries: vec![query].into(),
                 in_flight: vec![],
                 key: None,
+                known: KnownFacts::default(),
             };
             let begun = Instant::now();
             reader.look_up(request).await.unwrap();

@@ -125,7 +125,7 @@ pub(super) async fn assemble(
     administration.backfill.upgrade().await?;
     let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
     let Foundation { databases, world, .. } = base;
-    let DecisionParts { quarantines, card_checks, shadow, journal, facts, checkpoints, search, .. } =
+    let DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints, search } =
         decisions;
     let AdministrationParts { nodes, uploads, backtests, backfill, .. } = administration;
     let RuleParts { plugins, shared_plugins, active, .. } = rules;
@@ -166,6 +166,7 @@ pub(super) async fn assemble(
         evidence_version: settings.evidence_version,
         quarantines,
         card_checks,
+        reference: reference.clone(),
         shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
         metrics: metrics.clone(),
         clock,
@@ -177,7 +178,7 @@ pub(super) async fn assemble(
         tokens: Tokens(sign_in.tokens),
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
-        metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone())),
+        metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone(), reference.clone())),
         limits: body_limits(settings),
         edge: edge_limits(settings),
         streams: streams.clone(),

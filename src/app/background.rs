@@ -33,6 +33,7 @@ use crate::domain::time::World;
 use crate::storage::batch_ids::{self, BatchIds};
 use crate::storage::databases::Databases;
 use crate::storage::partitions::ensure_partitions;
+use crate::storage::reference::ReferenceMemory;
 use crate::storage::{StorageError, shadow_runs};
 
 /// An activation by another node takes effect on this node within about this time.
@@ -45,6 +46,11 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 const NEW_PLUGINS_EVERY: Duration = Duration::from_millis(500);
 /// For uploads to other nodes. An upload to this node is processed at once.
 const UPLOADS_EVERY: Duration = Duration::from_millis(500);
+/// Lists and logs of tables are known for a second and a half after they were read, and rates are asked
+/// for a second ahead: so they are read more than twice a second.
+const LISTS_AND_TABLES_EVERY: Duration = Duration::from_millis(400);
+/// Until a list is loaded, payments ask the database.
+const LOAD_LISTS_EVERY: Duration = Duration::from_millis(100);
 const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
 /// A changed setting takes effect on all nodes within about this time.
 const CARD_CHECKS_EVERY: Duration = ACTIVATIONS_EVERY;
@@ -86,6 +92,7 @@ pub struct BackgroundParts {
     pub evidence_version: EvidenceVersion,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
+    pub reference: Arc<ReferenceMemory>,
     /// How long shadow runs are kept.
     pub shadow_kept: Duration,
     pub metrics: PrometheusHandle,
@@ -130,6 +137,15 @@ impl Background {
         });
         background.repeat(CARD_CHECKS_EVERY, work.clone(), "following card checks", |work| async move {
             work.card_checks.follow().await.map_err(|error| error.to_string())
+        });
+        background.repeat(
+            LISTS_AND_TABLES_EVERY,
+            work.clone(),
+            "following lists and tables",
+            |work| async move { work.reference.follow().await.map_err(|error| error.to_string()) },
+        );
+        background.repeat(LOAD_LISTS_EVERY, work.clone(), "loading lists", |work| async move {
+            work.reference.load_lists().await.map_err(|error| error.to_string())
         });
         background.repeat(
             WINDOWS_EVERY,

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::storage::databases::Databases;
 use crate::storage::journal::Journal;
 use crate::storage::pool::ConnectionCounts;
+use crate::storage::reference::{ListUsage, ReferenceMemory};
 use crate::storage::waiting;
 use crate::telemetry;
 
@@ -16,10 +17,14 @@ pub fn page(
     handle: PrometheusHandle,
     databases: Databases,
     journal: Arc<Journal>,
+    reference: Arc<ReferenceMemory>,
 ) -> Box<dyn Fn() -> String + Send + Sync> {
     Box::new(move || {
         telemetry::measure();
         metrics::gauge!("tollgate_journal_queue_decisions").set(journal.waiting() as f64);
+        let ListUsage { lists, bytes } = reference.list_usage();
+        metrics::gauge!("tollgate_lists_in_memory").set(lists as f64);
+        metrics::gauge!("tollgate_lists_memory_bytes").set(bytes as f64);
         for (name, counts) in databases.connection_counts() {
             measure_pool(name, counts);
         }

@@ -24,7 +24,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::verdict::{Outcome, RuleResult, Verdict};
 use crate::rules::{Diagnosis, EngineError, FailedCall, RuleCall, RulesetCall};
-use crate::storage::facts::{self, FactRequest};
+use crate::storage::facts::{self, FactRequest, KnownFacts};
 use crate::storage::pool::AppPool;
 use crate::storage::reference::ReferenceMemory;
 use crate::storage::series::DeclareError;
@@ -253,6 +253,7 @@ impl DryRuns {
             queries: missing.filter(|query| !is_unknown(query)).cloned().collect(),
             in_flight: Vec::new(),
             key: None,
+            known: KnownFacts::default(),
         };
         let asked = request.queries.clone();
         let mut answer = facts::look_up(&self.app, request).await?;

@@ -1,9 +1,9 @@
 //! Every advisory lock that the program takes, with what it protects.
 //!
 //! The numbers and texts must stay as they are: during an update, nodes of the previous release
-//! take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide; and
-//! 8390043841926791179 is taken inside of the database, so that no series is declared while a batch
-//! is stored.
+//! take the same locks. Migrations take locks of their own, whose numbers are 32 bits wide. Taken
+//! inside of the database are 8390043841926791179, so that no series is declared while a batch is
+//! stored, and the lock of a list, by whoever changes it.
 
 use sqlx::PgConnection;
 
@@ -133,6 +133,20 @@ impl TenantLock {
     }
 }
 
+/// A lock of one list, which is held exclusively while the list is changed. The database takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ListLock<'l> {
+    pub tenant: TenantId,
+    pub list: &'l str,
+}
+
+impl ListLock<'_> {
+    /// The number of the lock is `hashtextextended` of it, with the seed 0.
+    pub fn text(self) -> String {
+        format!("list {} {}", self.tenant, self.list)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -185,5 +199,6 @@ mod tests {
         ] {
             assert_eq!(lock.text(), text);
         }
+        assert_eq!(ListLock { tenant, list: "blocked" }.text(), format!("list {one} blocked"));
     }
 }

@@ -23,6 +23,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::selector::{Fact, FactQuery};
 use crate::domain::tenant::{ClientId, TenantId};
 
+pub(super) use columns::{SearchTexts, search_texts};
 pub use reader::{FactReader, SEPARATE_CONNECTIONS, SHARED_CONNECTIONS};
 
 use aggregates::tally_of;
@@ -64,12 +65,41 @@ pub struct FactRequest {
     pub in_flight: Vec<InFlightValue>,
     /// Looked up in the same round trip.
     pub key: Option<(ClientId, IdempotencyKey)>,
+    /// What need not be looked up.
+    pub known: KnownFacts,
+}
+
+/// Facts that are known before the look-up, by the places of their queries.
+#[derive(Debug, Clone, Default)]
+pub struct KnownFacts {
+    facts: BTreeMap<usize, Fact>,
+    /// As in the answer.
+    versions: BTreeMap<usize, i64>,
+}
+
+impl KnownFacts {
+    pub(super) fn set(&mut self, place: usize, fact: Fact) {
+        self.facts.insert(place, fact);
+    }
+
+    /// For a query about similar names, which `reference` completes.
+    pub(super) fn set_version(&mut self, place: usize, version: i64) {
+        self.facts.insert(place, Fact::Similar(None));
+        self.versions.insert(place, version);
+    }
+
+    fn get(&self, place: usize) -> Option<&Fact> {
+        self.facts.get(&place)
+    }
 }
 
 impl FactRequest {
     /// The answer, if all queries are answered from memory alone.
     fn without_lookup(&self) -> Option<FactAnswer> {
-        let needs_none = self.queries.iter().all(|query| matches!(query, FactQuery::Table { .. }));
+        let is_in_memory = |(place, query): (usize, &FactQuery)| {
+            matches!(query, FactQuery::Table { .. }) || self.known.get(place).is_some()
+        };
+        let needs_none = self.queries.iter().enumerate().all(is_in_memory);
         needs_none.then(|| {
             let facts = FactColumns::default().add(0, self);
             FactAnswer::before_lookup(self, facts)
@@ -98,7 +128,8 @@ impl FactAnswer {
             let counts_distinct = query.counted()?.distinct.is_some();
             (*fact != Fact::Absent).then(|| (place, AggregateTally::new(counts_distinct)))
         });
-        Self { tallies: tallies.collect(), facts, ..Self::default() }
+        let (tallies, versions) = (tallies.collect(), request.known.versions.clone());
+        Self { tallies, facts, versions, ..Self::default() }
     }
 
     /// Adds payments in flight to the velocity or the aggregate at this place, before `conclude`.

@@ -1,13 +1,15 @@
-//! Lists and tables in memory, for facts that SQL cannot compute: similar names and rows of tables.
+//! Lists and tables in memory: for facts that SQL cannot compute, and so that payments need not wait
+//! for the database.
 //!
-//! A table is used only in the version that is valid for the payment; a list in the version that the
-//! look-up of facts has named or a newer one, since entries are never deleted and say when they are
-//! valid. So a fact is the same on every node, however old its memory is.
+//! A table is used only in the version that is valid for the payment. A list is used in the version
+//! that is known to be complete for the payment, or in a newer one: entries are never deleted and say
+//! when they are valid. So a fact is the same on every node, however old its memory is.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashlink::LruCache;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+use tokio::time::Instant;
 
 use super::databases::Databases;
 use super::facts::FactAnswer;
@@ -16,14 +18,27 @@ use super::{StorageError, tables};
 use crate::domain::aggregate::Conversion;
 use crate::domain::payment::Payment;
 use crate::domain::rates::{RateTable, Rates};
+use crate::domain::reference::VALID_AFTER_MS;
 use crate::domain::selector::{Cell, Fact, FactQuery, Selector};
 use crate::domain::table::{TableContents, TableName};
 use crate::domain::tenant::TenantId;
+use known_facts::ListAnswers;
+use list_memory::{ASKED_FOR, ListMemory};
 use similar_list::SimilarList;
 use version_log::VersionLog;
 
+mod following;
+mod known_facts;
+mod list_contents;
+mod list_memory;
+mod list_reader;
 mod similar_list;
 mod version_log;
+
+/// How far the clocks of two nodes may differ, and more.
+const CLOCKS_DIFFER_MS: u64 = 500;
+/// How long after it was read a list or a log of versions is complete.
+const KNOWN_AHEAD_MS: u64 = VALID_AFTER_MS - CLOCKS_DIFFER_MS;
 
 /// The most lists and tables in memory, whatever their size.
 const KEPT_MAX: usize = 10_000;
@@ -57,8 +72,20 @@ impl Loaded {
 /// Loads of one list or table share one cell.
 type Kept = Arc<OnceCell<Arc<Loaded>>>;
 
-/// Locked while it is read again, so that payments that need it at once share one look-up.
-type KeptLog = Arc<AsyncMutex<Option<Arc<VersionLog>>>>;
+/// The log of a table. Locked while it is read again, so that payments that need it at once share one
+/// look-up.
+#[derive(Debug)]
+struct KeptLog {
+    log: AsyncMutex<Option<Arc<VersionLog>>>,
+    asked: Mutex<Instant>,
+}
+
+/// How many lists have their entries in memory, and how many bytes these take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListUsage {
+    pub lists: usize,
+    pub bytes: usize,
+}
 
 #[derive(Debug)]
 pub struct ReferenceMemory {
@@ -67,15 +94,29 @@ pub struct ReferenceMemory {
     /// By last use.
     kept: Mutex<LruCache<Key, Kept>>,
     bytes_max: usize,
-    logs: Mutex<LruCache<(TenantId, TableName), KeptLog>>,
+    logs: Mutex<LruCache<(TenantId, TableName), Arc<KeptLog>>>,
+    lists: ListMemory,
+    list_answers: ListAnswers,
 }
 
 impl ReferenceMemory {
-    /// Keeps at most `bytes_max`, and always what is being used.
+    /// Keeps at most `bytes_max`, and always the tables and names that are being used. The entries of
+    /// lists get at most half.
     pub fn new(databases: &Databases, bytes_max: usize) -> Self {
-        let (app, system) = (databases.app.clone(), databases.system.clone());
-        let (kept, logs) = (LruCache::new(KEPT_MAX), LruCache::new(KEPT_MAX));
-        Self { app, system, kept: Mutex::new(kept), bytes_max, logs: Mutex::new(logs) }
+        Self {
+            app: databases.app.clone(),
+            system: databases.system.clone(),
+            kept: Mutex::new(LruCache::new(KEPT_MAX)),
+            bytes_max,
+            logs: Mutex::new(LruCache::new(KEPT_MAX)),
+            lists: ListMemory::new(bytes_max / 2),
+            list_answers: ListAnswers::default(),
+        }
+    }
+
+    /// What the entries of lists take.
+    pub fn list_usage(&self) -> ListUsage {
+        self.lists.usage()
     }
 
     /// Completes the facts about similar names and tables. `answer` is the one to `queries`.
@@ -167,15 +208,8 @@ impl ReferenceMemory {
         table: &TableName,
         until_ms: u64,
     ) -> Result<Arc<VersionLog>, StorageError> {
-        let kept = {
-            let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (tenant, table.clone());
-            if logs.get(&key).is_none() {
-                logs.insert(key.clone(), KeptLog::default());
-            }
-            logs.get(&key).cloned().unwrap_or_default()
-        };
-        let mut log = kept.lock().await;
+        let kept = self.kept_log(tenant, table);
+        let mut log = kept.log.lock().await;
         match &*log {
             Some(known) if until_ms < known.known_until_ms => Ok(known.clone()),
             _ => {
@@ -184,6 +218,28 @@ impl ReferenceMemory {
                 Ok(loaded)
             }
         }
+    }
+
+    fn kept_log(&self, tenant: TenantId, table: &TableName) -> Arc<KeptLog> {
+        let now = Instant::now();
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tenant, table.clone());
+        if let Some(kept) = logs.get(&key) {
+            *kept.asked.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            return kept.clone();
+        }
+        let kept = Arc::new(KeptLog { log: AsyncMutex::default(), asked: Mutex::new(now) });
+        logs.insert(key, kept.clone());
+        kept
+    }
+
+    /// The logs that payments have asked for recently.
+    fn asked_logs(&self) -> Vec<(TenantId, TableName, Arc<KeptLog>)> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked =
+            |kept: &KeptLog| kept.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ASKED_FOR;
+        let asked = logs.iter().filter(|(_, kept)| is_asked(kept));
+        asked.map(|((tenant, table), kept)| (*tenant, table.clone(), kept.clone())).collect()
     }
 
     async fn table(
@@ -228,7 +284,8 @@ impl ReferenceMemory {
         let mut kept = self.lock();
         let bytes_of = |cell: &Kept| cell.get().map_or(0, |loaded| loaded.bytes());
         let mut bytes: usize = kept.iter().map(|(_, cell)| bytes_of(cell)).sum();
-        while bytes > self.bytes_max && kept.len() > 1 {
+        let bytes_max = self.bytes_max.saturating_sub(self.lists.bytes());
+        while bytes > bytes_max && kept.len() > 1 {
             let Some((_, dropped)) = kept.remove_lru() else { return };
             bytes -= bytes_of(&dropped);
         }

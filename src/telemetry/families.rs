@@ -27,6 +27,10 @@ impl MetricFamily {
         Self { labelled: true, ..self }
     }
 
+    const fn in_bytes(self) -> Self {
+        Self { unit: Unit::Bytes, ..self }
+    }
+
     const fn in_seconds(self) -> Self {
         Self { unit: Unit::Seconds, ..self }
     }
@@ -45,7 +49,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 26] = [
+const FAMILIES: [MetricFamily; 29] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
@@ -82,6 +86,13 @@ const FAMILIES: [MetricFamily; 26] = [
         "tollgate_shadow_skipped_total",
         "Payments whose shadow run was skipped because the queue was full.",
     ),
+    counter(
+        "tollgate_list_facts_total",
+        "Facts about lists for payments decided by this node, by source (memory or database).",
+    )
+    .labelled(),
+    gauge("tollgate_lists_in_memory", "Lists whose entries this node has in memory."),
+    gauge("tollgate_lists_memory_bytes", "Memory that the entries of lists take.").in_bytes(),
     counter("tollgate_journal_batches_total", "Batches stored by the journal."),
     counter("tollgate_journal_decisions_total", "Decisions stored by the journal, including imported ones."),
     counter(

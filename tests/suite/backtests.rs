@@ -27,7 +27,7 @@ fn review_above(minor: u64) -> Value {
 }
 
 /// Creates a revision without activating it.
-async fn candidate(caller: &Caller, rules: &[(&str, Value)]) -> Value {
+pub async fn candidate(caller: &Caller, rules: &[(&str, Value)]) -> Value {
     let mut entries = Vec::new();
     for (name, settings) in rules {
         entries.push(json!({"name": name, "plugin": caller.plugin(name).await, "settings": settings}));

@@ -10,7 +10,7 @@ use tollgate::domain::series::{AskedSeries, Series};
 use tollgate::domain::tenant::TenantId;
 use tollgate::domain::verdict::Outcome;
 use tollgate::storage::databases::Databases;
-use tollgate::storage::facts::{FactRequest, look_up, look_up_many};
+use tollgate::storage::facts::{FactRequest, KnownFacts, look_up, look_up_many};
 use tollgate::storage::lists::{self, NewEntry, NewList};
 use tollgate::storage::series;
 use tollgate::storage::tenants::create_tenant;
@@ -23,6 +23,7 @@ use crate::support::lists::write_as_before;
 mod aggregates;
 mod days;
 mod listed;
+mod memory;
 mod reader;
 mod reference;
 mod upgrade;
@@ -73,6 +74,7 @@ fn request(tenant: TenantId, order: PaymentOrder, queries: Vec<FactQuery>) -> Fa
         queries: queries.into(),
         in_flight: vec![],
         key: None,
+        known: KnownFacts::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use tollgate::domain::payment::{Payment, PaymentId};
 use tollgate::domain::tenant::{ClientId, TenantId};
 use tollgate::storage::StorageError;
 use tollgate::storage::databases::Databases;
-use tollgate::storage::facts::{FactReader, FactRequest};
+use tollgate::storage::facts::{FactReader, FactRequest, KnownFacts};
 use tollgate::storage::pool::{AppPool, Role};
 use uuid::Uuid;
 
@@ -325,8 +325,14 @@ async fn slow_reports_of_a_tenant_do_not_delay_its_payments() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let key = IdempotencyKey::parse("key").map(|key| (ClientId(Uuid::now_v7()), key));
     let payment = Payment { id: PaymentId(Uuid::now_v7()), received_at_ms: 1, order: order("c-1", 1, "EUR") };
-    let request =
-        FactRequest { tenant, payment: Arc::new(payment), queries: [].into(), in_flight: vec![], key };
+    let request = FactRequest {
+        tenant,
+        payment: Arc::new(payment),
+        queries: [].into(),
+        in_flight: vec![],
+        key,
+        known: KnownFacts::default(),
+    };
     FactReader::start(databases.facts.clone()).look_up(request).await.unwrap();
     assert!(slow.iter().any(|report| !report.is_finished()), "it did not wait for the reports");
     for report in slow {

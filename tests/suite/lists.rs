@@ -2,6 +2,7 @@
 
 mod bulk;
 mod kinds;
+mod memory;
 mod revisions;
 mod upgrade;
 

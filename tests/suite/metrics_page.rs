@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::database::TestDatabase;
-use crate::support::program::Program;
+use crate::support::program::{Program, TEST_TIMEOUT};
 use crate::support::service::{Caller, payment, payment_with};
 
 async fn page(program: &Program) -> String {
@@ -88,6 +89,34 @@ async fn decisions_rules_connections_and_the_process_are_measured() {
 
 /// Needs promtool. Without it the test passes with a message, unless `TOLLGATE_PROMTOOL=required`
 /// is set, as in continuous integration.
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_about_lists_are_counted_by_their_source() {
+    let database = TestDatabase::create().await;
+    let program = Program::serve(&database).await;
+    let caller = program.caller_of_new_tenant(&database, "acme").await;
+    caller.post("/lists", &json!({"name": "blocked", "kind": "customer"})).await;
+    let check = json!({"list": "blocked", "selector": "customer", "verdict": "reject"});
+    caller.activate(&[("party-lists", json!({"lists": [check]}))]).await;
+    let from =
+        |page: &str, source: &str| value(page, &format!("tollgate_list_facts_total{{source=\"{source}\"}}"));
+    let (begun, mut paid) = (Instant::now(), 0);
+    let page = loop {
+        assert_eq!(caller.pay(&format!("k{paid}"), &payment()).await.0, 201);
+        paid += 1;
+        let page = page(&program).await;
+        if from(&page, "memory") > 0.0 {
+            break page;
+        }
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{page}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let database_answers = from(&page, "database");
+    assert!(database_answers >= 1.0, "the first payment: {page}");
+    assert!((from(&page, "memory") + database_answers - f64::from(paid)).abs() < 0.5, "{page}");
+    assert!((value(&page, "tollgate_lists_in_memory") - 1.0).abs() < 0.5, "{page}");
+    program.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_accepts_the_metrics_page() {
     let promtool = || {

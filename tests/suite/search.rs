@@ -2,7 +2,7 @@
 //! merged or interrupted meanwhile.
 
 mod api;
-mod model;
+pub mod model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

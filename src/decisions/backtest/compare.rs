@@ -27,7 +27,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
 use crate::rules::{EngineError, RuleEngine, RuleRun, RulesetCall};
 use crate::storage::decisions::history::HistoryRow;
-use crate::storage::facts::{self, FactRequest};
+use crate::storage::facts::{self, FactRequest, KnownFacts};
 use crate::storage::reference::ReferenceMemory;
 use crate::storage::{StorageError, evidence, rulesets, series};
 
@@ -259,6 +259,7 @@ impl HistoryComparison {
             queries: queries.into(),
             in_flight: Vec::new(),
             key: None,
+            known: KnownFacts::default(),
         })
     }
 

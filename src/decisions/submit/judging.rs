@@ -82,8 +82,8 @@ impl Submissions {
         }
     }
 
-    /// The facts, from stored payments and those in flight. If there are no queries, nothing is
-    /// looked up, and the journal finds out whether the key is bound.
+    /// The facts, from memory, stored payments and those in flight. If nothing has to be looked up, the
+    /// journal finds out whether the key is bound.
     async fn look_up(
         &self,
         case: &PaymentContext<'_>,
@@ -99,6 +99,7 @@ impl Submissions {
             queries: case.queries.clone(),
             in_flight: in_flight_values(ahead),
             key: Some((case.client, case.key.clone())),
+            known: self.reference.known(case.tenant, &payment, &case.queries),
         };
         let mut answer = self.facts.look_up(request).await?;
         if answer.bound.is_some() {

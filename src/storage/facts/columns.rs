@@ -80,8 +80,8 @@ impl FactColumns {
             && self.keys.place.is_empty()
     }
 
-    /// Adds the queries of a request. Returns a fact for each query. A fact that needs a lookup is
-    /// a placeholder until then.
+    /// Adds the queries of a request that are not known. Returns a fact for each query. A fact that needs
+    /// a lookup is a placeholder until then.
     pub fn add(&mut self, place: usize, request: &FactRequest) -> Vec<Fact> {
         // Queries of one value share their slice only within a request.
         let own_from = self.aggregates.place.len();
@@ -95,6 +95,9 @@ impl FactColumns {
         let queries = request.queries.iter().enumerate();
         queries
             .map(|(ordinal, query)| {
+                if let Some(known) = request.known.get(ordinal) {
+                    return known.clone();
+                }
                 let own = RequestQuery { request, place: number(place), ordinal: number(ordinal) };
                 self.add_query(own, query, own_from, &mut own_texts)
             })
@@ -115,7 +118,7 @@ impl FactColumns {
                 let shared =
                     own_texts.iter().find(|own| own.selector == selector && own.matching == *matching);
                 let (slice, by_name) = shared.map(|own| (own.slice, own.by_name)).unwrap_or_else(|| {
-                    let SearchTexts { texts, by_name } = texts(selector, *matching, &value);
+                    let SearchTexts { texts, by_name } = search_texts(selector, *matching, &value);
                     let slice = append(&mut self.texts, texts);
                     own_texts.push(SharedTexts { selector, matching: *matching, slice, by_name });
                     (slice, by_name)
@@ -233,16 +236,17 @@ struct SharedTexts<'q> {
     by_name: bool,
 }
 
-/// The texts with which the entries of a list are compared.
-struct SearchTexts {
-    texts: Vec<String>,
+/// The texts with which the entries of a list are compared, by this statement and in memory.
+#[derive(Debug)]
+pub(in crate::storage) struct SearchTexts {
+    pub texts: Vec<String>,
     /// Whether the texts are compared with the normalized names of entries.
-    by_name: bool,
+    pub by_name: bool,
 }
 
 /// The forms of the list entries that match a value. The value as written is one of them: an old
 /// entry that is invalid for its list's kind is still stored as written.
-fn texts(selector: &Selector, matching: Matching, value: &str) -> SearchTexts {
+pub(in crate::storage) fn search_texts(selector: &Selector, matching: Matching, value: &str) -> SearchTexts {
     if let Some(name) = selector.list_search_name(matching, value) {
         return SearchTexts { texts: vec![name], by_name: true };
     }

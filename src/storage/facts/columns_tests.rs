@@ -7,7 +7,7 @@ use crate::domain::fixtures;
 use crate::domain::payment::{Payment, PaymentId};
 use crate::domain::selector::Counting;
 use crate::domain::tenant::TenantId;
-use crate::storage::facts::InFlightValue;
+use crate::storage::facts::{InFlightValue, KnownFacts};
 
 #[test]
 fn prefixes_end_between_characters_and_are_bounded() {
@@ -18,7 +18,7 @@ fn prefixes_end_between_characters_and_are_bounded() {
 
 #[test]
 fn a_value_meets_entries_of_its_form_and_what_was_left_as_it_was_written() {
-    let met = |selector, matching, value| texts(&selector, matching, value).texts;
+    let met = |selector, matching, value| search_texts(&selector, matching, value).texts;
     assert_eq!(met(Selector::Customer, Matching::Exact, "c-1"), ["c-1"]);
     assert_eq!(met(Selector::Customer, Matching::Exact, "c-1 "), ["c-1", "c-1 "]);
     assert_eq!(met(Selector::DebtorBank, Matching::Prefix, "X1"), ["X", "X1"]);
@@ -35,7 +35,7 @@ fn a_value_meets_entries_of_its_form_and_what_was_left_as_it_was_written() {
 /// Entries of an earlier version may have the BIC of eight characters as their only form.
 #[test]
 fn a_head_office_meets_entries_of_both_its_forms_and_a_branch_those_of_its_head_office_by_prefix() {
-    let met = |matching, value: &str| texts(&Selector::DebtorBank, matching, value).texts;
+    let met = |matching, value: &str| search_texts(&Selector::DebtorBank, matching, value).texts;
     assert_eq!(met(Matching::Exact, "deutdeff"), ["DEUTDEFF", "DEUTDEFFXXX", "deutdeff"]);
     assert_eq!(met(Matching::Exact, "DEUTDEFFXXX"), ["DEUTDEFF", "DEUTDEFFXXX"]);
     assert_eq!(met(Matching::Exact, "DEUTDEFF500"), ["DEUTDEFF500"]);
@@ -51,7 +51,7 @@ fn a_head_office_meets_entries_of_both_its_forms_and_a_branch_those_of_its_head_
 #[test]
 fn a_matching_that_means_nothing_for_the_kind_is_exact() {
     let asked = |selector: &Selector, matching, value: &str| {
-        let SearchTexts { texts, by_name } = texts(selector, matching, value);
+        let SearchTexts { texts, by_name } = search_texts(selector, matching, value);
         (texts, by_name)
     };
     for (selector, matching, value) in [
@@ -74,7 +74,7 @@ fn a_matching_that_means_nothing_for_the_kind_is_exact() {
 #[test]
 fn a_name_of_which_nothing_is_left_is_compared_as_it_looks() {
     let SearchTexts { texts, by_name } =
-        texts(&Selector::DebtorName, Matching::NormalizedName, " !\u{200b}!  ?");
+        search_texts(&Selector::DebtorName, Matching::NormalizedName, " !\u{200b}!  ?");
     assert_eq!((texts, by_name), (vec![" !\u{200b}!  ?".to_owned(), "!! ?".to_owned()], false));
 }
 
@@ -87,7 +87,14 @@ fn queries_of_one_value_share_what_they_look_for() {
     order.ip = Some("2001:db8::1".parse().expect("an address"));
     let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
     let tenant = TenantId(Uuid::from_u128(9));
-    let request = FactRequest { tenant, payment, queries: queries.into(), in_flight: vec![], key: None };
+    let request = FactRequest {
+        tenant,
+        payment,
+        queries: queries.into(),
+        in_flight: vec![],
+        key: None,
+        known: KnownFacts::default(),
+    };
     let mut questions = FactColumns::default();
     questions.add(0, &request);
     assert_eq!((&questions.listed.first, &questions.listed.last), (&vec![1; 3], &vec![129; 3]));
@@ -115,7 +122,8 @@ fn queries_of_one_value_share_the_payments_in_flight() {
     let value_key = aggregate_key(tenant, &series, &order).expect("a customer");
     let in_flight = vec![InFlightValue { value_key, payments }];
     let payment = Arc::new(Payment { id: PaymentId(Uuid::from_u128(3)), received_at_ms: 9, order });
-    let mut request = FactRequest { tenant, payment, queries, in_flight, key: None };
+    let mut request =
+        FactRequest { tenant, payment, queries, in_flight, key: None, known: KnownFacts::default() };
     let mut questions = FactColumns::default();
     questions.add(0, &request);
     assert_eq!(questions.excluded.len(), 2);

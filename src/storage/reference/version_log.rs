@@ -3,60 +3,77 @@
 //! A version is valid two seconds after it was written, so a log that was read a moment ago is
 //! complete for the payments of this moment. It must not be asked about later ones.
 
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
-use crate::domain::reference::VALID_AFTER_MS;
+use super::KNOWN_AHEAD_MS;
 use crate::domain::table::TableName;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
 use crate::storage::advisory_locks::DatabaseLock;
 use crate::storage::columns::ms;
-use crate::storage::pool::AppPool;
+use crate::storage::pool::{AppPool, SystemPool};
+use crate::storage::time_limit::TimeLimit;
 
-/// How far the clocks of two nodes may differ, and more.
-const CLOCKS_DIFFER_MS: u64 = 500;
+const WHAT: &str = "table activation";
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct VersionLog {
     /// In the order in which they were written, each with the time from which it is valid.
     lines: Vec<(u64, i32)>,
+    /// Of the last line. Sequences rise in commit order.
+    pub last_sequence: i64,
     /// Until then the log is complete.
     pub known_until_ms: u64,
+}
+
+/// A log of which the lines above a sequence are read.
+#[derive(Debug, Clone)]
+pub(super) struct LogSince {
+    pub tenant: TenantId,
+    pub table: TableName,
+    pub sequence: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LogLine {
+    sequence: i64,
+    valid_from_ms: u64,
+    version: i32,
+}
+
+/// Further lines of several logs, in their order.
+#[derive(Debug)]
+pub(super) struct NewerLines {
+    by_log: Vec<Vec<LogLine>>,
+    known_until_ms: u64,
+}
+
+impl NewerLines {
+    /// These logs with their further lines.
+    pub fn added_to<'l>(self, logs: impl IntoIterator<Item = &'l VersionLog>) -> Vec<VersionLog> {
+        let Self { by_log, known_until_ms } = self;
+        let both = logs.into_iter().zip(by_log);
+        both.map(|(log, lines)| {
+            // It was complete until then already, if an activation is not committed now.
+            let known_until_ms = known_until_ms.max(log.known_until_ms);
+            let mut log = VersionLog { known_until_ms, ..log.clone() };
+            for LogLine { sequence, valid_from_ms, version } in lines {
+                log.lines.push((valid_from_ms, version));
+                log.last_sequence = sequence;
+            }
+            log
+        })
+        .collect()
+    }
 }
 
 impl VersionLog {
     /// On a connection for requests, since payments wait for it.
     pub async fn load(app: &AppPool, tenant: TenantId, table: TableName) -> Result<Self, StorageError> {
-        app.transaction(tenant, move |connection| {
-            Box::pin(async move {
-                // An activation that is not committed may be valid soon. It may be another
-                // tenant's, so it is not waited for.
-                let lock = DatabaseLock::TableActivationSequence;
-                let none_is_open = lock.try_shared_in_transaction(connection).await?;
-                let ahead_ms = if none_is_open { VALID_AFTER_MS - CLOCKS_DIFFER_MS } else { 0 };
-                let rows = sqlx::query(
-                    "select (extract(epoch from statement_timestamp()) * 1000)::bigint as now_ms,
-                                a.valid_from_ms, a.version
-                         from (select) as one
-                         left join table_activations a on a.tenant_id = $1 and a.table_name = $2
-                         order by a.sequence",
-                )
-                .bind(tenant.0)
-                .bind(table.as_str())
-                .fetch_all(connection)
-                .await?;
-                let (mut lines, mut known_until_ms) = (Vec::with_capacity(rows.len()), 0);
-                for row in &rows {
-                    let now_ms = ms(row.try_get("now_ms")?, "clock")?;
-                    known_until_ms = now_ms + ahead_ms;
-                    if let Some(valid_from_ms) = row.try_get("valid_from_ms")? {
-                        lines.push((ms(valid_from_ms, "table activation")?, row.try_get("version")?));
-                    }
-                }
-                Ok(Self { lines, known_until_ms })
-            })
-        })
-        .await
+        let since = vec![LogSince { tenant, table, sequence: 0 }];
+        let newer = app.transaction(tenant, move |connection| Box::pin(newer_lines(connection, since)));
+        Ok(newer.await?.added_to([&Self::default()]).pop().unwrap_or_default())
     }
 
     /// `None` if the table had no version yet.
@@ -77,6 +94,48 @@ impl VersionLog {
     }
 }
 
+/// The lines of these logs above their sequences, for background work.
+pub(super) async fn newer(system: &SystemPool, since: Vec<LogSince>) -> Result<NewerLines, StorageError> {
+    system
+        .transaction_within(TimeLimit::SHORT, move |connection| Box::pin(newer_lines(connection, since)))
+        .await
+}
+
+async fn newer_lines(
+    connection: &mut PgConnection,
+    since: Vec<LogSince>,
+) -> Result<NewerLines, StorageError> {
+    // An activation that is not committed may be valid soon. It may be another tenant's, so it is
+    // not waited for.
+    let none_is_open = DatabaseLock::TableActivationSequence.try_shared_in_transaction(connection).await?;
+    let ahead_ms = if none_is_open { KNOWN_AHEAD_MS } else { 0 };
+    let rows = sqlx::query(
+        "select (extract(epoch from statement_timestamp()) * 1000)::bigint as now_ms, q.place,
+                a.sequence, a.valid_from_ms, a.version
+         from unnest($1::uuid[], $2::text[], $3::bigint[]) with ordinality
+              as q (tenant_id, table_name, sequence, place)
+         left join table_activations a on a.tenant_id = q.tenant_id and a.table_name = q.table_name
+                                       and a.sequence > q.sequence
+         order by a.sequence",
+    )
+    .bind(since.iter().map(|log| log.tenant.0).collect::<Vec<Uuid>>())
+    .bind(since.iter().map(|log| log.table.as_str()).collect::<Vec<_>>())
+    .bind(since.iter().map(|log| log.sequence).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    let mut newer = NewerLines { by_log: vec![Vec::new(); since.len()], known_until_ms: 0 };
+    for row in &rows {
+        newer.known_until_ms = ms(row.try_get("now_ms")?, "clock")? + ahead_ms;
+        let Some(sequence) = row.try_get("sequence")? else { continue };
+        let place: i64 = row.try_get("place")?;
+        let own = usize::try_from(place - 1).ok().and_then(|place| newer.by_log.get_mut(place));
+        let valid_from_ms = ms(row.try_get("valid_from_ms")?, WHAT)?;
+        let line = LogLine { sequence, valid_from_ms, version: row.try_get("version")? };
+        own.ok_or(StorageError::Unreadable { what: WHAT })?.push(line);
+    }
+    Ok(newer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +143,7 @@ mod tests {
     #[test]
     fn the_last_line_that_is_valid_counts() {
         let lines = vec![(100, 1), (200, 2), (200, 3), (300, 1)];
-        let log = VersionLog { lines, known_until_ms: 1_000 };
+        let log = VersionLog { lines, last_sequence: 4, known_until_ms: 1_000 };
         for (at_ms, version) in [(99, None), (100, Some(1)), (199, Some(1)), (200, Some(3)), (400, Some(1))] {
             assert_eq!(log.version_at(at_ms), version, "{at_ms}");
         }

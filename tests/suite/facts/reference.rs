@@ -14,7 +14,8 @@ use tollgate::storage::tables::{self, NewTable, NewVersion};
 
 use super::{NOW_MS, add_long_ago, empty_list, entry, payment_of, request, tenant};
 use crate::support::database::TestDatabase;
-use crate::support::decisions::order;
+use crate::support::decisions::{now_ms, order};
+use crate::support::lists::until;
 
 const QUOTAS: TableQuotas =
     TableQuotas { tables_max: 10, versions_max: 10, rows_max: 100, stored_bytes_max: 1 << 20 };
@@ -161,5 +162,35 @@ async fn a_table_answers_by_the_version_that_was_valid_when_the_payment_came() {
         (None, second_ms, Fact::Absent),
     ] {
         assert_eq!(ask(bin, at_ms).await, expected, "{bin:?} at {at_ms}");
+    }
+}
+
+#[tokio::test]
+async fn the_versions_of_a_table_that_payments_ask_about_are_followed() {
+    let database = TestDatabase::create().await;
+    let (databases, closing) = (database.databases(), database.databases());
+    let tenant = tenant(&databases).await;
+    create(&databases, tenant, "bins", issuers()).await;
+    let memory = ReferenceMemory::new(&closing, 1 << 30);
+    let lookup = TableLookup::LongestPrefix;
+    let queries = [FactQuery::Table { table: "bins".to_owned(), selector: Selector::Merchant, lookup }];
+    let ask = async |at_ms: u64| {
+        let mut asked = request(tenant, order("c-1", 5, "EUR"), queries.to_vec());
+        payment_of(&mut asked).received_at_ms = at_ms;
+        payment_of(&mut asked).order.merchant = Some("411122".to_owned());
+        let (payment, queries) = (asked.payment.clone(), asked.queries.clone());
+        let mut answer = look_up(&databases.app, asked).await.unwrap();
+        memory.complete(tenant, &payment, &queries, &mut answer).await.unwrap();
+        answer.facts.remove(0)
+    };
+    assert_eq!(ask(now_ms()).await, Fact::Table(None));
+    // Requests can no longer read the log.
+    closing.app.close().await;
+    let valid_from_ms = upload(&databases, tenant, &[("4111", "DE")]).await;
+    let row = Fact::Table(Some(vec![("country".to_owned(), Cell::Text("DE".to_owned()))]));
+    for (at_ms, expected) in [(valid_from_ms - 1, Fact::Table(None)), (valid_from_ms, row)] {
+        until(at_ms - 1_000).await;
+        memory.follow().await.unwrap();
+        assert_eq!(ask(at_ms).await, expected, "{at_ms}");
     }
 }

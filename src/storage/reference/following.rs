@@ -1,0 +1,97 @@
+//! Background work that keeps the memory up to date: reading changes, and loading lists.
+//!
+//! Payments must not wait for it. What is not known in time is asked in the database.
+
+use std::sync::Arc;
+
+use super::ReferenceMemory;
+use super::list_memory::NamedList;
+use super::list_reader::{self, SinceVersion, Unchanging};
+use super::version_log::{self, LogSince};
+use crate::storage::StorageError;
+
+/// The most lists of one statement. Each takes a lock while the statement runs, and Postgres has
+/// room for a few thousand.
+const PAGE: usize = 200;
+
+impl ReferenceMemory {
+    /// Reads what has changed in the lists and tables that payments ask about. What fails does not keep
+    /// back the rest.
+    pub async fn follow(&self) -> Result<(), StorageError> {
+        self.lists.forget_unasked();
+        let mut all = Ok(());
+        for page in self.lists.to_follow().chunks(PAGE) {
+            all = all.and(self.follow_lists(page).await);
+        }
+        self.lists.shrink();
+        all.and(self.follow_tables().await)
+    }
+
+    async fn follow_lists(&self, page: &[NamedList]) -> Result<(), StorageError> {
+        let names: Vec<_> = page.iter().map(|named| (named.tenant, named.list.clone())).collect();
+        let Unchanging { now_ms, are_unchanging } = list_reader::unchanging(&self.system, &names).await?;
+        // A list that is being changed stays as it is: its time passes until the change is stored.
+        let all = page.iter().zip(are_unchanging);
+        let readable: Vec<&NamedList> =
+            all.filter(|(_, is_unchanging)| *is_unchanging).map(|(named, _)| named).collect();
+        if readable.is_empty() {
+            return Ok(());
+        }
+        let since: Arc<[SinceVersion]> = readable.iter().map(|named| named.followed.since(named)).collect();
+        let changes = list_reader::changes(&self.system, since.clone()).await?;
+        for ((named, since), changes) in readable.iter().zip(since.iter()).zip(changes) {
+            named.followed.take_over(since, now_ms, changes, self.lists.tenant_bytes_max());
+        }
+        Ok(())
+    }
+
+    /// Loads the lists that payments ask about and that are not in memory, one after another: there are
+    /// few connections for background work, and a list may be large.
+    pub async fn load_lists(&self) -> Result<(), StorageError> {
+        let mut all = Ok(());
+        for named in self.lists.to_load() {
+            let loaded = self.load_list(&named).await;
+            if loaded.is_err() {
+                // It must not be tried again and again while others wait.
+                named.followed.put_off();
+            }
+            all = all.and(loaded);
+        }
+        all
+    }
+
+    async fn load_list(&self, named: &NamedList) -> Result<(), StorageError> {
+        let name = [(named.tenant, named.list.clone())];
+        let Unchanging { now_ms, are_unchanging } = list_reader::unchanging(&self.system, &name).await?;
+        if are_unchanging != [true] {
+            return Ok(());
+        }
+        let (list, bytes_max) = (named.list.clone(), self.lists.tenant_bytes_max());
+        let whole = list_reader::whole(&self.system, named.tenant, list, now_ms, bytes_max).await?;
+        self.lists.keep(named, now_ms, whole);
+        Ok(())
+    }
+
+    /// Reads the logs of the tables that payments ask about. They are not locked meanwhile, since
+    /// payments would wait. A log that a payment has read again stays as it is.
+    async fn follow_tables(&self) -> Result<(), StorageError> {
+        let (mut since, mut known) = (Vec::new(), Vec::new());
+        for (tenant, table, kept) in self.asked_logs() {
+            let Some(log) = kept.log.try_lock().ok().and_then(|log| log.clone()) else { continue };
+            since.push(LogSince { tenant, table, sequence: log.last_sequence });
+            known.push((kept, log));
+        }
+        if since.is_empty() {
+            return Ok(());
+        }
+        let newer = version_log::newer(&self.system, since).await?;
+        let newer = newer.added_to(known.iter().map(|(_, log)| &**log));
+        for ((kept, log), newer) in known.iter().zip(newer) {
+            let Ok(mut own) = kept.log.try_lock() else { continue };
+            if own.as_ref().is_some_and(|own| Arc::ptr_eq(own, log)) {
+                *own = Some(Arc::new(newer));
+            }
+        }
+        Ok(())
+    }
+}

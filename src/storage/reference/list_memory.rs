@@ -1,0 +1,521 @@
+//! Lists that payments ask about, in memory, with how far each is known.
+//!
+//! A list is answered from here only for payments up to the time until which it is known. All others
+//! are asked in the database, which must always be possible: nothing may wait for this memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::list_contents::ListContents;
+use super::list_reader::{ENDED_BEFORE_MS, ListChanges, SinceVersion, WholeList};
+use super::{KNOWN_AHEAD_MS, ListUsage};
+use crate::domain::tenant::TenantId;
+use crate::storage::facts::SearchTexts;
+
+/// The most lists that are followed; all others are asked in the database.
+const FOLLOWED_MAX: usize = 10_000;
+/// A list is kept up to date for this long after a payment has asked about it.
+pub(super) const ASKED_FOR: Duration = Duration::from_secs(10);
+/// A list that nobody asks about is forgotten after this time.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// How long a list that had no room, or could not be read, is asked in the database.
+const NO_ROOM_FOR: Duration = Duration::from_secs(60);
+/// A list that did not fit by itself has to become smaller first.
+const UNFIT_FOR: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(super) struct ListMemory {
+    lists: RwLock<HashMap<TenantId, HashMap<String, Arc<FollowedList>>>>,
+    begun: Instant,
+    /// The most bytes of all lists.
+    bytes_max: usize,
+    /// As they were counted last.
+    bytes: AtomicUsize,
+}
+
+/// A list that payments have asked about.
+#[derive(Debug)]
+pub(super) struct FollowedList {
+    /// When a payment last asked, in milliseconds after the memory was begun.
+    asked_ms: AtomicU64,
+    /// Whether a payment has asked for entries, and not only for the version.
+    entries_asked: AtomicBool,
+    state: RwLock<ListState>,
+}
+
+#[derive(Debug)]
+enum ListState {
+    Unknown,
+    Known(KnownList),
+    /// Its entries cannot be in memory now.
+    InDatabase {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct KnownList {
+    version: i64,
+    /// `None` if only the version was asked for.
+    contents: Option<ListContents>,
+    /// Known for the payments of this time; exclusive.
+    from_ms: u64,
+    until_ms: u64,
+}
+
+/// A list, with what names it.
+pub(super) struct NamedList {
+    pub tenant: TenantId,
+    pub list: String,
+    pub followed: Arc<FollowedList>,
+}
+
+impl ListMemory {
+    pub fn new(bytes_max: usize) -> Self {
+        Self { lists: RwLock::default(), begun: Instant::now(), bytes_max, bytes: AtomicUsize::new(0) }
+    }
+
+    /// The most bytes of the lists of one tenant, so that none takes the memory of all others.
+    pub fn tenant_bytes_max(&self) -> usize {
+        self.bytes_max / 2
+    }
+
+    /// Whether an entry that is valid then has one of the texts. `None` if the memory does not know.
+    pub fn has_any(
+        &self,
+        tenant: TenantId,
+        list: &str,
+        at_ms: u64,
+        sought: impl FnOnce() -> Arc<SearchTexts>,
+    ) -> Option<bool> {
+        let followed = self.followed(tenant, list)?;
+        followed.entries_asked.store(true, Ordering::Relaxed);
+        let state = followed.read();
+        state.known_at(at_ms)?.contents.as_ref()?.has_any(&sought(), at_ms)
+    }
+
+    /// The version of the list that is complete for payments of this time.
+    pub fn version(&self, tenant: TenantId, list: &str, at_ms: u64) -> Option<i64> {
+        Some(self.followed(tenant, list)?.read().known_at(at_ms)?.version)
+    }
+
+    /// The list, which is followed from now on. `None` if there are too many.
+    fn followed(&self, tenant: TenantId, list: &str) -> Option<Arc<FollowedList>> {
+        let asked_ms = self.now_ms();
+        let known = self.read().get(&tenant).and_then(|own| own.get(list)).cloned();
+        let followed = match known {
+            Some(followed) => followed,
+            None => {
+                let mut lists = self.write();
+                let count: usize = lists.values().map(HashMap::len).sum();
+                if count >= FOLLOWED_MAX {
+                    return None;
+                }
+                let new = || Arc::new(FollowedList::new(asked_ms));
+                lists.entry(tenant).or_default().entry(list.to_owned()).or_insert_with(new).clone()
+            }
+        };
+        followed.asked_ms.store(asked_ms, Ordering::Relaxed);
+        Some(followed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Forgets lists that nobody asks about.
+    pub fn forget_unasked(&self) {
+        let now_ms = self.now_ms();
+        let mut lists = self.write();
+        for own in lists.values_mut() {
+            own.retain(|_, followed| followed.was_asked_within(FORGOTTEN_AFTER, now_ms));
+        }
+        lists.retain(|_, own| !own.is_empty());
+    }
+
+    /// The lists whose changes have to be read.
+    pub fn to_follow(&self) -> Vec<NamedList> {
+        self.asked(|followed| match &*followed.read() {
+            ListState::Known(_) => true,
+            // Without entries there is nothing to load.
+            ListState::Unknown => !followed.entries_asked.load(Ordering::Relaxed),
+            ListState::InDatabase { .. } => false,
+        })
+    }
+
+    /// The lists whose entries have to be loaded, those of the tenants in turn.
+    pub fn to_load(&self) -> Vec<NamedList> {
+        let now = Instant::now();
+        let waiting = self.asked(|followed| {
+            followed.entries_asked.load(Ordering::Relaxed)
+                && match &*followed.read() {
+                    ListState::Unknown => true,
+                    ListState::Known(known) => known.contents.is_none(),
+                    ListState::InDatabase { until } => *until <= now,
+                }
+        });
+        let mut by_tenant: HashMap<TenantId, VecDeque<NamedList>> = HashMap::new();
+        for named in waiting {
+            by_tenant.entry(named.tenant).or_default().push_back(named);
+        }
+        let mut in_turn = Vec::new();
+        while !by_tenant.is_empty() {
+            by_tenant.retain(|_, own| {
+                in_turn.extend(own.pop_front());
+                !own.is_empty()
+            });
+        }
+        in_turn
+    }
+
+    fn asked(&self, is_meant: impl Fn(&FollowedList) -> bool) -> Vec<NamedList> {
+        let now_ms = self.now_ms();
+        let lists = self.read();
+        let all =
+            lists.iter().flat_map(|(tenant, own)| own.iter().map(move |(list, one)| (tenant, list, one)));
+        all.filter(|(_, _, followed)| followed.was_asked_within(ASKED_FOR, now_ms) && is_meant(followed))
+            .map(|(tenant, list, followed)| NamedList {
+                tenant: *tenant,
+                list: list.clone(),
+                followed: followed.clone(),
+            })
+            .collect()
+    }
+
+    /// Keeps a list that was read at this time, if there is room for it. Room is made only by lists
+    /// that nobody asks about: lists in use must not push each other out again and again.
+    pub fn keep(&self, named: &NamedList, read_at_ms: u64, whole: Option<WholeList>) {
+        let Some((version, contents)) = whole.and_then(|whole| Some((whole.version, whole.contents?))) else {
+            named.followed.leave_in_database(UNFIT_FOR);
+            return;
+        };
+        // Two loads must not take the same room.
+        let lists = self.write();
+        let usage = |lists: &HashMap<String, Arc<FollowedList>>| -> usize {
+            lists.values().map(|followed| followed.bytes()).sum()
+        };
+        let all_but_own = |bytes: usize| bytes.saturating_sub(named.followed.bytes()) + contents.bytes();
+        let own = lists.get(&named.tenant).map_or(0, usage);
+        if all_but_own(own) > self.tenant_bytes_max() {
+            named.followed.leave_in_database(NO_ROOM_FOR);
+            return;
+        }
+        let now_ms = self.now_ms();
+        let mut unasked: Vec<&Arc<FollowedList>> = lists.values().flat_map(HashMap::values).collect();
+        unasked.retain(|followed| !followed.was_asked_within(ASKED_FOR, now_ms));
+        unasked.sort_by_key(|followed| std::cmp::Reverse(followed.asked_ms.load(Ordering::Relaxed)));
+        let mut bytes: usize = lists.values().map(usage).sum();
+        while all_but_own(bytes) > self.bytes_max {
+            let Some(dropped) = unasked.pop() else {
+                named.followed.leave_in_database(NO_ROOM_FOR);
+                return;
+            };
+            bytes -= dropped.bytes();
+            *dropped.write() = ListState::Unknown;
+        }
+        *named.followed.write() = ListState::Known(KnownList::read_at(read_at_ms, version, Some(contents)));
+    }
+
+    /// Drops lists if they have grown beyond the bytes, those first that were not asked about for the
+    /// longest time.
+    pub fn shrink(&self) {
+        let bytes = self.usage().bytes;
+        self.bytes.store(bytes, Ordering::Relaxed);
+        let mut excess = bytes.saturating_sub(self.bytes_max);
+        if excess == 0 {
+            return;
+        }
+        let lists = self.read();
+        let mut all: Vec<&Arc<FollowedList>> = lists.values().flat_map(HashMap::values).collect();
+        all.sort_by_key(|followed| followed.asked_ms.load(Ordering::Relaxed));
+        for followed in all {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(followed.bytes());
+            followed.leave_in_database(NO_ROOM_FOR);
+        }
+    }
+
+    /// What all lists took a moment ago.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn usage(&self) -> ListUsage {
+        let lists = self.read();
+        let bytes = lists.values().flat_map(HashMap::values).filter_map(|followed| followed.known_bytes());
+        bytes.fold(ListUsage::default(), |all, bytes| ListUsage {
+            lists: all.lists + 1,
+            bytes: all.bytes + bytes,
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<TenantId, HashMap<String, Arc<FollowedList>>>> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, HashMap<String, Arc<FollowedList>>>> {
+        self.lists.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ListState {
+    fn known_at(&self, at_ms: u64) -> Option<&KnownList> {
+        match self {
+            Self::Known(known) if (known.from_ms..known.until_ms).contains(&at_ms) => Some(known),
+            _ => None,
+        }
+    }
+}
+
+impl KnownList {
+    fn read_at(now_ms: u64, version: i64, contents: Option<ListContents>) -> Self {
+        let from_ms = now_ms.saturating_sub(ENDED_BEFORE_MS);
+        Self { version, contents, from_ms, until_ms: now_ms + KNOWN_AHEAD_MS }
+    }
+
+    fn is_as_of(&self, since: &SinceVersion) -> bool {
+        self.version == since.version && self.contents.is_some() == since.needs_entries
+    }
+}
+
+impl FollowedList {
+    fn new(asked_ms: u64) -> Self {
+        let state = RwLock::new(ListState::Unknown);
+        Self { asked_ms: AtomicU64::new(asked_ms), entries_asked: AtomicBool::new(false), state }
+    }
+
+    fn was_asked_within(&self, time: Duration, now_ms: u64) -> bool {
+        u128::from(now_ms.saturating_sub(self.asked_ms.load(Ordering::Relaxed))) < time.as_millis()
+    }
+
+    /// What has to be read of the list.
+    pub fn since(&self, named: &NamedList) -> SinceVersion {
+        let (version, needs_entries) = match &*self.read() {
+            ListState::Known(known) => (known.version, known.contents.is_some()),
+            ListState::Unknown | ListState::InDatabase { .. } => (0, false),
+        };
+        SinceVersion { tenant: named.tenant, list: named.list.clone(), version, needs_entries }
+    }
+
+    /// Takes over what has changed since, as it was read at this time. A list that grows beyond the
+    /// bytes is loaded again, without the entries that have ended.
+    pub fn take_over(
+        &self,
+        since: &SinceVersion,
+        now_ms: u64,
+        changes: Option<ListChanges>,
+        bytes_max: usize,
+    ) {
+        let Some(ListChanges { version, rows }) = changes else {
+            self.leave_in_database(UNFIT_FOR);
+            return;
+        };
+        let mut state = self.write();
+        let contents = match &mut *state {
+            ListState::Unknown if !since.needs_entries => None,
+            ListState::Known(known) if known.is_as_of(since) => known.contents.as_mut(),
+            // It was loaded again in the meantime.
+            _ => return,
+        };
+        if rows.iter().any(|changed| !changed.is_comparable) {
+            *state = ListState::InDatabase { until: Instant::now() + UNFIT_FOR };
+            return;
+        }
+        if let Some(contents) = contents {
+            rows.iter().for_each(|changed| contents.put(&changed.row));
+            if contents.bytes() > bytes_max {
+                *state = ListState::Unknown;
+                return;
+            }
+        }
+        match &mut *state {
+            ListState::Known(known) => {
+                (known.version, known.until_ms) = (version, now_ms + KNOWN_AHEAD_MS);
+            }
+            state => *state = ListState::Known(KnownList::read_at(now_ms, version, None)),
+        }
+    }
+
+    /// Leaves it in the database for a while.
+    pub fn put_off(&self) {
+        self.leave_in_database(NO_ROOM_FOR);
+    }
+
+    fn leave_in_database(&self, time: Duration) {
+        *self.write() = ListState::InDatabase { until: Instant::now() + time };
+    }
+
+    /// `None` if it has no entries in memory.
+    fn known_bytes(&self) -> Option<usize> {
+        match &*self.read() {
+            ListState::Known(known) => known.contents.as_ref().map(ListContents::bytes),
+            ListState::Unknown | ListState::InDatabase { .. } => None,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.known_bytes().unwrap_or(0)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, ListState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, ListState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::list_contents::EntryRow;
+    use super::super::list_reader::ChangedRow;
+    use super::*;
+
+    const NOW_MS: u64 = 1_000_000;
+
+    fn tenant(number: u128) -> TenantId {
+        TenantId(Uuid::from_u128(number))
+    }
+
+    /// A list with this many entries, as it was read.
+    fn whole(entries: u32) -> WholeList {
+        let mut contents = ListContents::new(false);
+        for number in 0..entries {
+            contents.put(&EntryRow {
+                entry: Uuid::from_u128(number.into()),
+                form: format!("{number:08}"),
+                normalized_name: String::new(),
+                valid_from_ms: 0,
+                valid_to_ms: u64::MAX,
+            });
+        }
+        WholeList { version: 1, contents: Some(contents) }
+    }
+
+    fn bytes(entries: u32) -> usize {
+        whole(entries).contents.map_or(0, |contents| contents.bytes())
+    }
+
+    fn sought() -> Arc<SearchTexts> {
+        Arc::new(SearchTexts { texts: vec!["00000000".to_owned()], by_name: false })
+    }
+
+    impl ListMemory {
+        fn ask(&self, tenant: TenantId, list: &str) -> Option<bool> {
+            self.has_any(tenant, list, NOW_MS, sought)
+        }
+
+        /// Loads what waits to be loaded. Each list has this many entries.
+        fn load(&self, entries: u32) -> Vec<String> {
+            let waiting = self.to_load();
+            waiting.iter().for_each(|named| self.keep(named, NOW_MS, Some(whole(entries))));
+            waiting.into_iter().map(|named| named.list).collect()
+        }
+
+        fn stop_asking(&mut self) {
+            let past = self.begun.checked_sub(ASKED_FOR);
+            self.begun = past.expect("the machine has run for longer");
+        }
+    }
+
+    #[test]
+    fn a_list_is_loaded_once_it_was_asked_about_and_known_for_a_while() {
+        let memory = ListMemory::new(1 << 20);
+        assert_eq!(memory.ask(tenant(1), "a"), None);
+        assert_eq!(memory.load(1), ["a"]);
+        assert_eq!(memory.load(1), Vec::<String>::new());
+        let until_ms = NOW_MS + KNOWN_AHEAD_MS;
+        for (at_ms, expected) in [
+            (NOW_MS - ENDED_BEFORE_MS - 1, None),
+            (NOW_MS - ENDED_BEFORE_MS, Some(true)),
+            (until_ms - 1, Some(true)),
+            (until_ms, None),
+        ] {
+            assert_eq!(memory.has_any(tenant(1), "a", at_ms, sought), expected, "{at_ms}");
+            assert_eq!(memory.version(tenant(1), "a", at_ms), expected.map(|_| 1), "{at_ms}");
+        }
+        assert_eq!(memory.ask(tenant(2), "a"), None, "of another tenant");
+    }
+
+    #[test]
+    fn the_tenants_take_turns_in_loading() {
+        let memory = ListMemory::new(1 << 20);
+        for (number, list) in [(1, "a"), (1, "a"), (1, "a"), (2, "b")] {
+            memory.ask(tenant(number), &format!("{list}{}", memory.to_load().len()));
+        }
+        let in_turn = memory.load(1);
+        assert!(in_turn[..2].iter().any(|list| list.starts_with('b')), "{in_turn:?}");
+        assert_eq!(in_turn.len(), 4);
+    }
+
+    #[test]
+    fn lists_in_use_do_not_push_each_other_out_and_a_tenant_has_half_of_the_room() {
+        let mut memory = ListMemory::new(4 * bytes(10));
+        for list in ["a", "b", "c"] {
+            assert_eq!(memory.ask(tenant(1), list), None);
+            assert_eq!(memory.load(10), [list]);
+        }
+        let known = ["a", "b", "c"].map(|list| memory.ask(tenant(1), list).is_some());
+        assert_eq!(known, [true, true, false], "half of the room");
+        for number in [2, 3, 4] {
+            memory.ask(tenant(number), "a");
+            memory.load(10);
+        }
+        let known = [2, 3, 4].map(|number| memory.ask(tenant(number), "a").is_some());
+        assert_eq!(known, [true, true, false], "the rest of the room");
+        assert_eq!(memory.load(10), Vec::<String>::new(), "they are not tried again at once");
+        memory.stop_asking();
+        memory.ask(tenant(5), "a");
+        memory.load(10);
+        assert_eq!(memory.ask(tenant(5), "a"), Some(true), "nobody asks about the others any more");
+        assert_eq!(memory.usage(), ListUsage { lists: 4, bytes: 4 * bytes(10) });
+    }
+
+    #[test]
+    fn changes_are_taken_over_unless_the_list_was_loaded_again_meanwhile() {
+        let memory = ListMemory::new(1 << 20);
+        memory.ask(tenant(1), "a");
+        memory.load(1);
+        let ended = |version| {
+            let row = EntryRow {
+                entry: Uuid::nil(),
+                form: "00000000".to_owned(),
+                normalized_name: String::new(),
+                valid_from_ms: 0,
+                valid_to_ms: NOW_MS,
+            };
+            Some(ListChanges { version, rows: vec![ChangedRow { row, is_comparable: true }] })
+        };
+        let [named] = &memory.to_follow()[..] else { panic!("one list") };
+        let since = named.followed.since(named);
+        let older = SinceVersion { version: 0, list: "a".to_owned(), ..since };
+        named.followed.take_over(&older, NOW_MS + 400, ended(1), 1 << 20);
+        assert_eq!(memory.ask(tenant(1), "a"), Some(true), "the changes are of another version");
+        named.followed.take_over(&since, NOW_MS + 400, ended(2), 1 << 20);
+        assert_eq!(memory.ask(tenant(1), "a"), Some(false));
+        assert_eq!(memory.version(tenant(1), "a", NOW_MS + KNOWN_AHEAD_MS + 399), Some(2));
+        let since = named.followed.since(named);
+        named.followed.take_over(&since, NOW_MS + 800, ended(3), 1);
+        assert_eq!(memory.ask(tenant(1), "a"), None, "it has grown too large, and is loaded again");
+        assert_eq!(memory.load(1), ["a"]);
+    }
+
+    #[test]
+    fn a_list_with_forms_of_another_version_is_asked_in_the_database() {
+        let memory = ListMemory::new(1 << 20);
+        memory.ask(tenant(1), "a");
+        for named in memory.to_load() {
+            memory.keep(&named, NOW_MS, Some(WholeList { version: 1, contents: None }));
+        }
+        assert_eq!((memory.ask(tenant(1), "a"), memory.to_load().len()), (None, 0));
+    }
+}
