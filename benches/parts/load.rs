@@ -74,7 +74,8 @@ pub async fn closed_loop(
 /// scheduled time (no coordinated omission).
 pub async fn open_loop(endpoint: &Endpoint, connections: usize, rate: f64, measured: Duration) -> Load {
     let (starts, begun) = (Instant::now(), Instant::now() + WARM_UP);
-    let (timetables, dues): (Vec<_>, Vec<_>) = (0..connections).map(|_| unbounded_channel()).unzip();
+    let (timetables, dues): (Vec<_>, Vec<_>) =
+        (0..connections).map(|_| unbounded_channel::<Instant>()).unzip();
     let clients = (0..).zip(dues).map(|(connection, mut dues)| {
         let mut client = Client::new(endpoint, connection);
         tokio::spawn(async move {
