@@ -6,9 +6,11 @@
 //!
 //! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers
 //! of connections. `-- --chart docs/decisions.svg` draws the results. `-- --peers` compares Tollgate
-//! with `benches/peers/by-hand` instead.
+//! with `benches/peers/by-hand` instead, and `-- --beside journal_writers=2` with a Tollgate that has
+//! this setting, or `-- --beside program=PATH` with another program.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
+use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use tollgate::storage::private_server::PrivateServer;
 
 #[path = "parts/bare.rs"]
 mod bare;
+#[path = "parts/beside_another.rs"]
+mod beside_another;
 #[path = "parts/beside_by_hand.rs"]
 mod beside_by_hand;
 #[path = "parts/by_hand.rs"]
@@ -41,6 +45,7 @@ mod stored_bytes;
 #[path = "parts/wire.rs"]
 mod wire;
 
+use beside_another::Difference;
 use latencies::Latencies;
 use load::{Endpoint, Load, Request, closed_loop, open_loop};
 use processor_time::ProcessTree;
@@ -65,6 +70,8 @@ async fn main() {
     let mut tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
     if let Some(by_hand) = by_hand {
         beside_by_hand::compare(&by_hand, &tollgate, &postgres, &options.connections).await;
+    } else if let Some(difference) = &options.beside {
+        beside_another::compare(difference, &tollgate, &postgres, folder.path()).await;
     } else {
         by_itself(&options, &tollgate, &postgres).await;
     }
@@ -98,20 +105,23 @@ struct BenchOptions {
     connections: Vec<usize>,
     everything: bool,
     peers: bool,
+    beside: Option<Difference>,
     chart: Option<PathBuf>,
 }
 
 impl BenchOptions {
     fn from_command_line() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let chart = arguments.iter().skip_while(|argument| *argument != "--chart").nth(1).map(PathBuf::from);
+        let value_of = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1);
+        let chart = value_of("--chart").map(PathBuf::from);
+        let beside = value_of("--beside").map(|text| Difference::parse(text));
         let peers = arguments.iter().any(|argument| argument == "--peers");
         let listed = arguments.iter().find_map(|argument| {
             argument.split(',').map(|number| number.parse().ok()).collect::<Option<Vec<usize>>>()
         });
         let everything = listed.is_none();
         let usual = if peers { &CONNECTIONS_COMPARED[..] } else { &CONNECTIONS };
-        Self { connections: listed.unwrap_or(usual.to_vec()), everything, peers, chart }
+        Self { connections: listed.unwrap_or(usual.to_vec()), everything, peers, beside, chart }
     }
 }
 
@@ -164,8 +174,8 @@ async fn beyond_a_bare_commit(tollgate: &Tollgate, postgres: &PrivateServer, rat
     println!("             p99 of each turn: {}; bare {}", p99s(&open), p99s(&bare));
 }
 
-fn median_ms(turns: &[Latencies], share: f64) -> f64 {
-    median(turns.iter().map(|turn| turn.at_ms(share)).collect())
+fn median_ms<L: Borrow<Latencies>>(turns: &[L], share: f64) -> f64 {
+    median(turns.iter().map(|turn| turn.borrow().at_ms(share)).collect())
 }
 
 fn median(mut of_turns: Vec<f64>) -> f64 {
@@ -173,8 +183,8 @@ fn median(mut of_turns: Vec<f64>) -> f64 {
     of_turns[of_turns.len() / 2]
 }
 
-fn row_of_turns(turns: &[Latencies]) -> String {
-    let per_second = median(turns.iter().map(Latencies::per_second).collect());
+fn row_of_turns<L: Borrow<Latencies>>(turns: &[L]) -> String {
+    let per_second = median(turns.iter().map(|turn| turn.borrow().per_second()).collect());
     let at = |share| median_ms(turns, share);
     format!("{per_second:11.0}  {:7.2}  {:7.2}  {:8.2}", at(0.5), at(0.99), at(0.999))
 }

@@ -25,10 +25,19 @@ impl Tollgate {
 
     /// Starts the program. `settings` are environment variables with configuration keys.
     pub async fn start_with(database_url: &str, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_program(&program(), database_url, folder, settings).await
+    }
+
+    pub async fn start_program(
+        program: &Path,
+        database_url: &str,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let begun = Instant::now();
         let log = folder.join("tollgate.log");
         let file = std::fs::File::create(&log).unwrap();
-        let process = Command::new(program())
+        let process = Command::new(program)
             .env("ROCKET_PROFILE", "release")
             .env("ROCKET_ADDRESS", "127.0.0.1")
             .env("ROCKET_PORT", "0")

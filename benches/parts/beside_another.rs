@@ -1,0 +1,136 @@
+//! Two Tollgates in turns, on databases of their own in the same Postgres: one has another setting,
+//! or is another program. Only ratios of neighbouring turns count.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::ConnectOptions;
+use tollgate::storage::private_server::PrivateServer;
+
+use super::latencies::Latencies;
+use super::load::{Endpoint, Request, closed_loop, open_loop};
+use super::processor_time::{self, ProcessTree};
+use super::server::Tollgate;
+use super::{COMPARED_AT, TURN, TURNS, median, row_of_turns};
+
+const DATABASE: &str = "another";
+
+/// What the other one has: a setting of the configuration, or the path of its program.
+pub enum Difference {
+    Setting { key: String, value: String },
+    Program(PathBuf),
+}
+
+impl Difference {
+    /// `program=PATH`, or `KEY=VALUE`.
+    pub fn parse(text: &str) -> Self {
+        let (key, value) = text.split_once('=').expect("a key and a value");
+        match key {
+            "program" => Self::Program(value.into()),
+            key => Self::Setting { key: key.to_owned(), value: value.to_owned() },
+        }
+    }
+
+    async fn start(&self, database_url: &str, folder: &Path) -> Tollgate {
+        match self {
+            Self::Setting { key, value } => {
+                let name = format!("ROCKET_TOLLGATE_{}", key.to_uppercase());
+                Tollgate::start_with(database_url, folder, &[(&name, value)]).await
+            }
+            Self::Program(path) => Tollgate::start_program(path, database_url, folder, &[]).await,
+        }
+    }
+}
+
+struct Contender {
+    name: &'static str,
+    endpoint: Endpoint,
+    server: ProcessTree,
+}
+
+struct Turn {
+    latencies: Latencies,
+    server_us: f64,
+    postgres_us: f64,
+}
+
+pub async fn compare(difference: &Difference, tollgate: &Tollgate, postgres: &PrivateServer, folder: &Path) {
+    let mut superuser = postgres.connect_options().connect().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {DATABASE}")))
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let url = postgres.url().replace("/tollgate?", &format!("/{DATABASE}?"));
+    let own = folder.join(DATABASE);
+    std::fs::create_dir(&own).unwrap();
+    let mut other = difference.start(&url, &own).await;
+    let contender = |name, tollgate: &Tollgate| Contender {
+        name,
+        endpoint: Endpoint::of(tollgate),
+        server: ProcessTree::of(tollgate.id()),
+    };
+    let contenders = [contender("as it is", tollgate), contender("the other", &other)];
+    println!("medians of {TURNS} turns  decisions/s   p50 ms   p99 ms  p99.9 ms  us of server, Postgres");
+    let mut peak = f64::MAX;
+    for connections in [COMPARED_AT, 256] {
+        println!("{connections} connections");
+        let turns = take_turns(&contenders, connections, None, postgres).await;
+        peak = turns.iter().map(|turns| median_rate(turns)).fold(peak, f64::min);
+    }
+    for (share, what) in [(0.5, "half of the peak"), (0.1, "a tenth of the peak")] {
+        println!("{what}");
+        take_turns(&contenders, COMPARED_AT, Some(peak * share), postgres).await;
+    }
+    other.stop();
+}
+
+fn median_rate(turns: &[Turn]) -> f64 {
+    median(turns.iter().map(|turn| turn.latencies.per_second()).collect())
+}
+
+/// Without a rate, as many payments as they can decide.
+async fn take_turns(
+    contenders: &[Contender; 2],
+    connections: usize,
+    rate: Option<f64>,
+    postgres: &PrivateServer,
+) -> [Vec<Turn>; 2] {
+    let mut turns = [Vec::new(), Vec::new()];
+    for round in 0..TURNS {
+        // Neither is always the first.
+        for place in [round % 2, 1 - round % 2] {
+            let Contender { endpoint, server, .. } = &contenders[place];
+            let trees = [*server, processor_time::postgres(postgres)];
+            let before = trees.map(ProcessTree::used);
+            let load = match rate {
+                None => closed_loop(endpoint, connections, TURN, Request::Payment).await,
+                Some(rate) => open_loop(endpoint, connections, rate, TURN).await,
+            };
+            let used = |place: usize| {
+                (trees[place].used() - before[place]).as_secs_f64() * 1e6 / load.answered as f64
+            };
+            let (server_us, postgres_us) = (used(0), used(1));
+            turns[place].push(Turn { latencies: load.latencies, server_us, postgres_us });
+        }
+    }
+    print(contenders, rate, &turns);
+    turns
+}
+
+fn print(contenders: &[Contender; 2], rate: Option<f64>, turns: &[Vec<Turn>; 2]) {
+    let [ours, others] = turns;
+    for (contender, turns) in contenders.iter().zip(turns) {
+        let us = |of: fn(&Turn) -> f64| median(turns.iter().map(of).collect());
+        let latencies: Vec<&Latencies> = turns.iter().map(|turn| &turn.latencies).collect();
+        let (server, postgres) = (us(|turn| turn.server_us), us(|turn| turn.postgres_us));
+        println!("{:>18}  {}  {server:.0}, {postgres:.0}", contender.name, row_of_turns(&latencies));
+    }
+    let of_turn = |turn: &Turn| match rate {
+        None => turn.latencies.per_second(),
+        Some(_) => turn.latencies.at_ms(0.5),
+    };
+    let ratios: Vec<f64> =
+        others.iter().zip(ours).map(|(other, own)| of_turn(other) / of_turn(own)).collect();
+    let what = if rate.is_none() { "decisions/s" } else { "p50" };
+    let listed: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    println!("{:>18}  {:.2} of {what} (each turn: {})", "ratio", median(ratios), listed.join(" "));
+}
