@@ -5,7 +5,7 @@
 //!
 //! `cargo bench --features jemalloc --bench growth -- --full` goes on to ten million payments,
 //! which need 25 GB of disk, and to ten thousand tenants. An argument chooses one of `payments`,
-//! `tenants`, `rules` and `windows`.
+//! `tenants`, `windows`, `kinds` and `rules`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use uuid::Uuid;
 #[path = "../tests/suite/support/decisions.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod decisions;
+#[path = "parts/fact_kinds.rs"]
+mod fact_kinds;
 #[path = "parts/history.rs"]
 mod history;
 #[path = "parts/memory.rs"]
@@ -82,6 +84,14 @@ async fn main() {
         // Its background work would roll up in between.
         bench.tollgate.stop();
         windows::measure(&bench.databases, &mut bench.superuser, clients[0].0).await;
+        bench.stop_database().await;
+    }
+    if is_chosen("kinds") {
+        let mut bench = Bench::start().await;
+        let (_, clients) = bench.target().await;
+        let postgres = processor_time::postgres(&bench.postgres);
+        bench.tollgate.stop();
+        fact_kinds::measure(&bench.databases, &mut bench.superuser, postgres, clients[0].0).await;
         bench.stop_database().await;
     }
     if is_chosen("rules") {
