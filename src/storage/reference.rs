@@ -271,6 +271,19 @@ impl ReferenceMemory {
         cell
     }
 
+    /// `None` if the list is not in memory.
+    fn indexed_version(&self, key: &Key) -> Option<i64> {
+        match &**self.lock().peek(key)?.get()? {
+            Loaded::List(list) => Some(list.version),
+            Loaded::Table(_) => None,
+        }
+    }
+
+    fn replace(&self, key: Key, loaded: Loaded) {
+        self.lock().insert(key, Arc::new(OnceCell::new_with(Some(Arc::new(loaded)))));
+        self.shrink();
+    }
+
     /// Unless another caller has replaced it already.
     fn forget(&self, key: &Key, old: &Kept) {
         let mut kept = self.lock();

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use super::ReferenceMemory;
 use super::list_memory::NamedList;
 use super::list_reader::{self, SinceVersion, Unchanging};
+use super::similar_list::SimilarList;
 use super::version_log::{self, LogSince};
+use super::{Key, Loaded, ReferenceMemory};
 use crate::storage::StorageError;
 
 /// The most lists of one statement. Each takes a lock while the statement runs, and Postgres has
@@ -57,7 +58,20 @@ impl ReferenceMemory {
             }
             all = all.and(loaded);
         }
-        all
+        all.and(self.index_changed_names().await)
+    }
+
+    /// Reads lists again whose names are searched, once they have changed. Until then payments use the
+    /// earlier version, as long as it is complete for them; they would wait for a new one.
+    async fn index_changed_names(&self) -> Result<(), StorageError> {
+        for (NamedList { tenant, list, .. }, newest) in self.lists.searched() {
+            let key = Key::List(tenant, list.clone());
+            if self.indexed_version(&key).is_some_and(|version| version < newest) {
+                let fresh = SimilarList::load(&self.system, tenant, list).await?;
+                self.replace(key, Loaded::List(Box::new(fresh)));
+            }
+        }
+        Ok(())
     }
 
     async fn load_list(&self, named: &NamedList) -> Result<(), StorageError> {

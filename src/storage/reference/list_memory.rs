@@ -44,6 +44,8 @@ pub(super) struct FollowedList {
     asked_ms: AtomicU64,
     /// Whether a payment has asked for entries, and not only for the version.
     entries_asked: AtomicBool,
+    /// Whether a payment has asked for the version, to search for similar names.
+    version_asked: AtomicBool,
     state: RwLock<ListState>,
 }
 
@@ -64,6 +66,14 @@ struct KnownList {
     contents: Option<ListContents>,
     /// Known for the payments of this time; exclusive.
     from_ms: u64,
+    until_ms: u64,
+    before: Option<EarlierVersion>,
+}
+
+/// The version before the newest, and until when it is complete: the changes since hold later.
+#[derive(Debug, Clone, Copy)]
+struct EarlierVersion {
+    version: i64,
     until_ms: u64,
 }
 
@@ -98,9 +108,25 @@ impl ListMemory {
         state.known_at(at_ms)?.contents.as_ref()?.has_any(&sought(), at_ms)
     }
 
-    /// The version of the list that is complete for payments of this time.
+    /// A version of the list that is complete for payments of this time. After a change it is the earlier
+    /// one for a while, so that there is time to index the names again.
     pub fn version(&self, tenant: TenantId, list: &str, at_ms: u64) -> Option<i64> {
-        Some(self.followed(tenant, list)?.read().known_at(at_ms)?.version)
+        let followed = self.followed(tenant, list)?;
+        followed.version_asked.store(true, Ordering::Relaxed);
+        let state = followed.read();
+        let known = state.known_at(at_ms)?;
+        let before = known.before.filter(|before| at_ms < before.until_ms);
+        Some(before.map_or(known.version, |before| before.version))
+    }
+
+    /// The lists whose names are searched, with their newest versions.
+    pub fn searched(&self) -> Vec<(NamedList, i64)> {
+        let searched = self.asked(|followed| followed.version_asked.load(Ordering::Relaxed));
+        let newest = |named: &NamedList| match &*named.followed.read() {
+            ListState::Known(known) => Some(known.version),
+            ListState::Unknown | ListState::InDatabase { .. } => None,
+        };
+        searched.into_iter().filter_map(|named| newest(&named).map(|version| (named, version))).collect()
     }
 
     /// The list, which is followed from now on. `None` if there are too many.
@@ -276,7 +302,7 @@ impl ListState {
 impl KnownList {
     fn read_at(now_ms: u64, version: i64, contents: Option<ListContents>) -> Self {
         let from_ms = now_ms.saturating_sub(ENDED_BEFORE_MS);
-        Self { version, contents, from_ms, until_ms: now_ms + KNOWN_AHEAD_MS }
+        Self { version, contents, from_ms, until_ms: now_ms + KNOWN_AHEAD_MS, before: None }
     }
 
     fn is_as_of(&self, since: &SinceVersion) -> bool {
@@ -287,7 +313,8 @@ impl KnownList {
 impl FollowedList {
     fn new(asked_ms: u64) -> Self {
         let state = RwLock::new(ListState::Unknown);
-        Self { asked_ms: AtomicU64::new(asked_ms), entries_asked: AtomicBool::new(false), state }
+        let asked_ms = AtomicU64::new(asked_ms);
+        Self { asked_ms, entries_asked: AtomicBool::default(), version_asked: AtomicBool::default(), state }
     }
 
     fn was_asked_within(&self, time: Duration, now_ms: u64) -> bool {
@@ -336,6 +363,9 @@ impl FollowedList {
         }
         match &mut *state {
             ListState::Known(known) => {
+                if known.version != version {
+                    known.before = Some(EarlierVersion { version: known.version, until_ms: known.until_ms });
+                }
                 (known.version, known.until_ms) = (version, now_ms + KNOWN_AHEAD_MS);
             }
             state => *state = ListState::Known(KnownList::read_at(now_ms, version, None)),
@@ -502,7 +532,11 @@ mod tests {
         assert_eq!(memory.ask(tenant(1), "a"), Some(true), "the changes are of another version");
         named.followed.take_over(&since, NOW_MS + 400, ended(2), 1 << 20);
         assert_eq!(memory.ask(tenant(1), "a"), Some(false));
-        assert_eq!(memory.version(tenant(1), "a", NOW_MS + KNOWN_AHEAD_MS + 399), Some(2));
+        for (after_ms, version) in [(KNOWN_AHEAD_MS - 1, 1), (KNOWN_AHEAD_MS, 2), (KNOWN_AHEAD_MS + 399, 2)] {
+            assert_eq!(memory.version(tenant(1), "a", NOW_MS + after_ms), Some(version), "{after_ms}");
+        }
+        let searched = memory.searched();
+        assert_eq!(searched.iter().map(|(_, version)| *version).collect::<Vec<_>>(), [2]);
         let since = named.followed.since(named);
         named.followed.take_over(&since, NOW_MS + 800, ended(3), 1);
         assert_eq!(memory.ask(tenant(1), "a"), None, "it has grown too large, and is loaded again");

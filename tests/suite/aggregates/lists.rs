@@ -170,6 +170,32 @@ async fn a_change_that_would_be_stored_after_it_holds_is_refused_or_made_to_hold
     assert_eq!(all.iter().map(|entry| entry.valid_from_ms).collect::<Vec<_>>(), [added.valid_from_ms]);
 }
 
+/// Each locks rows, the list and the audit log.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_change_a_list_at_the_same_time_wait_for_each_other() {
+    let database = TestDatabase::create().await;
+    let databases = database.databases();
+    let (app, tenant) = (&databases.app, tenant(&databases).await);
+    create(app, tenant, new_list("l"), 10).await.unwrap();
+    let changing = (0..12).map(async |number| {
+        for round in 0..5 {
+            let value = format!("c-{number}-{round}");
+            let added = add_entry(app, tenant, "l", entry(&value, 0), 1_000, 5).await.unwrap();
+            let many = ["a", "b"].map(|more| entry(&format!("{value}-{more}"), 0)).to_vec();
+            assert_eq!(add_entries(app, tenant, "l", many, 1_000, "alice", 5).await.unwrap().ids.len(), 2);
+            let closed = close_entry(app, tenant, "l", added.id, 5, "bob").await.unwrap().unwrap();
+            assert!(closed.valid_to_ms.unwrap() >= added.valid_from_ms);
+        }
+    });
+    futures::future::join_all(changing).await;
+    assert_eq!(list(app, tenant, None, 10).await.unwrap()[0].open_entries, 12 * 5 * 2);
+    let version: i64 = sqlx::query_scalar("select version from lists")
+        .fetch_one(&mut database.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(version, 12 * 5 * 3, "one for each change");
+}
+
 /// An entry of a list with several kinds.
 #[tokio::test]
 async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {

@@ -283,3 +283,36 @@ async fn similar_names_need_no_look_up_while_the_version_of_their_list_is_known(
     let Fact::Similar(Some(found)) = ask(now_ms()).await else { panic!("nothing was found") };
     assert_eq!(found.entry, "Vladimir Ivanov");
 }
+
+#[tokio::test]
+async fn payments_do_not_wait_until_the_names_of_a_changed_list_are_indexed_again() {
+    let database = TestDatabase::create().await;
+    let (databases, closing) = (database.databases(), database.databases());
+    let memory = ReferenceMemory::new(&closing, 1 << 30);
+    let tenant = tenant(&databases).await;
+    let (kinds, kind) = (ListKinds::one(ValueKind::Name), ValueKind::Name);
+    empty_list(&databases, tenant, kind, "names").await;
+    let query =
+        FactQuery::Similar { list: "names".to_owned(), selector: Selector::DebtorName, score_at_least: 80 };
+    let ask = async |at_ms: u64| {
+        let mut asked = request(tenant, order("c-1", 5, "EUR"), vec![query.clone()]);
+        payment_of(&mut asked).received_at_ms = at_ms;
+        let known = memory.known(tenant, &asked.payment, &asked.queries);
+        let (payment, queries) = (asked.payment.clone(), asked.queries.clone());
+        let mut answer = look_up(&closing.app, FactRequest { known, ..asked }).await.unwrap();
+        memory.complete(tenant, &payment, &queries, &mut answer).await.unwrap();
+        answer.facts.remove(0)
+    };
+    assert_eq!(ask(now_ms()).await, Fact::Similar(None));
+    memory.follow().await.unwrap();
+    let entry = entry(&kinds, "Jose Garcia", 0, None);
+    let added = lists::add_entry(&databases.app, tenant, "names", entry, 10, now_ms()).await.unwrap();
+    until(added.valid_from_ms - 1_000).await;
+    memory.follow().await.unwrap();
+    memory.load_lists().await.unwrap();
+    // From here on nothing can be read.
+    closing.close().await;
+    let Fact::Similar(Some(found)) = ask(added.valid_from_ms).await else { panic!("nothing was found") };
+    assert_eq!(found.entry, "Jose Garcia");
+    assert_eq!(ask(added.valid_from_ms - 1).await, Fact::Similar(None), "it is not valid yet");
+}
