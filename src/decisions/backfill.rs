@@ -94,6 +94,20 @@ impl AggregateBackfill {
         Ok(progress)
     }
 
+    /// As `until_complete`, for a dry run. If the tenant has many series already, none is declared.
+    pub async fn until_complete_for_dry_run(
+        &self,
+        tenant: TenantId,
+        asked: &[AskedSeries],
+        patience: Duration,
+    ) -> Result<SeriesProgress, DeclareError> {
+        if series::have_room_in_dry_run(&self.app, tenant, asked).await? {
+            self.until_complete(tenant, asked, patience).await
+        } else {
+            Err(DeclareError::TooMany)
+        }
+    }
+
     /// Removes the series that no revision has asked about lately.
     pub async fn remove_unused(&self) -> Result<(), StorageError> {
         // Nodes of the release before would not learn of it.

@@ -274,7 +274,7 @@ impl DryRuns {
         asked: Vec<AskedSeries>,
     ) -> Result<Vec<Series>, StorageError> {
         let backfill = &self.rulesets.backfill;
-        let progress = match backfill.until_complete(tenant, &asked, PREPARING_MAX).await {
+        let progress = match backfill.until_complete_for_dry_run(tenant, &asked, PREPARING_MAX).await {
             Ok(progress) => progress,
             // It is not worth failing for.
             Err(DeclareError::Storage(error)) if !error.is_lock_timeout() => return Err(error),

@@ -62,11 +62,6 @@ pub async fn history(system: &SystemPool) -> Result<Option<HistoryProgress>, Sto
         .await
 }
 
-/// Whether every decision from before this index can be found by it.
-pub async fn is_complete(system: &SystemPool) -> Result<bool, StorageError> {
-    Ok(history(system).await?.is_none())
-}
-
 async fn is_all_indexed(connection: &mut sqlx::PgConnection) -> Result<bool, StorageError> {
     let missing = "select exists (select from search_progress where sequence < history_until)";
     let missing: bool = sqlx::query_scalar(missing).fetch_one(connection).await?;

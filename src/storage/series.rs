@@ -46,6 +46,8 @@ const TOO_MANY: &str = "TG002";
 
 /// A tenant may have this many series: each is a row of every payment.
 pub const SERIES_MAX: u32 = 256;
+/// Dry runs leave the rest to revisions, since what they ask about is kept for thirty days.
+const SERIES_OF_DRY_RUNS_MAX: i64 = 192;
 
 #[derive(Debug, Error)]
 pub enum DeclareError {
@@ -68,6 +70,29 @@ pub async fn declare(
     let attempt = || declare_once(app, tenant, series, now_ms);
     let declared = attempt.retry(LOCK_BACKOFF).when(StorageError::is_lock_timeout).await;
     declared.map_err(|error| if error.has_code(TOO_MANY) { DeclareError::TooMany } else { error.into() })
+}
+
+/// Whether a dry run may declare these series.
+pub async fn have_room_in_dry_run(
+    app: &AppPool,
+    tenant: TenantId,
+    asked: &[AskedSeries],
+) -> Result<bool, StorageError> {
+    let digests: Vec<Uuid> = asked.iter().map(|asked| keys::series_digest(&asked.series)).collect();
+    app.transaction(tenant, move |connection| {
+        Box::pin(async move {
+            let (declared, wanted): (i64, i64) = sqlx::query_as(
+                "select count(*), cardinality($2) - count(*) filter (where digest = any ($2))
+                 from value_series where tenant_id = $1",
+            )
+            .bind(tenant.0)
+            .bind(digests)
+            .fetch_one(connection)
+            .await?;
+            Ok(wanted == 0 || declared + wanted <= SERIES_OF_DRY_RUNS_MAX)
+        })
+    })
+    .await
 }
 
 async fn declare_once(

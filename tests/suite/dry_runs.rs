@@ -2,10 +2,12 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tollgate::domain::tenant::Scope;
 
 use crate::support::database::TestDatabase;
 use crate::support::lists::until_valid;
+use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment, payment_with};
 
 const DRY_RUNS: &str = "/rulesets/payment/dry-runs";
@@ -152,4 +154,34 @@ async fn a_dry_run_with_missing_or_forbidden_parts_is_refused_with_pointers() {
     let (status, _) = composer.post(DRY_RUNS, &json!({"revision": 1, "payment": payment()})).await;
     assert_eq!(status, StatusCode::OK);
     node.stop().await;
+}
+
+/// A series is kept for thirty days after it was asked about, and a tenant has room for 256.
+#[tokio::test(flavor = "multi_thread")]
+async fn dry_runs_leave_room_for_the_series_of_revisions() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let caller = Caller::of_new_tenant(&node, "acme").await;
+    let others = "select declare_series(current_tenant(), array_agg(gen_random_uuid()),
+                                        array_agg('{\"selectors\": [\"merchant\"], \"conversion\": null, \"distinct\": null}'::jsonb),
+                                        array_agg(false), 0)
+                  from generate_series(1, 192)";
+    let mut superuser = database.superuser().await;
+    let tenant: uuid::Uuid = sqlx::query_scalar("select id from tenants where name = 'acme'")
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap();
+    for statement in [&format!("set app.tenant_id = '{tenant}'")[..], others] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut superuser).await.unwrap();
+    }
+    let rules = json!([velocity(&caller, 3_600, 1).await]);
+    let run = dry_run(&caller, json!({"rules": rules, "payment": payment()})).await;
+    assert_eq!(run["rules"][0]["fact_sources"], json!(["not_known_yet"]), "{run}");
+    let (status, made) = caller.post("/rulesets/payment/revisions", &json!({"rules": rules})).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let known = async {
+        let body = json!({"rules": rules, "payment": payment()});
+        while dry_run(&caller, body.clone()).await["rules"][0]["fact_sources"] != json!(["current"]) {}
+    };
+    timeout(TEST_TIMEOUT, known).await.unwrap();
 }
