@@ -175,7 +175,7 @@ impl Insertion<'_> {
         connection: &mut PgConnection,
         entries: &mut [NewEntry],
     ) -> Result<AddedEntries, AddEntryError> {
-        let Self { tenant, list, entries_max, now_ms, lead } = *self;
+        let Self { tenant, list, entries_max, lead, .. } = *self;
         let kept_before = lock_list(connection, tenant, list).await?;
         let valid_from_ms = begin_change(connection, tenant, list, lead).await?;
         entries.iter_mut().for_each(|entry| entry.begin_at_earliest(valid_from_ms));
@@ -190,7 +190,7 @@ impl Insertion<'_> {
         }
         // Open entries need not be counted if the list has fewer entries in total than the quota.
         let open_max = i64::from(entries_max);
-        if kept > open_max && count_not_ended(connection, tenant, list, now_ms).await? > open_max {
+        if kept > open_max && count_not_ended(connection, tenant, list, valid_from_ms).await? > open_max {
             return Err(AddEntryError::TooMany(entries_max));
         }
         sqlx::query("update lists set entries_kept = $3 where tenant_id = $1 and name = $2")
@@ -316,7 +316,7 @@ async fn count_not_ended(
     connection: &mut PgConnection,
     tenant: TenantId,
     list: &str,
-    now_ms: u64,
+    at_ms: u64,
 ) -> Result<i64, StorageError> {
     let count = sqlx::query_scalar(
         "select count(distinct id) from list_entries
@@ -325,7 +325,7 @@ async fn count_not_ended(
     )
     .bind(tenant.0)
     .bind(list)
-    .bind(bigint(now_ms))
+    .bind(bigint(at_ms))
     .fetch_one(connection)
     .await?;
     Ok(count)
