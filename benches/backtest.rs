@@ -223,7 +223,7 @@ impl Bench {
     async fn pay(&self, number: usize) -> (Duration, PaymentId) {
         let body = json!({
             "reference": format!("order-{number}"), "amount_minor": 1_000 + number * 211 % 110_000, "currency": "EUR",
-            "method": "credit_transfer", "customer": format!("customer-{}", number % 50_000),
+            "method": "credit_transfer", "customer": format!("customer-{:05}", number % 50_000),
             "debtor": {"name": format!("Payer {number}"), "account": {"other": format!("acct-{number}")}},
             "creditor": {"name": "Blue Bikes", "account": {"iban": "NL91ABNA0417164300"}, "bank": "ABNANL2A"},
         });
@@ -318,7 +318,8 @@ fn again(pattern: &Decision, number: usize) -> Decision {
     let payment = Arc::make_mut(&mut decision.evidence.payment);
     payment.id = PaymentId(Uuid::now_v7());
     payment.received_at_ms = (payment.id.0.as_u128() >> 80) as u64;
-    payment.order.customer = Some(format!("customer-{}", number % 50_000));
+    // As long as that of the pattern, so that a replay uses the same fuel.
+    payment.order.customer = Some(format!("customer-{:05}", number % 50_000));
     decision
 }
 
