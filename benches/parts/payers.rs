@@ -181,9 +181,11 @@ fn skewed(number: u64, count: u64, power: i32) -> u64 {
 }
 
 fn body(number: u64) -> String {
+    // As digits alone, one in a hundred would pass for a card number.
+    let (high, low) = (number >> 32, number & 0xffff_ffff);
     let (payer, shop) = (skewed(number, PAYERS, 2), skewed(!number, SHOPS, 3));
     format!(
-        r#"{{"reference":"order-{number}","amount_minor":{},"currency":"EUR","method":"credit_transfer",
+        r#"{{"reference":"order-{high:x}x{low:x}","amount_minor":{},"currency":"EUR","method":"credit_transfer",
 "debtor":{{"name":"Payer {payer}","account":{{"other":"acct-{payer}"}}}},
 "creditor":{{"name":"Shop {shop}","account":{{"other":"shop-{shop}"}}}},
 "customer":"customer-{payer}","merchant":"merchant-{shop}"}}"#,

@@ -171,7 +171,8 @@ async fn dry_runs_leave_room_for_the_series_of_revisions() {
         .fetch_one(&mut superuser)
         .await
         .unwrap();
-    for statement in [&format!("set app.tenant_id = '{tenant}'")[..], others] {
+    let complete = "update value_series set complete_at_ms = 0";
+    for statement in [&format!("set app.tenant_id = '{tenant}'")[..], others, complete] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut superuser).await.unwrap();
     }
     let rules = json!([velocity(&caller, 3_600, 1).await]);
