@@ -86,11 +86,7 @@ impl Parts {
 
     fn aggregates(self) -> String {
         format!(
-            "select q.place, q.ordinal, null::boolean as listed, counted.count, null::bigint as total_minor,
-                    null::uuid as decision_id, null::bytea as request_hash, null::smallint as seen,
-                    counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
-                    {keys} as distinct_keys, null::text as currency,
-                    null::text as outcome, null::smallint as payload_version, null::bytea as payload
+            "{row}
              from {queries}
              cross join lateral (
                  select count(*) as count, coalesce(sum(v.amount_minor), 0)::text as total,
@@ -100,7 +96,7 @@ impl Parts {
                  from aggregate_values v where {counts}
              ) counted
              {others}",
-            keys = self.distinct_keys(),
+            row = self.counted_row(),
             queries = self.queries("not ($39::boolean[])[i]"),
             counts = self.counts(),
             others = self.distinct(&format!(
@@ -114,11 +110,7 @@ impl Parts {
     /// The rolled up days of velocities and aggregates, beside what the other parts count.
     fn rolled(self) -> String {
         format!(
-            "select q.place, q.ordinal, null::boolean as listed, counted.count, null::bigint as total_minor,
-                    null::uuid as decision_id, null::bytea as request_hash, null::smallint as seen,
-                    counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
-                    {keys} as distinct_keys, null::text as currency,
-                    null::text as outcome, null::smallint as payload_version, null::bytea as payload
+            "{row}
              from {queries}
              cross join lateral (
                  select coalesce(sum(d.payments), 0)::bigint as count, coalesce(sum(d.total), 0)::text as total,
@@ -128,7 +120,7 @@ impl Parts {
              ) counted
              {others}
              where q.rolled >= q.whole_from",
-            keys = self.distinct_keys(),
+            row = self.counted_row(),
             queries = self.queries("($40::uuid[])[i] is not null"),
             others = self
                 .distinct(&format!("select distinct unnest(d.distinct_keys) as distinct_key from {ROLLED_UP}")),
@@ -179,12 +171,20 @@ impl Parts {
         )
     }
 
-    fn distinct_keys(self) -> &'static str {
-        if self.distinct {
+    /// The row of an aggregate.
+    fn counted_row(self) -> String {
+        let distinct_keys = if self.distinct {
             "case when q.distinct_max > 0 then coalesce(others.keys, '{}') end"
         } else {
             "null::bigint[]"
-        }
+        };
+        format!(
+            "select q.place, q.ordinal, null::boolean as listed, counted.count, null::bigint as total_minor,
+                    null::uuid as decision_id, null::bytea as request_hash, null::smallint as seen,
+                    counted.total, counted.squares, counted.minimum, counted.maximum, counted.unconverted,
+                    {distinct_keys} as distinct_keys, null::text as currency,
+                    null::text as outcome, null::smallint as payload_version, null::bytea as payload"
+        )
     }
 
     /// Joins the distinct values that a query finds.
