@@ -48,11 +48,16 @@ const GROW: &str = "
     insert into activations (tenant_id, point, revision, activated_by, activated_at_ms)
     select id, 'payment', 1, 'bench', 0 from made";
 
+const AT_ONCE: i32 = 500;
+
 pub async fn grow_to(superuser: &mut PgConnection, count: i32) {
     let present: i64 =
         sqlx::query_scalar("select count(*) from tenants").fetch_one(&mut *superuser).await.unwrap();
-    let from = i32::try_from(present).unwrap();
-    sqlx::query(GROW).bind(from).bind(count - 1).execute(superuser).await.unwrap();
+    // Each list is a lock of the transaction, and Postgres has room for a few thousand.
+    for from in (i32::try_from(present).unwrap()..count).step_by(AT_ONCE as usize) {
+        let last = (from + AT_ONCE).min(count) - 1;
+        sqlx::query(GROW).bind(from).bind(last).execute(&mut *superuser).await.unwrap();
+    }
 }
 
 /// Each tenant with one of its clients.
