@@ -30,10 +30,12 @@ pub(super) enum DatabaseLock {
     Retention,
     /// A roll-up is never replaced by an older one.
     RollUps,
+    /// Shared by all who change lists, in the database. A node that gets it alone knows that nobody does.
+    ListChanges,
 }
 
 impl DatabaseLock {
-    fn number(self) -> i64 {
+    pub fn number(self) -> i64 {
         match self {
             Self::Provisioning => 0x0070_6c6c_6761_7465,
             Self::FirstSigningKey => 0x746f_6c6c_0000_0001,
@@ -43,6 +45,7 @@ impl DatabaseLock {
             Self::TableActivationSequence => 0x746f_6c6c_0000_000a,
             Self::Retention => 0x746f_6c6c_0000_000c,
             Self::RollUps => 0x746f_6c6c_0000_000d,
+            Self::ListChanges => 0x746f_6c6c_0000_000e,
         }
     }
 
@@ -156,8 +159,8 @@ mod tests {
     #[test]
     fn numbers_and_texts_are_those_of_the_release_before() {
         use DatabaseLock::{
-            ActivationSequence, BacktestClaims, FirstSigningKey, ListConversion, Provisioning, Retention,
-            RollUps, TableActivationSequence,
+            ActivationSequence, BacktestClaims, FirstSigningKey, ListChanges, ListConversion, Provisioning,
+            Retention, RollUps, TableActivationSequence,
         };
         let all = [
             Provisioning,
@@ -168,6 +171,7 @@ mod tests {
             TableActivationSequence,
             Retention,
             RollUps,
+            ListChanges,
         ];
         // The function that declares series takes a lock of its own.
         let in_migration = include_str!("../../migrations/0014_aggregates.sql");
@@ -183,8 +187,11 @@ mod tests {
                 8_390_043_841_926_791_178,
                 8_390_043_841_926_791_180,
                 8_390_043_841_926_791_181,
+                8_390_043_841_926_791_182,
             ]
         );
+        let in_migration = include_str!("../../migrations/0022_newest_list_change.sql");
+        assert!(in_migration.contains(&format!("lock_shared({})", ListChanges.number())));
         let (tenant, payment) = (TenantId(Uuid::from_u128(1)), PaymentId(Uuid::from_u128(2)));
         let (one, two) = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
         for (lock, text) in [

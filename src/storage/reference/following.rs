@@ -3,8 +3,11 @@
 //! Payments must not wait for it. What is not known in time is asked in the database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::list_memory::NamedList;
+use tokio::time::sleep;
+
+use super::list_memory::{NamedList, ReadAt};
 use super::list_reader::{self, SinceVersion, Unchanging};
 use super::similar_list::SimilarList;
 use super::version_log::{self, LogSince};
@@ -14,34 +17,81 @@ use crate::storage::StorageError;
 /// The most lists of one statement. Each takes a lock while the statement runs, and Postgres has
 /// room for a few thousand.
 const PAGE: usize = 200;
+/// How often it is tried to find a moment in which no list is being changed. Changes are short.
+const PROBES: u32 = 4;
+const BETWEEN_PROBES: Duration = Duration::from_millis(5);
 
 impl ReferenceMemory {
     /// Reads what has changed in the lists and tables that payments ask about. What fails does not keep
     /// back the rest.
     pub async fn follow(&self) -> Result<(), StorageError> {
         self.lists.forget_unasked();
-        let mut all = Ok(());
-        for page in self.lists.to_follow().chunks(PAGE) {
-            all = all.and(self.follow_lists(page).await);
-        }
+        let lists = self.follow_lists().await;
         self.lists.shrink();
-        all.and(self.follow_tables().await)
+        lists.and(self.follow_tables().await)
     }
 
-    async fn follow_lists(&self, page: &[NamedList]) -> Result<(), StorageError> {
+    /// As a rule no list is being changed and few have changed, so nothing is asked about the others.
+    async fn follow_lists(&self) -> Result<(), StorageError> {
+        let lists = self.lists.to_follow();
+        if lists.is_empty() {
+            return Ok(());
+        }
+        let Some(read_at) = self.until_none_is_changing().await? else {
+            return self.follow_one_by_one(&lists).await;
+        };
+        let since = self.lists.newest_change();
+        let changed = list_reader::changed_since(&self.system, since).await?;
+        let has_changed = |named: &&NamedList| {
+            changed.contains(&(named.tenant, named.list.clone())) || !named.followed.stays(since, read_at)
+        };
+        let changed: Vec<&NamedList> = lists.iter().filter(has_changed).collect();
+        let mut all = Ok(());
+        for page in changed.chunks(PAGE) {
+            all = all.and(self.read_changes(page, read_at).await);
+        }
+        self.lists.set_newest_change(read_at.newest_change);
+        all
+    }
+
+    async fn until_none_is_changing(&self) -> Result<Option<ReadAt>, StorageError> {
+        for _ in 0..PROBES {
+            if let Some(read_at) = list_reader::none_is_changing(&self.system).await? {
+                return Ok(Some(read_at));
+            }
+            sleep(BETWEEN_PROBES).await;
+        }
+        Ok(None)
+    }
+
+    /// While some list is being changed, each is looked at by itself.
+    async fn follow_one_by_one(&self, lists: &[NamedList]) -> Result<(), StorageError> {
+        let mut all = Ok(());
+        for page in lists.chunks(PAGE) {
+            all = all.and(self.follow_unchanging(page).await);
+        }
+        all
+    }
+
+    async fn follow_unchanging(&self, page: &[NamedList]) -> Result<(), StorageError> {
+        let newest_change = self.lists.newest_change();
         let names: Vec<_> = page.iter().map(|named| (named.tenant, named.list.clone())).collect();
         let Unchanging { now_ms, are_unchanging } = list_reader::unchanging(&self.system, &names).await?;
         // A list that is being changed stays as it is: its time passes until the change is stored.
         let all = page.iter().zip(are_unchanging);
         let readable: Vec<&NamedList> =
             all.filter(|(_, is_unchanging)| *is_unchanging).map(|(named, _)| named).collect();
-        if readable.is_empty() {
+        self.read_changes(&readable, ReadAt { now_ms, newest_change }).await
+    }
+
+    async fn read_changes(&self, lists: &[&NamedList], read_at: ReadAt) -> Result<(), StorageError> {
+        if lists.is_empty() {
             return Ok(());
         }
-        let since: Arc<[SinceVersion]> = readable.iter().map(|named| named.followed.since(named)).collect();
+        let since: Arc<[SinceVersion]> = lists.iter().map(|named| named.followed.since(named)).collect();
         let changes = list_reader::changes(&self.system, since.clone()).await?;
-        for ((named, since), changes) in readable.iter().zip(since.iter()).zip(changes) {
-            named.followed.take_over(since, now_ms, changes, self.lists.tenant_bytes_max());
+        for ((named, since), changes) in lists.iter().zip(since.iter()).zip(changes) {
+            named.followed.take_over(since, read_at, changes, self.lists.tenant_bytes_max());
         }
         Ok(())
     }
@@ -75,6 +125,7 @@ impl ReferenceMemory {
     }
 
     async fn load_list(&self, named: &NamedList) -> Result<(), StorageError> {
+        let newest_change = self.lists.newest_change();
         let name = [(named.tenant, named.list.clone())];
         let Unchanging { now_ms, are_unchanging } = list_reader::unchanging(&self.system, &name).await?;
         if are_unchanging != [true] {
@@ -82,7 +133,7 @@ impl ReferenceMemory {
         }
         let (list, bytes_max) = (named.list.clone(), self.lists.tenant_bytes_max());
         let whole = list_reader::whole(&self.system, named.tenant, list, now_ms, bytes_max).await?;
-        self.lists.keep(named, now_ms, whole);
+        self.lists.keep(named, ReadAt { now_ms, newest_change }, whole);
         Ok(())
     }
 

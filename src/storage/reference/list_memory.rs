@@ -4,7 +4,7 @@
 //! are asked in the database, which must always be possible: nothing may wait for this memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -35,6 +35,16 @@ pub(super) struct ListMemory {
     bytes_max: usize,
     /// As they were counted last.
     bytes: AtomicUsize,
+    /// The changes of all lists up to this number were stored when lists were followed last.
+    newest_change: AtomicI64,
+}
+
+/// When a list was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadAt {
+    pub now_ms: u64,
+    /// No change up to this number is missing.
+    pub newest_change: i64,
 }
 
 /// A list that payments have asked about.
@@ -67,6 +77,8 @@ struct KnownList {
     /// Known for the payments of this time; exclusive.
     from_ms: u64,
     until_ms: u64,
+    /// As in [`ReadAt`].
+    newest_change: i64,
     before: Option<EarlierVersion>,
 }
 
@@ -86,7 +98,17 @@ pub(super) struct NamedList {
 
 impl ListMemory {
     pub fn new(bytes_max: usize) -> Self {
-        Self { lists: RwLock::default(), begun: Instant::now(), bytes_max, bytes: AtomicUsize::new(0) }
+        let (lists, begun) = (RwLock::default(), Instant::now());
+        let (bytes, newest_change) = (AtomicUsize::default(), AtomicI64::default());
+        Self { lists, begun, bytes_max, bytes, newest_change }
+    }
+
+    pub fn newest_change(&self) -> i64 {
+        self.newest_change.load(Ordering::Acquire)
+    }
+
+    pub fn set_newest_change(&self, number: i64) {
+        self.newest_change.store(number, Ordering::Release);
     }
 
     /// The most bytes of the lists of one tenant, so that none takes the memory of all others.
@@ -214,7 +236,7 @@ impl ListMemory {
 
     /// Keeps a list that was read at this time, if there is room for it. Room is made only by lists
     /// that nobody asks about: lists in use must not push each other out again and again.
-    pub fn keep(&self, named: &NamedList, read_at_ms: u64, whole: Option<WholeList>) {
+    pub fn keep(&self, named: &NamedList, read_at: ReadAt, whole: Option<WholeList>) {
         let Some((version, contents)) = whole.and_then(|whole| Some((whole.version, whole.contents?))) else {
             named.followed.leave_in_database(UNFIT_FOR);
             return;
@@ -243,7 +265,7 @@ impl ListMemory {
             bytes -= dropped.bytes();
             *dropped.write() = ListState::Unknown;
         }
-        *named.followed.write() = ListState::Known(KnownList::read_at(read_at_ms, version, Some(contents)));
+        *named.followed.write() = ListState::Known(KnownList::of(read_at, version, Some(contents)));
     }
 
     /// Drops lists if they have grown beyond the bytes, those first that were not asked about for the
@@ -300,9 +322,9 @@ impl ListState {
 }
 
 impl KnownList {
-    fn read_at(now_ms: u64, version: i64, contents: Option<ListContents>) -> Self {
-        let from_ms = now_ms.saturating_sub(ENDED_BEFORE_MS);
-        Self { version, contents, from_ms, until_ms: now_ms + KNOWN_AHEAD_MS, before: None }
+    fn of(ReadAt { now_ms, newest_change }: ReadAt, version: i64, contents: Option<ListContents>) -> Self {
+        let (from_ms, until_ms) = (now_ms.saturating_sub(ENDED_BEFORE_MS), now_ms + KNOWN_AHEAD_MS);
+        Self { version, contents, from_ms, until_ms, newest_change, before: None }
     }
 
     fn is_as_of(&self, since: &SinceVersion) -> bool {
@@ -330,12 +352,25 @@ impl FollowedList {
         SinceVersion { tenant: named.tenant, list: named.list.clone(), version, needs_entries }
     }
 
+    /// Keeps the list as it is, since it has not changed since the change of this number. Returns `false`
+    /// if changes up to there may be missing.
+    pub fn stays(&self, since_change: i64, read_at: ReadAt) -> bool {
+        match &mut *self.write() {
+            ListState::Known(known) if known.newest_change >= since_change => {
+                known.until_ms = read_at.now_ms + KNOWN_AHEAD_MS;
+                known.newest_change = read_at.newest_change;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes over what has changed since, as it was read at this time. A list that grows beyond the
     /// bytes is loaded again, without the entries that have ended.
     pub fn take_over(
         &self,
         since: &SinceVersion,
-        now_ms: u64,
+        read_at: ReadAt,
         changes: Option<ListChanges>,
         bytes_max: usize,
     ) {
@@ -366,9 +401,10 @@ impl FollowedList {
                 if known.version != version {
                     known.before = Some(EarlierVersion { version: known.version, until_ms: known.until_ms });
                 }
-                (known.version, known.until_ms) = (version, now_ms + KNOWN_AHEAD_MS);
+                (known.version, known.until_ms) = (version, read_at.now_ms + KNOWN_AHEAD_MS);
+                known.newest_change = read_at.newest_change;
             }
-            state => *state = ListState::Known(KnownList::read_at(now_ms, version, None)),
+            state => *state = ListState::Known(KnownList::of(read_at, version, None)),
         }
     }
 
@@ -412,6 +448,10 @@ mod tests {
 
     const NOW_MS: u64 = 1_000_000;
 
+    fn at(now_ms: u64) -> ReadAt {
+        ReadAt { now_ms, newest_change: 0 }
+    }
+
     fn tenant(number: u128) -> TenantId {
         TenantId(Uuid::from_u128(number))
     }
@@ -447,7 +487,7 @@ mod tests {
         /// Loads what waits to be loaded. Each list has this many entries.
         fn load(&self, entries: u32) -> Vec<String> {
             let waiting = self.to_load();
-            waiting.iter().for_each(|named| self.keep(named, NOW_MS, Some(whole(entries))));
+            waiting.iter().for_each(|named| self.keep(named, at(NOW_MS), Some(whole(entries))));
             waiting.into_iter().map(|named| named.list).collect()
         }
 
@@ -528,9 +568,9 @@ mod tests {
         let [named] = &memory.to_follow()[..] else { panic!("one list") };
         let since = named.followed.since(named);
         let older = SinceVersion { version: 0, list: "a".to_owned(), ..since };
-        named.followed.take_over(&older, NOW_MS + 400, ended(1), 1 << 20);
+        named.followed.take_over(&older, at(NOW_MS + 400), ended(1), 1 << 20);
         assert_eq!(memory.ask(tenant(1), "a"), Some(true), "the changes are of another version");
-        named.followed.take_over(&since, NOW_MS + 400, ended(2), 1 << 20);
+        named.followed.take_over(&since, at(NOW_MS + 400), ended(2), 1 << 20);
         assert_eq!(memory.ask(tenant(1), "a"), Some(false));
         for (after_ms, version) in [(KNOWN_AHEAD_MS - 1, 1), (KNOWN_AHEAD_MS, 2), (KNOWN_AHEAD_MS + 399, 2)] {
             assert_eq!(memory.version(tenant(1), "a", NOW_MS + after_ms), Some(version), "{after_ms}");
@@ -538,7 +578,7 @@ mod tests {
         let searched = memory.searched();
         assert_eq!(searched.iter().map(|(_, version)| *version).collect::<Vec<_>>(), [2]);
         let since = named.followed.since(named);
-        named.followed.take_over(&since, NOW_MS + 800, ended(3), 1);
+        named.followed.take_over(&since, at(NOW_MS + 800), ended(3), 1);
         assert_eq!(memory.ask(tenant(1), "a"), None, "it has grown too large, and is loaded again");
         assert_eq!(memory.load(1), ["a"]);
     }
@@ -548,8 +588,22 @@ mod tests {
         let memory = ListMemory::new(1 << 20);
         memory.ask(tenant(1), "a");
         for named in memory.to_load() {
-            memory.keep(&named, NOW_MS, Some(WholeList { version: 1, contents: None }));
+            memory.keep(&named, at(NOW_MS), Some(WholeList { version: 1, contents: None }));
         }
         assert_eq!((memory.ask(tenant(1), "a"), memory.to_load().len()), (None, 0));
+    }
+
+    #[test]
+    fn a_list_stays_as_it_is_only_if_no_change_before_is_missing() {
+        let memory = ListMemory::new(1 << 20);
+        memory.ask(tenant(1), "a");
+        memory.load(1);
+        let [named] = &memory.to_follow()[..] else { panic!("one list") };
+        let later = ReadAt { now_ms: NOW_MS + 400, newest_change: 7 };
+        assert!(named.followed.stays(0, later));
+        let at_ms = NOW_MS + KNOWN_AHEAD_MS + 399;
+        assert_eq!(memory.has_any(tenant(1), "a", at_ms, sought), Some(true));
+        assert!(named.followed.stays(7, later));
+        assert!(!named.followed.stays(8, later));
     }
 }

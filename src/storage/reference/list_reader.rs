@@ -4,6 +4,7 @@
 //! statement. Who changes it later does so with a later time, and changes hold two seconds after
 //! that: so what was read is complete until then.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -12,11 +13,12 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::list_contents::{EntryRow, ListContents};
+use super::list_memory::ReadAt;
 use crate::domain::comparison::{COMPARISON_VERSION, ValueKind};
 use crate::domain::selector::Matching;
 use crate::domain::tenant::TenantId;
 use crate::storage::StorageError;
-use crate::storage::advisory_locks::ListLock;
+use crate::storage::advisory_locks::{DatabaseLock, ListLock};
 use crate::storage::columns::ms;
 use crate::storage::pool::SystemPool;
 use crate::storage::time_limit::TimeLimit;
@@ -25,6 +27,47 @@ const WHAT: &str = "list entry";
 
 /// Entries that had ended this long before they were read are left out. No payment of now is older.
 pub(super) const ENDED_BEFORE_MS: u64 = 60_000;
+
+/// The database's time before it was seen that no list is being changed, and the number of the newest
+/// change. `None` if one is.
+pub(super) async fn none_is_changing(system: &SystemPool) -> Result<Option<ReadAt>, StorageError> {
+    system
+        .statement(|connection| {
+            Box::pin(async move {
+                let (now_ms, newest_change, is_free): (i64, i64, bool) = sqlx::query_as(
+                    "select (extract(epoch from statement_timestamp()) * 1000)::bigint,
+                            newest.last_value - (not newest.is_called)::int,
+                            pg_try_advisory_xact_lock($1)
+                     from list_changes newest",
+                )
+                .bind(DatabaseLock::ListChanges.number())
+                .fetch_one(connection)
+                .await?;
+                let read_at = ReadAt { now_ms: ms(now_ms, "clock")?, newest_change };
+                Ok(is_free.then_some(read_at))
+            })
+        })
+        .await
+}
+
+/// The lists that have changed since the change of this number.
+pub(super) async fn changed_since(
+    system: &SystemPool,
+    change: i64,
+) -> Result<HashSet<(TenantId, String)>, StorageError> {
+    system
+        .statement(move |connection| {
+            Box::pin(async move {
+                let changed: Vec<(Uuid, String)> =
+                    sqlx::query_as("select tenant_id, name from lists where newest_change > $1")
+                        .bind(change)
+                        .fetch_all(connection)
+                        .await?;
+                Ok(changed.into_iter().map(|(tenant, list)| (TenantId(tenant), list)).collect())
+            })
+        })
+        .await
+}
 
 /// Which of the lists nobody is changing, and the database's time before that was seen.
 pub(super) struct Unchanging {

@@ -78,7 +78,9 @@ impl Payments {
 }
 
 async fn change_right(superuser: &mut PgConnection, change: &str, role: &str) {
-    let statement = AssertSqlSafe(format!("{change} select on list_entries {role}"));
+    // With entries alone a node would still see that no list has changed.
+    let what = if role.ends_with("tollgate_system") { "list_entries, list_changes" } else { "list_entries" };
+    let statement = AssertSqlSafe(format!("{change} select on {what} {role}"));
     sqlx::raw_sql(statement).execute(superuser).await.unwrap();
 }
 
@@ -145,6 +147,20 @@ async fn a_list_that_is_being_changed_is_asked_in_the_database_until_the_change_
     assert_eq!(late.as_database_error().and_then(|error| error.code()).as_deref(), Some("40001"));
     payments.until_known(&caller, &mut superuser, true).await;
     assert_eq!(payments.pay(&caller, "mallory").await.expect("a decision").1, "approve");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_read_a_change_asks_the_database_and_recovers() {
+    let (_database, node, caller, mut superuser, payments) = node_that_knows_a_list().await;
+    let right = |change: &str| AssertSqlSafe(format!("{change} tollgate_system"));
+    sqlx::raw_sql(right("revoke select on list_entries from")).execute(&mut superuser).await.unwrap();
+    let (_, entry) = add(&caller, "blocked", "mallory").await;
+    until_valid(&entry).await;
+    assert_eq!(payments.pay(&caller, "mallory").await.expect("a decision").1, "reject");
+    sqlx::raw_sql(right("grant select on list_entries to")).execute(&mut superuser).await.unwrap();
+    payments.until_known(&caller, &mut superuser, true).await;
+    assert_eq!(payments.pay(&caller, "mallory").await.expect("a decision").1, "reject");
     node.stop().await;
 }
 
